@@ -1,0 +1,191 @@
+//! The finished read model of a whole capture: what no single connection can tell.
+//!
+//! Everything here is merged from shards in a fixed order and ordered by itself (B-trees), so it
+//! does not depend on thread count.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::addr::Endpoint;
+use crate::app::At;
+use crate::decode::IcmpFields;
+use crate::event::SegmentRef;
+use crate::flow::TcpState;
+use crate::quality::QualityNote;
+use crate::time::Timestamp;
+
+/// One input file as it was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileSummary {
+    /// Name as given; `-` is standard input.
+    pub name: String,
+    /// `pcap`, `pcapng`, `snoop`, with the compression when there was one: `pcap (gzip)`.
+    pub format: String,
+    /// Bytes as stored (compressed size for a compressed file; 0 for a pipe).
+    pub stored_bytes: u64,
+    /// Frames read from it.
+    pub frames: u64,
+    /// First frame's time.
+    pub first: Option<Timestamp>,
+    /// Last frame's time.
+    pub last: Option<Timestamp>,
+}
+
+/// One interface of the capture.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InterfaceSummary {
+    /// Index in [`crate::capture::Frame::interface`].
+    pub index: u32,
+    /// Name from the file, when it has one.
+    pub name: Option<String>,
+    /// LINKTYPE_ name, such as `EN10MB`.
+    pub link_type: String,
+    /// Snap length; 0 means no limit.
+    pub snaplen: u32,
+    /// Frames recorded on it.
+    pub frames: u64,
+    /// Frames the capturing host says it dropped, when the file tells.
+    pub drops: Option<u64>,
+}
+
+/// The capture as a whole.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CaptureSummary {
+    /// Files in the order analysed.
+    pub files: Vec<FileSummary>,
+    /// Interfaces.
+    pub interfaces: Vec<InterfaceSummary>,
+    /// Frames.
+    pub packets: u64,
+    /// Their length on the wire.
+    pub bytes: u64,
+    /// Smallest frame time.
+    pub first: Option<Timestamp>,
+    /// Largest frame time.
+    pub last: Option<Timestamp>,
+    /// Frames by why decoding ended early, with the name of what was met; most frequent kinds only.
+    pub undecoded: BTreeMap<String, u64>,
+    /// Frames by protocol name (`tcp`, `udp`, `arp`, `icmp`, …).
+    pub protocols: BTreeMap<&'static str, u64>,
+}
+
+impl CaptureSummary {
+    /// From the first to the last frame.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        match (self.first, self.last) {
+            (Some(first), Some(last)) => last.since(first),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// What one second-or-longer slice of capture time held; the charts' data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Interval {
+    /// Packets by direction (client to server, server to client).
+    pub packets: [u64; 2],
+    /// Wire bytes by direction.
+    pub bytes: [u64; 2],
+    /// Retransmitted segments by direction.
+    pub retransmissions: [u64; 2],
+    /// Resets.
+    pub resets: u64,
+    /// Connections whose first packet fell here.
+    pub opened: u64,
+    /// Connections that were refused or never answered and began here.
+    pub failed: u64,
+}
+
+/// The capture cut into equal slices of time.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Intervals {
+    /// Start of the first slice.
+    pub start: Option<Timestamp>,
+    /// Length of a slice.
+    pub width: Duration,
+    /// The slices, at most 512, without gaps.
+    pub slices: Vec<Interval>,
+    /// Sockets per state in the middle of each slice, one row per slice: client ends, then server
+    /// ends, in the order of [`TcpState::ALL`].
+    pub states: Vec<[[u32; 11]; 2]>,
+}
+
+impl Intervals {
+    /// Index of a state in the rows of `states`.
+    #[must_use]
+    pub fn state_index(state: TcpState) -> usize {
+        state as usize
+    }
+}
+
+/// What a listening endpoint did over the whole capture.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct ListenerFacts {
+    /// Connections attempted (distinct incarnations with a SYN).
+    pub attempts: u64,
+    /// Handshakes that completed.
+    pub completed: u64,
+    /// Attempts answered by RST.
+    pub refused: u64,
+    /// Attempts without any answer.
+    pub unanswered: u64,
+    /// First completed handshake.
+    pub first_completed: Option<At>,
+    /// Last completed handshake.
+    pub last_completed: Option<At>,
+    /// Distinct client addresses, at most 1024.
+    pub clients: BTreeSet<IpAddr>,
+}
+
+/// The busiest UDP flows of one server endpoint.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct UdpServerFacts {
+    /// Datagrams from clients over all flows.
+    pub datagrams: u64,
+    /// Flows.
+    pub flows: u64,
+    /// Datagrams of the busiest flow.
+    pub busiest: u64,
+}
+
+/// An ICMP error that quotes analysed or unknown traffic.
+#[derive(Clone, PartialEq, Debug)]
+pub struct IcmpError {
+    /// The error, placed at its own frame.
+    pub segment: SegmentRef,
+    /// What it says.
+    pub icmp: IcmpFields,
+    /// Source of the quoted packet.
+    pub from: Endpoint,
+    /// Destination of the quoted packet.
+    pub to: Endpoint,
+}
+
+/// Everything about the capture that crosses connections.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Analysis {
+    /// Files, interfaces, totals.
+    pub summary: CaptureSummary,
+    /// Caveats.
+    pub quality: Vec<QualityNote>,
+    /// TCP connections.
+    pub tcp_connections: u64,
+    /// UDP flows.
+    pub udp_flows: u64,
+    /// Names answered by DNS in this capture, with their addresses; at most 65,536 names.
+    pub dns_names: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// Listening endpoints, at most 65,536.
+    pub listeners: BTreeMap<Endpoint, ListenerFacts>,
+    /// UDP server endpoints, at most 65,536.
+    pub udp_servers: BTreeMap<Endpoint, UdpServerFacts>,
+    /// ICMP errors, the first 1,024.
+    pub icmp_errors: Vec<IcmpError>,
+    /// ICMP errors in all.
+    pub icmp_error_count: u64,
+    /// Time slices.
+    pub intervals: Intervals,
+    /// Whether any non-first IP fragment was captured (a port filter drops them all).
+    pub later_fragments_seen: bool,
+}

@@ -1,0 +1,183 @@
+//! What the payload is, recognised by content and not by port.
+
+use crate::time::Timestamp;
+
+/// A place in the capture: a frame and its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct At {
+    /// Wireshark's `frame.number`.
+    pub frame: u64,
+    /// Capture time.
+    pub time: Timestamp,
+}
+
+/// What a connection's payload turned out to be.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum AppProtocol {
+    /// Nothing recognised (or no payload).
+    #[default]
+    Unknown,
+    /// HTTP/1.0 or 1.1.
+    Http1,
+    /// HTTP/2 in clear text.
+    Http2,
+    /// TLS.
+    Tls,
+    /// DNS over UDP or TCP.
+    Dns,
+    /// SSH.
+    Ssh,
+    /// Messages under an inferred or given framing.
+    Framed,
+}
+
+/// One HTTP request and what became of it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HttpExchange {
+    /// Method, at most 16 characters.
+    pub method: String,
+    /// Request target, at most 256 characters.
+    pub target: String,
+    /// Host header (or `:authority`), at most 256 characters.
+    pub host: Option<String>,
+    /// First octet of the request head.
+    pub request_start: At,
+    /// Last octet of the request's body (or head).
+    pub request_end: Option<At>,
+    /// Status of the final response.
+    pub status: Option<u16>,
+    /// First octet of the response.
+    pub response_start: Option<At>,
+    /// Last octet of the response's body.
+    pub response_end: Option<At>,
+    /// Request or response said the connection will close.
+    pub connection_close: bool,
+}
+
+/// HTTP facts of a connection.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct HttpFacts {
+    /// Requests seen.
+    pub requests: u64,
+    /// Final responses seen.
+    pub responses: u64,
+    /// Responses by class: 1xx, 2xx, 3xx, 4xx, 5xx.
+    pub by_class: [u64; 5],
+    /// `429` responses.
+    pub too_many_requests: u64,
+    /// Exchanges kept: the last 8, the 8 slowest, and the first 8 with a 5xx or 429; in order.
+    pub kept: Vec<HttpExchange>,
+    /// `Keep-Alive: timeout=N` of the server, in seconds.
+    pub keep_alive_timeout_s: Option<u32>,
+    /// `Server` header, at most 64 characters.
+    pub server: Option<String>,
+    /// The client speaks to a proxy (absolute URI or CONNECT).
+    pub proxy_request: bool,
+    /// A protocol upgrade was accepted (WebSocket, …).
+    pub upgraded: bool,
+    /// HTTP/2 streams opened (0 for HTTP/1).
+    pub streams: u64,
+    /// Reading stopped because octets were missing or made no sense.
+    pub lost_track: bool,
+}
+
+/// TLS facts of a connection.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct TlsFacts {
+    /// Where the ClientHello was seen.
+    pub client_hello: Option<At>,
+    /// Where the ServerHello was seen.
+    pub server_hello: Option<At>,
+    /// Server name indication, at most 256 characters.
+    pub sni: Option<String>,
+    /// ALPN protocols offered, at most 4 of at most 32 characters.
+    pub alpn: Vec<String>,
+    /// Version selected (or offered), as the wire number 0x0303 or 0x0304.
+    pub version: Option<u16>,
+    /// Alerts in clear: sender (`client`/`server`), level, description, place; at most 4.
+    pub alerts: Vec<TlsAlert>,
+    /// First application-data record of the client.
+    pub client_data: Option<At>,
+    /// First application-data record of the server.
+    pub server_data: Option<At>,
+}
+
+/// A TLS alert in clear text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TlsAlert {
+    /// Who sent it.
+    pub direction: crate::flow::Direction,
+    /// 1 warning, 2 fatal.
+    pub level: u8,
+    /// AlertDescription.
+    pub description: u8,
+    /// Where.
+    pub at: At,
+}
+
+/// One DNS question and its answer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DnsExchange {
+    /// Transaction id.
+    pub id: u16,
+    /// Name asked, lower case, without final dot, at most 255 characters.
+    pub name: String,
+    /// Record type asked.
+    pub qtype: u16,
+    /// The (first) question.
+    pub asked: At,
+    /// Times the same question was repeated with the same id and ports.
+    pub repeats: u32,
+    /// The answer.
+    pub answered: Option<At>,
+    /// Response code of the answer.
+    pub rcode: Option<u8>,
+    /// Truncation bit of the answer.
+    pub truncated: bool,
+    /// Answer length in octets (UDP payload).
+    pub answer_len: u32,
+    /// Advertised EDNS buffer size of the question.
+    pub edns_size: Option<u16>,
+    /// A and AAAA records of the answer, at most 16.
+    pub addresses: Vec<std::net::IpAddr>,
+}
+
+/// Framing of a byte stream and how segments cut it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FramingFacts {
+    /// The SPEC string of `--framing`, such as `u32be` or `line`.
+    pub spec: String,
+    /// Given by the user rather than inferred.
+    pub given: bool,
+    /// How sure, 0–1.
+    pub confidence: f64,
+    /// Messages per direction.
+    pub messages: [u64; 2],
+    /// Segments that carry more than one message start, per direction.
+    pub coalesced_segments: [u64; 2],
+    /// Messages that span segments, per direction.
+    pub split_messages: [u64; 2],
+    /// Smallest message in octets (with header), per direction.
+    pub message_min: [u64; 2],
+    /// Largest message in octets (with header), per direction.
+    pub message_max: [u64; 2],
+    /// First segment with more than one message start.
+    pub first_coalesced: Option<At>,
+    /// First message that spans segments: where it starts.
+    pub first_split: Option<At>,
+}
+
+/// Everything the payload told.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct AppFacts {
+    /// What was recognised.
+    pub protocol: AppProtocol,
+    /// HTTP.
+    pub http: Option<Box<HttpFacts>>,
+    /// TLS.
+    pub tls: Option<Box<TlsFacts>>,
+    /// DNS exchanges, at most 64 a connection.
+    pub dns: Vec<DnsExchange>,
+    /// Framed streams.
+    pub framing: Option<Box<FramingFacts>>,
+}

@@ -1,0 +1,226 @@
+//! One frame in, one flat [`Packet`] out.
+//!
+//! Headers are read as far as the captured bytes go; lengths are the true ones from the headers.
+//! Whatever cannot be decoded ends in a [`DecodeStop`] that is counted and named, never guessed.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::addr::{Endpoint, Transport};
+use crate::seq::SeqNumber;
+use crate::time::Timestamp;
+
+/// TCP control bits as they stand in the header (RFC 9293 §3.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// No more data from sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronize sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// Push function.
+    pub const PSH: u8 = 0x08;
+    /// Acknowledgement field is significant.
+    pub const ACK: u8 = 0x10;
+    /// Urgent pointer field is significant.
+    pub const URG: u8 = 0x20;
+    /// ECN echo (RFC 3168).
+    pub const ECE: u8 = 0x40;
+    /// Congestion window reduced (RFC 3168).
+    pub const CWR: u8 = 0x80;
+
+    /// Whether all of `bits` are set.
+    #[must_use]
+    pub const fn has(self, bits: u8) -> bool {
+        self.0 & bits == bits
+    }
+
+    /// FIN is set.
+    #[must_use]
+    pub const fn fin(self) -> bool {
+        self.has(Self::FIN)
+    }
+
+    /// SYN is set.
+    #[must_use]
+    pub const fn syn(self) -> bool {
+        self.has(Self::SYN)
+    }
+
+    /// RST is set.
+    #[must_use]
+    pub const fn rst(self) -> bool {
+        self.has(Self::RST)
+    }
+
+    /// ACK is set.
+    #[must_use]
+    pub const fn ack(self) -> bool {
+        self.has(Self::ACK)
+    }
+
+    /// The letters tcpdump prints, such as `S.`, `P.`, `R`.
+    #[must_use]
+    pub fn letters(self) -> String {
+        const LETTERS: [(u8, char); 8] = [
+            (TcpFlags::FIN, 'F'),
+            (TcpFlags::SYN, 'S'),
+            (TcpFlags::RST, 'R'),
+            (TcpFlags::PSH, 'P'),
+            (TcpFlags::URG, 'U'),
+            (TcpFlags::ECE, 'E'),
+            (TcpFlags::CWR, 'W'),
+            (TcpFlags::ACK, '.'),
+        ];
+        LETTERS.iter().filter(|(bit, _)| self.has(*bit)).map(|(_, letter)| *letter).collect()
+    }
+}
+
+/// A SACK block as it stands in the option (RFC 2018 §3).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct SackBlock {
+    /// First sequence number of the block.
+    pub left_edge: SeqNumber,
+    /// Sequence number right after the block.
+    pub right_edge: SeqNumber,
+}
+
+/// The TCP part of a packet: header fields and the options that analysis needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TcpFields {
+    /// SEG.SEQ.
+    pub seq: SeqNumber,
+    /// SEG.ACK; meaningless unless the ACK bit is set.
+    pub ack: SeqNumber,
+    /// Control bits.
+    pub flags: TcpFlags,
+    /// SEG.WND, 16 bits as sent (before scaling).
+    pub window_field: u16,
+    /// Timestamp option: TSval and TSecr (RFC 7323 §3).
+    pub timestamps: Option<(u32, u32)>,
+    /// Maximum segment size option, on SYNs.
+    pub mss: Option<u16>,
+    /// Window scale option, on SYNs (RFC 7323 §2).
+    pub window_shift: Option<u8>,
+    /// SACK-permitted option, on SYNs (RFC 2018 §2).
+    pub sack_permitted: bool,
+    /// How many of `sack_blocks` are there.
+    pub sack_count: u8,
+    /// SACK blocks in the order sent; a DSACK block stands first (RFC 2883 §4).
+    pub sack_blocks: [SackBlock; 4],
+    /// The header's options were cut by the snap length: absent options prove nothing.
+    pub options_cut: bool,
+}
+
+impl TcpFields {
+    /// The SACK blocks that are there.
+    #[must_use]
+    pub fn sacks(&self) -> &[SackBlock] {
+        &self.sack_blocks[..usize::from(self.sack_count).min(4)]
+    }
+}
+
+/// What an ICMP error says about the packet it quotes (RFC 792, RFC 4443).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IcmpFields {
+    /// Message type.
+    pub icmp_type: u8,
+    /// Message code.
+    pub code: u8,
+    /// Whether it is ICMPv6.
+    pub v6: bool,
+    /// Next-hop MTU of "fragmentation needed" / "packet too big"; 0 when absent.
+    pub mtu: u32,
+    /// Who sent the error.
+    pub reporter: IpAddr,
+    /// First sequence number of the quoted TCP header, when it was quoted.
+    pub quoted_seq: Option<SeqNumber>,
+}
+
+/// The protocol-specific part of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PacketKind {
+    /// A TCP segment.
+    Tcp(TcpFields),
+    /// A UDP datagram (whole: fragments are reassembled before).
+    Udp,
+    /// An ICMP error; the packet's addresses, ports and transport are those of the *quoted*
+    /// packet, in the quoted packet's direction.
+    IcmpError {
+        /// Transport of the quoted packet.
+        transport: Transport,
+        /// What the error says.
+        icmp: IcmpFields,
+    },
+}
+
+/// A decoded packet: the flat record that passes from decode to flow.
+///
+/// IPv4 addresses are kept as IPv4-mapped IPv6 addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packet {
+    /// Wireshark's `frame.number`: 1-based over the set of files as given. For a reassembled
+    /// datagram: the frame that completed it.
+    pub frame: u64,
+    /// Capture time.
+    pub time: Timestamp,
+    /// Source address, 16 octets.
+    pub src: [u8; 16],
+    /// Destination address, 16 octets.
+    pub dst: [u8; 16],
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// Length of the frame on the wire.
+    pub wire_len: u32,
+    /// True payload length of the transport (from the IP/UDP length fields), also of cut frames.
+    pub payload_len: u32,
+    /// Offset of the captured payload in the slab (or in the reassembly buffer).
+    pub payload_start: u32,
+    /// Captured payload bytes from `payload_start` on; never more than `payload_len`.
+    pub payload_captured: u32,
+    /// IPv4 identification; for IPv6 `None`.
+    pub ip_id: Option<u16>,
+    /// TTL or hop limit.
+    pub hop_limit: u8,
+    /// ECN codepoint of the IP header (0–3).
+    pub ecn: u8,
+    /// IPv4 don't-fragment bit.
+    pub dont_fragment: bool,
+    /// Whether the payload lies in the fragment reassembler's buffer, not in the slab.
+    pub reassembled: bool,
+    /// Observation point: interface, VLAN tags and tunnel path folded into one number.
+    pub observation_point: u32,
+    /// Transport and what belongs to it.
+    pub kind: PacketKind,
+}
+
+impl Packet {
+    /// Source endpoint.
+    #[must_use]
+    pub fn source(&self) -> Endpoint {
+        Endpoint::new(ip_from_octets(self.src), self.src_port)
+    }
+
+    /// Destination endpoint.
+    #[must_use]
+    pub fn destination(&self) -> Endpoint {
+        Endpoint::new(ip_from_octets(self.dst), self.dst_port)
+    }
+
+    /// Whether some of the payload was not captured.
+    #[must_use]
+    pub const fn is_cut(&self) -> bool {
+        self.payload_captured < self.payload_len
+    }
+}
+
+/// The address of 16 octets; IPv4-mapped ones come back as IPv4.
+#[must_use]
+pub fn ip_from_octets(octets: [u8; 16]) -> IpAddr {
+    let ip = Ipv6Addr::from(octets);
+    ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4)
+}

@@ -1,0 +1,50 @@
+//! Limits of the capture itself. Never findings: caveats, with their counts.
+
+use serde::Serialize;
+
+/// The closed list of ways in which a capture can mislead (RULES.md, JSON contract).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QualityKind {
+    /// Bytes acknowledged but never seen, or drop counters of the capturing host.
+    CaptureDrops,
+    /// The same packet recorded more than once (an `any` capture, a mirror port).
+    DuplicateFrames,
+    /// Frames cut by the capture's snap length.
+    Snaplen,
+    /// Connections of which only one direction was recorded.
+    OneSided,
+    /// Segments larger than the MTU: captured before segmentation or after coalescing.
+    Offload,
+    /// Capture time that runs backwards or jumps.
+    ClockStep,
+    /// The file ends inside a record, or is damaged from some place on.
+    CutShort,
+}
+
+impl QualityKind {
+    /// The name in the JSON contract.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CaptureDrops => "capture-drops",
+            Self::DuplicateFrames => "duplicate-frames",
+            Self::Snaplen => "snaplen",
+            Self::OneSided => "one-sided",
+            Self::Offload => "offload",
+            Self::ClockStep => "clock-step",
+            Self::CutShort => "cut-short",
+        }
+    }
+}
+
+/// One caveat about the capture.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+pub struct QualityNote {
+    /// What kind of limit.
+    pub kind: QualityKind,
+    /// How many frames, bytes or connections the note says it counts.
+    pub count: u64,
+    /// One sentence: what was seen and what it means for the findings.
+    pub note: String,
+}
