@@ -1,1 +1,3 @@
+//! From events to findings. One rule is one file.
 
+pub mod finding;
