@@ -36,6 +36,28 @@ pub struct SegmentRef {
     pub window: u32,
 }
 
+impl SegmentRef {
+    /// A place known by frame and time only: no control bits, numbers zero.
+    ///
+    /// A TCP segment always has a control bit set, so `flags` without any tells (for TCP) that
+    /// the header fields here are not to be shown.
+    #[must_use]
+    pub const fn place(frame: u64, time: Timestamp, direction: Direction) -> Self {
+        Self {
+            frame,
+            time,
+            direction,
+            flags: TcpFlags(0),
+            seq: SeqNumber(0),
+            ack: SeqNumber(0),
+            relative_seq: 0,
+            relative_ack: 0,
+            payload_len: 0,
+            window: 0,
+        }
+    }
+}
+
 /// How a retransmission was triggered, as far as the packets tell.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum RetransmissionKind {

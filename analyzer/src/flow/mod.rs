@@ -555,6 +555,89 @@ pub struct Half {
     pub unacked_at_end: u64,
     /// The hop limit most of its packets bear.
     pub hop_limit: Option<u8>,
+    /// Segments with payload, retransmissions included, copies made by the capture not.
+    pub data_segments: u64,
+    /// Of the needed retransmissions: those whose lost copy never passed the capture point.
+    pub lost_before_capture: u64,
+    /// Of the needed retransmissions: those whose lost copy had passed the capture point.
+    pub lost_after_capture: u64,
+    /// What this end sent after the latest pause of the connection's payload; see [`Burst`].
+    pub last_burst: Option<Burst>,
+    /// Largest payload of one segment that the peer acknowledged (by ACK or SACK).
+    pub largest_acked_payload: u32,
+    /// The segment at the oldest unacknowledged octet when the connection ended.
+    pub stuck: Option<Stuck>,
+    /// Small segments held back until the peer's delayed acknowledgement came.
+    pub held_writes: HeldWrites,
+}
+
+/// The payload an end sent after the latest pause: at least 100 ms and three smoothed round trips
+/// in which neither end sent new payload. Tells what an idle close was preceded by, even when
+/// the closing end said goodbye first (a TLS alert, an HTTP/2 GOAWAY).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Burst {
+    /// The last segment with new payload before the pause, of either end; `None` when the burst
+    /// is the first payload of the connection.
+    pub before: Option<SegmentRef>,
+    /// First segment of the burst.
+    pub first: SegmentRef,
+    /// Octets of new payload this end sent in the burst.
+    pub octets: u64,
+}
+
+/// A segment that was sent and never acknowledged.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Stuck {
+    /// The first copy captured.
+    pub first: SegmentRef,
+    /// The last copy captured (the same as `first` when it was sent once).
+    pub last: SegmentRef,
+    /// How often it was sent.
+    pub copies: u32,
+    /// Later octets of this end were acknowledged by SACK, or smaller segments got through.
+    pub smaller_passed: bool,
+}
+
+/// Write-write-read against delayed acknowledgements: a small segment is outstanding, the rest of
+/// the message waits for its ACK, which comes alone and late; then the rest is sent at once.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct HeldWrites {
+    /// How often this end's rest waited (at least 20 ms and more than 1.5 round trips).
+    pub count: u64,
+    /// How long, from the small segment to the acknowledgement that released the rest.
+    pub waits: Histogram,
+    /// The first occurrence: the small segment, the late acknowledgement, the released rest.
+    pub first: Option<[SegmentRef; 3]>,
+}
+
+/// A time in which no packet of the connection passed, keep-alive probes included.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct IdleGap {
+    /// Last packet before it.
+    pub before: SegmentRef,
+    /// First packet after it.
+    pub after: SegmentRef,
+    /// The other end sent something after `after` other than a RST: the connection lived on.
+    pub survived: bool,
+}
+
+impl IdleGap {
+    /// How long it lasted.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        self.after.time.since(self.before.time)
+    }
+}
+
+/// Silences of at least one second.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct IdleGaps {
+    /// How many.
+    pub count: u64,
+    /// The longest one that the connection survived.
+    pub longest_survived: Option<IdleGap>,
+    /// The latest one, survived or not.
+    pub last: Option<IdleGap>,
 }
 
 /// A connection's whole life by what it was waiting for; the parts add up to the duration.
@@ -675,6 +758,8 @@ pub struct Connection {
     pub translated_from: Option<Endpoint>,
     /// What the payload is.
     pub app: AppFacts,
+    /// Silences of a second or more.
+    pub idle_gaps: IdleGaps,
     /// UDP only.
     pub udp: Option<UdpFacts>,
     /// Where the time went (TCP).
