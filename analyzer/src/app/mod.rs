@@ -1,6 +1,22 @@
 //! What the payload is, recognised by content and not by port.
+//!
+//! [`StreamReader`] reads both directions of one TCP connection, [`DatagramReader`] one UDP flow.
+//! Both take what the flow stage hands them, in order, and give [`AppFacts`] when it ends. Memory
+//! is bounded per connection: samples and heads are capped, bodies are counted and never kept.
+//! Nothing here fails: octets that make no sense end the reading and are said to have done so.
 
+use std::net::IpAddr;
+
+use crate::flow::Direction;
 use crate::time::Timestamp;
+
+mod datagram;
+mod framing;
+mod stream;
+
+pub use datagram::DatagramReader;
+pub use framing::{Delimiter, FramingSpec, FramingSpecError, LengthField, LengthWidth};
+pub use stream::{AppSettings, MessagePosition, MessageUnit, StreamReader};
 
 /// A place in the capture: a frame and its time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +95,21 @@ pub struct HttpFacts {
     pub streams: u64,
     /// Reading stopped because octets were missing or made no sense.
     pub lost_track: bool,
+    /// HTTP/2 streams reset (RST_STREAM), by sender.
+    pub reset_streams: [u64; 2],
+    /// First HTTP/2 GOAWAY.
+    pub goaway: Option<HttpGoaway>,
+}
+
+/// An HTTP/2 GOAWAY frame (RFC 9113 §6.8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HttpGoaway {
+    /// Who sent it.
+    pub direction: Direction,
+    /// Error code; 0 is a graceful shutdown.
+    pub code: u32,
+    /// Where.
+    pub at: At,
 }
 
 /// TLS facts of a connection.
@@ -96,17 +127,25 @@ pub struct TlsFacts {
     pub version: Option<u16>,
     /// Alerts in clear: sender (`client`/`server`), level, description, place; at most 4.
     pub alerts: Vec<TlsAlert>,
-    /// First application-data record of the client.
+    /// First application-data record of the client. In TLS 1.3 the record that carries its
+    /// Finished looks the same and is not meant.
     pub client_data: Option<At>,
-    /// First application-data record of the server.
+    /// First application-data record of the server. In TLS 1.3 the first one after the client's
+    /// Finished (session tickets included), since the server's handshake looks the same.
     pub server_data: Option<At>,
+    /// The record that completed the handshake, as far as its cipher text tells: the client's
+    /// Finished in TLS 1.3, the later of both in TLS 1.2.
+    pub handshake_complete: Option<At>,
+    /// First alert that was sent enciphered, by sender; a close_notify as a rule. In TLS 1.3 only
+    /// one before the sender's Finished can be told from data, and it is a failure.
+    pub encrypted_alert: [Option<At>; 2],
 }
 
 /// A TLS alert in clear text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TlsAlert {
     /// Who sent it.
-    pub direction: crate::flow::Direction,
+    pub direction: Direction,
     /// 1 warning, 2 fatal.
     pub level: u8,
     /// AlertDescription.
@@ -139,7 +178,7 @@ pub struct DnsExchange {
     /// Advertised EDNS buffer size of the question.
     pub edns_size: Option<u16>,
     /// A and AAAA records of the answer, at most 16.
-    pub addresses: Vec<std::net::IpAddr>,
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Framing of a byte stream and how segments cut it.
@@ -165,6 +204,9 @@ pub struct FramingFacts {
     pub first_coalesced: Option<At>,
     /// First message that spans segments: where it starts.
     pub first_split: Option<At>,
+    /// Octets were missing or made no sense and the message borders were lost for a while: the
+    /// counts are lower bounds.
+    pub lost_track: bool,
 }
 
 /// Everything the payload told.
@@ -176,8 +218,12 @@ pub struct AppFacts {
     pub http: Option<Box<HttpFacts>>,
     /// TLS.
     pub tls: Option<Box<TlsFacts>>,
-    /// DNS exchanges, at most 64 a connection.
+    /// DNS exchanges, at most 64 a connection, in the order of their questions.
     pub dns: Vec<DnsExchange>,
+    /// DNS exchanges beyond those 64; answered ones give way first.
+    pub dns_dropped: u64,
     /// Framed streams.
     pub framing: Option<Box<FramingFacts>>,
+    /// A protocol recognised and not read further, such as `smtp`; `protocol` is `Unknown` then.
+    pub name: Option<&'static str>,
 }
