@@ -1,0 +1,679 @@
+//! `keepalive-race`: a request crosses the server's idle close.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use analyzer::app::AppProtocol;
+use analyzer::event::SegmentRef;
+use analyzer::flow::{Reset, ResetKind, ResetShape};
+use analyzer::{Analysis, Connection, Direction, Endpoint};
+
+use crate::advice;
+use crate::finding::Severity;
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Collected, Note, Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{list, many, ms, number, plural, span, time};
+use crate::timeouts::{self, Wait, cluster, typical_of};
+
+declare_rule! {
+    /// A request was sent on a kept-alive connection while the server was closing it as idle.
+    ///
+    /// ## What it means
+    /// Both ends keep a connection open between requests, each for as long as its own idle timeout.
+    /// When the server's runs out it sends FIN. A client that picks the connection for its next
+    /// request at that moment has not seen the FIN yet: request and FIN cross. The server has no
+    /// socket for the request any more and answers with RST; there is no response.
+    ///
+    /// ## Why it matters
+    /// The request is lost although both programs are healthy. A load balancer turns it into a 502,
+    /// a client library into "connection reset by peer" or "socket hang up". It happens to a small,
+    /// steady share of requests, and more often when traffic is low.
+    ///
+    /// ## How it is detected
+    /// The server sends FIN on a connection that was idle with nothing outstanding; the client's next
+    /// request is never answered and draws RST from the server. The test that holds at every capture
+    /// point is the request's ACK number: if it does not cover the FIN, the two crossed. If it does,
+    /// the client wrote although it had acknowledged the close (a *late write*): the same cure, and
+    /// the text says so. `idle_timeout_ms` runs from the last response to the FIN; `race_gap_ms` is
+    /// request minus FIN on the server's clock, negative when the request left first. Many connections
+    /// closed at one instant after different idle times are called a restart, not a race.
+    /// Goodbye messages (TLS close alerts, short quit commands sent together with FIN) are no requests.
+    /// Severity is high, critical when most of the server's connections lost a request. Confidence
+    /// rises with the number of idle closes that agree on one value.
+    ///
+    /// ## What to do
+    /// The side that reuses connections must give up first. Set the server's idle timeout above the
+    /// client's or balancer's (65 s for the usual 60 s), or the client's pool below the server's, and
+    /// let the client retry requests that may be repeated.
+    ///
+    /// ## Known limits
+    /// A server that half-closes on purpose and still reads is only told apart when it acknowledges the
+    /// request. A race whose RST was not captured is missed. In a protocol that was not recognised a
+    /// long goodbye message sent together with FIN may pass for a request.
+    ///
+    /// ## References
+    /// - RFC 9112 §9.3.1, §9.5, §9.6; RFC 9110 §9.2.2
+    /// - RFC 9293 §3.10.7.1 (a segment to a closed connection draws RST)
+    pub(crate) struct KeepaliveRace {
+        id: "keepalive-race",
+        title: "Requests cross the server's idle close and are lost",
+        severity: Critical,
+        needs: [Tcp, BothDirections],
+        clouded_by: [CaptureDrops, ClockStep, OneSided],
+        figures: [
+            idle_timeout_ms: Milliseconds / Median,
+            race_gap_ms: Milliseconds / Median,
+            resets: Count / Sum,
+        ],
+        thresholds: [
+            min_idle_ms = 200.0: "Shortest silence before the server's FIN that counts as idle. Servers do not use idle timeouts below this; a FIN right after a response is a planned close.",
+        ],
+    }
+}
+
+/// A goodbye in TLS: an alert record, or GOAWAY and an alert (17 + 22 + 24 octets), rounded up.
+const TLS_GOODBYE_OCTETS: u64 = 72;
+/// A goodbye in another protocol (`QUIT`, MySQL and PostgreSQL terminate); `GET / HTTP/1.1` and
+/// its line ends are longer.
+const GOODBYE_OCTETS: u64 = 17;
+/// A goodbye and the FIN leave in one go.
+const GOODBYE_TO_FIN: Duration = Duration::from_millis(20);
+/// Connections closed within one second of each other may be one event at the server.
+const RESTART_WINDOW: Duration = Duration::from_secs(1);
+/// So many must close together, with idle times that differ, to call it a restart.
+const RESTART_CONNECTIONS: usize = 4;
+
+impl Rule for KeepaliveRace {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        let min_idle = Duration::from_secs_f64(ctx.threshold("min_idle_ms") / 1e3)
+            .max(conn.rtt().unwrap_or_default() * 2);
+        let Some(close) = server_close(conn, min_idle) else {
+            note_client_close(conn, min_idle, out);
+            return;
+        };
+        if said_close(conn) {
+            return;
+        }
+        let race = Race::of(conn, close);
+        let Some(last) = race
+            .as_ref()
+            .map_or_else(|| last_activity(conn, close, None), Race::last_activity)
+        else {
+            return;
+        };
+        let idle = close.time.since(last.time);
+        if idle < min_idle {
+            return;
+        }
+        match race {
+            Some(race) => out.push(race.observation(idle, last)),
+            None => out.note(idle_note(conn, "server-idle-close", close, idle)),
+        }
+    }
+
+    fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
+        let restarts = restarts(collected);
+        for observation in &mut collected.observations {
+            let server = observation.connection.server;
+            if restarts.get(&server).is_some_and(|times| {
+                times.iter().any(|at| {
+                    observation.at.signed_since(*at).unsigned_abs()
+                        <= RESTART_WINDOW.as_nanos() as u64
+                })
+            }) {
+                observation.cause = format!("{server} restart");
+                observation.severity = Severity::Low;
+                observation.confidence = observation.confidence.min(0.6);
+            }
+        }
+        split_by_timer(&mut collected.observations);
+        let harmless = idle_closes(collected, "server-idle-close", |note| {
+            note.connection.server
+        });
+        let client_closes = idle_closes(collected, "client-idle-close", |note| {
+            note.connection.server
+        });
+        for observation in &mut collected.observations {
+            let server = observation.connection.server;
+            if let Some(values) = harmless.get(&server) {
+                let near = observation.number("idle_timeout_ms").unwrap_or_default();
+                let agreeing = values
+                    .iter()
+                    .filter(|value| (*value - near).abs() <= near * 0.05)
+                    .count();
+                observation
+                    .details
+                    .push(("harmless_idle_closes", number(agreeing as u64)));
+            }
+            if let Some(values) = client_closes.get(&server) {
+                let longest = values.iter().copied().fold(0.0, f64::max);
+                observation.details.push(("client_idle_ms", longest));
+            }
+        }
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        if group.best().cause.ends_with("restart") {
+            return describe_restart(group, draft);
+        }
+        let idle = group.number("idle_timeout_ms").unwrap_or_default();
+        let failed = group.occurrences();
+        let (server, clients) = (group.server(), group.clients_text());
+        let late = group.having("late_write");
+        let typical = typical_of(idle, Wait::ServerIdle);
+        let draft = judge(group, draft, idle);
+        let how = if late * 2 > failed {
+            format!(
+                "{clients} sent the next request on connections whose close it had already acknowledged"
+            )
+        } else {
+            format!("the next request from {clients} was on its way at that moment")
+        };
+        let typical_text = typical
+            .map(|text| format!(" ({text}; the number alone proves no product)"))
+            .unwrap_or_default();
+        let draft = draft
+            .title(format!("Server {server} closes idle connections after {} while requests are on their way", time(idle)))
+            .summary(format!(
+                "Server {server} closed connections that had been idle for {}{typical_text}, and {how}. \
+                 {} got RST instead of a response; the client sees \"connection reset\" or returns 502.",
+                time(idle),
+                plural(number(failed), "request"),
+            ));
+        let draft = remedies(group, reasons(group, draft, idle, late), idle);
+        confusables(group, draft, idle)
+    }
+}
+
+/// The server's FIN, or its RST where it closes idle connections that way, if it closed first
+/// and left nothing unanswered by then.
+fn server_close(conn: &Connection, min_idle: Duration) -> Option<SegmentRef> {
+    if let Some(fin) = conn.from_server().fin {
+        let client_first = conn
+            .from_client()
+            .fin
+            .is_some_and(|client| client.frame < fin.frame);
+        return (!client_first).then_some(fin);
+    }
+    let reset = conn.resets.iter().find(|reset| {
+        reset.segment.direction == Direction::ServerToClient
+            && reset.shape == ResetShape::Active
+            && reset.kind != ResetKind::Forged
+            && reset.idle_before >= min_idle
+    })?;
+    conn.from_client().fin.is_none().then_some(reset.segment)
+}
+
+/// The last complete exchange announced that the connection would close.
+fn said_close(conn: &Connection) -> bool {
+    conn.app.http.as_ref().is_some_and(|http| {
+        http.kept
+            .iter()
+            .rev()
+            .find(|exchange| exchange.status.is_some())
+            .is_some_and(|last| last.connection_close)
+    })
+}
+
+/// A request that met the server's close.
+struct Race<'a> {
+    conn: &'a Connection,
+    close: SegmentRef,
+    request: SegmentRef,
+    resets: Vec<&'a Reset>,
+    /// The request's ACK number covers the FIN: the client knew.
+    knew: bool,
+}
+
+impl<'a> Race<'a> {
+    fn of(conn: &'a Connection, close: SegmentRef) -> Option<Self> {
+        let turn = conn.turns.last.as_ref()?;
+        if turn.response.is_some_and(|response| {
+            response.first.frame > turn.request.first.frame
+                && !is_goodbye_of_server(conn, response.octets)
+        }) {
+            return None;
+        }
+        let request = request_start(conn);
+        let request = request.unwrap_or(turn.request.first);
+        if request.frame < close.frame && close.relative_ack > request.relative_seq {
+            return None; // The server had the request when it closed.
+        }
+        if is_goodbye(conn, request, turn.request.octets) {
+            return None;
+        }
+        let resets: Vec<&Reset> = conn
+            .resets
+            .iter()
+            .filter(|reset| {
+                reset.segment.direction == Direction::ServerToClient
+                    && reset.segment.frame > request.frame
+                    && reset.segment.frame >= close.frame
+                    && !matches!(reset.kind, ResetKind::Forged | ResetKind::Refused)
+            })
+            .collect();
+        if resets.is_empty() {
+            return None; // A server that half-closed and still reads, or a capture that ended.
+        }
+        let close_end =
+            close.relative_seq + u64::from(close.payload_len) + u64::from(close.flags.fin());
+        let knew = close.flags.fin() && request.relative_ack >= close_end;
+        Some(Self {
+            conn,
+            close,
+            request,
+            resets,
+            knew,
+        })
+    }
+
+    fn last_activity(&self) -> Option<SegmentRef> {
+        last_activity(self.conn, self.close, Some(self.request))
+    }
+
+    /// Request minus FIN on the server's clock: at the capture point the FIN is late by one way
+    /// from the server and the request early by one way to it.
+    fn gap_ms(&self) -> f64 {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "nanoseconds of a gap, shown in milliseconds"
+        )]
+        let at_capture = self.request.time.signed_since(self.close.time) as f64 / 1e6;
+        at_capture + self.conn.from_client().rtt_min.map_or(0.0, ms)
+    }
+
+    fn observation(&self, idle: Duration, last: SegmentRef) -> Observation {
+        let resets: u64 = self.resets.iter().map(|reset| u64::from(reset.count)).sum();
+        let expected_kind = self
+            .resets
+            .iter()
+            .any(|reset| reset.kind == ResetKind::AbortedAfterClose);
+        let seq_fits = self
+            .resets
+            .iter()
+            .any(|reset| reset.segment.seq == self.request.ack);
+        let confidence = match (expected_kind, seq_fits) {
+            (true, true) => 0.95,
+            (true, false) | (false, true) => 0.88,
+            (false, false) => 0.7,
+        };
+        let raw_gap = self.request.time.signed_since(self.close.time);
+        let order = if raw_gap < 0 { "before" } else { "after" };
+        let gap_text = span(Duration::from_nanos(raw_gap.unsigned_abs()));
+        let covers = if self.knew {
+            "covers"
+        } else {
+            "does not cover"
+        };
+        let first_reset = self.resets[0].segment;
+        let kind = if self.close.flags.fin() { "FIN" } else { "RST" };
+        let mut observation = Observation::new(self.conn, confidence, Severity::High)
+            .at(self.close.time)
+            .weight(ms(idle))
+            .evidence(last, format!("last payload before the idle time, from {}", last.direction.sender()))
+            .evidence(self.close, format!("{kind} from server, {} after the last payload", span(idle)))
+            .evidence(
+                self.request,
+                format!(
+                    "request data from client ({}), {gap_text} {order} the {kind} at the capture point; its ACK number {covers} the {kind}",
+                    many(u64::from(self.request.payload_len), "byte")
+                ),
+            )
+            .evidence(
+                first_reset,
+                if seq_fits && first_reset.seq == self.request.ack {
+                    "RST from server; its sequence number is the request's ACK number".to_owned()
+                } else {
+                    "RST from server; no response follows".to_owned()
+                },
+            )
+            .figure("idle_timeout_ms", ms(idle))
+            .figure("race_gap_ms", self.gap_ms())
+            .figure("resets", number(resets))
+            .cost("requests_failed", 1.0)
+            .detail("late_write", f64::from(u8::from(self.knew)))
+            .detail("seq_fits", f64::from(u8::from(seq_fits)))
+            .detail_if("rtt_ms", self.conn.rtt().map(ms))
+            .detail("reuse_age_ms", ms(self.request.time.since(last.time)));
+        if let Some(http) = &self.conn.app.http {
+            if let Some(product) = &http.server {
+                observation = observation.label("server_product", product.clone());
+            }
+            if let Some(promised) = http.keep_alive_timeout_s {
+                observation = observation.detail("promised_ms", f64::from(promised) * 1e3);
+            }
+            if let Some(lost) = http.kept.last().filter(|last| last.status.is_none()) {
+                observation =
+                    observation.label("request", format!("{} {}", lost.method, lost.target));
+            }
+        }
+        observation
+    }
+}
+
+/// Where the client's latest request begins: after a pause when there was one, since what it
+/// sent before the pause (a settings frame, an acknowledgement message) was another matter.
+fn request_start(conn: &Connection) -> Option<SegmentRef> {
+    let turn = conn.turns.last.as_ref()?;
+    let burst = conn.from_client().last_burst?;
+    let inside = (turn.request.first.frame..=turn.request.last.frame).contains(&burst.first.frame);
+    inside.then_some(burst.first)
+}
+
+/// The last payload before the server closed, its goodbye message not counted.
+fn last_activity(
+    conn: &Connection,
+    close: SegmentRef,
+    request: Option<SegmentRef>,
+) -> Option<SegmentRef> {
+    if let Some(burst) = conn.from_client().last_burst
+        && request.is_some_and(|request| request.frame == burst.first.frame)
+        && let Some(before) = burst.before
+        && before.time <= close.time
+    {
+        return Some(before);
+    }
+    let server = conn.from_server();
+    if let Some(burst) = server.last_burst
+        && is_goodbye_of_server(conn, burst.octets)
+        && close.time.since(burst.first.time) <= GOODBYE_TO_FIN
+    {
+        return burst.before;
+    }
+    let served = server.last_data.filter(|data| data.frame <= close.frame);
+    let sent = conn
+        .from_client()
+        .last_data
+        .filter(|data| request.is_none() && data.frame < close.frame);
+    let handshake = || {
+        conn.handshake
+            .ack
+            .or_else(|| conn.handshake.syn_acks.first().copied())
+    };
+    served
+        .into_iter()
+        .chain(sent)
+        .max_by_key(|data| data.frame)
+        .or_else(handshake)
+}
+
+fn is_goodbye_of_server(conn: &Connection, octets: u64) -> bool {
+    matches!(conn.app.protocol, AppProtocol::Tls | AppProtocol::Http2)
+        && octets <= TLS_GOODBYE_OCTETS
+}
+
+/// The client's data is its goodbye: short, and its FIN leaves with it.
+fn is_goodbye(conn: &Connection, request: SegmentRef, octets: u64) -> bool {
+    let limit = match conn.app.protocol {
+        AppProtocol::Tls | AppProtocol::Http2 => TLS_GOODBYE_OCTETS,
+        AppProtocol::Http1 => return false,
+        _ => GOODBYE_OCTETS,
+    };
+    let usual = conn.turns.before_last.map(|turn| turn.request.octets);
+    let fin_at_once = conn
+        .from_client()
+        .fin
+        .is_some_and(|fin| fin.time.since(request.time) <= GOODBYE_TO_FIN);
+    octets <= limit && fin_at_once && usual != Some(octets)
+}
+
+fn idle_note(conn: &Connection, key: &'static str, close: SegmentRef, idle: Duration) -> Note {
+    let mut note = Note::new(conn, key);
+    note.at = close.time;
+    note.numbers = vec![ms(idle)];
+    note
+}
+
+/// Remembers how long the client keeps idle connections, where it closes first.
+fn note_client_close(conn: &Connection, min_idle: Duration, out: &mut Observations) {
+    let Some(fin) = conn.from_client().fin else {
+        return;
+    };
+    let Some(last) = conn
+        .from_server()
+        .last_data
+        .filter(|data| data.frame < fin.frame)
+    else {
+        return;
+    };
+    let idle = fin.time.since(last.time);
+    if conn.turns.pending().is_none() && idle >= min_idle {
+        out.note(idle_note(conn, "client-idle-close", fin, idle));
+    }
+}
+
+fn idle_closes(
+    collected: &Collected,
+    key: &str,
+    endpoint: impl Fn(&Note) -> Endpoint,
+) -> BTreeMap<Endpoint, Vec<f64>> {
+    let mut closes = BTreeMap::<Endpoint, Vec<f64>>::new();
+    for note in collected.notes_of(key) {
+        closes
+            .entry(endpoint(note))
+            .or_default()
+            .push(note.numbers[0]);
+    }
+    closes
+}
+
+/// Moments at which a server closed many connections of different idle age at once.
+fn restarts(collected: &Collected) -> BTreeMap<Endpoint, BTreeSet<analyzer::Timestamp>> {
+    let mut closes = BTreeMap::<Endpoint, Vec<(analyzer::Timestamp, f64)>>::new();
+    for note in collected.notes_of("server-idle-close") {
+        closes
+            .entry(note.connection.server)
+            .or_default()
+            .push((note.at, note.numbers[0]));
+    }
+    for observation in &collected.observations {
+        let idle = observation.number("idle_timeout_ms").unwrap_or_default();
+        closes
+            .entry(observation.connection.server)
+            .or_default()
+            .push((observation.at, idle));
+    }
+    let mut found = BTreeMap::<_, BTreeSet<_>>::new();
+    for (server, mut list) in closes {
+        list.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        for from in 0..list.len() {
+            let together: Vec<f64> = list[from..]
+                .iter()
+                .take_while(|(at, _)| at.since(list[from].0) <= RESTART_WINDOW)
+                .map(|(_, idle)| *idle)
+                .collect();
+            let timers = cluster(&together);
+            let largest = timers
+                .iter()
+                .map(|timer| timer.members.len())
+                .max()
+                .unwrap_or(0);
+            // Different ages: no single timer explains even half of them.
+            if together.len() >= RESTART_CONNECTIONS && largest * 2 <= together.len() {
+                found.entry(server).or_default().insert(list[from].0);
+            }
+        }
+    }
+    found
+}
+
+/// Two idle timeouts behind one address are two findings, when each was seen at least three
+/// times and they differ by a third or more; otherwise all belong to one.
+fn split_by_timer(observations: &mut [Observation]) {
+    let mut by_cause = BTreeMap::<String, Vec<usize>>::new();
+    for (index, observation) in observations.iter().enumerate() {
+        by_cause
+            .entry(observation.cause.clone())
+            .or_default()
+            .push(index);
+    }
+    for (cause, members) in by_cause
+        .into_iter()
+        .filter(|(cause, _)| !cause.ends_with("restart"))
+    {
+        let values: Vec<f64> = members
+            .iter()
+            .map(|index| {
+                observations[*index]
+                    .number("idle_timeout_ms")
+                    .unwrap_or_default()
+            })
+            .collect();
+        let timers: Vec<_> = cluster(&values)
+            .into_iter()
+            .filter(timeouts::Cluster::is_timer)
+            .collect();
+        let apart = timers
+            .windows(2)
+            .all(|pair| pair[1].median_ms > pair[0].median_ms * 1.33);
+        if timers.len() < 2 || !apart {
+            continue;
+        }
+        for (position, index) in members.iter().enumerate() {
+            let nearest = timers.iter().map(|timer| timer.median_ms).min_by(|a, b| {
+                (a - values[position])
+                    .abs()
+                    .total_cmp(&(b - values[position]).abs())
+            });
+            if let Some(nearest) = nearest {
+                observations[*index].cause = format!("{cause} {nearest:012.0}");
+            }
+        }
+    }
+}
+
+/// Severity by the share of connections that failed, confidence by agreement on one timer.
+fn judge(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
+    let failed = group.occurrences();
+    let attempts = group
+        .analysis
+        .listeners
+        .get(&group.server())
+        .map_or(0, |facts| facts.attempts);
+    let severity = if failed >= 5 && failed * 2 > attempts && attempts > 0 {
+        Severity::Critical
+    } else {
+        Severity::High
+    };
+    let base = draft.confidence;
+    let agreeing = group
+        .spread("idle_timeout_ms")
+        .filter(|spread| spread.count >= 3 && spread.max - spread.min <= (idle * 0.04).max(50.0));
+    let (confidence, reason) = match agreeing {
+        Some(spread) => (
+            base + 0.03,
+            format!(
+                "{} connections closed after idle times within {} of each other: a timer.",
+                spread.count,
+                time(spread.max - spread.min)
+            ),
+        ),
+        None if failed == 1 => (base - 0.03, "The full signature was seen once.".to_owned()),
+        None => (base, format!("The full signature was seen {failed} times.")),
+    };
+    draft.severity(severity).confidence(confidence, reason)
+}
+
+fn reasons(group: &Group<'_>, draft: Narrative, idle: f64, late: u64) -> Narrative {
+    let crossed = group.occurrences() - late;
+    let rtt = group.median("rtt_ms");
+    draft
+        .because_if(crossed > 0, || {
+            let rtt = rtt.map(|rtt| format!(" (round trip {})", time(rtt))).unwrap_or_default();
+            format!("{}: the request's ACK number does not cover the server's FIN, so the client had not seen it when it wrote{rtt}", many(crossed, "time"))
+        })
+        .because_if(late > 0, || {
+            format!("{}: the client had acknowledged the FIN and wrote all the same: its pool does not watch idle sockets", many(late, "time"))
+        })
+        .because(format!("the server sent FIN first, {} after the last payload and with no request outstanding", time(idle)))
+        .because_if(group.having("seq_fits") > 0, || {
+            format!("on {} the RST's sequence number is the request's ACK number: a closed socket answering that very segment", many(group.having("seq_fits"), "connection"))
+        })
+        .because_if(group.median("harmless_idle_closes").is_some_and(|count| count > 0.0), || {
+            format!("{} more were closed by the server after the same idle time without a request under way", plural(group.median("harmless_idle_closes").unwrap_or_default(), "connection"))
+        })
+        .because_if(group.median("promised_ms").is_some(), || {
+            format!("the server's Keep-Alive header promises {}", time(group.median("promised_ms").unwrap_or_default()))
+        })
+        .because_if(!group.words_counted("request").is_empty(), || {
+            let lost: Vec<String> = group.words_counted("request").into_iter().take(3).map(|(request, _)| request).collect();
+            format!("lost requests: {}", list(&lost))
+        })
+}
+
+fn remedies(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
+    // The reusing side still held the connection at this age, so its own timeout is longer.
+    let reuse = group
+        .spread("reuse_age_ms")
+        .map_or(idle, |spread| spread.max);
+    let client_idle = group.median("client_idle_ms");
+    let target = timeouts::above(client_idle.unwrap_or(0.0).max(reuse).max(60_000.0));
+    let text = match client_idle {
+        Some(client) => format!(
+            "the server closes at {}, the client keeps connections for {}: the shorter one must be the client's",
+            time(idle),
+            time(client)
+        ),
+        None => format!(
+            "the server closes at {}, and {} still used connections of that age; raise it above the client's or balancer's idle timeout (60 s on most balancers)",
+            time(idle),
+            group.clients_text()
+        ),
+    };
+    let draft = draft.advise("any", text);
+    let draft =
+        advice::server_idle_timeout(draft, target, group.words("server_product").as_deref());
+    let draft = advice::client_pool(draft, idle);
+    let (client, server) = (group.client(), group.server());
+    draft
+        .verify("server", format!("ss -tano state established '( sport = :{} )'", server.port), "idle connections and their age; run it again to see them vanish at the timeout")
+        .verify("server", "nstat -az TcpExtTCPAbortOnData TcpOutRsts", "TCPAbortOnData grows by one for every request that met a closed socket")
+        .verify("client", format!("ss -tan state close-wait dst {}", server.ip), "pooled sockets whose peer has closed: each is a late write waiting to happen")
+        .verify("client", format!("strace -f -tt -e trace=sendto,write,recvfrom,read -p PID 2>&1 | grep -B2 ECONNRESET  # PID of the process at {}", client.ip), "the write of the request followed by ECONNRESET")
+}
+
+fn confusables(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
+    let spread = group
+        .spread("idle_timeout_ms")
+        .map_or(0.0, |spread| spread.max - spread.min);
+    draft
+        .not("server restart", if group.connections() > 1 {
+            format!("idle ages at the close agree within {}, and the closes are spread over time; a restart closes connections of every age at one instant", time(spread))
+        } else {
+            "no other connections were closed at that instant after different idle times".to_owned()
+        })
+        .not("client-timeout-close", "the server closed first, and nothing was outstanding when it did")
+        .not("unread-data-reset", format!("the RST follows the server's FIN of {} idle, so the application had closed before the request came", time(idle)))
+        .not("linger-zero-reset", "the server closed with FIN; the RST answers a later segment")
+        .not("announced close", "no response carried \"Connection: close\" before the FIN")
+}
+
+fn describe_restart(group: &Group<'_>, draft: Narrative) -> Narrative {
+    let (server, failed) = (group.server(), group.occurrences());
+    let spread = group.spread("idle_timeout_ms");
+    let ages = spread.map_or_else(String::new, |spread| {
+        format!(" (from {} to {})", time(spread.min), time(spread.max))
+    });
+    draft
+        .title(format!("Server {server} closed many idle connections at one instant: a restart or reload"))
+        .summary(format!(
+            "Server {server} closed connections of different idle age{ages} within one second, and {} met \
+             the closed sockets. That is a process going away, not an idle timeout.",
+            plural(number(failed), "request")
+        ))
+        .confidence(0.6, "Closes at one instant after idle times that differ point to a restart; the process itself is not seen.")
+        .because("the closes lie within one second of each other although the connections were idle for different times")
+        .not("keepalive-race", "an idle timer would close each connection at the same age, not at the same moment")
+        .advise("any", "let the process drain before it stops: stop accepting, answer with \"Connection: close\", close idle connections, then exit")
+        .set("Kubernetes", "give balancers time to stop sending before the process ends", "lifecycle.preStop: sleep 10")
+        .verify("server", "journalctl -u SERVICE --since '5 minutes ago'", "a stop or reload at the time of the FINs")
+}
+
+#[cfg(test)]
+#[path = "keepalive_race_tests.rs"]
+mod tests;

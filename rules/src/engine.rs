@@ -1,0 +1,537 @@
+//! Runs the catalogue: hands connections to rules, counts what could not be judged, folds
+//! observations into findings.
+//!
+//! Each shard owns a [`RuleSink`]; nothing is shared while connections end. Everything that
+//! depends on order happens once, in [`Engine::finish`], on data ordered by frame numbers, so
+//! the result is the same for any number of shards. A rule that panics loses that one call and
+//! is reported; the others go on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use analyzer::flow::Histogram;
+use analyzer::pipeline::ConnectionSink;
+use analyzer::{Analysis, Connection, Endpoint, QualityKind};
+
+use crate::catalog;
+use crate::figure::{Fold, spread};
+use crate::finding::{
+    Assessment, ConnectionRef, Distribution, Figure, FigureValue, Finding, RuleOutcome,
+};
+use crate::link::{Draft, rank};
+use crate::narrative::{Group, Narrative};
+use crate::needs::{Fitness, fitness};
+use crate::observation::{
+    Collected, HISTOGRAMS_PER_RULE, Kept, NOTES_PER_RULE, Note, OBSERVATIONS_PER_RULE, Observation,
+    Observations,
+};
+use crate::rule::{Context, Rule, RuleMeta};
+use crate::settings::RuleSettings;
+use crate::text;
+
+/// Connections listed with a finding; their number is always given in full.
+const CONNECTIONS_PER_FINDING: usize = 1_000;
+/// Examples whose frames are given as evidence.
+const EXAMPLES_PER_FINDING: usize = 3;
+/// Single values kept for a histogram.
+const VALUES_PER_DISTRIBUTION: usize = 1_000;
+
+/// The selected rules and their settings.
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    rules: Vec<&'static dyn Rule>,
+    settings: RuleSettings,
+}
+
+impl Inner {
+    fn context(&self, rule: &dyn Rule) -> Context<'_> {
+        Context {
+            meta: rule.meta(),
+            settings: &self.settings,
+        }
+    }
+}
+
+impl Engine {
+    /// An engine that runs the rules `settings` enable.
+    #[must_use]
+    pub fn new(settings: RuleSettings) -> Self {
+        let enabled = |rule: &&'static dyn Rule| settings.is_enabled(rule.meta().id);
+        let rules = catalog::ALL.iter().copied().filter(enabled).collect();
+        Self {
+            inner: Arc::new(Inner { rules, settings }),
+        }
+    }
+
+    /// All rules there are, by id.
+    #[must_use]
+    pub fn catalogue() -> Vec<&'static RuleMeta> {
+        catalog::ALL.iter().map(|rule| rule.meta()).collect()
+    }
+
+    /// A sink for one shard.
+    #[must_use]
+    pub fn sink(&self) -> RuleSink {
+        let slots = self.inner.rules.iter().map(|_| Slot::new()).collect();
+        RuleSink {
+            inner: Arc::clone(&self.inner),
+            slots,
+        }
+    }
+
+    /// Judges the capture as a whole from what the sinks saw, in whatever order they come.
+    #[must_use]
+    pub fn finish(self, sinks: Vec<RuleSink>, analysis: &Analysis) -> Assessment {
+        let mut slots: Vec<Slot> = self.inner.rules.iter().map(|_| Slot::new()).collect();
+        for sink in sinks {
+            slots
+                .iter_mut()
+                .zip(sink.slots)
+                .for_each(|(slot, other)| slot.merge(other));
+        }
+        let mut assessment = Assessment::default();
+        let mut drafts = Vec::new();
+        for (rule, slot) in self.inner.rules.iter().zip(slots) {
+            let run = RuleRun {
+                rule: *rule,
+                ctx: self.inner.context(*rule),
+                analysis,
+            };
+            drafts.extend(run.finish(slot, &mut assessment));
+        }
+        let today = analysis
+            .summary
+            .last
+            .map(|last| last.rfc3339())
+            .unwrap_or_default();
+        apply_ignores(
+            &self.inner.settings,
+            &today,
+            &mut drafts,
+            &mut assessment.notices,
+        );
+        for outcome in &mut assessment.outcomes {
+            outcome.findings = drafts
+                .iter()
+                .filter(|draft| draft.finding.rule == outcome.rule)
+                .count() as u64;
+        }
+        assessment.findings = rank(drafts);
+        assessment
+    }
+}
+
+/// What one shard's connections showed; see [`Engine::sink`].
+pub struct RuleSink {
+    inner: Arc<Inner>,
+    slots: Vec<Slot>,
+}
+
+impl ConnectionSink for RuleSink {
+    fn connection(&mut self, connection: &Connection) {
+        for (rule, slot) in self.inner.rules.iter().zip(&mut self.slots) {
+            match fitness(rule.meta().needs, connection) {
+                Fitness::NotApplicable => {}
+                Fitness::NotAssessed(reason) => *slot.not_assessed.entry(reason).or_default() += 1,
+                Fitness::Fit => slot.judge(*rule, self.inner.context(*rule), connection),
+            }
+        }
+    }
+}
+
+/// One rule's share of a sink.
+struct Slot {
+    observations: Kept<Observation>,
+    notes: Kept<Note>,
+    durations: BTreeMap<Endpoint, Histogram>,
+    assessed: u64,
+    not_assessed: BTreeMap<&'static str, u64>,
+    /// First connection on which the rule panicked, and what it said.
+    failure: Option<(u64, String)>,
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self {
+            observations: Kept::new(OBSERVATIONS_PER_RULE),
+            notes: Kept::new(NOTES_PER_RULE),
+            durations: BTreeMap::new(),
+            assessed: 0,
+            not_assessed: BTreeMap::new(),
+            failure: None,
+        }
+    }
+
+    fn judge(&mut self, rule: &dyn Rule, ctx: Context<'_>, conn: &Connection) {
+        // Into a fresh place first: what a panicking call left behind is dropped with it.
+        let mut out = Observations::default();
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            rule.on_connection(conn, &ctx, &mut out)
+        }));
+        if let Err(panic) = called {
+            self.failed(conn.first_frame, panic_text(panic.as_ref()));
+            return;
+        }
+        match out.not_assessed {
+            Some(reason) => *self.not_assessed.entry(reason).or_default() += 1,
+            None => self.assessed += 1,
+        }
+        let frame = conn.first_frame;
+        for (ordinal, observation) in out.observations.into_iter().enumerate() {
+            self.observations.offer(frame, ordinal, observation);
+        }
+        for (ordinal, note) in out.notes.into_iter().enumerate() {
+            self.notes.offer(frame, ordinal, note);
+        }
+        for (endpoint, histogram) in out.histograms {
+            self.add_durations(endpoint, &histogram);
+        }
+    }
+
+    /// Keeps the smallest endpoints: one that is dropped can never come back, so each that is
+    /// kept is complete.
+    fn add_durations(&mut self, endpoint: Endpoint, histogram: &Histogram) {
+        self.durations.entry(endpoint).or_default().merge(histogram);
+        if self.durations.len() > HISTOGRAMS_PER_RULE {
+            self.durations.pop_last();
+        }
+    }
+
+    fn failed(&mut self, frame: u64, message: String) {
+        if self
+            .failure
+            .as_ref()
+            .is_none_or(|(known, _)| frame < *known)
+        {
+            self.failure = Some((frame, message));
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.observations.merge(other.observations);
+        self.notes.merge(other.notes);
+        for (endpoint, histogram) in &other.durations {
+            self.add_durations(*endpoint, histogram);
+        }
+        self.assessed += other.assessed;
+        for (reason, count) in other.not_assessed {
+            *self.not_assessed.entry(reason).or_default() += count;
+        }
+        if let Some((frame, message)) = other.failure {
+            self.failed(frame, message);
+        }
+    }
+}
+
+/// One rule at the end of the capture.
+struct RuleRun<'a> {
+    rule: &'static dyn Rule,
+    ctx: Context<'a>,
+    analysis: &'a Analysis,
+}
+
+impl RuleRun<'_> {
+    fn finish(&self, slot: Slot, assessment: &mut Assessment) -> Vec<Draft> {
+        let meta = self.rule.meta();
+        let mut failure = slot.failure.map(|(frame, message)| {
+            format!("failed on the connection that begins at frame {frame}: {message}")
+        });
+        if slot.observations.seen > OBSERVATIONS_PER_RULE as u64 {
+            assessment.notices.push(format!(
+                "{}: {} occurrences were seen; findings rest on the first {OBSERVATIONS_PER_RULE}",
+                meta.id, slot.observations.seen
+            ));
+        }
+        if slot.notes.seen > NOTES_PER_RULE as u64 {
+            assessment.notices.push(format!(
+                "{}: {} connections were compared with each other out of {}",
+                meta.id, NOTES_PER_RULE, slot.notes.seen
+            ));
+        }
+        let mut collected = Collected {
+            observations: slot.observations.into_items(),
+            notes: slot.notes.into_items(),
+            durations: slot.durations,
+        };
+        let drafts = catch_unwind(AssertUnwindSafe(|| {
+            self.rule
+                .on_capture(self.analysis, &self.ctx, &mut collected);
+            self.groups(std::mem::take(&mut collected.observations))
+        }));
+        let drafts = drafts.unwrap_or_else(|panic| {
+            failure = Some(format!(
+                "failed at the end of the capture: {}",
+                panic_text(panic.as_ref())
+            ));
+            Vec::new()
+        });
+        if let Some(failure) = &failure {
+            assessment
+                .notices
+                .push(format!("rule {}: {failure}", meta.id));
+        }
+        assessment.outcomes.push(RuleOutcome {
+            rule: meta.id,
+            title: meta.title,
+            assessed: slot.assessed,
+            not_assessed: slot
+                .not_assessed
+                .into_iter()
+                .map(|(reason, count)| (reason.to_owned(), count))
+                .collect(),
+            findings: 0,
+            failure,
+        });
+        drafts
+    }
+
+    fn groups(&self, observations: Vec<Observation>) -> Vec<Draft> {
+        let mut groups = BTreeMap::<String, Vec<Observation>>::new();
+        for observation in observations {
+            groups
+                .entry(observation.cause.clone())
+                .or_default()
+                .push(observation);
+        }
+        groups
+            .into_values()
+            .map(|group| self.draft(group))
+            .collect()
+    }
+
+    fn draft(&self, mut observations: Vec<Observation>) -> Draft {
+        observations.sort_by(|a, b| {
+            let strength = |one: &Observation| (one.confidence * 20.0).round();
+            strength(b)
+                .total_cmp(&strength(a))
+                .then(b.weight.total_cmp(&a.weight))
+                .then(a.connection.first_frame.cmp(&b.connection.first_frame))
+        });
+        let meta = self.rule.meta();
+        let group = Group {
+            meta,
+            observations: &observations,
+            analysis: self.analysis,
+            ctx: self.ctx,
+        };
+        let narrative = self.rule.describe(&group, default_narrative(&group));
+        let connections = worst_first(&observations);
+        let mut finding = finding(&group, narrative, &connections);
+        self.add_caveats(&observations, &mut finding);
+        let mut times: Vec<_> = observations.iter().map(|one| one.at).collect();
+        times.sort_unstable();
+        Draft {
+            connections: connections.iter().map(|one| one.first_frame).collect(),
+            servers: group.servers(),
+            client_ips: group.client_ips(),
+            times,
+            finding,
+        }
+    }
+
+    /// Notes of the capture that cloud this rule, and what they cost in confidence.
+    fn add_caveats(&self, observations: &[Observation], finding: &mut Finding) {
+        let dropped = observations
+            .iter()
+            .filter(|one| one.capture_dropped)
+            .count();
+        for note in &self.analysis.quality {
+            let relevant = self.rule.meta().clouded_by.contains(&note.kind)
+                && (note.kind != QualityKind::CaptureDrops || dropped > 0)
+                && (note.kind != QualityKind::Snaplen
+                    || observations.iter().any(|one| one.payload_cut));
+            if relevant {
+                finding.caveats.push((note.kind, note.note.clone()));
+            }
+        }
+        if dropped * 2 > observations.len()
+            && self
+                .rule
+                .meta()
+                .clouded_by
+                .contains(&QualityKind::CaptureDrops)
+        {
+            // What rests on frames that may be missing is worth about a fifth less.
+            finding.confidence *= 0.8;
+            finding.confidence_reason.push_str(
+                " It is lowered because most of these connections have octets missing from the capture.",
+            );
+        }
+    }
+}
+
+fn default_narrative(group: &Group<'_>) -> Narrative {
+    let mut confidences: Vec<f64> = group
+        .observations
+        .iter()
+        .map(|one| one.confidence)
+        .collect();
+    let typical = spread(&mut confidences).map_or(0.0, |spread| spread.median);
+    Narrative {
+        title: group.meta.title.to_owned(),
+        summary: String::new(),
+        severity: group
+            .observations
+            .iter()
+            .map(|one| one.severity)
+            .max()
+            .unwrap_or(group.meta.severity),
+        confidence: typical,
+        confidence_reason: format!(
+            "{} showed the signature.",
+            text::many(group.occurrences(), "occurrence")
+        ),
+        why: Vec::new(),
+        look_alikes: Vec::new(),
+        remedy: Vec::new(),
+        host_commands: Vec::new(),
+        filter: None,
+    }
+}
+
+/// Distinct connections, the heaviest first.
+fn worst_first(observations: &[Observation]) -> Vec<ConnectionRef> {
+    let mut seen = BTreeSet::new();
+    let mut ordered: Vec<&Observation> = observations.iter().collect();
+    ordered.sort_by(|a, b| {
+        b.weight
+            .total_cmp(&a.weight)
+            .then(a.connection.first_frame.cmp(&b.connection.first_frame))
+    });
+    ordered
+        .into_iter()
+        .map(|one| one.connection)
+        .filter(|connection| seen.insert(connection.first_frame))
+        .collect()
+}
+
+fn finding(group: &Group<'_>, narrative: Narrative, connections: &[ConnectionRef]) -> Finding {
+    let examples: Vec<&Observation> = group
+        .observations
+        .iter()
+        .take(EXAMPLES_PER_FINDING)
+        .collect();
+    let example_connections: Vec<ConnectionRef> = worst_first_of(&examples);
+    Finding {
+        id: String::new(),
+        rule: group.meta.id,
+        severity: narrative.severity,
+        confidence: narrative.confidence.clamp(0.0, 0.99),
+        confidence_reason: narrative.confidence_reason,
+        title: narrative.title,
+        summary: narrative.summary,
+        occurrences: group.occurrences(),
+        connections: connections
+            .iter()
+            .take(CONNECTIONS_PER_FINDING)
+            .copied()
+            .collect(),
+        connection_count: connections.len() as u64,
+        evidence: examples
+            .iter()
+            .flat_map(|one| one.evidence.iter().cloned())
+            .collect(),
+        figures: group.figures(),
+        cost: costs(group.observations),
+        why: narrative.why,
+        look_alikes: narrative.look_alikes,
+        remedy: narrative.remedy,
+        host_commands: narrative.host_commands,
+        caveats: Vec::new(),
+        explained_by: Vec::new(),
+        filter: narrative
+            .filter
+            .unwrap_or_else(|| text::connections_filter(&example_connections)),
+        distribution: distribution(group),
+    }
+}
+
+fn worst_first_of(examples: &[&Observation]) -> Vec<ConnectionRef> {
+    let mut seen = BTreeSet::new();
+    examples
+        .iter()
+        .map(|one| one.connection)
+        .filter(|connection| seen.insert(connection.first_frame))
+        .collect()
+}
+
+/// Costs summed by name, in order of name.
+fn costs(observations: &[Observation]) -> Vec<Figure> {
+    let mut sums = BTreeMap::<&'static str, f64>::new();
+    for (name, value) in observations.iter().flat_map(|one| &one.cost) {
+        *sums.entry(name).or_default() += value;
+    }
+    sums.into_iter()
+        .filter(|(_, value)| *value > 0.0)
+        .map(|(name, value)| Figure {
+            name,
+            value: FigureValue::Number((value * 1000.0).round() / 1000.0),
+            spread: None,
+        })
+        .collect()
+}
+
+/// The values of the first figure folded by median, when there are enough for a picture.
+fn distribution(group: &Group<'_>) -> Option<Distribution> {
+    let spec = group
+        .meta
+        .figures
+        .iter()
+        .find(|spec| spec.fold == Fold::Median)?;
+    let mut values: Vec<f64> = group
+        .observations
+        .iter()
+        .filter_map(|one| one.number(spec.name))
+        .collect();
+    values.sort_by(f64::total_cmp);
+    let step = values.len().div_ceil(VALUES_PER_DISTRIBUTION).max(1);
+    (values.len() >= 3).then(|| Distribution {
+        figure: spec.name,
+        values: values.into_iter().step_by(step).collect(),
+    })
+}
+
+/// Drops accepted findings and says so; says also which entries did nothing.
+fn apply_ignores(
+    settings: &RuleSettings,
+    today: &str,
+    drafts: &mut Vec<Draft>,
+    notices: &mut Vec<String>,
+) {
+    for entry in &settings.ignores {
+        let whom = entry
+            .server
+            .as_ref()
+            .map(|server| format!(" at {server}"))
+            .unwrap_or_default();
+        if entry.is_expired(today) {
+            let day = entry.expires.as_deref().unwrap_or_default();
+            notices.push(format!(
+                "ignore entry for {}{whom} ended on {day} and is not applied",
+                entry.rule
+            ));
+            continue;
+        }
+        let before = drafts.len();
+        drafts.retain(|draft| !entry.matches(draft.finding.rule, &draft.servers));
+        notices.push(match before - drafts.len() {
+            0 => format!("ignore entry for {}{whom} matched no finding", entry.rule),
+            hidden => format!(
+                "{hidden} {} of {}{whom} not shown: {}",
+                if hidden == 1 { "finding" } else { "findings" },
+                entry.rule,
+                entry.reason
+            ),
+        });
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
