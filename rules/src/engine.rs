@@ -311,6 +311,11 @@ impl RuleRun<'_> {
                 .then(b.weight.total_cmp(&a.weight))
                 .then(a.connection.first_frame.cmp(&b.connection.first_frame))
         });
+        for observation in &mut observations {
+            observation
+                .evidence
+                .sort_by_key(|evidence| evidence.segment.frame);
+        }
         let meta = self.rule.meta();
         let group = Group {
             meta,

@@ -473,7 +473,7 @@ mod tests {
             error("[rules.keepalive-race]\nmin_idle_ms = \"a\"\n").contains("must be a number")
         );
         assert!(error("[udp]\nrecv_buffer = { x = 1 }\n").contains("`x`"));
-        assert!(error("[[ignore]]\nrule = \"dns-failure\"\n").contains("a reason"));
+        assert!(error("[[ignore]]\nrule = \"udp-truncation\"\n").contains("a reason"));
         assert!(error("colour = 1\n").contains("unknown key `colour`"));
         assert!(error("= 1").starts_with("pcapdoc.toml: not valid TOML"));
     }

@@ -1,0 +1,458 @@
+//! `udp-truncation`: datagrams larger than the receiver's buffer.
+
+use std::collections::BTreeMap;
+
+use analyzer::{Analysis, Connection, Endpoint};
+
+use crate::finding::Severity;
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Collected, Note, Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{many, number, plural};
+
+declare_rule! {
+    /// Datagrams are larger than the buffer their receiver reads them into.
+    ///
+    /// ## What it means
+    /// A UDP receiver gets one datagram per read. What does not fit into the buffer of that read is
+    /// discarded by the kernel, silently: the application sees a message that ends too early.
+    ///
+    /// ## Why it matters
+    /// Part of the message is gone without an error on either side and without a trace on the wire.
+    /// Only large messages suffer, so tests with small ones pass.
+    ///
+    /// ## How it is detected
+    /// The cut happens inside the receiver, so only its consequences can be seen. Strongest first:
+    /// *proved*: answers grow with the request up to one size and never beyond it, or requests up to a
+    /// size are answered in one way and larger ones in another or never; *configured*: the receive
+    /// buffer was given (`--udp-recv-buffer PORT=BYTES` or `[udp] recv_buffer`) and datagrams exceed it;
+    /// *risk*: sizes lie on both sides of a buffer size that programs often use. Sizes are true UDP
+    /// payload lengths after reassembly, never captured lengths.
+    /// Severity: high when proved or configured, medium when large requests only stay unanswered, low
+    /// for a risk. QUIC, RTP, tunnels and DNS are left out.
+    ///
+    /// ## What to do
+    /// Read with a buffer of 65,535 bytes and check for truncation; keep datagrams within the agreed size
+    /// and within the path MTU; or use TCP with framing.
+    ///
+    /// ## Known limits
+    /// A receiver that never answers cannot be judged without its buffer size. A service that limits its
+    /// answers on purpose looks like one whose buffer is too small. Loss of fragments also strikes
+    /// only large datagrams; sizes near the MTU are therefore judged with less confidence.
+    ///
+    /// ## References
+    /// - recv(2), `MSG_TRUNC`; RFC 8085 §3.2
+    pub(crate) struct UdpTruncation {
+        id: "udp-truncation",
+        title: "Datagrams are larger than the receiver's buffer",
+        severity: High,
+        needs: [Udp],
+        clouded_by: [CaptureDrops],
+        figures: [
+            receive_buffer_bytes: Bytes / Min,
+            largest_datagram_bytes: Bytes / Max,
+            datagrams: Count / Sum,
+        ],
+        thresholds: [
+            min_risk_datagrams = 10.0: "Datagrams a server must get before sizes alone are called a risk.",
+        ],
+    }
+}
+
+/// Receive buffers that programs often use, in octets.
+const COMMON_BUFFERS: [u32; 7] = [512, 1024, 1472, 1500, 2048, 4096, 8192];
+/// Protocols for which message size says nothing about a reader's buffer.
+const BY_DESIGN: [&str; 9] = [
+    "quic",
+    "rtp",
+    "rtcp",
+    "vxlan",
+    "geneve",
+    "wireguard",
+    "gtp",
+    "dns",
+    "stun",
+];
+/// Around here a datagram no longer fits one Ethernet frame, and fragments may be the cause.
+const FRAGMENT_SIZES: std::ops::RangeInclusive<u32> = 1_200..=1_500;
+
+impl Rule for UdpTruncation {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+        let Some(udp) = &conn.udp else { return };
+        if udp
+            .protocol
+            .is_some_and(|protocol| BY_DESIGN.contains(&protocol))
+        {
+            return;
+        }
+        for class in &udp.size_classes {
+            let mut note = Note::new(conn, "size");
+            note.at = class.first_request.time;
+            note.numbers = vec![
+                f64::from(class.request_len),
+                number(class.requests),
+                number(class.answered),
+                f64::from(class.answer_min),
+                f64::from(class.answer_max),
+            ];
+            note.segments = vec![class.first_request];
+            note.segments.extend(class.first_answer);
+            out.note(note);
+        }
+    }
+
+    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+        let mut servers = BTreeMap::<Endpoint, Vec<&Note>>::new();
+        for note in collected.notes_of("size") {
+            servers
+                .entry(note.connection.server)
+                .or_default()
+                .push(note);
+        }
+        let mut found = Vec::new();
+        for (server, notes) in servers {
+            let sizes = merged(&notes);
+            let configured = ctx.settings().udp_recv_buffers.get(&server.port).copied();
+            let verdict = echo_cap(&sizes)
+                .or_else(|| configured.and_then(|buffer| exceeds(&sizes, buffer)))
+                .or_else(|| answered_differently(&sizes))
+                .or_else(|| risk(&sizes, ctx.threshold("min_risk_datagrams")));
+            if let Some(verdict) = verdict {
+                found.extend(observations(&notes, &verdict));
+            }
+        }
+        collected.observations = found;
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let buffer = group.number("receive_buffer_bytes").unwrap_or_default();
+        let largest = group.number("largest_datagram_bytes").unwrap_or_default();
+        let count = group.number("datagrams").unwrap_or_default();
+        let server = group.server();
+        let ground = group.words("ground").unwrap_or_default();
+        let confidence = draft.confidence;
+        let (title, summary, reason) = match ground.as_str() {
+            "proved" => (
+                format!(
+                    "Server {server} reads datagrams into {buffer:.0} bytes and loses the rest"
+                ),
+                format!(
+                    "Answers of {server} grow with the request up to {buffer:.0} bytes and never beyond, while {} of up to \
+                     {largest:.0} bytes were sent. The server's read buffer holds {buffer:.0} bytes; what is longer is cut off without an error.",
+                    plural(count, "datagram")
+                ),
+                "The answers follow the request size up to one value and stay there.",
+            ),
+            "configured" => (
+                format!("Datagrams to {server} exceed its receive buffer of {buffer:.0} bytes"),
+                format!(
+                    "{} to {server} are longer than its configured receive buffer of {buffer:.0} bytes (the largest has {largest:.0}): the rest of each is discarded.",
+                    plural(count, "datagram")
+                ),
+                "The buffer size was given in the configuration, and the datagram sizes are measured.",
+            ),
+            "answers" => (
+                format!(
+                    "Server {server} handles datagrams above about {buffer:.0} bytes differently"
+                ),
+                format!(
+                    "Requests of up to {buffer:.0} bytes to {server} are answered normally; the {} above that, from {:.0} bytes on, are not. \
+                     That fits a receive buffer between those sizes.",
+                    plural(count, "datagram"),
+                    group.median("smallest_failed").unwrap_or_default()
+                ),
+                "Sizes part cleanly into answered and not, but the cut itself cannot be seen.",
+            ),
+            _ => (
+                format!("Datagrams to {server} straddle {buffer:.0} bytes, a common buffer size"),
+                format!(
+                    "{} to {server} are longer than {buffer:.0} bytes (the largest has {largest:.0}), others are shorter. If the receiver reads into \
+                     {buffer:.0} bytes, the long ones are cut; nothing in the capture shows whether it does.",
+                    plural(count, "datagram")
+                ),
+                "Only the sizes are known; give the buffer with --udp-recv-buffer to be sure.",
+            ),
+        };
+        let draft = draft
+            .title(title)
+            .summary(summary)
+            .confidence(confidence, reason);
+        remedies(group, facts(group, draft, &ground), buffer, largest)
+    }
+}
+
+/// One request size towards one server, over all flows.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    requests: f64,
+    answered: f64,
+    answer_min: u32,
+    answer_max: u32,
+}
+
+impl Size {
+    /// All answers to this size had one length: that length.
+    fn answer(&self) -> Option<u32> {
+        (self.answered > 0.0 && self.answer_min == self.answer_max).then_some(self.answer_max)
+    }
+}
+
+/// Why datagrams of a server are thought to be cut.
+struct Verdict {
+    ground: &'static str,
+    buffer: u32,
+    /// Smallest size known or thought to be cut.
+    smallest_failed: u32,
+    confidence: f64,
+    severity: Severity,
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "written from u32 by this rule"
+)]
+fn length(note: &Note, index: usize) -> u32 {
+    note.numbers[index] as u32
+}
+
+fn merged(notes: &[&Note]) -> BTreeMap<u32, Size> {
+    let mut sizes = BTreeMap::<u32, Size>::new();
+    for note in notes {
+        let size = sizes.entry(length(note, 0)).or_default();
+        if note.numbers[2] > 0.0 {
+            let (min, max) = (length(note, 3), length(note, 4));
+            size.answer_min = if size.answered > 0.0 {
+                size.answer_min.min(min)
+            } else {
+                min
+            };
+            size.answer_max = size.answer_max.max(max);
+        }
+        size.requests += note.numbers[1];
+        size.answered += note.numbers[2];
+    }
+    sizes
+}
+
+/// Answers are as long as the request (plus a constant) up to a size, and never longer.
+fn echo_cap(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
+    let answers: Vec<(i64, i64)> = sizes
+        .iter()
+        .filter_map(|(len, size)| Some((i64::from(*len), i64::from(size.answer()?))))
+        .collect();
+    let cap = answers.iter().map(|(_, answer)| *answer).max()?;
+    let extra = answers.first().map(|(len, answer)| answer - len)?;
+    let buffer = cap - extra;
+    let follows = |&&(len, answer): &&(i64, i64)| len <= buffer && answer == len + extra;
+    let capped = |&&(len, answer): &&(i64, i64)| len > buffer && answer == cap;
+    let followers = answers.iter().filter(|pair| follows(pair)).count();
+    let cut: Vec<i64> = answers
+        .iter()
+        .filter(|pair| capped(pair))
+        .map(|(len, _)| *len)
+        .collect();
+    // Constant answers follow nothing, and one small size alone proves no growth.
+    let enough = followers >= 2 || (followers == 1 && extra == 0 && cut.len() >= 2);
+    if cut.is_empty() || !enough || followers + cut.len() < answers.len() || buffer <= 0 {
+        return None;
+    }
+    Some(Verdict {
+        ground: "proved",
+        buffer: u32::try_from(buffer).ok()?,
+        smallest_failed: u32::try_from(*cut.iter().min()?).ok()?,
+        confidence: if followers >= 2 { 0.95 } else { 0.8 },
+        severity: Severity::High,
+    })
+}
+
+/// Datagrams exceed a buffer that the user named.
+fn exceeds(sizes: &BTreeMap<u32, Size>, buffer: u32) -> Option<Verdict> {
+    let (smallest, _) = sizes.range(buffer + 1..).next()?;
+    let echoed = sizes
+        .range(buffer + 1..)
+        .any(|(len, size)| size.answer() == Some(*len));
+    (!echoed).then_some(Verdict {
+        ground: "configured",
+        buffer,
+        smallest_failed: *smallest,
+        confidence: 0.95,
+        severity: Severity::High,
+    })
+}
+
+/// Small requests are answered in one way, all larger ones in another way or never.
+fn answered_differently(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
+    let list: Vec<(u32, Size)> = sizes.iter().map(|(len, size)| (*len, *size)).collect();
+    let border = (1..list.len()).find(|&border| {
+        let (small, large) = list.split_at(border);
+        let served = small
+            .iter()
+            .filter(|(_, size)| size.answered >= size.requests * 0.9)
+            .count();
+        let small_answered: f64 = small.iter().map(|(_, size)| size.answered).sum();
+        let large_requests: f64 = large.iter().map(|(_, size)| size.requests).sum();
+        let never = large.iter().all(|(_, size)| size.answered == 0.0);
+        let one = |part: &[(u32, Size)]| {
+            let first = part[0].1.answer()?;
+            (part.len() >= 2 && part.iter().all(|(_, size)| size.answer() == Some(first)))
+                .then_some(first)
+        };
+        let other_answer = matches!((one(small), one(large)), (Some(a), Some(b)) if a != b);
+        let silent =
+            never && served == small.len() && small_answered >= 3.0 && large_requests >= 2.0;
+        silent || other_answer
+    })?;
+    let (works, fails) = (list[border - 1].0, list[border].0);
+    let fragments = FRAGMENT_SIZES.contains(&works) || (works < 1_473 && fails > 1_472);
+    Some(Verdict {
+        ground: "answers",
+        buffer: works,
+        smallest_failed: fails,
+        confidence: if fragments { 0.5 } else { 0.7 },
+        severity: if fragments {
+            Severity::Low
+        } else {
+            Severity::Medium
+        },
+    })
+}
+
+/// Sizes lie on both sides of a common buffer, and nothing shows that the large ones arrive whole.
+fn risk(sizes: &BTreeMap<u32, Size>, min_datagrams: f64) -> Option<Verdict> {
+    let total: f64 = sizes.values().map(|size| size.requests).sum();
+    // A service that echoes its largest request reads all of it.
+    let whole = sizes
+        .iter()
+        .rev()
+        .find_map(|(len, size)| (size.answered > 0.0 && size.answer_max >= *len).then_some(*len));
+    let buffer = COMMON_BUFFERS.iter().rev().copied().find(|buffer| {
+        let above: f64 = sizes
+            .range(buffer + 1..)
+            .map(|(_, size)| size.requests)
+            .sum();
+        above > 0.0 && above * 2.0 < total && whole.is_none_or(|whole| whole <= *buffer)
+    })?;
+    let smallest_failed = *sizes.range(buffer + 1..).next()?.0;
+    (total >= min_datagrams).then_some(Verdict {
+        ground: "risk",
+        buffer,
+        smallest_failed,
+        confidence: 0.3,
+        severity: Severity::Low,
+    })
+}
+
+/// One observation per flow that sent datagrams above the buffer.
+fn observations(notes: &[&Note], verdict: &Verdict) -> Vec<Observation> {
+    let mut flows = BTreeMap::<u64, Vec<&Note>>::new();
+    for note in notes.iter().filter(|note| length(note, 0) > verdict.buffer) {
+        flows
+            .entry(note.connection.first_frame)
+            .or_default()
+            .push(note);
+    }
+    let fit = notes
+        .iter()
+        .copied()
+        .filter(|note| length(note, 0) <= verdict.buffer && note.segments.len() > 1);
+    let fit = fit.max_by_key(|note| {
+        (
+            length(note, 0),
+            std::cmp::Reverse(note.connection.first_frame),
+        )
+    });
+    flows
+        .into_values()
+        .map(|flow| {
+            let count: f64 = flow.iter().map(|note| note.numbers[1]).sum();
+            let largest = flow
+                .iter()
+                .max_by_key(|note| length(note, 0))
+                .copied()
+                .unwrap_or(flow[0]);
+            let mut observation =
+                Observation::from_note(largest, verdict.confidence, verdict.severity)
+                    .weight(f64::from(length(largest, 0)))
+                    .evidence(
+                        largest.segments[0],
+                        format!("datagram of {} bytes", length(largest, 0)),
+                    )
+                    .evidence_if(
+                        largest.segments.get(1).copied(),
+                        format!(
+                            "answer to it or to the first answered one of its size: {} bytes",
+                            largest.numbers[4]
+                        ),
+                    )
+                    .figure("receive_buffer_bytes", f64::from(verdict.buffer))
+                    .figure("largest_datagram_bytes", f64::from(length(largest, 0)))
+                    .figure("datagrams", count)
+                    .detail("smallest_failed", f64::from(verdict.smallest_failed))
+                    .label("ground", verdict.ground);
+            if verdict.severity >= Severity::Medium {
+                observation = observation.cost("messages_damaged", count);
+            }
+            if let Some(fit) = fit.filter(|fit| fit.connection == largest.connection) {
+                observation = observation
+                    .evidence(
+                        fit.segments[0],
+                        format!("datagram of {} bytes", length(fit, 0)),
+                    )
+                    .evidence(
+                        fit.segments[1],
+                        format!("answer of {} bytes", fit.numbers[4]),
+                    );
+            }
+            observation
+        })
+        .collect()
+}
+
+fn facts(group: &Group<'_>, draft: Narrative, ground: &str) -> Narrative {
+    let smallest = group.median("smallest_failed").unwrap_or_default();
+    let buffer = group.number("receive_buffer_bytes").unwrap_or_default();
+    let draft = match ground {
+        "proved" => draft
+            .because(format!("requests of up to {buffer:.0} bytes are answered in full length"))
+            .because(format!("every answer to a request of {smallest:.0} bytes or more stops at the same length")),
+        "configured" => draft.because(format!("the receive buffer of {buffer:.0} bytes was given; the smallest datagram above it has {smallest:.0} bytes")),
+        "answers" => draft.because(format!("the largest size that works is {buffer:.0} bytes, the smallest that does not is {smallest:.0}: the buffer lies between")),
+        _ => draft.because(format!("sizes on both sides of {buffer:.0} bytes were sent")),
+    };
+    draft
+        .not("ip-fragment-loss", if smallest <= 1_472.0 {
+            "the smallest datagram affected fits into one Ethernet frame, so no fragments were needed".to_owned()
+        } else if ground == "proved" {
+            "the large datagrams were answered, so all their fragments arrived".to_owned()
+        } else {
+            format!("not excluded: {smallest:.0} bytes need fragments, which may be lost on the way")
+        })
+        .not("cut capture", "sizes are taken from UDP length fields, not from what the capture file kept")
+}
+
+fn remedies(group: &Group<'_>, draft: Narrative, buffer: f64, largest: f64) -> Narrative {
+    let server = group.server();
+    let (headers, v6) = if server.ip.is_ipv4() {
+        (28, "IPv4")
+    } else {
+        (48, "IPv6")
+    };
+    draft
+        .advise("server", format!("read with a buffer for the largest legal message ({} seen so far needs {largest:.0} bytes; 65,535 is always enough)", many(group.occurrences(), "occurrence")))
+        .set("Go", "tell truncation from a whole message", "buf := make([]byte, 65535); n, oobn, flags, addr, err := conn.ReadMsgUDP(buf, oob); flags&syscall.MSG_TRUNC != 0")
+        .set("C", "tell truncation from a whole message", "recvmsg() and test msg.msg_flags & MSG_TRUNC; or ioctl(FIONREAD) before the read")
+        .set("Python", "read with a sufficient size", "sock.recvfrom(65535)")
+        .advise("client", format!("or keep every datagram within {buffer:.0} bytes, and within the path MTU less {headers} bytes of headers ({v6})"))
+        .advise("any", "messages that do not fit belong into TCP with framing, or must be split by the application")
+        .verify("server", format!("strace -f -e trace=recvfrom,recvmsg,read -p $(ss -lunp 'sport = :{}' | grep -o 'pid=[0-9]*' | head -1 | cut -d= -f2)", server.port), format!("the size argument of the read: {buffer:.0} would confirm"))
+        .verify("server", "nstat -az UdpInErrors UdpRcvbufErrors UdpInCsumErrors", "errors of the socket's queue, which would be another cause")
+}
+
+#[cfg(test)]
+#[path = "udp_truncation_tests.rs"]
+mod tests;
