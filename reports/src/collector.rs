@@ -1,0 +1,269 @@
+//! Keeps what the report needs of every connection while connections come and go.
+//!
+//! One collector serves one shard. Totals count every connection; rows are bounded: the most
+//! relevant stay. Relevance depends on the connection alone and ties are broken by its first
+//! frame, so the rows kept are the same however connections were spread over shards.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use analyzer::flow::{Close, Histogram, TimeSplit};
+use analyzer::pipeline::ConnectionSink;
+use analyzer::{Connection, Transport};
+
+use crate::document::ConnectionRow;
+use crate::tables::TableRow;
+
+/// Connections listed by default (`--connections`).
+pub const DEFAULT_CONNECTIONS: usize = 10_000;
+
+/// Connections that the top lists rest on. A row takes about 250 bytes: 50 MB at most.
+const TABLE_ROWS: usize = 200_000;
+
+/// Collects connection rows and totals of one shard.
+#[derive(Debug)]
+pub struct ConnectionCollector {
+    rows: Kept<ConnectionRow>,
+    table_rows: Kept<TableRow>,
+    pub(crate) totals: Totals,
+}
+
+/// Sums over all connections, whatever is kept.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Totals {
+    /// Connections.
+    pub connections: u64,
+    /// Response times of all turns.
+    pub response_times: Histogram,
+    /// Smallest round trip of each TCP connection.
+    pub round_trip_times: Histogram,
+    /// What TCP connections waited for.
+    pub time_split: TimeSplit,
+}
+
+impl ConnectionCollector {
+    /// Keeps at most `limit` connections; `None` keeps all.
+    #[must_use]
+    pub fn new(limit: Option<usize>) -> Self {
+        Self {
+            rows: Kept::new(limit.unwrap_or(usize::MAX)),
+            table_rows: Kept::new(TABLE_ROWS),
+            totals: Totals::default(),
+        }
+    }
+
+    /// Joins what all shards collected.
+    #[must_use]
+    pub fn merged(shards: impl IntoIterator<Item = Self>) -> Self {
+        let mut shards = shards.into_iter();
+        let mut all = shards
+            .next()
+            .unwrap_or_else(|| Self::new(Some(DEFAULT_CONNECTIONS)));
+        for shard in shards {
+            all.rows.append(shard.rows);
+            all.table_rows.append(shard.table_rows);
+            all.totals.append(&shard.totals);
+        }
+        all
+    }
+
+    /// Rows for the document, most relevant first.
+    pub(crate) fn into_parts(self) -> (Vec<ConnectionRow>, Vec<TableRow>, Totals) {
+        (
+            self.rows.into_sorted(),
+            self.table_rows.into_sorted(),
+            self.totals,
+        )
+    }
+}
+
+impl Default for ConnectionCollector {
+    fn default() -> Self {
+        Self::new(Some(DEFAULT_CONNECTIONS))
+    }
+}
+
+impl ConnectionSink for ConnectionCollector {
+    fn connection(&mut self, connection: &Connection) {
+        self.totals.add(connection);
+        let rank = Rank::of(connection);
+        self.rows.offer(rank, || connection.into());
+        self.table_rows.offer(rank, || connection.into());
+    }
+}
+
+impl Totals {
+    fn add(&mut self, connection: &Connection) {
+        self.connections += 1;
+        self.response_times
+            .merge(crate::document::response_times(connection));
+        if connection.transport == Transport::Tcp {
+            crate::document::add_time_split(&mut self.time_split, &connection.time_split);
+            if let Some(rtt) = connection.rtt() {
+                self.round_trip_times.add(rtt);
+            }
+        }
+    }
+
+    fn append(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.response_times.merge(&other.response_times);
+        self.round_trip_times.merge(&other.round_trip_times);
+        crate::document::add_time_split(&mut self.time_split, &other.time_split);
+    }
+}
+
+/// How much a reader wants to see a connection. Greater is more; no two connections are equal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Rank {
+    trouble: u8,
+    bytes: u64,
+    first_frame: Reverse<u64>,
+}
+
+impl Rank {
+    /// Connections that served somebody and failed, then those that failed to open or were
+    /// held up, then those that carried data; the bigger first.
+    fn of(connection: &Connection) -> Self {
+        let [client, server] = &connection.halves;
+        let is_tcp = connection.transport == Transport::Tcp;
+        let spoke = client.payload_bytes + server.payload_bytes > 0;
+        let pending = connection.turns.pending().is_some();
+        let failed = is_tcp
+            && (connection.close == Close::Reset || pending && connection.close != Close::Open);
+        let held_up = connection.holes.count > 0
+            || connection.translated_from.is_some()
+            || connection
+                .halves
+                .iter()
+                .any(|half| half.retransmitted_segments > 0 || half.zero_windows > 0);
+        let trouble = match (failed, spoke, held_up) {
+            (true, true, _) => 3,
+            (true, false, _) | (false, _, true) => 2,
+            (false, true, false) => 1,
+            (false, false, false) => 0,
+        };
+        Self {
+            trouble,
+            bytes: client.wire_bytes + server.wire_bytes,
+            first_frame: Reverse(connection.first_frame),
+        }
+    }
+}
+
+/// The `limit` highest-ranked items of all that were offered.
+#[derive(Debug)]
+struct Kept<T> {
+    limit: usize,
+    /// The least of the kept ones on top.
+    heap: BinaryHeap<Reverse<Ranked<T>>>,
+}
+
+impl<T> Kept<T> {
+    const fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            heap: BinaryHeap::new(),
+        }
+    }
+
+    fn offer(&mut self, rank: Rank, item: impl FnOnce() -> T) {
+        if self.heap.len() >= self.limit {
+            match self.heap.peek() {
+                Some(Reverse(least)) if least.rank < rank => self.heap.pop(),
+                _ => return,
+            };
+        }
+        self.heap.push(Reverse(Ranked { rank, item: item() }));
+    }
+
+    fn append(&mut self, other: Self) {
+        for Reverse(Ranked { rank, item }) in other.heap {
+            self.offer(rank, || item);
+        }
+    }
+
+    fn into_sorted(self) -> Vec<T> {
+        self.heap
+            .into_sorted_vec()
+            .into_iter()
+            .map(|Reverse(ranked)| ranked.item)
+            .collect()
+    }
+}
+
+/// An item ordered by its rank alone.
+#[derive(Debug)]
+struct Ranked<T> {
+    rank: Rank,
+    item: T,
+}
+
+impl<T> PartialEq for Ranked<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.rank == other.rank
+    }
+}
+
+impl<T> Eq for Ranked<T> {}
+
+impl<T> PartialOrd for Ranked<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Ranked<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank.cmp(&other.rank)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rank(trouble: u8, bytes: u64, frame: u64) -> Rank {
+        Rank {
+            trouble,
+            bytes,
+            first_frame: Reverse(frame),
+        }
+    }
+
+    #[test]
+    fn keeps_the_same_items_however_they_are_spread() {
+        let ranks: Vec<_> = (0..100_u64)
+            .map(|n| rank((n % 4) as u8, n * 37 % 11, n))
+            .collect();
+        let keep = |shards: usize| {
+            let mut kept: Vec<_> = (0..shards).map(|_| Kept::new(10)).collect();
+            for (n, &rank) in ranks.iter().enumerate() {
+                kept[n * 7 % shards].offer(rank, || rank.first_frame.0);
+            }
+            let mut all = Kept::new(10);
+            kept.into_iter().for_each(|shard| all.append(shard));
+            all.into_sorted()
+        };
+        let one = keep(1);
+        assert_eq!(one.len(), 10);
+        assert_eq!(one, keep(3));
+        assert_eq!(one, keep(16));
+    }
+
+    #[test]
+    fn most_relevant_first_and_earlier_frame_wins() {
+        let mut kept = Kept::new(3);
+        for (trouble, bytes, frame) in [(0, 900, 1), (3, 5, 9), (3, 5, 2), (1, 50, 3), (2, 1, 4)] {
+            kept.offer(rank(trouble, bytes, frame), || frame);
+        }
+        assert_eq!(kept.into_sorted(), [2, 9, 4]);
+    }
+
+    #[test]
+    fn a_limit_of_zero_keeps_nothing() {
+        let mut kept = Kept::new(0);
+        kept.offer(rank(3, 5, 9), || ());
+        assert!(kept.into_sorted().is_empty());
+    }
+}

@@ -1,0 +1,216 @@
+//! From the stages' results to the document.
+
+use std::collections::BTreeSet;
+
+use analyzer::Analysis;
+use analyzer::analysis::CaptureSummary;
+use rules::finding::{Assessment, RuleOutcome};
+
+use super::{
+    Capture, Check, Counted, Document, File, FindingView, Interface, Intervals, Quality,
+    ResponseTimes, RunInfo, SCHEMA_VERSION, Setting, Severity, Tool, Verdict, seconds, series,
+};
+use crate::collector::ConnectionCollector;
+use crate::{format, tables};
+
+impl Document {
+    /// Joins what the stages found into the one value that all renderers read.
+    ///
+    /// # Errors
+    /// Fails only if a top list cannot be computed, which is a defect of ours.
+    pub fn build(
+        analysis: &Analysis,
+        assessment: &Assessment,
+        connections: ConnectionCollector,
+        run: &RunInfo,
+    ) -> Result<Self, crate::Error> {
+        let (rows, table_rows, totals) = connections.into_parts();
+        let findings: Vec<_> = assessment
+            .findings
+            .iter()
+            .map(|finding| FindingView::new(finding, analysis.summary.first))
+            .collect();
+        let checks: Vec<_> = assessment.outcomes.iter().map(check).collect();
+        Ok(Self {
+            schema_version: SCHEMA_VERSION,
+            tool: tool(run),
+            verdict: verdict(&findings, &checks, totals.connections),
+            capture: capture(analysis),
+            checks,
+            notices: assessment.notices.clone(),
+            intervals: Intervals::new(&analysis.intervals),
+            response_times: ResponseTimes::new(&totals.response_times),
+            round_trip_times: ResponseTimes::new(&totals.round_trip_times),
+            time_split: series::time_parts(&totals.time_split),
+            tables: tables::top_lists(table_rows, totals.connections)?,
+            connection_total: totals.connections,
+            connections: rows,
+            findings,
+        })
+    }
+}
+
+fn tool(run: &RunInfo) -> Tool {
+    Tool {
+        name: "pcapdoc".to_owned(),
+        version: run.version.clone(),
+        arguments: run.arguments.clone(),
+        configuration: run
+            .configuration
+            .iter()
+            .map(|(name, value)| Setting {
+                name: name.clone(),
+                value: value.clone(),
+            })
+            .collect(),
+        configuration_file: run.configuration_file.clone(),
+    }
+}
+
+/// The first finding leads: causes are ranked before their symptoms.
+fn verdict(findings: &[FindingView], checks: &[Check], connections: u64) -> Verdict {
+    let severity = findings.iter().map(|finding| finding.severity).max();
+    let sentence = match findings {
+        [] => nothing_found(checks, connections),
+        [first, rest @ ..] => {
+            let cost = format::cost_phrase(&first.cost);
+            let cost = cost.map_or_else(String::new, |cost| format!(" — {cost}"));
+            let more = match rest.len() {
+                0 => String::new(),
+                1 => " One more finding follows.".to_owned(),
+                n => format!(" {n} more findings follow."),
+            };
+            format!("{}{cost}.{more}", first.title.trim_end_matches('.'))
+        }
+    };
+    Verdict { sentence, severity }
+}
+
+fn nothing_found(checks: &[Check], connections: u64) -> String {
+    let judged = checks.iter().filter(|check| check.assessed > 0).count() as u64;
+    let blind = checks.len() as u64 - judged;
+    let checked = format!(
+        "Nothing found: {} over {} gave no finding",
+        format::counted(judged, "check"),
+        format::counted(connections, "connection")
+    );
+    if blind == 0 {
+        format!("{checked}.")
+    } else {
+        format!(
+            "{checked}; {} had nothing to judge.",
+            format::counted(blind, "check")
+        )
+    }
+}
+
+fn capture(analysis: &Analysis) -> Capture {
+    let summary = &analysis.summary;
+    Capture {
+        files: files(summary),
+        packets: summary.packets,
+        bytes: summary.bytes,
+        duration_s: seconds(summary.duration()),
+        link_types: summary
+            .interfaces
+            .iter()
+            .map(|interface| interface.link_type.clone())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect(),
+        quality: analysis
+            .quality
+            .iter()
+            .map(|note| Quality {
+                kind: note.kind.as_str().to_owned(),
+                count: note.count,
+                note: note.note.clone(),
+            })
+            .collect(),
+        start: summary.first.map(|time| time.rfc3339()),
+        end: summary.last.map(|time| time.rfc3339()),
+        interfaces: interfaces(summary),
+        protocols: counted(
+            summary
+                .protocols
+                .iter()
+                .map(|(&name, &count)| (name, count)),
+        ),
+        undecoded: counted(
+            summary
+                .undecoded
+                .iter()
+                .map(|(name, &count)| (name.as_str(), count)),
+        ),
+        tcp_connections: analysis.tcp_connections,
+        udp_flows: analysis.udp_flows,
+    }
+}
+
+fn files(summary: &CaptureSummary) -> Vec<File> {
+    summary
+        .files
+        .iter()
+        .map(|file| File {
+            name: file.name.clone(),
+            format: file.format.clone(),
+            bytes: file.stored_bytes,
+            packets: file.frames,
+            start: file.first.map(|time| time.rfc3339()),
+            end: file.last.map(|time| time.rfc3339()),
+        })
+        .collect()
+}
+
+fn interfaces(summary: &CaptureSummary) -> Vec<Interface> {
+    summary
+        .interfaces
+        .iter()
+        .map(|interface| Interface {
+            name: interface.name.clone(),
+            link_type: interface.link_type.clone(),
+            snaplen_bytes: interface.snaplen,
+            packets: interface.frames,
+            drops: interface.drops,
+        })
+        .collect()
+}
+
+/// Most frequent first, then by name.
+fn counted<N: Into<String>>(items: impl Iterator<Item = (N, u64)>) -> Vec<Counted> {
+    let mut list: Vec<_> = items
+        .map(|(name, count)| Counted {
+            name: name.into(),
+            count,
+        })
+        .collect();
+    list.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
+    list
+}
+
+fn check(outcome: &RuleOutcome) -> Check {
+    Check {
+        rule: outcome.rule.to_owned(),
+        title: outcome.title.to_owned(),
+        assessed: outcome.assessed,
+        not_assessed: outcome
+            .not_assessed
+            .iter()
+            .map(|(reason, count)| Counted {
+                name: reason.clone(),
+                count: *count,
+            })
+            .collect(),
+        findings: outcome.findings,
+        failure: outcome.failure.clone(),
+    }
+}
+
+/// Findings at or above a severity, as exit statuses need them.
+impl Document {
+    /// Whether any finding is at or above `severity` (`--fail-on`).
+    #[must_use]
+    pub fn has_finding_at(&self, severity: Severity) -> bool {
+        self.verdict.severity.is_some_and(|worst| worst >= severity)
+    }
+}

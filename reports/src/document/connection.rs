@@ -1,0 +1,215 @@
+//! Connections as a document lists them.
+
+use analyzer::app::AppProtocol;
+use analyzer::flow::Role;
+use analyzer::{Connection, Half};
+use serde::{Deserialize, Serialize};
+
+use super::finding::direction_name;
+use super::{millis, rounded};
+
+/// One connection of the contract's list.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ConnectionRow {
+    /// `tcp` or `udp`.
+    pub transport: String,
+    /// Who opened it.
+    pub client: String,
+    /// Who was called.
+    pub server: String,
+    /// Time of its first packet.
+    pub start: String,
+    /// First to last packet.
+    pub duration_ms: f64,
+    /// Packets of both directions.
+    pub packets: u64,
+    /// Bytes on the wire of both directions.
+    pub bytes: u64,
+    /// What the client sent.
+    pub client_to_server: HalfRow,
+    /// What the server sent.
+    pub server_to_client: HalfRow,
+    /// `fin`, `reset`, `timeout` or `open`.
+    pub close: String,
+    /// Frame of its first packet.
+    pub first_frame: u64,
+    /// Frame of its last packet.
+    pub last_frame: u64,
+    /// How client and server were told apart: `syn`, `syn-ack` or `judged`.
+    pub role: String,
+    /// Where the capture was taken, seen from this connection.
+    pub capture_point: String,
+    /// What the payload is: `http1`, `http2`, `tls`, `dns`, `ssh`, `framed`, `unknown`.
+    pub protocol: String,
+    /// Host header or TLS server name, when seen.
+    pub server_name: Option<String>,
+    /// Requests seen (turns of the conversation; datagram requests for UDP).
+    pub requests: u64,
+    /// Requests that got an answer.
+    pub answered: u64,
+    /// Median response time.
+    pub response_p50_ms: Option<f64>,
+    /// Largest response time.
+    pub response_max_ms: Option<f64>,
+    /// Smallest whole round trip the capture point can tell.
+    pub rtt_ms: Option<f64>,
+    /// Time in which bytes that had arrived waited behind a lost one.
+    pub stall_ms: f64,
+    /// Resets in order, at most eight.
+    pub resets: Vec<ResetRow>,
+    /// The address the client meant, when another one answered.
+    pub translated_from: Option<String>,
+}
+
+/// One direction of a [`ConnectionRow`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct HalfRow {
+    /// Packets.
+    pub packets: u64,
+    /// Payload of every frame seen, copies included.
+    pub payload_bytes: u64,
+    /// Segments sent again.
+    pub retransmitted_segments: u64,
+    /// Payload sent again.
+    pub retransmitted_bytes: u64,
+    /// Sent again although the receiver had it.
+    pub spurious_retransmissions: u64,
+    /// Originals that came late.
+    pub out_of_order: u64,
+    /// Smallest round trip of this direction's sender; absent when none was measured.
+    pub rtt_min_ms: Option<f64>,
+    /// Largest payload of one segment or datagram.
+    pub largest_payload_bytes: u32,
+    /// Times this end's window closed.
+    pub zero_windows: u64,
+}
+
+/// One reset.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ResetRow {
+    /// Frame of the first RST.
+    pub frame: u64,
+    /// Who sent it.
+    pub direction: String,
+    /// Cause (RULES.md's taxonomy).
+    pub kind: String,
+    /// How sure, 0–1.
+    pub confidence: f64,
+}
+
+impl From<&Connection> for ConnectionRow {
+    fn from(connection: &Connection) -> Self {
+        let [client, server] = &connection.halves;
+        let histogram = response_times(connection);
+        let (requests, answered) = requests(connection);
+        Self {
+            transport: connection.transport.as_str().to_owned(),
+            client: connection.client.to_string(),
+            server: connection.server.to_string(),
+            start: connection.start.rfc3339(),
+            duration_ms: millis(connection.duration()),
+            packets: connection.packets(),
+            bytes: client.wire_bytes + server.wire_bytes,
+            client_to_server: client.into(),
+            server_to_client: server.into(),
+            close: connection.close.as_str().to_owned(),
+            first_frame: connection.first_frame,
+            last_frame: connection.last_frame,
+            role: role_name(connection.role).to_owned(),
+            capture_point: connection.capture_point.describe().to_owned(),
+            protocol: protocol_name(connection).to_owned(),
+            server_name: server_name(connection),
+            requests,
+            answered,
+            response_p50_ms: histogram.quantile(0.5).map(millis),
+            response_max_ms: histogram.quantile(1.0).map(millis),
+            rtt_ms: connection.rtt().map(millis),
+            stall_ms: millis(connection.holes.stall_total),
+            resets: connection.resets.iter().map(reset).collect(),
+            translated_from: connection
+                .translated_from
+                .map(|endpoint| endpoint.to_string()),
+        }
+    }
+}
+
+impl From<&Half> for HalfRow {
+    fn from(half: &Half) -> Self {
+        Self {
+            packets: half.packets,
+            payload_bytes: half.payload_bytes,
+            retransmitted_segments: half.retransmitted_segments,
+            retransmitted_bytes: half.retransmitted_bytes,
+            spurious_retransmissions: half.spurious_retransmissions,
+            out_of_order: half.out_of_order,
+            rtt_min_ms: half.rtt_min.map(millis),
+            largest_payload_bytes: half.largest_payload,
+            zero_windows: half.zero_windows,
+        }
+    }
+}
+
+/// Response times of the connection's turns, or of its datagrams.
+pub(crate) fn response_times(connection: &Connection) -> &analyzer::flow::Histogram {
+    match &connection.udp {
+        Some(udp) => &udp.response_times,
+        None => &connection.turns.response_times,
+    }
+}
+
+fn requests(connection: &Connection) -> (u64, u64) {
+    let Some(udp) = &connection.udp else {
+        return (connection.turns.count, connection.turns.answered);
+    };
+    let classes = udp.size_classes.iter();
+    let requests = classes.clone().map(|class| class.requests).sum::<u64>();
+    (
+        requests + udp.unclassed_requests,
+        classes.map(|class| class.answered).sum(),
+    )
+}
+
+fn reset(reset: &analyzer::flow::Reset) -> ResetRow {
+    ResetRow {
+        frame: reset.segment.frame,
+        direction: direction_name(reset.segment.direction).to_owned(),
+        kind: reset.kind.as_str().to_owned(),
+        confidence: rounded(reset.confidence.clamp(0.0, 1.0)),
+    }
+}
+
+const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Syn => "syn",
+        Role::SynAck => "syn-ack",
+        Role::Judged => "judged",
+    }
+}
+
+fn protocol_name(connection: &Connection) -> &'static str {
+    match connection.app.protocol {
+        AppProtocol::Unknown => connection
+            .udp
+            .as_ref()
+            .and_then(|udp| udp.protocol)
+            .unwrap_or("unknown"),
+        AppProtocol::Http1 => "http1",
+        AppProtocol::Http2 => "http2",
+        AppProtocol::Tls => "tls",
+        AppProtocol::Dns => "dns",
+        AppProtocol::Ssh => "ssh",
+        AppProtocol::Framed => "framed",
+    }
+}
+
+fn server_name(connection: &Connection) -> Option<String> {
+    let app = &connection.app;
+    let sni = app.tls.as_ref().and_then(|tls| tls.sni.clone());
+    sni.or_else(|| {
+        app.http
+            .as_ref()?
+            .kept
+            .iter()
+            .find_map(|exchange| exchange.host.clone())
+    })
+}

@@ -1,0 +1,304 @@
+//! Findings as a document holds them.
+
+use analyzer::{Direction, Timestamp, Transport};
+use rules::finding::{self, ConnectionRef, Figure, FigureValue, Finding};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Number, Value};
+
+use super::{Distribution, Severity, rounded, seconds};
+
+/// One cause, with everything a reader needs to believe and cure it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct FindingView {
+    /// `F1`, `F2`, … in ranked order.
+    pub id: String,
+    /// Rule id.
+    pub rule: String,
+    /// Harm, if true.
+    pub severity: Severity,
+    /// How sure, 0–1.
+    pub confidence: f64,
+    /// Why that sure.
+    pub confidence_reason: String,
+    /// One line.
+    pub title: String,
+    /// What happened here.
+    pub summary: String,
+    /// How often.
+    pub occurrences: u64,
+    /// Affected connections, worst first; may be fewer than [`Self::connection_count`].
+    pub connections: Vec<ConnectionKey>,
+    /// Affected connections in all.
+    pub connection_count: u64,
+    /// Frames of the best examples.
+    pub evidence: Vec<EvidenceView>,
+    /// Measured figures.
+    pub figures: Map<String, Value>,
+    /// How figures that are medians spread, by figure name.
+    pub spreads: Map<String, Value>,
+    /// What it cost, in user terms.
+    pub cost: Map<String, Value>,
+    /// Why we believe it, strongest first.
+    pub why: Vec<String>,
+    /// What it is not.
+    pub look_alikes: Vec<LookAlikeView>,
+    /// What to change.
+    pub remedy: Vec<RemedyView>,
+    /// How to verify on the hosts.
+    pub host_commands: Vec<HostCommandView>,
+    /// Limits of the capture that touch this finding.
+    pub caveats: Vec<CaveatView>,
+    /// Findings that cause this one.
+    pub explained_by: Vec<String>,
+    /// A Wireshark display filter that shows the evidence.
+    pub filter: String,
+    /// Single values of the telling figure.
+    pub distribution: Option<Distribution>,
+}
+
+/// Which connection a finding speaks of.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct ConnectionKey {
+    /// `tcp` or `udp`.
+    pub transport: String,
+    /// Who opened it.
+    pub client: String,
+    /// Who was called.
+    pub server: String,
+    /// Frame of its first packet: tells incarnations of one 4-tuple apart.
+    pub first_frame: u64,
+}
+
+/// A frame that proves something.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct EvidenceView {
+    /// Wireshark's `frame.number`.
+    pub frame: u64,
+    /// RFC 3339, UTC, nanoseconds.
+    pub time: String,
+    /// A fact that can be checked at that frame.
+    pub note: String,
+    /// Since the capture's first frame.
+    pub elapsed_s: f64,
+    /// Its connection.
+    pub connection: ConnectionKey,
+    /// `client_to_server` or `server_to_client`.
+    pub direction: String,
+    /// TCP control bits, such as `PSH,ACK`; empty for UDP.
+    pub flags: String,
+    /// Sequence number as sent.
+    pub seq: u32,
+    /// Acknowledgement number as sent.
+    pub ack: u32,
+    /// Offset from the sender's initial sequence number.
+    pub relative_seq: u64,
+    /// Offset from the peer's initial sequence number.
+    pub relative_ack: u64,
+    /// True payload length.
+    pub payload_bytes: u32,
+    /// Window after scaling.
+    pub window_bytes: u32,
+}
+
+impl EvidenceView {
+    /// Whether the client sent it.
+    #[must_use]
+    pub fn is_from_client(&self) -> bool {
+        self.direction == "client_to_server"
+    }
+}
+
+/// How a figure's single values lie.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct SpreadView {
+    /// How many values.
+    pub count: u64,
+    /// Smallest.
+    pub min: f64,
+    /// Median.
+    pub median: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// Another cause that looks alike.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LookAlikeView {
+    /// Rule id or plain words.
+    pub name: String,
+    /// What speaks against it.
+    pub why_not: String,
+}
+
+/// One thing to change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RemedyView {
+    /// Product or layer; `any` for all.
+    pub product: String,
+    /// What to do and why.
+    pub text: String,
+    /// The setting or code to write.
+    pub setting: Option<String>,
+}
+
+/// A command to run on a host to confirm.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HostCommandView {
+    /// Where.
+    pub host: String,
+    /// The command.
+    pub command: String,
+    /// What its output will tell.
+    pub tells: String,
+}
+
+/// A limit of the capture that touches a finding.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CaveatView {
+    /// One of the contract's quality kinds.
+    pub kind: String,
+    /// What it means for this finding.
+    pub note: String,
+}
+
+impl From<ConnectionRef> for ConnectionKey {
+    fn from(connection: ConnectionRef) -> Self {
+        Self {
+            transport: connection.transport.as_str().to_owned(),
+            client: connection.client.to_string(),
+            server: connection.server.to_string(),
+            first_frame: connection.first_frame,
+        }
+    }
+}
+
+/// The contract's name of a direction.
+#[must_use]
+pub(crate) const fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::ClientToServer => "client_to_server",
+        Direction::ServerToClient => "server_to_client",
+    }
+}
+
+impl FindingView {
+    /// Takes over a finding; `start` is the capture's first frame time.
+    pub(crate) fn new(finding: &Finding, start: Option<Timestamp>) -> Self {
+        Self {
+            id: finding.id.clone(),
+            rule: finding.rule.to_owned(),
+            severity: finding.severity.into(),
+            confidence: rounded(finding.confidence.clamp(0.0, 1.0)),
+            confidence_reason: finding.confidence_reason.clone(),
+            title: finding.title.clone(),
+            summary: finding.summary.clone(),
+            occurrences: finding.occurrences,
+            connections: finding.connections.iter().map(|&c| c.into()).collect(),
+            connection_count: finding.connection_count,
+            evidence: finding
+                .evidence
+                .iter()
+                .map(|e| evidence(e, start))
+                .collect(),
+            figures: figures(&finding.figures),
+            spreads: spreads(&finding.figures),
+            cost: figures(&finding.cost),
+            why: finding.why.clone(),
+            look_alikes: finding.look_alikes.iter().map(look_alike).collect(),
+            remedy: finding.remedy.iter().map(remedy).collect(),
+            host_commands: finding.host_commands.iter().map(host_command).collect(),
+            caveats: finding
+                .caveats
+                .iter()
+                .map(|(kind, note)| CaveatView {
+                    kind: kind.as_str().to_owned(),
+                    note: note.clone(),
+                })
+                .collect(),
+            explained_by: finding.explained_by.clone(),
+            filter: finding.filter.clone(),
+            distribution: finding
+                .distribution
+                .as_ref()
+                .map(|d| Distribution::new(d.figure, &d.values)),
+        }
+    }
+}
+
+fn evidence(evidence: &finding::Evidence, start: Option<Timestamp>) -> EvidenceView {
+    let segment = &evidence.segment;
+    let is_tcp = evidence.connection.transport == Transport::Tcp;
+    EvidenceView {
+        frame: segment.frame,
+        time: segment.time.rfc3339(),
+        note: evidence.note.clone(),
+        elapsed_s: start.map_or(0.0, |start| seconds(segment.time.since(start))),
+        connection: evidence.connection.into(),
+        direction: direction_name(segment.direction).to_owned(),
+        flags: if is_tcp {
+            segment.flags.letters()
+        } else {
+            String::new()
+        },
+        seq: segment.seq.0,
+        ack: segment.ack.0,
+        relative_seq: segment.relative_seq,
+        relative_ack: segment.relative_ack,
+        payload_bytes: segment.payload_len,
+        window_bytes: segment.window,
+    }
+}
+
+fn figures(figures: &[Figure]) -> Map<String, Value> {
+    figures
+        .iter()
+        .filter_map(|f| Some((f.name.to_owned(), value(&f.value)?)))
+        .collect()
+}
+
+/// `None` for a number that JSON cannot hold.
+fn value(value: &FigureValue) -> Option<Value> {
+    match value {
+        FigureValue::Number(number) => Number::from_f64(rounded(*number)).map(Value::Number),
+        FigureValue::Text(text) => Some(Value::String(text.clone())),
+    }
+}
+
+fn spreads(figures: &[Figure]) -> Map<String, Value> {
+    figures
+        .iter()
+        .filter_map(|figure| {
+            let spread = figure.spread.as_ref()?;
+            let view = SpreadView {
+                count: spread.count,
+                min: rounded(spread.min),
+                median: rounded(spread.median),
+                max: rounded(spread.max),
+            };
+            Some((figure.name.to_owned(), serde_json::to_value(view).ok()?))
+        })
+        .collect()
+}
+
+fn look_alike(look_alike: &finding::LookAlike) -> LookAlikeView {
+    LookAlikeView {
+        name: look_alike.name.clone(),
+        why_not: look_alike.why_not.clone(),
+    }
+}
+
+fn remedy(remedy: &finding::Remedy) -> RemedyView {
+    RemedyView {
+        product: remedy.product.clone(),
+        text: remedy.text.clone(),
+        setting: remedy.setting.clone(),
+    }
+}
+
+fn host_command(command: &finding::HostCommand) -> HostCommandView {
+    HostCommandView {
+        host: command.host.clone(),
+        command: command.command.clone(),
+        tells: command.tells.clone(),
+    }
+}

@@ -1,0 +1,308 @@
+//! The view model, which is also the JSON document.
+//!
+//! Everything a reader of any format sees is in [`Document`]: renderers add layout and wording,
+//! never facts. What `pcapdoc analyze --format json` writes can be read back and rendered later
+//! without the capture. Field names carry their units; times are RFC 3339 in UTC.
+//!
+//! The described fields are the contract (`schema/pcapdoc-1.schema.json`); new ones may be added
+//! within a schema version, none is removed or changes its meaning.
+
+use serde::{Deserialize, Serialize};
+
+mod build;
+mod connection;
+mod finding;
+mod series;
+
+pub(crate) use connection::response_times;
+pub use connection::{ConnectionRow, HalfRow, ResetRow};
+pub use finding::{
+    CaveatView, ConnectionKey, EvidenceView, FindingView, HostCommandView, LookAlikeView,
+    RemedyView, SpreadView,
+};
+pub(crate) use series::add_time_split;
+pub use series::{Bucket, Distribution, Intervals, ResponseTimes, StateSeries, TimePart};
+
+/// Version of the JSON contract.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What the program tells about the run; the crate itself reads no clock and no environment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RunInfo {
+    /// Version of the program.
+    pub version: String,
+    /// Arguments as given, the program's name left out.
+    pub arguments: Vec<String>,
+    /// Settings that differ from the defaults, as `(name, value)`.
+    pub configuration: Vec<(String, String)>,
+    /// The configuration file that was read.
+    pub configuration_file: Option<String>,
+}
+
+/// One analysed capture: the JSON contract.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Document {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The program that made it.
+    pub tool: Tool,
+    /// The whole report in a sentence.
+    pub verdict: Verdict,
+    /// What was analysed.
+    pub capture: Capture,
+    /// Ranked: causes before their symptoms.
+    pub findings: Vec<FindingView>,
+    /// What every selected rule did, by rule id.
+    pub checks: Vec<Check>,
+    /// Notes about the configuration.
+    pub notices: Vec<String>,
+    /// Charts' data over capture time; absent when no frame had a time.
+    pub intervals: Option<Intervals>,
+    /// Response times of all request/response turns.
+    pub response_times: Option<ResponseTimes>,
+    /// Round-trip times, one smallest value per TCP connection.
+    pub round_trip_times: Option<ResponseTimes>,
+    /// Connection-seconds by what they were waiting for, summed over TCP connections.
+    pub time_split: Vec<TimePart>,
+    /// Top lists.
+    pub tables: Vec<Table>,
+    /// Connections in all; [`Self::connections`] may hold fewer.
+    pub connection_total: u64,
+    /// The most relevant connections, most relevant first.
+    pub connections: Vec<ConnectionRow>,
+}
+
+/// The program that made a document.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Tool {
+    /// `pcapdoc`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Arguments it was called with.
+    pub arguments: Vec<String>,
+    /// Settings that differ from the defaults.
+    pub configuration: Vec<Setting>,
+    /// Configuration file that was read.
+    pub configuration_file: Option<String>,
+}
+
+/// One setting of the run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Setting {
+    /// Name as in `pcapdoc.toml`.
+    pub name: String,
+    /// Value.
+    pub value: String,
+}
+
+/// The whole report in a sentence.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    /// For people.
+    pub sentence: String,
+    /// Worst severity among the findings; absent without findings.
+    pub severity: Option<Severity>,
+}
+
+/// How much harm a finding did, if it is true. Ordered from least to most.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing; nobody was harmed.
+    Info,
+    /// A weakness, or harm that nobody would notice.
+    Low,
+    /// Users may have noticed.
+    Medium,
+    /// Requests failed or waited for long.
+    High,
+    /// The service was down for its users.
+    Critical,
+}
+
+impl Severity {
+    /// The name in the JSON contract.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl From<rules::finding::Severity> for Severity {
+    fn from(severity: rules::finding::Severity) -> Self {
+        use rules::finding::Severity as Rule;
+        match severity {
+            Rule::Info => Self::Info,
+            Rule::Low => Self::Low,
+            Rule::Medium => Self::Medium,
+            Rule::High => Self::High,
+            Rule::Critical => Self::Critical,
+        }
+    }
+}
+
+/// What was analysed.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Capture {
+    /// Input files in the order analysed.
+    pub files: Vec<File>,
+    /// Frames.
+    pub packets: u64,
+    /// Their length on the wire.
+    pub bytes: u64,
+    /// First to last frame.
+    pub duration_s: f64,
+    /// LINKTYPE_ names, each once.
+    pub link_types: Vec<String>,
+    /// Caveats.
+    pub quality: Vec<Quality>,
+    /// Time of the first frame.
+    pub start: Option<String>,
+    /// Time of the last frame.
+    pub end: Option<String>,
+    /// Interfaces.
+    pub interfaces: Vec<Interface>,
+    /// Frames by protocol.
+    pub protocols: Vec<Counted>,
+    /// Frames that were not decoded to the end, by what was met.
+    pub undecoded: Vec<Counted>,
+    /// TCP connections.
+    pub tcp_connections: u64,
+    /// UDP flows.
+    pub udp_flows: u64,
+}
+
+/// One input file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct File {
+    /// Name as given.
+    pub name: String,
+    /// Format and compression.
+    pub format: String,
+    /// Size as stored; 0 for a pipe.
+    pub bytes: u64,
+    /// Frames read from it.
+    pub packets: u64,
+    /// Time of its first frame.
+    pub start: Option<String>,
+    /// Time of its last frame.
+    pub end: Option<String>,
+}
+
+/// One interface of the capture.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Interface {
+    /// Name from the file.
+    pub name: Option<String>,
+    /// LINKTYPE_ name.
+    pub link_type: String,
+    /// Snap length; 0 means no limit.
+    pub snaplen_bytes: u32,
+    /// Frames recorded on it.
+    pub packets: u64,
+    /// Frames the capturing host says it dropped.
+    pub drops: Option<u64>,
+}
+
+/// A caveat about the capture itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Quality {
+    /// One of the contract's kinds.
+    pub kind: String,
+    /// How many frames, bytes or connections.
+    pub count: u64,
+    /// What was seen and what it means for the findings.
+    pub note: String,
+}
+
+/// A name with a count.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Counted {
+    /// Name.
+    pub name: String,
+    /// Count.
+    pub count: u64,
+}
+
+/// What one rule did on this capture.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// Rule id.
+    pub rule: String,
+    /// What it looks for.
+    pub title: String,
+    /// Connections judged.
+    pub assessed: u64,
+    /// Connections that could not be judged, by reason.
+    pub not_assessed: Vec<Counted>,
+    /// Findings it gave.
+    pub findings: u64,
+    /// What it said when it failed on its own account.
+    pub failure: Option<String>,
+}
+
+/// A top list with named columns.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Table {
+    /// Stable id, such as `top-talkers`.
+    pub id: String,
+    /// What the list shows.
+    pub title: String,
+    /// Columns; a name's ending is the unit.
+    pub columns: Vec<Column>,
+    /// Rows in rank order.
+    pub rows: Vec<Vec<Cell>>,
+    /// Rows that were left out.
+    pub rows_left_out: u64,
+    /// What the list rests on, when that is not the whole capture.
+    pub note: Option<String>,
+}
+
+/// One column of a [`Table`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Column {
+    /// Stable name with its unit.
+    pub name: String,
+    /// Heading for people.
+    pub label: String,
+}
+
+/// One cell of a [`Table`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Cell {
+    /// A count.
+    Count(u64),
+    /// A measured number in the unit of the column's name.
+    Number(f64),
+    /// Text.
+    Text(String),
+    /// Not measured.
+    Missing(()),
+}
+
+/// Rounds to three decimals: microseconds of a millisecond figure. Keeps documents small and
+/// exactly readable again.
+#[must_use]
+pub(crate) fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+/// Milliseconds of a duration, to the microsecond.
+#[must_use]
+pub(crate) fn millis(duration: std::time::Duration) -> f64 {
+    rounded(duration.as_secs_f64() * 1e3)
+}
+
+/// Seconds of a duration, to the microsecond.
+#[must_use]
+pub(crate) fn seconds(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e6
+}

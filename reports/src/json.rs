@@ -1,0 +1,50 @@
+//! Writing the document, and reading it back.
+
+use std::io::{Read, Write};
+
+use crate::Error;
+use crate::document::{Document, SCHEMA_VERSION};
+
+/// The JSON Schema of the document.
+pub const SCHEMA: &str = include_str!("../schema/pcapdoc-1.schema.json");
+
+/// Writes the document with indentation and a final line end.
+///
+/// # Errors
+/// Fails only if `out` cannot be written.
+pub fn write(document: &Document, mut out: impl Write) -> Result<(), Error> {
+    serde_json::to_writer_pretty(&mut out, document).map_err(std::io::Error::from)?;
+    out.write_all(b"\n")?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Reads what [`write`] wrote.
+///
+/// # Errors
+/// Fails if the text is not such a document, or one of another schema version.
+pub fn read(input: impl Read) -> Result<Document, Error> {
+    let value: serde_json::Value = serde_json::from_reader(input)
+        .map_err(|error| Error::Read(format!("not a JSON document: {error}")))?;
+    let version = value
+        .get("schema_version")
+        .and_then(serde_json::Value::as_u64);
+    match version {
+        Some(version) if version == u64::from(SCHEMA_VERSION) => {}
+        Some(version) => {
+            return Err(Error::Read(format!(
+                "schema version {version} found, {SCHEMA_VERSION} expected: use the pcapdoc that \
+                 wrote this file, or analyse the capture again"
+            )));
+        }
+        None => {
+            return Err(Error::Read(
+                "not a pcapdoc result: it has no schema_version; give a file made by \
+                 `pcapdoc analyze --format json`"
+                    .to_owned(),
+            ));
+        }
+    }
+    serde_json::from_value(value)
+        .map_err(|error| Error::Read(format!("not a pcapdoc result: {error}")))
+}
