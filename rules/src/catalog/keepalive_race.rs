@@ -14,7 +14,7 @@ use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Note, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
 use crate::text::{list, many, ms, number, plural, span, time};
-use crate::timeouts::{self, Wait, cluster, typical_of};
+use crate::timeouts::{self, Wait, cluster, split_causes, typical_of};
 
 declare_rule! {
     /// A request was sent on a kept-alive connection while the server was closing it as idle.
@@ -131,7 +131,7 @@ impl Rule for KeepaliveRace {
                 observation.confidence = observation.confidence.min(0.6);
             }
         }
-        split_by_timer(&mut collected.observations);
+        split_causes(&mut collected.observations, "idle_timeout_ms");
         let harmless = idle_closes(collected, "server-idle-close", |note| {
             note.connection.server
         });
@@ -158,7 +158,7 @@ impl Rule for KeepaliveRace {
     }
 
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        if group.best().cause.ends_with("restart") {
+        if group.best().cause.contains(" restart") {
             return describe_restart(group, draft);
         }
         let idle = group.number("idle_timeout_ms").unwrap_or_default();
@@ -500,51 +500,6 @@ fn restarts(collected: &Collected) -> BTreeMap<Endpoint, BTreeSet<analyzer::Time
         }
     }
     found
-}
-
-/// Two idle timeouts behind one address are two findings, when each was seen at least three
-/// times and they differ by a third or more; otherwise all belong to one.
-fn split_by_timer(observations: &mut [Observation]) {
-    let mut by_cause = BTreeMap::<String, Vec<usize>>::new();
-    for (index, observation) in observations.iter().enumerate() {
-        by_cause
-            .entry(observation.cause.clone())
-            .or_default()
-            .push(index);
-    }
-    for (cause, members) in by_cause
-        .into_iter()
-        .filter(|(cause, _)| !cause.ends_with("restart"))
-    {
-        let values: Vec<f64> = members
-            .iter()
-            .map(|index| {
-                observations[*index]
-                    .number("idle_timeout_ms")
-                    .unwrap_or_default()
-            })
-            .collect();
-        let timers: Vec<_> = cluster(&values)
-            .into_iter()
-            .filter(timeouts::Cluster::is_timer)
-            .collect();
-        let apart = timers
-            .windows(2)
-            .all(|pair| pair[1].median_ms > pair[0].median_ms * 1.33);
-        if timers.len() < 2 || !apart {
-            continue;
-        }
-        for (position, index) in members.iter().enumerate() {
-            let nearest = timers.iter().map(|timer| timer.median_ms).min_by(|a, b| {
-                (a - values[position])
-                    .abs()
-                    .total_cmp(&(b - values[position]).abs())
-            });
-            if let Some(nearest) = nearest {
-                observations[*index].cause = format!("{cause} {nearest:012.0}");
-            }
-        }
-    }
 }
 
 /// Severity by the share of connections that failed, confidence by agreement on one timer.

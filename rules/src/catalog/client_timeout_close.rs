@@ -1,0 +1,530 @@
+//! `client-timeout-close`: the client gives up on a pending answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use analyzer::app::AppProtocol;
+use analyzer::event::SegmentRef;
+use analyzer::flow::{ResetShape, TcpState, Turn};
+use analyzer::{Analysis, Connection, Direction, Timestamp};
+
+use crate::finding::Severity;
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Collected, Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{list, many, ms, plural, span, time};
+use crate::timeouts::{self, Wait, is_round, split_causes, typical_of};
+
+declare_rule! {
+    /// Clients close connections while their request is still unanswered.
+    ///
+    /// ## What it means
+    /// A request was sent and acknowledged by the server's kernel, but no (complete) response came
+    /// within the client's patience. The client closed the connection: it could not reuse it anyway,
+    /// since a late answer would be taken for the answer to the next request.
+    ///
+    /// ## Why it matters
+    /// The request failed for its caller, while the server may still be working on it. The client's
+    /// socket waits in FIN-WAIT-2 until the server closes too; a flood of timeouts becomes a pile of
+    /// such sockets. Answers that come late meet a closed socket and draw RST.
+    ///
+    /// ## How it is detected
+    /// The client sends FIN (or an abortive RST) while its last request has no response, or only part
+    /// of one. `timeout_ms` runs from the end of the request to that FIN; the same value on many
+    /// connections is a configured timeout, a single round value suggests one. Late response bytes
+    /// that draw RST prove that nobody waited any more. The states of both sockets are rebuilt from
+    /// the packets. A connection to a server that is not known to answer is only reported when the
+    /// waits agree. Goodbye messages and half-closes whose answer is accepted are left out.
+    /// Severity is high (a request failed), critical when most of the server's connections failed.
+    ///
+    /// ## What to do
+    /// Raise the client's timeout above the server's slowest usual answer, or make the server faster;
+    /// pass deadlines on so that the server stops working for callers that left.
+    ///
+    /// ## Known limits
+    /// A user who presses "stop" looks the same when it happens once. In encrypted connections a
+    /// short message at the end cannot be told from housekeeping and is not taken for a request.
+    ///
+    /// ## References
+    /// - RFC 9293 §3.6 (closing), §3.10.7.1
+    /// - Linux ip-sysctl, tcp_fin_timeout
+    pub(crate) struct ClientTimeoutClose {
+        id: "client-timeout-close",
+        title: "Clients give up on pending answers",
+        severity: Critical,
+        needs: [Tcp, BothDirections],
+        clouded_by: [CaptureDrops, ClockStep],
+        figures: [
+            timeout_ms: Milliseconds / Median,
+            connections: Count / Sum,
+            late_responses: Count / Sum,
+        ],
+        thresholds: [
+            min_wait_ms = 100.0: "Shortest wait that counts as patience. Programs that send and close at once want no answer.",
+        ],
+    }
+}
+
+/// In TLS, less than this at the end is an alert, an acknowledgement of settings or a window
+/// update, not a request.
+const TLS_HOUSEKEEPING_OCTETS: u64 = 72;
+/// The client's last handshake flight in TLS 1.3: change-cipher-spec and Finished (80 octets).
+const TLS_FINISHED_OCTETS: u64 = 100;
+/// A goodbye and the FIN leave in one go.
+const GOODBYE_TO_FIN: Duration = Duration::from_millis(20);
+
+impl Rule for ClientTimeoutClose {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        out.durations(conn.server, &conn.turns.response_times);
+        let Some(close) = client_close(conn) else {
+            return;
+        };
+        let Some(wait) = GivenUp::of(conn, close) else {
+            return;
+        };
+        let least = Duration::from_secs_f64(ctx.threshold("min_wait_ms") / 1e3);
+        if wait.length() >= least.max(conn.rtt().unwrap_or_default() * 2) {
+            out.push(wait.observation());
+        }
+    }
+
+    fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
+        let timers = timer_sizes(&collected.observations);
+        let answering = &collected.durations;
+        collected.observations.retain_mut(|one| {
+            let wait = one.number("timeout_ms").unwrap_or_default();
+            let size = timers
+                .get(&one.connection.first_frame)
+                .copied()
+                .unwrap_or(1);
+            let agreed = size >= 3 || (size >= 2 && is_round(wait));
+            let server_answers = answering
+                .get(&one.connection.server)
+                .is_some_and(|times| times.count() > 0);
+            let flag = |name| one.number(name).is_some_and(|value| value > 0.0);
+            let (proved, expected) = (flag("late"), flag("expected") || server_answers);
+            // Part of a response came: without a timer behind it, somebody may just have stopped.
+            let partial_alone = flag("partial") && !agreed && !is_round(wait);
+            one.confidence = match (proved, agreed, expected) {
+                (true, true, _) => 0.96,
+                (true, false, _) => 0.9,
+                (false, true, true) => 0.9,
+                (false, true, false) => 0.65,
+                (false, false, true) if is_round(wait) => 0.75,
+                (false, false, true) => 0.6,
+                (false, false, false) => 0.0,
+            };
+            if one.confidence < 0.7 {
+                one.severity = one.severity.min(Severity::Medium);
+            }
+            one.confidence > 0.0 && !partial_alone
+        });
+        for one in &mut collected.observations {
+            if let Some(times) = answering.get(&one.connection.server) {
+                for (name, quantile) in [("p50_ms", 0.5), ("p99_ms", 0.99)] {
+                    one.details
+                        .extend(times.quantile(quantile).map(|value| (name, ms(value))));
+                }
+            }
+        }
+        split_causes(&mut collected.observations, "timeout_ms");
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let timeout = group.number("timeout_ms").unwrap_or_default();
+        let count = group.connections();
+        let late = group.number("late_responses").unwrap_or_default();
+        let (server, clients) = (group.server(), group.clients_text());
+        let typical = typical_of(timeout, Wait::Answer);
+        let typical = typical
+            .map(|text| format!(" ({text}; the number alone proves no product)"))
+            .unwrap_or_default();
+        let late_text = if late > 0.0 {
+            format!(
+                " {} came afterwards and met a closed socket.",
+                plural(late, "response")
+            )
+        } else {
+            String::new()
+        };
+        let draft = judge(group, draft, timeout);
+        let draft = draft
+            .title(format!("Clients give up on {server} after {}", time(timeout)))
+            .summary(format!(
+                "{clients} closed {} to {server} while the request was unanswered, {} after sending it{typical}.{late_text} \
+                 Those requests failed for their callers; the server was slower than the client's timeout.",
+                many(count, "connection"),
+                time(timeout),
+            ));
+        remedies(
+            group,
+            confusables(group, reasons(group, draft, late)),
+            timeout,
+        )
+    }
+}
+
+/// The client's FIN before the server's, or its abortive RST without one.
+fn client_close(conn: &Connection) -> Option<SegmentRef> {
+    if let Some(fin) = conn.from_client().fin {
+        let server_first = conn
+            .from_server()
+            .fin
+            .is_some_and(|server| server.frame < fin.frame);
+        return (!server_first).then_some(fin);
+    }
+    let abort = conn.resets.iter().find(|reset| {
+        reset.segment.direction == Direction::ClientToServer && reset.shape == ResetShape::Active
+    })?;
+    let server_first = conn
+        .from_server()
+        .fin
+        .is_some_and(|fin| fin.frame < abort.segment.frame);
+    (!server_first).then_some(abort.segment)
+}
+
+/// A request whose sender stopped waiting.
+struct GivenUp<'a> {
+    conn: &'a Connection,
+    close: SegmentRef,
+    request_end: SegmentRef,
+    turn: &'a Turn,
+    /// The response came after the close.
+    late: Option<SegmentRef>,
+    /// Part of the response came before the close.
+    partial: bool,
+}
+
+impl<'a> GivenUp<'a> {
+    fn of(conn: &'a Connection, close: SegmentRef) -> Option<Self> {
+        let turn = conn.turns.last.as_ref()?;
+        let response = turn.response.map(|response| response.first);
+        let before = response.filter(|first| first.frame < close.frame);
+        let late = response.filter(|first| first.frame > close.frame);
+        let http = conn.app.http.as_deref();
+        let last = http.and_then(|http| http.kept.last());
+        let partial = before.is_some()
+            && last
+                .is_some_and(|last| last.response_start.is_some() && last.response_end.is_none())
+            && http.is_some_and(|http| !http.lost_track);
+        if before.is_some() && !partial {
+            return None; // Answered.
+        }
+        let upgraded = http.is_some_and(|http| http.upgraded);
+        // In HTTP/2 the last bytes may be housekeeping: only an open stream is a pending request.
+        let nothing_open = conn.app.protocol == AppProtocol::Http2
+            && last.is_none_or(|last| last.status.is_some());
+        if upgraded || nothing_open || turn.request.first.frame > close.frame {
+            return None;
+        }
+        let request_end = request_end(conn, turn, close)?;
+        let resets = conn.resets.iter().any(|reset| {
+            reset.segment.direction == Direction::ClientToServer
+                && reset.segment.frame > close.frame
+        });
+        let aborted = !close.flags.fin();
+        if late.is_some() && !resets && !aborted {
+            return None; // A half-close: the answer was accepted.
+        }
+        (turn.request_acked.is_some() || late.is_some()).then_some(Self {
+            conn,
+            close,
+            request_end,
+            turn,
+            late,
+            partial,
+        })
+    }
+
+    fn length(&self) -> Duration {
+        self.close.time.since(self.request_end.time)
+    }
+
+    /// The protocol says that an answer was due.
+    fn expected(&self) -> bool {
+        matches!(
+            self.conn.app.protocol,
+            AppProtocol::Http1 | AppProtocol::Http2 | AppProtocol::Tls
+        ) || self.conn.turns.answered > 0
+    }
+
+    fn observation(&self) -> Observation {
+        let conn = self.conn;
+        let kind = if self.close.flags.fin() { "FIN" } else { "RST" };
+        let part = if self.partial {
+            "only part of the response came"
+        } else {
+            "no response byte came"
+        };
+        let flag = |holds: bool| f64::from(u8::from(holds));
+        let reset = conn.resets.iter().find(|reset| {
+            reset.segment.direction == Direction::ClientToServer
+                && reset.segment.frame > self.close.frame
+        });
+        let mut observation = Observation::new(conn, 0.8, Severity::High)
+            .at(self.close.time)
+            .weight(flag(self.late.is_some()) * 1e9 + ms(self.length()))
+            .evidence(self.request_end, "last bytes of the request from client")
+            .evidence(
+                self.close,
+                format!(
+                    "{kind} from client, {} after the request; {part}",
+                    span(self.length())
+                ),
+            )
+            .evidence_if(
+                self.late,
+                self.late
+                    .map(|late| {
+                        format!(
+                            "response from server, {} after the client's {kind}",
+                            span(late.time.since(self.close.time))
+                        )
+                    })
+                    .unwrap_or_default(),
+            )
+            .evidence_if(
+                reset.map(|reset| reset.segment),
+                "RST from client: the response met a closed socket",
+            )
+            .figure("timeout_ms", ms(self.length()))
+            .figure("connections", 1.0)
+            .figure("late_responses", flag(self.late.is_some()))
+            .cost("requests_failed", 1.0)
+            .cost("time_lost_ms", ms(self.length()))
+            .detail("late", flag(self.late.is_some() && reset.is_some()))
+            .detail("partial", flag(self.partial))
+            .detail("expected", flag(self.expected()))
+            .detail("from_start_ms", ms(self.close.time.since(conn.start)))
+            .detail("first_use", flag(conn.turns.count == 1))
+            .detail_if(
+                "late_ms",
+                self.late
+                    .map(|late| ms(late.time.since(self.turn.request.last.time))),
+            );
+        for (name, end, state) in STATES {
+            if let Some((length, open)) = time_in(conn, end, state) {
+                observation = observation
+                    .detail(name.0, length)
+                    .detail(name.1, flag(open));
+            }
+        }
+        let pending = conn.app.http.as_ref().and_then(|http| http.kept.last());
+        match pending {
+            Some(last) => observation.label("request", format!("{} {}", last.method, last.target)),
+            None => observation,
+        }
+    }
+}
+
+/// `((detail of the length, detail of "still there at the end"), whose socket, state)`.
+const STATES: [((&str, &str), Direction, TcpState); 2] = [
+    (
+        ("fin_wait_2_ms", "fin_wait_2_open"),
+        Direction::ClientToServer,
+        TcpState::FinWait2,
+    ),
+    (
+        ("close_wait_ms", "close_wait_open"),
+        Direction::ServerToClient,
+        TcpState::CloseWait,
+    ),
+];
+
+/// Milliseconds an end spent in a state, and whether it still was when the capture ended.
+fn time_in(conn: &Connection, end: Direction, state: TcpState) -> Option<(f64, bool)> {
+    let span = conn
+        .states
+        .iter()
+        .find(|span| span.end == end && span.state == state)?;
+    Some((
+        ms(span.to.unwrap_or(conn.end).since(span.from)),
+        span.to.is_none(),
+    ))
+}
+
+/// The last segment of the request proper; `None` when what stands last is no request.
+fn request_end(conn: &Connection, turn: &Turn, close: SegmentRef) -> Option<SegmentRef> {
+    let tls = conn.app.protocol == AppProtocol::Tls;
+    if !tls {
+        return Some(turn.request.last).filter(|last| last.frame <= close.frame);
+    }
+    let housekeeping = turn.request.octets <= TLS_HOUSEKEEPING_OCTETS;
+    let only_finished = turn.request.octets <= TLS_FINISHED_OCTETS && conn.turns.count == 2;
+    if housekeeping || only_finished {
+        return None;
+    }
+    // A close alert right before the FIN is not the end of the request.
+    match conn.from_client().last_burst {
+        Some(burst)
+            if burst.octets <= TLS_HOUSEKEEPING_OCTETS
+                && close.time.since(burst.first.time) <= GOODBYE_TO_FIN =>
+        {
+            burst
+                .before
+                .filter(|before| before.direction == Direction::ClientToServer)
+        }
+        _ => Some(turn.request.last).filter(|last| last.frame <= close.frame),
+    }
+}
+
+/// How many connections to the same server waited as long, by first frame of the connection.
+fn timer_sizes(observations: &[Observation]) -> BTreeMap<u64, usize> {
+    let mut by_server = BTreeMap::<_, Vec<(u64, f64)>>::new();
+    for one in observations {
+        let wait = one.number("timeout_ms").unwrap_or_default();
+        by_server
+            .entry(one.connection.server)
+            .or_default()
+            .push((one.connection.first_frame, wait));
+    }
+    let mut sizes = BTreeMap::new();
+    for waits in by_server.values() {
+        let values: Vec<f64> = waits.iter().map(|(_, wait)| *wait).collect();
+        for timer in timeouts::cluster(&values) {
+            for member in &timer.members {
+                sizes.insert(waits[*member].0, timer.members.len());
+            }
+        }
+    }
+    sizes
+}
+
+fn judge(group: &Group<'_>, draft: Narrative, timeout: f64) -> Narrative {
+    let failed = group.connections();
+    let attempts = group
+        .analysis
+        .listeners
+        .get(&group.server())
+        .map_or(0, |facts| facts.attempts);
+    let mostly = failed >= 5 && failed * 2 > attempts && attempts > 0;
+    let severity = if mostly && draft.severity == Severity::High {
+        Severity::Critical
+    } else {
+        draft.severity
+    };
+    let spread = group.spread("timeout_ms");
+    let range = spread.map_or(0.0, |spread| spread.max - spread.min);
+    let reason = if failed >= 3 && range <= (timeout * 0.04).max(50.0) {
+        format!(
+            "{failed} connections waited the same time within {}: a configured timeout.",
+            time(range)
+        )
+    } else if group.having("late") > 0 {
+        "Late responses drew resets: nobody waited for them any more.".to_owned()
+    } else if is_round(timeout) {
+        "The wait is a value people configure, but it was seen too rarely to be sure.".to_owned()
+    } else {
+        "The waits do not agree on one value; some may be users who stopped waiting.".to_owned()
+    };
+    let confidence = draft.confidence;
+    draft.severity(severity).confidence(confidence, reason)
+}
+
+fn reasons(group: &Group<'_>, draft: Narrative, late: f64) -> Narrative {
+    let peak = peak_in_state(group, "fin_wait_2_ms");
+    let states = |name: &str| group.spread(name).map(|spread| (spread.median, spread.max));
+    draft
+        .because("the server's kernel acknowledged the request, so it arrived; no complete response followed before the client closed")
+        .because_if(group.spread("timeout_ms").is_some_and(|spread| spread.count > 1), || {
+            let spread = group.spread("timeout_ms");
+            let (min, max) = spread.map_or((0.0, 0.0), |spread| (spread.min, spread.max));
+            format!("the client closed {} to {} after the request on all of them", time(min), time(max))
+        })
+        .because_if(late > 0.0, || {
+            let after = group.median("late_ms").map(|late| format!(", typically {} after the request", time(late)));
+            format!("{} arrived after the close{}", plural(late, "response"), after.unwrap_or_default())
+        })
+        .because_if(group.median("p99_ms").is_some(), || {
+            format!(
+                "answered requests to this server took {} (median) and {} (99th percentile)",
+                time(group.median("p50_ms").unwrap_or_default()),
+                time(group.median("p99_ms").unwrap_or_default())
+            )
+        })
+        .because_if(states("fin_wait_2_ms").is_some(), || {
+            let (median, max) = states("fin_wait_2_ms").unwrap_or_default();
+            format!(
+                "the client's sockets stayed in FIN-WAIT-2 for {} (longest {}), up to {} at once; {} were still there at the end of the capture",
+                time(median), time(max), many(peak, "socket"), group.having("fin_wait_2_open")
+            )
+        })
+        .because_if(states("close_wait_ms").is_some(), || {
+            let (median, max) = states("close_wait_ms").unwrap_or_default();
+            format!("the server's sockets stayed in CLOSE-WAIT for {} (longest {}): its handler did not notice that the client left", time(median), time(max))
+        })
+        .because_if(!group.words_counted("request").is_empty(), || {
+            let requests: Vec<String> = group.words_counted("request").into_iter().take(3).map(|(text, _)| text).collect();
+            format!("abandoned requests: {}", list(&requests))
+        })
+}
+
+/// Most sockets in a state at one time, from when each entered it and how long it stayed.
+fn peak_in_state(group: &Group<'_>, detail: &str) -> u64 {
+    let mut changes: Vec<(Timestamp, i64)> = Vec::new();
+    for one in group.observations {
+        if let Some(length) = one.number(detail) {
+            changes.push((one.at, 1));
+            changes.push((one.at + Duration::from_secs_f64(length / 1e3), -1));
+        }
+    }
+    changes.sort_unstable();
+    let (mut now, mut peak) = (0, 0);
+    for (_, change) in changes {
+        now += change;
+        peak = peak.max(now);
+    }
+    u64::try_from(peak).unwrap_or(0)
+}
+
+fn confusables(group: &Group<'_>, draft: Narrative) -> Narrative {
+    draft
+        .not("slow-response", "the request was never answered in time; slow but answered requests are counted there")
+        .not("keepalive-race", "a request was pending and the client closed first")
+        .not("packet-loss", "the request was acknowledged and not lost; if loss delayed the answer, the loss is its own finding")
+        .not("deliberate half-close", if group.having("late") > 0 {
+            "late responses drew RST; a client that half-closes still reads"
+        } else {
+            "the client closed after waiting, not right after its request"
+        })
+}
+
+fn remedies(group: &Group<'_>, draft: Narrative, timeout: f64) -> Narrative {
+    let (client, server) = (group.client(), group.server());
+    let needed = group
+        .median("late_ms")
+        .or_else(|| group.median("p99_ms"))
+        .unwrap_or(0.0);
+    let target = timeouts::above(needed.max(timeout)).as_secs();
+    let slow = if group.having("late") > 0 {
+        format!(
+            "answers came {} after the request: above the client's {}",
+            time(needed),
+            time(timeout)
+        )
+    } else {
+        format!("the server did not answer within {}", time(timeout))
+    };
+    draft
+        .advise("any", format!("{slow}; find out why the server is slow first, then choose a timeout above its 99th percentile"))
+        .set("Go", "client", format!("http.Client{{Timeout: {target} * time.Second}} or a context deadline; Transport.ResponseHeaderTimeout"))
+        .set("Java", "client", format!("HttpRequest.timeout(Duration.ofSeconds({target}))"))
+        .set("Python", "client (requests)", format!("requests.get(url, timeout={target})"))
+        .set("nginx", "as a proxy (504 in its log; 499 when its own client left)", format!("proxy_read_timeout {target}s;"))
+        .set("Envoy", "route", format!("timeout: {target}s"))
+        .set("HAProxy", "as a proxy (sH in its log)", format!("timeout server {target}s"))
+        .set("AWS ALB", "balancer", format!("idle_timeout.timeout_seconds={target}"))
+        .advise("server", "stop working when the client has left (Go: request context; nginx: proxy_ignore_client_abort off) and pass deadlines on to further calls")
+        .advise("Linux", "net.ipv4.tcp_fin_timeout only shortens how long abandoned sockets wait in FIN-WAIT-2; it cures no timeout")
+        .verify("client", format!("ss -tano state fin-wait-2 dst {} | wc -l", server.ip), "sockets whose peer has not closed yet: one per request given up")
+        .verify("server", format!("ss -tanp state close-wait '( sport = :{} )'", server.port), "connections the client has closed and the handler still holds")
+        .verify("client", format!("strace -f -tt -e trace=shutdown,close,epoll_pwait -p PID  # process at {}", client.ip), "close() at the deadline; Go programs keep deadlines in user space, so no socket option shows them")
+}
+
+#[cfg(test)]
+#[path = "client_timeout_close_tests.rs"]
+mod tests;

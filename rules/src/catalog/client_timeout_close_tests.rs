@@ -1,0 +1,107 @@
+//! Situations of `client-timeout-close`, built by hand.
+
+use analyzer::app::AppProtocol;
+use analyzer::flow::ResetKind;
+
+use super::*;
+use crate::testkit::{Builder, C, S, at, figure, findings_of};
+
+fn gives_up(port: u16, wait_ms: f64) -> Builder {
+    Builder::tcp(port)
+        .handshake(0.0, 1.0)
+        .request(1.0, 100)
+        .request_acked(1.5)
+        .fin(1.0 + wait_ms, C)
+        .protocol(AppProtocol::Http1)
+}
+
+#[test]
+fn the_same_wait_on_several_connections_is_a_timeout() {
+    let connections: Vec<_> = (0..4)
+        .map(|n| gives_up(n, 2000.0 + f64::from(n)).build())
+        .collect();
+    let findings = findings_of("client-timeout-close", &connections);
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].severity, Severity::High);
+    assert!((figure(&findings[0], "timeout_ms") - 2001.5).abs() < 0.01);
+    assert!((figure(&findings[0], "connections") - 4.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn late_response_that_draws_a_reset_proves_it() {
+    let conn = gives_up(1, 1340.0)
+        .response(3000.0, 500)
+        .reset(3000.1, C, ResetKind::AbortedAfterClose)
+        .build();
+    let findings = findings_of("client-timeout-close", &[conn]);
+    assert!((figure(&findings[0], "late_responses") - 1.0).abs() < f64::EPSILON);
+    assert!(findings[0].confidence >= 0.9);
+}
+
+#[test]
+fn half_close_whose_answer_is_accepted_is_healthy() {
+    let conn = gives_up(1, 1000.0)
+        .response(3000.0, 500)
+        .fin(3000.1, S)
+        .build();
+    assert!(findings_of("client-timeout-close", &[conn]).is_empty());
+}
+
+#[test]
+fn close_after_the_response_is_healthy() {
+    let conn = Builder::tcp(1)
+        .handshake(0.0, 1.0)
+        .request(1.0, 100)
+        .response(2.0, 100)
+        .fin(2000.0, C)
+        .build();
+    assert!(findings_of("client-timeout-close", &[conn]).is_empty());
+}
+
+#[test]
+fn one_way_streams_want_no_answer() {
+    let stream = |port, wait| gives_up(port, wait).protocol(AppProtocol::Unknown).build();
+    let connections = [stream(1, 1700.0), stream(2, 9000.0), stream(3, 400.0)];
+    assert!(findings_of("client-timeout-close", &connections).is_empty());
+}
+
+#[test]
+fn tls_housekeeping_is_no_request() {
+    let conn = Builder::tcp(1)
+        .handshake(0.0, 1.0)
+        .request(1.0, 517)
+        .response(2.0, 3000)
+        .request(3.0, 500)
+        .response(4.0, 3000)
+        .request(5.0, 35)
+        .request_acked(5.1)
+        .fin(90_000.0, C)
+        .protocol(AppProtocol::Tls)
+        .build();
+    assert!(findings_of("client-timeout-close", &[conn]).is_empty());
+}
+
+#[test]
+fn time_in_fin_wait_2_is_told() {
+    let conn = gives_up(1, 2000.0)
+        .with(|conn| {
+            conn.states = vec![analyzer::flow::StateSpan {
+                end: C,
+                state: TcpState::FinWait2,
+                from: at(2001.0),
+                to: None,
+                inferred: false,
+            }];
+            conn.end = at(9001.0);
+        })
+        .build();
+    let findings = findings_of("client-timeout-close", &[conn]);
+    assert!(
+        findings[0]
+            .why
+            .iter()
+            .any(|why| why.contains("FIN-WAIT-2 for 7.00 s")),
+        "{:?}",
+        findings[0].why
+    );
+}

@@ -1,0 +1,411 @@
+//! `listen-overflow`: a listener cannot keep up with new connections.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use analyzer::event::SegmentRef;
+use analyzer::flow::CapturePoint;
+use analyzer::{Analysis, Connection, Endpoint, Timestamp};
+
+use crate::finding::Severity;
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Collected, Note, Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{many, ms, number, percent, plural, share, time};
+
+declare_rule! {
+    /// A listening server drops new connections because its queues are full.
+    ///
+    /// ## What it means
+    /// The kernel queues finished handshakes until the program accepts them. When the program is too slow
+    /// or the queue too short, Linux ignores the client's last handshake segment (and its data) or drops new
+    /// SYNs. Nobody gets an error; the client tries again after a second or more.
+    ///
+    /// ## Why it matters
+    /// Callers wait 1, 3 or 7 seconds to connect, or believe they are connected while nobody listens to
+    /// them. It happens in bursts, at the worst moment, and leaves no line in the application's log.
+    ///
+    /// ## How it is detected
+    /// (a) The handshake's last segment was seen, yet the server repeats its SYN-ACK, or the client's first data is
+    /// repeated and never acknowledged, on a listener that serves others. (b) SYNs are repeated without
+    /// an answer while the same listener accepts others just before or after: reported when at least three
+    /// connections and a fifth of the attempts in that time suffer, which random loss does not do.
+    /// Severity is high. Confidence is highest for (a) captured at the server.
+    ///
+    /// ## What to do
+    /// Raise the listen backlog *and* net.core.somaxconn, accept faster, spread the load with SO_REUSEPORT.
+    ///
+    /// ## Known limits
+    /// From the client's side a dropped SYN cannot be told from a lost one except by the company it keeps. A listener
+    /// that defers accepting until data comes also repeats SYN-ACKs; connections without data count only
+    /// in numbers. A SYN flood fills the queues as well.
+    ///
+    /// ## References
+    /// - listen(2); Linux ip-sysctl, tcp_abort_on_overflow, tcp_max_syn_backlog
+    /// - RFC 9293 §3.10.7.4; RFC 6298 §5.7 (SYN retransmission)
+    pub(crate) struct ListenOverflow {
+        id: "listen-overflow",
+        title: "A listener drops new connections",
+        severity: High,
+        needs: [Tcp],
+        clouded_by: [CaptureDrops, OneSided],
+        figures: [
+            syn_retransmits: Count / Sum,
+            synack_retransmits: Count / Sum,
+            connections: Count / Sum,
+        ],
+        thresholds: [
+            min_connections = 3.0: "Connections with unanswered SYNs that must come together; one or two are usual loss.",
+            min_share_percent = 20.0: "Share of the attempts in that time that must suffer; loss strikes a few percent at most.",
+        ],
+    }
+}
+
+/// How far around the trouble attempts are counted: the first SYN retry comes after a second.
+const AROUND: Duration = Duration::from_millis(500);
+
+impl Rule for ListenOverflow {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+        let Some(syn) = conn.handshake.syns.first() else {
+            return;
+        };
+        let mut attempt = Note::new(conn, "attempt");
+        attempt.at = syn.time;
+        out.note(attempt);
+        let refused = conn
+            .resets
+            .iter()
+            .any(|reset| reset.kind == analyzer::flow::ResetKind::Refused);
+        if refused {
+            return;
+        }
+        if ignored_handshake(conn) {
+            out.push(ignored(conn, *syn));
+        } else if conn.handshake.syn_count > 1 {
+            out.push(dropped(conn, *syn));
+        }
+    }
+
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+        let mut attempts = BTreeMap::<Endpoint, Vec<Timestamp>>::new();
+        for note in collected.notes_of("attempt") {
+            attempts
+                .entry(note.connection.server)
+                .or_default()
+                .push(note.at);
+        }
+        let mut by_server = BTreeMap::<Endpoint, Vec<Observation>>::new();
+        for one in std::mem::take(&mut collected.observations) {
+            by_server
+                .entry(one.connection.server)
+                .or_default()
+                .push(one);
+        }
+        for (server, mut ours) in by_server {
+            let completed = analysis
+                .listeners
+                .get(&server)
+                .map_or(0, |facts| facts.completed);
+            let times = attempts.remove(&server).unwrap_or_default();
+            let burst = burst_share(&ours, &times);
+            let is_burst = number(ours.len() as u64) >= ctx.threshold("min_connections")
+                && burst * 100.0 >= ctx.threshold("min_share_percent");
+            let strong = ours.iter().filter(|one| is_strong(one)).count();
+            let serves = completed > 0;
+            if !serves || (strong == 0 && !is_burst) {
+                continue;
+            }
+            ours.retain(|one| is_burst || is_ignored(one));
+            for one in &mut ours {
+                one.details.push(("share", burst));
+                one.confidence = match (strong > 0, is_burst) {
+                    (true, true) => 0.93,
+                    (true, false) => one.confidence,
+                    _ => 0.75,
+                };
+                if strong == 1 && !is_burst {
+                    one.severity = Severity::Medium;
+                }
+            }
+            collected.observations.extend(ours);
+        }
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let server = group.server();
+        let syns = group.number("syn_retransmits").unwrap_or_default();
+        let syn_acks = group.number("synack_retransmits").unwrap_or_default();
+        let count = number(group.connections());
+        let never = group.having("never");
+        let delay = group.spread("delay_ms").filter(|spread| spread.max > 0.0);
+        let delay = delay
+            .map(|spread| {
+                format!(
+                    " Those that got through waited {} (longest {}).",
+                    time(spread.median),
+                    time(spread.max)
+                )
+            })
+            .unwrap_or_default();
+        let (from, to) = group.time_span();
+        let listener = group.analysis.listeners.get(&server);
+        let attempts = listener.map_or(0, |facts| facts.attempts);
+        let confidence = draft.confidence;
+        let reason = if group.having("ignored") > 0 {
+            "The server ignored handshakes it had received while it accepted others."
+        } else {
+            "SYNs went unanswered together while the listener served others; a full queue and loss differ only in that."
+        };
+        let draft = draft
+            .title(format!("Listener {server} drops new connections: its queues are full"))
+            .summary(format!(
+                "Within {} the listener {server} left {} unanswered or half-open although it accepted others: {} and {} were sent again.{delay}{}",
+                time(ms(to.since(from))),
+                plural(count, "connection"),
+                plural(syns, "SYN"),
+                plural(syn_acks, "SYN-ACK"),
+                if never > 0 { format!(" {} never got through.", plural(number(never), "connection")) } else { String::new() },
+            ))
+            .confidence(confidence, reason)
+            .because_if(group.having("after_ack") > 0, || format!("on {} the server repeated SYN-ACK after the client's acknowledgement had passed the capture point: the kernel ignored it because the accept queue was full", many(group.having("after_ack"), "connection")))
+            .because_if(group.having("data_ignored") > 0, || format!("on {} the client's first data was repeated and never acknowledged although the handshake was complete for the client", many(group.having("data_ignored"), "connection")))
+            .because_if(syns > 0.0, || format!("{} without answer", plural(syns, "repeated SYN")))
+            .because(format!("{} of {} to this listener completed in the capture, so it is up and reachable", listener.map_or(0, |facts| facts.completed), many(attempts, "attempt")))
+            .because_if(group.median("share").is_some(), || format!("{} of the attempts in that time suffered, too many together for random loss", percent(group.median("share").unwrap_or_default())))
+            .not("syn-unanswered", "the listener answers others in the same time")
+            .not("connection-refused", "no attempt was answered with RST")
+            .not("packet-loss", format!("{} connections suffer at once and only while connecting ({} of all attempts)", group.connections(), percent(share(group.connections(), attempts))));
+        remedies(group, draft)
+    }
+}
+
+/// The handshake was complete at the client, yet the server acts as if it were not.
+fn ignored_handshake(conn: &Connection) -> bool {
+    conn.handshake.syn_acks_after_ack > 0 || data_ignored(conn)
+}
+
+/// The client's first data was sent again and nothing of it was ever acknowledged.
+fn data_ignored(conn: &Connection) -> bool {
+    let client = conn.from_client();
+    conn.handshake.syn_ack_count > 0
+        && conn.handshake.ack.is_some()
+        && client.first_data.is_some()
+        && client.retransmitted_segments > u64::from(conn.handshake.syn_count.saturating_sub(1))
+        && conn.from_server().unique_bytes == 0
+        && conn.from_server().fin.is_none()
+        && client.unacked_at_end >= client.unique_bytes
+        && conn
+            .turns
+            .last
+            .is_none_or(|turn| turn.request_acked.is_none())
+}
+
+/// Proof enough without company: the server demonstrably ignored a finished handshake.
+fn is_strong(one: &Observation) -> bool {
+    let has = |name| one.number(name).is_some_and(|value| value > 0.0);
+    has("ignored") && has("sent_data") && has("at_server")
+}
+
+fn is_ignored(one: &Observation) -> bool {
+    one.number("ignored").is_some_and(|value| value > 0.0)
+}
+
+/// The share of the attempts around the trouble that suffered.
+fn burst_share(ours: &[Observation], attempts: &[Timestamp]) -> f64 {
+    let first = ours.iter().map(|one| one.at).min().unwrap_or_default() - AROUND;
+    let last = ours.iter().map(|one| one.at).max().unwrap_or_default() + AROUND;
+    let during = attempts
+        .iter()
+        .filter(|at| (first..=last).contains(*at))
+        .count() as u64;
+    share(ours.len() as u64, during)
+}
+
+fn flag(holds: bool) -> f64 {
+    f64::from(u8::from(holds))
+}
+
+fn ignored(conn: &Connection, syn: SegmentRef) -> Observation {
+    let handshake = &conn.handshake;
+    let after_ack = handshake.syn_acks_after_ack > 0;
+    let at_server = conn.capture_point == CapturePoint::Server;
+    let repeated = handshake
+        .syn_acks
+        .iter()
+        .rev()
+        .find(|syn_ack| handshake.ack.is_some_and(|ack| syn_ack.frame > ack.frame));
+    let confidence = if at_server { 0.9 } else { 0.7 };
+    base(conn, syn, confidence)
+        .evidence_if(
+            handshake.ack,
+            "the client's ACK that completes the handshake",
+        )
+        .evidence_if(
+            repeated.copied(),
+            "SYN-ACK sent again although the ACK had passed",
+        )
+        .evidence_if(
+            conn.from_client().first_data.filter(|_| !after_ack),
+            "first data from client; it is sent again and never acknowledged",
+        )
+        .detail("ignored", 1.0)
+        .detail("at_server", flag(at_server))
+        .detail("after_ack", flag(after_ack))
+        .detail("data_ignored", flag(data_ignored(conn)))
+        .detail("never", flag(data_ignored(conn)))
+}
+
+fn dropped(conn: &Connection, syn: SegmentRef) -> Observation {
+    let handshake = &conn.handshake;
+    let last = handshake
+        .syns
+        .last()
+        .copied()
+        .filter(|last| last.frame != syn.frame);
+    let answer = handshake.syn_acks.first().copied();
+    base(conn, syn, 0.6)
+        .evidence(syn, "first SYN")
+        .evidence_if(
+            last,
+            last.map(|last| {
+                format!(
+                    "SYN again, {} after the first",
+                    time(ms(last.time.since(syn.time)))
+                )
+            })
+            .unwrap_or_default(),
+        )
+        .evidence_if(answer, "SYN-ACK, only now")
+        .detail("never", flag(answer.is_none()))
+}
+
+fn base(conn: &Connection, syn: SegmentRef, confidence: f64) -> Observation {
+    let handshake = &conn.handshake;
+    let through = handshake
+        .syn_acks
+        .first()
+        .map(|answer| ms(answer.time.since(syn.time)));
+    let delay = through.filter(|_| handshake.syn_count > 1);
+    Observation::new(conn, confidence, Severity::High)
+        .at(syn.time)
+        .weight(f64::from(
+            handshake.syn_acks_after_ack * 10 + handshake.syn_count,
+        ))
+        .figure(
+            "syn_retransmits",
+            f64::from(handshake.syn_count.saturating_sub(1)),
+        )
+        .figure(
+            "synack_retransmits",
+            f64::from(handshake.syn_ack_count.saturating_sub(1)),
+        )
+        .figure("connections", 1.0)
+        .cost("connections_delayed_or_lost", 1.0)
+        .cost("time_lost_ms", delay.unwrap_or(0.0))
+        .detail_if("delay_ms", delay)
+        .detail("sent_data", flag(conn.from_client().unique_bytes > 0))
+}
+
+fn remedies(group: &Group<'_>, draft: Narrative) -> Narrative {
+    let server = group.server();
+    draft
+        .set("Linux", "both limits count: the smaller of the program's backlog and this", "net.core.somaxconn = 4096; net.ipv4.tcp_max_syn_backlog = 8192")
+        .set("nginx", "listen backlog (511 unless set)", format!("listen {} backlog=4096 reuseport;", server.port))
+        .set("Node.js", "listen backlog (511 unless set)", format!("server.listen({{ port: {}, backlog: 4096 }})", server.port))
+        .set("Java (Tomcat)", "accept queue (100 unless set)", "<Connector acceptCount=\"4096\" …/>")
+        .set("gunicorn / uvicorn", "accept queue (2048 unless set)", "--backlog 4096, and more workers")
+        .set("Go", "takes net.core.somaxconn when the program starts: raise that, then restart", "sysctl -w net.core.somaxconn=4096")
+        .set("any", "several listeners on one port, each with its own queue and thread", "setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1)")
+        .advise("any", "accept in a loop of its own and hand connections on; keep connections alive so that fewer are opened")
+        .advise("Linux", "leave net.ipv4.tcp_abort_on_overflow at 0: a reset would turn a delay into an error")
+        .verify("server", "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtTCPReqQFullDoCookies", "both counters grow with every drop")
+        .verify("server", format!("ss -ltn '( sport = :{} )'", server.port), "Recv-Q (waiting) at or above Send-Q (the backlog) while it happens")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{Builder, C, S, figure, findings_in};
+    use analyzer::analysis::ListenerFacts;
+
+    fn analysis(completed: u64) -> Analysis {
+        let mut analysis = Analysis::default();
+        let server = Builder::tcp(1).build().server;
+        let facts = ListenerFacts {
+            attempts: completed + 4,
+            completed,
+            ..ListenerFacts::default()
+        };
+        analysis.listeners.insert(server, facts);
+        analysis
+    }
+
+    fn dropped_syn(port: u16, retries: u32) -> Connection {
+        let mut builder = Builder::tcp(port);
+        let syns: Vec<_> = (0..=retries)
+            .map(|n| builder.segment(f64::from(n) * 1000.0, C, 2, 0))
+            .collect();
+        builder
+            .with(|conn| {
+                conn.handshake.syn_count = retries + 1;
+                conn.handshake.syns = syns;
+            })
+            .build()
+    }
+
+    fn ignored_ack(port: u16) -> Connection {
+        let mut builder = Builder::tcp(port).handshake(0.0, 1.0).request(1.0, 50);
+        let again = builder.segment(1000.0, S, 0x12, 0);
+        builder
+            .with(|conn| {
+                conn.handshake.syn_acks.push(again);
+                conn.handshake.syn_ack_count = 2;
+                conn.handshake.syn_acks_after_ack = 1;
+            })
+            .build()
+    }
+
+    fn healthy(port: u16) -> Connection {
+        Builder::tcp(port)
+            .handshake(0.0, 1.0)
+            .request(1.0, 50)
+            .response(2.0, 50)
+            .build()
+    }
+
+    #[test]
+    fn syn_ack_repeated_after_the_ack() {
+        let connections = [ignored_ack(1), ignored_ack(2), healthy(3)];
+        let findings = findings_in("listen-overflow", &connections, &analysis(9));
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].severity, Severity::High);
+        assert!((figure(&findings[0], "synack_retransmits") - 2.0).abs() < f64::EPSILON);
+        assert!((figure(&findings[0], "connections") - 2.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn burst_of_unanswered_syns_on_a_listener_that_serves_others() {
+        let connections: Vec<_> = (1..5)
+            .map(|n| dropped_syn(n, 2))
+            .chain([healthy(9)])
+            .collect();
+        let findings = findings_in("listen-overflow", &connections, &analysis(1));
+        assert!((figure(&findings[0], "syn_retransmits") - 8.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_lost_syn_now_and_then_is_loss() {
+        let connections: Vec<_> = (1..40).map(healthy).chain([dropped_syn(50, 1)]).collect();
+        assert!(findings_in("listen-overflow", &connections, &analysis(39)).is_empty());
+    }
+
+    #[test]
+    fn nobody_ever_answered_is_another_rule() {
+        let connections: Vec<_> = (1..5).map(|n| dropped_syn(n, 2)).collect();
+        assert!(findings_in("listen-overflow", &connections, &analysis(0)).is_empty());
+    }
+}

@@ -1,0 +1,495 @@
+//! `transparent-redirect`: somebody else answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use analyzer::event::SegmentRef;
+use analyzer::{Analysis, Connection, Direction, Endpoint, Transport};
+
+use crate::finding::Severity;
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Collected, Note, Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{number, plural};
+
+declare_rule! {
+    /// Connections reach another server than the one they were meant for.
+    ///
+    /// ## What it means
+    /// Address translation on the way, usually an iptables rule of a sidecar on the client's own host,
+    /// changes the destination of connections. The program, DNS and `netstat` all show the right address;
+    /// only the packets show where the connection really goes.
+    ///
+    /// ## Why it matters
+    /// Answers come from the wrong program, or the calls fail while the intended server never sees them.
+    /// Nothing on the client but the packets gives it away.
+    ///
+    /// ## How it is detected
+    /// Any of: a connection to 127.0.0.0/8 or ::1 from an address that is not loopback; a SYN to one address
+    /// answered from another with matching ports and numbers; the same SYN (port and initial sequence
+    /// number) towards two destinations within moments; a client that asked DNS for a name and connects, under
+    /// that name, to an address no answer contained, while others reach the named one.
+    /// High severity for a redirect to the client's own host; low for destinations changed elsewhere, which
+    /// load balancers do by design, and for the usual ports of a service mesh.
+    ///
+    /// ## What to do
+    /// List the translation rules of the client's host (`iptables -t nat -S`, `nft list ruleset`) and remove or
+    /// narrow the one that matches.
+    ///
+    /// ## Known limits
+    /// Translation beyond the capture point that also rewrites the answers leaves no trace but DNS and
+    /// Host. A mesh that redirects everything by design is reported as low. Stale DNS can look like a redirect.
+    ///
+    /// ## References
+    /// - netfilter REDIRECT and DNAT targets (iptables-extensions(8))
+    /// - RFC 1122 §3.2.1.3 (loopback addresses never leave a host)
+    pub(crate) struct TransparentRedirect {
+        id: "transparent-redirect",
+        title: "Connections reach another server than intended",
+        severity: High,
+        needs: [],
+        clouded_by: [DuplicateFrames, OneSided],
+        figures: [intended: Text / Most, actual: Text / Most],
+        thresholds: [
+            same_syn_ms = 50.0: "Two sightings of one SYN before and after translation lie closer than this; both are seen on one host.",
+        ],
+    }
+}
+
+/// Inbound, outbound and tunnel ports of the usual meshes (Istio, Linkerd).
+const MESH_PORTS: [u16; 5] = [15_001, 15_006, 15_008, 4_140, 4_143];
+
+impl Rule for TransparentRedirect {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+        for exchange in conn
+            .app
+            .dns
+            .iter()
+            .filter(|exchange| !exchange.addresses.is_empty())
+        {
+            let mut note = Note::new(conn, "asked");
+            note.words.clone_from(&exchange.name);
+            out.note(note);
+        }
+        if conn.transport != Transport::Tcp {
+            return;
+        }
+        if let Some((intended, actual)) = translated(conn) {
+            out.push(observation(conn, intended, actual));
+            return;
+        }
+        if let Some(syn) = conn.handshake.syns.first() {
+            out.note(syn_note(conn, *syn));
+        }
+        if let Some(name) = name_of(conn) {
+            let mut note = Note::new(conn, "named");
+            note.words = name;
+            note.segments = conn.from_client().first_data.into_iter().collect();
+            out.note(note);
+        }
+    }
+
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+        let within = Duration::from_secs_f64(ctx.threshold("same_syn_ms") / 1e3);
+        let mut found = same_syn(collected, within);
+        found.extend(other_than_named(collected, analysis));
+        let known: BTreeSet<u64> = collected
+            .observations
+            .iter()
+            .map(|one| one.connection.first_frame)
+            .collect();
+        found.retain(|one| !known.contains(&one.connection.first_frame));
+        collected.observations.extend(found);
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let intended = group.words("intended_text").unwrap_or_default();
+        let actual = group.words("actual_text").unwrap_or_default();
+        let how = group.words("how").unwrap_or_default();
+        let count = number(group.connections());
+        let clients = group.clients_text();
+        let local = group.having("local") > 0;
+        let place = if local {
+            format!(
+                "The change happens on the host {clients} itself (REDIRECT or DNAT in its own packet filter)."
+            )
+        } else {
+            "The change happens between the client and the capture point, or by a balancer that does so on purpose.".to_owned()
+        };
+        let confidence = draft.confidence;
+        let draft = draft
+            .title(format!("Connections meant for {intended} end at {actual}"))
+            .summary(format!(
+                "{} from {clients} meant for {intended} were answered by {actual}. {place} The answers are those of another \
+                 program, and the intended server never sees these calls.",
+                plural(count, "connection")
+            ))
+            .confidence(confidence, match how.as_str() {
+                "loopback" => "A loopback destination with a source that is not loopback exists only behind translation.",
+                "answer" => "SYN and SYN-ACK of one connection bear different addresses of the server.",
+                "same-syn" => "The same SYN was seen towards two destinations.",
+                _ => "Rests on names: DNS and the Host header or SNI against the address connected to.",
+            });
+        let draft = reasons(group, draft, &how, &intended, &actual);
+        remedies(group, draft)
+    }
+}
+
+/// Intended and actual destination, where the packets of the connection alone tell.
+fn translated(conn: &Connection) -> Option<(Option<Endpoint>, Endpoint)> {
+    if let Some(other) = conn.translated_from {
+        // The loopback one is where a REDIRECT led; otherwise the SYN named the intended one.
+        return Some(if is_loopback(other.ip) || other.ip == conn.client.ip {
+            (Some(conn.server), other)
+        } else {
+            (Some(other), conn.server)
+        });
+    }
+    (is_loopback(conn.server.ip) && !is_loopback(conn.client.ip)).then_some((None, conn.server))
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.is_loopback()
+}
+
+/// The name the client used: Host header (no proxy request) or SNI, without port, lower case.
+fn name_of(conn: &Connection) -> Option<String> {
+    let http = conn.app.http.as_ref().filter(|http| !http.proxy_request);
+    let host = http.and_then(|http| http.kept.iter().find_map(|exchange| exchange.host.clone()));
+    let sni = conn.app.tls.as_ref().and_then(|tls| tls.sni.clone());
+    let name = host.or(sni)?.to_lowercase();
+    let name = if name.starts_with('[') {
+        name.as_str()
+    } else {
+        name.split(':').next().unwrap_or("")
+    };
+    (!name.is_empty()).then(|| name.trim_end_matches('.').to_owned())
+}
+
+fn observation(conn: &Connection, intended: Option<Endpoint>, actual: Endpoint) -> Observation {
+    let local = is_loopback(actual.ip) || actual.ip == conn.client.ip;
+    let mesh = MESH_PORTS.contains(&actual.port);
+    let wrong = conn.app.http.as_ref().is_some_and(|http| {
+        http.responses > 0 && (http.by_class[3] + http.by_class[4]) * 2 > http.responses
+    });
+    let severity = match (local, mesh && !wrong) {
+        (true, false) => Severity::High,
+        _ => Severity::Low,
+    };
+    let name = name_of(conn);
+    let intended_text = match (&name, intended) {
+        (Some(name), Some(endpoint)) if *name != endpoint.ip.to_string() => {
+            format!("{name} ({endpoint})")
+        }
+        (_, Some(endpoint)) => endpoint.to_string(),
+        (Some(name), None) => name.clone(),
+        (None, None) => "an unknown address".to_owned(),
+    };
+    let how = if intended.is_some() {
+        "answer"
+    } else {
+        "loopback"
+    };
+    let syn = conn.handshake.syns.first().copied();
+    let answer = conn.handshake.syn_acks.first().copied();
+    Observation::new(conn, 0.97, severity)
+        .cause(format!("{actual} {intended_text}"))
+        .weight(number(conn.packets()))
+        .evidence_if(
+            syn.or(conn.from_client().first_data),
+            if local {
+                format!(
+                    "segment from {} to {actual}: the client's own host",
+                    conn.client.ip
+                )
+            } else {
+                format!(
+                    "SYN from {} to {}",
+                    conn.client.ip,
+                    intended.unwrap_or(actual)
+                )
+            },
+        )
+        .evidence_if(
+            answer.filter(|_| intended.is_some()),
+            format!("SYN-ACK of the same connection from {}", conn.server),
+        )
+        .text("intended", intended_text.clone())
+        .text("actual", actual.to_string())
+        .cost("requests_misdirected", number(conn.turns.count.max(1)))
+        .detail("local", f64::from(u8::from(local)))
+        .detail("mesh", f64::from(u8::from(mesh)))
+        .label("intended_text", intended_text)
+        .label("actual_text", actual.to_string())
+        .label("how", how)
+}
+
+fn syn_note(conn: &Connection, syn: SegmentRef) -> Note {
+    let mut note = Note::new(conn, "syn");
+    note.at = syn.time;
+    note.numbers = vec![f64::from(syn.seq.0)];
+    note.segments = vec![syn];
+    note.words = name_of(conn).unwrap_or_default();
+    note
+}
+
+/// The same SYN towards two destinations: before and after translation.
+fn same_syn(collected: &Collected, within: Duration) -> Vec<Observation> {
+    let mut sightings = BTreeMap::<(Endpoint, u64), Vec<&Note>>::new();
+    for note in collected.notes_of("syn") {
+        sightings
+            .entry((note.connection.client, note.numbers[0].to_bits()))
+            .or_default()
+            .push(note);
+    }
+    let mut found = Vec::new();
+    for notes in sightings.into_values().filter(|notes| notes.len() > 1) {
+        let (before, after) = (notes[0], notes[1]);
+        let (intended, actual) = (before.connection.server, after.connection.server);
+        if intended == actual || after.at.since(before.at) > within {
+            continue;
+        }
+        let local = is_loopback(actual.ip) || actual.ip == after.connection.client.ip;
+        let severity = if local { Severity::High } else { Severity::Low };
+        let intended_text = if after.words.is_empty() {
+            intended.to_string()
+        } else {
+            format!("{} ({intended})", after.words)
+        };
+        found.push(
+            Observation::from_note(after, 0.9, severity)
+                .cause(format!("{actual} {intended}"))
+                .evidence(before.segments[0], format!("SYN to {intended}"))
+                .evidence(
+                    after.segments[0],
+                    format!("the same SYN (source port and sequence number) to {actual}"),
+                )
+                .text("intended", intended_text.clone())
+                .text("actual", actual.to_string())
+                .cost("requests_misdirected", 1.0)
+                .detail("local", f64::from(u8::from(local)))
+                .label("intended_text", intended_text)
+                .label("actual_text", actual.to_string())
+                .label("how", "same-syn"),
+        );
+    }
+    found
+}
+
+/// Connections under a name whose DNS answers do not contain the address connected to, by the
+/// very client that asked, while the named address is reached by others.
+fn other_than_named(collected: &Collected, analysis: &Analysis) -> Vec<Observation> {
+    let asked: BTreeSet<(IpAddr, &str)> = collected
+        .notes_of("asked")
+        .map(|note| (note.connection.client.ip, note.words.as_str()))
+        .collect();
+    let reached: BTreeSet<(&str, IpAddr)> = collected
+        .notes_of("named")
+        .map(|note| (note.words.as_str(), note.connection.server.ip))
+        .collect();
+    let mut found = Vec::new();
+    for note in collected.notes_of("named") {
+        let Some(addresses) = analysis.dns_names.get(&note.words) else {
+            continue;
+        };
+        let (client, server) = (note.connection.client, note.connection.server);
+        let named_reached = addresses
+            .iter()
+            .any(|ip| reached.contains(&(note.words.as_str(), *ip)));
+        let elsewhere = !addresses.contains(&server.ip) && !addresses.contains(&client.ip);
+        if !(elsewhere && named_reached && asked.contains(&(client.ip, note.words.as_str()))) {
+            continue;
+        }
+        let Some(first) = addresses.first() else {
+            continue;
+        };
+        let intended = format!("{} ({})", note.words, Endpoint::new(*first, server.port));
+        let segment = note.segments.first().copied().unwrap_or(SegmentRef::place(
+            note.connection.first_frame,
+            note.at,
+            Direction::ClientToServer,
+        ));
+        found.push(
+            Observation::from_note(note, 0.65, Severity::Medium)
+                .cause(format!("{server} {intended}"))
+                .evidence(
+                    segment,
+                    format!(
+                        "first data of a connection to {server} that names {}",
+                        note.words
+                    ),
+                )
+                .text("intended", intended.clone())
+                .text("actual", server.to_string())
+                .cost("requests_misdirected", 1.0)
+                .detail(
+                    "local",
+                    f64::from(u8::from(is_loopback(server.ip) || server.ip == client.ip)),
+                )
+                .label("intended_text", intended)
+                .label("actual_text", server.to_string())
+                .label("how", "named"),
+        );
+    }
+    found
+}
+
+fn reasons(
+    group: &Group<'_>,
+    draft: Narrative,
+    how: &str,
+    intended: &str,
+    actual: &str,
+) -> Narrative {
+    let client = group.client().ip;
+    let draft = match how {
+        "loopback" => draft.because(format!("the destination {actual} is a loopback address although the source {client} is not: such packets never leave a host and are only made by translation on it")),
+        "answer" => draft.because(format!("the SYN went to one address and the SYN-ACK, with matching ports and numbers, bears another: {intended} and {actual} are two faces of one connection")),
+        "same-syn" => draft.because(format!("one SYN, told by source port and initial sequence number, was captured towards {intended} and again towards {actual}")),
+        _ => draft.because(format!("{client} asked DNS for the name, got addresses that do not include {actual}, and sent the name to {actual} all the same; others reach the named address")),
+    };
+    draft
+        .not("plain loopback traffic", "client and server would both bear loopback addresses")
+        .not("explicit proxy", "requests carry no absolute URI and no CONNECT: the client does not know about a proxy")
+        .not("virtual hosts", "several names on the right address would still go to the right address")
+        .because_if(group.having("mesh") > 0, || {
+            "the port is one that service meshes use for their sidecars: expected there, as long as the answers are right".to_owned()
+        })
+}
+
+fn remedies(group: &Group<'_>, draft: Narrative) -> Narrative {
+    let actual = group.words("actual_text").unwrap_or_default();
+    let port = actual.rsplit(':').next().unwrap_or_default().to_owned();
+    let host = if group.having("local") > 0 {
+        "client"
+    } else {
+        "path"
+    };
+    draft
+        .set("Linux", "find the rule that changes the destination, then delete it or narrow it to the traffic it is meant for", "iptables -t nat -D CHAIN …  # the REDIRECT or DNAT rule found")
+        .set("Service mesh", "exclude the ports or addresses that must not be intercepted", "Istio: traffic.sidecar.istio.io/excludeOutboundPorts, excludeOutboundIPRanges")
+        .advise("Kubernetes", "destinations changed from a service address to a pod are kube-proxy's work and expected")
+        .verify(host, "iptables -t nat -S | grep -E 'REDIRECT|DNAT'; ip6tables -t nat -S | grep -E 'REDIRECT|DNAT'", format!("the rule that sends these connections to port {port}"))
+        .verify(host, "nft list ruleset | grep -nE 'redirect|dnat'", "the same rule where nftables is used directly")
+        .verify(host, format!("conntrack -L -p tcp --src {} 2>/dev/null | head", group.client().ip), "original and reply addresses of each connection side by side")
+        .verify(host, format!("ss -ltnp '( sport = :{port} )'"), "the program that answers instead")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::FigureValue;
+    use crate::testkit::{Builder, findings_in, findings_of};
+    use analyzer::app::{At, HttpExchange, HttpFacts};
+
+    fn text(finding: &crate::Finding, name: &str) -> String {
+        match &finding
+            .figures
+            .iter()
+            .find(|figure| figure.name == name)
+            .unwrap()
+            .value
+        {
+            FigureValue::Text(text) => text.clone(),
+            FigureValue::Number(number) => number.to_string(),
+        }
+    }
+
+    fn exchange(port: u16) -> Builder {
+        Builder::tcp(port)
+            .handshake(0.0, 0.1)
+            .request(1.0, 100)
+            .response(2.0, 100)
+    }
+
+    fn host(name: &str) -> HttpFacts {
+        let at = At {
+            frame: 4,
+            time: crate::testkit::at(1.0),
+        };
+        let exchange = HttpExchange {
+            method: "GET".to_owned(),
+            target: "/".to_owned(),
+            host: Some(name.to_owned()),
+            request_start: at,
+            request_end: Some(at),
+            status: Some(200),
+            response_start: Some(at),
+            response_end: Some(at),
+            connection_close: false,
+        };
+        HttpFacts {
+            kept: vec![exchange],
+            responses: 1,
+            ..HttpFacts::default()
+        }
+    }
+
+    #[test]
+    fn loopback_from_elsewhere_is_a_redirect() {
+        let conn = exchange(1)
+            .with(|conn| {
+                conn.server.ip = "127.0.0.1".parse().unwrap();
+                conn.app.http = Some(Box::new(host("api.example.com")));
+            })
+            .build();
+        let findings = findings_of("transparent-redirect", &[conn]);
+        assert_eq!(findings[0].severity, Severity::High);
+        assert_eq!(text(&findings[0], "actual"), "127.0.0.1:80");
+        assert_eq!(text(&findings[0], "intended"), "api.example.com");
+    }
+
+    #[test]
+    fn answer_from_the_intended_address_joins_both_halves() {
+        let conn = exchange(1)
+            .with(|conn| {
+                conn.server = Endpoint::new("203.0.113.10".parse().unwrap(), 80);
+                conn.translated_from = Some(Endpoint::new("127.0.0.1".parse().unwrap(), 8080));
+            })
+            .build();
+        let findings = findings_of("transparent-redirect", &[conn]);
+        assert_eq!(text(&findings[0], "intended"), "203.0.113.10:80");
+        assert_eq!(text(&findings[0], "actual"), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn one_syn_towards_two_destinations() {
+        let first = exchange(1).build();
+        let mut second = exchange(1).build();
+        second.first_frame += 1;
+        second.server.ip = "10.9.0.9".parse().unwrap();
+        let findings = findings_of("transparent-redirect", &[first, second]);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].severity, Severity::Low);
+        assert_eq!(text(&findings[0], "actual"), "10.9.0.9:80");
+    }
+
+    #[test]
+    fn plain_traffic_and_loopback_are_healthy() {
+        let loopback = exchange(2)
+            .with(|conn| {
+                conn.client.ip = "127.0.0.1".parse().unwrap();
+                conn.server.ip = "127.0.0.1".parse().unwrap();
+            })
+            .build();
+        assert!(findings_of("transparent-redirect", &[exchange(1).build(), loopback]).is_empty());
+    }
+
+    #[test]
+    fn proxy_that_passes_the_name_on_is_healthy() {
+        let conn = exchange(1)
+            .with(|conn| conn.app.http = Some(Box::new(host("www.example.com"))))
+            .build();
+        let mut analysis = Analysis::default();
+        analysis.dns_names.insert(
+            "www.example.com".to_owned(),
+            BTreeSet::from(["192.0.2.1".parse().unwrap()]),
+        );
+        assert!(findings_in("transparent-redirect", &[conn], &analysis).is_empty());
+    }
+}

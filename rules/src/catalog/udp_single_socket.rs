@@ -1,0 +1,226 @@
+//! `udp-single-socket`: one pair of sockets carries a hot path.
+
+use analyzer::{Analysis, Connection};
+
+use crate::finding::{FigureValue, Severity};
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Collected, Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{ms, number, time};
+
+declare_rule! {
+    /// One pair of UDP sockets carries nearly all datagrams of a busy server.
+    ///
+    /// ## What it means
+    /// All datagrams between two hosts use the same two addresses and ports, so they pass through one
+    /// socket on each side, one receive queue of the network card and, in most cases, one processor.
+    ///
+    /// ## Why it matters
+    /// Threads that share one socket wait for its lock: the rate stays flat however many workers there
+    /// are, while the processors idle. More sockets spread the work.
+    ///
+    /// ## How it is detected
+    /// Towards one server endpoint one 4-tuple carries at least 90 % of the client datagrams at a high
+    /// sustained rate. Low severity: it is a hint about the design, not a proof of a limit. Medium from
+    /// 20,000 datagrams a second when the rate stands flat. QUIC, media and tunnels use one flow by
+    /// design and are left out.
+    ///
+    /// ## What to do
+    /// Use several client sockets and pick one per datagram; let the server open one socket per core with
+    /// SO_REUSEPORT; send and receive in batches.
+    ///
+    /// ## Known limits
+    /// Whether the socket is the limit cannot be seen on the wire: check the host. A capture filtered to
+    /// one flow shows one flow.
+    ///
+    /// ## References
+    /// - socket(7), `SO_REUSEPORT`; RFC 8085
+    pub(crate) struct UdpSingleSocket {
+        id: "udp-single-socket",
+        title: "One pair of UDP sockets carries a busy path",
+        severity: Medium,
+        needs: [Udp],
+        clouded_by: [CaptureDrops, OneSided],
+        figures: [packets_per_second: PerSecond / Max, share_percent: Percent / Max],
+        thresholds: [
+            min_packets_per_second = 2000.0: "Rate from which a hint is worth the reader's time; far below what one socket can carry.",
+            medium_packets_per_second = 20000.0: "Rate at which one socket in a garbage-collected runtime is often the limit.",
+            min_share_percent = 90.0: "Share of the server's datagrams in one flow that counts as nearly all.",
+        ],
+    }
+}
+
+/// Protocols that use one flow by design.
+const BY_DESIGN: [&str; 10] = [
+    "quic",
+    "rtp",
+    "rtcp",
+    "srtp",
+    "vxlan",
+    "geneve",
+    "wireguard",
+    "gtp",
+    "ipsec",
+    "dtls",
+];
+/// A peak this close above the median rate is a plateau: the rate follows no bursts.
+const PLATEAU: f64 = 1.15;
+
+impl Rule for UdpSingleSocket {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        let Some(udp) = &conn.udp else { return };
+        let seconds = conn.duration().as_secs_f64();
+        let (Some(first), Some(last)) =
+            (conn.from_client().first_data, conn.from_client().last_data)
+        else {
+            return;
+        };
+        if udp
+            .protocol
+            .is_some_and(|protocol| BY_DESIGN.contains(&protocol))
+            || seconds < 1.0
+        {
+            return;
+        }
+        let mean = number(conn.from_client().packets) / seconds;
+        // Short flows have few whole seconds: their median would speak of cut ones.
+        let rate = if udp.active_seconds >= 5 {
+            udp.median_per_second
+        } else {
+            mean
+        };
+        if rate < ctx.threshold("min_packets_per_second") {
+            return;
+        }
+        let plateau = udp.active_seconds >= 5 && number(udp.peak_per_second) <= rate * PLATEAU;
+        let fast = rate >= ctx.threshold("medium_packets_per_second");
+        let severity = if plateau && fast {
+            Severity::Medium
+        } else {
+            Severity::Low
+        };
+        let answers = &udp.response_times;
+        out.push(
+            Observation::new(conn, 0.6, severity)
+                .at(first.time)
+                .weight(rate)
+                .evidence(first, "first datagram of the flow from client")
+                .evidence(
+                    last,
+                    format!(
+                        "last one: {} datagrams from client in {seconds:.1} s",
+                        conn.from_client().packets
+                    ),
+                )
+                .figure("packets_per_second", rate)
+                .detail("datagrams", number(conn.from_client().packets))
+                .detail("plateau", f64::from(u8::from(plateau)))
+                .detail_if("answer_p50_ms", answers.quantile(0.5).map(ms))
+                .detail_if("answer_p99_ms", answers.quantile(0.99).map(ms)),
+        );
+    }
+
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+        let least = ctx.threshold("min_share_percent");
+        collected.observations.retain_mut(|one| {
+            let sent = one.number("datagrams").unwrap_or_default();
+            let all = analysis.udp_servers.get(&one.connection.server);
+            let all = all.map_or(sent, |facts| number(facts.datagrams)).max(sent);
+            let share = sent / all.max(1.0) * 100.0;
+            one.set_figure("share_percent", FigureValue::Number(share));
+            share >= least
+        });
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let rate = group.number("packets_per_second").unwrap_or_default();
+        let share = group.number("share_percent").unwrap_or_default();
+        let (client, server) = (group.client(), group.server());
+        let flat = group.having("plateau") > 0;
+        let confidence = if flat { 0.65 } else { 0.5 };
+        draft
+            .title(format!("One UDP flow carries {share:.0} % of the datagrams to {server}"))
+            .summary(format!(
+                "{client} sends {rate:.0} datagrams a second to {server} through a single pair of sockets: {share:.0} % of all that server gets. \
+                 This is a hint about the design: one socket means one lock, one receive queue and usually one processor.{}",
+                if flat { " The rate is flat, as it is when a socket is the limit." } else { "" }
+            ))
+            .confidence(confidence, "The traffic pattern is measured; whether the socket is the limit shows only on the host.")
+            .because(format!("one 4-tuple has {share:.1} % of the client datagrams of this server"))
+            .because_if(flat, || "the busiest second is within 15 % of the median second".to_owned())
+            .because_if(group.median("answer_p50_ms").is_some(), || {
+                format!("answers took {} (median) and {} (99th percentile)", time(group.median("answer_p50_ms").unwrap_or_default()), time(group.median("answer_p99_ms").unwrap_or_default()))
+            })
+            .not("tunnel or media flow", "the payload is no protocol that uses one flow by design")
+            .not("packet-loss", "a lost datagram would leave gaps in the rate; the pattern here is one of design")
+            .set("Go", "a pool of connected sockets, one chosen per send; more goroutines on one socket do not help", "conns[rand.Intn(len(conns))].Write(buf)")
+            .set("Linux", "server: one socket per core on the same port", "setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1) before bind")
+            .set("C", "send and receive in batches", "sendmmsg(2), recvmmsg(2), UDP_SEGMENT (GSO), UDP_GRO")
+            .set("Linux", "spread flows over the card's queues by port", "ethtool -N DEV rx-flow-hash udp4 sdfn")
+            .verify("client", format!("ss -uanp dst {} ; lsof -nP -iUDP@{}", server.ip, server.ip), "one descriptor shared by all workers")
+            .verify("client", "strace -c -f -p PID", "futex and pselect6 (or epoll_pwait) far above sendto: workers wait for one lock")
+            .verify("server", format!("ss -ulnpm '( sport = :{} )'; nstat -az UdpRcvbufErrors UdpInErrors", server.port), "how many sockets share the port, and drops of their queues")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{Builder, C, figure, findings_in, findings_of};
+    use analyzer::analysis::UdpServerFacts;
+
+    fn flow(rate: u64, protocol: Option<&'static str>) -> Connection {
+        let mut builder = Builder::udp(1);
+        builder.segment(0.0, C, 0, 100);
+        builder.segment(10_000.0, C, 0, 100);
+        builder
+            .with(|conn| {
+                conn.halves[0].packets = rate * 10;
+                let udp = conn.udp.as_mut().unwrap();
+                udp.active_seconds = 10;
+                udp.median_per_second = number(rate);
+                udp.peak_per_second = rate + rate / 20;
+                udp.protocol = protocol;
+            })
+            .build()
+    }
+
+    #[test]
+    fn hot_flow_is_a_hint() {
+        let findings = findings_of("udp-single-socket", &[flow(5_000, None)]);
+        assert_eq!(findings[0].severity, Severity::Low);
+        assert!((figure(&findings[0], "packets_per_second") - 5000.0).abs() < 0.5);
+        assert!((figure(&findings[0], "share_percent") - 100.0).abs() < 0.5);
+    }
+
+    #[test]
+    fn flat_and_very_hot_is_medium() {
+        assert_eq!(
+            findings_of("udp-single-socket", &[flow(30_000, None)])[0].severity,
+            Severity::Medium
+        );
+    }
+
+    #[test]
+    fn tunnels_and_slow_flows_are_left_alone() {
+        assert!(findings_of("udp-single-socket", &[flow(30_000, Some("wireguard"))]).is_empty());
+        assert!(findings_of("udp-single-socket", &[flow(500, None)]).is_empty());
+    }
+
+    #[test]
+    fn one_of_many_flows_is_left_alone() {
+        let conn = flow(5_000, None);
+        let mut analysis = Analysis::default();
+        let facts = UdpServerFacts {
+            datagrams: 200_000,
+            flows: 4,
+            busiest: 50_000,
+        };
+        analysis.udp_servers.insert(conn.server, facts);
+        assert!(findings_in("udp-single-socket", &[conn], &analysis).is_empty());
+    }
+}
