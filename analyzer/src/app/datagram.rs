@@ -2,11 +2,34 @@
 
 use crate::flow::Direction;
 
-use super::{AppFacts, At};
+use super::dns::{Message, Pairs};
+use super::{AppFacts, AppProtocol, At};
+
+mod recognise;
+#[cfg(test)]
+mod tests;
+
+use recognise::{Likeness, Sequences};
+
+/// Datagrams looked at before a flow is called unknown.
+const TRIED_MAX: u32 = 64;
 
 /// Reads the datagrams of one UDP flow.
+///
+/// A protocol is named when one datagram proves it, or when several that only resemble it
+/// follow one another as it demands (RTP and ESP by their sequence numbers).
 #[derive(Debug, Default)]
-pub struct DatagramReader {}
+pub struct DatagramReader {
+    protocol: Option<&'static str>,
+    tried: u32,
+    /// What weak likenesses have been seen: name and how often in a row.
+    likely: Option<(&'static str, u32)>,
+    sequences: Option<Box<Sequences>>,
+    dns: Option<Box<Pairs>>,
+}
+
+/// Datagrams in a row that have to resemble a protocol that one cannot prove.
+const LIKENESSES: u32 = 3;
 
 impl DatagramReader {
     /// Takes one datagram's payload (cut to what was captured), its true length in octets, and
@@ -19,18 +42,50 @@ impl DatagramReader {
         at: At,
         ports: (u16, u16),
     ) {
-        let _ = (direction, bytes, true_len, at, ports);
+        if self.protocol.is_none() && self.tried < TRIED_MAX && !bytes.is_empty() {
+            self.tried += 1;
+            self.judge(direction, bytes, true_len, ports);
+        }
+        if matches!(self.protocol, Some("dns" | "mdns" | "llmnr"))
+            && let Some(message) = Message::parse(bytes)
+        {
+            self.dns.get_or_insert_default().take(direction, message, true_len, at, at);
+        }
     }
 
     /// The protocol recognised so far, such as `quic`, `rtp`, `dns`.
     #[must_use]
-    pub fn protocol(&self) -> Option<&'static str> {
-        None
+    pub const fn protocol(&self) -> Option<&'static str> {
+        self.protocol
     }
 
     /// What the payload told: DNS exchanges.
     #[must_use]
     pub fn finish(self) -> AppFacts {
-        AppFacts::default()
+        let protocol =
+            if self.protocol == Some("dns") { AppProtocol::Dns } else { AppProtocol::Unknown };
+        let (dns, dns_dropped) = self.dns.map(|pairs| pairs.finish()).unwrap_or_default();
+        AppFacts { protocol, dns, dns_dropped, name: self.protocol, ..AppFacts::default() }
+    }
+
+    fn judge(&mut self, direction: Direction, bytes: &[u8], true_len: u32, ports: (u16, u16)) {
+        match recognise::datagram(bytes, true_len, ports) {
+            Likeness::Proof(name) => self.protocol = Some(name),
+            Likeness::Likely(name) => {
+                let row = match self.likely {
+                    Some((before, row)) if before == name => row + 1,
+                    _ => 1,
+                };
+                self.likely = Some((name, row));
+                if row >= LIKENESSES {
+                    self.protocol = Some(name);
+                }
+            }
+            Likeness::None => {
+                self.likely = None;
+                let sequences = self.sequences.get_or_insert_default();
+                self.protocol = sequences.take(direction, bytes, true_len, ports);
+            }
+        }
     }
 }

@@ -11,8 +11,17 @@ use crate::flow::Direction;
 use crate::time::Timestamp;
 
 mod datagram;
+mod dns;
+mod exchange;
 mod framing;
+mod http1;
+mod http2;
+mod probe;
+mod reader;
+mod recognise;
 mod stream;
+mod text;
+mod tls;
 
 pub use datagram::DatagramReader;
 pub use framing::{Delimiter, FramingSpec, FramingSpecError, LengthField, LengthWidth};

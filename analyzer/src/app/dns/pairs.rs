@@ -1,0 +1,108 @@
+//! Joins DNS answers to their questions.
+
+use crate::app::{At, DnsExchange};
+use crate::flow::Direction;
+
+use super::Message;
+
+/// Exchanges kept of one connection.
+const EXCHANGES_MAX: usize = 64;
+
+/// The exchanges of one connection.
+#[derive(Debug, Default)]
+pub(in crate::app) struct Pairs {
+    /// In the order of the questions, with who asked.
+    exchanges: Vec<(Direction, DnsExchange)>,
+    dropped: u64,
+}
+
+impl Pairs {
+    /// Takes one message of `len` octets that began at `start` and ended at `end`.
+    pub(in crate::app) fn take(
+        &mut self,
+        direction: Direction,
+        message: Message,
+        len: u32,
+        start: At,
+        end: At,
+    ) {
+        if message.response {
+            self.answer(direction, message, len, end);
+        } else if let Some((name, qtype)) = message.question {
+            self.ask(direction, message.id, name, qtype, message.edns_size, start);
+        }
+    }
+
+    /// The exchanges, and how many more there were.
+    pub(in crate::app) fn finish(self) -> (Vec<DnsExchange>, u64) {
+        (self.exchanges.into_iter().map(|(_, exchange)| exchange).collect(), self.dropped)
+    }
+
+    fn ask(
+        &mut self,
+        direction: Direction,
+        id: u16,
+        name: String,
+        qtype: u16,
+        edns_size: Option<u16>,
+        at: At,
+    ) {
+        let same = self.exchanges.iter_mut().find(|(asker, exchange)| {
+            *asker == direction
+                && exchange.answered.is_none()
+                && exchange.id == id
+                && exchange.qtype == qtype
+                && exchange.name == name
+        });
+        if let Some((_, exchange)) = same {
+            exchange.repeats += 1;
+            return;
+        }
+        if self.exchanges.len() == EXCHANGES_MAX {
+            self.dropped += 1;
+            // What went well and was asked once tells least; the newest gives way otherwise.
+            let Some(index) = self.exchanges.iter().position(|(_, exchange)| went_well(exchange))
+            else {
+                return;
+            };
+            self.exchanges.remove(index);
+        }
+        let exchange = DnsExchange {
+            id,
+            name,
+            qtype,
+            asked: at,
+            repeats: 0,
+            answered: None,
+            rcode: None,
+            truncated: false,
+            answer_len: 0,
+            edns_size,
+            addresses: Vec::new(),
+        };
+        self.exchanges.push((direction, exchange));
+    }
+
+    fn answer(&mut self, direction: Direction, message: Message, len: u32, at: At) {
+        let asked = self.exchanges.iter_mut().find(|(asker, exchange)| {
+            *asker != direction
+                && exchange.answered.is_none()
+                && exchange.id == message.id
+                && message
+                    .question
+                    .as_ref()
+                    .is_none_or(|(name, qtype)| *name == exchange.name && *qtype == exchange.qtype)
+        });
+        if let Some((_, exchange)) = asked {
+            exchange.answered = Some(at);
+            exchange.rcode = Some(message.rcode);
+            exchange.truncated = message.truncated;
+            exchange.answer_len = len;
+            exchange.addresses = message.addresses;
+        }
+    }
+}
+
+fn went_well(exchange: &DnsExchange) -> bool {
+    exchange.rcode == Some(0) && exchange.repeats == 0 && !exchange.truncated
+}

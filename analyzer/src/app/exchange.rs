@@ -1,0 +1,96 @@
+//! Which HTTP exchanges of a connection are kept: the last, the slowest, and the first failed.
+
+use std::time::Duration;
+
+use super::HttpExchange;
+
+/// Kept for each reason.
+const KEPT: usize = 8;
+
+/// Counts exchanges that are over and keeps the telling ones.
+#[derive(Debug, Default)]
+pub(super) struct ExchangeLog {
+    /// In the order of the requests.
+    kept: Vec<Kept>,
+    failed: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    order: u64,
+    response_time: Duration,
+    failed: bool,
+    exchange: HttpExchange,
+}
+
+impl ExchangeLog {
+    /// Takes the exchange of the connection's `order`-th request, over or given up.
+    pub(super) fn push(&mut self, order: u64, exchange: HttpExchange) {
+        let failed = self.failed < KEPT
+            && exchange.status.is_some_and(|status| status >= 500 || status == 429);
+        self.failed += usize::from(failed);
+        let asked = exchange.request_end.unwrap_or(exchange.request_start).time;
+        let response_time =
+            exchange.response_start.map_or(Duration::ZERO, |at| at.time.since(asked));
+        let index = self.kept.partition_point(|kept| kept.order < order);
+        self.kept.insert(index, Kept { order, response_time, failed, exchange });
+        self.evict();
+    }
+
+    /// The exchanges kept, in the order of their requests.
+    pub(super) fn finish(self) -> Vec<HttpExchange> {
+        self.kept.into_iter().map(|kept| kept.exchange).collect()
+    }
+
+    /// Removes what is neither last nor failed nor slow; at most one, since one was added.
+    fn evict(&mut self) {
+        let Some(last) = self.kept.len().checked_sub(KEPT) else { return };
+        let mut times: Vec<_> =
+            self.kept.iter().map(|kept| (kept.response_time, u64::MAX - kept.order)).collect();
+        times.sort_unstable_by(|one, other| other.cmp(one));
+        let Some(slow) = times.get(KEPT - 1).copied() else { return };
+        let removed = self.kept[..last]
+            .iter()
+            .position(|kept| !kept.failed && (kept.response_time, u64::MAX - kept.order) < slow);
+        if let Some(index) = removed {
+            self.kept.remove(index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::At;
+    use crate::time::Timestamp;
+
+    fn exchange(order: u64, status: u16, millis: i64) -> HttpExchange {
+        let at = |time| At { frame: order, time: Timestamp::from_nanos(time) };
+        HttpExchange {
+            method: "GET".into(),
+            target: format!("/{order}"),
+            host: None,
+            request_start: at(0),
+            request_end: Some(at(0)),
+            status: Some(status),
+            response_start: Some(at(millis * 1_000_000)),
+            response_end: None,
+            connection_close: false,
+        }
+    }
+
+    #[test]
+    fn keeps_last_slowest_and_first_failed() {
+        let mut log = ExchangeLog::default();
+        for order in 0..1000 {
+            let status = if order % 100 == 50 { 503 } else { 200 };
+            let millis = if (500..510).contains(&order) { 1000 + order as i64 } else { 1 };
+            log.push(order, exchange(order, status, millis));
+        }
+        let kept: Vec<u64> = log.finish().iter().map(|kept| kept.request_start.frame).collect();
+        let mut expected: Vec<u64> = (502..510).chain(992..1000).collect();
+        expected.extend((0..8).map(|index| index * 100 + 50));
+        expected.sort_unstable();
+        assert_eq!(kept, expected);
+    }
+}

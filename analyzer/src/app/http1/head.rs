@@ -1,0 +1,197 @@
+//! Reads the head of an HTTP/1.x message (RFC 9112), whole or cut.
+
+use crate::app::text::capped;
+
+/// Most header fields of one head; real ones have far fewer.
+const FIELDS_MAX: usize = 128;
+
+/// What is read of a head.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Head {
+    pub line: Line,
+    pub host: Option<String>,
+    pub server: Option<String>,
+    /// `None` when absent or nonsense.
+    pub content_length: Option<u64>,
+    pub chunked: bool,
+    /// The connection will not be used again (RFC 9112 §9.3).
+    pub close: bool,
+    pub keep_alive_timeout_s: Option<u32>,
+    pub expects_continue: bool,
+}
+
+/// The first line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Line {
+    Request { method: String, target: String },
+    Response { status: u16 },
+}
+
+/// Longest strings kept.
+const METHOD_MAX: usize = 16;
+const TARGET_MAX: usize = 256;
+const HOST_MAX: usize = 256;
+const SERVER_MAX: usize = 64;
+
+/// Methods that are taken for HTTP without the rest of their line.
+const METHODS: [&[u8]; 10] = [
+    b"GET",
+    b"POST",
+    b"PUT",
+    b"HEAD",
+    b"DELETE",
+    b"OPTIONS",
+    b"PATCH",
+    b"CONNECT",
+    b"TRACE",
+    b"PROPFIND",
+];
+/// Longest first line searched for its end.
+const LINE_MAX: usize = 8192;
+
+/// Whether the octets begin a head; `None` when more are needed. `cut`: no more will come.
+///
+/// A response line with a status code, or a line that ends in `HTTP/1.`; of a cut line a known
+/// method and a target.
+pub(in crate::app) fn looks_like_head(bytes: &[u8], cut: bool) -> Option<bool> {
+    const VERSION: &[u8] = b"HTTP/1.";
+    let common = bytes.len().min(VERSION.len());
+    if bytes[..common] == VERSION[..common] {
+        let shape = |index: usize, test: fn(u8) -> bool| bytes.get(index).map(|octet| test(*octet));
+        let digit: fn(u8) -> bool = |octet| octet.is_ascii_digit();
+        for (index, test) in
+            [(7, digit), (8, |octet| octet == b' '), (9, digit), (10, digit), (11, digit)]
+        {
+            if !shape(index, test)? {
+                return Some(false);
+            }
+        }
+        return Some(true);
+    }
+    let method = bytes
+        .iter()
+        .take(METHOD_MAX + 1)
+        .take_while(|octet| octet.is_ascii_uppercase() || **octet == b'-')
+        .count();
+    if method > METHOD_MAX || (method < bytes.len() && (method == 0 || bytes[method] != b' ')) {
+        return Some(false);
+    }
+    let front = &bytes[..bytes.len().min(LINE_MAX)];
+    let end = front.iter().position(|octet| *octet == b'\n');
+    let line = &front[..end.unwrap_or(front.len())];
+    if line.iter().any(|octet| octet.is_ascii_control() && *octet != b'\r') {
+        return Some(false);
+    }
+    if end.is_some() {
+        let line = line.trim_ascii_end();
+        return Some(line.len() > method + 9 && line[..line.len() - 1].ends_with(b" HTTP/1."));
+    }
+    if line.len() == LINE_MAX {
+        return Some(false);
+    }
+    let target = bytes.get(method + 1..).unwrap_or_default();
+    let known = METHODS.contains(&&bytes[..method])
+        && (target.first().is_some_and(|first| *first == b'/') || target.starts_with(b"http://"));
+    cut.then_some(known)
+}
+
+impl Head {
+    /// Reads a head with its empty line; `None` when it is none.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let (line, minor, fields) = if bytes.starts_with(b"HTTP/") {
+            let mut response = httparse::Response::new(&mut fields);
+            let config = lenient();
+            config.parse_response(&mut response, bytes).ok()?.is_complete().then_some(())?;
+            (Line::Response { status: response.code? }, response.version?, response.headers)
+        } else {
+            let mut request = httparse::Request::new(&mut fields);
+            let config = lenient();
+            config.parse_request(&mut request, bytes).ok()?.is_complete().then_some(())?;
+            let method = capped(request.method?.as_bytes(), METHOD_MAX);
+            let target = capped(request.path?.as_bytes(), TARGET_MAX);
+            (Line::Request { method, target }, request.version?, request.headers)
+        };
+        let mut head = Self {
+            line,
+            host: None,
+            server: None,
+            content_length: None,
+            chunked: false,
+            close: minor == 0,
+            keep_alive_timeout_s: None,
+            expects_continue: false,
+        };
+        for field in fields.iter() {
+            head.take(field.name, field.value);
+        }
+        Some(head)
+    }
+
+    /// Reads the lines that are there of a head that is cut.
+    pub(super) fn parse_cut(bytes: &[u8]) -> Option<Self> {
+        let mut whole = match bytes.iter().rposition(|octet| *octet == b'\n') {
+            Some(end) => bytes[..=end].to_vec(),
+            None if bytes.starts_with(b"HTTP/") => [bytes, b"\r\n"].concat(),
+            None => {
+                let mut words = bytes.splitn(3, |octet| *octet == b' ');
+                let (method, target) = (words.next()?, words.next()?);
+                [method, b" ", target, b" HTTP/1.1\r\n"].concat()
+            }
+        };
+        whole.extend_from_slice(b"\r\n");
+        Self::parse(&whole)
+    }
+
+    fn take(&mut self, name: &str, value: &[u8]) {
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+        if is("host") {
+            self.host.get_or_insert_with(|| capped(value, HOST_MAX));
+        } else if is("server") {
+            self.server.get_or_insert_with(|| capped(value, SERVER_MAX));
+        } else if is("content-length") {
+            // A list of equal values is one value (RFC 9110 §8.6).
+            let first = value.split(|octet| *octet == b',').next().unwrap_or_default();
+            self.content_length =
+                std::str::from_utf8(first.trim_ascii()).ok().and_then(|text| text.parse().ok());
+        } else if is("transfer-encoding") {
+            self.chunked |= tokens(value).any(|token| token.eq_ignore_ascii_case(b"chunked"));
+        } else if is("connection") || is("proxy-connection") {
+            for token in tokens(value) {
+                if token.eq_ignore_ascii_case(b"close") {
+                    self.close = true;
+                } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                    self.close = false;
+                }
+            }
+        } else if is("keep-alive") {
+            let timeout = tokens(value).find_map(|token| {
+                let (key, value) = token.split_at_checked(8)?;
+                key.eq_ignore_ascii_case(b"timeout=").then_some(value)
+            });
+            let seconds = timeout.and_then(|digits| {
+                std::str::from_utf8(digits).ok()?.trim_matches('"').parse().ok()
+            });
+            self.keep_alive_timeout_s = seconds.or(self.keep_alive_timeout_s);
+        } else if is("expect") {
+            self.expects_continue |= value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
+        }
+    }
+}
+
+/// Accepts what servers and clients accept of one another.
+fn lenient() -> httparse::ParserConfig {
+    let mut config = httparse::ParserConfig::default();
+    config
+        .allow_multiple_spaces_in_request_line_delimiters(true)
+        .allow_multiple_spaces_in_response_status_delimiters(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .ignore_invalid_headers_in_responses(true)
+        .ignore_invalid_headers_in_requests(true);
+    config
+}
+
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|octet| *octet == b',').map(<[u8]>::trim_ascii)
+}

@@ -1,0 +1,314 @@
+//! HTTP/2 in clear text: streams, their requests and responses, resets and GOAWAY (RFC 9113).
+
+mod frames;
+mod hpack;
+mod huffman;
+mod static_table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use crate::flow::Direction;
+
+use super::exchange::ExchangeLog;
+use super::reader::{Piece, Reader};
+use super::text::capped;
+use super::{AppFacts, AppProtocol, At, HttpExchange, HttpFacts, HttpGoaway};
+use super::{MessagePosition, MessageUnit};
+use frames::{CONTINUATION, DATA, Frame, Frames, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM};
+use hpack::{Field, Hpack};
+
+/// Streams followed at a time; the oldest gives way.
+const STREAMS_MAX: usize = 256;
+/// Longest header block, over all its frames.
+const BLOCK_MAX: usize = 32 * 1024;
+
+const END_STREAM: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
+const PADDED: u8 = 0x8;
+const PRIORITY: u8 = 0x20;
+
+/// Reads both directions of an HTTP/2 connection.
+#[derive(Debug, Default)]
+pub(super) struct Http2 {
+    frames: [Frames; 2],
+    state: Streams,
+}
+
+/// What the frames told.
+#[derive(Debug, Default)]
+struct Streams {
+    facts: HttpFacts,
+    halves: [Half; 2],
+    /// By stream identifier.
+    open: BTreeMap<u32, Stream>,
+    log: ExchangeLog,
+}
+
+#[derive(Debug, Default)]
+struct Half {
+    hpack: Hpack,
+    /// A header block that goes on in CONTINUATION frames.
+    block: Option<Block>,
+    /// Streams this end is done with.
+    complete: u64,
+}
+
+#[derive(Debug)]
+struct Block {
+    octets: Vec<u8>,
+    stream: u32,
+    end_stream: bool,
+    /// A promised request, which opens no stream of the client.
+    promised: bool,
+    whole: bool,
+    start: At,
+}
+
+#[derive(Debug)]
+struct Stream {
+    order: u64,
+    /// Who opened it.
+    asker: Direction,
+    exchange: HttpExchange,
+}
+
+/// Fields of a block that matter.
+#[derive(Debug, Default)]
+struct Fields {
+    method: String,
+    path: String,
+    authority: Option<String>,
+    status: Option<u16>,
+    server: Option<String>,
+}
+
+impl Reader for Http2 {
+    fn data(&mut self, direction: Direction, bytes: &[u8], piece: Piece) {
+        let frames = &mut self.frames[direction.index()];
+        let was_lost = frames.is_lost();
+        frames.data(bytes, piece, |frame| self.state.frame(direction, frame));
+        if frames.is_lost() && !was_lost {
+            self.state.lose(direction);
+        }
+    }
+
+    fn gap(&mut self, direction: Direction, octets: u64, at: At) {
+        let frames = &mut self.frames[direction.index()];
+        frames.gap(octets, at, |frame| self.state.frame(direction, frame));
+        if frames.is_lost() {
+            self.state.lose(direction);
+        }
+    }
+
+    fn fin(&mut self, _: Direction, _: At) {}
+
+    fn wants_data(&self, _: Direction) -> bool {
+        true
+    }
+
+    fn position(&self, direction: Direction) -> MessagePosition {
+        let complete = self.state.halves[direction.index()].complete;
+        MessagePosition { unit: MessageUnit::Http2Stream, complete }
+    }
+
+    fn finish(self: Box<Self>) -> AppFacts {
+        let Streams { mut facts, open, mut log, .. } = self.state;
+        for stream in open.into_values() {
+            log.push(stream.order, stream.exchange);
+        }
+        facts.kept = log.finish();
+        facts.lost_track |= !self.frames.iter().any(Frames::has_preface);
+        AppFacts {
+            protocol: AppProtocol::Http2,
+            http: Some(Box::new(facts)),
+            ..AppFacts::default()
+        }
+    }
+}
+
+impl Streams {
+    fn lose(&mut self, direction: Direction) {
+        self.facts.lost_track = true;
+        let half = &mut self.halves[direction.index()];
+        half.hpack.forget();
+        half.block = None;
+    }
+
+    fn frame(&mut self, direction: Direction, frame: &Frame<'_>) {
+        match frame.kind {
+            HEADERS | PUSH_PROMISE => self.headers(direction, frame),
+            CONTINUATION => self.continuation(direction, frame),
+            DATA if frame.flags & END_STREAM != 0 => {
+                self.end_stream(direction, frame.stream, frame.end)
+            }
+            RST_STREAM => {
+                self.facts.reset_streams[direction.index()] += 1;
+                self.close(frame.stream);
+            }
+            GOAWAY => {
+                let code = frame.body.get(4..8).and_then(|code| code.first_chunk());
+                if let Some(code) = code.map(|code| u32::from_be_bytes(*code)) {
+                    self.facts.goaway.get_or_insert(HttpGoaway {
+                        direction,
+                        code,
+                        at: frame.start,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn headers(&mut self, direction: Direction, frame: &Frame<'_>) {
+        let promised = frame.kind == PUSH_PROMISE;
+        let fragment = without_padding(frame, promised).unwrap_or_default();
+        self.halves[direction.index()].block = Some(Block {
+            octets: fragment.to_vec(),
+            stream: frame.stream,
+            end_stream: !promised && frame.flags & END_STREAM != 0,
+            promised,
+            whole: frame.whole,
+            start: frame.start,
+        });
+        if frame.flags & END_HEADERS != 0 {
+            self.block_end(direction, frame.end);
+        }
+    }
+
+    fn continuation(&mut self, direction: Direction, frame: &Frame<'_>) {
+        if let Some(block) = &mut self.halves[direction.index()].block {
+            let room = BLOCK_MAX.saturating_sub(block.octets.len());
+            block.whole &= frame.whole && frame.body.len() <= room;
+            block.octets.extend_from_slice(&frame.body[..frame.body.len().min(room)]);
+            if frame.flags & END_HEADERS != 0 {
+                self.block_end(direction, frame.end);
+            }
+        }
+    }
+
+    fn block_end(&mut self, direction: Direction, at: At) {
+        let half = &mut self.halves[direction.index()];
+        let Some(block) = half.block.take() else { return };
+        let mut fields = Fields::default();
+        let read = half.hpack.read(&block.octets, |field, value| fields.take(field, value));
+        if !read || !block.whole {
+            half.hpack.forget();
+        }
+        if block.promised {
+            return;
+        }
+        if let Some(status) = fields.status {
+            self.response(block.stream, status, fields.server, block.start);
+        } else if block.stream % 2 == 1
+            && !self.open.contains_key(&block.stream)
+            && !fields.is_empty()
+        {
+            self.request(direction, block.stream, fields, block.start);
+        }
+        if block.end_stream {
+            self.end_stream(direction, block.stream, at);
+        }
+    }
+
+    fn request(&mut self, asker: Direction, stream: u32, fields: Fields, start: At) {
+        if self.open.len() == STREAMS_MAX
+            && let Some((_, oldest)) = self.open.pop_first()
+        {
+            self.log.push(oldest.order, oldest.exchange);
+        }
+        let exchange = HttpExchange {
+            method: fields.method,
+            target: fields.path,
+            host: fields.authority,
+            request_start: start,
+            request_end: None,
+            status: None,
+            response_start: None,
+            response_end: None,
+            connection_close: false,
+        };
+        self.open.insert(stream, Stream { order: self.facts.requests, asker, exchange });
+        self.facts.requests += 1;
+        self.facts.streams += 1;
+    }
+
+    fn response(&mut self, stream: u32, status: u16, server: Option<String>, start: At) {
+        let facts = &mut self.facts;
+        if let Some(count) = usize::from(status / 100).checked_sub(1) {
+            facts.by_class.iter_mut().skip(count).take(1).for_each(|class| *class += 1);
+        }
+        facts.server = facts.server.take().or(server);
+        if status < 200 {
+            return;
+        }
+        facts.responses += 1;
+        facts.too_many_requests += u64::from(status == 429);
+        if let Some(stream) = self.open.get_mut(&stream) {
+            stream.exchange.status = Some(status);
+            stream.exchange.response_start.get_or_insert(start);
+        }
+    }
+
+    /// The sender of `direction` is done with the stream.
+    fn end_stream(&mut self, direction: Direction, id: u32, at: At) {
+        self.halves[direction.index()].complete += 1;
+        let Some(stream) = self.open.get_mut(&id) else { return };
+        let exchange = &mut stream.exchange;
+        if direction == stream.asker {
+            exchange.request_end = Some(at);
+        } else {
+            exchange.response_end = Some(at);
+        }
+        if exchange.response_end.is_some() {
+            self.close(id);
+        }
+    }
+
+    fn close(&mut self, id: u32) {
+        if let Some(stream) = self.open.remove(&id) {
+            self.log.push(stream.order, stream.exchange);
+        }
+    }
+}
+
+impl Fields {
+    fn take(&mut self, field: Field, value: &[u8]) {
+        match field {
+            Field::Method => self.method = capped(value, 16),
+            Field::Path => self.path = capped(value, 256),
+            Field::Authority => {
+                self.authority.get_or_insert_with(|| capped(value, 256));
+            }
+            Field::Status => {
+                self.status = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok())
+            }
+            Field::Server => self.server = Some(capped(value, 64)),
+            Field::Other => {}
+        }
+    }
+
+    /// Nothing of a request: trailers, or a block that was not understood.
+    const fn is_empty(&self) -> bool {
+        self.method.is_empty() && self.path.is_empty() && self.authority.is_none()
+    }
+}
+
+/// The header block fragment of a frame, without padding, priority or promised stream.
+fn without_padding<'a>(frame: &Frame<'a>, promised: bool) -> Option<&'a [u8]> {
+    let mut body = frame.body;
+    let mut padding = 0;
+    if frame.flags & PADDED != 0 {
+        let (first, rest) = body.split_first()?;
+        (padding, body) = (usize::from(*first), rest);
+    }
+    if promised {
+        body = body.get(4..)?;
+    } else if frame.flags & PRIORITY != 0 {
+        body = body.get(5..)?;
+    }
+    // Of a frame that is cut, the padding is what was cut first.
+    let end = if frame.whole { body.len().checked_sub(padding)? } else { body.len() };
+    body.get(..end)
+}

@@ -1,0 +1,35 @@
+//! What every protocol reader of a TCP stream offers, and the pieces it is fed.
+
+use crate::flow::Direction;
+
+use super::{AppFacts, At, MessagePosition};
+
+/// Where a run of stream octets came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Piece {
+    /// Frame and time.
+    pub at: At,
+    /// The run begins a segment.
+    pub starts_segment: bool,
+    /// The segment is longer than the MSS.
+    pub oversized: bool,
+}
+
+/// Reads both directions of a stream whose protocol is known.
+///
+/// Runs of octets come in order, each octet once; how they are cut must not change the facts
+/// (except those about segments, and where reading begins again after a gap).
+pub(super) trait Reader: Send {
+    /// Takes the next octets.
+    fn data(&mut self, direction: Direction, bytes: &[u8], piece: Piece);
+    /// Takes note of octets that passed and were not captured.
+    fn gap(&mut self, direction: Direction, octets: u64, at: At);
+    /// Takes note of the end of a direction.
+    fn fin(&mut self, direction: Direction, at: At);
+    /// Whether octets can still tell anything. Once false it stays false.
+    fn wants_data(&self, direction: Direction) -> bool;
+    /// Messages known complete.
+    fn position(&self, direction: Direction) -> MessagePosition;
+    /// What was read.
+    fn finish(self: Box<Self>) -> AppFacts;
+}

@@ -1,0 +1,257 @@
+//! Tells a TCP stream's protocol by its first octets.
+//!
+//! Each test looks at one direction's first octets, or at the octets of a segment further on
+//! (captures that start in mid-stream). A test that would need more octets says so; what is
+//! decided on some octets stays decided on more of them, so the way a stream is cut does not
+//! matter. Protocols that are only named are those whose framing or lines would otherwise be
+//! reported as somebody's own.
+
+use super::dns;
+use super::http1::looks_like_head;
+use super::tls;
+
+/// A protocol that was recognised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Recognised {
+    Http1,
+    Http2,
+    Tls,
+    Dns,
+    Ssh,
+    /// Named and not read.
+    Named(&'static str),
+}
+
+/// What a test found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    Is(Recognised),
+    /// More octets may decide.
+    Maybe,
+    No,
+}
+
+/// The client's connection preface (RFC 9113 §3.4).
+pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Judges the first octets of a direction. `cut`: no octet of this run will follow.
+pub(super) fn first_octets(bytes: &[u8], cut: bool) -> Verdict {
+    let tests = [http2(bytes), http1(bytes, cut), tls(bytes), dns(bytes), ssh(bytes), named(bytes)];
+    let mut verdict = Verdict::No;
+    for found in tests {
+        match found {
+            Verdict::Is(_) => return found,
+            Verdict::Maybe if !cut => verdict = Verdict::Maybe,
+            _ => {}
+        }
+    }
+    verdict
+}
+
+/// Judges the octets of a segment in mid-stream: only what can be told from one segment.
+pub(super) fn later_segment(bytes: &[u8]) -> Verdict {
+    for found in [http1(bytes, true), tls(bytes)] {
+        if let Verdict::Is(_) = found {
+            return found;
+        }
+    }
+    Verdict::No
+}
+
+/// Whether `bytes` begin with `magic`, as far as they go.
+fn magic(bytes: &[u8], magic: &[u8], is: Recognised) -> Verdict {
+    let common = bytes.len().min(magic.len());
+    match bytes[..common] == magic[..common] {
+        true if common == magic.len() => Verdict::Is(is),
+        true => Verdict::Maybe,
+        false => Verdict::No,
+    }
+}
+
+fn http2(bytes: &[u8]) -> Verdict {
+    magic(bytes, HTTP2_PREFACE, Recognised::Http2)
+}
+
+fn http1(bytes: &[u8], cut: bool) -> Verdict {
+    match looks_like_head(bytes, cut) {
+        Some(true) => Verdict::Is(Recognised::Http1),
+        Some(false) => Verdict::No,
+        None => Verdict::Maybe,
+    }
+}
+
+fn ssh(bytes: &[u8]) -> Verdict {
+    magic(bytes, b"SSH-", Recognised::Ssh)
+}
+
+/// A record header that is TLS by version, type and length, and by what follows it.
+fn tls(bytes: &[u8]) -> Verdict {
+    match tls::looks_like_record(bytes) {
+        Some(true) => Verdict::Is(Recognised::Tls),
+        Some(false) => Verdict::No,
+        None => Verdict::Maybe,
+    }
+}
+
+/// A length and a DNS message of that length, complete (RFC 1035 §4.2.2).
+fn dns(bytes: &[u8]) -> Verdict {
+    let Some((length, rest)) = bytes.split_first_chunk() else { return Verdict::Maybe };
+    let length = usize::from(u16::from_be_bytes(*length));
+    if !(17..=4096).contains(&length) || !dns::header_is_plausible(rest) {
+        return Verdict::No;
+    }
+    match rest.get(..length) {
+        Some(message) if dns::Message::parse(message).is_some_and(|message| message.complete) => {
+            Verdict::Is(Recognised::Dns)
+        }
+        Some(_) => Verdict::No,
+        None => Verdict::Maybe,
+    }
+}
+
+/// Openings of other protocols.
+const MAGICS: &[(&[u8], &str)] = &[
+    (b"RFB 00", "vnc"),
+    (b"AMQP\0", "amqp"),
+    (b"\x13BitTorrent protocol", "bittorrent"),
+    (b"SIP/2.0 ", "sip"),
+    (b"RTSP/1.0 ", "rtsp"),
+    (b"<?xml version=", "xmpp"),
+    (b"<stream:stream", "xmpp"),
+    (b"* OK ", "imap"),
+    (b"+OK ", "pop3"),
+    (b"EHLO ", "smtp"),
+    (b"HELO ", "smtp"),
+    (b"@RSYNCD: ", "rsync"),
+    (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "bgp"),
+    (b"\xff\xfd", "telnet"),
+    (b"\xff\xfb", "telnet"),
+    (b"\x05\0\x0b\x03\x10\0\0\0", "dcerpc"),
+    (b"\x05\0\x0c\x03\x10\0\0\0", "dcerpc"),
+];
+
+fn named(bytes: &[u8]) -> Verdict {
+    let mut verdict = Verdict::No;
+    let fixed = MAGICS.iter().map(|(octets, name)| magic(bytes, octets, Recognised::Named(name)));
+    let looked = [greeting, resp, binary_headers].map(|test| test(bytes));
+    for found in fixed.chain(looked) {
+        match found {
+            Verdict::Is(_) => return found,
+            Verdict::Maybe => verdict = Verdict::Maybe,
+            Verdict::No => {}
+        }
+    }
+    verdict
+}
+
+/// `220 ` and text: SMTP says so in its line, FTP otherwise.
+fn greeting(bytes: &[u8]) -> Verdict {
+    let open = [b"220 ", b"220-"].map(|code| magic(bytes, code, Recognised::Named("ftp")));
+    if open.contains(&Verdict::Maybe) {
+        return Verdict::Maybe;
+    }
+    if !open.iter().any(|verdict| matches!(verdict, Verdict::Is(_))) {
+        return Verdict::No;
+    }
+    let Some(end) = bytes.iter().take(512).position(|octet| *octet == b'\n') else {
+        return if bytes.len() < 512 { Verdict::Maybe } else { Verdict::No };
+    };
+    let smtp = bytes[..end].windows(4).any(|word| word.eq_ignore_ascii_case(b"SMTP"));
+    Verdict::Is(Recognised::Named(if smtp { "smtp" } else { "ftp" }))
+}
+
+/// A Redis command: `*N CRLF $N CRLF`.
+fn resp(bytes: &[u8]) -> Verdict {
+    let mut rest = bytes;
+    for sigil in [b'*', b'$'] {
+        match rest.split_first() {
+            None => return Verdict::Maybe,
+            Some((first, tail)) if *first == sigil => rest = tail,
+            Some(_) => return Verdict::No,
+        }
+        let digits = rest.iter().take_while(|octet| octet.is_ascii_digit()).count();
+        if digits > 8 || (digits == 0 && !rest.is_empty()) {
+            return Verdict::No;
+        }
+        match magic(&rest[digits..], b"\r\n", Recognised::Named("redis")) {
+            Verdict::Is(_) => rest = &rest[digits + 2..],
+            other => return other,
+        }
+    }
+    Verdict::Is(Recognised::Named("redis"))
+}
+
+/// Protocols whose first header holds a length that fits and a mark at a fixed place.
+fn binary_headers(bytes: &[u8]) -> Verdict {
+    let Some(head) = bytes.first_chunk::<16>() else {
+        return if bytes.len() < 16 { Verdict::Maybe } else { Verdict::No };
+    };
+    let big = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+    let little = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+    let opcode = u32::from_le_bytes([head[12], head[13], head[14], head[15]]);
+    let mysql = little & 0x00ff_ffff;
+    let name = if head[0] == 0 && matches!(&head[4..8], b"\xffSMB" | b"\xfeSMB" | b"\xfdSMB") {
+        "smb"
+    } else if (8..10_000).contains(&big)
+        && matches!(&head[4..8], b"\0\x03\0\0" | b"\x04\xd2\x16\x2f")
+    {
+        "postgresql"
+    } else if (16..48_000_000).contains(&little) && matches!(opcode, 1 | 2004 | 2010..=2013) {
+        "mongodb"
+    } else if (20..512).contains(&mysql)
+        && head[3] == 0
+        && head[4] == 10
+        && head[5].is_ascii_digit()
+    {
+        "mysql"
+    } else if head[..2] == [3, 0]
+        && matches!(head[5], 0xe0 | 0xd0)
+        && usize::from(head[4]) + 5 == usize::from(head[3])
+    {
+        "tpkt"
+    } else {
+        return Verdict::No;
+    };
+    Verdict::Is(Recognised::Named(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(bytes: &[u8], expected: Recognised) {
+        assert_eq!(first_octets(bytes, false), Verdict::Is(expected));
+        let decided = (0..=bytes.len())
+            .find(|len| first_octets(&bytes[..*len], false) != Verdict::Maybe)
+            .unwrap();
+        for len in decided..=bytes.len() {
+            assert_eq!(first_octets(&bytes[..len], false), Verdict::Is(expected), "{len} octets");
+        }
+    }
+
+    #[test]
+    fn openings() {
+        check(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n", Recognised::Http1);
+        check(b"HTTP/1.1 200 OK\r\n\r\n", Recognised::Http1);
+        check(HTTP2_PREFACE, Recognised::Http2);
+        check(b"SSH-2.0-OpenSSH_9.6\r\n", Recognised::Ssh);
+        check(b"220 mail.example ESMTP\r\n", Recognised::Named("smtp"));
+        check(b"220 (vsFTPd 3.0.5)\r\n", Recognised::Named("ftp"));
+        check(b"*1\r\n$4\r\nPING\r\n", Recognised::Named("redis"));
+        check(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03abcdef", Recognised::Tls);
+    }
+
+    #[test]
+    fn others() {
+        for bytes in [
+            b"OPTIONS rtsp://a/b RTSP/1.0\r\n\r\n".as_slice(),
+            b"hello world, this is nothing\n",
+            &[0; 64],
+            &[0x16; 64],
+            b"\0\0\0\x10abcdefghijklmnop",
+        ] {
+            assert_eq!(first_octets(bytes, false), Verdict::No, "{bytes:?}");
+        }
+    }
+}
