@@ -20,6 +20,10 @@ mod probe;
 mod reader;
 mod recognise;
 mod stream;
+#[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
+mod testing;
 mod text;
 mod tls;
 

@@ -107,6 +107,9 @@ struct Side {
 #[derive(Clone, Copy)]
 struct Done(AppProtocol, Option<&'static str>);
 
+/// Longer gaps are read as this one: sums of octets stay far from their limits.
+const GAP_MAX: u64 = 1 << 40;
+
 /// Segments looked at in a direction whose opening told nothing.
 const LATER_SEGMENTS: u32 = 16;
 
@@ -165,6 +168,7 @@ impl StreamReader {
         if octets == 0 {
             return;
         }
+        let octets = octets.min(GAP_MAX);
         if matches!(self.state, State::Idle) {
             self.state = State::Active(Box::new(Active::new(self.spec)));
         }

@@ -201,7 +201,13 @@ fn ntp(datagram: &Datagram<'_>) -> Likeness {
         && (1..=5).contains(&mode)
         && datagram.u8(1) <= 16
         && datagram.u8(2) <= 17;
-    if fits { datagram.with_port(123, "ntp") } else { Likeness::None }
+    // Transmit time: since 1995; clients may leave it out, which only the port makes up for.
+    let dated = datagram.u8(40) >= 0xb4;
+    if fits && (dated || datagram.port(123)) {
+        datagram.with_port(123, "ntp")
+    } else {
+        Likeness::None
+    }
 }
 
 /// RFC 3416, RFC 3411: a BER sequence of the datagram's length that begins with the version.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::cursor::Cursor;
 
-/// Longest name in text form.
+/// Longest name in octets, and in characters of its text form.
 const NAME_MAX: usize = 255;
 /// Compression pointers followed in one name; each must point backwards as well.
 const POINTERS_MAX: u32 = 16;
@@ -195,15 +195,17 @@ fn read_name(bytes: &[u8], at: usize) -> Read<(String, usize)> {
     let mut place = at;
     let mut taken = None;
     let mut pointers = 0;
+    let mut octets = 1; // The empty label at the end (RFC 1035 §2.3.4).
     loop {
         let Some(first) = bytes.get(place).copied() else { return Read::Cut };
         match first {
-            0 => return Read::Whole((name, taken.unwrap_or(place + 1 - at))),
+            0 => return Read::Whole((name, taken.unwrap_or_else(|| place + 1 - at))),
             1..=63 => {
                 let Some(label) = bytes.get(place + 1..=place + usize::from(first)) else {
                     return Read::Cut;
                 };
-                if name.len() + label.len() > NAME_MAX {
+                octets += 1 + label.len();
+                if octets > NAME_MAX {
                     return Read::Wrong;
                 }
                 push_label(&mut name, label);

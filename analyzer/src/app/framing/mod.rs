@@ -10,7 +10,7 @@ use crate::flow::Direction;
 
 use super::reader::{Piece, Reader};
 use super::{AppFacts, AppProtocol, At, FramingFacts, MessagePosition, MessageUnit};
-use counter::Counter;
+use counter::{Counter, Counts};
 pub(super) use infer::infer;
 pub use spec::{Delimiter, FramingSpec, FramingSpecError, LengthField, LengthWidth};
 
@@ -36,7 +36,7 @@ impl Framed {
         // A direction that does not fit an inferred framing has no messages under it.
         let of = |index: usize| {
             let half = &self.halves[index];
-            (self.given || !half.fit.broken).then(|| half.counts.clone()).unwrap_or_default()
+            if self.given || !half.fit.broken { half.counts.clone() } else { Counts::default() }
         };
         let [client, server] = [of(0), of(1)];
         let earlier = |one: Option<At>, other: Option<At>| match (one, other) {

@@ -130,10 +130,9 @@ impl TlsState {
         half.message_start.get_or_insert(start);
         let room = MESSAGE_KEPT - half.message.len();
         half.message.extend_from_slice(&body[..body.len().min(room)]);
-        let Some([kind, high, middle, low]) = half.message.first_chunk().copied() else { return };
-        let len = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        let Some(len) = message_len(&half.message) else { return };
         let whole = half.message.len() >= 4 + len || half.message.len() == MESSAGE_KEPT;
-        if whole || !matches!(kind, CLIENT_HELLO | SERVER_HELLO) {
+        if whole || !matches!(half.message.first(), Some(&(CLIENT_HELLO | SERVER_HELLO))) {
             self.hello_cut(direction);
         }
     }
@@ -146,6 +145,9 @@ impl TlsState {
         let message = std::mem::take(&mut half.message);
         let facts = &mut self.facts;
         let body = message.get(4..).unwrap_or_default();
+        // TLS 1.3 is told by an extension, which may be in the part that was cut.
+        let cut = message_len(&message).is_none_or(|len| body.len() < len);
+        let is_final = |version| !cut || version == TLS13;
         match message.first() {
             Some(&CLIENT_HELLO) => {
                 let hello = Hello::client(body);
@@ -153,12 +155,14 @@ impl TlsState {
                 facts.sni = hello.sni;
                 facts.alpn = hello.alpn;
                 if !self.selected {
-                    facts.version = hello.version.or(facts.version);
+                    facts.version = hello.version.filter(|version| is_final(*version));
                 }
             }
             Some(&SERVER_HELLO) => {
                 facts.server_hello = Some(start);
-                facts.version = Hello::server(body).version.or(facts.version);
+                let hello = Hello::server(body);
+                facts.version =
+                    hello.version.filter(|version| is_final(*version)).or(facts.version);
                 self.selected = true;
             }
             _ => {}
@@ -188,7 +192,16 @@ impl TlsState {
     }
 
     fn application_data(&mut self, direction: Direction, record: &Record<'_>) {
+        let client_enciphers = self.halves[Direction::ClientToServer.index()].change_cipher_spec;
         let facts = &mut self.facts;
+        // Hellos that were cut: only in TLS 1.3 does the server encipher before the client.
+        if direction == Direction::ServerToClient
+            && facts.version.is_none()
+            && facts.client_hello.is_some()
+            && !client_enciphers
+        {
+            facts.version = Some(TLS13);
+        }
         if facts.version != Some(TLS13) || facts.handshake_complete.is_some() {
             let data = match direction {
                 Direction::ClientToServer => &mut facts.client_data,
@@ -226,4 +239,10 @@ impl TlsState {
         }
         self.facts
     }
+}
+
+/// Length of a handshake message's body (RFC 8446 §4), once its header is there.
+fn message_len(message: &[u8]) -> Option<usize> {
+    let [_, high, middle, low] = *message.first_chunk()?;
+    Some(usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low))
 }
