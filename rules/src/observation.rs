@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use analyzer::app::At;
 use analyzer::event::SegmentRef;
 use analyzer::flow::Histogram;
-use analyzer::{Connection, Endpoint, Timestamp};
+use analyzer::{Connection, Direction, Endpoint, Timestamp};
 
 use crate::finding::{ConnectionRef, Evidence, FigureValue, Severity};
 
@@ -257,6 +258,30 @@ impl Note {
             segments: Vec::new(),
         }
     }
+}
+
+/// The segment of a place, where the read model still holds it; else the place alone.
+#[must_use]
+pub fn segment_at(conn: &Connection, at: At, direction: Direction) -> SegmentRef {
+    let turns = conn
+        .turns
+        .last
+        .iter()
+        .chain(&conn.turns.before_last)
+        .chain(&conn.turns.slowest);
+    let spans = turns
+        .flat_map(|turn| [Some(turn.request), turn.response])
+        .flatten();
+    let ends = spans.flat_map(|span| [span.first, span.last]);
+    let halves = conn
+        .halves
+        .iter()
+        .flat_map(|half| [half.first_data, half.last_data])
+        .flatten();
+    let place = SegmentRef::place(at.frame, at.time, direction);
+    ends.chain(halves)
+        .find(|segment| segment.frame == at.frame)
+        .unwrap_or(place)
 }
 
 /// What a rule hands over while it judges one connection.

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use analyzer::app::{AppProtocol, At, FramingFacts};
-use analyzer::event::SegmentRef;
 use analyzer::{Connection, Direction};
 
 use crate::finding::Severity;
 use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
+use crate::observation::{Observation, Observations, segment_at};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
 use crate::text::{number, plural};
 
@@ -144,7 +143,7 @@ fn observation(conn: &Connection, framing: &FramingFacts) -> Observation {
     } else {
         Severity::Info
     };
-    let place = |at: Option<At>| at.map(|at| located(conn, at));
+    let place = |at: Option<At>| at.map(|at| segment_at(conn, at, Direction::ClientToServer));
     let lengths = |values: [u64; 2], pick: fn(u64, u64) -> u64| {
         let used = values
             .into_iter()
@@ -197,20 +196,6 @@ fn observation(conn: &Connection, framing: &FramingFacts) -> Observation {
         number(conn.halves.iter().map(|half| half.oversized_segments).sum()),
     )
     .label("spec", framing.spec.clone())
-}
-
-/// The segment of a frame the read model still holds, else just its place.
-fn located(conn: &Connection, at: At) -> SegmentRef {
-    let halves = conn
-        .halves
-        .iter()
-        .flat_map(|half| [half.first_data, half.last_data]);
-    let known = halves.flatten().find(|segment| segment.frame == at.frame);
-    known.unwrap_or(SegmentRef::place(
-        at.frame,
-        at.time,
-        Direction::ClientToServer,
-    ))
 }
 
 /// A reset, or nothing more from one end, right after the first coalesced or split message.

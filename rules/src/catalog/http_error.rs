@@ -1,0 +1,290 @@
+//! `http-error`: servers answer with errors.
+
+use std::collections::BTreeMap;
+
+use analyzer::app::HttpExchange;
+use analyzer::{Analysis, Connection, Direction, Endpoint};
+
+use crate::finding::{FigureValue, Severity};
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Collected, Note, Observation, Observations, segment_at};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{list, number, percent, plural};
+
+declare_rule! {
+    /// A server answers requests with 5xx or 429.
+    ///
+    /// ## What it means
+    /// The request arrived and was answered, but the answer says that the server (or what stands behind it)
+    /// failed, or that the client asks too often.
+    ///
+    /// ## Why it matters
+    /// The request failed for its caller. Codes of gateways (502, 503, 504) point one hop further.
+    ///
+    /// ## How it is detected
+    /// Status codes 500 to 599 and 429 in clear-text HTTP/1 and HTTP/2, per server. Where a finding on the
+    /// server's own upstream connections fits in time, it is given as the cause. Severity: low for single errors,
+    /// medium from five or 5 % of the responses, high from five when half of the responses fail.
+    ///
+    /// ## What to do
+    /// Follow the cause when one was found; otherwise the server's own log for these requests.
+    ///
+    /// ## Known limits
+    /// Encrypted connections show no status. 4xx other than 429 are the clients' errors and are not judged.
+    ///
+    /// ## References
+    /// - RFC 9110 §15.6; RFC 6585 §4
+    pub(crate) struct HttpError {
+        id: "http-error",
+        title: "A server answers with errors",
+        severity: High,
+        needs: [Tcp],
+        clouded_by: [CaptureDrops, Snaplen],
+        figures: [responses: Count / Sum, errors: Count / Sum, share_percent: Percent / Max],
+        thresholds: [
+            medium_errors = 5.0: "Errors from which it is more than an accident.",
+            medium_share_percent = 5.0: "Share of the responses from which users notice.",
+            high_share_percent = 50.0: "Share of the responses at which the service is as good as down.",
+        ],
+    }
+}
+
+impl Rule for HttpError {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+        let Some(http) = &conn.app.http else { return };
+        if http.responses == 0 {
+            return;
+        }
+        let errors = http.by_class[4] + http.too_many_requests;
+        if errors == 0 {
+            let mut note = Note::new(conn, "healthy");
+            note.numbers = vec![number(http.responses)];
+            out.note(note);
+            return;
+        }
+        let failed: Vec<&HttpExchange> = http
+            .kept
+            .iter()
+            .filter(|one| one.status.is_some_and(is_error))
+            .collect();
+        let at = failed
+            .first()
+            .and_then(|one| one.response_start)
+            .map_or(conn.start, |at| at.time);
+        let mut observation = Observation::new(conn, 0.97, Severity::Low)
+            .at(at)
+            .weight(number(errors))
+            .count(errors)
+            .figure("responses", number(http.responses))
+            .figure("errors", number(errors))
+            .cost("requests_failed", number(errors));
+        for one in failed.iter().take(3) {
+            let Some(start) = one.response_start else {
+                continue;
+            };
+            let status = one.status.unwrap_or_default();
+            let request = format!("{} {}", one.method, shortened(&one.target));
+            observation = observation
+                .evidence(
+                    segment_at(conn, one.request_start, Direction::ClientToServer),
+                    format!("request {request}"),
+                )
+                .evidence(
+                    segment_at(conn, start, Direction::ServerToClient),
+                    format!("response {status} to it"),
+                );
+        }
+        for one in &failed {
+            let status = one.status.unwrap_or_default();
+            observation = observation.label("status", status.to_string());
+            observation = observation.label(
+                "request",
+                format!("{status} {} {}", one.method, shortened(&one.target)),
+            );
+        }
+        out.push(observation);
+    }
+
+    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+        let mut healthy = BTreeMap::<Endpoint, f64>::new();
+        for note in &collected.notes {
+            *healthy.entry(note.connection.server).or_default() += note.numbers[0];
+        }
+        let mut totals = BTreeMap::<Endpoint, (f64, f64)>::new();
+        for one in &collected.observations {
+            let total = totals.entry(one.connection.server).or_default();
+            total.0 += one.number("responses").unwrap_or_default();
+            total.1 += one.number("errors").unwrap_or_default();
+        }
+        for one in &mut collected.observations {
+            let server = one.connection.server;
+            // The responses of connections without errors are counted once, with the first.
+            let rest = healthy.remove(&server).unwrap_or(0.0);
+            let total = totals.entry(server).or_default();
+            total.0 += rest;
+            let own = one.number("responses").unwrap_or_default();
+            one.set_figure("responses", FigureValue::Number(own + rest));
+            let share = total.1 / total.0.max(1.0) * 100.0;
+            one.set_figure("share_percent", FigureValue::Number(share));
+            let several = total.1 >= ctx.threshold("medium_errors");
+            one.severity = if several && share >= ctx.threshold("high_share_percent") {
+                Severity::High
+            } else if several || share >= ctx.threshold("medium_share_percent") {
+                Severity::Medium
+            } else {
+                Severity::Low
+            };
+        }
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let server = group.server();
+        let errors = group.number("errors").unwrap_or_default();
+        let responses = group.number("responses").unwrap_or_default();
+        let share = group.number("share_percent").unwrap_or_default() / 100.0;
+        let statuses: Vec<String> = group
+            .words_counted("status")
+            .into_iter()
+            .map(|(status, _)| status)
+            .collect();
+        let requests: Vec<String> = group
+            .words_counted("request")
+            .into_iter()
+            .take(3)
+            .map(|(text, _)| text)
+            .collect();
+        let draft = draft
+            .title(format!(
+                "{server} answers {} of its requests with {}",
+                percent(share),
+                list(&statuses)
+            ))
+            .summary(format!(
+                "{} of {responses:.0} from {server} are errors ({}). {}",
+                plural(errors, "response"),
+                list(&statuses),
+                statuses.first().map_or("", |status| meaning(status)),
+            ))
+            .confidence(0.97, "The status codes were read from the responses.")
+            .because_if(!requests.is_empty(), || {
+                format!("for example: {}", list(&requests))
+            })
+            .not("client errors", "4xx other than 429 are not counted")
+            .not(
+                "slow-response",
+                "these requests were answered, with an error",
+            );
+        let draft = statuses.iter().fold(draft, |draft, status| match status.as_str() {
+            "502" => draft.advise("proxy", "502: the connection to the upstream broke; see whether a keepalive-race, refused or reset connections to it are reported here, else the proxy's error log"),
+            "503" => draft.advise("server", "503: no capacity or no healthy upstream; check health checks, connection limits and listen-overflow"),
+            "504" => draft.advise("proxy", "504: the upstream did not answer within the proxy's timeout; see client-timeout-close and slow-response for the upstream"),
+            "429" => draft.advise("client", "429: slow down as Retry-After says, or have the limit raised"),
+            _ => draft.advise("server", format!("{status}: look for these requests in the application's log")),
+        });
+        draft.verify(
+            "server",
+            format!(
+                "grep -E '\" (5[0-9]{{2}}|429) ' access.log | tail  # on {}",
+                server.ip
+            ),
+            "the same requests in the server's log, with upstream times and addresses",
+        )
+    }
+}
+
+fn is_error(status: u16) -> bool {
+    (500..600).contains(&status) || status == 429
+}
+
+fn shortened(target: &str) -> String {
+    if target.chars().count() <= 60 {
+        target.to_owned()
+    } else {
+        target.chars().take(59).chain(['…']).collect()
+    }
+}
+
+fn meaning(status: &str) -> &'static str {
+    match status {
+        "502" => "502 says that a gateway got no valid answer from the server behind it.",
+        "503" => "503 says that the server cannot take the request now.",
+        "504" => "504 says that a gateway waited too long for the server behind it.",
+        "429" => "429 says that the client asks too often.",
+        _ => "The server itself failed on these requests.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{Builder, at, figure, findings_of};
+    use analyzer::app::{At, HttpFacts};
+
+    fn served(port: u16, responses: u64, errors: u64) -> Connection {
+        let place = |frame, time| {
+            Some(At {
+                frame,
+                time: at(time),
+            })
+        };
+        let exchange = HttpExchange {
+            method: "GET".to_owned(),
+            target: "/a".to_owned(),
+            host: None,
+            request_start: place(4, 1.0).unwrap(),
+            request_end: place(4, 1.0),
+            status: Some(if errors > 0 { 502 } else { 200 }),
+            response_start: place(5, 2.0),
+            response_end: place(5, 2.0),
+            connection_close: false,
+        };
+        let http = HttpFacts {
+            responses,
+            by_class: [0, responses - errors, 0, 0, errors],
+            kept: vec![exchange],
+            ..HttpFacts::default()
+        };
+        let builder = Builder::tcp(port)
+            .handshake(0.0, 1.0)
+            .request(1.0, 50)
+            .response(2.0, 50);
+        builder
+            .with(|conn| conn.app.http = Some(Box::new(http)))
+            .build()
+    }
+
+    #[test]
+    fn share_is_taken_over_all_responses_of_the_server() {
+        let findings = findings_of("http-error", &[served(1, 10, 6), served(2, 90, 0)]);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].severity, Severity::Medium);
+        assert!((figure(&findings[0], "responses") - 100.0).abs() < f64::EPSILON);
+        assert!((figure(&findings[0], "errors") - 6.0).abs() < f64::EPSILON);
+        assert!((figure(&findings[0], "share_percent") - 6.0).abs() < 0.001);
+    }
+
+    #[test]
+    fn mostly_errors_are_high() {
+        assert_eq!(
+            findings_of("http-error", &[served(1, 8, 8)])[0].severity,
+            Severity::High
+        );
+    }
+
+    #[test]
+    fn one_in_a_thousand_is_low() {
+        assert_eq!(
+            findings_of("http-error", &[served(1, 1000, 1)])[0].severity,
+            Severity::Low
+        );
+    }
+
+    #[test]
+    fn healthy_service_is_silent() {
+        assert!(findings_of("http-error", &[served(1, 50, 0)]).is_empty());
+    }
+}

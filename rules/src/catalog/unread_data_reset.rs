@@ -1,0 +1,273 @@
+//! `unread-data-reset`: a connection closed with data its application never read.
+
+use analyzer::app::AppProtocol;
+use analyzer::flow::{Reset, ResetKind};
+use analyzer::{Connection, Direction};
+
+use crate::finding::Severity;
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{bytes, many, number, plural};
+
+declare_rule! {
+    /// An application closed a connection while data for it was still unread, which resets it.
+    ///
+    /// ## What it means
+    /// When a program closes a socket whose receive queue still holds bytes, the kernel sends RST instead of
+    /// FIN, to tell the other end that its data was not used.
+    ///
+    /// ## Why it matters
+    /// The RST overtakes or destroys what the closing end had sent: a server that rejects an upload with 413
+    /// and closes at once takes its own answer away; the client sees a reset instead of the status.
+    ///
+    /// ## How it is detected
+    /// RST with ACK, unprovoked, while the resetter held unread bytes: on Linux the RST's window is larger than
+    /// that of the last ACK, because closing empties the queue first; otherwise the peer's last bytes
+    /// were never answered. `unread_bytes_min` is the least that was unread.
+    /// Severity: high when a server resets a request without a complete answer, medium when it resets after
+    /// answering, info when a client closes without reading the rest (TLS clients leave session tickets
+    /// unread; load generators stop).
+    ///
+    /// ## What to do
+    /// Read or drain what the peer sends before closing; close for writing first and read to the end.
+    ///
+    /// ## Known limits
+    /// With less than a few kilobytes unread the window does not move, and an abortive close by SO_LINGER looks the
+    /// same. A process killed with unread data also resets.
+    ///
+    /// ## References
+    /// - RFC 1122 §4.2.2.13; RFC 2525 §2.17
+    pub(crate) struct UnreadDataReset {
+        id: "unread-data-reset",
+        title: "Connections are closed with unread data, which resets them",
+        severity: High,
+        needs: [Tcp, BothDirections],
+        clouded_by: [CaptureDrops, OneSided],
+        figures: [resets: Count / Sum, unread_bytes_min: Bytes / Max],
+        thresholds: [
+            min_confidence = 0.5: "Resets whose reading is less sure than this are left to other rules.",
+        ],
+    }
+}
+
+impl Rule for UnreadDataReset {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        let reset = conn.resets.iter().find(|reset| {
+            reset.kind == ResetKind::UnreadData
+                && reset.confidence >= ctx.threshold("min_confidence")
+                && !reset.own_fin_before
+        });
+        let Some(reset) = reset else { return };
+        // A client that aborts while its request is pending gave up waiting: another rule.
+        let by_client = reset.segment.direction == Direction::ClientToServer;
+        if by_client
+            && conn.turns.pending().is_some()
+            && reset.window_jump.is_none_or(|jump| jump <= 0)
+        {
+            return;
+        }
+        out.push(observation(conn, reset, by_client));
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let end = group.words("end").unwrap_or_default();
+        let other = if end == "server" { "client" } else { "server" };
+        let who = if end == "server" {
+            group.server().to_string()
+        } else {
+            group.clients_text()
+        };
+        let unread = group.number("unread_bytes_min").unwrap_or_default();
+        let count = plural(number(group.connections()), "connection");
+        let jumped = group.having("jumped");
+        let tickets = group.having("tickets") > 0;
+        let cost = if end == "server" {
+            format!(
+                "The {other} sees \"connection reset by peer\" and may lose the answer that was on its way."
+            )
+        } else if tickets {
+            "These clients leave TLS session tickets unread when they close: usual and harmless."
+                .to_owned()
+        } else {
+            "The client had no use for the rest; nobody waited for it.".to_owned()
+        };
+        let confidence = draft.confidence;
+        let draft = draft
+            .title(format!("The {end} {who} closes with unread data and resets the connection"))
+            .summary(format!("The {end} {who} closed {count} while at least {} from the {other} lay unread, so its kernel sent RST instead of FIN. {cost}", bytes(unread)))
+            .confidence(confidence, if jumped > 0 {
+                "The RST's larger window shows that close() emptied the receive queue."
+            } else {
+                "The peer's last bytes were never answered; the window itself does not tell."
+            })
+            .because(format!("RST with ACK from the {end}, no FIN before, nothing that provoked it"))
+            .because_if(jumped > 0, || format!("on {} the RST advertises a larger window than the last ACK: the queue was emptied by the close", many(jumped, "connection")))
+            .because_if(group.having("unanswered") > 0, || format!("on {} the {other}'s last bytes were never answered", many(group.having("unanswered"), "connection")))
+            .not("linger-zero-reset", if jumped > 0 {
+                "SO_LINGER 0 leaves the window as it was"
+            } else {
+                "not excluded where the window did not move; unanswered bytes speak for unread data"
+            })
+            .not("keepalive-race", "no FIN came first")
+            .not("injected-reset", format!("hop limit and numbers are those of the {end}"));
+        if end != "server" {
+            return draft;
+        }
+        draft
+            .set(
+                "nginx",
+                "keep reading after an early answer",
+                "lingering_close on; lingering_time 30s; lingering_timeout 5s;",
+            )
+            .set(
+                "Java (Tomcat)",
+                "swallow larger rejected bodies",
+                "<Connector maxSwallowSize=\"-1\" …/>",
+            )
+            .set(
+                "Node.js",
+                "drain the rejected request",
+                "req.resume() before res.end()",
+            )
+            .set(
+                "Go",
+                "read the body to its end before returning",
+                "io.Copy(io.Discard, r.Body)",
+            )
+            .advise(
+                "any",
+                "shutdown(SHUT_WR), read until end of file with a time limit, then close",
+            )
+            .verify(
+                "server",
+                "nstat -az TcpExtTCPAbortOnClose",
+                "grows with every close with unread data",
+            )
+            .verify(
+                "server",
+                format!("ss -tn '( sport = :{} )'", group.server().port),
+                "Recv-Q above zero on connections about to close",
+            )
+    }
+}
+
+fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation {
+    let jump = reset
+        .window_jump
+        .and_then(|jump| u64::try_from(jump).ok())
+        .filter(|jump| *jump > 0);
+    let unread = jump.unwrap_or(reset.unanswered_octets);
+    let end = reset.segment.direction.sender();
+    let tls = conn.app.protocol == AppProtocol::Tls;
+    let pending = conn.turns.pending().is_some()
+        || conn
+            .app
+            .http
+            .as_ref()
+            .and_then(|http| http.kept.last())
+            .is_some_and(|last| last.response_end.is_none());
+    let severity = match (by_client, pending) {
+        (true, _) => Severity::Info,
+        (false, true) => Severity::High,
+        (false, false) => Severity::Medium,
+    };
+    let peer = conn.half(reset.segment.direction.reverse());
+    let window = match jump {
+        Some(jump) => format!(
+            ", window {} larger than in its last ACK",
+            many(jump, "byte")
+        ),
+        None => String::new(),
+    };
+    let flag = |holds: bool| f64::from(u8::from(holds));
+    let observation = Observation::new(conn, reset.confidence, severity)
+        .cause(format!("{} {end}", conn.server))
+        .at(reset.segment.time)
+        .weight(number(unread))
+        .evidence_if(
+            peer.last_data
+                .filter(|data| data.frame < reset.segment.frame),
+            format!(
+                "last data from {}, never read",
+                reset.segment.direction.reverse().sender()
+            ),
+        )
+        .evidence(
+            reset.segment,
+            format!("RST with ACK from {end}, no FIN before{window}"),
+        )
+        .figure("resets", f64::from(reset.count))
+        .figure("unread_bytes_min", number(unread))
+        .detail("jumped", flag(jump.is_some()))
+        .detail("unanswered", flag(reset.unanswered_octets > 0))
+        .detail("tickets", flag(by_client && tls))
+        .label("end", end);
+    if by_client {
+        observation
+    } else {
+        observation.cost("requests_failed", 1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{Builder, C, S, figure, findings_of};
+
+    #[test]
+    fn server_that_rejects_an_upload() {
+        let conn = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .request(1.0, 50_000)
+            .reset(2.0, S, ResetKind::UnreadData)
+            .with(|conn| conn.resets[0].window_jump = Some(46_080))
+            .build();
+        let findings = findings_of("unread-data-reset", &[conn]);
+        assert_eq!(findings[0].severity, Severity::High);
+        assert!((figure(&findings[0], "unread_bytes_min") - 46_080.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn server_that_answered_first_is_medium() {
+        let conn = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .request(1.0, 500)
+            .response(1.5, 100)
+            .reset(2.0, S, ResetKind::UnreadData)
+            .build();
+        assert_eq!(
+            findings_of("unread-data-reset", &[conn])[0].severity,
+            Severity::Medium
+        );
+    }
+
+    #[test]
+    fn tls_client_with_unread_tickets_is_information() {
+        let conn = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .request(1.0, 500)
+            .response(1.5, 100)
+            .reset(2.0, C, ResetKind::UnreadData)
+            .protocol(AppProtocol::Tls)
+            .build();
+        assert_eq!(
+            findings_of("unread-data-reset", &[conn])[0].severity,
+            Severity::Info
+        );
+    }
+
+    #[test]
+    fn other_resets_are_not_this() {
+        let conn = Builder::tcp(1).handshake(0.0, 1.0).request(1.0, 5).reset(
+            2.0,
+            S,
+            ResetKind::LingerZero,
+        );
+        assert!(findings_of("unread-data-reset", &[conn.build()]).is_empty());
+    }
+}
