@@ -1,0 +1,210 @@
+//! `keepalive-dead-peer`: keep-alive probes that nobody answers.
+
+use analyzer::event::{Event, EventKind};
+use analyzer::flow::ResetKind;
+use analyzer::{Connection, Direction};
+
+use crate::finding::Severity;
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{many, ms, number, plural, span, time};
+
+declare_rule! {
+    /// TCP keep-alive probes went unanswered until the connection was given up.
+    ///
+    /// ## What it means
+    /// On an idle connection one end asked "are you there?" several times and got no answer: the peer is gone without
+    /// having closed, or something on the path has forgotten the connection. (This is TCP's keep-alive, not HTTP's.)
+    ///
+    /// ## Why it matters
+    /// The connection was dead for as long as the probing took (Linux defaults: two hours and eleven minutes), with
+    /// everything that waited on it.
+    ///
+    /// ## How it is detected
+    /// At least three probes (no or one byte below the next sequence number) after the last answer, followed by the
+    /// prober's RST or by nothing. Answered probes are healthy. Severity is medium: the loss was noticed by design,
+    /// only late.
+    ///
+    /// ## What to do
+    /// Find out how the peer vanished; shorten the detection.
+    ///
+    /// ## Known limits
+    /// A capture that ends between two probes shows fewer of them. Whether the peer or the path died is only told by
+    /// other connections.
+    ///
+    /// ## References
+    /// - RFC 9293 §3.8.4; RFC 1122 §4.2.3.6
+    pub(crate) struct KeepaliveDeadPeer {
+        id: "keepalive-dead-peer",
+        title: "Keep-alive probes go unanswered",
+        severity: Medium,
+        needs: [Tcp, BothDirections],
+        clouded_by: [CaptureDrops, OneSided],
+        figures: [probes: Count / Max, idle_ms: Milliseconds / Median],
+        thresholds: [
+            min_probes = 3.0: "Unanswered probes in a row; single ones get lost.",
+        ],
+    }
+}
+
+impl Rule for KeepaliveDeadPeer {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        for direction in Direction::BOTH {
+            let probes = unanswered(conn, direction);
+            let reset = conn.resets.iter().find(|reset| {
+                reset.segment.direction == direction && reset.kind == ResetKind::KeepaliveExpired
+            });
+            let (Some(first), Some(last)) = (probes.first(), probes.last()) else {
+                continue;
+            };
+            if number(probes.len() as u64) < ctx.threshold("min_probes") {
+                continue;
+            }
+            let heard = conn
+                .half(direction.reverse())
+                .last_segment
+                .filter(|heard| heard.frame < first.segment.frame);
+            let idle = first
+                .segment
+                .time
+                .since(heard.map_or(conn.start, |heard| heard.time));
+            let sender = direction.sender();
+            out.push(
+                Observation::new(
+                    conn,
+                    if reset.is_some() { 0.95 } else { 0.8 },
+                    Severity::Medium,
+                )
+                .at(first.segment.time)
+                .weight(number(probes.len() as u64))
+                .evidence_if(
+                    heard,
+                    format!("last segment from {}", direction.reverse().sender()),
+                )
+                .evidence(
+                    first.segment,
+                    format!(
+                        "first unanswered probe from {sender}, {} after the peer was last heard",
+                        span(idle)
+                    ),
+                )
+                .evidence(
+                    last.segment,
+                    format!(
+                        "last of {} without answer",
+                        many(probes.len() as u64, "probe")
+                    ),
+                )
+                .evidence_if(
+                    reset.map(|reset| reset.segment),
+                    format!("RST from {sender}: it gives up"),
+                )
+                .figure("probes", number(probes.len() as u64))
+                .figure("idle_ms", ms(idle))
+                .cost("connections_broken", 1.0)
+                .detail(
+                    "interval_ms",
+                    ms(last.segment.time.since(first.segment.time))
+                        / number((probes.len() - 1) as u64),
+                )
+                .label("sender", sender),
+            );
+        }
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let server = group.server();
+        let sender = group.words("sender").unwrap_or_default();
+        let peer = if sender == "server" {
+            "client"
+        } else {
+            "server"
+        };
+        let probes = group.number("probes").unwrap_or_default();
+        let idle = group.number("idle_ms").unwrap_or_default();
+        let interval = group.median("interval_ms").unwrap_or_default();
+        let confidence = draft.confidence;
+        draft
+            .title(format!("The {peer} of {} vanished without closing ({server})", plural(number(group.connections()), "connection")))
+            .summary(format!(
+                "After {} of silence the {sender} probed its peer up to {probes:.0} times, {} apart, and got no answer. The {peer} is gone, or the path \
+                 has forgotten the connection.",
+                time(idle), time(interval)
+            ))
+            .confidence(confidence, "The probes and the missing answers were captured; why the peer is gone is not seen.")
+            .because(format!("{probes:.0} keep-alive probes in a row without an answer"))
+            .not("healthy keep-alive", "answered probes are not counted")
+            .not("idle-drop", "told apart by other connections to the same peer: if they work, the path has forgotten this one")
+            .advise("any", "look for hosts, containers or processes that ended without closing: scale-in, crash, power loss, flushed NAT table")
+            .set("Linux", "notice it sooner: about 60 s + 3 x 10 s", "TCP_KEEPIDLE=60, TCP_KEEPINTVL=10, TCP_KEEPCNT=3 on the socket")
+            .set("Linux", "bound the time sent data may stay unacknowledged", "TCP_USER_TIMEOUT=30000")
+            .verify(&sender, format!("ss -tano '( sport = :{0} or dport = :{0} )'", server.port), "timer:(keepalive,…) and the number of probes")
+            .verify(&sender, "nstat -az TcpExtTCPKeepAlive TcpExtTCPAbortOnTimeout", "probes sent and connections given up")
+    }
+}
+
+/// The probes of one end after the last answer to one.
+fn unanswered(conn: &Connection, direction: Direction) -> Vec<&Event> {
+    let heard = conn
+        .half(direction.reverse())
+        .last_segment
+        .map_or(0, |segment| segment.frame);
+    conn.events
+        .iter()
+        .filter(|event| event.kind == EventKind::KeepAlive && event.segment.direction == direction)
+        .filter(|event| event.segment.frame > heard)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{Builder, C, S, figure, findings_of};
+
+    fn probing(count: u32) -> Builder {
+        let mut builder = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .request(1.0, 10)
+            .response(2.0, 10);
+        for n in 0..count {
+            let probe = builder.segment(60_002.0 + f64::from(n) * 10_000.0, C, 0x10, 0);
+            builder = builder.event(probe, EventKind::KeepAlive);
+        }
+        builder
+    }
+
+    #[test]
+    fn probes_until_the_reset() {
+        let conn = probing(4)
+            .reset(100_002.0, C, ResetKind::KeepaliveExpired)
+            .build();
+        let findings = findings_of("keepalive-dead-peer", &[conn]);
+        assert!((figure(&findings[0], "probes") - 4.0).abs() < f64::EPSILON);
+        assert!((figure(&findings[0], "idle_ms") - 60_000.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn probes_without_end() {
+        assert_eq!(
+            findings_of("keepalive-dead-peer", &[probing(3).build()]).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn answered_probes_are_healthy() {
+        let mut builder = probing(5);
+        builder.segment(200_000.0, S, 0x10, 0);
+        assert!(findings_of("keepalive-dead-peer", &[builder.build()]).is_empty());
+    }
+
+    #[test]
+    fn one_lost_probe_is_nothing() {
+        assert!(findings_of("keepalive-dead-peer", &[probing(1).build()]).is_empty());
+    }
+}

@@ -1,0 +1,251 @@
+//! `slow-response`: a server takes unusually long to begin its answer.
+
+use std::time::Duration;
+
+use analyzer::app::AppProtocol;
+use analyzer::flow::Turn;
+use analyzer::{Analysis, Connection};
+
+use crate::finding::{FigureValue, Severity};
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Collected, Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{list, many, ms, number, span, time};
+
+declare_rule! {
+    /// A server took much longer than usual to begin its response, and the network was not the reason.
+    ///
+    /// ## What it means
+    /// The request was acknowledged at once, so it reached the server's kernel; the first byte of the response
+    /// came late. The time went by in the application or in what it waits for.
+    ///
+    /// ## Why it matters
+    /// Callers wait. When the wait passes their timeout, the request fails.
+    ///
+    /// ## How it is detected
+    /// Time from the last request byte to the first response byte, compared with the server's own median over the
+    /// capture: reported above 1 s, or above five times the median and 100 ms. Exchanges whose request had to be
+    /// repeated, or during which lost segments held data back, are left out; so are upgraded connections
+    /// (WebSocket) and SSH. Severity: medium for HTTP above a second, high above ten, low otherwise, since
+    /// in other protocols the server may have waited for an event.
+    ///
+    /// ## What to do
+    /// Look for what the named requests wait for: database, lock, pool, cold start, another service.
+    ///
+    /// ## Known limits
+    /// Long polling and server-sent events look slow by design. Measured at the client, one round trip is
+    /// part of the time.
+    ///
+    /// ## References
+    /// - RFC 9110; RFC 6202 (long polling)
+    pub(crate) struct SlowResponse {
+        id: "slow-response",
+        title: "A server takes unusually long to answer",
+        severity: High,
+        needs: [Tcp, BothDirections],
+        clouded_by: [CaptureDrops, ClockStep],
+        figures: [response_ms_max: Milliseconds / Max, response_ms_p50: Milliseconds / Median],
+        thresholds: [
+            slow_ms = 1000.0: "Always slow: people notice a second.",
+            unusual_ms = 100.0: "Shortest time called unusual, whatever the median.",
+            unusual_factor = 5.0: "Multiple of the server's median that is unusual.",
+            high_ms = 10000.0: "Time at which most callers have given up.",
+        ],
+    }
+}
+
+impl Rule for SlowResponse {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        out.durations(conn.server, &conn.turns.response_times);
+        let upgraded = conn.app.http.as_ref().is_some_and(|http| http.upgraded);
+        if upgraded || conn.app.protocol == AppProtocol::Ssh {
+            return;
+        }
+        let least = ctx.threshold("unusual_ms").min(ctx.threshold("slow_ms"));
+        let slow: Vec<&Turn> = conn
+            .turns
+            .slowest
+            .iter()
+            .filter(|turn| turn.response_time().is_some_and(|took| ms(took) >= least))
+            .filter(|turn| is_servers_time(conn, turn))
+            .collect();
+        let Some(worst) = slow.first() else { return };
+        let Some((response, took)) = worst.response.zip(worst.response_time()) else {
+            return;
+        };
+        let http = matches!(conn.app.protocol, AppProtocol::Http1 | AppProtocol::Http2);
+        let mut observation = Observation::new(conn, 0.85, Severity::Low)
+            .at(worst.request.last.time)
+            .weight(ms(took))
+            .evidence(worst.request.last, "last bytes of the request from client")
+            .evidence(
+                response.first,
+                format!("first byte of the response, {} later", span(took)),
+            )
+            .figure("response_ms_max", ms(took))
+            .detail("http", f64::from(u8::from(http)))
+            .detail("slow", number(slow.len() as u64))
+            .detail_if(
+                "acked_ms",
+                worst
+                    .request_acked
+                    .map(|at| ms(at.since(worst.request.last.time))),
+            );
+        let exchange = conn.app.http.as_ref().and_then(|http| {
+            http.kept
+                .iter()
+                .find(|one| one.request_start.frame == worst.request.first.frame)
+        });
+        if let Some(exchange) = exchange {
+            observation = observation.label(
+                "request",
+                format!("{} {}", exchange.method, exchange.target),
+            );
+        }
+        out.push(observation);
+    }
+
+    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+        let durations = &collected.durations;
+        collected.observations.retain_mut(|one| {
+            let Some(times) = durations.get(&one.connection.server) else {
+                return false;
+            };
+            let took = one.number("response_ms_max").unwrap_or_default();
+            let median = times.quantile(0.5).map_or(took, ms);
+            one.set_figure("response_ms_p50", FigureValue::Number(median));
+            one.details
+                .extend(times.quantile(0.95).map(|p95| ("p95_ms", ms(p95))));
+            one.details.push(("answered", number(times.count())));
+            let http = one.number("http").is_some_and(|http| http > 0.0);
+            one.severity = match took {
+                took if http && took >= ctx.threshold("high_ms") => Severity::High,
+                took if http && took >= ctx.threshold("slow_ms") => Severity::Medium,
+                _ => Severity::Low,
+            };
+            one.cost.push(("time_lost_ms", (took - median).max(0.0)));
+            let unusual = took >= ctx.threshold("unusual_ms")
+                && took >= median * ctx.threshold("unusual_factor");
+            // A median needs company before anything can be called unusual.
+            took >= ctx.threshold("slow_ms") || (unusual && times.count() >= 5)
+        });
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let server = group.server();
+        let max = group.number("response_ms_max").unwrap_or_default();
+        let median = group.number("response_ms_p50").unwrap_or_default();
+        let requests: Vec<String> = group
+            .words_counted("request")
+            .into_iter()
+            .take(3)
+            .map(|(text, _)| text)
+            .collect();
+        let http = group.having("http") > 0;
+        let (confidence, reason) = if http {
+            (
+                0.85,
+                "The request was acknowledged promptly and no loss lay in between.",
+            )
+        } else {
+            (
+                0.6,
+                "The network was not the reason; whether the server was slow or waited for an event is not visible in this protocol.",
+            )
+        };
+        draft
+            .title(format!("{server} takes up to {} to answer (median {})", time(max), time(median)))
+            .summary(format!(
+                "{} to {server} waited up to {} for the first byte of the response; half of the server's {:.0} answers came within {}. \
+                 The requests had been acknowledged, so the time was spent in the server.",
+                many(group.sum("slow").max(1.0) as u64, "request"),
+                time(max),
+                group.median("answered").unwrap_or_default(),
+                time(median),
+            ))
+            .confidence(confidence, reason)
+            .because_if(group.median("acked_ms").is_some(), || format!("the server's kernel acknowledged these requests within {}, long before the answer", time(group.median("acked_ms").unwrap_or_default())))
+            .because_if(group.median("p95_ms").is_some(), || format!("median {}, 95th percentile {}, slowest {}", time(median), time(group.median("p95_ms").unwrap_or_default()), time(max)))
+            .because_if(!requests.is_empty(), || format!("slowest requests: {}", list(&requests)))
+            .not("packet-loss", "no lost segment held these requests or responses back")
+            .not("zero-window-stall", "the response had not begun, so no window could hold it back")
+            .not("client-timeout-close", "these requests were answered in the end")
+            .advise("server", "look what these requests wait for: slow queries, locks, connection pools, garbage collection, cold starts, a further service (its connections may be in this capture)")
+            .advise("any", format!("give callers a timeout above the 99th percentile and below their own caller's; {} is what this server needed", time(max)))
+            .verify("server", format!("ss -ltnp '( sport = :{} )'; top -H -p PID", server.port), "whether the process computes or waits")
+            .verify("server", "strace -f -c -p PID", "what it waits for: futex (locks), recvfrom (another service), fsync (disk)")
+    }
+}
+
+/// The request went through at once and nothing was lost while its answer was awaited.
+fn is_servers_time(conn: &Connection, turn: &Turn) -> bool {
+    let Some((response, took)) = turn.response.zip(turn.response_time()) else {
+        return false;
+    };
+    let acked = turn
+        .request_acked
+        .map_or(Duration::ZERO, |at| at.since(turn.request.last.time));
+    let lost = conn.holes.longest.iter().any(|hole| {
+        hole.opened.frame >= turn.request.first.frame && hole.opened.frame <= response.first.frame
+    });
+    acked * 2 <= took && !lost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{Builder, figure, findings_of, histogram};
+
+    fn answered(port: u16, after_ms: f64) -> Builder {
+        let builder = Builder::tcp(port)
+            .handshake(0.0, 1.0)
+            .request(1.0, 100)
+            .request_acked(1.5);
+        builder
+            .response(1.0 + after_ms, 500)
+            .protocol(AppProtocol::Http1)
+            .with(|conn| {
+                conn.turns.slowest[0].request_acked = Some(crate::testkit::at(1.5));
+            })
+    }
+
+    #[test]
+    fn above_a_second_is_medium() {
+        let findings = findings_of("slow-response", &[answered(1, 2500.0).build()]);
+        assert_eq!(findings[0].severity, Severity::Medium);
+        assert!((figure(&findings[0], "response_ms_max") - 2500.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn unusual_for_this_server_is_low() {
+        let usual = answered(2, 10.0)
+            .with(|conn| conn.turns.response_times = histogram(10.0, 50))
+            .build();
+        let findings = findings_of("slow-response", &[usual, answered(1, 300.0).build()]);
+        assert_eq!(findings[0].severity, Severity::Low);
+        assert!((figure(&findings[0], "response_ms_p50") - 10.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn usual_times_are_silent() {
+        assert!(
+            findings_of(
+                "slow-response",
+                &[answered(1, 300.0).build(), answered(2, 280.0).build()]
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn repeated_request_is_the_networks_time() {
+        let conn = answered(1, 2500.0).with(|conn| {
+            conn.turns.slowest[0].request_acked = Some(crate::testkit::at(2400.0));
+        });
+        assert!(findings_of("slow-response", &[conn.build()]).is_empty());
+    }
+}
