@@ -1,0 +1,179 @@
+//! `delayed-ack-nagle`: small writes wait for delayed acknowledgements.
+
+use analyzer::{Connection, Direction};
+
+use crate::finding::{FigureValue, Severity};
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{ms, number, plural, time};
+
+declare_rule! {
+    /// A sender holds small pieces of a message back until the other end's delayed acknowledgement comes.
+    ///
+    /// ## What it means
+    /// A program writes a message in two small pieces. Nagle's algorithm sends the first and keeps the second until
+    /// the first is acknowledged; the receiver delays that acknowledgement, hoping to attach it to an answer it
+    /// cannot give yet. Both wait for the receiver's timer.
+    ///
+    /// ## Why it matters
+    /// Every such exchange takes about 40 ms (Linux) or 200 ms (Windows, others) longer, at any load.
+    ///
+    /// ## How it is detected
+    /// A small segment, silence until its acknowledgement comes alone and late, then at once the rest; at least three
+    /// times with a median wait between 20 and 500 ms. Severity is low, medium from ten times.
+    ///
+    /// ## What to do
+    /// Write each message in one call, or switch Nagle's algorithm off with TCP_NODELAY.
+    ///
+    /// ## Known limits
+    /// A program that computes for about 40 ms between two writes looks similar, except that the acknowledgement then
+    /// does not coincide with the second piece.
+    ///
+    /// ## References
+    /// - RFC 896; RFC 1122 §4.2.3.2, §4.2.3.4; RFC 9293 §3.7.4, §3.8.6.3
+    pub(crate) struct DelayedAckNagle {
+        id: "delayed-ack-nagle",
+        title: "Small writes wait for delayed acknowledgements",
+        severity: Medium,
+        needs: [Tcp, BothDirections],
+        clouded_by: [CaptureDrops, Offload],
+        figures: [stalls: Count / Sum, stall_ms_median: Milliseconds / Median],
+        thresholds: [
+            min_stalls = 3.0: "Times it must happen; once may be chance.",
+            medium_stalls = 10.0: "Times from which it is a habit of the program.",
+            min_wait_ms = 20.0: "Shortest median wait; delayed acknowledgements begin at 40 ms on Linux, less a tolerance for the round trip.",
+            max_wait_ms = 500.0: "Longest: no acknowledgement may be delayed beyond it (RFC 1122).",
+        ],
+    }
+}
+
+impl Rule for DelayedAckNagle {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        for direction in Direction::BOTH {
+            let held = &conn.half(direction).held_writes;
+            let Some(median) = held.waits.quantile(0.5).map(ms) else {
+                continue;
+            };
+            let fits =
+                (ctx.threshold("min_wait_ms")..=ctx.threshold("max_wait_ms")).contains(&median);
+            if number(held.count) < ctx.threshold("min_stalls") || !fits {
+                continue;
+            }
+            let severity = if number(held.count) >= ctx.threshold("medium_stalls") {
+                Severity::Medium
+            } else {
+                Severity::Low
+            };
+            let sender = direction.sender();
+            let mut observation = Observation::new(conn, 0.85, severity)
+                .cause(format!("{} {sender}", conn.server))
+                .weight(number(held.count))
+                .count(held.count)
+                .figure("stalls", number(held.count))
+                .cost("time_lost_ms", median * number(held.count))
+                .label("sender", sender);
+            observation.set_figure("stall_ms_median", FigureValue::Number(median));
+            if let Some([small, ack, rest]) = held.first {
+                let wait = time(ms(ack.time.since(small.time)));
+                observation = observation
+                    .at(small.time)
+                    .evidence(
+                        small,
+                        format!("small segment of {} bytes from {sender}", small.payload_len),
+                    )
+                    .evidence(ack, format!("its acknowledgement, alone and {wait} later"))
+                    .evidence(
+                        rest,
+                        format!(
+                            "the rest ({} bytes), sent at once after it",
+                            rest.payload_len
+                        ),
+                    );
+            }
+            out.push(observation);
+        }
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let sender = group.words("sender").unwrap_or_default();
+        let server = group.server();
+        let stalls = group.number("stalls").unwrap_or_default();
+        let median = group.number("stall_ms_median").unwrap_or_default();
+        draft
+            .title(format!("Messages from the {sender} wait {} for delayed acknowledgements ({server})", time(median)))
+            .summary(format!(
+                "{}, the {sender} (server {server}) sent a small piece of a message and kept the rest until the acknowledgement came, typically {} later. \
+                 Nagle's algorithm at the {sender} and delayed acknowledgements at its peer wait for each other.",
+                plural(stalls, "time"), time(median)
+            ))
+            .confidence(0.85, "The rest always left together with the late acknowledgement.")
+            .because(format!("{} a small segment, a lone acknowledgement about {} later and the rest at once", plural(stalls, "time"), time(median)))
+            .because("the wait does not depend on size or load, as a timer's does not")
+            .not("slow-response", "the rest was ready: it left the moment the acknowledgement came")
+            .not("packet-loss", "nothing was sent again")
+            .advise("any", "write each message in one call (buffer, writev, or cork and flush)")
+            .set("C / Java / Node.js", "switch Nagle's algorithm off", "TCP_NODELAY; socket.setTcpNoDelay(true); socket.setNoDelay(true)")
+            .set("nginx / HAProxy", "default or option", "tcp_nodelay on; option http-no-delay")
+            .advise("Go", "TCP_NODELAY is the default: look for the other end, or for SetNoDelay(false)")
+            .verify(&sender, "strace -f -e trace=write,sendto,setsockopt -p PID", "two small writes for one message; whether TCP_NODELAY is set")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{Builder, C, S, figure, findings_of, histogram};
+    use analyzer::flow::HeldWrites;
+
+    fn held(count: u64, wait_ms: f64) -> Connection {
+        let mut builder = Builder::tcp(1).handshake(0.0, 1.0).request(1.0, 20);
+        let small = builder.conn.halves[0].first_data.unwrap();
+        let ack = builder.segment(1.0 + wait_ms, S, 0x10, 0);
+        let rest = builder.segment(1.1 + wait_ms, C, 0x18, 50);
+        builder
+            .with(|conn| {
+                conn.halves[0].held_writes = HeldWrites {
+                    count,
+                    waits: histogram(wait_ms, count as usize),
+                    first: Some([small, ack, rest]),
+                };
+            })
+            .build()
+    }
+
+    #[test]
+    fn repeated_waits_of_forty_milliseconds() {
+        let findings = findings_of("delayed-ack-nagle", &[held(20, 41.0)]);
+        assert_eq!(findings[0].severity, Severity::Medium);
+        assert!((figure(&findings[0], "stall_ms_median") - 41.0).abs() < 3.0);
+    }
+
+    #[test]
+    fn a_few_are_low() {
+        assert_eq!(
+            findings_of("delayed-ack-nagle", &[held(4, 200.0)])[0].severity,
+            Severity::Low
+        );
+    }
+
+    #[test]
+    fn single_or_short_waits_are_silent() {
+        assert!(findings_of("delayed-ack-nagle", &[held(2, 41.0)]).is_empty());
+        assert!(findings_of("delayed-ack-nagle", &[held(20, 8.0)]).is_empty());
+    }
+
+    #[test]
+    fn ordinary_exchanges_are_silent() {
+        let conn = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .request(1.0, 20)
+            .response(42.0, 10)
+            .build();
+        assert!(findings_of("delayed-ack-nagle", &[conn]).is_empty());
+    }
+}

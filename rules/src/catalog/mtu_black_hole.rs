@@ -1,0 +1,238 @@
+//! `mtu-black-hole`: large segments vanish, small ones pass.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use analyzer::event::EventKind;
+use analyzer::{Analysis, Connection, Direction};
+
+use crate::finding::Severity;
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Collected, Note, Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{many, number, plural};
+
+declare_rule! {
+    /// Segments above a certain size never arrive, while smaller ones do.
+    ///
+    /// ## What it means
+    /// A link on the path carries smaller packets than the ends assume. The router there should say so by ICMP; when that
+    /// message is filtered, large packets just vanish.
+    ///
+    /// ## Why it matters
+    /// Connections open and small exchanges work; the first large message hangs until a timeout. Typical face:
+    /// TLS stops after the hello.
+    ///
+    /// ## How it is detected
+    /// The same large segment is sent at least three times and never acknowledged, while smaller segments of the same
+    /// end are, and no larger one got through on any connection of the two hosts in that direction. Severity is high.
+    ///
+    /// ## What to do
+    /// Let ICMP "fragmentation needed" and "packet too big" pass, clamp the MSS, or lower the MTU.
+    ///
+    /// ## Known limits
+    /// A peer that dies just when a large segment is sent looks similar; smaller segments that pass later
+    /// exclude that. Captures before segmentation show sizes that never reach the wire.
+    ///
+    /// ## References
+    /// - RFC 2923; RFC 4821; RFC 1191; RFC 8201
+    pub(crate) struct MtuBlackHole {
+        id: "mtu-black-hole",
+        title: "Large segments vanish on the path",
+        severity: High,
+        needs: [Tcp, BothDirections],
+        clouded_by: [CaptureDrops, Offload],
+        figures: [largest_passed_bytes: Bytes / Max, smallest_lost_bytes: Bytes / Min],
+        thresholds: [
+            min_copies = 3.0: "Times the segment must have been sent in vain; chance losses of one segment are rarer than one in a million by then.",
+            min_lost_bytes = 500.0: "Smallest size that a link could refuse; every IPv4 link carries 576 bytes.",
+        ],
+    }
+}
+
+/// Known path sizes as the largest IPv4 payload of TCP with timestamps (52 octets of headers).
+const LINKS: [(u32, &str); 6] = [
+    (1398, "1450 bytes: VXLAN"),
+    (1368, "1420 bytes: WireGuard"),
+    (1386, "1438 bytes: IPsec"),
+    (1440, "1492 bytes: PPPoE"),
+    (1424, "1476 bytes: GRE"),
+    (1448, "1500 bytes: Ethernet, behind jumbo frames"),
+];
+
+impl Rule for MtuBlackHole {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        for direction in Direction::BOTH {
+            let half = conn.half(direction);
+            let mut note = Note::new(conn, direction.sender());
+            note.numbers = vec![f64::from(half.largest_acked_payload)];
+            out.note(note);
+            let Some(stuck) = half.stuck else { continue };
+            let size = stuck.first.payload_len;
+            let smaller_acked = half.largest_acked_payload > 0 || stuck.smaller_passed;
+            let peer_lives = conn
+                .half(direction.reverse())
+                .last_segment
+                .is_some_and(|last| last.frame > stuck.first.frame);
+            if f64::from(stuck.copies) < ctx.threshold("min_copies")
+                || f64::from(size) < ctx.threshold("min_lost_bytes")
+                || half.largest_acked_payload >= size
+                || !(smaller_acked || peer_lives && size > 1000)
+            {
+                continue;
+            }
+            let icmp = conn
+                .events
+                .iter()
+                .find(|event| matches!(event.kind, EventKind::IcmpError(icmp) if icmp.mtu > 0));
+            let sender = direction.sender();
+            out.push(
+                Observation::new(
+                    conn,
+                    if stuck.smaller_passed { 0.93 } else { 0.8 },
+                    Severity::High,
+                )
+                .cause(format!("{} {} {sender}", conn.client.ip, conn.server.ip))
+                .at(stuck.first.time)
+                .weight(f64::from(stuck.copies))
+                .evidence(
+                    stuck.first,
+                    format!(
+                        "segment of {} from {sender}, never acknowledged",
+                        many(u64::from(size), "byte")
+                    ),
+                )
+                .evidence(
+                    stuck.last,
+                    format!("the same, sent for the {}th time", stuck.copies),
+                )
+                .evidence_if(
+                    icmp.map(|event| event.segment),
+                    "ICMP error that names the path's packet size",
+                )
+                .figure(
+                    "largest_passed_bytes",
+                    f64::from(half.largest_acked_payload),
+                )
+                .figure("smallest_lost_bytes", f64::from(size))
+                .cost("connections_broken", 1.0)
+                .detail("icmp", f64::from(u8::from(icmp.is_some())))
+                .detail("smaller_passed", f64::from(u8::from(stuck.smaller_passed)))
+                .label("sender", sender),
+            );
+        }
+    }
+
+    fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
+        let mut passed = BTreeMap::<(IpAddr, IpAddr, &str), f64>::new();
+        for note in &collected.notes {
+            let key = (
+                note.connection.client.ip,
+                note.connection.server.ip,
+                note.key,
+            );
+            let largest = passed.entry(key).or_default();
+            *largest = largest.max(note.numbers[0]);
+        }
+        collected.observations.retain(|one| {
+            let sender = one.words("sender").unwrap_or_default();
+            let key = (one.connection.client.ip, one.connection.server.ip, sender);
+            let lost = one.number("smallest_lost_bytes").unwrap_or_default();
+            passed.get(&key).is_none_or(|largest| *largest < lost)
+        });
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let sender = group.words("sender").unwrap_or_default();
+        let (client, server) = (group.client(), group.server());
+        let passed = group.number("largest_passed_bytes").unwrap_or_default();
+        let lost = group.number("smallest_lost_bytes").unwrap_or_default();
+        let fits = |size: &&(u32, &str)| passed <= f64::from(size.0) && f64::from(size.0) < lost;
+        let link = LINKS
+            .iter()
+            .find(fits)
+            .map(|(_, name)| format!(" A path of {name} would fit."))
+            .unwrap_or_default();
+        let confidence = draft.confidence;
+        let icmp = group.having("icmp") > 0;
+        let peer = if sender == "server" { server } else { client };
+        draft
+            .title(format!("Segments of {lost:.0} bytes from the {sender} vanish, smaller ones pass ({} and {})", client.ip, server.ip))
+            .summary(format!(
+                "{} hang: the {sender} repeats segments of {lost:.0} bytes in vain, while segments of up to {passed:.0} bytes get through. The path \
+                 carries smaller packets than the {sender} assumes.{link}",
+                plural(number(group.connections()), "connection")
+            ))
+            .confidence(confidence, "Size alone parts what passes from what vanishes.")
+            .because(format!("the largest segment acknowledged has {passed:.0} bytes, the smallest that never was has {lost:.0}"))
+            .because_if(group.having("smaller_passed") > 0, || "smaller segments sent later got through".to_owned())
+            .because(if icmp { "an ICMP error names the packet size, and the sender does not act on it" } else { "no ICMP error about the packet size reached the capture point" })
+            .not("packet-loss", "chance would not pick the same large segment every time and spare the small ones")
+            .not("dead peer", "the peer acknowledges smaller segments")
+            .set("firewall", "let the messages pass that tell senders the path's size", "ICMP type 3 code 4; ICMPv6 type 2")
+            .set("Linux router", "lower the MSS of passing connections", "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu")
+            .set("Linux", format!("make the {sender} probe for the size itself"), "net.ipv4.tcp_mtu_probing = 1")
+            .advise("any", "or lower the MTU of the interface (tunnels: VXLAN 1450, WireGuard 1420)")
+            .verify(&sender, format!("ping -M do -s {:.0} {}", (lost + 20.0).max(0.0), if peer == server { client.ip } else { server.ip }), "no answer at the size that vanishes, answers below")
+            .verify(&sender, "ip route get ADDRESS; tracepath -n ADDRESS", "the path MTU the kernel believes, and where it changes")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{Builder, S, figure, findings_of};
+    use analyzer::flow::Stuck;
+
+    fn hanging(port: u16, passed: u32, copies: u32) -> Connection {
+        let mut builder = Builder::tcp(port).handshake(0.0, 1.0).request(1.0, 300);
+        let first = builder.segment(2.0, S, 0x10, 1448);
+        let last = builder.segment(900.0, S, 0x10, 1448);
+        builder
+            .with(|conn| {
+                conn.halves[1].largest_acked_payload = passed;
+                conn.halves[1].stuck = Some(Stuck {
+                    first,
+                    last,
+                    copies,
+                    smaller_passed: true,
+                });
+            })
+            .build()
+    }
+
+    #[test]
+    fn large_segments_vanish() {
+        let findings = findings_of("mtu-black-hole", &[hanging(1, 600, 5), hanging(2, 400, 4)]);
+        assert_eq!(findings.len(), 1);
+        assert!((figure(&findings[0], "largest_passed_bytes") - 600.0).abs() < f64::EPSILON);
+        assert!((figure(&findings[0], "smallest_lost_bytes") - 1448.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn nothing_acknowledged_but_the_peer_lives() {
+        let mut conn = hanging(1, 0, 4);
+        let later = conn.halves[1].last_data.unwrap();
+        conn.halves[0].last_segment = Some(analyzer::event::SegmentRef {
+            frame: later.frame + 5,
+            ..later
+        });
+        assert_eq!(findings_of("mtu-black-hole", &[conn]).len(), 1);
+    }
+
+    #[test]
+    fn size_that_passed_elsewhere_is_loss() {
+        assert!(
+            findings_of("mtu-black-hole", &[hanging(1, 600, 5), hanging(2, 1448, 1)]).is_empty()
+        );
+    }
+
+    #[test]
+    fn one_repetition_is_loss() {
+        assert!(findings_of("mtu-black-hole", &[hanging(1, 600, 2)]).is_empty());
+    }
+}

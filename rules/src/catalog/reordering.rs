@@ -1,0 +1,174 @@
+//! `reordering`: segments overtake each other on the path.
+
+use analyzer::event::EventKind;
+use analyzer::{Connection, Direction};
+
+use crate::finding::Severity;
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{ms, number, percent, plural, share, span, time};
+
+declare_rule! {
+    /// Segments arrived in another order than they were sent.
+    ///
+    /// ## What it means
+    /// The network delivered later segments before earlier ones, without losing any.
+    ///
+    /// ## Why it matters
+    /// The receiver asks for what seems missing, and the sender may repeat it needlessly and slow down. Modern
+    /// systems adapt; strong reordering still costs throughput.
+    ///
+    /// ## How it is detected
+    /// Originals (by timestamp and IP identification) that arrive after later ones, within a fraction of the round
+    /// trip. At least three. Severity: info, low from one percent of the segments.
+    ///
+    /// ## What to do
+    /// Keep each connection on one path: balance per flow, one receive queue per flow.
+    ///
+    /// ## Known limits
+    /// A capture that merges several queues or interfaces can reorder by itself. At the sender's side nothing is seen.
+    ///
+    /// ## References
+    /// - RFC 4737; RFC 5236; RFC 8985 §6.2 (adapting to it)
+    pub(crate) struct Reordering {
+        id: "reordering",
+        title: "Segments overtake each other on the path",
+        severity: Low,
+        needs: [Tcp, BothDirections],
+        clouded_by: [CaptureDrops, DuplicateFrames, ClockStep],
+        figures: [segments: Count / Sum, extent_ms_max: Milliseconds / Max],
+        thresholds: [
+            min_segments = 3.0: "Late segments on a connection; single ones happen on any path.",
+            low_percent = 1.0: "Share of the segments from which senders may slow down.",
+        ],
+    }
+}
+
+impl Rule for Reordering {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        for direction in Direction::BOTH {
+            let half = conn.half(direction);
+            if number(half.out_of_order) < ctx.threshold("min_segments") {
+                continue;
+            }
+            let late: Vec<_> = conn
+                .events
+                .iter()
+                .filter(|event| event.segment.direction == direction)
+                .filter_map(|event| match event.kind {
+                    EventKind::OutOfOrder { late_by } => Some((event.segment, late_by)),
+                    _ => None,
+                })
+                .collect();
+            let part = share(half.out_of_order, half.data_segments.max(half.out_of_order));
+            let severity = if part * 100.0 >= ctx.threshold("low_percent") {
+                Severity::Low
+            } else {
+                Severity::Info
+            };
+            let sender = direction.sender();
+            let worst = late.iter().max_by_key(|(_, late_by)| *late_by).copied();
+            let place = worst.map(|(segment, _)| segment).or(half.last_data);
+            out.push(
+                Observation::new(conn, 0.85, severity)
+                    .cause(format!("{} {sender}", conn.server))
+                    .at(place.map_or(conn.start, |segment| segment.time))
+                    .weight(number(half.out_of_order))
+                    .count(half.out_of_order)
+                    .evidence_if(
+                        place,
+                        match worst {
+                            Some((_, late_by)) => format!(
+                                "original from {sender} that arrives {} after a later one",
+                                span(late_by)
+                            ),
+                            None => format!(
+                                "last data of a direction with {} late originals",
+                                half.out_of_order
+                            ),
+                        },
+                    )
+                    .figure("segments", number(half.out_of_order))
+                    .figure_if("extent_ms_max", worst.map(|(_, late_by)| ms(late_by)))
+                    .detail("share", part)
+                    .detail("needless", number(half.spurious_retransmissions))
+                    .label("sender", sender),
+            );
+        }
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let sender = group.words("sender").unwrap_or_default();
+        let server = group.server();
+        let segments = group.number("segments").unwrap_or_default();
+        let extent = group.number("extent_ms_max");
+        let part = group.spread("share").map_or(0.0, |spread| spread.max);
+        let late = extent
+            .map(|extent| format!(", by up to {}", time(extent)))
+            .unwrap_or_default();
+        draft
+            .title(format!("Segments from the {sender} arrive out of order ({server})"))
+            .summary(format!(
+                "{} from the {sender} (server {server}) arrived after later ones{late}; {} on the worst connection. The network delivered them over unequal paths or queues.",
+                plural(segments, "segment"), percent(part)
+            ))
+            .confidence(0.85, "The late segments are originals, not retransmissions.")
+            .because("timestamps and IP identification of the late segments are older than their neighbours'")
+            .because_if(group.sum("needless") > 0.0, || format!("{} were sent needlessly in the same direction", plural(group.sum("needless"), "retransmission")))
+            .not("packet-loss", "nothing was lost: the originals came")
+            .not("retransmit-hol", "no retransmission was needed to fill the gaps")
+            .advise("network", "balance per flow instead of per packet (ECMP, LACP, bonding mode round-robin)")
+            .advise("Linux", "one receive queue per flow; senders adapt by RACK (net.ipv4.tcp_recovery = 1)")
+            .verify("receiver", "nstat -az TcpExtTCPOFOQueue TcpExtTCPSACKReorder TcpExtTCPTSReorder", "segments that came out of order on this host")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{Builder, S, figure, findings_of};
+    use std::time::Duration;
+
+    fn reordered(count: u64, sent: u64) -> Connection {
+        let mut builder = Builder::tcp(1)
+            .handshake(0.0, 20.0)
+            .request(1.0, 10)
+            .response(30.0, 1400);
+        let late = builder.segment(31.0, S, 0x10, 1400);
+        builder
+            .event(
+                late,
+                EventKind::OutOfOrder {
+                    late_by: Duration::from_millis(2),
+                },
+            )
+            .with(|conn| {
+                conn.halves[1].out_of_order = count;
+                conn.halves[1].data_segments = sent;
+            })
+            .build()
+    }
+
+    #[test]
+    fn share_decides() {
+        let findings = findings_of("reordering", &[reordered(30, 1000)]);
+        assert_eq!(findings[0].severity, Severity::Low);
+        assert!((figure(&findings[0], "segments") - 30.0).abs() < f64::EPSILON);
+        assert!((figure(&findings[0], "extent_ms_max") - 2.0).abs() < 0.01);
+        assert_eq!(
+            findings_of("reordering", &[reordered(3, 1000)])[0].severity,
+            Severity::Info
+        );
+    }
+
+    #[test]
+    fn single_late_segments_are_silent() {
+        assert!(findings_of("reordering", &[reordered(1, 1000)]).is_empty());
+        assert!(findings_of("reordering", &[reordered(0, 1000)]).is_empty());
+    }
+}

@@ -1,0 +1,220 @@
+//! `spurious-retransmission`: bytes sent again that had already arrived.
+
+use analyzer::event::{EventKind, RetransmissionKind};
+use analyzer::{Connection, Direction};
+
+use crate::finding::Severity;
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{bytes, number, plural, span};
+
+declare_rule! {
+    /// A sender repeated bytes that the receiver already had.
+    ///
+    /// ## What it means
+    /// The sender believed segments lost that had arrived: their acknowledgement was lost or late, or segments
+    /// overtook each other.
+    ///
+    /// ## Why it matters
+    /// The bytes are wasted, and the sender slows down as if there had been loss.
+    ///
+    /// ## How it is detected
+    /// The receiver says so (DSACK), or the bytes were acknowledged before the copy was sent. Tail loss probes are not
+    /// counted: they are sent on suspicion by design. Severity: info, low from ten segments that are one percent of
+    /// what was sent.
+    ///
+    /// ## What to do
+    /// Find the delay or the loss of acknowledgements; keep timestamps and DSACK on.
+    ///
+    /// ## Known limits
+    /// Without DSACK only what the capture point itself saw arrive can be called needless.
+    ///
+    /// ## References
+    /// - RFC 2883; RFC 3522; RFC 5682; RFC 8985 §7
+    pub(crate) struct SpuriousRetransmission {
+        id: "spurious-retransmission",
+        title: "Bytes are sent again although they had arrived",
+        severity: Low,
+        needs: [Tcp, BothDirections],
+        clouded_by: [CaptureDrops, DuplicateFrames],
+        figures: [segments: Count / Sum, bytes: Bytes / Sum],
+        thresholds: [
+            low_segments = 10.0: "Needless segments from which it matters.",
+            low_percent = 1.0: "Share of what was sent from which it matters.",
+        ],
+    }
+}
+
+impl Rule for SpuriousRetransmission {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        for direction in Direction::BOTH {
+            let half = conn.half(direction);
+            let needless: Vec<_> = conn
+                .events
+                .iter()
+                .filter(|event| event.segment.direction == direction)
+                .filter_map(|event| match event.kind {
+                    EventKind::Retransmission {
+                        kind,
+                        spurious: true,
+                        after,
+                        ..
+                    } => Some((event.segment, kind, after)),
+                    _ => None,
+                })
+                .collect();
+            let probes = needless
+                .iter()
+                .filter(|(_, kind, _)| *kind == RetransmissionKind::TailLossProbe)
+                .count() as u64;
+            let count = half.spurious_retransmissions.saturating_sub(probes);
+            if count == 0 {
+                continue;
+            }
+            let listed: Vec<_> = needless
+                .into_iter()
+                .filter(|(_, kind, _)| *kind != RetransmissionKind::TailLossProbe)
+                .collect();
+            let known: u64 = listed
+                .iter()
+                .map(|(segment, ..)| u64::from(segment.payload_len))
+                .sum();
+            // Events are capped; scale what they show to the counter.
+            let octets = if listed.is_empty() {
+                0.0
+            } else {
+                number(known) * number(count) / number(listed.len() as u64)
+            };
+            let costly = number(count) >= ctx.threshold("low_segments")
+                && number(count) * 100.0
+                    >= ctx.threshold("low_percent") * number(half.data_segments);
+            let sender = direction.sender();
+            let first = listed.first().copied();
+            out.push(
+                Observation::new(
+                    conn,
+                    0.9,
+                    if costly {
+                        Severity::Low
+                    } else {
+                        Severity::Info
+                    },
+                )
+                .cause(format!("{} {sender}", conn.server))
+                .at(first.map_or(conn.start, |(segment, ..)| segment.time))
+                .weight(number(count))
+                .count(count)
+                .evidence_if(
+                    first.map(|(segment, ..)| segment).or(half.last_data),
+                    match first {
+                        Some((segment, _, after)) => format!(
+                            "{} bytes from {sender} again after {}; the receiver had them",
+                            segment.payload_len,
+                            span(after)
+                        ),
+                        None => format!(
+                            "last data of a direction with {count} needless retransmissions"
+                        ),
+                    },
+                )
+                .figure("segments", number(count))
+                .figure("bytes", octets)
+                .cost("bytes_wasted", octets)
+                .label("sender", sender),
+            );
+        }
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let sender = group.words("sender").unwrap_or_default();
+        let server = group.server();
+        let segments = group.number("segments").unwrap_or_default();
+        let octets = group.number("bytes").unwrap_or_default();
+        draft
+            .title(format!("The {sender} repeats bytes that had arrived ({server})"))
+            .summary(format!(
+                "{} ({}) from the {sender} (server {server}) were sent again although the receiver already had them: acknowledgements came late or were lost, or segments overtook each other.",
+                plural(segments, "segment"), bytes(octets)
+            ))
+            .confidence(0.9, "The receiver reported the duplicates, or had acknowledged the bytes before.")
+            .because(format!("{} that the receiver did not need; tail loss probes are not counted", plural(segments, "retransmission")))
+            .not("packet-loss", "the first copies arrived")
+            .advise("network", "look for delay spikes and for loss of acknowledgements in the other direction")
+            .set("Linux", "keep what lets senders undo the slow-down", "net.ipv4.tcp_timestamps = 1, net.ipv4.tcp_dsack = 1, net.ipv4.tcp_frto = 2")
+            .verify(&sender, "nstat -az TcpExtTCPDSACKRecv TcpExtTCPSpuriousRTOs TcpExtTCPFullUndo", "duplicates reported to this host and slow-downs undone")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{Builder, S, figure, findings_of};
+    use std::time::Duration;
+
+    fn repeated(kind: RetransmissionKind, count: u64) -> Connection {
+        let mut builder = Builder::tcp(1)
+            .handshake(0.0, 20.0)
+            .request(1.0, 10)
+            .response(30.0, 1000);
+        let again = builder.segment(260.0, S, 0x10, 1000);
+        let after = Duration::from_millis(230);
+        builder
+            .event(
+                again,
+                EventKind::Retransmission {
+                    kind,
+                    spurious: true,
+                    original_frame: Some(5),
+                    after,
+                },
+            )
+            .with(|conn| {
+                conn.halves[1].spurious_retransmissions = count;
+                conn.halves[1].data_segments = 100;
+            })
+            .build()
+    }
+
+    #[test]
+    fn needless_copies_are_counted() {
+        let findings = findings_of(
+            "spurious-retransmission",
+            &[repeated(RetransmissionKind::Timeout, 12)],
+        );
+        assert_eq!(findings[0].severity, Severity::Low);
+        assert!((figure(&findings[0], "segments") - 12.0).abs() < f64::EPSILON);
+        assert!((figure(&findings[0], "bytes") - 12_000.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_few_are_information() {
+        let findings = findings_of(
+            "spurious-retransmission",
+            &[repeated(RetransmissionKind::Timeout, 2)],
+        );
+        assert_eq!(findings[0].severity, Severity::Info);
+    }
+
+    #[test]
+    fn probes_and_clean_connections_are_silent() {
+        assert!(
+            findings_of(
+                "spurious-retransmission",
+                &[repeated(RetransmissionKind::TailLossProbe, 1)]
+            )
+            .is_empty()
+        );
+        assert!(
+            findings_of(
+                "spurious-retransmission",
+                &[repeated(RetransmissionKind::TailLossProbe, 0)]
+            )
+            .is_empty()
+        );
+    }
+}

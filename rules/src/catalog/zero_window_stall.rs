@@ -1,0 +1,208 @@
+//! `zero-window-stall`: a receiver that does not read stops its sender.
+
+use std::time::Duration;
+
+use analyzer::event::EventKind;
+use analyzer::{Connection, Direction};
+
+use crate::finding::Severity;
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{many, ms, number, plural, span, time};
+
+declare_rule! {
+    /// A receiver's buffer was full, so the sender had to stop.
+    ///
+    /// ## What it means
+    /// The receiving application reads more slowly than data arrives. Its kernel announces a window of zero; the
+    /// sender may only send probes until the window opens again.
+    ///
+    /// ## Why it matters
+    /// The transfer stands still for as long as the application does not read, however fast the network is.
+    ///
+    /// ## How it is detected
+    /// One end advertises a window of zero (not on SYN, FIN or RST) and later opens it. Stalls shorter than one round
+    /// trip or 20 ms are left out. Severity: low below 200 ms, medium below a second, high above.
+    ///
+    /// ## What to do
+    /// Make the receiving application read faster: processor, locks, garbage collection, disk, or work
+    /// done between reads.
+    ///
+    /// ## Known limits
+    /// Deliberate back-pressure (media players, printers, throttled downloads) looks the same. Without the handshake
+    /// the window's scale is unknown, but zero is zero.
+    ///
+    /// ## References
+    /// - RFC 9293 §3.8.6.1; RFC 6429
+    pub(crate) struct ZeroWindowStall {
+        id: "zero-window-stall",
+        title: "A receiver that does not read stops its sender",
+        severity: High,
+        needs: [Tcp, BothDirections],
+        clouded_by: [CaptureDrops, ClockStep],
+        figures: [stalls: Count / Sum, stall_ms_total: Milliseconds / Sum, stall_ms_max: Milliseconds / Max],
+        thresholds: [
+            min_stall_ms = 20.0: "Shortest stall reported.",
+            medium_stall_ms = 200.0: "Stall that a retransmission timeout would cost.",
+            high_stall_ms = 1000.0: "Stall that people notice.",
+        ],
+    }
+}
+
+impl Rule for ZeroWindowStall {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        let least = Duration::from_secs_f64(ctx.threshold("min_stall_ms") / 1e3);
+        let least = least.max(conn.rtt().unwrap_or_default());
+        for direction in Direction::BOTH {
+            let half = conn.half(direction);
+            if half.zero_windows == 0 || half.zero_window_max < least {
+                continue;
+            }
+            let longest = ms(half.zero_window_max);
+            let severity = match longest {
+                longest if longest >= ctx.threshold("high_stall_ms") => Severity::High,
+                longest if longest >= ctx.threshold("medium_stall_ms") => Severity::Medium,
+                _ => Severity::Low,
+            };
+            let reader = direction.sender();
+            let of = |event: &&analyzer::Event| event.segment.direction == direction;
+            let closed = conn
+                .events
+                .iter()
+                .filter(of)
+                .find(|event| event.kind == EventKind::WindowClosed);
+            let opened = conn
+                .events
+                .iter()
+                .filter(of)
+                .find_map(|event| match event.kind {
+                    EventKind::WindowOpened { closed_for } => Some((event.segment, closed_for)),
+                    _ => None,
+                });
+            out.push(
+                Observation::new(conn, 0.95, severity)
+                    .cause(format!("{} {reader}", conn.server))
+                    .at(closed.map_or(conn.start, |event| event.segment.time))
+                    .weight(longest)
+                    .evidence_if(
+                        closed
+                            .map(|event| event.segment)
+                            .or(half.last_segment.filter(|_| opened.is_none())),
+                        format!("{reader} advertises a window of zero"),
+                    )
+                    .evidence_if(
+                        opened.map(|(segment, _)| segment),
+                        opened
+                            .map(|(_, closed_for)| {
+                                format!("{reader} opens its window after {}", span(closed_for))
+                            })
+                            .unwrap_or_default(),
+                    )
+                    .figure("stalls", number(half.zero_windows))
+                    .figure("stall_ms_total", ms(half.zero_window_total))
+                    .figure("stall_ms_max", longest)
+                    .cost("time_lost_ms", ms(half.zero_window_total))
+                    .detail(
+                        "probes",
+                        number(conn.half(direction.reverse()).zero_window_probes),
+                    )
+                    .detail_if("window_max", half.window_max.map(f64::from))
+                    .label("reader", reader),
+            );
+        }
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let reader = group.words("reader").unwrap_or_default();
+        let sender = if reader == "server" {
+            "client"
+        } else {
+            "server"
+        };
+        let server = group.server();
+        let longest = group.number("stall_ms_max").unwrap_or_default();
+        let total = group.number("stall_ms_total").unwrap_or_default();
+        let stalls = group.number("stalls").unwrap_or_default();
+        let probes = group.sum("probes");
+        draft
+            .title(format!("The {reader} reads too slowly and stops the {sender} for up to {} ({server})", time(longest)))
+            .summary(format!(
+                "The {reader}'s receive buffer was full {} on {} with {server}; the {sender} had to wait {} in all, {} at worst. The application at the {reader} did not read.",
+                plural(stalls, "time"), many(group.connections(), "connection"), time(total), time(longest)
+            ))
+            .confidence(0.95, "The window of zero and its reopening were captured.")
+            .because(format!("the {reader} advertised a window of zero {}", plural(stalls, "time")))
+            .because_if(probes > 0.0, || format!("the {sender} sent {}", plural(probes, "window probe")))
+            .because_if(group.median("window_max").is_some(), || format!("its window was {:.0} bytes at most", group.spread("window_max").map_or(0.0, |spread| spread.max)))
+            .not("retransmit-hol", "nothing was missing; the bytes were there and unread")
+            .not("slow network", format!("the {sender} had data and permission of the network, but not of the receiver"))
+            .advise(&reader, "find what keeps the application from reading: processor, lock, garbage collection, slow disk, work between two reads, a bounded queue")
+            .advise("Linux", "do not set SO_RCVBUF (it switches autotuning off); raise the limit of net.ipv4.tcp_rmem only when the application is fast enough")
+            .verify(&reader, format!("ss -tnmp '( sport = :{0} or dport = :{0} )'", server.port), "Recv-Q full and not shrinking")
+            .verify(&reader, "nstat -az TcpExtTCPToZeroWindowAdv TcpExtTCPFromZeroWindowAdv TcpExtPruneCalled", "how often this host closed and opened its windows")
+            .verify(&reader, "strace -f -tt -e trace=read,recvfrom -p PID", "time between reads")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{Builder, C, figure, findings_of};
+
+    fn stalled(stall_ms: u64) -> Connection {
+        let mut builder = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .request(1.0, 10)
+            .response(2.0, 5000);
+        let closed = builder.segment(3.0, C, 0x10, 0);
+        let opened = builder.segment(3.0 + stall_ms as f64, C, 0x10, 0);
+        let closed_for = Duration::from_millis(stall_ms);
+        builder
+            .event(closed, EventKind::WindowClosed)
+            .event(opened, EventKind::WindowOpened { closed_for })
+            .with(|conn| {
+                let half = &mut conn.halves[0];
+                (
+                    half.zero_windows,
+                    half.zero_window_max,
+                    half.zero_window_total,
+                ) = (1, closed_for, closed_for);
+            })
+            .build()
+    }
+
+    #[test]
+    fn long_stall_is_high() {
+        let findings = findings_of("zero-window-stall", &[stalled(2500)]);
+        assert_eq!(findings[0].severity, Severity::High);
+        assert!((figure(&findings[0], "stall_ms_max") - 2500.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn short_stall_is_low() {
+        assert_eq!(
+            findings_of("zero-window-stall", &[stalled(100)])[0].severity,
+            Severity::Low
+        );
+    }
+
+    #[test]
+    fn shorter_than_noticeable_is_silent() {
+        assert!(findings_of("zero-window-stall", &[stalled(5)]).is_empty());
+    }
+
+    #[test]
+    fn open_window_is_healthy() {
+        let conn = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .request(1.0, 10)
+            .response(2.0, 10)
+            .build();
+        assert!(findings_of("zero-window-stall", &[conn]).is_empty());
+    }
+}
