@@ -16,6 +16,7 @@ pub mod engine;
 pub mod explain;
 pub mod figure;
 pub mod finding;
+mod fold;
 mod link;
 pub mod narrative;
 pub mod needs;

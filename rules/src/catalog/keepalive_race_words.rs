@@ -1,0 +1,167 @@
+//! What `keepalive-race` says: judgement, reasons, confusables and cures.
+
+use crate::advice;
+use crate::finding::Severity;
+use crate::narrative::{Group, Narrative};
+use crate::text::{list, many, number, plural, time};
+use crate::timeouts::{self, Wait, typical_of};
+
+/// The words for one group of lost requests, or for a restart.
+pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
+    if group.best().cause.contains(" restart") {
+        return describe_restart(group, draft);
+    }
+    let idle = group.number("idle_timeout_ms").unwrap_or_default();
+    let failed = group.occurrences();
+    let (server, clients) = (group.server(), group.clients_text());
+    let late = group.having("late_write");
+    let typical = typical_of(idle, Wait::ServerIdle);
+    let draft = judge(group, draft, idle);
+    let how = if late * 2 > failed {
+        format!(
+            "{clients} sent the next request on connections whose close it had already acknowledged"
+        )
+    } else {
+        format!("the next request from {clients} was on its way at that moment")
+    };
+    let typical_text = typical
+        .map(|text| format!(" ({text}; the number alone proves no product)"))
+        .unwrap_or_default();
+    let draft = draft
+            .title(format!("Server {server} closes idle connections after {} while requests are on their way", time(idle)))
+            .summary(format!(
+                "Server {server} closed connections that had been idle for {}{typical_text}, and {how}. \
+                 {} got RST instead of a response; the client sees \"connection reset\" or returns 502.",
+                time(idle),
+                plural(number(failed), "request"),
+            ));
+    let draft = remedies(group, reasons(group, draft, idle, late), idle);
+    confusables(group, draft, idle)
+}
+
+/// Severity by the share of connections that failed, confidence by agreement on one timer.
+fn judge(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
+    let failed = group.occurrences();
+    let attempts = group
+        .analysis
+        .listeners
+        .get(&group.server())
+        .map_or(0, |facts| facts.attempts);
+    let severity = if failed >= 5 && failed * 2 > attempts && attempts > 0 {
+        Severity::Critical
+    } else {
+        Severity::High
+    };
+    let base = draft.confidence;
+    let agreeing = group
+        .spread("idle_timeout_ms")
+        .filter(|spread| spread.count >= 3 && spread.max - spread.min <= (idle * 0.04).max(50.0));
+    let (confidence, reason) = match agreeing {
+        Some(spread) => (
+            base + 0.03,
+            format!(
+                "{} connections closed after idle times within {} of each other: a timer.",
+                spread.count,
+                time(spread.max - spread.min)
+            ),
+        ),
+        None if failed == 1 => (base - 0.03, "The full signature was seen once.".to_owned()),
+        None => (base, format!("The full signature was seen {failed} times.")),
+    };
+    draft.severity(severity).confidence(confidence, reason)
+}
+
+fn reasons(group: &Group<'_>, draft: Narrative, idle: f64, late: u64) -> Narrative {
+    let crossed = group.occurrences() - late;
+    let rtt = group.median("rtt_ms");
+    draft
+        .because_if(crossed > 0, || {
+            let rtt = rtt.map(|rtt| format!(" (round trip {})", time(rtt))).unwrap_or_default();
+            format!("{}: the request's ACK number does not cover the server's FIN, so the client had not seen it when it wrote{rtt}", many(crossed, "time"))
+        })
+        .because_if(late > 0, || {
+            format!("{}: the client had acknowledged the FIN and wrote all the same: its pool does not watch idle sockets", many(late, "time"))
+        })
+        .because(format!("the server sent FIN first, {} after the last payload and with no request outstanding", time(idle)))
+        .because_if(group.having("seq_fits") > 0, || {
+            format!("on {} the RST's sequence number is the request's ACK number: a closed socket answering that very segment", many(group.having("seq_fits"), "connection"))
+        })
+        .because_if(group.median("harmless_idle_closes").is_some_and(|count| count > 0.0), || {
+            format!("{} more were closed by the server after the same idle time without a request under way", plural(group.median("harmless_idle_closes").unwrap_or_default(), "connection"))
+        })
+        .because_if(group.median("promised_ms").is_some(), || {
+            format!("the server's Keep-Alive header promises {}", time(group.median("promised_ms").unwrap_or_default()))
+        })
+        .because_if(!group.words_counted("request").is_empty(), || {
+            let lost: Vec<String> = group.words_counted("request").into_iter().take(3).map(|(request, _)| request).collect();
+            format!("lost requests: {}", list(&lost))
+        })
+}
+
+fn remedies(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
+    // The reusing side still held the connection at this age, so its own timeout is longer.
+    let reuse = group
+        .spread("reuse_age_ms")
+        .map_or(idle, |spread| spread.max);
+    let client_idle = group.median("client_idle_ms");
+    let target = timeouts::above(client_idle.unwrap_or(0.0).max(reuse).max(60_000.0));
+    let text = match client_idle {
+        Some(client) => format!(
+            "the server closes at {}, the client keeps connections for {}: the shorter one must be the client's",
+            time(idle),
+            time(client)
+        ),
+        None => format!(
+            "the server closes at {}, and {} still used connections of that age; raise it above the client's or balancer's idle timeout (60 s on most balancers)",
+            time(idle),
+            group.clients_text()
+        ),
+    };
+    let draft = draft.advise("any", text);
+    let draft =
+        advice::server_idle_timeout(draft, target, group.words("server_product").as_deref());
+    let draft = advice::client_pool(draft, idle);
+    let (client, server) = (group.client(), group.server());
+    draft
+        .verify("server", format!("ss -tano state established '( sport = :{} )'", server.port), "idle connections and their age; run it again to see them vanish at the timeout")
+        .verify("server", "nstat -az TcpExtTCPAbortOnData TcpOutRsts", "TCPAbortOnData grows by one for every request that met a closed socket")
+        .verify("client", format!("ss -tan state close-wait dst {}", server.ip), "pooled sockets whose peer has closed: each is a late write waiting to happen")
+        .verify("client", format!("strace -f -tt -e trace=sendto,write,recvfrom,read -p PID 2>&1 | grep -B2 ECONNRESET  # PID of the process at {}", client.ip), "the write of the request followed by ECONNRESET")
+}
+
+fn confusables(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
+    let spread = group
+        .spread("idle_timeout_ms")
+        .map_or(0.0, |spread| spread.max - spread.min);
+    draft
+        .not("server restart", if group.connections() > 1 {
+            format!("idle ages at the close agree within {}, and the closes are spread over time; a restart closes connections of every age at one instant", time(spread))
+        } else {
+            "no other connections were closed at that instant after different idle times".to_owned()
+        })
+        .not("client-timeout-close", "the server closed first, and nothing was outstanding when it did")
+        .not("unread-data-reset", format!("the RST follows the server's FIN of {} idle, so the application had closed before the request came", time(idle)))
+        .not("linger-zero-reset", "the server closed with FIN; the RST answers a later segment")
+        .not("announced close", "no response carried \"Connection: close\" before the FIN")
+}
+
+fn describe_restart(group: &Group<'_>, draft: Narrative) -> Narrative {
+    let (server, failed) = (group.server(), group.occurrences());
+    let spread = group.spread("idle_timeout_ms");
+    let ages = spread.map_or_else(String::new, |spread| {
+        format!(" (from {} to {})", time(spread.min), time(spread.max))
+    });
+    draft
+        .title(format!("Server {server} closed many idle connections at one instant: a restart or reload"))
+        .summary(format!(
+            "Server {server} closed connections of different idle age{ages} within one second, and {} met \
+             the closed sockets. That is a process going away, not an idle timeout.",
+            plural(number(failed), "request")
+        ))
+        .confidence(0.6, "Closes at one instant after idle times that differ point to a restart; the process itself is not seen.")
+        .because("the closes lie within one second of each other although the connections were idle for different times")
+        .not("keepalive-race", "an idle timer would close each connection at the same age, not at the same moment")
+        .advise("any", "let the process drain before it stops: stop accepting, answer with \"Connection: close\", close idle connections, then exit")
+        .set("Kubernetes", "give balancers time to stop sending before the process ends", "lifecycle.preStop: sleep 10")
+        .verify("server", "journalctl -u SERVICE --since '5 minutes ago'", "a stop or reload at the time of the FINs")
+}
