@@ -464,8 +464,14 @@ fn restarts(collected: &Collected) -> BTreeMap<Endpoint, BTreeSet<analyzer::Time
                 .map(|timer| timer.members.len())
                 .max()
                 .unwrap_or(0);
-            // Different ages: no single timer explains even half of them.
-            if together.len() >= RESTART_CONNECTIONS && largest * 2 <= together.len() {
+            let youngest = together.iter().copied().fold(f64::INFINITY, f64::min);
+            let oldest = together.iter().copied().fold(0.0, f64::max);
+            // Different ages, too far apart for a timer that fires late (a sweep every second):
+            // no single value explains even half of them.
+            if together.len() >= RESTART_CONNECTIONS
+                && largest * 2 <= together.len()
+                && oldest > youngest * 2.0
+            {
                 found.entry(server).or_default().insert(list[from].0);
             }
         }

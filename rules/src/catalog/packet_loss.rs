@@ -63,6 +63,10 @@ impl Rule for PacketLoss {
     }
 
     fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+        // What a full accept queue ignores was not lost on the way.
+        if conn.handshake.syn_acks_after_ack > 0 {
+            return;
+        }
         for direction in Direction::BOTH {
             let half = conn.half(direction);
             if half.data_segments == 0
@@ -74,10 +78,17 @@ impl Rule for PacketLoss {
             note.numbers = vec![number(half.data_segments)];
             out.note(note);
             let placed = half.lost_before_capture + half.lost_after_capture;
+            // SYNs, SYN-ACKs and FINs may be repeated because the other end ignores them.
+            let control = half.retransmissions_by_kind[3];
             let needed = half
                 .retransmitted_segments
-                .saturating_sub(half.spurious_retransmissions);
-            let lost = if placed > 0 { placed } else { needed };
+                .saturating_sub(half.spurious_retransmissions)
+                .saturating_sub(control);
+            let lost = if placed > 0 {
+                placed.min(needed)
+            } else {
+                needed
+            };
             if lost > 0 {
                 out.push(observation(conn, direction, lost));
             }
@@ -277,6 +288,14 @@ mod tests {
     #[test]
     fn needless_retransmissions_are_no_loss() {
         assert!(findings_of("packet-loss", &[lossy(1000, 0, 20)]).is_empty());
+    }
+
+    #[test]
+    fn repeated_handshakes_are_no_loss_of_data() {
+        let mut conn = lossy(100, 10, 0);
+        conn.halves[1].lost_after_capture = 0;
+        conn.halves[1].retransmissions_by_kind[3] = 10;
+        assert!(findings_of("packet-loss", &[conn]).is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use analyzer::app::AppProtocol;
 use analyzer::flow::Turn;
-use analyzer::{Analysis, Connection};
+use analyzer::{Analysis, Connection, Direction};
 
 use crate::finding::{FigureValue, Severity};
 use crate::narrative::{Group, Narrative};
@@ -192,13 +192,21 @@ fn is_servers_time(conn: &Connection, turn: &Turn) -> bool {
     let lost = conn.holes.longest.iter().any(|hole| {
         hole.opened.frame >= turn.request.first.frame && hole.opened.frame <= response.first.frame
     });
-    acked * 2 <= took && !lost
+    // An answer that met a closed socket belongs to client-timeout-close.
+    let unwanted = conn.resets.iter().any(|reset| {
+        reset.segment.direction == Direction::ClientToServer
+            && reset
+                .answers
+                .is_some_and(|answered| answered.frame >= response.first.frame)
+    });
+    acked * 2 <= took && !lost && !unwanted
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkit::{Builder, figure, findings_of, histogram};
+    use crate::testkit::{Builder, C, figure, findings_of, histogram};
+    use analyzer::flow::ResetKind;
 
     fn answered(port: u16, after_ms: f64) -> Builder {
         let builder = Builder::tcp(port)
@@ -239,6 +247,14 @@ mod tests {
             )
             .is_empty()
         );
+    }
+
+    #[test]
+    fn answer_that_nobody_awaits_any_more_is_another_rule() {
+        let conn = answered(1, 2500.0)
+            .reset(2502.0, C, ResetKind::AbortedAfterClose)
+            .build();
+        assert!(findings_of("slow-response", &[conn]).is_empty());
     }
 
     #[test]
