@@ -1,17 +1,43 @@
 //! From files to frames.
+//!
+//! A [`CaptureReader`] opens a set of inputs that are one capture, recognises each by content
+//! (compression first, then format) and hands out [`Slab`]s: large blocks of bytes as they were
+//! read, with a [`Frame`] for every whole record in them. Bytes are read straight into the slab
+//! and never copied again; what follows the last whole record is carried to the next slab.
+//!
+//! Invariants: nothing is allocated by a length that a file states; every record that is whole
+//! is a frame, also one that nobody can decode, so frame numbers are Wireshark's; damage ends
+//! the file it is in, is told in a note, and takes nothing away from what came before.
+
+mod compression;
+mod format;
+mod link_type;
+mod open_file;
+mod pcap;
+mod pcapng;
+mod pcapng_option;
+mod reader;
+mod session;
+mod snoop;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::time::Timestamp;
+
+pub use link_type::LinkType;
+pub use reader::CaptureReader;
 
 /// One record of a capture, pointing into its [`Slab`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frame {
-    /// Wireshark's `frame.number`: 1-based over the set of files as given.
+    /// Wireshark's `frame.number`: 1-based over the set of files in the order analysed.
     pub number: u64,
     /// Capture time.
     pub time: Timestamp,
     /// Offset of the first captured byte in the slab.
     pub start: u32,
-    /// Bytes present.
+    /// Bytes present; never more than `original_len`.
     pub captured_len: u32,
     /// Bytes on the wire.
     pub original_len: u32,
@@ -20,10 +46,87 @@ pub struct Frame {
 }
 
 /// A batch of whole records: the unit of parallel work.
+///
+/// `bytes` is a buffer that is used again and again: what lies outside the frames is record
+/// headers or left from earlier use.
 #[derive(Clone, Debug, Default)]
 pub struct Slab {
     /// Captured bytes; frames point into it.
     pub bytes: Vec<u8>,
     /// Frames in file order.
     pub frames: Vec<Frame>,
+}
+
+impl Slab {
+    /// The captured bytes of a frame; empty when the frame is not of this slab.
+    #[must_use]
+    pub fn data(&self, frame: &Frame) -> &[u8] {
+        let start = frame.start as usize;
+        self.bytes.get(start..start + frame.captured_len as usize).unwrap_or(&[])
+    }
+}
+
+/// One input of a capture.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// A file, also a named pipe.
+    Path(PathBuf),
+    /// Standard input; at most once in a set.
+    Stdin,
+}
+
+impl Input {
+    /// The name in messages; `-` is standard input.
+    #[must_use]
+    pub fn name(&self) -> PathBuf {
+        match self {
+            Self::Path(path) => path.clone(),
+            Self::Stdin => PathBuf::from("-"),
+        }
+    }
+}
+
+/// How to read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReadOptions {
+    /// Bytes read at a time. The default of 256 KiB stays in the second-level cache until the
+    /// frames are decoded; a slab grows beyond it only for a record that does not fit.
+    pub slab_bytes: usize,
+    /// Inflated bytes per stored byte beyond which a compressed file is taken for a bomb, once
+    /// it has given [`ReadOptions::inflated_free_bytes`]. Deflate cannot exceed 1032.
+    pub max_inflated_ratio: u64,
+    /// Inflated bytes that are never judged by their ratio.
+    pub inflated_free_bytes: u64,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { slab_bytes: 256 << 10, max_inflated_ratio: 1100, inflated_free_bytes: 1 << 30 }
+    }
+}
+
+/// An interface of the capture, as its file describes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Interface {
+    /// What the frames begin with.
+    pub link_type: LinkType,
+    /// Bytes of frame check sequence at the end of every frame.
+    pub fcs_len: u8,
+    /// Snap length; 0 means no limit.
+    pub snaplen: u32,
+    /// Name from the file, when it has one.
+    pub name: Option<Arc<str>>,
+    /// Frames recorded on it so far.
+    pub frames: u64,
+    /// Frames the capturing host says it dropped; `None` when the file does not tell.
+    pub drops: Option<u64>,
+}
+
+/// A comment that somebody wrote into the capture.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Comment {
+    /// The frame it belongs to; `None` for a comment on a file, a section or an interface.
+    pub frame: Option<u64>,
+    /// The text, cut to 4,096 bytes.
+    pub text: String,
 }

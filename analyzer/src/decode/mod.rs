@@ -3,11 +3,31 @@
 //! Headers are read as far as the captured bytes go; lengths are the true ones from the headers.
 //! Whatever cannot be decoded ends in a [`DecodeStop`] that is counted and named, never guessed.
 
+mod decoder;
+mod ethernet;
+mod icmp;
+mod ip;
+mod link;
+mod linux_cooked;
+mod stats;
+mod tcp;
+mod tcp_option;
+mod tunnel;
+mod udp;
+mod window;
+
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::addr::{Endpoint, Transport};
+use crate::capture::{Interface, Slab};
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
+
+use decoder::{Decoder, Path};
+use window::Window;
+
+pub use decoder::IpFields;
+pub use stats::{DecodeStats, DecodeStop, OpaqueFlow, Protocol};
 
 /// TCP control bits as they stand in the header (RFC 9293 §3.1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -112,6 +132,8 @@ pub struct TcpFields {
     pub sack_blocks: [SackBlock; 4],
     /// The header's options were cut by the snap length: absent options prove nothing.
     pub options_cut: bool,
+    /// The window field was cut by the snap length: `window_field` is 0 and means nothing.
+    pub window_cut: bool,
 }
 
 impl TcpFields {
@@ -216,6 +238,99 @@ impl Packet {
     pub const fn is_cut(&self) -> bool {
         self.payload_captured < self.payload_len
     }
+}
+
+/// A fragment of an IP datagram, to be put together by [`crate::flow::ip_fragment`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fragment {
+    /// Frame that carried it.
+    pub frame: u64,
+    /// Capture time.
+    pub time: Timestamp,
+    /// Length of the frame on the wire.
+    pub wire_len: u32,
+    /// Addresses and the other fields of its IP header.
+    pub ip: IpFields,
+    /// IPv4 (16 bits) or IPv6 identification.
+    pub identification: u32,
+    /// Protocol of the datagram's payload.
+    pub protocol: u8,
+    /// Place in the datagram's payload, in octets.
+    pub offset: u32,
+    /// More fragments follow.
+    pub more: bool,
+    /// True length.
+    pub len: u32,
+    /// Offset of the captured octets in the slab (or in the reassembly buffer).
+    pub start: u32,
+    /// Captured octets; never more than `len`.
+    pub captured: u32,
+    /// Source and destination port, in a first fragment of TCP, UDP or SCTP.
+    pub ports: Option<(u16, u16)>,
+    /// Whether the octets lie in the reassembler's buffer: a fragment inside a tunnel whose
+    /// outer packets were fragments too.
+    pub reassembled: bool,
+    /// Observation point.
+    pub observation_point: u32,
+    /// Encapsulations it lies in.
+    pub depth: u8,
+}
+
+/// What the frames of one slab hold.
+#[derive(Clone, Debug, Default)]
+pub struct DecodedSlab {
+    /// Packets in frame order; a frame may have none, or several.
+    pub packets: Vec<Packet>,
+    /// IP fragments in frame order, to be put together in sequence.
+    pub fragments: Vec<Fragment>,
+    /// Counts.
+    pub stats: DecodeStats,
+}
+
+impl DecodedSlab {
+    /// Forgets everything, keeps the memory.
+    pub fn clear(&mut self) {
+        self.packets.clear();
+        self.fragments.clear();
+        self.stats.clear();
+    }
+}
+
+/// Decodes every frame of a slab into `out`, which is cleared first.
+///
+/// Pure: it may run for many slabs at once. A frame on an interface that `interfaces` does not
+/// have is counted as [`DecodeStop::NoPacket`].
+pub fn decode_slab(slab: &Slab, interfaces: &[Interface], out: &mut DecodedSlab) {
+    out.clear();
+    out.packets.reserve(slab.frames.len());
+    let mut decoder =
+        Decoder { out, number: 0, time: Timestamp::default(), wire_len: 0, reassembled: false };
+    for frame in &slab.frames {
+        decoder.frame(frame, slab.data(frame), interfaces);
+    }
+}
+
+/// Decodes the payload of a reassembled datagram, appending to `out`.
+///
+/// `last` is the fragment that completed it: its frame, time and observation point are those of
+/// the packets found. Their payloads lie in `payload`. `len` is the true length of the datagram;
+/// less may have been captured.
+pub(crate) fn decode_reassembled(
+    payload: &[u8],
+    len: usize,
+    last: &Fragment,
+    out: &mut DecodedSlab,
+) {
+    let mut decoder = Decoder {
+        out,
+        number: last.frame,
+        time: last.time,
+        wire_len: last.wire_len,
+        reassembled: true,
+    };
+    let window = Window { len: len.max(payload.len()), ..Window::whole(payload) };
+    let path = Path { point: last.observation_point, depth: last.depth };
+    decoder.datagram(last.protocol, window, &last.ip, path);
 }
 
 /// The address of 16 octets; IPv4-mapped ones come back as IPv4.

@@ -1,0 +1,154 @@
+//! Recognition of what a file is, by its first bytes.
+
+use super::pcap;
+use super::pcapng;
+use super::snoop;
+
+/// A capture format that is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Format {
+    Pcap,
+    Pcapng,
+    Snoop,
+}
+
+/// A compression that is undone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Compression {
+    Gzip,
+    Zstd,
+    Lz4,
+    Xz,
+    Bzip2,
+}
+
+impl Compression {
+    /// The name in a file summary.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+            Self::Xz => "xz",
+            Self::Bzip2 => "bzip2",
+        }
+    }
+
+    /// Recognises a compression by its first bytes.
+    pub fn of(head: &[u8]) -> Option<Self> {
+        match head {
+            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
+            // A skippable frame may stand first; zstd and lz4 share these numbers, and of the
+            // two only zstd's tools write them (pzstd, zstd --seekable).
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
+            [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => Some(Self::Lz4),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
+            _ => None,
+        }
+    }
+}
+
+/// Recognises a capture format by its first bytes.
+pub(super) fn recognise(head: &[u8]) -> Option<Format> {
+    if pcap::is_pcap(head) {
+        Some(Format::Pcap)
+    } else if pcapng::is_pcapng(head) {
+        Some(Format::Pcapng)
+    } else if head.starts_with(snoop::MAGIC) {
+        Some(Format::Snoop)
+    } else {
+        None
+    }
+}
+
+/// Formats that are known by name but not read: first bytes, name, what to do.
+const FOREIGN: &[(&[u8], &str, &str)] = &[
+    (b"GMBU", "a Microsoft Network Monitor 2 capture", EDITCAP),
+    (b"RTSS", "a Microsoft Network Monitor 1 capture", EDITCAP),
+    (b"XCP\0", "a Sniffer for Windows (NetXray) capture", EDITCAP),
+    (b"TRSNIFF data", "a Sniffer for DOS capture", EDITCAP),
+    (b"iptrace 1.0", "an AIX iptrace 1 capture", EDITCAP),
+    (b"iptrace 2.0", "an AIX iptrace 2 capture", EDITCAP),
+    (b"btsnoop\0", "a Bluetooth snoop log, which holds no IP packets of a network", EDITCAP),
+    (b"ObserverPktBuffe", "a Network Instruments Observer capture", EDITCAP),
+    (b"\x7fver", "a Savvius OmniPeek capture", EDITCAP),
+    (b"\0\0\x02\0\x12\x05\0\x10", "a Tektronix K12 capture", EDITCAP),
+    (b"\xaa\xaa\xaa\xaa", "an Accellent 5Views capture", EDITCAP),
+    (b"\x05VNF", "a Visual Networks capture", EDITCAP),
+    (b"EyeSDN", "an EyeSDN trace", EDITCAP),
+    (b"Session Transcript", "a Catapult DCT2000 trace", EDITCAP),
+    (b"\x54\x52\0\x64\0", "an HP-UX nettl trace", EDITCAP),
+    (
+        b"\x30\0\0\0\0\0\0\0\x01\0\0\0",
+        "a Windows event trace",
+        "convert it with `etl2pcapng IN OUT.pcapng`",
+    ),
+    (b"PK\x03\x04", "a zip archive", "unpack it with `unzip` and give the captures in it"),
+    (b"PK\x05\x06", "an empty zip archive", "give a capture file"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it with `7z x` and give the captures in it"),
+    (b"Rar!\x1a\x07", "a RAR archive", "unpack it and give the captures in it"),
+    (b"\x1f\x9d", "compressed by compress", "unpack it with `uncompress`"),
+    (b"LZIP", "compressed by lzip", "unpack it with `lzip -d`"),
+    (b"\x5d\0\0", "compressed by lzma", "unpack it with `unlzma`"),
+    (b"\x89LZO\0", "compressed by lzop", "unpack it with `lzop -d`"),
+    (b"SQLite format 3", "an SQLite database", "give a capture file"),
+    (b"PAR1", "a Parquet file", "give a capture file"),
+    (b"\x7fELF", "a program", "give a capture file"),
+    (b"%PDF", "a PDF document", "give a capture file"),
+    (b"<?xml", "XML", "tshark's PDML cannot be turned back: give the capture it was made from"),
+];
+
+const EDITCAP: &str = "convert it with `editcap -F pcapng IN OUT.pcapng`";
+
+/// Says in words what an unreadable file is and what to do with it.
+pub(super) fn describe_unknown(head: &[u8]) -> String {
+    if head.is_empty() {
+        return "the file is empty: expected a pcap or pcapng capture".to_owned();
+    }
+    if let Some((_, what, remedy)) = FOREIGN.iter().find(|(magic, ..)| head.starts_with(magic)) {
+        return format!("this is {what}, which is not read: {remedy}");
+    }
+    if head.get(257..262) == Some(b"ustar") {
+        return "this is a tar archive: unpack it with `tar xf` and give the captures in it"
+            .to_owned();
+    }
+    if head.get(4..10) == Some(b"\0\0\0\0\0\0") && head.get(..4) == Some(b"\0\0\0\0") {
+        return "the file begins with zeros, as files do after a crash or on a full disk: expected a pcap or pcapng capture".to_owned();
+    }
+    let sample = head.get(..512).unwrap_or(head);
+    let printable =
+        sample.iter().filter(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e)).count();
+    if printable * 100 >= sample.len() * 95 {
+        return "this is text, not a capture: capture with `tcpdump -w FILE`, or convert a hex dump with `text2pcap`".to_owned();
+    }
+    let magic = head.get(..8).unwrap_or(head);
+    format!(
+        "not a capture in a known format: expected the magic number of pcap, pcapng or snoop, found {magic:02x?}; if Wireshark reads it, convert it with `editcap -F pcapng IN OUT.pcapng`"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn magic_numbers() {
+        assert_eq!(recognise(&[0xd4, 0xc3, 0xb2, 0xa1]), Some(Format::Pcap));
+        assert_eq!(recognise(&[0xa1, 0xb2, 0x3c, 0x4d]), Some(Format::Pcap));
+        assert_eq!(recognise(&[0x34, 0xcd, 0xb2, 0xa1]), Some(Format::Pcap));
+        assert_eq!(recognise(&[0xac, 0x01, 0x00, 0x1c]), Some(Format::Pcap));
+        assert_eq!(recognise(&[0x0a, 0x0d, 0x0d, 0x0a]), Some(Format::Pcapng));
+        assert_eq!(recognise(b"snoop\0\0\0"), Some(Format::Snoop));
+        assert_eq!(recognise(b""), None);
+    }
+
+    #[test]
+    fn foreign_formats_are_named_with_a_remedy() {
+        assert!(describe_unknown(b"GMBU\0\x02").contains("editcap"));
+        assert!(describe_unknown(b"").contains("empty"));
+        assert!(describe_unknown(b"hello, world\n").contains("text2pcap"));
+        assert!(describe_unknown(&[0xff; 40]).contains("ff, ff"));
+    }
+}

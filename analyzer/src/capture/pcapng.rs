@@ -1,0 +1,472 @@
+//! pcapng: sections, interfaces, packet blocks.
+//!
+//! Enhanced packets, nearly all of a file, are cut by a loop of our own; every other block goes
+//! through pcap-parser. Interfaces belong to their section; the [`Session`] makes them
+//! capture-wide. Whatever block states an impossible length ends the file there: what follows
+//! cannot be found again.
+
+use pcap_parser::{Block, parse_block_be, parse_block_le};
+
+use super::pcap::max_captured;
+use super::pcapng_option::{self as option, TimeUnits};
+use super::session::{InterfaceDescription, Session, WalkEnd, Walked};
+use super::{Frame, LinkType};
+use crate::quality::QualityKind;
+use crate::time::Timestamp;
+
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const INTERFACE_DESCRIPTION: u32 = 1;
+const OBSOLETE_PACKET: u32 = 2;
+const SIMPLE_PACKET: u32 = 3;
+const INTERFACE_STATISTICS: u32 = 5;
+const ENHANCED_PACKET: u32 = 6;
+/// Journal entries, custom blocks and system calls: Wireshark numbers them as frames, though no
+/// packet is in them.
+const FRAMES_WITHOUT_PACKET: [u32; 9] =
+    [9, 0xbad, 0x4000_0bad, 0x204, 0x208, 0x216, 0x217, 0x221, 0x222];
+
+/// Largest block that is believed: Wireshark's limit (`MAX_BLOCK_SIZE`).
+const MAX_BLOCK: u32 = 16 << 20;
+/// Type and twice the length.
+const MIN_BLOCK: u32 = 12;
+/// Interface descriptions of one section that are kept.
+const MAX_SECTION_INTERFACES: usize = 65_536;
+
+/// Whether a file that begins so is a pcapng file.
+pub(super) fn is_pcapng(head: &[u8]) -> bool {
+    head.starts_with(&SECTION_HEADER.to_be_bytes())
+}
+
+/// An interface as its section describes it.
+#[derive(Clone, Debug)]
+struct SectionInterface {
+    /// Index in the session.
+    index: u32,
+    units: TimeUnits,
+    offset_nanos: i64,
+    snaplen: u32,
+    max_captured: u32,
+    /// Frames not yet counted in the session.
+    frames: u64,
+    /// Sum of the packets' own drop counts; the statistics block tells better.
+    packet_drops: u64,
+    statistics_drops: Option<u64>,
+}
+
+/// A damaged block: what was expected and found.
+struct Damage(String);
+
+/// Reading state of a pcapng file.
+#[derive(Debug)]
+pub(super) struct Pcapng {
+    lane: u32,
+    big_endian: bool,
+    section_seen: bool,
+    interfaces: Vec<SectionInterface>,
+    /// Frames on interfaces that no block describes.
+    orphans: u64,
+    last_nanos: i64,
+}
+
+impl Pcapng {
+    /// Reads nothing yet: the section header is a block as any other.
+    pub const fn open(lane: u32) -> Self {
+        Self {
+            lane,
+            big_endian: false,
+            section_seen: false,
+            interfaces: Vec::new(),
+            orphans: 0,
+            last_nanos: 0,
+        }
+    }
+
+    /// Cuts as many whole blocks out of `bytes` as there are.
+    pub fn walk(&mut self, bytes: &[u8], session: &mut Session, out: &mut Vec<Frame>) -> Walked {
+        let mut at = 0;
+        let end = loop {
+            let rest = bytes.get(at..).unwrap_or(&[]);
+            match self.block_length(rest) {
+                Ok(Some(len)) if len <= rest.len() => {
+                    let block = &rest[..len];
+                    if let Err(Damage(what)) = self.block(block, at, session, out) {
+                        break WalkEnd::Damaged(what);
+                    }
+                    at += len;
+                }
+                Ok(Some(len)) => break WalkEnd::Needs(len),
+                Ok(None) => break WalkEnd::Needs(MIN_BLOCK as usize),
+                Err(Damage(what)) => break WalkEnd::Damaged(what),
+            }
+        };
+        self.settle(session);
+        Walked { consumed: at, end }
+    }
+
+    /// The end of the file: what is only known now goes into notes.
+    pub fn finish(&mut self, name: &str, session: &mut Session) {
+        self.settle(session);
+        if self.orphans > 0 {
+            let note = format!(
+                "{name}: {} packets belong to interfaces that the file does not describe; they are counted but cannot be decoded",
+                self.orphans
+            );
+            session.note(QualityKind::CutShort, self.orphans, note);
+            self.orphans = 0;
+        }
+    }
+
+    fn word(&self, bytes: &[u8], at: usize) -> u32 {
+        let word = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>).copied().unwrap_or_default();
+        if self.big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
+    }
+
+    fn half_word(&self, bytes: &[u8], at: usize) -> u16 {
+        let half = bytes.get(at..).and_then(<[u8]>::first_chunk::<2>).copied().unwrap_or_default();
+        if self.big_endian { u16::from_be_bytes(half) } else { u16::from_le_bytes(half) }
+    }
+
+    /// Length of the block that begins here, `None` when too little is there to tell.
+    fn block_length(&mut self, rest: &[u8]) -> Result<Option<usize>, Damage> {
+        if rest.len() < MIN_BLOCK as usize {
+            return Ok(None);
+        }
+        // The magic of a section header reads the same in both byte orders.
+        if self.word(rest, 0) == SECTION_HEADER {
+            self.big_endian = match rest.get(8..12) {
+                Some([0x1a, 0x2b, 0x3c, 0x4d]) => true,
+                Some([0x4d, 0x3c, 0x2b, 0x1a]) => false,
+                found => {
+                    return Err(Damage(format!(
+                        "expected the byte-order magic of a section header, found {found:02x?}"
+                    )));
+                }
+            };
+        } else if !self.section_seen {
+            return Err(Damage("expected a section header block first".to_owned()));
+        }
+        let len = self.word(rest, 4);
+        if !(MIN_BLOCK..=MAX_BLOCK).contains(&len) {
+            return Err(Damage(format!(
+                "expected a block of {MIN_BLOCK} to {MAX_BLOCK} bytes, found one of type {:#x} that claims {len}",
+                self.word(rest, 0)
+            )));
+        }
+        // Some writers state a length without its padding to four bytes.
+        Ok(Some(len.next_multiple_of(4) as usize))
+    }
+
+    fn block(
+        &mut self,
+        block: &[u8],
+        at: usize,
+        session: &mut Session,
+        out: &mut Vec<Frame>,
+    ) -> Result<(), Damage> {
+        let kind = self.word(block, 0);
+        let (first, last) = (self.word(block, 4), self.word(block, block.len() - 4));
+        // The unpadded length of such writers stands right after the unpadded body.
+        if first != last && self.word(block, (first as usize).saturating_sub(4)) != first {
+            return Err(Damage(format!(
+                "expected the length of a block of type {kind:#x} to be repeated at its end, found {first} and {last}"
+            )));
+        }
+        match kind {
+            ENHANCED_PACKET => self.enhanced_packet(block, at, session, out),
+            SIMPLE_PACKET => self.simple_packet(block, at, session, out),
+            OBSOLETE_PACKET => self.obsolete_packet(block, at, session, out),
+            SECTION_HEADER | INTERFACE_DESCRIPTION | INTERFACE_STATISTICS => {
+                self.described_block(block, session)
+            }
+            kind if FRAMES_WITHOUT_PACKET.contains(&kind) => {
+                session.frames += 1;
+                out.push(Frame {
+                    number: session.frames,
+                    time: Timestamp::from_nanos(self.last_nanos),
+                    start: 0,
+                    captured_len: 0,
+                    original_len: 0,
+                    interface: u32::MAX,
+                });
+                Ok(())
+            }
+            // Names, secrets and unknown blocks hold nothing that analysis uses.
+            _ => Ok(()),
+        }
+    }
+
+    fn enhanced_packet(
+        &mut self,
+        block: &[u8],
+        at: usize,
+        session: &mut Session,
+        out: &mut Vec<Frame>,
+    ) -> Result<(), Damage> {
+        if block.len() < 32 {
+            return Err(Damage(format!(
+                "expected an enhanced packet block of at least 32 bytes, found {}",
+                block.len()
+            )));
+        }
+        let packet = PacketHeader {
+            interface: self.word(block, 8),
+            units: Some((u64::from(self.word(block, 12)) << 32) | u64::from(self.word(block, 16))),
+            captured: self.word(block, 20),
+            original: self.word(block, 24),
+            start: 28,
+        };
+        self.packet(&packet, block, at, session, out)
+    }
+
+    fn obsolete_packet(
+        &mut self,
+        block: &[u8],
+        at: usize,
+        session: &mut Session,
+        out: &mut Vec<Frame>,
+    ) -> Result<(), Damage> {
+        if block.len() < 32 {
+            return Err(Damage(format!(
+                "expected a packet block of at least 32 bytes, found {}",
+                block.len()
+            )));
+        }
+        let packet = PacketHeader {
+            interface: u32::from(self.half_word(block, 8)),
+            units: Some((u64::from(self.word(block, 12)) << 32) | u64::from(self.word(block, 16))),
+            captured: self.word(block, 20),
+            original: self.word(block, 24),
+            start: 28,
+        };
+        let drops = self.half_word(block, 10);
+        if let Some(interface) = self.interfaces.get_mut(packet.interface as usize)
+            && drops != u16::MAX
+        {
+            interface.packet_drops += u64::from(drops);
+        }
+        self.packet(&packet, block, at, session, out)
+    }
+
+    fn simple_packet(
+        &mut self,
+        block: &[u8],
+        at: usize,
+        session: &mut Session,
+        out: &mut Vec<Frame>,
+    ) -> Result<(), Damage> {
+        if block.len() < 16 {
+            return Err(Damage(format!(
+                "expected a simple packet block of at least 16 bytes, found {}",
+                block.len()
+            )));
+        }
+        let original = self.word(block, 8);
+        let snaplen = self.interfaces.first().map_or(0, |interface| interface.snaplen);
+        let limit = if snaplen == 0 { u32::MAX } else { snaplen };
+        let room = u32::try_from(block.len() - 16).unwrap_or(0);
+        let packet = PacketHeader {
+            interface: 0,
+            units: None,
+            captured: original.min(limit).min(room),
+            original,
+            start: 12,
+        };
+        self.packet(&packet, block, at, session, out)
+    }
+
+    /// Makes a frame of a packet block whose fields are read.
+    fn packet(
+        &mut self,
+        packet: &PacketHeader,
+        block: &[u8],
+        at: usize,
+        session: &mut Session,
+        out: &mut Vec<Frame>,
+    ) -> Result<(), Damage> {
+        let room = block.len() - packet.start - 4;
+        let captured = packet.captured as usize;
+        let interface = self.interfaces.get_mut(packet.interface as usize);
+        let limit = interface.as_ref().map_or(super::pcap::MAX_CAPTURED, |i| i.max_captured);
+        if captured > room || packet.captured > limit {
+            return Err(Damage(format!(
+                "expected a packet of at most {} bytes, found one that claims {captured}",
+                room.min(limit as usize)
+            )));
+        }
+        session.frames += 1;
+        let number = session.frames;
+        let index = match interface {
+            Some(interface) => {
+                if let Some(units) = packet.units {
+                    let nanos = interface.units.nanos(units);
+                    self.last_nanos = nanos.saturating_add(interface.offset_nanos);
+                }
+                interface.frames += 1;
+                interface.index
+            }
+            None => {
+                self.orphans += 1;
+                u32::MAX
+            }
+        };
+        out.push(Frame {
+            number,
+            time: Timestamp::from_nanos(self.last_nanos),
+            start: u32::try_from(at + packet.start).unwrap_or(u32::MAX),
+            captured_len: packet.captured,
+            original_len: packet.original.max(packet.captured),
+            interface: index,
+        });
+        let options = packet.start + captured.next_multiple_of(4);
+        if packet.units.is_some() && options + 4 < block.len() {
+            let options = &block[options..block.len() - 4];
+            self.packet_options(options, number, packet.interface, session);
+        }
+        Ok(())
+    }
+
+    fn packet_options(&mut self, bytes: &[u8], number: u64, id: u32, session: &mut Session) {
+        let big_endian = self.big_endian;
+        let mut drops = 0;
+        option::for_each(bytes, big_endian, |found| match found.code.0 {
+            option::COMMENT => session.comment(Some(number), option::value(found)),
+            option::EPB_DROPCOUNT => drops = option::integer(found, big_endian).unwrap_or(0),
+            _ => {}
+        });
+        if let Some(interface) = self.interfaces.get_mut(id as usize) {
+            interface.packet_drops = interface.packet_drops.saturating_add(drops);
+        }
+    }
+
+    /// Section headers, interface descriptions and statistics, as pcap-parser reads them.
+    fn described_block(&mut self, block: &[u8], session: &mut Session) -> Result<(), Damage> {
+        let parsed = if self.big_endian { parse_block_be(block) } else { parse_block_le(block) };
+        match parsed {
+            Ok((_, Block::SectionHeader(section))) => {
+                if section.major_version != 1 {
+                    return Err(Damage(format!(
+                        "expected pcapng version 1, found version {}.{}",
+                        section.major_version, section.minor_version
+                    )));
+                }
+                self.settle(session);
+                self.interfaces.clear();
+                self.section_seen = true;
+                for comment in section.options.iter().filter(|o| o.code.0 == option::COMMENT) {
+                    session.comment(None, option::value(comment));
+                }
+                Ok(())
+            }
+            Ok((_, Block::InterfaceDescription(described))) => {
+                let options = &block[16..block.len() - 4];
+                let link_type = LinkType((described.linktype.0 & 0xffff) as u16);
+                self.interface(link_type, described.snaplen, options, session);
+                Ok(())
+            }
+            Ok((_, Block::InterfaceStatistics(statistics))) => {
+                let drops = statistics
+                    .options
+                    .iter()
+                    .filter(|o| matches!(o.code.0, option::ISB_IFDROP | option::ISB_OSDROP))
+                    .filter_map(|o| option::integer(o, self.big_endian))
+                    .fold(None, |sum: Option<u64>, drops| {
+                        Some(sum.unwrap_or(0).saturating_add(drops))
+                    });
+                let interface = self.interfaces.get_mut(statistics.if_id as usize);
+                if let (Some(interface), Some(drops)) = (interface, drops) {
+                    // The counters run from the start of the capture: the last block has all.
+                    let known = interface.statistics_drops.unwrap_or(0);
+                    interface.statistics_drops = Some(known.max(drops));
+                }
+                Ok(())
+            }
+            _ => Err(Damage(format!(
+                "expected a block of type {:#x}, found one that contradicts itself",
+                self.word(block, 0)
+            ))),
+        }
+    }
+
+    fn interface(
+        &mut self,
+        link_type: LinkType,
+        snaplen: u32,
+        options: &[u8],
+        session: &mut Session,
+    ) {
+        if self.interfaces.len() >= MAX_SECTION_INTERFACES {
+            return;
+        }
+        let (mut name, mut units) = (None, TimeUnits::from_tsresol(6));
+        let (mut fcs_len, mut offset_seconds) = (0, 0);
+        let big_endian = self.big_endian;
+        option::for_each(options, big_endian, |found| {
+            let value = option::value(found);
+            match found.code.0 {
+                option::COMMENT => session.comment(None, value),
+                option::IF_NAME => name = Some(value.to_vec()),
+                option::IF_TSRESOL => {
+                    if let [tsresol] = value {
+                        units = TimeUnits::from_tsresol(*tsresol);
+                    }
+                }
+                option::IF_FCSLEN => {
+                    if let [len] = value {
+                        fcs_len = *len;
+                    }
+                }
+                option::IF_TSOFFSET if value.len() == 8 => {
+                    offset_seconds = option::integer(found, big_endian).unwrap_or(0).cast_signed();
+                }
+                _ => {}
+            }
+        });
+        let index = session.interface(&InterfaceDescription {
+            lane: self.lane,
+            index_in_section: u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX),
+            link_type,
+            fcs_len,
+            snaplen,
+            name: name.as_deref(),
+        });
+        self.interfaces.push(SectionInterface {
+            index,
+            units,
+            offset_nanos: offset_seconds.saturating_mul(1_000_000_000),
+            snaplen,
+            max_captured: max_captured(link_type),
+            frames: 0,
+            packet_drops: 0,
+            statistics_drops: None,
+        });
+    }
+
+    /// Moves counts that were kept per section into the session.
+    fn settle(&mut self, session: &mut Session) {
+        for interface in &mut self.interfaces {
+            session.count_frames(interface.index, std::mem::take(&mut interface.frames));
+            let Some(total) = session.interfaces.get_mut(interface.index as usize) else {
+                continue;
+            };
+            let stated = match interface.statistics_drops {
+                Some(drops) => Some(drops.max(interface.packet_drops)),
+                None if interface.packet_drops > 0 => Some(interface.packet_drops),
+                None => None,
+            };
+            if let Some(drops) = stated {
+                total.drops = Some(total.drops.unwrap_or(0).max(drops));
+            }
+        }
+    }
+}
+
+/// The fields that all packet blocks share.
+struct PacketHeader {
+    interface: u32,
+    /// Stated time; simple packets have none.
+    units: Option<u64>,
+    captured: u32,
+    original: u32,
+    /// Where the packet begins in its block.
+    start: usize,
+}

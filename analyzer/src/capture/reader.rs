@@ -1,0 +1,246 @@
+//! Several inputs as one capture.
+
+use std::collections::VecDeque;
+
+use super::open_file::{Bytes, OpenFile};
+use super::session::Session;
+use super::{Comment, Input, Interface, ReadOptions, Slab};
+use crate::analysis::{FileSummary, InterfaceSummary};
+use crate::error::Error;
+use crate::quality::{QualityKind, QualityNote};
+use crate::time::Timestamp;
+
+/// Compressed files whose inflating threads run ahead of the file being read.
+const READ_AHEAD: usize = 2;
+
+/// An input that waits for its turn.
+struct Waiting {
+    input: Input,
+    /// Still open: an input that cannot be opened again, or one that is read ahead.
+    bytes: Option<Bytes>,
+    first: Option<Timestamp>,
+}
+
+/// Reads a set of inputs that are one capture, in the order of their first frames.
+///
+/// Frame numbers are 1-based over the set. Damage ends the file it is in and is told by
+/// [`CaptureReader::notes`]; the other files are read all the same.
+pub struct CaptureReader {
+    options: ReadOptions,
+    waiting: VecDeque<Waiting>,
+    active: Option<OpenFile>,
+    session: Session,
+    finished: Vec<FileSummary>,
+    /// Time of the last frame handed out.
+    last: Option<Timestamp>,
+    total_bytes: Option<u64>,
+    bytes_done: u64,
+    /// The first error of an input; what is returned when no input could be read.
+    unreadable: Option<Error>,
+    /// Whether any input was recognised.
+    any_opened: bool,
+}
+
+impl CaptureReader {
+    /// Opens a set of inputs that are one capture and orders them by their first frames.
+    ///
+    /// Ties, and files without a frame, keep the given order. An input that cannot be read is
+    /// named in a note as long as another one can.
+    ///
+    /// # Errors
+    /// When no input can be read: the first one's reason. It is the user's file or argument.
+    pub fn open(inputs: &[Input], options: ReadOptions) -> Result<Self, Error> {
+        let mut reader = Self {
+            options,
+            waiting: VecDeque::new(),
+            active: None,
+            session: Session::default(),
+            finished: Vec::new(),
+            last: None,
+            total_bytes: total_bytes(inputs),
+            bytes_done: 0,
+            unreadable: None,
+            any_opened: false,
+        };
+        if let [input] = inputs {
+            let input = input.clone();
+            reader.waiting.push_back(Waiting { input, bytes: None, first: None });
+        } else {
+            reader.order(inputs);
+        }
+        reader.open_next();
+        match reader.unreadable.take() {
+            Some(error) if !reader.any_opened => Err(error),
+            None if !reader.any_opened => Err(Error::new("", "no capture was given")),
+            _ => Ok(reader),
+        }
+    }
+
+    /// Fills `slab` with the next whole records; `false` at the end of the last input.
+    ///
+    /// # Errors
+    /// None at present: damage within an input is a note.
+    pub fn read_slab(&mut self, slab: &mut Slab) -> Result<bool, Error> {
+        slab.frames.clear();
+        while let Some(file) = &mut self.active {
+            file.fill(slab, self.options.slab_bytes, &mut self.session);
+            if file.done {
+                self.bytes_done += file.bytes_read();
+                self.finished.push(file.summary());
+                self.active = None;
+                self.open_next();
+            }
+            if let Some(last) = slab.frames.last() {
+                self.last = Some(last.time);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Interfaces known so far; the index is [`super::Frame::interface`].
+    #[must_use]
+    pub fn interfaces(&self) -> &[Interface] {
+        &self.session.interfaces
+    }
+
+    /// The files read so far, in the order analysed.
+    #[must_use]
+    pub fn files(&self) -> Vec<FileSummary> {
+        let active = self.active.iter().map(OpenFile::summary);
+        self.finished.iter().cloned().chain(active).collect()
+    }
+
+    /// Interfaces with their counts so far.
+    #[must_use]
+    pub fn interface_summaries(&self) -> Vec<InterfaceSummary> {
+        let summary = |(index, interface): (usize, &Interface)| InterfaceSummary {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            name: interface.name.as_deref().map(str::to_owned),
+            link_type: interface.link_type.to_string(),
+            snaplen: interface.snaplen,
+            frames: interface.frames,
+            drops: interface.drops,
+        };
+        self.session.interfaces.iter().enumerate().map(summary).collect()
+    }
+
+    /// What limits the capture as far as its files tell; complete after the last slab.
+    #[must_use]
+    pub fn notes(&self) -> Vec<QualityNote> {
+        let mut notes = self.session.notes.clone();
+        let drops: u64 =
+            self.session.interfaces.iter().filter_map(|interface| interface.drops).sum();
+        if drops > 0 {
+            notes.push(QualityNote {
+                kind: QualityKind::CaptureDrops,
+                count: drops,
+                note: format!(
+                    "the capturing host says it dropped {drops} frames: bytes that are acknowledged but never seen were lost by the capture, not by the network"
+                ),
+            });
+        }
+        notes
+    }
+
+    /// Comments on files, sections, interfaces and packets; the first 1,000.
+    #[must_use]
+    pub fn comments(&self) -> &[Comment] {
+        &self.session.comments
+    }
+
+    /// Stored bytes of all inputs; `None` when one of them is a pipe.
+    #[must_use]
+    pub const fn total_bytes(&self) -> Option<u64> {
+        self.total_bytes
+    }
+
+    /// Stored bytes read so far.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_done + self.active.as_ref().map_or(0, OpenFile::bytes_read)
+    }
+
+    /// Looks at the first frame of every input and queues them in that order.
+    fn order(&mut self, inputs: &[Input]) {
+        let mut previous = None;
+        for input in inputs {
+            match Bytes::open(input, &self.options, false) {
+                Ok(mut bytes) => {
+                    previous = bytes.first_time().or(previous);
+                    let bytes = (!bytes.can_reopen()).then_some(bytes);
+                    let first = previous;
+                    self.waiting.push_back(Waiting { input: input.clone(), bytes, first });
+                }
+                Err(error) => self.cannot_read(error),
+            }
+        }
+        self.waiting.make_contiguous().sort_by_key(|waiting| waiting.first);
+    }
+
+    /// Opens the next input that can be read.
+    fn open_next(&mut self) {
+        while let Some(mut waiting) = self.waiting.pop_front() {
+            let bytes = match waiting.bytes.take() {
+                Some(bytes) => Ok(bytes),
+                None => Bytes::open(&waiting.input, &self.options, true),
+            };
+            let opened =
+                bytes.and_then(|bytes| OpenFile::new(&waiting.input, bytes, 0, &mut self.session));
+            match opened {
+                Ok(file) => {
+                    self.note_overlap(&waiting);
+                    self.active = Some(file);
+                    self.any_opened = true;
+                    self.read_ahead();
+                    return;
+                }
+                Err(error) => self.cannot_read(error),
+            }
+        }
+    }
+
+    /// Starts the inflating threads of the next files.
+    fn read_ahead(&mut self) {
+        for waiting in self.waiting.iter_mut().take(READ_AHEAD) {
+            if waiting.bytes.is_none()
+                && let Ok(bytes) = Bytes::open(&waiting.input, &self.options, true)
+            {
+                // A failure is met, and told, when its turn comes.
+                waiting.bytes = Some(bytes);
+            }
+        }
+    }
+
+    fn note_overlap(&mut self, next: &Waiting) {
+        if let (Some(last), Some(first)) = (self.last, next.first)
+            && first < last
+        {
+            let note = format!(
+                "{} begins {:.6} s before the file before it ends: the files overlap and are analysed one after the other",
+                next.input.name().display(),
+                last.since(first).as_secs_f64()
+            );
+            self.session.note(QualityKind::ClockStep, 1, note);
+        }
+    }
+
+    fn cannot_read(&mut self, error: Error) {
+        self.session.note(QualityKind::CutShort, 1, format!("not read: {error}"));
+        self.unreadable.get_or_insert(error);
+    }
+}
+
+/// Stored bytes of all inputs, when all of them are regular files.
+fn total_bytes(inputs: &[Input]) -> Option<u64> {
+    inputs
+        .iter()
+        .map(|input| match input {
+            Input::Stdin => None,
+            Input::Path(path) => {
+                let metadata = std::fs::metadata(path).ok()?;
+                metadata.is_file().then(|| metadata.len())
+            }
+        })
+        .sum()
+}

@@ -1,0 +1,134 @@
+//! What is common to all files of one capture while they are read: interfaces, frame numbers,
+//! comments and notes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Comment, Interface, LinkType};
+use crate::quality::{QualityKind, QualityNote};
+
+/// More interfaces than any capture of people has; frames on later ones are counted, undecoded.
+const MAX_INTERFACES: usize = 65_536;
+/// Enough to read; a file may carry one comment per packet.
+const MAX_COMMENTS: usize = 1000;
+/// Longest comment that is kept, in bytes.
+const MAX_COMMENT_BYTES: usize = 4096;
+/// Longest interface name that is kept, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+
+/// What makes two interface descriptions in different files (or sections) the same interface.
+///
+/// Files of a ring describe the same interface again in every file: a connection that spans two
+/// files must not change its observation point. Files that overlap in time are other hosts'
+/// or other interfaces' files: the lane keeps them apart.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct InterfaceKey {
+    lane: u32,
+    index_in_section: u32,
+    link_type: LinkType,
+    fcs_len: u8,
+    name: Option<Arc<str>>,
+}
+
+/// The description of an interface in a file.
+#[derive(Debug)]
+pub(super) struct InterfaceDescription<'a> {
+    pub lane: u32,
+    pub index_in_section: u32,
+    pub link_type: LinkType,
+    pub fcs_len: u8,
+    pub snaplen: u32,
+    pub name: Option<&'a [u8]>,
+}
+
+/// State over all files of the capture.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    pub interfaces: Vec<Interface>,
+    keys: BTreeMap<InterfaceKey, u32>,
+    /// Frames handed out so far; the next frame is one more.
+    pub frames: u64,
+    pub comments: Vec<Comment>,
+    /// Comments beyond [`MAX_COMMENTS`].
+    pub comments_left_out: u64,
+    pub notes: Vec<QualityNote>,
+}
+
+impl Session {
+    /// The capture-wide index of an interface; `u32::MAX` when there are too many.
+    pub fn interface(&mut self, description: &InterfaceDescription<'_>) -> u32 {
+        let name = description.name.filter(|name| !name.is_empty()).map(|name| {
+            let text = String::from_utf8_lossy(cut(name, MAX_NAME_BYTES)).into_owned();
+            Arc::<str>::from(text)
+        });
+        let key = InterfaceKey {
+            lane: description.lane,
+            index_in_section: description.index_in_section,
+            link_type: description.link_type,
+            fcs_len: description.fcs_len,
+            name: name.clone(),
+        };
+        if let Some(&index) = self.keys.get(&key) {
+            return index;
+        }
+        if self.interfaces.len() >= MAX_INTERFACES {
+            return u32::MAX;
+        }
+        let index = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
+        self.interfaces.push(Interface {
+            link_type: description.link_type,
+            fcs_len: description.fcs_len,
+            snaplen: description.snaplen,
+            name,
+            frames: 0,
+            drops: None,
+        });
+        self.keys.insert(key, index);
+        index
+    }
+
+    /// Counts frames of an interface.
+    pub fn count_frames(&mut self, interface: u32, frames: u64) {
+        if let Some(interface) = self.interfaces.get_mut(interface as usize) {
+            interface.frames += frames;
+        }
+    }
+
+    /// Keeps a comment, within bounds.
+    pub fn comment(&mut self, frame: Option<u64>, text: &[u8]) {
+        if self.comments.len() >= MAX_COMMENTS {
+            self.comments_left_out += 1;
+            return;
+        }
+        let text = String::from_utf8_lossy(cut(text, MAX_COMMENT_BYTES)).into_owned();
+        self.comments.push(Comment { frame, text });
+    }
+
+    /// Keeps a note of a kind.
+    pub fn note(&mut self, kind: QualityKind, count: u64, note: String) {
+        self.notes.push(QualityNote { kind, count, note });
+    }
+}
+
+/// The first `limit` bytes.
+fn cut(bytes: &[u8], limit: usize) -> &[u8] {
+    bytes.get(..limit).unwrap_or(bytes)
+}
+
+/// What a walk over buffered bytes came to.
+#[derive(Debug)]
+pub(super) struct Walked {
+    /// Bytes that are done with.
+    pub consumed: usize,
+    /// Why it ended there.
+    pub end: WalkEnd,
+}
+
+/// Why a walk ended.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum WalkEnd {
+    /// The record at `consumed` needs this many bytes in all.
+    Needs(usize),
+    /// The record at `consumed` cannot be one: expected and found, for a note.
+    Damaged(String),
+}

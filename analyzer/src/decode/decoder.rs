@@ -1,0 +1,331 @@
+//! Dispatch: link type → ethertype → IP protocol → transport, one frame at a time.
+//!
+//! Layers call each other through [`Decoder`]; [`Path`] says how the frame came so far. Every
+//! tunnel makes the path one deeper and ends at [`MAX_DEPTH`].
+
+use std::net::IpAddr;
+
+use super::stats::{DecodeStop, OpaqueFlow, Protocol};
+use super::window::Window;
+use super::{DecodedSlab, Fragment, Packet, PacketKind, ip_from_octets};
+use crate::capture::{Frame, Interface, LinkType};
+use crate::time::Timestamp;
+
+/// Encapsulations within each other that are followed. Real ones have four at most (a mirrored
+/// frame of a tunnelled overlay); the number bounds what a made-up packet can cost.
+pub(super) const MAX_DEPTH: u8 = 8;
+
+/// How a frame came to the layer being decoded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    /// Folded observation point so far.
+    pub point: u32,
+    /// Encapsulations so far.
+    pub depth: u8,
+}
+
+impl Path {
+    /// Folds a value of some kind (an interface, a VLAN, a tunnel) into the observation point.
+    #[inline]
+    #[must_use]
+    pub const fn through(self, kind: PathKind, value: u32) -> Self {
+        let mixed = (self.point.rotate_left(7) ^ value).wrapping_mul(0x9e37_79b1);
+        let point = (mixed ^ (mixed >> 15)).wrapping_add(kind as u32).wrapping_mul(0x85eb_ca6b);
+        Self { point: point ^ (point >> 13), depth: self.depth }
+    }
+
+    /// Folds the two outer addresses of a tunnel, the same whichever way the packet went.
+    #[must_use]
+    pub fn between(self, kind: PathKind, ip: &IpFields) -> Self {
+        let fold = |octets: [u8; 16]| {
+            octets.chunks_exact(4).fold(0_u32, |sum, word| {
+                let word = u32::from_be_bytes([word[0], word[1], word[2], word[3]]);
+                (sum.rotate_left(9) ^ word).wrapping_mul(0x9e37_79b1)
+            })
+        };
+        let (one, other) = (fold(ip.src), fold(ip.dst));
+        self.through(kind, one.min(other)).through(kind, one.max(other))
+    }
+}
+
+/// What a step of an observation point is.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(super) enum PathKind {
+    Interface = 1,
+    Vlan,
+    Session,
+    IpInIp,
+    Gre,
+    Vxlan,
+    Geneve,
+    Gtp,
+    L2tp,
+    Teredo,
+    Mpls,
+}
+
+/// What the transport needs of the IP header before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IpFields {
+    /// Source address, 16 octets.
+    pub src: [u8; 16],
+    /// Destination address, 16 octets.
+    pub dst: [u8; 16],
+    /// IPv4 identification.
+    pub identification: Option<u16>,
+    /// TTL or hop limit.
+    pub hop_limit: u8,
+    /// ECN codepoint.
+    pub ecn: u8,
+    /// IPv4 don't-fragment bit.
+    pub dont_fragment: bool,
+}
+
+impl IpFields {
+    /// Source address.
+    #[must_use]
+    pub fn source(&self) -> IpAddr {
+        ip_from_octets(self.src)
+    }
+
+    /// Destination address.
+    #[must_use]
+    pub fn destination(&self) -> IpAddr {
+        ip_from_octets(self.dst)
+    }
+}
+
+/// An IPv4 address as an IPv4-mapped IPv6 address.
+#[inline]
+pub(super) const fn mapped(octets: [u8; 4]) -> [u8; 16] {
+    let [a, b, c, d] = octets;
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+/// Decodes one frame after the other into `out`.
+pub(super) struct Decoder<'o> {
+    pub out: &'o mut DecodedSlab,
+    /// Number of the frame being decoded.
+    pub number: u64,
+    /// Its time.
+    pub time: Timestamp,
+    /// Its length on the wire.
+    pub wire_len: u32,
+    /// Whether the bytes are a reassembled datagram's.
+    pub reassembled: bool,
+}
+
+impl Decoder<'_> {
+    /// Decodes a frame as its interface says.
+    #[inline]
+    pub fn frame(&mut self, frame: &Frame, bytes: &[u8], interfaces: &[Interface]) {
+        self.number = frame.number;
+        self.time = frame.time;
+        self.wire_len = frame.original_len;
+        let stats = &mut self.out.stats;
+        stats.frames += 1;
+        stats.wire_bytes += u64::from(frame.original_len);
+        stats.cut_frames += u64::from(frame.captured_len < frame.original_len);
+        let Some(interface) = interfaces.get(frame.interface as usize) else {
+            self.stop(DecodeStop::NoPacket);
+            return;
+        };
+        let len = (frame.original_len as usize).saturating_sub(interface.fcs_len.into());
+        let window = Window { bytes, len: frame.original_len as usize, at: frame.start as usize };
+        let path = Path { point: 0, depth: 0 }.through(PathKind::Interface, frame.interface);
+        let window = window.limit(len);
+        if interface.link_type == LinkType::ETHERNET {
+            self.ethernet(window, path);
+        } else {
+            self.link(interface.link_type, window, path);
+        }
+    }
+
+    /// One encapsulation deeper, or nothing when it is too deep.
+    pub fn deeper(&mut self, path: Path) -> Option<Path> {
+        if path.depth >= MAX_DEPTH {
+            self.stop(DecodeStop::TooDeep);
+            return None;
+        }
+        Some(Path { point: path.point, depth: path.depth + 1 })
+    }
+
+    /// What follows an ethertype.
+    #[inline]
+    pub fn ether_type(&mut self, ether_type: u16, window: Window<'_>, path: Path) {
+        match ether_type {
+            0x0800 => self.ipv4(window, path),
+            0x86dd => self.ipv6(window, path),
+            other => self.other_ether_type(other, window, path),
+        }
+    }
+
+    fn other_ether_type(&mut self, ether_type: u16, window: Window<'_>, path: Path) {
+        match ether_type {
+            0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300 => self.vlan(window, path),
+            0x0806 => self.arp(window),
+            0x8847 | 0x8848 => self.mpls(window, path),
+            0x8864 => self.pppoe(window, path),
+            0x6558 => {
+                if let Some(path) = self.deeper(path) {
+                    self.ethernet(window, path);
+                }
+            }
+            0x880b => self.ppp(window, path),
+            0x8863 => self.met(Protocol::Pppoe),
+            0x88cc => self.met(Protocol::Lldp),
+            0x888e => self.met(Protocol::Eapol),
+            // Juniper and Cisco write LLC under this type when the length does not fit.
+            0x8870 => self.llc(window, path),
+            0x88be => self.erspan2(window, path),
+            0x22eb => self.erspan3(window, path),
+            other => self.stop(DecodeStop::EtherType(other)),
+        }
+    }
+
+    /// What follows an IP header.
+    #[inline]
+    pub fn ip_payload(&mut self, protocol: u8, window: Window<'_>, ip: &IpFields, path: Path) {
+        match protocol {
+            6 => self.tcp(window, ip, path),
+            17 => self.udp(window, ip, path),
+            other => self.other_ip_payload(other, window, ip, path),
+        }
+    }
+
+    fn other_ip_payload(&mut self, protocol: u8, window: Window<'_>, ip: &IpFields, path: Path) {
+        match protocol {
+            1 => self.icmpv4(window, ip, path),
+            58 => self.icmpv6(window, ip, path),
+            4 | 41 => self.ip_in_ip(protocol, window, ip, path),
+            47 => self.gre(window, ip, path),
+            115 => self.l2tpv3_over_ip(window, ip, path),
+            137 => self.mpls(window, path.between(PathKind::Mpls, ip)),
+            143 => {
+                if let Some(path) = self.deeper(path.between(PathKind::IpInIp, ip)) {
+                    self.ethernet(window, path);
+                }
+            }
+            51 => self.authentication_header(window, ip, path),
+            50 => {
+                self.met(Protocol::Esp);
+                self.opaque(Protocol::Esp, ip);
+                self.stop(DecodeStop::Opaque("ESP"));
+            }
+            2 => self.met(Protocol::Igmp),
+            89 => self.met(Protocol::Ospf),
+            103 => self.met(Protocol::Pim),
+            112 => self.met(Protocol::Vrrp),
+            132 => {
+                self.met(Protocol::Sctp);
+                self.stop(DecodeStop::IpProtocol(132));
+            }
+            // IPv6 "no next header".
+            59 => {}
+            other => self.stop(DecodeStop::IpProtocol(other)),
+        }
+    }
+
+    /// Hands out a packet whose transport header is read.
+    #[inline]
+    pub fn emit(
+        &mut self,
+        ports: (u16, u16),
+        payload: Window<'_>,
+        kind: PacketKind,
+        ip: &IpFields,
+        path: Path,
+    ) {
+        self.out.packets.push(Packet {
+            frame: self.number,
+            time: self.time,
+            src: ip.src,
+            dst: ip.dst,
+            src_port: ports.0,
+            dst_port: ports.1,
+            wire_len: self.wire_len,
+            payload_len: u32::try_from(payload.len).unwrap_or(u32::MAX),
+            payload_start: u32::try_from(payload.at).unwrap_or(u32::MAX),
+            payload_captured: u32::try_from(payload.bytes.len()).unwrap_or(0),
+            ip_id: ip.identification,
+            hop_limit: ip.hop_limit,
+            ecn: ip.ecn,
+            dont_fragment: ip.dont_fragment,
+            reassembled: self.reassembled,
+            observation_point: path.point,
+            kind,
+        });
+    }
+
+    /// Hands out a fragment of an IP datagram.
+    pub fn emit_fragment(
+        &mut self,
+        piece: &FragmentPiece,
+        payload: Window<'_>,
+        ip: &IpFields,
+        path: Path,
+    ) {
+        self.met(Protocol::Fragment);
+        self.out.fragments.push(Fragment {
+            frame: self.number,
+            time: self.time,
+            wire_len: self.wire_len,
+            ip: *ip,
+            identification: piece.identification,
+            protocol: piece.protocol,
+            offset: piece.offset,
+            more: piece.more,
+            len: u32::try_from(payload.len).unwrap_or(u32::MAX),
+            start: u32::try_from(payload.at).unwrap_or(u32::MAX),
+            captured: u32::try_from(payload.bytes.len()).unwrap_or(0),
+            ports: ports_of(piece, payload),
+            reassembled: self.reassembled,
+            observation_point: path.point,
+            depth: path.depth,
+        });
+    }
+
+    #[inline]
+    pub fn met(&mut self, protocol: Protocol) {
+        self.out.stats.met(protocol);
+    }
+
+    pub fn stop(&mut self, stop: DecodeStop) {
+        self.out.stats.stop(stop);
+    }
+
+    /// Counts encrypted traffic.
+    pub fn opaque(&mut self, kind: Protocol, ip: &IpFields) {
+        let flow = OpaqueFlow { kind, from: ip.source(), to: ip.destination() };
+        let wire_len = self.wire_len;
+        self.out.stats.opaque(flow, wire_len);
+    }
+
+    /// A header that is not all there: cut by the snap length, or shorter than it must be.
+    pub fn short(&mut self, window: Window<'_>, header: &'static str) {
+        let stop = if window.is_cut() {
+            DecodeStop::Cut(header)
+        } else {
+            DecodeStop::Malformed(header)
+        };
+        self.stop(stop);
+    }
+}
+
+/// What a fragment header says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FragmentPiece {
+    pub identification: u32,
+    pub protocol: u8,
+    pub offset: u32,
+    pub more: bool,
+}
+
+/// Ports of a first fragment.
+fn ports_of(piece: &FragmentPiece, payload: Window<'_>) -> Option<(u16, u16)> {
+    if piece.offset != 0 || !matches!(piece.protocol, 6 | 17 | 132) {
+        return None;
+    }
+    Some((payload.u16(0)?, payload.u16(2)?))
+}

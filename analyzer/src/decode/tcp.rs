@@ -1,0 +1,69 @@
+//! TCP headers (RFC 9293 §3.1), also cut ones.
+
+use super::decoder::{Decoder, IpFields, Path};
+use super::stats::{DecodeStop, Protocol};
+use super::window::Window;
+use super::{PacketKind, TcpFields, TcpFlags, tcp_option};
+use crate::seq::SeqNumber;
+
+/// The header without options.
+const HEADER: usize = 20;
+/// As much of a header as says what the segment is: up to its flags.
+const USABLE: usize = 14;
+
+impl Decoder<'_> {
+    /// A TCP segment.
+    #[inline]
+    pub fn tcp(&mut self, window: Window<'_>, ip: &IpFields, path: Path) {
+        self.met(Protocol::Tcp);
+        let Some(header) = window.head::<HEADER>() else {
+            return self.tcp_cut(window, ip, path);
+        };
+        let header_len = usize::from(header[12] >> 4) * 4;
+        if header_len < HEADER || header_len > window.len {
+            return self.stop(DecodeStop::Malformed("tcp"));
+        }
+        let mut tcp = TcpFields {
+            seq: SeqNumber(u32::from_be_bytes([header[4], header[5], header[6], header[7]])),
+            ack: SeqNumber(u32::from_be_bytes([header[8], header[9], header[10], header[11]])),
+            flags: TcpFlags(header[13]),
+            window_field: u16::from_be_bytes([header[14], header[15]]),
+            ..TcpFields::default()
+        };
+        if header_len > HEADER {
+            tcp.options_cut = window.bytes.len() < header_len;
+            let options = window.limit(header_len).skip(HEADER).bytes;
+            tcp_option::read(options, &mut tcp);
+        }
+        let ports = (
+            u16::from_be_bytes([header[0], header[1]]),
+            u16::from_be_bytes([header[2], header[3]]),
+        );
+        self.emit(ports, window.skip(header_len), PacketKind::Tcp(tcp), ip, path);
+    }
+
+    /// A header that the snap length cut: whatever still tells what the segment is.
+    fn tcp_cut(&mut self, window: Window<'_>, ip: &IpFields, path: Path) {
+        let Some(header) = window.head::<USABLE>() else {
+            return self.short(window, "tcp");
+        };
+        let header_len = usize::from(header[12] >> 4) * 4;
+        if !window.is_cut() || header_len < HEADER || header_len > window.len {
+            return self.stop(DecodeStop::Malformed("tcp"));
+        }
+        let tcp = TcpFields {
+            seq: SeqNumber(u32::from_be_bytes([header[4], header[5], header[6], header[7]])),
+            ack: SeqNumber(u32::from_be_bytes([header[8], header[9], header[10], header[11]])),
+            flags: TcpFlags(header[13]),
+            window_field: window.u16(14).unwrap_or(0),
+            window_cut: window.bytes.len() < 16,
+            options_cut: header_len > HEADER,
+            ..TcpFields::default()
+        };
+        let ports = (
+            u16::from_be_bytes([header[0], header[1]]),
+            u16::from_be_bytes([header[2], header[3]]),
+        );
+        self.emit(ports, window.skip(header_len), PacketKind::Tcp(tcp), ip, path);
+    }
+}

@@ -1,0 +1,118 @@
+//! TCP options (RFC 9293 §3.2): those that analysis needs; unknown kinds are skipped.
+//!
+//! etherparse's iterator ends at the first kind it does not know (MPTCP, fast open, MD5), and a
+//! timestamp after it would be lost.
+
+use super::{SackBlock, TcpFields};
+use crate::seq::SeqNumber;
+
+const END: u8 = 0;
+const NO_OPERATION: u8 = 1;
+const MAXIMUM_SEGMENT_SIZE: u8 = 2;
+const WINDOW_SCALE: u8 = 3;
+const SACK_PERMITTED: u8 = 4;
+const SACK: u8 = 5;
+const TIMESTAMPS: u8 = 8;
+/// RFC 7323 §2.3: a larger shift is used as 14.
+const MAX_WINDOW_SHIFT: u8 = 14;
+
+/// Reads the options into `tcp`; ends at the first that contradicts itself or is cut.
+#[inline]
+pub(super) fn read(options: &[u8], tcp: &mut TcpFields) {
+    // What nearly every segment of a modern connection carries (RFC 7323 appendix A).
+    if let [NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10, value @ ..] = options
+        && value.len() == 8
+    {
+        tcp.timestamps = two_words(value);
+        return;
+    }
+    read_each(options, tcp);
+}
+
+fn read_each(options: &[u8], tcp: &mut TcpFields) {
+    let mut rest = options;
+    while let [kind, tail @ ..] = rest {
+        match *kind {
+            END => return,
+            NO_OPERATION => {
+                rest = tail;
+                continue;
+            }
+            _ => {}
+        }
+        let Some(&len) = tail.first() else { return };
+        let Some((option, next)) = rest.split_at_checked(len.into()) else { return };
+        let [_, _, value @ ..] = option else { return };
+        one(*kind, value, tcp);
+        rest = next;
+    }
+}
+
+fn one(kind: u8, value: &[u8], tcp: &mut TcpFields) {
+    match (kind, value) {
+        (MAXIMUM_SEGMENT_SIZE, [a, b]) => tcp.mss = Some(u16::from_be_bytes([*a, *b])),
+        (WINDOW_SCALE, [shift]) => tcp.window_shift = Some((*shift).min(MAX_WINDOW_SHIFT)),
+        (SACK_PERMITTED, []) => tcp.sack_permitted = true,
+        (TIMESTAMPS, value) if value.len() == 8 => tcp.timestamps = two_words(value),
+        (SACK, blocks) if blocks.len() % 8 == 0 => {
+            for (slot, block) in tcp.sack_blocks.iter_mut().zip(blocks.chunks_exact(8)) {
+                if let Some((left, right)) = two_words(block) {
+                    *slot = SackBlock { left_edge: SeqNumber(left), right_edge: SeqNumber(right) };
+                }
+            }
+            tcp.sack_count = u8::try_from((blocks.len() / 8).min(4)).unwrap_or(4);
+        }
+        _ => {}
+    }
+}
+
+/// Two words in network order.
+#[inline]
+fn two_words(bytes: &[u8]) -> Option<(u32, u32)> {
+    let [a, b, c, d, e, f, g, h] = *bytes.first_chunk::<8>()?;
+    Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(bytes: &[u8]) -> TcpFields {
+        let mut tcp = TcpFields::default();
+        read(bytes, &mut tcp);
+        tcp
+    }
+
+    #[test]
+    fn timestamps_alone_and_behind_an_unknown_kind() {
+        let alone = options(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]);
+        assert_eq!(alone.timestamps, Some((1, 2)));
+        let behind = options(&[30, 4, 0, 0, 8, 10, 0, 0, 0, 3, 0, 0, 0, 4]);
+        assert_eq!(behind.timestamps, Some((3, 4)));
+    }
+
+    #[test]
+    fn syn_options() {
+        let syn = options(&[2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 15]);
+        assert_eq!(syn.mss, Some(1460));
+        assert!(syn.sack_permitted);
+        assert_eq!(syn.timestamps, Some((9, 0)));
+        assert_eq!(syn.window_shift, Some(14), "RFC 7323 §2.3");
+    }
+
+    #[test]
+    fn sack_blocks_in_the_order_sent() {
+        let sack = options(&[1, 1, 5, 18, 0, 0, 0, 5, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, 3]);
+        assert_eq!(sack.sacks().len(), 2);
+        assert_eq!(sack.sacks()[0].left_edge, SeqNumber(5));
+        assert_eq!(sack.sacks()[1].right_edge, SeqNumber(3));
+    }
+
+    #[test]
+    fn lying_lengths_end_the_walk() {
+        assert_eq!(options(&[8, 0]), TcpFields::default());
+        assert_eq!(options(&[8, 1, 8, 10]), TcpFields::default());
+        assert_eq!(options(&[8, 200, 1]), TcpFields::default());
+        assert_eq!(options(&[8]), TcpFields::default());
+    }
+}
