@@ -181,7 +181,7 @@ fn read_head(source: &mut impl Read, head: &mut Vec<u8>, wanted: usize) -> io::R
 fn open_records(head: &[u8], lane: u32, session: &mut Session) -> Result<Records, String> {
     match format::recognise(head) {
         Some(Format::Pcap) => Pcap::open(head, lane, session).map(Records::Pcap),
-        Some(Format::Pcapng) => Ok(Records::Pcapng(Pcapng::open(lane))),
+        Some(Format::Pcapng) => Pcapng::open(head, lane).map(Records::Pcapng),
         Some(Format::Snoop) => Snoop::open(head, lane, session).map(Records::Snoop),
         None => Err(format::describe_unknown(head)),
     }

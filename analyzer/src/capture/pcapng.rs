@@ -69,15 +69,24 @@ pub(super) struct Pcapng {
 }
 
 impl Pcapng {
-    /// Reads nothing yet: the section header is a block as any other.
-    pub const fn open(lane: u32) -> Self {
-        Self {
+    /// Looks at the section header, if `head` has all of it; reads nothing yet.
+    ///
+    /// # Errors
+    /// What is wrong with the section header, for a message.
+    pub fn open(head: &[u8], lane: u32) -> Result<Self, String> {
+        let fresh = || Self {
             lane,
             big_endian: false,
             section_seen: false,
             interfaces: Vec::new(),
             orphans: 0,
             last_nanos: 0,
+        };
+        let (mut session, mut frames) = (Session::default(), Vec::new());
+        let walked = fresh().walk(head, &mut session, &mut frames);
+        match walked.end {
+            WalkEnd::Damaged(what) if walked.consumed == 0 => Err(what),
+            _ => Ok(fresh()),
         }
     }
 

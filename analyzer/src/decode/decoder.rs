@@ -11,9 +11,10 @@ use super::{DecodedSlab, Fragment, Packet, PacketKind, ip_from_octets};
 use crate::capture::{Frame, Interface, LinkType};
 use crate::time::Timestamp;
 
-/// Encapsulations within each other that are followed. Real ones have four at most (a mirrored
-/// frame of a tunnelled overlay); the number bounds what a made-up packet can cost.
-pub(super) const MAX_DEPTH: u8 = 8;
+/// Encapsulations within each other that are followed, VLAN tags and label stacks included. Real
+/// ones have eight at most (a mirrored frame of a tunnelled overlay); the number bounds what a
+/// made-up packet can cost, in time and in stack.
+pub(super) const MAX_DEPTH: u8 = 16;
 
 /// How a frame came to the layer being decoded.
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +137,7 @@ impl Decoder<'_> {
         let path = Path { point: 0, depth: 0 }.through(PathKind::Interface, frame.interface);
         let window = window.limit(len);
         if interface.link_type == LinkType::ETHERNET {
+            // Most captures: worth inlining.
             self.ethernet(window, path);
         } else {
             self.link(interface.link_type, window, path);
@@ -163,19 +165,21 @@ impl Decoder<'_> {
 
     fn other_ether_type(&mut self, ether_type: u16, window: Window<'_>, path: Path) {
         match ether_type {
+            0x0806 => return self.arp(window),
+            0x8863 => return self.met(Protocol::Pppoe),
+            0x88cc => return self.met(Protocol::Lldp),
+            0x888e => return self.met(Protocol::Eapol),
+            _ => {}
+        }
+        // All others can hold a frame again.
+        let Some(path) = self.deeper(path) else { return };
+        match ether_type {
             0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300 => self.vlan(window, path),
-            0x0806 => self.arp(window),
             0x8847 | 0x8848 => self.mpls(window, path),
             0x8864 => self.pppoe(window, path),
-            0x6558 => {
-                if let Some(path) = self.deeper(path) {
-                    self.ethernet(window, path);
-                }
-            }
+            0x6558 => self.ethernet(window, path),
             0x880b => self.ppp(window, path),
-            0x8863 => self.met(Protocol::Pppoe),
-            0x88cc => self.met(Protocol::Lldp),
-            0x888e => self.met(Protocol::Eapol),
+            0x894f => self.service_header(window, path),
             // Juniper and Cisco write LLC under this type when the length does not fit.
             0x8870 => self.llc(window, path),
             0x88be => self.erspan2(window, path),
@@ -201,13 +205,21 @@ impl Decoder<'_> {
             4 | 41 => self.ip_in_ip(protocol, window, ip, path),
             47 => self.gre(window, ip, path),
             115 => self.l2tpv3_over_ip(window, ip, path),
-            137 => self.mpls(window, path.between(PathKind::Mpls, ip)),
+            137 => {
+                if let Some(path) = self.deeper(path.between(PathKind::Mpls, ip)) {
+                    self.mpls(window, path);
+                }
+            }
             143 => {
                 if let Some(path) = self.deeper(path.between(PathKind::IpInIp, ip)) {
                     self.ethernet(window, path);
                 }
             }
-            51 => self.authentication_header(window, ip, path),
+            51 => {
+                if let Some(path) = self.deeper(path) {
+                    self.authentication_header(window, ip, path);
+                }
+            }
             50 => {
                 self.met(Protocol::Esp);
                 self.opaque(Protocol::Esp, ip);
@@ -304,11 +316,8 @@ impl Decoder<'_> {
 
     /// A header that is not all there: cut by the snap length, or shorter than it must be.
     pub fn short(&mut self, window: Window<'_>, header: &'static str) {
-        let stop = if window.is_cut() {
-            DecodeStop::Cut(header)
-        } else {
-            DecodeStop::Malformed(header)
-        };
+        let stop =
+            if window.is_cut() { DecodeStop::Cut(header) } else { DecodeStop::Malformed(header) };
         self.stop(stop);
     }
 }

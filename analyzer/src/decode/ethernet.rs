@@ -59,26 +59,29 @@ impl Decoder<'_> {
         // Unnumbered frames have one control octet, all others two.
         let payload = window.skip(if control & 3 == 3 { 3 } else { 4 });
         match (dsap, ssap) {
-            (0xaa | 0xab, 0xaa | 0xab) => {
-                let Some(&[o1, o2, o3, t1, t2]) = payload.head::<5>() else {
-                    return self.short(payload, "snap");
-                };
-                let kind = u16::from_be_bytes([t1, t2]);
-                match [o1, o2, o3] {
-                    // RFC 1042, the bridge tunnel, and Cisco.
-                    [0, 0, 0] | [0, 0, 0xf8] => self.ether_type(kind, payload.skip(5), path),
-                    // IEEE 802.1: bridged Ethernet (RFC 2684), with or without its FCS.
-                    [0, 0x80, 0xc2] => match kind {
-                        1 => self.ethernet(payload.skip(7), path),
-                        7 => self.ethernet(payload.skip(7), path),
-                        _ => self.stop(DecodeStop::EtherType(kind)),
-                    },
-                    _ => self.stop(DecodeStop::EtherType(kind)),
-                }
-            }
+            (0xaa | 0xab, 0xaa | 0xab) => self.snap(payload, path),
             (0x06, _) => self.ipv4(payload, path),
             (0x42, _) => self.met(Protocol::Stp),
             _ => self.stop(DecodeStop::LlcSap(dsap)),
+        }
+    }
+
+    /// A SNAP header: organisation and type.
+    pub fn snap(&mut self, window: Window<'_>, path: Path) {
+        let Some(&[o1, o2, o3, t1, t2]) = window.head::<5>() else {
+            return self.short(window, "snap");
+        };
+        let kind = u16::from_be_bytes([t1, t2]);
+        match ([o1, o2, o3], kind) {
+            // RFC 1042, the bridge tunnel, and Cisco.
+            ([0, 0, 0] | [0, 0, 0xf8], _) => self.ether_type(kind, window.skip(5), path),
+            // IEEE 802.1: bridged Ethernet (RFC 2684), with or without its FCS.
+            ([0, 0x80, 0xc2], 1 | 7) => {
+                if let Some(path) = self.deeper(path) {
+                    self.ethernet(window.skip(7), path);
+                }
+            }
+            _ => self.stop(DecodeStop::EtherType(kind)),
         }
     }
 

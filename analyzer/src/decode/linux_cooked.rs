@@ -41,7 +41,7 @@ impl Decoder<'_> {
         match (hardware, protocol) {
             (ARPHRD_RADIOTAP, _) => self.radiotap(payload, path),
             (ARPHRD_PRISM, _) => self.prism(payload, path),
-            (ARPHRD_IEEE80211, _) => self.wlan(payload, path, 0),
+            (ARPHRD_IEEE80211, _) => self.wlan(payload, path, false),
             (ARPHRD_FRAD, _) => self.frame_relay(payload, path),
             (ARPHRD_NETLINK, _) => self.stop(DecodeStop::EtherType(protocol)),
             // ETH_P_802_2: an LLC header follows.

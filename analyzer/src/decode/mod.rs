@@ -5,16 +5,20 @@
 
 mod decoder;
 mod ethernet;
+mod gre;
 mod icmp;
 mod ip;
 mod link;
 mod linux_cooked;
+mod mpls;
+mod ppp;
 mod stats;
 mod tcp;
 mod tcp_option;
 mod tunnel;
 mod udp;
 mod window;
+mod wlan;
 
 use std::net::{IpAddr, Ipv6Addr};
 
