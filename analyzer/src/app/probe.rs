@@ -84,6 +84,29 @@ impl Sample {
         &self.bytes[direction.index()]
     }
 
+    /// Runs of octets of a direction between gaps, each with its place in the stream.
+    pub(super) fn extents(&self, direction: Direction) -> Vec<(u64, &[u8])> {
+        let bytes = self.bytes(direction);
+        let mut extents: Vec<(u64, &[u8])> = Vec::new();
+        let (mut place, mut kept, mut start) = (0_u64, 0, 0);
+        for entry in self.log.iter().filter(|entry| entry.direction == direction) {
+            match entry.kind {
+                EntryKind::Data(len) => {
+                    kept += len;
+                    place += len as u64;
+                }
+                EntryKind::Gap(octets) => {
+                    extents.push((place - (kept - start) as u64, &bytes[start..kept]));
+                    start = kept;
+                    place = place.saturating_add(octets);
+                }
+                EntryKind::Fin => {}
+            }
+        }
+        extents.push((place - (kept - start) as u64, &bytes[start..kept]));
+        extents
+    }
+
     /// Lengths of the segments of a direction, in order, gaps included.
     pub(super) fn segment_lengths(&self, direction: Direction) -> Vec<u64> {
         let mut lengths: Vec<u64> = Vec::new();

@@ -124,8 +124,6 @@ const MAGICS: &[(&[u8], &str)] = &[
     (b"HELO ", "smtp"),
     (b"@RSYNCD: ", "rsync"),
     (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "bgp"),
-    (b"\xff\xfd", "telnet"),
-    (b"\xff\xfb", "telnet"),
     (b"\x05\0\x0b\x03\x10\0\0\0", "dcerpc"),
     (b"\x05\0\x0c\x03\x10\0\0\0", "dcerpc"),
 ];
@@ -133,7 +131,7 @@ const MAGICS: &[(&[u8], &str)] = &[
 fn named(bytes: &[u8]) -> Verdict {
     let mut verdict = Verdict::No;
     let fixed = MAGICS.iter().map(|(octets, name)| magic(bytes, octets, Recognised::Named(name)));
-    let looked = [greeting, resp, binary_headers].map(|test| test(bytes));
+    let looked = [greeting, resp, telnet, binary_headers].map(|test| test(bytes));
     for found in fixed.chain(looked) {
         match found {
             Verdict::Is(_) => return found,
@@ -158,6 +156,20 @@ fn greeting(bytes: &[u8]) -> Verdict {
     };
     let smtp = bytes[..end].windows(4).any(|word| word.eq_ignore_ascii_case(b"SMTP"));
     Verdict::Is(Recognised::Named(if smtp { "smtp" } else { "ftp" }))
+}
+
+/// Two negotiations of a TELNET option, one after the other (RFC 854).
+fn telnet(bytes: &[u8]) -> Verdict {
+    let fits = bytes.iter().take(6).enumerate().all(|(index, octet)| match index % 3 {
+        0 => *octet == 0xff,
+        1 => (0xfb..=0xfe).contains(octet),
+        _ => *octet < 50,
+    });
+    match (fits, bytes.len() < 6) {
+        (false, _) => Verdict::No,
+        (true, true) => Verdict::Maybe,
+        (true, false) => Verdict::Is(Recognised::Named("telnet")),
+    }
 }
 
 /// A Redis command: `*N CRLF $N CRLF`.
@@ -192,11 +204,9 @@ fn binary_headers(bytes: &[u8]) -> Verdict {
     let mysql = little & 0x00ff_ffff;
     let name = if head[0] == 0 && matches!(&head[4..8], b"\xffSMB" | b"\xfeSMB" | b"\xfdSMB") {
         "smb"
-    } else if (8..10_000).contains(&big)
-        && matches!(&head[4..8], b"\0\x03\0\0" | b"\x04\xd2\x16\x2f")
-    {
+    } else if is_postgresql(head, big) {
         "postgresql"
-    } else if (16..48_000_000).contains(&little) && matches!(opcode, 1 | 2004 | 2010..=2013) {
+    } else if (16..48_000_000).contains(&little) && matches!(opcode, 2004 | 2010..=2013) {
         "mongodb"
     } else if (20..512).contains(&mysql)
         && head[3] == 0
@@ -213,6 +223,19 @@ fn binary_headers(bytes: &[u8]) -> Verdict {
         return Verdict::No;
     };
     Verdict::Is(Recognised::Named(name))
+}
+
+/// A start-up message of version 3.0 with a parameter's name, or the request for TLS.
+fn is_postgresql(head: &[u8; 16], len: u32) -> bool {
+    match &head[4..8] {
+        b"\0\x03\0\0" => {
+            (16..10_000).contains(&len)
+                && head[8..12].is_ascii()
+                && head[8..12].iter().all(u8::is_ascii_lowercase)
+        }
+        b"\x04\xd2\x16\x2f" => len == 8,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -328,7 +328,7 @@ impl Sequences {
         // RFC 3948 §2.1. Anybody's mark and number look the same, so the port has to agree.
         let is_esp = ports.0 == 4500 || ports.1 == 4500;
         if is_esp && first != 0 && half.esp.step(u64::from(first), second, u32::MAX) {
-            return Some("esp");
+            return Some("ipsec");
         }
         // RFC 9000 §17.3, a capture that missed the handshake: a short header whose low bits are
         // enciphered and a connection identifier that stays (8 octets are usual). Text is no such.

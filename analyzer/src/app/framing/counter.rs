@@ -12,7 +12,11 @@ use crate::app::At;
 use crate::app::reader::Piece;
 
 /// Not longer: a header that announces more is taken for a border that was lost.
-const MESSAGE_MAX: u64 = 1 << 28;
+pub(super) const MESSAGE_MAX: u64 = 1 << 28;
+
+/// A segment at least as long as every one before it, and as this (the smallest MSS in use,
+/// RFC 9293 §3.7.1, less options), may have ended because it was full.
+pub(super) const FULL_MIN: u64 = 500;
 
 /// One direction of a framed stream.
 #[derive(Clone, Debug)]
@@ -49,9 +53,9 @@ pub(super) struct Fit {
     pub message_octets: u64,
     /// Messages with nothing after their header (or an empty line).
     pub empty_messages: u64,
-    /// Segment ends that were message ends.
-    pub ends_at_border: u64,
-    /// Segment ends inside a message, of segments shorter than the longest one.
+    /// Segments that may not have been full and ended with a message.
+    pub short_ends_at_border: u64,
+    /// Such segments that ended inside a message.
     pub short_ends_inside: u64,
     /// A header made no sense.
     pub broken: bool,
@@ -212,10 +216,7 @@ impl Counter {
         self.grow(used as u64);
         match len {
             Some(len) if len > header_len => self.place = Place::Skip(len - header_len),
-            Some(_) => {
-                self.fit.empty_messages += 1;
-                self.complete();
-            }
+            Some(_) => self.complete(),
             None => {
                 self.fit.broken = true;
                 self.lose();
@@ -238,9 +239,11 @@ impl Counter {
         counts.message_max = counts.message_max.max(message.len);
         counts.messages += 1;
         self.fit.message_octets += message.len;
-        if message.len == delimiter(&self.spec).len() as u64 {
-            self.fit.empty_messages += 1;
-        }
+        let empty_len = match self.spec {
+            FramingSpec::Length(field) => field.empty_len(),
+            _ => delimiter(&self.spec).len() as u64,
+        };
+        self.fit.empty_messages += u64::from(message.len <= empty_len);
     }
 
     fn lose(&mut self) {
@@ -275,11 +278,11 @@ impl Counter {
     fn end_segment(&mut self) {
         let segment = &mut self.segment;
         if segment.octets > 0 {
-            if self.message.is_none() && !matches!(self.place, Place::Lost) {
-                self.fit.ends_at_border += 1;
-            } else if segment.octets < segment.longest {
-                self.fit.short_ends_inside += 1;
-            }
+            let is_full = segment.octets >= segment.longest.max(FULL_MIN);
+            let at_border = self.message.is_none() && !matches!(self.place, Place::Lost);
+            let fit = &mut self.fit;
+            fit.short_ends_at_border += u64::from(at_border && !is_full);
+            fit.short_ends_inside += u64::from(!at_border && !is_full);
             segment.longest = segment.longest.max(segment.octets);
         }
         segment.octets = 0;

@@ -1,18 +1,19 @@
 //! Finds the framing of an unknown stream, or that it has none that can be told.
 //!
-//! Candidates are run over a sample of both directions, the best one over the rest of the stream.
-//! What counts as evidence is measured in bits, as the chance that octets without this structure
-//! would look the same:
-//! - a length field that holds far less than it could (`u32be` lengths below 1024: 22 bits each);
-//! - a segment that ends where a message ends (1 in mean message length), against short segments
-//!   that do not;
+//! Candidates are tried on a sample of both directions; the best one reads the whole stream and
+//! is judged again at its end. What counts as evidence is measured in bits, as the chance that
+//! octets without this structure would look the same:
+//! - a length field that holds far less than it could, against how often the stream's octets are
+//!   as small anyhow;
+//! - segments that end where a message ends, where chance would be 1 in mean message length;
 //! - text throughout, for lines and delimiters.
 //!
-//! Full-size segments say nothing by ending inside a message, so bulk pipelined messages are
-//! found and bulk octets are not. A candidate is refused when its neighbour, shifted by a few
-//! octets, fits as well (zeros, constant octets), and when most messages are empty.
+//! Full segments say nothing by ending inside a message, so bulk pipelined messages are found
+//! and bulk octets are not. A candidate is refused when most messages are empty, and when it fits
+//! as well begun a few octets later (zeros, constant octets).
 
-use super::counter::Counter;
+use super::counter::{Counts, Fit};
+use super::walk::{Rarity, Track};
 use super::{Delimiter, Framed, FramingSpec, LengthField, LengthWidth};
 use crate::app::probe::{Sample, What};
 use crate::app::reader::Reader;
@@ -20,40 +21,49 @@ use crate::flow::Direction;
 
 /// Fewer messages infer nothing (RULES.md 9).
 const MESSAGES_MIN: u64 = 20;
-/// Evidence demanded at the end: about 350 candidates are tried (9 bits), and one stream in
-/// 2³¹ may be misjudged.
+/// Evidence demanded at the end: some 450 candidates are tried (9 bits), and one stream in 2³¹
+/// may be misjudged.
 const BITS_MIN: f64 = 40.0;
 /// Evidence demanded of the sample to read on.
 const BITS_TENTATIVE: f64 = 24.0;
-/// With this much more evidence a last message cut by the end of the capture is forgiven.
+/// With this much evidence a last message cut by the end of the capture is forgiven.
 const BITS_OVERWHELMING: f64 = 120.0;
+/// Less per message proves nothing however often it is seen: octets of a row of numbers or
+/// records are not independent of one another.
+const BITS_PER_MESSAGE: f64 = 2.0;
+/// The same where all messages are of one size, as records are.
+const BITS_CONSTANT: f64 = 12.0;
+/// What a direction costs that does not parse.
+const BITS_ONE_WAY: f64 = 20.0;
 
 /// The framing that explains the sample best, with its counts so far; `None` when nothing does.
 pub(in crate::app) fn infer(sample: &Sample) -> Option<Framed> {
-    let mut best: Option<(f64, Framed)> = None;
-    for spec in candidates(sample) {
-        let framed = run(spec, sample, 0);
-        let score = score(&framed) - cost(spec);
-        if score >= BITS_TENTATIVE && best.as_ref().is_none_or(|(top, _)| score > *top) {
-            best = Some((score, framed));
+    let tracks = Direction::BOTH.map(|direction| Track::new(sample, direction));
+    let mut best: Option<(f64, FramingSpec)> = None;
+    let mut offer = |spec: FramingSpec, bits: f64| {
+        let bits = bits - cost(spec);
+        if bits >= BITS_TENTATIVE && best.is_none_or(|(most, _)| bits > most) {
+            best = Some((bits, spec));
         }
+    };
+    for spec in text_candidate(sample).into_iter().chain(fixed_candidate(sample)) {
+        offer(spec, score(&run(spec, sample, &tracks)));
     }
-    let (score, framed) = best?;
-    (!fits_shifted(&framed, sample, score)).then_some(framed)
+    for field in length_candidates() {
+        offer(FramingSpec::Length(field), length_score(field, &tracks));
+    }
+    Some(run(best?.1, sample, &tracks))
 }
 
 /// How sure an inferred framing is at the end of the stream; `None` when it is refused.
 pub(super) fn confidence(framed: &Framed) -> Option<f64> {
-    let [client, server] = &framed.halves;
-    let fitting: Vec<&Counter> = framed.halves.iter().filter(|half| is_used(half)).collect();
-    let messages: u64 = fitting.iter().map(|half| half.counts.messages).sum();
+    let fitting = || framed.halves.iter().filter(|half| is_used(&half.fit));
+    let messages: u64 = fitting().map(|half| half.counts.messages).sum();
     let bits = score(framed);
-    let whole = fitting.iter().all(|half| half.at_border());
-    let lost = fitting.iter().any(|half| half.counts.lost_track);
-    if messages < MESSAGES_MIN || bits < BITS_MIN {
-        return None;
-    }
-    if (!whole || lost) && bits < BITS_OVERWHELMING {
+    let whole = fitting().all(|half| half.at_border());
+    let lost = fitting().any(|half| half.counts.lost_track);
+    let enough = if whole && !lost { BITS_MIN } else { BITS_OVERWHELMING };
+    if messages < MESSAGES_MIN || bits < enough {
         return None;
     }
     let ceiling: f64 = match framed.spec {
@@ -61,21 +71,17 @@ pub(super) fn confidence(framed: &Framed) -> Option<f64> {
         FramingSpec::Line | FramingSpec::Delimiter(_) => 0.85,
         FramingSpec::Fixed(_) => 0.7,
     };
-    let one_way = client.fit.broken || server.fit.broken;
-    let doubts = [one_way, !whole, lost].into_iter().filter(|doubt| *doubt).count();
-    #[allow(clippy::cast_precision_loss, reason = "at most three")]
-    Some(0.1f64.mul_add(-(doubts as f64), ceiling.min(0.6 + bits / 800.0)))
+    let one_way = framed.halves.iter().any(|half| half.fit.broken);
+    let doubts = [one_way, !whole, lost].map(f64::from).iter().sum::<f64>();
+    Some(0.1f64.mul_add(-doubts, ceiling.min(0.6 + bits / 800.0)))
 }
 
-fn run(spec: FramingSpec, sample: &Sample, skip: usize) -> Framed {
+/// Reads the sample with the counter that goes on with the rest of the stream.
+fn run(spec: FramingSpec, sample: &Sample, tracks: &[Track<'_>; 2]) -> Framed {
     let mut framed = Framed::candidate(spec);
-    let mut left = [skip; 2];
+    framed.rarity = tracks.iter().map(|track| track.rarity.clone()).collect();
     sample.replay(|direction, what, piece| match what {
-        What::Data(bytes) => {
-            let skipped = left[direction.index()].min(bytes.len());
-            left[direction.index()] -= skipped;
-            framed.data(direction, &bytes[skipped..], piece);
-        }
+        What::Data(bytes) => framed.data(direction, bytes, piece),
         What::Gap(octets) => framed.gap(direction, octets, piece.at),
         What::Fin => {}
     });
@@ -87,44 +93,90 @@ fn run(spec: FramingSpec, sample: &Sample, skip: usize) -> Framed {
 /// A direction that does not parse forbids lines, delimiters and sizes; a length field may
 /// belong to one direction only, which then has to carry the proof alone.
 fn score(framed: &Framed) -> f64 {
-    let mut bits = 0.0;
-    for half in &framed.halves {
-        if half.fit.broken {
-            if !matches!(framed.spec, FramingSpec::Length(_)) {
-                return f64::NEG_INFINITY;
-            }
-            bits -= 20.0;
-        } else if is_used(half) {
-            bits += half_score(framed.spec, half);
-        }
+    let halves = framed.halves.iter().zip(&framed.rarity);
+    halves.map(|(half, rarity)| half_score(framed.spec, &half.counts, &half.fit, rarity)).sum()
+}
+
+/// The same of a length field, from the sample; −∞ when it is refused.
+fn length_score(field: LengthField, tracks: &[Track<'_>; 2]) -> f64 {
+    let try_from = |track: &Track<'_>, start: u64| {
+        let walk = track.walk(field, start);
+        let spec = FramingSpec::Length(field);
+        (half_score(spec, &walk.counts, &walk.fit, &track.rarity), walk.end)
+    };
+    let both = tracks.each_ref().map(|track| try_from(track, 0));
+    let sum = both.iter().map(|(bits, _)| bits).sum();
+    if sum < BITS_TENTATIVE {
+        return f64::NEG_INFINITY;
     }
-    bits
+    // A walk that came upon the same borders further on proves them once more.
+    let starts = 1..=field.header_len().min(8) as u64;
+    let ambiguous = tracks.iter().zip(both).any(|(track, (bits, end))| {
+        let rival = |start| {
+            let (other_bits, other_end) = try_from(track, start);
+            other_bits > bits / 2.0 && other_end != end
+        };
+        bits >= BITS_TENTATIVE / 2.0 && starts.clone().any(rival)
+    });
+    if ambiguous { f64::NEG_INFINITY } else { sum }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "bits of evidence need no exactness")]
-fn half_score(spec: FramingSpec, half: &Counter) -> f64 {
-    let (counts, fit) = (&half.counts, &half.fit);
+fn half_score(spec: FramingSpec, counts: &Counts, fit: &Fit, rarity: &Rarity) -> f64 {
+    if fit.broken {
+        let one_way = matches!(spec, FramingSpec::Length(_));
+        return if one_way { -BITS_ONE_WAY } else { f64::NEG_INFINITY };
+    }
+    if fit.octets == 0 {
+        return 0.0;
+    }
     if counts.messages == 0 || fit.empty_messages * 2 > counts.messages {
-        return -20.0;
+        return -BITS_ONE_WAY;
     }
     let messages = counts.messages as f64;
-    let mean = fit.message_octets as f64 / messages;
-    let aligned = (fit.ends_at_border as f64)
-        .mul_add(mean.log2().min(12.0), -(fit.short_ends_inside as f64) * 3.0);
     let structure = match spec {
         FramingSpec::Length(field) => {
-            let width = field.width.octets() as f64 * 8.0;
-            messages * (width - (counts.message_max as f64 + 1.0).log2()).max(0.0)
+            let bits = rarity.bits(field.width.octets(), field.value(counts.message_max));
+            // Records of one size hold such a field somewhere, whatever it means.
+            if counts.message_min == counts.message_max && bits < BITS_CONSTANT {
+                return 0.0;
+            }
+            if bits < BITS_PER_MESSAGE { 0.0 } else { messages * bits }
         }
-        // The sample was text without other control octets: 1 in 8 random octets would pass.
+        // All text has lines. They are messages where writes end with them: not in a document.
+        FramingSpec::Line | FramingSpec::Delimiter(_) if !written_by_line(fit) => {
+            return -BITS_ONE_WAY;
+        }
+        // The sample was text without other control octets: 7 in 8 random octets would pass.
         FramingSpec::Line | FramingSpec::Delimiter(_) => messages.min(64.0) * 2.0,
         FramingSpec::Fixed(_) => 0.0,
     };
-    aligned + structure
+    structure + alignment(fit, fit.message_octets as f64 / messages)
 }
 
-const fn is_used(half: &Counter) -> bool {
-    half.fit.octets > 0 && !half.fit.broken
+/// Bits by which more short segments end at borders than chance would have it: the large
+/// deviation bound of the binomial distribution, n·D(share ‖ 1/mean).
+#[allow(clippy::cast_precision_loss, reason = "bits of evidence need no exactness")]
+fn alignment(fit: &Fit, mean: f64) -> f64 {
+    let ends = (fit.short_ends_at_border + fit.short_ends_inside) as f64;
+    let share = fit.short_ends_at_border as f64 / ends.max(1.0);
+    let chance = 1.0 / mean.max(1.0);
+    // Fewer than half are no rule that a writer keeps, however unlikely they are by chance.
+    if share < 0.5 || share <= chance {
+        return 0.0;
+    }
+    let inside =
+        if share < 1.0 { (1.0 - share) * ((1.0 - share) / (1.0 - chance)).log2() } else { 0.0 };
+    ends * share.mul_add((share / chance).log2(), inside)
+}
+
+/// At least five short segments ended with a line, and a third of all that did.
+const fn written_by_line(fit: &Fit) -> bool {
+    fit.short_ends_at_border >= 5 && fit.short_ends_at_border * 2 >= fit.short_ends_inside
+}
+
+const fn is_used(fit: &Fit) -> bool {
+    fit.octets > 0 && !fit.broken
 }
 
 /// Simpler framings win when two explain the same.
@@ -139,38 +191,19 @@ fn cost(spec: FramingSpec) -> f64 {
     }
 }
 
-/// Whether the same framing, begun a few octets later, fits nearly as well.
-fn fits_shifted(framed: &Framed, sample: &Sample, bits: f64) -> bool {
-    let FramingSpec::Length(field) = framed.spec else { return false };
-    (1..=field.header_len().min(8)).any(|skip| {
-        let shifted = run(framed.spec, sample, skip);
-        shifted.halves.iter().all(|half| !half.fit.broken) && score(&shifted) > bits / 2.0
-    })
-}
-
-fn candidates(sample: &Sample) -> Vec<FramingSpec> {
-    let mut all = Vec::new();
-    all.extend(text_candidate(sample));
-    all.extend(fixed_candidate(sample));
-    for width in LengthWidth::ALL {
-        for offset in [0, 1, 2, 3, 4, 6, 8] {
-            length_candidates(width, offset, &mut all);
-        }
-    }
-    all
-}
-
 /// What lengths count: what follows; the whole message; all from the field on; or not the
 /// octets of the header that follow the field.
-fn length_candidates(width: LengthWidth, offset: u16, all: &mut Vec<FramingSpec>) {
-    let field = i32::try_from(width.octets()).unwrap_or(0);
-    let header = field + i32::from(offset);
-    for adjust in [0, -header, -field, 1, 2, 3, 4, 6, 8, 12] {
-        if adjust == -field && offset == 0 {
-            continue; // The same as -header.
-        }
-        all.push(FramingSpec::Length(LengthField { width, offset, adjust, strip: 0 }));
-    }
+fn length_candidates() -> impl Iterator<Item = LengthField> {
+    let places = LengthWidth::ALL
+        .into_iter()
+        .flat_map(|width| [0, 1, 2, 3, 4, 6, 8].into_iter().map(move |offset| (width, offset)));
+    places.flat_map(|(width, offset)| {
+        let field = i32::try_from(width.octets()).unwrap_or(0);
+        let before = i32::from(offset);
+        let from_field = (offset > 0).then_some(-field);
+        let adjusts = [0, -field - before, 1, 2, 3, 4, 6, 8, 12].into_iter().chain(from_field);
+        adjusts.map(move |adjust| LengthField { width, offset, adjust, strip: 0 })
+    })
 }
 
 /// Lines, or another control octet that ends both directions, when the rest is text.
@@ -202,11 +235,11 @@ const fn is_control(octet: u8) -> bool {
     (octet < 0x20 && !matches!(octet, b'\t' | b'\r')) || octet == 0x7f
 }
 
-/// A size that divides every place where a short segment ended, and that is seen by itself.
+/// A size that divides every place where a segment ended that was not full.
 ///
 /// Not below 8 octets (key strokes), not above 1000 nor a power of two from 512 (segments and
-/// read buffers have such sizes), and only where segments held several: sizes that never
-/// differ from the segmentation prove nothing.
+/// read buffers have such sizes); seen by itself, and only where segments held several: sizes
+/// that never differ from the segmentation prove nothing.
 fn fixed_candidate(sample: &Sample) -> Option<FramingSpec> {
     let mut size = 0;
     let mut lengths = Vec::new();
@@ -225,10 +258,9 @@ fn fixed_candidate(sample: &Sample) -> Option<FramingSpec> {
     let single = lengths.iter().filter(|len| **len == size).count();
     let several = lengths.iter().any(|len| *len > size);
     let plausible = (8..=1000).contains(&size) && !(size >= 512 && size.is_power_of_two());
-    let enough = lengths.len() >= 20 && single * 2 >= lengths.len();
-    (plausible && several && enough)
-        .then(|| u32::try_from(size).ok().map(FramingSpec::Fixed))
-        .flatten()
+    let enough = lengths.len() >= 20 && single * 5 >= lengths.len();
+    let size = u32::try_from(size).ok().filter(|_| plausible && several && enough)?;
+    Some(FramingSpec::Fixed(size))
 }
 
 const fn gcd(mut one: u64, mut other: u64) -> u64 {

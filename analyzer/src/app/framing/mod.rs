@@ -5,6 +5,7 @@ mod infer;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use crate::flow::Direction;
 
@@ -20,6 +21,8 @@ pub(super) struct Framed {
     spec: FramingSpec,
     given: bool,
     halves: [Counter; 2],
+    /// How rare small octets are in each direction; of inferred framings only.
+    rarity: Vec<walk::Rarity>,
 }
 
 impl Framed {
@@ -29,7 +32,12 @@ impl Framed {
     }
 
     fn candidate(spec: FramingSpec) -> Self {
-        Self { spec, given: false, halves: [Counter::new(spec), Counter::new(spec)] }
+        Self {
+            spec,
+            given: false,
+            halves: [Counter::new(spec), Counter::new(spec)],
+            rarity: Vec::new(),
+        }
     }
 
     fn facts(&self, confidence: f64) -> FramingFacts {

@@ -118,6 +118,17 @@ impl LengthField {
         self.offset as usize + self.width.octets()
     }
 
+    /// Octets of a message with nothing in it: the header, and what `adjust` adds to it.
+    pub(super) fn empty_len(self) -> u64 {
+        self.header_len() as u64 + u64::try_from(self.adjust).unwrap_or(0)
+    }
+
+    /// What the field of a message of `len` octets holds.
+    pub(super) fn value(self, len: u64) -> u64 {
+        let follow = len.saturating_sub(self.header_len() as u64);
+        follow.saturating_add_signed(-i64::from(self.adjust))
+    }
+
     /// Octets of the whole message whose header is at the front of `bytes`.
     ///
     /// `None` when the header is cut, or when its value makes no message (it and `adjust` fall

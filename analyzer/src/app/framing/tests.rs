@@ -220,6 +220,21 @@ fn one_direction_may_have_no_framing() {
 }
 
 #[test]
+fn constant_replies_do_not_disturb() {
+    // Begun at the wrong octet, the replies fall into step by themselves.
+    let steps: Vec<Step> = sizes(8, 60, 60)
+        .into_iter()
+        .zip(1..)
+        .flat_map(|(len, seed)| {
+            let head = u32::try_from(len).unwrap().to_be_bytes();
+            let request = [&head[..], &[7], &noise(seed, len)].concat();
+            [data(C, request), data(S, b"\0\0\0\x02\x07ok")]
+        })
+        .collect();
+    assert_eq!(infers(&steps, "u32be,adjust=1").messages, [60, 60]);
+}
+
+#[test]
 fn too_few_messages_infer_nothing() {
     let steps: Vec<Step> = (1..20).map(|seed| data(C, u32be(seed, 30 + seed as usize))).collect();
     infers_nothing(&steps);
@@ -267,6 +282,24 @@ fn sparse_and_counting_bulk_infers_nothing() {
     let samples: Vec<u8> =
         (0..30_000_u32).flat_map(|step| u16::try_from(step % 100).unwrap().to_le_bytes()).collect();
     infers_nothing(&segments(&samples, 1448));
+}
+
+#[test]
+fn a_document_is_no_framing() {
+    let text: String = (0..2000).map(|line| format!("{line}: some words in a row\n")).collect();
+    infers_nothing(&segments(text.as_bytes(), 1448));
+    let mut steps = vec![data(S, "give me the document\r\n")];
+    for block in text.as_bytes().chunks(4096) {
+        steps.extend(segments(block, 1448));
+    }
+    infers_nothing(&steps);
+}
+
+#[test]
+fn messages_written_in_small_parts_are_found() {
+    let stream: Vec<u8> = sizes(6, 60, 90).iter().flat_map(|len| u32be(9, *len)).collect();
+    let facts = infers(&segments(&stream, 11), "u32be");
+    assert_eq!(facts.messages[0], 60);
 }
 
 #[test]
