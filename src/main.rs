@@ -1,1 +1,40 @@
-fn main(){}
+//! `pcapdoc`: explains what went wrong in a packet capture, with proof.
+//!
+//! This is the program alone: arguments, progress, files and exit statuses. It analyses and
+//! renders nothing itself.
+
+mod cli;
+mod commands;
+mod failure;
+mod output;
+mod progress;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(status) => status,
+        // A reader that has seen enough is no failure.
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("pcapdoc: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode, Failure> {
+    match &cli.command {
+        Command::Analyze(arguments) => commands::analyze::run(arguments),
+        Command::Rules => commands::rules::list(),
+        Command::Explain { rule } => commands::rules::explain(rule),
+        Command::Completions { shell } => commands::completions::run(*shell),
+    }
+}

@@ -12,6 +12,9 @@ use crate::event::{Event, RetransmissionKind, SegmentRef};
 use crate::time::Timestamp;
 
 pub mod ip_fragment;
+pub(crate) mod facts;
+pub(crate) mod key;
+pub(crate) mod table;
 pub mod tcp;
 pub mod udp;
 

@@ -1,1 +1,315 @@
-//! Under construction.
+//! One UDP flow while it lives: sizes, answers, rates and what its payload is.
+
+use std::time::Duration;
+
+use crate::addr::{Endpoint, Transport};
+use crate::app::{At, DatagramReader};
+use crate::decode::{IcmpFields, Packet, TcpFlags};
+use crate::event::{Event, EventKind, SegmentRef};
+use crate::seq::SeqNumber;
+use crate::time::Timestamp;
+
+use super::tcp::looks_like_client;
+use super::{
+    CapturePoint, Close, Connection, Direction, Half, Handshake, Holes, IdleGaps, Role, SizeClass,
+    TimeSplit, Turns, UdpFacts,
+};
+
+/// Request sizes told apart.
+const SIZE_CLASSES: usize = 64;
+
+/// Requests that wait for an answer at one time; older ones are given up as unanswered.
+const PENDING: usize = 32;
+
+/// Seconds remembered for the rate; longer flows are thinned by doubling the slot.
+const RATE_SLOTS: usize = 256;
+
+/// ICMP errors kept per flow.
+const EVENTS: usize = 16;
+
+/// One UDP five-tuple.
+#[derive(Debug)]
+pub struct UdpTracker {
+    client: Endpoint,
+    server: Endpoint,
+    first_frame: u64,
+    last_frame: u64,
+    start: Timestamp,
+    end: Timestamp,
+    halves: [Half; 2],
+    facts: UdpFacts,
+    pending: Vec<(SegmentRef, u32)>,
+    rate: Rate,
+    events: Vec<Event>,
+    reader: DatagramReader,
+    last: Option<(Packet, Timestamp)>,
+}
+
+impl UdpTracker {
+    /// Starts with the first datagram (which is then passed to [`Self::datagram`] as well).
+    #[must_use]
+    pub fn new(packet: &Packet) -> Self {
+        let source_is_client = source_asks(packet);
+        let (client, server) = if source_is_client {
+            (packet.source(), packet.destination())
+        } else {
+            (packet.destination(), packet.source())
+        };
+        Self {
+            client,
+            server,
+            first_frame: packet.frame,
+            last_frame: packet.frame,
+            start: packet.time,
+            end: packet.time,
+            halves: Default::default(),
+            facts: UdpFacts::default(),
+            pending: Vec::new(),
+            rate: Rate::default(),
+            events: Vec::new(),
+            reader: DatagramReader::default(),
+            last: None,
+        }
+    }
+
+    /// When the last datagram passed.
+    #[must_use]
+    pub const fn last_activity(&self) -> Timestamp {
+        self.end
+    }
+
+    /// How long the flow may stay silent: longer than the stream timeouts of middle boxes
+    /// (Linux conntrack 120 s) and than the pauses of request/response protocols.
+    #[must_use]
+    pub const fn patience(&self) -> Duration {
+        Duration::from_secs(300)
+    }
+
+    fn direction_of(&self, packet: &Packet) -> Direction {
+        if packet.src_port == self.client.port && packet.source().ip == self.client.ip {
+            Direction::ClientToServer
+        } else {
+            Direction::ServerToClient
+        }
+    }
+
+    /// Takes the next datagram. Gives whether it was new (not a copy made by the capture) and its
+    /// direction.
+    pub fn datagram(&mut self, packet: &Packet, payload: &[u8]) -> (bool, Direction) {
+        let direction = self.direction_of(packet);
+        (self.take(packet, payload, direction), direction)
+    }
+
+    fn take(&mut self, packet: &Packet, payload: &[u8], direction: Direction) -> bool {
+        let half = &mut self.halves[direction.index()];
+        half.payload_bytes += u64::from(packet.payload_len);
+        if self.last.as_ref().is_some_and(|(known, _)| is_copy(known, packet)) {
+            half.duplicate_frames += 1;
+            return false;
+        }
+        self.last = Some((*packet, packet.time));
+        self.start = self.start.min(packet.time);
+        self.end = self.end.max(packet.time);
+        self.last_frame = self.last_frame.max(packet.frame);
+        half.packets += 1;
+        half.wire_bytes += u64::from(packet.wire_len);
+        half.unique_bytes += u64::from(packet.payload_len);
+        half.data_segments += 1;
+        half.cut_frames += u64::from(packet.is_cut());
+        half.largest_payload = half.largest_payload.max(packet.payload_len);
+        half.hop_limit.get_or_insert(packet.hop_limit);
+        let reference = reference(packet, direction);
+        half.first_data.get_or_insert(reference);
+        half.last_data = Some(reference);
+        half.last_segment = Some(reference);
+        self.facts.reassembled += u64::from(packet.reassembled);
+        match direction {
+            Direction::ClientToServer => self.request(reference, packet.payload_len),
+            Direction::ServerToClient => self.answer(reference, packet.payload_len),
+        }
+        let at = At { frame: packet.frame, time: packet.time };
+        let ports = (packet.src_port, packet.dst_port);
+        self.reader.datagram(direction, payload, packet.payload_len, at, ports);
+        true
+    }
+
+    fn request(&mut self, reference: SegmentRef, len: u32) {
+        self.rate.count(reference.time.since(self.start));
+        let classes = &mut self.facts.size_classes;
+        match classes.binary_search_by_key(&len, |class| class.request_len) {
+            Ok(at) => classes[at].requests += 1,
+            Err(at) if classes.len() < SIZE_CLASSES => classes.insert(
+                at,
+                SizeClass {
+                    request_len: len,
+                    requests: 1,
+                    answered: 0,
+                    answer_min: 0,
+                    answer_max: 0,
+                    first_request: reference,
+                    first_answer: None,
+                },
+            ),
+            Err(_) => self.facts.unclassed_requests += 1,
+        }
+        if self.pending.len() >= PENDING {
+            self.pending.remove(0);
+        }
+        self.pending.push((reference, len));
+    }
+
+    /// The answer belongs to the oldest request that waits.
+    fn answer(&mut self, reference: SegmentRef, len: u32) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let (request, request_len) = self.pending.remove(0);
+        self.facts.response_times.add(reference.time.since(request.time));
+        let classes = &mut self.facts.size_classes;
+        let Ok(at) = classes.binary_search_by_key(&request_len, |class| class.request_len) else {
+            return;
+        };
+        let class = &mut classes[at];
+        class.answer_min = if class.answered == 0 { len } else { class.answer_min.min(len) };
+        class.answer_max = class.answer_max.max(len);
+        class.answered += 1;
+        class.first_answer.get_or_insert(reference);
+    }
+
+    /// Records a datagram of which a fragment never came.
+    pub fn incomplete(&mut self, packet: &Packet, fragments_seen: u32) {
+        let direction = self.direction_of(packet);
+        self.facts.incomplete_count += 1;
+        if self.facts.incomplete.len() < 8 {
+            self.facts.incomplete.push((reference(packet, direction), fragments_seen));
+        }
+        self.end = self.end.max(packet.time);
+    }
+
+    /// Records an ICMP error that quotes a datagram of this flow.
+    pub fn icmp_error(&mut self, packet: &Packet, icmp: IcmpFields) {
+        let direction = self.direction_of(packet);
+        if self.events.len() < EVENTS {
+            let segment = SegmentRef::place(packet.frame, packet.time, direction);
+            self.events.push(Event { segment, kind: EventKind::IcmpError(icmp) });
+        }
+    }
+
+    /// Ends tracking and hands over what is known.
+    #[must_use]
+    pub fn finish(mut self, expired: bool) -> Connection {
+        let (peak, median, active) = self.rate.summary();
+        self.facts.peak_per_second = peak;
+        self.facts.median_per_second = median;
+        self.facts.active_seconds = active;
+        self.facts.protocol = self.reader.protocol();
+        Connection {
+            transport: Transport::Udp,
+            client: self.client,
+            server: self.server,
+            role: Role::Judged,
+            first_frame: self.first_frame,
+            last_frame: self.last_frame,
+            start: self.start,
+            end: self.end,
+            halves: self.halves,
+            close: if expired { Close::Timeout } else { Close::Open },
+            handshake: Handshake::default(),
+            turns: Turns::default(),
+            holes: Holes::default(),
+            idle_gaps: IdleGaps::default(),
+            resets: Vec::new(),
+            states: Vec::new(),
+            events: self.events,
+            events_dropped: 0,
+            capture_point: CapturePoint::Unknown,
+            capture_point_confidence: 0.0,
+            port_reuse: false,
+            translated_from: None,
+            app: self.reader.finish(),
+            udp: Some(self.facts),
+            time_split: TimeSplit::default(),
+        }
+    }
+}
+
+/// The first datagram's sender asks, unless it speaks from a well-known port to a high one.
+fn source_asks(packet: &Packet) -> bool {
+    if packet.src_port < 1024 || packet.dst_port < 1024 {
+        return looks_like_client(packet.src_port, packet.dst_port, packet);
+    }
+    true
+}
+
+/// The same datagram at another point of the capture.
+fn is_copy(known: &Packet, packet: &Packet) -> bool {
+    let elsewhere = known.observation_point != packet.observation_point
+        || known.hop_limit != packet.hop_limit;
+    elsewhere
+        && known.src == packet.src
+        && known.src_port == packet.src_port
+        && known.payload_len == packet.payload_len
+        && known.ip_id == packet.ip_id
+        && packet.time.since(known.time) < Duration::from_millis(20)
+}
+
+fn reference(packet: &Packet, direction: Direction) -> SegmentRef {
+    SegmentRef {
+        frame: packet.frame,
+        time: packet.time,
+        direction,
+        flags: TcpFlags::default(),
+        seq: SeqNumber(0),
+        ack: SeqNumber(0),
+        relative_seq: 0,
+        relative_ack: 0,
+        payload_len: packet.payload_len,
+        window: 0,
+    }
+}
+
+/// Datagrams per second since the flow's start, in slots of a power of two of seconds.
+#[derive(Clone, Debug, Default)]
+struct Rate {
+    slots: Vec<u32>,
+    doublings: u32,
+    current_second: u64,
+    in_current: u64,
+    peak: u64,
+    active: u64,
+}
+
+impl Rate {
+    fn count(&mut self, since_start: Duration) {
+        let second = since_start.as_secs();
+        if second != self.current_second || self.in_current == 0 {
+            self.current_second = second;
+            self.in_current = 0;
+            self.active += 1;
+        }
+        self.in_current += 1;
+        self.peak = self.peak.max(self.in_current);
+        while second >> self.doublings >= RATE_SLOTS as u64 {
+            self.slots = self.slots.chunks(2).map(|pair| pair.iter().sum()).collect();
+            self.doublings += 1;
+        }
+        let slot = usize::try_from(second >> self.doublings).unwrap_or(RATE_SLOTS - 1);
+        if self.slots.len() <= slot {
+            self.slots.resize(slot + 1, 0);
+        }
+        self.slots[slot] = self.slots[slot].saturating_add(1);
+    }
+
+    /// Peak and median datagrams per second, and seconds with any.
+    fn summary(&self) -> (u64, f64, u64) {
+        let mut slots = self.slots.clone();
+        // The last slot is cut by the end of the flow.
+        if slots.len() > 2 {
+            slots.pop();
+        }
+        slots.sort_unstable();
+        let middle = slots.get(slots.len() / 2).copied().unwrap_or(0);
+        let width = f64::from(1_u32.checked_shl(self.doublings).unwrap_or(u32::MAX));
+        (self.peak, f64::from(middle) / width, self.active)
+    }
+}

@@ -1,1 +1,557 @@
-//! Under construction.
+//! One TCP connection while it lives: packets in, facts out.
+//!
+//! [`TcpTracker::segment`] takes every packet of one incarnation of a 4-tuple in frame order and
+//! keeps what the observer can know: both ends' sequence spaces ([`half`]), what each segment was
+//! ([`classify`]), what acknowledgements prove ([`acknowledge`]), the states of RFC 9293
+//! ([`state`]), the turns of the conversation ([`turns`]), why it was reset ([`reset`]) and where
+//! its time went ([`time_split`]). [`TcpTracker::finish`] hands over the read model.
+//!
+//! The tracker never looks at a clock: a verdict depends on the packets of the connection alone,
+//! not on how the capture was cut into rounds.
+
+mod acknowledge;
+mod classify;
+mod duplicate;
+mod half;
+mod reset;
+mod rtt;
+mod state;
+mod stream;
+mod time_split;
+mod turns;
+mod vantage;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::addr::{Endpoint, Transport};
+use crate::app::{AppSettings, StreamReader};
+use crate::decode::{IcmpFields, Packet, TcpFields};
+use crate::event::{Event, EventKind, SegmentRef};
+use crate::seq::SeqNumber;
+use crate::time::Timestamp;
+
+use super::{Close, Connection, Direction, Handshake, Holes, IdleGap, IdleGaps, Reset, Role};
+use half::SenderState;
+
+pub use classify::Verdict;
+
+
+/// Events kept per connection; further ones are counted.
+const EVENTS_PER_CONNECTION: usize = 256;
+
+/// Handshake segments kept of each kind.
+const HANDSHAKE_SEGMENTS: usize = 8;
+
+/// What is the same for every connection of an analysis.
+#[derive(Clone, Debug, Default)]
+pub struct TcpSettings {
+    /// Application reading: given framings.
+    pub app: AppSettings,
+}
+
+/// One live incarnation of a 4-tuple.
+#[derive(Debug)]
+pub struct TcpTracker {
+    client: Endpoint,
+    server: Endpoint,
+    role: Role,
+    /// The SYN went to another address than the one that answers (RULES.md 6).
+    translated_from: Option<Endpoint>,
+    port_reuse: bool,
+    first_frame: u64,
+    last_frame: u64,
+    start: Timestamp,
+    end: Timestamp,
+    senders: [SenderState; 2],
+    handshake: Handshake,
+    holes: Holes,
+    idle_gaps: IdleGaps,
+    resets: Vec<Reset>,
+    events: Vec<Event>,
+    events_dropped: u64,
+    recent: duplicate::RecentPackets,
+    states: state::StateTracker,
+    turns: turns::TurnTracker,
+    split: time_split::SplitTracker,
+    stream: stream::StreamBuffer,
+    reader: StreamReader,
+    closed_at: Option<Timestamp>,
+    reset_at: Option<Timestamp>,
+}
+
+/// A segment with its sequence numbers lifted to 64 bits.
+#[derive(Clone, Copy, Debug)]
+struct Segment<'a> {
+    packet: &'a Packet,
+    tcp: &'a TcpFields,
+    direction: Direction,
+    /// First offset occupied.
+    start: u64,
+    /// One past the last offset occupied (SYN and FIN count).
+    end: u64,
+    /// Lifted acknowledgement, when the ACK bit is set.
+    ack: Option<u64>,
+    reference: SegmentRef,
+}
+
+impl Segment<'_> {
+    /// SEG.LEN: data, SYN and FIN.
+    const fn seq_len(&self) -> u64 {
+        self.end - self.start
+    }
+}
+
+impl TcpTracker {
+    /// Starts with the first packet of an incarnation (which is then passed to
+    /// [`Self::segment`] as well).
+    #[must_use]
+    pub fn new(packet: &Packet, tcp: &TcpFields, settings: &TcpSettings) -> Self {
+        let (role, source_is_client) = judge_role(packet, tcp);
+        let (client, server) = if source_is_client {
+            (packet.source(), packet.destination())
+        } else {
+            (packet.destination(), packet.source())
+        };
+        Self {
+            client,
+            server,
+            role,
+            translated_from: None,
+            port_reuse: false,
+            first_frame: packet.frame,
+            last_frame: packet.frame,
+            start: packet.time,
+            end: packet.time,
+            senders: Default::default(),
+            handshake: Handshake::default(),
+            holes: Holes::default(),
+            idle_gaps: IdleGaps::default(),
+            resets: Vec::new(),
+            events: Vec::new(),
+            events_dropped: 0,
+            recent: duplicate::RecentPackets::default(),
+            states: state::StateTracker::default(),
+            turns: turns::TurnTracker::default(),
+            split: time_split::SplitTracker::new(packet.time),
+            stream: stream::StreamBuffer::default(),
+            reader: StreamReader::new(&settings.app, server.port),
+            closed_at: None,
+            reset_at: None,
+        }
+    }
+
+    /// Marks that the 4-tuple was used before in this capture.
+    pub fn mark_port_reuse(&mut self) {
+        self.port_reuse = true;
+    }
+
+    /// When the last packet of the connection passed.
+    #[must_use]
+    pub const fn last_activity(&self) -> Timestamp {
+        self.end
+    }
+
+    /// Both ends are done with it: both FINs acknowledged, or reset.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.closed_at.is_some() || self.reset_at.is_some()
+    }
+
+    /// Nothing but SYNs of one end so far.
+    #[must_use]
+    pub fn is_only_syn(&self) -> bool {
+        self.handshake.syn_count > 0
+            && self.senders[1].stats.packets == 0
+            && self.senders[0].stats.packets == u64::from(self.handshake.syn_count)
+    }
+
+    /// Whether this packet opens a new incarnation: a SYN with another initial sequence number
+    /// than the one known (Wireshark: `tcp.analysis.reused_ports`).
+    #[must_use]
+    pub fn is_new_incarnation(&self, packet: &Packet, tcp: &TcpFields) -> bool {
+        if !tcp.flags.syn() {
+            return false;
+        }
+        let state = &self.senders[self.direction_of(packet).index()];
+        match state.base {
+            Some(base) if tcp.flags.ack() => {
+                // A SYN-ACK with a new number belongs to a new incarnation only when the old one
+                // is over; otherwise the same SYN may be answered twice (SYN cookies, RFC 4987).
+                self.is_closed() && SeqNumber(low32(base)) != tcp.seq
+            }
+            Some(base) => SeqNumber(low32(base)) != tcp.seq || self.role == Role::Judged,
+            // The other end opens: a simultaneous open as long as nothing is established.
+            None => self.is_closed() || self.role == Role::Judged,
+        }
+    }
+
+    fn direction_of(&self, packet: &Packet) -> Direction {
+        let from_client = packet.src_port == self.client.port
+            && packet.source().ip == self.client.ip
+            && (self.client != self.server || packet.src_port == self.client.port);
+        if from_client { Direction::ClientToServer } else { Direction::ServerToClient }
+    }
+
+    /// Takes the next packet of this incarnation. `payload` are its captured octets.
+    ///
+    /// Gives the verdict on the segment and its direction.
+    pub fn segment(&mut self, packet: &Packet, tcp: &TcpFields, payload: &[u8]) -> (Verdict, Direction) {
+        let direction = self.direction_of(packet);
+        (self.judge(packet, tcp, payload, direction), direction)
+    }
+
+    fn judge(
+        &mut self,
+        packet: &Packet,
+        tcp: &TcpFields,
+        payload: &[u8],
+        direction: Direction,
+    ) -> Verdict {
+        let segment = self.lift(packet, tcp, direction);
+        let stats = &mut self.senders[direction.index()].stats;
+        stats.payload_bytes += u64::from(packet.payload_len);
+        if let Some(verdict) = self.recent.copy_of(&segment) {
+            if verdict == Verdict::DuplicateFrame {
+                stats.duplicate_frames += 1;
+                return verdict;
+            }
+            self.count(&segment);
+            self.senders[direction.index()].stats.network_duplicates += 1;
+            self.event(&segment, EventKind::NetworkDuplicate);
+            return verdict;
+        }
+        self.recent.remember(&segment);
+        self.count(&segment);
+        let idle_before = packet.time.since(self.end);
+        self.note_idle(&segment, idle_before);
+        self.start = self.start.min(packet.time);
+        self.end = self.end.max(packet.time);
+        self.last_frame = self.last_frame.max(packet.frame);
+        if tcp.flags.syn() {
+            self.on_syn(&segment);
+        }
+        if tcp.flags.rst() {
+            self.on_reset(&segment, idle_before);
+            self.split.advance(packet.time, None);
+            return Verdict::Reset;
+        }
+        self.note_carried_on(&segment);
+        self.on_ack(&segment);
+        self.on_window(&segment);
+        let verdict = self.on_sequence(&segment);
+        if verdict.brings_new_octets() && packet.payload_len > 0 {
+            self.turns.data(&segment, &self.senders[direction.index()]);
+        }
+        self.split.advance(packet.time, Some((&segment, verdict)));
+        self.deliver(&segment, payload, verdict);
+        self.on_state(&segment);
+        self.senders[direction.index()].stats.last_segment = Some(segment.reference);
+        verdict
+    }
+
+    /// Records an ICMP error that quotes a packet of this connection. `from_client`: the quoted
+    /// packet was sent by the client.
+    pub fn icmp_error(&mut self, packet: &Packet, icmp: IcmpFields) {
+        let direction = self.direction_of(packet);
+        let seq = icmp.quoted_seq.unwrap_or_default();
+        let reference = SegmentRef {
+            frame: packet.frame,
+            time: packet.time,
+            direction,
+            flags: crate::decode::TcpFlags::default(),
+            seq,
+            ack: SeqNumber(0),
+            relative_seq: 0,
+            relative_ack: 0,
+            payload_len: 0,
+            window: 0,
+        };
+        self.push_event(Event { segment: reference, kind: EventKind::IcmpError(icmp) });
+    }
+
+    fn lift<'a>(&mut self, packet: &'a Packet, tcp: &'a TcpFields, direction: Direction) -> Segment<'a> {
+        let (sender, peer) = split_pair(&mut self.senders, direction);
+        if sender.base.is_none() {
+            let first = SenderState::base_for(tcp.seq);
+            // Without a SYN the first octet seen is number 1, as Wireshark counts.
+            let base = if tcp.flags.syn() { first } else { first - 1 };
+            sender.base = Some(base);
+            sender.snd_max = first;
+            sender.snd_una = first;
+        } else if tcp.flags.syn() && sender.stats.packets == 0 {
+            // Known only from the peer's acknowledgements so far.
+            let first = sender.lift(tcp.seq);
+            sender.base = Some(first);
+        }
+        let start = sender.lift(tcp.seq);
+        let length = u64::from(packet.payload_len)
+            + u64::from(tcp.flags.syn())
+            + u64::from(tcp.flags.fin());
+        let ack = tcp.flags.ack().then(|| {
+            if peer.base.is_none() && !tcp.flags.rst() {
+                let base = SenderState::base_for(tcp.ack) - 1;
+                peer.base = Some(base);
+                peer.snd_max = base + 1;
+                peer.snd_una = base + 1;
+            }
+            peer.lift(tcp.ack)
+        });
+        let window = u32::from(tcp.window_field) << if tcp.flags.syn() { 0 } else { sender.shift };
+        let reference = SegmentRef {
+            frame: packet.frame,
+            time: packet.time,
+            direction,
+            flags: tcp.flags,
+            seq: tcp.seq,
+            ack: if tcp.flags.ack() { tcp.ack } else { SeqNumber(0) },
+            relative_seq: sender.relative(start),
+            relative_ack: ack.map_or(0, |ack| peer.relative(ack)),
+            payload_len: packet.payload_len,
+            window,
+        };
+        Segment { packet, tcp, direction, start, end: start + length, ack, reference }
+    }
+
+    fn count(&mut self, segment: &Segment<'_>) {
+        let packet = segment.packet;
+        let sender = &mut self.senders[segment.direction.index()];
+        sender.stats.packets += 1;
+        sender.stats.wire_bytes += u64::from(packet.wire_len);
+        sender.stats.cut_frames += u64::from(packet.is_cut() || segment.tcp.options_cut);
+        sender.stats.largest_payload = sender.stats.largest_payload.max(packet.payload_len);
+        sender.stats.timestamps |= segment.tcp.timestamps.is_some();
+        if !segment.tcp.flags.rst() {
+            match &mut sender.hop_limit {
+                Some((usual, agree)) if *usual == packet.hop_limit => *agree += 1,
+                Some((_, agree)) if *agree > 0 => *agree -= 1,
+                other => *other = Some((packet.hop_limit, 0)),
+            }
+        }
+    }
+
+    /// Notes a silence of a second or more, and whether the other end was still there after it.
+    fn note_idle(&mut self, segment: &Segment<'_>, idle: Duration) {
+        let gaps = &mut self.idle_gaps;
+        if let Some(last) = &mut gaps.last
+            && !last.survived
+            && segment.direction != last.after.direction
+            && !segment.tcp.flags.rst()
+        {
+            last.survived = true;
+            let longest = gaps.longest_survived.map_or(Duration::ZERO, |gap| gap.length());
+            if last.length() > longest {
+                gaps.longest_survived = Some(*last);
+            }
+        }
+        let before = self
+            .senders
+            .iter()
+            .filter_map(|sender| sender.stats.last_segment)
+            .max_by_key(|last| last.frame);
+        if let Some(before) = before
+            && idle >= Duration::from_secs(1)
+        {
+            self.idle_gaps.count += 1;
+            let after = segment.reference;
+            self.idle_gaps.last = Some(IdleGap { before, after, survived: false });
+        }
+    }
+
+    fn on_syn(&mut self, segment: &Segment<'_>) {
+        let tcp = segment.tcp;
+        let sender = &mut self.senders[segment.direction.index()];
+        sender.stats.mss = tcp.mss.or(sender.stats.mss);
+        sender.stats.window_shift = tcp.window_shift.or(sender.stats.window_shift);
+        sender.stats.sack_permitted |= tcp.sack_permitted;
+        self.handshake.options_unknown |= tcp.options_cut;
+        let (list, count) = if tcp.flags.ack() {
+            (&mut self.handshake.syn_acks, &mut self.handshake.syn_ack_count)
+        } else {
+            (&mut self.handshake.syns, &mut self.handshake.syn_count)
+        };
+        *count += 1;
+        if list.len() < HANDSHAKE_SEGMENTS {
+            list.push(segment.reference);
+        }
+        if tcp.flags.ack() {
+            if self.handshake.ack.is_some() {
+                self.handshake.syn_acks_after_ack += 1;
+            }
+            // RFC 7323 §2.2: scaling is on only when both SYNs carry the option.
+            let shifts = [0, 1].map(|end: usize| self.senders[end].stats.window_shift);
+            if let [Some(client), Some(server)] = shifts {
+                self.senders[0].shift = client.min(14);
+                self.senders[1].shift = server.min(14);
+            }
+        }
+    }
+
+    fn on_window(&mut self, segment: &Segment<'_>) {
+        if !segment.tcp.flags.ack() || segment.tcp.flags.syn() {
+            return;
+        }
+        let window = segment.reference.window;
+        let direction = segment.direction;
+        let sender = &mut self.senders[direction.index()];
+        sender.last_ack_window = Some(window);
+        let before = sender.window.replace(window);
+        let stats = &mut sender.stats;
+        stats.window_min = Some(stats.window_min.map_or(window, |least| least.min(window)));
+        stats.window_max = Some(stats.window_max.map_or(window, |most| most.max(window)));
+        if window == 0 && sender.window_closed_at.is_none() && before != Some(0) {
+            sender.window_closed_at = Some(segment.packet.time);
+            stats.zero_windows += 1;
+            self.event(segment, EventKind::WindowClosed);
+        } else if window > 0
+            && let Some(closed_at) = sender.window_closed_at.take()
+        {
+            let closed_for = segment.packet.time.since(closed_at);
+            stats.zero_window_total += closed_for;
+            stats.zero_window_max = stats.zero_window_max.max(closed_for);
+            self.event(segment, EventKind::WindowOpened { closed_for });
+        }
+    }
+
+    fn event(&mut self, segment: &Segment<'_>, kind: EventKind) -> Option<usize> {
+        self.push_event(Event { segment: segment.reference, kind })
+    }
+
+    fn push_event(&mut self, event: Event) -> Option<usize> {
+        if self.events.len() >= EVENTS_PER_CONNECTION {
+            self.events_dropped += 1;
+            return None;
+        }
+        self.events.push(event);
+        Some(self.events.len() - 1)
+    }
+
+    /// How long the connection may stay silent before it is given up, in capture time.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        if self.is_closed() {
+            // Late segments and the resets they draw follow within a few round trips; Linux
+            // repeats an unanswered FIN or SYN-ACK within seconds.
+            Duration::from_secs(10)
+        } else if self.is_only_syn() {
+            // Linux gives up after 127 s; the last retry comes 64 s after the one before.
+            Duration::from_secs(130)
+        } else {
+            // Longer than the keep-alive default of 7,200 s (RFC 9293 §3.8.4).
+            Duration::from_secs(7_500)
+        }
+    }
+
+    /// Ends tracking and hands over what is known.
+    #[must_use]
+    pub fn finish(mut self, expired: bool) -> Connection {
+        let close = self.close(expired);
+        let end = self.end;
+        let (capture_point, capture_point_confidence) = vantage::capture_point(&self);
+        let time_split = self.split.finish(end);
+        let resets = reset::conclude(std::mem::take(&mut self.resets), &self.senders);
+        let states = self.states.finish();
+        for sender in &mut self.senders {
+            let state = &mut *sender;
+            state.stats.rtt_min = state.rtt.min();
+            state.stats.rtt_max = state.rtt.max();
+            state.stats.srtt = state.rtt.srtt();
+            state.stats.rtt_samples = state.rtt.samples();
+            state.stats.rto = (state.rtt.samples() > 0).then(|| state.rtt.rto());
+            state.stats.unacked_at_end = state.flight_size();
+            state.stats.hop_limit = state.hop_limit.map(|(usual, _)| usual);
+            if let Some(closed_at) = state.window_closed_at {
+                let closed_for = end.since(closed_at);
+                state.stats.zero_window_total += closed_for;
+                state.stats.zero_window_max = state.stats.zero_window_max.max(closed_for);
+            }
+        }
+        Connection {
+            transport: Transport::Tcp,
+            client: self.client,
+            server: self.server,
+            role: self.role,
+            first_frame: self.first_frame,
+            last_frame: self.last_frame,
+            start: self.start,
+            end: self.end,
+            halves: self.senders.map(|sender| sender.stats),
+            close,
+            handshake: self.handshake,
+            turns: self.turns.finish(),
+            holes: self.holes,
+            idle_gaps: self.idle_gaps,
+            resets,
+            states,
+            events: self.events,
+            events_dropped: self.events_dropped,
+            capture_point,
+            capture_point_confidence,
+            port_reuse: self.port_reuse,
+            translated_from: self.translated_from,
+            app: self.reader.finish(),
+            udp: None,
+            time_split,
+        }
+    }
+
+    fn close(&self, expired: bool) -> Close {
+        let fins = self.senders.iter().filter(|sender| sender.stats.fin.is_some()).count();
+        if self.reset_at.is_some() {
+            Close::Reset
+        } else if fins == 2 {
+            Close::Fin
+        } else if expired {
+            Close::Timeout
+        } else {
+            Close::Open
+        }
+    }
+}
+
+/// The state of `direction`'s sender and that of its peer.
+fn split_pair(
+    senders: &mut [SenderState; 2],
+    direction: Direction,
+) -> (&mut SenderState, &mut SenderState) {
+    let [client, server] = senders;
+    match direction {
+        Direction::ClientToServer => (client, server),
+        Direction::ServerToClient => (server, client),
+    }
+}
+
+/// The 32 bits that stand on the wire.
+#[expect(clippy::cast_possible_truncation, reason = "the low half is the sequence number")]
+const fn low32(offset: u64) -> u32 {
+    offset as u32
+}
+
+/// Who opened the connection, judged from its first packet: the role and whether the packet's
+/// source is the client.
+fn judge_role(packet: &Packet, tcp: &TcpFields) -> (Role, bool) {
+    if tcp.flags.syn() {
+        let role = if tcp.flags.ack() { Role::SynAck } else { Role::Syn };
+        return (role, !tcp.flags.ack());
+    }
+    (Role::Judged, looks_like_client(packet.src_port, packet.dst_port, packet))
+}
+
+/// Whether the source is more likely the client: servers sit on lower, well-known ports; between
+/// two ephemeral ports the one who speaks is taken for the client.
+pub(crate) fn looks_like_client(source: u16, destination: u16, packet: &Packet) -> bool {
+    /// First port of the range that operating systems hand out (Linux 32768, IANA 49152).
+    const EPHEMERAL: u16 = 32_768;
+    match (source >= EPHEMERAL, destination >= EPHEMERAL) {
+        (true, false) => true,
+        (false, true) => false,
+        (true, true) => source != destination || is_lower(packet),
+        (false, false) => source > destination || (source == destination && is_lower(packet)),
+    }
+}
+
+/// A last, arbitrary but fixed choice between equals.
+fn is_lower(packet: &Packet) -> bool {
+    let (source, destination): (IpAddr, IpAddr) = (packet.source().ip, packet.destination().ip);
+    source < destination
+}

@@ -1,0 +1,389 @@
+//! What a shard knows beyond single connections; merged once, at the end, in a fixed order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::addr::{Endpoint, Transport};
+use crate::analysis::{IcmpError, Interval, Intervals, ListenerFacts, UdpServerFacts};
+use crate::app::At;
+use crate::decode::Packet;
+use crate::event::SegmentRef;
+use crate::quality::{QualityKind, QualityNote};
+use crate::time::Timestamp;
+
+use super::tcp::Verdict;
+use super::{Connection, Direction, ResetKind};
+
+/// Names, listeners and UDP servers kept in all (see [`crate::Analysis`]).
+const ENTRIES: usize = 65_536;
+
+/// Clients kept per listener.
+const CLIENTS: usize = 1024;
+
+/// Slices of capture time in a report.
+const SLICES: usize = 512;
+
+/// The finest slice.
+const FINEST: Duration = Duration::from_millis(1);
+
+/// Cross-connection facts of one shard, or of several when merged.
+#[derive(Debug, Default)]
+pub(crate) struct ShardFacts {
+    pub tcp_connections: u64,
+    pub udp_flows: u64,
+    pub dns_names: BTreeMap<String, BTreeSet<IpAddr>>,
+    pub listeners: BTreeMap<Endpoint, ListenerFacts>,
+    pub udp_servers: BTreeMap<Endpoint, UdpServerFacts>,
+    pub icmp_errors: Vec<IcmpError>,
+    pub icmp_error_count: u64,
+    pub timeline: Timeline,
+    missing_octets: u64,
+    missing_connections: u64,
+    duplicate_frames: u64,
+    one_sided: u64,
+    cut_frames: u64,
+    oversized: u64,
+}
+
+impl ShardFacts {
+    pub fn new(start: Timestamp) -> Self {
+        Self { timeline: Timeline::new(start), ..Self::default() }
+    }
+
+    /// Counts a packet into its slice of time.
+    pub fn segment(&mut self, packet: &Packet, direction: Direction, verdict: Verdict) {
+        if verdict == Verdict::DuplicateFrame {
+            return;
+        }
+        let slice = self.timeline.slice(packet.time);
+        slice.packets[direction.index()] += 1;
+        slice.bytes[direction.index()] += u64::from(packet.wire_len);
+        slice.retransmissions[direction.index()] +=
+            u64::from(matches!(verdict, Verdict::Retransmission(_)));
+        slice.resets += u64::from(verdict == Verdict::Reset);
+    }
+
+    /// Counts a finished connection.
+    pub fn connection(&mut self, connection: &Connection, expired_open: bool) {
+        for half in &connection.halves {
+            self.duplicate_frames += half.duplicate_frames;
+            self.cut_frames += half.cut_frames;
+            self.missing_octets += half.missing_octets;
+            self.oversized += half.oversized_segments;
+        }
+        let missing = connection.halves.iter().any(|half| half.missing_octets > 0);
+        self.missing_connections += u64::from(missing);
+        self.timeline.slice(connection.start).opened += 1;
+        self.names(connection);
+        match connection.transport {
+            Transport::Tcp => self.tcp(connection, expired_open),
+            Transport::Udp => self.udp(connection),
+        }
+    }
+
+    fn tcp(&mut self, connection: &Connection, expired_open: bool) {
+        self.tcp_connections += 1;
+        let peer_is_proven = connection.halves.iter().any(|half| {
+            half.packets > 0 && half.last_segment.is_some_and(|last| last.relative_ack > 1)
+        });
+        self.one_sided += u64::from(connection.is_one_sided() && peer_is_proven);
+        self.timeline.states(connection, expired_open);
+        if connection.handshake.syn_count == 0 {
+            return;
+        }
+        if self.listeners.len() >= ENTRIES && !self.listeners.contains_key(&connection.server) {
+            return;
+        }
+        let completed = connection.handshake.ack;
+        let refused = connection.resets.iter().any(|reset| reset.kind == ResetKind::Refused);
+        let unanswered = connection.from_server().packets == 0;
+        if refused || unanswered {
+            self.timeline.slice(connection.start).failed += 1;
+        }
+        let listener = self.listeners.entry(connection.server).or_default();
+        listener.attempts += 1;
+        listener.refused += u64::from(refused);
+        listener.unanswered += u64::from(unanswered);
+        if listener.clients.len() < CLIENTS {
+            listener.clients.insert(connection.client.ip);
+        }
+        if let Some(ack) = completed {
+            listener.completed += 1;
+            note_completed(listener, ack);
+        }
+    }
+
+    fn udp(&mut self, connection: &Connection) {
+        self.udp_flows += 1;
+        if self.udp_servers.len() >= ENTRIES && !self.udp_servers.contains_key(&connection.server) {
+            return;
+        }
+        let datagrams = connection.from_client().packets;
+        let server = self.udp_servers.entry(connection.server).or_default();
+        server.datagrams += datagrams;
+        server.flows += 1;
+        server.busiest = server.busiest.max(datagrams);
+    }
+
+    fn names(&mut self, connection: &Connection) {
+        for exchange in connection.app.dns.iter().filter(|exchange| !exchange.addresses.is_empty()) {
+            if self.dns_names.len() < ENTRIES || self.dns_names.contains_key(&exchange.name) {
+                let addresses = self.dns_names.entry(exchange.name.clone()).or_default();
+                addresses.extend(exchange.addresses.iter().copied());
+            }
+        }
+    }
+
+    /// Adds another shard's facts. Call in shard order.
+    pub fn merge(&mut self, other: Self) {
+        self.tcp_connections += other.tcp_connections;
+        self.udp_flows += other.udp_flows;
+        for (name, addresses) in other.dns_names {
+            self.dns_names.entry(name).or_default().extend(addresses);
+        }
+        for (endpoint, facts) in other.listeners {
+            merge_listener(self.listeners.entry(endpoint).or_default(), &facts);
+        }
+        for (endpoint, facts) in other.udp_servers {
+            let server = self.udp_servers.entry(endpoint).or_default();
+            server.datagrams += facts.datagrams;
+            server.flows += facts.flows;
+            server.busiest = server.busiest.max(facts.busiest);
+        }
+        self.icmp_errors.extend(other.icmp_errors);
+        self.icmp_errors.sort_by_key(|error| error.segment.frame);
+        self.icmp_errors.truncate(1024);
+        self.icmp_error_count += other.icmp_error_count;
+        self.timeline.merge(other.timeline);
+        self.missing_octets += other.missing_octets;
+        self.missing_connections += other.missing_connections;
+        self.duplicate_frames += other.duplicate_frames;
+        self.one_sided += other.one_sided;
+        self.cut_frames += other.cut_frames;
+        self.oversized += other.oversized;
+    }
+
+    /// The caveats that follow from connections.
+    pub fn quality(&self) -> Vec<QualityNote> {
+        let mut notes = Vec::new();
+        let mut note = |kind, count: u64, text: String| {
+            if count > 0 {
+                notes.push(QualityNote { kind, count, note: text });
+            }
+        };
+        note(
+            QualityKind::CaptureDrops,
+            self.missing_octets,
+            format!(
+                "{} octets in {} connections were acknowledged but never captured: the capture missed frames, so loss cannot be counted there",
+                self.missing_octets, self.missing_connections
+            ),
+        );
+        note(
+            QualityKind::DuplicateFrames,
+            self.duplicate_frames,
+            format!(
+                "{} frames are second copies of a packet seen at another point; they are counted once",
+                self.duplicate_frames
+            ),
+        );
+        note(
+            QualityKind::Snaplen,
+            self.cut_frames,
+            format!(
+                "{} frames were cut by the snap length; what their payload said is not known",
+                self.cut_frames
+            ),
+        );
+        note(
+            QualityKind::OneSided,
+            self.one_sided,
+            format!("{} connections were captured in one direction only", self.one_sided),
+        );
+        note(
+            QualityKind::Offload,
+            self.oversized,
+            format!(
+                "{} segments are larger than the peer's MSS: captured before segmentation or after coalescing, so packet counts are not those of the wire",
+                self.oversized
+            ),
+        );
+        notes
+    }
+}
+
+fn note_completed(listener: &mut ListenerFacts, ack: SegmentRef) {
+    let at = At { frame: ack.frame, time: ack.time };
+    if listener.first_completed.is_none_or(|known| at.frame < known.frame) {
+        listener.first_completed = Some(at);
+    }
+    if listener.last_completed.is_none_or(|known| at.frame > known.frame) {
+        listener.last_completed = Some(at);
+    }
+}
+
+fn merge_listener(into: &mut ListenerFacts, other: &ListenerFacts) {
+    into.attempts += other.attempts;
+    into.completed += other.completed;
+    into.refused += other.refused;
+    into.unanswered += other.unanswered;
+    into.first_completed = [into.first_completed, other.first_completed]
+        .into_iter()
+        .flatten()
+        .min_by_key(|at| at.frame);
+    into.last_completed = [into.last_completed, other.last_completed]
+        .into_iter()
+        .flatten()
+        .max_by_key(|at| at.frame);
+    into.clients.extend(other.clients.iter().copied());
+    while into.clients.len() > CLIENTS {
+        into.clients.pop_last();
+    }
+}
+
+/// Capture time in equal slices whose width doubles when there would be too many.
+#[derive(Debug, Default)]
+pub(crate) struct Timeline {
+    start: Timestamp,
+    doublings: u32,
+    slices: Vec<Interval>,
+    /// Changes of socket counts at the start of each slice: entering minus leaving.
+    changes: Vec<[[i64; 11]; 2]>,
+}
+
+impl Timeline {
+    fn new(start: Timestamp) -> Self {
+        Self { start, ..Self::default() }
+    }
+
+    fn width(&self) -> Duration {
+        FINEST.saturating_mul(1_u32.checked_shl(self.doublings).unwrap_or(u32::MAX))
+    }
+
+    /// Index of a time, after widening the slices so that it fits.
+    fn index(&mut self, time: Timestamp) -> usize {
+        let since = time.since(self.start).as_nanos();
+        while since / self.width().as_nanos() >= SLICES as u128 {
+            self.widen();
+        }
+        let index = usize::try_from(since / self.width().as_nanos()).unwrap_or(SLICES - 1);
+        if self.slices.len() <= index {
+            self.slices.resize(index + 1, Interval::default());
+        }
+        index
+    }
+
+    fn slice(&mut self, time: Timestamp) -> &mut Interval {
+        let index = self.index(time);
+        &mut self.slices[index]
+    }
+
+    fn widen(&mut self) {
+        self.doublings += 1;
+        self.slices = self
+            .slices
+            .chunks(2)
+            .map(|pair| {
+                let mut sum = pair[0];
+                if let Some(second) = pair.get(1) {
+                    add_interval(&mut sum, second);
+                }
+                sum
+            })
+            .collect();
+        // The count at the start of new slice j is that at the start of old slice 2j.
+        let old = std::mem::take(&mut self.changes);
+        for (at, change) in old.iter().enumerate() {
+            add_changes(&mut self.changes, at.div_ceil(2), change);
+        }
+    }
+
+    fn states(&mut self, connection: &Connection, expired_open: bool) {
+        for span in &connection.states {
+            if span.state == super::TcpState::Closed {
+                continue;
+            }
+            let from = self.boundary_after(span.from);
+            let mut change = [[0; 11]; 2];
+            change[span.end.index()][span.state as usize] = 1;
+            add_changes(&mut self.changes, from, &change);
+            // A connection given up as silent is not known to be gone: it stays until its end.
+            let to = span.to.or(expired_open.then_some(connection.end));
+            if let Some(to) = to {
+                let to = self.boundary_after(to);
+                change[span.end.index()][span.state as usize] = -1;
+                add_changes(&mut self.changes, to, &change);
+            }
+        }
+    }
+
+    /// First slice that starts at or after `time`.
+    fn boundary_after(&mut self, time: Timestamp) -> usize {
+        self.index(time);
+        let since = time.since(self.start).as_nanos();
+        usize::try_from(since.div_ceil(self.width().as_nanos())).unwrap_or(SLICES)
+    }
+
+    fn merge(&mut self, mut other: Self) {
+        while self.doublings < other.doublings {
+            self.widen();
+        }
+        while other.doublings < self.doublings {
+            other.widen();
+        }
+        if self.slices.len() < other.slices.len() {
+            self.slices.resize(other.slices.len(), Interval::default());
+        }
+        for (into, from) in self.slices.iter_mut().zip(&other.slices) {
+            add_interval(into, from);
+        }
+        for (at, change) in other.changes.iter().enumerate() {
+            add_changes(&mut self.changes, at, change);
+        }
+    }
+
+    /// The finished slices with socket counts.
+    pub fn finish(self) -> Intervals {
+        let mut counts = [[0_i64; 11]; 2];
+        let none = [[0; 11]; 2];
+        let states = (0..self.slices.len())
+            .map(|at| {
+                let change = self.changes.get(at).unwrap_or(&none);
+                let mut row = [[0_u32; 11]; 2];
+                for end in 0..2 {
+                    for state in 0..11 {
+                        counts[end][state] += change[end][state];
+                        row[end][state] = u32::try_from(counts[end][state]).unwrap_or(0);
+                    }
+                }
+                row
+            })
+            .collect();
+        let width = self.width();
+        let start = (!self.slices.is_empty()).then_some(self.start);
+        Intervals { start, width, slices: self.slices, states }
+    }
+}
+
+fn add_interval(into: &mut Interval, from: &Interval) {
+    for direction in 0..2 {
+        into.packets[direction] += from.packets[direction];
+        into.bytes[direction] += from.bytes[direction];
+        into.retransmissions[direction] += from.retransmissions[direction];
+    }
+    into.resets += from.resets;
+    into.opened += from.opened;
+    into.failed += from.failed;
+}
+
+fn add_changes(changes: &mut Vec<[[i64; 11]; 2]>, at: usize, change: &[[i64; 11]; 2]) {
+    if changes.len() <= at {
+        changes.resize(at + 1, [[0; 11]; 2]);
+    }
+    for end in 0..2 {
+        for state in 0..11 {
+            changes[at][end][state] += change[end][state];
+        }
+    }
+}

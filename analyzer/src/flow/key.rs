@@ -1,0 +1,47 @@
+//! What makes packets belong together: the ordered address pair, ports and transport.
+
+use std::hash::{BuildHasher, Hash};
+
+use crate::addr::Transport;
+use crate::decode::{Packet, PacketKind};
+
+/// A five-tuple in canonical order, so that both directions give the same key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FlowKey {
+    low: ([u8; 16], u16),
+    high: ([u8; 16], u16),
+    transport: Transport,
+}
+
+/// Which of the key's two endpoints sent a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sender {
+    /// The smaller endpoint.
+    Low,
+    /// The larger endpoint.
+    High,
+}
+
+impl FlowKey {
+    /// The key of a packet and which side sent it. For an ICMP error: that of the quoted packet.
+    pub(crate) fn of(packet: &Packet) -> (Self, Sender) {
+        let transport = match packet.kind {
+            PacketKind::Tcp(_) => Transport::Tcp,
+            PacketKind::Udp => Transport::Udp,
+            PacketKind::IcmpError { transport, .. } => transport,
+        };
+        let source = (packet.src, packet.src_port);
+        let destination = (packet.dst, packet.dst_port);
+        if source <= destination {
+            (Self { low: source, high: destination, transport }, Sender::Low)
+        } else {
+            (Self { low: destination, high: source, transport }, Sender::High)
+        }
+    }
+
+    /// A seeded hash: a hostile capture cannot choose addresses that collide in every build, and
+    /// the fixed seed keeps runs alike. Nothing may depend on its order.
+    pub(crate) fn hash64(&self) -> u64 {
+        foldhash::fast::FixedState::with_seed(0x7063_6170_646f_6321).hash_one(self)
+    }
+}

@@ -1,0 +1,266 @@
+//! What acknowledgements prove: progress, round trips, losses behind the capture point, needless
+//! repeats, and octets the capture missed.
+
+use crate::event::{EventKind, RetransmissionKind};
+use crate::flow::HoleEpisode;
+use crate::seq::SeqRange;
+use crate::time::Timestamp;
+
+use super::half::{MAX_JUMP, SackHole, SenderState};
+use super::{Segment, TcpTracker, split_pair};
+
+/// Losses behind the capture point followed at one time.
+const SACK_HOLES: usize = 64;
+
+impl TcpTracker {
+    /// Takes the acknowledgement fields of a segment.
+    pub(super) fn on_ack(&mut self, segment: &Segment<'_>) {
+        let Some(ack) = segment.ack else { return };
+        let time = segment.packet.time;
+        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        if ack > peer.snd_max.saturating_add(MAX_JUMP) {
+            return;
+        }
+        let probe_answered = peer.unanswered_probes > 0 && segment.seq_len() == 0;
+        peer.unanswered_probes = 0;
+        let unseen = acked_unseen(peer, ack);
+        let progress = ack > peer.snd_una;
+        let same_window = sender.window == Some(segment.reference.window);
+        if progress {
+            advance(peer, ack, time);
+        } else if ack == peer.snd_una
+            && segment.seq_len() == 0
+            && peer.flight_size() > 0
+            && same_window
+        {
+            // RFC 5681 §2, all five conditions.
+            peer.duplicate_acks += 1;
+            sender.stats.duplicate_acks += 1;
+        }
+        let dsacks = take_sacks(peer, segment, ack);
+        if let Some(fin_at) = peer.fin_at
+            && ack > fin_at
+        {
+            peer.stats.fin_acked.get_or_insert(time);
+        }
+        if unseen > 0 {
+            self.event(segment, EventKind::AckedUnseen { octets: unseen });
+        }
+        if probe_answered {
+            self.event(segment, EventKind::KeepAliveAck);
+        }
+        for dsack in dsacks {
+            self.on_dsack(segment, dsack);
+        }
+        if progress {
+            self.prove_by_echo(segment);
+        }
+        self.follow_sack_holes(segment, ack);
+        self.turns.acknowledged(segment.direction, ack, time);
+    }
+
+    /// The receiver got `dsack` twice (RFC 2883): the copies we saw of it were needless.
+    fn on_dsack(&mut self, segment: &Segment<'_>, dsack: SeqRange) {
+        let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        let proven: Vec<Option<usize>> = peer
+            .repeats
+            .iter_mut()
+            .filter(|repeat| {
+                !repeat.spurious
+                    && repeat.range.start < dsack.end
+                    && dsack.start < repeat.range.end
+            })
+            .map(|repeat| {
+                repeat.spurious = true;
+                repeat.event
+            })
+            .take(usize::try_from(dsack.len() / 500 + 1).unwrap_or(usize::MAX))
+            .collect();
+        peer.stats.spurious_retransmissions += proven.len() as u64;
+        self.mark_spurious(&proven);
+    }
+
+    /// Without SACK an acknowledgement may still echo an older TSval than the repeat's: the
+    /// original had arrived (Eifel, RFC 3522).
+    fn prove_by_echo(&mut self, segment: &Segment<'_>) {
+        if self.senders.iter().all(|sender| sender.stats.sack_permitted) {
+            return;
+        }
+        let (Some((_, echo)), Some(ack)) = (segment.tcp.timestamps, segment.ack) else { return };
+        let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        let proven: Vec<Option<usize>> = peer
+            .repeats
+            .iter_mut()
+            .filter(|repeat| {
+                !repeat.spurious
+                    && repeat.range.end <= ack
+                    && repeat.ts_val.is_some_and(|value| echo.wrapping_sub(value).cast_signed() < 0)
+            })
+            .map(|repeat| {
+                repeat.spurious = true;
+                repeat.event
+            })
+            .collect();
+        peer.stats.spurious_retransmissions += proven.len() as u64;
+        self.mark_spurious(&proven);
+        let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        peer.repeats.retain(|repeat| repeat.range.end > ack);
+    }
+
+    fn mark_spurious(&mut self, events: &[Option<usize>]) {
+        for event in events.iter().flatten() {
+            if let Some(EventKind::Retransmission { spurious, .. }) =
+                self.events.get_mut(*event).map(|event| &mut event.kind)
+            {
+                *spurious = true;
+            }
+        }
+    }
+
+    /// Opens and closes losses behind the capture point: octets that passed here, but that the
+    /// receiver reports missing below later ones.
+    fn follow_sack_holes(&mut self, segment: &Segment<'_>, ack: u64) {
+        let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        let closed: Vec<SackHole> = {
+            let (closed, open) =
+                std::mem::take(&mut peer.sack_holes).into_iter().partition(|hole| hole.start < ack);
+            peer.sack_holes = open;
+            closed
+        };
+        let reported = peer.sacked.ranges().first().is_some_and(|first| first.start > ack)
+            || (peer.duplicate_acks >= 3 && peer.sacked.is_empty());
+        let seen_here = peer.holes.first().is_none_or(|hole| hole.range.start > ack);
+        let known = peer.sack_holes.iter().any(|hole| hole.start == ack);
+        if reported && seen_here && !known && ack < peer.snd_max && peer.sack_holes.len() < SACK_HOLES
+        {
+            peer.sack_holes.push(SackHole {
+                start: ack,
+                opened: segment.reference,
+                blocked_octets: 0,
+                repair: None,
+                repairs: 0,
+                repair_kind: RetransmissionKind::Unknown,
+            });
+        }
+        let covered = peer.sacked.covered();
+        for hole in &mut peer.sack_holes {
+            hole.blocked_octets = hole.blocked_octets.max(covered);
+        }
+        for hole in closed {
+            // Closed without a repeat: the network only reordered, behind the capture point.
+            if hole.repairs > 0 {
+                self.close_sack_hole(segment, &hole);
+            }
+        }
+    }
+
+    fn close_sack_hole(&mut self, segment: &Segment<'_>, hole: &SackHole) {
+        let largest = self.senders[segment.direction.reverse().index()].stats.largest_payload;
+        let blocked_segments = hole.blocked_octets.div_ceil(u64::from(largest.max(1)));
+        self.keep_hole(HoleEpisode {
+            direction: segment.direction.reverse(),
+            opened: hole.opened,
+            filled: segment.reference,
+            repair: hole.repair,
+            repair_kind: hole.repair_kind,
+            repairs: hole.repairs,
+            missing_octets: u64::from(largest),
+            blocked_octets: hole.blocked_octets,
+            blocked_segments: u32::try_from(blocked_segments).unwrap_or(u32::MAX),
+            stall: segment.packet.time.since(hole.opened.time),
+            seen_at_sender: true,
+        });
+    }
+}
+
+/// Octets acknowledged that never passed; they are taken as sent from now on.
+fn acked_unseen(peer: &mut SenderState, ack: u64) -> u64 {
+    let mut unseen = 0;
+    for hole in &peer.holes {
+        let part = SeqRange::new(hole.range.start, hole.range.end.min(ack));
+        unseen += peer.missing.insert(part);
+    }
+    peer.holes.retain_mut(|hole| {
+        hole.range = SeqRange::new(hole.range.start.max(ack), hole.range.end);
+        !hole.range.is_empty()
+    });
+    if ack > peer.snd_max {
+        // With no packet of that end at all the capture is one-sided: nothing was "missed".
+        if peer.stats.packets > 0 {
+            unseen += peer.missing.insert(SeqRange::new(peer.snd_max, ack));
+        }
+        peer.snd_max = ack;
+    }
+    peer.stats.missing_octets += unseen;
+    unseen
+}
+
+/// Moves `snd_una` up and takes the round-trip sample of the newest segment that allows one.
+fn advance(peer: &mut SenderState, ack: u64, time: Timestamp) {
+    peer.snd_una = ack;
+    peer.una_advanced = time;
+    peer.duplicate_acks = 0;
+    peer.unanswered_repeats = 0;
+    peer.stats.stuck = None;
+    peer.sacked.remove_below(ack);
+    let mut sample = None;
+    while let Some(oldest) = peer.outstanding.front() {
+        if oldest.range.end > ack {
+            break;
+        }
+        let payload = u32::try_from(oldest.range.len()).unwrap_or(u32::MAX);
+        peer.stats.largest_acked_payload = peer.stats.largest_acked_payload.max(payload);
+        // Karn's rule (RFC 6298 §3): never from a segment sent twice; nor from one that the
+        // receiver had reported before.
+        if oldest.copies == 1 && !oldest.sacked {
+            sample = Some(time.since(oldest.first_sent));
+        }
+        peer.outstanding.pop_front();
+    }
+    if let Some(rtt) = sample {
+        peer.rtt.sample(rtt);
+    }
+}
+
+/// Takes the SACK blocks of a segment; gives the DSACK blocks among them.
+fn take_sacks(peer: &mut SenderState, segment: &Segment<'_>, ack: u64) -> Vec<SeqRange> {
+    let mut dsacks = Vec::new();
+    let blocks: Vec<SeqRange> = segment
+        .tcp
+        .sacks()
+        .iter()
+        .map(|block| SeqRange::new(peer.lift(block.left_edge), peer.lift(block.right_edge)))
+        .filter(|block| !block.is_empty() && block.len() <= MAX_JUMP)
+        .collect();
+    for (at, block) in blocks.iter().enumerate() {
+        // RFC 2883 §4: the first block lies below the cumulative ACK or within the second.
+        let below = block.end <= ack;
+        let within = at == 0
+            && blocks.get(1).is_some_and(|next| next.start <= block.start && block.end <= next.end);
+        if at == 0 && (below || within) {
+            dsacks.push(*block);
+            continue;
+        }
+        if block.start < ack || block.end > peer.snd_max {
+            continue;
+        }
+        if peer.sacked.contains(*block) {
+            continue;
+        }
+        peer.sacked.insert(*block);
+        let mut sample = None;
+        for known in peer.overlapping(*block) {
+            if !known.sacked && known.copies == 1 && known.range.end <= block.end {
+                sample = Some(segment.packet.time.since(known.first_sent));
+            }
+            known.sacked = true;
+        }
+        if let Some(rtt) = sample {
+            peer.rtt.sample(rtt);
+        }
+        if let Some(stuck) = &mut peer.stats.stuck {
+            stuck.smaller_passed = true;
+        }
+    }
+    dsacks
+}

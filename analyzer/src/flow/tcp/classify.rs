@@ -1,0 +1,563 @@
+//! What a segment was: one verdict each, by one table of precedence.
+//!
+//! | # | verdict | condition |
+//! |---|---|---|
+//! | 1 | copy of one packet | every field equal to a recent packet ([`super::duplicate`]) |
+//! | 2 | keep-alive, zero-window probe | no octet or one, just below `snd_max`, all acknowledged |
+//! | 3 | outside window | more than 2³⁰ octets beyond `snd_max` (RFC 7323 §2.3) |
+//! | 4 | new | begins at or beyond `snd_max` |
+//! | 5 | new, after its own ACK | was counted as missing: the capture wrote the ACK first |
+//! | 6 | out of order | fills a hole, sent before the segment that showed the hole |
+//! | 7 | retransmission | fills a hole, sent after that segment; or repeats octets seen |
+//! | 8 | network duplicate | repeats octets seen with an old IP identification or TSval |
+//!
+//! "Sent before" is told by TSval (RFC 7323 §3), else by IP identification where it is a
+//! counter, else by time: a repair needs a round trip after the segment that showed the hole.
+
+use std::time::Duration;
+
+use crate::event::{EventKind, RetransmissionKind};
+use crate::flow::{Burst, HoleEpisode, Stuck};
+use crate::seq::SeqRange;
+
+use super::half::{Hole, MAX_JUMP, Outstanding, Repeat, SenderState};
+use super::{Segment, TcpTracker, split_pair};
+
+/// Retransmissions remembered for a DSACK to come.
+const REPEATS: usize = 64;
+
+/// Holes kept in detail.
+const LONGEST_HOLES: usize = 8;
+
+/// Without any measured round trip a late segment within this time is taken for reordering
+/// (the value Wireshark uses as well).
+const REORDERING_WITHOUT_RTT: Duration = Duration::from_millis(3);
+
+/// What a segment was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Octets (or SYN, FIN) sent for the first time.
+    New,
+    /// Some octets seen before, some new.
+    PartlyNew,
+    /// Octets sent again.
+    Retransmission(RetransmissionKind),
+    /// An original that arrived after a later one.
+    OutOfOrder,
+    /// A copy made by the network.
+    NetworkDuplicate,
+    /// A copy made by the capture.
+    DuplicateFrame,
+    /// A keep-alive probe.
+    KeepAlive,
+    /// A probe of a closed window.
+    ZeroWindowProbe,
+    /// Too far from anything sent.
+    OutsideWindow,
+    /// Carries nothing but an acknowledgement.
+    Acknowledgement,
+    /// A reset.
+    Reset,
+}
+
+impl Verdict {
+    /// Whether octets passed that had not passed before.
+    #[must_use]
+    pub const fn brings_new_octets(self) -> bool {
+        matches!(self, Self::New | Self::PartlyNew | Self::OutOfOrder | Self::Retransmission(_))
+    }
+}
+
+impl TcpTracker {
+    /// Judges the sequence space a segment occupies and advances its sender.
+    pub(super) fn on_sequence(&mut self, segment: &Segment<'_>) -> Verdict {
+        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        let payload = segment.packet.payload_len;
+        let control = segment.tcp.flags.syn() || segment.tcp.flags.fin();
+        if !control && payload <= 1 && segment.start + 1 == sender.snd_max && is_probe(segment, sender)
+        {
+            return self.on_probe(segment, peer_window_closed(&self.senders, segment));
+        }
+        if segment.seq_len() == 0 {
+            return Verdict::Acknowledgement;
+        }
+        if segment.start > sender.snd_max.saturating_add(MAX_JUMP)
+            || sender.snd_max > segment.start.saturating_add(MAX_JUMP)
+        {
+            return Verdict::OutsideWindow;
+        }
+        if payload > 0 {
+            sender.stats.data_segments += 1;
+            let limit = u32::from(peer.stats.mss.unwrap_or(u16::MAX));
+            sender.stats.oversized_segments += u64::from(payload > limit);
+        }
+        let range = SeqRange::new(segment.start, segment.end);
+        let unseen = sender.unseen_octets(range);
+        sender.stats.unique_bytes += payload_part(segment, unseen);
+        let verdict = if segment.start >= sender.snd_max {
+            self.on_new(segment, range)
+        } else if sender.missing.overlap(range) > 0 {
+            sender.stats.missing_octets =
+                sender.stats.missing_octets.saturating_sub(sender.missing.remove(range));
+            Verdict::New
+        } else if unseen == 0 {
+            self.on_repeat(segment, range)
+        } else {
+            self.on_late(segment, range)
+        };
+        self.after_sequence(segment, range, verdict);
+        verdict
+    }
+
+    fn on_probe(&mut self, segment: &Segment<'_>, window_closed: bool) -> Verdict {
+        let sender = &mut self.senders[segment.direction.index()];
+        sender.unanswered_probes += 1;
+        if window_closed {
+            sender.stats.zero_window_probes += 1;
+            self.event(segment, EventKind::ZeroWindowProbe);
+            Verdict::ZeroWindowProbe
+        } else {
+            sender.stats.keep_alives += 1;
+            self.event(segment, EventKind::KeepAlive);
+            Verdict::KeepAlive
+        }
+    }
+
+    fn on_new(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
+        let sender = &mut self.senders[segment.direction.index()];
+        if range.start > sender.snd_max {
+            let missing = SeqRange::new(sender.snd_max, range.start);
+            sender.holes.push(Hole {
+                range: missing,
+                opened_octets: missing.len(),
+                opener: segment.reference,
+                opener_ts_val: segment.tcp.timestamps.map(|(value, _)| value),
+                opener_ip_id: segment.packet.ip_id,
+                repair: None,
+                repairs: 0,
+            });
+        }
+        remember_outstanding(sender, segment, range);
+        sender.snd_max = range.end;
+        sender.ip_ids.learn(segment.packet.ip_id);
+        Verdict::New
+    }
+
+    /// Octets of which some had not passed yet: a late original or the repair of a loss before
+    /// the capture point.
+    fn on_late(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
+        let rtt = self.rtt_hint();
+        let sender = &mut self.senders[segment.direction.index()];
+        let partly_beyond = range.end > sender.snd_max;
+        let hole = sender
+            .holes
+            .iter()
+            .find(|hole| hole.range.start < range.end && range.start < hole.range.end)
+            .cloned();
+        let Some(hole) = hole else {
+            // Begins with octets seen and goes beyond them.
+            return self.on_partly_new(segment, range);
+        };
+        let late_by = segment.packet.time.since(hole.opener.time);
+        if is_late_original(segment, &hole, sender, late_by, rtt) {
+            sender.stats.out_of_order += 1;
+            remember_outstanding(sender, segment, range);
+            fill_holes(sender, range);
+            self.event(segment, EventKind::OutOfOrder { late_by });
+            return Verdict::OutOfOrder;
+        }
+        let kind = self.repeat_kind(segment, range, hole.opener.time);
+        self.count_repeat(segment, range, kind, None, late_by);
+        let peer_mss = self.peer_mss(segment);
+        let sender = &mut self.senders[segment.direction.index()];
+        sender.stats.lost_before_capture += segments_of(segment, sender, peer_mss);
+        for open in &mut sender.holes {
+            if open.range.start < range.end && range.start < open.range.end {
+                open.repair.get_or_insert(segment.reference);
+                open.repairs += 1;
+            }
+        }
+        remember_outstanding(sender, segment, range);
+        mark_copied(sender, range);
+        let filled = fill_holes(sender, range);
+        if partly_beyond {
+            sender.snd_max = range.end;
+        }
+        for hole in filled {
+            self.close_hole(segment, &hole, kind);
+        }
+        Verdict::Retransmission(kind)
+    }
+
+    fn on_partly_new(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
+        let sender = &mut self.senders[segment.direction.index()];
+        let fresh = SeqRange::new(sender.snd_max, range.end);
+        remember_outstanding(sender, segment, fresh);
+        let old = SeqRange::new(range.start, sender.snd_max);
+        sender.snd_max = range.end;
+        if segment.start >= sender.snd_una || old.len() > 1 {
+            let kind = self.repeat_kind(segment, old, segment.packet.time);
+            self.count_repeat(segment, old, kind, None, Duration::ZERO);
+        }
+        Verdict::PartlyNew
+    }
+
+    /// All octets had passed before.
+    fn on_repeat(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
+        let rtt = self.rtt_hint();
+        let peer_mss = self.peer_mss(segment);
+        let sender = &mut self.senders[segment.direction.index()];
+        let earlier = sender.overlapping(range).next().copied();
+        if is_old_copy(segment, sender, earlier.as_ref(), rtt) {
+            sender.stats.network_duplicates += 1;
+            self.event(segment, EventKind::NetworkDuplicate);
+            return Verdict::NetworkDuplicate;
+        }
+        let since = earlier.map_or(sender.last_sent, |known| known.last_sent);
+        let kind = self.repeat_kind(segment, range, since);
+        let after = segment.packet.time.since(since);
+        self.count_repeat(segment, range, kind, earlier.map(|known| known.frame), after);
+        let sender = &mut self.senders[segment.direction.index()];
+        sender.stats.lost_after_capture += segments_of(segment, sender, peer_mss);
+        for known in sender.overlapping(range) {
+            known.copies = known.copies.saturating_add(1);
+            known.last_sent = segment.packet.time;
+            known.frame = segment.packet.frame;
+            known.ts_val = segment.tcp.timestamps.map(|(value, _)| value);
+            known.ip_id = segment.packet.ip_id;
+        }
+        for hole in &mut sender.sack_holes {
+            if range.start <= hole.start && hole.start < range.end {
+                hole.repair.get_or_insert(segment.reference);
+                hole.repairs += 1;
+                hole.repair_kind = kind;
+            }
+        }
+        note_stuck(sender, segment, range);
+        Verdict::Retransmission(kind)
+    }
+
+    fn peer_mss(&self, segment: &Segment<'_>) -> Option<u16> {
+        self.senders[segment.direction.reverse().index()].stats.mss
+    }
+
+    /// Counts a retransmission and remembers it until a DSACK could name it.
+    fn count_repeat(
+        &mut self,
+        segment: &Segment<'_>,
+        range: SeqRange,
+        kind: RetransmissionKind,
+        original_frame: Option<u64>,
+        after: Duration,
+    ) {
+        let peer_mss = self.peer_mss(segment);
+        let sack = self.senders.iter().all(|sender| sender.stats.sack_permitted);
+        let sender = &mut self.senders[segment.direction.index()];
+        let segments = segments_of(segment, sender, peer_mss);
+        let data = segment.packet.payload_len > 0;
+        // Without SACK no DSACK will come: octets acknowledged before the copy was sent prove it.
+        let spurious = data && !sack && range.end <= sender.snd_una;
+        let stats = &mut sender.stats;
+        stats.retransmitted_segments += segments;
+        stats.retransmitted_bytes += payload_part(segment, range.len());
+        stats.retransmissions_by_kind[kind as usize] += segments;
+        stats.spurious_retransmissions += if spurious { segments } else { 0 };
+        sender.unanswered_repeats += 1;
+        let event = self.event(
+            segment,
+            EventKind::Retransmission { kind, spurious, original_frame, after },
+        );
+        if data {
+            let sender = &mut self.senders[segment.direction.index()];
+            if sender.repeats.len() >= REPEATS {
+                sender.repeats.pop_front();
+            }
+            sender.repeats.push_back(Repeat {
+                range,
+                ts_val: segment.tcp.timestamps.map(|(value, _)| value),
+                event,
+                spurious,
+            });
+        }
+    }
+
+    /// What made the sender repeat `range`, which it sent last at `since`.
+    fn repeat_kind(
+        &mut self,
+        segment: &Segment<'_>,
+        range: SeqRange,
+        since: crate::Timestamp,
+    ) -> RetransmissionKind {
+        let time = segment.packet.time;
+        let sender = &mut self.senders[segment.direction.index()];
+        if segment.packet.payload_len == 0 {
+            return RetransmissionKind::Control;
+        }
+        let quiet = time.since(since.max(sender.una_advanced));
+        let above_reported =
+            sender.duplicate_acks >= 3 || sender.sacked.ranges().iter().any(|known| known.start >= range.end);
+        // RFC 6298 §5: the timer runs from the last progress; 10 % for the capture's own delay.
+        if quiet >= sender.rto_with_margin() && range.start <= sender.next_to_acknowledge() {
+            let is_tail = range.end >= sender.snd_max && !above_reported;
+            sender.timeout_recovery_to = sender.snd_max;
+            return if is_tail && sender.flight_size() > range.len() {
+                RetransmissionKind::TailLossProbe
+            } else {
+                RetransmissionKind::Timeout
+            };
+        }
+        if above_reported || !sender.holes.is_empty() {
+            return RetransmissionKind::Fast;
+        }
+        if range.start < sender.timeout_recovery_to {
+            return RetransmissionKind::Timeout;
+        }
+        if range.end >= sender.snd_max {
+            return RetransmissionKind::TailLossProbe;
+        }
+        RetransmissionKind::Unknown
+    }
+
+    fn close_hole(&mut self, segment: &Segment<'_>, hole: &Hole, kind: RetransmissionKind) {
+        let sender = &self.senders[segment.direction.index()];
+        let limit = sender.holes.first().map_or(sender.snd_max, |next| next.range.start);
+        let blocked = limit.saturating_sub(hole.range.end);
+        let episode = HoleEpisode {
+            direction: segment.direction,
+            opened: hole.opener,
+            filled: segment.reference,
+            repair: hole.repair,
+            repair_kind: kind,
+            repairs: hole.repairs,
+            missing_octets: hole.opened_octets,
+            blocked_octets: blocked,
+            blocked_segments: segments_in(blocked, sender.stats.largest_payload),
+            stall: segment.packet.time.since(hole.opener.time),
+            seen_at_sender: false,
+        };
+        self.keep_hole(episode);
+    }
+
+    pub(super) fn keep_hole(&mut self, episode: HoleEpisode) {
+        let holes = &mut self.holes;
+        holes.count += 1;
+        holes.stall_total += episode.stall;
+        holes.stall_max = holes.stall_max.max(episode.stall);
+        holes.blocked_octets += episode.blocked_octets;
+        let at = holes.longest.partition_point(|known| known.stall >= episode.stall);
+        if at < LONGEST_HOLES {
+            holes.longest.insert(at, episode);
+            holes.longest.truncate(LONGEST_HOLES);
+        }
+    }
+
+    fn after_sequence(&mut self, segment: &Segment<'_>, range: SeqRange, verdict: Verdict) {
+        let rtt = self.rtt_hint().unwrap_or(Duration::ZERO);
+        let last_payload = self
+            .senders
+            .iter()
+            .filter_map(|sender| sender.stats.last_data)
+            .max_by_key(|data| data.frame);
+        let sender = &mut self.senders[segment.direction.index()];
+        sender.last_sent = segment.packet.time;
+        sender.newest_ts_val = segment.tcp.timestamps.map(|(value, _)| value).or(sender.newest_ts_val);
+        if segment.tcp.flags.fin() && sender.fin_at.is_none() {
+            sender.fin_at = Some(range.end - 1);
+            sender.stats.fin = Some(segment.reference);
+        }
+        if segment.packet.payload_len == 0 || !verdict.brings_new_octets() {
+            return;
+        }
+        if matches!(verdict, Verdict::New | Verdict::PartlyNew) {
+            let payload = u64::from(segment.packet.payload_len);
+            let pause = Duration::from_millis(100).max(rtt * 3);
+            let paused = last_payload.is_none_or(|last| segment.packet.time.since(last.time) >= pause);
+            match &mut sender.stats.last_burst {
+                Some(burst) if !paused => {
+                    // The other end may have begun the burst: ours then begins here.
+                    burst.octets += payload;
+                }
+                burst => {
+                    *burst = Some(Burst {
+                        before: last_payload,
+                        first: segment.reference,
+                        octets: payload,
+                    });
+                }
+            }
+            sender.stats.last_data = Some(segment.reference);
+            sender.stats.first_data.get_or_insert(segment.reference);
+        }
+        self.note_late_write(segment);
+    }
+
+    /// Data although the peer's FIN was there first.
+    fn note_late_write(&mut self, segment: &Segment<'_>) {
+        let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        let Some(fin_at) = peer.fin_at else { return };
+        let fin_acknowledged = segment.ack.is_some_and(|ack| ack > fin_at);
+        self.event(segment, EventKind::WriteAfterPeerFin { fin_acknowledged });
+    }
+
+    /// The whole round trip, as well as it is known so far.
+    pub(super) fn rtt_hint(&self) -> Option<Duration> {
+        let [client, server] = &self.senders;
+        match (client.rtt.min(), server.rtt.min()) {
+            (Some(client), Some(server)) => Some(client + server),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+impl SenderState {
+    fn rto_with_margin(&self) -> Duration {
+        self.rtt.rto() * 9 / 10
+    }
+
+    fn next_to_acknowledge(&self) -> u64 {
+        self.snd_una
+    }
+}
+
+/// A segment below `snd_max` that asks for an answer rather than repeating something: it holds
+/// no octet, or one that was acknowledged.
+fn is_probe(segment: &Segment<'_>, sender: &SenderState) -> bool {
+    segment.packet.payload_len == 0 || sender.snd_una >= sender.snd_max
+}
+
+fn peer_window_closed(senders: &[SenderState; 2], segment: &Segment<'_>) -> bool {
+    senders[segment.direction.reverse().index()].window == Some(0)
+}
+
+/// Payload octets among `octets` of the segment's sequence space.
+fn payload_part(segment: &Segment<'_>, octets: u64) -> u64 {
+    octets.min(u64::from(segment.packet.payload_len))
+}
+
+/// How many segments the network saw: an offloaded one is several (Linux counts them so).
+fn segments_of(segment: &Segment<'_>, sender: &SenderState, peer_mss: Option<u16>) -> u64 {
+    let Some(mss) = peer_mss else { return 1 };
+    let options = if sender.stats.timestamps { 12 } else { 0 };
+    let size = u64::from(mss.saturating_sub(options).max(1));
+    u64::from(segment.packet.payload_len).div_ceil(size).max(1)
+}
+
+fn segments_in(octets: u64, largest: u32) -> u32 {
+    u32::try_from(octets.div_ceil(u64::from(largest.max(1)))).unwrap_or(u32::MAX)
+}
+
+fn remember_outstanding(sender: &mut SenderState, segment: &Segment<'_>, range: SeqRange) {
+    if range.is_empty() {
+        return;
+    }
+    sender.push_outstanding(Outstanding {
+        range,
+        first_sent: segment.packet.time,
+        last_sent: segment.packet.time,
+        frame: segment.packet.frame,
+        ts_val: segment.tcp.timestamps.map(|(value, _)| value),
+        ip_id: segment.packet.ip_id,
+        copies: 1,
+        sacked: false,
+    });
+}
+
+/// A repair's octets were sent before although that was not seen: no round-trip sample from it.
+fn mark_copied(sender: &mut SenderState, range: SeqRange) {
+    for known in sender.overlapping(range) {
+        known.copies = known.copies.max(2);
+    }
+}
+
+/// Takes `range` out of the holes; gives those that are closed now.
+fn fill_holes(sender: &mut SenderState, range: SeqRange) -> Vec<Hole> {
+    let mut filled = Vec::new();
+    let mut open = Vec::new();
+    for hole in std::mem::take(&mut sender.holes) {
+        if hole.range.start >= range.end || range.start >= hole.range.end {
+            open.push(hole);
+            continue;
+        }
+        let before = SeqRange::new(hole.range.start, range.start.max(hole.range.start));
+        let after = SeqRange::new(range.end.min(hole.range.end), hole.range.end);
+        if before.is_empty() && after.is_empty() {
+            filled.push(hole);
+            continue;
+        }
+        for part in [before, after] {
+            if !part.is_empty() {
+                open.push(Hole { range: part, ..hole.clone() });
+            }
+        }
+    }
+    sender.holes = open;
+    filled
+}
+
+/// Whether a segment that fills a hole was sent before the segment that showed the hole.
+fn is_late_original(
+    segment: &Segment<'_>,
+    hole: &Hole,
+    sender: &SenderState,
+    late_by: Duration,
+    rtt: Option<Duration>,
+) -> bool {
+    if let (Some((value, _)), Some(opener)) = (segment.tcp.timestamps, hole.opener_ts_val)
+        && value != opener
+    {
+        return value.wrapping_sub(opener).cast_signed() < 0;
+    }
+    if sender.ip_ids.is_counter()
+        && let (Some(id), Some(opener)) = (segment.packet.ip_id, hole.opener_ip_id)
+    {
+        return id.wrapping_sub(opener).cast_signed() < 0;
+    }
+    late_by < rtt.map_or(REORDERING_WITHOUT_RTT, |rtt| rtt * 3 / 4)
+}
+
+/// Whether octets seen before came again as a copy of the same packet.
+fn is_old_copy(
+    segment: &Segment<'_>,
+    sender: &SenderState,
+    earlier: Option<&Outstanding>,
+    rtt: Option<Duration>,
+) -> bool {
+    if segment.tcp.flags.syn() {
+        return false;
+    }
+    if let (Some(id), Some(known)) = (segment.packet.ip_id.filter(|id| *id != 0), earlier.and_then(|e| e.ip_id)) {
+        return id == known || sender.ip_ids.age(Some(id)).is_some_and(|age| age < 0);
+    }
+    if let (Some((value, _)), Some(newest)) = (segment.tcp.timestamps, sender.newest_ts_val)
+        && value != newest
+    {
+        return value.wrapping_sub(newest).cast_signed() < 0;
+    }
+    let same_stamp = earlier.is_some_and(|known| {
+        known.ts_val.is_some() && known.ts_val == segment.tcp.timestamps.map(|(value, _)| value)
+    });
+    let apart = earlier.map(|known| segment.packet.time.since(known.last_sent));
+    let soon = rtt.map_or(Duration::from_millis(1), |rtt| rtt / 2);
+    same_stamp && apart.is_some_and(|apart| apart < soon)
+}
+
+/// Remembers the oldest segment that gets no acknowledgement.
+fn note_stuck(sender: &mut SenderState, segment: &Segment<'_>, range: SeqRange) {
+    if range.start > sender.snd_una {
+        return;
+    }
+    match &mut sender.stats.stuck {
+        Some(stuck) if stuck.first.relative_seq == segment.reference.relative_seq => {
+            stuck.last = segment.reference;
+            stuck.copies += 1;
+        }
+        stuck => {
+            *stuck = Some(Stuck {
+                first: segment.reference,
+                last: segment.reference,
+                copies: 2,
+                smaller_passed: false,
+            });
+        }
+    }
+}

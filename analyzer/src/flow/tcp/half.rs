@@ -1,0 +1,233 @@
+//! One direction's sequence space as far as the capture point saw it.
+//!
+//! Offsets are 64-bit numbers whose low half is the sequence number on the wire; the initial
+//! sequence number lies at [`SenderState::base`]. `snd_una` and friends are RFC 9293 §3.3.1 names
+//! for what the *sender* must believe, inferred from what passed.
+
+use std::collections::VecDeque;
+
+use crate::event::SegmentRef;
+use crate::flow::Half;
+use crate::seq::{RangeSet, SeqNumber, SeqRange};
+use crate::time::Timestamp;
+
+use super::rtt::RttEstimator;
+
+/// Outstanding segments remembered per direction: a 64 MiB flight of full-size segments.
+const MAX_OUTSTANDING: usize = 1 << 16;
+
+/// A jump beyond this cannot be a window's worth of data (RFC 7323 §2.3: at most 2³⁰ octets).
+pub(super) const MAX_JUMP: u64 = 1 << 30;
+
+/// A segment sent and not yet cumulatively acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outstanding {
+    pub range: SeqRange,
+    /// First copy.
+    pub first_sent: Timestamp,
+    /// Latest copy.
+    pub last_sent: Timestamp,
+    /// Frame of the latest copy.
+    pub frame: u64,
+    /// TSval of the latest copy.
+    pub ts_val: Option<u32>,
+    /// IP identification of the latest copy.
+    pub ip_id: Option<u16>,
+    /// Copies seen.
+    pub copies: u16,
+    /// The peer reported it by SACK.
+    pub sacked: bool,
+}
+
+/// Octets below `snd_max` that have not passed the capture point (yet).
+#[derive(Clone, Debug)]
+pub(super) struct Hole {
+    pub range: SeqRange,
+    /// Octets missing when it was opened.
+    pub opened_octets: u64,
+    /// The first segment behind it.
+    pub opener: SegmentRef,
+    pub opener_ts_val: Option<u32>,
+    pub opener_ip_id: Option<u16>,
+    /// The first retransmission that went into it and how many did.
+    pub repair: Option<SegmentRef>,
+    pub repairs: u32,
+}
+
+/// A retransmission that a DSACK may still prove needless.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Repeat {
+    pub range: SeqRange,
+    pub ts_val: Option<u32>,
+    /// Index in the connection's events, when it was kept.
+    pub event: Option<usize>,
+    pub spurious: bool,
+}
+
+/// How trustworthy a sender's IP identifications are as a clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IpIdClock {
+    newest: Option<u16>,
+    good: u16,
+    bad: u16,
+}
+
+impl IpIdClock {
+    /// Largest step between two packets of one connection that still counts as a counter: other
+    /// packets of a shared counter and segments of an offloaded burst lie between.
+    const MAX_STEP: u16 = 1024;
+
+    /// Learns from a packet that is surely newer than all before.
+    pub fn learn(&mut self, ip_id: Option<u16>) {
+        let Some(id) = ip_id else { return };
+        if let Some(newest) = self.newest {
+            let step = id.wrapping_sub(newest);
+            if (1..=Self::MAX_STEP).contains(&step) {
+                self.good = self.good.saturating_add(1);
+            } else {
+                self.bad = self.bad.saturating_add(1);
+            }
+        }
+        self.newest = Some(id);
+    }
+
+    /// The identifications seen so far grow like a counter.
+    pub fn is_counter(&self) -> bool {
+        self.good >= 2 && u32::from(self.good) >= 8 * u32::from(self.bad)
+    }
+
+    /// Signed distance from the newest identification, when the clock can be trusted.
+    pub fn age(&self, ip_id: Option<u16>) -> Option<i16> {
+        let (id, newest) = (ip_id?, self.newest?);
+        self.is_counter().then(|| id.wrapping_sub(newest).cast_signed())
+    }
+}
+
+/// One direction while the connection lives.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SenderState {
+    /// What goes into the read model.
+    pub stats: Half,
+    /// Offset of the initial sequence number; `None` until a segment was seen.
+    pub base: Option<u64>,
+    /// Highest offset seen + 1.
+    pub snd_max: u64,
+    /// Highest offset the peer acknowledged.
+    pub snd_una: u64,
+    /// When `snd_una` last advanced.
+    pub una_advanced: Timestamp,
+    /// Frame and time of any packet that carried data or SYN/FIN last.
+    pub last_sent: Timestamp,
+    pub outstanding: VecDeque<Outstanding>,
+    pub holes: Vec<Hole>,
+    /// Acknowledged but never seen, while a late frame may still show it.
+    pub missing: RangeSet,
+    pub repeats: VecDeque<Repeat>,
+    /// Offsets the peer reported by SACK above `snd_una`.
+    pub sacked: RangeSet,
+    /// The hole at `snd_una` judged from the peer's SACKs and duplicate ACKs.
+    pub sack_holes: Vec<SackHole>,
+    /// Duplicate ACKs the peer sent at the current `snd_una`.
+    pub duplicate_acks: u32,
+    /// Retransmissions below this belong to a timeout's recovery (RFC 5681 §3.1).
+    pub timeout_recovery_to: u64,
+    /// Highest offset acknowledged when a tail loss probe may be told from new data.
+    pub rtt: RttEstimator,
+    pub ip_ids: IpIdClock,
+    pub newest_ts_val: Option<u32>,
+    /// Shift that applies to this sender's window field.
+    pub shift: u8,
+    /// Last advertised window in octets; `None` before the first.
+    pub window: Option<u32>,
+    /// When this sender's window closed.
+    pub window_closed_at: Option<Timestamp>,
+    /// Window field of the last segment with ACK that was not a RST.
+    pub last_ack_window: Option<u32>,
+    /// Offset of the FIN, when one was seen.
+    pub fin_at: Option<u64>,
+    /// Keep-alive probes in a row without an answer.
+    pub unanswered_probes: u32,
+    /// Retransmissions in a row without progress.
+    pub unanswered_repeats: u32,
+    /// Hop limit seen first, and how many packets agree.
+    pub hop_limit: Option<(u8, u32)>,
+}
+
+/// A loss behind the capture point, judged from acknowledgements.
+#[derive(Clone, Debug)]
+pub(super) struct SackHole {
+    pub start: u64,
+    pub opened: SegmentRef,
+    pub blocked_octets: u64,
+    pub repair: Option<SegmentRef>,
+    pub repairs: u32,
+    pub repair_kind: crate::event::RetransmissionKind,
+}
+
+impl SenderState {
+    /// Offset 0 of a stream whose first sequence number on the wire was `seq`. The high half
+    /// leaves room below, so that no arithmetic goes under zero.
+    pub fn base_for(seq: SeqNumber) -> u64 {
+        (1 << 32) + u64::from(seq.0)
+    }
+
+    /// Lifts a sequence number of this sender.
+    pub fn lift(&self, seq: SeqNumber) -> u64 {
+        seq.unwrap_near(self.snd_max)
+    }
+
+    /// Offset relative to the initial sequence number, as Wireshark shows it.
+    pub fn relative(&self, offset: u64) -> u64 {
+        offset.saturating_sub(self.base.unwrap_or(offset))
+    }
+
+    /// Octets in flight as far as the acknowledgements seen tell.
+    pub fn flight_size(&self) -> u64 {
+        self.snd_max.saturating_sub(self.snd_una)
+    }
+
+    /// Remembers a segment sent for the first time.
+    pub fn push_outstanding(&mut self, segment: Outstanding) {
+        if self.outstanding.len() >= MAX_OUTSTANDING {
+            self.outstanding.pop_front();
+        }
+        // Originals arrive in order but for reordering, where the place is found from the back.
+        let at = self
+            .outstanding
+            .iter()
+            .rposition(|known| known.range.start <= segment.range.start)
+            .map_or(0, |before| before + 1);
+        if at == self.outstanding.len() {
+            self.outstanding.push_back(segment);
+        } else {
+            self.outstanding.insert(at, segment);
+        }
+    }
+
+    /// Outstanding segments that overlap `range`.
+    pub fn overlapping(&mut self, range: SeqRange) -> impl Iterator<Item = &mut Outstanding> {
+        let first = self.outstanding.partition_point(|known| known.range.end <= range.start);
+        self.outstanding
+            .range_mut(first..)
+            .take_while(move |known| known.range.start < range.end)
+    }
+
+    /// Octets of `range` that never passed the capture point before.
+    pub fn unseen_octets(&self, range: SeqRange) -> u64 {
+        let beyond = range.end.saturating_sub(range.start.max(self.snd_max));
+        let in_holes: u64 = self
+            .holes
+            .iter()
+            .map(|hole| {
+                let (start, end) = (hole.range.start.max(range.start), hole.range.end.min(range.end));
+                end.saturating_sub(start)
+            })
+            .sum();
+        beyond + in_holes + self.missing.overlap(range)
+    }
+
+    /// Whether nothing is known to be missing, so that the stream can be read on.
+    pub fn next_unseen(&self) -> u64 {
+        self.holes.first().map_or(self.snd_max, |hole| hole.range.start)
+    }
+}

@@ -1,0 +1,238 @@
+//! Why a connection was reset: the taxonomy of RULES.md, judged once, with the runner-up.
+
+use std::time::Duration;
+
+use crate::decode::TcpFlags;
+use crate::event::{EventKind, SegmentRef};
+use crate::flow::{Direction, Reset, ResetKind, ResetShape};
+
+use super::half::SenderState;
+use super::{Segment, TcpTracker, split_pair};
+
+/// Entries kept per connection.
+const RESETS: usize = 8;
+
+/// A route change or another device shows as at least this many hops (RULES.md 18).
+const HOP_LIMIT_SLACK: u8 = 2;
+
+/// What the judgement rests on.
+struct Facts {
+    shape: ResetShape,
+    answers: Option<SegmentRef>,
+    bytes_unacked: u64,
+    window_jump: Option<i64>,
+    unanswered_octets: u64,
+    own_fin_before: bool,
+    peer_fin_before: bool,
+    usual_hop_limit: Option<u8>,
+    hop_limit: u8,
+    own_packets: u64,
+    probes_unanswered: u32,
+    repeats_unanswered: u32,
+    in_handshake: bool,
+    answers_syn: bool,
+    peer_carried_data: bool,
+    idle_before: Duration,
+}
+
+impl TcpTracker {
+    /// Takes a RST.
+    pub(super) fn on_reset(&mut self, segment: &Segment<'_>, idle_before: Duration) {
+        let time = segment.packet.time;
+        let facts = self.reset_facts(segment, idle_before);
+        let end = segment.direction;
+        // Further resets of the same end, one per segment still under way, are one reset.
+        if let Some(known) = self.resets.iter_mut().find(|known| known.segment.direction == end) {
+            let hop_agrees = known.hop_limit.abs_diff(segment.packet.hop_limit) <= HOP_LIMIT_SLACK;
+            if hop_agrees {
+                known.count += 1;
+                return;
+            }
+        }
+        let (kind, confidence, runner_up) = judge(&facts);
+        if facts.in_handshake && end == Direction::ClientToServer && !facts.answers_syn {
+            // The client refuses an answer that does not fit its SYN (RFC 9293 §3.10.7.3); the
+            // attempt goes on.
+            self.event(segment, EventKind::ChallengeAck);
+        }
+        if self.resets.len() < RESETS {
+            self.resets.push(Reset {
+                segment: segment.reference,
+                count: 1,
+                kind,
+                confidence,
+                runner_up,
+                shape: facts.shape,
+                answers: facts.answers,
+                bytes_unacked: facts.bytes_unacked,
+                window_jump: facts.window_jump,
+                unanswered_octets: facts.unanswered_octets,
+                own_fin_before: facts.own_fin_before,
+                peer_fin_before: facts.peer_fin_before,
+                idle_before,
+                hop_limit: facts.hop_limit,
+                usual_hop_limit: facts.usual_hop_limit,
+                sender_carried_on: false,
+            });
+        }
+        if kind != ResetKind::Forged {
+            self.reset_at.get_or_insert(time);
+            self.close_states(time);
+        }
+    }
+
+    fn reset_facts(&mut self, segment: &Segment<'_>, idle_before: Duration) -> Facts {
+        let in_handshake = self.handshake.ack.is_none() && self.handshake.syn_count > 0;
+        let server_answered = self.handshake.syn_ack_count > 0;
+        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        let has_ack = segment.tcp.flags.ack();
+        let last_peer = peer.stats.last_segment;
+        let last_own_data = sender.stats.last_data;
+        let answers = last_peer.filter(|last| {
+            last.ack == segment.tcp.seq && last.flags.ack() || (has_ack && last.flags.syn())
+        });
+        let at_next = segment.start == sender.snd_max || sender.stats.packets <= 1;
+        let shape = match (has_ack, at_next, answers) {
+            (false, _, Some(_)) => ResetShape::Reply,
+            (true, true, _) => ResetShape::Active,
+            (true, false, Some(_)) => ResetShape::Reply,
+            _ => ResetShape::Unclear,
+        };
+        let window_jump = (shape == ResetShape::Active && has_ack)
+            .then_some(sender.last_ack_window)
+            .flatten()
+            .map(|last| i64::from(segment.reference.window) - i64::from(last));
+        let answered_since = |data: SegmentRef| {
+            last_own_data.is_some_and(|own| own.frame > data.frame)
+        };
+        let unanswered = peer.stats.last_data.filter(|data| !answered_since(*data));
+        Facts {
+            shape,
+            answers: if shape == ResetShape::Reply { answers } else { None },
+            bytes_unacked: sender.snd_max.saturating_sub(sender.snd_una),
+            window_jump,
+            unanswered_octets: unanswered.map_or(0, |data| {
+                let turn = self.turns.last().filter(|_| data.direction == Direction::ClientToServer);
+                turn.map_or(u64::from(data.payload_len), |turn| turn.request.octets)
+            }),
+            own_fin_before: sender.fin_at.is_some(),
+            peer_fin_before: peer.fin_at.is_some(),
+            usual_hop_limit: sender.hop_limit.map(|(usual, _)| usual),
+            hop_limit: segment.packet.hop_limit,
+            own_packets: sender.stats.packets.saturating_sub(1),
+            probes_unanswered: sender.unanswered_probes,
+            repeats_unanswered: sender.unanswered_repeats,
+            in_handshake,
+            answers_syn: in_handshake
+                && segment.direction == Direction::ServerToClient
+                && !server_answered,
+            peer_carried_data: answers.is_some_and(|last| last.payload_len > 0),
+            idle_before,
+        }
+    }
+
+    /// A supposed resetter that carries on with data did not send the RST.
+    pub(super) fn note_carried_on(&mut self, segment: &Segment<'_>) {
+        let fresh = segment.packet.payload_len > 0 && !segment.tcp.flags.has(TcpFlags::SYN);
+        if self.resets.is_empty() || !fresh {
+            return;
+        }
+        for reset in &mut self.resets {
+            if reset.segment.direction == segment.direction
+                && segment.packet.time > reset.segment.time
+            {
+                reset.sender_carried_on = true;
+            }
+        }
+    }
+}
+
+type Judgement = (ResetKind, f64, Option<(ResetKind, &'static str)>);
+
+/// The decision tree; the first branch that fits wins.
+fn judge(facts: &Facts) -> Judgement {
+    use ResetKind as Kind;
+    if facts.answers_syn {
+        return (Kind::Refused, 0.97, None);
+    }
+    if facts.in_handshake && facts.shape == ResetShape::Reply {
+        return (
+            Kind::TimeWait,
+            0.6,
+            Some((Kind::HalfOpen, "the handshake was still under way")),
+        );
+    }
+    if facts.own_packets >= 2
+        && facts
+            .usual_hop_limit
+            .is_some_and(|usual| usual.abs_diff(facts.hop_limit) > HOP_LIMIT_SLACK)
+    {
+        return (
+            Kind::Forged,
+            0.85,
+            Some((Kind::LingerZero, "its hop limit is not that of the end it claims to come from")),
+        );
+    }
+    match facts.shape {
+        ResetShape::Reply if facts.own_fin_before => (
+            Kind::AbortedAfterClose,
+            if facts.peer_carried_data { 0.95 } else { 0.8 },
+            Some((Kind::HalfOpen, "the resetter had closed the connection itself")),
+        ),
+        ResetShape::Reply => (
+            Kind::HalfOpen,
+            if facts.idle_before > Duration::from_secs(1) { 0.8 } else { 0.5 },
+            Some((Kind::AbortedAfterClose, "no FIN of the resetter was captured")),
+        ),
+        ResetShape::Active => judge_active(facts),
+        ResetShape::Unclear if facts.own_fin_before => {
+            (Kind::AbortedAfterClose, 0.6, Some((Kind::Unknown, "its numbers fit no recent segment")))
+        }
+        ResetShape::Unclear => (Kind::Unknown, 0.3, None),
+    }
+}
+
+fn judge_active(facts: &Facts) -> Judgement {
+    use ResetKind as Kind;
+    if facts.probes_unanswered >= 2 || facts.repeats_unanswered >= 3 {
+        return (
+            Kind::KeepaliveExpired,
+            0.85,
+            Some((Kind::LingerZero, "its probes or repeats had gone unanswered")),
+        );
+    }
+    if facts.window_jump.is_some_and(|jump| jump > 0) {
+        return (
+            Kind::UnreadData,
+            0.85,
+            Some((Kind::LingerZero, "the window grew with the RST: close() emptied the queue")),
+        );
+    }
+    if facts.own_fin_before {
+        return (Kind::AbortedAfterClose, 0.6, Some((Kind::LingerZero, "its FIN came before")));
+    }
+    if facts.unanswered_octets > 0 {
+        return (
+            Kind::UnreadData,
+            0.5,
+            Some((Kind::LingerZero, "the peer's last octets were never answered")),
+        );
+    }
+    (
+        Kind::LingerZero,
+        if facts.window_jump.is_some() { 0.85 } else { 0.6 },
+        Some((Kind::UnreadData, "the window did not grow and the peer's last octets were answered")),
+    )
+}
+
+/// Revises judgements by what came after: who carries on did not reset.
+pub(super) fn conclude(mut resets: Vec<Reset>, _senders: &[SenderState; 2]) -> Vec<Reset> {
+    for reset in &mut resets {
+        if reset.sender_carried_on && reset.kind != ResetKind::Forged {
+            reset.runner_up = Some((reset.kind, "the supposed sender carried on afterwards"));
+            reset.kind = ResetKind::Forged;
+            reset.confidence = 0.8;
+        }
+    }
+    resets
+}

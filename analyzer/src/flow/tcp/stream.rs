@@ -1,0 +1,128 @@
+//! Hands each direction's octets to the application reader in order, each once.
+
+use crate::app::At;
+
+use super::{Segment, TcpTracker, Verdict};
+
+/// Octets kept per direction that arrived behind a hole.
+const KEPT: usize = 256 << 10;
+
+/// Pieces behind a hole, and where the stream has been read to.
+#[derive(Debug, Default)]
+pub(super) struct StreamBuffer {
+    halves: [Pieces; 2],
+}
+
+#[derive(Debug, Default)]
+struct Pieces {
+    next: Option<u64>,
+    waiting: Vec<Piece>,
+    kept: usize,
+}
+
+#[derive(Debug)]
+struct Piece {
+    start: u64,
+    bytes: Vec<u8>,
+    /// True length; the octets behind `bytes` were not captured.
+    len: u64,
+    at: At,
+    oversized: bool,
+}
+
+impl TcpTracker {
+    /// Passes a segment's payload on, and whatever it makes contiguous.
+    pub(super) fn deliver(&mut self, segment: &Segment<'_>, payload: &[u8], verdict: Verdict) {
+        let direction = segment.direction;
+        let at = At { frame: segment.packet.frame, time: segment.packet.time };
+        if segment.packet.payload_len > 0
+            && verdict.brings_new_octets()
+            && self.reader.wants_data(direction)
+        {
+            let start = segment.start + u64::from(segment.tcp.flags.syn());
+            let sender = &self.senders[direction.index()];
+            let limit = self.senders[direction.reverse().index()].stats.mss;
+            let oversized = segment.packet.payload_len > u32::from(limit.unwrap_or(u16::MAX));
+            let readable = sender.next_unseen();
+            let pieces = &mut self.stream.halves[direction.index()];
+            let next = *pieces.next.get_or_insert_with(|| {
+                sender.base.map_or(start, |base| start.min(base + 1).max(base + 1).min(start))
+            });
+            let len = u64::from(segment.packet.payload_len);
+            if start <= next {
+                self.pass_on(direction, start, payload, len, at, oversized);
+            } else if pieces.kept + payload.len() <= KEPT {
+                pieces.kept += payload.len();
+                let piece = Piece { start, bytes: payload.to_vec(), len, at, oversized };
+                let place = pieces.waiting.partition_point(|known| known.start <= start);
+                pieces.waiting.insert(place, piece);
+            }
+            self.drain(segment, readable);
+        } else if segment.ack.is_some() {
+            let readable = self.senders[direction.reverse().index()].next_unseen();
+            if !self.stream.halves[direction.reverse().index()].waiting.is_empty() {
+                self.drain_direction(direction.reverse(), readable, at);
+            }
+        }
+        if segment.tcp.flags.fin() {
+            self.reader.fin(direction, at);
+        }
+    }
+
+    fn drain(&mut self, segment: &Segment<'_>, readable: u64) {
+        let at = At { frame: segment.packet.frame, time: segment.packet.time };
+        self.drain_direction(segment.direction, readable, at);
+    }
+
+    /// Passes on what waits below `readable`; octets that never passed become a gap.
+    fn drain_direction(&mut self, direction: super::Direction, readable: u64, at: At) {
+        loop {
+            let pieces = &mut self.stream.halves[direction.index()];
+            let Some(next) = pieces.next else { return };
+            let Some(first) = pieces.waiting.first() else {
+                return;
+            };
+            if first.start > next {
+                // Still missing, unless the hole was given up (acknowledged unseen).
+                if next >= readable {
+                    return;
+                }
+                let gap = first.start - next;
+                pieces.next = Some(first.start);
+                self.reader.gap(direction, gap, at);
+                continue;
+            }
+            let piece = pieces.waiting.remove(0);
+            pieces.kept -= piece.bytes.len();
+            self.pass_on(direction, piece.start, &piece.bytes, piece.len, piece.at, piece.oversized);
+        }
+    }
+
+    fn pass_on(
+        &mut self,
+        direction: super::Direction,
+        start: u64,
+        bytes: &[u8],
+        len: u64,
+        at: At,
+        oversized: bool,
+    ) {
+        let pieces = &mut self.stream.halves[direction.index()];
+        let next = pieces.next.unwrap_or(start);
+        let known = next.saturating_sub(start);
+        if known >= len {
+            return;
+        }
+        pieces.next = Some(start + len);
+        let skip = usize::try_from(known).unwrap_or(usize::MAX).min(bytes.len());
+        let fresh = &bytes[skip..];
+        self.reader.segment_boundary(direction, at, oversized);
+        if !fresh.is_empty() {
+            self.reader.data(direction, fresh, at);
+        }
+        let cut = (len - known).saturating_sub(fresh.len() as u64);
+        if cut > 0 {
+            self.reader.gap(direction, cut, at);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Requests and responses read from the direction changes of the payload.
+
+use crate::flow::{Direction, Span, Turn, Turns};
+use crate::time::Timestamp;
+
+use super::Segment;
+use super::half::SenderState;
+
+/// Slow turns kept.
+const SLOWEST: usize = 8;
+
+/// Builds [`Turns`] while the connection lives.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TurnTracker {
+    turns: Turns,
+    /// Offsets after the latest request and response, to see them acknowledged.
+    request_end: u64,
+    response_end: u64,
+}
+
+impl TurnTracker {
+    /// Takes a segment that brought new octets.
+    pub fn data(&mut self, segment: &Segment<'_>, sender: &SenderState) {
+        let octets = u64::from(segment.packet.payload_len);
+        let reference = segment.reference;
+        let span = Span { first: reference, last: reference, octets };
+        match segment.direction {
+            Direction::ClientToServer => {
+                self.request_end = sender.snd_max;
+                match &mut self.turns.last {
+                    Some(turn) if turn.response.is_none() => {
+                        extend(&mut turn.request, &span);
+                        turn.request_acked = None;
+                    }
+                    _ => self.open(Turn {
+                        request: span,
+                        request_acked: None,
+                        response: None,
+                        response_acked: None,
+                    }),
+                }
+            }
+            Direction::ServerToClient => {
+                self.response_end = sender.snd_max;
+                match &mut self.turns.last {
+                    None => match &mut self.turns.greeting {
+                        Some(greeting) => extend(greeting, &span),
+                        greeting => *greeting = Some(span),
+                    },
+                    Some(turn) => {
+                        turn.response_acked = None;
+                        match &mut turn.response {
+                            Some(response) => extend(response, &span),
+                            response => {
+                                *response = Some(span);
+                                self.turns.answered += 1;
+                                let waited = span.first.time.since(turn.request.last.time);
+                                self.turns.response_times.add(waited);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes an acknowledgement sent by `direction`'s sender.
+    pub fn acknowledged(&mut self, direction: Direction, ack: u64, time: Timestamp) {
+        let Some(turn) = &mut self.turns.last else { return };
+        match direction {
+            Direction::ServerToClient if ack >= self.request_end => {
+                turn.request_acked.get_or_insert(time);
+            }
+            Direction::ClientToServer if turn.response.is_some() && ack >= self.response_end => {
+                turn.response_acked.get_or_insert(time);
+            }
+            _ => {}
+        }
+    }
+
+    /// Who sent data last, and whether anybody did.
+    pub const fn last(&self) -> Option<&Turn> {
+        self.turns.last.as_ref()
+    }
+
+    fn open(&mut self, turn: Turn) {
+        if let Some(before) = self.turns.last.replace(turn) {
+            self.keep_if_slow(before);
+            self.turns.before_last = Some(before);
+        }
+        self.turns.count += 1;
+    }
+
+    fn keep_if_slow(&mut self, turn: Turn) {
+        let Some(waited) = turn.response_time() else { return };
+        let slowest = &mut self.turns.slowest;
+        let at = slowest.partition_point(|known| known.response_time() >= Some(waited));
+        if at < SLOWEST {
+            slowest.insert(at, turn);
+            slowest.truncate(SLOWEST);
+        }
+    }
+
+    /// The finished turns.
+    pub fn finish(mut self) -> Turns {
+        if let Some(last) = self.turns.last {
+            self.keep_if_slow(last);
+        }
+        self.turns
+    }
+}
+
+fn extend(span: &mut Span, more: &Span) {
+    span.last = more.last;
+    span.octets += more.octets;
+}

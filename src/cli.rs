@@ -1,0 +1,136 @@
+//! Argument definitions. They validate; what they mean is decided in [`crate::settings`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Explains what went wrong in a packet capture, with proof.
+#[derive(Debug, Parser)]
+#[command(name = "pcapdoc", version, about, after_help = EXIT_STATUSES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_STATUSES: &str = "Exit status: 0 done; 1 a finding at or above --fail-on; \
+2 wrong use; 3 the input could not be read at all.";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Analyse one capture (one file, or the files of one set) and report what went wrong
+    Analyze(AnalyzeArguments),
+    /// List the rules
+    Rules,
+    /// Print a rule's documentation: what it means, how it is detected, what to do
+    Explain {
+        /// Rule id, such as keepalive-race
+        rule: String,
+    },
+    /// Print a shell completion script
+    Completions {
+        /// Shell to complete for
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Arguments of `pcapdoc analyze`.
+#[derive(Debug, Args)]
+pub struct AnalyzeArguments {
+    /// Captures (pcap, pcapng; plain or gz, zst, lz4, xz, bz2); several are one set; - is stdin
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub captures: Vec<PathBuf>,
+    /// Folder for the reports, or a file (for one format), or - for standard output
+    #[arg(short, long, value_name = "DIR|FILE|-")]
+    pub output: Option<PathBuf>,
+    /// What to write [default: html and md files, and the summary on standard output]
+    #[arg(short, long, value_delimiter = ',', value_name = "FORMAT")]
+    pub format: Vec<Format>,
+    /// Only these rules (ids, or prefix*)
+    #[arg(long, value_delimiter = ',', value_name = "RULE")]
+    pub select: Vec<String>,
+    /// Not these rules (ids, or prefix*)
+    #[arg(long, value_delimiter = ',', value_name = "RULE")]
+    pub ignore: Vec<String>,
+    /// Exit with status 1 when a finding is at least this severe
+    #[arg(long, value_name = "SEVERITY")]
+    pub fail_on: Option<SeverityArgument>,
+    /// Receive buffer of a UDP server, as PORT=BYTES
+    #[arg(long, value_name = "PORT=BYTES", value_parser = port_and_bytes)]
+    pub udp_recv_buffer: Vec<(u16, u32)>,
+    /// Framing of a TCP server's stream, as PORT=SPEC (u32be, u16le,offset=2, line, fixed:64, …)
+    #[arg(long, value_name = "PORT=SPEC", value_parser = port_and_spec)]
+    pub framing: Vec<(u16, String)>,
+    /// Connections listed in the JSON: a number or all
+    #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
+    pub connections: ConnectionLimit,
+    /// Configuration file [default: pcapdoc.toml here or in a folder above]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Open the HTML report in the browser afterwards
+    #[arg(long)]
+    pub open: bool,
+}
+
+/// An output format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Format {
+    /// One self-contained page
+    Html,
+    /// Markdown for the incident
+    Md,
+    /// The JSON contract
+    Json,
+    /// The summary for a terminal
+    Terminal,
+}
+
+/// A severity as an argument.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum SeverityArgument {
+    /// Worth knowing
+    Info,
+    /// A weakness
+    Low,
+    /// Users may have noticed
+    Medium,
+    /// Requests failed or waited for long
+    High,
+    /// The service was down
+    Critical,
+}
+
+/// How many connections to list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnectionLimit {
+    /// At most this many.
+    AtMost(usize),
+    /// All of them.
+    All,
+}
+
+fn connection_limit(text: &str) -> Result<ConnectionLimit, String> {
+    if text == "all" {
+        return Ok(ConnectionLimit::All);
+    }
+    let number = text.parse().map_err(|_| "expected a number or all".to_owned())?;
+    Ok(ConnectionLimit::AtMost(number))
+}
+
+fn port_and_bytes(text: &str) -> Result<(u16, u32), String> {
+    let (port, bytes) = text.split_once('=').ok_or("expected PORT=BYTES")?;
+    let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
+    let bytes = bytes.parse().map_err(|_| format!("{bytes:?} is not a number of bytes"))?;
+    Ok((port, bytes))
+}
+
+fn port_and_spec(text: &str) -> Result<(u16, String), String> {
+    let (port, spec) = text.split_once('=').ok_or("expected PORT=SPEC")?;
+    let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
+    spec.parse::<analyzer::app::FramingSpec>().map_err(|error| error.to_string())?;
+    Ok((port, spec.to_owned()))
+}

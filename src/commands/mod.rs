@@ -1,0 +1,5 @@
+//! One file per subcommand.
+
+pub mod analyze;
+pub mod completions;
+pub mod rules;

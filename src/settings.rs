@@ -1,0 +1,71 @@
+//! What the arguments and the configuration file mean: resolved, checked, immutable.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use analyzer::capture::Input;
+use rules::settings::RuleSettings;
+
+use crate::cli::AnalyzeArguments;
+use crate::failure::Failure;
+
+/// Everything an analysis is told.
+pub struct Settings {
+    /// Inputs in the order given.
+    pub inputs: Vec<Input>,
+    /// For the analyzer.
+    pub analysis: analyzer::pipeline::Settings,
+    /// For the rule engine.
+    pub rules: RuleSettings,
+    /// The configuration file that was read.
+    pub configuration_file: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Resolves the arguments of `analyze`.
+    pub fn resolve(arguments: &AnalyzeArguments) -> Result<Self, Failure> {
+        let configuration_file = match &arguments.config {
+            Some(file) => Some(file.clone()),
+            None => find_upwards("pcapdoc.toml"),
+        };
+        let mut rules = match &configuration_file {
+            Some(file) => read_configuration(file)?,
+            None => RuleSettings::default(),
+        };
+        let usage = |error: rules::settings::SettingsError| Failure::Usage(error.to_string());
+        rules.select(&arguments.select).map_err(usage)?;
+        rules.ignore(&arguments.ignore).map_err(usage)?;
+        for &(port, bytes) in &arguments.udp_recv_buffer {
+            rules.udp_recv_buffers.insert(port, bytes.into());
+        }
+        let mut analysis = analyzer::pipeline::Settings::default();
+        let configured = rules.framings.iter().map(|(port, spec)| (*port, spec.clone()));
+        for (port, spec) in arguments.framing.iter().cloned().chain(configured) {
+            let spec = spec.parse().map_err(|error: analyzer::app::FramingSpecError| {
+                Failure::Usage(format!("framing of port {port}: {error}"))
+            })?;
+            analysis.tcp.app.framings.push((port, spec));
+        }
+        Ok(Self { inputs: inputs(&arguments.captures), analysis, rules, configuration_file })
+    }
+}
+
+fn inputs(captures: &[PathBuf]) -> Vec<Input> {
+    captures
+        .iter()
+        .map(|path| if path.as_os_str() == "-" { Input::Stdin } else { Input::Path(path.clone()) })
+        .collect()
+}
+
+fn read_configuration(file: &Path) -> Result<RuleSettings, Failure> {
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file)
+        .map_err(|error| Failure::Usage(format!("could not read {name}: {error}")))?;
+    RuleSettings::from_toml(&text, &name).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// The nearest file of that name in the current folder or one above.
+fn find_upwards(name: &str) -> Option<PathBuf> {
+    let here = std::env::current_dir().ok()?;
+    here.ancestors().map(|folder| folder.join(name)).find(|file| file.is_file())
+}
