@@ -179,7 +179,7 @@ impl StreamReader {
         }
     }
 
-    /// Takes note of the end of this direction, after its last octet.
+    /// Takes note that this direction's sender is done. Octets that a hole held up may follow.
     pub fn fin(&mut self, direction: Direction, at: At) {
         if let State::Active(active) = &mut self.state {
             active.fin(direction, at);

@@ -57,7 +57,8 @@ pub(super) fn read(steps: &[Step]) -> AppFacts {
 }
 
 /// Reads the steps with every segment cut into pieces of the lengths that `cut` gives in turn;
-/// the first of a segment has at least `first_min` octets. Pieces bear their step's frame, so every fact but those on segments has to be the same.
+/// the first of a segment has at least `first_min` octets. Pieces bear their step's frame, so
+/// every fact but those on segments has to be the same.
 pub(super) fn read_in_pieces(
     settings: &AppSettings,
     steps: &[Step],

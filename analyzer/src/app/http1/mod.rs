@@ -46,6 +46,8 @@ struct Side {
     /// No octet of the body has been read, and it may never come: the request waits for
     /// `100 Continue`, or the response may answer a HEAD that was not captured.
     body_may_be_absent: bool,
+    /// The sender said that nothing follows.
+    ended: bool,
     /// Last octets seen, or known to have passed.
     last: Option<At>,
     /// Messages known complete.
@@ -98,14 +100,9 @@ impl Reader for Http1 {
         self.sides[direction.index()].last = Some(at);
     }
 
-    fn fin(&mut self, direction: Direction, at: At) {
-        let side = &self.sides[direction.index()];
-        let end = side.last.unwrap_or(at);
-        match side.state {
-            State::Body(Body::UntilClose | Body::Unknown) => self.message_end(direction, end),
-            State::Head if !side.head.is_empty() => self.head_cut(direction, end),
-            _ => {}
-        }
+    fn fin(&mut self, direction: Direction, _: At) {
+        // Octets may still come that were held up behind a hole.
+        self.sides[direction.index()].ended = true;
     }
 
     fn wants_data(&self, direction: Direction) -> bool {
@@ -123,6 +120,7 @@ impl Reader for Http1 {
             let Some(last) = side.last else { continue };
             match side.state {
                 State::Body(Body::Unknown) => self.message_end(direction, last),
+                State::Body(Body::UntilClose) if side.ended => self.message_end(direction, last),
                 State::Head if !side.head.is_empty() => self.head_cut(direction, last),
                 _ => {}
             }

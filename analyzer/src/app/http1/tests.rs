@@ -111,6 +111,8 @@ fn body_until_close() {
     let facts = http(read(&steps));
     assert_eq!(facts.kept[0].response_end, Some(at(3)));
     assert!(facts.kept[0].connection_close);
+    let late = [steps[0].clone(), steps[1].clone(), Step::Fin(S), steps[2].clone()];
+    assert_eq!(http(read(&late)).kept[0].response_end, Some(at(4)));
     let unfinished = http(read(&steps[..3]));
     assert_eq!(unfinished.kept[0].response_end, None);
     check_any_cut(&steps);
