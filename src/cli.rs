@@ -117,20 +117,29 @@ fn connection_limit(text: &str) -> Result<ConnectionLimit, String> {
     if text == "all" {
         return Ok(ConnectionLimit::All);
     }
-    let number = text.parse().map_err(|_| "expected a number or all".to_owned())?;
+    let number = text
+        .parse()
+        .map_err(|_| "expected a number or all".to_owned())?;
     Ok(ConnectionLimit::AtMost(number))
 }
 
 fn port_and_bytes(text: &str) -> Result<(u16, u32), String> {
     let (port, bytes) = text.split_once('=').ok_or("expected PORT=BYTES")?;
-    let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
-    let bytes = bytes.parse().map_err(|_| format!("{bytes:?} is not a number of bytes"))?;
+    let port = port
+        .parse()
+        .map_err(|_| format!("{port:?} is not a port"))?;
+    let bytes = bytes
+        .parse()
+        .map_err(|_| format!("{bytes:?} is not a number of bytes"))?;
     Ok((port, bytes))
 }
 
 fn port_and_spec(text: &str) -> Result<(u16, String), String> {
     let (port, spec) = text.split_once('=').ok_or("expected PORT=SPEC")?;
-    let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
-    spec.parse::<analyzer::app::FramingSpec>().map_err(|error| error.to_string())?;
+    let port = port
+        .parse()
+        .map_err(|_| format!("{port:?} is not a port"))?;
+    spec.parse::<analyzer::app::FramingSpec>()
+        .map_err(|error| error.to_string())?;
     Ok((port, spec.to_owned()))
 }

@@ -39,21 +39,37 @@ impl Settings {
             rules.udp_recv_buffers.insert(port, bytes.into());
         }
         let mut analysis = analyzer::pipeline::Settings::default();
-        let configured = rules.framings.iter().map(|(port, spec)| (*port, spec.clone()));
+        let configured = rules
+            .framings
+            .iter()
+            .map(|(port, spec)| (*port, spec.clone()));
         for (port, spec) in arguments.framing.iter().cloned().chain(configured) {
-            let spec = spec.parse().map_err(|error: analyzer::app::FramingSpecError| {
-                Failure::Usage(format!("framing of port {port}: {error}"))
-            })?;
+            let spec = spec
+                .parse()
+                .map_err(|error: analyzer::app::FramingSpecError| {
+                    Failure::Usage(format!("framing of port {port}: {error}"))
+                })?;
             analysis.tcp.app.framings.push((port, spec));
         }
-        Ok(Self { inputs: inputs(&arguments.captures), analysis, rules, configuration_file })
+        Ok(Self {
+            inputs: inputs(&arguments.captures),
+            analysis,
+            rules,
+            configuration_file,
+        })
     }
 }
 
 fn inputs(captures: &[PathBuf]) -> Vec<Input> {
     captures
         .iter()
-        .map(|path| if path.as_os_str() == "-" { Input::Stdin } else { Input::Path(path.clone()) })
+        .map(|path| {
+            if path.as_os_str() == "-" {
+                Input::Stdin
+            } else {
+                Input::Path(path.clone())
+            }
+        })
         .collect()
 }
 
@@ -67,5 +83,7 @@ fn read_configuration(file: &Path) -> Result<RuleSettings, Failure> {
 /// The nearest file of that name in the current folder or one above.
 fn find_upwards(name: &str) -> Option<PathBuf> {
     let here = std::env::current_dir().ok()?;
-    here.ancestors().map(|folder| folder.join(name)).find(|file| file.is_file())
+    here.ancestors()
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
 }

@@ -22,7 +22,12 @@ pub struct Error {
 impl Error {
     /// An error about `file` as a whole.
     pub fn new(file: impl Into<PathBuf>, message: impl Into<String>) -> Self {
-        Self { file: file.into(), offset: None, message: message.into(), source: None }
+        Self {
+            file: file.into(),
+            offset: None,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// Adds the byte offset where reading stopped.

@@ -12,8 +12,8 @@ use rayon::prelude::*;
 
 use crate::analysis::{Analysis, CaptureSummary};
 use crate::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
-use crate::decode::{DecodedSlab, Packet, PacketKind, decode_slab};
 use crate::decode::DecodeStats;
+use crate::decode::{DecodedSlab, Packet, PacketKind, decode_slab};
 use crate::error::Error;
 use crate::flow::Connection;
 use crate::flow::facts::ShardFacts;
@@ -88,12 +88,21 @@ pub fn run<S: ConnectionSink>(
             {
                 round.push(Item::new(next));
             }
-            let start = round[0].filled.slab.frames.first().map_or(Timestamp::default(), |f| f.time);
+            let start = round[0]
+                .filled
+                .slab
+                .frames
+                .first()
+                .map_or(Timestamp::default(), |f| f.time);
             let engine = engine.get_or_insert_with(|| Engine::new(settings, &make_sink, start));
             engine.round(&mut round);
             if let Some(last) = round.last() {
                 let frames = engine.stats.frames;
-                progress(Progress { bytes_read: last.filled.bytes_read, total_bytes, frames });
+                progress(Progress {
+                    bytes_read: last.filled.bytes_read,
+                    total_bytes,
+                    frames,
+                });
             }
             for item in round {
                 // The reader may be gone already; then nobody needs the memory.
@@ -101,7 +110,10 @@ pub fn run<S: ConnectionSink>(
             }
         }
         let (reader, outcome) = reading.join().map_err(|_| {
-            Error::new(inputs.first().map(Input::name).unwrap_or_default(), "the reader failed")
+            Error::new(
+                inputs.first().map(Input::name).unwrap_or_default(),
+                "the reader failed",
+            )
         })?;
         outcome?;
         let engine =
@@ -133,8 +145,11 @@ fn read_ahead(
         if interfaces.len() != reader.interfaces().len() {
             interfaces = Arc::from(reader.interfaces());
         }
-        let message =
-            Filled { slab, interfaces: Arc::clone(&interfaces), bytes_read: reader.bytes_read() };
+        let message = Filled {
+            slab,
+            interfaces: Arc::clone(&interfaces),
+            bytes_read: reader.bytes_read(),
+        };
         if filled.send(message).is_err() {
             return (reader, Ok(()));
         }
@@ -187,7 +202,11 @@ impl Item {
     }
 
     fn decode(&mut self) {
-        decode_slab(&self.filled.slab, &self.filled.interfaces, &mut self.decoded);
+        decode_slab(
+            &self.filled.slab,
+            &self.filled.interfaces,
+            &mut self.decoded,
+        );
         self.distribute();
     }
 
@@ -202,9 +221,15 @@ impl Item {
     }
 
     fn payload(&self, packet: &Packet) -> &[u8] {
-        let bytes = if packet.reassembled { &self.reassembled } else { &self.filled.slab.bytes };
+        let bytes = if packet.reassembled {
+            &self.reassembled
+        } else {
+            &self.filled.slab.bytes
+        };
         let start = packet.payload_start as usize;
-        bytes.get(start..start + packet.payload_captured as usize).unwrap_or_default()
+        bytes
+            .get(start..start + packet.payload_captured as usize)
+            .unwrap_or_default()
     }
 }
 
@@ -224,8 +249,9 @@ struct Engine<S> {
 
 impl<S: ConnectionSink> Engine<S> {
     fn new(settings: &Settings, make_sink: &impl Fn() -> S, start: Timestamp) -> Self {
-        let shards =
-            (0..SHARDS).map(|_| Shard::new(make_sink(), settings.tcp.clone(), start)).collect();
+        let shards = (0..SHARDS)
+            .map(|_| Shard::new(make_sink(), settings.tcp.clone(), start))
+            .collect();
         Self {
             shards,
             reassembler: Reassembler::new(),
@@ -245,14 +271,17 @@ impl<S: ConnectionSink> Engine<S> {
             self.reassemble(item);
         }
         let items = &*items;
-        self.shards.par_iter_mut().enumerate().for_each(|(number, shard)| {
-            for item in items {
-                for &at in &item.buckets[number] {
-                    let packet = &item.decoded.packets[at as usize];
-                    shard.packet(packet, item.payload(packet));
+        self.shards
+            .par_iter_mut()
+            .enumerate()
+            .for_each(|(number, shard)| {
+                for item in items {
+                    for &at in &item.buckets[number] {
+                        let packet = &item.decoded.packets[at as usize];
+                        shard.packet(packet, item.payload(packet));
+                    }
                 }
-            }
-        });
+            });
     }
 
     /// Puts fragments together; datagrams that are whole join the slab's packets in frame order.
@@ -283,7 +312,10 @@ impl<S: ConnectionSink> Engine<S> {
     fn give_up(&mut self, incomplete: &[IncompleteDatagram]) {
         /// Protocol number of UDP (RFC 768).
         const UDP: u8 = 17;
-        for datagram in incomplete.iter().filter(|datagram| datagram.protocol == UDP) {
+        for datagram in incomplete
+            .iter()
+            .filter(|datagram| datagram.protocol == UDP)
+        {
             let (src_port, dst_port) = datagram.ports.unwrap_or_default();
             let packet = Packet {
                 frame: datagram.frame,

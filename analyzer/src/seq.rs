@@ -31,7 +31,10 @@ impl SeqNumber {
     /// of every sender.
     #[must_use]
     pub const fn unwrap_near(self, reference: u64) -> u64 {
-        #[expect(clippy::cast_possible_truncation, reason = "the low half is what is compared")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the low half is what is compared"
+        )]
         let low = Self(reference as u32);
         reference.wrapping_add_signed(self.distance_from(low) as i64)
     }
@@ -50,7 +53,10 @@ impl SeqRange {
     /// The range `start..end`; empty when `end` is not after `start`.
     #[must_use]
     pub const fn new(start: u64, end: u64) -> Self {
-        Self { start, end: if end > start { end } else { start } }
+        Self {
+            start,
+            end: if end > start { end } else { start },
+        }
     }
 
     /// Octets covered.
@@ -97,7 +103,9 @@ impl RangeSet {
     /// Octets of `range` that are in the set.
     #[must_use]
     pub fn overlap(&self, range: SeqRange) -> u64 {
-        let first = self.ranges.partition_point(|known| known.end <= range.start);
+        let first = self
+            .ranges
+            .partition_point(|known| known.end <= range.start);
         self.ranges[first..]
             .iter()
             .take_while(|known| known.start < range.end)
@@ -118,8 +126,10 @@ impl RangeSet {
         }
         let new = range.len() - self.overlap(range);
         let first = self.ranges.partition_point(|known| known.end < range.start);
-        let touched =
-            self.ranges[first..].iter().take_while(|known| known.start <= range.end).count();
+        let touched = self.ranges[first..]
+            .iter()
+            .take_while(|known| known.start <= range.end)
+            .count();
         if touched == 0 {
             self.ranges.insert(first, range);
         } else {
@@ -140,10 +150,17 @@ impl RangeSet {
         if gone == 0 {
             return 0;
         }
-        let first = self.ranges.partition_point(|known| known.end <= range.start);
-        let touched =
-            self.ranges[first..].iter().take_while(|known| known.start < range.end).count();
-        let head = SeqRange::new(self.ranges[first].start, range.start.max(self.ranges[first].start));
+        let first = self
+            .ranges
+            .partition_point(|known| known.end <= range.start);
+        let touched = self.ranges[first..]
+            .iter()
+            .take_while(|known| known.start < range.end)
+            .count();
+        let head = SeqRange::new(
+            self.ranges[first].start,
+            range.start.max(self.ranges[first].start),
+        );
         let tail_end = self.ranges[first + touched - 1].end;
         let tail = SeqRange::new(range.end.min(tail_end), tail_end);
         let kept = [head, tail].into_iter().filter(|part| !part.is_empty());
@@ -173,7 +190,10 @@ mod tests {
     fn unwrap_follows_past_4_gib_and_back() {
         let reference = 0x2_ffff_fff0;
         assert_eq!(SeqNumber(0x10).unwrap_near(reference), 0x3_0000_0010);
-        assert_eq!(SeqNumber(0xffff_ff00).unwrap_near(0x3_0000_0010), 0x2_ffff_ff00);
+        assert_eq!(
+            SeqNumber(0xffff_ff00).unwrap_near(0x3_0000_0010),
+            0x2_ffff_ff00
+        );
     }
 
     /// The obvious model: one flag an octet.

@@ -50,8 +50,11 @@ impl Timestamp {
         let days = seconds.div_euclid(86_400);
         let second_of_day = seconds.rem_euclid(86_400);
         let (year, month, day) = civil_from_days(days);
-        let (hour, minute, second) =
-            (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
+        let (hour, minute, second) = (
+            second_of_day / 3600,
+            second_of_day / 60 % 60,
+            second_of_day % 60,
+        );
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
     }
 }
@@ -68,7 +71,11 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -77,7 +84,10 @@ impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(rhs.as_nanos()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(rhs.as_nanos()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -85,7 +95,10 @@ impl Sub<Duration> for Timestamp {
     type Output = Self;
 
     fn sub(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(rhs.as_nanos()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(rhs.as_nanos()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -107,8 +120,14 @@ mod tests {
 
     #[test]
     fn rfc3339_at_borders() {
-        assert_eq!(Timestamp::from_nanos(0).rfc3339(), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(Timestamp::from_nanos(-1).rfc3339(), "1969-12-31T23:59:59.999999999Z");
+        assert_eq!(
+            Timestamp::from_nanos(0).rfc3339(),
+            "1970-01-01T00:00:00.000000000Z"
+        );
+        assert_eq!(
+            Timestamp::from_nanos(-1).rfc3339(),
+            "1969-12-31T23:59:59.999999999Z"
+        );
         let leap = Timestamp::from_nanos(1_709_164_800_000_000_001);
         assert_eq!(leap.rfc3339(), "2024-02-29T00:00:00.000000001Z");
     }

@@ -21,13 +21,41 @@ type Streams = BTreeMap<(&'static str, String, String), Counts>;
 
 /// Files where we differ from tshark 4.0 on purpose, and why.
 const DIFFERENCES: &[(&str, Difference, &str)] = &[
-    ("tcpdump--brcm-tag.pcap", Difference::OnlyWeRead, "tshark 4.0 does not know LINKTYPE 281"),
-    ("tcpdump--kday6.pcap", Difference::OnlyWeRead, "LINKTYPE 182: a frame we count and name"),
-    ("wikisamples--forensics5.cap", Difference::NotRead, "Network Monitor 2: named in the error"),
-    ("nDPI--teredo.pcap", Difference::OuterDatagrams, "the IPv6 packets inside are analysed"),
-    ("tcpdump--gso-ipv4-geneve-ipv6.pcap", Difference::OuterDatagrams, "GENEVE is a tunnel"),
-    ("tcpdump--gso-ipv4-vxlan-ipv6.pcap", Difference::OuterDatagrams, "VXLAN is a tunnel"),
-    ("zeek--gtp6_gtp_0x32.pcap", Difference::OuterDatagrams, "GTP-U is a tunnel"),
+    (
+        "tcpdump--brcm-tag.pcap",
+        Difference::OnlyWeRead,
+        "tshark 4.0 does not know LINKTYPE 281",
+    ),
+    (
+        "tcpdump--kday6.pcap",
+        Difference::OnlyWeRead,
+        "LINKTYPE 182: a frame we count and name",
+    ),
+    (
+        "wikisamples--forensics5.cap",
+        Difference::NotRead,
+        "Network Monitor 2: named in the error",
+    ),
+    (
+        "nDPI--teredo.pcap",
+        Difference::OuterDatagrams,
+        "the IPv6 packets inside are analysed",
+    ),
+    (
+        "tcpdump--gso-ipv4-geneve-ipv6.pcap",
+        Difference::OuterDatagrams,
+        "GENEVE is a tunnel",
+    ),
+    (
+        "tcpdump--gso-ipv4-vxlan-ipv6.pcap",
+        Difference::OuterDatagrams,
+        "VXLAN is a tunnel",
+    ),
+    (
+        "zeek--gtp6_gtp_0x32.pcap",
+        Difference::OuterDatagrams,
+        "GTP-U is a tunnel",
+    ),
 ];
 
 /// What differs.
@@ -51,7 +79,11 @@ fn read(path: &Path) -> Result<Read, Error> {
     let mut reader = CaptureReader::open(&[Input::Path(path.to_owned())], ReadOptions::default())?;
     let (mut slab, mut decoded) = (Slab::default(), DecodedSlab::default());
     let mut reassembler = Reassembler::new();
-    let mut read = Read { packets: 0, streams: Streams::new(), stats: DecodeStats::default() };
+    let mut read = Read {
+        packets: 0,
+        streams: Streams::new(),
+        stats: DecodeStats::default(),
+    };
     while reader.read_slab(&mut slab)? {
         decode_slab(&slab, reader.interfaces(), &mut decoded);
         read.packets += slab.frames.len() as u64;
@@ -60,7 +92,10 @@ fn read(path: &Path) -> Result<Read, Error> {
         }
         for fragment in &decoded.fragments {
             if let Some(whole) = reassembler.push(fragment, &slab.bytes) {
-                whole.packets.iter().for_each(|packet| add(&mut read.streams, packet));
+                whole
+                    .packets
+                    .iter()
+                    .for_each(|packet| add(&mut read.streams, packet));
             }
         }
         read.stats.merge(&decoded.stats);
@@ -75,7 +110,14 @@ fn add(streams: &mut Streams, packet: &Packet) {
         PacketKind::IcmpError { .. } => return,
     };
     let (from, to) = (text(packet.source()), text(packet.destination()));
-    count(streams, transport, from, to, 1, u64::from(packet.payload_len));
+    count(
+        streams,
+        transport,
+        from,
+        to,
+        1,
+        u64::from(packet.payload_len),
+    );
 }
 
 fn text(endpoint: Endpoint) -> String {
@@ -91,7 +133,11 @@ fn count(
     bytes: u64,
 ) {
     let back = from > to;
-    let key = if back { (transport, to, from) } else { (transport, from, to) };
+    let key = if back {
+        (transport, to, from)
+    } else {
+        (transport, from, to)
+    };
     let direction = &mut streams.entry(key).or_default()[usize::from(back)];
     direction.0 += frames;
     direction.1 += bytes;
@@ -111,7 +157,14 @@ fn truth_streams(truth: &Value) -> Streams {
                 count(&mut streams, name, a.clone(), b.clone(), frames, bytes);
             }
             if number("frames_ba") > 0 {
-                count(&mut streams, name, b, a, number("frames_ba"), number("bytes_ba"));
+                count(
+                    &mut streams,
+                    name,
+                    b,
+                    a,
+                    number("frames_ba"),
+                    number("bytes_ba"),
+                );
             }
         }
     }
@@ -145,19 +198,32 @@ fn agrees_with_tshark() {
     let index = std::fs::read_to_string(dir.join("INDEX.tsv")).expect("the index is text");
     let mut wrong = Vec::new();
     let mut compared = 0;
-    for name in index.lines().skip(1).filter_map(|line| line.split('\t').next()) {
+    for name in index
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split('\t').next())
+    {
         let truth = std::fs::read(dir.join("truth").join(format!("{name}.json")))
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let truth: Value = serde_json::from_slice(&truth).expect("a truth file is JSON");
         compared += 1;
         wrong.extend(compare(name, &truth, &read(&dir.join(name))));
     }
-    assert!(wrong.is_empty(), "{} disagreements:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} disagreements:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     println!("{compared} public captures agree with tshark");
 }
 
 fn compare(name: &str, truth: &Value, read: &Result<Read, Error>) -> Vec<String> {
-    let allowed = |difference| DIFFERENCES.iter().any(|(n, d, _)| *n == name && *d == difference);
+    let allowed = |difference| {
+        DIFFERENCES
+            .iter()
+            .any(|(n, d, _)| *n == name && *d == difference)
+    };
     let refused = truth["status"] == "unreadable";
     let read = match read {
         Err(_) if refused || allowed(Difference::NotRead) => return Vec::new(),
@@ -169,7 +235,10 @@ fn compare(name: &str, truth: &Value, read: &Result<Read, Error>) -> Vec<String>
     let mut wrong = Vec::new();
     let packets = truth["packets"].as_u64().unwrap_or(0);
     if packets != read.packets {
-        wrong.push(format!("{name}: {packets} packets, we read {}", read.packets));
+        wrong.push(format!(
+            "{name}: {packets} packets, we read {}",
+            read.packets
+        ));
     }
     let theirs = truth_streams(truth);
     let keys: std::collections::BTreeSet<_> = theirs.keys().chain(read.streams.keys()).collect();
@@ -178,7 +247,9 @@ fn compare(name: &str, truth: &Value, read: &Result<Read, Error>) -> Vec<String>
         let outer = key.0 == "udp" && our.is_none() && allowed(Difference::OuterDatagrams);
         if their != our && !outer {
             let stops = &read.stats.stops;
-            wrong.push(format!("{name}: {key:?}: tshark {their:?}, we {our:?} {stops:?}"));
+            wrong.push(format!(
+                "{name}: {key:?}: tshark {their:?}, we {our:?} {stops:?}"
+            ));
         }
     }
     wrong

@@ -40,9 +40,16 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         open_in_browser(&html);
     }
     let failed = arguments.fail_on.is_some_and(|limit| {
-        document.findings.iter().any(|finding| finding.severity >= severity(limit))
+        document
+            .findings
+            .iter()
+            .any(|finding| finding.severity >= severity(limit))
     });
-    Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    Ok(if failed {
+        ExitCode::from(1)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn analyse(arguments: &AnalyzeArguments, settings: Settings) -> Result<Document, Failure> {
@@ -67,19 +74,28 @@ fn analyse(arguments: &AnalyzeArguments, settings: Settings) -> Result<Document,
         .build()
         .map_err(|error| Failure::Internal(error.to_string()))?;
     let engine = Engine::new(settings.rules);
-    let make_sink =
-        || Sink { rules: engine.sink(), collector: ConnectionCollector::new(limit) };
+    let make_sink = || Sink {
+        rules: engine.sink(),
+        collector: ConnectionCollector::new(limit),
+    };
     let meter = Meter::new();
     let (analysis, sinks) = pool
         .install(|| {
-            pipeline::run(&settings.inputs, &settings.analysis, make_sink, |progress| {
-                meter.show(progress);
-            })
+            pipeline::run(
+                &settings.inputs,
+                &settings.analysis,
+                make_sink,
+                |progress| {
+                    meter.show(progress);
+                },
+            )
         })
         .map_err(Failure::Input)?;
     meter.finish();
-    let (rule_sinks, collectors): (Vec<_>, Vec<_>) =
-        sinks.into_iter().map(|sink| (sink.rules, sink.collector)).unzip();
+    let (rule_sinks, collectors): (Vec<_>, Vec<_>) = sinks
+        .into_iter()
+        .map(|sink| (sink.rules, sink.collector))
+        .unzip();
     let assessment = engine.finish(rule_sinks, &analysis);
     let collector = ConnectionCollector::merged(collectors);
     Document::build(&analysis, &assessment, collector, &run)
@@ -102,7 +118,11 @@ impl Plan {
     fn new(arguments: &AnalyzeArguments) -> Result<Self, Failure> {
         let stem = stem(&arguments.captures);
         let defaults = [Format::Html, Format::Md, Format::Terminal];
-        let formats = if arguments.format.is_empty() { &defaults[..] } else { &arguments.format };
+        let formats = if arguments.format.is_empty() {
+            &defaults[..]
+        } else {
+            &arguments.format
+        };
         let output = arguments.output.as_deref();
         if output == Some(Path::new("-")) && formats.len() > 1 && !arguments.format.is_empty() {
             return Err(Failure::Usage(
@@ -189,13 +209,17 @@ fn target(
 
 /// The first capture's name without its endings; `stdin` for a pipe.
 fn stem(captures: &[PathBuf]) -> String {
-    const ENDINGS: [&str; 10] =
-        ["gz", "zst", "lz4", "xz", "bz2", "pcap", "pcapng", "cap", "dmp", "snoop"];
+    const ENDINGS: [&str; 10] = [
+        "gz", "zst", "lz4", "xz", "bz2", "pcap", "pcapng", "cap", "dmp", "snoop",
+    ];
     let Some(first) = captures.first().filter(|path| path.as_os_str() != "-") else {
         return "stdin".to_owned();
     };
     let mut stem = PathBuf::from(first.file_name().unwrap_or(first.as_os_str()));
-    while stem.extension().is_some_and(|end| ENDINGS.iter().any(|known| end == *known)) {
+    while stem
+        .extension()
+        .is_some_and(|end| ENDINGS.iter().any(|known| end == *known))
+    {
         stem.set_extension("");
     }
     stem.display().to_string()
@@ -208,7 +232,9 @@ fn render(
 ) -> Result<Vec<u8>, Failure> {
     let internal = |error: reports::Error| Failure::Internal(error.to_string());
     Ok(match format {
-        Format::Html => reports::html::render(document).map_err(internal)?.into_bytes(),
+        Format::Html => reports::html::render(document)
+            .map_err(internal)?
+            .into_bytes(),
         Format::Md => reports::markdown::render(document).into_bytes(),
         Format::Terminal => reports::terminal::render(document, style).into_bytes(),
         Format::Json => {
@@ -242,7 +268,11 @@ fn severity(argument: SeverityArgument) -> reports::Severity {
 
 /// Best effort: the report is written whether or not a browser is there.
 fn open_in_browser(path: &Path) {
-    let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let opener = if cfg!(target_os = "macos") {
+        "open"
+    } else {
+        "xdg-open"
+    };
     let started = Command::new(opener)
         .arg(path)
         .stdin(Stdio::null())

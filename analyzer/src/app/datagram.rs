@@ -49,7 +49,9 @@ impl DatagramReader {
         if matches!(self.protocol, Some("dns" | "mdns" | "llmnr"))
             && let Some(message) = Message::parse(bytes)
         {
-            self.dns.get_or_insert_default().take(direction, message, true_len, at, at);
+            self.dns
+                .get_or_insert_default()
+                .take(direction, message, true_len, at, at);
         }
     }
 
@@ -62,10 +64,19 @@ impl DatagramReader {
     /// What the payload told: DNS exchanges.
     #[must_use]
     pub fn finish(self) -> AppFacts {
-        let protocol =
-            if self.protocol == Some("dns") { AppProtocol::Dns } else { AppProtocol::Unknown };
+        let protocol = if self.protocol == Some("dns") {
+            AppProtocol::Dns
+        } else {
+            AppProtocol::Unknown
+        };
         let (dns, dns_dropped) = self.dns.map(|pairs| pairs.finish()).unwrap_or_default();
-        AppFacts { protocol, dns, dns_dropped, name: self.protocol, ..AppFacts::default() }
+        AppFacts {
+            protocol,
+            dns,
+            dns_dropped,
+            name: self.protocol,
+            ..AppFacts::default()
+        }
     }
 
     fn judge(&mut self, direction: Direction, bytes: &[u8], true_len: u32, ports: (u16, u16)) {

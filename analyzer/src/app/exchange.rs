@@ -27,13 +27,24 @@ impl ExchangeLog {
     /// Takes the exchange of the connection's `order`-th request, over or given up.
     pub(super) fn push(&mut self, order: u64, exchange: HttpExchange) {
         let failed = self.failed < KEPT
-            && exchange.status.is_some_and(|status| status >= 500 || status == 429);
+            && exchange
+                .status
+                .is_some_and(|status| status >= 500 || status == 429);
         self.failed += usize::from(failed);
         let asked = exchange.request_end.unwrap_or(exchange.request_start).time;
-        let response_time =
-            exchange.response_start.map_or(Duration::ZERO, |at| at.time.since(asked));
+        let response_time = exchange
+            .response_start
+            .map_or(Duration::ZERO, |at| at.time.since(asked));
         let index = self.kept.partition_point(|kept| kept.order < order);
-        self.kept.insert(index, Kept { order, response_time, failed, exchange });
+        self.kept.insert(
+            index,
+            Kept {
+                order,
+                response_time,
+                failed,
+                exchange,
+            },
+        );
         self.evict();
     }
 
@@ -44,11 +55,18 @@ impl ExchangeLog {
 
     /// Removes what is neither last nor failed nor slow; at most one, since one was added.
     fn evict(&mut self) {
-        let Some(last) = self.kept.len().checked_sub(KEPT) else { return };
-        let mut times: Vec<_> =
-            self.kept.iter().map(|kept| (kept.response_time, u64::MAX - kept.order)).collect();
+        let Some(last) = self.kept.len().checked_sub(KEPT) else {
+            return;
+        };
+        let mut times: Vec<_> = self
+            .kept
+            .iter()
+            .map(|kept| (kept.response_time, u64::MAX - kept.order))
+            .collect();
         times.sort_unstable_by(|one, other| other.cmp(one));
-        let Some(slow) = times.get(KEPT - 1).copied() else { return };
+        let Some(slow) = times.get(KEPT - 1).copied() else {
+            return;
+        };
         let removed = self.kept[..last]
             .iter()
             .position(|kept| !kept.failed && (kept.response_time, u64::MAX - kept.order) < slow);
@@ -65,7 +83,10 @@ mod tests {
     use crate::time::Timestamp;
 
     fn exchange(order: u64, status: u16, millis: i64) -> HttpExchange {
-        let at = |time| At { frame: order, time: Timestamp::from_nanos(time) };
+        let at = |time| At {
+            frame: order,
+            time: Timestamp::from_nanos(time),
+        };
         HttpExchange {
             method: "GET".into(),
             target: format!("/{order}"),
@@ -84,10 +105,18 @@ mod tests {
         let mut log = ExchangeLog::default();
         for order in 0..1000 {
             let status = if order % 100 == 50 { 503 } else { 200 };
-            let millis = if (500..510).contains(&order) { 1000 + order as i64 } else { 1 };
+            let millis = if (500..510).contains(&order) {
+                1000 + order as i64
+            } else {
+                1
+            };
             log.push(order, exchange(order, status, millis));
         }
-        let kept: Vec<u64> = log.finish().iter().map(|kept| kept.request_start.frame).collect();
+        let kept: Vec<u64> = log
+            .finish()
+            .iter()
+            .map(|kept| kept.request_start.frame)
+            .collect();
         let mut expected: Vec<u64> = (502..510).chain(992..1000).collect();
         expected.extend((0..8).map(|index| index * 100 + 50));
         expected.sort_unstable();

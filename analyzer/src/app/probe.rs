@@ -56,19 +56,31 @@ impl Sample {
         let (now, later) = bytes.split_at(bytes.len().min(SAMPLE_OCTETS - kept.len()));
         if !now.is_empty() {
             kept.extend_from_slice(now);
-            self.log.push(Entry { direction, kind: EntryKind::Data(now.len()), piece });
+            self.log.push(Entry {
+                direction,
+                kind: EntryKind::Data(now.len()),
+                piece,
+            });
         }
         later
     }
 
     /// Keeps a gap; false when there is no room.
     pub(super) fn push_gap(&mut self, direction: Direction, octets: u64, piece: Piece) -> bool {
-        self.push_entry(Entry { direction, kind: EntryKind::Gap(octets), piece })
+        self.push_entry(Entry {
+            direction,
+            kind: EntryKind::Gap(octets),
+            piece,
+        })
     }
 
     /// Keeps a direction's end; false when there is no room.
     pub(super) fn push_fin(&mut self, direction: Direction, piece: Piece) -> bool {
-        self.push_entry(Entry { direction, kind: EntryKind::Fin, piece })
+        self.push_entry(Entry {
+            direction,
+            kind: EntryKind::Fin,
+            piece,
+        })
     }
 
     fn push_entry(&mut self, entry: Entry) -> bool {

@@ -36,7 +36,14 @@ pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Judges the first octets of a direction. `cut`: no octet of this run will follow.
 pub(super) fn first_octets(bytes: &[u8], cut: bool) -> Verdict {
-    let tests = [http2(bytes), http1(bytes, cut), tls(bytes), dns(bytes), ssh(bytes), named(bytes)];
+    let tests = [
+        http2(bytes),
+        http1(bytes, cut),
+        tls(bytes),
+        dns(bytes),
+        ssh(bytes),
+        named(bytes),
+    ];
     let mut verdict = Verdict::No;
     for found in tests {
         match found {
@@ -95,7 +102,9 @@ fn tls(bytes: &[u8]) -> Verdict {
 
 /// A length and a DNS message of that length, complete (RFC 1035 §4.2.2).
 fn dns(bytes: &[u8]) -> Verdict {
-    let Some((length, rest)) = bytes.split_first_chunk() else { return Verdict::Maybe };
+    let Some((length, rest)) = bytes.split_first_chunk() else {
+        return Verdict::Maybe;
+    };
     let length = usize::from(u16::from_be_bytes(*length));
     if !(17..=4096).contains(&length) || !dns::header_is_plausible(rest) {
         return Verdict::No;
@@ -123,14 +132,19 @@ const MAGICS: &[(&[u8], &str)] = &[
     (b"EHLO ", "smtp"),
     (b"HELO ", "smtp"),
     (b"@RSYNCD: ", "rsync"),
-    (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "bgp"),
+    (
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        "bgp",
+    ),
     (b"\x05\0\x0b\x03\x10\0\0\0", "dcerpc"),
     (b"\x05\0\x0c\x03\x10\0\0\0", "dcerpc"),
 ];
 
 fn named(bytes: &[u8]) -> Verdict {
     let mut verdict = Verdict::No;
-    let fixed = MAGICS.iter().map(|(octets, name)| magic(bytes, octets, Recognised::Named(name)));
+    let fixed = MAGICS
+        .iter()
+        .map(|(octets, name)| magic(bytes, octets, Recognised::Named(name)));
     let looked = [greeting, resp, telnet, binary_headers].map(|test| test(bytes));
     for found in fixed.chain(looked) {
         match found {
@@ -152,19 +166,29 @@ fn greeting(bytes: &[u8]) -> Verdict {
         return Verdict::No;
     }
     let Some(end) = bytes.iter().take(512).position(|octet| *octet == b'\n') else {
-        return if bytes.len() < 512 { Verdict::Maybe } else { Verdict::No };
+        return if bytes.len() < 512 {
+            Verdict::Maybe
+        } else {
+            Verdict::No
+        };
     };
-    let smtp = bytes[..end].windows(4).any(|word| word.eq_ignore_ascii_case(b"SMTP"));
+    let smtp = bytes[..end]
+        .windows(4)
+        .any(|word| word.eq_ignore_ascii_case(b"SMTP"));
     Verdict::Is(Recognised::Named(if smtp { "smtp" } else { "ftp" }))
 }
 
 /// Two negotiations of a TELNET option, one after the other (RFC 854).
 fn telnet(bytes: &[u8]) -> Verdict {
-    let fits = bytes.iter().take(6).enumerate().all(|(index, octet)| match index % 3 {
-        0 => *octet == 0xff,
-        1 => (0xfb..=0xfe).contains(octet),
-        _ => *octet < 50,
-    });
+    let fits = bytes
+        .iter()
+        .take(6)
+        .enumerate()
+        .all(|(index, octet)| match index % 3 {
+            0 => *octet == 0xff,
+            1 => (0xfb..=0xfe).contains(octet),
+            _ => *octet < 50,
+        });
     match (fits, bytes.len() < 6) {
         (false, _) => Verdict::No,
         (true, true) => Verdict::Maybe,
@@ -181,7 +205,10 @@ fn resp(bytes: &[u8]) -> Verdict {
             Some((first, tail)) if *first == sigil => rest = tail,
             Some(_) => return Verdict::No,
         }
-        let digits = rest.iter().take_while(|octet| octet.is_ascii_digit()).count();
+        let digits = rest
+            .iter()
+            .take_while(|octet| octet.is_ascii_digit())
+            .count();
         if digits > 8 || (digits == 0 && !rest.is_empty()) {
             return Verdict::No;
         }
@@ -196,7 +223,11 @@ fn resp(bytes: &[u8]) -> Verdict {
 /// Protocols whose first header holds a length that fits and a mark at a fixed place.
 fn binary_headers(bytes: &[u8]) -> Verdict {
     let Some(head) = bytes.first_chunk::<16>() else {
-        return if bytes.len() < 16 { Verdict::Maybe } else { Verdict::No };
+        return if bytes.len() < 16 {
+            Verdict::Maybe
+        } else {
+            Verdict::No
+        };
     };
     let big = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
     let little = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
@@ -249,7 +280,11 @@ mod tests {
             .find(|len| first_octets(&bytes[..*len], false) != Verdict::Maybe)
             .unwrap();
         for len in decided..=bytes.len() {
-            assert_eq!(first_octets(&bytes[..len], false), Verdict::Is(expected), "{len} octets");
+            assert_eq!(
+                first_octets(&bytes[..len], false),
+                Verdict::Is(expected),
+                "{len} octets"
+            );
         }
     }
 
@@ -262,7 +297,10 @@ mod tests {
         check(b"220 mail.example ESMTP\r\n", Recognised::Named("smtp"));
         check(b"220 (vsFTPd 3.0.5)\r\n", Recognised::Named("ftp"));
         check(b"*1\r\n$4\r\nPING\r\n", Recognised::Named("redis"));
-        check(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03abcdef", Recognised::Tls);
+        check(
+            b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03abcdef",
+            Recognised::Tls,
+        );
     }
 
     #[test]

@@ -117,8 +117,15 @@ impl StreamReader {
     /// A reader for a connection to `server_port`, which decides only whether a framing was given.
     #[must_use]
     pub fn new(settings: &AppSettings, server_port: u16) -> Self {
-        let given = settings.framings.iter().find(|(port, _)| *port == server_port);
-        Self { spec: given.map(|(_, spec)| *spec), boundary: [None; 2], state: State::Idle }
+        let given = settings
+            .framings
+            .iter()
+            .find(|(port, _)| *port == server_port);
+        Self {
+            spec: given.map(|(_, spec)| *spec),
+            boundary: [None; 2],
+            state: State::Idle,
+        }
     }
 
     /// Whether octets of this direction can still tell anything. Once false it stays false, and
@@ -211,7 +218,11 @@ impl StreamReader {
         };
         match outcome {
             Ok(reader) => reader.finish(),
-            Err(Done(protocol, name)) => AppFacts { protocol, name, ..AppFacts::default() },
+            Err(Done(protocol, name)) => AppFacts {
+                protocol,
+                name,
+                ..AppFacts::default()
+            },
         }
     }
 }
@@ -226,7 +237,10 @@ impl fmt::Debug for StreamReader {
             },
             State::Done(_) => "done",
         };
-        f.debug_struct("StreamReader").field("spec", &self.spec).field("state", &state).finish()
+        f.debug_struct("StreamReader")
+            .field("spec", &self.spec)
+            .field("state", &state)
+            .finish()
     }
 }
 
@@ -236,7 +250,10 @@ impl Active {
             Some(spec) => Reading::Protocol(Box::new(Framed::given(spec))),
             None => Reading::Sampling(Sampling::default()),
         };
-        Self { segments: [Segment::default(); 2], reading }
+        Self {
+            segments: [Segment::default(); 2],
+            reading,
+        }
     }
 
     fn piece(&mut self, direction: Direction, at: At, boundary: Option<bool>) -> Piece {
@@ -246,7 +263,11 @@ impl Active {
             segment.oversized = boundary.unwrap_or(false);
         }
         segment.frame = Some(at.frame);
-        Piece { at, starts_segment, oversized: segment.oversized }
+        Piece {
+            at,
+            starts_segment,
+            oversized: segment.oversized,
+        }
     }
 
     /// Takes octets; gives what the stream is when nothing more can be learnt.
@@ -265,14 +286,25 @@ impl Active {
             && !rest.is_empty()
         {
             let starts_segment = piece.starts_segment && rest.len() == bytes.len();
-            reader.data(direction, rest, Piece { starts_segment, ..piece });
+            reader.data(
+                direction,
+                rest,
+                Piece {
+                    starts_segment,
+                    ..piece
+                },
+            );
         }
         Ok(())
     }
 
     fn gap(&mut self, direction: Direction, octets: u64, at: At) -> Result<(), Done> {
         if let Reading::Sampling(sampling) = &mut self.reading {
-            let piece = Piece { at, starts_segment: false, oversized: false };
+            let piece = Piece {
+                at,
+                starts_segment: false,
+                oversized: false,
+            };
             let kept = sampling.sample.push_gap(direction, octets, piece);
             let outcome = match sampling.judge_cut(direction) {
                 Some(recognised) => sampling.begin(recognised),
@@ -294,7 +326,11 @@ impl Active {
         match &mut self.reading {
             // Without room the end is not noted; nothing that is read from a sample needs it.
             Reading::Sampling(sampling) => {
-                let piece = Piece { at, starts_segment: false, oversized: false };
+                let piece = Piece {
+                    at,
+                    starts_segment: false,
+                    oversized: false,
+                };
                 sampling.sample.push_fin(direction, piece);
             }
             Reading::Protocol(reader) => reader.fin(direction, at),
@@ -357,7 +393,9 @@ impl Sampling {
 
     /// Decides with what there is: the sample is full, or the stream is over.
     fn conclude(&mut self) -> Result<Box<dyn Reader>, Done> {
-        let recognised = Direction::BOTH.into_iter().find_map(|side| self.judge_cut(side));
+        let recognised = Direction::BOTH
+            .into_iter()
+            .find_map(|side| self.judge_cut(side));
         if let Some(recognised) = recognised {
             return self.begin(recognised);
         }

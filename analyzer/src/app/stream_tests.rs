@@ -15,7 +15,10 @@ fn reader() -> StreamReader {
 #[test]
 fn nothing_said_nothing_known() {
     assert_eq!(reader().finish(), AppFacts::default());
-    assert_eq!(read(&[Step::Fin(C), Step::Drop(S, 100)]), AppFacts::default());
+    assert_eq!(
+        read(&[Step::Fin(C), Step::Drop(S, 100)]),
+        AppFacts::default()
+    );
 }
 
 #[test]
@@ -35,7 +38,10 @@ fn named_protocols_are_not_read() {
     assert_eq!(facts.protocol, AppProtocol::Ssh);
     let lines: Vec<Step> = (0..40).map(|_| data(C, "NOOP\r\n")).collect();
     let facts = read(&[vec![data(S, "220 mail ESMTP\r\n")], lines].concat());
-    assert_eq!((facts.protocol, facts.name), (AppProtocol::Unknown, Some("smtp")));
+    assert_eq!(
+        (facts.protocol, facts.name),
+        (AppProtocol::Unknown, Some("smtp"))
+    );
 }
 
 #[test]
@@ -44,7 +50,10 @@ fn positions_count_complete_messages() {
     assert_eq!(reader.message_position(C).unit, MessageUnit::Unknown);
     reader.data(C, b"GET / HTTP/1.1\r\n\r\nGET /", at(1));
     let position = reader.message_position(C);
-    assert_eq!((position.unit, position.complete), (MessageUnit::HttpMessage, 1));
+    assert_eq!(
+        (position.unit, position.complete),
+        (MessageUnit::HttpMessage, 1)
+    );
     assert_eq!(reader.message_position(S).complete, 0);
 }
 

@@ -11,7 +11,10 @@ pub(super) const S: Direction = Direction::ServerToClient;
 /// Frame `frame`, at that many milliseconds.
 pub(super) fn at(frame: u64) -> At {
     let nanos = i64::try_from(frame).unwrap() * 1_000_000;
-    At { frame, time: Timestamp::from_nanos(nanos) }
+    At {
+        frame,
+        time: Timestamp::from_nanos(nanos),
+    }
 }
 
 /// One thing that happens on a connection.
@@ -71,7 +74,11 @@ pub(super) fn read_in_pieces(
             Step::Data(direction, bytes) => {
                 let mut rest = bytes.as_slice();
                 while !rest.is_empty() {
-                    let least = if rest.len() == bytes.len() { first_min } else { 1 };
+                    let least = if rest.len() == bytes.len() {
+                        first_min
+                    } else {
+                        1
+                    };
                     let (now, later) = rest.split_at(cut().max(least).min(rest.len()));
                     reader.data(*direction, now, at(frame));
                     rest = later;
@@ -96,10 +103,24 @@ pub(super) fn check_any_cut(steps: &[Step]) {
         _ => 0,
     });
     for len in 1..=longest.max().unwrap_or(0).min(400) {
-        assert_eq!(read_in_pieces(&settings, steps, 1, || len), whole, "pieces of {len}");
+        assert_eq!(
+            read_in_pieces(&settings, steps, 1, || len),
+            whole,
+            "pieces of {len}"
+        );
         let mut first = true;
-        let cut = || if std::mem::take(&mut first) { len } else { usize::MAX };
-        assert_eq!(read_in_pieces(&settings, steps, 1, cut), whole, "first piece of {len}");
+        let cut = || {
+            if std::mem::take(&mut first) {
+                len
+            } else {
+                usize::MAX
+            }
+        };
+        assert_eq!(
+            read_in_pieces(&settings, steps, 1, cut),
+            whole,
+            "first piece of {len}"
+        );
     }
 }
 

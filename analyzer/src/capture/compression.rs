@@ -101,7 +101,13 @@ pub(super) fn inflate_ahead(
     thread::Builder::new()
         .name("inflate".to_owned())
         .spawn(move || run(decoder, &stored, bound, &full_sender, &empty_receiver))?;
-    Ok(InflatedAhead { full, empty, current: Vec::new(), at: 0, ended: false })
+    Ok(InflatedAhead {
+        full,
+        empty,
+        current: Vec::new(),
+        at: 0,
+        ended: false,
+    })
 }
 
 /// What the thread hands over: a filled buffer, or why there is no more.
@@ -204,7 +210,9 @@ struct Lz4Frames<R: BufRead> {
 
 impl<R: BufRead> Lz4Frames<R> {
     fn new(input: R) -> Self {
-        Self { decoder: lz4_flex::frame::FrameDecoder::new(input) }
+        Self {
+            decoder: lz4_flex::frame::FrameDecoder::new(input),
+        }
     }
 }
 

@@ -71,10 +71,22 @@ const FOREIGN: &[(&[u8], &str, &str)] = &[
     (b"TRSNIFF data", "a Sniffer for DOS capture", EDITCAP),
     (b"iptrace 1.0", "an AIX iptrace 1 capture", EDITCAP),
     (b"iptrace 2.0", "an AIX iptrace 2 capture", EDITCAP),
-    (b"btsnoop\0", "a Bluetooth snoop log, which holds no IP packets of a network", EDITCAP),
-    (b"ObserverPktBuffe", "a Network Instruments Observer capture", EDITCAP),
+    (
+        b"btsnoop\0",
+        "a Bluetooth snoop log, which holds no IP packets of a network",
+        EDITCAP,
+    ),
+    (
+        b"ObserverPktBuffe",
+        "a Network Instruments Observer capture",
+        EDITCAP,
+    ),
     (b"\x7fver", "a Savvius OmniPeek capture", EDITCAP),
-    (b"\0\0\x02\0\x12\x05\0\x10", "a Tektronix K12 capture", EDITCAP),
+    (
+        b"\0\0\x02\0\x12\x05\0\x10",
+        "a Tektronix K12 capture",
+        EDITCAP,
+    ),
     (b"\xaa\xaa\xaa\xaa", "an Accellent 5Views capture", EDITCAP),
     (b"\x05VNF", "a Visual Networks capture", EDITCAP),
     (b"EyeSDN", "an EyeSDN trace", EDITCAP),
@@ -85,19 +97,47 @@ const FOREIGN: &[(&[u8], &str, &str)] = &[
         "a Windows event trace",
         "convert it with `etl2pcapng IN OUT.pcapng`",
     ),
-    (b"PK\x03\x04", "a zip archive", "unpack it with `unzip` and give the captures in it"),
+    (
+        b"PK\x03\x04",
+        "a zip archive",
+        "unpack it with `unzip` and give the captures in it",
+    ),
     (b"PK\x05\x06", "an empty zip archive", "give a capture file"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it with `7z x` and give the captures in it"),
-    (b"Rar!\x1a\x07", "a RAR archive", "unpack it and give the captures in it"),
-    (b"\x1f\x9d", "compressed by compress", "unpack it with `uncompress`"),
+    (
+        b"7z\xbc\xaf\x27\x1c",
+        "a 7-Zip archive",
+        "unpack it with `7z x` and give the captures in it",
+    ),
+    (
+        b"Rar!\x1a\x07",
+        "a RAR archive",
+        "unpack it and give the captures in it",
+    ),
+    (
+        b"\x1f\x9d",
+        "compressed by compress",
+        "unpack it with `uncompress`",
+    ),
     (b"LZIP", "compressed by lzip", "unpack it with `lzip -d`"),
     (b"\x5d\0\0", "compressed by lzma", "unpack it with `unlzma`"),
-    (b"\x89LZO\0", "compressed by lzop", "unpack it with `lzop -d`"),
-    (b"SQLite format 3", "an SQLite database", "give a capture file"),
+    (
+        b"\x89LZO\0",
+        "compressed by lzop",
+        "unpack it with `lzop -d`",
+    ),
+    (
+        b"SQLite format 3",
+        "an SQLite database",
+        "give a capture file",
+    ),
     (b"PAR1", "a Parquet file", "give a capture file"),
     (b"\x7fELF", "a program", "give a capture file"),
     (b"%PDF", "a PDF document", "give a capture file"),
-    (b"<?xml", "XML", "tshark's PDML cannot be turned back: give the capture it was made from"),
+    (
+        b"<?xml",
+        "XML",
+        "tshark's PDML cannot be turned back: give the capture it was made from",
+    ),
 ];
 
 const EDITCAP: &str = "convert it with `editcap -F pcapng IN OUT.pcapng`";
@@ -118,8 +158,10 @@ pub(super) fn describe_unknown(head: &[u8]) -> String {
         return "the file begins with zeros, as files do after a crash or on a full disk: expected a pcap or pcapng capture".to_owned();
     }
     let sample = head.get(..512).unwrap_or(head);
-    let printable =
-        sample.iter().filter(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e)).count();
+    let printable = sample
+        .iter()
+        .filter(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e))
+        .count();
     if printable * 100 >= sample.len() * 95 {
         return "this is text, not a capture: capture with `tcpdump -w FILE`, or convert a hex dump with `text2pcap`".to_owned();
     }

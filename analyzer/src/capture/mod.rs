@@ -62,7 +62,9 @@ impl Slab {
     #[must_use]
     pub fn data(&self, frame: &Frame) -> &[u8] {
         let start = frame.start as usize;
-        self.bytes.get(start..start + frame.captured_len as usize).unwrap_or(&[])
+        self.bytes
+            .get(start..start + frame.captured_len as usize)
+            .unwrap_or(&[])
     }
 }
 
@@ -101,7 +103,11 @@ pub struct ReadOptions {
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { slab_bytes: 256 << 10, max_inflated_ratio: 1100, inflated_free_bytes: 1 << 30 }
+        Self {
+            slab_bytes: 256 << 10,
+            max_inflated_ratio: 1100,
+            inflated_free_bytes: 1 << 30,
+        }
     }
 }
 

@@ -75,7 +75,7 @@ impl Bytes {
                     let message = "this is a directory: give the capture files in it";
                     return Err(Error::new(input.name(), message));
                 }
-                (Box::new(file), metadata.is_file().then(|| metadata.len()))
+                (Box::new(file), metadata.is_file().then_some(metadata.len()))
             }
         };
         let mut head = Vec::new();
@@ -84,7 +84,14 @@ impl Bytes {
             let source = Box::new(Counted::new(source, Arc::clone(&stored)));
             stored.store(head.len() as u64, Ordering::Relaxed);
             let compression = None;
-            return Ok(Self { head, head_at: 0, source, stored, stored_total, compression });
+            return Ok(Self {
+                head,
+                head_at: 0,
+                source,
+                stored,
+                stored_total,
+                compression,
+            });
         };
         let compressed = io::Cursor::new(std::mem::take(&mut head)).chain(source);
         let inflated: io::Result<Box<dyn Read + Send>> = if ahead {
@@ -108,7 +115,14 @@ impl Bytes {
             _ => {}
         }
         let compression = Some(compression);
-        Ok(Self { head, head_at: 0, source, stored, stored_total, compression })
+        Ok(Self {
+            head,
+            head_at: 0,
+            source,
+            stored,
+            stored_total,
+            compression,
+        })
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -264,7 +278,8 @@ impl OpenFile {
                     self.note_end(filled - walked.consumed, &walked.end, session);
                 }
                 WalkEnd::Needs(_) if !slab.frames.is_empty() => {
-                    self.carry.extend_from_slice(&slab.bytes[walked.consumed..filled]);
+                    self.carry
+                        .extend_from_slice(&slab.bytes[walked.consumed..filled]);
                     break;
                 }
                 WalkEnd::Needs(needed) => {

@@ -47,7 +47,11 @@ impl Magic {
     fn of(bytes: [u8; 4]) -> Option<Self> {
         let little = u32::from_le_bytes(bytes);
         let big_endian = matches!(bytes[0], 0xa1 | 0x1c);
-        let number = if big_endian { little.swap_bytes() } else { little };
+        let number = if big_endian {
+            little.swap_bytes()
+        } else {
+            little
+        };
         let (nanoseconds, modified, ixia) = match number {
             0xa1b2_c3d4 => (false, false, false),
             0xa1b2_3c4d => (true, false, false),
@@ -56,18 +60,28 @@ impl Magic {
             0x1c00_01ab => (false, false, true),
             _ => return None,
         };
-        Some(Self { big_endian, nanoseconds, modified, ixia })
+        Some(Self {
+            big_endian,
+            nanoseconds,
+            modified,
+            ixia,
+        })
     }
 
     /// The standard magic that pcap-parser knows for this byte order.
     const fn standard(self) -> [u8; 4] {
-        if self.big_endian { [0xa1, 0xb2, 0xc3, 0xd4] } else { [0xd4, 0xc3, 0xb2, 0xa1] }
+        if self.big_endian {
+            [0xa1, 0xb2, 0xc3, 0xd4]
+        } else {
+            [0xd4, 0xc3, 0xb2, 0xa1]
+        }
     }
 }
 
 /// Whether a file that begins so is a classic pcap file.
 pub(super) fn is_pcap(head: &[u8]) -> bool {
-    head.first_chunk::<4>().is_some_and(|magic| Magic::of(*magic).is_some())
+    head.first_chunk::<4>()
+        .is_some_and(|magic| Magic::of(*magic).is_some())
 }
 
 /// How the two lengths of a record stand.
@@ -101,7 +115,9 @@ impl Pcap {
     /// What is wrong with the header, for a message.
     pub fn open(head: &[u8], lane: u32, session: &mut Session) -> Result<Self, String> {
         let magic = head.first_chunk::<4>().and_then(|magic| Magic::of(*magic));
-        let Some(magic) = magic else { return Err("not a pcap file".to_owned()) };
+        let Some(magic) = magic else {
+            return Err("not a pcap file".to_owned());
+        };
         let mut header = [0_u8; FILE_HEADER];
         let Some(found) = head.get(..FILE_HEADER) else {
             return Err(format!(
@@ -122,8 +138,11 @@ impl Pcap {
         }
         let network = parsed.network.0.cast_unsigned();
         // Bit 26 says that the top four bits count the 16-bit words of the FCS.
-        let fcs_len =
-            if network & 0x0400_0000 != 0 { ((network >> 28) & 0xf) as u8 * 2 } else { 0 };
+        let fcs_len = if network & 0x0400_0000 != 0 {
+            ((network >> 28) & 0xf) as u8 * 2
+        } else {
+            0
+        };
         let link_type = LinkType((network & 0xffff) as u16);
         let header_left = FILE_HEADER + if magic.ixia { 4 } else { 0 };
         let length_order = match (parsed.version_major, parsed.version_minor) {
@@ -153,14 +172,21 @@ impl Pcap {
 
     /// The format's name in a file summary.
     pub const fn name(&self) -> &'static str {
-        if self.fraction_nanos == 1 { "pcap (nanoseconds)" } else { "pcap" }
+        if self.fraction_nanos == 1 {
+            "pcap (nanoseconds)"
+        } else {
+            "pcap"
+        }
     }
 
     /// Cuts as many whole records out of `bytes` as there are.
     pub fn walk(&mut self, bytes: &[u8], session: &mut Session, out: &mut Vec<Frame>) -> Walked {
         let before = out.len();
         let walked = if bytes.len() < self.header_left {
-            return Walked { consumed: 0, end: WalkEnd::Needs(self.header_left) };
+            return Walked {
+                consumed: 0,
+                end: WalkEnd::Needs(self.header_left),
+            };
         } else if self.big_endian {
             self.records::<true>(bytes, session.frames, out)
         } else {
@@ -184,7 +210,10 @@ impl Pcap {
         loop {
             let Some(header) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) else {
                 let needed = at + self.record_header;
-                return Walked { consumed: at, end: WalkEnd::Needs(needed - at) };
+                return Walked {
+                    consumed: at,
+                    end: WalkEnd::Needs(needed - at),
+                };
             };
             let word = |index: usize| {
                 let bytes = [
@@ -193,7 +222,11 @@ impl Pcap {
                     header[index * 4 + 2],
                     header[index * 4 + 3],
                 ];
-                if BIG { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+                if BIG {
+                    u32::from_be_bytes(bytes)
+                } else {
+                    u32::from_le_bytes(bytes)
+                }
             };
             let (captured, original) = self.in_order(word(2), word(3));
             if captured > self.max_captured {
@@ -201,12 +234,18 @@ impl Pcap {
                     "expected a record of at most {} bytes, found one that claims {captured}",
                     self.max_captured
                 );
-                return Walked { consumed: at, end: WalkEnd::Damaged(what) };
+                return Walked {
+                    consumed: at,
+                    end: WalkEnd::Damaged(what),
+                };
             }
             let start = at + self.record_header;
             let end = start + captured as usize;
             if end > bytes.len() {
-                return Walked { consumed: at, end: WalkEnd::Needs(end - at) };
+                return Walked {
+                    consumed: at,
+                    end: WalkEnd::Needs(end - at),
+                };
             }
             number += 1;
             let nanos = i64::from(word(0)) * 1_000_000_000
@@ -270,7 +309,11 @@ fn absurdities(big_endian: bool, len: usize, snaplen: u32, records: &[u8]) -> u3
                 header[index * 4 + 2],
                 header[index * 4 + 3],
             ];
-            if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+            if big_endian {
+                u32::from_be_bytes(bytes)
+            } else {
+                u32::from_le_bytes(bytes)
+            }
         };
         let (fraction, captured, original) = (word(1), word(2), word(3));
         count += u32::from(fraction >= 1_000_000);

@@ -22,8 +22,17 @@ const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
 /// Journal entries, custom blocks and system calls: Wireshark numbers them as frames, though no
 /// packet is in them.
-const FRAMES_WITHOUT_PACKET: [u32; 9] =
-    [9, 0xbad, 0x4000_0bad, 0x204, 0x208, 0x216, 0x217, 0x221, 0x222];
+const FRAMES_WITHOUT_PACKET: [u32; 9] = [
+    9,
+    0xbad,
+    0x4000_0bad,
+    0x204,
+    0x208,
+    0x216,
+    0x217,
+    0x221,
+    0x222,
+];
 
 /// Largest block that is believed: Wireshark's limit (`MAX_BLOCK_SIZE`).
 const MAX_BLOCK: u32 = 16 << 20;
@@ -126,13 +135,29 @@ impl Pcapng {
     }
 
     fn word(&self, bytes: &[u8], at: usize) -> u32 {
-        let word = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>).copied().unwrap_or_default();
-        if self.big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
+        let word = bytes
+            .get(at..)
+            .and_then(<[u8]>::first_chunk::<4>)
+            .copied()
+            .unwrap_or_default();
+        if self.big_endian {
+            u32::from_be_bytes(word)
+        } else {
+            u32::from_le_bytes(word)
+        }
     }
 
     fn half_word(&self, bytes: &[u8], at: usize) -> u16 {
-        let half = bytes.get(at..).and_then(<[u8]>::first_chunk::<2>).copied().unwrap_or_default();
-        if self.big_endian { u16::from_be_bytes(half) } else { u16::from_le_bytes(half) }
+        let half = bytes
+            .get(at..)
+            .and_then(<[u8]>::first_chunk::<2>)
+            .copied()
+            .unwrap_or_default();
+        if self.big_endian {
+            u16::from_be_bytes(half)
+        } else {
+            u16::from_le_bytes(half)
+        }
     }
 
     /// Length of the block that begins here, `None` when too little is there to tell.
@@ -270,7 +295,10 @@ impl Pcapng {
             )));
         }
         let original = self.word(block, 8);
-        let snaplen = self.interfaces.first().map_or(0, |interface| interface.snaplen);
+        let snaplen = self
+            .interfaces
+            .first()
+            .map_or(0, |interface| interface.snaplen);
         let limit = if snaplen == 0 { u32::MAX } else { snaplen };
         let room = u32::try_from(block.len() - 16).unwrap_or(0);
         let packet = PacketHeader {
@@ -295,7 +323,9 @@ impl Pcapng {
         let room = block.len() - packet.start - 4;
         let captured = packet.captured as usize;
         let interface = self.interfaces.get_mut(packet.interface as usize);
-        let limit = interface.as_ref().map_or(super::pcap::MAX_CAPTURED, |i| i.max_captured);
+        let limit = interface
+            .as_ref()
+            .map_or(super::pcap::MAX_CAPTURED, |i| i.max_captured);
         if captured > room || packet.captured > limit {
             return Err(Damage(format!(
                 "expected a packet of at most {} bytes, found one that claims {captured}",
@@ -349,7 +379,11 @@ impl Pcapng {
 
     /// Section headers, interface descriptions and statistics, as pcap-parser reads them.
     fn described_block(&mut self, block: &[u8], session: &mut Session) -> Result<(), Damage> {
-        let parsed = if self.big_endian { parse_block_be(block) } else { parse_block_le(block) };
+        let parsed = if self.big_endian {
+            parse_block_be(block)
+        } else {
+            parse_block_le(block)
+        };
         match parsed {
             Ok((_, Block::SectionHeader(section))) => {
                 if section.major_version != 1 {
@@ -361,7 +395,11 @@ impl Pcapng {
                 self.settle(session);
                 self.interfaces.clear();
                 self.section_seen = true;
-                for comment in section.options.iter().filter(|o| o.code.0 == option::COMMENT) {
+                for comment in section
+                    .options
+                    .iter()
+                    .filter(|o| o.code.0 == option::COMMENT)
+                {
                     session.comment(None, option::value(comment));
                 }
                 Ok(())
@@ -425,7 +463,9 @@ impl Pcapng {
                     }
                 }
                 option::IF_TSOFFSET if value.len() == 8 => {
-                    offset_seconds = option::integer(found, big_endian).unwrap_or(0).cast_signed();
+                    offset_seconds = option::integer(found, big_endian)
+                        .unwrap_or(0)
+                        .cast_signed();
                 }
                 _ => {}
             }

@@ -34,7 +34,11 @@ pub(super) fn integer(option: &PcapNGOption<'_>, big_endian: bool) -> Option<u64
         return None;
     }
     let fold = |sum: u64, byte: &u8| (sum << 8) | u64::from(*byte);
-    Some(if big_endian { bytes.iter().fold(0, fold) } else { bytes.iter().rev().fold(0, fold) })
+    Some(if big_endian {
+        bytes.iter().fold(0, fold)
+    } else {
+        bytes.iter().rev().fold(0, fold)
+    })
 }
 
 /// Calls `each` for the options in `bytes` until the end-of-options mark or damage.
@@ -106,7 +110,10 @@ mod tests {
         assert_eq!(TimeUnits::from_tsresol(6).nanos(1_500_000), 1_500_000_000);
         assert_eq!(TimeUnits::from_tsresol(0).nanos(7), 7_000_000_000);
         assert_eq!(TimeUnits::from_tsresol(12).nanos(1_999), 1);
-        assert_eq!(TimeUnits::from_tsresol(0x80 | 10).nanos(1536), 1_500_000_000);
+        assert_eq!(
+            TimeUnits::from_tsresol(0x80 | 10).nanos(1536),
+            1_500_000_000
+        );
         assert_eq!(TimeUnits::from_tsresol(0x80 | 127).nanos(u64::MAX), 0);
         assert_eq!(TimeUnits::from_tsresol(0x7f).nanos(u64::MAX), 0);
         assert_eq!(TimeUnits::from_tsresol(0).nanos(u64::MAX), i64::MAX);

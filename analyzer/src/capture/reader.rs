@@ -64,7 +64,11 @@ impl CaptureReader {
         };
         if let [input] = inputs {
             let input = input.clone();
-            reader.waiting.push_back(Waiting { input, bytes: None, first: None });
+            reader.waiting.push_back(Waiting {
+                input,
+                bytes: None,
+                first: None,
+            });
         } else {
             reader.order(inputs);
         }
@@ -122,15 +126,24 @@ impl CaptureReader {
             frames: interface.frames,
             drops: interface.drops,
         };
-        self.session.interfaces.iter().enumerate().map(summary).collect()
+        self.session
+            .interfaces
+            .iter()
+            .enumerate()
+            .map(summary)
+            .collect()
     }
 
     /// What limits the capture as far as its files tell; complete after the last slab.
     #[must_use]
     pub fn notes(&self) -> Vec<QualityNote> {
         let mut notes = self.session.notes.clone();
-        let drops: u64 =
-            self.session.interfaces.iter().filter_map(|interface| interface.drops).sum();
+        let drops: u64 = self
+            .session
+            .interfaces
+            .iter()
+            .filter_map(|interface| interface.drops)
+            .sum();
         if drops > 0 {
             notes.push(QualityNote {
                 kind: QualityKind::CaptureDrops,
@@ -170,12 +183,18 @@ impl CaptureReader {
                     previous = bytes.first_time().or(previous);
                     let bytes = (!bytes.can_reopen()).then_some(bytes);
                     let first = previous;
-                    self.waiting.push_back(Waiting { input: input.clone(), bytes, first });
+                    self.waiting.push_back(Waiting {
+                        input: input.clone(),
+                        bytes,
+                        first,
+                    });
                 }
                 Err(error) => self.cannot_read(error),
             }
         }
-        self.waiting.make_contiguous().sort_by_key(|waiting| waiting.first);
+        self.waiting
+            .make_contiguous()
+            .sort_by_key(|waiting| waiting.first);
     }
 
     /// Opens the next input that can be read.
@@ -226,7 +245,8 @@ impl CaptureReader {
     }
 
     fn cannot_read(&mut self, error: Error) {
-        self.session.note(QualityKind::CutShort, 1, format!("not read: {error}"));
+        self.session
+            .note(QualityKind::CutShort, 1, format!("not read: {error}"));
         self.unreadable.get_or_insert(error);
     }
 }
@@ -239,7 +259,7 @@ fn total_bytes(inputs: &[Input]) -> Option<u64> {
             Input::Stdin => None,
             Input::Path(path) => {
                 let metadata = std::fs::metadata(path).ok()?;
-                metadata.is_file().then(|| metadata.len())
+                metadata.is_file().then_some(metadata.len())
             }
         })
         .sum()

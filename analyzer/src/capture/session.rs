@@ -57,10 +57,13 @@ pub(super) struct Session {
 impl Session {
     /// The capture-wide index of an interface; `u32::MAX` when there are too many.
     pub fn interface(&mut self, description: &InterfaceDescription<'_>) -> u32 {
-        let name = description.name.filter(|name| !name.is_empty()).map(|name| {
-            let text = String::from_utf8_lossy(cut(name, MAX_NAME_BYTES)).into_owned();
-            Arc::<str>::from(text)
-        });
+        let name = description
+            .name
+            .filter(|name| !name.is_empty())
+            .map(|name| {
+                let text = String::from_utf8_lossy(cut(name, MAX_NAME_BYTES)).into_owned();
+                Arc::<str>::from(text)
+            });
         let key = InterfaceKey {
             lane: description.lane,
             index_in_section: description.index_in_section,

@@ -26,7 +26,9 @@ impl Snoop {
     /// What is wrong with the header, for a message.
     pub fn open(head: &[u8], lane: u32, session: &mut Session) -> Result<Self, String> {
         let mut cursor = Cursor::new(head);
-        let header = cursor.take(MAGIC.len()).and_then(|_| Some((cursor.u32()?, cursor.u32()?)));
+        let header = cursor
+            .take(MAGIC.len())
+            .and_then(|_| Some((cursor.u32()?, cursor.u32()?)));
         let Some((version, data_link)) = header else {
             return Err(format!(
                 "the snoop file header is cut: expected 16 bytes, found {}",
@@ -34,7 +36,9 @@ impl Snoop {
             ));
         };
         if version != 2 {
-            return Err(format!("snoop version {version} is not supported: expected version 2"));
+            return Err(format!(
+                "snoop version {version} is not supported: expected version 2"
+            ));
         }
         // RFC 1761 numbers; those from 8 on are Sun's or others' additions.
         let link_type = match data_link {
@@ -58,7 +62,10 @@ impl Snoop {
             snaplen: 0,
             name: None,
         });
-        Ok(Self { interface, header_left: 16 })
+        Ok(Self {
+            interface,
+            header_left: 16,
+        })
     }
 
     /// Cuts as many whole records out of `bytes` as there are.

@@ -31,8 +31,13 @@ impl Path {
     #[must_use]
     pub const fn through(self, kind: PathKind, value: u32) -> Self {
         let mixed = (self.point.rotate_left(7) ^ value).wrapping_mul(0x9e37_79b1);
-        let point = (mixed ^ (mixed >> 15)).wrapping_add(kind as u32).wrapping_mul(0x85eb_ca6b);
-        Self { point: point ^ (point >> 13), depth: self.depth }
+        let point = (mixed ^ (mixed >> 15))
+            .wrapping_add(kind as u32)
+            .wrapping_mul(0x85eb_ca6b);
+        Self {
+            point: point ^ (point >> 13),
+            depth: self.depth,
+        }
     }
 
     /// Folds the two outer addresses of a tunnel, the same whichever way the packet went.
@@ -45,7 +50,8 @@ impl Path {
             })
         };
         let (one, other) = (fold(ip.src), fold(ip.dst));
-        self.through(kind, one.min(other)).through(kind, one.max(other))
+        self.through(kind, one.min(other))
+            .through(kind, one.max(other))
     }
 }
 
@@ -133,7 +139,11 @@ impl Decoder<'_> {
             return;
         };
         let len = (frame.original_len as usize).saturating_sub(interface.fcs_len.into());
-        let window = Window { bytes, len: frame.original_len as usize, at: frame.start as usize };
+        let window = Window {
+            bytes,
+            len: frame.original_len as usize,
+            at: frame.start as usize,
+        };
         let path = Path { point: 0, depth: 0 }.through(PathKind::Interface, frame.interface);
         let window = window.limit(len);
         if interface.link_type == LinkType::ETHERNET {
@@ -150,7 +160,10 @@ impl Decoder<'_> {
             self.stop(DecodeStop::TooDeep);
             return None;
         }
-        Some(Path { point: path.point, depth: path.depth + 1 })
+        Some(Path {
+            point: path.point,
+            depth: path.depth + 1,
+        })
     }
 
     /// What follows an ethertype.
@@ -172,7 +185,9 @@ impl Decoder<'_> {
             _ => {}
         }
         // All others can hold a frame again.
-        let Some(path) = self.deeper(path) else { return };
+        let Some(path) = self.deeper(path) else {
+            return;
+        };
         match ether_type {
             0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300 => self.vlan(window, path),
             0x8847 | 0x8848 => self.mpls(window, path),
@@ -309,15 +324,22 @@ impl Decoder<'_> {
 
     /// Counts encrypted traffic.
     pub fn opaque(&mut self, kind: Protocol, ip: &IpFields) {
-        let flow = OpaqueFlow { kind, from: ip.source(), to: ip.destination() };
+        let flow = OpaqueFlow {
+            kind,
+            from: ip.source(),
+            to: ip.destination(),
+        };
         let wire_len = self.wire_len;
         self.out.stats.opaque(flow, wire_len);
     }
 
     /// A header that is not all there: cut by the snap length, or shorter than it must be.
     pub fn short(&mut self, window: Window<'_>, header: &'static str) {
-        let stop =
-            if window.is_cut() { DecodeStop::Cut(header) } else { DecodeStop::Malformed(header) };
+        let stop = if window.is_cut() {
+            DecodeStop::Cut(header)
+        } else {
+            DecodeStop::Malformed(header)
+        };
         self.stop(stop);
     }
 }

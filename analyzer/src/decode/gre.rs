@@ -20,7 +20,9 @@ impl Decoder<'_> {
     /// A GRE packet.
     pub fn gre(&mut self, window: Window<'_>, ip: &IpFields, path: Path) {
         self.met(Protocol::Gre);
-        let Some(path) = self.deeper(path.between(PathKind::Gre, ip)) else { return };
+        let Some(path) = self.deeper(path.between(PathKind::Gre, ip)) else {
+            return;
+        };
         let (Some(flags), Some(protocol)) = (window.u16(0), window.u16(2)) else {
             return self.short(window, "gre");
         };
@@ -36,7 +38,11 @@ impl Decoder<'_> {
             }
             return;
         }
-        payload = payload.skip(if flags & (CHECKSUM | ROUTING) != 0 { 4 } else { 0 });
+        payload = payload.skip(if flags & (CHECKSUM | ROUTING) != 0 {
+            4
+        } else {
+            0
+        });
         payload = payload.skip(if flags & KEY != 0 { 4 } else { 0 });
         payload = payload.skip(if flags & SEQUENCE != 0 { 4 } else { 0 });
         if flags & ROUTING != 0 {

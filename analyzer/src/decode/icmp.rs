@@ -42,7 +42,11 @@ impl Decoder<'_> {
         if !matches!(icmp.type_u8(), 1..=4) {
             return;
         }
-        let mtu = if icmp.type_u8() == 2 { u32::from_be_bytes(icmp.bytes5to8()) } else { 0 };
+        let mtu = if icmp.type_u8() == 2 {
+            u32::from_be_bytes(icmp.bytes5to8())
+        } else {
+            0
+        };
         let error = (icmp.type_u8(), icmp.code_u8(), mtu);
         self.icmp_error(error, true, window.skip(8), ip, path);
     }
@@ -55,17 +59,35 @@ impl Decoder<'_> {
         ip: &IpFields,
         path: Path,
     ) {
-        let Some((quoted_ip, protocol, rest)) = quoted_packet(quoted) else { return };
+        let Some((quoted_ip, protocol, rest)) = quoted_packet(quoted) else {
+            return;
+        };
         let transport = match protocol {
             6 => Transport::Tcp,
             17 => Transport::Udp,
             _ => return,
         };
-        let (Some(from), Some(to)) = (rest.u16(0), rest.u16(2)) else { return };
-        let quoted_seq =
-            if transport == Transport::Tcp { rest.u32(4).map(SeqNumber) } else { None };
-        let icmp = IcmpFields { icmp_type, code, v6, mtu, reporter: ip.source(), quoted_seq };
-        let nothing = Window { bytes: &[], len: 0, at: quoted.at };
+        let (Some(from), Some(to)) = (rest.u16(0), rest.u16(2)) else {
+            return;
+        };
+        let quoted_seq = if transport == Transport::Tcp {
+            rest.u32(4).map(SeqNumber)
+        } else {
+            None
+        };
+        let icmp = IcmpFields {
+            icmp_type,
+            code,
+            v6,
+            mtu,
+            reporter: ip.source(),
+            quoted_seq,
+        };
+        let nothing = Window {
+            bytes: &[],
+            len: 0,
+            at: quoted.at,
+        };
         let kind = PacketKind::IcmpError { transport, icmp };
         self.emit((from, to), nothing, kind, &quoted_ip, path);
     }
@@ -87,7 +109,11 @@ fn quoted_packet(quoted: Window<'_>) -> Option<(IpFields, u8, Window<'_>)> {
             ecn: header.ecn().value(),
             dont_fragment: header.dont_fragment(),
         };
-        return Some((ip, header.protocol().0, quoted.skip(usize::from(header.ihl()) * 4)));
+        return Some((
+            ip,
+            header.protocol().0,
+            quoted.skip(usize::from(header.ihl()) * 4),
+        ));
     }
     let header = Ipv6HeaderSlice::from_slice(quoted.bytes).ok()?;
     let ip = IpFields {
@@ -103,7 +129,11 @@ fn quoted_packet(quoted: Window<'_>) -> Option<(IpFields, u8, Window<'_>)> {
         if next == 44 && rest.u16(2)? & 0xfff8 != 0 {
             return None;
         }
-        let len = if next == 44 { 8 } else { (usize::from(rest.u8(1)?) + 1) * 8 };
+        let len = if next == 44 {
+            8
+        } else {
+            (usize::from(rest.u8(1)?) + 1) * 8
+        };
         next = rest.u8(0)?;
         rest = rest.skip(len);
     }

@@ -185,7 +185,9 @@ fn jumbo_payload(next: u8, rest: Window<'_>) -> Option<usize> {
 /// checksums and both ends of the flow are reckoned with it (RFC 8200 §8.1).
 fn final_destination(header: &[u8], ip: &mut IpFields) {
     // Types 0 (RFC 2460), 2 (RFC 6275): addresses in order. Type 4 (RFC 8754): reversed.
-    let (Some(&kind), Some(&left)) = (header.get(2), header.get(3)) else { return };
+    let (Some(&kind), Some(&left)) = (header.get(2), header.get(3)) else {
+        return;
+    };
     if left == 0 {
         return;
     }

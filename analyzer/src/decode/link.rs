@@ -89,7 +89,11 @@ impl Decoder<'_> {
             return self.short(window, "loopback");
         };
         // No family is above 0xffff: a value that is must be read the other way round.
-        let family = if family > 0xffff { family.swap_bytes() } else { family };
+        let family = if family > 0xffff {
+            family.swap_bytes()
+        } else {
+            family
+        };
         let payload = window.skip(header);
         match u16::try_from(family) {
             // Some writers put an ethertype here.
@@ -127,7 +131,9 @@ impl Decoder<'_> {
         let name = header[12..36]
             .iter()
             .take_while(|octet| **octet != 0)
-            .fold(0_u32, |sum, octet| sum.wrapping_mul(31).wrapping_add(u32::from(*octet)));
+            .fold(0_u32, |sum, octet| {
+                sum.wrapping_mul(31).wrapping_add(u32::from(*octet))
+            });
         if let Some(path) = self.deeper(path.through(PathKind::Interface, name)) {
             self.link(LinkType(link_type), window.skip(len), path);
         }
@@ -155,8 +161,13 @@ impl Decoder<'_> {
         while let Some(&[l1, l2, t1, t2]) = rest.head::<4>() {
             // Attribute types are small: a large one is read the wrong way round.
             let little = u16::from_le_bytes([t1, t2]) < 0x100;
-            let order =
-                |bytes| if little { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) };
+            let order = |bytes| {
+                if little {
+                    u16::from_le_bytes(bytes)
+                } else {
+                    u16::from_be_bytes(bytes)
+                }
+            };
             let (len, kind) = (usize::from(order([l1, l2])), order([t1, t2]));
             if len < 4 {
                 return self.stop(DecodeStop::Malformed("nflog"));
@@ -202,7 +213,9 @@ impl Decoder<'_> {
             more = extension & 0x80 != 0;
             payload = payload.skip(8);
         }
-        let Some(path) = self.deeper(path) else { return };
+        let Some(path) = self.deeper(path) else {
+            return;
+        };
         match kind & 0x7f {
             1 | 5 | 9 | 17 => self.ppp_or_cisco_hdlc(payload.limit(wire), path),
             2 | 11 | 16 | 20 => self.ethernet(payload.skip(2).limit(wire), path),

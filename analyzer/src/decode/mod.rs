@@ -98,7 +98,11 @@ impl TcpFlags {
             (TcpFlags::CWR, 'W'),
             (TcpFlags::ACK, '.'),
         ];
-        LETTERS.iter().filter(|(bit, _)| self.has(*bit)).map(|(_, letter)| *letter).collect()
+        LETTERS
+            .iter()
+            .filter(|(bit, _)| self.has(*bit))
+            .map(|(_, letter)| *letter)
+            .collect()
     }
 }
 
@@ -307,8 +311,13 @@ impl DecodedSlab {
 pub fn decode_slab(slab: &Slab, interfaces: &[Interface], out: &mut DecodedSlab) {
     out.clear();
     out.packets.reserve(slab.frames.len());
-    let mut decoder =
-        Decoder { out, number: 0, time: Timestamp::default(), wire_len: 0, reassembled: false };
+    let mut decoder = Decoder {
+        out,
+        number: 0,
+        time: Timestamp::default(),
+        wire_len: 0,
+        reassembled: false,
+    };
     for frame in &slab.frames {
         decoder.frame(frame, slab.data(frame), interfaces);
     }
@@ -332,8 +341,14 @@ pub(crate) fn decode_reassembled(
         wire_len: last.wire_len,
         reassembled: true,
     };
-    let window = Window { len: len.max(payload.len()), ..Window::whole(payload) };
-    let path = Path { point: last.observation_point, depth: last.depth };
+    let window = Window {
+        len: len.max(payload.len()),
+        ..Window::whole(payload)
+    };
+    let path = Path {
+        point: last.observation_point,
+        depth: last.depth,
+    };
     decoder.datagram(last.protocol, window, &last.ip, path);
 }
 

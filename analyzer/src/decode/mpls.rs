@@ -39,14 +39,18 @@ impl Decoder<'_> {
 
 /// Whether an IPv4 header stands here whose length is possible.
 pub(super) fn looks_like_ipv4(window: Window<'_>) -> bool {
-    let (Some(first), Some(total)) = (window.u8(0), window.u16(2)) else { return false };
+    let (Some(first), Some(total)) = (window.u8(0), window.u16(2)) else {
+        return false;
+    };
     let total = usize::from(total);
     first >> 4 == 4 && first & 0xf >= 5 && (total == 0 || (total >= 20 && total <= window.len))
 }
 
 /// Whether an IPv6 header stands here whose length is possible.
 pub(super) fn looks_like_ipv6(window: Window<'_>) -> bool {
-    let (Some(first), Some(len)) = (window.u8(0), window.u16(4)) else { return false };
+    let (Some(first), Some(len)) = (window.u8(0), window.u16(4)) else {
+        return false;
+    };
     first >> 4 == 6 && usize::from(len) + 40 <= window.len
 }
 

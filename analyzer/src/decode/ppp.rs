@@ -22,7 +22,11 @@ impl Decoder<'_> {
 
     /// A PPP frame, with or without its address and control fields (RFC 1662 §3.1).
     pub fn ppp(&mut self, window: Window<'_>, path: Path) {
-        let window = if window.bytes.starts_with(&[0xff, 0x03]) { window.skip(2) } else { window };
+        let window = if window.bytes.starts_with(&[0xff, 0x03]) {
+            window.skip(2)
+        } else {
+            window
+        };
         let Some(first) = window.u8(0) else {
             return self.short(window, "ppp");
         };
@@ -98,10 +102,11 @@ impl Decoder<'_> {
         match window.u8(0) {
             Some(0xcc) => self.ipv4(window.skip(1), path),
             Some(0x8e) => self.ipv6(window.skip(1), path),
-            Some(0x80) => match self.deeper(path) {
-                Some(path) => self.snap(window.skip(1), path),
-                None => {}
-            },
+            Some(0x80) => {
+                if let Some(path) = self.deeper(path) {
+                    self.snap(window.skip(1), path);
+                }
+            }
             Some(0xcf) => self.ppp(window.skip(1), path),
             Some(other) => self.stop(DecodeStop::LlcSap(other)),
             None => self.short(window, "nlpid"),

@@ -259,7 +259,9 @@ impl DecodeStats {
     /// Protocols that were met, by name.
     #[must_use]
     pub fn protocols(&self) -> BTreeMap<&'static str, u64> {
-        let met = Protocol::ALL.iter().map(|protocol| (protocol.name(), self.count(*protocol)));
+        let met = Protocol::ALL
+            .iter()
+            .map(|protocol| (protocol.name(), self.count(*protocol)));
         met.filter(|(_, count)| *count > 0).collect()
     }
 

@@ -24,8 +24,12 @@ impl Decoder<'_> {
             return self.stop(DecodeStop::Malformed("tcp"));
         }
         let mut tcp = TcpFields {
-            seq: SeqNumber(u32::from_be_bytes([header[4], header[5], header[6], header[7]])),
-            ack: SeqNumber(u32::from_be_bytes([header[8], header[9], header[10], header[11]])),
+            seq: SeqNumber(u32::from_be_bytes([
+                header[4], header[5], header[6], header[7],
+            ])),
+            ack: SeqNumber(u32::from_be_bytes([
+                header[8], header[9], header[10], header[11],
+            ])),
             flags: TcpFlags(header[13]),
             window_field: u16::from_be_bytes([header[14], header[15]]),
             ..TcpFields::default()
@@ -39,7 +43,13 @@ impl Decoder<'_> {
             u16::from_be_bytes([header[0], header[1]]),
             u16::from_be_bytes([header[2], header[3]]),
         );
-        self.emit(ports, window.skip(header_len), PacketKind::Tcp(tcp), ip, path);
+        self.emit(
+            ports,
+            window.skip(header_len),
+            PacketKind::Tcp(tcp),
+            ip,
+            path,
+        );
     }
 
     /// A header that the snap length cut: whatever still tells what the segment is.
@@ -52,8 +62,12 @@ impl Decoder<'_> {
             return self.stop(DecodeStop::Malformed("tcp"));
         }
         let tcp = TcpFields {
-            seq: SeqNumber(u32::from_be_bytes([header[4], header[5], header[6], header[7]])),
-            ack: SeqNumber(u32::from_be_bytes([header[8], header[9], header[10], header[11]])),
+            seq: SeqNumber(u32::from_be_bytes([
+                header[4], header[5], header[6], header[7],
+            ])),
+            ack: SeqNumber(u32::from_be_bytes([
+                header[8], header[9], header[10], header[11],
+            ])),
             flags: TcpFlags(header[13]),
             window_field: window.u16(14).unwrap_or(0),
             window_cut: window.bytes.len() < 16,
@@ -64,6 +78,12 @@ impl Decoder<'_> {
             u16::from_be_bytes([header[0], header[1]]),
             u16::from_be_bytes([header[2], header[3]]),
         );
-        self.emit(ports, window.skip(header_len), PacketKind::Tcp(tcp), ip, path);
+        self.emit(
+            ports,
+            window.skip(header_len),
+            PacketKind::Tcp(tcp),
+            ip,
+            path,
+        );
     }
 }

@@ -41,7 +41,9 @@ fn read_each(options: &[u8], tcp: &mut TcpFields) {
             _ => {}
         }
         let Some(&len) = tail.first() else { return };
-        let Some((option, next)) = rest.split_at_checked(len.into()) else { return };
+        let Some((option, next)) = rest.split_at_checked(len.into()) else {
+            return;
+        };
         let [_, _, value @ ..] = option else { return };
         one(*kind, value, tcp);
         rest = next;
@@ -57,7 +59,10 @@ fn one(kind: u8, value: &[u8], tcp: &mut TcpFields) {
         (SACK, blocks) if blocks.len() % 8 == 0 => {
             for (slot, block) in tcp.sack_blocks.iter_mut().zip(blocks.chunks_exact(8)) {
                 if let Some((left, right)) = two_words(block) {
-                    *slot = SackBlock { left_edge: SeqNumber(left), right_edge: SeqNumber(right) };
+                    *slot = SackBlock {
+                        left_edge: SeqNumber(left),
+                        right_edge: SeqNumber(right),
+                    };
                 }
             }
             tcp.sack_count = u8::try_from((blocks.len() / 8).min(4)).unwrap_or(4);
@@ -70,7 +75,10 @@ fn one(kind: u8, value: &[u8], tcp: &mut TcpFields) {
 #[inline]
 fn two_words(bytes: &[u8]) -> Option<(u32, u32)> {
     let [a, b, c, d, e, f, g, h] = *bytes.first_chunk::<8>()?;
-    Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])))
+    Some((
+        u32::from_be_bytes([a, b, c, d]),
+        u32::from_be_bytes([e, f, g, h]),
+    ))
 }
 
 #[cfg(test)]
@@ -93,7 +101,9 @@ mod tests {
 
     #[test]
     fn syn_options() {
-        let syn = options(&[2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 15]);
+        let syn = options(&[
+            2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 15,
+        ]);
         assert_eq!(syn.mss, Some(1460));
         assert!(syn.sack_permitted);
         assert_eq!(syn.timestamps, Some((9, 0)));

@@ -20,8 +20,14 @@ impl Decoder<'_> {
     /// IPv4 (protocol 4) or IPv6 (protocol 41) in IP (RFC 2003, 2473, 4213).
     pub fn ip_in_ip(&mut self, protocol: u8, window: Window<'_>, ip: &IpFields, path: Path) {
         self.met(Protocol::IpInIp);
-        let Some(path) = self.deeper(path.between(PathKind::IpInIp, ip)) else { return };
-        if protocol == 4 { self.ipv4(window, path) } else { self.ipv6(window, path) }
+        let Some(path) = self.deeper(path.between(PathKind::IpInIp, ip)) else {
+            return;
+        };
+        if protocol == 4 {
+            self.ipv4(window, path)
+        } else {
+            self.ipv6(window, path)
+        }
     }
 
     /// L2TPv3 over IP (RFC 3931 §4.1.1). Nothing in the packet tells the length of the cookie
@@ -112,13 +118,17 @@ impl Decoder<'_> {
 
     fn vxlan(&mut self, window: Window<'_>, ip: &IpFields, path: Path) -> bool {
         // RFC 7348 §5: the I flag; the reserved octet at the end is zero in every dialect.
-        let Some(&[flags, _, _, _, v1, v2, v3, 0]) = window.head::<8>() else { return false };
+        let Some(&[flags, _, _, _, v1, v2, v3, 0]) = window.head::<8>() else {
+            return false;
+        };
         if flags & 0x08 == 0 || window.len < 8 + 14 {
             return false;
         }
         self.met(Protocol::Vxlan);
         let network = u32::from_be_bytes([0, v1, v2, v3]);
-        let path = path.between(PathKind::Vxlan, ip).through(PathKind::Vxlan, network);
+        let path = path
+            .between(PathKind::Vxlan, ip)
+            .through(PathKind::Vxlan, network);
         if let Some(path) = self.deeper(path) {
             self.ethernet(window.skip(8), path);
         }
@@ -126,14 +136,20 @@ impl Decoder<'_> {
     }
 
     fn vxlan_gpe(&mut self, window: Window<'_>, ip: &IpFields, path: Path) -> bool {
-        let Some(&[flags, _, _, next, v1, v2, v3, _]) = window.head::<8>() else { return false };
+        let Some(&[flags, _, _, next, v1, v2, v3, _]) = window.head::<8>() else {
+            return false;
+        };
         if flags & 0x08 == 0 {
             return false;
         }
         self.met(Protocol::Vxlan);
         let network = u32::from_be_bytes([0, v1, v2, v3]);
-        let path = path.between(PathKind::Vxlan, ip).through(PathKind::Vxlan, network);
-        let Some(path) = self.deeper(path) else { return true };
+        let path = path
+            .between(PathKind::Vxlan, ip)
+            .through(PathKind::Vxlan, network);
+        let Some(path) = self.deeper(path) else {
+            return true;
+        };
         // Without the P flag it is a VXLAN header.
         let next = if flags & 0x04 == 0 { 3 } else { next };
         self.next_protocol(next, window.skip(8), path);
@@ -167,14 +183,20 @@ impl Decoder<'_> {
     }
 
     fn geneve(&mut self, window: Window<'_>, ip: &IpFields, path: Path) -> bool {
-        let Some(&[version, _, t1, t2, v1, v2, v3, _]) = window.head::<8>() else { return false };
+        let Some(&[version, _, t1, t2, v1, v2, v3, _]) = window.head::<8>() else {
+            return false;
+        };
         if version >> 6 != 0 {
             return false;
         }
         self.met(Protocol::Geneve);
         let network = u32::from_be_bytes([0, v1, v2, v3]);
-        let path = path.between(PathKind::Geneve, ip).through(PathKind::Geneve, network);
-        let Some(path) = self.deeper(path) else { return true };
+        let path = path
+            .between(PathKind::Geneve, ip)
+            .through(PathKind::Geneve, network);
+        let Some(path) = self.deeper(path) else {
+            return true;
+        };
         let payload = window.skip(8 + usize::from(version & 0x3f) * 4);
         self.ether_type(u16::from_be_bytes([t1, t2]), payload, path);
         true
@@ -182,19 +204,29 @@ impl Decoder<'_> {
 
     /// GTP-U version 1 (3GPP TS 29.281 §5.1); tunnel endpoints differ per direction.
     fn gtp_user(&mut self, window: Window<'_>, ip: &IpFields, path: Path) -> bool {
-        let Some(&[flags, kind, l1, l2, ..]) = window.head::<8>() else { return false };
+        let Some(&[flags, kind, l1, l2, ..]) = window.head::<8>() else {
+            return false;
+        };
         // Only user data (type 255) is a tunnel; echo and error messages are datagrams.
         if flags & 0xf0 != 0x30 || kind != 255 {
             return false;
         }
         let mut payload = window.skip(8).limit(u16::from_be_bytes([l1, l2]).into());
         if flags & 0x07 != 0 {
-            let mut next = if flags & 0x04 != 0 { payload.u8(3).unwrap_or(0) } else { 0 };
+            let mut next = if flags & 0x04 != 0 {
+                payload.u8(3).unwrap_or(0)
+            } else {
+                0
+            };
             payload = payload.skip(4);
             while next != 0 {
-                let Some(units) = payload.u8(0).filter(|units| *units > 0) else { return false };
+                let Some(units) = payload.u8(0).filter(|units| *units > 0) else {
+                    return false;
+                };
                 let len = usize::from(units) * 4;
-                let Some(after) = payload.u8(len - 1) else { return false };
+                let Some(after) = payload.u8(len - 1) else {
+                    return false;
+                };
                 next = after;
                 payload = payload.skip(len);
             }
@@ -204,7 +236,9 @@ impl Decoder<'_> {
             return false;
         }
         self.met(Protocol::Gtp);
-        let Some(path) = self.deeper(path.between(PathKind::Gtp, ip)) else { return true };
+        let Some(path) = self.deeper(path.between(PathKind::Gtp, ip)) else {
+            return true;
+        };
         if v4 || looks_like_ipv6(payload) {
             self.ip(payload, path);
         } else {
@@ -215,7 +249,9 @@ impl Decoder<'_> {
 
     /// L2TP version 2 (RFC 2661 §3.1) or 3 (RFC 3931 §4.1.2) over UDP.
     fn l2tp_over_udp(&mut self, window: Window<'_>, ip: &IpFields, path: Path) -> bool {
-        let Some(flags) = window.u16(0) else { return false };
+        let Some(flags) = window.u16(0) else {
+            return false;
+        };
         if flags & 0x8000 != 0 {
             return false; // Control messages are datagrams.
         }
@@ -269,7 +305,9 @@ impl Decoder<'_> {
     }
 
     fn tzsp(&mut self, window: Window<'_>, ip: &IpFields, path: Path) -> bool {
-        let Some(&[1, 0, p1, p2]) = window.head::<4>() else { return false };
+        let Some(&[1, 0, p1, p2]) = window.head::<4>() else {
+            return false;
+        };
         let mut payload = window.skip(4);
         loop {
             match payload.head::<1>() {
@@ -280,7 +318,9 @@ impl Decoder<'_> {
             }
         }
         let payload = payload.skip(1);
-        let Some(path) = self.deeper(path.between(PathKind::Vxlan, ip)) else { return true };
+        let Some(path) = self.deeper(path.between(PathKind::Vxlan, ip)) else {
+            return true;
+        };
         match u16::from_be_bytes([p1, p2]) {
             1 => self.ethernet(payload, path),
             18 => self.wlan(payload, path, false),
@@ -293,7 +333,10 @@ impl Decoder<'_> {
 /// Whether a port is one of a tunnel's.
 #[inline]
 const fn is_tunnel_port(port: u16) -> bool {
-    matches!(port, 4789 | 8472 | VXLAN_GPE | GENEVE | GTP_U | L2TP | TEREDO | MPLS_IN_UDP | TZSP)
+    matches!(
+        port,
+        4789 | 8472 | VXLAN_GPE | GENEVE | GTP_U | L2TP | TEREDO | MPLS_IN_UDP | TZSP
+    )
 }
 
 /// Whether a WireGuard message of a type can have a length.
@@ -302,6 +345,6 @@ const fn is_wireguard(kind: u8, len: usize) -> bool {
         1 => len == 148,
         2 => len == 92,
         3 => len == 64,
-        _ => len >= 32 && len % 16 == 0,
+        _ => len >= 32 && len.is_multiple_of(16),
     }
 }

@@ -14,7 +14,11 @@ pub(super) struct Window<'a> {
 impl<'a> Window<'a> {
     /// All of a buffer.
     pub const fn whole(bytes: &'a [u8]) -> Self {
-        Self { bytes, len: bytes.len(), at: 0 }
+        Self {
+            bytes,
+            len: bytes.len(),
+            at: 0,
+        }
     }
 
     /// What follows `count` octets; empty when fewer were captured.
@@ -31,7 +35,11 @@ impl<'a> Window<'a> {
     #[inline]
     pub fn limit(self, len: usize) -> Self {
         let bytes = self.bytes.get(..len).unwrap_or(self.bytes);
-        Self { bytes, len: self.len.min(len), at: self.at }
+        Self {
+            bytes,
+            len: self.len.min(len),
+            at: self.at,
+        }
     }
 
     /// Whether octets are missing that were on the wire.
@@ -54,12 +62,18 @@ impl<'a> Window<'a> {
     /// Two octets at `index`, network order.
     #[inline]
     pub fn u16(&self, index: usize) -> Option<u16> {
-        self.bytes.get(index..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
+        self.bytes
+            .get(index..)?
+            .first_chunk()
+            .map(|bytes| u16::from_be_bytes(*bytes))
     }
 
     /// Four octets at `index`, network order.
     #[inline]
     pub fn u32(&self, index: usize) -> Option<u32> {
-        self.bytes.get(index..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+        self.bytes
+            .get(index..)?
+            .first_chunk()
+            .map(|bytes| u32::from_be_bytes(*bytes))
     }
 }

@@ -31,7 +31,11 @@ impl Decoder<'_> {
         if flags & PROTECTED != 0 {
             return self.met(Protocol::WlanEncrypted);
         }
-        let mut header = if flags & TO_AND_FROM_DS == TO_AND_FROM_DS { 30 } else { 24 };
+        let mut header = if flags & TO_AND_FROM_DS == TO_AND_FROM_DS {
+            30
+        } else {
+            24
+        };
         let mut aggregated = false;
         if subtype & QOS != 0 {
             aggregated = window.u8(header).is_some_and(|qos| qos & AGGREGATED != 0);
@@ -44,7 +48,9 @@ impl Decoder<'_> {
         if window.bytes.len() < header {
             return self.short(window, "wlan");
         }
-        let Some(path) = self.deeper(path) else { return };
+        let Some(path) = self.deeper(path) else {
+            return;
+        };
         if aggregated {
             self.aggregate(window.skip(header), path);
         } else {
@@ -81,7 +87,11 @@ impl Decoder<'_> {
         }
         let flags = if p1 & 0x02 != 0 {
             // The timestamp before the flags is aligned to eight octets.
-            let at = if p1 & 0x01 != 0 { fields.next_multiple_of(8) + 8 } else { fields };
+            let at = if p1 & 0x01 != 0 {
+                fields.next_multiple_of(8) + 8
+            } else {
+                fields
+            };
             window.u8(at).unwrap_or(0)
         } else {
             0
@@ -108,7 +118,11 @@ impl Decoder<'_> {
         } else {
             u32::from_be_bytes([e, f, g, h])
         };
-        let len = if (24..=1024).contains(&len) { len as usize } else { 144 };
+        let len = if (24..=1024).contains(&len) {
+            len as usize
+        } else {
+            144
+        };
         self.wlan(window.skip(len), path, false);
     }
 
@@ -117,6 +131,10 @@ impl Decoder<'_> {
         let Some(len) = window.u32(4) else {
             return self.short(window, "avs");
         };
-        self.wlan(window.skip(usize::try_from(len).unwrap_or(usize::MAX)), path, false);
+        self.wlan(
+            window.skip(usize::try_from(len).unwrap_or(usize::MAX)),
+            path,
+            false,
+        );
     }
 }

@@ -48,7 +48,10 @@ pub(crate) struct ShardFacts {
 
 impl ShardFacts {
     pub fn new(start: Timestamp) -> Self {
-        Self { timeline: Timeline::new(start), ..Self::default() }
+        Self {
+            timeline: Timeline::new(start),
+            ..Self::default()
+        }
     }
 
     /// Counts a packet into its slice of time.
@@ -96,7 +99,10 @@ impl ShardFacts {
             return;
         }
         let completed = connection.handshake.ack;
-        let refused = connection.resets.iter().any(|reset| reset.kind == ResetKind::Refused);
+        let refused = connection
+            .resets
+            .iter()
+            .any(|reset| reset.kind == ResetKind::Refused);
         let unanswered = connection.from_server().packets == 0;
         if refused || unanswered {
             self.timeline.slice(connection.start).failed += 1;
@@ -127,7 +133,12 @@ impl ShardFacts {
     }
 
     fn names(&mut self, connection: &Connection) {
-        for exchange in connection.app.dns.iter().filter(|exchange| !exchange.addresses.is_empty()) {
+        for exchange in connection
+            .app
+            .dns
+            .iter()
+            .filter(|exchange| !exchange.addresses.is_empty())
+        {
             if self.dns_names.len() < ENTRIES || self.dns_names.contains_key(&exchange.name) {
                 let addresses = self.dns_names.entry(exchange.name.clone()).or_default();
                 addresses.extend(exchange.addresses.iter().copied());
@@ -169,7 +180,11 @@ impl ShardFacts {
         let mut notes = Vec::new();
         let mut note = |kind, count: u64, text: String| {
             if count > 0 {
-                notes.push(QualityNote { kind, count, note: text });
+                notes.push(QualityNote {
+                    kind,
+                    count,
+                    note: text,
+                });
             }
         };
         note(
@@ -199,7 +214,10 @@ impl ShardFacts {
         note(
             QualityKind::OneSided,
             self.one_sided,
-            format!("{} connections were captured in one direction only", self.one_sided),
+            format!(
+                "{} connections were captured in one direction only",
+                self.one_sided
+            ),
         );
         note(
             QualityKind::Offload,
@@ -214,11 +232,20 @@ impl ShardFacts {
 }
 
 fn note_completed(listener: &mut ListenerFacts, ack: SegmentRef) {
-    let at = At { frame: ack.frame, time: ack.time };
-    if listener.first_completed.is_none_or(|known| at.frame < known.frame) {
+    let at = At {
+        frame: ack.frame,
+        time: ack.time,
+    };
+    if listener
+        .first_completed
+        .is_none_or(|known| at.frame < known.frame)
+    {
         listener.first_completed = Some(at);
     }
-    if listener.last_completed.is_none_or(|known| at.frame > known.frame) {
+    if listener
+        .last_completed
+        .is_none_or(|known| at.frame > known.frame)
+    {
         listener.last_completed = Some(at);
     }
 }
@@ -254,7 +281,10 @@ pub(crate) struct Timeline {
 
 impl Timeline {
     fn new(start: Timestamp) -> Self {
-        Self { start, ..Self::default() }
+        Self {
+            start,
+            ..Self::default()
+        }
     }
 
     fn width(&self) -> Duration {
@@ -362,7 +392,12 @@ impl Timeline {
             .collect();
         let width = self.width();
         let start = (!self.slices.is_empty()).then_some(self.start);
-        Intervals { start, width, slices: self.slices, states }
+        Intervals {
+            start,
+            width,
+            slices: self.slices,
+            states,
+        }
     }
 }
 

@@ -164,7 +164,11 @@ impl Reassembler {
         let mut fragment = *fragment;
         let mut owned = Vec::new();
         for nesting in 0..MAX_NESTING {
-            let source = if nesting == 0 { bytes } else { owned.as_slice() };
+            let source = if nesting == 0 {
+                bytes
+            } else {
+                owned.as_slice()
+            };
             let (partial, last) = self.add(&fragment, source)?;
             let (payload, len) = join(partial);
             self.scratch.clear();
@@ -187,7 +191,10 @@ impl Reassembler {
             if now.since(began) < TIMEOUT_V4 {
                 break;
             }
-            let v6 = self.waiting.get(&key).is_some_and(|p| p.first.ip.identification.is_none());
+            let v6 = self
+                .waiting
+                .get(&key)
+                .is_some_and(|p| p.first.ip.identification.is_none());
             if v6 && now.since(began) < TIMEOUT_V6 {
                 break;
             }
@@ -208,7 +215,11 @@ impl Reassembler {
     fn add(&mut self, fragment: &Fragment, bytes: &[u8]) -> Option<(Partial, Fragment)> {
         let key = Key::of(fragment);
         let started = self.waiting.get(&key).map(|partial| partial.first.time);
-        let timeout = if fragment.ip.identification.is_some() { TIMEOUT_V4 } else { TIMEOUT_V6 };
+        let timeout = if fragment.ip.identification.is_some() {
+            TIMEOUT_V4
+        } else {
+            TIMEOUT_V6
+        };
         if started.is_some_and(|began| fragment.time.since(began) >= timeout) {
             // The identification was used again.
             self.give_up(&key, GivenUp::TimedOut);
@@ -235,10 +246,19 @@ impl Reassembler {
             let partial = self.remove(&key)?;
             let ip = partial.first.ip;
             let protocol = partial.protocol;
-            return Some((partial, Fragment { ip, protocol, ..*fragment }));
+            return Some((
+                partial,
+                Fragment {
+                    ip,
+                    protocol,
+                    ..*fragment
+                },
+            ));
         }
         while self.waiting.len() > MAX_DATAGRAMS || self.held > MAX_BYTES {
-            let Some((&(_, _, oldest), ())) = self.by_age.first_key_value() else { break };
+            let Some((&(_, _, oldest), ())) = self.by_age.first_key_value() else {
+                break;
+            };
             self.give_up(&oldest, GivenUp::Bounds);
         }
         None
@@ -246,13 +266,16 @@ impl Reassembler {
 
     fn remove(&mut self, key: &Key) -> Option<Partial> {
         let partial = self.waiting.remove(key)?;
-        self.by_age.remove(&(partial.first.time, partial.first.frame, *key));
+        self.by_age
+            .remove(&(partial.first.time, partial.first.frame, *key));
         self.held -= partial.held;
         Some(partial)
     }
 
     fn give_up(&mut self, key: &Key, reason: GivenUp) {
-        let Some(partial) = self.remove(key) else { return };
+        let Some(partial) = self.remove(key) else {
+            return;
+        };
         if self.given_up.len() >= MAX_DATAGRAMS {
             return;
         }
@@ -300,10 +323,17 @@ impl Partial {
         {
             return Inserted::Copy;
         }
-        let before = place.checked_sub(1).and_then(|place| self.pieces.get(place));
+        let before = place
+            .checked_sub(1)
+            .and_then(|place| self.pieces.get(place));
         let overlaps = before.is_some_and(|piece| piece.offset + piece.len > offset)
-            || self.pieces.get(place).is_some_and(|piece| piece.offset < end)
-            || self.total.is_some_and(|total| end > total || (!fragment.more && end != total))
+            || self
+                .pieces
+                .get(place)
+                .is_some_and(|piece| piece.offset < end)
+            || self
+                .total
+                .is_some_and(|total| end > total || (!fragment.more && end != total))
             || (!fragment.more && self.pieces.last().is_some_and(|p| p.offset + p.len > end));
         if overlaps || self.pieces.len() >= MAX_PIECES {
             return Inserted::Overlap;
@@ -316,7 +346,14 @@ impl Partial {
             self.protocol = fragment.protocol;
             self.first.ip = fragment.ip;
         }
-        self.pieces.insert(place, Piece { offset, len, bytes: captured.to_vec() });
+        self.pieces.insert(
+            place,
+            Piece {
+                offset,
+                len,
+                bytes: captured.to_vec(),
+            },
+        );
         self.have += len;
         self.held += captured.len();
         Inserted::New
@@ -330,7 +367,9 @@ impl Partial {
 /// The captured octets of a fragment.
 fn captured<'a>(fragment: &Fragment, bytes: &'a [u8]) -> &'a [u8] {
     let start = fragment.start as usize;
-    bytes.get(start..start + fragment.captured as usize).unwrap_or(&[])
+    bytes
+        .get(start..start + fragment.captured as usize)
+        .unwrap_or(&[])
 }
 
 /// The captured payload as far as it has no gap, and its true length.

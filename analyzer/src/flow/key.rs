@@ -33,9 +33,23 @@ impl FlowKey {
         let source = (packet.src, packet.src_port);
         let destination = (packet.dst, packet.dst_port);
         if source <= destination {
-            (Self { low: source, high: destination, transport }, Sender::Low)
+            (
+                Self {
+                    low: source,
+                    high: destination,
+                    transport,
+                },
+                Sender::Low,
+            )
         } else {
-            (Self { low: destination, high: source, transport }, Sender::High)
+            (
+                Self {
+                    low: destination,
+                    high: source,
+                    transport,
+                },
+                Sender::High,
+            )
         }
     }
 

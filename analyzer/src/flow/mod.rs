@@ -11,8 +11,8 @@ use crate::app::AppFacts;
 use crate::event::{Event, RetransmissionKind, SegmentRef};
 use crate::time::Timestamp;
 
-pub mod ip_fragment;
 pub(crate) mod facts;
+pub mod ip_fragment;
 pub(crate) mod key;
 pub(crate) mod table;
 pub mod tcp;
@@ -243,7 +243,8 @@ impl Turn {
     /// From the last request octet to the first response octet, at the capture point.
     #[must_use]
     pub fn response_time(&self) -> Option<Duration> {
-        self.response.map(|response| response.first.time.since(self.request.last.time))
+        self.response
+            .map(|response| response.first.time.since(self.request.last.time))
     }
 }
 
@@ -310,7 +311,12 @@ impl Histogram {
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Option<Duration> {
         let total = self.count();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a rank within the count")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a rank within the count"
+        )]
         let rank = ((total as f64 * quantile.clamp(0.0, 1.0)).ceil() as u64).clamp(1, total.max(1));
         let mut below = 0;
         self.buckets.iter().find_map(|&(bucket, count)| {
@@ -321,11 +327,16 @@ impl Histogram {
 
     /// `(middle of bucket, count)` in order.
     pub fn iter(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
-        self.buckets.iter().map(|&(bucket, count)| (Self::middle_of(bucket), count))
+        self.buckets
+            .iter()
+            .map(|&(bucket, count)| (Self::middle_of(bucket), count))
     }
 
     fn add_count(&mut self, bucket: u16, count: u64) {
-        match self.buckets.binary_search_by_key(&bucket, |(known, _)| *known) {
+        match self
+            .buckets
+            .binary_search_by_key(&bucket, |(known, _)| *known)
+        {
             Ok(at) => self.buckets[at].1 += count,
             Err(at) => self.buckets.insert(at, (bucket, count)),
         }
@@ -333,7 +344,11 @@ impl Histogram {
 
     fn bucket_of(duration: Duration) -> u16 {
         let micros = duration.as_secs_f64() * 1e6;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "log2 of at most 2^64 times 8")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "log2 of at most 2^64 times 8"
+        )]
         let bucket = ((micros + 1.0).log2() * Self::PER_OCTAVE) as u16;
         bucket
     }

@@ -101,9 +101,10 @@ impl<S: ConnectionSink> Shard<S> {
                 self.hand_over(old, false);
             }
         }
-        let flow = self.flows.entry(key).or_insert_with(|| {
-            Flow::Tcp(Box::new(TcpTracker::new(packet, tcp, &self.settings)))
-        });
+        let flow = self
+            .flows
+            .entry(key)
+            .or_insert_with(|| Flow::Tcp(Box::new(TcpTracker::new(packet, tcp, &self.settings))));
         let Flow::Tcp(tracker) = flow else { return };
         if reused {
             tracker.mark_port_reuse();
@@ -115,16 +116,25 @@ impl<S: ConnectionSink> Shard<S> {
     fn datagram(&mut self, key: FlowKey, packet: &Packet, payload: &[u8]) {
         // A flow that was silent for too long ends here whether or not a sweep came by, so that
         // sweeps never change a result.
-        if self.flows.get(&key).is_some_and(|flow| flow.is_silent(packet.time))
+        if self
+            .flows
+            .get(&key)
+            .is_some_and(|flow| flow.is_silent(packet.time))
             && let Some(old) = self.flows.remove(&key)
         {
             self.hand_over(old, true);
         }
-        let flow =
-            self.flows.entry(key).or_insert_with(|| Flow::Udp(Box::new(UdpTracker::new(packet))));
+        let flow = self
+            .flows
+            .entry(key)
+            .or_insert_with(|| Flow::Udp(Box::new(UdpTracker::new(packet))));
         let Flow::Udp(tracker) = flow else { return };
         let (new, direction) = tracker.datagram(packet, payload);
-        let verdict = if new { Verdict::New } else { Verdict::DuplicateFrame };
+        let verdict = if new {
+            Verdict::New
+        } else {
+            Verdict::DuplicateFrame
+        };
         self.facts.segment(packet, direction, verdict);
     }
 
@@ -148,8 +158,10 @@ impl<S: ConnectionSink> Shard<S> {
     /// Takes a datagram of which a fragment never came.
     pub fn incomplete(&mut self, packet: &Packet, fragments_seen: u32) {
         let (key, _) = FlowKey::of(packet);
-        let flow =
-            self.flows.entry(key).or_insert_with(|| Flow::Udp(Box::new(UdpTracker::new(packet))));
+        let flow = self
+            .flows
+            .entry(key)
+            .or_insert_with(|| Flow::Udp(Box::new(UdpTracker::new(packet))));
         if let Flow::Udp(tracker) = flow {
             tracker.incomplete(packet, fragments_seen);
         }
@@ -165,8 +177,11 @@ impl<S: ConnectionSink> Shard<S> {
         self.since_sweep = 0;
         self.next_sweep = self.now + SWEEP_EVERY;
         let now = self.now;
-        let mut silent: Vec<Flow> =
-            self.flows.extract_if(|_, flow| flow.is_silent(now)).map(|(_, flow)| flow).collect();
+        let mut silent: Vec<Flow> = self
+            .flows
+            .extract_if(|_, flow| flow.is_silent(now))
+            .map(|(_, flow)| flow)
+            .collect();
         for flow in silent.drain(..) {
             self.hand_over(flow, true);
         }

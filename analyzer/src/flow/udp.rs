@@ -103,7 +103,11 @@ impl UdpTracker {
     fn take(&mut self, packet: &Packet, payload: &[u8], direction: Direction) -> bool {
         let half = &mut self.halves[direction.index()];
         half.payload_bytes += u64::from(packet.payload_len);
-        if self.last.as_ref().is_some_and(|(known, _)| is_copy(known, packet)) {
+        if self
+            .last
+            .as_ref()
+            .is_some_and(|(known, _)| is_copy(known, packet))
+        {
             half.duplicate_frames += 1;
             return false;
         }
@@ -127,9 +131,13 @@ impl UdpTracker {
             Direction::ClientToServer => self.request(reference, packet.payload_len),
             Direction::ServerToClient => self.answer(reference, packet.payload_len),
         }
-        let at = At { frame: packet.frame, time: packet.time };
+        let at = At {
+            frame: packet.frame,
+            time: packet.time,
+        };
         let ports = (packet.src_port, packet.dst_port);
-        self.reader.datagram(direction, payload, packet.payload_len, at, ports);
+        self.reader
+            .datagram(direction, payload, packet.payload_len, at, ports);
         true
     }
 
@@ -164,13 +172,19 @@ impl UdpTracker {
             return;
         }
         let (request, request_len) = self.pending.remove(0);
-        self.facts.response_times.add(reference.time.since(request.time));
+        self.facts
+            .response_times
+            .add(reference.time.since(request.time));
         let classes = &mut self.facts.size_classes;
         let Ok(at) = classes.binary_search_by_key(&request_len, |class| class.request_len) else {
             return;
         };
         let class = &mut classes[at];
-        class.answer_min = if class.answered == 0 { len } else { class.answer_min.min(len) };
+        class.answer_min = if class.answered == 0 {
+            len
+        } else {
+            class.answer_min.min(len)
+        };
         class.answer_max = class.answer_max.max(len);
         class.answered += 1;
         class.first_answer.get_or_insert(reference);
@@ -181,7 +195,9 @@ impl UdpTracker {
         let direction = self.direction_of(packet);
         self.facts.incomplete_count += 1;
         if self.facts.incomplete.len() < 8 {
-            self.facts.incomplete.push((reference(packet, direction), fragments_seen));
+            self.facts
+                .incomplete
+                .push((reference(packet, direction), fragments_seen));
         }
         self.end = self.end.max(packet.time);
     }
@@ -191,7 +207,10 @@ impl UdpTracker {
         let direction = self.direction_of(packet);
         if self.events.len() < EVENTS {
             let segment = SegmentRef::place(packet.frame, packet.time, direction);
-            self.events.push(Event { segment, kind: EventKind::IcmpError(icmp) });
+            self.events.push(Event {
+                segment,
+                kind: EventKind::IcmpError(icmp),
+            });
         }
     }
 
@@ -243,8 +262,8 @@ fn source_asks(packet: &Packet) -> bool {
 
 /// The same datagram at another point of the capture.
 fn is_copy(known: &Packet, packet: &Packet) -> bool {
-    let elsewhere = known.observation_point != packet.observation_point
-        || known.hop_limit != packet.hop_limit;
+    let elsewhere =
+        known.observation_point != packet.observation_point || known.hop_limit != packet.hop_limit;
     elsewhere
         && known.src == packet.src
         && known.src_port == packet.src_port

@@ -30,10 +30,13 @@ struct Datagram<'a> {
 
 /// Judges one datagram.
 pub(super) fn datagram(bytes: &[u8], true_len: u32, ports: (u16, u16)) -> Likeness {
-    let len = usize::try_from(true_len).unwrap_or(usize::MAX).max(bytes.len());
+    let len = usize::try_from(true_len)
+        .unwrap_or(usize::MAX)
+        .max(bytes.len());
     let datagram = Datagram { bytes, len, ports };
-    let tests: [fn(&Datagram<'_>) -> Likeness; 14] =
-        [dns, text, quic, stun, dtls, wireguard, dhcp, ntp, snmp, gtp, vxlan, geneve, ike, rtcp];
+    let tests: [fn(&Datagram<'_>) -> Likeness; 14] = [
+        dns, text, quic, stun, dtls, wireguard, dhcp, ntp, snmp, gtp, vxlan, geneve, ike, rtcp,
+    ];
     let mut likely = Likeness::None;
     for test in tests {
         match test(&datagram) {
@@ -73,7 +76,11 @@ impl Datagram<'_> {
 
     /// Proof where the port agrees as well, likely otherwise.
     const fn with_port(&self, port: u16, name: &'static str) -> Likeness {
-        if self.port(port) { Proof(name) } else { Likely(name) }
+        if self.port(port) {
+            Proof(name)
+        } else {
+            Likely(name)
+        }
     }
 }
 
@@ -82,9 +89,14 @@ fn dns(datagram: &Datagram<'_>) -> Likeness {
     let hinted = [(5353, "mdns"), (5355, "llmnr"), (53, "dns")]
         .into_iter()
         .find(|(port, _)| datagram.port(*port));
-    let Some(message) = Message::parse(datagram.bytes) else { return Likeness::None };
+    let Some(message) = Message::parse(datagram.bytes) else {
+        return Likeness::None;
+    };
     let name = hinted.map_or("dns", |(_, name)| name);
-    let has_question = message.question.as_ref().is_some_and(|(name, _)| !name.is_empty());
+    let has_question = message
+        .question
+        .as_ref()
+        .is_some_and(|(name, _)| !name.is_empty());
     match (message.complete, hinted.is_some()) {
         (true, true) => Proof(name),
         (true, false) if has_question => Proof(name),
@@ -109,21 +121,36 @@ fn text(datagram: &Datagram<'_>) -> Likeness {
         (b"HTTP/1.1 200 OK", "ssdp"),
         (b"BYE sip:", "sip"),
     ];
-    if let Some((_, name)) = STARTS.iter().find(|(start, _)| datagram.bytes.starts_with(start)) {
+    if let Some((_, name)) = STARTS
+        .iter()
+        .find(|(start, _)| datagram.bytes.starts_with(start))
+    {
         return Proof(name);
     }
     syslog(datagram)
 }
 
 fn syslog(datagram: &Datagram<'_>) -> Likeness {
-    let Some((b'<', rest)) = datagram.bytes.split_first() else { return Likeness::None };
-    let digits = rest.iter().take(4).take_while(|octet| octet.is_ascii_digit()).count();
-    let priority = std::str::from_utf8(&rest[..digits]).ok().and_then(|text| text.parse().ok());
+    let Some((b'<', rest)) = datagram.bytes.split_first() else {
+        return Likeness::None;
+    };
+    let digits = rest
+        .iter()
+        .take(4)
+        .take_while(|octet| octet.is_ascii_digit())
+        .count();
+    let priority = std::str::from_utf8(&rest[..digits])
+        .ok()
+        .and_then(|text| text.parse().ok());
     // Facility 23, severity 7 is the highest.
     let fits = priority.is_some_and(|priority: u16| priority <= 191)
         && rest.get(digits) == Some(&b'>')
         && rest.iter().take(32).all(|octet| !octet.is_ascii_control());
-    if fits { datagram.with_port(514, "syslog") } else { Likeness::None }
+    if fits {
+        datagram.with_port(514, "syslog")
+    } else {
+        Likeness::None
+    }
 }
 
 /// RFC 9000 §17.2, RFC 9369: a long header with a known version and sound identifiers.
@@ -189,7 +216,11 @@ fn dhcp(datagram: &Datagram<'_>) -> Likeness {
         return Proof("dhcp");
     }
     let cut = datagram.is_cut() && (datagram.port(67) || datagram.port(68));
-    if header && cut { Proof("dhcp") } else { Likeness::None }
+    if header && cut {
+        Proof("dhcp")
+    } else {
+        Likeness::None
+    }
 }
 
 /// RFC 5905 §7.3: 48 octets (or more with extensions), version, mode, stratum.
@@ -223,7 +254,11 @@ fn snmp(datagram: &Datagram<'_>) -> Likeness {
     };
     let version = [datagram.u8(header), datagram.u8(header + 1)] == [2, 1]
         && matches!(datagram.u8(header + 2), 0 | 1 | 3);
-    if header + len == datagram.len && version { Proof("snmp") } else { Likeness::None }
+    if header + len == datagram.len && version {
+        Proof("snmp")
+    } else {
+        Likeness::None
+    }
 }
 
 /// 3GPP TS 29.281 §5.1: GTP-U version 1, a known message, and a length that agrees.
@@ -232,7 +267,11 @@ fn gtp(datagram: &Datagram<'_>) -> Likeness {
         && datagram.u8(0) & 0xf8 == 0x30
         && matches!(datagram.u8(1), 1 | 2 | 26 | 31 | 254 | 255)
         && usize::from(datagram.u16(2)) + 8 == datagram.len;
-    if fits { datagram.with_port(2152, "gtp") } else { Likeness::None }
+    if fits {
+        datagram.with_port(2152, "gtp")
+    } else {
+        Likeness::None
+    }
 }
 
 /// RFC 7348 §5: flags, reserved fields, and an Ethernet frame inside.
@@ -254,7 +293,11 @@ fn geneve(datagram: &Datagram<'_>) -> Likeness {
         && datagram.u8(7) == 0
         && 8 + options <= datagram.len
         && (inner == 0x6558 || is_ethertype(inner));
-    if fits { datagram.with_port(6081, "geneve") } else { Likeness::None }
+    if fits {
+        datagram.with_port(6081, "geneve")
+    } else {
+        Likeness::None
+    }
 }
 
 /// IPv4, ARP, VLAN, IPv6, MPLS.
@@ -264,7 +307,11 @@ const fn is_ethertype(kind: u16) -> bool {
 
 /// RFC 7296 §3.1, with the marker of RFC 3948 §2.2 on port 4500: version and length.
 fn ike(datagram: &Datagram<'_>) -> Likeness {
-    let marker = if datagram.u32(0) == 0 && datagram.port(4500) { 4 } else { 0 };
+    let marker = if datagram.u32(0) == 0 && datagram.port(4500) {
+        4
+    } else {
+        0
+    };
     let fits = datagram.has(marker + 28)
         && matches!(datagram.u8(marker + 17), 0x10 | 0x20)
         && usize::try_from(datagram.u32(marker + 24)).is_ok_and(|len| len + marker == datagram.len);
@@ -317,12 +364,21 @@ impl Sequences {
         ports: (u16, u16),
     ) -> Option<&'static str> {
         let half = &mut self.halves[direction.index()];
-        let word = |at: usize| bytes.get(at..)?.first_chunk().map(|word| u32::from_be_bytes(*word));
+        let word = |at: usize| {
+            bytes
+                .get(at..)?
+                .first_chunk()
+                .map(|word| u32::from_be_bytes(*word))
+        };
         let (first, second, third) = (word(0)?, word(4)?, word(8)?);
         // RFC 3550 §5.1: version 2; the type with the marker bit cleared belongs to the source.
         let is_rtp = first >> 30 == 2 && true_len >= 12;
         let kind = u64::from(first >> 16 & 0x7f);
-        if is_rtp && half.rtp.step(kind << 32 | u64::from(third), first & 0xffff, 0xffff) {
+        if is_rtp
+            && half
+                .rtp
+                .step(kind << 32 | u64::from(third), first & 0xffff, 0xffff)
+        {
             return Some("rtp");
         }
         // RFC 3948 §2.1. Anybody's mark and number look the same, so the port has to agree.
@@ -346,14 +402,22 @@ impl Row {
     fn step(&mut self, source: u64, number: u32, mask: u32) -> bool {
         let step = number.wrapping_sub(self.number) & mask;
         let follows = self.count > 0 && source == self.source && (1..=STEP_MAX).contains(&step);
-        *self = Self { source, number, count: if follows { self.count + 1 } else { 1 } };
+        *self = Self {
+            source,
+            number,
+            count: if follows { self.count + 1 } else { 1 },
+        };
         self.count > ROW_MIN
     }
 
     /// For rows without a number: `noise` has to change from one datagram to the next.
     const fn stays(&mut self, source: u64, noise: u32) -> bool {
         let follows = self.count > 0 && source == self.source && noise != self.number;
-        *self = Self { source, number: noise, count: if follows { self.count + 1 } else { 1 } };
+        *self = Self {
+            source,
+            number: noise,
+            count: if follows { self.count + 1 } else { 1 },
+        };
         self.count > 2 * ROW_MIN
     }
 }

@@ -7,18 +7,39 @@ use crate::app::testing::{C, S, at, noise};
 fn protocol(datagrams: &[Vec<u8>], ports: (u16, u16)) -> Option<&'static str> {
     let mut reader = DatagramReader::default();
     for (bytes, frame) in datagrams.iter().zip(1..) {
-        reader.datagram(C, bytes, u32::try_from(bytes.len()).unwrap(), at(frame), ports);
+        reader.datagram(
+            C,
+            bytes,
+            u32::try_from(bytes.len()).unwrap(),
+            at(frame),
+            ports,
+        );
     }
     reader.protocol()
 }
 
 #[test]
 fn one_datagram_proves() {
-    let quic = [&[0xc3, 0, 0, 0, 1, 8][..], &noise(1, 8), &[0], &noise(2, 1180)].concat();
+    let quic = [
+        &[0xc3, 0, 0, 0, 1, 8][..],
+        &noise(1, 8),
+        &[0],
+        &noise(2, 1180),
+    ]
+    .concat();
     let stun = [&[0, 1, 0, 8, 0x21, 0x12, 0xa4, 0x42][..], &noise(3, 20)].concat();
-    let dtls = [&[22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20][..], &noise(4, 20)].concat();
-    let vxlan =
-        [&[8, 0, 0, 0, 0, 0, 7, 0][..], &noise(5, 12), &[8, 0, 0x45], &noise(6, 40)].concat();
+    let dtls = [
+        &[22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20][..],
+        &noise(4, 20),
+    ]
+    .concat();
+    let vxlan = [
+        &[8, 0, 0, 0, 0, 0, 7, 0][..],
+        &noise(5, 12),
+        &[8, 0, 0x45],
+        &noise(6, 40),
+    ]
+    .concat();
     let snmp = [&[0x30, 0x16, 2, 1, 1, 4][..], &noise(7, 18)].concat();
     let sip = b"INVITE sip:a@example.com SIP/2.0\r\n".to_vec();
     for (bytes, name) in [
@@ -41,7 +62,10 @@ fn ports_add_to_likeness() {
     assert_eq!(protocol(&[ntp.clone()], (40_000, 123)), Some("ntp"));
     assert_eq!(protocol(&[ntp.clone()], (40_000, 9)), None);
     assert_eq!(protocol(&vec![ntp; 3], (40_000, 9)), Some("ntp"));
-    assert_eq!(protocol(&[b"<34>Oct 11 su: failed".to_vec()], (5, 514)), Some("syslog"));
+    assert_eq!(
+        protocol(&[b"<34>Oct 11 su: failed".to_vec()], (5, 514)),
+        Some("syslog")
+    );
     assert_eq!(protocol(&[noise(1, 48)], (40_000, 53)), None);
 }
 
@@ -57,10 +81,18 @@ fn sequences_prove() {
         ]
         .concat()
     };
-    let row: Vec<_> = (0..8).map(|step| rtp(65_533_u16.wrapping_add(step))).collect();
+    let row: Vec<_> = (0..8)
+        .map(|step| rtp(65_533_u16.wrapping_add(step)))
+        .collect();
     assert_eq!(protocol(&row, (5004, 5004)), Some("rtp"));
     let wireguard = |number: u8| {
-        [&[4, 0, 0, 0][..], &[1, 2, 3, 4], &[number, 0, 0, 0, 0, 0, 0, 0], &noise(1, 48)].concat()
+        [
+            &[4, 0, 0, 0][..],
+            &[1, 2, 3, 4],
+            &[number, 0, 0, 0, 0, 0, 0, 0],
+            &noise(1, 48),
+        ]
+        .concat()
     };
     assert_eq!(
         protocol(&(0..4).map(wireguard).collect::<Vec<_>>(), (51_820, 9)),
@@ -72,17 +104,35 @@ fn sequences_prove() {
 fn own_protocols_are_not_named() {
     let ports = (40_000, 9001);
     let text = |index: u32| format!("REQUEST-{index:06} do something").into_bytes();
-    assert_eq!(protocol(&(0..100).map(text).collect::<Vec<_>>(), ports), None);
-    let big =
-        |index: u32| [&b"MAGI"[..], &index.to_be_bytes(), &noise(u64::from(index), 56)].concat();
-    assert_eq!(protocol(&(0..100).map(big).collect::<Vec<_>>(), ports), None);
+    assert_eq!(
+        protocol(&(0..100).map(text).collect::<Vec<_>>(), ports),
+        None
+    );
+    let big = |index: u32| {
+        [
+            &b"MAGI"[..],
+            &index.to_be_bytes(),
+            &noise(u64::from(index), 56),
+        ]
+        .concat()
+    };
+    assert_eq!(
+        protocol(&(0..100).map(big).collect::<Vec<_>>(), ports),
+        None
+    );
     for len in [28, 44, 60, 88, 144] {
         let little = |index: u32| [&index.to_le_bytes()[..], &vec![0; len]].concat();
-        assert_eq!(protocol(&(0..100).map(little).collect::<Vec<_>>(), ports), None);
+        assert_eq!(
+            protocol(&(0..100).map(little).collect::<Vec<_>>(), ports),
+            None
+        );
     }
     for seed in 0..50 {
         let random = |index: u64| noise(seed * 1000 + index, 20 + (index as usize * 37) % 1200);
-        assert_eq!(protocol(&(0..64).map(random).collect::<Vec<_>>(), ports), None);
+        assert_eq!(
+            protocol(&(0..64).map(random).collect::<Vec<_>>(), ports),
+            None
+        );
     }
 }
 

@@ -42,8 +42,12 @@ pub(in crate::app) struct Message {
 ///
 /// True as long as nothing speaks against it, however short `bytes` are.
 pub(in crate::app) fn header_is_plausible(bytes: &[u8]) -> bool {
-    let word =
-        |index: usize| bytes.get(index * 2..)?.first_chunk().map(|word| u16::from_be_bytes(*word));
+    let word = |index: usize| {
+        bytes
+            .get(index * 2..)?
+            .first_chunk()
+            .map(|word| u16::from_be_bytes(*word))
+    };
     let flags = word(1).unwrap_or(0);
     let response = flags & 0x8000 != 0;
     let operation = flags >> 11 & 0xf;
@@ -162,7 +166,9 @@ fn read_question(bytes: &[u8], at: usize, cursor: &mut Cursor<'_>) -> Read<(Stri
         Read::Cut => return Read::Cut,
         Read::Wrong => return Read::Wrong,
     };
-    let fields = cursor.take(len).and_then(|_| Some((cursor.u16()?, cursor.u16()?)));
+    let fields = cursor
+        .take(len)
+        .and_then(|_| Some((cursor.u16()?, cursor.u16()?)));
     match fields {
         // The top bit asks for a unicast answer (RFC 6762 §5.4).
         Some((kind, class)) if matches!(class & 0x7fff, 1 | 3 | 4 | 254 | 255) => {
@@ -184,7 +190,12 @@ fn read_record<'a>(bytes: &[u8], at: usize, cursor: &mut Cursor<'a>) -> Read<Rec
         let (kind, class) = (cursor.u16()?, cursor.u16()?);
         let ttl = cursor.array()?;
         let data_len = usize::from(cursor.u16()?);
-        Some(Record { kind, class, ttl, data: cursor.take(data_len)? })
+        Some(Record {
+            kind,
+            class,
+            ttl,
+            data: cursor.take(data_len)?,
+        })
     };
     read().map_or(Read::Cut, Read::Whole)
 }
@@ -197,7 +208,9 @@ fn read_name(bytes: &[u8], at: usize) -> Read<(String, usize)> {
     let mut pointers = 0;
     let mut octets = 1; // The empty label at the end (RFC 1035 §2.3.4).
     loop {
-        let Some(first) = bytes.get(place).copied() else { return Read::Cut };
+        let Some(first) = bytes.get(place).copied() else {
+            return Read::Cut;
+        };
         match first {
             0 => return Read::Whole((name, taken.unwrap_or_else(|| place + 1 - at))),
             1..=63 => {
@@ -212,7 +225,9 @@ fn read_name(bytes: &[u8], at: usize) -> Read<(String, usize)> {
                 place += 1 + label.len();
             }
             0xc0.. => {
-                let Some(low) = bytes.get(place + 1).copied() else { return Read::Cut };
+                let Some(low) = bytes.get(place + 1).copied() else {
+                    return Read::Cut;
+                };
                 let target = usize::from(first & 0x3f) << 8 | usize::from(low);
                 pointers += 1;
                 if target >= place || pointers > POINTERS_MAX {

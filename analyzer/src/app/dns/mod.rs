@@ -37,7 +37,9 @@ struct Half {
 impl Half {
     /// Octets of length and message, when the length is known.
     fn wanted(&self) -> Option<usize> {
-        self.buffer.first_chunk().map(|length| usize::from(u16::from_be_bytes(*length)) + 2)
+        self.buffer
+            .first_chunk()
+            .map(|length| usize::from(u16::from_be_bytes(*length)) + 2)
     }
 }
 
@@ -95,11 +97,19 @@ impl Reader for DnsStream {
 
     fn position(&self, direction: Direction) -> MessagePosition {
         let complete = self.halves[direction.index()].complete;
-        MessagePosition { unit: MessageUnit::DnsMessage, complete }
+        MessagePosition {
+            unit: MessageUnit::DnsMessage,
+            complete,
+        }
     }
 
     fn finish(self: Box<Self>) -> AppFacts {
         let (dns, dns_dropped) = self.pairs.finish();
-        AppFacts { protocol: AppProtocol::Dns, dns, dns_dropped, ..AppFacts::default() }
+        AppFacts {
+            protocol: AppProtocol::Dns,
+            dns,
+            dns_dropped,
+            ..AppFacts::default()
+        }
     }
 }

@@ -35,7 +35,13 @@ impl Pairs {
 
     /// The exchanges, and how many more there were.
     pub(in crate::app) fn finish(self) -> (Vec<DnsExchange>, u64) {
-        (self.exchanges.into_iter().map(|(_, exchange)| exchange).collect(), self.dropped)
+        (
+            self.exchanges
+                .into_iter()
+                .map(|(_, exchange)| exchange)
+                .collect(),
+            self.dropped,
+        )
     }
 
     fn ask(
@@ -61,7 +67,10 @@ impl Pairs {
         if self.exchanges.len() == EXCHANGES_MAX {
             self.dropped += 1;
             // What went well and was asked once tells least; the newest gives way otherwise.
-            let Some(index) = self.exchanges.iter().position(|(_, exchange)| went_well(exchange))
+            let Some(index) = self
+                .exchanges
+                .iter()
+                .position(|(_, exchange)| went_well(exchange))
             else {
                 return;
             };

@@ -15,12 +15,22 @@ fn name(text: &str) -> Vec<u8> {
 }
 
 fn header(id: u16, flags: u16, counts: [u16; 4]) -> Vec<u8> {
-    [id, flags].into_iter().chain(counts).flat_map(u16::to_be_bytes).collect()
+    [id, flags]
+        .into_iter()
+        .chain(counts)
+        .flat_map(u16::to_be_bytes)
+        .collect()
 }
 
 fn question(id: u16, text: &str) -> Vec<u8> {
     let edns = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0];
-    [header(id, 0x0100, [1, 0, 0, 1]), name(text), vec![0, 1, 0, 1], edns.to_vec()].concat()
+    [
+        header(id, 0x0100, [1, 0, 0, 1]),
+        name(text),
+        vec![0, 1, 0, 1],
+        edns.to_vec(),
+    ]
+    .concat()
 }
 
 fn answer(id: u16, text: &str, rcode: u16) -> Vec<u8> {
@@ -47,10 +57,21 @@ fn question_repeated_and_answered() {
     let answered = answer(7, "www.example.com", 0);
     let len = u32::try_from(answered.len()).unwrap();
     let all = exchange(&[(true, asked.clone()), (true, asked), (false, answered)]);
-    let [only] = all.as_slice() else { panic!("one exchange: {all:?}") };
-    assert_eq!((only.name.as_str(), only.qtype, only.repeats), ("www.example.com", 1, 1));
-    assert_eq!((only.asked, only.answered, only.rcode), (at(1), Some(at(3)), Some(0)));
-    assert_eq!((only.edns_size, only.answer_len, only.truncated), (Some(1232), len, false));
+    let [only] = all.as_slice() else {
+        panic!("one exchange: {all:?}")
+    };
+    assert_eq!(
+        (only.name.as_str(), only.qtype, only.repeats),
+        ("www.example.com", 1, 1)
+    );
+    assert_eq!(
+        (only.asked, only.answered, only.rcode),
+        (at(1), Some(at(3)), Some(0))
+    );
+    assert_eq!(
+        (only.edns_size, only.answer_len, only.truncated),
+        (Some(1232), len, false)
+    );
     let addresses: Vec<_> = only.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["192.0.2.1", "192.0.2.2"]);
 }
@@ -79,22 +100,39 @@ fn answered_exchanges_give_way() {
     }
     let all = exchange(&steps);
     assert_eq!(all.len(), 64);
-    assert!(all.iter().any(|exchange| exchange.id == 5 && exchange.answered.is_none()));
+    assert!(
+        all.iter()
+            .any(|exchange| exchange.id == 5 && exchange.answered.is_none())
+    );
     assert_eq!(all.last().map(|exchange| exchange.id), Some(99));
 }
 
 #[test]
 fn over_tcp() {
     let framed = |message: Vec<u8>| {
-        [u16::try_from(message.len()).unwrap().to_be_bytes().to_vec(), message].concat()
+        [
+            u16::try_from(message.len()).unwrap().to_be_bytes().to_vec(),
+            message,
+        ]
+        .concat()
     };
     let steps = [
         data(C, framed(question(9, "a.example"))),
-        data(S, [framed(answer(9, "a.example", 2)), framed(answer(8, "x.example", 0))].concat()),
+        data(
+            S,
+            [
+                framed(answer(9, "a.example", 2)),
+                framed(answer(8, "x.example", 0)),
+            ]
+            .concat(),
+        ),
     ];
     let facts = read(&steps);
     assert_eq!(facts.protocol, AppProtocol::Dns);
-    assert_eq!((facts.dns[0].rcode, facts.dns[0].answered), (Some(2), Some(at(2))));
+    assert_eq!(
+        (facts.dns[0].rcode, facts.dns[0].answered),
+        (Some(2), Some(at(2)))
+    );
     check_any_cut(&steps);
 }
 
@@ -114,8 +152,15 @@ fn compression_loops_end() {
 fn odd_names_stay_in_bounds() {
     let long = vec!["a".repeat(63); 4].join(".");
     assert_eq!(Message::parse(&question(1, &long)), None);
-    let wild = [header(1, 0, [1, 0, 0, 0]), vec![3, 0, b'.', 0xff, 0, 0, 1, 0, 1]].concat();
-    assert_eq!(Message::parse(&wild).unwrap().question.unwrap().0, "\\000\\.\\255");
+    let wild = [
+        header(1, 0, [1, 0, 0, 0]),
+        vec![3, 0, b'.', 0xff, 0, 0, 1, 0, 1],
+    ]
+    .concat();
+    assert_eq!(
+        Message::parse(&wild).unwrap().question.unwrap().0,
+        "\\000\\.\\255"
+    );
 }
 
 #[test]

@@ -165,7 +165,9 @@ impl Counter {
         }
         match &mut self.place {
             Place::Header(header) => {
-                let FramingSpec::Length(field) = self.spec else { return bytes.len() };
+                let FramingSpec::Length(field) = self.spec else {
+                    return bytes.len();
+                };
                 let wanted = field.header_len().saturating_sub(header.len());
                 let used = wanted.min(bytes.len());
                 header.extend_from_slice(&bytes[..used]);
@@ -178,7 +180,9 @@ impl Counter {
                 used
             }
             Place::Skip(left) => {
-                let used = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                let used = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
                 *left -= used as u64;
                 let done = *left == 0;
                 self.grow(used as u64);
@@ -200,7 +204,11 @@ impl Counter {
     }
 
     fn begin(&mut self, piece: Piece) {
-        self.message = Some(Message { start: piece.at, len: 0, split: false });
+        self.message = Some(Message {
+            start: piece.at,
+            len: 0,
+            split: false,
+        });
         self.segment.starts += 1;
         if self.segment.starts == 2 && !self.segment.oversized {
             self.counts.coalesced_segments += 1;
@@ -232,10 +240,15 @@ impl Counter {
 
     fn complete(&mut self) {
         self.place = Place::fresh(self.spec);
-        let Some(message) = self.message.take() else { return };
+        let Some(message) = self.message.take() else {
+            return;
+        };
         let counts = &mut self.counts;
-        counts.message_min =
-            if counts.messages == 0 { message.len } else { counts.message_min.min(message.len) };
+        counts.message_min = if counts.messages == 0 {
+            message.len
+        } else {
+            counts.message_min.min(message.len)
+        };
         counts.message_max = counts.message_max.max(message.len);
         counts.messages += 1;
         self.fit.message_octets += message.len;
@@ -254,7 +267,10 @@ impl Counter {
 
     /// Fixed sizes need no octets to be seen: the gap is cut by arithmetic.
     fn gap_in_fixed(&mut self, octets: u64, size: u64, at: At) {
-        let total = self.message.map_or(0, |message| message.len).saturating_add(octets);
+        let total = self
+            .message
+            .map_or(0, |message| message.len)
+            .saturating_add(octets);
         let mut whole = total / size;
         if whole > 0 {
             if let Some(message) = &mut self.message {
@@ -271,7 +287,13 @@ impl Counter {
         let begun = total % size;
         self.place = Place::Skip(size - begun);
         if begun > 0 {
-            self.message.get_or_insert(Message { start: at, len: 0, split: false }).len = begun;
+            self.message
+                .get_or_insert(Message {
+                    start: at,
+                    len: 0,
+                    split: false,
+                })
+                .len = begun;
         }
     }
 
@@ -291,7 +313,9 @@ impl Counter {
 
     /// Whether a message can be taken to start here, at a segment's start, after a loss.
     fn resumes_at(&self, bytes: &[u8]) -> bool {
-        let FramingSpec::Length(field) = self.spec else { return false };
+        let FramingSpec::Length(field) = self.spec else {
+            return false;
+        };
         if self.fit.broken {
             return false;
         }

@@ -46,7 +46,10 @@ pub(in crate::app) fn infer(sample: &Sample) -> Option<Framed> {
             best = Some((bits, spec));
         }
     };
-    for spec in text_candidate(sample).into_iter().chain(fixed_candidate(sample)) {
+    for spec in text_candidate(sample)
+        .into_iter()
+        .chain(fixed_candidate(sample))
+    {
         offer(spec, score(&run(spec, sample, &tracks)));
     }
     for field in length_candidates() {
@@ -62,7 +65,11 @@ pub(super) fn confidence(framed: &Framed) -> Option<f64> {
     let bits = score(framed);
     let whole = fitting().all(|half| half.at_border());
     let lost = fitting().any(|half| half.counts.lost_track);
-    let enough = if whole && !lost { BITS_MIN } else { BITS_OVERWHELMING };
+    let enough = if whole && !lost {
+        BITS_MIN
+    } else {
+        BITS_OVERWHELMING
+    };
     if messages < MESSAGES_MIN || bits < enough {
         return None;
     }
@@ -94,7 +101,9 @@ fn run(spec: FramingSpec, sample: &Sample, tracks: &[Track<'_>; 2]) -> Framed {
 /// belong to one direction only, which then has to carry the proof alone.
 fn score(framed: &Framed) -> f64 {
     let halves = framed.halves.iter().zip(&framed.rarity);
-    halves.map(|(half, rarity)| half_score(framed.spec, &half.counts, &half.fit, rarity)).sum()
+    halves
+        .map(|(half, rarity)| half_score(framed.spec, &half.counts, &half.fit, rarity))
+        .sum()
 }
 
 /// The same of a length field, from the sample; −∞ when it is refused.
@@ -102,7 +111,10 @@ fn length_score(field: LengthField, tracks: &[Track<'_>; 2]) -> f64 {
     let try_from = |track: &Track<'_>, start: u64| {
         let walk = track.walk(field, start);
         let spec = FramingSpec::Length(field);
-        (half_score(spec, &walk.counts, &walk.fit, &track.rarity), walk.end)
+        (
+            half_score(spec, &walk.counts, &walk.fit, &track.rarity),
+            walk.end,
+        )
     };
     let both = tracks.each_ref().map(|track| try_from(track, 0));
     let sum = both.iter().map(|(bits, _)| bits).sum();
@@ -121,11 +133,18 @@ fn length_score(field: LengthField, tracks: &[Track<'_>; 2]) -> f64 {
     if ambiguous { f64::NEG_INFINITY } else { sum }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "bits of evidence need no exactness")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "bits of evidence need no exactness"
+)]
 fn half_score(spec: FramingSpec, counts: &Counts, fit: &Fit, rarity: &Rarity) -> f64 {
     if fit.broken {
         let one_way = matches!(spec, FramingSpec::Length(_));
-        return if one_way { -BITS_ONE_WAY } else { f64::NEG_INFINITY };
+        return if one_way {
+            -BITS_ONE_WAY
+        } else {
+            f64::NEG_INFINITY
+        };
     }
     if fit.octets == 0 {
         return 0.0;
@@ -141,7 +160,11 @@ fn half_score(spec: FramingSpec, counts: &Counts, fit: &Fit, rarity: &Rarity) ->
             if counts.message_min == counts.message_max && bits < BITS_CONSTANT {
                 return 0.0;
             }
-            if bits < BITS_PER_MESSAGE { 0.0 } else { messages * bits }
+            if bits < BITS_PER_MESSAGE {
+                0.0
+            } else {
+                messages * bits
+            }
         }
         // All text has lines. They are messages where writes end with them: not in a document.
         FramingSpec::Line | FramingSpec::Delimiter(_) if !written_by_line(fit) => {
@@ -156,7 +179,10 @@ fn half_score(spec: FramingSpec, counts: &Counts, fit: &Fit, rarity: &Rarity) ->
 
 /// Bits by which more short segments end at borders than chance would have it: the large
 /// deviation bound of the binomial distribution, n·D(share ‖ 1/mean).
-#[allow(clippy::cast_precision_loss, reason = "bits of evidence need no exactness")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "bits of evidence need no exactness"
+)]
 fn alignment(fit: &Fit, mean: f64) -> f64 {
     let ends = (fit.short_ends_at_border + fit.short_ends_inside) as f64;
     let share = fit.short_ends_at_border as f64 / ends.max(1.0);
@@ -165,8 +191,11 @@ fn alignment(fit: &Fit, mean: f64) -> f64 {
     if share < 0.5 || share <= chance {
         return 0.0;
     }
-    let inside =
-        if share < 1.0 { (1.0 - share) * ((1.0 - share) / (1.0 - chance)).log2() } else { 0.0 };
+    let inside = if share < 1.0 {
+        (1.0 - share) * ((1.0 - share) / (1.0 - chance)).log2()
+    } else {
+        0.0
+    };
     ends * share.mul_add((share / chance).log2(), inside)
 }
 
@@ -184,7 +213,12 @@ fn cost(spec: FramingSpec) -> f64 {
     match spec {
         FramingSpec::Length(field) => {
             let adjust = if field.adjust == 0 { 0.0 } else { 4.0 };
-            adjust + if field.offset == 0 { 0.0 } else { 4.0 + f64::from(field.offset) }
+            adjust
+                + if field.offset == 0 {
+                    0.0
+                } else {
+                    4.0 + f64::from(field.offset)
+                }
         }
         FramingSpec::Fixed(_) => 8.0,
         FramingSpec::Line | FramingSpec::Delimiter(_) => 0.0,
@@ -194,15 +228,24 @@ fn cost(spec: FramingSpec) -> f64 {
 /// What lengths count: what follows; the whole message; all from the field on; or not the
 /// octets of the header that follow the field.
 fn length_candidates() -> impl Iterator<Item = LengthField> {
-    let places = LengthWidth::ALL
-        .into_iter()
-        .flat_map(|width| [0, 1, 2, 3, 4, 6, 8].into_iter().map(move |offset| (width, offset)));
+    let places = LengthWidth::ALL.into_iter().flat_map(|width| {
+        [0, 1, 2, 3, 4, 6, 8]
+            .into_iter()
+            .map(move |offset| (width, offset))
+    });
     places.flat_map(|(width, offset)| {
         let field = i32::try_from(width.octets()).unwrap_or(0);
         let before = i32::from(offset);
         let from_field = (offset > 0).then_some(-field);
-        let adjusts = [0, -field - before, 1, 2, 3, 4, 6, 8, 12].into_iter().chain(from_field);
-        adjusts.map(move |adjust| LengthField { width, offset, adjust, strip: 0 })
+        let adjusts = [0, -field - before, 1, 2, 3, 4, 6, 8, 12]
+            .into_iter()
+            .chain(from_field);
+        adjusts.map(move |adjust| LengthField {
+            width,
+            offset,
+            adjust,
+            strip: 0,
+        })
     })
 }
 
@@ -220,7 +263,10 @@ fn text_candidate(sample: &Sample) -> Option<FramingSpec> {
             return None;
         }
         end = Some(*last);
-        if bytes.iter().any(|octet| is_control(*octet) && octet != last) {
+        if bytes
+            .iter()
+            .any(|octet| is_control(*octet) && octet != last)
+        {
             return None;
         }
     }
@@ -259,7 +305,9 @@ fn fixed_candidate(sample: &Sample) -> Option<FramingSpec> {
     let several = lengths.iter().any(|len| *len > size);
     let plausible = (8..=1000).contains(&size) && !(size >= 512 && size.is_power_of_two());
     let enough = lengths.len() >= 20 && single * 5 >= lengths.len();
-    let size = u32::try_from(size).ok().filter(|_| plausible && several && enough)?;
+    let size = u32::try_from(size)
+        .ok()
+        .filter(|_| plausible && several && enough)?;
     Some(FramingSpec::Fixed(size))
 }
 

@@ -28,7 +28,10 @@ pub(super) struct Framed {
 impl Framed {
     /// A reader for a framing the user gave.
     pub(super) fn given(spec: FramingSpec) -> Self {
-        Self { given: true, ..Self::candidate(spec) }
+        Self {
+            given: true,
+            ..Self::candidate(spec)
+        }
     }
 
     fn candidate(spec: FramingSpec) -> Self {
@@ -44,7 +47,11 @@ impl Framed {
         // A direction that does not fit an inferred framing has no messages under it.
         let of = |index: usize| {
             let half = &self.halves[index];
-            if self.given || !half.fit.broken { half.counts.clone() } else { Counts::default() }
+            if self.given || !half.fit.broken {
+                half.counts.clone()
+            } else {
+                Counts::default()
+            }
         };
         let [client, server] = [of(0), of(1)];
         let earlier = |one: Option<At>, other: Option<At>| match (one, other) {
@@ -84,7 +91,10 @@ impl Reader for Framed {
 
     fn position(&self, direction: Direction) -> MessagePosition {
         let half = &self.halves[direction.index()];
-        MessagePosition { unit: MessageUnit::FramedMessage, complete: half.counts.messages }
+        MessagePosition {
+            unit: MessageUnit::FramedMessage,
+            complete: half.counts.messages,
+        }
     }
 
     fn finish(mut self: Box<Self>) -> AppFacts {

@@ -109,7 +109,12 @@ impl LengthField {
     /// A length field at the front that counts what follows it.
     #[must_use]
     pub const fn new(width: LengthWidth) -> Self {
-        Self { width, offset: 0, adjust: 0, strip: 0 }
+        Self {
+            width,
+            offset: 0,
+            adjust: 0,
+            strip: 0,
+        }
     }
 
     /// Octets up to the end of the length field.
@@ -153,7 +158,10 @@ impl Delimiter {
         }
         let mut all = [0; Self::MAX];
         all[..octets.len()].copy_from_slice(octets);
-        Some(Self { octets: all, len: u8::try_from(octets.len()).ok()? })
+        Some(Self {
+            octets: all,
+            len: u8::try_from(octets.len()).ok()?,
+        })
     }
 
     /// The octets.
@@ -183,7 +191,10 @@ impl fmt::Display for FramingSpec {
             Self::Line => f.write_str("line"),
             Self::Delimiter(delimiter) => {
                 f.write_str("delimiter:")?;
-                delimiter.octets().iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+                delimiter
+                    .octets()
+                    .iter()
+                    .try_for_each(|octet| write!(f, "{octet:02x}"))
             }
         }
     }
@@ -193,8 +204,10 @@ impl FromStr for FramingSpec {
     type Err = FramingSpecError;
 
     fn from_str(spec: &str) -> Result<Self, Self::Err> {
-        parse(spec.trim())
-            .map_err(|problem| FramingSpecError { spec: spec.trim().to_owned(), problem })
+        parse(spec.trim()).map_err(|problem| FramingSpecError {
+            spec: spec.trim().to_owned(),
+            problem,
+        })
     }
 }
 
@@ -218,14 +231,21 @@ fn parse(spec: &str) -> Result<FramingSpec, String> {
 fn parse_delimiter(hex: &str) -> Result<Delimiter, String> {
     let digits: Vec<u8> = hex
         .chars()
-        .map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok()))
+        .map(|digit| {
+            digit
+                .to_digit(16)
+                .and_then(|value| u8::try_from(value).ok())
+        })
         .collect::<Option<_>>()
         .ok_or_else(|| format!("'{hex}' is not hexadecimal"))?;
     let (pairs, odd) = digits.as_chunks::<2>();
     let octets: Vec<u8> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
     match Delimiter::new(&octets) {
         Some(delimiter) if odd.is_empty() => Ok(delimiter),
-        _ => Err(format!("delimiter '{hex}' is not 1 to {} octets", Delimiter::MAX)),
+        _ => Err(format!(
+            "delimiter '{hex}' is not 1 to {} octets",
+            Delimiter::MAX
+        )),
     }
 }
 
@@ -272,7 +292,13 @@ mod tests {
         ] {
             assert_eq!(text.parse::<FramingSpec>().unwrap().to_string(), text);
         }
-        assert_eq!("U16BE, offset=0".parse::<FramingSpec>().unwrap().to_string(), "u16be");
+        assert_eq!(
+            "U16BE, offset=0"
+                .parse::<FramingSpec>()
+                .unwrap()
+                .to_string(),
+            "u16be"
+        );
     }
 
     #[test]

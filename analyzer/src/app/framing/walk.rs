@@ -47,13 +47,23 @@ impl<'a> Track<'a> {
             }
             longest = longest.max(len);
         }
-        Self { extents, short_ends, octets, rarity: Rarity::of(sample.bytes(direction)) }
+        Self {
+            extents,
+            short_ends,
+            octets,
+            rarity: Rarity::of(sample.bytes(direction)),
+        }
     }
 
     /// Reads the direction as messages with this length field, the first at `start`.
     pub(super) fn walk(&self, field: LengthField, start: u64) -> Walk {
-        let (mut counts, mut fit) =
-            (Counts::default(), Fit { octets: self.octets, ..Fit::default() });
+        let (mut counts, mut fit) = (
+            Counts::default(),
+            Fit {
+                octets: self.octets,
+                ..Fit::default()
+            },
+        );
         let mut end = start;
         let mut extents = self.extents.iter().copied().peekable();
         let mut ends = self.short_ends.iter().copied().peekable();
@@ -66,7 +76,9 @@ impl<'a> Track<'a> {
             // The header is in octets that were not captured: the next run may begin a message.
             counts.lost_track |= place < from;
             place = place.max(from);
-            let header = usize::try_from(place - from).ok().and_then(|offset| bytes.get(offset..));
+            let header = usize::try_from(place - from)
+                .ok()
+                .and_then(|offset| bytes.get(offset..));
             let header = header.unwrap_or_default();
             if header.len() < field.header_len() {
                 extents.next();
@@ -81,8 +93,11 @@ impl<'a> Track<'a> {
                 break;
             }
             end = place;
-            counts.message_min =
-                if counts.messages == 0 { len } else { counts.message_min.min(len) };
+            counts.message_min = if counts.messages == 0 {
+                len
+            } else {
+                counts.message_min.min(len)
+            };
             counts.messages += 1;
             counts.message_max = counts.message_max.max(len);
             fit.message_octets += len;

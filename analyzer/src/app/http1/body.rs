@@ -17,7 +17,12 @@ pub(super) enum Body {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Chunked {
     /// In the line that gives a chunk's size; `extension` once the digits are over.
-    Size { value: u64, digits: u8, extension: bool, octets: u32 },
+    Size {
+        value: u64,
+        digits: u8,
+        extension: bool,
+        octets: u32,
+    },
     /// So many octets are left of the chunk's data and the line end behind it.
     Data(u64),
     /// In the trailer: octets of the current line, and of all lines.
@@ -39,7 +44,12 @@ pub(super) enum Progress {
 const LINE_MAX: u32 = 16 * 1024;
 
 impl Chunked {
-    pub(super) const START: Self = Self::Size { value: 0, digits: 0, extension: false, octets: 0 };
+    pub(super) const START: Self = Self::Size {
+        value: 0,
+        digits: 0,
+        extension: false,
+        octets: 0,
+    };
 }
 
 impl Body {
@@ -81,7 +91,9 @@ impl Chunked {
         while let Some(octet) = bytes.get(used) {
             match self {
                 Self::Data(left) => {
-                    let now = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - used);
+                    let now = usize::try_from(*left)
+                        .unwrap_or(usize::MAX)
+                        .min(bytes.len() - used);
                     used += now;
                     *left -= now as u64;
                     if *left == 0 {
@@ -114,7 +126,15 @@ impl Chunked {
 
     /// Reads one octet of a size line; false when it makes no sense.
     fn read_size(&mut self, octet: u8) -> bool {
-        let Self::Size { value, digits, extension, octets } = self else { return false };
+        let Self::Size {
+            value,
+            digits,
+            extension,
+            octets,
+        } = self
+        else {
+            return false;
+        };
         *octets += 1;
         if octet == b'\n' {
             let (size, is_size) = (*value, *digits > 0);

@@ -59,9 +59,13 @@ pub(in crate::app) fn looks_like_head(bytes: &[u8], cut: bool) -> Option<bool> {
     if bytes[..common] == VERSION[..common] {
         let shape = |index: usize, test: fn(u8) -> bool| bytes.get(index).map(|octet| test(*octet));
         let digit: fn(u8) -> bool = |octet| octet.is_ascii_digit();
-        for (index, test) in
-            [(7, digit), (8, |octet| octet == b' '), (9, digit), (10, digit), (11, digit)]
-        {
+        for (index, test) in [
+            (7, digit),
+            (8, |octet| octet == b' '),
+            (9, digit),
+            (10, digit),
+            (11, digit),
+        ] {
             if !shape(index, test)? {
                 return Some(false);
             }
@@ -79,7 +83,10 @@ pub(in crate::app) fn looks_like_head(bytes: &[u8], cut: bool) -> Option<bool> {
     let front = &bytes[..bytes.len().min(LINE_MAX)];
     let end = front.iter().position(|octet| *octet == b'\n');
     let line = &front[..end.unwrap_or(front.len())];
-    if line.iter().any(|octet| octet.is_ascii_control() && *octet != b'\r') {
+    if line
+        .iter()
+        .any(|octet| octet.is_ascii_control() && *octet != b'\r')
+    {
         return Some(false);
     }
     if end.is_some() {
@@ -102,15 +109,33 @@ impl Head {
         let (line, minor, fields) = if bytes.starts_with(b"HTTP/") {
             let mut response = httparse::Response::new(&mut fields);
             let config = lenient();
-            config.parse_response(&mut response, bytes).ok()?.is_complete().then_some(())?;
-            (Line::Response { status: response.code? }, response.version?, response.headers)
+            config
+                .parse_response(&mut response, bytes)
+                .ok()?
+                .is_complete()
+                .then_some(())?;
+            (
+                Line::Response {
+                    status: response.code?,
+                },
+                response.version?,
+                response.headers,
+            )
         } else {
             let mut request = httparse::Request::new(&mut fields);
             let config = lenient();
-            config.parse_request(&mut request, bytes).ok()?.is_complete().then_some(())?;
+            config
+                .parse_request(&mut request, bytes)
+                .ok()?
+                .is_complete()
+                .then_some(())?;
             let method = capped(request.method?.as_bytes(), METHOD_MAX);
             let target = capped(request.path?.as_bytes(), TARGET_MAX);
-            (Line::Request { method, target }, request.version?, request.headers)
+            (
+                Line::Request { method, target },
+                request.version?,
+                request.headers,
+            )
         };
         let mut head = Self {
             line,
@@ -151,9 +176,13 @@ impl Head {
             self.server.get_or_insert_with(|| capped(value, SERVER_MAX));
         } else if is("content-length") {
             // A list of equal values is one value (RFC 9110 §8.6).
-            let first = value.split(|octet| *octet == b',').next().unwrap_or_default();
-            self.content_length =
-                std::str::from_utf8(first.trim_ascii()).ok().and_then(|text| text.parse().ok());
+            let first = value
+                .split(|octet| *octet == b',')
+                .next()
+                .unwrap_or_default();
+            self.content_length = std::str::from_utf8(first.trim_ascii())
+                .ok()
+                .and_then(|text| text.parse().ok());
         } else if is("transfer-encoding") {
             self.chunked |= tokens(value).any(|token| token.eq_ignore_ascii_case(b"chunked"));
         } else if is("connection") || is("proxy-connection") {
@@ -170,7 +199,11 @@ impl Head {
                 key.eq_ignore_ascii_case(b"timeout=").then_some(value)
             });
             let seconds = timeout.and_then(|digits| {
-                std::str::from_utf8(digits).ok()?.trim_matches('"').parse().ok()
+                std::str::from_utf8(digits)
+                    .ok()?
+                    .trim_matches('"')
+                    .parse()
+                    .ok()
             });
             self.keep_alive_timeout_s = seconds.or(self.keep_alive_timeout_s);
         } else if is("expect") {

@@ -111,7 +111,10 @@ impl Reader for Http1 {
 
     fn position(&self, direction: Direction) -> MessagePosition {
         let complete = self.sides[direction.index()].complete;
-        MessagePosition { unit: MessageUnit::HttpMessage, complete }
+        MessagePosition {
+            unit: MessageUnit::HttpMessage,
+            complete,
+        }
     }
 
     fn finish(mut self: Box<Self>) -> AppFacts {
@@ -158,7 +161,10 @@ impl Http1 {
         let side = &mut self.sides[direction.index()];
         if side.head.is_empty() {
             // Empty lines before a head are passed over (RFC 9112 §2.2).
-            let blank = bytes.iter().take_while(|octet| matches!(octet, b'\r' | b'\n')).count();
+            let blank = bytes
+                .iter()
+                .take_while(|octet| matches!(octet, b'\r' | b'\n'))
+                .count();
             if blank > 0 {
                 return blank;
             }
@@ -219,7 +225,11 @@ impl Http1 {
 
     fn take_head(&mut self, direction: Direction, head: Head, start: At, at: At, cut: bool) {
         let is_request = matches!(head.line, Line::Request { .. });
-        let asker = if is_request { direction } else { direction.reverse() };
+        let asker = if is_request {
+            direction
+        } else {
+            direction.reverse()
+        };
         if *self.asker.get_or_insert(asker) != asker {
             self.lose(direction);
             return;
@@ -237,13 +247,17 @@ impl Http1 {
             After::Nothing => self.message_end(direction, at),
             After::Opaque => {
                 self.message_end(direction, at);
-                self.sides.iter_mut().for_each(|side| side.state = State::Opaque);
+                self.sides
+                    .iter_mut()
+                    .for_each(|side| side.state = State::Opaque);
             }
         }
     }
 
     fn take_request(&mut self, head: Head, start: At) -> After {
-        let Line::Request { method, target } = head.line else { return After::Nothing };
+        let Line::Request { method, target } = head.line else {
+            return After::Nothing;
+        };
         // A response whose end nobody knows ended before the next request began.
         if let Some(asker) = self.asker
             && let side = &self.sides[asker.reverse().index()]
@@ -254,7 +268,9 @@ impl Http1 {
         }
         self.facts.requests += 1;
         self.facts.proxy_request |= method == "CONNECT"
-            || ["http://", "https://"].iter().any(|scheme| target.starts_with(scheme));
+            || ["http://", "https://"]
+                .iter()
+                .any(|scheme| target.starts_with(scheme));
         self.pending.ask(HttpExchange {
             method,
             target,
@@ -277,10 +293,17 @@ impl Http1 {
     }
 
     fn take_response(&mut self, head: Head, start: At) -> After {
-        let Line::Response { status } = head.line else { return After::Nothing };
+        let Line::Response { status } = head.line else {
+            return After::Nothing;
+        };
         let facts = &mut self.facts;
         if let Some(count) = usize::from(status / 100).checked_sub(1) {
-            facts.by_class.iter_mut().skip(count).take(1).for_each(|class| *class += 1);
+            facts
+                .by_class
+                .iter_mut()
+                .skip(count)
+                .take(1)
+                .for_each(|class| *class += 1);
         }
         facts.server = facts.server.take().or(head.server);
         facts.keep_alive_timeout_s = head.keep_alive_timeout_s.or(facts.keep_alive_timeout_s);

@@ -20,10 +20,19 @@ fn keep_alive_connection() {
     assert_eq!(facts.server.as_deref(), Some("test/1"));
     assert!(!facts.lost_track && !facts.proxy_request && !facts.upgraded);
     let first = &facts.kept[0];
-    assert_eq!((first.method.as_str(), first.target.as_str()), ("GET", "/a"));
+    assert_eq!(
+        (first.method.as_str(), first.target.as_str()),
+        ("GET", "/a")
+    );
     assert_eq!(first.host.as_deref(), Some("one.example"));
-    assert_eq!((first.request_start, first.request_end), (at(1), Some(at(1))));
-    assert_eq!((first.response_start, first.response_end), (Some(at(2)), Some(at(2))));
+    assert_eq!(
+        (first.request_start, first.request_end),
+        (at(1), Some(at(1)))
+    );
+    assert_eq!(
+        (first.response_start, first.response_end),
+        (Some(at(2)), Some(at(2)))
+    );
     assert_eq!(facts.kept[1].status, Some(503));
     assert_eq!(facts.kept[1].response_end, Some(at(4)));
     check_any_cut(&steps);
@@ -32,10 +41,19 @@ fn keep_alive_connection() {
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     let two = format!("{GET}{}", GET.replace("/a", "/b"));
-    let steps =
-        [data(C, two), data(S, format!("{OK}HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"))];
+    let steps = [
+        data(C, two),
+        data(
+            S,
+            format!("{OK}HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"),
+        ),
+    ];
     let facts = http(read(&steps));
-    let kept: Vec<_> = facts.kept.iter().map(|kept| (kept.target.as_str(), kept.status)).collect();
+    let kept: Vec<_> = facts
+        .kept
+        .iter()
+        .map(|kept| (kept.target.as_str(), kept.status))
+        .collect();
     assert_eq!(kept, [("/a", Some(200)), ("/b", Some(404))]);
     check_any_cut(&steps);
 }
@@ -48,7 +66,10 @@ fn chunked_bodies_with_extensions_and_trailers() {
                   A\r\n0123456789\r\n1 \r\nx\r\n000\r\n\r\n";
     let steps = [data(C, post), data(S, answer), data(C, GET), data(S, OK)];
     let facts = http(read(&steps));
-    assert_eq!((facts.requests, facts.responses, facts.lost_track), (2, 2, false));
+    assert_eq!(
+        (facts.requests, facts.responses, facts.lost_track),
+        (2, 2, false)
+    );
     assert_eq!(facts.kept[0].response_end, Some(at(2)));
     assert_eq!(facts.kept[1].response_end, Some(at(4)));
     check_any_cut(&steps);
@@ -58,13 +79,20 @@ fn chunked_bodies_with_extensions_and_trailers() {
 fn continue_is_no_final_response() {
     let put = "PUT /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
     let created = "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
-    let steps =
-        [data(C, put), data(S, "HTTP/1.1 100 Continue\r\n\r\n"), data(C, "abcd"), data(S, created)];
+    let steps = [
+        data(C, put),
+        data(S, "HTTP/1.1 100 Continue\r\n\r\n"),
+        data(C, "abcd"),
+        data(S, created),
+    ];
     let facts = http(read(&steps));
     assert_eq!((facts.requests, facts.responses), (1, 1));
     assert_eq!(facts.by_class, [1, 1, 0, 0, 0]);
     let only = &facts.kept[0];
-    assert_eq!((only.request_end, only.response_start), (Some(at(3)), Some(at(4))));
+    assert_eq!(
+        (only.request_end, only.response_start),
+        (Some(at(3)), Some(at(4)))
+    );
     check_any_cut(&steps);
 }
 
@@ -72,8 +100,16 @@ fn continue_is_no_final_response() {
 fn body_refused_before_it_was_sent() {
     let put = "PUT /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4000\r\n\r\n";
     let refused = "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n";
-    let facts = http(read(&[data(C, put), data(S, refused), data(C, GET), data(S, OK)]));
-    assert_eq!((facts.requests, facts.responses, facts.lost_track), (2, 2, false));
+    let facts = http(read(&[
+        data(C, put),
+        data(S, refused),
+        data(C, GET),
+        data(S, OK),
+    ]));
+    assert_eq!(
+        (facts.requests, facts.responses, facts.lost_track),
+        (2, 2, false)
+    );
     assert_eq!(facts.kept[1].status, Some(200));
 }
 
@@ -111,7 +147,12 @@ fn body_until_close() {
     let facts = http(read(&steps));
     assert_eq!(facts.kept[0].response_end, Some(at(3)));
     assert!(facts.kept[0].connection_close);
-    let late = [steps[0].clone(), steps[1].clone(), Step::Fin(S), steps[2].clone()];
+    let late = [
+        steps[0].clone(),
+        steps[1].clone(),
+        Step::Fin(S),
+        steps[2].clone(),
+    ];
     assert_eq!(http(read(&late)).kept[0].response_end, Some(at(4)));
     let unfinished = http(read(&steps[..3]));
     assert_eq!(unfinished.kept[0].response_end, None);
@@ -124,9 +165,16 @@ fn upgrade_and_connect_make_the_rest_opaque() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\n\r\n\x01\x02frames";
     let facts = http(read(&[data(C, upgrade), data(S, switching), data(C, GET)]));
     assert!(facts.upgraded && !facts.lost_track);
-    assert_eq!((facts.requests, facts.responses, facts.kept[0].status), (1, 1, Some(101)));
+    assert_eq!(
+        (facts.requests, facts.responses, facts.kept[0].status),
+        (1, 1, Some(101))
+    );
     let connect = "CONNECT one.example:443 HTTP/1.1\r\nHost: one.example:443\r\n\r\n";
-    let steps = [data(C, connect), data(S, "HTTP/1.1 200 OK\r\n\r\n"), data(C, "\x16\x03\x01")];
+    let steps = [
+        data(C, connect),
+        data(S, "HTTP/1.1 200 OK\r\n\r\n"),
+        data(C, "\x16\x03\x01"),
+    ];
     let facts = http(read(&steps));
     assert!(facts.proxy_request && !facts.upgraded && !facts.lost_track);
     check_any_cut(&steps);
@@ -142,7 +190,10 @@ fn absolute_target_is_a_proxy_request() {
 fn unanswered_and_incomplete() {
     let part = &OK[..OK.len() - 2];
     let facts = http(read(&[data(C, GET), data(S, part)]));
-    assert_eq!((facts.kept[0].status, facts.kept[0].response_end), (Some(200), None));
+    assert_eq!(
+        (facts.kept[0].status, facts.kept[0].response_end),
+        (Some(200), None)
+    );
     let facts = http(read(&[data(C, GET), data(S, OK), data(C, GET)]));
     assert_eq!(facts.kept[1].status, None);
     assert_eq!(facts.kept[1].request_end, Some(at(3)));
@@ -186,11 +237,19 @@ fn heads_cut_by_the_snap_length() {
     let ok = "HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: to";
     let mut steps = Vec::new();
     for _ in 0..3 {
-        steps.extend([data(C, get), Step::Cut(C, 100), data(S, ok), Step::Cut(S, 300)]);
+        steps.extend([
+            data(C, get),
+            Step::Cut(C, 100),
+            data(S, ok),
+            Step::Cut(S, 300),
+        ]);
         steps.extend([data(S, "body that goes on"), Step::Cut(S, 1400)]);
     }
     let facts = http(read(&steps));
-    assert_eq!((facts.requests, facts.responses, facts.lost_track), (3, 3, false));
+    assert_eq!(
+        (facts.requests, facts.responses, facts.lost_track),
+        (3, 3, false)
+    );
     for (kept, turn) in facts.kept.iter().zip(0..) {
         assert_eq!(kept.host.as_deref(), Some("one.example"));
         assert_eq!(kept.target, "/a/long/target");
@@ -199,7 +258,12 @@ fn heads_cut_by_the_snap_length() {
         assert_eq!(kept.response_end, Some(at(turn * 3 + 3)));
     }
     // Cut inside the first line.
-    let steps = [data(C, "GET /a/very/long/tar"), Step::Cut(C, 100), data(S, ok), Step::Cut(S, 9)];
+    let steps = [
+        data(C, "GET /a/very/long/tar"),
+        Step::Cut(C, 100),
+        data(S, ok),
+        Step::Cut(S, 9),
+    ];
     let facts = http(read(&steps));
     assert_eq!(
         (facts.kept[0].target.as_str(), facts.kept[0].status),
@@ -209,9 +273,17 @@ fn heads_cut_by_the_snap_length() {
 
 #[test]
 fn joined_in_mid_stream() {
-    let steps = [data(S, "rest of a body"), data(S, "more of it"), data(C, GET), data(S, OK)];
+    let steps = [
+        data(S, "rest of a body"),
+        data(S, "more of it"),
+        data(C, GET),
+        data(S, OK),
+    ];
     let facts = http(read(&steps));
-    assert_eq!((facts.requests, facts.responses, facts.lost_track), (1, 1, false));
+    assert_eq!(
+        (facts.requests, facts.responses, facts.lost_track),
+        (1, 1, false)
+    );
     assert_eq!(facts.kept[0].response_end, Some(at(4)));
 }
 
@@ -225,16 +297,30 @@ fn only_one_side_captured() {
 
 #[test]
 fn roles_judged_wrongly() {
-    let facts = http(read(&[data(S, GET), data(C, OK), data(S, GET), data(C, OK)]));
-    assert_eq!((facts.requests, facts.responses, facts.lost_track), (2, 2, false));
+    let facts = http(read(&[
+        data(S, GET),
+        data(C, OK),
+        data(S, GET),
+        data(C, OK),
+    ]));
+    assert_eq!(
+        (facts.requests, facts.responses, facts.lost_track),
+        (2, 2, false)
+    );
     assert_eq!(facts.kept[0].response_end, Some(at(2)));
 }
 
 #[test]
 fn nonsense_after_a_message_loses_track() {
-    let facts = http(read(&[data(C, GET), data(S, format!("{OK}\x00\x01\x02garbage"))]));
+    let facts = http(read(&[
+        data(C, GET),
+        data(S, format!("{OK}\x00\x01\x02garbage")),
+    ]));
     assert!(facts.lost_track);
-    let endless = [data(C, "GET / HTTP/1.1\r\nX: "), data(C, vec![b'a'; 100_000])];
+    let endless = [
+        data(C, "GET / HTTP/1.1\r\nX: "),
+        data(C, vec![b'a'; 100_000]),
+    ];
     let facts = http(read(&endless));
     assert_eq!(facts.requests, 0);
 }

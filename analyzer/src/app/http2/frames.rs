@@ -102,7 +102,11 @@ impl Frames {
     /// Takes note of octets that were not captured; hands over the frame they end or cut.
     pub(super) fn gap(&mut self, octets: u64, at: At, mut take: impl FnMut(&Frame<'_>)) {
         let inside = self.seen >= HEADER && !self.lost;
-        let left = if inside { HEADER + self.len() - self.seen } else { 0 };
+        let left = if inside {
+            HEADER + self.len() - self.seen
+        } else {
+            0
+        };
         match usize::try_from(octets) {
             Ok(octets) if octets < left => self.seen += octets,
             Ok(octets) if octets == left && inside => {
@@ -132,7 +136,10 @@ impl Frames {
             return used;
         }
         let used = (HEADER + self.len() - self.seen).min(bytes.len());
-        if matches!(self.header[3], HEADERS | CONTINUATION | RST_STREAM | GOAWAY | PUSH_PROMISE) {
+        if matches!(
+            self.header[3],
+            HEADERS | CONTINUATION | RST_STREAM | GOAWAY | PUSH_PROMISE
+        ) {
             let room = BODY_KEPT.saturating_sub(self.body.len());
             self.body.extend_from_slice(&bytes[..used.min(room)]);
         }
@@ -159,9 +166,13 @@ impl Frames {
 /// Whether a frame can be taken to begin here after a loss: a usual type and length, the
 /// reserved bit clear, a stream where the type has one.
 fn resumes_at(header: &[u8]) -> bool {
-    let [high, middle, low, kind, _, stream @ ..] = header else { return false };
+    let [high, middle, low, kind, _, stream @ ..] = header else {
+        return false;
+    };
     let len = usize::from(*high) << 16 | usize::from(*middle) << 8 | usize::from(*low);
-    let stream = stream.iter().fold(0_u32, |value, octet| value << 8 | u32::from(*octet));
+    let stream = stream
+        .iter()
+        .fold(0_u32, |value, octet| value << 8 | u32::from(*octet));
     let fits = match *kind {
         DATA | HEADERS | CONTINUATION => stream != 0,
         RST_STREAM => len == 4 && stream != 0,

@@ -56,7 +56,11 @@ struct Name {
 
 impl Default for Hpack {
     fn default() -> Self {
-        Self { entries: VecDeque::new(), size: 0, size_max: TABLE_DEFAULT }
+        Self {
+            entries: VecDeque::new(),
+            size: 0,
+            size_max: TABLE_DEFAULT,
+        }
     }
 }
 
@@ -108,24 +112,42 @@ impl Hpack {
         let name = match integer(block, prefix)? {
             0 => {
                 let name = string(block)?;
-                Name { field: Field::of(&name), len: name.len() }
+                Name {
+                    field: Field::of(&name),
+                    len: name.len(),
+                }
             }
             // A name that was missed: its length is a guess, its meaning is not read.
-            index => {
-                self.entry(index).map_or(Name { field: Field::Other, len: 16 }, |entry| entry.name)
-            }
+            index => self.entry(index).map_or(
+                Name {
+                    field: Field::Other,
+                    len: 16,
+                },
+                |entry| entry.name,
+            ),
         };
         let value = string(block)?;
         let value_len = value.len();
-        let value = if name.field == Field::Other { Vec::new() } else { value };
-        Some(Entry { name, value, value_len })
+        let value = if name.field == Field::Other {
+            Vec::new()
+        } else {
+            value
+        };
+        Some(Entry {
+            name,
+            value,
+            value_len,
+        })
     }
 
     fn entry(&self, index: usize) -> Option<Entry> {
         let index = index.checked_sub(1)?;
         match STATIC_TABLE.get(index) {
             Some((name, value)) => Some(Entry {
-                name: Name { field: Field::of(name.as_bytes()), len: name.len() },
+                name: Name {
+                    field: Field::of(name.as_bytes()),
+                    len: name.len(),
+                },
                 value: value.as_bytes().to_vec(),
                 value_len: value.len(),
             }),
@@ -144,7 +166,9 @@ impl Hpack {
 
     fn shrink(&mut self, size: usize) {
         while self.size > size {
-            let Some(entry) = self.entries.pop_back() else { break };
+            let Some(entry) = self.entries.pop_back() else {
+                break;
+            };
             self.size -= entry.size();
         }
     }

@@ -47,7 +47,10 @@ impl Code {
         let (mut code, mut index) = (0, 0);
         for (length, entry) in lengths.iter_mut().enumerate().skip(1) {
             code <<= 1;
-            let count = LENGTHS.iter().filter(|octets| usize::from(**octets) == length).count();
+            let count = LENGTHS
+                .iter()
+                .filter(|octets| usize::from(**octets) == length)
+                .count();
             *entry = (code, u32::try_from(count).unwrap_or(0), index);
             code += entry.1;
             index += count;
@@ -61,7 +64,10 @@ pub(super) fn decode(bytes: &[u8], max: usize) -> Option<Vec<u8>> {
     let table = &*CODE;
     let mut decoded = Vec::with_capacity((bytes.len() * 8 / 5).min(max));
     let (mut code, mut length) = (0_u32, 0_usize);
-    for bit in bytes.iter().flat_map(|octet| (0..8).rev().map(move |bit| octet >> bit & 1)) {
+    for bit in bytes
+        .iter()
+        .flat_map(|octet| (0..8).rev().map(move |bit| octet >> bit & 1))
+    {
         code = code << 1 | u32::from(bit);
         length += 1;
         let (first, count, index) = *table.lengths.get(length)?;
@@ -85,9 +91,14 @@ mod tests {
     #[test]
     fn examples_of_the_rfc() {
         // RFC 7541 appendix C.4 and C.6.
-        let octets = [0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff];
+        let octets = [
+            0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff,
+        ];
         assert_eq!(decode(&octets, 64).unwrap(), b"www.example.com");
-        assert_eq!(decode(&[0xa8, 0xeb, 0x10, 0x64, 0x9c, 0xbf], 64).unwrap(), b"no-cache");
+        assert_eq!(
+            decode(&[0xa8, 0xeb, 0x10, 0x64, 0x9c, 0xbf], 64).unwrap(),
+            b"no-cache"
+        );
         assert_eq!(decode(&[0x64, 0x02], 64).unwrap(), b"302");
         assert_eq!(decode(&[], 64).unwrap(), b"");
         assert_eq!(decode(&octets, 3), None);

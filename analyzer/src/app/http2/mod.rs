@@ -110,11 +110,19 @@ impl Reader for Http2 {
 
     fn position(&self, direction: Direction) -> MessagePosition {
         let complete = self.state.halves[direction.index()].complete;
-        MessagePosition { unit: MessageUnit::Http2Stream, complete }
+        MessagePosition {
+            unit: MessageUnit::Http2Stream,
+            complete,
+        }
     }
 
     fn finish(self: Box<Self>) -> AppFacts {
-        let Streams { mut facts, open, mut log, .. } = self.state;
+        let Streams {
+            mut facts,
+            open,
+            mut log,
+            ..
+        } = self.state;
         for stream in open.into_values() {
             log.push(stream.order, stream.exchange);
         }
@@ -181,7 +189,9 @@ impl Streams {
         if let Some(block) = &mut self.halves[direction.index()].block {
             let room = BLOCK_MAX.saturating_sub(block.octets.len());
             block.whole &= frame.whole && frame.body.len() <= room;
-            block.octets.extend_from_slice(&frame.body[..frame.body.len().min(room)]);
+            block
+                .octets
+                .extend_from_slice(&frame.body[..frame.body.len().min(room)]);
             if frame.flags & END_HEADERS != 0 {
                 self.block_end(direction, frame.end);
             }
@@ -190,9 +200,13 @@ impl Streams {
 
     fn block_end(&mut self, direction: Direction, at: At) {
         let half = &mut self.halves[direction.index()];
-        let Some(block) = half.block.take() else { return };
+        let Some(block) = half.block.take() else {
+            return;
+        };
         let mut fields = Fields::default();
-        let read = half.hpack.read(&block.octets, |field, value| fields.take(field, value));
+        let read = half
+            .hpack
+            .read(&block.octets, |field, value| fields.take(field, value));
         if !read || !block.whole {
             half.hpack.forget();
         }
@@ -229,7 +243,14 @@ impl Streams {
             response_end: None,
             connection_close: false,
         };
-        self.open.insert(stream, Stream { order: self.facts.requests, asker, exchange });
+        self.open.insert(
+            stream,
+            Stream {
+                order: self.facts.requests,
+                asker,
+                exchange,
+            },
+        );
         self.facts.requests += 1;
         self.facts.streams += 1;
     }
@@ -237,7 +258,12 @@ impl Streams {
     fn response(&mut self, stream: u32, status: u16, server: Option<String>, start: At) {
         let facts = &mut self.facts;
         if let Some(count) = usize::from(status / 100).checked_sub(1) {
-            facts.by_class.iter_mut().skip(count).take(1).for_each(|class| *class += 1);
+            facts
+                .by_class
+                .iter_mut()
+                .skip(count)
+                .take(1)
+                .for_each(|class| *class += 1);
         }
         facts.server = facts.server.take().or(server);
         if status < 200 {
@@ -254,7 +280,9 @@ impl Streams {
     /// The sender of `direction` is done with the stream.
     fn end_stream(&mut self, direction: Direction, id: u32, at: At) {
         self.halves[direction.index()].complete += 1;
-        let Some(stream) = self.open.get_mut(&id) else { return };
+        let Some(stream) = self.open.get_mut(&id) else {
+            return;
+        };
         let exchange = &mut stream.exchange;
         if direction == stream.asker {
             exchange.request_end = Some(at);
@@ -282,7 +310,9 @@ impl Fields {
                 self.authority.get_or_insert_with(|| capped(value, 256));
             }
             Field::Status => {
-                self.status = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok())
+                self.status = std::str::from_utf8(value)
+                    .ok()
+                    .and_then(|text| text.parse().ok())
             }
             Field::Server => self.server = Some(capped(value, 64)),
             Field::Other => {}
@@ -309,6 +339,10 @@ fn without_padding<'a>(frame: &Frame<'a>, promised: bool) -> Option<&'a [u8]> {
         body = body.get(5..)?;
     }
     // Of a frame that is cut, the padding is what was cut first.
-    let end = if frame.whole { body.len().checked_sub(padding)? } else { body.len() };
+    let end = if frame.whole {
+        body.len().checked_sub(padding)?
+    } else {
+        body.len()
+    };
     body.get(..end)
 }

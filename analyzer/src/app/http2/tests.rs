@@ -19,7 +19,9 @@ const REQUESTS: [&[u8]; 3] = [
         0x82, 0x86, 0x84, 0x41, 0x8c, 0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90,
         0xf4, 0xff,
     ],
-    &[0x82, 0x86, 0x84, 0xbe, 0x58, 0x86, 0xa8, 0xeb, 0x10, 0x64, 0x9c, 0xbf],
+    &[
+        0x82, 0x86, 0x84, 0xbe, 0x58, 0x86, 0xa8, 0xeb, 0x10, 0x64, 0x9c, 0xbf,
+    ],
     &[
         0x82, 0x87, 0x85, 0xbf, 0x40, 0x88, 0x25, 0xa8, 0x49, 0xe9, 0x5b, 0xa9, 0x7d, 0x7f, 0x89,
         0x25, 0xa8, 0x49, 0xe9, 0x5b, 0xb8, 0xe8, 0xb4, 0xbf,
@@ -33,14 +35,28 @@ fn opening() -> Vec<u8> {
 #[test]
 fn streams_interleave() {
     let steps = [
-        data(C, [opening(), frame(1, 5, 1, REQUESTS[0]), frame(1, 4, 3, REQUESTS[1])].concat()),
+        data(
+            C,
+            [
+                opening(),
+                frame(1, 5, 1, REQUESTS[0]),
+                frame(1, 4, 3, REQUESTS[1]),
+            ]
+            .concat(),
+        ),
         data(S, [frame(4, 0, 0, &[]), frame(4, 1, 0, &[])].concat()),
-        data(C, [frame(0, 1, 3, b"body"), frame(1, 5, 5, REQUESTS[2])].concat()),
+        data(
+            C,
+            [frame(0, 1, 3, b"body"), frame(1, 5, 5, REQUESTS[2])].concat(),
+        ),
         // Literal :status 503, then indexed 200.
         data(S, frame(1, 5, 3, &[0x48, 3, b'5', b'0', b'3'])),
         data(S, frame(1, 4, 1, &[0x88])),
         data(S, frame(0, 0, 1, &[7; 5000])),
-        data(S, [frame(0, 1, 1, &[7; 50]), frame(3, 0, 5, &[0, 0, 0, 8])].concat()),
+        data(
+            S,
+            [frame(0, 1, 1, &[7; 50]), frame(3, 0, 5, &[0, 0, 0, 8])].concat(),
+        ),
         data(S, frame(7, 0, 0, &[0, 0, 0, 5, 0, 0, 0, 0])),
     ];
     let facts = http2(read(&steps));
@@ -48,18 +64,28 @@ fn streams_interleave() {
     assert_eq!(facts.by_class, [0, 1, 0, 0, 1]);
     assert_eq!((facts.reset_streams, facts.lost_track), ([0, 1], false));
     assert_eq!(
-        facts.goaway.map(|goaway| (goaway.direction, goaway.code, goaway.at)),
+        facts
+            .goaway
+            .map(|goaway| (goaway.direction, goaway.code, goaway.at)),
         Some((S, 0, at(8)))
     );
-    let [one, three, five] = facts.kept.as_slice() else { panic!("{:?}", facts.kept) };
+    let [one, three, five] = facts.kept.as_slice() else {
+        panic!("{:?}", facts.kept)
+    };
     assert_eq!((one.method.as_str(), one.target.as_str()), ("GET", "/"));
     assert_eq!(one.host.as_deref(), Some("www.example.com"));
     assert_eq!(
         (one.request_end, one.response_start, one.response_end),
         (Some(at(1)), Some(at(5)), Some(at(7)))
     );
-    assert_eq!((three.host.as_deref(), three.status), (Some("www.example.com"), Some(503)));
-    assert_eq!((three.request_start, three.request_end), (at(1), Some(at(3))));
+    assert_eq!(
+        (three.host.as_deref(), three.status),
+        (Some("www.example.com"), Some(503))
+    );
+    assert_eq!(
+        (three.request_start, three.request_end),
+        (at(1), Some(at(3)))
+    );
     assert_eq!((five.target.as_str(), five.status), ("/index.html", None));
     check_any_cut(&steps);
 }
@@ -69,13 +95,31 @@ fn padding_priority_and_continuation() {
     let block = REQUESTS[0];
     let padded = [&[3][..], &[0, 0, 0, 0, 16], &block[..4], &[0; 3]].concat();
     let steps = [
-        data(C, [opening(), frame(1, 0x29, 1, &padded), frame(9, 4, 1, &block[4..])].concat()),
-        data(S, [frame(1, 4, 1, &[0x08, 3, b'1', b'0', b'3']), frame(1, 5, 1, &[0x89])].concat()),
+        data(
+            C,
+            [
+                opening(),
+                frame(1, 0x29, 1, &padded),
+                frame(9, 4, 1, &block[4..]),
+            ]
+            .concat(),
+        ),
+        data(
+            S,
+            [
+                frame(1, 4, 1, &[0x08, 3, b'1', b'0', b'3']),
+                frame(1, 5, 1, &[0x89]),
+            ]
+            .concat(),
+        ),
     ];
     let facts = http2(read(&steps));
     assert_eq!(facts.kept[0].host.as_deref(), Some("www.example.com"));
     assert_eq!((facts.by_class, facts.responses), ([1, 1, 0, 0, 0], 1));
-    assert_eq!((facts.kept[0].status, facts.kept[0].response_end), (Some(204), Some(at(2))));
+    assert_eq!(
+        (facts.kept[0].status, facts.kept[0].response_end),
+        (Some(204), Some(at(2)))
+    );
     check_any_cut(&steps);
 }
 
@@ -83,7 +127,14 @@ fn padding_priority_and_continuation() {
 fn gaps() {
     let steps = [
         data(C, [opening(), frame(1, 5, 1, REQUESTS[0])].concat()),
-        data(S, [frame(1, 4, 1, &[0x88]), frame(0, 0, 1, &[1; 1000])[..100].to_vec()].concat()),
+        data(
+            S,
+            [
+                frame(1, 4, 1, &[0x88]),
+                frame(0, 0, 1, &[1; 1000])[..100].to_vec(),
+            ]
+            .concat(),
+        ),
         Step::Drop(S, 909),
         data(S, frame(0, 1, 1, b"end")),
         Step::Drop(C, 500),
@@ -98,12 +149,21 @@ fn gaps() {
 
 #[test]
 fn hostile_blocks() {
-    for block in [&[0xff; 64][..], &[0x3f; 64], &[0x40; 64], &[0x7f, 0xff, 0xff, 0xff, 0xff, 0xff]]
-    {
-        let facts = http2(read(&[data(C, [opening(), frame(1, 5, 1, block)].concat())]));
+    for block in [
+        &[0xff; 64][..],
+        &[0x3f; 64],
+        &[0x40; 64],
+        &[0x7f, 0xff, 0xff, 0xff, 0xff, 0xff],
+    ] {
+        let facts = http2(read(&[data(
+            C,
+            [opening(), frame(1, 5, 1, block)].concat(),
+        )]));
         assert!(facts.requests <= 1);
     }
-    let many: Vec<u8> = (0..2000).flat_map(|id| frame(1, 4, id * 2 + 1, REQUESTS[0])).collect();
+    let many: Vec<u8> = (0..2000)
+        .flat_map(|id| frame(1, 4, id * 2 + 1, REQUESTS[0]))
+        .collect();
     let facts = http2(read(&[data(C, [opening(), many].concat())]));
     assert_eq!(facts.requests, 2000);
     assert!(facts.kept.len() <= 24);

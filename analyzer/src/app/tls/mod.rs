@@ -88,7 +88,10 @@ impl Reader for Tls {
 
     fn position(&self, direction: Direction) -> MessagePosition {
         let complete = self.records[direction.index()].complete;
-        MessagePosition { unit: MessageUnit::TlsRecord, complete }
+        MessagePosition {
+            unit: MessageUnit::TlsRecord,
+            complete,
+        }
     }
 
     fn finish(mut self: Box<Self>) -> AppFacts {
@@ -99,7 +102,11 @@ impl Reader for Tls {
             self.state.hello_cut(direction);
         }
         let tls = Some(Box::new(self.state.finish()));
-        AppFacts { protocol: AppProtocol::Tls, tls, ..AppFacts::default() }
+        AppFacts {
+            protocol: AppProtocol::Tls,
+            tls,
+            ..AppFacts::default()
+        }
     }
 }
 
@@ -129,8 +136,11 @@ impl TlsState {
         }
         half.message_start.get_or_insert(start);
         let room = MESSAGE_KEPT - half.message.len();
-        half.message.extend_from_slice(&body[..body.len().min(room)]);
-        let Some(len) = message_len(&half.message) else { return };
+        half.message
+            .extend_from_slice(&body[..body.len().min(room)]);
+        let Some(len) = message_len(&half.message) else {
+            return;
+        };
         let whole = half.message.len() >= 4 + len || half.message.len() == MESSAGE_KEPT;
         if whole || !matches!(half.message.first(), Some(&(CLIENT_HELLO | SERVER_HELLO))) {
             self.hello_cut(direction);
@@ -140,7 +150,9 @@ impl TlsState {
     /// Reads the hello collected so far: it is whole, or no more of it will come.
     fn hello_cut(&mut self, direction: Direction) {
         let half = &mut self.halves[direction.index()];
-        let Some(start) = half.message_start.filter(|_| !half.handshake_read) else { return };
+        let Some(start) = half.message_start.filter(|_| !half.handshake_read) else {
+            return;
+        };
         half.handshake_read = true;
         let message = std::mem::take(&mut half.message);
         let facts = &mut self.facts;
@@ -161,8 +173,10 @@ impl TlsState {
             Some(&SERVER_HELLO) => {
                 facts.server_hello = Some(start);
                 let hello = Hello::server(body);
-                facts.version =
-                    hello.version.filter(|version| is_final(*version)).or(facts.version);
+                facts.version = hello
+                    .version
+                    .filter(|version| is_final(*version))
+                    .or(facts.version);
                 self.selected = true;
             }
             _ => {}
@@ -182,7 +196,12 @@ impl TlsState {
         match (record.len, record.body) {
             (2, &[level, description]) if self.facts.alerts.len() < ALERTS_MAX => {
                 let at = record.start;
-                self.facts.alerts.push(TlsAlert { direction, level, description, at });
+                self.facts.alerts.push(TlsAlert {
+                    direction,
+                    level,
+                    description,
+                    at,
+                });
             }
             (2, _) => {}
             _ => {

@@ -67,9 +67,12 @@ pub(in crate::app) fn looks_like_record(bytes: &[u8]) -> Option<bool> {
 /// Whether a header may begin like this, however few octets there are.
 fn header_is_plausible(bytes: &[u8]) -> bool {
     let is = |index: usize, test: fn(u8) -> bool| bytes.get(index).is_none_or(|octet| test(*octet));
-    let len = bytes.get(3..5).map_or(1, |len| usize::from(len[0]) << 8 | usize::from(len[1]));
-    is(0, |kind| (CHANGE_CIPHER_SPEC..=APPLICATION_DATA + 1).contains(&kind))
-        && is(1, |major| major == 3)
+    let len = bytes
+        .get(3..5)
+        .map_or(1, |len| usize::from(len[0]) << 8 | usize::from(len[1]));
+    is(0, |kind| {
+        (CHANGE_CIPHER_SPEC..=APPLICATION_DATA + 1).contains(&kind)
+    }) && is(1, |major| major == 3)
         && is(2, |minor| minor <= 4)
         && (1..=BODY_MAX).contains(&len)
 }
@@ -108,7 +111,11 @@ impl Records {
     /// Takes note of octets that were not captured; hands over the record they end or cut.
     pub(super) fn gap(&mut self, octets: u64, at: At, mut take: impl FnMut(Record<'_>)) {
         let inside = self.seen >= HEADER && !self.lost;
-        let left = if inside { HEADER + self.len() - self.seen } else { 0 };
+        let left = if inside {
+            HEADER + self.len() - self.seen
+        } else {
+            0
+        };
         match usize::try_from(octets) {
             Ok(octets) if octets < left => self.seen += octets,
             Ok(octets) if octets == left && inside => {

@@ -37,23 +37,52 @@ fn client_hello(tls13: bool) -> Vec<u8> {
         extensions.extend(extension(43, &[6, 0x5a, 0x5a, 3, 4, 3, 3]));
     }
     extensions.extend(extension(21, &[0; 400]));
-    let body =
-        [&[3, 3][..], &[7; 32], &[0], &with_len(&[0x13, 1]), &[1, 0], &with_len(&extensions)];
+    let body = [
+        &[3, 3][..],
+        &[7; 32],
+        &[0],
+        &with_len(&[0x13, 1]),
+        &[1, 0],
+        &with_len(&extensions),
+    ];
     record(22, &message(1, &body.concat()))
 }
 
 fn server_hello(tls13: bool) -> Vec<u8> {
-    let extensions = if tls13 { extension(43, &[3, 4]) } else { Vec::new() };
-    let body = [&[3, 3][..], &[9; 32], &[0], &[0x13, 1, 0], &with_len(&extensions)];
+    let extensions = if tls13 {
+        extension(43, &[3, 4])
+    } else {
+        Vec::new()
+    };
+    let body = [
+        &[3, 3][..],
+        &[9; 32],
+        &[0],
+        &[0x13, 1, 0],
+        &with_len(&extensions),
+    ];
     record(22, &message(2, &body.concat()))
 }
 
 #[test]
 fn tls13_handshake_and_data() {
-    let flight = [record(20, &[1]), record(23, &noise(1, 53)), record(23, &noise(2, 120))].concat();
+    let flight = [
+        record(20, &[1]),
+        record(23, &noise(1, 53)),
+        record(23, &noise(2, 120)),
+    ]
+    .concat();
     let steps = [
         data(C, client_hello(true)),
-        data(S, [server_hello(true), record(20, &[1]), record(23, &noise(3, 2000))].concat()),
+        data(
+            S,
+            [
+                server_hello(true),
+                record(20, &[1]),
+                record(23, &noise(3, 2000)),
+            ]
+            .concat(),
+        ),
         data(C, flight),
         data(S, record(23, &noise(4, 900))),
     ];
@@ -61,9 +90,15 @@ fn tls13_handshake_and_data() {
     assert_eq!(facts.sni.as_deref(), Some("www.example.com"));
     assert_eq!(facts.alpn, ["h2", "http/1.1"]);
     assert_eq!(facts.version, Some(0x0304));
-    assert_eq!((facts.client_hello, facts.server_hello), (Some(at(1)), Some(at(2))));
+    assert_eq!(
+        (facts.client_hello, facts.server_hello),
+        (Some(at(1)), Some(at(2)))
+    );
     assert_eq!(facts.handshake_complete, Some(at(3)));
-    assert_eq!((facts.client_data, facts.server_data), (Some(at(3)), Some(at(4))));
+    assert_eq!(
+        (facts.client_data, facts.server_data),
+        (Some(at(3)), Some(at(4)))
+    );
     assert!(facts.alerts.is_empty());
     check_any_cut(&steps);
 }
@@ -73,16 +108,28 @@ fn tls12_handshake_and_close() {
     let finished = [record(20, &[1]), record(22, &noise(1, 40))].concat();
     let steps = [
         data(C, client_hello(false)),
-        data(S, [server_hello(false), record(22, &message(14, &[]))].concat()),
-        data(C, [record(22, &message(16, &[5; 66])), finished.clone()].concat()),
+        data(
+            S,
+            [server_hello(false), record(22, &message(14, &[]))].concat(),
+        ),
+        data(
+            C,
+            [record(22, &message(16, &[5; 66])), finished.clone()].concat(),
+        ),
         data(S, finished),
         data(C, record(23, &noise(2, 100))),
         data(S, record(23, &noise(3, 100))),
         data(S, record(21, &noise(4, 26))),
     ];
     let facts = tls(read(&steps));
-    assert_eq!((facts.version, facts.handshake_complete), (Some(0x0303), Some(at(4))));
-    assert_eq!((facts.client_data, facts.server_data), (Some(at(5)), Some(at(6))));
+    assert_eq!(
+        (facts.version, facts.handshake_complete),
+        (Some(0x0303), Some(at(4)))
+    );
+    assert_eq!(
+        (facts.client_data, facts.server_data),
+        (Some(at(5)), Some(at(6)))
+    );
     assert_eq!(facts.encrypted_alert, [None, Some(at(7))]);
     check_any_cut(&steps);
 }
@@ -92,7 +139,10 @@ fn alerts_in_clear() {
     let steps = [data(C, client_hello(true)), data(S, record(21, &[2, 40]))];
     let facts = tls(read(&steps));
     let alert = facts.alerts[0];
-    assert_eq!((alert.direction, alert.level, alert.description, alert.at), (S, 2, 40, at(2)));
+    assert_eq!(
+        (alert.direction, alert.level, alert.description, alert.at),
+        (S, 2, 40, at(2))
+    );
     assert_eq!((facts.server_hello, facts.handshake_complete), (None, None));
     check_any_cut(&steps);
 }
@@ -101,7 +151,10 @@ fn alerts_in_clear() {
 fn client_refuses_in_cipher() {
     let steps = [
         data(C, client_hello(true)),
-        data(S, [server_hello(true), record(23, &noise(3, 2000))].concat()),
+        data(
+            S,
+            [server_hello(true), record(23, &noise(3, 2000))].concat(),
+        ),
         data(C, record(23, &noise(4, 19))),
     ];
     let facts = tls(read(&steps));
@@ -116,7 +169,10 @@ fn hello_over_segments_and_records() {
     assert_eq!(facts.sni.as_deref(), Some("www.example.com"));
     assert_eq!(facts.client_hello, Some(at(1)));
     let body = &hello[5..];
-    let facts = tls(read(&[data(C, [record(22, &body[..70]), record(22, &body[70..])].concat())]));
+    let facts = tls(read(&[data(
+        C,
+        [record(22, &body[..70]), record(22, &body[70..])].concat(),
+    )]));
     assert_eq!(facts.sni.as_deref(), Some("www.example.com"));
 }
 
@@ -134,9 +190,15 @@ fn hello_cut_by_the_snap_length() {
         data(C, record(23, &noise(2, 90))),
     ];
     let facts = tls(read(&steps));
-    assert_eq!((facts.client_hello, facts.server_hello), (Some(at(1)), Some(at(2))));
+    assert_eq!(
+        (facts.client_hello, facts.server_hello),
+        (Some(at(1)), Some(at(2)))
+    );
     assert_eq!(facts.sni.as_deref(), Some("www.example.com"));
-    assert_eq!((facts.handshake_complete, facts.client_data), (Some(at(4)), Some(at(5))));
+    assert_eq!(
+        (facts.handshake_complete, facts.client_data),
+        (Some(at(4)), Some(at(5)))
+    );
     assert_eq!(facts.version, Some(0x0304));
 }
 
@@ -149,7 +211,10 @@ fn joined_in_mid_stream() {
         data(S, record(23, &noise(4, 700))),
     ];
     let facts = tls(read(&steps));
-    assert_eq!((facts.client_data, facts.server_data), (Some(at(3)), Some(at(4))));
+    assert_eq!(
+        (facts.client_data, facts.server_data),
+        (Some(at(3)), Some(at(4)))
+    );
     assert_eq!(facts.client_hello, None);
 }
 

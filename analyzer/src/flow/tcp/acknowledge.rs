@@ -66,9 +66,7 @@ impl TcpTracker {
             .repeats
             .iter_mut()
             .filter(|repeat| {
-                !repeat.spurious
-                    && repeat.range.start < dsack.end
-                    && dsack.start < repeat.range.end
+                !repeat.spurious && repeat.range.start < dsack.end && dsack.start < repeat.range.end
             })
             .map(|repeat| {
                 repeat.spurious = true;
@@ -83,10 +81,16 @@ impl TcpTracker {
     /// Without SACK an acknowledgement may still echo an older TSval than the repeat's: the
     /// original had arrived (Eifel, RFC 3522).
     fn prove_by_echo(&mut self, segment: &Segment<'_>) {
-        if self.senders.iter().all(|sender| sender.stats.sack_permitted) {
+        if self
+            .senders
+            .iter()
+            .all(|sender| sender.stats.sack_permitted)
+        {
             return;
         }
-        let (Some((_, echo)), Some(ack)) = (segment.tcp.timestamps, segment.ack) else { return };
+        let (Some((_, echo)), Some(ack)) = (segment.tcp.timestamps, segment.ack) else {
+            return;
+        };
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
         let proven: Vec<Option<usize>> = peer
             .repeats
@@ -94,7 +98,9 @@ impl TcpTracker {
             .filter(|repeat| {
                 !repeat.spurious
                     && repeat.range.end <= ack
-                    && repeat.ts_val.is_some_and(|value| echo.wrapping_sub(value).cast_signed() < 0)
+                    && repeat
+                        .ts_val
+                        .is_some_and(|value| echo.wrapping_sub(value).cast_signed() < 0)
             })
             .map(|repeat| {
                 repeat.spurious = true;
@@ -122,16 +128,25 @@ impl TcpTracker {
     fn follow_sack_holes(&mut self, segment: &Segment<'_>, ack: u64) {
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
         let closed: Vec<SackHole> = {
-            let (closed, open) =
-                std::mem::take(&mut peer.sack_holes).into_iter().partition(|hole| hole.start < ack);
+            let (closed, open) = std::mem::take(&mut peer.sack_holes)
+                .into_iter()
+                .partition(|hole| hole.start < ack);
             peer.sack_holes = open;
             closed
         };
-        let reported = peer.sacked.ranges().first().is_some_and(|first| first.start > ack)
+        let reported = peer
+            .sacked
+            .ranges()
+            .first()
+            .is_some_and(|first| first.start > ack)
             || (peer.duplicate_acks >= 3 && peer.sacked.is_empty());
         let seen_here = peer.holes.first().is_none_or(|hole| hole.range.start > ack);
         let known = peer.sack_holes.iter().any(|hole| hole.start == ack);
-        if reported && seen_here && !known && ack < peer.snd_max && peer.sack_holes.len() < SACK_HOLES
+        if reported
+            && seen_here
+            && !known
+            && ack < peer.snd_max
+            && peer.sack_holes.len() < SACK_HOLES
         {
             peer.sack_holes.push(SackHole {
                 start: ack,
@@ -155,7 +170,9 @@ impl TcpTracker {
     }
 
     fn close_sack_hole(&mut self, segment: &Segment<'_>, hole: &SackHole) {
-        let largest = self.senders[segment.direction.reverse().index()].stats.largest_payload;
+        let largest = self.senders[segment.direction.reverse().index()]
+            .stats
+            .largest_payload;
         let blocked_segments = hole.blocked_octets.div_ceil(u64::from(largest.max(1)));
         self.keep_hole(HoleEpisode {
             direction: segment.direction.reverse(),
@@ -236,7 +253,9 @@ fn take_sacks(peer: &mut SenderState, segment: &Segment<'_>, ack: u64) -> Vec<Se
         // RFC 2883 §4: the first block lies below the cumulative ACK or within the second.
         let below = block.end <= ack;
         let within = at == 0
-            && blocks.get(1).is_some_and(|next| next.start <= block.start && block.end <= next.end);
+            && blocks
+                .get(1)
+                .is_some_and(|next| next.start <= block.start && block.end <= next.end);
         if at == 0 && (below || within) {
             dsacks.push(*block);
             continue;

@@ -64,7 +64,10 @@ impl Verdict {
     /// Whether octets passed that had not passed before.
     #[must_use]
     pub const fn brings_new_octets(self) -> bool {
-        matches!(self, Self::New | Self::PartlyNew | Self::OutOfOrder | Self::Retransmission(_))
+        matches!(
+            self,
+            Self::New | Self::PartlyNew | Self::OutOfOrder | Self::Retransmission(_)
+        )
     }
 }
 
@@ -74,7 +77,10 @@ impl TcpTracker {
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         let payload = segment.packet.payload_len;
         let control = segment.tcp.flags.syn() || segment.tcp.flags.fin();
-        if !control && payload <= 1 && segment.start + 1 == sender.snd_max && is_probe(segment, sender)
+        if !control
+            && payload <= 1
+            && segment.start + 1 == sender.snd_max
+            && is_probe(segment, sender)
         {
             return self.on_probe(segment, peer_window_closed(&self.senders, segment));
         }
@@ -97,8 +103,10 @@ impl TcpTracker {
         let verdict = if segment.start >= sender.snd_max {
             self.on_new(segment, range)
         } else if sender.missing.overlap(range) > 0 {
-            sender.stats.missing_octets =
-                sender.stats.missing_octets.saturating_sub(sender.missing.remove(range));
+            sender.stats.missing_octets = sender
+                .stats
+                .missing_octets
+                .saturating_sub(sender.missing.remove(range));
             Verdict::New
         } else if unseen == 0 {
             self.on_repeat(segment, range)
@@ -216,7 +224,13 @@ impl TcpTracker {
         let since = earlier.map_or(sender.last_sent, |known| known.last_sent);
         let kind = self.repeat_kind(segment, range, since);
         let after = segment.packet.time.since(since);
-        self.count_repeat(segment, range, kind, earlier.map(|known| known.frame), after);
+        self.count_repeat(
+            segment,
+            range,
+            kind,
+            earlier.map(|known| known.frame),
+            after,
+        );
         let sender = &mut self.senders[segment.direction.index()];
         sender.stats.lost_after_capture += segments_of(segment, sender, peer_mss);
         for known in sender.overlapping(range) {
@@ -251,7 +265,10 @@ impl TcpTracker {
         after: Duration,
     ) {
         let peer_mss = self.peer_mss(segment);
-        let sack = self.senders.iter().all(|sender| sender.stats.sack_permitted);
+        let sack = self
+            .senders
+            .iter()
+            .all(|sender| sender.stats.sack_permitted);
         let sender = &mut self.senders[segment.direction.index()];
         let segments = segments_of(segment, sender, peer_mss);
         let data = segment.packet.payload_len > 0;
@@ -265,7 +282,12 @@ impl TcpTracker {
         sender.unanswered_repeats += 1;
         let event = self.event(
             segment,
-            EventKind::Retransmission { kind, spurious, original_frame, after },
+            EventKind::Retransmission {
+                kind,
+                spurious,
+                original_frame,
+                after,
+            },
         );
         if data {
             let sender = &mut self.senders[segment.direction.index()];
@@ -294,8 +316,12 @@ impl TcpTracker {
             return RetransmissionKind::Control;
         }
         let quiet = time.since(since.max(sender.una_advanced));
-        let above_reported =
-            sender.duplicate_acks >= 3 || sender.sacked.ranges().iter().any(|known| known.start >= range.end);
+        let above_reported = sender.duplicate_acks >= 3
+            || sender
+                .sacked
+                .ranges()
+                .iter()
+                .any(|known| known.start >= range.end);
         // RFC 6298 §5: the timer runs from the last progress; 10 % for the capture's own delay.
         if quiet >= sender.rto_with_margin() && range.start <= sender.next_to_acknowledge() {
             let is_tail = range.end >= sender.snd_max && !above_reported;
@@ -320,7 +346,10 @@ impl TcpTracker {
 
     fn close_hole(&mut self, segment: &Segment<'_>, hole: &Hole, kind: RetransmissionKind) {
         let sender = &self.senders[segment.direction.index()];
-        let limit = sender.holes.first().map_or(sender.snd_max, |next| next.range.start);
+        let limit = sender
+            .holes
+            .first()
+            .map_or(sender.snd_max, |next| next.range.start);
         let blocked = limit.saturating_sub(hole.range.end);
         let episode = HoleEpisode {
             direction: segment.direction,
@@ -344,7 +373,9 @@ impl TcpTracker {
         holes.stall_total += episode.stall;
         holes.stall_max = holes.stall_max.max(episode.stall);
         holes.blocked_octets += episode.blocked_octets;
-        let at = holes.longest.partition_point(|known| known.stall >= episode.stall);
+        let at = holes
+            .longest
+            .partition_point(|known| known.stall >= episode.stall);
         if at < LONGEST_HOLES {
             holes.longest.insert(at, episode);
             holes.longest.truncate(LONGEST_HOLES);
@@ -360,7 +391,11 @@ impl TcpTracker {
             .max_by_key(|data| data.frame);
         let sender = &mut self.senders[segment.direction.index()];
         sender.last_sent = segment.packet.time;
-        sender.newest_ts_val = segment.tcp.timestamps.map(|(value, _)| value).or(sender.newest_ts_val);
+        sender.newest_ts_val = segment
+            .tcp
+            .timestamps
+            .map(|(value, _)| value)
+            .or(sender.newest_ts_val);
         if segment.tcp.flags.fin() && sender.fin_at.is_none() {
             sender.fin_at = Some(range.end - 1);
             sender.stats.fin = Some(segment.reference);
@@ -371,7 +406,8 @@ impl TcpTracker {
         if matches!(verdict, Verdict::New | Verdict::PartlyNew) {
             let payload = u64::from(segment.packet.payload_len);
             let pause = Duration::from_millis(100).max(rtt * 3);
-            let paused = last_payload.is_none_or(|last| segment.packet.time.since(last.time) >= pause);
+            let paused =
+                last_payload.is_none_or(|last| segment.packet.time.since(last.time) >= pause);
             match &mut sender.stats.last_burst {
                 Some(burst) if !paused => {
                     // The other end may have begun the burst: ours then begins here.
@@ -486,7 +522,10 @@ fn fill_holes(sender: &mut SenderState, range: SeqRange) -> Vec<Hole> {
         }
         for part in [before, after] {
             if !part.is_empty() {
-                open.push(Hole { range: part, ..hole.clone() });
+                open.push(Hole {
+                    range: part,
+                    ..hole.clone()
+                });
             }
         }
     }
@@ -525,7 +564,10 @@ fn is_old_copy(
     if segment.tcp.flags.syn() {
         return false;
     }
-    if let (Some(id), Some(known)) = (segment.packet.ip_id.filter(|id| *id != 0), earlier.and_then(|e| e.ip_id)) {
+    if let (Some(id), Some(known)) = (
+        segment.packet.ip_id.filter(|id| *id != 0),
+        earlier.and_then(|e| e.ip_id),
+    ) {
         return id == known || sender.ip_ids.age(Some(id)).is_some_and(|age| age < 0);
     }
     if let (Some((value, _)), Some(newest)) = (segment.tcp.timestamps, sender.newest_ts_val)

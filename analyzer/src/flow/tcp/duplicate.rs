@@ -59,10 +59,15 @@ impl RecentPackets {
             if elsewhere {
                 // Two points of one path see every field alike but the hop limit.
                 let same_id = packet.ip_id.is_some_and(|id| id != 0);
-                let within = if same_id { NETWORK_COPY_WITHIN } else { COPY_WITHIN };
+                let within = if same_id {
+                    NETWORK_COPY_WITHIN
+                } else {
+                    COPY_WITHIN
+                };
                 return (apart <= within).then_some(Verdict::DuplicateFrame);
             }
-            self.is_network_copy(segment, apart).then_some(Verdict::NetworkDuplicate)
+            self.is_network_copy(segment, apart)
+                .then_some(Verdict::NetworkDuplicate)
         })
     }
 

@@ -99,7 +99,8 @@ impl IpIdClock {
     /// Signed distance from the newest identification, when the clock can be trusted.
     pub fn age(&self, ip_id: Option<u16>) -> Option<i16> {
         let (id, newest) = (ip_id?, self.newest?);
-        self.is_counter().then(|| id.wrapping_sub(newest).cast_signed())
+        self.is_counter()
+            .then(|| id.wrapping_sub(newest).cast_signed())
     }
 }
 
@@ -206,7 +207,9 @@ impl SenderState {
 
     /// Outstanding segments that overlap `range`.
     pub fn overlapping(&mut self, range: SeqRange) -> impl Iterator<Item = &mut Outstanding> {
-        let first = self.outstanding.partition_point(|known| known.range.end <= range.start);
+        let first = self
+            .outstanding
+            .partition_point(|known| known.range.end <= range.start);
         self.outstanding
             .range_mut(first..)
             .take_while(move |known| known.range.start < range.end)
@@ -219,7 +222,10 @@ impl SenderState {
             .holes
             .iter()
             .map(|hole| {
-                let (start, end) = (hole.range.start.max(range.start), hole.range.end.min(range.end));
+                let (start, end) = (
+                    hole.range.start.max(range.start),
+                    hole.range.end.min(range.end),
+                );
                 end.saturating_sub(start)
             })
             .sum();
@@ -228,6 +234,8 @@ impl SenderState {
 
     /// Whether nothing is known to be missing, so that the stream can be read on.
     pub fn next_unseen(&self) -> u64 {
-        self.holes.first().map_or(self.snd_max, |hole| hole.range.start)
+        self.holes
+            .first()
+            .map_or(self.snd_max, |hole| hole.range.start)
     }
 }

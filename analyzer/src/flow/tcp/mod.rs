@@ -36,7 +36,6 @@ use half::SenderState;
 
 pub use classify::Verdict;
 
-
 /// Events kept per connection; further ones are counted.
 const EVENTS_PER_CONNECTION: usize = 256;
 
@@ -187,16 +186,24 @@ impl TcpTracker {
     }
 
     fn direction_of(&self, packet: &Packet) -> Direction {
-        let from_client = packet.src_port == self.client.port
-            && packet.source().ip == self.client.ip
-            && (self.client != self.server || packet.src_port == self.client.port);
-        if from_client { Direction::ClientToServer } else { Direction::ServerToClient }
+        let from_client =
+            packet.src_port == self.client.port && packet.source().ip == self.client.ip;
+        if from_client {
+            Direction::ClientToServer
+        } else {
+            Direction::ServerToClient
+        }
     }
 
     /// Takes the next packet of this incarnation. `payload` are its captured octets.
     ///
     /// Gives the verdict on the segment and its direction.
-    pub fn segment(&mut self, packet: &Packet, tcp: &TcpFields, payload: &[u8]) -> (Verdict, Direction) {
+    pub fn segment(
+        &mut self,
+        packet: &Packet,
+        tcp: &TcpFields,
+        payload: &[u8],
+    ) -> (Verdict, Direction) {
         let direction = self.direction_of(packet);
         (self.judge(packet, tcp, payload, direction), direction)
     }
@@ -267,10 +274,18 @@ impl TcpTracker {
             payload_len: 0,
             window: 0,
         };
-        self.push_event(Event { segment: reference, kind: EventKind::IcmpError(icmp) });
+        self.push_event(Event {
+            segment: reference,
+            kind: EventKind::IcmpError(icmp),
+        });
     }
 
-    fn lift<'a>(&mut self, packet: &'a Packet, tcp: &'a TcpFields, direction: Direction) -> Segment<'a> {
+    fn lift<'a>(
+        &mut self,
+        packet: &'a Packet,
+        tcp: &'a TcpFields,
+        direction: Direction,
+    ) -> Segment<'a> {
         let (sender, peer) = split_pair(&mut self.senders, direction);
         if sender.base.is_none() {
             let first = SenderState::base_for(tcp.seq);
@@ -285,9 +300,8 @@ impl TcpTracker {
             sender.base = Some(first);
         }
         let start = sender.lift(tcp.seq);
-        let length = u64::from(packet.payload_len)
-            + u64::from(tcp.flags.syn())
-            + u64::from(tcp.flags.fin());
+        let length =
+            u64::from(packet.payload_len) + u64::from(tcp.flags.syn()) + u64::from(tcp.flags.fin());
         let ack = tcp.flags.ack().then(|| {
             if peer.base.is_none() && !tcp.flags.rst() {
                 let base = SenderState::base_for(tcp.ack) - 1;
@@ -304,13 +318,25 @@ impl TcpTracker {
             direction,
             flags: tcp.flags,
             seq: tcp.seq,
-            ack: if tcp.flags.ack() { tcp.ack } else { SeqNumber(0) },
+            ack: if tcp.flags.ack() {
+                tcp.ack
+            } else {
+                SeqNumber(0)
+            },
             relative_seq: sender.relative(start),
             relative_ack: ack.map_or(0, |ack| peer.relative(ack)),
             payload_len: packet.payload_len,
             window,
         };
-        Segment { packet, tcp, direction, start, end: start + length, ack, reference }
+        Segment {
+            packet,
+            tcp,
+            direction,
+            start,
+            end: start + length,
+            ack,
+            reference,
+        }
     }
 
     fn count(&mut self, segment: &Segment<'_>) {
@@ -339,7 +365,9 @@ impl TcpTracker {
             && !segment.tcp.flags.rst()
         {
             last.survived = true;
-            let longest = gaps.longest_survived.map_or(Duration::ZERO, |gap| gap.length());
+            let longest = gaps
+                .longest_survived
+                .map_or(Duration::ZERO, |gap| gap.length());
             if last.length() > longest {
                 gaps.longest_survived = Some(*last);
             }
@@ -354,7 +382,11 @@ impl TcpTracker {
         {
             self.idle_gaps.count += 1;
             let after = segment.reference;
-            self.idle_gaps.last = Some(IdleGap { before, after, survived: false });
+            self.idle_gaps.last = Some(IdleGap {
+                before,
+                after,
+                survived: false,
+            });
         }
     }
 
@@ -366,7 +398,10 @@ impl TcpTracker {
         sender.stats.sack_permitted |= tcp.sack_permitted;
         self.handshake.options_unknown |= tcp.options_cut;
         let (list, count) = if tcp.flags.ack() {
-            (&mut self.handshake.syn_acks, &mut self.handshake.syn_ack_count)
+            (
+                &mut self.handshake.syn_acks,
+                &mut self.handshake.syn_ack_count,
+            )
         } else {
             (&mut self.handshake.syns, &mut self.handshake.syn_count)
         };
@@ -414,7 +449,10 @@ impl TcpTracker {
     }
 
     fn event(&mut self, segment: &Segment<'_>, kind: EventKind) -> Option<usize> {
-        self.push_event(Event { segment: segment.reference, kind })
+        self.push_event(Event {
+            segment: segment.reference,
+            kind,
+        })
     }
 
     fn push_event(&mut self, event: Event) -> Option<usize> {
@@ -496,7 +534,11 @@ impl TcpTracker {
     }
 
     fn close(&self, expired: bool) -> Close {
-        let fins = self.senders.iter().filter(|sender| sender.stats.fin.is_some()).count();
+        let fins = self
+            .senders
+            .iter()
+            .filter(|sender| sender.stats.fin.is_some())
+            .count();
         if self.reset_at.is_some() {
             Close::Reset
         } else if fins == 2 {
@@ -522,7 +564,10 @@ fn split_pair(
 }
 
 /// The 32 bits that stand on the wire.
-#[expect(clippy::cast_possible_truncation, reason = "the low half is the sequence number")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low half is the sequence number"
+)]
 const fn low32(offset: u64) -> u32 {
     offset as u32
 }
@@ -531,10 +576,17 @@ const fn low32(offset: u64) -> u32 {
 /// source is the client.
 fn judge_role(packet: &Packet, tcp: &TcpFields) -> (Role, bool) {
     if tcp.flags.syn() {
-        let role = if tcp.flags.ack() { Role::SynAck } else { Role::Syn };
+        let role = if tcp.flags.ack() {
+            Role::SynAck
+        } else {
+            Role::Syn
+        };
         return (role, !tcp.flags.ack());
     }
-    (Role::Judged, looks_like_client(packet.src_port, packet.dst_port, packet))
+    (
+        Role::Judged,
+        looks_like_client(packet.src_port, packet.dst_port, packet),
+    )
 }
 
 /// Whether the source is more likely the client: servers sit on lower, well-known ports; between

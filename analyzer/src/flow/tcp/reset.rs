@@ -42,7 +42,11 @@ impl TcpTracker {
         let facts = self.reset_facts(segment, idle_before);
         let end = segment.direction;
         // Further resets of the same end, one per segment still under way, are one reset.
-        if let Some(known) = self.resets.iter_mut().find(|known| known.segment.direction == end) {
+        if let Some(known) = self
+            .resets
+            .iter_mut()
+            .find(|known| known.segment.direction == end)
+        {
             let hop_agrees = known.hop_limit.abs_diff(segment.packet.hop_limit) <= HOP_LIMIT_SLACK;
             if hop_agrees {
                 known.count += 1;
@@ -102,17 +106,23 @@ impl TcpTracker {
             .then_some(sender.last_ack_window)
             .flatten()
             .map(|last| i64::from(segment.reference.window) - i64::from(last));
-        let answered_since = |data: SegmentRef| {
-            last_own_data.is_some_and(|own| own.frame > data.frame)
-        };
+        let answered_since =
+            |data: SegmentRef| last_own_data.is_some_and(|own| own.frame > data.frame);
         let unanswered = peer.stats.last_data.filter(|data| !answered_since(*data));
         Facts {
             shape,
-            answers: if shape == ResetShape::Reply { answers } else { None },
+            answers: if shape == ResetShape::Reply {
+                answers
+            } else {
+                None
+            },
             bytes_unacked: sender.snd_max.saturating_sub(sender.snd_una),
             window_jump,
             unanswered_octets: unanswered.map_or(0, |data| {
-                let turn = self.turns.last().filter(|_| data.direction == Direction::ClientToServer);
+                let turn = self
+                    .turns
+                    .last()
+                    .filter(|_| data.direction == Direction::ClientToServer);
                 turn.map_or(u64::from(data.payload_len), |turn| turn.request.octets)
             }),
             own_fin_before: sender.fin_at.is_some(),
@@ -170,24 +180,39 @@ fn judge(facts: &Facts) -> Judgement {
         return (
             Kind::Forged,
             0.85,
-            Some((Kind::LingerZero, "its hop limit is not that of the end it claims to come from")),
+            Some((
+                Kind::LingerZero,
+                "its hop limit is not that of the end it claims to come from",
+            )),
         );
     }
     match facts.shape {
         ResetShape::Reply if facts.own_fin_before => (
             Kind::AbortedAfterClose,
             if facts.peer_carried_data { 0.95 } else { 0.8 },
-            Some((Kind::HalfOpen, "the resetter had closed the connection itself")),
+            Some((
+                Kind::HalfOpen,
+                "the resetter had closed the connection itself",
+            )),
         ),
         ResetShape::Reply => (
             Kind::HalfOpen,
-            if facts.idle_before > Duration::from_secs(1) { 0.8 } else { 0.5 },
-            Some((Kind::AbortedAfterClose, "no FIN of the resetter was captured")),
+            if facts.idle_before > Duration::from_secs(1) {
+                0.8
+            } else {
+                0.5
+            },
+            Some((
+                Kind::AbortedAfterClose,
+                "no FIN of the resetter was captured",
+            )),
         ),
         ResetShape::Active => judge_active(facts),
-        ResetShape::Unclear if facts.own_fin_before => {
-            (Kind::AbortedAfterClose, 0.6, Some((Kind::Unknown, "its numbers fit no recent segment")))
-        }
+        ResetShape::Unclear if facts.own_fin_before => (
+            Kind::AbortedAfterClose,
+            0.6,
+            Some((Kind::Unknown, "its numbers fit no recent segment")),
+        ),
         ResetShape::Unclear => (Kind::Unknown, 0.3, None),
     }
 }
@@ -198,30 +223,50 @@ fn judge_active(facts: &Facts) -> Judgement {
         return (
             Kind::KeepaliveExpired,
             0.85,
-            Some((Kind::LingerZero, "its probes or repeats had gone unanswered")),
+            Some((
+                Kind::LingerZero,
+                "its probes or repeats had gone unanswered",
+            )),
         );
     }
     if facts.window_jump.is_some_and(|jump| jump > 0) {
         return (
             Kind::UnreadData,
             0.85,
-            Some((Kind::LingerZero, "the window grew with the RST: close() emptied the queue")),
+            Some((
+                Kind::LingerZero,
+                "the window grew with the RST: close() emptied the queue",
+            )),
         );
     }
     if facts.own_fin_before {
-        return (Kind::AbortedAfterClose, 0.6, Some((Kind::LingerZero, "its FIN came before")));
+        return (
+            Kind::AbortedAfterClose,
+            0.6,
+            Some((Kind::LingerZero, "its FIN came before")),
+        );
     }
     if facts.unanswered_octets > 0 {
         return (
             Kind::UnreadData,
             0.5,
-            Some((Kind::LingerZero, "the peer's last octets were never answered")),
+            Some((
+                Kind::LingerZero,
+                "the peer's last octets were never answered",
+            )),
         );
     }
     (
         Kind::LingerZero,
-        if facts.window_jump.is_some() { 0.85 } else { 0.6 },
-        Some((Kind::UnreadData, "the window did not grow and the peer's last octets were answered")),
+        if facts.window_jump.is_some() {
+            0.85
+        } else {
+            0.6
+        },
+        Some((
+            Kind::UnreadData,
+            "the window did not grow and the peer's last octets were answered",
+        )),
     )
 }
 

@@ -27,8 +27,13 @@ impl StateTracker {
                 return;
             }
             if self.spans.len() < SPANS {
-                let span =
-                    StateSpan { end, state: old, from, to: Some(time), inferred: was_inferred };
+                let span = StateSpan {
+                    end,
+                    state: old,
+                    from,
+                    to: Some(time),
+                    inferred: was_inferred,
+                };
                 self.spans.push(span);
             }
         }
@@ -40,7 +45,13 @@ impl StateTracker {
         let mut spans = self.spans;
         for end in Direction::BOTH {
             if let Some((state, from, inferred)) = self.current[end.index()] {
-                spans.push(StateSpan { end, state, from, to: None, inferred });
+                spans.push(StateSpan {
+                    end,
+                    state,
+                    from,
+                    to: None,
+                    inferred,
+                });
             }
         }
         spans
@@ -54,7 +65,11 @@ impl TcpTracker {
         let (own, other) = (segment.direction, segment.direction.reverse());
         let flags = segment.tcp.flags;
         if flags.syn() {
-            let state = if flags.ack() { TcpState::SynReceived } else { TcpState::SynSent };
+            let state = if flags.ack() {
+                TcpState::SynReceived
+            } else {
+                TcpState::SynSent
+            };
             let before = self.states.get(own);
             if before.is_none() || before == Some(TcpState::SynSent) {
                 self.states.enter(own, state, time, false);
@@ -67,7 +82,10 @@ impl TcpTracker {
                 self.states.enter(end, TcpState::Established, time, true);
             }
         }
-        if matches!(self.states.get(own), Some(TcpState::SynSent | TcpState::SynReceived)) {
+        if matches!(
+            self.states.get(own),
+            Some(TcpState::SynSent | TcpState::SynReceived)
+        ) {
             self.states.enter(own, TcpState::Established, time, false);
             if own == Direction::ClientToServer && self.handshake.ack.is_none() && flags.ack() {
                 self.handshake.ack = Some(segment.reference);
@@ -80,7 +98,11 @@ impl TcpTracker {
             self.on_fin_sent(own, other, time);
         }
         self.on_fin_acknowledged(own, other, time);
-        if self.senders.iter().all(|sender| sender.stats.fin_acked.is_some()) {
+        if self
+            .senders
+            .iter()
+            .all(|sender| sender.stats.fin_acked.is_some())
+        {
             self.closed_at.get_or_insert(time);
         }
     }
@@ -93,7 +115,9 @@ impl TcpTracker {
             _ => {}
         }
         match self.states.get(other) {
-            Some(TcpState::Established) => self.states.enter(other, TcpState::CloseWait, time, false),
+            Some(TcpState::Established) => {
+                self.states.enter(other, TcpState::CloseWait, time, false)
+            }
             Some(TcpState::FinWait1) => self.states.enter(other, TcpState::Closing, time, false),
             Some(TcpState::FinWait2) => self.states.enter(other, TcpState::TimeWait, time, false),
             _ => {}

@@ -34,7 +34,10 @@ impl TcpTracker {
     /// Passes a segment's payload on, and whatever it makes contiguous.
     pub(super) fn deliver(&mut self, segment: &Segment<'_>, payload: &[u8], verdict: Verdict) {
         let direction = segment.direction;
-        let at = At { frame: segment.packet.frame, time: segment.packet.time };
+        let at = At {
+            frame: segment.packet.frame,
+            time: segment.packet.time,
+        };
         if segment.packet.payload_len > 0
             && verdict.brings_new_octets()
             && self.reader.wants_data(direction)
@@ -46,21 +49,32 @@ impl TcpTracker {
             let readable = sender.next_unseen();
             let pieces = &mut self.stream.halves[direction.index()];
             let next = *pieces.next.get_or_insert_with(|| {
-                sender.base.map_or(start, |base| start.min(base + 1).max(base + 1).min(start))
+                sender
+                    .base
+                    .map_or(start, |base| start.min(base + 1).max(base + 1).min(start))
             });
             let len = u64::from(segment.packet.payload_len);
             if start <= next {
                 self.pass_on(direction, start, payload, len, at, oversized);
             } else if pieces.kept + payload.len() <= KEPT {
                 pieces.kept += payload.len();
-                let piece = Piece { start, bytes: payload.to_vec(), len, at, oversized };
+                let piece = Piece {
+                    start,
+                    bytes: payload.to_vec(),
+                    len,
+                    at,
+                    oversized,
+                };
                 let place = pieces.waiting.partition_point(|known| known.start <= start);
                 pieces.waiting.insert(place, piece);
             }
             self.drain(segment, readable);
         } else if segment.ack.is_some() {
             let readable = self.senders[direction.reverse().index()].next_unseen();
-            if !self.stream.halves[direction.reverse().index()].waiting.is_empty() {
+            if !self.stream.halves[direction.reverse().index()]
+                .waiting
+                .is_empty()
+            {
                 self.drain_direction(direction.reverse(), readable, at);
             }
         }
@@ -70,7 +84,10 @@ impl TcpTracker {
     }
 
     fn drain(&mut self, segment: &Segment<'_>, readable: u64) {
-        let at = At { frame: segment.packet.frame, time: segment.packet.time };
+        let at = At {
+            frame: segment.packet.frame,
+            time: segment.packet.time,
+        };
         self.drain_direction(segment.direction, readable, at);
     }
 
@@ -94,7 +111,14 @@ impl TcpTracker {
             }
             let piece = pieces.waiting.remove(0);
             pieces.kept -= piece.bytes.len();
-            self.pass_on(direction, piece.start, &piece.bytes, piece.len, piece.at, piece.oversized);
+            self.pass_on(
+                direction,
+                piece.start,
+                &piece.bytes,
+                piece.len,
+                piece.at,
+                piece.oversized,
+            );
         }
     }
 
@@ -114,7 +138,9 @@ impl TcpTracker {
             return;
         }
         pieces.next = Some(start + len);
-        let skip = usize::try_from(known).unwrap_or(usize::MAX).min(bytes.len());
+        let skip = usize::try_from(known)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
         let fresh = &bytes[skip..];
         self.reader.segment_boundary(direction, at, oversized);
         if !fresh.is_empty() {

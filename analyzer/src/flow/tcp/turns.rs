@@ -23,7 +23,11 @@ impl TurnTracker {
     pub fn data(&mut self, segment: &Segment<'_>, sender: &SenderState) {
         let octets = u64::from(segment.packet.payload_len);
         let reference = segment.reference;
-        let span = Span { first: reference, last: reference, octets };
+        let span = Span {
+            first: reference,
+            last: reference,
+            octets,
+        };
         match segment.direction {
             Direction::ClientToServer => {
                 self.request_end = sender.snd_max;
@@ -66,7 +70,9 @@ impl TurnTracker {
 
     /// Takes an acknowledgement sent by `direction`'s sender.
     pub fn acknowledged(&mut self, direction: Direction, ack: u64, time: Timestamp) {
-        let Some(turn) = &mut self.turns.last else { return };
+        let Some(turn) = &mut self.turns.last else {
+            return;
+        };
         match direction {
             Direction::ServerToClient if ack >= self.request_end => {
                 turn.request_acked.get_or_insert(time);
@@ -92,7 +98,9 @@ impl TurnTracker {
     }
 
     fn keep_if_slow(&mut self, turn: Turn) {
-        let Some(waited) = turn.response_time() else { return };
+        let Some(waited) = turn.response_time() else {
+            return;
+        };
         let slowest = &mut self.turns.slowest;
         let at = slowest.partition_point(|known| known.response_time() >= Some(waited));
         if at < SLOWEST {
