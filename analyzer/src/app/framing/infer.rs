@@ -9,8 +9,8 @@
 //! - text throughout, for lines and delimiters.
 //!
 //! Full segments say nothing by ending inside a message, so bulk pipelined messages are found
-//! and bulk octets are not. A candidate is refused when most messages are empty, and when it fits
-//! as well begun a few octets later (zeros, constant octets).
+//! and bulk octets are not. A candidate is refused when a third of its messages are empty, and
+//! when it fits as well begun a few octets later (zeros, constant octets).
 
 use super::counter::{Counts, Fit};
 use super::walk::{Rarity, Track};
@@ -149,7 +149,7 @@ fn half_score(spec: FramingSpec, counts: &Counts, fit: &Fit, rarity: &Rarity) ->
     if fit.octets == 0 {
         return 0.0;
     }
-    if counts.messages == 0 || fit.empty_messages * 2 > counts.messages {
+    if counts.messages == 0 || fit.empty_messages * 3 > counts.messages {
         return -BITS_ONE_WAY;
     }
     let messages = counts.messages as f64;
