@@ -213,6 +213,42 @@ pub fn cost_phrase(cost: &Map<String, Value>) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
+/// A count in a table column: bytes where the column's name says so.
+#[must_use]
+pub fn table_count(column: &str, number: u64) -> String {
+    if column == "bytes" || column.ends_with("_bytes") {
+        bytes(number as f64)
+    } else {
+        count(number)
+    }
+}
+
+/// Seconds from one RFC 3339 text to another on the same or a later day, to the microsecond.
+/// `None` when either is not of the form that [`analyzer::Timestamp`] writes.
+#[must_use]
+pub fn seconds_between(earlier: &str, later: &str) -> Option<f64> {
+    let nanos = nanos(later)?.checked_sub(nanos(earlier)?)?;
+    Some((nanos as f64 / 1e3).round() / 1e6)
+}
+
+/// Nanoseconds since the year 0 of an RFC 3339 text in UTC.
+fn nanos(text: &str) -> Option<i128> {
+    let field = |from: usize, to: usize| text.get(from..to)?.parse::<i128>().ok();
+    let (year, month, day) = (field(0, 4)?, field(5, 7)?, field(8, 10)?);
+    // Days before a month count from March, so that the leap day ends a year.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let days = year * 365 + year.div_euclid(4) - year.div_euclid(100)
+        + year.div_euclid(400)
+        + (month * 153 + 2) / 5
+        + day;
+    let seconds = ((days * 24 + field(11, 13)?) * 60 + field(14, 16)?) * 60 + field(17, 19)?;
+    Some(seconds * 1_000_000_000 + field(20, 29).unwrap_or(0))
+}
+
 /// One item of a cost; `None` for zero.
 fn cost_part(name: &str, value: &Value) -> Option<String> {
     if let Some(number) = value.as_f64()
@@ -312,6 +348,19 @@ mod tests {
         assert_eq!(figure("packets_per_second", &json!(21_000.0)), "21,000/s");
         assert_eq!(figure("framing", &json!("u32be")), "u32be");
         assert_eq!(figure("bytes_unacked", &json!(2_000.0)), "2 kB");
+    }
+
+    #[test]
+    fn seconds_between_times_of_different_years() {
+        let (before, after) = (
+            "2023-12-31T23:59:59.500000000Z",
+            "2024-03-01T00:00:00.000001000Z",
+        );
+        assert_eq!(
+            seconds_between(before, after),
+            Some(60.0 * 86_400.0 + 0.500_001)
+        );
+        assert_eq!(seconds_between("yesterday", after), None);
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl Screen {
                 indent,
                 Ansi::new(),
                 "do     ",
-                &first_sentences(&remedy.text, 160),
+                &first_sentences(&remedy.text, 240),
             );
         }
         if !finding.explained_by.is_empty() {
@@ -243,10 +243,13 @@ fn first_sentences(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {
         return text.to_owned();
     }
-    let cut = format::shortened(text, limit);
-    match cut.rfind(". ") {
-        Some(end) => cut[..=end].to_owned(),
-        None => cut,
+    let end = text
+        .char_indices()
+        .nth(limit + 1)
+        .map_or(text.len(), |(at, _)| at);
+    match text[..end].rfind(". ") {
+        Some(end) => text[..=end].to_owned(),
+        None => format::shortened(text, limit),
     }
 }
 

@@ -1,1 +1,113 @@
-//! Charts.
+//! Charts as inline SVG, each with a title that says what to see, a text alternative and its data.
+//!
+//! A chart that says nothing is left out: no trend in two slices, no distribution of four values.
+
+use crate::document::{Document, FindingView};
+use crate::{Error, format};
+use serde::Serialize;
+
+mod distribution;
+mod plot;
+mod svg;
+mod time;
+
+/// CSS pixels of a chart on a wide page.
+const WIDE: (u32, u32) = (860, 240);
+/// CSS pixels of a chart on a narrow page.
+const NARROW: (u32, u32) = (360, 230);
+
+/// One chart, ready for a page.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Chart {
+    /// Unique within the page.
+    pub id: String,
+    /// What to see, in a sentence without final full stop.
+    pub title: String,
+    /// What the axes are.
+    pub axes: String,
+    /// SVG for a wide page.
+    pub wide: String,
+    /// SVG for a narrow page.
+    pub narrow: String,
+    /// Names of the series; empty when there is one only.
+    pub legend: Vec<LegendItem>,
+    /// Headings of the data table.
+    pub heads: Vec<String>,
+    /// Rows of the data table.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// The name of a series.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct LegendItem {
+    /// Number of the series: the style sheet's class `s0`, `s1`, ….
+    pub series: u8,
+    /// Name.
+    pub label: String,
+}
+
+/// The charts of a whole capture, in the order of the page.
+///
+/// # Errors
+/// Fails only if drawing fails, which is a defect of ours.
+pub fn of_capture(document: &Document) -> Result<Vec<Chart>, Error> {
+    let mut charts = Vec::new();
+    if let Some(intervals) = &document.intervals {
+        charts.extend(time::throughput(intervals)?);
+        charts.extend(time::retransmissions(intervals)?);
+        charts.extend(time::connections(intervals)?);
+    }
+    if let Some(times) = &document.response_times {
+        charts.extend(distribution::response_times(times)?);
+    }
+    if let Some(times) = &document.round_trip_times {
+        charts.extend(distribution::round_trips(times)?);
+    }
+    Ok(charts)
+}
+
+/// How many sockets were in which state over time, for client ends and server ends.
+///
+/// # Errors
+/// Fails only if drawing fails, which is a defect of ours.
+pub fn of_states(document: &Document) -> Result<Vec<Chart>, Error> {
+    let Some(intervals) = &document.intervals else {
+        return Ok(Vec::new());
+    };
+    let charts = ["client", "server"].map(|end| time::states(intervals, end));
+    charts.into_iter().filter_map(Result::transpose).collect()
+}
+
+/// How a finding's telling figure lies, when it has single values. `index` is the finding's
+/// place in the document and makes the chart's id.
+///
+/// # Errors
+/// Fails only if drawing fails, which is a defect of ours.
+pub fn of_finding(index: usize, finding: &FindingView) -> Result<Option<Chart>, Error> {
+    match &finding.distribution {
+        Some(values) => distribution::figure(&format!("values-{index}"), values),
+        None => Ok(None),
+    }
+}
+
+/// Both variants of one plot.
+fn both(
+    plot: &plot::Plot<'_>,
+    id: &str,
+    title: &str,
+    axes: &str,
+) -> Result<(String, String), Error> {
+    Ok((
+        plot.draw(&format!("{id}-w"), "wide", title, axes, WIDE)?,
+        plot.draw(&format!("{id}-n"), "narrow", title, axes, NARROW)?,
+    ))
+}
+
+/// A tick label on the time axis.
+fn elapsed_label(seconds: f64) -> String {
+    if seconds == 0.0 {
+        "0 s".to_owned()
+    } else {
+        format!("+{}", format::seconds(seconds))
+    }
+}

@@ -1,0 +1,34 @@
+//! Writes a made-up report in every format into the folder given as argument, to look at.
+
+use std::fs;
+use std::path::PathBuf;
+
+use reports::terminal::Style;
+
+#[path = "../tests/sample/mod.rs"]
+mod sample;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = PathBuf::from(
+        std::env::args_os()
+            .nth(1)
+            .ok_or("give a folder to write into")?,
+    );
+    fs::create_dir_all(&folder)?;
+    for (name, document) in [
+        ("full", sample::document()),
+        ("clean", sample::clean()),
+        ("empty", sample::empty()),
+    ] {
+        let path = |ending: &str| folder.join(format!("{name}.{ending}"));
+        fs::write(path("html"), reports::html::render(&document)?)?;
+        fs::write(path("md"), reports::markdown::render(&document))?;
+        fs::write(path("summary.md"), reports::markdown::summary(&document))?;
+        fs::write(
+            path("txt"),
+            reports::terminal::render(&document, Style::default()),
+        )?;
+        reports::json::write(&document, fs::File::create(path("json"))?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! Charts of how values are distributed.
+
+use super::plot::{Plot, Shape};
+use super::{Chart, both};
+use crate::document::{Bucket, Distribution, ResponseTimes};
+use crate::{Error, format};
+
+/// Fewer values are better read as numbers.
+const MIN_VALUES: u64 = 5;
+
+/// Width of a histogram's bucket: eight to a doubling.
+const BUCKET_RATIO: f64 = 1.090_507_732_665_257_7;
+
+/// Response times of all turns.
+pub(super) fn response_times(times: &ResponseTimes) -> Result<Option<Chart>, Error> {
+    let (slow, share) = if times.count >= 200 {
+        (times.p99_ms, 100)
+    } else {
+        (times.p95_ms, 20)
+    };
+    let title = format!(
+        "Half of {} came within {}; 1 in {share} took {} or longer",
+        format::counted(times.count, "response"),
+        format::millis(times.p50_ms),
+        format::millis(slow),
+    );
+    durations(
+        "response-times",
+        title,
+        "Responses by time from request to first byte",
+        times,
+        slow,
+    )
+}
+
+/// Smallest round trip of each connection.
+pub(super) fn round_trips(times: &ResponseTimes) -> Result<Option<Chart>, Error> {
+    let title = format!(
+        "Round trips: {} in the median of {}, {} at most",
+        format::millis(times.p50_ms),
+        format::counted(times.count, "connection"),
+        format::millis(times.max_ms),
+    );
+    let axes = "Connections by smallest round trip time";
+    durations("round-trips", title, axes, times, times.p95_ms)
+}
+
+fn durations(
+    id: &str,
+    title: String,
+    axes: &str,
+    times: &ResponseTimes,
+    slow: f64,
+) -> Result<Option<Chart>, Error> {
+    if times.count < MIN_VALUES || times.buckets.len() < 2 {
+        return Ok(None);
+    }
+    let half = BUCKET_RATIO.sqrt();
+    let bars = times.buckets.iter().map(|bucket| {
+        let middle = bucket.ms.max(0.001);
+        (middle / half, middle * half, bucket.count as f64)
+    });
+    let bars: Vec<_> = bars.collect();
+    let low = bars.first().map_or(0.1, |bar| bar.0);
+    let high = bars.last().map_or(1.0, |bar| bar.1);
+    let axes = format!(
+        "{axes}, logarithmic; lines mark the median and {}",
+        format::millis(slow)
+    );
+    let plot = Plot {
+        // At least a factor of ten, or the axis has no tick.
+        x: (low / 1.5).min(high / 15.0)..high * 1.5,
+        log_x: true,
+        top: bars.iter().map(|bar| bar.2).fold(0.0, f64::max) * 1.08,
+        x_label: &format::millis,
+        y_label: &format::number,
+        shapes: vec![
+            Shape::Bars(0, bars),
+            Shape::Mark(times.p50_ms),
+            Shape::Mark(slow),
+        ],
+    };
+    let (wide, narrow) = both(&plot, id, &title, &axes)?;
+    let rows = times.buckets.iter().map(|Bucket { ms, count }| {
+        vec![
+            format!("about {}", format::millis(*ms)),
+            format::count(*count),
+        ]
+    });
+    Ok(Some(Chart {
+        id: id.to_owned(),
+        legend: Vec::new(),
+        heads: vec!["Time".to_owned(), "Count".to_owned()],
+        rows: rows.collect(),
+        title,
+        axes,
+        wide,
+        narrow,
+    }))
+}
+
+/// Bins of a figure's histogram.
+const BINS: usize = 40;
+
+/// Single values of a finding's figure: a spike is a timer, a hill is not.
+pub(super) fn figure(id: &str, values: &Distribution) -> Result<Option<Chart>, Error> {
+    let sorted = &values.values;
+    let [first, .., last] = sorted.as_slice() else {
+        return Ok(None);
+    };
+    if (sorted.len() as u64) < MIN_VALUES {
+        return Ok(None);
+    }
+    let median = sorted[sorted.len() / 2];
+    // Equal values must look equal: never zoom in on the noise of a timer.
+    let room = (median.abs() * 0.15).max((last - first) * 0.05).max(1e-3);
+    let range = (first - room).max(0.0)..last + room;
+    let width = (range.end - range.start) / BINS as f64;
+    let mut counts = [0_u64; BINS];
+    for value in sorted {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a bin"
+        )]
+        let bin = ((value - range.start) / width) as usize;
+        counts[bin.min(BINS - 1)] += 1;
+    }
+    let edge = |bin: usize| range.start + bin as f64 * width;
+    let bars = counts.iter().enumerate();
+    let bars: Vec<_> = bars
+        .map(|(bin, &count)| (edge(bin), edge(bin + 1), count as f64))
+        .collect();
+    let label = |value: f64| format::figure(&values.figure, &serde_json::json!(value));
+    let near = sorted
+        .iter()
+        .filter(|value| (*value - median).abs() <= median.abs() * 0.05)
+        .count();
+    let name = format::figure_label(&values.figure);
+    let title = format!(
+        "{near} of {} values of {name} lie within 5 % of {}",
+        sorted.len(),
+        label(median)
+    );
+    let axes = format!("Occurrences by {name}");
+    let top = bars.iter().map(|bar| bar.2).fold(0.0, f64::max) * 1.08;
+    let shapes = vec![Shape::Bars(0, bars)];
+    let y_label = |count: f64| {
+        if count.fract().abs() < 1e-9 {
+            format::number(count)
+        } else {
+            String::new()
+        }
+    };
+    let plot = Plot {
+        x: range.clone(),
+        log_x: false,
+        top,
+        x_label: &label,
+        y_label: &y_label,
+        shapes,
+    };
+    let (wide, narrow) = both(&plot, id, &title, &axes)?;
+    let rows = counts
+        .iter()
+        .enumerate()
+        .filter(|(_, count)| **count > 0)
+        .map(|(bin, count)| {
+            vec![
+                format!("{} – {}", label(edge(bin)), label(edge(bin + 1))),
+                format::count(*count),
+            ]
+        });
+    Ok(Some(Chart {
+        id: id.to_owned(),
+        legend: Vec::new(),
+        heads: vec![name, "Occurrences".to_owned()],
+        rows: rows.collect(),
+        title,
+        axes,
+        wide,
+        narrow,
+    }))
+}

@@ -1,0 +1,407 @@
+//! Charts over capture time.
+
+use std::ops::Range;
+
+use super::plot::{Plot, Shape};
+use super::{Chart, LegendItem, both, elapsed_label};
+use crate::document::{Intervals, StateSeries};
+use crate::{Error, format};
+
+/// Fewer slices show no course of anything.
+const MIN_SLICES: usize = 3;
+
+const TIME_AXIS: &str = "time since the capture's first frame";
+
+/// One named series over the slices.
+struct Series<'a> {
+    label: &'a str,
+    values: Vec<f64>,
+}
+
+/// Bits per second of each direction.
+pub(super) fn throughput(intervals: &Intervals) -> Result<Option<Chart>, Error> {
+    let rate = |bytes: &[u64]| -> Vec<f64> {
+        bytes
+            .iter()
+            .map(|&bytes| bytes as f64 * 8.0 / intervals.width_s.max(1e-9))
+            .collect()
+    };
+    let series = [
+        Series {
+            label: "from clients",
+            values: rate(&intervals.client_to_server_bytes),
+        },
+        Series {
+            label: "from servers",
+            values: rate(&intervals.server_to_client_bytes),
+        },
+    ];
+    let peaks = series
+        .iter()
+        .filter_map(|series| Some((peak(&series.values)?, series.label)));
+    let Some(((slice, rate), label)) = peaks.max_by(|a, b| a.0.1.total_cmp(&b.0.1)) else {
+        return Ok(None);
+    };
+    let title = format!(
+        "Throughput peaked at {} {label}, {} into the capture",
+        format::bits_per_second(rate),
+        format::seconds(slice as f64 * intervals.width_s),
+    );
+    let axes = format!("Bits per second on the wire; {TIME_AXIS}");
+    lines(
+        intervals,
+        "throughput",
+        title,
+        axes,
+        &series,
+        &format::bits_per_second,
+    )
+}
+
+/// Segments sent again by each side, and resets.
+pub(super) fn retransmissions(intervals: &Intervals) -> Result<Option<Chart>, Error> {
+    let series = [
+        Series {
+            label: "by clients",
+            values: floats(&intervals.client_to_server_retransmissions),
+        },
+        Series {
+            label: "by servers",
+            values: floats(&intervals.server_to_client_retransmissions),
+        },
+    ];
+    let both: Vec<f64> = series[0]
+        .values
+        .iter()
+        .zip(&series[1].values)
+        .map(|(a, b)| a + b)
+        .collect();
+    let total: f64 = both.iter().sum();
+    let packets: u64 = intervals.client_to_server_packets.iter().sum::<u64>()
+        + intervals.server_to_client_packets.iter().sum::<u64>();
+    if total == 0.0 {
+        return Ok(None);
+    }
+    let share = format::share(total / packets.max(1) as f64);
+    let (from, to, inside) = half_within(&both);
+    let title = format!(
+        "{} of {} segments sent again ({share} of packets) fell between {} and {}",
+        format::number(inside),
+        format::number(total),
+        elapsed_label(from as f64 * intervals.width_s),
+        elapsed_label((to + 1) as f64 * intervals.width_s),
+    );
+    let axes = format!(
+        "Segments sent again per {}; {TIME_AXIS}",
+        slice_text(intervals)
+    );
+    lines(
+        intervals,
+        "retransmissions",
+        title,
+        axes,
+        &series,
+        &format::number,
+    )
+}
+
+/// Connections opened and failed.
+pub(super) fn connections(intervals: &Intervals) -> Result<Option<Chart>, Error> {
+    let failed: u64 = intervals.failed.iter().sum();
+    let resets: u64 = intervals.resets.iter().sum();
+    if failed + resets < 2 {
+        return Ok(None);
+    }
+    let series = [
+        Series {
+            label: "opened",
+            values: floats(&intervals.opened),
+        },
+        Series {
+            label: "refused or unanswered",
+            values: floats(&intervals.failed),
+        },
+        Series {
+            label: "resets",
+            values: floats(&intervals.resets),
+        },
+    ];
+    let opened = intervals.opened.iter().sum::<u64>();
+    let title = format!(
+        "{} began, {} never opened, {} seen",
+        format::counted(opened, "connection"),
+        format::count(failed),
+        format::counted(resets, "reset"),
+    );
+    let axes = format!("Events per {}; {TIME_AXIS}", slice_text(intervals));
+    lines(
+        intervals,
+        "connections-over-time",
+        title,
+        axes,
+        &series,
+        &format::number,
+    )
+}
+
+/// Sockets of one end by state, stacked.
+pub(super) fn states(intervals: &Intervals, end: &str) -> Result<Option<Chart>, Error> {
+    let series: Vec<_> = intervals
+        .states
+        .iter()
+        .filter(|series| series.end == end)
+        .collect();
+    let slices = intervals.opened.len();
+    let totals: Vec<u32> = (0..slices)
+        .map(|slice| series.iter().filter_map(|s| s.sockets.get(slice)).sum())
+        .collect();
+    let most = totals.iter().copied().max().unwrap_or(0);
+    if slices < MIN_SLICES || most < 2 {
+        return Ok(None);
+    }
+    let title = states_title(&series, end, &totals, intervals.width_s);
+    let axes = format!("Sockets of {end} ends by state; {TIME_AXIS}");
+    let mut below = vec![0.0; slices];
+    let mut shapes = Vec::new();
+    for series in &series {
+        let index = state_colour(&series.state);
+        let area =
+            below
+                .iter_mut()
+                .zip(&series.sockets)
+                .enumerate()
+                .map(|(slice, (below, &count))| {
+                    let low = *below;
+                    *below += f64::from(count);
+                    (middle(intervals, slice), low, *below)
+                });
+        shapes.push(Shape::Area(index, area.collect()));
+    }
+    let plot = Plot {
+        x: time_range(intervals),
+        log_x: false,
+        top: f64::from(most) * 1.08,
+        x_label: &elapsed_label,
+        y_label: &whole,
+        shapes,
+    };
+    let id = format!("states-{end}");
+    let (wide, narrow) = both(&plot, &id, &title, &axes)?;
+    let labels: Vec<_> = series.iter().map(|series| series.state.clone()).collect();
+    let rows = (0..slices).map(|slice| {
+        let counts = series
+            .iter()
+            .map(|s| s.sockets.get(slice).copied().unwrap_or(0));
+        let time = elapsed_label(middle(intervals, slice));
+        std::iter::once(time)
+            .chain(counts.map(|n| format::count(u64::from(n))))
+            .collect()
+    });
+    Ok(Some(Chart {
+        legend: series
+            .iter()
+            .map(|series| LegendItem {
+                series: state_colour(&series.state),
+                label: series.state.clone(),
+            })
+            .collect(),
+        heads: std::iter::once("Time".to_owned()).chain(labels).collect(),
+        rows: rows.collect(),
+        id,
+        title,
+        axes,
+        wide,
+        narrow,
+    }))
+}
+
+/// Names the state other than ESTABLISHED that most sockets were in at once.
+fn states_title(series: &[&StateSeries], end: &str, totals: &[u32], width_s: f64) -> String {
+    let peaks = series
+        .iter()
+        .filter(|series| series.state != "ESTABLISHED")
+        .filter_map(|series| {
+            let (slice, count) = first_maximum(&series.sockets)?;
+            Some((count, slice, series.state.as_str()))
+        });
+    let most = peaks.rev().max_by_key(|&(count, ..)| count);
+    match most {
+        Some((count, slice, state)) if count > 1 => format!(
+            "Up to {} {end} sockets in {state} at once, at {}",
+            format::count(u64::from(count)),
+            elapsed_label((slice as f64 + 0.5) * width_s)
+        ),
+        _ => format!(
+            "Up to {} {end} sockets at once",
+            format::count(u64::from(totals.iter().copied().max().unwrap_or(0)))
+        ),
+    }
+}
+
+fn first_maximum(counts: &[u32]) -> Option<(usize, u32)> {
+    counts
+        .iter()
+        .copied()
+        .enumerate()
+        .rev()
+        .max_by_key(|&(_, count)| count)
+}
+
+/// A state keeps its colour in both charts.
+fn state_colour(state: &str) -> u8 {
+    const ORDER: [&str; 9] = [
+        "ESTABLISHED",
+        "FIN-WAIT-2",
+        "CLOSE-WAIT",
+        "TIME-WAIT",
+        "SYN-SENT",
+        "SYN-RECEIVED",
+        "FIN-WAIT-1",
+        "LAST-ACK",
+        "CLOSING",
+    ];
+    let index = ORDER
+        .iter()
+        .position(|known| *known == state)
+        .unwrap_or(ORDER.len() - 1);
+    u8::try_from(index).unwrap_or(0)
+}
+
+fn lines(
+    intervals: &Intervals,
+    id: &str,
+    title: String,
+    axes: String,
+    series: &[Series<'_>],
+    label: &dyn Fn(f64) -> String,
+) -> Result<Option<Chart>, Error> {
+    let top = series
+        .iter()
+        .flat_map(|series| &series.values)
+        .copied()
+        .fold(0.0, f64::max);
+    if intervals.opened.len() < MIN_SLICES || top <= 0.0 {
+        return Ok(None);
+    }
+    let drawn = series
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| s.values.iter().any(|&v| v > 0.0));
+    let drawn: Vec<_> = drawn
+        .map(|(index, s)| (u8::try_from(index).unwrap_or(0), s))
+        .collect();
+    let shapes = drawn.iter().map(|(index, series)| {
+        let points = series.values.iter().enumerate();
+        Shape::Line(
+            *index,
+            points
+                .map(|(slice, &value)| (middle(intervals, slice), value))
+                .collect(),
+        )
+    });
+    let plot = Plot {
+        x: time_range(intervals),
+        log_x: false,
+        top: top * 1.08,
+        x_label: &elapsed_label,
+        y_label: label,
+        shapes: shapes.collect(),
+    };
+    let (wide, narrow) = both(&plot, id, &title, &axes)?;
+    let heads = std::iter::once("Time").chain(drawn.iter().map(|(_, series)| series.label));
+    let rows = (0..intervals.opened.len()).map(|slice| {
+        let values = drawn
+            .iter()
+            .map(|(_, s)| s.values.get(slice).copied().unwrap_or(0.0));
+        let time = elapsed_label(slice as f64 * intervals.width_s);
+        std::iter::once(time).chain(values.map(label)).collect()
+    });
+    Ok(Some(Chart {
+        id: id.to_owned(),
+        heads: heads.map(str::to_owned).collect(),
+        rows: rows.collect(),
+        legend: drawn
+            .iter()
+            .map(|(index, s)| LegendItem {
+                series: *index,
+                label: s.label.to_owned(),
+            })
+            .collect(),
+        title,
+        axes,
+        wide,
+        narrow,
+    }))
+}
+
+fn floats(counts: &[u64]) -> Vec<f64> {
+    counts.iter().map(|&count| count as f64).collect()
+}
+
+/// Slice and value of the first maximum; `None` when all is zero.
+fn peak(values: &[f64]) -> Option<(usize, f64)> {
+    let found = values
+        .iter()
+        .copied()
+        .enumerate()
+        .rev()
+        .max_by(|a, b| a.1.total_cmp(&b.1));
+    found.filter(|(_, value)| *value > 0.0)
+}
+
+/// The shortest run of slices that holds at least half of everything, and how much it holds.
+fn half_within(values: &[f64]) -> (usize, usize, f64) {
+    let half = values.iter().sum::<f64>() / 2.0;
+    let mut best = (0, values.len().saturating_sub(1), half * 2.0);
+    let (mut from, mut inside) = (0, 0.0);
+    for (to, value) in values.iter().enumerate() {
+        inside += value;
+        while inside - values[from] >= half && from < to {
+            inside -= values[from];
+            from += 1;
+        }
+        if inside >= half && to - from < best.1 - best.0 {
+            best = (from, to, inside);
+        }
+    }
+    best
+}
+
+fn slice_text(intervals: &Intervals) -> String {
+    format::seconds(intervals.width_s)
+}
+
+fn middle(intervals: &Intervals, slice: usize) -> f64 {
+    (slice as f64 + 0.5) * intervals.width_s
+}
+
+fn time_range(intervals: &Intervals) -> Range<f64> {
+    0.0..intervals.width_s.max(1e-9) * intervals.opened.len() as f64
+}
+
+/// Sockets are whole; ticks between are left without a label.
+fn whole(value: f64) -> String {
+    if value.fract().abs() < 1e-9 {
+        format::number(value)
+    } else {
+        String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_run_with_half_of_all() {
+        assert_eq!(half_within(&[1.0, 0.0, 5.0, 4.0, 0.0, 1.0]), (2, 3, 9.0));
+        assert_eq!(half_within(&[1.0, 0.0, 7.0, 1.0]), (2, 2, 7.0));
+        assert_eq!(half_within(&[0.0, 3.0]), (1, 1, 3.0));
+    }
+
+    #[test]
+    fn the_first_of_equal_peaks_is_named() {
+        assert_eq!(peak(&[0.0, 2.0, 2.0]), Some((1, 2.0)));
+        assert_eq!(peak(&[0.0, 0.0]), None);
+    }
+}

@@ -1,0 +1,105 @@
+"use strict";
+(() => {
+  const make = (tag, attributes, text) => {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    if (text) element.textContent = text;
+    return element;
+  };
+
+  // Theme: as the system says, until the reader chooses.
+  const root = document.documentElement;
+  const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const remember = (theme) => { try { localStorage.setItem("pcapdoc-theme", theme); } catch { /* files may have no storage */ } };
+  try {
+    const theme = localStorage.getItem("pcapdoc-theme");
+    if (theme === "dark" || theme === "light") root.dataset.theme = theme;
+  } catch { /* files may have no storage */ }
+  const toggle = make("button", { type: "button", class: "theme" });
+  const label = () => { toggle.textContent = dark() ? "Light theme" : "Dark theme"; };
+  toggle.addEventListener("click", () => {
+    root.dataset.theme = dark() ? "light" : "dark";
+    remember(root.dataset.theme);
+    label();
+  });
+  label();
+  document.querySelector(".top").append(toggle);
+
+  // Copy buttons.
+  const said = make("p", { class: "quiet", role: "status" });
+  document.body.append(said);
+  const copy = async (pre) => {
+    try {
+      await navigator.clipboard.writeText(pre.textContent);
+      return true;
+    } catch {
+      const range = document.createRange();
+      range.selectNodeContents(pre);
+      const selection = getSelection();
+      selection.removeAllRanges();
+      selection.addRange(range);
+      return document.execCommand("copy");
+    }
+  };
+  for (const block of document.querySelectorAll(".copy")) {
+    const button = make("button", { type: "button" }, "Copy");
+    button.addEventListener("click", async () => {
+      const done = await copy(block.querySelector("pre"));
+      button.textContent = done ? "Copied" : "Press Ctrl+C";
+      said.textContent = done ? "Copied to the clipboard" : "Selected; press Ctrl+C to copy";
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    });
+    block.append(button);
+  }
+
+  // Tables: sort by a heading, filter by words.
+  const value = (row, column) => {
+    const cell = row.cells[column];
+    return cell.dataset.sort === undefined ? cell.textContent : Number(cell.dataset.sort);
+  };
+  const compare = (a, b) => {
+    if (typeof a === "number" && typeof b === "number") return a - b;
+    if (typeof a !== typeof b) return typeof a === "number" ? 1 : -1;
+    return a.localeCompare(b, "en", { numeric: true });
+  };
+  const sort = (table, column) => {
+    const head = table.tHead.rows[0].cells[column];
+    const numeric = head.classList.contains("n");
+    const order = head.ariaSort ? (head.ariaSort === "descending" ? 1 : -1) : (numeric ? -1 : 1);
+    for (const cell of table.tHead.rows[0].cells) cell.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", order > 0 ? "ascending" : "descending");
+    const rows = [...table.tBodies[0].rows];
+    rows.sort((a, b) => order * compare(value(a, column), value(b, column)));
+    table.tBodies[0].append(...rows);
+  };
+  for (const table of document.querySelectorAll("table.sortable")) {
+    [...table.tHead.rows[0].cells].forEach((head, column) => {
+      const button = make("button", { type: "button" }, head.textContent);
+      button.addEventListener("click", () => sort(table, column));
+      head.replaceChildren(button);
+    });
+    if (table.tBodies[0].rows.length < 8) continue;
+    const region = table.closest(".scroll");
+    const name = `Filter: ${document.getElementById(region.getAttribute("aria-labelledby")).textContent}`;
+    const input = make("input", { type: "search", placeholder: "Filter rows", "aria-label": name, class: "filter" });
+    const count = make("span", { class: "axes", role: "status" });
+    const line = make("p", { class: "filters" });
+    line.append(input, " ", count);
+    input.addEventListener("input", () => {
+      const words = input.value.toLowerCase().split(/\s+/);
+      let shown = 0;
+      for (const row of table.tBodies[0].rows) {
+        const text = row.textContent.toLowerCase();
+        row.hidden = !words.every((word) => text.includes(word));
+        if (!row.hidden) shown += 1;
+      }
+      count.textContent = input.value.trim() ? `${shown} of ${table.tBodies[0].rows.length} rows` : "";
+    });
+    region.before(line);
+  }
+
+  // Paper has nothing to click on.
+  addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll(".products details")) details.open = true;
+  });
+})();
