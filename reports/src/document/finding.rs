@@ -1,5 +1,6 @@
 //! Findings as a document holds them.
 
+use analyzer::decode::TcpFlags;
 use analyzer::{Direction, Timestamp, Transport};
 use rules::finding::{self, ConnectionRef, Figure, FigureValue, Finding};
 use serde::{Deserialize, Serialize};
@@ -236,7 +237,7 @@ fn evidence(evidence: &finding::Evidence, start: Option<Timestamp>) -> EvidenceV
         connection: evidence.connection.into(),
         direction: direction_name(segment.direction).to_owned(),
         flags: if is_tcp {
-            segment.flags.letters()
+            flag_names(segment.flags)
         } else {
             String::new()
         },
@@ -247,6 +248,22 @@ fn evidence(evidence: &finding::Evidence, start: Option<Timestamp>) -> EvidenceV
         payload_bytes: segment.payload_len,
         window_bytes: segment.window,
     }
+}
+
+/// Control bits by name, as the RFC spells them, such as `PSH,ACK`.
+fn flag_names(flags: TcpFlags) -> String {
+    const NAMES: [(u8, &str); 8] = [
+        (TcpFlags::SYN, "SYN"),
+        (TcpFlags::FIN, "FIN"),
+        (TcpFlags::RST, "RST"),
+        (TcpFlags::PSH, "PSH"),
+        (TcpFlags::ACK, "ACK"),
+        (TcpFlags::URG, "URG"),
+        (TcpFlags::ECE, "ECE"),
+        (TcpFlags::CWR, "CWR"),
+    ];
+    let set = NAMES.iter().filter(|(bit, _)| flags.has(*bit));
+    set.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
 }
 
 fn figures(figures: &[Figure]) -> Map<String, Value> {

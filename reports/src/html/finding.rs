@@ -38,6 +38,8 @@ pub(super) struct FindingPage {
     chart: Option<Chart>,
     why: Vec<String>,
     look_alikes: Vec<LookAlikeView>,
+    /// The first general advice, shown among the facts.
+    advice: Option<String>,
     remedy: Vec<RemedyView>,
     products: Vec<ProductPage>,
     host_commands: Vec<HostCommandView>,
@@ -92,7 +94,9 @@ impl FindingPage {
         finding: &FindingView,
         all: &[FindingView],
     ) -> Result<Self, Error> {
-        let (any, products) = remedies(&finding.remedy);
+        let (mut any, products) = remedies(&finding.remedy);
+        let has_plain_lead = any.first().is_some_and(|first| first.setting.is_none());
+        let advice = has_plain_lead.then(|| any.remove(0).text);
         let left_out = finding
             .connection_count
             .saturating_sub(finding.connections.len().min(CONNECTIONS) as u64);
@@ -119,6 +123,7 @@ impl FindingPage {
             chart: charts::of_finding(index, finding)?,
             why: finding.why.clone(),
             look_alikes: finding.look_alikes.clone(),
+            advice,
             remedy: any,
             products,
             host_commands: finding.host_commands.clone(),

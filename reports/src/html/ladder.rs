@@ -24,10 +24,10 @@ struct Layout {
 const WIDE: Layout = Layout {
     class: "wide",
     width: 860,
-    time: 78,
-    client: 96,
-    server: 476,
-    notes: Some(500),
+    time: 84,
+    client: 104,
+    server: 484,
+    notes: Some(506),
     characters: 52,
 };
 
@@ -58,12 +58,14 @@ fn draw(id: &str, layout: &Layout, connection: &ConnectionKey, steps: &[&Evidenc
     let mut y = HEAD + 14;
     let first = steps.first().map_or(0.0, |step| step.elapsed_s);
     let mut before = first;
+    let decimals = decimals(steps);
     for step in steps {
         let gap = step.elapsed_s - before;
         if gap >= LONG_GAP_S {
             y += gap_mark(&mut body, layout, y, gap);
         }
-        y += row(&mut body, layout, y, step, step.elapsed_s - first);
+        let time = format!("+{:.decimals$} s", step.elapsed_s - first);
+        y += row(&mut body, layout, y, step, &time);
         before = step.elapsed_s;
     }
     let height = y + 8;
@@ -96,6 +98,21 @@ fn draw(id: &str, layout: &Layout, connection: &ConnectionKey, steps: &[&Evidenc
     )
 }
 
+/// Decimals of seconds that tell the closest two steps apart.
+fn decimals(steps: &[&EvidenceView]) -> usize {
+    let gaps = steps
+        .windows(2)
+        .map(|pair| pair[1].elapsed_s - pair[0].elapsed_s);
+    let closest = gaps.filter(|gap| *gap > 0.0).fold(f64::INFINITY, f64::min);
+    if closest >= 0.002 {
+        3
+    } else if closest >= 0.000_2 {
+        4
+    } else {
+        6
+    }
+}
+
 /// Marks a long step (other frames may lie in between); gives the height used.
 fn gap_mark(body: &mut String, layout: &Layout, y: i32, gap_s: f64) -> i32 {
     let middle = i32::midpoint(layout.client, layout.server);
@@ -113,7 +130,7 @@ fn gap_mark(body: &mut String, layout: &Layout, y: i32, gap_s: f64) -> i32 {
 }
 
 /// One frame; gives the height used.
-fn row(body: &mut String, layout: &Layout, y: i32, step: &EvidenceView, since_first: f64) -> i32 {
+fn row(body: &mut String, layout: &Layout, y: i32, step: &EvidenceView, time: &str) -> i32 {
     let notes = lines(&step.note, layout.characters);
     let note_lines = i32::try_from(notes.len()).unwrap_or(1);
     let (from, to, tip) = if step.is_from_client() {
@@ -136,7 +153,6 @@ fn row(body: &mut String, layout: &Layout, y: i32, step: &EvidenceView, since_fi
             tip * 9
         ),
     );
-    let time = escape::html(&format!("+{}", format::seconds(since_first)));
     let middle = i32::midpoint(layout.client, layout.server);
     let label_y = arrow - 6;
     put(
@@ -166,7 +182,7 @@ fn row(body: &mut String, layout: &Layout, y: i32, step: &EvidenceView, since_fi
     } else {
         let mut notes = notes;
         if let Some(first) = notes.first_mut() {
-            *first = format!("+{}: {first}", format::seconds(since_first));
+            *first = format!("{time}: {first}");
         }
         note(body, layout.client + 8, arrow + 18, &notes);
         44 + note_lines * LINE
