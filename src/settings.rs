@@ -36,7 +36,7 @@ impl Settings {
         rules.select(&arguments.select).map_err(usage)?;
         rules.ignore(&arguments.ignore).map_err(usage)?;
         for &(port, bytes) in &arguments.udp_recv_buffer {
-            rules.udp_recv_buffers.insert(port, bytes.into());
+            rules.udp_recv_buffers.insert(port, bytes);
         }
         let mut analysis = analyzer::pipeline::Settings::default();
         let configured = rules

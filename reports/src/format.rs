@@ -11,7 +11,7 @@ pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -175,9 +175,12 @@ pub fn figure(name: &str, value: &Value) -> String {
     }
 }
 
+/// Writes a number with its unit.
+type Format = fn(f64) -> String;
+
 /// Splits a figure's name into its stem and the way its unit is written.
-fn unit_of(name: &str) -> Option<(&str, fn(f64) -> String)> {
-    let units: [(&str, fn(f64) -> String); 8] = [
+fn unit_of(name: &str) -> Option<(&str, Format)> {
+    let units: [(&str, Format); 8] = [
         ("_ms", millis),
         ("_s", seconds),
         ("_bytes", bytes),
@@ -192,7 +195,7 @@ fn unit_of(name: &str) -> Option<(&str, fn(f64) -> String)> {
         .find_map(|(ending, format)| name.strip_suffix(ending).map(|stem| (stem, format)));
     // `bytes` alone, or `stall_ms_total`: the unit stands inside the name.
     found.or_else(|| {
-        let (inside, format): (_, fn(f64) -> String) = if name.contains("_ms_") {
+        let (inside, format): (_, Format) = if name.contains("_ms_") {
             (true, millis)
         } else if name == "bytes" || name.starts_with("bytes_") || name.contains("_bytes_") {
             (true, bytes)

@@ -652,7 +652,7 @@ fn connections() -> Vec<ConnectionRow> {
     let row = |n: u16| ConnectionRow {
         transport: "tcp".to_owned(),
         client: client(40_000 + n).to_string(),
-        server: server(if n % 3 == 0 { 443 } else { 80 }).to_string(),
+        server: server(if n.is_multiple_of(3) { 443 } else { 80 }).to_string(),
         start: at(f64::from(n) * 0.75).rfc3339(),
         duration_ms: 5_204.75 + f64::from(n) * 11.0,
         packets: 220,
@@ -664,8 +664,10 @@ fn connections() -> Vec<ConnectionRow> {
         last_frame: 290 + u64::from(n) * 300,
         role: "syn".to_owned(),
         capture_point: "at the client".to_owned(),
-        protocol: if n % 3 == 0 { "tls" } else { "http1" }.to_owned(),
-        server_name: (n % 3 == 0).then(|| "checkout.example.com".to_owned()),
+        protocol: if n.is_multiple_of(3) { "tls" } else { "http1" }.to_owned(),
+        server_name: n
+            .is_multiple_of(3)
+            .then(|| "checkout.example.com".to_owned()),
         requests: 9,
         answered: 8,
         response_p50_ms: Some(12.4),
