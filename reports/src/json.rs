@@ -19,7 +19,7 @@ pub fn write(document: &Document, mut out: impl Write) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// Fails if the text is not such a document, or one of another schema version.

@@ -1,6 +1,6 @@
 //! One self-contained page: no request leaves it, and it is readable without scripts.
 //!
-//! [`page`] turns the document into texts ready to be shown, templates give them their places.
+//! `page` turns the document into texts ready to be shown, templates give them their places.
 //! Every string passes [`escape::html`] in the formatter below, unless a template calls it
 //! `safe`, which only our own style, script and SVG are.
 

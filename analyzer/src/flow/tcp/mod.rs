@@ -1,10 +1,10 @@
 //! One TCP connection while it lives: packets in, facts out.
 //!
 //! [`TcpTracker::segment`] takes every packet of one incarnation of a 4-tuple in frame order and
-//! keeps what the observer can know: both ends' sequence spaces ([`half`]), what each segment was
-//! ([`classify`]), what acknowledgements prove ([`acknowledge`]), the states of RFC 9293
-//! ([`state`]), the turns of the conversation ([`turns`]), why it was reset ([`reset`]) and where
-//! its time went ([`time_split`]). [`TcpTracker::finish`] hands over the read model.
+//! keeps what the observer can know: both ends' sequence spaces (`half`), what each segment was
+//! (`classify`), what acknowledgements prove (`acknowledge`), the states of RFC 9293
+//! (`state`), the turns of the conversation (`turns`), why it was reset (`reset`) and where
+//! its time went (`time_split`). [`TcpTracker::finish`] hands over the read model.
 //!
 //! The tracker never looks at a clock: a verdict depends on the packets of the connection alone,
 //! not on how the capture was cut into rounds.
