@@ -23,7 +23,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let path = |ending: &str| folder.join(format!("{name}.{ending}"));
         fs::write(path("html"), reports::html::render(&document)?)?;
         fs::write(path("md"), reports::markdown::render(&document))?;
-        fs::write(path("summary.md"), reports::markdown::summary(&document))?;
         fs::write(
             path("txt"),
             reports::terminal::render(&document, Style::default()),

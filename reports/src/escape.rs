@@ -103,8 +103,8 @@ pub fn markdown(text: &str) -> String {
             {
                 safe.push('_');
             }
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '|' | '~' | '!'
-            | '$' => {
+            // Parentheses mean something only behind brackets, and those are quoted.
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '#' | '|' | '~' | '!' | '$' => {
                 safe.push('\\');
                 safe.push(character);
             }
@@ -112,14 +112,22 @@ pub fn markdown(text: &str) -> String {
                 safe.push('\\');
                 safe.push(character);
             }
-            '.' if at > 0 && visible[..at].bytes().all(|byte| byte.is_ascii_digit()) => {
-                safe.push_str("\\.");
+            '.' | ')' if begins_a_list(&visible[..at], &rest[1..]) => {
+                safe.push('\\');
+                safe.push(character);
             }
             plain => safe.push(plain),
         }
         previous = character;
     }
     safe
+}
+
+/// `1.` or `1)` and a space: a numbered list.
+fn begins_a_list(before: &str, after: &str) -> bool {
+    !before.is_empty()
+        && before.bytes().all(|byte| byte.is_ascii_digit())
+        && (after.is_empty() || after.starts_with(' '))
 }
 
 fn ends_with_www(before: &str) -> bool {
@@ -215,10 +223,7 @@ mod tests {
 
     #[test]
     fn markdown_markup_and_links_are_broken() {
-        assert_eq!(
-            markdown("[a](javascript:b)"),
-            "\\[a\\]\\(javascript&#58;b\\)"
-        );
+        assert_eq!(markdown("[a](javascript:b)"), "\\[a\\](javascript&#58;b)");
         assert_eq!(markdown("a|b`c`"), "a\\|b\\`c\\`");
         assert_eq!(markdown("http://evil"), "http&#58;//evil");
         assert_eq!(markdown("www.evil.org"), "www&#46;evil.org");
@@ -226,10 +231,8 @@ mod tests {
         assert_eq!(markdown("tcp_fin_timeout"), "tcp_fin_timeout");
         assert_eq!(markdown("1. no list"), "1\\. no list");
         assert_eq!(markdown("a\nb"), "a\\\\nb");
-        assert_eq!(
-            markdown("10.9.0.1:80"),
-            "10.9.0.1:80".replacen("10.", "10\\.", 1)
-        );
+        assert_eq!(markdown("1) no list"), "1\\) no list");
+        assert_eq!(markdown("10.9.0.1:80 (http)"), "10.9.0.1:80 (http)");
     }
 
     #[test]

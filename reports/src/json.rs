@@ -48,3 +48,29 @@ pub fn read(input: impl Read) -> Result<Document, Error> {
     serde_json::from_value(value)
         .map_err(|error| Error::Read(format!("not a pcapdoc result: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The file in the repository says what the types say. To write it again:
+    /// `PCAPDOC_BLESS=1 cargo test -p pcapdoc-reports`.
+    #[test]
+    fn the_schema_is_that_of_the_types() {
+        let mut schema = schemars::schema_for!(Document);
+        schema.insert(
+            "title".to_owned(),
+            format!("pcapdoc result, schema version {SCHEMA_VERSION}").into(),
+        );
+        let written = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        if std::env::var_os("PCAPDOC_BLESS").is_some() {
+            let file = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/pcapdoc-1.schema.json");
+            std::fs::write(file, &written).unwrap();
+        } else {
+            assert_eq!(
+                written, SCHEMA,
+                "run with PCAPDOC_BLESS=1 and look at the change"
+            );
+        }
+    }
+}

@@ -10,6 +10,7 @@ use super::{millis, rounded};
 
 /// One connection of the contract's list.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ConnectionRow {
     /// `tcp` or `udp`.
     pub transport: String,
@@ -63,6 +64,7 @@ pub struct ConnectionRow {
 
 /// One direction of a [`ConnectionRow`].
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HalfRow {
     /// Packets.
     pub packets: u64,
@@ -86,6 +88,7 @@ pub struct HalfRow {
 
 /// One reset.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ResetRow {
     /// Frame of the first RST.
     pub frame: u64,
@@ -94,6 +97,7 @@ pub struct ResetRow {
     /// Cause (RULES.md's taxonomy).
     pub kind: String,
     /// How sure, 0–1.
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1.0)))]
     pub confidence: f64,
 }
 

@@ -10,6 +10,7 @@ use super::{Distribution, Severity, rounded, seconds};
 
 /// One cause, with everything a reader needs to believe and cure it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FindingView {
     /// `F1`, `F2`, … in ranked order.
     pub id: String,
@@ -18,6 +19,7 @@ pub struct FindingView {
     /// Harm, if true.
     pub severity: Severity,
     /// How sure, 0–1.
+    #[cfg_attr(test, schemars(range(min = 0.0, max = 1.0)))]
     pub confidence: f64,
     /// Why that sure.
     pub confidence_reason: String,
@@ -59,6 +61,7 @@ pub struct FindingView {
 
 /// Which connection a finding speaks of.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ConnectionKey {
     /// `tcp` or `udp`.
     pub transport: String,
@@ -72,6 +75,7 @@ pub struct ConnectionKey {
 
 /// A frame that proves something.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EvidenceView {
     /// Wireshark's `frame.number`.
     pub frame: u64,
@@ -111,6 +115,7 @@ impl EvidenceView {
 
 /// How a figure's single values lie.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SpreadView {
     /// How many values.
     pub count: u64,
@@ -124,6 +129,7 @@ pub struct SpreadView {
 
 /// Another cause that looks alike.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LookAlikeView {
     /// Rule id or plain words.
     pub name: String,
@@ -133,6 +139,7 @@ pub struct LookAlikeView {
 
 /// One thing to change.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RemedyView {
     /// Product or layer; `any` for all.
     pub product: String,
@@ -144,6 +151,7 @@ pub struct RemedyView {
 
 /// A command to run on a host to confirm.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HostCommandView {
     /// Where.
     pub host: String,
@@ -155,6 +163,7 @@ pub struct HostCommandView {
 
 /// A limit of the capture that touches a finding.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CaveatView {
     /// One of the contract's quality kinds.
     pub kind: String,

@@ -41,6 +41,7 @@ pub struct RunInfo {
 
 /// One analysed capture: the JSON contract.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Document {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -74,6 +75,7 @@ pub struct Document {
 
 /// The program that made a document.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Tool {
     /// `pcapdoc`.
     pub name: String,
@@ -89,6 +91,7 @@ pub struct Tool {
 
 /// One setting of the run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Setting {
     /// Name as in `pcapdoc.toml`.
     pub name: String,
@@ -98,6 +101,7 @@ pub struct Setting {
 
 /// The whole report in a sentence.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// For people.
     pub sentence: String,
@@ -107,6 +111,7 @@ pub struct Verdict {
 
 /// How much harm a finding did, if it is true. Ordered from least to most.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing; nobody was harmed.
@@ -150,6 +155,7 @@ impl From<rules::finding::Severity> for Severity {
 
 /// What was analysed.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Capture {
     /// Input files in the order analysed.
     pub files: Vec<File>,
@@ -181,6 +187,7 @@ pub struct Capture {
 
 /// One input file.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct File {
     /// Name as given.
     pub name: String,
@@ -198,6 +205,7 @@ pub struct File {
 
 /// One interface of the capture.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Interface {
     /// Name from the file.
     pub name: Option<String>,
@@ -213,6 +221,7 @@ pub struct Interface {
 
 /// A caveat about the capture itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Quality {
     /// One of the contract's kinds.
     pub kind: String,
@@ -224,6 +233,7 @@ pub struct Quality {
 
 /// A name with a count.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Counted {
     /// Name.
     pub name: String,
@@ -233,6 +243,7 @@ pub struct Counted {
 
 /// What one rule did on this capture.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Check {
     /// Rule id.
     pub rule: String,
@@ -250,6 +261,7 @@ pub struct Check {
 
 /// A top list with named columns.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Table {
     /// Stable id, such as `top-talkers`.
     pub id: String,
@@ -267,6 +279,7 @@ pub struct Table {
 
 /// One column of a [`Table`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Column {
     /// Stable name with its unit.
     pub name: String,
@@ -276,6 +289,7 @@ pub struct Column {
 
 /// One cell of a [`Table`].
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Cell {
     /// A count.

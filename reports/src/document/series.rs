@@ -9,6 +9,7 @@ use super::{millis, rounded, seconds};
 
 /// The capture cut into equal slices of time; one entry per slice in every list.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Intervals {
     /// Start of the first slice.
     pub start: String,
@@ -38,6 +39,7 @@ pub struct Intervals {
 
 /// How many sockets of one end were in one state.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StateSeries {
     /// `client` or `server`.
     pub end: String,
@@ -100,6 +102,7 @@ fn state_series(
 
 /// Durations counted in buckets, with the usual percentiles.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ResponseTimes {
     /// How many.
     pub count: u64,
@@ -119,6 +122,7 @@ pub struct ResponseTimes {
 
 /// One bucket.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Bucket {
     /// Middle of the bucket.
     pub ms: f64,
@@ -150,6 +154,7 @@ impl ResponseTimes {
 
 /// Single values of one figure, for a small histogram.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Distribution {
     /// The figure's name, with its unit.
     pub figure: String,
@@ -173,6 +178,7 @@ impl Distribution {
 
 /// Connection time by what was waited for.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TimePart {
     /// Stable name, such as `server_think`.
     pub name: String,
