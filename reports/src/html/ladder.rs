@@ -38,7 +38,7 @@ const NARROW: Layout = Layout {
     client: 10,
     server: 330,
     notes: None,
-    characters: 48,
+    characters: 44,
 };
 
 const LINE: i32 = 17;
@@ -131,7 +131,11 @@ fn gap_mark(body: &mut String, layout: &Layout, y: i32, gap_s: f64) -> i32 {
 
 /// One frame; gives the height used.
 fn row(body: &mut String, layout: &Layout, y: i32, step: &EvidenceView, time: &str) -> i32 {
-    let notes = lines(&step.note, layout.characters);
+    let notes = if layout.notes.is_some() {
+        lines(&step.note, layout.characters)
+    } else {
+        lines(&format!("{time}: {}", step.note), layout.characters)
+    };
     let note_lines = i32::try_from(notes.len()).unwrap_or(1);
     let (from, to, tip) = if step.is_from_client() {
         (layout.client, layout.server, -1)
@@ -180,10 +184,6 @@ fn row(body: &mut String, layout: &Layout, y: i32, step: &EvidenceView, time: &s
         note(body, x, top.max(y + 12), &notes);
         (note_lines * LINE + 18).max(44)
     } else {
-        let mut notes = notes;
-        if let Some(first) = notes.first_mut() {
-            *first = format!("{time}: {first}");
-        }
         note(body, layout.client + 8, arrow + 18, &notes);
         44 + note_lines * LINE
     };
