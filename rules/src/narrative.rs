@@ -223,7 +223,7 @@ impl Narrative {
     /// Adds a fact.
     #[must_use]
     pub fn because(mut self, fact: impl Into<String>) -> Self {
-        self.why.push(fact.into());
+        self.why.push(sentence(fact));
         self
     }
 
@@ -238,7 +238,7 @@ impl Narrative {
     pub fn not(mut self, name: impl Into<String>, why_not: impl Into<String>) -> Self {
         self.look_alikes.push(LookAlike {
             name: name.into(),
-            why_not: why_not.into(),
+            why_not: sentence(why_not),
         });
         self
     }
@@ -246,7 +246,7 @@ impl Narrative {
     /// Adds advice without a setting.
     #[must_use]
     pub fn advise(mut self, product: &str, text: impl Into<String>) -> Self {
-        let (product, text) = (product.to_owned(), text.into());
+        let (product, text) = (product.to_owned(), sentence(text));
         self.remedy.push(Remedy {
             product,
             text,
@@ -263,7 +263,7 @@ impl Narrative {
         text: impl Into<String>,
         setting: impl Into<String>,
     ) -> Self {
-        let (product, text) = (product.to_owned(), text.into());
+        let (product, text) = (product.to_owned(), sentence(text));
         self.remedy.push(Remedy {
             product,
             text,
@@ -283,7 +283,7 @@ impl Narrative {
         self.host_commands.push(HostCommand {
             host: host.to_owned(),
             command: command.into(),
-            tells: tells.into(),
+            tells: sentence(tells),
         });
         self
     }
@@ -315,5 +315,36 @@ impl Narrative {
         self.confidence = confidence.clamp(0.0, 0.99);
         self.confidence_reason = reason.into();
         self
+    }
+}
+
+/// A capital letter at its beginning and a full stop at its end; names of settings stay as they are.
+fn sentence(text: impl Into<String>) -> String {
+    let mut text = text.into();
+    let first = text.split(' ').next().unwrap_or_default();
+    let is_name = first.contains(|character: char| !character.is_alphabetic() && character != ',')
+        && !first.contains('-')
+        || first.chars().skip(1).any(char::is_uppercase);
+    if !is_name && let Some(letter) = text.chars().next() {
+        text.replace_range(..letter.len_utf8(), &letter.to_uppercase().to_string());
+    }
+    if !text.is_empty() && !text.ends_with(['.', '!', '?', ':', '"', ';']) {
+        text.push('.');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sentence;
+
+    #[test]
+    fn sentences_begin_and_end_as_such() {
+        assert_eq!(sentence("raise it (60 s)"), "Raise it (60 s).");
+        assert_eq!(sentence("request-wise retry"), "Request-wise retry.");
+        assert_eq!(sentence("tcp_fin_timeout is 60"), "tcp_fin_timeout is 60.");
+        assert_eq!(sentence("nginx.conf has it."), "nginx.conf has it.");
+        assert_eq!(sentence("pH of"), "pH of.");
+        assert_eq!(sentence(""), "");
     }
 }
