@@ -72,18 +72,37 @@ fn verdict(findings: &[FindingView], checks: &[Check], connections: u64) -> Verd
     let severity = findings.iter().map(|finding| finding.severity).max();
     let sentence = match findings {
         [] => nothing_found(checks, connections),
-        [first, rest @ ..] => {
-            let cost = format::cost_phrase(&first.cost);
-            let cost = cost.map_or_else(String::new, |cost| format!(" — {cost}"));
-            let more = match rest.len() {
-                0 => String::new(),
-                1 => " One more finding follows.".to_owned(),
-                n => format!(" {n} more findings follow."),
-            };
-            format!("{}{cost}.{more}", first.title.trim_end_matches('.'))
-        }
+        [first, rest @ ..] => with_consequence(first, rest),
     };
     Verdict { sentence, severity }
+}
+
+/// The leading cause, its worst consequence when that weighs more, and how many findings follow.
+fn with_consequence(first: &FindingView, rest: &[FindingView]) -> String {
+    let worst = rest
+        .iter()
+        .filter(|other| other.severity > first.severity && other.explained_by.contains(&first.id))
+        .max_by_key(|other| (other.severity, std::cmp::Reverse(&other.id)));
+    let mut sentence = statement(first);
+    if let Some(worst) = worst {
+        sentence.push_str(" It leads to: ");
+        sentence.push_str(&statement(worst));
+    }
+    match rest.len() - usize::from(worst.is_some()) {
+        0 => {}
+        1 => sentence.push_str(" One more finding follows."),
+        n => sentence.push_str(&format!(" {n} more findings follow.")),
+    }
+    sentence
+}
+
+/// A finding's title with its cost.
+fn statement(finding: &FindingView) -> String {
+    let title = finding.title.trim_end_matches('.');
+    match format::cost_phrase(&finding.cost) {
+        Some(cost) => format!("{title} — {cost}."),
+        None => format!("{title}."),
+    }
 }
 
 fn nothing_found(checks: &[Check], connections: u64) -> String {

@@ -85,8 +85,15 @@ impl Rule for SynUnanswered {
             .windows(2)
             .map(|pair| format!("{:.1}", pair[1].time.since(pair[0].time).as_secs_f64()))
             .collect();
+        // RFC 9293 §3.8.1 with RFC 6298 §2.1: a client that hears nothing repeats after a second. One
+        // that does not may have been answered unseen, or given up early, or be a scanner.
+        let (confidence, severity) = if conn.handshake.syn_count > 1 {
+            (0.9, Severity::High)
+        } else {
+            (0.5, Severity::Low)
+        };
         out.push(
-            Observation::new(conn, 0.9, Severity::High)
+            Observation::new(conn, confidence, severity)
                 .at(first.time)
                 .weight(ms(waited))
                 .evidence(*first, "first SYN, never answered")
@@ -167,13 +174,17 @@ impl Rule for SynUnanswered {
         draft
             .title(format!("Nobody answers connection attempts to {server}"))
             .summary(format!(
-                "{} from {} to {server} got no answer of any kind; the longest tried for {}. {}",
+                "{} from {} to {server} got no answer of any kind; {}. {}",
                 plural(count, "attempt"),
                 group.clients_text(),
-                time(waited),
+                if gaps.is_empty() { "none was repeated".to_owned() } else { format!("the longest tried for {}", time(waited)) },
                 if worked { "The listener served connections at another time, so it went away or came later." } else { "No connection to it succeeded in this capture." },
             ))
-            .confidence(confidence, "SYNs without answer were captured; an answer on another path cannot be excluded.")
+            .confidence(confidence, if gaps.is_empty() {
+                "No answer was captured, but no SYN was repeated either, as a client does that hears nothing: the answer may have passed unseen."
+            } else {
+                "SYNs without answer were captured; an answer on another path cannot be excluded."
+            })
             .because(format!("{:.0} SYN segments, no SYN-ACK, no RST, no ICMP error", group.sum("syns")))
             .because_if(!gaps.is_empty(), || format!("the SYN was repeated after {gaps} s, as a client does that hears nothing"))
             .not("connection-refused", "a closed port on a host that is up would answer with RST")
