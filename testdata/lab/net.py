@@ -52,7 +52,7 @@ class Net:
         self.names = {side: f"{self.tag}{side[0]}" for side in ("client", "server", "relay")}
         self.links = {"client": "eth0", "server": "eth0"}
         self.children = []
-        self.relay_log = []
+        self.ledger = {}  # what became of each connection's segments, once the relay has stopped
 
     def __enter__(self):
         try:
@@ -190,7 +190,8 @@ class Net:
         """Stops the relay and gives what it did to each frame it touched (a list of dicts)."""
         stop, results = self._relay
         stop.set()
-        return results.get()
+        books, self.ledger = results.get()
+        return books
 
     def counters(self, side):
         """The host's kernel counters, as `nstat -az` shows them."""

@@ -13,6 +13,8 @@ import socket
 import struct
 import time
 
+from ledger import Ledger
+
 ETH_P_ALL = 3
 PACKET_OUTGOING = 4
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
@@ -154,10 +156,10 @@ def _open(link):
 
 
 def relay(wire, client_link, server_link, stop, results):
-    """Forwards until `stop` is set, then puts the books into `results`."""
+    """Forwards until `stop` is set, then puts the books and the ledger's summary into `results`."""
     links = [_open(client_link), _open(server_link)]
     sides = [_Side("up", wire.up, wire.seed), _Side("down", wire.down, wire.seed + 1)]
-    queue, order, books = [], itertools.count(), []
+    queue, order, books, ledger = [], itertools.count(), [], Ledger()
     delivered = [0, 0]  # order number of the newest frame handed on, per side
     buffer = bytearray(70_000)
     while not stop.is_set():
@@ -174,13 +176,17 @@ def relay(wire, client_link, server_link, stop, results):
                 now = time.monotonic()
                 dues, note, frame = sides[at].judge(raw, now)
                 arrival = next(order)
+                handle = ledger.sent(frame) if frame else None
                 for due in dues:
-                    heapq.heappush(queue, (due, next(order), arrival, at, raw, frame))
+                    heapq.heappush(queue, (due, next(order), arrival, at, raw, frame, handle))
+                if not dues:
+                    ledger.dropped(handle)
                 if note:
                     books.append(entry(note, frame))
         now = time.monotonic()
         while queue and queue[0][0] <= now:
-            _, _, arrival, at, raw, frame = heapq.heappop(queue)
+            _, _, arrival, at, raw, frame, handle = heapq.heappop(queue)
+            ledger.delivered(handle)
             if frame is not None:
                 if arrival < delivered[at]:
                     books.append(entry("late", frame))
@@ -189,7 +195,7 @@ def relay(wire, client_link, server_link, stop, results):
                 links[1 - at].send(raw)
             except OSError:
                 books.append(entry("send-failed", frame) if frame else {"action": "send-failed"})
-    results.put(books)
+    results.put((books, ledger.summary()))
 
 
 def entry(action, frame):
