@@ -179,7 +179,15 @@ impl<S: ConnectionSink> Shard<S> {
         let now = self.now;
         let mut silent: Vec<Flow> = self
             .flows
-            .extract_if(|_, flow| flow.is_silent(now))
+            .extract_if(|_, flow| {
+                let silent = flow.is_silent(now);
+                if let Flow::Tcp(tracker) = flow
+                    && !silent
+                {
+                    tracker.trim(now);
+                }
+                silent
+            })
             .map(|(_, flow)| flow)
             .collect();
         for flow in silent.drain(..) {

@@ -74,7 +74,10 @@ impl TcpTracker {
             })
             .take(usize::try_from(dsack.len() / 500 + 1).unwrap_or(usize::MAX))
             .collect();
-        peer.stats.spurious_retransmissions += proven.len() as u64;
+        if proven.is_empty() {
+            return;
+        }
+        peer.stats.seldom().spurious_retransmissions += proven.len() as u64;
         self.mark_spurious(&proven);
     }
 
@@ -107,7 +110,10 @@ impl TcpTracker {
                 repeat.event
             })
             .collect();
-        peer.stats.spurious_retransmissions += proven.len() as u64;
+        if proven.is_empty() {
+            return;
+        }
+        peer.stats.seldom().spurious_retransmissions += proven.len() as u64;
         self.mark_spurious(&proven);
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
         peer.repeats.retain(|repeat| repeat.range.end > ack);
@@ -208,7 +214,9 @@ fn acked_unseen(peer: &mut SenderState, ack: u64) -> u64 {
         }
         peer.snd_max = ack;
     }
-    peer.stats.missing_octets += unseen;
+    if unseen > 0 {
+        peer.stats.seldom().missing_octets += unseen;
+    }
     unseen
 }
 
@@ -218,7 +226,9 @@ fn advance(peer: &mut SenderState, ack: u64, time: Timestamp) {
     peer.una_advanced = time;
     peer.duplicate_acks = 0;
     peer.unanswered_repeats = 0;
-    peer.stats.stuck = None;
+    if let Some(seldom) = &mut peer.stats.seldom {
+        seldom.stuck = None;
+    }
     peer.sacked.remove_below(ack);
     let mut sample = None;
     while let Some(oldest) = peer.outstanding.front() {
@@ -277,7 +287,12 @@ fn take_sacks(peer: &mut SenderState, segment: &Segment<'_>, ack: u64) -> Vec<Se
         if let Some(rtt) = sample {
             peer.rtt.sample(rtt);
         }
-        if let Some(stuck) = &mut peer.stats.stuck {
+        if let Some(stuck) = peer
+            .stats
+            .seldom
+            .as_mut()
+            .and_then(|seldom| seldom.stuck.as_mut())
+        {
             stuck.smaller_passed = true;
         }
     }

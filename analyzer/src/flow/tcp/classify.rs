@@ -103,10 +103,9 @@ impl TcpTracker {
         let verdict = if segment.start >= sender.snd_max {
             self.on_new(segment, range)
         } else if sender.missing.overlap(range) > 0 {
-            sender.stats.missing_octets = sender
-                .stats
-                .missing_octets
-                .saturating_sub(sender.missing.remove(range));
+            let found = sender.missing.remove(range);
+            let seldom = sender.stats.seldom();
+            seldom.missing_octets = seldom.missing_octets.saturating_sub(found);
             Verdict::New
         } else if unseen == 0 {
             self.on_repeat(segment, range)
@@ -121,11 +120,11 @@ impl TcpTracker {
         let sender = &mut self.senders[segment.direction.index()];
         sender.unanswered_probes += 1;
         if window_closed {
-            sender.stats.zero_window_probes += 1;
+            sender.stats.seldom().zero_window_probes += 1;
             self.event(segment, EventKind::ZeroWindowProbe);
             Verdict::ZeroWindowProbe
         } else {
-            sender.stats.keep_alives += 1;
+            sender.stats.seldom().keep_alives += 1;
             self.event(segment, EventKind::KeepAlive);
             Verdict::KeepAlive
         }
@@ -168,7 +167,7 @@ impl TcpTracker {
         };
         let late_by = segment.packet.time.since(hole.opener.time);
         if is_late_original(segment, &hole, sender, late_by, rtt) {
-            sender.stats.out_of_order += 1;
+            sender.stats.seldom().out_of_order += 1;
             remember_outstanding(sender, segment, range);
             fill_holes(sender, range);
             self.event(segment, EventKind::OutOfOrder { late_by });
@@ -178,7 +177,8 @@ impl TcpTracker {
         self.count_repeat(segment, range, kind, None, late_by);
         let peer_mss = self.peer_mss(segment);
         let sender = &mut self.senders[segment.direction.index()];
-        sender.stats.lost_before_capture += segments_of(segment, sender, peer_mss);
+        let segments = segments_of(segment, sender, peer_mss);
+        sender.stats.seldom().lost_before_capture += segments;
         for open in &mut sender.holes {
             if open.range.start < range.end && range.start < open.range.end {
                 open.repair.get_or_insert(segment.reference);
@@ -217,7 +217,7 @@ impl TcpTracker {
         let sender = &mut self.senders[segment.direction.index()];
         let earlier = sender.overlapping(range).next().copied();
         if is_old_copy(segment, sender, earlier.as_ref(), rtt) {
-            sender.stats.network_duplicates += 1;
+            sender.stats.seldom().network_duplicates += 1;
             self.event(segment, EventKind::NetworkDuplicate);
             return Verdict::NetworkDuplicate;
         }
@@ -232,7 +232,8 @@ impl TcpTracker {
             after,
         );
         let sender = &mut self.senders[segment.direction.index()];
-        sender.stats.lost_after_capture += segments_of(segment, sender, peer_mss);
+        let segments = segments_of(segment, sender, peer_mss);
+        sender.stats.seldom().lost_after_capture += segments;
         for known in sender.overlapping(range) {
             known.copies = known.copies.saturating_add(1);
             known.last_sent = segment.packet.time;
@@ -274,7 +275,7 @@ impl TcpTracker {
         let data = segment.packet.payload_len > 0;
         // Without SACK no DSACK will come: octets acknowledged before the copy was sent prove it.
         let spurious = data && !sack && range.end <= sender.snd_una;
-        let stats = &mut sender.stats;
+        let stats = sender.stats.seldom();
         stats.retransmitted_segments += segments;
         stats.retransmitted_bytes += payload_part(segment, range.len());
         stats.retransmissions_by_kind[kind as usize] += segments;
@@ -368,7 +369,7 @@ impl TcpTracker {
     }
 
     pub(super) fn keep_hole(&mut self, episode: HoleEpisode) {
-        let holes = &mut self.holes;
+        let holes = self.holes.get_or_insert_default();
         holes.count += 1;
         holes.stall_total += episode.stall;
         holes.stall_max = holes.stall_max.max(episode.stall);
@@ -588,7 +589,7 @@ fn note_stuck(sender: &mut SenderState, segment: &Segment<'_>, range: SeqRange) 
     if range.start > sender.snd_una {
         return;
     }
-    match &mut sender.stats.stuck {
+    match &mut sender.stats.seldom().stuck {
         Some(stuck) if stuck.first.relative_seq == segment.reference.relative_seq => {
             stuck.last = segment.reference;
             stuck.copies += 1;

@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 
 use crate::event::SegmentRef;
-use crate::flow::Half;
 use crate::seq::{RangeSet, SeqNumber, SeqRange};
 use crate::time::Timestamp;
 
 use super::rtt::RttEstimator;
+use super::stats::SenderStats;
 
 /// Outstanding segments remembered per direction: a 64 MiB flight of full-size segments.
 const MAX_OUTSTANDING: usize = 1 << 16;
@@ -108,7 +108,7 @@ impl IpIdClock {
 #[derive(Clone, Debug, Default)]
 pub(super) struct SenderState {
     /// What goes into the read model.
-    pub stats: Half,
+    pub stats: SenderStats,
     /// Offset of the initial sequence number; `None` until a segment was seen.
     pub base: Option<u64>,
     /// Highest offset seen + 1.

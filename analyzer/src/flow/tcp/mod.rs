@@ -16,6 +16,7 @@ mod half;
 mod reset;
 mod rtt;
 mod state;
+mod stats;
 mod stream;
 mod time_split;
 mod turns;
@@ -64,8 +65,9 @@ pub struct TcpTracker {
     end: Timestamp,
     senders: [SenderState; 2],
     handshake: Handshake,
-    holes: Holes,
-    idle_gaps: IdleGaps,
+    holes: Option<Box<Holes>>,
+    /// `None` until the first silence.
+    idle_gaps: Option<Box<IdleGaps>>,
     resets: Vec<Reset>,
     events: Vec<Event>,
     events_dropped: u64,
@@ -124,8 +126,8 @@ impl TcpTracker {
             end: packet.time,
             senders: Default::default(),
             handshake: Handshake::default(),
-            holes: Holes::default(),
-            idle_gaps: IdleGaps::default(),
+            holes: None,
+            idle_gaps: None,
             resets: Vec::new(),
             events: Vec::new(),
             events_dropped: 0,
@@ -220,11 +222,14 @@ impl TcpTracker {
         stats.payload_bytes += u64::from(packet.payload_len);
         if let Some(verdict) = self.recent.copy_of(&segment) {
             if verdict == Verdict::DuplicateFrame {
-                stats.duplicate_frames += 1;
+                stats.seldom().duplicate_frames += 1;
                 return verdict;
             }
             self.count(&segment);
-            self.senders[direction.index()].stats.network_duplicates += 1;
+            self.senders[direction.index()]
+                .stats
+                .seldom()
+                .network_duplicates += 1;
             self.event(&segment, EventKind::NetworkDuplicate);
             return verdict;
         }
@@ -358,8 +363,8 @@ impl TcpTracker {
 
     /// Notes a silence of a second or more, and whether the other end was still there after it.
     fn note_idle(&mut self, segment: &Segment<'_>, idle: Duration) {
-        let gaps = &mut self.idle_gaps;
-        if let Some(last) = &mut gaps.last
+        if let Some(gaps) = &mut self.idle_gaps
+            && let Some(last) = &mut gaps.last
             && !last.survived
             && segment.direction != last.after.direction
             && !segment.tcp.flags.rst()
@@ -372,19 +377,20 @@ impl TcpTracker {
                 gaps.longest_survived = Some(*last);
             }
         }
+        if idle < Duration::from_secs(1) {
+            return;
+        }
         let before = self
             .senders
             .iter()
             .filter_map(|sender| sender.stats.last_segment)
             .max_by_key(|last| last.frame);
-        if let Some(before) = before
-            && idle >= Duration::from_secs(1)
-        {
-            self.idle_gaps.count += 1;
-            let after = segment.reference;
-            self.idle_gaps.last = Some(IdleGap {
+        if let Some(before) = before {
+            let gaps = self.idle_gaps.get_or_insert_default();
+            gaps.count += 1;
+            gaps.last = Some(IdleGap {
                 before,
-                after,
+                after: segment.reference,
                 survived: false,
             });
         }
@@ -407,6 +413,8 @@ impl TcpTracker {
         };
         *count += 1;
         if list.len() < HANDSHAKE_SEGMENTS {
+            // One is the rule: no room for more.
+            list.reserve_exact(1);
             list.push(segment.reference);
         }
         if tcp.flags.ack() {
@@ -436,14 +444,13 @@ impl TcpTracker {
         stats.window_max = Some(stats.window_max.map_or(window, |most| most.max(window)));
         if window == 0 && sender.window_closed_at.is_none() && before != Some(0) {
             sender.window_closed_at = Some(segment.packet.time);
-            stats.zero_windows += 1;
+            stats.seldom().zero_windows += 1;
             self.event(segment, EventKind::WindowClosed);
         } else if window > 0
             && let Some(closed_at) = sender.window_closed_at.take()
         {
             let closed_for = segment.packet.time.since(closed_at);
-            stats.zero_window_total += closed_for;
-            stats.zero_window_max = stats.zero_window_max.max(closed_for);
+            stats.add_closed_window(closed_for);
             self.event(segment, EventKind::WindowOpened { closed_for });
         }
     }
@@ -480,6 +487,17 @@ impl TcpTracker {
         }
     }
 
+    /// Gives back memory that a silent connection does not need. Changes no verdict.
+    pub fn trim(&mut self, now: Timestamp) {
+        self.recent.forget_after(now.since(self.end));
+        for sender in &mut self.senders {
+            sender.outstanding.shrink_to_fit();
+            sender.repeats.shrink_to_fit();
+        }
+        self.events.shrink_to_fit();
+        self.states.trim();
+    }
+
     /// Ends tracking and hands over what is known.
     #[must_use]
     pub fn finish(mut self, expired: bool) -> Connection {
@@ -489,21 +507,6 @@ impl TcpTracker {
         let time_split = self.split.finish(end);
         let resets = reset::conclude(std::mem::take(&mut self.resets), &self.senders);
         let states = self.states.finish();
-        for sender in &mut self.senders {
-            let state = &mut *sender;
-            state.stats.rtt_min = state.rtt.min();
-            state.stats.rtt_max = state.rtt.max();
-            state.stats.srtt = state.rtt.srtt();
-            state.stats.rtt_samples = state.rtt.samples();
-            state.stats.rto = (state.rtt.samples() > 0).then(|| state.rtt.rto());
-            state.stats.unacked_at_end = state.flight_size();
-            state.stats.hop_limit = state.hop_limit.map(|(usual, _)| usual);
-            if let Some(closed_at) = state.window_closed_at {
-                let closed_for = end.since(closed_at);
-                state.stats.zero_window_total += closed_for;
-                state.stats.zero_window_max = state.stats.zero_window_max.max(closed_for);
-            }
-        }
         Connection {
             transport: Transport::Tcp,
             client: self.client,
@@ -513,12 +516,12 @@ impl TcpTracker {
             last_frame: self.last_frame,
             start: self.start,
             end: self.end,
-            halves: self.senders.map(|sender| sender.stats),
+            halves: self.senders.map(|sender| sender.finish(end)),
             close,
             handshake: self.handshake,
             turns: self.turns.finish(),
-            holes: self.holes,
-            idle_gaps: self.idle_gaps,
+            holes: self.holes.map_or_else(Holes::default, |holes| *holes),
+            idle_gaps: self.idle_gaps.map_or_else(IdleGaps::default, |gaps| *gaps),
             resets,
             states,
             events: self.events,

@@ -8,52 +8,76 @@ use super::{Segment, TcpTracker};
 /// State changes kept: both ends' whole life, many times over.
 const SPANS: usize = 64;
 
-/// The current state of both ends and the spans that are over.
+/// A state that an end entered.
+#[derive(Clone, Copy, Debug)]
+struct Entered {
+    time: Timestamp,
+    end: Direction,
+    state: TcpState,
+    inferred: bool,
+}
+
+/// The states both ends entered, in the order in which they did.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StateTracker {
-    current: [Option<(TcpState, Timestamp, bool)>; 2],
-    spans: Vec<StateSpan>,
+    entered: Vec<Entered>,
+    current: [Option<TcpState>; 2],
+    /// When the current states were entered, where no room was left to tell.
+    late: [Option<Entered>; 2],
 }
 
 impl StateTracker {
-    fn get(&self, end: Direction) -> Option<TcpState> {
-        self.current[end.index()].map(|(state, ..)| state)
+    const fn get(&self, end: Direction) -> Option<TcpState> {
+        self.current[end.index()]
     }
 
     fn enter(&mut self, end: Direction, state: TcpState, time: Timestamp, inferred: bool) {
-        let current = &mut self.current[end.index()];
-        if let Some((old, from, was_inferred)) = *current {
-            if old == state {
-                return;
-            }
-            if self.spans.len() < SPANS {
-                let span = StateSpan {
-                    end,
-                    state: old,
-                    from,
-                    to: Some(time),
-                    inferred: was_inferred,
-                };
-                self.spans.push(span);
-            }
+        if self.current[end.index()].replace(state) == Some(state) {
+            return;
         }
-        *current = Some((state, time, inferred));
+        let entered = Entered {
+            time,
+            end,
+            state,
+            inferred,
+        };
+        if self.entered.len() < SPANS {
+            self.entered.push(entered);
+        } else {
+            self.late[end.index()] = Some(entered);
+        }
     }
 
-    /// All spans; the current states last to the end.
+    /// Gives back memory that is not used.
+    pub fn trim(&mut self) {
+        self.entered.shrink_to_fit();
+    }
+
+    /// All spans, in the order in which they ended; the current states last to the end.
     pub fn finish(self) -> Vec<StateSpan> {
-        let mut spans = self.spans;
-        for end in Direction::BOTH {
-            if let Some((state, from, inferred)) = self.current[end.index()] {
-                spans.push(StateSpan {
-                    end,
-                    state,
-                    from,
-                    to: None,
-                    inferred,
-                });
+        let mut open: [Option<Entered>; 2] = [None; 2];
+        let mut spans = Vec::with_capacity(self.entered.len());
+        let span = |entered: Entered, to| StateSpan {
+            end: entered.end,
+            state: entered.state,
+            from: entered.time,
+            to,
+            inferred: entered.inferred,
+        };
+        for entered in self
+            .entered
+            .into_iter()
+            .chain(self.late.into_iter().flatten())
+        {
+            if let Some(before) = open[entered.end.index()].replace(entered) {
+                spans.push(span(before, Some(entered.time)));
             }
         }
+        spans.extend(
+            open.into_iter()
+                .flatten()
+                .map(|entered| span(entered, None)),
+        );
         spans
     }
 }

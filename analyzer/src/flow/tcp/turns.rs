@@ -9,9 +9,12 @@ use super::half::SenderState;
 /// Slow turns kept.
 const SLOWEST: usize = 8;
 
-/// Builds [`Turns`] while the connection lives.
+/// Builds [`Turns`] while the connection lives; nothing is allocated before the first payload.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TurnTracker {
+pub(super) struct TurnTracker(Option<Box<Conversation>>);
+
+#[derive(Clone, Debug, Default)]
+struct Conversation {
     turns: Turns,
     /// Offsets after the latest request and response, to see them acknowledged.
     request_end: u64,
@@ -21,6 +24,29 @@ pub(super) struct TurnTracker {
 impl TurnTracker {
     /// Takes a segment that brought new octets.
     pub fn data(&mut self, segment: &Segment<'_>, sender: &SenderState) {
+        self.0.get_or_insert_default().data(segment, sender);
+    }
+
+    /// Takes an acknowledgement sent by `direction`'s sender.
+    pub fn acknowledged(&mut self, direction: Direction, ack: u64, time: Timestamp) {
+        if let Some(conversation) = &mut self.0 {
+            conversation.acknowledged(direction, ack, time);
+        }
+    }
+
+    /// The latest turn, when anybody sent data.
+    pub fn last(&self) -> Option<&Turn> {
+        self.0.as_ref()?.turns.last.as_ref()
+    }
+
+    /// The finished turns.
+    pub fn finish(self) -> Turns {
+        self.0.map_or_else(Turns::default, |it| it.finish())
+    }
+}
+
+impl Conversation {
+    fn data(&mut self, segment: &Segment<'_>, sender: &SenderState) {
         let octets = u64::from(segment.packet.payload_len);
         let reference = segment.reference;
         let span = Span {
@@ -68,8 +94,7 @@ impl TurnTracker {
         }
     }
 
-    /// Takes an acknowledgement sent by `direction`'s sender.
-    pub fn acknowledged(&mut self, direction: Direction, ack: u64, time: Timestamp) {
+    fn acknowledged(&mut self, direction: Direction, ack: u64, time: Timestamp) {
         let Some(turn) = &mut self.turns.last else {
             return;
         };
@@ -82,11 +107,6 @@ impl TurnTracker {
             }
             _ => {}
         }
-    }
-
-    /// Who sent data last, and whether anybody did.
-    pub const fn last(&self) -> Option<&Turn> {
-        self.turns.last.as_ref()
     }
 
     fn open(&mut self, turn: Turn) {
@@ -109,8 +129,7 @@ impl TurnTracker {
         }
     }
 
-    /// The finished turns.
-    pub fn finish(mut self) -> Turns {
+    fn finish(mut self) -> Turns {
         if let Some(last) = self.turns.last {
             self.keep_if_slow(last);
         }
