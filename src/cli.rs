@@ -21,6 +21,10 @@ const EXIT_STATUSES: &str = "Exit status: 0 done; 1 a finding at or above --fail
 pub enum Command {
     /// Analyse one capture (one file, or the files of one set) and report what went wrong
     Analyze(AnalyzeArguments),
+    /// Cut the frames of one finding out of a capture, with comments on those that prove it
+    Evidence(EvidenceArguments),
+    /// Render a result in another format, without the capture
+    Report(ReportArguments),
     /// List the rules
     Rules,
     /// Print a rule's documentation: what it means, how it is detected, what to do
@@ -47,33 +51,95 @@ pub struct AnalyzeArguments {
     /// What to write [default: html and md files, and the summary on standard output]
     #[arg(short, long, value_delimiter = ',', value_name = "FORMAT")]
     pub format: Vec<Format>,
+    /// Exit with status 1 when a finding is at least this severe
+    #[arg(long, value_name = "SEVERITY")]
+    pub fail_on: Option<SeverityArgument>,
+    /// Folder for one capture per finding: the frames of its connections, the proof commented
+    #[arg(long, value_name = "DIR")]
+    pub evidence: Option<PathBuf>,
+    /// Connections listed in the JSON: a number or all
+    #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
+    pub connections: ConnectionLimit,
+    /// Open the HTML report in the browser afterwards
+    #[arg(long)]
+    pub open: bool,
+    /// How to analyse.
+    #[command(flatten)]
+    pub analysis: AnalysisArguments,
+    /// What to hide.
+    #[command(flatten)]
+    pub redaction: RedactionArguments,
+}
+
+/// How captures are analysed, whatever becomes of the result.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Analysis")]
+pub struct AnalysisArguments {
     /// Only these rules (ids, or prefix*)
     #[arg(long, value_delimiter = ',', value_name = "RULE")]
     pub select: Vec<String>,
     /// Not these rules (ids, or prefix*)
     #[arg(long, value_delimiter = ',', value_name = "RULE")]
     pub ignore: Vec<String>,
-    /// Exit with status 1 when a finding is at least this severe
-    #[arg(long, value_name = "SEVERITY")]
-    pub fail_on: Option<SeverityArgument>,
     /// Receive buffer of a UDP server, as PORT=BYTES
     #[arg(long, value_name = "PORT=BYTES", value_parser = port_and_bytes)]
     pub udp_recv_buffer: Vec<(u16, u32)>,
     /// Framing of a TCP server's stream, as PORT=SPEC (u32be, u16le,offset=2, line, fixed:64, …)
     #[arg(long, value_name = "PORT=SPEC", value_parser = port_and_spec)]
     pub framing: Vec<(u16, String)>,
-    /// Connections listed in the JSON: a number or all
-    #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
-    pub connections: ConnectionLimit,
     /// Configuration file [default: pcapdoc.toml here or in a folder above]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Open the HTML report in the browser afterwards
+}
+
+/// What outputs hide.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Redaction")]
+pub struct RedactionArguments {
+    /// Hide addresses, names and payload in every output
     #[arg(long)]
-    pub open: bool,
+    pub redact: bool,
+    /// Redact by the secret in this file, so that several reports show the same stand-ins
+    /// [default: a new secret for every run]
+    #[arg(long, value_name = "FILE")]
+    pub redact_key: Option<PathBuf>,
+}
+
+/// Arguments of `pcapdoc evidence`.
+#[derive(Debug, Args)]
+pub struct EvidenceArguments {
+    /// Captures as for analyze, but no pipe: they are read twice
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub captures: Vec<PathBuf>,
+    /// Which finding: its id in the report (F1) or its rule
+    #[arg(value_name = "FINDING")]
+    pub finding: String,
+    /// File or folder to write to [default: <capture>.<finding>-<rule>.pcapng in this folder]
+    #[arg(short, long, value_name = "FILE|DIR")]
+    pub output: Option<PathBuf>,
+    /// How to analyse.
+    #[command(flatten)]
+    pub analysis: AnalysisArguments,
+    /// What to hide.
+    #[command(flatten)]
+    pub redaction: RedactionArguments,
+}
+
+/// Arguments of `pcapdoc report`.
+#[derive(Debug, Args)]
+pub struct ReportArguments {
+    /// What `pcapdoc analyze --format json` wrote; - is stdin
+    #[arg(value_name = "RESULT.json")]
+    pub result: PathBuf,
+    /// Folder for the reports, or a file (for one format), or - for standard output
+    #[arg(short, long, value_name = "DIR|FILE|-")]
+    pub output: Option<PathBuf>,
+    /// What to write [default: html and md files, and the summary on standard output]
+    #[arg(short, long, value_delimiter = ',', value_name = "FORMAT")]
+    pub format: Vec<Format>,
 }
 
 /// An output format.

@@ -3,10 +3,12 @@
 //! This is the program alone: arguments, progress, files and exit statuses. It analyses and
 //! renders nothing itself.
 
+mod analysis;
 mod cli;
 mod commands;
 mod failure;
 mod output;
+mod outputs;
 mod progress;
 mod settings;
 
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     match &cli.command {
         Command::Analyze(arguments) => commands::analyze::run(arguments),
+        Command::Evidence(arguments) => commands::evidence::run(arguments),
+        Command::Report(arguments) => commands::report::run(arguments),
         Command::Rules => commands::rules::list(),
         Command::Explain { rule } => commands::rules::explain(rule),
         Command::Completions { shell } => commands::completions::run(*shell),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use analyzer::capture::Input;
 use rules::settings::RuleSettings;
 
-use crate::cli::AnalyzeArguments;
+use crate::cli::AnalysisArguments;
 use crate::failure::Failure;
 
 /// Everything an analysis is told.
@@ -19,11 +19,13 @@ pub struct Settings {
     pub rules: RuleSettings,
     /// The configuration file that was read.
     pub configuration_file: Option<PathBuf>,
+    /// Threads; 0 for all cores.
+    pub threads: usize,
 }
 
 impl Settings {
-    /// Resolves the arguments of `analyze`.
-    pub fn resolve(arguments: &AnalyzeArguments) -> Result<Self, Failure> {
+    /// Resolves how `captures` are to be analysed.
+    pub fn resolve(captures: &[PathBuf], arguments: &AnalysisArguments) -> Result<Self, Failure> {
         let configuration_file = match &arguments.config {
             Some(file) => Some(file.clone()),
             None => find_upwards("pcapdoc.toml"),
@@ -52,10 +54,11 @@ impl Settings {
             analysis.tcp.app.framings.push((port, spec));
         }
         Ok(Self {
-            inputs: inputs(&arguments.captures),
+            inputs: inputs(captures),
             analysis,
             rules,
             configuration_file,
+            threads: arguments.threads.map_or(0, usize::from),
         })
     }
 }

@@ -201,3 +201,49 @@ fn the_markdown_report_tells_the_whole_story() {
         assert!(markdown.contains(part), "no {part:?} in\n{markdown}");
     }
 }
+
+/// The JSON holds everything a reader of any format sees.
+#[test]
+fn a_result_renders_again_without_its_capture() {
+    let folder = std::env::temp_dir().join(format!("pcapdoc-again-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let folder_text = folder.to_str().expect("UTF-8");
+    let race = capture("keepalive-race/late-write.pcap");
+    let formats = "html,md,json";
+    let first = common::run(&[
+        "analyze",
+        race.to_str().expect("UTF-8"),
+        "--format",
+        formats,
+        "-o",
+        folder_text,
+    ]);
+    assert!(first.status.success());
+    let result = folder.join("late-write.report.json");
+    let again = folder.join("again");
+    for (format, extension) in [("html", "html"), ("md", "md"), ("json", "json")] {
+        let target = again.join(format!("late-write.report.{extension}"));
+        let output = common::run(&[
+            "report",
+            result.to_str().expect("UTF-8"),
+            "--format",
+            format,
+            "-o",
+            again.to_str().expect("UTF-8"),
+        ]);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let original = folder.join(format!("late-write.report.{extension}"));
+        assert!(
+            std::fs::read(original).expect("a report") == std::fs::read(target).expect("a report"),
+            "{format} differs"
+        );
+    }
+    let wrong = common::run(&["report", race.to_str().expect("UTF-8")]);
+    assert_eq!(wrong.status.code(), Some(3));
+    assert_eq!(String::from_utf8_lossy(&wrong.stderr).lines().count(), 1);
+    std::fs::remove_dir_all(&folder).expect("the folder can go");
+}

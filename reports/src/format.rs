@@ -234,6 +234,13 @@ pub fn seconds_between(earlier: &str, later: &str) -> Option<f64> {
     Some((nanos as f64 / 1e3).round() / 1e6)
 }
 
+/// Nanoseconds since 1970 of an RFC 3339 text in UTC; `None` for another form or year.
+#[must_use]
+pub(crate) fn unix_nanos(text: &str) -> Option<i64> {
+    let since_1970 = nanos(text)? - nanos("1970-01-01T00:00:00.000000000Z")?;
+    i64::try_from(since_1970).ok()
+}
+
 /// Nanoseconds since the year 0 of an RFC 3339 text in UTC.
 fn nanos(text: &str) -> Option<i128> {
     let field = |from: usize, to: usize| text.get(from..to)?.parse::<i128>().ok();

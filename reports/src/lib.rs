@@ -15,15 +15,19 @@ pub mod charts;
 pub mod collector;
 pub mod document;
 pub mod escape;
+pub mod evidence;
 pub mod format;
 pub mod html;
 pub mod json;
 pub mod markdown;
+pub mod redact;
+mod reread;
 mod tables;
 pub mod terminal;
 
 pub use collector::{ConnectionCollector, DEFAULT_CONNECTIONS};
 pub use document::{Document, RunInfo, Severity};
+pub use redact::Redactor;
 
 /// Why a report could not be made. All but [`Error::Write`] and [`Error::Read`] are defects of
 /// ours.

@@ -183,6 +183,12 @@ impl Page {
                 format::counted(left_out, "more frame")
             ));
         }
+        if let Some(file) = &finding.evidence_file {
+            self.block(format_args!(
+                "Its frames, with these notes as packet comments: {}",
+                escape::markdown_code(file)
+            ));
+        }
         if !finding.filter.is_empty() {
             self.block(format_args!("Wireshark display filter:"));
             self.block(format_args!("{}", code(&finding.filter, "")));

@@ -1,259 +1,53 @@
 //! `pcapdoc analyze`: captures → analysis → findings → document → outputs.
 
-use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-use analyzer::Connection;
-use analyzer::pipeline::{self, ConnectionSink};
-use reports::{ConnectionCollector, Document, RunInfo};
-use rules::engine::{Engine, RuleSink};
-
-use crate::cli::{AnalyzeArguments, ConnectionLimit, Format, SeverityArgument};
+use crate::analysis::{analyse, redactor};
+use crate::cli::{AnalyzeArguments, ConnectionLimit, SeverityArgument};
+use crate::commands::evidence;
 use crate::failure::Failure;
-use crate::output::{write_file, write_stdout};
-use crate::progress::Meter;
+use crate::outputs::{Plan, stem};
 use crate::settings::Settings;
-
-/// Both consumers of finished connections.
-struct Sink {
-    rules: RuleSink,
-    collector: ConnectionCollector,
-}
-
-impl ConnectionSink for Sink {
-    fn connection(&mut self, connection: &Connection) {
-        self.rules.connection(connection);
-        self.collector.connection(connection);
-    }
-}
 
 /// Runs the subcommand.
 pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
-    let plan = Plan::new(arguments)?;
-    let settings = Settings::resolve(arguments)?;
-    let document = analyse(arguments, settings)?;
+    let stem = stem(&arguments.captures);
+    let plan = Plan::new(&stem, &arguments.format, arguments.output.as_deref())?;
+    if let Some(folder) = &arguments.evidence {
+        evidence::must_be_readable_twice(&arguments.captures)?;
+        std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
+    }
+    let settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
+    let redactor = redactor(&arguments.redaction)?;
+    let limit = match arguments.connections {
+        ConnectionLimit::AtMost(limit) => Some(limit),
+        ConnectionLimit::All => None,
+    };
+    let mut document = analyse(&settings, limit, redactor.as_ref())?;
+    if let Some(folder) = &arguments.evidence {
+        evidence::write_all(&mut document, &settings, redactor.as_ref(), folder, &stem)?;
+    }
+    if let Some(redactor) = &redactor {
+        document = redactor
+            .document(document)
+            .map_err(|error| Failure::Internal(error.to_string()))?;
+    }
     let html = plan.write(&document)?;
     if arguments.open
         && let Some(html) = html
     {
         open_in_browser(&html);
     }
-    let failed = arguments.fail_on.is_some_and(|limit| {
-        document
-            .findings
-            .iter()
-            .any(|finding| finding.severity >= severity(limit))
-    });
+    let failed = arguments
+        .fail_on
+        .is_some_and(|limit| document.has_finding_at(severity(limit)));
     Ok(if failed {
         ExitCode::from(1)
     } else {
         ExitCode::SUCCESS
     })
-}
-
-fn analyse(arguments: &AnalyzeArguments, settings: Settings) -> Result<Document, Failure> {
-    let run = RunInfo {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        arguments: std::env::args_os()
-            .skip(1)
-            .map(|argument| argument.to_string_lossy().into_owned())
-            .collect(),
-        configuration: Vec::new(),
-        configuration_file: settings
-            .configuration_file
-            .as_ref()
-            .map(|file| file.display().to_string()),
-    };
-    let limit = match arguments.connections {
-        ConnectionLimit::AtMost(limit) => Some(limit),
-        ConnectionLimit::All => None,
-    };
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(arguments.threads.map_or(0, usize::from))
-        .build()
-        .map_err(|error| Failure::Internal(error.to_string()))?;
-    let engine = Engine::new(settings.rules);
-    let make_sink = || Sink {
-        rules: engine.sink(),
-        collector: ConnectionCollector::new(limit),
-    };
-    let meter = Meter::new();
-    let (analysis, sinks) = pool
-        .install(|| {
-            pipeline::run(
-                &settings.inputs,
-                &settings.analysis,
-                make_sink,
-                |progress| {
-                    meter.show(progress);
-                },
-            )
-        })
-        .map_err(Failure::Input)?;
-    meter.finish();
-    let (rule_sinks, collectors): (Vec<_>, Vec<_>) = sinks
-        .into_iter()
-        .map(|sink| (sink.rules, sink.collector))
-        .unzip();
-    let assessment = engine.finish(rule_sinks, &analysis);
-    let collector = ConnectionCollector::merged(collectors);
-    Document::build(&analysis, &assessment, collector, &run)
-        .map_err(|error| Failure::Internal(error.to_string()))
-}
-
-/// Which renderings go where.
-struct Plan {
-    outputs: Vec<(Format, Target)>,
-}
-
-/// Where a rendering goes.
-enum Target {
-    Stdout,
-    File(PathBuf),
-}
-
-impl Plan {
-    /// Decides before the work, so that a wrong `--output` costs no analysis.
-    fn new(arguments: &AnalyzeArguments) -> Result<Self, Failure> {
-        let stem = stem(&arguments.captures);
-        let defaults = [Format::Html, Format::Md, Format::Terminal];
-        let formats = if arguments.format.is_empty() {
-            &defaults[..]
-        } else {
-            &arguments.format
-        };
-        let output = arguments.output.as_deref();
-        if output == Some(Path::new("-")) && formats.len() > 1 && !arguments.format.is_empty() {
-            return Err(Failure::Usage(
-                "--output - takes one --format; give a folder for several".to_owned(),
-            ));
-        }
-        let mut outputs = Vec::new();
-        for &format in formats {
-            outputs.push((format, target(format, formats, output, &stem)?));
-        }
-        if output == Some(Path::new("-")) && arguments.format.is_empty() {
-            outputs.retain(|(format, _)| *format == Format::Terminal);
-        }
-        Ok(Self { outputs })
-    }
-
-    /// Writes everything; gives the HTML file, when there is one.
-    fn write(&self, document: &Document) -> Result<Option<PathBuf>, Failure> {
-        let mut html = None;
-        for (format, target) in &self.outputs {
-            let style = reports::terminal::Style {
-                width: 80,
-                colour: matches!(target, Target::Stdout) && wants_colour(),
-            };
-            let text = render(*format, document, style)?;
-            match target {
-                Target::Stdout => write_stdout(|out| out.write_all(&text))?,
-                Target::File(path) => {
-                    write_file(path, |out| out.write_all(&text))?;
-                    if *format == Format::Html {
-                        html = Some(path.clone());
-                    }
-                }
-            }
-        }
-        self.say_where();
-        Ok(html)
-    }
-
-    fn say_where(&self) {
-        let files: Vec<String> = self
-            .outputs
-            .iter()
-            .filter_map(|(_, target)| match target {
-                Target::File(path) => Some(path.display().to_string()),
-                Target::Stdout => None,
-            })
-            .collect();
-        if !files.is_empty() {
-            // That standard error may be closed does not make the reports worse.
-            let _ = writeln!(io::stderr(), "wrote {}", files.join(", "));
-        }
-    }
-}
-
-fn target(
-    format: Format,
-    formats: &[Format],
-    output: Option<&Path>,
-    stem: &str,
-) -> Result<Target, Failure> {
-    let extension = match format {
-        Format::Html => "html",
-        Format::Md => "md",
-        Format::Json => "json",
-        Format::Terminal => "txt",
-    };
-    let name = format!("{stem}.report.{extension}");
-    match output {
-        Some(path) if path == Path::new("-") => Ok(Target::Stdout),
-        _ if format == Format::Terminal && formats.len() != 1 => Ok(Target::Stdout),
-        None if format == Format::Terminal => Ok(Target::Stdout),
-        None => Ok(Target::File(PathBuf::from(name))),
-        Some(path) if path.is_dir() => Ok(Target::File(path.join(name))),
-        Some(path) if formats.len() == 1 && path.extension().is_some() => {
-            Ok(Target::File(path.to_owned()))
-        }
-        Some(path) => {
-            std::fs::create_dir_all(path).map_err(|error| Failure::output(path, error))?;
-            Ok(Target::File(path.join(name)))
-        }
-    }
-}
-
-/// The first capture's name without its endings; `stdin` for a pipe.
-fn stem(captures: &[PathBuf]) -> String {
-    const ENDINGS: [&str; 10] = [
-        "gz", "zst", "lz4", "xz", "bz2", "pcap", "pcapng", "cap", "dmp", "snoop",
-    ];
-    let Some(first) = captures.first().filter(|path| path.as_os_str() != "-") else {
-        return "stdin".to_owned();
-    };
-    let mut stem = PathBuf::from(first.file_name().unwrap_or(first.as_os_str()));
-    while stem
-        .extension()
-        .is_some_and(|end| ENDINGS.iter().any(|known| end == *known))
-    {
-        stem.set_extension("");
-    }
-    stem.display().to_string()
-}
-
-fn render(
-    format: Format,
-    document: &Document,
-    style: reports::terminal::Style,
-) -> Result<Vec<u8>, Failure> {
-    let internal = |error: reports::Error| Failure::Internal(error.to_string());
-    Ok(match format {
-        Format::Html => reports::html::render(document)
-            .map_err(internal)?
-            .into_bytes(),
-        Format::Md => reports::markdown::render(document).into_bytes(),
-        Format::Terminal => reports::terminal::render(document, style).into_bytes(),
-        Format::Json => {
-            let mut bytes = Vec::new();
-            reports::json::write(document, &mut bytes).map_err(internal)?;
-            bytes
-        }
-    })
-}
-
-/// Colour only for a person at a terminal who did not decline it (no-color.org, CLICOLOR).
-fn wants_colour() -> bool {
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if set("NO_COLOR") {
-        return false;
-    }
-    let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
-    let declined = std::env::var_os("CLICOLOR").is_some_and(|value| value == "0");
-    forced || (io::stdout().is_terminal() && !declined)
 }
 
 fn severity(argument: SeverityArgument) -> reports::Severity {

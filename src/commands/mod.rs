@@ -2,4 +2,6 @@
 
 pub mod analyze;
 pub mod completions;
+pub mod evidence;
+pub mod report;
 pub mod rules;

@@ -57,6 +57,9 @@ pub struct FindingView {
     pub filter: String,
     /// Single values of the telling figure.
     pub distribution: Option<Distribution>,
+    /// The capture that holds its frames (`--evidence`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_file: Option<String>,
 }
 
 /// Which connection a finding speaks of.
@@ -231,6 +234,7 @@ impl FindingView {
                 .distribution
                 .as_ref()
                 .map(|d| Distribution::new(d.figure, &d.values)),
+            evidence_file: None,
         }
     }
 }

@@ -44,6 +44,7 @@ pub(super) struct FindingPage {
     products: Vec<ProductPage>,
     host_commands: Vec<HostCommandView>,
     filter: String,
+    evidence_file: Option<String>,
     connections: Vec<ConnectionKey>,
     connections_left_out: Option<String>,
 }
@@ -128,6 +129,7 @@ impl FindingPage {
             products,
             host_commands: finding.host_commands.clone(),
             filter: finding.filter.clone(),
+            evidence_file: finding.evidence_file.clone(),
             connections: finding
                 .connections
                 .iter()

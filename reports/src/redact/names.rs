@@ -1,0 +1,145 @@
+//! Masks names before any rule sees them, so that no finding can quote one.
+//!
+//! Equal names stay equal: rules that compare the name asked by DNS with the one of a Host header
+//! conclude the same as without redaction.
+
+use analyzer::app::AppFacts;
+use analyzer::{Analysis, Connection};
+
+use super::Redactor;
+
+/// Request methods that tell nothing (RFC 9110 §9, RFC 5789, RFC 4918).
+const METHODS: [&str; 16] = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "CONNECT",
+    "OPTIONS",
+    "TRACE",
+    "PATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+];
+
+/// Protocol names of ALPN that tell nothing.
+const ALPN: [&str; 5] = ["h2", "http/1.1", "http/1.0", "h3", "acme-tls/1"];
+
+/// Server products whose name is the key to the right remedy; versions are masked.
+const PRODUCTS: [&str; 18] = [
+    "nginx",
+    "openresty",
+    "Apache",
+    "gunicorn",
+    "uvicorn",
+    "hypercorn",
+    "envoy",
+    "istio-envoy",
+    "Jetty",
+    "Tomcat",
+    "Caddy",
+    "Kestrel",
+    "Microsoft-IIS",
+    "Werkzeug",
+    "Puma",
+    "Node.js",
+    "AmazonS3",
+    "awselb",
+];
+
+impl Redactor {
+    /// A connection whose payload names nobody.
+    #[must_use]
+    pub fn connection(&self, connection: &Connection) -> Connection {
+        let mut masked = connection.clone();
+        self.app(&mut masked.app);
+        masked
+    }
+
+    /// Cross-connection facts that name nobody.
+    #[must_use]
+    pub fn analysis(&self, mut analysis: Analysis) -> Analysis {
+        let names = std::mem::take(&mut analysis.dns_names).into_iter();
+        analysis.dns_names = names
+            .map(|(name, addresses)| (self.name(&name), addresses))
+            .collect();
+        analysis
+    }
+
+    fn app(&self, app: &mut AppFacts) {
+        for exchange in app.http.iter_mut().flat_map(|http| &mut http.kept) {
+            if !METHODS.contains(&exchange.method.as_str()) {
+                exchange.method = "METHOD".to_owned();
+            }
+            exchange.target = format!("/{}", self.name(&exchange.target));
+            exchange.host = exchange.host.as_deref().map(|host| self.host(host));
+        }
+        if let Some(http) = &mut app.http {
+            http.server = http.server.as_deref().map(product);
+        }
+        if let Some(tls) = &mut app.tls {
+            tls.sni = tls.sni.as_deref().map(|name| self.host(name));
+            for protocol in &mut tls.alpn {
+                if !ALPN.contains(&protocol.as_str()) {
+                    *protocol = self.name(protocol);
+                }
+            }
+        }
+        for exchange in &mut app.dns {
+            exchange.name = self.name(&exchange.name);
+        }
+    }
+
+    /// A host with its port; an address is left to the mapping of addresses.
+    fn host(&self, host: &str) -> String {
+        let (name, port) = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                (name, Some(port))
+            }
+            _ => (host, None),
+        };
+        let bare = name.trim_start_matches('[').trim_end_matches(']');
+        if bare.parse::<std::net::IpAddr>().is_ok() {
+            return host.to_owned();
+        }
+        let name = self.name(name.trim_end_matches('.'));
+        port.map_or_else(|| name.clone(), |port| format!("{name}:{port}"))
+    }
+}
+
+/// `nginx/1.27 (Ubuntu)` is `nginx`; what is not known is nothing but a product.
+fn product(server: &str) -> String {
+    let known = PRODUCTS.iter().find(|product| {
+        server
+            .get(..product.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(product))
+    });
+    (*known.unwrap_or(&"another product")).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_keep_their_port_and_equal_names_stay_equal() {
+        let redactor = Redactor::new(b"test");
+        let name = redactor.name("shop.example");
+        assert_eq!(redactor.host("Shop.Example:8080"), format!("{name}:8080"));
+        assert_eq!(redactor.host("shop.example."), name);
+        assert_eq!(redactor.host("10.9.0.2:80"), "10.9.0.2:80");
+        assert_eq!(redactor.host("[2001:db8::1]:80"), "[2001:db8::1]:80");
+    }
+
+    #[test]
+    fn products_lose_their_versions() {
+        assert_eq!(product("nginx/1.27.1 (Ubuntu)"), "nginx");
+        assert_eq!(product("acme-internal/3"), "another product");
+    }
+}

@@ -1,0 +1,163 @@
+//! Which renderings of a document go where, and writing them.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use reports::Document;
+
+use crate::cli::Format;
+use crate::failure::Failure;
+use crate::output::{write_file, write_stdout};
+
+/// Which renderings go where.
+pub struct Plan {
+    outputs: Vec<(Format, Target)>,
+}
+
+/// Where a rendering goes.
+enum Target {
+    Stdout,
+    File(PathBuf),
+}
+
+impl Plan {
+    /// Decides before the work, so that a wrong `--output` costs no analysis. Files are named
+    /// after `stem`.
+    pub fn new(stem: &str, asked: &[Format], output: Option<&Path>) -> Result<Self, Failure> {
+        let defaults = [Format::Html, Format::Md, Format::Terminal];
+        let formats = if asked.is_empty() {
+            &defaults[..]
+        } else {
+            asked
+        };
+        if output == Some(Path::new("-")) && asked.len() > 1 {
+            return Err(Failure::Usage(
+                "--output - takes one --format; give a folder for several".to_owned(),
+            ));
+        }
+        let mut outputs = Vec::new();
+        for &format in formats {
+            outputs.push((format, target(format, formats, output, stem)?));
+        }
+        if output == Some(Path::new("-")) && asked.is_empty() {
+            outputs.retain(|(format, _)| *format == Format::Terminal);
+        }
+        Ok(Self { outputs })
+    }
+
+    /// Writes everything; gives the HTML file, when there is one.
+    pub fn write(&self, document: &Document) -> Result<Option<PathBuf>, Failure> {
+        let mut html = None;
+        for (format, target) in &self.outputs {
+            let style = reports::terminal::Style {
+                width: 80,
+                colour: matches!(target, Target::Stdout) && wants_colour(),
+            };
+            let text = render(*format, document, style)?;
+            match target {
+                Target::Stdout => write_stdout(|out| out.write_all(&text))?,
+                Target::File(path) => {
+                    write_file(path, |out| out.write_all(&text))?;
+                    if *format == Format::Html {
+                        html = Some(path.clone());
+                    }
+                }
+            }
+        }
+        self.say_where();
+        Ok(html)
+    }
+
+    fn say_where(&self) {
+        let files: Vec<String> = self
+            .outputs
+            .iter()
+            .filter_map(|(_, target)| match target {
+                Target::File(path) => Some(path.display().to_string()),
+                Target::Stdout => None,
+            })
+            .collect();
+        if !files.is_empty() {
+            // That standard error may be closed does not make the reports worse.
+            let _ = writeln!(io::stderr(), "wrote {}", files.join(", "));
+        }
+    }
+}
+
+fn target(
+    format: Format,
+    formats: &[Format],
+    output: Option<&Path>,
+    stem: &str,
+) -> Result<Target, Failure> {
+    let extension = match format {
+        Format::Html => "html",
+        Format::Md => "md",
+        Format::Json => "json",
+        Format::Terminal => "txt",
+    };
+    let name = format!("{stem}.report.{extension}");
+    match output {
+        Some(path) if path == Path::new("-") => Ok(Target::Stdout),
+        _ if format == Format::Terminal && formats.len() != 1 => Ok(Target::Stdout),
+        None if format == Format::Terminal => Ok(Target::Stdout),
+        None => Ok(Target::File(PathBuf::from(name))),
+        Some(path) if path.is_dir() => Ok(Target::File(path.join(name))),
+        Some(path) if formats.len() == 1 && path.extension().is_some() => {
+            Ok(Target::File(path.to_owned()))
+        }
+        Some(path) => {
+            std::fs::create_dir_all(path).map_err(|error| Failure::output(path, error))?;
+            Ok(Target::File(path.join(name)))
+        }
+    }
+}
+
+/// The first capture's name without its endings; `stdin` for a pipe.
+pub fn stem(captures: &[PathBuf]) -> String {
+    const ENDINGS: [&str; 10] = [
+        "gz", "zst", "lz4", "xz", "bz2", "pcap", "pcapng", "cap", "dmp", "snoop",
+    ];
+    let Some(first) = captures.first().filter(|path| path.as_os_str() != "-") else {
+        return "stdin".to_owned();
+    };
+    let mut stem = PathBuf::from(first.file_name().unwrap_or(first.as_os_str()));
+    while stem
+        .extension()
+        .is_some_and(|end| ENDINGS.iter().any(|known| end == *known))
+    {
+        stem.set_extension("");
+    }
+    stem.display().to_string()
+}
+
+fn render(
+    format: Format,
+    document: &Document,
+    style: reports::terminal::Style,
+) -> Result<Vec<u8>, Failure> {
+    let internal = |error: reports::Error| Failure::Internal(error.to_string());
+    Ok(match format {
+        Format::Html => reports::html::render(document)
+            .map_err(internal)?
+            .into_bytes(),
+        Format::Md => reports::markdown::render(document).into_bytes(),
+        Format::Terminal => reports::terminal::render(document, style).into_bytes(),
+        Format::Json => {
+            let mut bytes = Vec::new();
+            reports::json::write(document, &mut bytes).map_err(internal)?;
+            bytes
+        }
+    })
+}
+
+/// Colour only for a person at a terminal who did not decline it (no-color.org, CLICOLOR).
+fn wants_colour() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if set("NO_COLOR") {
+        return false;
+    }
+    let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+    let declined = std::env::var_os("CLICOLOR").is_some_and(|value| value == "0");
+    forced || (io::stdout().is_terminal() && !declined)
+}
