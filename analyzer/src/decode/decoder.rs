@@ -70,6 +70,8 @@ pub(super) enum PathKind {
     L2tp,
     Teredo,
     Mpls,
+    Lisp,
+    Capwap,
 }
 
 /// What the transport needs of the IP header before it.
@@ -199,6 +201,14 @@ impl Decoder<'_> {
             0x8870 => self.llc(window, path),
             0x88be => self.erspan2(window, path),
             0x22eb => self.erspan3(window, path),
+            0x22f3 => self.trill(window, path),
+            0x88e7 => self.backbone_service(window, path),
+            // HSR (IEC 62439-3) and a virtual machine's port (IEEE 802.1BR).
+            0x892f | 0x8926 => self.tag_then_type(4, window, path),
+            // Cisco MetaData with one security group tag.
+            0x8909 => self.tag_then_type(6, window, path),
+            // Cisco FabricPath: tree and hop count.
+            0x8903 => self.ethernet(window.skip(2), path),
             other => self.stop(DecodeStop::EtherType(other)),
         }
     }
@@ -223,6 +233,12 @@ impl Decoder<'_> {
             137 => {
                 if let Some(path) = self.deeper(path.between(PathKind::Mpls, ip)) {
                     self.mpls(window, path);
+                }
+            }
+            97 => {
+                // RFC 3378: version and reserved bits.
+                if let Some(path) = self.deeper(path.between(PathKind::IpInIp, ip)) {
+                    self.ethernet(window.skip(2), path);
                 }
             }
             143 => {

@@ -3,6 +3,7 @@
 use etherparse::ArpPacketSlice;
 
 use super::decoder::{Decoder, Path, PathKind};
+use super::ether_encap::is_inter_switch_link;
 use super::stats::{DecodeStop, Protocol};
 use super::window::Window;
 
@@ -19,6 +20,9 @@ impl Decoder<'_> {
             return self.short(window, "ethernet");
         };
         let kind = u16::from_be_bytes([header[12], header[13]]);
+        if kind < FIRST_ETHER_TYPE && is_inter_switch_link(header) {
+            return self.inter_switch_link(window, path);
+        }
         self.type_or_length(kind, window.skip(HEADER), path);
     }
 
@@ -59,15 +63,15 @@ impl Decoder<'_> {
         // Unnumbered frames have one control octet, all others two.
         let payload = window.skip(if control & 3 == 3 { 3 } else { 4 });
         match (dsap, ssap) {
-            (0xaa | 0xab, 0xaa | 0xab) => self.snap(payload, path),
+            (0xaa | 0xab, 0xaa | 0xab) => self.snap(payload, path, 2),
             (0x06, _) => self.ipv4(payload, path),
             (0x42, _) => self.met(Protocol::Stp),
             _ => self.stop(DecodeStop::LlcSap(dsap)),
         }
     }
 
-    /// A SNAP header: organisation and type.
-    pub fn snap(&mut self, window: Window<'_>, path: Path) {
+    /// A SNAP header: organisation and type. Before bridged frames stand `bridge_padding` octets.
+    pub fn snap(&mut self, window: Window<'_>, path: Path, bridge_padding: usize) {
         let Some(&[o1, o2, o3, t1, t2]) = window.head::<5>() else {
             return self.short(window, "snap");
         };
@@ -78,7 +82,7 @@ impl Decoder<'_> {
             // IEEE 802.1: bridged Ethernet (RFC 2684), with or without its FCS.
             ([0, 0x80, 0xc2], 1 | 7) => {
                 if let Some(path) = self.deeper(path) {
-                    self.ethernet(window.skip(7), path);
+                    self.ethernet(window.skip(5 + bridge_padding), path);
                 }
             }
             _ => self.stop(DecodeStop::EtherType(kind)),

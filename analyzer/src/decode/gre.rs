@@ -15,6 +15,8 @@ const ETHERNET: u16 = 0x6558;
 const PPP: u16 = 0x880b;
 const ERSPAN_1_OR_2: u16 = 0x88be;
 const ERSPAN_3: u16 = 0x22eb;
+/// Redirected to a web cache; version 2 of the protocol puts four octets before the packet.
+const WCCP: u16 = 0x883e;
 
 impl Decoder<'_> {
     /// A GRE packet.
@@ -64,6 +66,8 @@ impl Decoder<'_> {
             }
             ERSPAN_1_OR_2 => self.erspan2(payload, path),
             ERSPAN_3 => self.erspan3(payload, path),
+            WCCP if payload.u8(0).is_some_and(|octet| octet >> 4 == 4) => self.ipv4(payload, path),
+            WCCP => self.ipv4(payload.skip(4), path),
             // An empty payload is a keep-alive.
             _ if payload.len == 0 => {}
             protocol if protocol < 0x0600 => self.stop(DecodeStop::EtherType(protocol)),

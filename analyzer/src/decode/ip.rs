@@ -7,8 +7,6 @@ use super::decoder::{Decoder, FragmentPiece, IpFields, Path, mapped};
 use super::stats::Protocol;
 use super::window::Window;
 
-/// Smallest Ethernet frame without its FCS; shorter payloads are padded to it.
-const ETHERNET_MINIMUM: u32 = 60;
 /// RFC 8200 numbers of extension headers.
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -39,9 +37,10 @@ impl Decoder<'_> {
         };
         let header_len = usize::from(header.ihl()) * 4;
         let total = usize::from(header.total_len());
+        let destination = source_route_end(header.options()).unwrap_or(header.destination());
         let ip = IpFields {
             src: mapped(header.source()),
-            dst: mapped(header.destination()),
+            dst: mapped(destination),
             identification: Some(header.identification()),
             hop_limit: header.ttl(),
             ecn: header.ecn().value(),
@@ -52,8 +51,7 @@ impl Decoder<'_> {
         }
         let payload = match total {
             // Written by a host that leaves segmentation to its network card: the frame's own
-            // length counts, unless that is padding.
-            0 if self.wire_len <= ETHERNET_MINIMUM => window.limit(header_len),
+            // length counts. Such a frame was never on a wire, so it is not padded either.
             0 => window,
             total => window.limit(total),
         }
@@ -156,6 +154,35 @@ impl Decoder<'_> {
         let rest = window.skip(header.slice().len());
         self.datagram(next, rest, ip, path);
     }
+}
+
+/// The last address of an IPv4 source route that is still to be gone (RFC 791 §3.1): the flow's
+/// true destination.
+fn source_route_end(mut options: &[u8]) -> Option<[u8; 4]> {
+    const NO_OPERATION: u8 = 1;
+    const LOOSE: u8 = 131;
+    const STRICT: u8 = 137;
+    while let [kind, rest @ ..] = options {
+        if *kind == 0 {
+            return None;
+        }
+        if *kind == NO_OPERATION {
+            options = rest;
+            continue;
+        }
+        let len = usize::from(*rest.first()?);
+        let option = options.get(..len).filter(|_| len >= 2)?;
+        if matches!(*kind, LOOSE | STRICT) {
+            let pointer = usize::from(*option.get(2)?);
+            return if pointer + 3 <= len {
+                option.get(3..)?.last_chunk::<4>().copied()
+            } else {
+                None
+            };
+        }
+        options = &options[len..];
+    }
+    None
 }
 
 /// Length of a jumbogram (RFC 2675 §3), stated in the hop-by-hop options.

@@ -36,7 +36,7 @@ impl Decoder<'_> {
 
     fn rarer_link(&mut self, link_type: LinkType, window: Window<'_>, path: Path) {
         match link_type {
-            LinkType::PKTAP => self.pktap(window, path),
+            LinkType::PKTAP | LinkType::PKTAP_USER2 => self.pktap(window, path),
             LinkType::PPI => self.ppi(window, path),
             LinkType::NFLOG => self.nflog(window, path),
             LinkType::IPNET => self.ipnet(window, path),
@@ -64,6 +64,7 @@ impl Decoder<'_> {
             LinkType::BRCM_TAG_PREPEND => self.ethernet(window.skip(4), path),
             LinkType::DSA_TAG => self.typed_at(16, window, path),
             LinkType::EDSA_TAG => self.typed_at(20, window, path),
+            LinkType::WIRESHARK_UPPER_PDU => self.exported_pdu(window, path),
             LinkType::NETANALYZER => self.ethernet(window.skip(4), path),
             LinkType::NETANALYZER_TRANSPARENT => self.ethernet(window.skip(12), path),
             other => self.stop(DecodeStop::LinkType(other)),
@@ -136,6 +137,35 @@ impl Decoder<'_> {
             });
         if let Some(path) = self.deeper(path.through(PathKind::Interface, name)) {
             self.link(LinkType(link_type), window.skip(len), path);
+        }
+    }
+
+    /// A PDU that Wireshark exported: tags that name its protocol, then the PDU. Only whole
+    /// packets and frames are followed; what lies above a transport has none.
+    fn exported_pdu(&mut self, window: Window<'_>, path: Path) {
+        const END: u16 = 0;
+        const PROTOCOL_NAME: u16 = 12;
+        let (mut rest, mut name) = (window, &[][..]);
+        loop {
+            let (Some(tag), Some(len)) = (rest.u16(0), rest.u16(2)) else {
+                return self.short(rest, "exported pdu");
+            };
+            let value = rest.skip(4).limit(len.into());
+            rest = rest.skip(4 + usize::from(len));
+            match tag {
+                END => break,
+                PROTOCOL_NAME => name = value.bytes,
+                _ => {}
+            }
+        }
+        let Some(path) = self.deeper(path) else {
+            return;
+        };
+        match name.split(|octet| *octet == 0).next() {
+            Some(b"ip") => self.ipv4(rest, path),
+            Some(b"ipv6") => self.ipv6(rest, path),
+            Some(b"eth" | b"eth_withoutfcs" | b"eth_maybefcs") => self.ethernet(rest, path),
+            _ => self.stop(DecodeStop::LinkType(LinkType::WIRESHARK_UPPER_PDU)),
         }
     }
 

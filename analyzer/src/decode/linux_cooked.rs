@@ -44,6 +44,9 @@ impl Decoder<'_> {
             (ARPHRD_IEEE80211, _) => self.wlan(payload, path, false),
             (ARPHRD_FRAD, _) => self.frame_relay(payload, path),
             (ARPHRD_NETLINK, _) => self.stop(DecodeStop::EtherType(protocol)),
+            // ETH_P_ALL: a whole frame; ETH_P_WAN_PPP.
+            (_, 0x0003) => self.ethernet(payload, path),
+            (_, 0x0007) => self.ppp(payload, path),
             // ETH_P_802_2: an LLC header follows.
             (_, 0x0004) => self.llc(payload, path),
             (_, protocol) => self.ether_type(protocol, payload, path),

@@ -4,6 +4,7 @@
 //! Whatever cannot be decoded ends in a [`DecodeStop`] that is counted and named, never guessed.
 
 mod decoder;
+mod ether_encap;
 mod ethernet;
 mod gre;
 mod icmp;
@@ -11,6 +12,7 @@ mod ip;
 mod link;
 mod linux_cooked;
 mod mpls;
+mod overlay;
 mod ppp;
 mod stats;
 mod tcp;

@@ -43,6 +43,18 @@ impl Decoder<'_> {
         match protocol {
             0x0021 => self.ipv4(payload, path),
             0x0057 => self.ipv6(payload, path),
+            // Multilink (RFC 1990 §3), long sequence numbers: a packet in one fragment.
+            0x003d if payload.u8(0).is_some_and(|flags| flags & 0xc0 == 0xc0) => {
+                if let Some(path) = self.deeper(path) {
+                    self.ppp(payload.skip(4), path);
+                }
+            }
+            // Bridging (RFC 3518 §4.3): flags, type of MAC, the frame.
+            0x0031 if payload.u8(1) == Some(1) => {
+                if let Some(path) = self.deeper(path) {
+                    self.ethernet(payload.skip(2), path);
+                }
+            }
             0x0281 | 0x0283 => {
                 if let Some(path) = self.deeper(path) {
                     self.mpls(payload, path);
@@ -104,7 +116,8 @@ impl Decoder<'_> {
             Some(0x8e) => self.ipv6(window.skip(1), path),
             Some(0x80) => {
                 if let Some(path) = self.deeper(path) {
-                    self.snap(window.skip(1), path);
+                    // RFC 2427 §4.2: nothing stands between the type and a bridged frame.
+                    self.snap(window.skip(1), path, 0);
                 }
             }
             Some(0xcf) => self.ppp(window.skip(1), path),

@@ -98,6 +98,10 @@ protocols! {
     L2tp = "l2tp",
     /// RFC 4380.
     Teredo = "teredo",
+    /// RFC 9300.
+    Lisp = "lisp-data",
+    /// RFC 5415.
+    Capwap = "capwap.data",
 }
 
 impl Protocol {

@@ -15,6 +15,10 @@ const TEREDO: u16 = 3544;
 const MPLS_IN_UDP: u16 = 6635;
 /// TaZmen Sniffer Protocol: how MikroTik routers mirror.
 const TZSP: u16 = 37008;
+const LISP: u16 = 4341;
+const CAPWAP: u16 = 5247;
+const GTP_ZERO: u16 = 3386;
+const AYIYA: u16 = 5072;
 
 impl Decoder<'_> {
     /// IPv4 (protocol 4) or IPv6 (protocol 41) in IP (RFC 2003, 2473, 4213).
@@ -112,6 +116,10 @@ impl Decoder<'_> {
                 true
             }
             TZSP => self.tzsp(payload, ip, path),
+            LISP => self.lisp(payload, ip, path),
+            CAPWAP => self.capwap(payload, ip, path),
+            GTP_ZERO => self.gtp_zero(payload, ip, path),
+            AYIYA => self.ayiya(payload, ip, path),
             _ => false,
         }
     }
@@ -335,7 +343,18 @@ impl Decoder<'_> {
 const fn is_tunnel_port(port: u16) -> bool {
     matches!(
         port,
-        4789 | 8472 | VXLAN_GPE | GENEVE | GTP_U | L2TP | TEREDO | MPLS_IN_UDP | TZSP
+        4789 | 8472
+            | VXLAN_GPE
+            | GENEVE
+            | GTP_U
+            | L2TP
+            | TEREDO
+            | MPLS_IN_UDP
+            | TZSP
+            | LISP
+            | CAPWAP
+            | GTP_ZERO
+            | AYIYA
     )
 }
 

@@ -21,8 +21,14 @@ const RADIOTAP_PADDED: u8 = 0x20;
 impl Decoder<'_> {
     /// An 802.11 frame. `padded`: the driver padded the header to a multiple of four.
     pub fn wlan(&mut self, window: Window<'_>, path: Path, padded: bool) {
-        let Some(&[control, flags]) = window.head::<2>() else {
-            return self.short(window, "wlan");
+        self.wlan_frame(window, path, padded, false);
+    }
+
+    fn wlan_frame(&mut self, window: Window<'_>, path: Path, padded: bool, swapped: bool) {
+        let (control, flags) = match window.head::<2>() {
+            Some(&[flags, control]) if swapped => (control, flags),
+            Some(&[control, flags]) => (control, flags),
+            None => return self.short(window, "wlan"),
         };
         let (kind, subtype) = (control >> 2 & 3, control >> 4);
         if kind != TYPE_DATA || subtype & NO_DATA != 0 {
@@ -56,6 +62,17 @@ impl Decoder<'_> {
         } else {
             self.llc(window.skip(header), path);
         }
+    }
+
+    /// An 802.11 frame in a tunnel to its controller: many write the two octets of the frame
+    /// control field the wrong way round.
+    pub fn wlan_of_controller(&mut self, window: Window<'_>, path: Path) {
+        const VERSION_AND_TYPE: u8 = 0x0f;
+        const DATA: u8 = TYPE_DATA << 2;
+        let swapped = window.head::<2>().is_some_and(|[first, second]| {
+            first & VERSION_AND_TYPE != DATA && second & VERSION_AND_TYPE == DATA
+        });
+        self.wlan_frame(window, path, false, swapped);
     }
 
     /// The subframes of an A-MSDU (IEEE 802.11 §9.3.2.2): addresses, length, LLC, padding.
