@@ -12,6 +12,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::format::Compression;
+use super::gzip::GzipMembers;
 
 /// Buffers between the inflating thread and the reader.
 const BUFFERS: usize = 4;
@@ -63,7 +64,7 @@ pub(super) fn inflate<'a>(
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
     let input = BufReader::with_capacity(INPUT_BYTES, input);
     Ok(match compression {
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Compression::Gzip => Box::new(GzipMembers::new(input)),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;

@@ -11,6 +11,7 @@
 
 mod compression;
 mod format;
+mod gzip;
 mod link_type;
 mod open_file;
 mod pcap;

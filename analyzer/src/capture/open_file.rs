@@ -18,7 +18,7 @@ use crate::quality::QualityKind;
 use crate::time::Timestamp;
 
 /// Bytes looked at to recognise a file; also what the variants of pcap are told by.
-const HEAD_BYTES: usize = 4096;
+pub(super) const HEAD_BYTES: usize = 4096;
 
 /// Reading state of a format.
 #[derive(Debug)]
@@ -296,7 +296,7 @@ impl OpenFile {
         if self.done
             && let Records::Pcapng(pcapng) = &mut self.records
         {
-            pcapng.finish(&self.name, session);
+            pcapng.finish(session);
         }
     }
 

@@ -20,6 +20,9 @@ pub(super) const MAX_CAPTURED_LARGE: u32 = 16 << 20;
 /// Length of the file header.
 const FILE_HEADER: usize = 24;
 
+/// Bits of the header's link type word that must be zero (draft-ietf-opsawg-pcap §4).
+const RESERVED_BITS: u32 = 0x03ff_0000;
+
 /// The captured length that is believed for a link type.
 pub(super) const fn max_captured(link_type: LinkType) -> u32 {
     match link_type {
@@ -143,6 +146,11 @@ impl Pcap {
         } else {
             0
         };
+        if network & RESERVED_BITS != 0 {
+            return Err(format!(
+                "the pcap file header names link type {network:#010x}: expected bits 16 to 25 to be zero; the header is damaged"
+            ));
+        }
         let link_type = LinkType((network & 0xffff) as u16);
         let header_left = FILE_HEADER + if magic.ixia { 4 } else { 0 };
         let length_order = match (parsed.version_major, parsed.version_minor) {
@@ -162,7 +170,13 @@ impl Pcap {
         Ok(Self {
             big_endian: magic.big_endian,
             fraction_nanos: if magic.nanoseconds { 1 } else { 1000 },
-            record_header: record_header_len(magic, length_order, parsed.snaplen, records),
+            record_header: record_header_len(
+                magic,
+                length_order,
+                parsed.snaplen,
+                records,
+                head.len() < super::open_file::HEAD_BYTES,
+            ),
             length_order,
             interface,
             max_captured: max_captured(link_type),
@@ -278,7 +292,13 @@ impl Pcap {
 /// Some systems wrote longer headers under the standard magic (Red Hat 6.1: 24 bytes, Nokia
 /// IPSO: 20), and the modified magic stands for 24 bytes as well as for 28. As Wireshark does,
 /// each length is tried on the first records and the one with the fewest absurdities taken.
-fn record_header_len(magic: Magic, order: LengthOrder, snaplen: u32, records: &[u8]) -> usize {
+fn record_header_len(
+    magic: Magic,
+    order: LengthOrder,
+    snaplen: u32,
+    records: &[u8],
+    whole: bool,
+) -> usize {
     let candidates: &[usize] = match magic {
         _ if magic.modified => &[24, 28],
         _ if magic.nanoseconds || magic.ixia || order != LengthOrder::CapturedFirst => &[16],
@@ -287,20 +307,20 @@ fn record_header_len(magic: Magic, order: LengthOrder, snaplen: u32, records: &[
     candidates
         .iter()
         .copied()
-        .min_by_key(|&len| absurdities(magic.big_endian, len, snaplen, records))
+        .min_by_key(|&len| absurdities(magic.big_endian, len, snaplen, records, whole))
         .unwrap_or(16)
 }
 
-/// How much speaks against records with headers of `len` bytes, looking at the first three.
-fn absurdities(big_endian: bool, len: usize, snaplen: u32, records: &[u8]) -> u32 {
-    let mut count = 0;
+/// How much speaks against records with headers of `len` bytes, looking at the first three: the
+/// faults of the first record that has any. `records` is all there is when `whole`.
+fn absurdities(big_endian: bool, len: usize, snaplen: u32, records: &[u8], whole: bool) -> u32 {
     let mut rest = records;
     for _ in 0..3 {
         if rest.is_empty() {
             break;
         }
         let Some(header) = rest.get(..len) else {
-            return count + 1;
+            return u32::from(whole);
         };
         let word = |index: usize| {
             let bytes = [
@@ -316,21 +336,23 @@ fn absurdities(big_endian: bool, len: usize, snaplen: u32, records: &[u8]) -> u3
             }
         };
         let (fraction, captured, original) = (word(1), word(2), word(3));
-        count += u32::from(fraction >= 1_000_000);
-        count += u32::from(captured > MAX_CAPTURED);
-        count += u32::from(snaplen != 0 && captured > snaplen);
-        count += u32::from(original > 128 << 20);
-        count += u32::from(captured > original);
+        let mut count = u32::from(fraction >= 1_000_000)
+            + u32::from(captured > MAX_CAPTURED)
+            + u32::from(snaplen != 0 && captured > snaplen)
+            + u32::from(original > 128 << 20)
+            + u32::from(captured > original);
         if len >= 24 {
             // The interface index and the packet type (0–4).
-            count += u32::from(word(4) > 10_000);
-            count += u32::from(header[22] > 4);
+            count += u32::from(word(4) > 10_000) + u32::from(header[22] > 4);
+        }
+        if count > 0 {
+            return count;
         }
         match rest.get(len + captured as usize..) {
-            Some(next) if captured <= MAX_CAPTURED => rest = next,
-            // The head may be too short to hold the record: that says nothing against it.
-            _ => break,
+            Some(next) => rest = next,
+            // A record may end behind what was looked at, but not behind the end of the file.
+            None => return if whole { 2 } else { 0 },
         }
     }
-    count
+    0
 }

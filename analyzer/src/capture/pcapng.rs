@@ -11,7 +11,6 @@ use super::pcap::max_captured;
 use super::pcapng_option::{self as option, TimeUnits};
 use super::session::{InterfaceDescription, Session, WalkEnd, Walked};
 use super::{Frame, LinkType};
-use crate::quality::QualityKind;
 use crate::time::Timestamp;
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
@@ -20,18 +19,15 @@ const OBSOLETE_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
-/// Journal entries, custom blocks and system calls: Wireshark numbers them as frames, though no
-/// packet is in them.
-const FRAMES_WITHOUT_PACKET: [u32; 9] = [
-    9,
-    0xbad,
-    0x4000_0bad,
-    0x204,
-    0x208,
-    0x216,
-    0x217,
-    0x221,
-    0x222,
+/// Journal entries, custom blocks and system calls, with their smallest lengths: Wireshark
+/// numbers them as frames, though no packet is in them.
+const FRAMES_WITHOUT_PACKET: [(u32, usize); 6] = [
+    (9, 35),
+    (0xbad, 16),
+    (0x4000_0bad, 16),
+    (0x204, 12),
+    (0x216, 12),
+    (0x221, 12),
 ];
 
 /// Largest block that is believed: Wireshark's limit (`MAX_BLOCK_SIZE`).
@@ -72,8 +68,6 @@ pub(super) struct Pcapng {
     big_endian: bool,
     section_seen: bool,
     interfaces: Vec<SectionInterface>,
-    /// Frames on interfaces that no block describes.
-    orphans: u64,
     last_nanos: i64,
 }
 
@@ -88,7 +82,6 @@ impl Pcapng {
             big_endian: false,
             section_seen: false,
             interfaces: Vec::new(),
-            orphans: 0,
             last_nanos: 0,
         };
         let (mut session, mut frames) = (Session::default(), Vec::new());
@@ -121,17 +114,9 @@ impl Pcapng {
         Walked { consumed: at, end }
     }
 
-    /// The end of the file: what is only known now goes into notes.
-    pub fn finish(&mut self, name: &str, session: &mut Session) {
+    /// The end of the file: counts that were kept per section go into the session.
+    pub fn finish(&mut self, session: &mut Session) {
         self.settle(session);
-        if self.orphans > 0 {
-            let note = format!(
-                "{name}: {} packets belong to interfaces that the file does not describe; they are counted but cannot be decoded",
-                self.orphans
-            );
-            session.note(QualityKind::CutShort, self.orphans, note);
-            self.orphans = 0;
-        }
     }
 
     fn word(&self, bytes: &[u8], at: usize) -> u32 {
@@ -212,7 +197,13 @@ impl Pcapng {
             SECTION_HEADER | INTERFACE_DESCRIPTION | INTERFACE_STATISTICS => {
                 self.described_block(block, session)
             }
-            kind if FRAMES_WITHOUT_PACKET.contains(&kind) => {
+            kind if let Some((_, least)) = FRAMES_WITHOUT_PACKET.iter().find(|f| f.0 == kind) => {
+                if block.len() < *least {
+                    return Err(Damage(format!(
+                        "expected a block of type {kind:#x} of at least {least} bytes, found {}",
+                        block.len()
+                    )));
+                }
                 session.frames += 1;
                 out.push(Frame {
                     number: session.frames,
@@ -322,32 +313,35 @@ impl Pcapng {
     ) -> Result<(), Damage> {
         let room = block.len() - packet.start - 4;
         let captured = packet.captured as usize;
-        let interface = self.interfaces.get_mut(packet.interface as usize);
-        let limit = interface
-            .as_ref()
-            .map_or(super::pcap::MAX_CAPTURED, |i| i.max_captured);
+        let described = self.interfaces.len();
+        let Some(interface) = self.interfaces.get_mut(packet.interface as usize) else {
+            return Err(Damage(format!(
+                "expected a packet of one of the {described} interfaces of its section, found one of interface {}",
+                packet.interface
+            )));
+        };
+        let limit = interface.max_captured;
         if captured > room || packet.captured > limit {
             return Err(Damage(format!(
                 "expected a packet of at most {} bytes, found one that claims {captured}",
                 room.min(limit as usize)
             )));
         }
-        session.frames += 1;
-        let number = session.frames;
-        let index = match interface {
-            Some(interface) => {
-                if let Some(units) = packet.units {
-                    let nanos = interface.units.nanos(units);
-                    self.last_nanos = nanos.saturating_add(interface.offset_nanos);
-                }
-                interface.frames += 1;
-                interface.index
-            }
-            None => {
-                self.orphans += 1;
-                u32::MAX
-            }
-        };
+        let number = session.frames + 1;
+        if let Some(units) = packet.units {
+            let nanos = interface.units.nanos(units);
+            self.last_nanos = nanos.saturating_add(interface.offset_nanos);
+        }
+        let index = interface.index;
+        let options = packet.start + captured.next_multiple_of(4);
+        if packet.units.is_some() && options + 4 < block.len() {
+            let options = &block[options..block.len() - 4];
+            self.packet_options(options, number, packet.interface, session)?;
+        }
+        if let Some(interface) = self.interfaces.get_mut(packet.interface as usize) {
+            interface.frames += 1;
+        }
+        session.frames = number;
         out.push(Frame {
             number,
             time: Timestamp::from_nanos(self.last_nanos),
@@ -356,18 +350,19 @@ impl Pcapng {
             original_len: packet.original.max(packet.captured),
             interface: index,
         });
-        let options = packet.start + captured.next_multiple_of(4);
-        if packet.units.is_some() && options + 4 < block.len() {
-            let options = &block[options..block.len() - 4];
-            self.packet_options(options, number, packet.interface, session);
-        }
         Ok(())
     }
 
-    fn packet_options(&mut self, bytes: &[u8], number: u64, id: u32, session: &mut Session) {
+    fn packet_options(
+        &mut self,
+        bytes: &[u8],
+        number: u64,
+        id: u32,
+        session: &mut Session,
+    ) -> Result<(), Damage> {
         let big_endian = self.big_endian;
         let mut drops = 0;
-        option::for_each(bytes, big_endian, |found| match found.code.0 {
+        let whole = option::for_each(bytes, big_endian, |found| match found.code.0 {
             option::COMMENT => session.comment(Some(number), option::value(found)),
             option::EPB_DROPCOUNT => drops = option::integer(found, big_endian).unwrap_or(0),
             _ => {}
@@ -375,6 +370,7 @@ impl Pcapng {
         if let Some(interface) = self.interfaces.get_mut(id as usize) {
             interface.packet_drops = interface.packet_drops.saturating_add(drops);
         }
+        options_are(whole)
     }
 
     /// Section headers, interface descriptions and statistics, as pcap-parser reads them.
@@ -386,29 +382,27 @@ impl Pcapng {
         };
         match parsed {
             Ok((_, Block::SectionHeader(section))) => {
-                if section.major_version != 1 {
+                // Version 1.2 was written by mistake and is 1.0 (draft-ietf-opsawg-pcapng §4.1).
+                if section.major_version != 1 || !matches!(section.minor_version, 0 | 2) {
                     return Err(Damage(format!(
-                        "expected pcapng version 1, found version {}.{}",
+                        "expected pcapng version 1.0, found version {}.{}",
                         section.major_version, section.minor_version
                     )));
                 }
                 self.settle(session);
                 self.interfaces.clear();
                 self.section_seen = true;
-                for comment in section
-                    .options
-                    .iter()
-                    .filter(|o| o.code.0 == option::COMMENT)
-                {
-                    session.comment(None, option::value(comment));
-                }
-                Ok(())
+                let options = block.get(24..block.len() - 4).unwrap_or(&[]);
+                options_are(option::for_each(options, self.big_endian, |found| {
+                    if found.code.0 == option::COMMENT {
+                        session.comment(None, option::value(found));
+                    }
+                }))
             }
             Ok((_, Block::InterfaceDescription(described))) => {
                 let options = &block[16..block.len() - 4];
                 let link_type = LinkType((described.linktype.0 & 0xffff) as u16);
-                self.interface(link_type, described.snaplen, options, session);
-                Ok(())
+                self.interface(link_type, described.snaplen, options, session)
             }
             Ok((_, Block::InterfaceStatistics(statistics))) => {
                 let drops = statistics
@@ -440,14 +434,14 @@ impl Pcapng {
         snaplen: u32,
         options: &[u8],
         session: &mut Session,
-    ) {
+    ) -> Result<(), Damage> {
         if self.interfaces.len() >= MAX_SECTION_INTERFACES {
-            return;
+            return Ok(());
         }
         let (mut name, mut units) = (None, TimeUnits::from_tsresol(6));
         let (mut fcs_len, mut offset_seconds) = (0, 0);
         let big_endian = self.big_endian;
-        option::for_each(options, big_endian, |found| {
+        let whole = option::for_each(options, big_endian, |found| {
             let value = option::value(found);
             match found.code.0 {
                 option::COMMENT => session.comment(None, value),
@@ -470,6 +464,7 @@ impl Pcapng {
                 _ => {}
             }
         });
+        options_are(whole)?;
         let index = session.interface(&InterfaceDescription {
             lane: self.lane,
             index_in_section: u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX),
@@ -488,6 +483,7 @@ impl Pcapng {
             packet_drops: 0,
             statistics_drops: None,
         });
+        Ok(())
     }
 
     /// Moves counts that were kept per section into the session.
@@ -507,6 +503,16 @@ impl Pcapng {
             }
         }
     }
+}
+
+/// Whether a block's options are whole.
+fn options_are(whole: bool) -> Result<(), Damage> {
+    if whole {
+        return Ok(());
+    }
+    Err(Damage(
+        "expected the options of a block to end within it, found one that claims more".to_owned(),
+    ))
 }
 
 /// The fields that all packet blocks share.

@@ -41,8 +41,13 @@ pub(super) fn integer(option: &PcapNGOption<'_>, big_endian: bool) -> Option<u64
     })
 }
 
-/// Calls `each` for the options in `bytes` until the end-of-options mark or damage.
-pub(super) fn for_each(bytes: &[u8], big_endian: bool, mut each: impl FnMut(&PcapNGOption<'_>)) {
+/// Calls `each` for the options in `bytes` until the end-of-options mark; `false` when one claims
+/// more than is there.
+pub(super) fn for_each(
+    bytes: &[u8],
+    big_endian: bool,
+    mut each: impl FnMut(&PcapNGOption<'_>),
+) -> bool {
     let mut rest = bytes;
     while rest.len() >= 4 {
         let parsed = if big_endian {
@@ -50,13 +55,16 @@ pub(super) fn for_each(bytes: &[u8], big_endian: bool, mut each: impl FnMut(&Pca
         } else {
             parse_option_le::<pcap_parser::PcapError<&[u8]>>(rest)
         };
-        let Ok((next, option)) = parsed else { return };
+        let Ok((next, option)) = parsed else {
+            return false;
+        };
         if option.code.0 == 0 {
-            return;
+            return true;
         }
         each(&option);
         rest = next;
     }
+    true
 }
 
 /// Units of time in which an interface counts, and how to make nanoseconds of them.
