@@ -121,7 +121,8 @@ pub enum EventKind {
         /// Whether the segment's ACK number covers the peer's FIN: the writer knew.
         fin_acknowledged: bool,
     },
-    /// Emitted when a suspicious SYN or RST draws a plain ACK (RFC 5961).
+    /// Emitted when a SYN draws a plain ACK of an older connection (RFC 5961 §4), and again for
+    /// the RST with which the client refuses that answer.
     ChallengeAck,
     /// Emitted when an acknowledgement covers octets that never passed the capture point.
     AckedUnseen {

@@ -176,7 +176,8 @@ fn observation(conn: &Connection, reset: &Reset) -> Observation {
                 many(reset.bytes_unacked, "byte")
             ),
         )
-        .figure("resets", f64::from(reset.count))
+        .figure("resets", 1.0)
+        .detail("replies", f64::from(reset.count.saturating_sub(1)))
         .figure("bytes_unacked", number(reset.bytes_unacked))
         .cost("bytes_lost", number(reset.bytes_unacked))
         .detail("maybe_unread", f64::from(u8::from(maybe_unread)))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use analyzer::event::SegmentRef;
+use analyzer::event::{EventKind, SegmentRef};
 use analyzer::flow::CapturePoint;
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
@@ -80,8 +80,12 @@ impl Rule for ListenOverflow {
             .resets
             .iter()
             .any(|reset| reset.kind == analyzer::flow::ResetKind::Refused);
-        if refused {
-            return;
+        let challenged = conn
+            .events
+            .iter()
+            .any(|event| event.kind == EventKind::ChallengeAck);
+        if refused || challenged {
+            return; // The SYN was answered, if not with SYN-ACK.
         }
         if ignored_handshake(conn) {
             out.push(ignored(conn, *syn));

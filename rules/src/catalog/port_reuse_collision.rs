@@ -1,15 +1,13 @@
 //! `port-reuse-collision`: a new connection meets the remains of an old one.
 
-use std::collections::BTreeMap;
+use analyzer::event::{EventKind, SegmentRef};
+use analyzer::{Analysis, Connection, Direction, Endpoint};
 
-use analyzer::event::EventKind;
-use analyzer::{Analysis, Connection, Direction, Endpoint, Timestamp};
-
-use crate::finding::{FigureValue, Severity};
+use crate::finding::Severity;
 use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
+use crate::observation::{Collected, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, plural, time};
+use crate::text::{many, ms, number, plural, time};
 
 declare_rule! {
     /// A new connection reused the addresses and ports of one that its peer still remembers.
@@ -31,8 +29,8 @@ declare_rule! {
     /// Keep connections alive, give the client more ports or addresses, do not bind to a fixed port.
     ///
     /// ## Known limits
-    /// The old connection must be in the capture, or the challenge ACK be seen. A lost SYN on a reused port looks
-    /// the same when it happens once.
+    /// Without the challenge ACK (a device on the path drops such SYNs) a repeated SYN on a reused port is taken for loss,
+    /// unless the same server challenged others.
     ///
     /// ## References
     /// - RFC 9293 §3.10.7.4; RFC 5961 §4; RFC 6191; RFC 6056
@@ -56,81 +54,53 @@ impl Rule for PortReuseCollision {
     }
 
     fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
-        let syn_ack = conn.handshake.syn_acks.first();
-        if let Some(syn_ack) = syn_ack {
-            let mut note = Note::new(conn, "accepted");
-            note.at = syn_ack.time;
-            out.note(note);
-        }
-        let challenge = conn.events.iter().find(|event| {
-            event.kind == EventKind::ChallengeAck
-                && event.segment.direction == Direction::ServerToClient
-        });
-        let syn = conn.handshake.syns.first();
-        let reset = challenge.and_then(|challenge| {
-            conn.resets.iter().map(|reset| reset.segment).find(|reset| {
-                reset.direction == Direction::ClientToServer
-                    && reset.frame > challenge.segment.frame
-            })
-        });
+        let Some(syn) = conn.handshake.syns.first().copied() else {
+            return;
+        };
+        let challenge = older(conn, Direction::ServerToClient);
         let repeated = conn.port_reuse && conn.handshake.syn_count > 1;
-        // A challenge ACK that answers a suspicious RST is no collision: the client's RST follows it here.
-        let collided = challenge.filter(|_| reset.is_some() || repeated);
-        if collided.is_none() && !repeated {
+        if challenge.is_none() && !repeated {
             return;
         }
-        let at = collided.map(|event| event.segment).or(syn.copied());
-        let Some(at) = at else { return };
-        let delay = syn
-            .zip(syn_ack)
-            .filter(|_| repeated)
-            .map(|(syn, syn_ack)| ms(syn_ack.time.since(syn.time)));
+        let syn_ack = conn.handshake.syn_acks.first().copied();
+        let again = conn.handshake.syns.get(1).copied();
+        let delay = syn_ack.map(|syn_ack| ms(syn_ack.time.since(syn.time)));
         out.push(
             Observation::new(
                 conn,
-                if collided.is_some() { 0.9 } else { 0.5 },
+                if challenge.is_some() { 0.95 } else { 0.5 },
                 Severity::Low,
             )
-            .at(at.time)
-            .weight(f64::from(u8::from(collided.is_some())))
+            .at(syn.time)
+            .weight(delay.unwrap_or_default())
+            .evidence(syn, "SYN with a new sequence number")
             .evidence_if(
-                syn.copied().filter(|_| repeated),
-                "SYN on a port used before in this capture",
+                challenge,
+                "plain ACK instead of SYN-ACK: it acknowledges the numbers of an older connection",
             )
             .evidence_if(
-                collided.map(|event| event.segment),
-                "plain ACK with the numbers of the old connection answers the SYN",
+                older(conn, Direction::ClientToServer),
+                "RST from client refuses that ACK; its sequence number is the ACK's number",
             )
-            .evidence_if(reset, "RST from client ends the old connection")
-            .evidence_if(syn_ack.copied().filter(|_| repeated), "SYN-ACK at last")
+            .evidence_if(
+                again,
+                again.map_or_else(String::new, |again| {
+                    format!(
+                        "the same SYN again, {} after the first",
+                        time(ms(again.time.since(syn.time)))
+                    )
+                }),
+            )
+            .evidence_if(syn_ack, "SYN-ACK at last")
             .figure("collisions", 1.0)
             .figure_if("delay_ms", delay)
-            .cost("time_lost_ms", delay.unwrap_or(0.0))
-            .detail("challenged", f64::from(u8::from(collided.is_some()))),
+            .cost("time_lost_ms", delay.unwrap_or_default())
+            .detail("challenged", f64::from(u8::from(challenge.is_some())))
+            .detail("never", f64::from(u8::from(syn_ack.is_none()))),
         );
     }
 
     fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
-        let mut accepted = BTreeMap::<(Endpoint, Endpoint), Vec<Timestamp>>::new();
-        for note in collected.notes_of("accepted") {
-            accepted
-                .entry((note.connection.client, note.connection.server))
-                .or_default()
-                .push(note.at);
-        }
-        for one in &mut collected.observations {
-            if one.number("delay_ms").is_some() {
-                continue;
-            }
-            // The challenge belongs to the old connection; the new one is accepted afterwards.
-            let key = (one.connection.client, one.connection.server);
-            let next = accepted
-                .get(&key)
-                .and_then(|times| times.iter().filter(|time| **time > one.at).min());
-            if let Some(next) = next {
-                one.set_figure("delay_ms", FigureValue::Number(ms(next.since(one.at))));
-            }
-        }
         // Repeated SYNs alone are more likely loss, unless a challenge shows what happens there.
         let challenged: Vec<Endpoint> = collected
             .observations
@@ -138,13 +108,12 @@ impl Rule for PortReuseCollision {
             .filter(|one| one.number("challenged").is_some_and(|yes| yes > 0.0))
             .map(|one| one.connection.server)
             .collect();
-        collected.observations.retain(|one| {
-            one.number("challenged").is_some_and(|yes| yes > 0.0)
-                || challenged.contains(&one.connection.server)
-        });
+        collected
+            .observations
+            .retain(|one| challenged.contains(&one.connection.server));
         let costly = |one: &&Observation| {
             one.number("delay_ms")
-                .is_some_and(|delay| delay >= ctx.threshold("medium_delay_ms"))
+                .is_none_or(|delay| delay >= ctx.threshold("medium_delay_ms"))
         };
         if number(collected.observations.iter().filter(costly).count() as u64)
             >= ctx.threshold("medium_collisions")
@@ -160,9 +129,15 @@ impl Rule for PortReuseCollision {
         let server = group.server();
         let collisions = group.number("collisions").unwrap_or_default();
         let delay = group.number("delay_ms");
-        let cost = delay
-            .map(|delay| format!(" Connecting took {} longer.", time(delay)))
+        let mut cost = delay
+            .map(|delay| format!(" Connecting took {} in all.", time(delay)))
             .unwrap_or_default();
+        if group.having("never") > 0 {
+            cost.push_str(&format!(
+                " {} never connected.",
+                many(group.having("never"), "attempt")
+            ));
+        }
         let confidence = draft.confidence;
         draft
             .title(format!("New connections to {server} collide with old ones on the same port"))
@@ -184,59 +159,72 @@ impl Rule for PortReuseCollision {
     }
 }
 
+/// The segment of an older connection of the same ports that came from `direction`'s sender.
+fn older(conn: &Connection, direction: Direction) -> Option<SegmentRef> {
+    conn.events
+        .iter()
+        .find(|event| event.kind == EventKind::ChallengeAck && event.segment.direction == direction)
+        .map(|event| event.segment)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkit::{Builder, C, S, at, figure, findings_of};
-    use analyzer::flow::ResetKind;
+    use crate::testkit::{Builder, C, S, figure, findings_of};
 
-    fn old(port: u16) -> Connection {
-        let mut builder = Builder::tcp(port)
-            .handshake(0.0, 1.0)
-            .request(1.0, 10)
-            .response(2.0, 10);
-        let challenge = builder.segment(1000.0, S, 0x10, 0);
+    /// SYN, challenge, RST, the SYN again after `retry_ms`, SYN-ACK a millisecond later.
+    fn collided(port: u16, retry_ms: f64) -> Connection {
+        let mut builder = Builder::tcp(port);
+        let syn = builder.segment(0.0, C, 2, 0);
+        let challenge = builder.segment(1.0, S, 0x10, 0);
+        let refusal = builder.segment(1.1, C, 4, 0);
+        let again = builder.segment(retry_ms, C, 2, 0);
+        let syn_ack = builder.segment(retry_ms + 1.0, S, 0x12, 0);
         builder
             .event(challenge, EventKind::ChallengeAck)
-            .reset(1000.2, C, ResetKind::TimeWait)
+            .event(refusal, EventKind::ChallengeAck)
+            .with(|conn| {
+                conn.handshake.syn_count = 2;
+                conn.handshake.syns = vec![syn, again];
+                conn.handshake.syn_ack_count = 1;
+                conn.handshake.syn_acks = vec![syn_ack];
+            })
             .build()
     }
 
-    fn new(port: u16, ms: f64, syns: u32) -> Connection {
-        let conn = Builder::tcp(port).handshake(ms, 1.0).build();
-        Connection {
-            first_frame: conn.first_frame + 100,
-            port_reuse: true,
-            handshake: analyzer::flow::Handshake {
-                syn_count: syns,
-                ..conn.handshake
-            },
-            start: at(ms),
-            ..conn
-        }
+    fn reused(port: u16, syns: u32) -> Connection {
+        Builder::tcp(port)
+            .handshake(0.0, 1.0)
+            .with(|conn| {
+                conn.port_reuse = true;
+                conn.handshake.syn_count = syns;
+            })
+            .build()
     }
 
     #[test]
     fn challenge_and_reset_then_accepted() {
-        let findings = findings_of("port-reuse-collision", &[old(1), new(1, 1011.0, 1)]);
-        assert_eq!(findings.len(), 1);
+        let findings = findings_of("port-reuse-collision", &[collided(1, 11.0)]);
+        assert_eq!(findings[0].severity, Severity::Low);
         assert!((figure(&findings[0], "collisions") - 1.0).abs() < f64::EPSILON);
-        assert!((figure(&findings[0], "delay_ms") - 11.0).abs() < 0.01);
+        assert!((figure(&findings[0], "delay_ms") - 12.0).abs() < 0.01);
     }
 
     #[test]
-    fn several_are_one_finding() {
-        let findings = findings_of("port-reuse-collision", &[old(1), old(2), new(2, 2500.0, 1)]);
-        assert!((figure(&findings[0], "collisions") - 2.0).abs() < f64::EPSILON);
+    fn several_are_one_finding_and_worse_when_each_costs_a_second() {
+        let connections: Vec<_> = (1..4).map(|port| collided(port, 1000.0)).collect();
+        let findings = findings_of("port-reuse-collision", &connections);
+        assert!((figure(&findings[0], "collisions") - 3.0).abs() < f64::EPSILON);
+        assert_eq!(findings[0].severity, Severity::Medium);
     }
 
     #[test]
     fn legal_reuse_is_silent() {
-        assert!(findings_of("port-reuse-collision", &[new(1, 1000.0, 1)]).is_empty());
+        assert!(findings_of("port-reuse-collision", &[reused(1, 1)]).is_empty());
     }
 
     #[test]
     fn repeated_syn_without_challenge_is_loss() {
-        assert!(findings_of("port-reuse-collision", &[new(1, 1000.0, 2)]).is_empty());
+        assert!(findings_of("port-reuse-collision", &[reused(1, 2)]).is_empty());
     }
 }

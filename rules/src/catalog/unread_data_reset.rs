@@ -201,7 +201,7 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
             reset.segment,
             format!("RST with ACK from {end}, no FIN before{window}"),
         )
-        .figure("resets", f64::from(reset.count))
+        .figure("resets", 1.0)
         .figure("unread_bytes_min", number(unread))
         .detail("jumped", flag(jump.is_some()))
         .detail("unanswered", flag(reset.unanswered_octets > 0))

@@ -152,6 +152,8 @@ pub(super) struct SenderState {
     pub unanswered_repeats: u32,
     /// Hop limit seen first, and how many packets agree.
     pub hop_limit: Option<(u8, u32)>,
+    /// Hop limit of the latest packet that was not a RST.
+    pub newest_hop_limit: Option<u8>,
 }
 
 /// A loss behind the capture point, judged from acknowledgements.

@@ -10,6 +10,7 @@
 //! not on how the capture was cut into rounds.
 
 mod acknowledge;
+mod challenge;
 mod classify;
 mod duplicate;
 mod half;
@@ -79,6 +80,8 @@ pub struct TcpTracker {
     reader: StreamReader,
     closed_at: Option<Timestamp>,
     reset_at: Option<Timestamp>,
+    /// ACK number of an older connection with which the server answered the SYN.
+    challenged: Option<SeqNumber>,
 }
 
 /// A segment with its sequence numbers lifted to 64 bits.
@@ -139,6 +142,7 @@ impl TcpTracker {
             reader: StreamReader::new(&settings.app, server.port),
             closed_at: None,
             reset_at: None,
+            challenged: None,
         }
     }
 
@@ -217,7 +221,12 @@ impl TcpTracker {
         payload: &[u8],
         direction: Direction,
     ) -> Verdict {
-        let segment = self.lift(packet, tcp, direction);
+        let older = self.is_of_older_connection(packet, tcp, direction);
+        let segment = if older {
+            Segment::unlifted(packet, tcp, direction)
+        } else {
+            self.lift(packet, tcp, direction)
+        };
         let stats = &mut self.senders[direction.index()].stats;
         stats.payload_bytes += u64::from(packet.payload_len);
         if let Some(verdict) = self.recent.copy_of(&segment) {
@@ -240,6 +249,9 @@ impl TcpTracker {
         self.start = self.start.min(packet.time);
         self.end = self.end.max(packet.time);
         self.last_frame = self.last_frame.max(packet.frame);
+        if older {
+            return self.on_older_connection(&segment);
+        }
         if tcp.flags.syn() {
             self.on_syn(&segment);
         }
@@ -353,6 +365,7 @@ impl TcpTracker {
         sender.stats.largest_payload = sender.stats.largest_payload.max(packet.payload_len);
         sender.stats.timestamps |= segment.tcp.timestamps.is_some();
         if !segment.tcp.flags.rst() {
+            sender.newest_hop_limit = Some(packet.hop_limit);
             match &mut sender.hop_limit {
                 Some((usual, agree)) if *usual == packet.hop_limit => *agree += 1,
                 Some((_, agree)) if *agree > 0 => *agree -= 1,
@@ -505,7 +518,8 @@ impl TcpTracker {
         let end = self.end;
         let (capture_point, capture_point_confidence) = vantage::capture_point(&self);
         let time_split = self.split.finish(end);
-        let resets = reset::conclude(std::mem::take(&mut self.resets), &self.senders);
+        let app = self.reader.finish();
+        let resets = reset::conclude(std::mem::take(&mut self.resets), app.protocol);
         let states = self.states.finish();
         Connection {
             transport: Transport::Tcp,
@@ -530,7 +544,7 @@ impl TcpTracker {
             capture_point_confidence,
             port_reuse: self.port_reuse,
             translated_from: self.translated_from,
-            app: self.reader.finish(),
+            app,
             udp: None,
             time_split,
         }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::app::AppProtocol;
 use crate::decode::TcpFlags;
 use crate::event::{EventKind, SegmentRef};
 use crate::flow::{Direction, Reset, ResetKind, ResetShape};
 
-use super::half::SenderState;
 use super::{Segment, TcpTracker, split_pair};
 
 /// Entries kept per connection.
@@ -25,10 +25,12 @@ struct Facts {
     own_fin_before: bool,
     peer_fin_before: bool,
     usual_hop_limit: Option<u8>,
+    newest_hop_limit: Option<u8>,
     hop_limit: u8,
     own_packets: u64,
     probes_unanswered: u32,
     repeats_unanswered: u32,
+    by_client: bool,
     in_handshake: bool,
     answers_syn: bool,
     peer_carried_data: bool,
@@ -128,10 +130,12 @@ impl TcpTracker {
             own_fin_before: sender.fin_at.is_some(),
             peer_fin_before: peer.fin_at.is_some(),
             usual_hop_limit: sender.hop_limit.map(|(usual, _)| usual),
+            newest_hop_limit: sender.newest_hop_limit,
             hop_limit: segment.packet.hop_limit,
             own_packets: sender.stats.packets.saturating_sub(1),
             probes_unanswered: sender.unanswered_probes,
             repeats_unanswered: sender.unanswered_repeats,
+            by_client: segment.direction == Direction::ClientToServer,
             in_handshake,
             answers_syn: in_handshake
                 && segment.direction == Direction::ServerToClient
@@ -172,11 +176,11 @@ fn judge(facts: &Facts) -> Judgement {
             Some((Kind::HalfOpen, "the handshake was still under way")),
         );
     }
-    if facts.own_packets >= 2
-        && facts
-            .usual_hop_limit
-            .is_some_and(|usual| usual.abs_diff(facts.hop_limit) > HOP_LIMIT_SLACK)
-    {
+    // Neither usual nor what the latest packets bear, so that a new route is no forgery.
+    let differs = |known: Option<u8>| {
+        known.is_some_and(|known| known.abs_diff(facts.hop_limit) > HOP_LIMIT_SLACK)
+    };
+    if facts.own_packets >= 2 && differs(facts.usual_hop_limit) && differs(facts.newest_hop_limit) {
         return (
             Kind::Forged,
             0.85,
@@ -246,7 +250,7 @@ fn judge_active(facts: &Facts) -> Judgement {
             Some((Kind::LingerZero, "its FIN came before")),
         );
     }
-    if facts.unanswered_octets > 0 {
+    if facts.unanswered_octets > 0 && !facts.by_client {
         return (
             Kind::UnreadData,
             0.5,
@@ -256,6 +260,11 @@ fn judge_active(facts: &Facts) -> Judgement {
             )),
         );
     }
+    let reason = if facts.unanswered_octets > 0 {
+        "the window did not grow: at most a few kilobytes can have been unread"
+    } else {
+        "the window did not grow and the peer's last octets were answered"
+    };
     (
         Kind::LingerZero,
         if facts.window_jump.is_some() {
@@ -263,20 +272,27 @@ fn judge_active(facts: &Facts) -> Judgement {
         } else {
             0.6
         },
-        Some((
-            Kind::UnreadData,
-            "the window did not grow and the peer's last octets were answered",
-        )),
+        Some((Kind::UnreadData, reason)),
     )
 }
 
-/// Revises judgements by what came after: who carries on did not reset.
-pub(super) fn conclude(mut resets: Vec<Reset>, _senders: &[SenderState; 2]) -> Vec<Reset> {
+/// Revises judgements by what the whole connection tells: who carries on did not reset, and a
+/// TLS client that closes at once leaves session tickets unread (RFC 8446 §4.6.1).
+pub(super) fn conclude(mut resets: Vec<Reset>, protocol: AppProtocol) -> Vec<Reset> {
     for reset in &mut resets {
         if reset.sender_carried_on && reset.kind != ResetKind::Forged {
             reset.runner_up = Some((reset.kind, "the supposed sender carried on afterwards"));
             reset.kind = ResetKind::Forged;
             reset.confidence = 0.8;
+        }
+        if protocol == AppProtocol::Tls
+            && reset.kind == ResetKind::LingerZero
+            && reset.segment.direction == Direction::ClientToServer
+            && reset.unanswered_octets > 0
+        {
+            reset.runner_up = Some((reset.kind, "TLS clients often leave session tickets unread"));
+            reset.kind = ResetKind::UnreadData;
+            reset.confidence = 0.5;
         }
     }
     resets

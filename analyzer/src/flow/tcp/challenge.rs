@@ -1,0 +1,80 @@
+//! A SYN that meets an older connection of the same ports, which its peer still holds.
+//!
+//! The server answers with a plain ACK that bears the old connection's numbers, the client
+//! refuses that with RST (RFC 9293 §3.10.7.3, §3.10.7.4; RFC 5961 §4) and sends its SYN again.
+//! Neither segment says anything about the connection that is being opened, so both are kept
+//! out of its sequence numbers and states.
+
+use crate::decode::{Packet, TcpFields};
+use crate::event::{EventKind, SegmentRef};
+use crate::flow::{Direction, Role};
+use crate::seq::SeqNumber;
+
+use super::{Segment, TcpTracker, Verdict};
+
+impl TcpTracker {
+    /// Whether this packet belongs to such an older connection: an ACK that the client cannot
+    /// take for an answer to its SYN, or the RST with which the client refuses it.
+    pub(super) fn is_of_older_connection(
+        &self,
+        packet: &Packet,
+        tcp: &TcpFields,
+        direction: Direction,
+    ) -> bool {
+        let client = &self.senders[Direction::ClientToServer.index()];
+        let opening = self.role == Role::Syn
+            && self.handshake.syn_ack_count == 0
+            && self.handshake.ack.is_none()
+            && client.stats.unique_bytes == 0;
+        let Some(iss) = client.base.filter(|_| opening) else {
+            return false;
+        };
+        match direction {
+            // RFC 9293 §3.10.7.3: acceptable is ISS < SEG.ACK =< SND.NXT.
+            Direction::ServerToClient => {
+                let ack = client.lift(tcp.ack);
+                tcp.flags.ack()
+                    && !tcp.flags.syn()
+                    && !tcp.flags.rst()
+                    && (ack <= iss || ack > client.snd_max)
+            }
+            Direction::ClientToServer => {
+                tcp.flags.rst() && self.challenged == Some(tcp.seq) && packet.payload_len == 0
+            }
+        }
+    }
+
+    /// Notes it.
+    pub(super) fn on_older_connection(&mut self, segment: &Segment<'_>) -> Verdict {
+        self.event(segment, EventKind::ChallengeAck);
+        if segment.tcp.flags.rst() {
+            return Verdict::Reset;
+        }
+        self.challenged = Some(segment.tcp.ack);
+        Verdict::Acknowledgement
+    }
+}
+
+impl<'a> Segment<'a> {
+    /// A segment whose numbers belong to another connection: they stay as they are on the wire.
+    pub(super) fn unlifted(packet: &'a Packet, tcp: &'a TcpFields, direction: Direction) -> Self {
+        let none = SeqNumber(0);
+        let reference = SegmentRef {
+            seq: tcp.seq,
+            ack: if tcp.flags.ack() { tcp.ack } else { none },
+            flags: tcp.flags,
+            payload_len: packet.payload_len,
+            window: u32::from(tcp.window_field),
+            ..SegmentRef::place(packet.frame, packet.time, direction)
+        };
+        Self {
+            packet,
+            tcp,
+            direction,
+            start: 0,
+            end: 0,
+            ack: None,
+            reference,
+        }
+    }
+}
