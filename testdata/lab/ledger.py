@@ -4,7 +4,7 @@ The relay sees each frame when its sender sent it and again when it hands it on,
 copy was dropped, which original arrived after a later one and which repeat met a receiver that
 already had every octet. The kernel knows how often it repeated; the ledger knows what became of it.
 """
-FIN, SYN = 1, 2
+FIN, SYN, ACK = 1, 2, 16
 
 
 class Ranges:
@@ -40,7 +40,7 @@ class Account:
         self.later = 0  # highest start of an original that was delivered
         self.counts = dict.fromkeys(
             ("originals", "retransmitted", "retransmitted_dropped", "originals_dropped", "late_originals",
-             "network_duplicates", "needless_delivered", "probes"), 0)
+             "network_duplicates", "needless_delivered", "probes", "syn_first_seen"), 0)
 
     def sent_segment(self, frame):
         """Books a segment as it is sent; gives what it is, for `delivered_segment`."""
@@ -56,18 +56,22 @@ class Account:
         self.sent.add(start, end)
         self.sent_max = max(self.sent_max, end)
         self.counts["retransmitted" if repeat else "originals"] += 1
-        return start, end, repeat
+        opens = bool(frame.flags & SYN) and not frame.flags & ACK
+        return start, end, repeat, opens
 
     def dropped_segment(self, what):
-        start, end, repeat = what
+        repeat = what[2]
         self.counts["retransmitted_dropped" if repeat else "originals_dropped"] += 1
 
     def delivered_segment(self, what, first_copy):
-        start, end, repeat = what
+        start, end, repeat, opens = what
         if not first_copy:
             self.counts["network_duplicates"] += 1
         elif repeat:
-            self.counts["needless_delivered"] += self.delivered.covers(start, end)
+            needless = self.delivered.covers(start, end)
+            self.counts["needless_delivered"] += needless
+            # A SYN whose copies before were all lost: behind the loss nothing can tell.
+            self.counts["syn_first_seen"] += opens and not needless
         else:
             self.counts["late_originals"] += start < self.later
             self.later = max(self.later, start)

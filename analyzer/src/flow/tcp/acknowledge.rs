@@ -1,12 +1,14 @@
 //! What acknowledgements prove: progress, round trips, losses behind the capture point, needless
 //! repeats, and octets the capture missed.
 
+use std::time::Duration;
+
 use crate::event::{EventKind, RetransmissionKind};
 use crate::flow::HoleEpisode;
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
 
-use super::half::{MAX_JUMP, SackHole, SenderState};
+use super::half::{MAX_JUMP, Outstanding, SackHole, SenderState};
 use super::{Segment, TcpTracker, split_pair};
 
 /// Losses behind the capture point followed at one time.
@@ -17,6 +19,7 @@ impl TcpTracker {
     pub(super) fn on_ack(&mut self, segment: &Segment<'_>) {
         let Some(ack) = segment.ack else { return };
         let time = segment.packet.time;
+        let echo = segment.tcp.timestamps.map(|(_, echo)| echo);
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         if ack > peer.snd_max.saturating_add(MAX_JUMP) {
             return;
@@ -27,7 +30,7 @@ impl TcpTracker {
         let progress = ack > peer.snd_una;
         let same_window = sender.window == Some(segment.reference.window);
         if progress {
-            advance(peer, ack, time);
+            advance(peer, ack, time, echo);
         } else if ack == peer.snd_una
             && segment.seq_len() == 0
             && peer.flight_size() > 0
@@ -62,6 +65,9 @@ impl TcpTracker {
     /// The receiver got `dsack` twice (RFC 2883): the copies we saw of it were needless.
     fn on_dsack(&mut self, segment: &Segment<'_>, dsack: SeqRange) {
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        // Linux counts a DSACK by its length (`tcp_dsack_seen`); the oldest repeat is meant first.
+        let segment_size = u64::from(peer.stats.largest_payload.max(1));
+        let copies = usize::try_from(dsack.len().div_ceil(segment_size)).unwrap_or(usize::MAX);
         let proven: Vec<Option<usize>> = peer
             .repeats
             .iter_mut()
@@ -72,7 +78,7 @@ impl TcpTracker {
                 repeat.spurious = true;
                 repeat.event
             })
-            .take(usize::try_from(dsack.len() / 500 + 1).unwrap_or(usize::MAX))
+            .take(copies)
             .collect();
         if proven.is_empty() {
             return;
@@ -102,6 +108,7 @@ impl TcpTracker {
                 !repeat.spurious
                     && repeat.range.end <= ack
                     && repeat
+                        .stamp
                         .ts_val
                         .is_some_and(|value| echo.wrapping_sub(value).cast_signed() < 0)
             })
@@ -221,7 +228,7 @@ fn acked_unseen(peer: &mut SenderState, ack: u64) -> u64 {
 }
 
 /// Moves `snd_una` up and takes the round-trip sample of the newest segment that allows one.
-fn advance(peer: &mut SenderState, ack: u64, time: Timestamp) {
+fn advance(peer: &mut SenderState, ack: u64, time: Timestamp, echo: Option<u32>) {
     peer.snd_una = ack;
     peer.una_advanced = time;
     peer.duplicate_acks = 0;
@@ -237,16 +244,29 @@ fn advance(peer: &mut SenderState, ack: u64, time: Timestamp) {
         }
         let payload = u32::try_from(oldest.range.len()).unwrap_or(u32::MAX);
         peer.stats.largest_acked_payload = peer.stats.largest_acked_payload.max(payload);
-        // Karn's rule (RFC 6298 §3): never from a segment sent twice; nor from one that the
-        // receiver had reported before.
-        if oldest.copies == 1 && !oldest.sacked {
-            sample = Some(time.since(oldest.first_sent));
+        // Nothing new from a segment that the receiver had reported before.
+        if !oldest.sacked {
+            sample = round_trip(oldest, time, echo).or(sample);
         }
         peer.outstanding.pop_front();
     }
     if let Some(rtt) = sample {
         peer.rtt.sample(rtt);
     }
+}
+
+/// The round trip of a segment that is acknowledged now. Karn's rule (RFC 6298 §3): never from a
+/// segment sent twice, unless the echoed timestamp tells which copy is meant (RFC 7323 §4).
+fn round_trip(known: &Outstanding, time: Timestamp, echo: Option<u32>) -> Option<Duration> {
+    if known.copies == 1 {
+        return Some(time.since(known.first_sent));
+    }
+    let (first, latest) = (known.first.ts_val?, known.latest.ts_val?);
+    let echo = echo?;
+    if known.copies == 2 && echo == latest && (first != latest || known.first_is_repeat) {
+        return Some(time.since(known.last_sent));
+    }
+    (echo == first && first != latest).then(|| time.since(known.first_sent))
 }
 
 /// Takes the SACK blocks of a segment; gives the DSACK blocks among them.

@@ -19,12 +19,14 @@ use std::time::Duration;
 use crate::event::{EventKind, RetransmissionKind};
 use crate::flow::{Burst, HoleEpisode, Stuck};
 use crate::seq::SeqRange;
+use crate::time::Timestamp;
 
 use super::half::{Hole, MAX_JUMP, Outstanding, Repeat, SenderState};
+use super::send_order::{SendOrder, Stamp};
 use super::{Segment, TcpTracker, split_pair};
 
 /// Retransmissions remembered for a DSACK to come.
-const REPEATS: usize = 64;
+const REPEATS: usize = 1024;
 
 /// Holes kept in detail.
 const LONGEST_HOLES: usize = 8;
@@ -84,13 +86,14 @@ impl TcpTracker {
         {
             return self.on_probe(segment, peer_window_closed(&self.senders, segment));
         }
-        if segment.seq_len() == 0 {
-            return Verdict::Acknowledgement;
-        }
         if segment.start > sender.snd_max.saturating_add(MAX_JUMP)
             || sender.snd_max > segment.start.saturating_add(MAX_JUMP)
         {
             return Verdict::OutsideWindow;
+        }
+        if segment.seq_len() == 0 {
+            self.note_sent_before(segment);
+            return Verdict::Acknowledgement;
         }
         if payload > 0 {
             sender.stats.data_segments += 1;
@@ -130,24 +133,35 @@ impl TcpTracker {
         }
     }
 
+    /// An acknowledgement bears the number of the octet to be sent next (RFC 9293 §3.10.7.4):
+    /// what lies between the stream's end and it was sent and has not passed.
+    fn note_sent_before(&mut self, segment: &Segment<'_>) {
+        let sender = &mut self.senders[segment.direction.index()];
+        if segment.start > sender.snd_max {
+            open_hole(sender, segment);
+            sender.snd_max = segment.start;
+        }
+    }
+
     fn on_new(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
+        let hidden = self.hidden_repeat(segment);
+        let waited = segment.packet.time.since(self.senders[segment.direction.index()].last_sent);
+        if let Some(kind) = hidden {
+            self.count_repeat(segment, range, kind, None, waited);
+        }
+        let segments = self.wire_segments(segment);
         let sender = &mut self.senders[segment.direction.index()];
         if range.start > sender.snd_max {
-            let missing = SeqRange::new(sender.snd_max, range.start);
-            sender.holes.push(Hole {
-                range: missing,
-                opened_octets: missing.len(),
-                opener: segment.reference,
-                opener_ts_val: segment.tcp.timestamps.map(|(value, _)| value),
-                opener_ip_id: segment.packet.ip_id,
-                repair: None,
-                repairs: 0,
-            });
+            open_hole(sender, segment);
         }
         remember_outstanding(sender, segment, range);
         sender.snd_max = range.end;
-        sender.ip_ids.learn(segment.packet.ip_id);
-        Verdict::New
+        let Some(kind) = hidden else {
+            return Verdict::New;
+        };
+        sender.stats.seldom().lost_before_capture += segments;
+        mark_copied(sender, range);
+        Verdict::Retransmission(kind)
     }
 
     /// Octets of which some had not passed yet: a late original or the repair of a loss before
@@ -167,11 +181,14 @@ impl TcpTracker {
         };
         let late_by = segment.packet.time.since(hole.opener.time);
         if is_late_original(segment, &hole, sender, late_by, rtt) {
-            sender.stats.seldom().out_of_order += 1;
             remember_outstanding(sender, segment, range);
+            let overtaken_by_ack_only =
+                hole.opener.payload_len == 0 && hole.range.end == sender.snd_max;
             fill_holes(sender, range);
-            self.event(segment, EventKind::OutOfOrder { late_by });
-            return Verdict::OutOfOrder;
+            if overtaken_by_ack_only {
+                return Verdict::New;
+            }
+            return self.count_late_original(segment, late_by);
         }
         let kind = self.repeat_kind(segment, range, hole.opener.time);
         self.count_repeat(segment, range, kind, None, late_by);
@@ -187,6 +204,7 @@ impl TcpTracker {
         }
         remember_outstanding(sender, segment, range);
         mark_copied(sender, range);
+        sender.passed_over.close();
         let filled = fill_holes(sender, range);
         if partly_beyond {
             sender.snd_max = range.end;
@@ -210,16 +228,30 @@ impl TcpTracker {
         Verdict::PartlyNew
     }
 
+    fn count_late_original(&mut self, segment: &Segment<'_>, late_by: Duration) -> Verdict {
+        let sender = &mut self.senders[segment.direction.index()];
+        sender.stats.seldom().out_of_order += 1;
+        self.event(segment, EventKind::OutOfOrder { late_by });
+        Verdict::OutOfOrder
+    }
+
     /// All octets had passed before.
     fn on_repeat(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
         let rtt = self.rtt_hint();
         let peer_mss = self.peer_mss(segment);
         let sender = &mut self.senders[segment.direction.index()];
         let earlier = sender.overlapping(range).next().copied();
-        if is_old_copy(segment, sender, earlier.as_ref(), rtt) {
-            sender.stats.seldom().network_duplicates += 1;
-            self.event(segment, EventKind::NetworkDuplicate);
-            return Verdict::NetworkDuplicate;
+        match copy_kind(segment, sender, range, earlier.as_ref(), rtt) {
+            CopyKind::Repeat => {}
+            CopyKind::OfNetwork => {
+                sender.stats.seldom().network_duplicates += 1;
+                self.event(segment, EventKind::NetworkDuplicate);
+                return Verdict::NetworkDuplicate;
+            }
+            CopyKind::LateOriginal { repeat_passed } => {
+                let late_by = segment.packet.time.since(repeat_passed);
+                return self.count_late_original(segment, late_by);
+            }
         }
         let since = earlier.map_or(sender.last_sent, |known| known.last_sent);
         let kind = self.repeat_kind(segment, range, since);
@@ -238,8 +270,7 @@ impl TcpTracker {
             known.copies = known.copies.saturating_add(1);
             known.last_sent = segment.packet.time;
             known.frame = segment.packet.frame;
-            known.ts_val = segment.tcp.timestamps.map(|(value, _)| value);
-            known.ip_id = segment.packet.ip_id;
+            known.latest = Stamp::of(segment);
         }
         for hole in &mut sender.sack_holes {
             if range.start <= hole.start && hole.start < range.end {
@@ -249,7 +280,14 @@ impl TcpTracker {
             }
         }
         note_stuck(sender, segment, range);
+        sender.passed_over.close();
         Verdict::Retransmission(kind)
+    }
+
+    /// How many packets a segment is on the wire.
+    pub(super) fn wire_segments(&self, segment: &Segment<'_>) -> u64 {
+        let sender = &self.senders[segment.direction.index()];
+        segments_of(segment, sender, self.peer_mss(segment))
     }
 
     fn peer_mss(&self, segment: &Segment<'_>) -> Option<u16> {
@@ -290,14 +328,15 @@ impl TcpTracker {
                 after,
             },
         );
-        if data {
+        if !segment.tcp.flags.syn() {
             let sender = &mut self.senders[segment.direction.index()];
             if sender.repeats.len() >= REPEATS {
                 sender.repeats.pop_front();
             }
             sender.repeats.push_back(Repeat {
                 range,
-                ts_val: segment.tcp.timestamps.map(|(value, _)| value),
+                stamp: Stamp::of(segment),
+                passed: segment.packet.time,
                 event,
                 spurious,
             });
@@ -309,7 +348,7 @@ impl TcpTracker {
         &mut self,
         segment: &Segment<'_>,
         range: SeqRange,
-        since: crate::Timestamp,
+        since: Timestamp,
     ) -> RetransmissionKind {
         let time = segment.packet.time;
         let sender = &mut self.senders[segment.direction.index()];
@@ -352,6 +391,10 @@ impl TcpTracker {
             .first()
             .map_or(sender.snd_max, |next| next.range.start);
         let blocked = limit.saturating_sub(hole.range.end);
+        if blocked == 0 {
+            // Only an acknowledgement had shown it: nothing waited.
+            return;
+        }
         let episode = HoleEpisode {
             direction: segment.direction,
             opened: hole.opener,
@@ -392,11 +435,10 @@ impl TcpTracker {
             .max_by_key(|data| data.frame);
         let sender = &mut self.senders[segment.direction.index()];
         sender.last_sent = segment.packet.time;
-        sender.newest_ts_val = segment
-            .tcp
-            .timestamps
-            .map(|(value, _)| value)
-            .or(sender.newest_ts_val);
+        let stamp = Stamp::of(segment);
+        if stamp.order(sender.newest, &sender.ip_ids) != SendOrder::Earlier {
+            sender.newest = stamp;
+        }
         if segment.tcp.flags.fin() && sender.fin_at.is_none() {
             sender.fin_at = Some(range.end - 1);
             sender.stats.fin = Some(segment.reference);
@@ -492,9 +534,10 @@ fn remember_outstanding(sender: &mut SenderState, segment: &Segment<'_>, range: 
         first_sent: segment.packet.time,
         last_sent: segment.packet.time,
         frame: segment.packet.frame,
-        ts_val: segment.tcp.timestamps.map(|(value, _)| value),
-        ip_id: segment.packet.ip_id,
+        first: Stamp::of(segment),
+        latest: Stamp::of(segment),
         copies: 1,
+        first_is_repeat: false,
         sacked: false,
     });
 }
@@ -503,7 +546,21 @@ fn remember_outstanding(sender: &mut SenderState, segment: &Segment<'_>, range: 
 fn mark_copied(sender: &mut SenderState, range: SeqRange) {
     for known in sender.overlapping(range) {
         known.copies = known.copies.max(2);
+        known.first_is_repeat = true;
     }
+}
+
+/// What lies between the stream's end and a segment has not passed.
+fn open_hole(sender: &mut SenderState, segment: &Segment<'_>) {
+    let missing = SeqRange::new(sender.snd_max, segment.start);
+    sender.holes.push(Hole {
+        range: missing,
+        opened_octets: missing.len(),
+        opener: segment.reference,
+        opener_stamp: Stamp::of(segment),
+        repair: None,
+        repairs: 0,
+    });
 }
 
 /// Takes `range` out of the holes; gives those that are closed now.
@@ -542,46 +599,68 @@ fn is_late_original(
     late_by: Duration,
     rtt: Option<Duration>,
 ) -> bool {
-    if let (Some((value, _)), Some(opener)) = (segment.tcp.timestamps, hole.opener_ts_val)
-        && value != opener
-    {
-        return value.wrapping_sub(opener).cast_signed() < 0;
+    match Stamp::of(segment).order(hole.opener_stamp, &sender.ip_ids) {
+        SendOrder::Earlier => true,
+        SendOrder::Later => false,
+        SendOrder::Same | SendOrder::Unknown => {
+            late_by < rtt.map_or(REORDERING_WITHOUT_RTT, |rtt| rtt * 3 / 4)
+        }
     }
-    if sender.ip_ids.is_counter()
-        && let (Some(id), Some(opener)) = (segment.packet.ip_id, hole.opener_ip_id)
-    {
-        return id.wrapping_sub(opener).cast_signed() < 0;
-    }
-    late_by < rtt.map_or(REORDERING_WITHOUT_RTT, |rtt| rtt * 3 / 4)
 }
 
-/// Whether octets seen before came again as a copy of the same packet.
-fn is_old_copy(
+/// What octets are that pass once more.
+enum CopyKind {
+    /// The host sent them again.
+    Repeat,
+    /// The network made a copy.
+    OfNetwork,
+    /// The original, after the repeat that was sent later.
+    LateOriginal { repeat_passed: Timestamp },
+}
+
+/// Compares a segment with the copies known of the same octets.
+fn copy_kind(
     segment: &Segment<'_>,
     sender: &SenderState,
+    range: SeqRange,
     earlier: Option<&Outstanding>,
     rtt: Option<Duration>,
-) -> bool {
+) -> CopyKind {
     if segment.tcp.flags.syn() {
-        return false;
+        return CopyKind::Repeat;
     }
-    if let (Some(id), Some(known)) = (
-        segment.packet.ip_id.filter(|id| *id != 0),
-        earlier.and_then(|e| e.ip_id),
-    ) {
-        return id == known || sender.ip_ids.age(Some(id)).is_some_and(|age| age < 0);
-    }
-    if let (Some((value, _)), Some(newest)) = (segment.tcp.timestamps, sender.newest_ts_val)
-        && value != newest
-    {
-        return value.wrapping_sub(newest).cast_signed() < 0;
-    }
-    let same_stamp = earlier.is_some_and(|known| {
-        known.ts_val.is_some() && known.ts_val == segment.tcp.timestamps.map(|(value, _)| value)
-    });
-    let apart = earlier.map(|known| segment.packet.time.since(known.last_sent));
+    let stamp = Stamp::of(segment);
+    let repeats = || {
+        let all = sender.repeats.iter().rev();
+        all.filter(|repeat| repeat.range.start < range.end && range.start < repeat.range.end)
+    };
+    let same_marks = |known: Stamp| stamp.order(known, &sender.ip_ids) == SendOrder::Same;
     let soon = rtt.map_or(Duration::from_millis(1), |rtt| rtt / 2);
-    same_stamp && apart.is_some_and(|apart| apart < soon)
+    let is_copy = |known: Stamp, passed: Timestamp| {
+        // Without an identification equal marks mean one tick; only time can tell.
+        same_marks(known)
+            && (stamp.ip_id.is_some() || segment.packet.time.since(passed) < soon)
+    };
+    if earlier.is_some_and(|known| {
+        is_copy(known.first, known.first_sent) || is_copy(known.latest, known.last_sent)
+    }) || repeats().any(|repeat| is_copy(repeat.stamp, repeat.passed))
+    {
+        return CopyKind::OfNetwork;
+    }
+    let is_earlier = |known: Stamp| stamp.order(known, &sender.ip_ids) == SendOrder::Earlier;
+    let original = earlier.filter(|known| !known.first_is_repeat);
+    if let Some(repeat) = repeats().last().filter(|repeat| is_earlier(repeat.stamp)) {
+        // Sent before the first repeat of these octets: the original, unless that was seen.
+        return match original {
+            Some(known) if !is_earlier(known.first) => CopyKind::OfNetwork,
+            _ => CopyKind::LateOriginal { repeat_passed: repeat.passed },
+        };
+    }
+    let known = earlier.is_some() || repeats().next().is_some();
+    if !known && is_earlier(sender.newest) {
+        return CopyKind::OfNetwork;
+    }
+    CopyKind::Repeat
 }
 
 /// Remembers the oldest segment that gets no acknowledgement.

@@ -10,7 +10,9 @@ use crate::event::SegmentRef;
 use crate::seq::{RangeSet, SeqNumber, SeqRange};
 use crate::time::Timestamp;
 
+use super::hidden_loss::PassedOver;
 use super::rtt::RttEstimator;
+use super::send_order::{IpIdClock, Stamp};
 use super::stats::SenderStats;
 
 /// Outstanding segments remembered per direction: a 64 MiB flight of full-size segments.
@@ -29,12 +31,13 @@ pub(super) struct Outstanding {
     pub last_sent: Timestamp,
     /// Frame of the latest copy.
     pub frame: u64,
-    /// TSval of the latest copy.
-    pub ts_val: Option<u32>,
-    /// IP identification of the latest copy.
-    pub ip_id: Option<u16>,
-    /// Copies seen.
+    /// Marks of the first copy seen and of the latest.
+    pub first: Stamp,
+    pub latest: Stamp,
+    /// Copies known to exist: a repair's lost original counts.
     pub copies: u16,
+    /// The first copy seen was itself a repeat.
+    pub first_is_repeat: bool,
     /// The peer reported it by SACK.
     pub sacked: bool,
 }
@@ -47,8 +50,7 @@ pub(super) struct Hole {
     pub opened_octets: u64,
     /// The first segment behind it.
     pub opener: SegmentRef,
-    pub opener_ts_val: Option<u32>,
-    pub opener_ip_id: Option<u16>,
+    pub opener_stamp: Stamp,
     /// The first retransmission that went into it and how many did.
     pub repair: Option<SegmentRef>,
     pub repairs: u32,
@@ -58,50 +60,12 @@ pub(super) struct Hole {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Repeat {
     pub range: SeqRange,
-    pub ts_val: Option<u32>,
+    pub stamp: Stamp,
+    /// When it passed.
+    pub passed: Timestamp,
     /// Index in the connection's events, when it was kept.
     pub event: Option<usize>,
     pub spurious: bool,
-}
-
-/// How trustworthy a sender's IP identifications are as a clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct IpIdClock {
-    newest: Option<u16>,
-    good: u16,
-    bad: u16,
-}
-
-impl IpIdClock {
-    /// Largest step between two packets of one connection that still counts as a counter: other
-    /// packets of a shared counter and segments of an offloaded burst lie between.
-    const MAX_STEP: u16 = 1024;
-
-    /// Learns from a packet that is surely newer than all before.
-    pub fn learn(&mut self, ip_id: Option<u16>) {
-        let Some(id) = ip_id else { return };
-        if let Some(newest) = self.newest {
-            let step = id.wrapping_sub(newest);
-            if (1..=Self::MAX_STEP).contains(&step) {
-                self.good = self.good.saturating_add(1);
-            } else {
-                self.bad = self.bad.saturating_add(1);
-            }
-        }
-        self.newest = Some(id);
-    }
-
-    /// The identifications seen so far grow like a counter.
-    pub fn is_counter(&self) -> bool {
-        self.good >= 2 && u32::from(self.good) >= 8 * u32::from(self.bad)
-    }
-
-    /// Signed distance from the newest identification, when the clock can be trusted.
-    pub fn age(&self, ip_id: Option<u16>) -> Option<i16> {
-        let (id, newest) = (ip_id?, self.newest?);
-        self.is_counter()
-            .then(|| id.wrapping_sub(newest).cast_signed())
-    }
 }
 
 /// One direction while the connection lives.
@@ -135,7 +99,9 @@ pub(super) struct SenderState {
     /// Highest offset acknowledged when a tail loss probe may be told from new data.
     pub rtt: RttEstimator,
     pub ip_ids: IpIdClock,
-    pub newest_ts_val: Option<u32>,
+    pub passed_over: PassedOver,
+    /// Marks of the packet sent last, of those seen.
+    pub newest: Stamp,
     /// Shift that applies to this sender's window field.
     pub shift: u8,
     /// Last advertised window in octets; `None` before the first.

@@ -14,8 +14,10 @@ mod challenge;
 mod classify;
 mod duplicate;
 mod half;
+mod hidden_loss;
 mod reset;
 mod rtt;
+mod send_order;
 mod state;
 mod stats;
 mod stream;
@@ -261,6 +263,7 @@ impl TcpTracker {
             return Verdict::Reset;
         }
         self.note_carried_on(&segment);
+        self.note_identification(&segment);
         self.on_ack(&segment);
         self.on_window(&segment);
         let verdict = self.on_sequence(&segment);

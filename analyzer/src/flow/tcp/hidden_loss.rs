@@ -1,0 +1,181 @@
+//! Repeats whose first copy was lost before the capture point, with nothing behind it to show.
+//!
+//! The repeat of a lost tail looks like new data: it begins where the stream ended. Three marks
+//! betray it, each only where the sender's side of the path lies beyond the capture point:
+//!
+//! - the identification counter of the connection passed over packets after the last octet seen,
+//!   and the sender owed no acknowledgement that could have been one of them;
+//! - the segment before it did not end a write (PSH is not set), so more was there to be sent at
+//!   once, and neither window nor acknowledgements held it back, but a probe timeout passed;
+//! - a SYN-ACK echoes the TSval of an earlier SYN than the latest, a timeout after it.
+//!
+//! A pure ACK that bears a sequence number beyond the stream's end shows the loss itself; it
+//! opens a hole like any later segment (`classify`).
+
+use std::time::Duration;
+
+use crate::decode::TcpFlags;
+use crate::event::RetransmissionKind;
+use crate::time::Timestamp;
+
+use super::half::SenderState;
+use super::{Segment, TcpTracker, split_pair};
+
+/// Linux's smallest retransmission timeout: what a repair takes when no round trip is known.
+const REPAIR_WITHOUT_RTT: Duration = Duration::from_millis(200);
+
+/// RFC 6298 §2.1, less 10 % for the capture's own delay.
+const SYN_ACK_TIMEOUT: Duration = Duration::from_millis(900);
+
+/// Packets of one sender that were passed over by its identification counter since the stream's
+/// end advanced, and that cannot have been pure ACKs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PassedOver {
+    packets: u16,
+    /// Those passed over right before the latest packet.
+    latest: u16,
+    /// The packet before the first of them.
+    since: Timestamp,
+    /// A visible repeat came after: later gaps may be lost repeats.
+    closed: bool,
+    /// The other end sent something to acknowledge since this sender's last packet.
+    asked: bool,
+    last_packet: Timestamp,
+    answers_earlier_syn: bool,
+}
+
+impl PassedOver {
+    /// A repeat came into view.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// The stream's end advanced by an original.
+    fn reset(&mut self) {
+        self.packets = 0;
+        self.closed = false;
+    }
+}
+
+impl TcpTracker {
+    /// Follows the identification counter; call for every packet that is no copy, before its
+    /// acknowledgement is taken.
+    pub(super) fn note_identification(&mut self, segment: &Segment<'_>) {
+        let segments = self.wire_segments(segment);
+        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        let owed = sender.passed_over.asked || peer.flight_size() > 0;
+        let gap = sender.ip_ids.take(segment, segments);
+        let answers_earlier_syn = is_repeated_syn_ack(segment, peer);
+        let passed = &mut sender.passed_over;
+        passed.answers_earlier_syn = answers_earlier_syn;
+        passed.latest = if owed { 0 } else { gap };
+        if owed {
+            // What the sender says now answers what it was told since.
+            passed.packets = 0;
+        } else if gap > 0 && !passed.closed {
+            if passed.packets == 0 {
+                passed.since = passed.last_packet;
+            }
+            passed.packets = passed.packets.saturating_add(gap);
+        }
+        passed.asked = false;
+        passed.last_packet = segment.packet.time;
+        if segment.seq_len() > 0 {
+            peer.passed_over.asked = true;
+        }
+    }
+
+    /// Judges a segment that begins at or beyond the stream's end, before the end advances:
+    /// `Some` when it was sent before.
+    pub(super) fn hidden_repeat(&mut self, segment: &Segment<'_>) -> Option<RetransmissionKind> {
+        let rtt = self.rtt_hint();
+        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        if segment.tcp.flags.syn() {
+            let repeated = sender.passed_over.answers_earlier_syn;
+            return repeated.then_some(RetransmissionKind::Control);
+        }
+        if sender.stats.packets <= 1 || sender.stats.oversized_segments > 0 {
+            return None;
+        }
+        let waited = segment.packet.time.since(sender.passed_over.last_sent_before(sender.last_sent));
+        let repair_takes = rtt.map_or(REPAIR_WITHOUT_RTT, |rtt| rtt * 9 / 10);
+        let hole = segment.start.saturating_sub(sender.snd_max);
+        let hidden = if sender.ip_ids.is_per_connection() {
+            if hole > 0 {
+                let in_hole = hole.div_ceil(u64::from(sender.stats.largest_payload.max(1)));
+                let beyond = u64::from(sender.passed_over.latest).saturating_sub(in_hole);
+                sender.passed_over.packets = u16::try_from(beyond).unwrap_or(u16::MAX);
+                sender.passed_over.take_one(waited >= repair_takes)
+            } else {
+                sender.passed_over.take_one(waited >= repair_takes)
+            }
+        } else {
+            hole == 0 && was_held_back_by_loss(segment, sender, peer, waited)
+        };
+        if !hidden {
+            sender.passed_over.reset();
+            return None;
+        }
+        sender.passed_over.close();
+        Some(if segment.packet.payload_len == 0 {
+            RetransmissionKind::Control
+        } else if waited >= REPAIR_WITHOUT_RTT {
+            RetransmissionKind::Timeout
+        } else {
+            RetransmissionKind::TailLossProbe
+        })
+    }
+}
+
+impl PassedOver {
+    /// Since when a repair could have been on its way.
+    fn last_sent_before(&self, last_sent: Timestamp) -> Timestamp {
+        if self.packets > 0 { self.since } else { last_sent }
+    }
+
+    /// Accounts for one repeat. The first must have had the time a repair takes; those after it
+    /// belong to the same recovery.
+    fn take_one(&mut self, had_time: bool) -> bool {
+        let continues = self.closed && self.packets > 0;
+        let hidden = self.packets > 0 && (had_time || continues);
+        self.packets = self.packets.saturating_sub(u16::from(hidden));
+        hidden
+    }
+}
+
+/// The segment before left more to be sent, nothing held it back, and a probe timeout passed.
+fn was_held_back_by_loss(
+    segment: &Segment<'_>,
+    sender: &SenderState,
+    peer: &SenderState,
+    waited: Duration,
+) -> bool {
+    let (Some(near), Some(far), Some(before)) =
+        (sender.rtt.min(), peer.rtt.min(), sender.stats.last_data)
+    else {
+        return false;
+    };
+    let at_receiver = near < far / 4;
+    let follows = before.relative_seq + u64::from(before.payload_len)
+        == sender.relative(segment.start)
+        && !before.flags.has(TcpFlags::PSH);
+    let open = peer
+        .window
+        .is_some_and(|window| window >= segment.packet.payload_len);
+    // RFC 8985 §7.2: the probe timeout is two smoothed round trips; a window that an
+    // acknowledgement opens is used after one.
+    at_receiver && follows && open && waited >= (near + far) * 7 / 4
+}
+
+/// A SYN-ACK that answers an earlier SYN than the latest, a timeout after it: the answer before
+/// it was lost. (Looked at before the SYN-ACK acknowledges the SYN.)
+fn is_repeated_syn_ack(segment: &Segment<'_>, client: &SenderState) -> bool {
+    if !segment.tcp.flags.has(TcpFlags::SYN | TcpFlags::ACK) {
+        return false;
+    }
+    let (Some((_, echo)), Some(syn)) = (segment.tcp.timestamps, client.outstanding.front()) else {
+        return false;
+    };
+    let answers_earlier = syn.copies > 1 && syn.latest.ts_val.is_some_and(|latest| latest != echo);
+    answers_earlier && segment.packet.time.since(syn.first_sent) >= SYN_ACK_TIMEOUT
+}

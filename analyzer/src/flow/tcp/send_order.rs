@@ -1,0 +1,123 @@
+//! In which order a host sent its packets, whatever order they arrived in.
+//!
+//! Two clocks tell: the timestamp option (RFC 7323 §3: TSval never runs backwards) and, over IPv4,
+//! the identification, where the host counts it up (Linux: one counter for each socket, one step
+//! for each packet, also those that were cut from one large segment).
+
+use super::Segment;
+use crate::decode::TcpFlags;
+
+/// The marks of one packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Stamp {
+    pub ts_val: Option<u32>,
+    pub ip_id: Option<u16>,
+}
+
+/// Two packets of one host by the time they were sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum SendOrder {
+    Earlier,
+    /// Every mark is equal: two copies of one packet, or sent within one tick.
+    Same,
+    Later,
+    /// No mark that could tell.
+    Unknown,
+}
+
+impl Stamp {
+    pub fn of(segment: &Segment<'_>) -> Self {
+        Self {
+            ts_val: segment.tcp.timestamps.map(|(value, _)| value),
+            ip_id: segment.packet.ip_id.filter(|id| *id != 0),
+        }
+    }
+
+    /// Whether this packet was sent earlier or later than `other`.
+    pub fn order(self, other: Self, ids: &IpIdClock) -> SendOrder {
+        if let (Some(own), Some(theirs)) = (self.ts_val, other.ts_val)
+            && own != theirs
+        {
+            return by_sign(i64::from(own.wrapping_sub(theirs).cast_signed()));
+        }
+        match (self.ip_id, other.ip_id) {
+            (Some(own), Some(theirs)) if own == theirs => SendOrder::Same,
+            (Some(own), Some(theirs)) if ids.is_counter() => {
+                by_sign(i64::from(own.wrapping_sub(theirs).cast_signed()))
+            }
+            (None, None) if self.ts_val.is_some() && other.ts_val.is_some() => SendOrder::Same,
+            _ => SendOrder::Unknown,
+        }
+    }
+}
+
+const fn by_sign(difference: i64) -> SendOrder {
+    if difference < 0 {
+        SendOrder::Earlier
+    } else {
+        SendOrder::Later
+    }
+}
+
+/// How trustworthy a sender's IP identifications are as a clock, and what they say was not seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IpIdClock {
+    newest: Option<u16>,
+    /// What the packet after the newest bears when nothing lies between.
+    expected: u16,
+    /// Steps that fit a counter, and those that were exact.
+    good: u16,
+    exact: u16,
+    bad: u16,
+}
+
+impl IpIdClock {
+    /// Largest step between two packets of one connection that still counts as a counter: other
+    /// packets of a shared counter lie between.
+    const MAX_STEP: u16 = 1024;
+
+    /// Takes a packet that is no copy; `segments`: how many it was on the wire. Gives how many
+    /// identifications were passed over, which are packets not seen (yet).
+    pub fn take(&mut self, segment: &Segment<'_>, segments: u64) -> u16 {
+        let flags = segment.tcp.flags;
+        let Some(id) = segment.packet.ip_id else {
+            return 0;
+        };
+        // Linux answers SYNs and strangers from no socket, hence with no counter.
+        if id == 0 && (flags.has(TcpFlags::SYN | TcpFlags::ACK) || flags.rst()) {
+            return 0;
+        }
+        let Some(newest) = self.newest else {
+            self.advance(id, segments);
+            return 0;
+        };
+        let step = id.wrapping_sub(newest);
+        if step.cast_signed() < 0 && step.cast_signed() >= -Self::MAX_STEP.cast_signed() {
+            return 0; // overtaken
+        }
+        let gap = id.wrapping_sub(self.expected);
+        if (1..=Self::MAX_STEP).contains(&step) {
+            self.good = self.good.saturating_add(1);
+            self.exact = self.exact.saturating_add(u16::from(gap == 0));
+        } else {
+            self.bad = self.bad.saturating_add(1);
+        }
+        self.advance(id, segments);
+        if gap <= Self::MAX_STEP { gap } else { 0 }
+    }
+
+    fn advance(&mut self, id: u16, segments: u64) {
+        self.newest = Some(id);
+        self.expected = id.wrapping_add(u16::try_from(segments).unwrap_or(1));
+    }
+
+    /// The identifications seen so far grow like a counter.
+    pub fn is_counter(&self) -> bool {
+        self.good >= 2 && u32::from(self.good) >= 8 * u32::from(self.bad)
+    }
+
+    /// The counter belongs to this connection alone: whatever it passed over was not captured.
+    pub fn is_per_connection(&self) -> bool {
+        self.bad == 0 && self.exact >= 3 && 2 * u32::from(self.exact) >= u32::from(self.good)
+    }
+}
