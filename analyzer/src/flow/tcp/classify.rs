@@ -145,7 +145,10 @@ impl TcpTracker {
 
     fn on_new(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
         let hidden = self.hidden_repeat(segment);
-        let waited = segment.packet.time.since(self.senders[segment.direction.index()].last_sent);
+        let waited = segment
+            .packet
+            .time
+            .since(self.senders[segment.direction.index()].last_sent);
         if let Some(kind) = hidden {
             self.count_repeat(segment, range, kind, None, waited);
         }
@@ -638,8 +641,7 @@ fn copy_kind(
     let soon = rtt.map_or(Duration::from_millis(1), |rtt| rtt / 2);
     let is_copy = |known: Stamp, passed: Timestamp| {
         // Without an identification equal marks mean one tick; only time can tell.
-        same_marks(known)
-            && (stamp.ip_id.is_some() || segment.packet.time.since(passed) < soon)
+        same_marks(known) && (stamp.ip_id.is_some() || segment.packet.time.since(passed) < soon)
     };
     if earlier.is_some_and(|known| {
         is_copy(known.first, known.first_sent) || is_copy(known.latest, known.last_sent)
@@ -649,11 +651,16 @@ fn copy_kind(
     }
     let is_earlier = |known: Stamp| stamp.order(known, &sender.ip_ids) == SendOrder::Earlier;
     let original = earlier.filter(|known| !known.first_is_repeat);
-    if let Some(repeat) = repeats().last().filter(|repeat| is_earlier(repeat.stamp)) {
+    if let Some(repeat) = repeats()
+        .next_back()
+        .filter(|repeat| is_earlier(repeat.stamp))
+    {
         // Sent before the first repeat of these octets: the original, unless that was seen.
         return match original {
             Some(known) if !is_earlier(known.first) => CopyKind::OfNetwork,
-            _ => CopyKind::LateOriginal { repeat_passed: repeat.passed },
+            _ => CopyKind::LateOriginal {
+                repeat_passed: repeat.passed,
+            },
         };
     }
     let known = earlier.is_some() || repeats().next().is_some();

@@ -97,7 +97,10 @@ impl TcpTracker {
         if sender.stats.packets <= 1 || sender.stats.oversized_segments > 0 {
             return None;
         }
-        let waited = segment.packet.time.since(sender.passed_over.last_sent_before(sender.last_sent));
+        let waited = segment
+            .packet
+            .time
+            .since(sender.passed_over.last_sent_before(sender.last_sent));
         let repair_takes = rtt.map_or(REPAIR_WITHOUT_RTT, |rtt| rtt * 9 / 10);
         let hole = segment.start.saturating_sub(sender.snd_max);
         let hidden = if sender.ip_ids.is_per_connection() {
@@ -130,7 +133,11 @@ impl TcpTracker {
 impl PassedOver {
     /// Since when a repair could have been on its way.
     fn last_sent_before(&self, last_sent: Timestamp) -> Timestamp {
-        if self.packets > 0 { self.since } else { last_sent }
+        if self.packets > 0 {
+            self.since
+        } else {
+            last_sent
+        }
     }
 
     /// Accounts for one repeat. The first must have had the time a repair takes; those after it
