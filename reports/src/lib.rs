@@ -24,6 +24,7 @@ pub mod redact;
 mod reread;
 mod tables;
 pub mod terminal;
+pub mod trace;
 
 pub use collector::{ConnectionCollector, DEFAULT_CONNECTIONS};
 pub use document::{Document, RunInfo, Severity};

@@ -26,6 +26,11 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         ConnectionLimit::All => None,
     };
     let mut document = analyse(&settings, limit, redactor.as_ref())?;
+    if evidence::must_be_readable_twice(&arguments.captures).is_ok() {
+        let read = &settings.analysis.read;
+        document.traces =
+            reports::trace::collect(&document, &settings.inputs, read).map_err(Failure::Input)?;
+    }
     if let Some(folder) = &arguments.evidence {
         evidence::write_all(&mut document, &settings, redactor.as_ref(), folder, &stem)?;
     }

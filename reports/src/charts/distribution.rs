@@ -71,6 +71,7 @@ fn durations(
         // At least a factor of ten, or the axis has no tick.
         x: (low / 1.5).min(high / 15.0)..high * 1.5,
         log_x: true,
+        bottom: 0.0,
         top: bars.iter().map(|bar| bar.2).fold(0.0, f64::max) * 1.08,
         x_label: &format::millis,
         y_label: &format::number,
@@ -155,6 +156,7 @@ pub(super) fn figure(id: &str, values: &Distribution) -> Result<Option<Chart>, E
     let plot = Plot {
         x: range.clone(),
         log_x: false,
+        bottom: 0.0,
         top,
         x_label: &label,
         y_label: &y_label,

@@ -2,12 +2,13 @@
 //!
 //! A chart that says nothing is left out: no trend in two slices, no distribution of four values.
 
-use crate::document::{Document, FindingView};
+use crate::document::{Document, FindingView, Trace};
 use crate::{Error, format};
 use serde::Serialize;
 
 mod distribution;
 mod plot;
+mod sequence;
 mod svg;
 mod time;
 
@@ -78,16 +79,26 @@ pub fn of_states(document: &Document) -> Result<Vec<Chart>, Error> {
     charts.into_iter().filter_map(Result::transpose).collect()
 }
 
-/// How a finding's telling figure lies, when it has single values. `index` is the finding's
-/// place in the document and makes the chart's id.
+/// How a finding's telling figure lies, when it has single values, and the course of the
+/// connection it cites first. A connection that several findings cite is drawn with the first of
+/// them. `index` is the finding's place in the document and makes the charts' ids.
 ///
 /// # Errors
 /// Fails only if drawing fails, which is a defect of ours.
-pub fn of_finding(index: usize, finding: &FindingView) -> Result<Option<Chart>, Error> {
-    match &finding.distribution {
-        Some(values) => distribution::figure(&format!("values-{index}"), values),
-        None => Ok(None),
+pub fn of_finding(
+    index: usize,
+    finding: &FindingView,
+    traces: &[Trace],
+) -> Result<Vec<Chart>, Error> {
+    let mut charts = Vec::new();
+    if let Some(values) = &finding.distribution {
+        charts.extend(distribution::figure(&format!("values-{index}"), values)?);
     }
+    let traces = traces.iter().enumerate();
+    for (number, trace) in traces.filter(|(_, trace)| trace.findings.first() == Some(&finding.id)) {
+        charts.extend(sequence::graphs(&format!("sequence-{number}"), trace)?);
+    }
+    Ok(charts)
 }
 
 /// Both variants of one plot.

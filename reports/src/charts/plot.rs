@@ -24,7 +24,9 @@ pub(super) struct Plot<'a> {
     pub x: Range<f64>,
     /// Whether the horizontal axis is logarithmic.
     pub log_x: bool,
-    /// Top of the vertical axis, which begins at zero.
+    /// Bottom of the vertical axis.
+    pub bottom: f64,
+    /// Top of the vertical axis.
     pub top: f64,
     /// Label of a horizontal tick.
     pub x_label: &'a dyn Fn(f64) -> String,
@@ -42,6 +44,8 @@ pub(super) enum Shape {
     Area(u8, Vec<(f64, f64, f64)>),
     /// Bars from zero: left, right, height.
     Bars(u8, Vec<(f64, f64, f64)>),
+    /// Vertical strokes: place, lower end, upper end.
+    Strokes(u8, Vec<(f64, f64, f64)>),
     /// A vertical line over the whole height that marks a value.
     Mark(f64),
 }
@@ -65,12 +69,12 @@ impl Plot<'_> {
             if self.log_x {
                 let range = self.x.clone().log_scale();
                 self.fill(&area, |builder| {
-                    builder.build_cartesian_2d(range, 0.0..self.top)
+                    builder.build_cartesian_2d(range, self.bottom..self.top)
                 })
             } else {
                 let range = self.x.clone();
                 self.fill(&area, |builder| {
-                    builder.build_cartesian_2d(range, 0.0..self.top)
+                    builder.build_cartesian_2d(range, self.bottom..self.top)
                 })
             }
             .map_err(|error| Error::Chart(error.to_string()))?;
@@ -93,7 +97,7 @@ impl Plot<'_> {
     {
         let widest = (0..=8)
             .map(|step| {
-                (self.y_label)(self.top * f64::from(step) / 8.0)
+                (self.y_label)(self.bottom + (self.top - self.bottom) * f64::from(step) / 8.0)
                     .chars()
                     .count()
             })
@@ -150,8 +154,16 @@ impl Plot<'_> {
                     Rectangle::new([(left, 0.0), (right, height)], style)
                 }))?;
             }
+            Shape::Strokes(index, strokes) => {
+                let colour = Ink::Stroke(*index).colour();
+                chart.draw_series(
+                    strokes
+                        .iter()
+                        .map(|&(x, low, high)| PathElement::new(vec![(x, low), (x, high)], colour)),
+                )?;
+            }
             Shape::Mark(at) => {
-                let ends = vec![(*at, 0.0), (*at, self.top)];
+                let ends = vec![(*at, self.bottom), (*at, self.top)];
                 chart.draw_series([PathElement::new(ends, Ink::Mark.colour())])?;
             }
         }

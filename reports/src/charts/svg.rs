@@ -23,6 +23,8 @@ const CHARACTER_WIDTH: f64 = 0.56;
 pub(super) enum Ink {
     /// Lines of a data series.
     Series(u8),
+    /// Thick strokes of a data series, a dot when they have no length.
+    Stroke(u8),
     /// Areas and bars of a data series.
     Fill(u8),
     /// Axes and tick marks.
@@ -45,6 +47,7 @@ impl Ink {
             Self::Grid => RGBColor(4, 0, 0),
             Self::Text => RGBColor(5, 0, 0),
             Self::Mark => RGBColor(6, 0, 0),
+            Self::Stroke(index) => RGBColor(7, index, 0),
         }
     }
 
@@ -55,21 +58,30 @@ impl Ink {
             (3, ..) => "axis".to_owned(),
             (4, ..) => "grid".to_owned(),
             (6, ..) => "mark".to_owned(),
+            (7, index, _) => format!("stroke s{index}"),
             _ => "text".to_owned(),
         }
     }
 }
 
+const PATH_END: &str = r#""/>"#;
+
 /// Collects SVG elements.
 pub(super) struct SvgBackend<'a> {
     body: &'a mut String,
     size: (u32, u32),
+    /// Class of the element written last, when it is a path.
+    open_path: Option<String>,
 }
 
 impl<'a> SvgBackend<'a> {
     /// Appends to `body`; `size` is in half CSS pixels.
     pub(super) const fn new(body: &'a mut String, size: (u32, u32)) -> Self {
-        Self { body, size }
+        Self {
+            body,
+            size,
+            open_path: None,
+        }
     }
 
     fn path(
@@ -79,16 +91,24 @@ impl<'a> SvgBackend<'a> {
         close: bool,
     ) {
         let data = path_data(points, close);
-        if !data.is_empty() {
-            self.element(&format!(
-                r#"<path class="{}" d="{data}"/>"#,
-                Ink::class(colour)
-            ));
+        if data.is_empty() {
+            return;
+        }
+        let class = Ink::class(colour);
+        if self.open_path.as_ref() == Some(&class) {
+            // One element for all pieces of a series: a fraction of the size.
+            self.body.truncate(self.body.len() - PATH_END.len());
+            self.body.push_str(&data);
+            self.body.push_str(PATH_END);
+        } else {
+            self.element(&format!(r#"<path class="{class}" d="{data}{PATH_END}"#));
+            self.open_path = Some(class);
         }
     }
 
     fn element(&mut self, element: &str) {
         self.body.push_str(element);
+        self.open_path = None;
     }
 }
 
@@ -109,6 +129,9 @@ fn path_data(points: impl IntoIterator<Item = BackendCoord>, close: bool) -> Str
     }
     if close && !data.is_empty() {
         data.push('z');
+    } else if !data.contains(['h', 'v', 'l']) && !data.is_empty() {
+        // A line without length is drawn as a dot by its round ends.
+        data.push_str("h0");
     }
     data
 }

@@ -180,6 +180,7 @@ pub(super) fn states(intervals: &Intervals, end: &str) -> Result<Option<Chart>, 
     let plot = Plot {
         x: time_range(intervals),
         log_x: false,
+        bottom: 0.0,
         top: f64::from(most) * 1.08,
         x_label: &elapsed_label,
         y_label: &whole,
@@ -302,6 +303,7 @@ fn lines(
     let plot = Plot {
         x: time_range(intervals),
         log_x: false,
+        bottom: 0.0,
         top: top * 1.08,
         x_label: &elapsed_label,
         y_label: label,

@@ -42,6 +42,7 @@ impl Document {
             response_times: ResponseTimes::new(&totals.response_times),
             round_trip_times: ResponseTimes::new(&totals.round_trip_times),
             time_split: series::time_parts(&totals.time_split),
+            traces: Vec::new(),
             tables: tables::top_lists(table_rows, totals.connections)?,
             connection_total: totals.connections,
             connections: rows,

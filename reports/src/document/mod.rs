@@ -13,6 +13,7 @@ mod build;
 mod connection;
 mod finding;
 mod series;
+mod trace;
 
 pub(crate) use connection::response_times;
 pub use connection::{ConnectionRow, HalfRow, ResetRow};
@@ -22,6 +23,7 @@ pub use finding::{
 };
 pub(crate) use series::add_time_split;
 pub use series::{Bucket, Distribution, Intervals, ResponseTimes, StateSeries, TimePart};
+pub use trace::{Trace, TraceSlot, TraceView};
 
 /// Version of the JSON contract.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -65,6 +67,9 @@ pub struct Document {
     pub round_trip_times: Option<ResponseTimes>,
     /// Connection-seconds by what they were waiting for, summed over TCP connections.
     pub time_split: Vec<TimePart>,
+    /// Time-sequence data of cited TCP connections; empty when the capture could not be read again.
+    #[serde(default)]
+    pub traces: Vec<Trace>,
     /// Top lists.
     pub tables: Vec<Table>,
     /// Connections in all; [`Self::connections`] may hold fewer.

@@ -7,7 +7,7 @@ use super::page::Fact;
 use crate::charts::{self, Chart};
 use crate::document::{
     CaveatView, ConnectionKey, EvidenceView, FindingView, HostCommandView, LookAlikeView,
-    RemedyView, SpreadView,
+    RemedyView, SpreadView, Trace,
 };
 use crate::{Error, format};
 
@@ -35,7 +35,7 @@ pub(super) struct FindingPage {
     caveats: Vec<CaveatView>,
     ladders: Vec<LadderPage>,
     evidence: Vec<EvidencePage>,
-    chart: Option<Chart>,
+    charts: Vec<Chart>,
     why: Vec<String>,
     look_alikes: Vec<LookAlikeView>,
     /// The first general advice, shown among the facts.
@@ -94,6 +94,7 @@ impl FindingPage {
         index: usize,
         finding: &FindingView,
         all: &[FindingView],
+        traces: &[Trace],
     ) -> Result<Self, Error> {
         let (mut any, products) = remedies(&finding.remedy);
         let has_plain_lead = any.first().is_some_and(|first| first.setting.is_none());
@@ -121,7 +122,7 @@ impl FindingPage {
             caveats: finding.caveats.clone(),
             ladders: ladders(index, finding),
             evidence: finding.evidence.iter().map(evidence).collect(),
-            chart: charts::of_finding(index, finding)?,
+            charts: charts::of_finding(index, finding, traces)?,
             why: finding.why.clone(),
             look_alikes: finding.look_alikes.clone(),
             advice,

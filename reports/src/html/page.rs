@@ -119,7 +119,9 @@ impl Page {
             quality: capture.quality.clone(),
             notices: document.notices.clone(),
             findings: findings
-                .map(|(index, finding)| FindingPage::new(index, finding, &document.findings))
+                .map(|(index, finding)| {
+                    FindingPage::new(index, finding, &document.findings, &document.traces)
+                })
                 .collect::<Result<_, _>>()?,
             charts: charts::of_capture(document)?,
             time: time(&document.time_split),
