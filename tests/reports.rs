@@ -111,6 +111,27 @@ fn faults(value: &Value, schema: &Value, root: &Value, at: &str) -> Vec<String> 
                     found.extend(faults(inner, wanted, root, &format!("{at}/{index}")));
                 }
             }
+            "prefixItems" => {
+                let wanted = wanted.as_array().expect("schemas").iter().enumerate();
+                for (index, schema) in wanted {
+                    if let Some(inner) = value.get(index) {
+                        found.extend(faults(inner, schema, root, &format!("{at}/{index}")));
+                    }
+                }
+            }
+            "minItems" | "maxItems" => {
+                let count = value.as_array().map_or(0, Vec::len) as f64;
+                let limit = number(wanted);
+                let fits = if keyword == "minItems" {
+                    count >= limit
+                } else {
+                    count <= limit
+                };
+                if value.is_array() && !fits {
+                    found.push(format!("{at}: {count} items, {keyword} {limit}"));
+                }
+            }
+            "default" => {}
             "additionalProperties" => assert_eq!(wanted, &Value::Bool(true), "{at}"),
             unknown => panic!("{unknown} at {at} is not checked yet"),
         }
