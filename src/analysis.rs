@@ -1,9 +1,11 @@
 //! From captures to the document: the analysis, whatever becomes of its result.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use analyzer::Connection;
-use analyzer::pipeline::{self, ConnectionSink};
+use analyzer::pipeline::{self, ConnectionSink, Progress};
+use reports::dataset::{RowSink, Spill, Tables};
 use reports::{ConnectionCollector, Document, Redactor, RunInfo};
 use rules::engine::{Engine, RuleSink};
 
@@ -12,10 +14,22 @@ use crate::failure::Failure;
 use crate::progress::Meter;
 use crate::settings::Settings;
 
-/// Both consumers of finished connections.
+/// What an analysis gives beside the findings.
+pub struct Wanted<'a> {
+    /// Connections listed in the document; `None` lists all.
+    pub connections: Option<usize>,
+    /// What masks names; addresses are not yet masked (see [`Redactor::document`]): the frames of
+    /// the findings could not be found again.
+    pub redactor: Option<&'a Redactor>,
+    /// The dataset's rows, under this name and with this place for what does not fit into memory.
+    pub rows: Option<(String, Arc<Spill>)>,
+}
+
+/// All consumers of finished connections.
 struct Sink<'a> {
     rules: RuleSink,
     collector: ConnectionCollector,
+    rows: Option<RowSink>,
     redactor: Option<&'a Redactor>,
 }
 
@@ -32,19 +46,87 @@ impl Sink<'_> {
     fn take(&mut self, connection: &Connection) {
         self.rules.connection(connection);
         self.collector.connection(connection);
+        if let Some(rows) = &mut self.rows {
+            rows.connection(connection);
+        }
     }
 }
 
-/// Analyses the captures of `settings` and lists at most `connections` of them.
-///
-/// With a redactor, names are masked; addresses are not yet (see [`Redactor::document`]): the
-/// frames of the findings could not be found again.
+/// Analyses the captures of `settings` and lists at most `connections` of them, with a meter and
+/// on threads of its own; names are masked as [`Wanted::redactor`] says.
 pub fn analyse(
     settings: &Settings,
     connections: Option<usize>,
     redactor: Option<&Redactor>,
 ) -> Result<Document, Failure> {
-    let run = RunInfo {
+    let wanted = Wanted {
+        connections,
+        redactor,
+        rows: None,
+    };
+    analyse_shown(settings, &wanted).map(|(document, _)| document)
+}
+
+/// As [`analyse`], with everything that may be wanted.
+pub fn analyse_shown(
+    settings: &Settings,
+    wanted: &Wanted<'_>,
+) -> Result<(Document, Option<Tables>), Failure> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(settings.threads)
+        .build()
+        .map_err(|error| Failure::Internal(error.to_string()))?;
+    let meter = Meter::new();
+    let result = pool
+        .install(|| analyse_quietly(settings, wanted, |progress: Progress| meter.show(progress)))?;
+    meter.finish();
+    Ok(result)
+}
+
+/// The analysis itself, on the current rayon pool.
+///
+/// # Errors
+/// When no input can be read at all.
+pub fn analyse_quietly(
+    settings: &Settings,
+    wanted: &Wanted<'_>,
+    progress: impl FnMut(Progress),
+) -> Result<(Document, Option<Tables>), Failure> {
+    let engine = Engine::new(settings.rules.clone());
+    let make_sink = || Sink {
+        rules: engine.sink(),
+        collector: ConnectionCollector::new(wanted.connections),
+        rows: wanted.rows.as_ref().map(|(_, spill)| RowSink::new(spill)),
+        redactor: wanted.redactor,
+    };
+    let (analysis, sinks) =
+        pipeline::run(&settings.inputs, &settings.analysis, make_sink, progress)
+            .map_err(Failure::Input)?;
+    let mut rule_sinks = Vec::with_capacity(sinks.len());
+    let mut collectors = Vec::with_capacity(sinks.len());
+    let mut row_sinks = Vec::with_capacity(sinks.len());
+    for sink in sinks {
+        rule_sinks.push(sink.rules);
+        collectors.push(sink.collector);
+        row_sinks.extend(sink.rows);
+    }
+    let analysis = match wanted.redactor {
+        Some(redactor) => redactor.analysis(analysis),
+        None => analysis,
+    };
+    let assessment = engine.finish(rule_sinks, &analysis);
+    let collector = ConnectionCollector::merged(collectors);
+    let document = Document::build(&analysis, &assessment, collector, &run_info(settings))
+        .map_err(|error| Failure::Internal(error.to_string()))?;
+    let tables = wanted.rows.as_ref().map(|(capture_set, _)| {
+        Tables::new(capture_set, row_sinks, &analysis, &assessment, &document)
+    });
+    Ok((document, tables))
+}
+
+/// How the program was called, for the report's last section.
+fn run_info(settings: &Settings) -> RunInfo {
+    RunInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         arguments: std::env::args_os()
             .skip(1)
@@ -55,43 +137,7 @@ pub fn analyse(
             .configuration_file
             .as_ref()
             .map(|file| file.display().to_string()),
-    };
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(settings.threads)
-        .build()
-        .map_err(|error| Failure::Internal(error.to_string()))?;
-    let engine = Engine::new(settings.rules.clone());
-    let make_sink = || Sink {
-        rules: engine.sink(),
-        collector: ConnectionCollector::new(connections),
-        redactor,
-    };
-    let meter = Meter::new();
-    let (analysis, sinks) = pool
-        .install(|| {
-            pipeline::run(
-                &settings.inputs,
-                &settings.analysis,
-                make_sink,
-                |progress| {
-                    meter.show(progress);
-                },
-            )
-        })
-        .map_err(Failure::Input)?;
-    meter.finish();
-    let (rule_sinks, collectors): (Vec<_>, Vec<_>) = sinks
-        .into_iter()
-        .map(|sink| (sink.rules, sink.collector))
-        .unzip();
-    let analysis = match redactor {
-        Some(redactor) => redactor.analysis(analysis),
-        None => analysis,
-    };
-    let assessment = engine.finish(rule_sinks, &analysis);
-    let collector = ConnectionCollector::merged(collectors);
-    Document::build(&analysis, &assessment, collector, &run)
-        .map_err(|error| Failure::Internal(error.to_string()))
+    }
 }
 
 /// The redactor that the arguments ask for, if any.

@@ -25,6 +25,8 @@ pub enum Command {
     Evidence(EvidenceArguments),
     /// Render a result in another format, without the capture
     Report(ReportArguments),
+    /// Run SQL over a dataset, Parquet files or a capture
+    Query(QueryArguments),
     /// List the rules
     Rules,
     /// Print a rule's documentation: what it means, how it is detected, what to do
@@ -142,6 +144,39 @@ pub struct ReportArguments {
     pub format: Vec<Format>,
 }
 
+/// Arguments of `pcapdoc query`.
+#[derive(Debug, Args)]
+pub struct QueryArguments {
+    /// Folder of a batch or a dataset, Parquet files, or captures; the last one is the SQL
+    #[arg(required_unless_present = "schema", num_args = 2.., value_name = "PATH… SQL")]
+    pub paths_and_sql: Vec<String>,
+    /// List the tables and their columns instead
+    #[arg(long)]
+    pub schema: bool,
+    /// How the result is written
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub format: QueryFormat,
+    /// File for the result [default: standard output]
+    #[arg(short, long, value_name = "FILE|-")]
+    pub output: Option<PathBuf>,
+    /// How captures are analysed.
+    #[command(flatten)]
+    pub analysis: AnalysisArguments,
+}
+
+/// How the result of a query is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum QueryFormat {
+    /// Aligned columns for people
+    Table,
+    /// With a header
+    Csv,
+    /// An array of objects
+    Json,
+    /// One Parquet file; needs --output
+    Parquet,
+}
+
 /// An output format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Format {
@@ -168,6 +203,18 @@ pub enum SeverityArgument {
     High,
     /// The service was down
     Critical,
+}
+
+impl From<SeverityArgument> for reports::Severity {
+    fn from(argument: SeverityArgument) -> Self {
+        match argument {
+            SeverityArgument::Info => Self::Info,
+            SeverityArgument::Low => Self::Low,
+            SeverityArgument::Medium => Self::Medium,
+            SeverityArgument::High => Self::High,
+            SeverityArgument::Critical => Self::Critical,
+        }
+    }
 }
 
 /// How many connections to list.

@@ -378,16 +378,21 @@ fn pattern_matches(pattern: &str, id: &str) -> bool {
 /// `; did you mean …?` for the nearest known name, or the list when none is near.
 fn hint<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.collect();
-    let nearest = known
-        .iter()
-        .map(|known| (distance(name, known), *known))
-        .min();
-    match nearest {
+    match suggestion(name, known.iter().copied()) {
+        meant if !meant.is_empty() => meant,
+        _ if known.len() <= 12 => format!("; known here: {}", known.join(", ")),
+        _ => "; `pcapdoc rules` lists all".to_owned(),
+    }
+}
+
+/// `; did you mean …?` for the nearest known name; empty when none is near.
+#[must_use]
+pub fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    match known.map(|known| (distance(name, known), known)).min() {
         Some((edits, nearest)) if edits <= nearest.len() / 2 => {
             format!("; did you mean `{nearest}`?")
         }
-        _ if known.len() <= 12 => format!("; known here: {}", known.join(", ")),
-        _ => "; `pcapdoc rules` lists all".to_owned(),
+        _ => String::new(),
     }
 }
 

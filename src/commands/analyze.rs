@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use crate::analysis::{analyse, redactor};
-use crate::cli::{AnalyzeArguments, ConnectionLimit, SeverityArgument};
+use crate::cli::{AnalyzeArguments, ConnectionLimit};
 use crate::commands::evidence;
 use crate::failure::Failure;
 use crate::outputs::{Plan, stem};
@@ -47,22 +47,12 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     }
     let failed = arguments
         .fail_on
-        .is_some_and(|limit| document.has_finding_at(severity(limit)));
+        .is_some_and(|limit| document.has_finding_at(limit.into()));
     Ok(if failed {
         ExitCode::from(1)
     } else {
         ExitCode::SUCCESS
     })
-}
-
-fn severity(argument: SeverityArgument) -> reports::Severity {
-    match argument {
-        SeverityArgument::Info => reports::Severity::Info,
-        SeverityArgument::Low => reports::Severity::Low,
-        SeverityArgument::Medium => reports::Severity::Medium,
-        SeverityArgument::High => reports::Severity::High,
-        SeverityArgument::Critical => reports::Severity::Critical,
-    }
 }
 
 /// Best effort: the report is written whether or not a browser is there.

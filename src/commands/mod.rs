@@ -3,5 +3,6 @@
 pub mod analyze;
 pub mod completions;
 pub mod evidence;
+pub mod query;
 pub mod report;
 pub mod rules;

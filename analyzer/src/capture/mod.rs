@@ -27,7 +27,7 @@ use std::sync::Arc;
 use crate::time::Timestamp;
 
 pub use link_type::LinkType;
-pub use reader::CaptureReader;
+pub use reader::{CaptureReader, peek};
 
 /// One record of a capture, pointing into its [`Slab`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,6 +1,7 @@
 //! Several inputs as one capture.
 
 use std::collections::VecDeque;
+use std::path::Path;
 
 use super::open_file::{Bytes, OpenFile};
 use super::session::Session;
@@ -249,6 +250,18 @@ impl CaptureReader {
             .note(QualityKind::CutShort, 1, format!("not read: {error}"));
         self.unreadable.get_or_insert(error);
     }
+}
+
+/// Looks at a file's beginning: `Ok` when it is a capture, with the time of its first frame.
+///
+/// # Errors
+/// When it cannot be read or is no capture; the message says what it is.
+pub fn peek(path: &Path) -> Result<Option<Timestamp>, Error> {
+    let input = Input::Path(path.to_owned());
+    let mut bytes = Bytes::open(&input, &ReadOptions::default(), false)?;
+    let first = bytes.first_time();
+    OpenFile::new(&input, bytes, 0, &mut Session::default())?;
+    Ok(first)
 }
 
 /// Stored bytes of all inputs, when all of them are regular files.

@@ -264,7 +264,8 @@ fn evidence(evidence: &finding::Evidence, start: Option<Timestamp>) -> EvidenceV
 }
 
 /// Control bits by name, as the RFC spells them, such as `PSH,ACK`.
-fn flag_names(flags: TcpFlags) -> String {
+#[must_use]
+pub(crate) fn flag_names(flags: TcpFlags) -> String {
     const NAMES: [(u8, &str); 8] = [
         (TcpFlags::SYN, "SYN"),
         (TcpFlags::FIN, "FIN"),
@@ -279,7 +280,9 @@ fn flag_names(flags: TcpFlags) -> String {
     set.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
 }
 
-fn figures(figures: &[Figure]) -> Map<String, Value> {
+/// Named values as JSON; what JSON cannot hold is left out.
+#[must_use]
+pub(crate) fn figures(figures: &[Figure]) -> Map<String, Value> {
     figures
         .iter()
         .filter_map(|f| Some((f.name.to_owned(), value(&f.value)?)))

@@ -21,6 +21,7 @@ pub use finding::{
     CaveatView, ConnectionKey, EvidenceView, FindingView, HostCommandView, LookAlikeView,
     RemedyView, SpreadView,
 };
+pub(crate) use finding::{direction_name, figures, flag_names};
 pub(crate) use series::add_time_split;
 pub use series::{Bucket, Distribution, Intervals, ResponseTimes, StateSeries, TimePart};
 pub use trace::{Trace, TraceSlot, TraceView};

@@ -1,0 +1,26 @@
+//! The dataset: what was found, as tables that any tool can query.
+//!
+//! Every table declares its columns once ([`Table`]): name, type, meaning and how the value is
+//! taken from a record. The Parquet files, `pcapdoc query --schema` and the documentation all
+//! come from that declaration.
+//!
+//! ```text
+//! Connection ─► RowSink (per shard, bounded: spills to disk) ┐
+//! Assessment, Analysis, Document ─► records ─────────────────┴─► Tables ─► Parquet files ─► SQL
+//! ```
+//!
+//! Times are UTC with microseconds and no zone (what every reader understands); exact frame
+//! times are a frame number away. Counts are signed 64-bit: Spark reads no unsigned integers.
+
+mod connections;
+mod findings;
+mod output;
+mod query;
+mod rows;
+mod schema;
+mod sink;
+
+pub use output::{Rendering, render};
+pub use query::{QueryError, Source, run};
+pub use schema::{ColumnType, TableSchema, describe, markdown, tables};
+pub use sink::{RowSink, Spill, Tables};

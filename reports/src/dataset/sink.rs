@@ -1,0 +1,339 @@
+//! From finished connections to Parquet files, in bounded memory.
+//!
+//! Every shard has a [`RowSink`]. When a table of a shard reaches [`ROWS_KEPT`] rows they go to a
+//! file of that shard and table; the end reads them back piece by piece. Which rows go when
+//! depends on the shard's own sequence alone, so the dataset does not depend on the thread count.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use analyzer::pipeline::ConnectionSink;
+use analyzer::{Analysis, Connection};
+use polars::prelude::{DataFrame, PolarsResult, SortMultipleOptions};
+use polars_io::SerReader as _;
+use polars_io::parquet::read::ParquetReader;
+use polars_io::parquet::write::{
+    BatchedWriter, ParquetCompression, ParquetWriter, StatisticsOptions,
+};
+use rules::finding::Assessment;
+
+use super::connections::{
+    CONNECTIONS, ConnectionRecord, Connections, DNS, DnsQuestions, DnsRecord, REQUESTS,
+    RequestRecord, Requests,
+};
+use super::findings::{
+    CAPTURES, CaptureRecord, Captures, EVIDENCE, EvidenceRecord, FINDINGS, Findings, Frames,
+    INTERVALS, IntervalRecord, Slices,
+};
+use super::rows::Rows;
+use super::schema::{Record, Table};
+use crate::{Document, Error};
+
+/// Rows of a table that a shard keeps in memory: about 1 MB of connections.
+const ROWS_KEPT: usize = 1024;
+
+/// Rows of a row group.
+const ROW_GROUP: usize = 65_536;
+
+/// Where rows go that do not fit into memory.
+#[derive(Debug)]
+pub struct Spill {
+    folder: PathBuf,
+    next: AtomicU32,
+}
+
+impl Spill {
+    /// Uses an existing folder, which the caller removes.
+    #[must_use]
+    pub const fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            next: AtomicU32::new(0),
+        }
+    }
+
+    fn create(&self) -> io::Result<(PathBuf, File)> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join(format!("rows-{number}.parquet"));
+        Ok((path.clone(), File::create(path)?))
+    }
+}
+
+/// Takes the rows of one shard's connections.
+pub struct RowSink {
+    connections: Buffer<Connections>,
+    requests: Buffer<Requests>,
+    dns: Buffer<DnsQuestions>,
+}
+
+impl RowSink {
+    /// A sink that puts what does not fit into memory into `spill`.
+    #[must_use]
+    pub fn new(spill: &Arc<Spill>) -> Self {
+        Self {
+            connections: Buffer::new(&CONNECTIONS, spill),
+            requests: Buffer::new(&REQUESTS, spill),
+            dns: Buffer::new(&DNS, spill),
+        }
+    }
+}
+
+impl ConnectionSink for RowSink {
+    fn connection(&mut self, connection: &Connection) {
+        let record = ConnectionRecord {
+            connection,
+            row: connection.into(),
+        };
+        self.connections.push(&record);
+        for request in RequestRecord::of(&record) {
+            self.requests.push(&request);
+        }
+        for exchange in &connection.app.dns {
+            self.dns.push(&DnsRecord {
+                connection,
+                exchange,
+            });
+        }
+    }
+}
+
+/// Rows of one shard and table: the newest in memory, earlier ones in a file.
+struct Buffer<R: Record> {
+    rows: Rows<R>,
+    spill: Arc<Spill>,
+    spilled: Option<Spilled>,
+    /// The first error; told at the end.
+    error: Option<Error>,
+}
+
+struct Spilled {
+    path: PathBuf,
+    writer: BatchedWriter<File>,
+    rows: usize,
+}
+
+impl<R: Record> Buffer<R> {
+    fn new(table: &'static Table<R>, spill: &Arc<Spill>) -> Self {
+        Self {
+            rows: Rows::new(table),
+            spill: Arc::clone(spill),
+            spilled: None,
+            error: None,
+        }
+    }
+
+    fn push(&mut self, record: &R::Of<'_>) {
+        self.rows.push(record);
+        if self.rows.len() >= ROWS_KEPT
+            && let Err(error) = self.write_out()
+        {
+            self.error.get_or_insert(error);
+        }
+    }
+
+    fn write_out(&mut self) -> Result<(), Error> {
+        let empty = Rows::new(self.rows.table());
+        let full = std::mem::replace(&mut self.rows, empty);
+        let frame = full.frame("")?;
+        let spilled = match &mut self.spilled {
+            Some(spilled) => spilled,
+            none => {
+                let (path, file) = self.spill.create()?;
+                none.insert(Spilled {
+                    path,
+                    writer: writer(file).batched(frame.schema())?,
+                    rows: 0,
+                })
+            }
+        };
+        spilled.rows += frame.height();
+        Ok(spilled.writer.write_batch(&frame)?)
+    }
+
+    /// Hands over all rows in the order they came, in pieces.
+    fn drain(self, take: &mut dyn FnMut(DataFrame) -> PolarsResult<()>) -> Result<(), Error> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if let Some(spilled) = self.spilled {
+            spilled.writer.finish()?;
+            for start in (0..spilled.rows).step_by(ROW_GROUP) {
+                let piece = ParquetReader::new(File::open(&spilled.path)?)
+                    .with_slice(Some((start, ROW_GROUP)))
+                    .finish()?;
+                take(piece)?;
+            }
+            std::fs::remove_file(&spilled.path)?;
+        }
+        if self.rows.len() > 0 {
+            take(self.rows.frame("")?)?;
+        }
+        Ok(())
+    }
+}
+
+/// All rows of one capture.
+pub struct Tables {
+    capture_set: String,
+    connections: Vec<Buffer<Connections>>,
+    requests: Vec<Buffer<Requests>>,
+    dns: Vec<Buffer<DnsQuestions>>,
+    findings: Rows<Findings>,
+    evidence: Rows<Frames>,
+    intervals: Rows<Slices>,
+    captures: Rows<Captures>,
+}
+
+impl Tables {
+    /// Joins what the shards collected, in shard order, with what the capture as a whole gave.
+    #[must_use]
+    pub fn new(
+        capture_set: &str,
+        sinks: Vec<RowSink>,
+        analysis: &Analysis,
+        assessment: &Assessment,
+        document: &Document,
+    ) -> Self {
+        let mut tables = Self {
+            capture_set: capture_set.to_owned(),
+            connections: Vec::new(),
+            requests: Vec::new(),
+            dns: Vec::new(),
+            findings: Rows::new(&FINDINGS),
+            evidence: Rows::new(&EVIDENCE),
+            intervals: Rows::new(&INTERVALS),
+            captures: Rows::new(&CAPTURES),
+        };
+        for sink in sinks {
+            tables.connections.push(sink.connections);
+            tables.requests.push(sink.requests);
+            tables.dns.push(sink.dns);
+        }
+        for finding in &assessment.findings {
+            tables.findings.push(finding);
+            for evidence in &finding.evidence {
+                tables.evidence.push(&EvidenceRecord { finding, evidence });
+            }
+        }
+        for slice in IntervalRecord::of(&analysis.intervals) {
+            tables.intervals.push(&slice);
+        }
+        tables.captures.push(&CaptureRecord { analysis, document });
+        tables
+    }
+
+    /// Hands over every table that has rows, by name, in pieces of bounded size.
+    ///
+    /// # Errors
+    /// When rows could not be kept on disk or `take` fails.
+    pub(super) fn for_each(
+        self,
+        take: &mut dyn FnMut(&'static str, DataFrame) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let set = self.capture_set;
+        drain(self.connections, &set, &["first_frame"], take)?;
+        drain(self.requests, &set, &["first_frame", "request_frame"], take)?;
+        drain(self.dns, &set, &["first_frame", "asked_frame"], take)?;
+        whole(&self.findings, &set, take)?;
+        whole(&self.evidence, &set, take)?;
+        whole(&self.intervals, &set, take)?;
+        whole(&self.captures, &set, take)
+    }
+
+    /// Writes every table that has rows to the file that `create` gives for its name, and waits
+    /// until it is on disk.
+    ///
+    /// # Errors
+    /// When a file cannot be created or written.
+    pub fn write(
+        self,
+        create: &mut dyn FnMut(&'static str) -> io::Result<File>,
+    ) -> Result<(), Error> {
+        let mut open: Option<(&'static str, BatchedWriter<File>, File)> = None;
+        self.for_each(&mut |name, frame| {
+            if open.as_ref().is_none_or(|(table, ..)| *table != name) {
+                close(open.take())?;
+                let file = create(name)?;
+                let same = file.try_clone()?;
+                open = Some((name, writer(file).batched(frame.schema())?, same));
+            }
+            if let Some((_, writer, _)) = &mut open {
+                writer.write_batch(&frame)?;
+            }
+            Ok(())
+        })?;
+        close(open)
+    }
+}
+
+fn close(open: Option<(&'static str, BatchedWriter<File>, File)>) -> Result<(), Error> {
+    if let Some((_, writer, file)) = open {
+        writer.finish()?;
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Zstandard, statistics for skipping, and one thread: many captures are written side by side.
+fn writer(file: File) -> ParquetWriter<File> {
+    ParquetWriter::new(file)
+        .with_compression(ParquetCompression::Zstd(None))
+        .with_statistics(StatisticsOptions::full())
+        .set_parallel(false)
+}
+
+/// Hands over the rows of all shards in row groups; each is ordered by `order`.
+fn drain<R: Record>(
+    shards: Vec<Buffer<R>>,
+    capture_set: &str,
+    order: &[&str],
+    take: &mut dyn FnMut(&'static str, DataFrame) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let Some(table) = shards.first().map(|shard| shard.rows.table()) else {
+        return Ok(());
+    };
+    let mut group = DataFrame::empty();
+    let mut failed = Ok(());
+    for shard in shards {
+        shard.drain(&mut |piece| {
+            group.vstack_mut(&piece)?;
+            if group.height() >= ROW_GROUP {
+                let full = std::mem::replace(&mut group, DataFrame::empty());
+                failed =
+                    finished(full, capture_set, order).and_then(|group| take(table.name, group));
+            }
+            Ok(())
+        })?;
+        std::mem::replace(&mut failed, Ok(()))?;
+    }
+    if group.height() > 0 {
+        take(table.name, finished(group, capture_set, order)?)?;
+    }
+    Ok(())
+}
+
+/// A row group in its final form.
+fn finished(group: DataFrame, capture_set: &str, order: &[&str]) -> Result<DataFrame, Error> {
+    let options = SortMultipleOptions::default()
+        .with_maintain_order(true)
+        .with_multithreaded(false);
+    let mut group = group.sort(order, options)?;
+    group.rechunk_mut();
+    let set = super::rows::constant(super::schema::CAPTURE_SET, capture_set, group.height());
+    group.with_column(set)?;
+    Ok(group)
+}
+
+fn whole<R: Record>(
+    rows: &Rows<R>,
+    capture_set: &str,
+    take: &mut dyn FnMut(&'static str, DataFrame) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if rows.len() == 0 {
+        return Ok(());
+    }
+    take(rows.table().name, rows.frame(capture_set)?)
+}
