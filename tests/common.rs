@@ -47,7 +47,13 @@ pub fn json_bytes(capture: &Path, more: &[&str]) -> Vec<u8> {
 
 /// The JSON document of a capture.
 pub fn json(capture: &Path) -> Value {
-    serde_json::from_slice(&json_bytes(capture, &["--connections", "all"])).expect("valid JSON")
+    json_with(capture, &[])
+}
+
+/// The JSON document of a capture, analysed with further arguments.
+pub fn json_with(capture: &Path, more: &[&str]) -> Value {
+    let arguments = [&["--connections", "all"], more].concat();
+    serde_json::from_slice(&json_bytes(capture, &arguments)).expect("valid JSON")
 }
 
 /// Every capture that has a truth file beside it.

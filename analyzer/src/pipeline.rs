@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rayon::prelude::*;
 
+use crate::addr::Endpoint;
 use crate::analysis::{Analysis, CaptureSummary};
 use crate::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
 use crate::decode::DecodeStats;
@@ -21,6 +22,7 @@ use crate::flow::ip_fragment::{IncompleteDatagram, Reassembler};
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
 use crate::flow::tcp::TcpSettings;
+use crate::flow::translation::Translator;
 use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
@@ -164,6 +166,10 @@ struct Item {
     reassembled: Vec<u8>,
     /// Indices into the packets, per shard, in frame order.
     buckets: Vec<Vec<u32>>,
+    /// Indices of packets that translation asks about in any case.
+    asked: Vec<u32>,
+    /// Indices of answers of translated connections and the address they truly came from.
+    translated: Vec<(u32, Endpoint)>,
 }
 
 /// First and last frame time and steps back within a slab or a capture.
@@ -198,6 +204,8 @@ impl Item {
             decoded: DecodedSlab::default(),
             reassembled: Vec::new(),
             buckets: vec![Vec::new(); SHARDS],
+            asked: Vec::new(),
+            translated: Vec::new(),
         }
     }
 
@@ -214,10 +222,20 @@ impl Item {
         for bucket in &mut self.buckets {
             bucket.clear();
         }
+        self.asked.clear();
         for (at, packet) in self.decoded.packets.iter().enumerate() {
             let Ok(at) = u32::try_from(at) else { break };
+            if Translator::concerns(packet) {
+                self.asked.push(at);
+            }
             self.buckets[shard_of(packet)].push(at);
         }
+    }
+
+    /// Where an answer of a translated connection came from, by its packet's index.
+    fn true_source(&self, at: u32) -> Option<Endpoint> {
+        let place = self.translated.binary_search_by_key(&at, |(at, _)| *at);
+        Some(self.translated[place.ok()?].1)
     }
 
     fn payload(&self, packet: &Packet) -> &[u8] {
@@ -242,6 +260,7 @@ fn shard_of(packet: &Packet) -> usize {
 struct Engine<S> {
     shards: Vec<Shard<S>>,
     reassembler: Reassembler,
+    translator: Translator,
     later_fragments_seen: bool,
     stats: DecodeStats,
     times: Times,
@@ -255,6 +274,7 @@ impl<S: ConnectionSink> Engine<S> {
         Self {
             shards,
             reassembler: Reassembler::new(),
+            translator: Translator::default(),
             later_fragments_seen: false,
             stats: DecodeStats::default(),
             times: Times::default(),
@@ -269,6 +289,7 @@ impl<S: ConnectionSink> Engine<S> {
             }
             self.stats.merge(&item.decoded.stats);
             self.reassemble(item);
+            self.translate(item);
         }
         let items = &*items;
         self.shards
@@ -279,6 +300,9 @@ impl<S: ConnectionSink> Engine<S> {
                     for &at in &item.buckets[number] {
                         let packet = &item.decoded.packets[at as usize];
                         shard.packet(packet, item.payload(packet));
+                        if let Some(answering) = item.true_source(at) {
+                            shard.answered_from(packet, answering);
+                        }
                     }
                 }
             });
@@ -307,6 +331,30 @@ impl<S: ConnectionSink> Engine<S> {
             }
         }
         item.distribute();
+    }
+
+    /// Brings the answers of translated connections to the connections they belong to.
+    fn translate(&mut self, item: &mut Item) {
+        let all = u32::try_from(item.decoded.packets.len()).unwrap_or(u32::MAX);
+        let mut next = 0;
+        while next < all {
+            // As long as nothing is translated only SYNs and loopback packets are looked at.
+            if !self.translator.is_active() {
+                let place = item.asked.partition_point(|at| *at < next);
+                let Some(&at) = item.asked.get(place) else {
+                    break;
+                };
+                next = at;
+            }
+            let packet = &mut item.decoded.packets[next as usize];
+            if let Some(answering) = self.translator.take(packet) {
+                item.translated.push((next, answering));
+            }
+            next += 1;
+        }
+        if !item.translated.is_empty() {
+            item.distribute();
+        }
     }
 
     fn give_up(&mut self, incomplete: &[IncompleteDatagram]) {

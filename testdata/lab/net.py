@@ -247,9 +247,10 @@ def write_truth(capture, story, made, findings=(), may=(), none_at_or_above="med
     """Writes the truth file beside a capture.
 
     `findings`: what must be found, each a dict of `rule`, `connections` (list of (client, server)
-    pairs, or of dicts), `figures` (name -> (value, tolerance)), and optionally `occurrences`,
+    pairs, or of dicts), `figures` (name -> (value, tolerance), or name -> text), and optionally `occurrences`,
     `severity_at_least`. `may`: rules that are allowed as well. Nothing else may reach the
-    severity `none_at_or_above`. `facts` go into the file as they are.
+    severity `none_at_or_above`. `facts` go into the file as they are; `arguments` among them are
+    given to the program.
     """
     rows = []
     for finding in findings:
@@ -260,7 +261,8 @@ def write_truth(capture, story, made, findings=(), may=(), none_at_or_above="med
             for pair_ in row.get("connections", ())
         ]
         row["figures"] = {
-            name: {"value": value, "tolerance": tolerance} for name, (value, tolerance) in row.get("figures", {}).items()
+            name: {"value": figure} if isinstance(figure, str) else {"value": figure[0], "tolerance": figure[1]}
+            for name, figure in row.get("figures", {}).items()
         }
         row.setdefault("severity_at_least", "medium")
         rows.append(row)

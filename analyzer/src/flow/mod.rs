@@ -16,6 +16,7 @@ pub mod ip_fragment;
 pub(crate) mod key;
 pub(crate) mod table;
 pub mod tcp;
+pub(crate) mod translation;
 pub mod udp;
 
 /// One direction of a connection, named by its sender.
@@ -705,10 +706,12 @@ pub struct SizeClass {
 /// What is kept of a UDP flow beyond its counters.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct UdpFacts {
-    /// Request sizes and their answers, by size, at most 64; further sizes are only counted.
+    /// Request sizes and their answers, by size, at most 128; further sizes are only counted.
     pub size_classes: Vec<SizeClass>,
-    /// Requests whose size found no class any more.
-    pub unclassed_requests: u64,
+    /// `(UDP payload octets, requests)` by size, at most 2048 sizes.
+    pub size_counts: Vec<(u32, u64)>,
+    /// Requests whose size found no place in `size_counts` any more.
+    pub uncounted_requests: u64,
     /// Largest number of client datagrams in one second of capture time.
     pub peak_per_second: u64,
     /// Client datagrams per second, median over seconds between first and last.

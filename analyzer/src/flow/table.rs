@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use crate::addr::Endpoint;
 use crate::analysis::IcmpError;
 use crate::decode::{Packet, PacketKind};
 use crate::event::SegmentRef;
@@ -82,6 +83,15 @@ impl<S: ConnectionSink> Shard<S> {
             PacketKind::Tcp(tcp) => self.segment(key, packet, &tcp, payload),
             PacketKind::Udp => self.datagram(key, packet, payload),
             PacketKind::IcmpError { icmp, .. } => self.icmp(key, packet, icmp),
+        }
+    }
+
+    /// Notes the address that an answer taken just now truly came from (see
+    /// [`super::translation`]).
+    pub fn answered_from(&mut self, packet: &Packet, answering: Endpoint) {
+        let (key, _) = FlowKey::of(packet);
+        if let Some(Flow::Tcp(tracker)) = self.flows.get_mut(&key) {
+            tracker.answered_from(answering);
         }
     }
 

@@ -1,5 +1,6 @@
 //! One UDP flow while it lives: sizes, answers, rates and what its payload is.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::addr::{Endpoint, Transport};
@@ -15,8 +16,11 @@ use super::{
     TimeSplit, Turns, UdpFacts,
 };
 
-/// Request sizes told apart.
-const SIZE_CLASSES: usize = 64;
+/// Request sizes whose answers are followed.
+const SIZE_CLASSES: usize = 128;
+
+/// Request sizes counted.
+const SIZES: usize = 2048;
 
 /// Requests that wait for an answer at one time; older ones are given up as unanswered.
 const PENDING: usize = 32;
@@ -38,7 +42,7 @@ pub struct UdpTracker {
     end: Timestamp,
     halves: [Half; 2],
     facts: UdpFacts,
-    pending: Vec<(SegmentRef, u32)>,
+    pending: VecDeque<Pending>,
     rate: Rate,
     events: Vec<Event>,
     reader: DatagramReader,
@@ -64,7 +68,7 @@ impl UdpTracker {
             end: packet.time,
             halves: Default::default(),
             facts: UdpFacts::default(),
-            pending: Vec::new(),
+            pending: VecDeque::new(),
             rate: Rate::default(),
             events: Vec::new(),
             reader: DatagramReader::default(),
@@ -128,8 +132,8 @@ impl UdpTracker {
         half.last_segment = Some(reference);
         self.facts.reassembled += u64::from(packet.reassembled);
         match direction {
-            Direction::ClientToServer => self.request(reference, packet.payload_len),
-            Direction::ServerToClient => self.answer(reference, packet.payload_len),
+            Direction::ClientToServer => self.request(reference, payload),
+            Direction::ServerToClient => self.answer(reference, payload),
         }
         let at = At {
             frame: packet.frame,
@@ -141,8 +145,10 @@ impl UdpTracker {
         true
     }
 
-    fn request(&mut self, reference: SegmentRef, len: u32) {
+    fn request(&mut self, reference: SegmentRef, payload: &[u8]) {
+        let len = reference.payload_len;
         self.rate.count(reference.time.since(self.start));
+        self.count_size(len);
         let classes = &mut self.facts.size_classes;
         match classes.binary_search_by_key(&len, |class| class.request_len) {
             Ok(at) => classes[at].requests += 1,
@@ -158,20 +164,62 @@ impl UdpTracker {
                     first_answer: None,
                 },
             ),
-            Err(_) => self.facts.unclassed_requests += 1,
+            Err(_) => {}
         }
         if self.pending.len() >= PENDING {
-            self.pending.remove(0);
+            self.pending.pop_front();
         }
-        self.pending.push((reference, len));
+        self.pending.push_back(Pending {
+            request: reference,
+            opening: Opening::of(payload),
+        });
     }
 
-    /// The answer belongs to the oldest request that waits.
-    fn answer(&mut self, reference: SegmentRef, len: u32) {
-        if self.pending.is_empty() {
-            return;
+    fn count_size(&mut self, len: u32) {
+        let sizes = &mut self.facts.size_counts;
+        match sizes.binary_search_by_key(&len, |(known, _)| *known) {
+            Ok(at) => sizes[at].1 += 1,
+            Err(at) if sizes.len() < SIZES => sizes.insert(at, (len, 1)),
+            Err(_) => self.facts.uncounted_requests += 1,
         }
-        let (request, request_len) = self.pending.remove(0);
+    }
+
+    /// Gives the request that an answer belongs to; those before it are given up.
+    ///
+    /// That is the one whose first octets the answer repeats; without such octets the newest,
+    /// when its sender had long given up waiting for those before; otherwise the oldest.
+    fn answered_request(&mut self, answer: SegmentRef, payload: &[u8]) -> Option<SegmentRef> {
+        let opening = Opening::of(payload);
+        let alike = self.pending.iter().enumerate();
+        let alike = alike.map(|(at, pending)| (pending.opening.shared_with(&opening), at));
+        let (most, first) = alike
+            .clone()
+            .max_by_key(|(shared, at)| (*shared, std::cmp::Reverse(*at)))?;
+        let told = most >= MARK_OCTETS && alike.filter(|(shared, _)| *shared == most).count() == 1;
+        let newest = self.pending.len() - 1;
+        let place = if told {
+            first
+        } else if newest > 0 && self.gave_up_waiting(answer, newest) {
+            newest
+        } else {
+            0
+        };
+        self.pending.drain(..place);
+        self.pending.pop_front().map(|pending| pending.request)
+    }
+
+    /// The newest request came long after the one before it, and its answer soon.
+    fn gave_up_waiting(&self, answer: SegmentRef, newest: usize) -> bool {
+        let sent = |at: usize| self.pending[at].request.time;
+        let pause = sent(newest).since(sent(newest - 1));
+        pause > answer.time.since(sent(newest)) * 4
+    }
+
+    fn answer(&mut self, reference: SegmentRef, payload: &[u8]) {
+        let Some(request) = self.answered_request(reference, payload) else {
+            return;
+        };
+        let (request_len, len) = (request.payload_len, reference.payload_len);
         self.facts
             .response_times
             .add(reference.time.since(request.time));
@@ -249,6 +297,41 @@ impl UdpTracker {
             udp: Some(self.facts),
             time_split: TimeSplit::default(),
         }
+    }
+}
+
+/// Octets shared at the start of request and answer that tell which belong together: as long as a
+/// message identifier with something before it.
+const MARK_OCTETS: usize = 4;
+
+/// A request that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    request: SegmentRef,
+    opening: Opening,
+}
+
+/// The first octets of a datagram.
+#[derive(Clone, Copy, Debug, Default)]
+struct Opening {
+    octets: [u8; 16],
+    len: usize,
+}
+
+impl Opening {
+    fn of(payload: &[u8]) -> Self {
+        let mut opening = Self::default();
+        opening.len = payload.len().min(opening.octets.len());
+        opening.octets[..opening.len].copy_from_slice(&payload[..opening.len]);
+        opening
+    }
+
+    /// How many octets both begin with.
+    fn shared_with(&self, other: &Self) -> usize {
+        let pairs = self.octets[..self.len]
+            .iter()
+            .zip(&other.octets[..other.len]);
+        pairs.take_while(|(one, other)| one == other).count()
     }
 }
 

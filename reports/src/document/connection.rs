@@ -168,7 +168,7 @@ fn requests(connection: &Connection) -> (u64, u64) {
     let classes = udp.size_classes.iter();
     let requests = classes.clone().map(|class| class.requests).sum::<u64>();
     (
-        requests + udp.unclassed_requests,
+        requests + udp.uncounted_requests,
         classes.map(|class| class.answered).sum(),
     )
 }

@@ -108,7 +108,7 @@ impl Rule for TransparentRedirect {
     }
 
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let intended = group.words("intended_text").unwrap_or_default();
+        let intended = destinations(group);
         let actual = group.words("actual_text").unwrap_or_default();
         let how = group.words("how").unwrap_or_default();
         let count = number(group.connections());
@@ -198,7 +198,7 @@ fn observation(conn: &Connection, intended: Option<Endpoint>, actual: Endpoint) 
     let syn = conn.handshake.syns.first().copied();
     let answer = conn.handshake.syn_acks.first().copied();
     Observation::new(conn, 0.97, severity)
-        .cause(format!("{actual} {intended_text}"))
+        .cause(cause(actual, intended, local))
         .weight(number(conn.packets()))
         .evidence_if(
             syn.or(conn.from_client().first_data),
@@ -227,6 +227,15 @@ fn observation(conn: &Connection, intended: Option<Endpoint>, actual: Endpoint) 
         .label("intended_text", intended_text)
         .label("actual_text", actual.to_string())
         .label("how", how)
+}
+
+/// One rule on a host usually sends many destinations to one place; elsewhere every service has a
+/// translation of its own.
+fn cause(actual: Endpoint, intended: Option<Endpoint>, local: bool) -> String {
+    match intended.filter(|_| !local) {
+        Some(intended) => format!("{actual} {intended}"),
+        None => actual.to_string(),
+    }
 }
 
 fn syn_note(conn: &Connection, syn: SegmentRef) -> Note {
@@ -263,7 +272,7 @@ fn same_syn(collected: &Collected, within: Duration) -> Vec<Observation> {
         };
         found.push(
             Observation::from_note(after, 0.9, severity)
-                .cause(format!("{actual} {intended}"))
+                .cause(cause(actual, Some(intended), local))
                 .evidence(before.segments[0], format!("SYN to {intended}"))
                 .evidence(
                     after.segments[0],
@@ -339,6 +348,22 @@ fn other_than_named(collected: &Collected, analysis: &Analysis) -> Vec<Observati
     found
 }
 
+/// What the connections were meant for: the most frequent, and how many others.
+fn destinations(group: &Group<'_>) -> String {
+    let all = group.words_counted("intended_text");
+    let first = all
+        .first()
+        .map(|(text, _)| text.clone())
+        .unwrap_or_default();
+    match all.len() {
+        0 | 1 => first,
+        more => format!(
+            "{first} and {}",
+            plural(number(more as u64 - 1), "other destination")
+        ),
+    }
+}
+
 fn reasons(
     group: &Group<'_>,
     draft: Narrative,
@@ -381,115 +406,5 @@ fn remedies(group: &Group<'_>, draft: Narrative) -> Narrative {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::finding::FigureValue;
-    use crate::testkit::{Builder, findings_in, findings_of};
-    use analyzer::app::{At, HttpExchange, HttpFacts};
-
-    fn text(finding: &crate::Finding, name: &str) -> String {
-        match &finding
-            .figures
-            .iter()
-            .find(|figure| figure.name == name)
-            .unwrap()
-            .value
-        {
-            FigureValue::Text(text) => text.clone(),
-            FigureValue::Number(number) => number.to_string(),
-        }
-    }
-
-    fn exchange(port: u16) -> Builder {
-        Builder::tcp(port)
-            .handshake(0.0, 0.1)
-            .request(1.0, 100)
-            .response(2.0, 100)
-    }
-
-    fn host(name: &str) -> HttpFacts {
-        let at = At {
-            frame: 4,
-            time: crate::testkit::at(1.0),
-        };
-        let exchange = HttpExchange {
-            method: "GET".to_owned(),
-            target: "/".to_owned(),
-            host: Some(name.to_owned()),
-            request_start: at,
-            request_end: Some(at),
-            status: Some(200),
-            response_start: Some(at),
-            response_end: Some(at),
-            connection_close: false,
-        };
-        HttpFacts {
-            kept: vec![exchange],
-            responses: 1,
-            ..HttpFacts::default()
-        }
-    }
-
-    #[test]
-    fn loopback_from_elsewhere_is_a_redirect() {
-        let conn = exchange(1)
-            .with(|conn| {
-                conn.server.ip = "127.0.0.1".parse().unwrap();
-                conn.app.http = Some(Box::new(host("api.example.com")));
-            })
-            .build();
-        let findings = findings_of("transparent-redirect", &[conn]);
-        assert_eq!(findings[0].severity, Severity::High);
-        assert_eq!(text(&findings[0], "actual"), "127.0.0.1:80");
-        assert_eq!(text(&findings[0], "intended"), "api.example.com");
-    }
-
-    #[test]
-    fn answer_from_the_intended_address_joins_both_halves() {
-        let conn = exchange(1)
-            .with(|conn| {
-                conn.server = Endpoint::new("203.0.113.10".parse().unwrap(), 80);
-                conn.translated_from = Some(Endpoint::new("127.0.0.1".parse().unwrap(), 8080));
-            })
-            .build();
-        let findings = findings_of("transparent-redirect", &[conn]);
-        assert_eq!(text(&findings[0], "intended"), "203.0.113.10:80");
-        assert_eq!(text(&findings[0], "actual"), "127.0.0.1:8080");
-    }
-
-    #[test]
-    fn one_syn_towards_two_destinations() {
-        let first = exchange(1).build();
-        let mut second = exchange(1).build();
-        second.first_frame += 1;
-        second.server.ip = "10.9.0.9".parse().unwrap();
-        let findings = findings_of("transparent-redirect", &[first, second]);
-        assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].severity, Severity::Low);
-        assert_eq!(text(&findings[0], "actual"), "10.9.0.9:80");
-    }
-
-    #[test]
-    fn plain_traffic_and_loopback_are_healthy() {
-        let loopback = exchange(2)
-            .with(|conn| {
-                conn.client.ip = "127.0.0.1".parse().unwrap();
-                conn.server.ip = "127.0.0.1".parse().unwrap();
-            })
-            .build();
-        assert!(findings_of("transparent-redirect", &[exchange(1).build(), loopback]).is_empty());
-    }
-
-    #[test]
-    fn proxy_that_passes_the_name_on_is_healthy() {
-        let conn = exchange(1)
-            .with(|conn| conn.app.http = Some(Box::new(host("www.example.com"))))
-            .build();
-        let mut analysis = Analysis::default();
-        analysis.dns_names.insert(
-            "www.example.com".to_owned(),
-            BTreeSet::from(["192.0.2.1".parse().unwrap()]),
-        );
-        assert!(findings_in("transparent-redirect", &[conn], &analysis).is_empty());
-    }
-}
+#[path = "transparent_redirect_tests.rs"]
+mod tests;

@@ -103,6 +103,13 @@ impl Rule for UdpTruncation {
             note.segments.extend(class.first_answer);
             out.note(note);
         }
+        let mut counts = Note::new(conn, "counts");
+        counts.numbers = udp
+            .size_counts
+            .iter()
+            .flat_map(|(len, count)| [f64::from(*len), number(*count)])
+            .collect();
+        out.note(counts);
     }
 
     fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
@@ -113,6 +120,10 @@ impl Rule for UdpTruncation {
                 .or_default()
                 .push(note);
         }
+        let counts: BTreeMap<u64, &Note> = collected
+            .notes_of("counts")
+            .map(|note| (note.connection.first_frame, note))
+            .collect();
         let mut found = Vec::new();
         for (server, notes) in servers {
             let sizes = merged(&notes);
@@ -122,7 +133,7 @@ impl Rule for UdpTruncation {
                 .or_else(|| answered_differently(&sizes))
                 .or_else(|| risk(&sizes, ctx.threshold("min_risk_datagrams")));
             if let Some(verdict) = verdict {
-                found.extend(observations(&notes, &verdict));
+                found.extend(observations(&notes, &counts, &verdict));
             }
         }
         collected.observations = found;
@@ -220,6 +231,15 @@ fn length(note: &Note, index: usize) -> u32 {
     note.numbers[index] as u32
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count"
+)]
+fn whole(count: f64) -> u64 {
+    count as u64
+}
+
 fn merged(notes: &[&Note]) -> BTreeMap<u32, Size> {
     let mut sizes = BTreeMap::<u32, Size>::new();
     for note in notes {
@@ -308,10 +328,18 @@ fn answered_differently(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
         silent || other_answer
     })?;
     let (works, fails) = (list[border - 1].0, list[border].0);
+    // Between the two a buffer that programs often use is the best guess, when there is one.
+    let mut usual = COMMON_BUFFERS
+        .into_iter()
+        .filter(|buffer| (works..fails).contains(buffer));
+    let buffer = match (usual.next(), usual.next()) {
+        (Some(only), None) => only,
+        _ => works,
+    };
     let fragments = FRAGMENT_SIZES.contains(&works) || (works < 1_473 && fails > 1_472);
     Some(Verdict {
         ground: "answers",
-        buffer: works,
+        buffer,
         smallest_failed: fails,
         confidence: if fragments { 0.5 } else { 0.7 },
         severity: if fragments {
@@ -348,7 +376,11 @@ fn risk(sizes: &BTreeMap<u32, Size>, min_datagrams: f64) -> Option<Verdict> {
 }
 
 /// One observation per flow that sent datagrams above the buffer.
-fn observations(notes: &[&Note], verdict: &Verdict) -> Vec<Observation> {
+fn observations(
+    notes: &[&Note],
+    counts: &BTreeMap<u64, &Note>,
+    verdict: &Verdict,
+) -> Vec<Observation> {
     let mut flows = BTreeMap::<u64, Vec<&Note>>::new();
     for note in notes.iter().filter(|note| length(note, 0) > verdict.buffer) {
         flows
@@ -367,9 +399,15 @@ fn observations(notes: &[&Note], verdict: &Verdict) -> Vec<Observation> {
         )
     });
     flows
-        .into_values()
-        .map(|flow| {
-            let count: f64 = flow.iter().map(|note| note.numbers[1]).sum();
+        .into_iter()
+        .map(|(first_frame, flow)| {
+            let sizes = counts.get(&first_frame).map(|note| note.numbers.as_slice());
+            let above = sizes
+                .unwrap_or_default()
+                .chunks_exact(2)
+                .filter(|size| size[0] > f64::from(verdict.buffer));
+            let count: f64 = above.clone().map(|size| size[1]).sum();
+            let largest_size = above.map(|size| size[0]).fold(0.0, f64::max);
             let largest = flow
                 .iter()
                 .max_by_key(|note| length(note, 0))
@@ -378,6 +416,7 @@ fn observations(notes: &[&Note], verdict: &Verdict) -> Vec<Observation> {
             let mut observation =
                 Observation::from_note(largest, verdict.confidence, verdict.severity)
                     .weight(f64::from(length(largest, 0)))
+                    .count(whole(count))
                     .evidence(
                         largest.segments[0],
                         format!("datagram of {} bytes", length(largest, 0)),
@@ -390,7 +429,7 @@ fn observations(notes: &[&Note], verdict: &Verdict) -> Vec<Observation> {
                         ),
                     )
                     .figure("receive_buffer_bytes", f64::from(verdict.buffer))
-                    .figure("largest_datagram_bytes", f64::from(length(largest, 0)))
+                    .figure("largest_datagram_bytes", largest_size)
                     .figure("datagrams", count)
                     .detail("smallest_failed", f64::from(verdict.smallest_failed))
                     .label("ground", verdict.ground);

@@ -25,7 +25,11 @@ fn flow(sizes: &[(u32, u64, u32)]) -> Connection {
         });
     }
     builder
-        .with(|conn| conn.udp.as_mut().unwrap().size_classes = classes)
+        .with(|conn| {
+            let udp = conn.udp.as_mut().unwrap();
+            udp.size_counts = sizes.iter().map(|size| (size.0, size.1)).collect();
+            udp.size_classes = classes;
+        })
         .build()
 }
 

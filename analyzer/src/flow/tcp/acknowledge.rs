@@ -38,6 +38,7 @@ impl TcpTracker {
         {
             // RFC 5681 §2, all five conditions.
             peer.duplicate_acks += 1;
+            peer.first_duplicate_ack.get_or_insert(segment.reference);
             sender.stats.duplicate_acks += 1;
         }
         let dsacks = take_sacks(peer, segment, ack);
@@ -155,6 +156,11 @@ impl TcpTracker {
             || (peer.duplicate_acks >= 3 && peer.sacked.is_empty());
         let seen_here = peer.holes.first().is_none_or(|hole| hole.range.start > ack);
         let known = peer.sack_holes.iter().any(|hole| hole.start == ack);
+        // The first duplicate ACK was drawn by the first segment behind the hole.
+        let opened = match peer.first_duplicate_ack {
+            Some(first) if peer.sacked.is_empty() => first,
+            _ => segment.reference,
+        };
         if reported
             && seen_here
             && !known
@@ -163,7 +169,7 @@ impl TcpTracker {
         {
             peer.sack_holes.push(SackHole {
                 start: ack,
-                opened: segment.reference,
+                opened,
                 blocked_octets: 0,
                 repair: None,
                 repairs: 0,
@@ -174,7 +180,12 @@ impl TcpTracker {
         for hole in &mut peer.sack_holes {
             hole.blocked_octets = hole.blocked_octets.max(covered);
         }
-        for hole in closed {
+        for mut hole in closed {
+            // Without SACK the jump of the ACK tells what had waited behind the repaired segment.
+            if hole.blocked_octets == 0 {
+                let repaired = hole.repair.map_or(0, |repair| repair.payload_len);
+                hole.blocked_octets = (ack - hole.start).saturating_sub(u64::from(repaired));
+            }
             // Closed without a repeat: the network only reordered, behind the capture point.
             if hole.repairs > 0 {
                 self.close_sack_hole(segment, &hole);
@@ -232,6 +243,7 @@ fn advance(peer: &mut SenderState, ack: u64, time: Timestamp, echo: Option<u32>)
     peer.snd_una = ack;
     peer.una_advanced = time;
     peer.duplicate_acks = 0;
+    peer.first_duplicate_ack = None;
     peer.unanswered_repeats = 0;
     if let Some(seldom) = &mut peer.stats.seldom {
         seldom.stuck = None;

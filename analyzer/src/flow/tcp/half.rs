@@ -94,6 +94,8 @@ pub(super) struct SenderState {
     pub sack_holes: Vec<SackHole>,
     /// Duplicate ACKs the peer sent at the current `snd_una`.
     pub duplicate_acks: u32,
+    /// The first of them.
+    pub first_duplicate_ack: Option<SegmentRef>,
     /// Retransmissions below this belong to a timeout's recovery (RFC 5681 §3.1).
     pub timeout_recovery_to: u64,
     /// Highest offset acknowledged when a tail loss probe may be told from new data.

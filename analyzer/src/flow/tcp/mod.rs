@@ -59,8 +59,8 @@ pub struct TcpTracker {
     client: Endpoint,
     server: Endpoint,
     role: Role,
-    /// The SYN went to another address than the one that answers (RULES.md 6).
-    translated_from: Option<Endpoint>,
+    /// The address that answers, when it is not the one the SYN went to (RULES.md 6).
+    answered_from: Option<Endpoint>,
     port_reuse: bool,
     first_frame: u64,
     last_frame: u64,
@@ -123,7 +123,7 @@ impl TcpTracker {
             client,
             server,
             role,
-            translated_from: None,
+            answered_from: None,
             port_reuse: false,
             first_frame: packet.frame,
             last_frame: packet.frame,
@@ -151,6 +151,11 @@ impl TcpTracker {
     /// Marks that the 4-tuple was used before in this capture.
     pub fn mark_port_reuse(&mut self) {
         self.port_reuse = true;
+    }
+
+    /// Notes that the server's segments bear another address than the client's go to.
+    pub fn answered_from(&mut self, answering: Endpoint) {
+        self.answered_from = Some(answering);
     }
 
     /// When the last packet of the connection passed.
@@ -527,7 +532,7 @@ impl TcpTracker {
         Connection {
             transport: Transport::Tcp,
             client: self.client,
-            server: self.server,
+            server: self.answered_from.unwrap_or(self.server),
             role: self.role,
             first_frame: self.first_frame,
             last_frame: self.last_frame,
@@ -546,7 +551,7 @@ impl TcpTracker {
             capture_point,
             capture_point_confidence,
             port_reuse: self.port_reuse,
-            translated_from: self.translated_from,
+            translated_from: self.answered_from.map(|_| self.server),
             app,
             udp: None,
             time_split,
