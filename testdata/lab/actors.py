@@ -1,6 +1,6 @@
-"""Small clients and servers that several scenarios use, each keeping a diary of what it did.
+"""Small clients and servers that several scenarios use, and what the relay's books tell about losses.
 
-Times are the machine's wall clock, which all namespaces share: a diary is truth for the tests.
+Times are the machine's wall clock, which all namespaces share.
 """
 import contextlib
 import gzip
@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import socket
-import struct
 import sys
 import threading
 import time
@@ -149,68 +148,46 @@ def http_response(connection):
     return int(head.split(" ")[1]), read_exactly(connection, length)
 
 
-# Timed messages: a server writes numbered messages and notes when; the reader notes when each came.
-
-_STAMP = struct.Struct("!Id")
+# Messages at a steady pace.
 
 
-def send_timed(connection, count, size, gap_ms, late=()):
-    """Sends `count` messages of `size` octets, each with its number and the time it was written.
-
-    Before the messages numbered in `late` the writer pauses for `late[number]` ms more.
-    """
-    filler = random.Random(size).randbytes(size)
-    start = time.time()
+def send_paced(connection, count, size, gap_ms, pauses=()):
+    """Sends `count` messages of `size` octets, one each `gap_ms`; before those in `pauses` (number -> ms) it waits longer."""
+    message, start = random.Random(size).randbytes(size), time.time()
     for number in range(count):
-        start += (dict(late).get(number, 0)) / 1e3
+        start += dict(pauses).get(number, 0) / 1e3
         time.sleep(max(0.0, start + number * gap_ms / 1e3 - time.time()))
-        connection.sendall(_STAMP.pack(number, time.time()) + filler[_STAMP.size :])
+        connection.sendall(message)
 
 
-def read_timed(connection, count, size):
-    """Reads them; gives rows of (number, written, read)."""
-    rows, pending = [], b""
-    while len(rows) < count:
-        part = connection.recv(1 << 16)
-        if not part:
-            break
-        now = time.time()
-        pending += part
-        while len(pending) >= size:
-            number, written = _STAMP.unpack_from(pending)
-            rows.append((number, written, now))
-            pending = pending[size:]
-    return rows
+def held_back(books, direction="down"):
+    """What lost segments held back, from the relay's books alone: a list of (stall_ms, blocked_octets, receiver).
 
-
-def stalls(rows, size, delay_ms, lost=(), least_ms=15.0):
-    """What held messages back, from the reader's diary: a list of (stall_ms, blocked_octets).
-
-    Messages that one read gave together with a `lost` one before them had arrived and waited for it. The
-    stall began when the first of them arrived: it was written, and `delay_ms` passed on the way.
+    A hole begins with a dropped segment; it holds back what passes behind it until the segment passes at last.
     """
-    batches = {}
-    for number, written, read in rows:
-        batches.setdefault(read, []).append((number, written))
     found = []
-    for read, messages in batches.items():
-        waited = [written for number, written in messages if number not in lost]
-        if len(waited) == len(messages) or not waited:
-            continue
-        stall = (read - waited[0]) * 1e3 - delay_ms
-        if stall >= least_ms:
-            found.append((stall, len(waited) * size))
+    flows = {one["source"] + one["destination"] for one in books if one["action"] == "drop" and one["payload_len"]}
+    for flow in sorted(flows):
+        rows = [one for one in books if one["source"] + one["destination"] == flow and one["direction"] == direction]
+        drops = [one["seq"] for one in rows if one["action"] == "drop"]
+        passed = sorted((one["time"], one["seq"], one["payload_len"]) for one in rows if one["action"] == "passed")
+        arrived, next_seq, waiting = {}, None, {}
+        for when, seq, length in passed:
+            if seq in arrived:
+                continue
+            arrived[seq] = length
+            if next_seq is None:
+                next_seq = seq
+            if seq != next_seq:
+                waiting[seq] = (when, length)
+                continue
+            next_seq = seq + length
+            # A repair may bear several segments at once, also such as had arrived.
+            freed = []
+            while due := [start for start in waiting if start <= next_seq]:
+                next_seq = max(next_seq, due[0] + waiting[due[0]][1])
+                freed.append(waiting.pop(due[0]))
+            if freed and seq in drops:
+                first = min(time for time, _ in freed)
+                found.append(((when - first) * 1e3, sum(length for _, length in freed), rows[0]["destination"]))
     return found
-
-
-def lost_messages(books, first_number, size):
-    """Numbers of the messages whose segments the relay dropped; the first drop was message `first_number`."""
-    dropped = [one["seq"] for one in books if one["action"] == "drop" and one["payload_len"]]
-    return {first_number + (seq - dropped[0]) // size for seq in dropped}
-
-
-def noise_ms(rows, lost, delay_ms):
-    """How much later than the way's delay an undisturbed message was read at worst: a busy machine's share."""
-    reads = [read for _, _, read in rows]
-    single = [(read - written) * 1e3 - delay_ms for number, written, read in rows if reads.count(read) == 1 and number not in lost]
-    return max(single, default=0.0)

@@ -40,6 +40,8 @@ class Way:
     queue_bytes: int = 64_000
     # Called as choose(frame) -> None | "drop" | "duplicate" | ("delay", ms); see `Frame`.
     choose: object = None
+    # Book every data frame that was handed on, with the time: entries "passed".
+    note_passed: bool = False
 
 
 @dataclasses.dataclass
@@ -191,6 +193,8 @@ def relay(wire, client_link, server_link, stop, results):
                 if arrival < delivered[at]:
                     books.append(entry("late", frame))
                 delivered[at] = max(delivered[at], arrival)
+                if sides[at].way.note_passed and frame.payload_len:
+                    books.append(entry("passed", frame))
             try:
                 links[1 - at].send(raw)
             except OSError:

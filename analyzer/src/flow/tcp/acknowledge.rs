@@ -167,8 +167,11 @@ impl TcpTracker {
             && ack < peer.snd_max
             && peer.sack_holes.len() < SACK_HOLES
         {
+            let missing = peer.overlapping(SeqRange::new(ack, ack + 1)).next();
+            let missing_octets = missing.map_or(0, |lost| lost.range.end - ack);
             peer.sack_holes.push(SackHole {
                 start: ack,
+                missing_octets,
                 opened,
                 blocked_octets: 0,
                 repair: None,
@@ -181,10 +184,9 @@ impl TcpTracker {
             hole.blocked_octets = hole.blocked_octets.max(covered);
         }
         for mut hole in closed {
-            // Without SACK the jump of the ACK tells what had waited behind the repaired segment.
+            // Without SACK the jump of the ACK tells what had waited behind the missing segment.
             if hole.blocked_octets == 0 {
-                let repaired = hole.repair.map_or(0, |repair| repair.payload_len);
-                hole.blocked_octets = (ack - hole.start).saturating_sub(u64::from(repaired));
+                hole.blocked_octets = (ack - hole.start).saturating_sub(hole.missing_octets);
             }
             // Closed without a repeat: the network only reordered, behind the capture point.
             if hole.repairs > 0 {
@@ -205,7 +207,7 @@ impl TcpTracker {
             repair: hole.repair,
             repair_kind: hole.repair_kind,
             repairs: hole.repairs,
-            missing_octets: u64::from(largest),
+            missing_octets: hole.missing_octets,
             blocked_octets: hole.blocked_octets,
             blocked_segments: u32::try_from(blocked_segments).unwrap_or(u32::MAX),
             stall: segment.packet.time.since(hole.opened.time),

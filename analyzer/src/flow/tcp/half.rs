@@ -128,6 +128,8 @@ pub(super) struct SenderState {
 #[derive(Clone, Debug)]
 pub(super) struct SackHole {
     pub start: u64,
+    /// Length of the segment that is missing, when its first copy was seen.
+    pub missing_octets: u64,
     pub opened: SegmentRef,
     pub blocked_octets: u64,
     pub repair: Option<SegmentRef>,
