@@ -1,7 +1,9 @@
 //! Argument definitions. They validate; what they mean is decided in [`crate::settings`].
 
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use analyzer::Timestamp;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Explains what went wrong in a packet capture, with proof.
@@ -25,6 +27,8 @@ pub enum Command {
     Evidence(EvidenceArguments),
     /// Render a result in another format, without the capture
     Report(ReportArguments),
+    /// Analyse an archive: reports, one dataset, one roll-up; a second run does what is new
+    Batch(BatchArguments),
     /// Run SQL over a dataset, Parquet files or a capture
     Query(QueryArguments),
     /// List the rules
@@ -144,6 +148,75 @@ pub struct ReportArguments {
     pub format: Vec<Format>,
 }
 
+/// Arguments of `pcapdoc batch`.
+#[derive(Debug, Args)]
+pub struct BatchArguments {
+    /// Folders and captures; captures are told by content, whatever their names
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Folder for the reports, the dataset, the roll-up and what is known of earlier runs
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Which files are one capture: parts of a rotation by their names, all of a folder, none
+    #[arg(long, value_name = "HOW", default_value = "prefix")]
+    pub group_by: GroupBy,
+    /// Captures analysed side by side [default: as many as threads]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Only captures with a file changed since: 2026-11-24, 2026-11-24T10:00:00Z, or 36h, 7d ago
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub since: Option<Since>,
+    /// Try again what could not be read before
+    #[arg(long)]
+    pub retry: bool,
+    /// Analyse again what was judged by other settings or another version
+    #[arg(long)]
+    pub refresh: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Write a report for captures with a finding at least this severe
+    #[arg(long, value_name = "SEVERITY", default_value = "low")]
+    pub report_from: SeverityArgument,
+    /// Exit with status 1 when any of these captures, analysed now or before, has a finding at
+    /// least this severe
+    #[arg(long, value_name = "SEVERITY")]
+    pub fail_on: Option<SeverityArgument>,
+    /// Compare with the --out folder of another batch instead of the last run
+    #[arg(long, value_name = "DIR")]
+    pub baseline: Option<PathBuf>,
+    /// How to tell what is done, on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log: LogFormat,
+    /// How captures are analysed.
+    #[command(flatten)]
+    pub analysis: AnalysisArguments,
+}
+
+/// Which files are one capture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum GroupBy {
+    /// Parts of a rotated capture, told by their names
+    Prefix,
+    /// All captures of a folder
+    Dir,
+    /// Every file on its own
+    None,
+}
+
+/// How progress is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// Bars on a terminal, lines otherwise
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// A point in time, nanoseconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Since(pub u64);
+
 /// Arguments of `pcapdoc query`.
 #[derive(Debug, Args)]
 pub struct QueryArguments {
@@ -234,6 +307,33 @@ fn connection_limit(text: &str) -> Result<ConnectionLimit, String> {
         .parse()
         .map_err(|_| "expected a number or all".to_owned())?;
     Ok(ConnectionLimit::AtMost(number))
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    let expected = || format!("{text:?} is no time: expected 2026-11-24, RFC 3339, 36h or 7d");
+    let ago = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .and_then(|(number, unit)| {
+            let seconds = match unit {
+                "m" => 60,
+                "h" => 3600,
+                "d" => 86_400,
+                _ => return None,
+            };
+            number.parse::<u64>().ok()?.checked_mul(seconds)
+        });
+    let nanos = match ago {
+        Some(seconds) => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let now = now.map_err(|error| error.to_string())?;
+            now.saturating_sub(Duration::from_secs(seconds)).as_nanos()
+        }
+        None => {
+            let time: Timestamp = text.parse().map_err(|_| expected())?;
+            u128::try_from(time.as_nanos()).map_err(|_| expected())?
+        }
+    };
+    u64::try_from(nanos).map(Since).map_err(|_| expected())
 }
 
 fn port_and_bytes(text: &str) -> Result<(u16, u32), String> {

@@ -42,6 +42,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Analyze(arguments) => commands::analyze::run(arguments),
         Command::Evidence(arguments) => commands::evidence::run(arguments),
         Command::Report(arguments) => commands::report::run(arguments),
+        Command::Batch(arguments) => commands::batch::run(arguments),
         Command::Query(arguments) => commands::query::run(arguments),
         Command::Rules => commands::rules::list(),
         Command::Explain { rule } => commands::rules::explain(rule),

@@ -10,6 +10,7 @@ use crate::cli::AnalysisArguments;
 use crate::failure::Failure;
 
 /// Everything an analysis is told.
+#[derive(Clone)]
 pub struct Settings {
     /// Inputs in the order given.
     pub inputs: Vec<Input>,

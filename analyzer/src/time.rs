@@ -59,6 +59,92 @@ impl Timestamp {
     }
 }
 
+/// What is wrong with the text of a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected a time such as 2026-11-24, 2026-11-24T10:15:00Z or 2026-11-24T10:15:00.5+01:00")]
+pub struct TimestampError;
+
+impl std::str::FromStr for Timestamp {
+    type Err = TimestampError;
+
+    /// Reads a day, or RFC 3339; seconds, fraction and zone may be missing (then UTC).
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        parse(text).ok_or(TimestampError)
+    }
+}
+
+fn parse(text: &str) -> Option<Timestamp> {
+    let number = |text: &str, from: usize, len: usize, max: i64| {
+        let digits = text.get(from..from + len)?;
+        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let number = digits.parse::<i64>().ok()?;
+        (is_number && number <= max).then_some(number)
+    };
+    let separator =
+        |text: &str, at: usize, of: &[u8]| of.contains(text.as_bytes().get(at)?).then_some(());
+    separator(text, 4, b"-")?;
+    separator(text, 7, b"-")?;
+    let (year, month, day) = (
+        number(text, 0, 4, 9999)?,
+        number(text, 5, 2, 12)?,
+        number(text, 8, 2, 31)?,
+    );
+    let days = days_from_civil(year, month, day);
+    if civil_from_days(days) != (year, month, day) {
+        return None;
+    }
+    let clock = text.get(10..)?;
+    if clock.is_empty() {
+        return Some(Timestamp(days.checked_mul(86_400_000_000_000)?));
+    }
+    separator(clock, 0, b"T t_")?;
+    separator(clock, 3, b":")?;
+    let minutes = number(clock, 1, 2, 23)? * 60 + number(clock, 4, 2, 59)?;
+    let mut rest = clock.get(6..)?;
+    let mut nanos = 0;
+    let mut seconds = 0;
+    if rest.starts_with(':') {
+        seconds = number(rest, 1, 2, 60)?;
+        rest = rest.get(3..)?;
+    }
+    if let Some(fraction) = rest.strip_prefix('.') {
+        let len = fraction.bytes().take_while(u8::is_ascii_digit).count();
+        let digits = fraction
+            .get(..len.min(9))
+            .filter(|digits| !digits.is_empty())?;
+        nanos = format!("{digits:0<9}").parse::<i64>().ok()?;
+        rest = fraction.get(len..)?;
+    }
+    let offset = match rest {
+        "" | "Z" | "z" => 0,
+        _ => {
+            separator(rest, 0, b"+-")?;
+            separator(rest, 3, b":")?;
+            let minutes = number(rest, 1, 2, 23)? * 60 + number(rest, 4, 2, 59)?;
+            (rest.len() == 6).then_some(if rest.starts_with('-') {
+                -minutes
+            } else {
+                minutes
+            })?
+        }
+    };
+    let total = days * 86_400 + (minutes - offset) * 60 + seconds;
+    Some(Timestamp(
+        total.checked_mul(1_000_000_000)?.checked_add(nanos)?,
+    ))
+}
+
+/// Day number, counted from 1970-01-01, of a Gregorian date; the inverse of [`civil_from_days`].
+const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
 /// Gregorian year, month and day of a day number counted from 1970-01-01.
 ///
 /// Counts in 400-year eras that begin on 1 March, so that the leap day ends a year.
@@ -137,5 +223,39 @@ mod tests {
         let (early, late) = (Timestamp::from_nanos(5), Timestamp::from_nanos(9));
         assert_eq!(early.since(late), Duration::ZERO);
         assert_eq!(early.signed_since(late), -4);
+    }
+
+    #[test]
+    fn reads_what_it_writes_and_shorter_forms() {
+        for nanos in [
+            0,
+            1,
+            -1,
+            1_795_515_300_123_456_789,
+            -5_000_000_000_000_000_001,
+        ] {
+            let time = Timestamp::from_nanos(nanos);
+            assert_eq!(time.rfc3339().parse(), Ok(time), "{}", time.rfc3339());
+        }
+        let same = "2026-11-24T10:15:00Z".parse::<Timestamp>();
+        assert!(same.is_ok());
+        for text in [
+            "2026-11-24 10:15",
+            "2026-11-24T11:15:00+01:00",
+            "2026-11-24T10:15:00.000",
+        ] {
+            assert_eq!(text.parse(), same, "{text}");
+        }
+        for text in [
+            "",
+            "24.11.2026",
+            "2026-13-01",
+            "2026-02-30",
+            "2026-11-24T10",
+            "2026-11-24T10:15:00x",
+            "2026-11-24T25:00",
+        ] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        }
     }
 }

@@ -23,6 +23,7 @@ pub mod json;
 pub mod markdown;
 pub mod redact;
 mod reread;
+pub mod rollup;
 mod tables;
 pub mod terminal;
 pub mod trace;

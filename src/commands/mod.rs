@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub mod analyze;
+pub mod batch;
 pub mod completions;
 pub mod evidence;
 pub mod query;

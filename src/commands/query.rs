@@ -131,7 +131,7 @@ fn capture(
 }
 
 /// The Parquet files of a dataset, in a fixed order.
-fn dataset_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub fn dataset_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let inner = folder.join(DATASET);
     let root = if inner.is_dir() { &inner } else { folder };
     let mut files = Vec::new();

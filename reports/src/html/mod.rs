@@ -17,8 +17,8 @@ mod finding;
 mod ladder;
 mod page;
 
-const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("script.js");
+pub(crate) const STYLE: &str = include_str!("style.css");
+pub(crate) const SCRIPT: &str = include_str!("script.js");
 
 const TEMPLATES: [(&str, &str); 5] = [
     ("page.html", include_str!("templates/page.html")),
@@ -40,22 +40,23 @@ pub fn render(document: &Document) -> Result<String, Error> {
         page => Serde(&page),
         style => STYLE,
         script => SCRIPT,
-        policy => policy(),
+        policy => policy(STYLE, SCRIPT),
     })?)
 }
 
 /// Nothing may be loaded, and of inline code only ours may run.
-fn policy() -> String {
+pub(crate) fn policy(style: &str, script: &str) -> String {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text.as_bytes()));
     format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src data:; \
          base-uri 'none'; form-action 'none'",
-        hash(STYLE),
-        hash(SCRIPT)
+        hash(style),
+        hash(script)
     )
 }
 
-fn environment() -> Result<Environment<'static>, Error> {
+/// Templates with our own escaping.
+pub(crate) fn environment() -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_syntax(

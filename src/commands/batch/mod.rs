@@ -1,0 +1,296 @@
+//! `pcapdoc batch`: an archive of captures → a report for each set that deserves one, one
+//! dataset, one roll-up; what is done stays done.
+
+mod find;
+mod log;
+mod manifest;
+mod names;
+mod plan;
+mod rollup;
+mod sets;
+mod work;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+
+use analyzer::pipeline::Progress;
+use reports::Severity;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use self::find::{Broken, hex};
+use self::log::Log;
+use self::manifest::{Entry, Manifest, Outcome};
+use self::plan::{Plan, Reason};
+use self::sets::CaptureSet;
+use self::work::{WORK, Workshop};
+use crate::cli::BatchArguments;
+use crate::commands::query::DATASET;
+use crate::failure::Failure;
+use crate::output::write_stdout;
+use crate::settings::Settings;
+
+/// Runs the subcommand.
+pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
+    let settings = Settings::resolve(&[], &arguments.analysis)?;
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(settings.threads)
+        .build_global()
+        .map_err(|error| Failure::Internal(error.to_string()))?;
+    let out = absolute(&arguments.out)?;
+    let mut archive = find::find(&arguments.paths, &out)?;
+    let others = archive.others;
+    let broken = std::mem::take(&mut archive.broken);
+    let (mut sets, twice) = sets::group(archive, arguments.group_by);
+    if let Some(since) = arguments.since {
+        sets.retain(|set| set.files.iter().any(|file| file.modified_ns >= since.0));
+    }
+    let settings_hash = settings_hash(&settings);
+    if arguments.dry_run {
+        let known = manifest::read(&out)?;
+        let plan = Plan::new(
+            sets,
+            |identity| known.get(identity),
+            &settings_hash,
+            arguments,
+        );
+        write_stdout(|writer| writer.write_all(plan.describe(&broken, &twice).as_bytes()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut manifest = Manifest::open(&out)?;
+    sweep(&out, &manifest)?;
+    let plan = Plan::new(
+        sets,
+        |identity| manifest.get(identity),
+        &settings_hash,
+        arguments,
+    );
+    let mut log = Log::new(arguments.log, plan.todo.len(), plan.todo_bytes());
+    announce(&log, &plan, &broken, &twice, others);
+    let workshop = Workshop {
+        settings: &settings,
+        settings_hash,
+        out: &out,
+        report_from: arguments.report_from.into(),
+    };
+    note_broken(&broken, &workshop, &mut manifest)?;
+    let jobs = arguments
+        .jobs
+        .map_or_else(rayon::current_num_threads, usize::from);
+    work_all(&plan, &workshop, &mut manifest, &mut log, jobs)?;
+    let summary = rollup::write(&out, &manifest, &plan, &broken, &twice, arguments)?;
+    let text = format!(
+        "{} Roll-up: {}",
+        summary.verdict,
+        out.join(rollup::PAGE).display()
+    );
+    log.finish(
+        &text,
+        json!({"verdict": summary.verdict, "run": summary.run}),
+    );
+    exit_status(&plan, &manifest, arguments, broken.len())
+}
+
+/// The output folder, there or not.
+fn absolute(out: &Path) -> Result<PathBuf, Failure> {
+    let canonical = fs::canonicalize(out).or_else(|_| std::path::absolute(out));
+    canonical.map_err(|error| Failure::output(out, error))
+}
+
+/// Everything that decides what comes out of a set.
+fn settings_hash(settings: &Settings) -> String {
+    let text = format!(
+        "{} {:?} {:?}",
+        env!("CARGO_PKG_VERSION"),
+        settings.rules,
+        settings.analysis
+    );
+    hex(&Sha256::digest(text)[..8])
+}
+
+fn announce(log: &Log, plan: &Plan, broken: &[Broken], twice: &[Broken], others: u64) {
+    let text = format!(
+        "{} to analyse, {} done before, {} broken, {others} other files",
+        plan.todo.len(),
+        plan.kept.len(),
+        broken.len()
+    );
+    let fields = json!({"todo": plan.todo.len(), "done_before": plan.kept.len(),
+        "broken": broken.len(), "other_files": others});
+    log.say("start", &text, fields);
+    for file in broken.iter().chain(twice) {
+        let name = file.stamp.path.display().to_string();
+        let text = format!("{name}: left out: {}", file.reason);
+        log.say(
+            "left_out",
+            &text,
+            json!({"file": name, "reason": file.reason}),
+        );
+    }
+    let stale = plan.other_settings();
+    if stale > 0 {
+        let text = format!(
+            "{stale} sets were judged by other settings or another version: --refresh does them again"
+        );
+        log.say("other_settings", &text, json!({"sets": stale}));
+    }
+}
+
+/// Remembers files that are no captures, so that their reasons stay known.
+fn note_broken(
+    broken: &[Broken],
+    workshop: &Workshop<'_>,
+    manifest: &mut Manifest,
+) -> Result<(), Failure> {
+    for file in broken {
+        let identity = file.stamp.path.display().to_string();
+        let entry = Entry {
+            name: identity.clone(),
+            identity,
+            files: vec![file.stamp.clone()],
+            settings: workshop.settings_hash.clone(),
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            outcome: Outcome::Failed {
+                reason: file.reason.clone(),
+            },
+        };
+        if manifest.get(&entry.identity) != Some(&entry) {
+            manifest.commit(entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a killed run left: unfinished work, and rows that the manifest does not know.
+fn sweep(out: &Path, manifest: &Manifest) -> Result<(), Failure> {
+    let work = out.join(WORK);
+    if work.exists() {
+        fs::remove_dir_all(&work).map_err(|error| Failure::output(&work, error))?;
+    }
+    let known: std::collections::BTreeSet<PathBuf> = manifest
+        .entries()
+        .flat_map(Entry::outputs)
+        .map(|output| out.join(output))
+        .collect();
+    let dataset = out.join(DATASET);
+    if !dataset.is_dir() {
+        return Ok(());
+    }
+    for file in super::query::dataset_files(&dataset)? {
+        if !known.contains(&file) {
+            fs::remove_file(&file).map_err(|error| Failure::output(&file, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// What a worker has to say about the set of that index.
+enum Report {
+    Progress(usize, Progress),
+    Done(usize, Box<Result<Entry, Failure>>),
+}
+
+/// Analyses several sets side by side. All of them share one pool of threads for their parallel
+/// parts: many small sets keep it busy together, a single big one has it for itself.
+fn work_all(
+    plan: &Plan,
+    workshop: &Workshop<'_>,
+    manifest: &mut Manifest,
+    log: &mut Log,
+    jobs: usize,
+) -> Result<(), Failure> {
+    let queue = Mutex::new(plan.todo.iter().enumerate());
+    let stop = AtomicBool::new(false);
+    let next = || {
+        let mut queue = queue
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        queue.next().filter(|_| !stop.load(Ordering::Relaxed))
+    };
+    std::thread::scope(|scope| {
+        let (reports, inbox) = mpsc::channel();
+        for _ in 0..jobs.min(plan.todo.len()) {
+            let reports = reports.clone();
+            let next = &next;
+            scope.spawn(move || {
+                while let Some((index, (set, _))) = next() {
+                    let tell = |report| {
+                        // Nobody listens any more after a failure; the queue is closed then.
+                        let _ = reports.send(report);
+                    };
+                    let entry =
+                        workshop.work(set, |progress| tell(Report::Progress(index, progress)));
+                    tell(Report::Done(index, Box::new(entry)));
+                }
+            });
+        }
+        drop(reports);
+        let mut outcome = Ok(());
+        for report in inbox {
+            match report {
+                Report::Progress(index, progress) => {
+                    log.progress(index, &plan.todo[index].0, progress)
+                }
+                Report::Done(index, entry) => {
+                    let committed = entry.and_then(|entry| {
+                        log.done(index, &plan.todo[index].0, &entry);
+                        manifest.commit(entry)
+                    });
+                    if let Err(failure) = committed {
+                        stop.store(true, Ordering::Relaxed);
+                        outcome = Err(failure);
+                    }
+                }
+            }
+        }
+        outcome
+    })
+}
+
+/// 1 for a finding at or above `--fail-on` in any set below the given paths, analysed now or
+/// before; 3 when nothing at all could be read.
+fn exit_status(
+    plan: &Plan,
+    manifest: &Manifest,
+    arguments: &BatchArguments,
+    broken: usize,
+) -> Result<ExitCode, Failure> {
+    let all = || plan.todo.iter().map(|(set, _)| set).chain(&plan.kept);
+    let outcomes: Vec<&Outcome> = all()
+        .filter_map(|set: &CaptureSet| manifest.get(&set.identity))
+        .map(|entry| &entry.outcome)
+        .collect();
+    let severity = |outcome: &&Outcome| match outcome {
+        Outcome::Done { summary, .. } => summary.severity,
+        Outcome::Failed { .. } => None,
+    };
+    let is_read = |outcome: &&Outcome| matches!(outcome, Outcome::Done { .. });
+    let worst = outcomes.iter().filter_map(severity).max();
+    if let (Some(limit), Some(worst)) = (arguments.fail_on, worst)
+        && worst >= Severity::from(limit)
+    {
+        return Ok(ExitCode::from(1));
+    }
+    let nothing_read = !outcomes.iter().any(is_read) && (!outcomes.is_empty() || broken > 0);
+    Ok(if nothing_read {
+        ExitCode::from(3)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+impl Reason {
+    /// The word in `--dry-run`.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Changed => "changed",
+            Self::Retry => "again",
+            Self::Refresh => "refresh",
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Archives end to end: what is found, what is done again, what survives a kill, what is told.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Real captures of the repository: the first of each rule.
+fn captures() -> Vec<PathBuf> {
+    let with_truth = common::captures_with_truth().into_iter();
+    let mut captures: Vec<PathBuf> = with_truth.map(|(capture, _)| capture).collect();
+    captures.dedup_by_key(|capture| capture.parent().map(Path::to_owned));
+    captures
+}
+
+/// An archive of two hosts, with a broken file and one that is no capture.
+fn archive() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (index, capture) in captures().iter().enumerate() {
+        let host = folder.path().join(format!("host{}", index % 2));
+        fs::create_dir_all(&host).expect("a folder");
+        let ending = capture.extension().expect("an ending").to_string_lossy();
+        let copy = host.join(format!("net{index}x.{ending}"));
+        fs::copy(capture, copy).expect("a copy");
+    }
+    fs::write(folder.path().join("host0/broken.pcap"), [7; 3000]).expect("a broken file");
+    fs::write(folder.path().join("host0/notes.txt"), "nothing").expect("a text");
+    folder
+}
+
+fn batch(archive: &Path, out: &Path, more: &[&str]) -> Output {
+    let paths = [archive, out].map(|path| path.to_str().expect("UTF-8"));
+    let mut arguments = vec!["batch", paths[0], "--out", paths[1]];
+    arguments.extend(more);
+    common::run(&arguments)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn query(path: &Path, sql: &str) -> Vec<Value> {
+    let path = path.to_str().expect("UTF-8");
+    let output = common::run(&["query", path, sql, "--format", "json"]);
+    assert!(output.status.success(), "{sql}: {}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn summary(out: &Path) -> Value {
+    let text = fs::read(out.join("summary.json")).expect("a summary");
+    serde_json::from_slice(&text).expect("JSON")
+}
+
+/// Every file of the dataset with its bytes.
+fn dataset(out: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![out.join("dataset")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(out).expect("below").to_owned();
+                files.insert(name, fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn an_archive_gives_reports_dataset_and_roll_up_once() {
+    let (archive, out) = (archive(), tempfile::tempdir().expect("a folder"));
+    let sets = captures().len();
+    let first = batch(archive.path(), out.path(), &[]);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    let told = text(&first.stderr);
+    assert!(told.contains("broken.pcap: left out"), "{told}");
+    let result = summary(out.path());
+    assert_eq!(result["run"]["analysed"], sets);
+    assert_eq!(result["broken"].as_array().expect("a list").len(), 1);
+    let rows = query(out.path(), "SELECT count(*) AS n FROM captures");
+    assert_eq!(rows[0]["n"], sets);
+    let page = fs::read_to_string(out.path().join("rollup.html")).expect("the page");
+    let rule = result["heat"]["rows"][0]["rule"].as_str().expect("a rule");
+    assert!(page.contains(rule) && page.contains("broken.pcap"));
+    let report = result["worst"][0]["report"].as_str().expect("a report");
+    assert!(out.path().join(report).is_file(), "{report}");
+
+    let before = dataset(out.path());
+    let second = batch(archive.path(), out.path(), &[]);
+    assert!(second.status.success());
+    let result = summary(out.path());
+    assert_eq!(result["run"]["analysed"], 0);
+    assert_eq!(result["run"]["unchanged"], sets);
+    assert_eq!(result["new"].as_array().expect("a list").len(), 0);
+    assert_eq!(before, dataset(out.path()));
+}
+
+#[test]
+fn a_capture_that_grows_is_read_again_and_counted_once() {
+    let (archive, out) = (archive(), tempfile::tempdir().expect("a folder"));
+    let capture = archive.path().join("host1/growing.pcap");
+    let whole = fs::read(common::root().join("testdata/captures/keepalive-race/late-write.pcap"))
+        .expect("a capture");
+    fs::write(&capture, &whole[..whole.len() / 2]).expect("half of it");
+    batch(archive.path(), out.path(), &[]);
+    let sql = "SELECT count(*) AS n FROM connections WHERE capture_set LIKE '%growing%'";
+    let half = query(out.path(), sql)[0]["n"].as_u64().expect("a number");
+    let others = dataset(out.path()).len();
+    fs::write(&capture, &whole).expect("all of it");
+    batch(archive.path(), out.path(), &[]);
+    assert_eq!(summary(out.path())["run"]["analysed"], 1);
+    let all = query(out.path(), sql)[0]["n"].as_u64().expect("a number");
+    assert!(all >= half && all > 0, "{half} {all}");
+    let captures = "SELECT count(*) AS n FROM captures WHERE capture_set LIKE '%growing%'";
+    assert_eq!(query(out.path(), captures)[0]["n"], 1);
+    assert!(dataset(out.path()).len() >= others, "other sets stay");
+}
+
+#[test]
+fn parts_of_a_rotation_are_one_capture() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = fs::read(common::root().join("testdata/captures/keepalive-race/late-write.pcap"))
+        .expect("a capture");
+    // Cut between two records, as tcpdump -C does: each part has the file header.
+    let mut at = 24;
+    while at < whole.len() / 2 {
+        let length = u32::from_le_bytes(whole[at + 8..at + 12].try_into().expect("four bytes"));
+        at += 16 + length as usize;
+    }
+    let parts = [whole[..at].to_vec(), [&whole[..24], &whole[at..]].concat()];
+    for (part, name) in parts.iter().zip(["web.pcap", "web.pcap1"]) {
+        fs::write(folder.path().join(name), part).expect("a part");
+    }
+    let single = tempfile::tempdir().expect("a folder");
+    fs::write(single.path().join("web.pcap"), &whole).expect("the whole");
+    let rows = |archive: &Path| {
+        let out = tempfile::tempdir().expect("a folder");
+        let output = batch(archive, out.path(), &[]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let sql = "SELECT client, server, packets, first_frame, close FROM connections ORDER BY first_frame";
+        (
+            query(out.path(), sql),
+            query(out.path(), "SELECT files FROM captures"),
+        )
+    };
+    let (split, files) = rows(folder.path());
+    assert_eq!(files.len(), 1);
+    assert_eq!(files[0]["files"], 2);
+    assert_eq!(split, rows(single.path()).0);
+}
+
+#[test]
+fn kill_at_any_moment_then_resume_gives_the_same_dataset() {
+    let archive = archive();
+    let reference = tempfile::tempdir().expect("a folder");
+    let started = Instant::now();
+    batch(archive.path(), reference.path(), &[]);
+    let whole = started.elapsed();
+    let expected = dataset(reference.path());
+    assert!(!expected.is_empty());
+    for moment in 0..20_u32 {
+        let out = tempfile::tempdir().expect("a folder");
+        let paths = [archive.path(), out.path()].map(|path| path.to_str().expect("UTF-8"));
+        let mut child = common::pcapdoc(&["batch", paths[0], "--out", paths[1]])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        std::thread::sleep(whole * moment / 20 + Duration::from_micros(137 * u64::from(moment)));
+        // On Unix this is SIGKILL.
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+        let resumed = batch(archive.path(), out.path(), &[]);
+        assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+        assert!(
+            expected == dataset(out.path()),
+            "another dataset after moment {moment}"
+        );
+        assert!(
+            !out.path().join(".work").exists()
+                || fs::read_dir(out.path().join(".work"))
+                    .expect("a folder")
+                    .count()
+                    == 0
+        );
+    }
+}
+
+#[test]
+fn a_second_run_on_the_same_folder_is_refused() {
+    let (archive, out) = (archive(), tempfile::tempdir().expect("a folder"));
+    let lock = File::create(out.path().join(".lock")).expect("the lock");
+    lock.lock().expect("locked");
+    let output = batch(archive.path(), out.path(), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("another run is at work"));
+}
+
+#[test]
+fn statuses_retry_and_logs() {
+    let (archive, out) = (archive(), tempfile::tempdir().expect("a folder"));
+    let failing = batch(
+        archive.path(),
+        out.path(),
+        &["--fail-on", "medium", "--log", "json"],
+    );
+    assert_eq!(failing.status.code(), Some(1));
+    for line in text(&failing.stderr).lines() {
+        let event: Value = serde_json::from_str(line).expect("one JSON object a line");
+        assert!(event["event"].is_string(), "{line}");
+    }
+    let again = batch(archive.path(), out.path(), &["--fail-on", "medium"]);
+    assert_eq!(
+        again.status.code(),
+        Some(1),
+        "what was found before still counts"
+    );
+    // The broken file is mended: a change is noticed without --retry.
+    let good = &captures()[0];
+    fs::copy(good, archive.path().join("host0/broken.pcap")).expect("a copy");
+    batch(archive.path(), out.path(), &[]);
+    let result = summary(out.path());
+    assert_eq!(result["run"]["analysed"], 1);
+    assert_eq!(result["broken"].as_array().expect("a list").len(), 0);
+    let only_broken = tempfile::tempdir().expect("a folder");
+    let mut file = File::create(only_broken.path().join("a.pcap")).expect("a file");
+    file.write_all(&[9; 100]).expect("written");
+    let output = tempfile::tempdir().expect("a folder");
+    assert_eq!(
+        batch(only_broken.path(), output.path(), &[]).status.code(),
+        Some(3)
+    );
+}
+
+#[test]
+fn dry_run_writes_nothing() {
+    let (archive, out) = (archive(), tempfile::tempdir().expect("a folder"));
+    let target = out.path().join("new");
+    let output = batch(archive.path(), &target, &["--dry-run"]);
+    assert!(output.status.success());
+    let told = text(&output.stdout);
+    assert_eq!(
+        told.lines().filter(|line| line.starts_with("new ")).count(),
+        captures().len()
+    );
+    assert!(!target.exists());
+}
