@@ -288,7 +288,10 @@ impl Timeline {
     }
 
     fn width(&self) -> Duration {
-        FINEST.saturating_mul(1_u32.checked_shl(self.doublings).unwrap_or(u32::MAX))
+        // Times are 63 bits of nanoseconds: no capture needs as many doublings as this allows.
+        FINEST
+            .saturating_mul(1 << self.doublings.min(31))
+            .saturating_mul(1 << self.doublings.saturating_sub(31).min(31))
     }
 
     /// Index of a time, after widening the slices so that it fits.
