@@ -564,6 +564,7 @@ fn open_hole(sender: &mut SenderState, segment: &Segment<'_>) {
         repair: None,
         repairs: 0,
     });
+    sender.bound_holes();
 }
 
 /// Takes `range` out of the holes; gives those that are closed now.
@@ -591,6 +592,7 @@ fn fill_holes(sender: &mut SenderState, range: SeqRange) -> Vec<Hole> {
         }
     }
     sender.holes = open;
+    sender.bound_holes();
     filled
 }
 

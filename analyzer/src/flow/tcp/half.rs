@@ -68,6 +68,9 @@ pub(super) struct Repeat {
     pub spurious: bool,
 }
 
+/// Holes of one direction that are followed at once.
+const MAX_HOLES: usize = 512;
+
 /// One direction while the connection lives.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SenderState {
@@ -84,6 +87,7 @@ pub(super) struct SenderState {
     /// Frame and time of any packet that carried data or SYN/FIN last.
     pub last_sent: Timestamp,
     pub outstanding: VecDeque<Outstanding>,
+    /// In ascending order, without overlap; at most twice [`MAX_HOLES`].
     pub holes: Vec<Hole>,
     /// Acknowledged but never seen, while a late frame may still show it.
     pub missing: RangeSet,
@@ -190,9 +194,12 @@ impl SenderState {
     /// Octets of `range` that never passed the capture point before.
     pub fn unseen_octets(&self, range: SeqRange) -> u64 {
         let beyond = range.end.saturating_sub(range.start.max(self.snd_max));
-        let in_holes: u64 = self
+        let first = self
             .holes
+            .partition_point(|hole| hole.range.end <= range.start);
+        let in_holes: u64 = self.holes[first..]
             .iter()
+            .take_while(|hole| hole.range.start < range.end)
             .map(|hole| {
                 let (start, end) = (
                     hole.range.start.max(range.start),
@@ -202,6 +209,14 @@ impl SenderState {
             })
             .sum();
         beyond + in_holes + self.missing.overlap(range)
+    }
+
+    /// Forgets the oldest holes when there are more than any receiver keeps open: without ACKs
+    /// (a capture of one direction) nothing else ends them.
+    pub fn bound_holes(&mut self) {
+        if self.holes.len() >= 2 * MAX_HOLES {
+            self.holes.drain(..MAX_HOLES);
+        }
     }
 
     /// Whether nothing is known to be missing, so that the stream can be read on.
