@@ -75,6 +75,9 @@ const TLS_FINISHED_OCTETS: u64 = 100;
 /// A goodbye and the FIN leave in one go.
 const GOODBYE_TO_FIN: Duration = Duration::from_millis(20);
 
+/// How long after a FIN nothing must come to call the request given up.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
 impl Rule for ClientTimeoutClose {
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
@@ -94,7 +97,7 @@ impl Rule for ClientTimeoutClose {
         }
     }
 
-    fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
         let timers = timer_sizes(&collected.observations);
         let answering = &collected.durations;
         collected.observations.retain_mut(|one| {
@@ -109,6 +112,12 @@ impl Rule for ClientTimeoutClose {
                 .is_some_and(|times| times.count() > 0);
             let flag = |name| one.number(name).is_some_and(|value| value > 0.0);
             let (proved, expected) = (flag("late"), flag("expected") || server_answers);
+            // A client that only half-closed still reads what comes after the end of the capture.
+            let cut_off = flag("undecided")
+                && analysis
+                    .summary
+                    .last
+                    .is_some_and(|last| last.since(one.at) < SETTLED_AFTER);
             // Part of a response came: without a timer behind it, somebody may just have stopped.
             let partial_alone = flag("partial") && !agreed && !is_round(wait);
             one.confidence = match (proved, agreed, expected) {
@@ -120,6 +129,9 @@ impl Rule for ClientTimeoutClose {
                 (false, false, true) => 0.6,
                 (false, false, false) => 0.0,
             };
+            if cut_off {
+                one.confidence = one.confidence.min(0.6);
+            }
             if one.confidence < 0.7 {
                 one.severity = one.severity.min(Severity::Medium);
             }
@@ -300,6 +312,10 @@ impl<'a> GivenUp<'a> {
             .cost("time_lost_ms", ms(self.length()))
             .detail("late", flag(self.late.is_some() && reset.is_some()))
             .detail("partial", flag(self.partial))
+            .detail(
+                "undecided",
+                flag(self.close.flags.fin() && self.late.is_none() && conn.from_server().fin.is_none()),
+            )
             .detail("expected", flag(self.expected()))
             .detail("from_start_ms", ms(self.close.time.since(conn.start)))
             .detail("first_use", flag(conn.turns.count == 1))

@@ -72,7 +72,7 @@ impl Rule for InjectedReset {
                 continue;
             }
             let end = reset.segment.direction.sender();
-            let hops = reset.usual_hop_limit.map_or_else(String::new, |usual| {
+            let hops = reset.usual_hop_limit.filter(|_| differs).map_or_else(String::new, |usual| {
                 format!(
                     ", hop limit {} where the {end}'s other packets bear {usual}",
                     reset.hop_limit
@@ -113,8 +113,9 @@ impl Rule for InjectedReset {
             .find(|start| *start >= seen)
             .unwrap_or(255.0);
         let hops = expected
+            .filter(|expected| (expected - seen).abs() >= 1.0)
             .map(|expected| format!(" (hop limit {seen:.0} instead of {expected:.0})"))
-            .unwrap_or_default();
+            .unwrap_or_else(|| format!(", since the {end} went on sending"));
         let confidence = draft.confidence;
         draft
             .title(format!("Resets in the name of the {end} come from a device on the path ({server})"))
@@ -127,8 +128,8 @@ impl Rule for InjectedReset {
             .because_if(group.having("differs") > 0, || format!("on {} the hop limit differs from that of the {end}'s other packets", many(group.having("differs"), "connection")))
             .because_if(carried_on > 0, || format!("on {} the {end} went on sending afterwards", many(carried_on, "connection")))
             .not("linger-zero-reset", "an end that aborts uses its own hop limit and stops sending")
-            .not("route change", "the packets before and after bear the usual hop limit")
-            .advise("any", format!("look {:.0} hops from the capture point towards the {end} (the sender started at {start:.0}): logs of firewall, intrusion prevention and content filter at that place", start - seen))
+            .not("route change", "the packets right before the reset bear the usual hop limit")
+            .advise("any", format!("look about {} from the capture point towards the {end} (the device's packets probably start at {start:.0}): logs of firewall, intrusion prevention and content filter at that place", plural(start - seen, "hop")))
             .advise("Linux", "packets that connection tracking calls INVALID can cause resets at a NAT: drop them, or set net.netfilter.nf_conntrack_tcp_be_liberal = 1")
             .verify("capture", format!("traceroute -n -T -p {} {}", server.port, server.ip), "which device stands at that distance")
     }

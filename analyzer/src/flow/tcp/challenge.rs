@@ -17,7 +17,6 @@ impl TcpTracker {
     /// take for an answer to its SYN, or the RST with which the client refuses it.
     pub(super) fn is_of_older_connection(
         &self,
-        packet: &Packet,
         tcp: &TcpFields,
         direction: Direction,
     ) -> bool {
@@ -38,8 +37,10 @@ impl TcpTracker {
                     && !tcp.flags.rst()
                     && (ack <= iss || ack > client.snd_max)
             }
+            // Its number is that of the ACK it refuses, which a one-sided capture does not show.
             Direction::ClientToServer => {
-                tcp.flags.rst() && self.challenged == Some(tcp.seq) && packet.payload_len == 0
+                let seq = client.lift(tcp.seq);
+                tcp.flags.rst() && !tcp.flags.ack() && (seq < iss || seq > client.snd_max)
             }
         }
     }
@@ -48,10 +49,10 @@ impl TcpTracker {
     pub(super) fn on_older_connection(&mut self, segment: &Segment<'_>) -> Verdict {
         self.event(segment, EventKind::ChallengeAck);
         if segment.tcp.flags.rst() {
-            return Verdict::Reset;
+            Verdict::Reset
+        } else {
+            Verdict::Acknowledgement
         }
-        self.challenged = Some(segment.tcp.ack);
-        Verdict::Acknowledgement
     }
 }
 

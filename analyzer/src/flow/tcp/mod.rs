@@ -82,8 +82,6 @@ pub struct TcpTracker {
     reader: StreamReader,
     closed_at: Option<Timestamp>,
     reset_at: Option<Timestamp>,
-    /// ACK number of an older connection with which the server answered the SYN.
-    challenged: Option<SeqNumber>,
 }
 
 /// A segment with its sequence numbers lifted to 64 bits.
@@ -144,7 +142,6 @@ impl TcpTracker {
             reader: StreamReader::new(&settings.app, server.port),
             closed_at: None,
             reset_at: None,
-            challenged: None,
         }
     }
 
@@ -228,7 +225,7 @@ impl TcpTracker {
         payload: &[u8],
         direction: Direction,
     ) -> Verdict {
-        let older = self.is_of_older_connection(packet, tcp, direction);
+        let older = self.is_of_older_connection(tcp, direction);
         let segment = if older {
             Segment::unlifted(packet, tcp, direction)
         } else {

@@ -15,6 +15,12 @@ const RESETS: usize = 8;
 /// A route change or another device shows as at least this many hops (RULES.md 18).
 const HOP_LIMIT_SLACK: u8 = 2;
 
+/// Octets around a sender's place that count as its going on.
+const CONTINUES_WITHIN: u64 = 1 << 20;
+
+/// A segment sent before the RST may be written behind it by a capture of several queues.
+const CAPTURED_LATE: Duration = Duration::from_millis(10);
+
 /// What the judgement rests on.
 struct Facts {
     shape: ResetShape,
@@ -151,9 +157,18 @@ impl TcpTracker {
         if self.resets.is_empty() || !fresh {
             return;
         }
+        let sender = &self.senders[segment.direction.index()];
+        // Numbers far away belong to a later connection whose SYN was not captured.
+        let continues = segment.start >= sender.snd_una.saturating_sub(CONTINUES_WITHIN)
+            && segment.start <= sender.snd_max.saturating_add(CONTINUES_WITHIN);
+        if !continues {
+            return;
+        }
+        let is_new = segment.start >= sender.snd_max;
         for reset in &mut self.resets {
             if reset.segment.direction == segment.direction
-                && segment.packet.time > reset.segment.time
+                && segment.packet.time.since(reset.segment.time)
+                    > if is_new { Duration::ZERO } else { CAPTURED_LATE }
             {
                 reset.sender_carried_on = true;
             }
