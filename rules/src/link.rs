@@ -54,11 +54,9 @@ const LINKS: &[(&str, &str, Touch)] = &[
     ("client-timeout-close", "packet-loss", Touch::Connections),
     ("client-timeout-close", "retransmit-hol", Touch::Connections),
     ("client-timeout-close", "mtu-black-hole", Touch::Connections),
-    (
-        "client-timeout-close",
-        "listen-overflow",
-        Touch::Connections,
-    ),
+    ("client-timeout-close", "listen-overflow", Touch::Server),
+    ("slow-response", "listen-overflow", Touch::Server),
+    ("packet-loss", "listen-overflow", Touch::Connections),
     (
         "client-timeout-close",
         "zero-window-stall",

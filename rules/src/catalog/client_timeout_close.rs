@@ -314,7 +314,11 @@ impl<'a> GivenUp<'a> {
             .detail("partial", flag(self.partial))
             .detail(
                 "undecided",
-                flag(self.close.flags.fin() && self.late.is_none() && conn.from_server().fin.is_none()),
+                flag(
+                    self.close.flags.fin()
+                        && self.late.is_none()
+                        && conn.from_server().fin.is_none(),
+                ),
             )
             .detail("expected", flag(self.expected()))
             .detail("from_start_ms", ms(self.close.time.since(conn.start)))

@@ -72,12 +72,16 @@ impl Rule for InjectedReset {
                 continue;
             }
             let end = reset.segment.direction.sender();
-            let hops = reset.usual_hop_limit.filter(|_| differs).map_or_else(String::new, |usual| {
-                format!(
-                    ", hop limit {} where the {end}'s other packets bear {usual}",
-                    reset.hop_limit
-                )
-            });
+            let hops =
+                reset
+                    .usual_hop_limit
+                    .filter(|_| differs)
+                    .map_or_else(String::new, |usual| {
+                        format!(
+                            ", hop limit {} where the {end}'s other packets bear {usual}",
+                            reset.hop_limit
+                        )
+                    });
             let after = conn.half(reset.segment.direction).last_segment;
             let after =
                 after.filter(|after| after.frame > reset.segment.frame && reset.sender_carried_on);

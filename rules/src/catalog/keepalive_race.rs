@@ -91,7 +91,7 @@ impl Rule for KeepaliveRace {
     fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
         let min_idle = Duration::from_secs_f64(ctx.threshold("min_idle_ms") / 1e3)
             .max(conn.rtt().unwrap_or_default() * 2);
-        let Some(close) = server_close(conn, min_idle) else {
+        let Some(close) = server_close(conn) else {
             note_client_close(conn, min_idle, out);
             return;
         };
@@ -163,7 +163,7 @@ impl Rule for KeepaliveRace {
 
 /// The server's FIN, or its RST where it closes idle connections that way, if it closed first
 /// and left nothing unanswered by then.
-fn server_close(conn: &Connection, min_idle: Duration) -> Option<SegmentRef> {
+fn server_close(conn: &Connection) -> Option<SegmentRef> {
     if let Some(fin) = conn.from_server().fin {
         let client_first = conn
             .from_client()
@@ -175,7 +175,6 @@ fn server_close(conn: &Connection, min_idle: Duration) -> Option<SegmentRef> {
         reset.segment.direction == Direction::ServerToClient
             && reset.shape == ResetShape::Active
             && reset.kind != ResetKind::Forged
-            && reset.idle_before >= min_idle
     })?;
     conn.from_client().fin.is_none().then_some(reset.segment)
 }
@@ -222,8 +221,11 @@ impl<'a> Race<'a> {
             .resets
             .iter()
             .filter(|reset| {
+                // Where the close is itself a RST, more of them answered what came later.
+                let answers = reset.segment.frame > request.frame
+                    || (reset.segment.frame == close.frame && reset.count > 1);
                 reset.segment.direction == Direction::ServerToClient
-                    && reset.segment.frame > request.frame
+                    && answers
                     && reset.segment.frame >= close.frame
                     && !matches!(reset.kind, ResetKind::Forged | ResetKind::Refused)
             })
@@ -283,6 +285,7 @@ impl<'a> Race<'a> {
         };
         let first_reset = self.resets[0].segment;
         let kind = if self.close.flags.fin() { "FIN" } else { "RST" };
+        let answer = Some(first_reset).filter(|reset| reset.frame != self.close.frame);
         let mut observation = Observation::new(self.conn, confidence, Severity::High)
             .at(self.close.time)
             .weight(ms(idle))
@@ -295,8 +298,8 @@ impl<'a> Race<'a> {
                     many(u64::from(self.request.payload_len), "byte")
                 ),
             )
-            .evidence(
-                first_reset,
+            .evidence_if(
+                answer,
                 if seq_fits && first_reset.seq == self.request.ack {
                     "RST from server; its sequence number is the request's ACK number".to_owned()
                 } else {
@@ -342,19 +345,23 @@ fn last_activity(
     close: SegmentRef,
     request: Option<SegmentRef>,
 ) -> Option<SegmentRef> {
+    let server = conn.from_server();
+    let goodbye = server.last_burst.filter(|burst| {
+        is_goodbye_of_server(conn, burst.octets)
+            && close.time.since(burst.first.time) <= GOODBYE_TO_FIN
+    });
     if let Some(burst) = conn.from_client().last_burst
         && request.is_some_and(|request| request.frame == burst.first.frame)
         && let Some(before) = burst.before
         && before.time <= close.time
     {
-        return Some(before);
+        return match goodbye {
+            Some(goodbye) if goodbye.first.frame <= before.frame => goodbye.before,
+            _ => Some(before),
+        };
     }
-    let server = conn.from_server();
-    if let Some(burst) = server.last_burst
-        && is_goodbye_of_server(conn, burst.octets)
-        && close.time.since(burst.first.time) <= GOODBYE_TO_FIN
-    {
-        return burst.before;
+    if let Some(goodbye) = goodbye {
+        return goodbye.before;
     }
     let served = server.last_data.filter(|data| data.frame <= close.frame);
     let sent = conn

@@ -69,7 +69,9 @@ impl Rule for PacketLoss {
         }
         for direction in Direction::BOTH {
             let half = conn.half(direction);
+            let never_acknowledged = half.unacked_at_end >= half.unique_bytes;
             if half.data_segments == 0
+                || never_acknowledged
                 || half.stuck.is_some_and(|stuck| stuck.copies >= DEAD_COPIES)
             {
                 continue;

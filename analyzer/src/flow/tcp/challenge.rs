@@ -15,11 +15,7 @@ use super::{Segment, TcpTracker, Verdict};
 impl TcpTracker {
     /// Whether this packet belongs to such an older connection: an ACK that the client cannot
     /// take for an answer to its SYN, or the RST with which the client refuses it.
-    pub(super) fn is_of_older_connection(
-        &self,
-        tcp: &TcpFields,
-        direction: Direction,
-    ) -> bool {
+    pub(super) fn is_of_older_connection(&self, tcp: &TcpFields, direction: Direction) -> bool {
         let client = &self.senders[Direction::ClientToServer.index()];
         let opening = self.role == Role::Syn
             && self.handshake.syn_ack_count == 0

@@ -406,11 +406,14 @@ impl TcpTracker {
         if let Some(before) = before {
             let gaps = self.idle_gaps.get_or_insert_default();
             gaps.count += 1;
-            gaps.last = Some(IdleGap {
-                before,
-                after: segment.reference,
-                survived: false,
-            });
+            // What follows a silence that nobody answered are repeats, not another silence.
+            if gaps.last.is_none_or(|last| last.survived) {
+                gaps.last = Some(IdleGap {
+                    before,
+                    after: segment.reference,
+                    survived: false,
+                });
+            }
         }
     }
 

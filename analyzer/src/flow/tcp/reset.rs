@@ -117,6 +117,14 @@ impl TcpTracker {
         let answered_since =
             |data: SegmentRef| last_own_data.is_some_and(|own| own.frame > data.frame);
         let unanswered = peer.stats.last_data.filter(|data| !answered_since(*data));
+        // What the RST does not acknowledge had not reached the resetter.
+        let arrived = |first: SegmentRef, octets: u64| {
+            let reached = segment
+                .reference
+                .relative_ack
+                .saturating_sub(first.relative_seq);
+            if has_ack { octets.min(reached) } else { octets }
+        };
         Facts {
             shape,
             answers: if shape == ResetShape::Reply {
@@ -131,7 +139,10 @@ impl TcpTracker {
                     .turns
                     .last()
                     .filter(|_| data.direction == Direction::ClientToServer);
-                turn.map_or(u64::from(data.payload_len), |turn| turn.request.octets)
+                match turn {
+                    Some(turn) => arrived(turn.request.first, turn.request.octets),
+                    None => arrived(data, u64::from(data.payload_len)),
+                }
             }),
             own_fin_before: sender.fin_at.is_some(),
             peer_fin_before: peer.fin_at.is_some(),
@@ -168,7 +179,11 @@ impl TcpTracker {
         for reset in &mut self.resets {
             if reset.segment.direction == segment.direction
                 && segment.packet.time.since(reset.segment.time)
-                    > if is_new { Duration::ZERO } else { CAPTURED_LATE }
+                    > if is_new {
+                        Duration::ZERO
+                    } else {
+                        CAPTURED_LATE
+                    }
             {
                 reset.sender_carried_on = true;
             }
