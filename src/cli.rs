@@ -57,6 +57,9 @@ pub struct AnalyzeArguments {
     /// What to write [default: html and md files, and the summary on standard output]
     #[arg(short, long, value_delimiter = ',', value_name = "FORMAT")]
     pub format: Vec<Format>,
+    /// Print at most 15 lines for a chat and write no file; short for --format summary
+    #[arg(long, conflicts_with = "format")]
+    pub summary: bool,
     /// Exit with status 1 when a finding is at least this severe
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<SeverityArgument>,
@@ -146,6 +149,9 @@ pub struct ReportArguments {
     /// What to write [default: html and md files, and the summary on standard output]
     #[arg(short, long, value_delimiter = ',', value_name = "FORMAT")]
     pub format: Vec<Format>,
+    /// Print at most 15 lines for a chat and write no file; short for --format summary
+    #[arg(long, conflicts_with = "format")]
+    pub summary: bool,
 }
 
 /// Arguments of `pcapdoc batch`.
@@ -261,6 +267,8 @@ pub enum Format {
     Json,
     /// The summary for a terminal
     Terminal,
+    /// At most 15 lines of Markdown for a chat
+    Summary,
 }
 
 /// A severity as an argument.

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use reports::Document;
+use reports::{Document, Redactor};
 
 use crate::cli::Format;
 use crate::failure::Failure;
@@ -12,6 +12,16 @@ use crate::output::{write_file, write_stdout};
 /// Which renderings go where.
 pub struct Plan {
     outputs: Vec<(Format, Target)>,
+}
+
+/// The formats that the arguments ask for.
+pub fn formats(asked: &[Format], summary: bool) -> &[Format] {
+    if summary { &[Format::Summary] } else { asked }
+}
+
+/// A path as a terminal may show it.
+pub fn shown(path: &Path) -> String {
+    reports::escape::terminal(&path.display().to_string()).into_owned()
 }
 
 /// Where a rendering goes.
@@ -53,10 +63,14 @@ impl Plan {
                 width: 80,
                 colour: matches!(target, Target::Stdout) && wants_colour(),
             };
-            let text = render(*format, document, style)?;
             match target {
-                Target::Stdout => write_stdout(|out| out.write_all(&text))?,
+                Target::Stdout => {
+                    let text = render(*format, document, style)?;
+                    write_stdout(|out| out.write_all(&text))?;
+                }
+                Target::File(path) if *format == Format::Md => write_markdown(path, document)?,
                 Target::File(path) => {
+                    let text = render(*format, document, style)?;
                     write_file(path, |out| out.write_all(&text))?;
                     if *format == Format::Html {
                         html = Some(path.clone());
@@ -73,7 +87,7 @@ impl Plan {
             .outputs
             .iter()
             .filter_map(|(_, target)| match target {
-                Target::File(path) => Some(path.display().to_string()),
+                Target::File(path) => Some(shown(path)),
                 Target::Stdout => None,
             })
             .collect();
@@ -94,13 +108,14 @@ fn target(
         Format::Html => "html",
         Format::Md => "md",
         Format::Json => "json",
-        Format::Terminal => "txt",
+        Format::Terminal | Format::Summary => "txt",
     };
     let name = format!("{stem}.report.{extension}");
+    let is_for_the_screen = matches!(format, Format::Terminal | Format::Summary);
     match output {
         Some(path) if path == Path::new("-") => Ok(Target::Stdout),
-        _ if format == Format::Terminal && formats.len() != 1 => Ok(Target::Stdout),
-        None if format == Format::Terminal => Ok(Target::Stdout),
+        _ if is_for_the_screen && formats.len() != 1 => Ok(Target::Stdout),
+        None if is_for_the_screen => Ok(Target::Stdout),
         None => Ok(Target::File(PathBuf::from(name))),
         Some(path) if path.is_dir() => Ok(Target::File(path.join(name))),
         Some(path) if formats.len() == 1 && path.extension().is_some() => {
@@ -113,8 +128,18 @@ fn target(
     }
 }
 
+/// What output files are named after: the first capture, or a stand-in for its name, which may
+/// tell whose it is.
+pub fn stem_of(captures: &[PathBuf], redactor: Option<&Redactor>) -> String {
+    let stem = stem(captures);
+    match redactor {
+        Some(redactor) => redactor.name(&stem).replace("name-", "redacted-"),
+        None => stem,
+    }
+}
+
 /// The first capture's name without its endings; `stdin` for a pipe.
-pub fn stem(captures: &[PathBuf]) -> String {
+fn stem(captures: &[PathBuf]) -> String {
     const ENDINGS: [&str; 10] = [
         "gz", "zst", "lz4", "xz", "bz2", "pcap", "pcapng", "cap", "dmp", "snoop",
     ];
@@ -131,6 +156,22 @@ pub fn stem(captures: &[PathBuf]) -> String {
     stem.display().to_string()
 }
 
+/// Markdown with its pictures in a folder beside it, which has its name without the ending.
+fn write_markdown(path: &Path, document: &Document) -> Result<(), Failure> {
+    let folder = path.with_extension("");
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let (text, pictures) = reports::markdown::render_with_pictures(document, &name)
+        .map_err(|error| Failure::Internal(error.to_string()))?;
+    if !pictures.is_empty() {
+        std::fs::create_dir_all(&folder).map_err(|error| Failure::output(&folder, error))?;
+    }
+    for picture in &pictures {
+        let file = folder.join(&picture.name);
+        write_file(&file, |out| out.write_all(picture.svg.as_bytes()))?;
+    }
+    write_file(path, |out| out.write_all(text.as_bytes()))
+}
+
 fn render(
     format: Format,
     document: &Document,
@@ -143,6 +184,7 @@ fn render(
             .into_bytes(),
         Format::Md => reports::markdown::render(document).into_bytes(),
         Format::Terminal => reports::terminal::render(document, style).into_bytes(),
+        Format::Summary => reports::summary::render(document).into_bytes(),
         Format::Json => {
             let mut bytes = Vec::new();
             reports::json::write(document, &mut bytes).map_err(internal)?;

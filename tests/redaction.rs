@@ -50,6 +50,7 @@ fn outputs(folder: &Path, more: &[&str]) -> Vec<(String, Vec<u8>)> {
     let input = folder.join("customer-x.pcap");
     std::fs::write(&input, capture()).expect("a file");
     let out = folder.join("out");
+    let _ = std::fs::remove_dir_all(&out);
     std::fs::create_dir_all(&out).expect("a folder");
     let formats = "html,md,json,terminal";
     let mut arguments = vec![

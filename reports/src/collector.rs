@@ -12,6 +12,7 @@ use analyzer::pipeline::ConnectionSink;
 use analyzer::{Connection, Transport};
 
 use crate::document::ConnectionRow;
+use crate::requests::Requests;
 use crate::tables::TableRow;
 
 /// Connections listed by default (`--connections`).
@@ -25,6 +26,7 @@ const TABLE_ROWS: usize = 200_000;
 pub struct ConnectionCollector {
     rows: Kept<ConnectionRow>,
     table_rows: Kept<TableRow>,
+    requests: Requests,
     pub(crate) totals: Totals,
 }
 
@@ -48,6 +50,7 @@ impl ConnectionCollector {
         Self {
             rows: Kept::new(limit.unwrap_or(usize::MAX)),
             table_rows: Kept::new(TABLE_ROWS),
+            requests: Requests::default(),
             totals: Totals::default(),
         }
     }
@@ -62,16 +65,18 @@ impl ConnectionCollector {
         for shard in shards {
             all.rows.append(shard.rows);
             all.table_rows.append(shard.table_rows);
+            all.requests.append(shard.requests);
             all.totals.append(&shard.totals);
         }
         all
     }
 
     /// Rows for the document, most relevant first.
-    pub(crate) fn into_parts(self) -> (Vec<ConnectionRow>, Vec<TableRow>, Totals) {
+    pub(crate) fn into_parts(self) -> (Vec<ConnectionRow>, Vec<TableRow>, Requests, Totals) {
         (
             self.rows.into_sorted(),
             self.table_rows.into_sorted(),
+            self.requests,
             self.totals,
         )
     }
@@ -86,6 +91,7 @@ impl Default for ConnectionCollector {
 impl ConnectionSink for ConnectionCollector {
     fn connection(&mut self, connection: &Connection) {
         self.totals.add(connection);
+        self.requests.add(connection);
         let rank = Rank::of(connection);
         self.rows.offer(rank, || connection.into());
         self.table_rows.offer(rank, || connection.into());

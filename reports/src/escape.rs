@@ -146,6 +146,21 @@ fn names_a_scheme(before: &str) -> bool {
         })
 }
 
+/// A relative path in a link: everything but letters, digits, `-`, `.`, `_` and `/` is encoded.
+#[must_use]
+pub fn url_path(path: &str) -> String {
+    let mut safe = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'/') {
+            safe.push(char::from(byte));
+        } else {
+            let written = write!(safe, "%{byte:02X}");
+            debug_assert!(written.is_ok(), "writing to a String cannot fail");
+        }
+    }
+    safe
+}
+
 /// A fenced code block that its content cannot leave.
 ///
 /// Line ends of `code` are kept; all else is made [`visible`].

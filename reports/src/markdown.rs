@@ -1,14 +1,15 @@
 //! What a person pastes into an incident: the page's order, shorter, as GitHub reads Markdown.
 //!
-//! Charts stay in the page; the evidence is drawn as a Mermaid sequence diagram. Every string
-//! passes [`escape::markdown`] or stands in a fence that it cannot leave.
+//! The evidence is drawn as a Mermaid sequence diagram; charts are SVG files beside the text.
+//! Every string passes [`escape::markdown`] or stands in a fence that it cannot leave.
 
 use std::fmt;
 
+use crate::charts::{self, Chart};
 use crate::document::{
     Capture, Cell, Check, ConnectionKey, Document, EvidenceView, FindingView, RemedyView, Table,
 };
-use crate::{escape, format};
+use crate::{Error, escape, format};
 
 /// Frames drawn and listed per finding; the page and the JSON hold all.
 const FRAMES: usize = 10;
@@ -19,19 +20,67 @@ const ROWS: usize = 5;
 /// Affected connections named per finding.
 const CONNECTIONS: usize = 10;
 
-/// Renders the report.
+/// A chart as a file of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Picture {
+    /// File name, made of letters, digits and hyphens.
+    pub name: String,
+    /// SVG that needs no style sheet.
+    pub svg: String,
+}
+
+/// Renders the report without pictures.
 #[must_use]
 pub fn render(document: &Document) -> String {
-    let mut page = Page::default();
-    page.head(document);
-    for finding in &document.findings {
-        page.finding(finding);
+    Page::default().render(document, &Charts::default())
+}
+
+/// Renders the report with links to pictures in `folder`, which lies beside it, and gives the
+/// pictures.
+///
+/// # Errors
+/// Fails only if a chart cannot be drawn, which is a defect of ours.
+pub fn render_with_pictures(
+    document: &Document,
+    folder: &str,
+) -> Result<(String, Vec<Picture>), Error> {
+    let charts = Charts::new(document, folder)?;
+    let text = Page::default().render(document, &charts);
+    Ok((text, charts.pictures()))
+}
+
+/// The charts that have a file, and where the files are.
+#[derive(Default)]
+struct Charts {
+    /// Percent-encoded.
+    folder: String,
+    findings: Vec<Vec<Chart>>,
+    capture: Vec<Chart>,
+    states: Vec<Chart>,
+}
+
+impl Charts {
+    fn new(document: &Document, folder: &str) -> Result<Self, Error> {
+        let findings = document.findings.iter().enumerate();
+        Ok(Self {
+            folder: escape::url_path(folder),
+            findings: findings
+                .map(|(index, finding)| charts::of_finding(index, finding, &document.traces))
+                .collect::<Result<_, _>>()?,
+            capture: charts::of_capture(document)?,
+            states: charts::of_states(document)?,
+        })
     }
-    page.time(document);
-    page.tables(&document.tables);
-    page.checks(&document.checks);
-    page.method(document);
-    page.out
+
+    fn pictures(&self) -> Vec<Picture> {
+        let of_findings = self.findings.iter().flatten();
+        let all = of_findings.chain(&self.capture).chain(&self.states);
+        all.map(|chart| Picture {
+            name: format!("{}.svg", chart.id),
+            svg: charts::standalone(chart),
+        })
+        .collect()
+    }
 }
 
 /// The text so far; every block ends with an empty line.
@@ -41,6 +90,41 @@ struct Page {
 }
 
 impl Page {
+    fn render(mut self, document: &Document, charts: &Charts) -> String {
+        self.head(document);
+        for (index, finding) in document.findings.iter().enumerate() {
+            self.finding(finding);
+            let of_finding = charts.findings.get(index).map_or(&[][..], Vec::as_slice);
+            self.pictures(of_finding, charts);
+            self.remedies(finding);
+        }
+        if !charts.capture.is_empty() {
+            self.block(format_args!("## Charts"));
+            self.pictures(&charts.capture, charts);
+        }
+        self.time(document);
+        if !charts.states.is_empty() {
+            self.block(format_args!("## Socket states over time"));
+            self.pictures(&charts.states, charts);
+        }
+        self.tables(&document.tables);
+        self.checks(&document.checks);
+        self.method(document);
+        self.out
+    }
+
+    /// Every picture with what it shows, for those who cannot see it as well.
+    fn pictures(&mut self, shown: &[Chart], charts: &Charts) {
+        for chart in shown {
+            let title = text(&chart.title);
+            self.block(format_args!("{title}. {}:", text(&chart.axes)));
+            self.block(format_args!(
+                "![{title}]({}/{}.svg)",
+                charts.folder, chart.id
+            ));
+        }
+    }
+
     fn block(&mut self, text: fmt::Arguments<'_>) {
         self.lines(text);
         self.out.push('\n');
@@ -120,6 +204,10 @@ impl Page {
             ));
         }
         self.proof(finding);
+    }
+
+    /// The second half of a finding, behind its pictures.
+    fn remedies(&mut self, finding: &FindingView) {
         if !finding.why.is_empty() {
             self.block(format_args!("### Why we think so"));
             self.list(finding.why.iter().map(|fact| text(fact)));
@@ -277,6 +365,13 @@ impl Page {
                 );
             }
             self.out.push('\n');
+            let left_out = table.rows.len().saturating_sub(ROWS) as u64 + table.rows_left_out;
+            if left_out > 0 {
+                self.block(format_args!(
+                    "{} left out here.",
+                    format::counted(left_out, "more row")
+                ));
+            }
             if let Some(note) = &table.note {
                 self.block(format_args!("{}", text(note)));
             }

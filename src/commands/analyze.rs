@@ -8,19 +8,23 @@ use crate::analysis::{analyse, redactor};
 use crate::cli::{AnalyzeArguments, ConnectionLimit};
 use crate::commands::evidence;
 use crate::failure::Failure;
-use crate::outputs::{Plan, stem};
+use crate::outputs::{Plan, formats, stem_of};
 use crate::settings::Settings;
 
 /// Runs the subcommand.
 pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
-    let stem = stem(&arguments.captures);
-    let plan = Plan::new(&stem, &arguments.format, arguments.output.as_deref())?;
+    let redactor = redactor(&arguments.redaction)?;
+    let stem = stem_of(&arguments.captures, redactor.as_ref());
+    let plan = Plan::new(
+        &stem,
+        formats(&arguments.format, arguments.summary),
+        arguments.output.as_deref(),
+    )?;
     if let Some(folder) = &arguments.evidence {
         evidence::must_be_readable_twice(&arguments.captures)?;
         std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
     }
     let settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
-    let redactor = redactor(&arguments.redaction)?;
     let limit = match arguments.connections {
         ConnectionLimit::AtMost(limit) => Some(limit),
         ConnectionLimit::All => None,

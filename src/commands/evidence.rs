@@ -11,7 +11,7 @@ use crate::analysis::{analyse, redactor};
 use crate::cli::EvidenceArguments;
 use crate::failure::Failure;
 use crate::output::write_file;
-use crate::outputs::stem;
+use crate::outputs::{shown, stem_of};
 use crate::settings::Settings;
 
 /// Runs the subcommand.
@@ -31,7 +31,8 @@ pub fn run(arguments: &EvidenceArguments) -> Result<ExitCode, Failure> {
             "{wanted} cites no frame of a connection"
         )));
     };
-    let name = file_name(&stem(&arguments.captures), file);
+    let stem = stem_of(&arguments.captures, redactor.as_ref());
+    let name = file_name(&stem, file);
     let path = match &arguments.output {
         None => PathBuf::from(name),
         Some(path) if path.is_dir() => path.join(name),
@@ -84,12 +85,7 @@ pub fn write_all(
             .iter_mut()
             .find(|finding| finding.id == file.finding);
         if let Some(finding) = finding {
-            // The name of a capture may tell whose it is.
-            finding.evidence_file = Some(if redactor.is_some() {
-                file.name()
-            } else {
-                name
-            });
+            finding.evidence_file = Some(name);
         }
     }
     Ok(())
@@ -134,8 +130,7 @@ fn file_name(stem: &str, file: &EvidenceFile) -> String {
 }
 
 fn described(path: &Path, file: &EvidenceFile) -> String {
-    let path = path.display().to_string();
-    let path = path.escape_debug();
+    let path = shown(path);
     match file.frames_left_out {
         0 => format!("{path} ({} frames)", file.frames()),
         left_out => format!("{path} ({} frames, {left_out} left out)", file.frames()),

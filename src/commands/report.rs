@@ -7,13 +7,13 @@ use std::process::ExitCode;
 
 use crate::cli::ReportArguments;
 use crate::failure::Failure;
-use crate::outputs::Plan;
+use crate::outputs::{Plan, formats};
 
 /// Runs the subcommand.
 pub fn run(arguments: &ReportArguments) -> Result<ExitCode, Failure> {
     let plan = Plan::new(
         &stem(&arguments.result),
-        &arguments.format,
+        formats(&arguments.format, arguments.summary),
         arguments.output.as_deref(),
     )?;
     let failed = |message: &dyn std::fmt::Display| {

@@ -173,3 +173,33 @@ impl Capture {
         }
     }
 }
+
+/// Strings that attack whoever shows them: HTML, Markdown, Mermaid, terminals.
+pub const ATTACKS: [&str; 7] = [
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror=alert(1)>",
+    "[a](javascript:alert(1))|`x`|",
+    "\u{1b}]0;owned\u{7}\u{1b}[31m",
+    "%%{init: {}}%%; end",
+    "x\u{202e}gnp.exe",
+    "{{7*7}}${7*7}",
+];
+
+/// A capture whose targets, hosts, payloads and DNS names are [`ATTACKS`].
+pub fn hostile() -> Vec<u8> {
+    let mut capture = Capture::new();
+    for (number, attack) in ATTACKS.iter().enumerate() {
+        let target = attack.replace(' ', "+");
+        let request =
+            format!("GET /{target} HTTP/1.1\r\nHost: {target}\r\nX-Note: {attack}\r\n\r\n");
+        let server = format!("192.0.2.{}", number + 1);
+        capture.keepalive_race("198.51.100.9", (&server, 8080), request.as_bytes(), 4);
+        capture.unknown_names(
+            "198.51.100.9",
+            "192.0.2.53",
+            &[attack.as_bytes(), b"example"],
+            12,
+        );
+    }
+    capture.bytes
+}

@@ -3,7 +3,7 @@
 //! A chart that says nothing is left out: no trend in two slices, no distribution of four values.
 
 use crate::document::{Document, FindingView, Trace};
-use crate::{Error, format};
+use crate::{Error, escape, format};
 use serde::Serialize;
 
 mod distribution;
@@ -100,6 +100,47 @@ pub fn of_finding(
     }
     Ok(charts)
 }
+
+/// Style of a chart outside the page: its colours on a ground that suits them, light or dark.
+const STYLE: &str = include_str!("standalone.css");
+
+/// A chart as a file of its own, with its legend drawn into it.
+#[must_use]
+pub fn standalone(chart: &Chart) -> String {
+    let (width, height) = (WIDE.0 * 2, WIDE.1 * 2);
+    let rows = chart.legend.len().div_ceil(LEGEND_COLUMNS) as u32;
+    let legend_height = if chart.legend.len() > 1 { rows * 40 } else { 0 };
+    let mut legend = String::new();
+    for (index, item) in chart
+        .legend
+        .iter()
+        .enumerate()
+        .filter(|_| legend_height > 0)
+    {
+        let x = 20 + index % LEGEND_COLUMNS * (width as usize / LEGEND_COLUMNS);
+        let y = height as usize + 12 + index / LEGEND_COLUMNS * 40;
+        legend.push_str(&format!(
+            "<path class=\"area s{}\" d=\"M{x} {y}h20v20h-20z\"/><text x=\"{}\" y=\"{}\">{}</text>",
+            item.series,
+            x + 30,
+            y + 18,
+            escape::html(&item.label)
+        ));
+    }
+    let total = height + legend_height;
+    let inner = chart.wide.split_once('>').map_or("", |(_, inner)| inner);
+    let inner = inner.strip_suffix("</svg>").unwrap_or(inner);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {total}\" \
+         width=\"{}\" height=\"{}\" role=\"img\" class=\"chart\"><style>{STYLE}</style>\
+         <rect class=\"ground\" width=\"{width}\" height=\"{total}\"/>{inner}{legend}</svg>\n",
+        width / 2,
+        total / 2
+    )
+}
+
+/// Names beside each other in a drawn legend.
+const LEGEND_COLUMNS: usize = 4;
 
 /// Both variants of one plot.
 fn both(

@@ -24,7 +24,11 @@ impl Document {
         connections: ConnectionCollector,
         run: &RunInfo,
     ) -> Result<Self, crate::Error> {
-        let (rows, table_rows, totals) = connections.into_parts();
+        let (rows, table_rows, requests, totals) = connections.into_parts();
+        let response_times = ResponseTimes::new(&totals.response_times);
+        let requests = requests.table(response_times.as_ref(), analysis.summary.first);
+        let mut tables = tables::top_lists(table_rows, totals.connections)?;
+        tables.splice(0..0, requests);
         let findings: Vec<_> = assessment
             .findings
             .iter()
@@ -39,11 +43,11 @@ impl Document {
             checks,
             notices: assessment.notices.clone(),
             intervals: Intervals::new(&analysis.intervals),
-            response_times: ResponseTimes::new(&totals.response_times),
+            response_times,
             round_trip_times: ResponseTimes::new(&totals.round_trip_times),
             time_split: series::time_parts(&totals.time_split),
             traces: Vec::new(),
-            tables: tables::top_lists(table_rows, totals.connections)?,
+            tables,
             connection_total: totals.connections,
             connections: rows,
             findings,

@@ -98,6 +98,30 @@
     region.before(line);
   }
 
+  // Tables: choose the columns.
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const heads = [...table.tHead.rows[0].cells];
+    if (heads.length < 6) continue;
+    const region = table.closest(".scroll");
+    const choice = make("details", { class: "more columns" });
+    choice.append(make("summary", {}, "Columns"));
+    const set = make("fieldset", {});
+    const title = document.getElementById(region.getAttribute("aria-labelledby")).textContent;
+    set.append(make("legend", { class: "quiet" }, `Columns of: ${title}`));
+    heads.forEach((head, column) => {
+      const box = make("input", { type: "checkbox" });
+      box.checked = true;
+      box.addEventListener("change", () => {
+        for (const row of table.rows) row.cells[column].hidden = !box.checked;
+      });
+      const line = make("label", {});
+      line.append(box, head.textContent);
+      set.append(line);
+    });
+    choice.append(set);
+    region.before(choice);
+  }
+
   // Paper has nothing to click on.
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll(".products details")) details.open = true;
