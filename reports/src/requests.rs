@@ -263,8 +263,10 @@ mod tests {
 
     #[test]
     fn failed_requests_stand_first_and_what_is_left_out_is_counted() {
-        let mut requests = Requests::default();
-        requests.seen = 9;
+        let mut requests = Requests {
+            seen: 9,
+            ..Requests::default()
+        };
         requests.offer(false, request(1, Some(900)));
         requests.offer(true, request(2, None));
         let table = requests.table(None, None).unwrap();
