@@ -40,8 +40,8 @@ fn findings_agree_with_the_truth_files() {
                 .iter()
                 .find(|finding| text(finding, "rule") == rule)
                 .unwrap_or_else(|| panic!("{name}: no {rule}"));
-            assert_eq!(
-                finding["occurrences"], wanted["occurrences"],
+            assert!(
+                wanted["occurrences"].is_null() || finding["occurrences"] == wanted["occurrences"],
                 "{name}: occurrences of {rule}"
             );
             check_figures(&name.to_string(), finding, wanted);

@@ -71,15 +71,15 @@ class Frame:
 
 
 def parse(direction, raw):
-    """Reads TCP or UDP over IPv4 or IPv6; `None` for anything else."""
+    """Reads TCP or UDP over IPv4 or IPv6, and IPv4 fragments behind the first (protocol `fragment`, no ports); `None` for anything else."""
     kind = struct.unpack_from("!H", raw, 12)[0]
     if kind == 0x0800:
         header = (raw[14] & 15) * 4
         protocol, total = raw[23], struct.unpack_from("!H", raw, 16)[0]
-        if struct.unpack_from("!H", raw, 20)[0] & 0x1FFF:
-            return None
         addresses = [socket.inet_ntop(socket.AF_INET, raw[at : at + 4]) for at in (26, 30)]
         start, end = 14 + header, 14 + total
+        if struct.unpack_from("!H", raw, 20)[0] & 0x1FFF:
+            return Frame(direction, 0, 0, "fragment", *addresses, 0, 0, 0, end - start, bytes(raw[start:end]))
     elif kind == 0x86DD:
         protocol, length = raw[20], struct.unpack_from("!H", raw, 18)[0]
         addresses = ["[" + socket.inet_ntop(socket.AF_INET6, raw[at : at + 16]) + "]" for at in (22, 38)]

@@ -2,7 +2,7 @@
 
 use analyzer::{Analysis, Connection};
 
-use crate::finding::Severity;
+use crate::finding::{FigureValue, Severity};
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
@@ -68,7 +68,23 @@ impl Rule for IpFragmentLoss {
             // At least one of each; how many a datagram had is only known from its last one.
             .figure("fragments_missing", number(count))
             .cost("messages_lost", number(count))
-            .detail("reassembled", number(udp.reassembled));
+            .detail("reassembled", number(udp.reassembled))
+            .detail(
+                "first_frame",
+                number(
+                    udp.incomplete
+                        .first()
+                        .map_or(0, |(segment, _)| segment.frame),
+                ),
+            )
+            .detail(
+                "end_frame",
+                number(
+                    udp.incomplete
+                        .last()
+                        .map_or(0, |(segment, seen)| segment.frame + u64::from(*seen)),
+                ),
+            );
         for (segment, seen) in udp.incomplete.iter().take(3) {
             let note = format!(
                 "first fragment; {} of the datagram seen, the rest never came",
@@ -83,6 +99,17 @@ impl Rule for IpFragmentLoss {
         if !analysis.later_fragments_seen {
             collected.observations.clear();
         }
+        let frames = number(analysis.summary.packets);
+        collected.observations.retain_mut(|one| {
+            let cut = cut_by_capture(one, frames);
+            let left = one.number("datagrams").unwrap_or_default() - cut;
+            if cut > 0.0 {
+                one.count = one.count.saturating_sub(1).max(1);
+                one.set_figure("datagrams", FigureValue::Number(left));
+                one.set_figure("fragments_missing", FigureValue::Number(left));
+            }
+            left > 0.0
+        });
         for one in &mut collected.observations {
             if one
                 .number("datagrams")
@@ -94,7 +121,7 @@ impl Rule for IpFragmentLoss {
     }
 
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let server = group.server();
+        let server = place(group);
         let lost = group.number("datagrams").unwrap_or_default();
         let whole = group.sum("reassembled");
         draft
@@ -113,7 +140,25 @@ impl Rule for IpFragmentLoss {
             .set("DNS", "limit answers and let large ones use TCP", "EDNS buffer size 1232")
             .advise("firewall", "let fragments of allowed traffic pass, or reassemble before filtering")
             .verify("receiver", "nstat -az IpReasmFails IpReasmTimeout Ip6ReasmFails", "grows with every incomplete datagram")
-            .verify("sender", format!("ping -M do -s 1472 {}", server.ip), "whether a full Ethernet frame passes unfragmented")
+            .verify("sender", format!("ping -M do -s 1472 {}", group.server().ip), "whether a full Ethernet frame passes unfragmented")
+    }
+}
+
+/// How many of these datagrams (0 or 1) the capture itself cut: it begins or ends inside them.
+fn cut_by_capture(one: &Observation, frames: f64) -> f64 {
+    let at = |name| one.number(name).unwrap_or_default();
+    let begun_before = at("first_frame") <= 2.0 && one.connection.server.port == 0;
+    let goes_on = frames > 0.0 && at("end_frame") > frames;
+    f64::from(u8::from(begun_before || goes_on))
+}
+
+/// The server, without a port where no first fragment told it.
+fn place(group: &Group<'_>) -> String {
+    let server = group.server();
+    if server.port == 0 {
+        server.ip.to_string()
+    } else {
+        server.to_string()
     }
 }
 
@@ -146,6 +191,15 @@ mod tests {
         let findings = findings_in("ip-fragment-loss", &[incomplete(3)], &analysis(true));
         assert_eq!(findings[0].severity, Severity::Medium);
         assert!((figure(&findings[0], "datagrams") - 3.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn datagram_that_the_capture_cuts_is_not_counted() {
+        let mut analysis = analysis(true);
+        analysis.summary.packets = 1;
+        assert!(findings_in("ip-fragment-loss", &[incomplete(1)], &analysis).is_empty());
+        let findings = findings_in("ip-fragment-loss", &[incomplete(3)], &analysis);
+        assert!((figure(&findings[0], "datagrams") - 2.0).abs() < f64::EPSILON);
     }
 
     #[test]

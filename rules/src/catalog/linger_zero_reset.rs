@@ -54,6 +54,9 @@ declare_rule! {
     }
 }
 
+/// Enough for the records of a TLS alert.
+const ALERT_OCTETS: u64 = 64;
+
 impl Rule for LingerZeroReset {
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
@@ -69,6 +72,10 @@ impl Rule for LingerZeroReset {
         // A client that aborts while its request is pending gave up waiting: another rule.
         let by_client = reset.segment.direction == Direction::ClientToServer;
         if by_client && conn.turns.pending().is_some() && reset.bytes_unacked == 0 {
+            return;
+        }
+        // Whoever gives up a TLS session sends an alert and leaves; nothing but the alert is lost.
+        if reset.bytes_unacked <= ALERT_OCTETS && said_goodbye(conn, reset.segment.direction) {
             return;
         }
         out.push(observation(conn, reset));
@@ -131,6 +138,14 @@ impl Rule for LingerZeroReset {
             .because_if(lost > 0.0, || format!("{} were sent and not acknowledged when the RST left", bytes(lost)));
         remedies(group, confusables(group, draft, &end), &end)
     }
+}
+
+/// This end sent a TLS alert, in clear text or enciphered.
+fn said_goodbye(conn: &Connection, end: Direction) -> bool {
+    conn.app.tls.as_ref().is_some_and(|tls| {
+        tls.alerts.iter().any(|alert| alert.direction == end)
+            || tls.encrypted_alert[end.index()].is_some()
+    })
 }
 
 fn observation(conn: &Connection, reset: &Reset) -> Observation {

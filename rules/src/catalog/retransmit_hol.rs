@@ -120,7 +120,7 @@ impl Rule for RetransmitHol {
         let draft = draft
             .because(format!("later segments of the {sender} were there while earlier ones were missing, until a retransmission filled the gap: {}", plural(holes, "time")))
             .because_if(group.having("at_sender") > 0, || {
-                "seen at the sender's side: SACK or duplicate ACKs tell what the receiver held, and one round trip is subtracted".to_owned()
+                "seen at the sender's side: SACK or duplicate ACKs tell what the receiver held; both ends of the stall are seen the same half round trip late".to_owned()
             })
             .because_if(group.median("rtt_ms").is_some(), || {
                 let rtt = group.median("rtt_ms").unwrap_or_default();

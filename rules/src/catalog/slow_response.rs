@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use analyzer::app::AppProtocol;
+use analyzer::app::{AppProtocol, HttpExchange};
+use analyzer::event::EventKind;
 use analyzer::flow::Turn;
 use analyzer::{Analysis, Connection, Direction};
 
@@ -24,8 +25,8 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// Time from the last request byte to the first response byte, compared with the server's own median over the
-    /// capture: reported above 1 s, or above five times the median and 100 ms. Exchanges whose request had to be
-    /// repeated, or during which lost segments held data back, are left out; so are upgraded connections
+    /// capture: reported above 1 s, or above five times the median and 100 ms. Exchanges during which something had to
+    /// be repeated, or during which lost segments held data back, are left out; so are upgraded connections
     /// (WebSocket) and SSH. Severity: medium for HTTP above a second, high above ten, low otherwise, since
     /// in other protocols the server may have waited for an event.
     ///
@@ -33,7 +34,7 @@ declare_rule! {
     /// Look for what the named requests wait for: database, lock, pool, cold start, another service.
     ///
     /// ## Known limits
-    /// Long polling and server-sent events look slow by design. Measured at the client, one round trip is
+    /// Long polling looks slow by design; requests whose target says so (`poll`, `watch`, `events`, …) are left out. Measured at the client, one round trip is
     /// part of the time.
     ///
     /// ## References
@@ -54,6 +55,20 @@ declare_rule! {
     }
 }
 
+/// Words in a request target that ask a server to wait for an event.
+const WAITING_WORDS: [&str; 10] = [
+    "wait",
+    "watch",
+    "events",
+    "stream",
+    "subscribe",
+    "subscription",
+    "subscriptions",
+    "notifications",
+    "comet",
+    "changes",
+];
+
 impl Rule for SlowResponse {
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
@@ -71,7 +86,7 @@ impl Rule for SlowResponse {
             .slowest
             .iter()
             .filter(|turn| turn.response_time().is_some_and(|took| ms(took) >= least))
-            .filter(|turn| is_servers_time(conn, turn))
+            .filter(|turn| is_servers_time(conn, turn) && !asks_to_wait(conn, turn))
             .collect();
         let Some(worst) = slow.first() else { return };
         let Some((response, took)) = worst.response.zip(worst.response_time()) else {
@@ -95,12 +110,7 @@ impl Rule for SlowResponse {
                     .request_acked
                     .map(|at| ms(at.since(worst.request.last.time))),
             );
-        let exchange = conn.app.http.as_ref().and_then(|http| {
-            http.kept
-                .iter()
-                .find(|one| one.request_start.frame == worst.request.first.frame)
-        });
-        if let Some(exchange) = exchange {
+        if let Some(exchange) = exchange_of(conn, worst) {
             observation = observation.label(
                 "request",
                 format!("{} {}", exchange.method, exchange.target),
@@ -181,6 +191,23 @@ impl Rule for SlowResponse {
     }
 }
 
+/// The HTTP exchange of a turn, when it was kept.
+fn exchange_of<'a>(conn: &'a Connection, turn: &Turn) -> Option<&'a HttpExchange> {
+    let http = conn.app.http.as_ref()?;
+    let mut kept = http.kept.iter();
+    kept.find(|one| one.request_start.frame == turn.request.first.frame)
+}
+
+/// The request names something that is answered when an event comes: long polling, a stream.
+fn asks_to_wait(conn: &Connection, turn: &Turn) -> bool {
+    exchange_of(conn, turn).is_some_and(|exchange| {
+        let target = exchange.target.to_lowercase();
+        target
+            .split(|letter: char| !letter.is_ascii_alphanumeric())
+            .any(|word| word.contains("poll") || WAITING_WORDS.contains(&word))
+    })
+}
+
 /// The request went through at once and nothing was lost while its answer was awaited.
 fn is_servers_time(conn: &Connection, turn: &Turn) -> bool {
     let Some((response, took)) = turn.response.zip(turn.response_time()) else {
@@ -192,6 +219,11 @@ fn is_servers_time(conn: &Connection, turn: &Turn) -> bool {
     let lost = conn.holes.longest.iter().any(|hole| {
         hole.opened.frame >= turn.request.first.frame && hole.opened.frame <= response.first.frame
     });
+    let repeated = conn.events.iter().any(|event| {
+        matches!(event.kind, EventKind::Retransmission { .. })
+            && event.segment.frame >= turn.request.first.frame
+            && event.segment.frame <= response.first.frame
+    });
     // An answer that met a closed socket belongs to client-timeout-close.
     let unwanted = conn.resets.iter().any(|reset| {
         reset.segment.direction == Direction::ClientToServer
@@ -199,7 +231,7 @@ fn is_servers_time(conn: &Connection, turn: &Turn) -> bool {
                 .answers
                 .is_some_and(|answered| answered.frame >= response.first.frame)
     });
-    acked * 2 <= took && !lost && !unwanted
+    acked * 2 <= took && !lost && !repeated && !unwanted
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ declare_rule! {
     ///
     /// ## Known limits
     /// Captures taken before segmentation or after coalescing in the network card show larger segments than
-    /// the wire. Encrypted streams cannot be framed. An inferred framing may fit by chance; the confidence says.
+    /// the wire. Encrypted streams cannot be framed, nor streams whose payload the snap length cut. An inferred framing may fit by chance; the confidence says.
     ///
     /// ## References
     /// - RFC 9293 §3.9.1 (PUSH is no record mark); RFC 1122 §4.2.2.2
@@ -42,7 +42,7 @@ declare_rule! {
         id: "stream-framing",
         title: "Messages share segments or span them",
         severity: Medium,
-        needs: [Tcp],
+        needs: [Tcp, ReadablePayload],
         clouded_by: [CaptureDrops, Offload, Snaplen],
         figures: [
             framing: Text / Most,

@@ -9,6 +9,7 @@ use crate::seq::SeqRange;
 use crate::time::Timestamp;
 
 use super::half::{MAX_JUMP, Outstanding, SackHole, SenderState};
+use super::held_writes;
 use super::{Segment, TcpTracker, split_pair};
 
 /// Losses behind the capture point followed at one time.
@@ -57,6 +58,7 @@ impl TcpTracker {
             self.on_dsack(segment, dsack);
         }
         if progress {
+            held_writes::on_progress(&mut self.senders, segment, ack);
             self.prove_by_echo(segment);
         }
         self.follow_sack_holes(segment, ack);

@@ -22,6 +22,7 @@ use crate::seq::SeqRange;
 use crate::time::Timestamp;
 
 use super::half::{Hole, MAX_JUMP, Outstanding, Repeat, SenderState};
+use super::held_writes;
 use super::send_order::{SendOrder, Stamp};
 use super::{Segment, TcpTracker, split_pair};
 
@@ -449,6 +450,10 @@ impl TcpTracker {
         if segment.packet.payload_len == 0 || !verdict.brings_new_octets() {
             return;
         }
+        if verdict == Verdict::New {
+            held_writes::on_data(&mut self.senders, segment, range.start, range.end);
+        }
+        let sender = &mut self.senders[segment.direction.index()];
         if matches!(verdict, Verdict::New | Verdict::PartlyNew) {
             let payload = u64::from(segment.packet.payload_len);
             let pause = Duration::from_millis(100).max(rtt * 3);

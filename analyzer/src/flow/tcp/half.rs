@@ -10,6 +10,7 @@ use crate::event::SegmentRef;
 use crate::seq::{RangeSet, SeqNumber, SeqRange};
 use crate::time::Timestamp;
 
+use super::held_writes::SmallWrite;
 use super::hidden_loss::PassedOver;
 use super::rtt::RttEstimator;
 use super::send_order::{IpIdClock, Stamp};
@@ -100,6 +101,8 @@ pub(super) struct SenderState {
     pub duplicate_acks: u32,
     /// The first of them.
     pub first_duplicate_ack: Option<SegmentRef>,
+    /// A small segment that is outstanding alone.
+    pub small_write: Option<SmallWrite>,
     /// Retransmissions below this belong to a timeout's recovery (RFC 5681 §3.1).
     pub timeout_recovery_to: u64,
     /// Highest offset acknowledged when a tail loss probe may be told from new data.

@@ -14,6 +14,7 @@ mod challenge;
 mod classify;
 mod duplicate;
 mod half;
+mod held_writes;
 mod hidden_loss;
 mod reset;
 mod rtt;
