@@ -47,6 +47,7 @@ fn the_page_works_in_a_browser() {
         nothing_shifts(&mut browser);
         tables_sort_filter_and_choose_columns(&mut browser);
         filters_are_copied(&mut browser);
+        charts_are_read_under_the_pointer(&mut browser);
         the_theme_changes(&mut browser);
         pages_are_printed(&mut browser);
         the_page_was_silent_and_alone(&browser, &page);
@@ -113,6 +114,18 @@ fn tables_sort_filter_and_choose_columns(browser: &mut Browser) {
          input.value = ''; input.dispatchEvent(new Event('input')); left } }",
     );
     assert!(filtered == 0 || filtered == "none", "{filtered}");
+}
+
+fn charts_are_read_under_the_pointer(browser: &mut Browser) {
+    let reading = browser.evaluate(
+        "{ const chart = document.querySelector('.plot .chart.wide'); const box = chart.getBoundingClientRect();
+           chart.dispatchEvent(new PointerEvent('pointermove', { clientX: box.left + box.width / 2, clientY: box.top + 20 }));
+           const figure = chart.closest('.plot'); const shown = figure.querySelector('.reading').textContent;
+           const head = figure.querySelector('thead th').textContent;
+           chart.dispatchEvent(new PointerEvent('pointerleave'));
+           [shown.startsWith(head + ': '), figure.querySelector('.reading').textContent] }",
+    );
+    assert_eq!(reading, json!([true, ""]));
 }
 
 fn filters_are_copied(browser: &mut Browser) {

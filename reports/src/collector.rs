@@ -5,13 +5,14 @@
 //! frame, so the rows kept are the same however connections were spread over shards.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use analyzer::flow::{Close, Histogram, TimeSplit};
 use analyzer::pipeline::ConnectionSink;
 use analyzer::{Connection, Transport};
 
 use crate::document::ConnectionRow;
+use crate::over_time::OverTime;
 use crate::requests::Requests;
 use crate::tables::TableRow;
 
@@ -20,6 +21,9 @@ pub const DEFAULT_CONNECTIONS: usize = 10_000;
 
 /// Connections that the top lists rest on. A row takes about 250 bytes: 50 MB at most.
 const TABLE_ROWS: usize = 200_000;
+
+/// Octets of payload that one class of UDP sizes spans: there are 2,048 classes at most.
+pub(crate) const UDP_CLASS_BYTES: u32 = 32;
 
 /// Collects connection rows and totals of one shard.
 #[derive(Debug)]
@@ -39,6 +43,10 @@ pub(crate) struct Totals {
     pub response_times: Histogram,
     /// Smallest round trip of each TCP connection.
     pub round_trip_times: Histogram,
+    /// The same, by when the connection began.
+    pub round_trips_over_time: OverTime,
+    /// UDP requests and answers by size class (see [`UDP_CLASS_BYTES`]).
+    pub udp_sizes: BTreeMap<u32, (u64, u64)>,
     /// What TCP connections waited for.
     pub time_split: TimeSplit,
 }
@@ -103,10 +111,20 @@ impl Totals {
         self.connections += 1;
         self.response_times
             .merge(crate::document::response_times(connection));
+        let udp = connection.udp.iter().flat_map(|udp| &udp.size_classes);
+        for class in udp {
+            let sum = self
+                .udp_sizes
+                .entry(class.request_len / UDP_CLASS_BYTES)
+                .or_default();
+            sum.0 += class.requests;
+            sum.1 += class.answered;
+        }
         if connection.transport == Transport::Tcp {
             crate::document::add_time_split(&mut self.time_split, &connection.time_split);
             if let Some(rtt) = connection.rtt() {
                 self.round_trip_times.add(rtt);
+                self.round_trips_over_time.add(connection.start, rtt);
             }
         }
     }
@@ -115,6 +133,13 @@ impl Totals {
         self.connections += other.connections;
         self.response_times.merge(&other.response_times);
         self.round_trip_times.merge(&other.round_trip_times);
+        self.round_trips_over_time
+            .append(&other.round_trips_over_time);
+        for (class, (requests, answered)) in &other.udp_sizes {
+            let sum = self.udp_sizes.entry(*class).or_default();
+            sum.0 += requests;
+            sum.1 += answered;
+        }
         crate::document::add_time_split(&mut self.time_split, &other.time_split);
     }
 }

@@ -21,6 +21,7 @@ pub mod format;
 pub mod html;
 pub mod json;
 pub mod markdown;
+mod over_time;
 pub mod redact;
 mod requests;
 mod reread;

@@ -20,7 +20,7 @@ pub fn render(document: &Document) -> String {
     let mut lines = vec![format!("**{}**", escape::markdown(&sentence))];
     let start = capture.start.as_deref().map(format::date_time);
     lines.push(escape::markdown(&format!(
-        "{}{}, {}, {}",
+        "{}{}, {}, {}.",
         start.map_or_else(String::new, |start| format!("{start}, ")),
         format::seconds(capture.duration_s),
         format::counted(capture.packets, "packet"),
@@ -57,7 +57,8 @@ pub fn render(document: &Document) -> String {
         lines.push(format!("In Wireshark: {filter}"));
     }
     debug_assert!(lines.len() <= LINES, "{} lines", lines.len());
-    lines.join("\n") + "\n"
+    // One list: single lines would run together where Markdown is rendered.
+    lines.join("\n- ") + "\n"
 }
 
 fn finding(finding: &FindingView) -> String {
@@ -65,7 +66,7 @@ fn finding(finding: &FindingView) -> String {
     let frames = finding.evidence.iter().take(4).map(|e| e.frame.to_string());
     let frames: Vec<_> = frames.collect();
     let mut line = format!(
-        "- {} {}: {}",
+        "{} {}: {}",
         escape::markdown(&finding.id),
         finding.severity.as_str(),
         escape::markdown(&format::shortened(&finding.title, 160))

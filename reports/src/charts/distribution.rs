@@ -1,8 +1,8 @@
 //! Charts of how values are distributed.
 
 use super::plot::{Plot, Shape};
-use super::{Chart, both};
-use crate::document::{Bucket, Distribution, ResponseTimes};
+use super::{Chart, LegendItem, both, whole};
+use crate::document::{Bucket, Distribution, ResponseTimes, UdpSize};
 use crate::{Error, format};
 
 /// Fewer values are better read as numbers.
@@ -74,7 +74,7 @@ fn durations(
         bottom: 0.0,
         top: bars.iter().map(|bar| bar.2).fold(0.0, f64::max) * 1.08,
         x_label: &format::millis,
-        y_label: &format::number,
+        y_label: &whole,
         shapes: vec![
             Shape::Bars(0, bars),
             Shape::Mark(times.p50_ms),
@@ -93,6 +93,85 @@ fn durations(
         legend: Vec::new(),
         heads: vec!["Time".to_owned(), "Count".to_owned()],
         rows: rows.collect(),
+        places: times.buckets.iter().map(|bucket| bucket.ms).collect(),
+        title,
+        axes,
+        wide,
+        narrow,
+    }))
+}
+
+/// UDP requests by size, those without an answer apart.
+pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
+    let requests: u64 = sizes.iter().map(|size| size.requests).sum();
+    let answered: u64 = sizes.iter().map(|size| size.answered).sum();
+    let [first, .., last] = sizes else {
+        return Ok(None);
+    };
+    if requests < MIN_VALUES {
+        return Ok(None);
+    }
+    let lost = sizes.iter().find(|size| size.answered < size.requests);
+    let title = match lost {
+        Some(lost) if answered > 0 && lost.from_bytes > first.from_bytes => format!(
+            "{} of {} got no answer, none of them smaller than {}",
+            format::count(requests - answered.min(requests)),
+            format::counted(requests, "UDP request"),
+            format::bytes(f64::from(lost.from_bytes)),
+        ),
+        Some(_) => format!(
+            "{} of {} got no answer",
+            format::count(requests - answered.min(requests)),
+            format::counted(requests, "UDP request"),
+        ),
+        None => format!(
+            "All {} were answered, the largest has {} at most",
+            format::counted(requests, "UDP request"),
+            format::bytes(f64::from(last.to_bytes)),
+        ),
+    };
+    let bar = |size: &UdpSize, count: u64| {
+        let right = f64::from(size.to_bytes) + 1.0;
+        (f64::from(size.from_bytes), right, count as f64)
+    };
+    let all = sizes.iter().map(|size| bar(size, size.requests)).collect();
+    let answered = sizes
+        .iter()
+        .map(|size| bar(size, size.answered.min(size.requests)));
+    let most = sizes.iter().map(|size| size.requests).max().unwrap_or(0);
+    let axes = "UDP requests by octets of payload".to_owned();
+    let plot = Plot {
+        x: 0.0..f64::from(last.to_bytes) * 1.02,
+        log_x: false,
+        bottom: 0.0,
+        top: most as f64 * 1.08,
+        x_label: &format::bytes,
+        y_label: &whole,
+        shapes: vec![Shape::Bars(1, all), Shape::Bars(0, answered.collect())],
+    };
+    let (wide, narrow) = both(&plot, "udp-sizes", &title, &axes)?;
+    let item = |series, label: &str| LegendItem {
+        series,
+        label: label.to_owned(),
+    };
+    let rows = sizes.iter().map(|size| {
+        vec![
+            format!("{} – {} B", size.from_bytes, size.to_bytes),
+            format::count(size.requests),
+            format::count(size.answered),
+        ]
+    });
+    Ok(Some(Chart {
+        id: "udp-sizes".to_owned(),
+        legend: vec![item(0, "answered"), item(1, "without an answer")],
+        heads: ["Payload", "Requests", "Answered"]
+            .map(str::to_owned)
+            .into(),
+        rows: rows.collect(),
+        places: sizes
+            .iter()
+            .map(|size| (f64::from(size.from_bytes) + f64::from(size.to_bytes)) / 2.0)
+            .collect(),
         title,
         axes,
         wide,
@@ -146,20 +225,13 @@ pub(super) fn figure(id: &str, values: &Distribution) -> Result<Option<Chart>, E
     let axes = format!("Occurrences by {name}");
     let top = bars.iter().map(|bar| bar.2).fold(0.0, f64::max) * 1.08;
     let shapes = vec![Shape::Bars(0, bars)];
-    let y_label = |count: f64| {
-        if count.fract().abs() < 1e-9 {
-            format::number(count)
-        } else {
-            String::new()
-        }
-    };
     let plot = Plot {
         x: range.clone(),
         log_x: false,
         bottom: 0.0,
         top,
         x_label: &label,
-        y_label: &y_label,
+        y_label: &whole,
         shapes,
     };
     let (wide, narrow) = both(&plot, id, &title, &axes)?;
@@ -178,6 +250,10 @@ pub(super) fn figure(id: &str, values: &Distribution) -> Result<Option<Chart>, E
         legend: Vec::new(),
         heads: vec![name, "Occurrences".to_owned()],
         rows: rows.collect(),
+        places: (0..BINS)
+            .filter(|&bin| counts[bin] > 0)
+            .map(|bin| edge(bin) + width / 2.0)
+            .collect(),
         title,
         axes,
         wide,

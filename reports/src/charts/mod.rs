@@ -36,6 +36,8 @@ pub struct Chart {
     pub heads: Vec<String>,
     /// Rows of the data table.
     pub rows: Vec<Vec<String>>,
+    /// Where each row stands on the horizontal axis.
+    pub places: Vec<f64>,
 }
 
 /// The name of a series.
@@ -58,12 +60,16 @@ pub fn of_capture(document: &Document) -> Result<Vec<Chart>, Error> {
         charts.extend(time::retransmissions(intervals)?);
         charts.extend(time::connections(intervals)?);
     }
+    if let Some(times) = &document.round_trips_over_time {
+        charts.extend(time::round_trips(times)?);
+    }
     if let Some(times) = &document.response_times {
         charts.extend(distribution::response_times(times)?);
     }
     if let Some(times) = &document.round_trip_times {
         charts.extend(distribution::round_trips(times)?);
     }
+    charts.extend(distribution::udp_sizes(&document.udp_sizes)?);
     Ok(charts)
 }
 
@@ -153,6 +159,15 @@ fn both(
         plot.draw(&format!("{id}-w"), "wide", title, axes, WIDE)?,
         plot.draw(&format!("{id}-n"), "narrow", title, axes, NARROW)?,
     ))
+}
+
+/// Counts are whole; ticks between are left without a label.
+fn whole(value: f64) -> String {
+    if value.fract().abs() < 1e-9 {
+        format::number(value)
+    } else {
+        String::new()
+    }
 }
 
 /// A tick label on the time axis.

@@ -18,6 +18,9 @@ use crate::{Error, escape};
 /// Font size of labels in half CSS pixels; the style sheet says the same.
 const LABEL_SIZE: u32 = 24;
 
+/// Room for half a tick label, in half CSS pixels.
+const RIGHT_MARGIN: u32 = 48;
+
 /// What is plotted.
 pub(super) struct Plot<'a> {
     /// Horizontal range.
@@ -64,7 +67,7 @@ impl Plot<'_> {
     ) -> Result<String, Error> {
         let (width, height) = (width * 2, height * 2);
         let mut body = String::new();
-        {
+        let left = {
             let area = SvgBackend::new(&mut body, (width, height)).into_drawing_area();
             if self.log_x {
                 let range = self.x.clone().log_scale();
@@ -77,21 +80,25 @@ impl Plot<'_> {
                     builder.build_cartesian_2d(range, self.bottom..self.top)
                 })
             }
-            .map_err(|error| Error::Chart(error.to_string()))?;
-        }
+            .map_err(|error| Error::Chart(error.to_string()))?
+        };
+        let right = width - RIGHT_MARGIN;
+        let (from, to) = (self.x.start, self.x.end);
+        let scale = if self.log_x { "log" } else { "linear" };
         let (title, description) = (escape::html(title), escape::html(description));
         Ok(format!(
             "<svg class=\"chart {class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-             aria-labelledby=\"{id}-t {id}-d\"><title id=\"{id}-t\">{title}</title>\
+             data-plot=\"{left} {right} {from} {to} {scale}\" aria-labelledby=\"{id}-t {id}-d\"><title id=\"{id}-t\">{title}</title>\
              <desc id=\"{id}-d\">{description}</desc>{body}</svg>"
         ))
     }
 
+    /// Draws everything; gives the left edge of the plot.
     fn fill<'b, X>(
         &self,
         area: &Area<'b>,
         build: impl FnOnce(&mut ChartBuilder<'_, '_, SvgBackend<'b>>) -> Built<'b, X>,
-    ) -> Result<(), Failed>
+    ) -> Result<u32, Failed>
     where
         X: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
@@ -107,7 +114,7 @@ impl Plot<'_> {
         let mut builder = ChartBuilder::on(area);
         builder
             .margin_top(16)
-            .margin_right(48)
+            .margin_right(RIGHT_MARGIN)
             .x_label_area_size(56)
             .y_label_area_size(left);
         let mut chart = build(&mut builder)?;
@@ -129,7 +136,7 @@ impl Plot<'_> {
         for shape in &self.shapes {
             self.shape(&mut chart, shape)?;
         }
-        Ok(())
+        Ok(left)
     }
 
     fn shape<X>(&self, chart: &mut Context<'_, '_, X>, shape: &Shape) -> Result<(), Failed>

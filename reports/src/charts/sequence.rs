@@ -117,6 +117,7 @@ fn graph(id: &str, trace: &Trace, view: &TraceView, is_incident: bool) -> Result
         ]
         .map(str::to_owned)
         .into(),
+        places: view.slots.iter().map(at).collect(),
         rows: view.slots.iter().map(|slot| row(at(slot), slot)).collect(),
     })
 }

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::plot::{Plot, Shape};
-use super::{Chart, LegendItem, both, elapsed_label};
-use crate::document::{Intervals, StateSeries};
+use super::{Chart, LegendItem, both, elapsed_label, whole};
+use crate::document::{DurationsOverTime, Intervals, StateSeries};
 use crate::{Error, format};
 
 /// Fewer slices show no course of anything.
@@ -95,14 +95,80 @@ pub(super) fn retransmissions(intervals: &Intervals) -> Result<Option<Chart>, Er
         "Segments sent again per {}; {TIME_AXIS}",
         slice_text(intervals)
     );
-    lines(
-        intervals,
-        "retransmissions",
+    lines(intervals, "retransmissions", title, axes, &series, &whole)
+}
+
+/// Smallest round trip of the connections that began in each slot: median and largest.
+pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Error> {
+    let slots = &times.slots;
+    let [first, .., last] = slots.as_slice() else {
+        return Ok(None);
+    };
+    if slots.len() < MIN_SLICES {
+        return Ok(None);
+    }
+    let worst = slots
+        .iter()
+        .rev()
+        .max_by(|a, b| a.p50_ms.total_cmp(&b.p50_ms));
+    let worst = worst.unwrap_or(last);
+    let place = |from_s: f64| (from_s + times.slot_s / 2.0).max(0.0);
+    let title = format!(
+        "Round trips were longest for connections that began around {}: {} in the median",
+        elapsed_label(place(worst.from_s)),
+        format::millis(worst.p50_ms)
+    );
+    let axes = format!(
+        "Smallest round trip of each TCP connection, by when it began, per {}; {TIME_AXIS}",
+        format::seconds(times.slot_s)
+    );
+    let line = |pick: fn(&crate::document::DurationSlot) -> f64| {
+        let points = slots.iter();
+        points
+            .map(|slot| (place(slot.from_s), pick(slot)))
+            .collect::<Vec<_>>()
+    };
+    let top = slots.iter().map(|slot| slot.max_ms).fold(0.0, f64::max);
+    let plot = Plot {
+        x: place(first.from_s)..place(last.from_s).max(place(first.from_s) + 1e-6),
+        log_x: false,
+        bottom: 0.0,
+        top: (top * 1.08).max(1e-3),
+        x_label: &elapsed_label,
+        y_label: &format::millis,
+        shapes: vec![
+            Shape::Line(1, line(|slot| slot.max_ms)),
+            Shape::Line(0, line(|slot| slot.p50_ms)),
+        ],
+    };
+    let (wide, narrow) = both(&plot, "round-trips-over-time", &title, &axes)?;
+    let item = |series, label: &str| LegendItem {
+        series,
+        label: label.to_owned(),
+    };
+    Ok(Some(Chart {
+        id: "round-trips-over-time".to_owned(),
+        legend: vec![item(0, "median"), item(1, "largest")],
+        heads: ["Time", "Connections", "Median", "Largest"]
+            .map(str::to_owned)
+            .into(),
+        rows: slots
+            .iter()
+            .map(|slot| {
+                vec![
+                    elapsed_label(place(slot.from_s)),
+                    format::count(slot.count),
+                    format::millis(slot.p50_ms),
+                    format::millis(slot.max_ms),
+                ]
+            })
+            .collect(),
+        places: slots.iter().map(|slot| place(slot.from_s)).collect(),
         title,
         axes,
-        &series,
-        &format::number,
-    )
+        wide,
+        narrow,
+    }))
 }
 
 /// Connections opened and failed.
@@ -140,7 +206,7 @@ pub(super) fn connections(intervals: &Intervals) -> Result<Option<Chart>, Error>
         title,
         axes,
         &series,
-        &format::number,
+        &whole,
     )
 }
 
@@ -186,6 +252,7 @@ pub(super) fn states(intervals: &Intervals, end: &str) -> Result<Option<Chart>, 
         y_label: &whole,
         shapes,
     };
+    let places = (0..slices).map(|slice| middle(intervals, slice)).collect();
     let id = format!("states-{end}");
     let (wide, narrow) = both(&plot, &id, &title, &axes)?;
     let labels: Vec<_> = series.iter().map(|series| series.state.clone()).collect();
@@ -208,6 +275,7 @@ pub(super) fn states(intervals: &Intervals, end: &str) -> Result<Option<Chart>, 
             .collect(),
         heads: std::iter::once("Time".to_owned()).chain(labels).collect(),
         rows: rows.collect(),
+        places,
         id,
         title,
         axes,
@@ -322,6 +390,9 @@ fn lines(
         id: id.to_owned(),
         heads: heads.map(str::to_owned).collect(),
         rows: rows.collect(),
+        places: (0..intervals.opened.len())
+            .map(|slice| middle(intervals, slice))
+            .collect(),
         legend: drawn
             .iter()
             .map(|(index, s)| LegendItem {
@@ -379,15 +450,6 @@ fn middle(intervals: &Intervals, slice: usize) -> f64 {
 
 fn time_range(intervals: &Intervals) -> Range<f64> {
     0.0..intervals.width_s.max(1e-9) * intervals.opened.len() as f64
-}
-
-/// Sockets are whole; ticks between are left without a label.
-fn whole(value: f64) -> String {
-    if value.fract().abs() < 1e-9 {
-        format::number(value)
-    } else {
-        String::new()
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! From the stages' results to the document.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use analyzer::Analysis;
 use analyzer::analysis::CaptureSummary;
@@ -8,9 +8,10 @@ use rules::finding::{Assessment, RuleOutcome};
 
 use super::{
     Capture, Check, Counted, Document, File, FindingView, Interface, Intervals, Quality,
-    ResponseTimes, RunInfo, SCHEMA_VERSION, Setting, Severity, Tool, Verdict, seconds, series,
+    ResponseTimes, RunInfo, SCHEMA_VERSION, Setting, Severity, Tool, UdpSize, Verdict, seconds,
+    series,
 };
-use crate::collector::ConnectionCollector;
+use crate::collector::{ConnectionCollector, UDP_CLASS_BYTES};
 use crate::{format, tables};
 
 impl Document {
@@ -45,6 +46,8 @@ impl Document {
             intervals: Intervals::new(&analysis.intervals),
             response_times,
             round_trip_times: ResponseTimes::new(&totals.round_trip_times),
+            round_trips_over_time: totals.round_trips_over_time.finish(analysis.summary.first),
+            udp_sizes: udp_sizes(&totals.udp_sizes),
             time_split: series::time_parts(&totals.time_split),
             traces: Vec::new(),
             tables,
@@ -53,6 +56,18 @@ impl Document {
             findings,
         })
     }
+}
+
+fn udp_sizes(classes: &BTreeMap<u32, (u64, u64)>) -> Vec<UdpSize> {
+    let sizes = classes
+        .iter()
+        .map(|(class, &(requests, answered))| UdpSize {
+            from_bytes: class * UDP_CLASS_BYTES,
+            to_bytes: class * UDP_CLASS_BYTES + (UDP_CLASS_BYTES - 1),
+            requests,
+            answered,
+        });
+    sizes.collect()
 }
 
 fn tool(run: &RunInfo) -> Tool {

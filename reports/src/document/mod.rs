@@ -23,7 +23,10 @@ pub use finding::{
 };
 pub(crate) use finding::{direction_name, figures, flag_names};
 pub(crate) use series::add_time_split;
-pub use series::{Bucket, Distribution, Intervals, ResponseTimes, StateSeries, TimePart};
+pub use series::{
+    Bucket, Distribution, DurationSlot, DurationsOverTime, Intervals, ResponseTimes, StateSeries,
+    TimePart, UdpSize,
+};
 pub use trace::{Trace, TraceSlot, TraceView};
 
 /// Version of the JSON contract.
@@ -66,6 +69,12 @@ pub struct Document {
     pub response_times: Option<ResponseTimes>,
     /// Round-trip times, one smallest value per TCP connection.
     pub round_trip_times: Option<ResponseTimes>,
+    /// Round-trip times over capture time, by when TCP connections began.
+    #[serde(default)]
+    pub round_trips_over_time: Option<DurationsOverTime>,
+    /// UDP requests by the size of their payload.
+    #[serde(default)]
+    pub udp_sizes: Vec<UdpSize>,
     /// Connection-seconds by what they were waiting for, summed over TCP connections.
     pub time_split: Vec<TimePart>,
     /// Time-sequence data of cited TCP connections; empty when the capture could not be read again.

@@ -152,6 +152,44 @@ impl ResponseTimes {
     }
 }
 
+/// Durations over capture time.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct DurationsOverTime {
+    /// Length of a slot.
+    pub slot_s: f64,
+    /// Slots that hold something, in order.
+    pub slots: Vec<DurationSlot>,
+}
+
+/// One slot of [`DurationsOverTime`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct DurationSlot {
+    /// Start, since the capture's first frame; the first slot may begin before it.
+    pub from_s: f64,
+    /// How many durations.
+    pub count: u64,
+    /// Median.
+    pub p50_ms: f64,
+    /// Largest.
+    pub max_ms: f64,
+}
+
+/// UDP requests of one size.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct UdpSize {
+    /// Smallest payload of this class.
+    pub from_bytes: u32,
+    /// Largest payload of this class.
+    pub to_bytes: u32,
+    /// Requests sent.
+    pub requests: u64,
+    /// Requests answered.
+    pub answered: u64,
+}
+
 /// Single values of one figure, for a small histogram.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

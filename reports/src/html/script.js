@@ -122,6 +122,38 @@
     region.before(choice);
   }
 
+  // Charts: what the pointer is over, from the data table behind the chart.
+  for (const figure of document.querySelectorAll(".plot")) {
+    const heads = [...figure.querySelectorAll("thead th")].map((head) => head.textContent);
+    const rows = [...figure.querySelectorAll("tbody tr")];
+    if (rows.length === 0) continue;
+    const places = rows.map((row) => Number(row.dataset.place));
+    const text = figure.querySelector(".reading");
+    for (const svg of figure.querySelectorAll(".chart")) {
+      const [left, right, from, to, scale] = svg.dataset.plot.split(" ").map((part) => Number(part) || part);
+      const [low, high] = [Number(from) || 0, Number(to)];
+      const log = scale === "log";
+      const cursor = document.createElementNS("http://www.w3.org/2000/svg", "path");
+      cursor.setAttribute("class", "cursor");
+      svg.append(cursor);
+      const height = svg.viewBox.baseVal.height;
+      svg.addEventListener("pointermove", (event) => {
+        const box = svg.getBoundingClientRect();
+        const x = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
+        const share = Math.min(1, Math.max(0, (x - left) / (right - left)));
+        const at = log ? low * (high / low) ** share : low + (high - low) * share;
+        const apart = (place) => Math.abs(log ? Math.log(place / at) : place - at);
+        let nearest = 0;
+        places.forEach((place, index) => { if (apart(place) < apart(places[nearest])) nearest = index; });
+        text.textContent = [...rows[nearest].cells].map((cell, index) => `${heads[index]}: ${cell.textContent}`).join(" · ");
+        const position = log ? Math.log(places[nearest] / low) / Math.log(high / low) : (places[nearest] - low) / (high - low);
+        const line = Math.round(left + (right - left) * position);
+        cursor.setAttribute("d", `M${line} 16V${height - 56}`);
+      });
+      svg.addEventListener("pointerleave", () => { text.textContent = ""; cursor.removeAttribute("d"); });
+    }
+  }
+
   // Paper has nothing to click on.
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll(".products details")) details.open = true;
