@@ -307,11 +307,11 @@ NO_STAMPS = {"net.ipv4.tcp_timestamps": 0}
 PLAIN = {**NO_SACK, **NO_STAMPS}
 SHORT = Load(turns=4, request=300, response=9000)
 TINY = Load(turns=1, request=120, response=1800)
-BULK = Load(up=1_000_000)
+BULK = Load(up=800_000)
 
 SCENARIOS = [
     Scenario("clean", "nothing happens to any frame", path(5), Load(up=300_000, down=300_000), 4),
-    Scenario("loss-01", "0.1 % lost both ways", path(10, loss=0.001), Load(up=2_000_000), 4),
+    Scenario("loss-01", "0.1 % lost both ways", path(10, loss=0.001), Load(up=1_500_000), 4),
     Scenario("loss-1", "1 % lost both ways", path(10, loss=0.01), BULK),
     Scenario("loss-3-down", "3 % lost, download", path(15, loss=0.03), Load(down=700_000)),
     Scenario("loss-8", "8 % lost both ways", path(8, loss=0.08), Load(up=250_000), 8, 8),
@@ -343,9 +343,9 @@ SCENARIOS = [
     Scenario("duplicates", "2 % twice", path(10, duplicate=0.02), BULK),
     Scenario("duplicates-v6", "2 % twice over IPv6", path(10, duplicate=0.02), BULK, v6=True),
     Scenario("duplicates-loss", "1 % twice, 1 % lost", path(10, duplicate=0.01, loss=0.01), BULK),
-    Scenario("stall", "the path stands still: spurious timeouts", path(20, up={"choose": stall}), Load(up=3_000_000), 4, 2),
-    Scenario("stall-nosack", "the same without SACK", path(20, up={"choose": stall}), Load(up=3_000_000), 4, 2, sysctls=NO_SACK),
-    Scenario("stall-bbr", "the same with bbr", path(20, up={"choose": stall}), Load(up=3_000_000), 4, 2, congestion="bbr"),
+    Scenario("stall", "the path stands still: spurious timeouts", path(20, up={"choose": stall}), Load(up=1_000_000), 4, 2),
+    Scenario("stall-nosack", "the same without SACK", path(20, up={"choose": stall}), Load(up=1_000_000), 4, 2, sysctls=NO_SACK),
+    Scenario("stall-bbr", "the same with bbr", path(20, up={"choose": stall}), Load(up=1_000_000), 4, 2, congestion="bbr"),
     Scenario("narrow", "8 Mbit/s with a small queue", path(10, up={"rate_bps": 8e6, "queue_bytes": 15000}), BULK, 4, 2),
     Scenario("narrow-bbr", "8 Mbit/s with a small queue, bbr", path(10, up={"rate_bps": 8e6, "queue_bytes": 15000}), BULK, 4, 2,
              congestion="bbr"),

@@ -5,14 +5,18 @@
 //! | 1 | copy of one packet | every field equal to a recent packet ([`super::duplicate`]) |
 //! | 2 | keep-alive, zero-window probe | no octet or one, just below `snd_max`, all acknowledged |
 //! | 3 | outside window | more than 2³⁰ octets beyond `snd_max` (RFC 7323 §2.3) |
-//! | 4 | new | begins at or beyond `snd_max` |
-//! | 5 | new, after its own ACK | was counted as missing: the capture wrote the ACK first |
-//! | 6 | out of order | fills a hole, sent before the segment that showed the hole |
-//! | 7 | retransmission | fills a hole, sent after that segment; or repeats octets seen |
-//! | 8 | network duplicate | repeats octets seen with an old IP identification or TSval |
+//! | 4 | retransmission | begins at or beyond `snd_max`, but a mark shows that it was sent before ([`super::hidden_loss`]) |
+//! | 5 | new | begins at or beyond `snd_max` |
+//! | 6 | new, after its own ACK | was counted as missing: the capture wrote the ACK first |
+//! | 7 | out of order | fills a hole, sent before the segment that showed the hole |
+//! | 8 | retransmission | fills a hole, sent after that segment |
+//! | 9 | network duplicate | repeats octets seen, with the marks of a copy that was seen |
+//! | 10 | out of order | repeats octets seen, sent before the repeat that brought them |
+//! | 11 | retransmission | repeats octets seen |
 //!
 //! "Sent before" is told by TSval (RFC 7323 §3), else by IP identification where it is a
-//! counter, else by time: a repair needs a round trip after the segment that showed the hole.
+//! counter ([`super::send_order`]), else by time: a repair needs a round trip after the segment
+//! that showed the hole. A DSACK that comes later marks a retransmission as spurious.
 
 use std::time::Duration;
 
@@ -21,6 +25,7 @@ use crate::flow::{Burst, HoleEpisode, Stuck};
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
 
+use super::copies::{CopyKind, copy_kind, is_late_original};
 use super::half::{Hole, MAX_JUMP, Outstanding, Repeat, SenderState};
 use super::held_writes;
 use super::send_order::{SendOrder, Stamp};
@@ -31,10 +36,6 @@ const REPEATS: usize = 1024;
 
 /// Holes kept in detail.
 const LONGEST_HOLES: usize = 8;
-
-/// Without any measured round trip a late segment within this time is taken for reordering
-/// (the value Wireshark uses as well).
-const REORDERING_WITHOUT_RTT: Duration = Duration::from_millis(3);
 
 /// What a segment was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -160,6 +161,7 @@ impl TcpTracker {
         }
         remember_outstanding(sender, segment, range);
         sender.snd_max = range.end;
+        sender.edge = Stamp::of(segment);
         let Some(kind) = hidden else {
             return Verdict::New;
         };
@@ -599,82 +601,6 @@ fn fill_holes(sender: &mut SenderState, range: SeqRange) -> Vec<Hole> {
     sender.holes = open;
     sender.bound_holes();
     filled
-}
-
-/// Whether a segment that fills a hole was sent before the segment that showed the hole.
-fn is_late_original(
-    segment: &Segment<'_>,
-    hole: &Hole,
-    sender: &SenderState,
-    late_by: Duration,
-    rtt: Option<Duration>,
-) -> bool {
-    match Stamp::of(segment).order(hole.opener_stamp, &sender.ip_ids) {
-        SendOrder::Earlier => true,
-        SendOrder::Later => false,
-        SendOrder::Same | SendOrder::Unknown => {
-            late_by < rtt.map_or(REORDERING_WITHOUT_RTT, |rtt| rtt * 3 / 4)
-        }
-    }
-}
-
-/// What octets are that pass once more.
-enum CopyKind {
-    /// The host sent them again.
-    Repeat,
-    /// The network made a copy.
-    OfNetwork,
-    /// The original, after the repeat that was sent later.
-    LateOriginal { repeat_passed: Timestamp },
-}
-
-/// Compares a segment with the copies known of the same octets.
-fn copy_kind(
-    segment: &Segment<'_>,
-    sender: &SenderState,
-    range: SeqRange,
-    earlier: Option<&Outstanding>,
-    rtt: Option<Duration>,
-) -> CopyKind {
-    if segment.tcp.flags.syn() {
-        return CopyKind::Repeat;
-    }
-    let stamp = Stamp::of(segment);
-    let repeats = || {
-        let all = sender.repeats.iter().rev();
-        all.filter(|repeat| repeat.range.start < range.end && range.start < repeat.range.end)
-    };
-    let same_marks = |known: Stamp| stamp.order(known, &sender.ip_ids) == SendOrder::Same;
-    let soon = rtt.map_or(Duration::from_millis(1), |rtt| rtt / 2);
-    let is_copy = |known: Stamp, passed: Timestamp| {
-        // Without an identification equal marks mean one tick; only time can tell.
-        same_marks(known) && (stamp.ip_id.is_some() || segment.packet.time.since(passed) < soon)
-    };
-    if earlier.is_some_and(|known| {
-        is_copy(known.first, known.first_sent) || is_copy(known.latest, known.last_sent)
-    }) || repeats().any(|repeat| is_copy(repeat.stamp, repeat.passed))
-    {
-        return CopyKind::OfNetwork;
-    }
-    let is_earlier = |known: Stamp| stamp.order(known, &sender.ip_ids) == SendOrder::Earlier;
-    let original = earlier.filter(|known| !known.first_is_repeat);
-    if let Some(repeat) = repeats()
-        .next_back()
-        .filter(|repeat| is_earlier(repeat.stamp))
-    {
-        // Sent before the first repeat of these octets: the original, unless that was seen.
-        return match original {
-            Some(known) if !is_earlier(known.first) => CopyKind::OfNetwork,
-            _ => CopyKind::LateOriginal {
-                repeat_passed: repeat.passed,
-            },
-        };
-    }
-    let known = earlier.is_some() || repeats().next().is_some();
-    if !known && is_earlier(sender.newest) {
-        return CopyKind::OfNetwork;
-    }
-    CopyKind::Repeat
 }
 
 /// Remembers the oldest segment that gets no acknowledgement.

@@ -11,7 +11,7 @@ use crate::seq::{RangeSet, SeqNumber, SeqRange};
 use crate::time::Timestamp;
 
 use super::held_writes::SmallWrite;
-use super::hidden_loss::PassedOver;
+use super::hidden_loss::{DoubtfulRepeat, PassedOver};
 use super::rtt::RttEstimator;
 use super::send_order::{IpIdClock, Stamp};
 use super::stats::SenderStats;
@@ -109,6 +109,9 @@ pub(super) struct SenderState {
     pub rtt: RttEstimator,
     pub ip_ids: IpIdClock,
     pub passed_over: PassedOver,
+    pub doubtful: Vec<DoubtfulRepeat>,
+    /// Marks of the segment that set `snd_max`.
+    pub edge: Stamp,
     /// Marks of the packet sent last, of those seen.
     pub newest: Stamp,
     /// Shift that applies to this sender's window field.
@@ -192,6 +195,17 @@ impl SenderState {
         self.outstanding
             .range_mut(first..)
             .take_while(move |known| known.range.start < range.end)
+    }
+
+    /// Marks of the first outstanding original that begins at or behind `offset`.
+    pub fn next_original(&self, offset: u64) -> Option<Stamp> {
+        let first = self
+            .outstanding
+            .partition_point(|known| known.range.start < offset);
+        let mut behind = self.outstanding.range(first..);
+        behind
+            .find(|known| !known.first_is_repeat)
+            .map(|known| known.first)
     }
 
     /// Octets of `range` that never passed the capture point before.

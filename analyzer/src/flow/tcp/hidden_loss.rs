@@ -19,6 +19,7 @@ use crate::event::RetransmissionKind;
 use crate::time::Timestamp;
 
 use super::half::SenderState;
+use super::send_order::Trust;
 use super::{Segment, TcpTracker, split_pair};
 
 /// Linux's smallest retransmission timeout: what a repair takes when no round trip is known.
@@ -38,8 +39,8 @@ pub(super) struct PassedOver {
     since: Timestamp,
     /// A visible repeat came after: later gaps may be lost repeats.
     closed: bool,
-    /// The other end sent something to acknowledge since this sender's last packet.
-    asked: bool,
+    /// When the other end first sent something to acknowledge since this sender's last packet.
+    asked_at: Option<Timestamp>,
     last_packet: Timestamp,
     answers_earlier_syn: bool,
 }
@@ -62,26 +63,38 @@ impl TcpTracker {
     /// acknowledgement is taken.
     pub(super) fn note_identification(&mut self, segment: &Segment<'_>) {
         let segments = self.wire_segments(segment);
+        let rtt = self.rtt_hint();
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
-        let owed = sender.passed_over.asked || peer.flight_size() > 0;
+        let asked_at = sender.passed_over.asked_at.take();
+        let owed = asked_at.is_some() || peer.flight_size() > 0;
         let gap = sender.ip_ids.take(segment, segments);
+        let due = if gap > 0 {
+            repeats_due(segment, sender, rtt)
+        } else {
+            0
+        };
         let answers_earlier_syn = is_repeated_syn_ack(segment, peer);
         let passed = &mut sender.passed_over;
         passed.answers_earlier_syn = answers_earlier_syn;
         passed.latest = if owed { 0 } else { gap };
         if owed {
-            // What the sender says now answers what it was told since.
-            passed.packets = 0;
-        } else if gap > 0 && !passed.closed {
+            // What the sender says now answers what it was told since: nothing earlier, unless it
+            // comes when a timeout would bring the answer that was passed over.
+            let timed_out = asked_at.zip(rtt).is_some_and(|(asked_at, rtt)| {
+                is_timeout_of_answer(segment.packet.time.since(asked_at), rtt)
+            });
+            passed.packets = u16::from(gap == 1 && timed_out);
+            passed.since = passed.last_packet;
+        } else if gap > due && !passed.closed {
             if passed.packets == 0 {
                 passed.since = passed.last_packet;
             }
-            passed.packets = passed.packets.saturating_add(gap);
+            passed.packets = passed.packets.saturating_add(gap - due);
         }
-        passed.asked = false;
         passed.last_packet = segment.packet.time;
         if segment.seq_len() > 0 {
-            peer.passed_over.asked = true;
+            let asked_at = &mut peer.passed_over.asked_at;
+            asked_at.get_or_insert(segment.packet.time);
         }
     }
 
@@ -89,6 +102,7 @@ impl TcpTracker {
     /// `Some` when it was sent before.
     pub(super) fn hidden_repeat(&mut self, segment: &Segment<'_>) -> Option<RetransmissionKind> {
         let rtt = self.rtt_hint();
+        let segments = self.wire_segments(segment);
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         if segment.tcp.flags.syn() {
             let repeated = sender.passed_over.answers_earlier_syn;
@@ -103,31 +117,78 @@ impl TcpTracker {
             .since(sender.passed_over.last_sent_before(sender.last_sent));
         let repair_takes = rtt.map_or(REPAIR_WITHOUT_RTT, |rtt| rtt * 9 / 10);
         let hole = segment.start.saturating_sub(sender.snd_max);
-        let hidden = if sender.ip_ids.is_per_connection() {
-            if hole > 0 {
-                let in_hole = hole.div_ceil(u64::from(sender.stats.largest_payload.max(1)));
-                let beyond = u64::from(sender.passed_over.latest).saturating_sub(in_hole);
-                sender.passed_over.packets = u16::try_from(beyond).unwrap_or(u16::MAX);
-                sender.passed_over.take_one(waited >= repair_takes)
-            } else {
-                sender.passed_over.take_one(waited >= repair_takes)
+        if hole > 0 {
+            let in_hole = hole.div_ceil(u64::from(sender.stats.largest_payload.max(1)));
+            let beyond = u64::from(sender.passed_over.latest).saturating_sub(in_hole);
+            let closed = sender.passed_over.closed;
+            let beyond = if closed { 0 } else { beyond };
+            sender.passed_over.packets = u16::try_from(beyond).unwrap_or(u16::MAX);
+        }
+        let kind = kind_of(segment, waited);
+        let passed_over = sender.passed_over.take_one(waited >= repair_takes);
+        let hidden = match sender.ip_ids.trust() {
+            Trust::PerConnection => passed_over,
+            Trust::NotYet if passed_over => {
+                sender.passed_over.close();
+                sender.doubtful.push(DoubtfulRepeat {
+                    kind,
+                    segments,
+                    octets: segment.packet.payload_len,
+                });
+                return None;
             }
-        } else {
-            hole == 0 && was_held_back_by_loss(segment, sender, peer, waited)
+            _ => hole == 0 && was_held_back_by_loss(segment, sender, peer, waited),
         };
         if !hidden {
             sender.passed_over.reset();
             return None;
         }
         sender.passed_over.close();
-        Some(if segment.packet.payload_len == 0 {
-            RetransmissionKind::Control
-        } else if waited >= REPAIR_WITHOUT_RTT {
-            RetransmissionKind::Timeout
-        } else {
-            RetransmissionKind::TailLossProbe
-        })
+        Some(kind)
     }
+}
+
+/// A repeat that is one only if the identifications prove to be a counter of this connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DoubtfulRepeat {
+    kind: RetransmissionKind,
+    segments: u64,
+    octets: u32,
+}
+
+impl SenderState {
+    /// Counts the repeats that had to wait until the sender's identifications could be trusted.
+    pub fn settle_doubtful_repeats(&mut self) {
+        let doubtful = std::mem::take(&mut self.doubtful);
+        if self.ip_ids.trust() != Trust::PerConnection || self.stats.oversized_segments > 0 {
+            return;
+        }
+        for repeat in doubtful {
+            let stats = self.stats.seldom();
+            stats.retransmitted_segments += repeat.segments;
+            stats.retransmitted_bytes += u64::from(repeat.octets);
+            stats.retransmissions_by_kind[repeat.kind as usize] += repeat.segments;
+            stats.lost_before_capture += repeat.segments;
+        }
+    }
+}
+
+fn kind_of(segment: &Segment<'_>, waited: Duration) -> RetransmissionKind {
+    if segment.packet.payload_len == 0 {
+        RetransmissionKind::Control
+    } else if waited >= REPAIR_WITHOUT_RTT {
+        RetransmissionKind::Timeout
+    } else {
+        RetransmissionKind::TailLossProbe
+    }
+}
+
+/// Whether an answer that comes `delay` after what it answers, at the far end of a path of this
+/// round trip, is when Linux's timer would send the answer again: smoothed round trip and 200 ms
+/// (RFC 6298 §2.3 with its minimum of the variance term), plus the way there and back, and 20 %
+/// for timer slack and variance.
+fn is_timeout_of_answer(delay: Duration, rtt: Duration) -> bool {
+    delay >= rtt + REPAIR_WITHOUT_RTT && delay <= (rtt * 2 + REPAIR_WITHOUT_RTT) * 6 / 5
 }
 
 impl PassedOver {
@@ -172,6 +233,30 @@ fn was_held_back_by_loss(
     // RFC 8985 §7.2: the probe timeout is two smoothed round trips; a window that an
     // acknowledgement opens is used after one.
     at_receiver && follows && open && waited >= (near + far) * 7 / 4
+}
+
+/// Segments of known holes that the sender must have repeated by now, so that packets passed over
+/// may be those repeats. The hole that `segment` repairs counts when it comes a timeout late: the
+/// first repair was lost then.
+fn repeats_due(segment: &Segment<'_>, sender: &SenderState, rtt: Option<Duration>) -> u16 {
+    let rtt = rtt.unwrap_or_default();
+    let size = u64::from(sender.stats.largest_payload.max(1));
+    let segments: u64 = sender
+        .holes
+        .iter()
+        .filter(|hole| {
+            let open_for = segment.packet.time.since(hole.opener.time);
+            let repaired_now = segment.start < hole.range.end && hole.range.start < segment.end;
+            open_for
+                >= if repaired_now {
+                    rtt + REPAIR_WITHOUT_RTT
+                } else {
+                    rtt
+                }
+        })
+        .map(|hole| hole.range.len().div_ceil(size))
+        .sum();
+    u16::try_from(segments).unwrap_or(u16::MAX)
 }
 
 /// A SYN-ACK that answers an earlier SYN than the latest, a timeout after it: the answer before

@@ -12,6 +12,7 @@
 mod acknowledge;
 mod challenge;
 mod classify;
+mod copies;
 mod duplicate;
 mod half;
 mod held_writes;

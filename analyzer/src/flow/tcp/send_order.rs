@@ -116,8 +116,28 @@ impl IpIdClock {
         self.good >= 2 && u32::from(self.good) >= 8 * u32::from(self.bad)
     }
 
-    /// The counter belongs to this connection alone: whatever it passed over was not captured.
-    pub fn is_per_connection(&self) -> bool {
-        self.bad == 0 && self.exact >= 3 && 2 * u32::from(self.exact) >= u32::from(self.good)
+    /// Whether the counter belongs to this connection alone, so that whatever it passed over was
+    /// sent on this connection and not captured.
+    pub fn trust(&self) -> Trust {
+        if self.bad > 0 {
+            Trust::None
+        } else if self.exact >= 3 && 2 * u32::from(self.exact) >= u32::from(self.good) {
+            Trust::PerConnection
+        } else if self.good < 8 {
+            Trust::NotYet
+        } else {
+            Trust::None
+        }
     }
+}
+
+/// How far passed-over identifications may be read as packets of this connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Trust {
+    /// Not at all: no counter, or one shared with other connections.
+    None,
+    /// Too few packets so far.
+    NotYet,
+    /// Fully.
+    PerConnection,
 }

@@ -61,6 +61,7 @@ impl SenderState {
         if let Some(closed_at) = self.window_closed_at {
             self.stats.add_closed_window(end.since(closed_at));
         }
+        self.settle_doubtful_repeats();
         let unacked_at_end = self.flight_size();
         let (stats, rtt) = (self.stats, self.rtt);
         Half {
