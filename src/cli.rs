@@ -38,11 +38,36 @@ pub enum Command {
         /// Rule id, such as keepalive-race
         rule: String,
     },
+    /// Say what one TCP segment was judged to be and why, and what Wireshark calls it
+    ExplainFrame(ExplainFrameArguments),
     /// Print a shell completion script
     Completions {
         /// Shell to complete for
         shell: clap_complete::Shell,
     },
+}
+
+/// Arguments of `pcapdoc explain-frame`.
+#[derive(Debug, Args)]
+pub struct ExplainFrameArguments {
+    /// Captures; several are one set
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub captures: Vec<PathBuf>,
+    /// Wireshark's frame.number
+    #[arg(value_name = "FRAME", value_parser = clap::value_parser!(u64).range(1..))]
+    pub frame: u64,
+    /// json for one document on standard output
+    #[arg(short, long, value_name = "FORMAT", default_value = "terminal")]
+    pub format: ExplainFormat,
+}
+
+/// How `explain-frame` prints.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ExplainFormat {
+    /// Lines for a terminal
+    Terminal,
+    /// One JSON document
+    Json,
 }
 
 /// Arguments of `pcapdoc analyze`.

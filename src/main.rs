@@ -46,6 +46,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Query(arguments) => commands::query::run(arguments),
         Command::Rules => commands::rules::list(),
         Command::Explain { rule } => commands::rules::explain(rule),
+        Command::ExplainFrame(arguments) => commands::explain_frame::run(arguments),
         Command::Completions { shell } => commands::completions::run(*shell),
     }
 }

@@ -73,6 +73,20 @@ pub enum RetransmissionKind {
     Unknown,
 }
 
+impl RetransmissionKind {
+    /// The name in reports and in `pcapdoc explain-frame`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Timeout => "timeout",
+            Self::TailLossProbe => "tail-loss-probe",
+            Self::Control => "control",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// One fact.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Event {

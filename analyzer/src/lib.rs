@@ -16,6 +16,7 @@ pub mod cursor;
 pub mod decode;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod flow;
 pub mod pipeline;
 pub mod quality;

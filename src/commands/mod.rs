@@ -4,6 +4,7 @@ pub mod analyze;
 pub mod batch;
 pub mod completions;
 pub mod evidence;
+pub mod explain_frame;
 pub mod query;
 pub mod report;
 pub mod rules;

@@ -65,6 +65,24 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The name in `pcapdoc explain-frame`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::PartlyNew => "partly-new",
+            Self::Retransmission(_) => "retransmission",
+            Self::OutOfOrder => "out-of-order",
+            Self::NetworkDuplicate => "network-duplicate",
+            Self::DuplicateFrame => "duplicate-frame",
+            Self::KeepAlive => "keep-alive",
+            Self::ZeroWindowProbe => "zero-window-probe",
+            Self::OutsideWindow => "outside-window",
+            Self::Acknowledgement => "acknowledgement",
+            Self::Reset => "reset",
+        }
+    }
+
     /// Whether octets passed that had not passed before.
     #[must_use]
     pub const fn brings_new_octets(self) -> bool {

@@ -14,6 +14,7 @@ mod challenge;
 mod classify;
 mod copies;
 mod duplicate;
+mod explain;
 mod half;
 mod held_writes;
 mod hidden_loss;
@@ -26,6 +27,7 @@ mod stream;
 mod time_split;
 mod turns;
 mod vantage;
+mod wireshark;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -41,6 +43,8 @@ use super::{Close, Connection, Direction, Handshake, Holes, IdleGap, IdleGaps, R
 use half::SenderState;
 
 pub use classify::Verdict;
+pub use explain::{Explainer, Explanation, OtherReading};
+pub use wireshark::WiresharkName;
 
 /// Events kept per connection; further ones are counted.
 const EVENTS_PER_CONNECTION: usize = 256;
@@ -195,6 +199,12 @@ impl TcpTracker {
             // The other end opens: a simultaneous open as long as nothing is established.
             None => self.is_closed() || self.role == Role::Judged,
         }
+    }
+
+    /// Client and server.
+    #[must_use]
+    pub const fn endpoints(&self) -> (Endpoint, Endpoint) {
+        (self.client, self.server)
     }
 
     fn direction_of(&self, packet: &Packet) -> Direction {
