@@ -39,10 +39,30 @@ pub(super) struct PassedOver {
     since: Timestamp,
     /// A visible repeat came after: later gaps may be lost repeats.
     closed: bool,
-    /// When the other end first sent something to acknowledge since this sender's last packet.
-    asked_at: Option<Timestamp>,
+    asked: Asked,
     last_packet: Timestamp,
     answers_earlier_syn: bool,
+}
+
+/// What the other end sent to be acknowledged since a sender's last packet: when, and its TSval.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked([Option<(Timestamp, Option<u32>)>; 3]);
+
+impl Asked {
+    fn add(&mut self, segment: &Segment<'_>) {
+        let value = segment.tcp.timestamps.map(|(value, _)| value);
+        if let Some(free) = self.0.iter_mut().find(|slot| slot.is_none()) {
+            *free = Some((segment.packet.time, value));
+        }
+    }
+
+    /// When passed what `answer` answers: the segment whose TSval it echoes, else the first.
+    fn answered_by(&self, answer: &Segment<'_>) -> Option<Timestamp> {
+        let echo = answer.tcp.timestamps.map(|(_, echo)| echo);
+        let known = || self.0.iter().flatten();
+        let echoed = known().find(|(_, value)| value.is_some() && *value == echo);
+        echoed.or_else(|| known().next()).map(|(time, _)| *time)
+    }
 }
 
 impl PassedOver {
@@ -65,7 +85,7 @@ impl TcpTracker {
         let segments = self.wire_segments(segment);
         let rtt = self.rtt_hint();
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
-        let asked_at = sender.passed_over.asked_at.take();
+        let asked_at = std::mem::take(&mut sender.passed_over.asked).answered_by(segment);
         let owed = asked_at.is_some() || peer.flight_size() > 0;
         let gap = sender.ip_ids.take(segment, segments);
         let due = if gap > 0 {
@@ -93,8 +113,7 @@ impl TcpTracker {
         }
         passed.last_packet = segment.packet.time;
         if segment.seq_len() > 0 {
-            let asked_at = &mut peer.passed_over.asked_at;
-            asked_at.get_or_insert(segment.packet.time);
+            peer.passed_over.asked.add(segment);
         }
     }
 
@@ -126,8 +145,10 @@ impl TcpTracker {
         }
         let kind = kind_of(segment, waited);
         let passed_over = sender.passed_over.take_one(waited >= repair_takes);
+        let held_back = hole == 0 && was_held_back_by_loss(segment, sender, peer, waited);
         let hidden = match sender.ip_ids.trust() {
             Trust::PerConnection => passed_over,
+            _ if held_back => true,
             Trust::NotYet if passed_over => {
                 sender.passed_over.close();
                 sender.doubtful.push(DoubtfulRepeat {
@@ -137,7 +158,7 @@ impl TcpTracker {
                 });
                 return None;
             }
-            _ => hole == 0 && was_held_back_by_loss(segment, sender, peer, waited),
+            _ => false,
         };
         if !hidden {
             sender.passed_over.reset();
