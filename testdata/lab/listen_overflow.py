@@ -35,18 +35,20 @@ class Watch:
 
     @staticmethod
     def count(net):
-        """`{client: (SYNs, SYN-ACKs, ignored)}`; ignored: the client sent data and nothing of it was ever acknowledged."""
-        syns, syn_acks, data, heard = collections.Counter(), collections.Counter(), {}, {}
+        """`{client: (SYNs, SYN-ACKs, ignored)}`; ignored: the client's first data was repeated before anything acknowledged it."""
+        syns, syn_acks, first, heard, ignored = collections.Counter(), collections.Counter(), {}, set(), set()
         for row in net.relay_books():
             up = row["direction"] == "up"
             client = row["source"] if up else row["destination"]
             if row["flags"] & SYN:
                 (syns if up else syn_acks)[client] += 1
             elif up and row["payload_len"]:
-                data.setdefault(client, row["seq"])
-            elif not up and row["flags"] & ACK:
-                heard.setdefault(client, set()).add(row["ack"])
-        ignored = {client for client, seq in data.items() if not any((ack - seq) % 2**32 in range(1, 2**31) for ack in heard.get(client, ()))}
+                again = client in first and row["seq"] == first[client]
+                first.setdefault(client, row["seq"])
+                if again and client not in heard:
+                    ignored.add(client)
+            elif not up and row["flags"] & ACK and client in first and 0 < (row["ack"] - first[client]) % 2**32 < 2**31:
+                heard.add(client)
         return {client: (syns[client], syn_acks[client], client in ignored) for client in syns}
 
 
@@ -149,6 +151,12 @@ def no_cookies_at_server(folder):
                  "Ten callers meet a listener with a backlog of 2 that accepts nothing for 4 s.", "backlog 2, SYN cookies off, IPv6"))
 
 
+def ignored_handshakes(folder):
+    """All SYNs come at once: every handshake is finished, most are ignored."""
+    tell(*_named(burst(folder, "ignored-handshakes", "server", backlog=2, callers=16, delay_ms=25, spacing_s=0),
+                 "Sixteen callers at once finish their handshakes with a listener that has room for three.", "backlog 2, SYN cookies on"))
+
+
 def at_client(folder):
     tell(*_named(burst(folder, "burst-at-client", "client", backlog=4, callers=20, before_s=3.5, delay_ms=12, snaplen=128),
                  "Twenty callers meet a listener with a backlog of 4 that accepts nothing for 3.5 s; seen at the client.",
@@ -216,7 +224,7 @@ def filtered(folder):
 if __name__ == "__main__":
     target = os.path.join(sys.argv[1], "listen-overflow")
     only = sys.argv[2:]
-    for scenario in (cookies_at_server, no_cookies_at_server, at_client, gave_up, lost_syns, busy_but_fine, filtered):
+    for scenario in (cookies_at_server, no_cookies_at_server, ignored_handshakes, at_client, gave_up, lost_syns, busy_but_fine, filtered):
         if not only or scenario.__name__ in only:
             print(scenario.__name__, flush=True)
             scenario(target)

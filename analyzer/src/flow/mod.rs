@@ -472,7 +472,8 @@ pub struct Reset {
     pub shape: ResetShape,
     /// The segment of the peer that a reply reset answers.
     pub answers: Option<SegmentRef>,
-    /// Octets the resetter had sent and the peer had not acknowledged.
+    /// Octets the resetter had sent and did not know to be acknowledged when it sent the RST:
+    /// acknowledgements that passed less than a round trip before had not reached it.
     pub bytes_unacked: u64,
     /// Window of the RST minus window of the resetter's last ACK, in octets, when both are known
     /// and the shape is active: what close() emptied from the receive queue.

@@ -27,7 +27,8 @@ declare_rule! {
     /// end before, no segment that would draw a reset, and the peer's bytes acknowledged and read: the
     /// RST's window equals the window of the last ACK (Linux empties the receive queue before it resets
     /// for unread data, which makes that window larger). `bytes_unacked` is what was sent and not
-    /// acknowledged when the RST left: the least that was thrown away.
+    /// acknowledged when the RST left (an ACK seen less than a round trip before it had not reached the
+    /// resetter): the least that was thrown away.
     /// Severity: high when such bytes existed; low after a complete exchange; info when the connection
     /// carried no data (health checks, scans).
     ///
@@ -187,7 +188,7 @@ fn observation(conn: &Connection, reset: &Reset) -> Observation {
         .evidence(
             reset.segment,
             format!(
-                "RST with ACK from {end}, no FIN before{window}; {} not acknowledged by the peer",
+                "RST with ACK from {end}, no FIN before{window}; {} not acknowledged by the time it left the {end}",
                 many(reset.bytes_unacked, "byte")
             ),
         )

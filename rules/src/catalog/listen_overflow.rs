@@ -8,6 +8,7 @@ use analyzer::flow::CapturePoint;
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
 use crate::finding::Severity;
+use crate::handshake::first_data_ignored;
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Note, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
@@ -176,7 +177,7 @@ impl Rule for ListenOverflow {
             ))
             .confidence(confidence, reason)
             .because_if(group.having("after_ack") > 0, || format!("on {} the server repeated SYN-ACK after the client's acknowledgement had passed the capture point: the kernel ignored it because the accept queue was full", many(group.having("after_ack"), "connection")))
-            .because_if(group.having("data_ignored") > 0, || format!("on {} the client's first data was repeated and never acknowledged although the handshake was complete for the client", many(group.having("data_ignored"), "connection")))
+            .because_if(group.having("data_ignored") > 0, || format!("on {} the client's first data was ignored although the handshake was complete for the client: it was sent again until there was room, or in vain", many(group.having("data_ignored"), "connection")))
             .because_if(syns > 0.0, || format!("{} without answer", plural(syns, "repeated SYN")))
             .because(format!("{} of {} to this listener completed in the capture, so it is up and reachable", listener.map_or(0, |facts| facts.completed), many(attempts, "attempt")))
             .because_if(group.median("share").is_some(), || format!("{} of the attempts in that time suffered, too many together for random loss", percent(group.median("share").unwrap_or_default())))
@@ -189,7 +190,9 @@ impl Rule for ListenOverflow {
 
 /// The handshake was complete at the client, yet the server acts as if it were not.
 fn ignored_handshake(conn: &Connection) -> bool {
-    conn.handshake.syn_acks_after_ack > 0 || data_ignored(conn)
+    conn.handshake.syn_acks_after_ack > 0
+        || data_ignored(conn)
+        || !first_data_ignored(conn).is_empty()
 }
 
 /// The client's first data was sent again and nothing of it was ever acknowledged.
@@ -237,6 +240,11 @@ fn ignored(conn: &Connection, syn: SegmentRef) -> Observation {
     let handshake = &conn.handshake;
     let after_ack = handshake.syn_acks_after_ack > 0;
     let at_server = conn.capture_point == CapturePoint::Server;
+    let repeats = first_data_ignored(conn);
+    let first_sent = conn
+        .from_client()
+        .first_data
+        .map_or(syn.time, |data| data.time);
     let repeated = handshake
         .syn_acks
         .iter()
@@ -254,12 +262,28 @@ fn ignored(conn: &Connection, syn: SegmentRef) -> Observation {
         )
         .evidence_if(
             conn.from_client().first_data.filter(|_| !after_ack),
-            "first data from client; it is sent again and never acknowledged",
+            if data_ignored(conn) {
+                "first data from client; it is sent again and never acknowledged"
+            } else {
+                "first data from client; it passed here and had to be sent again"
+            },
+        )
+        .evidence_if(
+            repeats.last().copied(),
+            repeats.last().map_or_else(String::new, |last| {
+                format!(
+                    "the same data again, {} after it was first sent",
+                    time(ms(last.time.since(first_sent)))
+                )
+            }),
         )
         .detail("ignored", 1.0)
         .detail("at_server", flag(at_server))
         .detail("after_ack", flag(after_ack))
-        .detail("data_ignored", flag(data_ignored(conn)))
+        .detail(
+            "data_ignored",
+            flag(data_ignored(conn) || !repeats.is_empty()),
+        )
         .detail("never", flag(data_ignored(conn)))
 }
 

@@ -6,6 +6,7 @@ use analyzer::event::{EventKind, RetransmissionKind};
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::finding::{FigureValue, Severity};
+use crate::handshake::first_data_ignored;
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Note, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
@@ -64,7 +65,7 @@ impl Rule for PacketLoss {
 
     fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
         // What a full accept queue ignores was not lost on the way.
-        if conn.handshake.syn_acks_after_ack > 0 {
+        if conn.handshake.syn_acks_after_ack > 0 || !first_data_ignored(conn).is_empty() {
             return;
         }
         for direction in Direction::BOTH {

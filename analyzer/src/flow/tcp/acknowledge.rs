@@ -31,6 +31,9 @@ impl TcpTracker {
         let progress = ack > peer.snd_una;
         let same_window = sender.window == Some(segment.reference.window);
         if progress {
+            let before = peer.snd_una;
+            let round_trip = sender.rtt.min();
+            peer.acks_under_way.note(time, before, round_trip);
             advance(peer, ack, time, echo);
         } else if ack == peer.snd_una
             && segment.seq_len() == 0

@@ -15,6 +15,7 @@ use super::hidden_loss::{DoubtfulRepeat, PassedOver};
 use super::rtt::RttEstimator;
 use super::send_order::{IpIdClock, Stamp};
 use super::stats::SenderStats;
+use super::under_way::AcksUnderWay;
 
 /// Outstanding segments remembered per direction: a 64 MiB flight of full-size segments.
 const MAX_OUTSTANDING: usize = 1 << 16;
@@ -83,6 +84,8 @@ pub(super) struct SenderState {
     pub snd_max: u64,
     /// Highest offset the peer acknowledged.
     pub snd_una: u64,
+    /// How it came there in the last round trip.
+    pub acks_under_way: AcksUnderWay,
     /// When `snd_una` last advanced.
     pub una_advanced: Timestamp,
     /// Frame and time of any packet that carried data or SYN/FIN last.

@@ -26,6 +26,7 @@ mod stats;
 mod stream;
 mod time_split;
 mod turns;
+mod under_way;
 mod vantage;
 mod wireshark;
 

@@ -132,7 +132,13 @@ impl TcpTracker {
             } else {
                 None
             },
-            bytes_unacked: sender.snd_max.saturating_sub(sender.snd_una),
+            bytes_unacked: sender
+                .snd_max
+                .saturating_sub(sender.acks_under_way.snd_una_at_sender(
+                    segment.packet.time,
+                    sender.snd_una,
+                    peer.rtt.min(),
+                )),
             window_jump,
             unanswered_octets: unanswered.map_or(0, |data| {
                 let turn = self
