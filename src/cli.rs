@@ -16,13 +16,16 @@ pub struct Cli {
 }
 
 const EXIT_STATUSES: &str = "Exit status: 0 done; 1 a finding at or above --fail-on; \
-2 wrong use; 3 the input could not be read at all.";
+2 wrong use; 3 the input could not be read at all (with --strict: not to its end); 4 an output \
+could not be written; 130 interrupted: what was read until then is reported.";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Analyse one capture (one file, or the files of one set) and report what went wrong
     Analyze(AnalyzeArguments),
+    /// Say what is in a capture, without judging it: format, interfaces, protocols, times, quality
+    Inspect(InspectArguments),
     /// Cut the frames of one finding out of a capture, with comments on those that prove it
     Evidence(EvidenceArguments),
     /// Render a result in another format, without the capture
@@ -73,7 +76,8 @@ pub enum ExplainFormat {
 /// Arguments of `pcapdoc analyze`.
 #[derive(Debug, Args)]
 pub struct AnalyzeArguments {
-    /// Captures (pcap, pcapng; plain or gz, zst, lz4, xz, bz2); several are one set; - is stdin
+    /// Captures (pcap, pcapng, snoop; plain or gz, zst, lz4, xz, bz2), folders and patterns of
+    /// them; several are one set; - is stdin
     #[arg(required = true, value_name = "CAPTURE")]
     pub captures: Vec<PathBuf>,
     /// Folder for the reports, or a file (for one format), or - for standard output
@@ -94,6 +98,9 @@ pub struct AnalyzeArguments {
     /// Connections listed in the JSON: a number or all
     #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
     pub connections: ConnectionLimit,
+    /// Fail with status 3, and write nothing, when a file cannot be read to its end
+    #[arg(long)]
+    pub strict: bool,
     /// Open the HTML report in the browser afterwards
     #[arg(long)]
     pub open: bool,
@@ -103,6 +110,29 @@ pub struct AnalyzeArguments {
     /// What to hide.
     #[command(flatten)]
     pub redaction: RedactionArguments,
+}
+
+/// Arguments of `pcapdoc inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArguments {
+    /// Captures as for analyze
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub captures: Vec<PathBuf>,
+    /// How to write it
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub format: InspectFormat,
+    /// Fail with status 3 when a file cannot be read to its end
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// How `pcapdoc inspect` writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum InspectFormat {
+    /// For people
+    Text,
+    /// One object
+    Json,
 }
 
 /// How captures are analysed, whatever becomes of the result.

@@ -12,6 +12,8 @@ pub enum Failure {
     Usage(String),
     /// The input could not be read at all.
     Input(analyzer::Error),
+    /// The input could not be read to its end, which `--strict` asks for.
+    Incomplete(String),
     /// An output could not be written.
     Output(PathBuf, io::Error),
     /// A defect of ours.
@@ -29,11 +31,11 @@ impl Failure {
         matches!(self, Self::Output(_, error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// 2 for wrong use, 3 for input that cannot be read.
+    /// 2 for wrong use, 3 for input that cannot be read, 4 for everything else.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::from(2),
-            Self::Input(_) => ExitCode::from(3),
+            Self::Input(_) | Self::Incomplete(_) => ExitCode::from(3),
             Self::Output(..) | Self::Internal(_) => ExitCode::from(4),
         }
     }
@@ -44,6 +46,11 @@ impl fmt::Display for Failure {
         match self {
             Self::Usage(message) => f.write_str(message),
             Self::Input(error) => write!(f, "{error}"),
+            Self::Incomplete(note) => write!(
+                f,
+                "{}; without --strict the rest is used",
+                note.escape_debug()
+            ),
             Self::Output(path, error) => {
                 let path = path.display().to_string();
                 write!(f, "could not write {}: {error}", path.escape_debug())

@@ -7,6 +7,8 @@ mod analysis;
 mod cli;
 mod commands;
 mod failure;
+mod inputs;
+mod interrupt;
 mod output;
 mod outputs;
 mod progress;
@@ -26,6 +28,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    interrupt::listen();
     match run(&cli) {
         Ok(status) => status,
         // A reader that has seen enough is no failure.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     match &cli.command {
         Command::Analyze(arguments) => commands::analyze::run(arguments),
+        Command::Inspect(arguments) => commands::inspect::run(arguments),
         Command::Evidence(arguments) => commands::evidence::run(arguments),
         Command::Report(arguments) => commands::report::run(arguments),
         Command::Batch(arguments) => commands::batch::run(arguments),

@@ -8,6 +8,7 @@ use rules::settings::RuleSettings;
 
 use crate::cli::AnalysisArguments;
 use crate::failure::Failure;
+use crate::inputs::inputs;
 
 /// Everything an analysis is told.
 #[derive(Clone)]
@@ -55,26 +56,13 @@ impl Settings {
             analysis.tcp.app.framings.push((port, spec));
         }
         Ok(Self {
-            inputs: inputs(captures),
+            inputs: inputs(captures)?,
             analysis,
             rules,
             configuration_file,
             threads: arguments.threads.map_or(0, usize::from),
         })
     }
-}
-
-fn inputs(captures: &[PathBuf]) -> Vec<Input> {
-    captures
-        .iter()
-        .map(|path| {
-            if path.as_os_str() == "-" {
-                Input::Stdin
-            } else {
-                Input::Path(path.clone())
-            }
-        })
-        .collect()
 }
 
 fn read_configuration(file: &Path) -> Result<RuleSettings, Failure> {

@@ -18,6 +18,7 @@ pub mod error;
 pub mod event;
 pub mod explain;
 pub mod flow;
+pub mod inspect;
 pub mod pipeline;
 pub mod quality;
 pub mod seq;

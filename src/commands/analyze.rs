@@ -8,6 +8,7 @@ use crate::analysis::{analyse, redactor};
 use crate::cli::{AnalyzeArguments, ConnectionLimit};
 use crate::commands::evidence;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::outputs::{Plan, formats, stem_of};
 use crate::settings::Settings;
 
@@ -24,18 +25,25 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         evidence::must_be_readable_twice(&arguments.captures)?;
         std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
     }
-    let settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
+    let mut settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
+    let stop = interrupt::stop_first();
+    settings.analysis.read.stop = stop.clone();
     let limit = match arguments.connections {
         ConnectionLimit::AtMost(limit) => Some(limit),
         ConnectionLimit::All => None,
     };
     let mut document = analyse(&settings, limit, redactor.as_ref())?;
-    if evidence::must_be_readable_twice(&arguments.captures).is_ok() {
+    if evidence::must_be_readable_twice(&arguments.captures).is_ok() && !stop.is_set() {
         let read = &settings.analysis.read;
         document.traces =
             reports::trace::collect(&document, &settings.inputs, read).map_err(Failure::Input)?;
     }
-    if let Some(folder) = &arguments.evidence {
+    if arguments.strict {
+        must_be_complete(&document)?;
+    }
+    if let Some(folder) = &arguments.evidence
+        && !stop.is_set()
+    {
         evidence::write_all(&mut document, &settings, redactor.as_ref(), folder, &stem)?;
     }
     if let Some(redactor) = &redactor {
@@ -52,11 +60,25 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     let failed = arguments
         .fail_on
         .is_some_and(|limit| document.has_finding_at(limit.into()));
-    Ok(if failed {
+    Ok(if stop.is_set() {
+        interrupt::exit_code()
+    } else if failed {
         ExitCode::from(1)
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// What `--strict` asks for: no file was damaged, cut, unreadable or left before its end.
+fn must_be_complete(document: &Document) -> Result<(), Failure> {
+    let notes = &document.capture.quality;
+    match notes
+        .iter()
+        .find(|note| note.kind == analyzer::QualityKind::CutShort.as_str())
+    {
+        Some(note) => Err(Failure::Incomplete(note.note.clone())),
+        None => Ok(()),
+    }
 }
 
 /// Best effort: the report is written whether or not a browser is there.

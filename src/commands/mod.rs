@@ -5,6 +5,7 @@ pub mod batch;
 pub mod completions;
 pub mod evidence;
 pub mod explain_frame;
+pub mod inspect;
 pub mod query;
 pub mod report;
 pub mod rules;

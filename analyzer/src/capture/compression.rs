@@ -140,7 +140,7 @@ fn run(
         let stored = stored.load(Ordering::Relaxed).max(1);
         if inflated > bound.free_bytes && inflated / stored > bound.ratio {
             let text = format!(
-                "{stored} stored bytes inflated to {inflated}: taken for a decompression bomb"
+                "{stored} stored bytes inflated to {inflated}: taken for a decompression bomb; if it is none, unpack it and give the unpacked file"
             );
             let _ = full.send(Err(io::Error::other(text)));
             return;

@@ -17,12 +17,14 @@ mod open_file;
 mod pcap;
 mod pcapng;
 mod pcapng_option;
+mod pipe;
 mod reader;
 mod session;
 mod snoop;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::time::Timestamp;
 
@@ -89,6 +91,31 @@ impl Input {
     }
 }
 
+/// Asks a reader to stop, from another thread.
+#[derive(Clone, Debug, Default)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// What is being read ends after the records read so far.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for StopFlag {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for StopFlag {}
+
 /// How to read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReadOptions {
@@ -96,18 +123,22 @@ pub struct ReadOptions {
     /// frames are decoded; a slab grows beyond it only for a record that does not fit.
     pub slab_bytes: usize,
     /// Inflated bytes per stored byte beyond which a compressed file is taken for a bomb, once
-    /// it has given [`ReadOptions::inflated_free_bytes`]. Deflate cannot exceed 1032.
+    /// it has given [`ReadOptions::inflated_free_bytes`]. Headers differ from packet to packet, so
+    /// that even full packets of zeros stay below a hundred.
     pub max_inflated_ratio: u64,
     /// Inflated bytes that are never judged by their ratio.
     pub inflated_free_bytes: u64,
+    /// Ends reading early, with a note.
+    pub stop: StopFlag,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
         Self {
             slab_bytes: 256 << 10,
-            max_inflated_ratio: 1100,
+            max_inflated_ratio: 250,
             inflated_free_bytes: 1 << 30,
+            stop: StopFlag::default(),
         }
     }
 }

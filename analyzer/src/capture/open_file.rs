@@ -9,6 +9,7 @@ use super::compression::{self, Bound, Counted};
 use super::format::{self, Compression, Format};
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
+use super::pipe::PipeReader;
 use super::session::{Session, WalkEnd, Walked};
 use super::snoop::Snoop;
 use super::{Frame, Input, ReadOptions, Slab};
@@ -66,8 +67,11 @@ impl Bytes {
     pub fn open(input: &Input, options: &ReadOptions, ahead: bool) -> Result<Self, Error> {
         let failed = |error| Error::new(input.name(), "cannot be read").because(error);
         let stored = Arc::new(AtomicU64::new(0));
+        let piped = |source: Box<dyn Read + Send>| -> io::Result<Box<dyn Read + Send>> {
+            Ok(Box::new(PipeReader::new(source, options.stop.clone())?))
+        };
         let (mut source, stored_total): (Box<dyn Read + Send>, _) = match input {
-            Input::Stdin => (Box::new(io::stdin()), None),
+            Input::Stdin => (piped(Box::new(io::stdin())).map_err(failed)?, None),
             Input::Path(path) => {
                 let file = File::open(path).map_err(failed)?;
                 let metadata = file.metadata().map_err(failed)?;
@@ -75,7 +79,11 @@ impl Bytes {
                     let message = "this is a directory: give the capture files in it";
                     return Err(Error::new(input.name(), message));
                 }
-                (Box::new(file), metadata.is_file().then_some(metadata.len()))
+                if metadata.is_file() {
+                    (Box::new(file), Some(metadata.len()))
+                } else {
+                    (piped(Box::new(file)).map_err(failed)?, None)
+                }
             }
         };
         let mut head = Vec::new();

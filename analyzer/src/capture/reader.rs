@@ -87,6 +87,9 @@ impl CaptureReader {
     /// None at present: damage within an input is a note.
     pub fn read_slab(&mut self, slab: &mut Slab) -> Result<bool, Error> {
         slab.frames.clear();
+        if self.options.stop.is_set() {
+            self.stop();
+        }
         while let Some(file) = &mut self.active {
             file.fill(slab, self.options.slab_bytes, &mut self.session);
             if file.done {
@@ -230,6 +233,27 @@ impl CaptureReader {
                 waiting.bytes = Some(bytes);
             }
         }
+    }
+
+    /// Ends reading where it is.
+    fn stop(&mut self) {
+        let Some(file) = self.active.take() else {
+            return;
+        };
+        self.bytes_done += file.bytes_read();
+        self.finished.push(file.summary());
+        let left = self.waiting.len();
+        self.waiting.clear();
+        let note = format!(
+            "reading was interrupted after {} frames{}: what follows is not analysed",
+            self.session.frames,
+            if left == 0 {
+                String::new()
+            } else {
+                format!(", before {left} more files")
+            }
+        );
+        self.session.note(QualityKind::CutShort, 1, note);
     }
 
     fn note_overlap(&mut self, next: &Waiting) {

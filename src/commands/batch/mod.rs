@@ -4,7 +4,7 @@
 mod find;
 mod log;
 mod manifest;
-mod names;
+pub mod names;
 mod plan;
 mod rollup;
 mod sets;

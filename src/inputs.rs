@@ -1,0 +1,71 @@
+//! Which files a capture argument stands for: a file, a folder of captures, a pattern, a pipe.
+
+use std::path::{Path, PathBuf};
+
+use analyzer::capture::{self, Input};
+
+use crate::commands::batch::names::is_capture_name;
+use crate::failure::Failure;
+
+/// The inputs that the arguments stand for, in the order given, those of folders and patterns by
+/// name.
+///
+/// # Errors
+/// When a folder or a pattern has no capture.
+pub fn inputs(captures: &[PathBuf]) -> Result<Vec<Input>, Failure> {
+    let mut inputs = Vec::with_capacity(captures.len());
+    for path in captures {
+        if path.as_os_str() == "-" {
+            inputs.push(Input::Stdin);
+        } else if path.is_dir() {
+            inputs.extend(in_folder(path)?);
+        } else if let Some(pattern) = pattern(path) {
+            inputs.extend(matching(path, pattern)?);
+        } else {
+            inputs.push(Input::Path(path.clone()));
+        }
+    }
+    Ok(inputs)
+}
+
+/// A name with wildcards that is no file's own name: shells hand on patterns that they cannot
+/// match, and those in quotes.
+fn pattern(path: &Path) -> Option<&str> {
+    let text = path.to_str()?;
+    (text.contains(['*', '?', '[']) && !path.exists()).then_some(text)
+}
+
+fn matching(path: &Path, pattern: &str) -> Result<Vec<Input>, Failure> {
+    let refuse = |what: String| Failure::Input(analyzer::Error::new(path, what));
+    let found = glob::glob(pattern)
+        .map_err(|error| refuse(format!("this pattern cannot be read: {error}")))?;
+    // What cannot be looked at is met again, and named, when the files are opened.
+    let files: Vec<Input> = found
+        .filter_map(Result::ok)
+        .filter(|path| !path.is_dir())
+        .map(Input::Path)
+        .collect();
+    if files.is_empty() {
+        return Err(refuse("no file matches this pattern".to_owned()));
+    }
+    Ok(files)
+}
+
+/// The captures of a folder, told by content; also damaged ones that are named like captures, so
+/// that they are told of.
+fn in_folder(folder: &Path) -> Result<Vec<Input>, Failure> {
+    let refuse = |what: &str| analyzer::Error::new(folder, what);
+    let entries = std::fs::read_dir(folder)
+        .map_err(|error| Failure::Input(refuse("the folder cannot be read").because(error)))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file())
+        .filter(|path| is_capture_name(path) || capture::peek(path).is_ok())
+        .collect();
+    if files.is_empty() {
+        return Err(Failure::Input(refuse("no capture is in this folder")));
+    }
+    files.sort();
+    Ok(files.into_iter().map(Input::Path).collect())
+}
