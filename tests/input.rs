@@ -119,9 +119,10 @@ fn a_full_disk_is_told_and_devices_stay_devices() {
         println!("SKIPPED: this system has no /dev/full");
         return;
     }
+    let race = race();
     let arguments = [
         "analyze",
-        text(&race()),
+        text(&race),
         "--format",
         "json",
         "-o",

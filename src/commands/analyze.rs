@@ -70,7 +70,7 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
 }
 
 /// What `--strict` asks for: no file was damaged, cut, unreadable or left before its end.
-fn must_be_complete(document: &Document) -> Result<(), Failure> {
+fn must_be_complete(document: &reports::Document) -> Result<(), Failure> {
     let notes = &document.capture.quality;
     match notes
         .iter()

@@ -87,7 +87,11 @@ impl Bytes {
             }
         };
         let mut head = Vec::new();
-        read_head(&mut source, &mut head, HEAD_BYTES).map_err(failed)?;
+        match read_head(&mut source, &mut head, HEAD_BYTES) {
+            Err(error) if head.is_empty() => return Err(failed(error)),
+            // What came before the failure is kept; the next read meets it again or the end.
+            _ => {}
+        }
         let Some(compression) = Compression::of(&head) else {
             let source = Box::new(Counted::new(source, Arc::clone(&stored)));
             stored.store(head.len() as u64, Ordering::Relaxed);
