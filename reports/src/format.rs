@@ -157,6 +157,8 @@ pub fn elapsed(seconds: f64) -> String {
 #[must_use]
 pub fn figure_label(name: &str) -> String {
     let stem = unit_of(name).map_or(name, |(stem, _)| stem);
+    // A unit inside the name is written with the value, too: `stall_ms_total`.
+    let stem = stem.replace("_ms_", "_").replace("_bytes_", "_");
     stem.replace('_', " ")
         .replace("rtt", "RTT")
         .replace("dns", "DNS")
@@ -295,6 +297,26 @@ pub fn confidence(confidence: f64) -> String {
     format!("{words} ({})", share(confidence))
 }
 
+/// Keeps numbers and their units on one line, for headings and paragraphs of the page.
+#[must_use]
+pub fn unbroken(text: &str) -> String {
+    const UNITS: [&str; 14] = [
+        "s", "ms", "µs", "min", "h", "B", "kB", "MB", "GB", "TB", "%", "bytes", "kbit/s", "Mbit/s",
+    ];
+    let mut out = String::with_capacity(text.len() + 8);
+    for (index, word) in text.split(' ').enumerate() {
+        let unit = word.trim_end_matches(['.', ',', ';', ':', ')']);
+        let is_unit = UNITS.contains(&unit) && out.ends_with(|last: char| last.is_ascii_digit());
+        match (index, is_unit) {
+            (0, _) => {}
+            (_, true) => out.push('\u{a0}'),
+            (_, false) => out.push(' '),
+        }
+        out.push_str(word);
+    }
+    out
+}
+
 /// Cuts a text after at most `limit` characters and marks the cut.
 #[must_use]
 pub fn shortened(text: &str, limit: usize) -> String {
@@ -358,6 +380,15 @@ mod tests {
         assert_eq!(figure("packets_per_second", &json!(21_000.0)), "21,000/s");
         assert_eq!(figure("framing", &json!("u32be")), "u32be");
         assert_eq!(figure("bytes_unacked", &json!(2_000.0)), "2 kB");
+    }
+
+    #[test]
+    fn units_stay_with_their_numbers() {
+        assert_eq!(
+            unbroken("after 1.15 s (2 kB), 3 times"),
+            "after 1.15\u{a0}s (2\u{a0}kB), 3 times"
+        );
+        assert_eq!(figure_label("stall_ms_total"), "stall total");
     }
 
     #[test]

@@ -113,6 +113,11 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
     }
     let lost = sizes.iter().find(|size| size.answered < size.requests);
     let title = match lost {
+        Some(_) if answered == 0 => format!(
+            "{} to servers, none of them answered; the largest has {} at most",
+            format::counted(requests, "datagram"),
+            format::bytes(f64::from(last.to_bytes)),
+        ),
         Some(lost) if answered > 0 && lost.from_bytes > first.from_bytes => format!(
             "{} of {} got no answer, none of them smaller than {}",
             format::count(requests - answered.min(requests)),
@@ -163,7 +168,14 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
     });
     Ok(Some(Chart {
         id: "udp-sizes".to_owned(),
-        legend: vec![item(0, "answered"), item(1, "without an answer")],
+        legend: [
+            (0, "answered", some_answered),
+            (1, "without an answer", some_unanswered),
+        ]
+        .into_iter()
+        .filter(|item| item.2)
+        .map(|(series, label, _)| item(series, label))
+        .collect(),
         heads: ["Payload", "Requests", "Answered"]
             .map(str::to_owned)
             .into(),

@@ -102,14 +102,12 @@ impl Plot<'_> {
     where
         X: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
-        let widest = (0..=8)
-            .map(|step| {
-                (self.y_label)(self.bottom + (self.top - self.bottom) * f64::from(step) / 8.0)
-                    .chars()
-                    .count()
-            })
-            .max()
-            .unwrap_or(0);
+        let steps =
+            (0..=8).map(|step| self.bottom + (self.top - self.bottom) * f64::from(step) / 8.0);
+        // Labels of counts stand at whole numbers only.
+        let labels = steps.flat_map(|value| [value, value.round()]);
+        let widths = labels.map(|value| (self.y_label)(value).chars().count());
+        let widest = widths.max().unwrap_or(0);
         let left = u32::try_from(widest).unwrap_or(8) * LABEL_SIZE * 6 / 10 + 16;
         let mut builder = ChartBuilder::on(area);
         builder

@@ -124,7 +124,11 @@ fn graph(id: &str, trace: &Trace, view: &TraceView, is_incident: bool) -> Result
 
 fn title(trace: &Trace, view: &TraceView, is_incident: bool) -> String {
     let stretch = if is_incident {
-        format!("Around the proof, {}", elapsed_label(view.from_s))
+        format!(
+            "Around the proof, {} to {}",
+            elapsed_label(view.from_s),
+            elapsed_label(view.to_s)
+        )
     } else {
         format!("{} → {}", trace.connection.client, trace.connection.server)
     };

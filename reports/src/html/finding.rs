@@ -38,7 +38,7 @@ pub(super) struct FindingPage {
     charts: Vec<Chart>,
     why: Vec<String>,
     look_alikes: Vec<LookAlikeView>,
-    /// The first general advice, shown among the facts.
+    /// The first advice, shown among the facts.
     advice: Option<String>,
     remedy: Vec<RemedyView>,
     products: Vec<ProductPage>,
@@ -97,8 +97,16 @@ impl FindingPage {
         traces: &[Trace],
     ) -> Result<Self, Error> {
         let (mut any, products) = remedies(&finding.remedy);
-        let has_plain_lead = any.first().is_some_and(|first| first.setting.is_none());
-        let advice = has_plain_lead.then(|| any.remove(0).text);
+        let advice = finding.remedy.first().map(|first| {
+            let is_told_whole = first.product == "any" && first.setting.is_none();
+            if is_told_whole {
+                any.remove(0);
+            }
+            match first.product.as_str() {
+                "any" => first.text.clone(),
+                product => format!("{product}: {}", first.text),
+            }
+        });
         let left_out = finding
             .connection_count
             .saturating_sub(finding.connections.len().min(CONNECTIONS) as u64);
@@ -106,8 +114,8 @@ impl FindingPage {
             id: finding.id.clone(),
             rule: finding.rule.clone(),
             severity: finding.severity.as_str(),
-            title: finding.title.clone(),
-            summary: finding.summary.clone(),
+            title: format::unbroken(&finding.title),
+            summary: format::unbroken(&finding.summary),
             cost: format::cost_phrase(&finding.cost),
             confidence: format::confidence(finding.confidence),
             confidence_reason: finding.confidence_reason.clone(),

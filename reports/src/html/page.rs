@@ -113,7 +113,7 @@ impl Page {
             title: format!("{name} – pcapdoc"),
             tool: format!("{} {}", document.tool.name, document.tool.version),
             severity: document.verdict.severity.map(|severity| severity.as_str()),
-            verdict: document.verdict.sentence.clone(),
+            verdict: format::unbroken(&document.verdict.sentence),
             capture: name,
             facts: facts(document),
             quality: capture.quality.clone(),

@@ -5,11 +5,19 @@
 
 use std::fmt;
 
-use crate::charts::{self, Chart};
+use crate::charts::Chart;
 use crate::document::{
     Capture, Cell, Check, ConnectionKey, Document, EvidenceView, FindingView, RemedyView, Table,
 };
 use crate::{Error, escape, format};
+
+mod diagram;
+mod pictures;
+
+use diagram::{diagram, segment};
+use pictures::Charts;
+
+pub use pictures::Picture;
 
 /// Frames drawn and listed per finding; the page and the JSON hold all.
 const FRAMES: usize = 10;
@@ -19,15 +27,6 @@ const ROWS: usize = 5;
 
 /// Affected connections named per finding.
 const CONNECTIONS: usize = 10;
-
-/// A chart as a file of its own.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Picture {
-    /// File name, made of letters, digits and hyphens.
-    pub name: String,
-    /// SVG that needs no style sheet.
-    pub svg: String,
-}
 
 /// Renders the report without pictures.
 #[must_use]
@@ -47,40 +46,6 @@ pub fn render_with_pictures(
     let charts = Charts::new(document, folder)?;
     let text = Page::default().render(document, &charts);
     Ok((text, charts.pictures()))
-}
-
-/// The charts that have a file, and where the files are.
-#[derive(Default)]
-struct Charts {
-    /// Percent-encoded.
-    folder: String,
-    findings: Vec<Vec<Chart>>,
-    capture: Vec<Chart>,
-    states: Vec<Chart>,
-}
-
-impl Charts {
-    fn new(document: &Document, folder: &str) -> Result<Self, Error> {
-        let findings = document.findings.iter().enumerate();
-        Ok(Self {
-            folder: escape::url_path(folder),
-            findings: findings
-                .map(|(index, finding)| charts::of_finding(index, finding, &document.traces))
-                .collect::<Result<_, _>>()?,
-            capture: charts::of_capture(document)?,
-            states: charts::of_states(document)?,
-        })
-    }
-
-    fn pictures(&self) -> Vec<Picture> {
-        let of_findings = self.findings.iter().flatten();
-        let all = of_findings.chain(&self.capture).chain(&self.states);
-        all.map(|chart| Picture {
-            name: format!("{}.svg", chart.id),
-            svg: charts::standalone(chart),
-        })
-        .collect()
-    }
 }
 
 /// The text so far; every block ends with an empty line.
@@ -510,57 +475,6 @@ fn key_facts(finding: &FindingView) -> Vec<String> {
         ));
     }
     facts
-}
-
-/// A Mermaid sequence diagram.
-fn diagram(connection: &ConnectionKey, steps: &[&EvidenceView]) -> String {
-    let (client, server) = (
-        escape::mermaid(&connection.client),
-        escape::mermaid(&connection.server),
-    );
-    let mut lines = vec![
-        "sequenceDiagram".to_owned(),
-        format!("    participant C as client {client}"),
-        format!("    participant S as server {server}"),
-    ];
-    let mut before = steps.first().map_or(0.0, |step| step.elapsed_s);
-    for step in steps {
-        let gap = step.elapsed_s - before;
-        if gap >= 0.001 {
-            lines.push(format!(
-                "    Note over C,S: {} later",
-                escape::mermaid(&format::seconds(gap))
-            ));
-        }
-        before = step.elapsed_s;
-        let arrow = match (step.is_from_client(), step.flags.contains("RST")) {
-            (true, false) => "C->>S",
-            (true, true) => "C-xS",
-            (false, false) => "S->>C",
-            (false, true) => "S-xC",
-        };
-        lines.push(format!(
-            "    {arrow}: frame {}: {}",
-            step.frame,
-            escape::mermaid(&segment(step))
-        ));
-    }
-    lines.join("\n")
-}
-
-/// Flags, relative sequence numbers and length, as tcpdump writes them.
-fn segment(step: &EvidenceView) -> String {
-    if step.connection.transport == "udp" {
-        return format!("UDP {} B", step.payload_bytes);
-    }
-    let mut segment = format!("{} seq {}", step.flags, step.relative_seq);
-    if step.flags.contains("ACK") {
-        segment.push_str(&format!(" ack {}", step.relative_ack));
-    }
-    if step.payload_bytes > 0 {
-        segment.push_str(&format!(" len {}", step.payload_bytes));
-    }
-    segment
 }
 
 fn sender(step: &EvidenceView) -> &str {
