@@ -269,7 +269,7 @@ fn cost_part(name: &str, value: &Value) -> Option<String> {
         return None;
     }
     let amount = figure(name, value);
-    let words = figure_label(name).replace(" ms ", " ");
+    let words = figure_label(name);
     let words = words.strip_prefix("bytes ").unwrap_or(&words);
     if value.as_f64() == Some(1.0) && amount == "1" {
         let (noun, rest) = words.split_once(' ').unwrap_or((words, ""));

@@ -140,6 +140,7 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
         (f64::from(size.from_bytes), right, count as f64)
     };
     let all = sizes.iter().map(|size| bar(size, size.requests)).collect();
+    let (some_answered, some_unanswered) = (answered > 0, lost.is_some());
     let answered = sizes
         .iter()
         .map(|size| bar(size, size.answered.min(size.requests)));
