@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use analyzer::Connection;
 use analyzer::pipeline::{self, ConnectionSink, Progress};
+use analyzer::{Connection, PacketFilter};
 use reports::dataset::{RowSink, Spill, Tables};
 use reports::{ConnectionCollector, Document, Redactor, RunInfo};
 use rules::engine::{Engine, RuleSink};
@@ -114,7 +114,13 @@ pub fn analyse_quietly(
         Some(redactor) => redactor.analysis(analysis),
         None => analysis,
     };
-    let assessment = engine.finish(rule_sinks, &analysis);
+    let mut assessment = engine.finish(rule_sinks, &analysis);
+    let filter = &settings.analysis.filter;
+    if !filter.is_open() {
+        assessment
+            .notices
+            .insert(0, partial(filter, wanted.redactor.is_some()));
+    }
     let collector = ConnectionCollector::merged(collectors);
     let document = Document::build(&analysis, &assessment, collector, &run_info(settings))
         .map_err(|error| Failure::Internal(error.to_string()))?;
@@ -122,6 +128,14 @@ pub fn analyse_quietly(
         Tables::new(capture_set, row_sinks, &analysis, &assessment, &document)
     });
     Ok((document, tables))
+}
+
+/// Says that not all packets were analysed.
+fn partial(filter: &PacketFilter, redacted: bool) -> String {
+    if redacted {
+        return "only a part of the packets was analysed, by time, host or port".to_owned();
+    }
+    format!("only a part of the packets was analysed: {filter}")
 }
 
 /// How the program was called, for the report's last section.

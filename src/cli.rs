@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use analyzer::Timestamp;
+use analyzer::filter::{Ends, Hosts};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Explains what went wrong in a packet capture, with proof.
@@ -154,6 +155,21 @@ pub struct AnalysisArguments {
     /// Configuration file [default: pcapdoc.toml here or in a folder above]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Only packets from this time on: 2026-11-24T10:15:00Z (UTC unless a zone is given)
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Timestamp>,
+    /// Only packets up to this time
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<Timestamp>,
+    /// Only packets from or to these addresses or networks (10.9.0.2, 10.9.0.0/16)
+    #[arg(long, value_delimiter = ',', value_name = "HOST")]
+    pub host: Vec<Hosts>,
+    /// Only packets from or to these ports
+    #[arg(long, value_delimiter = ',', value_name = "PORT")]
+    pub port: Vec<u16>,
+    /// Only this connection, as reports write it: 10.9.0.1:40000-10.9.0.2:80
+    #[arg(long, value_name = "ENDS")]
+    pub connection: Vec<Ends>,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

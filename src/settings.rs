@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use analyzer::PacketFilter;
 use analyzer::capture::Input;
 use rules::settings::RuleSettings;
 
@@ -55,6 +56,13 @@ impl Settings {
                 })?;
             analysis.tcp.app.framings.push((port, spec));
         }
+        analysis.filter = PacketFilter {
+            from: arguments.from,
+            to: arguments.to,
+            hosts: arguments.host.clone(),
+            ports: arguments.port.clone(),
+            connections: arguments.connection.clone(),
+        };
         Ok(Self {
             inputs: inputs(captures)?,
             analysis,

@@ -255,3 +255,60 @@ fn dry_run_writes_nothing() {
     );
     assert!(!target.exists());
 }
+
+#[test]
+fn an_ignore_entry_hides_what_it_names_and_one_that_matches_nothing_is_told() {
+    let (archive, out) = (archive(), tempfile::tempdir().expect("a folder"));
+    let config = archive.path().join("pcapdoc.toml");
+    let entries = "[[ignore]]\nrule = \"*\"\nreason = \"all known\"\n\
+                   [[ignore]]\nrule = \"keepalive-race\"\nserver = \"192.0.2.1\"\nreason = \"no such server\"\n";
+    fs::write(&config, entries).expect("written");
+    let config = config.to_str().expect("UTF-8");
+    let output = batch(
+        archive.path(),
+        out.path(),
+        &["--config", config, "--fail-on", "info"],
+    );
+    assert!(output.status.success(), "nothing is left to fail on");
+    let result = summary(out.path());
+    assert_eq!(result["severity"], Value::Null);
+    let notices = result["notices"].to_string();
+    assert!(
+        notices.contains("192.0.2.1 matched no finding"),
+        "{notices}"
+    );
+    assert!(
+        !notices.contains("entry for * matched no finding"),
+        "{notices}"
+    );
+    // Other settings: what is done stays, until it is asked for.
+    batch(archive.path(), out.path(), &[]);
+    assert_eq!(summary(out.path())["run"]["analysed"], 0);
+    assert_eq!(
+        summary(out.path())["run"]["other_settings"],
+        captures().len()
+    );
+    batch(archive.path(), out.path(), &["--refresh"]);
+    let result = summary(out.path());
+    assert_eq!(result["run"]["analysed"], captures().len());
+    assert!(!result["new"].as_array().expect("a list").is_empty());
+}
+
+#[test]
+fn a_baseline_tells_what_is_new() {
+    let (archive, before) = (archive(), tempfile::tempdir().expect("a folder"));
+    let now = tempfile::tempdir().expect("a folder");
+    batch(archive.path(), before.path(), &[]);
+    let capture = common::root().join("testdata/captures/keepalive-race/late-write.pcap");
+    fs::copy(capture, archive.path().join("host1/worse.pcap")).expect("a copy");
+    let baseline = before.path().to_str().expect("UTF-8");
+    batch(archive.path(), now.path(), &["--baseline", baseline]);
+    let result = summary(now.path());
+    let new = result["new"].as_array().expect("a list");
+    assert!(
+        new.iter()
+            .all(|finding| finding["set"].as_str().expect("text").contains("worse"))
+    );
+    assert!(!new.is_empty());
+    assert!(result["gone"].as_array().expect("a list").is_empty());
+}

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn scratch(name: &str, bytes: &[u8]) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("pcapdoc-cli-{}", std::process::id()));
@@ -111,4 +111,47 @@ fn every_rule_explains_itself() {
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(text.contains("What to do"), "{text}");
+}
+
+#[test]
+fn filters_analyse_the_part_that_was_asked_for() {
+    let race = race();
+    let race = race.to_str().expect("UTF-8");
+    let connections = |more: &[&str]| -> Vec<serde_json::Value> {
+        let document = common::json_bytes(Path::new(race), more);
+        let document: serde_json::Value = serde_json::from_slice(&document).expect("JSON");
+        document["connections"].as_array().expect("a list").clone()
+    };
+    let all = connections(&[]);
+    let one = &all[0];
+    let ends = format!(
+        "{}-{}",
+        one["server"].as_str().expect("text"),
+        one["client"].as_str().expect("text")
+    );
+    let filtered = connections(&["--connection", &ends]);
+    assert_eq!(
+        filtered.iter().collect::<Vec<_>>(),
+        [one],
+        "frames keep their numbers"
+    );
+    assert_eq!(
+        connections(&["--host", "10.9.0.0/16", "--port", "8080"]).len(),
+        all.len()
+    );
+    assert!(connections(&["--host", "192.0.2.1"]).is_empty());
+    assert!(connections(&["--port", "9"]).is_empty());
+    let start = one["start"].as_str().expect("text");
+    let before = connections(&["--to", start]).len();
+    let after = connections(&["--from", start]).len();
+    assert!(before >= 1 && after >= 1 && before + after >= all.len());
+    assert!(connections(&["--from", "2100-01-01"]).is_empty());
+    for wrong in [
+        ["--from", "yesterday"],
+        ["--host", "web"],
+        ["--connection", "10.9.0.1"],
+    ] {
+        let output = common::run(&["analyze", race, wrong[0], wrong[1]]);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
 }

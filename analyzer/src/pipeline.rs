@@ -16,6 +16,7 @@ use crate::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
 use crate::decode::DecodeStats;
 use crate::decode::{DecodedSlab, Packet, PacketKind, decode_slab};
 use crate::error::Error;
+use crate::filter::PacketFilter;
 use crate::flow::Connection;
 use crate::flow::facts::ShardFacts;
 use crate::flow::ip_fragment::{IncompleteDatagram, Reassembler};
@@ -51,6 +52,8 @@ pub struct Settings {
     pub read: ReadOptions,
     /// How connections are followed.
     pub tcp: TcpSettings,
+    /// Which packets are analysed.
+    pub filter: PacketFilter,
 }
 
 /// How far reading has come, for a progress display.
@@ -96,6 +99,7 @@ pub fn run<S: ConnectionSink>(
                 .frames
                 .first()
                 .map_or(Timestamp::default(), |f| f.time);
+            let start = settings.filter.from.map_or(start, |from| from.max(start));
             let engine = engine.get_or_insert_with(|| Engine::new(settings, &make_sink, start));
             engine.round(&mut round);
             if let Some(last) = round.last() {
@@ -209,12 +213,15 @@ impl Item {
         }
     }
 
-    fn decode(&mut self) {
+    fn decode(&mut self, filter: &PacketFilter) {
         decode_slab(
             &self.filled.slab,
             &self.filled.interfaces,
             &mut self.decoded,
         );
+        if !filter.is_open() {
+            self.decoded.packets.retain(|packet| filter.admits(packet));
+        }
         self.distribute();
     }
 
@@ -264,6 +271,7 @@ struct Engine<S> {
     later_fragments_seen: bool,
     stats: DecodeStats,
     times: Times,
+    filter: PacketFilter,
 }
 
 impl<S: ConnectionSink> Engine<S> {
@@ -278,14 +286,18 @@ impl<S: ConnectionSink> Engine<S> {
             later_fragments_seen: false,
             stats: DecodeStats::default(),
             times: Times::default(),
+            filter: settings.filter.clone(),
         }
     }
 
     fn round(&mut self, items: &mut [Item]) {
-        items.par_iter_mut().for_each(Item::decode);
+        let filter = &self.filter;
+        items.par_iter_mut().for_each(|item| item.decode(filter));
         for item in &mut *items {
             for frame in &item.filled.slab.frames {
-                self.times.take(frame.time);
+                if self.filter.admits_time(frame.time) {
+                    self.times.take(frame.time);
+                }
             }
             self.stats.merge(&item.decoded.stats);
             self.reassemble(item);
@@ -325,6 +337,9 @@ impl<S: ConnectionSink> Engine<S> {
             item.reassembled.extend_from_slice(&whole.payload);
             for mut packet in whole.packets {
                 packet.payload_start = packet.payload_start.saturating_add(base);
+                if !self.filter.admits(&packet) {
+                    continue;
+                }
                 let packets = &mut item.decoded.packets;
                 let at = packets.partition_point(|known| known.frame <= packet.frame);
                 packets.insert(at, packet);
@@ -384,7 +399,9 @@ impl<S: ConnectionSink> Engine<S> {
                 observation_point: datagram.observation_point,
                 kind: PacketKind::Udp,
             };
-            self.shards[shard_of(&packet)].incomplete(&packet, datagram.pieces);
+            if self.filter.admits(&packet) {
+                self.shards[shard_of(&packet)].incomplete(&packet, datagram.pieces);
+            }
         }
     }
 

@@ -29,6 +29,7 @@ pub fn build(input: Input<'_>) -> Rollup {
         verdict: verdict(&totals, new.len(), compared_with.as_deref()),
         severity,
         heat: heat_map(&input.sets),
+        notices: notices(&input.sets),
         trends: trends(&input.sets, &days),
         worst: worst(&input.sets),
         run: input.run,
@@ -245,6 +246,15 @@ fn compare(input: &Input<'_>) -> (Option<String>, Vec<KeyView>, Vec<FindingKey>)
         .collect();
     new.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.key.cmp(&b.key)));
     (Some(what.clone()), new, gone)
+}
+
+/// What every set says about the configuration.
+fn notices(sets: &[&SetSummary]) -> Vec<String> {
+    let Some((first, rest)) = sets.split_first() else {
+        return Vec::new();
+    };
+    let everywhere = |notice: &&String| rest.iter().all(|set| set.notices.contains(notice));
+    first.notices.iter().filter(everywhere).cloned().collect()
 }
 
 fn caveats(sets: &[&SetSummary]) -> (Vec<Trouble>, u64) {

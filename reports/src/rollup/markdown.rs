@@ -15,6 +15,9 @@ pub fn render(rollup: &Rollup) -> String {
     for (name, value) in facts(rollup) {
         let _ = writeln!(out, "- {name}: {}", md(&value));
     }
+    for notice in &rollup.notices {
+        let _ = writeln!(out, "- Note: {}", md(notice));
+    }
     new_and_gone(rollup, &mut out);
     worst(rollup, &mut out);
     heat(rollup, &mut out);

@@ -52,6 +52,9 @@ pub struct SetSummary {
     pub findings: Vec<FindingSummary>,
     /// Limits of the capture.
     pub caveats: Vec<Quality>,
+    /// Notes about the configuration, such as an ignore entry that matched nothing.
+    #[serde(default)]
+    pub notices: Vec<String>,
     /// The set's report, relative to the roll-up.
     pub report: Option<String>,
 }
@@ -107,6 +110,7 @@ impl SetSummary {
             verdict: document.verdict.sentence.clone(),
             findings: document.findings.iter().map(FindingSummary::new).collect(),
             caveats: document.capture.quality.clone(),
+            notices: document.notices.clone(),
             report,
         }
     }
@@ -216,6 +220,9 @@ pub struct Rollup {
     pub caveats: Vec<Trouble>,
     /// Caveats beyond those listed.
     pub caveats_left_out: u64,
+    /// Notes about the configuration that hold for every set, such as an ignore entry that
+    /// matched nothing anywhere.
+    pub notices: Vec<String>,
 }
 
 /// Sums over all sets.
