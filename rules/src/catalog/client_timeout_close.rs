@@ -130,7 +130,8 @@ impl Rule for ClientTimeoutClose {
                 (false, false, false) => 0.0,
             };
             if cut_off {
-                one.confidence = one.confidence.min(0.6);
+                one.confidence = one.confidence.min(0.5);
+                one.severity = Severity::Low;
             }
             if one.confidence < 0.7 {
                 one.severity = one.severity.min(Severity::Medium);

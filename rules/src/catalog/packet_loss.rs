@@ -71,8 +71,14 @@ impl Rule for PacketLoss {
         for direction in Direction::BOTH {
             let half = conn.half(direction);
             let never_acknowledged = half.unacked_at_end >= half.unique_bytes;
+            // Many copies of one segment in a connection that began unseen: what came before may
+            // explain them, such as a handshake that the server ignored.
+            let only_copies = !conn.has_handshake()
+                && half.retransmitted_segments >= 2
+                && half.data_segments <= half.retransmitted_segments + 1;
             if half.data_segments == 0
                 || never_acknowledged
+                || only_copies
                 || half.stuck.is_some_and(|stuck| stuck.copies >= DEAD_COPIES)
             {
                 continue;
