@@ -268,3 +268,56 @@ fn a_result_renders_again_without_its_capture() {
     assert_eq!(String::from_utf8_lossy(&wrong.stderr).lines().count(), 1);
     std::fs::remove_dir_all(&folder).expect("the folder can go");
 }
+
+/// Markdown's pictures are there, complete, and need nothing from elsewhere.
+#[test]
+fn every_picture_that_markdown_links_lies_beside_it() {
+    let folder = std::env::temp_dir().join(format!("pcapdoc pictures-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let target = folder.join("a report.md");
+    let race = capture("keepalive-race/late-write.pcap");
+    let output = common::run(&[
+        "analyze",
+        race.to_str().expect("UTF-8"),
+        "--format",
+        "md",
+        "-o",
+        target.to_str().expect("UTF-8"),
+    ]);
+    assert!(output.status.success());
+    let text = std::fs::read_to_string(&target).expect("the report");
+    let links: Vec<_> = text
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|link| link.ends_with(".svg"))
+        .collect();
+    assert!(links.len() >= 2, "{links:?}");
+    for link in links {
+        let picture = folder.join(link.replace("%20", " "));
+        let svg = std::fs::read_to_string(&picture).unwrap_or_else(|_| panic!("no {link}"));
+        assert!(svg.starts_with("<svg xmlns=") && svg.ends_with("</svg>\n"));
+        for forbidden in ["href", "url(", "<script", "@import"] {
+            assert!(!svg.contains(forbidden), "{forbidden} in {link}");
+        }
+    }
+    std::fs::remove_dir_all(&folder).expect("the folder can go");
+}
+
+/// A terminal has 80 columns, a chat takes 15 lines, whatever was captured.
+#[test]
+fn short_outputs_are_short_for_every_capture() {
+    for (capture, _) in common::captures_with_truth() {
+        let path = capture.to_str().expect("UTF-8");
+        let terminal = printed(path, "terminal");
+        for line in terminal.lines() {
+            assert!(line.chars().count() <= 80, "{path}: {line}");
+        }
+        assert!(!terminal.contains('\u{1b}'), "colour in a pipe");
+        let summary = printed(path, "summary");
+        assert!(
+            (1..=15).contains(&summary.lines().count()),
+            "{path}: {summary}"
+        );
+    }
+}

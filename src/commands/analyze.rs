@@ -34,9 +34,7 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     };
     let mut document = analyse(&settings, limit, redactor.as_ref())?;
     if evidence::must_be_readable_twice(&arguments.captures).is_ok() && !stop.is_set() {
-        let read = &settings.analysis.read;
-        document.traces =
-            reports::trace::collect(&document, &settings.inputs, read).map_err(Failure::Input)?;
+        trace(&mut document, &settings);
     }
     if arguments.strict {
         must_be_complete(&document)?;
@@ -67,6 +65,18 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Adds the traces of cited connections. A capture that cannot be read again, because it was moved
+/// meanwhile, costs the graphs and nothing else.
+fn trace(document: &mut reports::Document, settings: &Settings) {
+    let read = &settings.analysis.read;
+    match reports::trace::collect(document, &settings.inputs, read) {
+        Ok(traces) => document.traces = traces,
+        Err(error) => document.notices.push(format!(
+            "there are no time-sequence graphs, since the capture could not be read again: {error}"
+        )),
+    }
 }
 
 /// What `--strict` asks for: no file was damaged, cut, unreadable or left before its end.
