@@ -72,6 +72,33 @@ fn folders_and_patterns_are_sets() {
     std::fs::remove_dir_all(&folder).expect("the folder can go");
 }
 
+/// Two interfaces recorded side by side: every second frame in the other file.
+#[test]
+fn files_that_overlap_are_merged_by_time() {
+    let folder = folder("merge");
+    let bytes = std::fs::read(race()).expect("the capture");
+    let header = bytes[..24].to_vec();
+    let (mut even, mut odd) = (header.clone(), header);
+    let (mut at, mut count) = (24, 0);
+    while at < bytes.len() {
+        let length = bytes[at + 8..at + 12].try_into().expect("four bytes");
+        let end = at + 16 + u32::from_le_bytes(length) as usize;
+        let file = if count % 2 == 0 { &mut even } else { &mut odd };
+        file.extend_from_slice(&bytes[at..end]);
+        (at, count) = (end, count + 1);
+    }
+    std::fs::write(folder.join("odd.pcap"), odd).expect("a file");
+    std::fs::write(folder.join("even.pcap"), even).expect("a file");
+    let (whole, merged) = (common::json(&race()), common::json(&folder));
+    assert_eq!(merged["capture"]["packets"], whole["capture"]["packets"]);
+    assert_eq!(merged["connections"], whole["connections"]);
+    let frames = |document: &Value| document["findings"][0]["evidence"].to_string();
+    assert_eq!(frames(&merged), frames(&whole));
+    let notes = merged["capture"]["quality"].to_string();
+    assert!(!notes.contains("clock-step"), "{notes}");
+    std::fs::remove_dir_all(&folder).expect("the folder can go");
+}
+
 #[test]
 fn a_folder_without_captures_is_unreadable() {
     let folder = folder("empty");

@@ -184,7 +184,7 @@ fn describe(reader: &CaptureReader, stats: &DecodeStats, tally: &Tally) -> Inspe
         packets: *packets,
         bytes: *bytes,
     });
-    let comments = reader.comments().iter().take(COMMENTS);
+    let comments = reader.comments().into_iter().take(COMMENTS);
     #[expect(clippy::cast_precision_loss, reason = "a mean for people")]
     let mean = stats.wire_bytes as f64 / stats.frames.max(1) as f64;
     let span = tally.first.zip(tally.last);
@@ -212,7 +212,7 @@ fn describe(reader: &CaptureReader, stats: &DecodeStats, tally: &Tally) -> Inspe
         comments: comments
             .map(|comment| Comment {
                 frame: comment.frame,
-                text: comment.text.clone(),
+                text: comment.text,
             })
             .collect(),
         quality,

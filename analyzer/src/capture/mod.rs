@@ -13,6 +13,7 @@ mod compression;
 mod format;
 mod gzip;
 mod link_type;
+mod merge;
 mod open_file;
 mod pcap;
 mod pcapng;

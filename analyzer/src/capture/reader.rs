@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
+use super::merge::{Lane, RING_OVERLAP};
 use super::open_file::{Bytes, OpenFile};
 use super::session::Session;
 use super::{Comment, Input, Interface, ReadOptions, Slab};
@@ -15,22 +16,26 @@ use crate::time::Timestamp;
 const READ_AHEAD: usize = 2;
 
 /// An input that waits for its turn.
-struct Waiting {
+pub(super) struct Waiting {
     input: Input,
     /// Still open: an input that cannot be opened again, or one that is read ahead.
     bytes: Option<Bytes>,
-    first: Option<Timestamp>,
+    pub first: Option<Timestamp>,
 }
 
-/// Reads a set of inputs that are one capture, in the order of their first frames.
+/// Reads a set of inputs that are one capture, in the order of their first frames; files that
+/// overlap in time are merged.
 ///
 /// Frame numbers are 1-based over the set. Damage ends the file it is in and is told by
 /// [`CaptureReader::notes`]; the other files are read all the same.
 pub struct CaptureReader {
-    options: ReadOptions,
-    waiting: VecDeque<Waiting>,
-    active: Option<OpenFile>,
-    session: Session,
+    pub(super) options: ReadOptions,
+    pub(super) waiting: VecDeque<Waiting>,
+    /// The files being read: one, unless several overlap.
+    pub(super) lanes: Vec<Lane>,
+    pub(super) session: Session,
+    /// Frames handed out.
+    pub(super) handed_out: u64,
     finished: Vec<FileSummary>,
     /// Time of the last frame handed out.
     last: Option<Timestamp>,
@@ -54,8 +59,9 @@ impl CaptureReader {
         let mut reader = Self {
             options,
             waiting: VecDeque::new(),
-            active: None,
+            lanes: Vec::new(),
             session: Session::default(),
+            handed_out: 0,
             finished: Vec::new(),
             last: None,
             total_bytes: total_bytes(inputs),
@@ -90,12 +96,13 @@ impl CaptureReader {
         if self.options.stop.is_set() {
             self.stop();
         }
-        while let Some(file) = &mut self.active {
-            file.fill(slab, self.options.slab_bytes, &mut self.session);
-            if file.done {
-                self.bytes_done += file.bytes_read();
-                self.finished.push(file.summary());
-                self.active = None;
+        while let Some(lane) = self.lanes.first() {
+            if self.lanes.len() == 1 && lane.is_drained() {
+                self.read_alone(slab);
+            } else {
+                self.merge_into(slab);
+            }
+            if self.lanes.is_empty() {
                 self.open_next();
             }
             if let Some(last) = slab.frames.last() {
@@ -104,6 +111,29 @@ impl CaptureReader {
             }
         }
         Ok(false)
+    }
+
+    /// Fills `slab` from the only open file, without copying.
+    fn read_alone(&mut self, slab: &mut Slab) {
+        let lane = &mut self.lanes[0];
+        lane.file
+            .fill(slab, self.options.slab_bytes, &mut self.session);
+        let done = lane.file.done;
+        let newest = slab.frames.last().map(|frame| frame.time);
+        if newest.is_some_and(|newest| self.next_overlaps(newest, done)) {
+            return self.lanes[0].hold(slab);
+        }
+        self.handed_out += slab.frames.len() as u64;
+        if done {
+            self.close_lane(0);
+        }
+    }
+
+    /// A file has been read to its end.
+    pub(super) fn close_lane(&mut self, at: usize) {
+        let lane = self.lanes.remove(at);
+        self.bytes_done += lane.file.bytes_read();
+        self.finished.push(lane.file.summary());
     }
 
     /// Interfaces known so far; the index is [`super::Frame::interface`].
@@ -115,7 +145,7 @@ impl CaptureReader {
     /// The files read so far, in the order analysed.
     #[must_use]
     pub fn files(&self) -> Vec<FileSummary> {
-        let active = self.active.iter().map(OpenFile::summary);
+        let active = self.lanes.iter().map(|lane| lane.file.summary());
         self.finished.iter().cloned().chain(active).collect()
     }
 
@@ -162,8 +192,8 @@ impl CaptureReader {
 
     /// Comments on files, sections, interfaces and packets; the first 1,000.
     #[must_use]
-    pub fn comments(&self) -> &[Comment] {
-        &self.session.comments
+    pub fn comments(&self) -> Vec<Comment> {
+        self.session.numbered_comments()
     }
 
     /// Stored bytes of all inputs; `None` when one of them is a pipe.
@@ -175,7 +205,8 @@ impl CaptureReader {
     /// Stored bytes read so far.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {
-        self.bytes_done + self.active.as_ref().map_or(0, OpenFile::bytes_read)
+        let lanes = self.lanes.iter();
+        self.bytes_done + lanes.map(|lane| lane.file.bytes_read()).sum::<u64>()
     }
 
     /// Looks at the first frame of every input and queues them in that order.
@@ -201,19 +232,22 @@ impl CaptureReader {
             .sort_by_key(|waiting| waiting.first);
     }
 
-    /// Opens the next input that can be read.
-    fn open_next(&mut self) {
+    /// Opens the next input that can be read, beside those that are.
+    pub(super) fn open_next(&mut self) {
+        let number = (0..)
+            .find(|number| self.lanes.iter().all(|lane| lane.number != *number))
+            .unwrap_or(0);
         while let Some(mut waiting) = self.waiting.pop_front() {
             let bytes = match waiting.bytes.take() {
                 Some(bytes) => Ok(bytes),
                 None => Bytes::open(&waiting.input, &self.options, true),
             };
-            let opened =
-                bytes.and_then(|bytes| OpenFile::new(&waiting.input, bytes, 0, &mut self.session));
+            let opened = bytes
+                .and_then(|bytes| OpenFile::new(&waiting.input, bytes, number, &mut self.session));
             match opened {
                 Ok(file) => {
                     self.note_overlap(&waiting);
-                    self.active = Some(file);
+                    self.lanes.push(Lane::new(file, number));
                     self.any_opened = true;
                     self.read_ahead();
                     return;
@@ -237,16 +271,17 @@ impl CaptureReader {
 
     /// Ends reading where it is.
     fn stop(&mut self) {
-        let Some(file) = self.active.take() else {
+        if self.lanes.is_empty() {
             return;
-        };
-        self.bytes_done += file.bytes_read();
-        self.finished.push(file.summary());
+        }
+        while !self.lanes.is_empty() {
+            self.close_lane(0);
+        }
         let left = self.waiting.len();
         self.waiting.clear();
         let note = format!(
             "reading was interrupted after {} frames{}: what follows is not analysed",
-            self.session.frames,
+            self.handed_out,
             if left == 0 {
                 String::new()
             } else {
@@ -256,12 +291,14 @@ impl CaptureReader {
         self.session.note(QualityKind::CutShort, 1, note);
     }
 
+    /// What is merged was opened in time; what comes late is told.
     fn note_overlap(&mut self, next: &Waiting) {
         if let (Some(last), Some(first)) = (self.last, next.first)
             && first < last
+            && last.since(first) >= RING_OVERLAP
         {
             let note = format!(
-                "{} begins {:.6} s before the file before it ends: the files overlap and are analysed one after the other",
+                "{} begins {:.6} s before the frames read before it end: more files overlap than are merged",
                 next.input.name().display(),
                 last.since(first).as_secs_f64()
             );

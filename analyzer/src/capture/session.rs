@@ -48,7 +48,10 @@ pub(super) struct Session {
     keys: BTreeMap<InterfaceKey, u32>,
     /// Frames handed out so far; the next frame is one more.
     pub frames: u64,
-    pub comments: Vec<Comment>,
+    /// With the numbers that their frames had when they were read.
+    comments: Vec<Comment>,
+    /// What became of those numbers where files were merged.
+    renumbered: BTreeMap<u64, u64>,
     /// Comments beyond [`MAX_COMMENTS`].
     pub comments_left_out: u64,
     pub notes: Vec<QualityNote>,
@@ -105,6 +108,31 @@ impl Session {
         }
         let text = String::from_utf8_lossy(cut(text, MAX_COMMENT_BYTES)).into_owned();
         self.comments.push(Comment { frame, text });
+    }
+
+    /// A frame that was read under one number is handed out under another.
+    pub fn renumber(&mut self, read: u64, handed_out: u64) {
+        if read == handed_out || self.comments.is_empty() {
+            return;
+        }
+        if self
+            .comments
+            .iter()
+            .any(|comment| comment.frame == Some(read))
+        {
+            self.renumbered.insert(read, handed_out);
+        }
+    }
+
+    /// The comments under the numbers of the frames handed out.
+    pub fn numbered_comments(&self) -> Vec<Comment> {
+        let numbered = |comment: &Comment| Comment {
+            frame: comment
+                .frame
+                .map(|frame| self.renumbered.get(&frame).copied().unwrap_or(frame)),
+            text: comment.text.clone(),
+        };
+        self.comments.iter().map(numbered).collect()
     }
 
     /// Keeps a note of a kind.

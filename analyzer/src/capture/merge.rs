@@ -1,0 +1,125 @@
+//! Files that overlap in time, put together frame by frame.
+//!
+//! Every file has a lane with the frames of it that wait for older ones of other files. At most
+//! [`MAX_LANES`] files are open at once, each with one slab: memory does not depend on how long
+//! they overlap. Order within a file is never changed.
+
+use std::time::Duration;
+
+use super::open_file::OpenFile;
+use super::reader::CaptureReader;
+use super::{Frame, Slab};
+use crate::time::Timestamp;
+
+/// Files merged at once; one more is read after one of them.
+const MAX_LANES: usize = 64;
+/// A file of a ring may begin this much before the one before it ends: queues of the capturing
+/// host were emptied in turn. Such files follow each other.
+pub(super) const RING_OVERLAP: Duration = Duration::from_millis(100);
+
+/// A file being read.
+pub(super) struct Lane {
+    pub file: OpenFile,
+    /// Keeps the interfaces of files apart that are open at the same time.
+    pub number: u32,
+    slab: Slab,
+    at: usize,
+}
+
+impl Lane {
+    pub fn new(file: OpenFile, number: u32) -> Self {
+        Self {
+            file,
+            number,
+            slab: Slab::default(),
+            at: 0,
+        }
+    }
+
+    /// Whether no frame of it waits.
+    pub fn is_drained(&self) -> bool {
+        self.at >= self.slab.frames.len()
+    }
+
+    fn waiting(&self) -> Option<&Frame> {
+        self.slab.frames.get(self.at)
+    }
+
+    /// Takes back what was read into `slab`; other files have older frames.
+    pub fn hold(&mut self, slab: &mut Slab) {
+        std::mem::swap(&mut self.slab, slab);
+        slab.frames.clear();
+        self.at = 0;
+    }
+
+    /// Moves the next frame into `slab` under a number.
+    fn hand_out(&mut self, number: u64, slab: &mut Slab) -> Option<Frame> {
+        let frame = *self.waiting()?;
+        let start = u32::try_from(slab.bytes.len()).unwrap_or(u32::MAX);
+        slab.bytes.extend_from_slice(self.slab.data(&frame));
+        slab.frames.push(Frame {
+            number,
+            start,
+            ..frame
+        });
+        self.at += 1;
+        Some(frame)
+    }
+}
+
+impl CaptureReader {
+    /// Whether the next file has frames that are older than `newest`, the newest of the file
+    /// that is read alone.
+    pub(super) fn next_overlaps(&self, newest: Timestamp, done: bool) -> bool {
+        let first = self.waiting.front().and_then(|waiting| waiting.first);
+        first.is_some_and(|first| newest > first && (!done || newest.since(first) >= RING_OVERLAP))
+    }
+
+    /// Fills `slab` with the oldest frames of all open files.
+    pub(super) fn merge_into(&mut self, slab: &mut Slab) {
+        slab.bytes.clear();
+        while slab.bytes.len() < self.options.slab_bytes {
+            self.refill();
+            let lanes = self.lanes.iter().enumerate();
+            let oldest = lanes
+                .filter_map(|(at, lane)| Some((lane.waiting()?.time, at)))
+                .min();
+            let Some((time, at)) = oldest else {
+                return;
+            };
+            let next = self.waiting.front().and_then(|waiting| waiting.first);
+            if next.is_some_and(|next| next <= time) && self.lanes.len() < MAX_LANES {
+                self.open_next();
+                continue;
+            }
+            let number = self.handed_out + 1;
+            if let Some(frame) = self.lanes[at].hand_out(number, slab) {
+                self.handed_out = number;
+                self.session.renumber(frame.number, number);
+            }
+            if let [lane] = &self.lanes[..]
+                && lane.is_drained()
+            {
+                // From here on it is read alone, without copying.
+                return;
+            }
+        }
+    }
+
+    /// Reads on where no frame waits; lanes whose files have ended go.
+    fn refill(&mut self) {
+        let mut at = 0;
+        while let Some(lane) = self.lanes.get_mut(at) {
+            if !lane.is_drained() {
+                at += 1;
+            } else if lane.file.done {
+                self.close_lane(at);
+            } else {
+                let slab_bytes = self.options.slab_bytes;
+                lane.file
+                    .fill(&mut lane.slab, slab_bytes, &mut self.session);
+                lane.at = 0;
+            }
+        }
+    }
+}
