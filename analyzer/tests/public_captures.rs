@@ -5,19 +5,13 @@
 //! beside the repository, or where `PCAPDOC_PUBLIC_CAPTURES` says; without them the test says
 //! that it was skipped.
 
-use std::collections::BTreeMap;
+mod streams;
+
 use std::path::{Path, PathBuf};
 
-use pcapdoc_analyzer::capture::{CaptureReader, Input, ReadOptions, Slab};
-use pcapdoc_analyzer::decode::{DecodeStats, DecodedSlab, Packet, PacketKind, decode_slab};
-use pcapdoc_analyzer::flow::ip_fragment::Reassembler;
-use pcapdoc_analyzer::{Endpoint, Error};
+use pcapdoc_analyzer::Error;
 use serde_json::Value;
-
-/// Frames and payload bytes from the smaller to the larger endpoint, and back.
-type Counts = [(u64, u64); 2];
-/// By transport and the two endpoints as text, smaller first.
-type Streams = BTreeMap<(&'static str, String, String), Counts>;
+use streams::{Read, Streams, count, normal, read};
 
 /// Files where we differ from tshark 4.0 on purpose, and why.
 const DIFFERENCES: &[(&str, Difference, &str)] = &[
@@ -69,80 +63,6 @@ enum Difference {
     OuterDatagrams,
 }
 
-struct Read {
-    packets: u64,
-    streams: Streams,
-    stats: DecodeStats,
-}
-
-fn read(path: &Path) -> Result<Read, Error> {
-    let mut reader = CaptureReader::open(&[Input::Path(path.to_owned())], ReadOptions::default())?;
-    let (mut slab, mut decoded) = (Slab::default(), DecodedSlab::default());
-    let mut reassembler = Reassembler::new();
-    let mut read = Read {
-        packets: 0,
-        streams: Streams::new(),
-        stats: DecodeStats::default(),
-    };
-    while reader.read_slab(&mut slab)? {
-        decode_slab(&slab, reader.interfaces(), &mut decoded);
-        read.packets += slab.frames.len() as u64;
-        for packet in &decoded.packets {
-            add(&mut read.streams, packet);
-        }
-        for fragment in &decoded.fragments {
-            if let Some(whole) = reassembler.push(fragment, &slab.bytes) {
-                whole
-                    .packets
-                    .iter()
-                    .for_each(|packet| add(&mut read.streams, packet));
-            }
-        }
-        read.stats.merge(&decoded.stats);
-    }
-    Ok(read)
-}
-
-fn add(streams: &mut Streams, packet: &Packet) {
-    let transport = match packet.kind {
-        PacketKind::Tcp(_) => "tcp",
-        PacketKind::Udp => "udp",
-        PacketKind::IcmpError { .. } => return,
-    };
-    let (from, to) = (text(packet.source()), text(packet.destination()));
-    count(
-        streams,
-        transport,
-        from,
-        to,
-        1,
-        u64::from(packet.payload_len),
-    );
-}
-
-fn text(endpoint: Endpoint) -> String {
-    endpoint.to_string()
-}
-
-fn count(
-    streams: &mut Streams,
-    transport: &'static str,
-    from: String,
-    to: String,
-    frames: u64,
-    bytes: u64,
-) {
-    let back = from > to;
-    let key = if back {
-        (transport, to, from)
-    } else {
-        (transport, from, to)
-    };
-    let direction = &mut streams.entry(key).or_default()[usize::from(back)];
-    direction.0 += frames;
-    direction.1 += bytes;
-}
-
 /// tshark's streams; incarnations of one pair of endpoints are added up.
 fn truth_streams(truth: &Value) -> Streams {
     let mut streams = Streams::new();
@@ -169,16 +89,6 @@ fn truth_streams(truth: &Value) -> Streams {
         }
     }
     streams
-}
-
-/// The truth's `address:port` in our form, with brackets around IPv6 addresses.
-fn normal(endpoint: &str) -> String {
-    let (address, port) = endpoint.rsplit_once(':').unwrap_or((endpoint, "0"));
-    let address = address.trim_matches(['[', ']']);
-    match (address.parse(), port.parse()) {
-        (Ok(ip), Ok(port)) => Endpoint::new(ip, port).to_string(),
-        _ => endpoint.to_owned(),
-    }
 }
 
 fn captures() -> Option<PathBuf> {

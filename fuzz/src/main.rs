@@ -1,0 +1,22 @@
+//! The fuzzer: `PCAPDOC_FUZZ_TARGET` names one of the targets.
+#![no_main]
+
+mod targets;
+
+use std::sync::OnceLock;
+
+use libfuzzer_sys::fuzz_target;
+
+fn target() -> fn(&[u8]) {
+    static TARGET: OnceLock<fn(&[u8])> = OnceLock::new();
+    *TARGET.get_or_init(|| {
+        let name = std::env::var("PCAPDOC_FUZZ_TARGET").unwrap_or_default();
+        targets::TARGETS
+            .iter()
+            .find(|(known, _)| *known == name)
+            .unwrap_or_else(|| panic!("PCAPDOC_FUZZ_TARGET names no target: {name:?}"))
+            .1
+    })
+}
+
+fuzz_target!(|bytes: &[u8]| target()(bytes));

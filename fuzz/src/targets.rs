@@ -1,0 +1,243 @@
+//! What is fuzzed, and replayed by `tests/fuzz_corpus.rs`: nothing may panic or hang, and what is
+//! decoded stays within what was captured.
+
+use std::path::PathBuf;
+
+use analyzer::app::{AppSettings, At, DatagramReader, StreamReader};
+use analyzer::capture::{CaptureReader, Input, ReadOptions, Slab};
+use analyzer::decode::{DecodedSlab, decode_slab};
+use analyzer::pipeline::{self, ConnectionSink};
+use analyzer::{Connection, Direction, Timestamp};
+use rules::engine::{Engine, RuleSink};
+use rules::settings::RuleSettings;
+
+/// All targets by name.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("capture", capture),
+    ("pipeline", pipeline),
+    ("tcp", tcp),
+    ("stream", stream),
+    ("datagram", datagram),
+    ("settings", settings),
+];
+
+/// Bytes as a file; one name per thread and process, so that runs do not meet.
+fn as_file(bytes: &[u8]) -> PathBuf {
+    let name = format!(
+        "pcapdoc-fuzz-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    );
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, bytes).expect("the temporary folder takes files");
+    path
+}
+
+/// Small limits, so that what a compressed file may inflate to does not slow the fuzzer.
+fn options() -> ReadOptions {
+    ReadOptions {
+        slab_bytes: 4096,
+        inflated_free_bytes: 1 << 20,
+        ..ReadOptions::default()
+    }
+}
+
+/// A file of any format, read and decoded.
+fn capture(bytes: &[u8]) {
+    let path = as_file(bytes);
+    if let Ok(mut reader) = CaptureReader::open(&[Input::Path(path.clone())], options()) {
+        let (mut slab, mut decoded) = (Slab::default(), DecodedSlab::default());
+        let mut number = 0;
+        while reader.read_slab(&mut slab).expect("damage is a note") {
+            decode_slab(&slab, reader.interfaces(), &mut decoded);
+            for frame in &slab.frames {
+                number += 1;
+                assert_eq!(frame.number, number);
+                assert!(frame.captured_len <= frame.original_len);
+                assert_eq!(slab.data(frame).len(), frame.captured_len as usize);
+            }
+            for packet in &decoded.packets {
+                assert!(packet.payload_captured <= packet.payload_len);
+                let end = packet.payload_start as usize + packet.payload_captured as usize;
+                assert!(end <= slab.bytes.len());
+            }
+        }
+        let _ = (
+            reader.notes(),
+            reader.comments(),
+            reader.interface_summaries(),
+        );
+    }
+    let _ = std::fs::remove_file(&path);
+}
+
+struct Sink(RuleSink);
+
+impl ConnectionSink for Sink {
+    fn connection(&mut self, connection: &Connection) {
+        self.0.connection(connection);
+    }
+}
+
+/// A file of any format, analysed and judged.
+fn pipeline(bytes: &[u8]) {
+    let path = as_file(bytes);
+    let engine = Engine::new(RuleSettings::default());
+    let settings = pipeline::Settings {
+        read: options(),
+        ..pipeline::Settings::default()
+    };
+    let run = pipeline::run(
+        &[Input::Path(path.clone())],
+        &settings,
+        || Sink(engine.sink()),
+        |_| {},
+    );
+    if let Ok((analysis, sinks)) = run {
+        let sinks = sinks.into_iter().map(|sink| sink.0).collect();
+        let _ = engine.finish(sinks, &analysis);
+    }
+    let _ = std::fs::remove_file(&path);
+}
+
+/// Segments between two ends. Eight bytes make one: direction and flags, advance of the sequence
+/// number, of the acknowledgement, length, window, time.
+fn tcp(bytes: &[u8]) {
+    let mut file = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    file.extend([0xff, 0xff, 0, 0, 228, 0, 0, 0]);
+    let (mut next, mut micros) = ([1000_u32, 5000], 1_700_000_000_000_000_u64);
+    for operation in bytes.as_chunks::<8>().0.iter().take(4096) {
+        let &[what, flags, seq, ack, len, window, time, option] = operation;
+        let from = usize::from(what & 1);
+        micros += u64::from(time).pow(1 + u32::from(what >> 6));
+        let jump = |value: u8| i32::from(value.cast_signed()).pow(1 + u32::from(what >> 4 & 3));
+        let seq = next[from].wrapping_add_signed(jump(seq));
+        let ack = next[1 - from].wrapping_add_signed(jump(ack));
+        let mut segment = Vec::new();
+        let ports: [u16; 2] = if from == 0 {
+            [40_000, 80]
+        } else {
+            [80, 40_000]
+        };
+        segment.extend(ports.iter().flat_map(|port| port.to_be_bytes()));
+        segment.extend(seq.to_be_bytes());
+        segment.extend(ack.to_be_bytes());
+        let options: Vec<u8> = match option & 3 {
+            0 => vec![],
+            1 => [
+                &[1, 1, 8, 10][..],
+                &u32::from(option).to_be_bytes(),
+                &[0; 4],
+            ]
+            .concat(),
+            2 => {
+                let edge = ack.wrapping_add(u32::from(option) * 10);
+                let right = edge.wrapping_add(500);
+                [
+                    &[1, 1, 5, 10][..],
+                    &edge.to_be_bytes(),
+                    &right.to_be_bytes(),
+                ]
+                .concat()
+            }
+            _ => vec![2, 4, 5, 0xb4, 1, 3, 3, option >> 4],
+        };
+        let words = u8::try_from(5 + options.len() / 4).expect("few options");
+        segment.extend([words << 4, flags, window, 0, 0, 0, 0, 0]);
+        segment.extend(options);
+        segment.extend(std::iter::repeat_n(option, len.into()));
+        next[from] = seq
+            .wrapping_add(len.into())
+            .wrapping_add(u32::from(flags & 3 != 0));
+        let total = u16::try_from(20 + segment.len()).expect("a short segment");
+        let captured = u32::from(total).to_le_bytes();
+        file.extend(
+            u32::try_from(micros / 1_000_000)
+                .unwrap_or(u32::MAX)
+                .to_le_bytes(),
+        );
+        file.extend(
+            u32::try_from(micros % 1_000_000)
+                .expect("below a million")
+                .to_le_bytes(),
+        );
+        file.extend([captured, captured].concat());
+        file.extend([0x45, 0]);
+        file.extend(total.to_be_bytes());
+        file.extend([0, what, 0, 0, 64, 6, 0, 0, 10, 0, 0]);
+        file.push(from.to_le_bytes()[0]);
+        file.extend([10, 0, 0, 1 - from.to_le_bytes()[0]]);
+        file.extend(segment);
+    }
+    pipeline(&file);
+}
+
+const fn direction(bit: bool) -> Direction {
+    if bit {
+        Direction::ServerToClient
+    } else {
+        Direction::ClientToServer
+    }
+}
+
+/// A stream in pieces: a head byte says direction, gap or end, and how long the piece is.
+fn stream(bytes: &[u8]) {
+    let mut app = AppSettings::default();
+    let specs = ["u16be", "line", "fixed:7", "u8,adjust=-1", "delimiter:0d0a"];
+    if let Some(spec) = bytes.first().and_then(|byte| specs.get(usize::from(*byte))) {
+        app.framings.push((80, spec.parse().expect("a framing")));
+    }
+    let mut reader = StreamReader::new(&app, 80);
+    let (mut rest, mut frame) = (bytes.get(1..).unwrap_or(&[]), 0);
+    while let [head, tail @ ..] = rest {
+        frame += 1;
+        let at = At {
+            frame,
+            time: Timestamp::from_nanos(1_000_000 * frame.cast_signed()),
+        };
+        let direction = direction(head & 1 != 0);
+        let len = (usize::from(head >> 3) * 9).min(tail.len());
+        match head >> 1 & 3 {
+            3 if head & 8 != 0 => reader.gap(direction, 1 << (head >> 3), at),
+            2 if head & 0xf0 == 0xf0 => reader.fin(direction, at),
+            1 => reader.segment_boundary(direction, at, head & 8 != 0),
+            _ => reader.data(direction, &tail[..len], at),
+        }
+        rest = &tail[len..];
+    }
+    let _ = reader.message_position(Direction::ClientToServer);
+    let _ = reader.finish();
+}
+
+/// Datagrams: two bytes say direction, port and length of each.
+fn datagram(bytes: &[u8]) {
+    let mut reader = DatagramReader::default();
+    let (mut rest, mut frame) = (bytes, 0);
+    while let [head, len, tail @ ..] = rest {
+        frame += 1;
+        let at = At {
+            frame,
+            time: Timestamp::from_nanos(1_000_000 * frame.cast_signed()),
+        };
+        let len = (usize::from(*len) * 2).min(tail.len());
+        let port = [53, 443, 5353, 161, 123, 5060, 4500, 1900][usize::from(head >> 1 & 7)];
+        let true_len = u32::try_from(len).unwrap_or(0) + u32::from(head >> 4);
+        reader.datagram(
+            direction(head & 1 != 0),
+            &tail[..len],
+            true_len,
+            at,
+            (40_000, port),
+        );
+        rest = &tail[len..];
+    }
+    let _ = reader.protocol();
+    let _ = reader.finish();
+}
+
+/// A configuration file, and its text as a framing.
+fn settings(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = RuleSettings::from_toml(&text, "fuzz.toml");
+    let _ = text.parse::<analyzer::app::FramingSpec>();
+}
