@@ -6,9 +6,10 @@ mod targets;
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
+use targets::Target;
 
-fn target() -> fn(&[u8]) {
-    static TARGET: OnceLock<fn(&[u8])> = OnceLock::new();
+fn target() -> Target {
+    static TARGET: OnceLock<Target> = OnceLock::new();
     *TARGET.get_or_init(|| {
         let name = std::env::var("PCAPDOC_FUZZ_TARGET").unwrap_or_default();
         targets::TARGETS

@@ -11,8 +11,11 @@ use analyzer::{Connection, Direction, Timestamp};
 use rules::engine::{Engine, RuleSink};
 use rules::settings::RuleSettings;
 
+/// What takes a fuzzer's bytes.
+pub type Target = fn(&[u8]);
+
 /// All targets by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("capture", capture),
     ("pipeline", pipeline),
     ("tcp", tcp),
