@@ -579,6 +579,9 @@ pub struct Half {
     pub data_segments: u64,
     /// Of the needed retransmissions: those whose lost copy never passed the capture point.
     pub lost_before_capture: u64,
+    /// Retransmissions that were lost before the capture point in their turn, as far as the
+    /// sender's identification counter shows them.
+    pub repeats_lost_before_capture: u64,
     /// Of the needed retransmissions: those whose lost copy had passed the capture point.
     pub lost_after_capture: u64,
     /// What this end sent after the latest pause of the connection's payload; see [`Burst`].

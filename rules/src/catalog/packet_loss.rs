@@ -99,6 +99,7 @@ impl Rule for PacketLoss {
                 needed
             };
             if lost > 0 {
+                let lost = lost + half.repeats_lost_before_capture;
                 out.push(observation(conn, direction, lost));
             }
         }

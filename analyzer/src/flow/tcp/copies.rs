@@ -61,7 +61,9 @@ pub(super) fn copy_kind(
     let soon = rtt.map_or(Duration::from_millis(1), |rtt| rtt / 2);
     let is_copy = |known: Stamp, passed: Timestamp| {
         // Without an identification equal marks mean one tick; only time can tell.
-        same_marks(known) && (stamp.ip_id.is_some() || segment.packet.time.since(passed) < soon)
+        same_marks(known)
+            && (stamp.identification(&sender.ip_ids).is_some()
+                || segment.packet.time.since(passed) < soon)
     };
     if earlier.is_some_and(|known| {
         is_copy(known.first, known.first_sent) || is_copy(known.latest, known.last_sent)

@@ -44,7 +44,8 @@ pub(super) struct RecentPackets {
 
 impl RecentPackets {
     /// Whether the segment is a copy of a packet seen before, and whose.
-    pub fn copy_of(&self, segment: &Segment<'_>) -> Option<Verdict> {
+    /// `counts`: its sender is known to count its identifications up, so that 0 is one of them.
+    pub fn copy_of(&self, segment: &Segment<'_>, counts: bool) -> Option<Verdict> {
         let signature = signature(segment);
         let packet = segment.packet;
         self.ring.iter().find_map(|known| {
@@ -64,7 +65,7 @@ impl RecentPackets {
                 };
                 return (apart <= within).then_some(Verdict::DuplicateFrame);
             }
-            self.is_network_copy(segment, apart)
+            self.is_network_copy(segment, apart, counts)
                 .then_some(Verdict::NetworkDuplicate)
         })
     }
@@ -73,8 +74,8 @@ impl RecentPackets {
     ///
     /// Without a telling IP identification (IPv6, or 0) equal pure ACKs are duplicate ACKs, and
     /// equal data is a copy only when it follows sooner than any sender would repeat it.
-    fn is_network_copy(&self, segment: &Segment<'_>, apart: Duration) -> bool {
-        if segment.packet.ip_id.is_some_and(|id| id != 0) {
+    fn is_network_copy(&self, segment: &Segment<'_>, apart: Duration, counts: bool) -> bool {
+        if segment.packet.ip_id.is_some_and(|id| id != 0 || counts) {
             return apart <= NETWORK_COPY_WITHIN;
         }
         segment.seq_len() > 0

@@ -19,7 +19,7 @@ use crate::event::RetransmissionKind;
 use crate::time::Timestamp;
 
 use super::half::SenderState;
-use super::send_order::Trust;
+use super::send_order::{Passage, Trust};
 use super::{Segment, TcpTracker, split_pair};
 
 /// Linux's smallest retransmission timeout: what a repair takes when no round trip is known.
@@ -33,6 +33,8 @@ const SYN_ACK_TIMEOUT: Duration = Duration::from_millis(900);
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PassedOver {
     packets: u16,
+    /// All such packets of the connection so far.
+    in_all: u32,
     /// Those passed over right before the latest packet.
     latest: u16,
     /// The packet before the first of them.
@@ -87,7 +89,15 @@ impl TcpTracker {
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         let asked_at = std::mem::take(&mut sender.passed_over.asked).answered_by(segment);
         let owed = asked_at.is_some() || peer.flight_size() > 0;
-        let gap = sender.ip_ids.take(segment, segments);
+        let gap = match sender.ip_ids.take(segment, segments) {
+            Passage::InTurn { passed_over } => passed_over,
+            Passage::Overtaken => {
+                let passed = &mut sender.passed_over;
+                passed.packets = passed.packets.saturating_sub(1);
+                passed.in_all = passed.in_all.saturating_sub(1);
+                0
+            }
+        };
         let due = if gap > 0 {
             repeats_due(segment, sender, rtt)
         } else {
@@ -97,6 +107,7 @@ impl TcpTracker {
         let passed = &mut sender.passed_over;
         passed.answers_earlier_syn = answers_earlier_syn;
         passed.latest = if owed { 0 } else { gap };
+        passed.in_all += u32::from(passed.latest);
         if owed {
             // What the sender says now answers what it was told since: nothing earlier, unless it
             // comes when a timeout would bring the answer that was passed over.
@@ -178,6 +189,23 @@ pub(super) struct DoubtfulRepeat {
 }
 
 impl SenderState {
+    /// Packets that were passed over beyond those that were repaired: repeats that were lost as
+    /// well. Nothing is known where the capture itself missed packets.
+    pub fn note_lost_repeats(&mut self) {
+        let counted = self.ip_ids.trust() == Trust::PerConnection
+            && self.stats.oversized_segments == 0
+            && self.passed_over.in_all > 0;
+        if !counted || self.stats.seldom().missing_octets > 0 {
+            return;
+        }
+        let passed_over = u64::from(self.passed_over.in_all);
+        let stats = self.stats.seldom();
+        if stats.lost_before_capture > 0 {
+            stats.repeats_lost_before_capture =
+                passed_over.saturating_sub(stats.lost_before_capture);
+        }
+    }
+
     /// Counts the repeats that had to wait until the sender's identifications could be trusted.
     pub fn settle_doubtful_repeats(&mut self) {
         let doubtful = std::mem::take(&mut self.doubtful);

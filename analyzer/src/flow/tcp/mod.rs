@@ -246,7 +246,8 @@ impl TcpTracker {
         };
         let stats = &mut self.senders[direction.index()].stats;
         stats.payload_bytes += u64::from(packet.payload_len);
-        if let Some(verdict) = self.recent.copy_of(&segment) {
+        let counts = self.senders[direction.index()].ip_ids.is_counter();
+        if let Some(verdict) = self.recent.copy_of(&segment, counts) {
             if verdict == Verdict::DuplicateFrame {
                 stats.seldom().duplicate_frames += 1;
                 return verdict;

@@ -29,8 +29,13 @@ impl Stamp {
     pub fn of(segment: &Segment<'_>) -> Self {
         Self {
             ts_val: segment.tcp.timestamps.map(|(value, _)| value),
-            ip_id: segment.packet.ip_id.filter(|id| *id != 0),
+            ip_id: segment.packet.ip_id,
         }
+    }
+
+    /// The identification, if it tells packets apart: 0 is also what hosts send that do not count.
+    pub fn identification(self, ids: &IpIdClock) -> Option<u16> {
+        self.ip_id.filter(|id| *id != 0 || ids.is_counter())
     }
 
     /// Whether this packet was sent earlier or later than `other`.
@@ -40,7 +45,7 @@ impl Stamp {
         {
             return by_sign(i64::from(own.wrapping_sub(theirs).cast_signed()));
         }
-        match (self.ip_id, other.ip_id) {
+        match (self.identification(ids), other.identification(ids)) {
             (Some(own), Some(theirs)) if own == theirs => SendOrder::Same,
             (Some(own), Some(theirs)) if ids.is_counter() => {
                 by_sign(i64::from(own.wrapping_sub(theirs).cast_signed()))
@@ -76,24 +81,23 @@ impl IpIdClock {
     /// packets of a shared counter lie between.
     const MAX_STEP: u16 = 1024;
 
-    /// Takes a packet that is no copy; `segments`: how many it was on the wire. Gives how many
-    /// identifications were passed over, which are packets not seen (yet).
-    pub fn take(&mut self, segment: &Segment<'_>, segments: u64) -> u16 {
+    /// Takes a packet that is no copy; `segments`: how many it was on the wire.
+    pub fn take(&mut self, segment: &Segment<'_>, segments: u64) -> Passage {
         let flags = segment.tcp.flags;
         let Some(id) = segment.packet.ip_id else {
-            return 0;
+            return Passage::InTurn { passed_over: 0 };
         };
         // Linux answers SYNs and strangers from no socket, hence with no counter.
         if id == 0 && (flags.has(TcpFlags::SYN | TcpFlags::ACK) || flags.rst()) {
-            return 0;
+            return Passage::InTurn { passed_over: 0 };
         }
         let Some(newest) = self.newest else {
             self.advance(id, segments);
-            return 0;
+            return Passage::InTurn { passed_over: 0 };
         };
         let step = id.wrapping_sub(newest);
         if step.cast_signed() < 0 && step.cast_signed() >= -Self::MAX_STEP.cast_signed() {
-            return 0; // overtaken
+            return Passage::Overtaken;
         }
         let gap = id.wrapping_sub(self.expected);
         if (1..=Self::MAX_STEP).contains(&step) {
@@ -103,7 +107,8 @@ impl IpIdClock {
             self.bad = self.bad.saturating_add(1);
         }
         self.advance(id, segments);
-        if gap <= Self::MAX_STEP { gap } else { 0 }
+        let passed_over = if gap <= Self::MAX_STEP { gap } else { 0 };
+        Passage::InTurn { passed_over }
     }
 
     fn advance(&mut self, id: u16, segments: u64) {
@@ -129,6 +134,15 @@ impl IpIdClock {
             Trust::None
         }
     }
+}
+
+/// Where a packet stands in its sender's count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Passage {
+    /// Newer than all before; so many packets between were not seen (yet).
+    InTurn { passed_over: u16 },
+    /// One of those that were passed over.
+    Overtaken,
 }
 
 /// How far passed-over identifications may be read as packets of this connection.

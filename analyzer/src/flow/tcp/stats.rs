@@ -62,6 +62,7 @@ impl SenderState {
             self.stats.add_closed_window(end.since(closed_at));
         }
         self.settle_doubtful_repeats();
+        self.note_lost_repeats();
         let unacked_at_end = self.flight_size();
         let (stats, rtt) = (self.stats, self.rtt);
         Half {
