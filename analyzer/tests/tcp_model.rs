@@ -278,7 +278,7 @@ fn run(fates: &[Fate], isn: u32, stamps: bool, ids: bool) -> Result<(), TestCase
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn agrees_with_the_model_by_both_marks(fates in prop::collection::vec(fate(), 1..120), isn: u32) {

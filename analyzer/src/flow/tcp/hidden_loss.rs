@@ -42,6 +42,8 @@ pub(super) struct PassedOver {
     /// A visible repeat came after: later gaps may be lost repeats.
     closed: bool,
     asked: Asked,
+    /// The latest packet is itself one of those that were passed over.
+    overtaken: bool,
     last_packet: Timestamp,
     answers_earlier_syn: bool,
 }
@@ -89,7 +91,9 @@ impl TcpTracker {
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         let asked_at = std::mem::take(&mut sender.passed_over.asked).answered_by(segment);
         let owed = asked_at.is_some() || peer.flight_size() > 0;
-        let gap = match sender.ip_ids.take(segment, segments) {
+        let passage = sender.ip_ids.take(segment, segments);
+        sender.passed_over.overtaken = passage == Passage::Overtaken;
+        let gap = match passage {
             Passage::InTurn { passed_over } => passed_over,
             Passage::Overtaken => {
                 let passed = &mut sender.passed_over;
@@ -254,7 +258,7 @@ impl PassedOver {
     /// belong to the same recovery.
     fn take_one(&mut self, had_time: bool) -> bool {
         let continues = self.closed && self.packets > 0;
-        let hidden = self.packets > 0 && (had_time || continues);
+        let hidden = !self.overtaken && self.packets > 0 && (had_time || continues);
         self.packets = self.packets.saturating_sub(u16::from(hidden));
         hidden
     }
