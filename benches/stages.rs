@@ -124,7 +124,8 @@ fn whole_analysis(bencher: Bencher, threads: usize) {
         .counter(ItemsCount::new(workload.frames))
         .bench(|| {
             let engine = Engine::new(RuleSettings::default());
-            let make_sink = || Both(engine.sink(), ConnectionCollector::new(Some(10_000)));
+            let collector = ConnectionCollector::new(Some(10_000));
+            let make_sink = || Both(engine.sink(), collector.share());
             let (analysis, sinks) = pool
                 .install(|| pipeline::run(&inputs, &settings, make_sink, |_| {}))
                 .expect("an analysis");

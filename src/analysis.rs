@@ -93,9 +93,10 @@ pub fn analyse_quietly(
     progress: impl FnMut(Progress),
 ) -> Result<(Document, Option<Tables>), Failure> {
     let engine = Engine::new(settings.rules.clone());
+    let collector = ConnectionCollector::new(wanted.connections);
     let make_sink = || Sink {
         rules: engine.sink(),
-        collector: ConnectionCollector::new(wanted.connections),
+        collector: collector.share(),
         rows: wanted.rows.as_ref().map(|(_, spill)| RowSink::new(spill)),
         redactor: wanted.redactor,
     };

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use analyzer::flow::{Close, Histogram, TimeSplit};
 use analyzer::pipeline::ConnectionSink;
@@ -59,6 +60,16 @@ impl ConnectionCollector {
             rows: Kept::new(limit.unwrap_or(usize::MAX)),
             table_rows: Kept::new(TABLE_ROWS),
             requests: Requests::default(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// A collector for another shard: what both keep is bounded together.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            rows: self.rows.share(),
+            table_rows: self.table_rows.share(),
             totals: Totals::default(),
         }
     }
@@ -182,44 +193,85 @@ impl Rank {
     }
 }
 
-/// The `limit` highest-ranked items of all that were offered.
+/// The `limit` highest-ranked items of all that were offered to handles on one store.
 #[derive(Debug)]
 struct Kept<T> {
+    store: Arc<Store<T>>,
+    /// Once the store is full: the least rank in it when this handle last looked. What ranks
+    /// lower is turned away without locking.
+    floor: Option<Rank>,
+}
+
+#[derive(Debug)]
+struct Store<T> {
     limit: usize,
     /// The least of the kept ones on top.
-    heap: BinaryHeap<Reverse<Ranked<T>>>,
+    heap: Mutex<BinaryHeap<Reverse<Ranked<T>>>>,
 }
 
 impl<T> Kept<T> {
-    const fn new(limit: usize) -> Self {
+    fn new(limit: usize) -> Self {
         Self {
-            limit,
-            heap: BinaryHeap::new(),
+            store: Arc::new(Store {
+                limit,
+                heap: Mutex::default(),
+            }),
+            floor: None,
+        }
+    }
+
+    /// Another handle on the same store.
+    fn share(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            floor: self.floor,
         }
     }
 
     fn offer(&mut self, rank: Rank, item: impl FnOnce() -> T) {
-        if self.heap.len() >= self.limit {
-            match self.heap.peek() {
-                Some(Reverse(least)) if least.rank < rank => self.heap.pop(),
-                _ => return,
-            };
+        if self.store.limit == 0 || self.floor.is_some_and(|floor| rank < floor) {
+            return;
         }
-        self.heap.push(Reverse(Ranked { rank, item: item() }));
+        let mut item = Some(Reverse(Ranked { rank, item: item() }));
+        let mut heap = self.heap();
+        if heap.len() < self.store.limit {
+            heap.extend(item.take());
+        } else if let Some(mut least) = heap.peek_mut()
+            && least.0.rank < rank
+            && let Some(item) = &mut item
+        {
+            // The old one is dropped after the lock.
+            std::mem::swap(&mut *least, item);
+        }
+        let full = heap.len() >= self.store.limit;
+        let floor = heap.peek().filter(|_| full).map(|least| least.0.rank);
+        drop(heap);
+        self.floor = floor;
     }
 
     fn append(&mut self, other: Self) {
-        for Reverse(Ranked { rank, item }) in other.heap {
+        if Arc::ptr_eq(&self.store, &other.store) {
+            return;
+        }
+        for Reverse(Ranked { rank, item }) in std::mem::take(&mut *other.heap()) {
             self.offer(rank, || item);
         }
     }
 
     fn into_sorted(self) -> Vec<T> {
-        self.heap
-            .into_sorted_vec()
+        let heap = std::mem::take(&mut *self.heap());
+        heap.into_sorted_vec()
             .into_iter()
             .map(|Reverse(ranked)| ranked.item)
             .collect()
+    }
+
+    fn heap(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Ranked<T>>>> {
+        // Nothing panics while it is locked.
+        self.store
+            .heap
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -268,12 +320,11 @@ mod tests {
             .map(|n| rank((n % 4) as u8, n * 37 % 11, n))
             .collect();
         let keep = |shards: usize| {
-            let mut kept: Vec<_> = (0..shards).map(|_| Kept::new(10)).collect();
+            let all = Kept::new(10);
+            let mut kept: Vec<_> = (0..shards).map(|_| all.share()).collect();
             for (n, &rank) in ranks.iter().enumerate() {
                 kept[n * 7 % shards].offer(rank, || rank.first_frame.0);
             }
-            let mut all = Kept::new(10);
-            kept.into_iter().for_each(|shard| all.append(shard));
             all.into_sorted()
         };
         let one = keep(1);

@@ -35,6 +35,8 @@ pub struct Engine {
 struct Inner {
     rules: Vec<&'static dyn Rule>,
     settings: RuleSettings,
+    /// One a rule: what all sinks share.
+    slots: Vec<Slot>,
 }
 
 impl Inner {
@@ -51,9 +53,14 @@ impl Engine {
     #[must_use]
     pub fn new(settings: RuleSettings) -> Self {
         let enabled = |rule: &&'static dyn Rule| settings.is_enabled(rule.meta().id);
-        let rules = catalog::ALL.iter().copied().filter(enabled).collect();
+        let rules: Vec<_> = catalog::ALL.iter().copied().filter(enabled).collect();
+        let slots = rules.iter().map(|_| Slot::new()).collect();
         Self {
-            inner: Arc::new(Inner { rules, settings }),
+            inner: Arc::new(Inner {
+                rules,
+                settings,
+                slots,
+            }),
         }
     }
 
@@ -66,7 +73,7 @@ impl Engine {
     /// A sink for one shard.
     #[must_use]
     pub fn sink(&self) -> RuleSink {
-        let slots = self.inner.rules.iter().map(|_| Slot::new()).collect();
+        let slots = self.inner.slots.iter().map(Slot::share).collect();
         RuleSink {
             inner: Arc::clone(&self.inner),
             slots,
@@ -76,7 +83,7 @@ impl Engine {
     /// Judges the capture as a whole from what the sinks saw, in whatever order they come.
     #[must_use]
     pub fn finish(self, sinks: Vec<RuleSink>, analysis: &Analysis) -> Assessment {
-        let mut slots: Vec<Slot> = self.inner.rules.iter().map(|_| Slot::new()).collect();
+        let mut slots: Vec<Slot> = self.inner.slots.iter().map(Slot::share).collect();
         for sink in sinks {
             slots
                 .iter_mut()
@@ -156,6 +163,18 @@ impl Slot {
         }
     }
 
+    /// Counts for another shard; what is kept is shared.
+    fn share(&self) -> Self {
+        Self {
+            observations: self.observations.share(),
+            notes: self.notes.share(),
+            durations: BTreeMap::new(),
+            assessed: 0,
+            not_assessed: BTreeMap::new(),
+            failure: None,
+        }
+    }
+
     fn judge(&mut self, rule: &dyn Rule, ctx: Context<'_>, conn: &Connection) {
         // Into a fresh place first: what a panicking call left behind is dropped with it.
         let mut out = Observations::default();
@@ -202,8 +221,8 @@ impl Slot {
     }
 
     fn merge(&mut self, other: Self) {
-        self.observations.merge(other.observations);
-        self.notes.merge(other.notes);
+        self.observations.merge(&other.observations);
+        self.notes.merge(&other.notes);
         for (endpoint, histogram) in &other.durations {
             self.add_durations(*endpoint, histogram);
         }

@@ -233,6 +233,7 @@ fn a_failing_rule_loses_one_call_and_says_so() {
     let inner = Inner {
         rules: vec![&Failing],
         settings: RuleSettings::default(),
+        slots: vec![Slot::new()],
     };
     let engine = Engine {
         inner: Arc::new(inner),

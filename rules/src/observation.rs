@@ -5,6 +5,8 @@
 //! spread over shards.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use analyzer::app::At;
 use analyzer::event::SegmentRef;
@@ -334,18 +336,38 @@ impl Collected {
 }
 
 /// Keeps the items of the earliest connections, up to a bound; counts all.
+///
+/// Shards share one store ([`Self::share`]), so that the bound holds for all of them together.
+/// What is kept depends on the items alone, not on the order in which shards offer them.
 pub(crate) struct Kept<T> {
-    limit: usize,
-    items: BTreeMap<(u64, usize), T>,
-    /// All that were offered.
+    store: Arc<Store<T>>,
+    /// All that were offered to this handle.
     pub(crate) seen: u64,
 }
 
+struct Store<T> {
+    limit: usize,
+    /// Once the store is full: the frame beyond which nothing is taken any more.
+    ceiling: AtomicU64,
+    items: Mutex<BTreeMap<(u64, usize), T>>,
+}
+
 impl<T> Kept<T> {
-    pub(crate) const fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
-            limit,
-            items: BTreeMap::new(),
+            store: Arc::new(Store {
+                limit,
+                ceiling: AtomicU64::new(u64::MAX),
+                items: Mutex::default(),
+            }),
+            seen: 0,
+        }
+    }
+
+    /// Another handle on the same store, which has been offered nothing yet.
+    pub(crate) fn share(&self) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
             seen: 0,
         }
     }
@@ -353,22 +375,37 @@ impl<T> Kept<T> {
     /// Offers the `ordinal`-th item of the connection that began at `first_frame`.
     pub(crate) fn offer(&mut self, first_frame: u64, ordinal: usize, item: T) {
         self.seen += 1;
-        self.items.insert((first_frame, ordinal), item);
-        if self.items.len() > self.limit {
-            self.items.pop_last();
+        // An old ceiling only lets more through to the lock.
+        if first_frame > self.store.ceiling.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut items = self.items();
+        items.insert((first_frame, ordinal), item);
+        if items.len() > self.store.limit {
+            items.pop_last();
+        }
+        if items.len() >= self.store.limit {
+            let ceiling = items.last_key_value().map_or(0, |((frame, _), _)| *frame);
+            self.store.ceiling.store(ceiling, Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn merge(&mut self, other: Self) {
+    /// Adds what another handle on the same store has counted.
+    pub(crate) const fn merge(&mut self, other: &Self) {
         self.seen += other.seen;
-        self.items.extend(other.items);
-        while self.items.len() > self.limit {
-            self.items.pop_last();
-        }
     }
 
+    /// Takes all items out of the store.
     pub(crate) fn into_items(self) -> Vec<T> {
-        self.items.into_values().collect()
+        std::mem::take(&mut *self.items()).into_values().collect()
+    }
+
+    fn items(&self) -> MutexGuard<'_, BTreeMap<(u64, usize), T>> {
+        // Nothing panics while it is locked, and a map is whole between two calls.
+        self.store
+            .items
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -383,14 +420,15 @@ mod tests {
         [9, 2, 7, 1, 5]
             .into_iter()
             .for_each(|frame| offer(&mut whole, frame));
-        let (mut left, mut right) = (Kept::new(3), Kept::new(3));
+        let mut left = Kept::new(3);
+        let mut right = left.share();
         [9, 7, 5]
             .into_iter()
             .for_each(|frame| offer(&mut left, frame));
         [2, 1]
             .into_iter()
             .for_each(|frame| offer(&mut right, frame));
-        left.merge(right);
+        left.merge(&right);
         assert_eq!((left.seen, whole.seen), (5, 5));
         assert_eq!(left.into_items(), whole.into_items());
     }

@@ -1,6 +1,6 @@
 //! What a shard knows beyond single connections; merged once, at the end, in a fixed order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
 use super::tcp::Verdict;
+use super::young::Record;
 use super::{Connection, Direction, ResetKind};
 
 /// Names, listeners and UDP servers kept in all (see [`crate::Analysis`]).
@@ -20,6 +21,10 @@ const ENTRIES: usize = 65_536;
 
 /// Clients kept per listener.
 const CLIENTS: usize = 1024;
+
+/// Attempts of a single SYN without any answer that are judged one by one, per listener and
+/// shard; a flood's are summed.
+const LONE_SYNS: u32 = 512;
 
 /// Slices of capture time in a report.
 const SLICES: usize = 512;
@@ -38,6 +43,12 @@ pub(crate) struct ShardFacts {
     pub icmp_errors: Vec<IcmpError>,
     pub icmp_error_count: u64,
     pub timeline: Timeline,
+    /// Connections that ended for want of memory.
+    pub given_up: u64,
+    /// Lone SYNs judged one by one, by listener.
+    lone_syns: HashMap<Endpoint, u32>,
+    /// Lone SYNs that were summed.
+    lone_syns_summed: u64,
     missing_octets: u64,
     missing_connections: u64,
     duplicate_frames: u64,
@@ -82,6 +93,38 @@ impl ShardFacts {
         match connection.transport {
             Transport::Tcp => self.tcp(connection, expired_open),
             Transport::Udp => self.udp(connection),
+        }
+    }
+
+    /// Whether one more attempt of a single SYN is to be judged by itself.
+    pub fn judges_lone_syn(&mut self, server: Endpoint) -> bool {
+        if self.lone_syns.len() >= ENTRIES && !self.lone_syns.contains_key(&server) {
+            return false;
+        }
+        let judged = self.lone_syns.entry(server).or_default();
+        *judged += 1;
+        *judged <= LONE_SYNS
+    }
+
+    /// Sums an attempt of a single SYN without any answer, as [`Self::segment`] and
+    /// [`Self::connection`] count one. `expired`: it was given up before the capture ended.
+    pub fn lone_syn(&mut self, syn: &Record, client: Endpoint, server: Endpoint, expired: bool) {
+        self.lone_syns_summed += 1;
+        self.tcp_connections += 1;
+        let slice = self.timeline.slice(syn.time());
+        slice.packets[0] += 1;
+        slice.bytes[0] += u64::from(syn.wire_len());
+        slice.opened += 1;
+        self.timeline.lone_syn(syn.time(), expired);
+        if self.listeners.len() >= ENTRIES && !self.listeners.contains_key(&server) {
+            return;
+        }
+        self.timeline.slice(syn.time()).failed += 1;
+        let listener = self.listeners.entry(server).or_default();
+        listener.attempts += 1;
+        listener.unanswered += 1;
+        if listener.clients.len() < CLIENTS {
+            listener.clients.insert(client.ip);
         }
     }
 
@@ -167,6 +210,8 @@ impl ShardFacts {
         self.icmp_errors.truncate(1024);
         self.icmp_error_count += other.icmp_error_count;
         self.timeline.merge(other.timeline);
+        self.given_up += other.given_up;
+        self.lone_syns_summed += other.lone_syns_summed;
         self.missing_octets += other.missing_octets;
         self.missing_connections += other.missing_connections;
         self.duplicate_frames += other.duplicate_frames;
@@ -225,6 +270,22 @@ impl ShardFacts {
             format!(
                 "{} segments are larger than the peer's MSS: captured before segmentation or after coalescing, so packet counts are not those of the wire",
                 self.oversized
+            ),
+        );
+        note(
+            QualityKind::Summed,
+            self.lone_syns_summed,
+            format!(
+                "{} attempts to connect were a single SYN without any answer, many thousand to one server: they are counted per server and not judged or listed one by one",
+                self.lone_syns_summed
+            ),
+        );
+        note(
+            QualityKind::Summed,
+            self.given_up,
+            format!(
+                "{} connections that had been silent for longest were taken for ended to stay within the memory allowed (--max-memory): what came on them later is shown as connections of their own",
+                self.given_up
             ),
         );
         notes
@@ -348,6 +409,17 @@ impl Timeline {
                 change[span.end.index()][span.state as usize] = -1;
                 add_changes(&mut self.changes, to, &change);
             }
+        }
+    }
+
+    /// The client's socket of a lone SYN.
+    fn lone_syn(&mut self, time: Timestamp, expired: bool) {
+        // Given up at its own time it would leave the slice in which it came.
+        if !expired {
+            let mut change = [[0; 11]; 2];
+            change[0][super::TcpState::SynSent as usize] = 1;
+            let from = self.boundary_after(time);
+            add_changes(&mut self.changes, from, &change);
         }
     }
 

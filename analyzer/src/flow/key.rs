@@ -1,12 +1,14 @@
 //! What makes packets belong together: the ordered address pair, ports and transport.
 
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
 
 use crate::addr::Transport;
 use crate::decode::{Packet, PacketKind};
 
 /// A five-tuple in canonical order, so that both directions give the same key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FlowKey {
     low: ([u8; 16], u16),
     high: ([u8; 16], u16),
@@ -55,7 +57,29 @@ impl FlowKey {
 
     /// A seeded hash: a hostile capture cannot choose addresses that collide in every build, and
     /// the fixed seed keeps runs alike. Nothing may depend on its order.
+    ///
+    /// Computed once a packet: the upper bits choose the shard, the table takes all.
     pub(crate) fn hash64(&self) -> u64 {
-        foldhash::fast::FixedState::with_seed(0x7063_6170_646f_6321).hash_one(self)
+        let word = |octets: [u8; 16], at: usize| {
+            let (low, high) = octets.split_at(8);
+            let half = if at == 0 { low } else { high };
+            half.first_chunk()
+                .map_or(0, |chunk| u64::from_le_bytes(*chunk))
+        };
+        let ((low, low_port), (high, high_port)) = (self.low, self.high);
+        let rest = u64::from(low_port) << 32 | u64::from(high_port) << 8 | self.transport as u64;
+        let words = [
+            word(low, 0),
+            word(low, 1),
+            word(high, 0),
+            word(high, 1),
+            rest,
+        ];
+        FixedState::with_seed(0x7063_6170_646f_6321).hash_one(words)
+    }
+
+    /// The two ends, the smaller first.
+    pub(crate) const fn ends(&self) -> [([u8; 16], u16); 2] {
+        [self.low, self.high]
     }
 }

@@ -11,6 +11,7 @@ use crate::app::AppFacts;
 use crate::event::{Event, RetransmissionKind, SegmentRef};
 use crate::time::Timestamp;
 
+pub(crate) mod arena;
 pub(crate) mod facts;
 pub mod ip_fragment;
 pub(crate) mod key;
@@ -18,6 +19,7 @@ pub(crate) mod table;
 pub mod tcp;
 pub(crate) mod translation;
 pub mod udp;
+pub(crate) mod young;
 
 /// One direction of a connection, named by its sender.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -5,20 +5,20 @@
 
 use std::time::Duration;
 
-use hashbrown::HashMap;
-
 use crate::addr::Endpoint;
 use crate::analysis::IcmpError;
-use crate::decode::{Packet, PacketKind};
+use crate::decode::{Packet, PacketKind, TcpFields, ip_from_octets};
 use crate::event::SegmentRef;
 use crate::pipeline::ConnectionSink;
 use crate::time::Timestamp;
 
+use super::arena::{Arena, FlowId};
 use super::facts::ShardFacts;
-use super::key::FlowKey;
-use super::tcp::{TcpSettings, TcpTracker, Verdict};
+use super::key::{FlowKey, Sender};
+use super::tcp::{PATIENCE, PATIENCE_SYN, TcpSettings, TcpTracker, Verdict};
 use super::udp::UdpTracker;
-use super::{Close, Connection, Direction};
+use super::young::{Record, YoungUdp, next_of_handshake};
+use super::{Close, Direction};
 
 /// ICMP errors kept per shard.
 const ICMP_ERRORS: usize = 1024;
@@ -26,71 +26,134 @@ const ICMP_ERRORS: usize = 1024;
 /// Capture time between two looks for connections that went silent.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
+/// What a flow is taken to cost, in octets: its place in the table, and what its state needs on
+/// average with all that hangs on it (measured on web traffic).
+const PLACE_COST: usize = 112;
+const HANDSHAKE_COST: usize = 256;
+const TCP_COST: usize = 5 << 10;
+const UDP_COST: usize = 4 << 10;
+
+/// What is known of a flow, in the smallest form that holds it.
 #[derive(Debug)]
 enum Flow {
+    /// One SYN.
+    Syn(Record),
+    /// SYNs, or a handshake without anything else.
+    Handshake(Box<Vec<Record>>),
     Tcp(Box<TcpTracker>),
+    /// A few small datagrams.
+    YoungUdp(Box<YoungUdp>),
     Udp(Box<UdpTracker>),
 }
 
 impl Flow {
     fn is_silent(&self, now: Timestamp) -> bool {
+        let (last, patience) = match self {
+            Self::Syn(syn) => (syn.time(), PATIENCE_SYN),
+            Self::Handshake(records) => {
+                let only_syns = records.iter().all(Record::is_syn);
+                let patience = if only_syns { PATIENCE_SYN } else { PATIENCE };
+                (self.last_activity(), patience)
+            }
+            Self::Tcp(tracker) => (tracker.last_activity(), tracker.patience()),
+            Self::YoungUdp(_) | Self::Udp(_) => (self.last_activity(), UdpTracker::patience()),
+        };
+        now.since(last) > patience
+    }
+
+    fn last_activity(&self) -> Timestamp {
         match self {
-            Self::Tcp(tracker) => now.since(tracker.last_activity()) > tracker.patience(),
-            Self::Udp(tracker) => now.since(tracker.last_activity()) > tracker.patience(),
+            Self::Syn(syn) => syn.time(),
+            Self::Handshake(records) => {
+                let latest = records.iter().map(Record::time).max();
+                latest.unwrap_or_default()
+            }
+            Self::Tcp(tracker) => tracker.last_activity(),
+            Self::YoungUdp(young) => young.last_activity(),
+            Self::Udp(tracker) => tracker.last_activity(),
         }
     }
 
-    fn finish(self, expired: bool) -> Connection {
+    fn first_frame(&self) -> u64 {
         match self {
-            Self::Tcp(tracker) => tracker.finish(expired),
-            Self::Udp(tracker) => tracker.finish(expired),
+            Self::Syn(syn) => syn.frame(),
+            Self::Handshake(records) => records.first().map_or(0, Record::frame),
+            Self::Tcp(tracker) => tracker.first_frame(),
+            Self::YoungUdp(young) => young.first_frame(),
+            Self::Udp(tracker) => tracker.first_frame(),
         }
+    }
+
+    /// Roughly the octets it takes.
+    fn cost(&self) -> usize {
+        PLACE_COST
+            + match self {
+                Self::Syn(_) => 0,
+                Self::Handshake(_) => HANDSHAKE_COST,
+                Self::Tcp(_) => TCP_COST,
+                Self::YoungUdp(young) => HANDSHAKE_COST + young.octets(),
+                Self::Udp(_) => UDP_COST,
+            }
     }
 }
 
 /// A part of the flow table with the sink that takes its connections.
 #[derive(Debug)]
 pub(crate) struct Shard<S> {
-    flows: HashMap<FlowKey, Flow, foldhash::fast::FixedState>,
+    flows: Arena<Flow>,
     settings: TcpSettings,
     sink: S,
     facts: ShardFacts,
     now: Timestamp,
     next_sweep: Timestamp,
     since_sweep: usize,
+    /// What the flows are taken to cost, and may.
+    cost: usize,
+    budget: usize,
 }
 
 impl<S: ConnectionSink> Shard<S> {
-    /// An empty shard; `start` is the time of the capture's first frame.
-    pub fn new(sink: S, settings: TcpSettings, start: Timestamp) -> Self {
+    /// An empty shard; `start` is the time of the capture's first frame, `budget` roughly the
+    /// octets that its live flows may take.
+    pub fn new(sink: S, settings: TcpSettings, start: Timestamp, budget: usize) -> Self {
         Self {
-            flows: HashMap::default(),
+            flows: Arena::new(),
             settings,
             sink,
             facts: ShardFacts::new(start),
             now: start,
             next_sweep: start + SWEEP_EVERY,
             since_sweep: 0,
+            cost: 0,
+            budget,
         }
     }
 
-    /// Takes the next packet of this shard. `payload` are its captured octets.
-    pub fn packet(&mut self, packet: &Packet, payload: &[u8]) {
+    /// Takes the next packet of this shard. `hash` is [`FlowKey::hash64`] of its key, `payload`
+    /// are its captured octets.
+    pub fn packet(&mut self, packet: &Packet, hash: u64, payload: &[u8]) {
         self.now = self.now.max(packet.time);
         self.sweep();
+        if self.cost > self.budget {
+            self.relieve();
+        }
         let (key, _) = FlowKey::of(packet);
-        match packet.kind {
-            PacketKind::Tcp(tcp) => self.segment(key, packet, &tcp, payload),
-            PacketKind::Udp => self.datagram(key, packet, payload),
-            PacketKind::IcmpError { icmp, .. } => self.icmp(key, packet, icmp),
+        match &packet.kind {
+            PacketKind::Tcp(tcp) => self.segment(key, hash, packet, tcp, payload),
+            PacketKind::Udp => self.datagram(key, hash, packet, payload),
+            PacketKind::IcmpError { icmp, .. } => self.icmp(&key, hash, packet, *icmp),
         }
     }
 
     /// Notes the address that an answer taken just now truly came from (see
     /// [`super::translation`]).
-    pub fn answered_from(&mut self, packet: &Packet, answering: Endpoint) {
+    pub fn answered_from(&mut self, packet: &Packet, hash: u64, answering: Endpoint) {
         let (key, _) = FlowKey::of(packet);
-        if let Some(Flow::Tcp(tracker)) = self.flows.get_mut(&key) {
+        let Some(id) = self.flows.find(&key, hash) else {
+            return;
+        };
+        self.grow(id);
+        if let Some(Flow::Tcp(tracker)) = self.flows.get_mut(id) {
             tracker.answered_from(answering);
         }
     }
@@ -98,24 +161,39 @@ impl<S: ConnectionSink> Shard<S> {
     fn segment(
         &mut self,
         key: FlowKey,
+        hash: u64,
         packet: &Packet,
-        tcp: &crate::decode::TcpFields,
+        tcp: &TcpFields,
         payload: &[u8],
     ) {
         let mut reused = false;
-        if let Some(Flow::Tcp(tracker)) = self.flows.get(&key)
-            && tracker.is_new_incarnation(packet, tcp)
-        {
-            reused = true;
-            if let Some(old) = self.flows.remove(&key) {
-                self.hand_over(old, false);
+        let mut found = self.flows.find(&key, hash);
+        if let Some(id) = found {
+            if !matches!(self.flows.get_mut(id), Some(Flow::Tcp(_))) {
+                if self.lengthen_handshake(id, packet, tcp) {
+                    return;
+                }
+                self.grow(id);
             }
+            if tcp.flags.syn()
+                && let Some(Flow::Tcp(tracker)) = self.flows.get_mut(id)
+                && tracker.is_new_incarnation(packet, tcp)
+            {
+                reused = true;
+                found = None;
+                self.take_out(id, false);
+            }
+        } else if let Some(syn) = Record::of_syn(packet, tcp) {
+            self.insert(key, hash, Flow::Syn(syn));
+            return;
         }
-        let flow = self
-            .flows
-            .entry(key)
-            .or_insert_with(|| Flow::Tcp(Box::new(TcpTracker::new(packet, tcp, &self.settings))));
-        let Flow::Tcp(tracker) = flow else { return };
+        let id = found.unwrap_or_else(|| {
+            let tracker = TcpTracker::new(packet, tcp, &self.settings);
+            self.insert(key, hash, Flow::Tcp(Box::new(tracker)))
+        });
+        let Some(Flow::Tcp(tracker)) = self.flows.get_mut(id) else {
+            return;
+        };
         if reused {
             tracker.mark_port_reuse();
         }
@@ -123,36 +201,78 @@ impl<S: ConnectionSink> Shard<S> {
         self.facts.segment(packet, direction, verdict);
     }
 
-    fn datagram(&mut self, key: FlowKey, packet: &Packet, payload: &[u8]) {
-        // A flow that was silent for too long ends here whether or not a sweep came by, so that
-        // sweeps never change a result.
-        if self
-            .flows
-            .get(&key)
-            .is_some_and(|flow| flow.is_silent(packet.time))
-            && let Some(old) = self.flows.remove(&key)
-        {
-            self.hand_over(old, true);
+    /// Adds a segment to a flow that is nothing but a handshake; false when that does not do.
+    fn lengthen_handshake(&mut self, id: FlowId, packet: &Packet, tcp: &TcpFields) -> bool {
+        match self.flows.get_mut(id) {
+            Some(flow @ Flow::Syn(_)) => {
+                let Flow::Syn(syn) = *flow else { return false };
+                let Some(next) = next_of_handshake(&[syn], packet, tcp) else {
+                    return false;
+                };
+                // The SYN-ACK and the ACK will do.
+                let mut records = Vec::with_capacity(3);
+                records.extend([syn, next]);
+                self.cost += HANDSHAKE_COST;
+                *flow = Flow::Handshake(Box::new(records));
+                true
+            }
+            Some(Flow::Handshake(records)) => {
+                let next = next_of_handshake(records, packet, tcp);
+                records.extend(next);
+                next.is_some()
+            }
+            _ => false,
         }
-        let flow = self
-            .flows
-            .entry(key)
-            .or_insert_with(|| Flow::Udp(Box::new(UdpTracker::new(packet))));
-        let Flow::Udp(tracker) = flow else { return };
-        let (new, direction) = tracker.datagram(packet, payload);
-        let verdict = if new {
-            Verdict::New
-        } else {
-            Verdict::DuplicateFrame
-        };
-        self.facts.segment(packet, direction, verdict);
     }
 
-    fn icmp(&mut self, key: FlowKey, packet: &Packet, icmp: crate::decode::IcmpFields) {
-        match self.flows.get_mut(&key) {
-            Some(Flow::Tcp(tracker)) => tracker.icmp_error(packet, icmp),
-            Some(Flow::Udp(tracker)) => tracker.icmp_error(packet, icmp),
-            None => {}
+    fn datagram(&mut self, key: FlowKey, hash: u64, packet: &Packet, payload: &[u8]) {
+        let mut found = self.flows.find(&key, hash);
+        // A flow that was silent for too long ends here whether or not a sweep came by, so that
+        // sweeps never change a result.
+        if let Some(id) = found
+            && self
+                .flows
+                .get(id)
+                .is_some_and(|(_, flow)| flow.is_silent(packet.time))
+        {
+            self.take_out(id, true);
+            found = None;
+        }
+        if let Some(id) = found {
+            if let Some(Flow::YoungUdp(young)) = self.flows.get_mut(id) {
+                let before = young.octets();
+                if young.push(&key, packet, payload) {
+                    self.cost += young.octets() - before;
+                    return;
+                }
+            }
+        } else {
+            let mut young = YoungUdp::default();
+            if young.push(&key, packet, payload) {
+                self.insert(key, hash, Flow::YoungUdp(Box::new(young)));
+                return;
+            }
+        }
+        let id = found.unwrap_or_else(|| {
+            let tracker = UdpTracker::new(packet);
+            self.insert(key, hash, Flow::Udp(Box::new(tracker)))
+        });
+        self.grow(id);
+        let Some(Flow::Udp(tracker)) = self.flows.get_mut(id) else {
+            return;
+        };
+        let (new, direction) = tracker.datagram(packet, payload);
+        self.facts.segment(packet, direction, datagram_verdict(new));
+    }
+
+    fn icmp(&mut self, key: &FlowKey, hash: u64, packet: &Packet, icmp: crate::decode::IcmpFields) {
+        if let Some(id) = self.flows.find(key, hash) {
+            self.grow(id);
+            match self.flows.get_mut(id) {
+                Some(Flow::Tcp(tracker)) => tracker.icmp_error(packet, icmp),
+                Some(Flow::Udp(tracker)) => tracker.icmp_error(packet, icmp),
+                _ => {}
+            }
         }
         self.facts.icmp_error_count += 1;
         if self.facts.icmp_errors.len() < ICMP_ERRORS {
@@ -166,15 +286,37 @@ impl<S: ConnectionSink> Shard<S> {
     }
 
     /// Takes a datagram of which a fragment never came.
-    pub fn incomplete(&mut self, packet: &Packet, fragments_seen: u32) {
+    pub fn incomplete(&mut self, packet: &Packet, hash: u64, fragments_seen: u32) {
         let (key, _) = FlowKey::of(packet);
-        let flow = self
-            .flows
-            .entry(key)
-            .or_insert_with(|| Flow::Udp(Box::new(UdpTracker::new(packet))));
-        if let Flow::Udp(tracker) = flow {
+        let id = self.flows.find(&key, hash).unwrap_or_else(|| {
+            self.insert(key, hash, Flow::Udp(Box::new(UdpTracker::new(packet))))
+        });
+        self.grow(id);
+        if let Some(Flow::Udp(tracker)) = self.flows.get_mut(id) {
             tracker.incomplete(packet, fragments_seen);
         }
+    }
+
+    fn insert(&mut self, key: FlowKey, hash: u64, flow: Flow) -> FlowId {
+        self.cost += flow.cost();
+        self.flows.insert(key, hash, flow)
+    }
+
+    /// Gives a flow the tracker that its packets so far make.
+    fn grow(&mut self, id: FlowId) {
+        let Some((key, flow)) = self.flows.get(id) else {
+            return;
+        };
+        if matches!(flow, Flow::Tcp(_) | Flow::Udp(_)) {
+            return;
+        }
+        let key = *key;
+        let Some(flow) = self.flows.get_mut(id) else {
+            return;
+        };
+        let before = flow.cost();
+        grow(&key, flow, &self.settings, &mut self.facts);
+        self.cost = self.cost + flow.cost() - before;
     }
 
     /// Hands over what went silent. Each look costs the whole shard, so one is due only after as
@@ -187,45 +329,143 @@ impl<S: ConnectionSink> Shard<S> {
         self.since_sweep = 0;
         self.next_sweep = self.now + SWEEP_EVERY;
         let now = self.now;
-        let mut silent: Vec<Flow> = self
-            .flows
-            .extract_if(|_, flow| {
-                let silent = flow.is_silent(now);
-                if let Flow::Tcp(tracker) = flow
-                    && !silent
-                {
-                    tracker.trim(now);
-                }
-                silent
-            })
-            .map(|(_, flow)| flow)
-            .collect();
-        for flow in silent.drain(..) {
-            self.hand_over(flow, true);
+        let mut silent = Vec::new();
+        for (id, flow) in self.flows.iter_mut() {
+            if flow.is_silent(now) {
+                silent.push((flow.first_frame(), id));
+            } else if let Flow::Tcp(tracker) = flow {
+                tracker.trim(now);
+            }
+        }
+        silent.sort_unstable();
+        for (_, id) in silent {
+            self.take_out(id, true);
         }
     }
 
-    fn hand_over(&mut self, flow: Flow, expired: bool) {
-        let connection = flow.finish(expired);
+    /// Gives up what was silent for longest until a quarter of the budget is free again.
+    fn relieve(&mut self) {
+        let mut idle: Vec<_> = self
+            .flows
+            .iter_mut()
+            .map(|(id, flow)| (flow.last_activity(), flow.first_frame(), id))
+            .collect();
+        idle.sort_unstable();
+        for (_, _, id) in idle {
+            if self.cost <= self.budget / 4 * 3 {
+                break;
+            }
+            self.facts.given_up += 1;
+            self.take_out(id, true);
+        }
+    }
+
+    fn take_out(&mut self, id: FlowId, expired: bool) {
+        if let Some((key, flow)) = self.flows.remove(id) {
+            self.cost -= flow.cost();
+            self.hand_over(&key, flow, expired);
+        }
+    }
+
+    fn hand_over(&mut self, key: &FlowKey, mut flow: Flow, expired: bool) {
+        if let Flow::Syn(syn) = &flow {
+            let [client, server] = ends_of(key, syn.sender());
+            if !self.facts.judges_lone_syn(server) {
+                self.facts.lone_syn(syn, client, server, expired);
+                return;
+            }
+        }
+        grow(key, &mut flow, &self.settings, &mut self.facts);
+        let connection = match flow {
+            Flow::Tcp(tracker) => tracker.finish(expired),
+            Flow::Udp(tracker) => tracker.finish(expired),
+            // All others have just been made one of these.
+            Flow::Syn(_) | Flow::Handshake(_) | Flow::YoungUdp(_) => return,
+        };
         let expired_open = connection.close == Close::Timeout;
         self.facts.connection(&connection, expired_open);
         self.sink.connection(&connection);
     }
 
-    /// The capture is over: hands over everything.
-    pub fn finish(mut self) -> (S, ShardFacts) {
-        let mut connections: Vec<Connection> = std::mem::take(&mut self.flows)
-            .into_iter()
-            .map(|(_, flow)| {
-                let expired = flow.is_silent(self.now);
-                flow.finish(expired)
-            })
+    /// The capture is over, and `end` the time of its latest frame: hands over everything.
+    pub fn finish(mut self, end: Timestamp) -> (S, ShardFacts) {
+        let mut order: Vec<_> = self
+            .flows
+            .iter_mut()
+            .map(|(id, flow)| (flow.first_frame(), id))
             .collect();
-        connections.sort_unstable_by_key(|connection| connection.first_frame);
-        for connection in connections {
-            self.facts.connection(&connection, false);
-            self.sink.connection(&connection);
+        order.sort_unstable();
+        for (_, id) in order {
+            if let Some((key, flow)) = self.flows.remove(id) {
+                let expired = flow.is_silent(end);
+                self.hand_over(&key, flow, expired);
+            }
         }
         (self.sink, self.facts)
+    }
+}
+
+/// Gives a flow the tracker that its packets so far make; counts those packets.
+fn grow(key: &FlowKey, flow: &mut Flow, settings: &TcpSettings, facts: &mut ShardFacts) {
+    let records: &[Record] = match flow {
+        Flow::Tcp(_) | Flow::Udp(_) => return,
+        Flow::Syn(syn) => &[*syn],
+        Flow::Handshake(records) => records,
+        Flow::YoungUdp(young) => {
+            if let Some(tracker) = grown_udp(key, young, facts) {
+                *flow = Flow::Udp(Box::new(tracker));
+            }
+            return;
+        }
+    };
+    let mut tracker: Option<TcpTracker> = None;
+    for record in records {
+        let (packet, tcp) = record.segment(key);
+        let tracker = tracker.get_or_insert_with(|| TcpTracker::new(&packet, &tcp, settings));
+        let (verdict, direction) = tracker.segment(&packet, &tcp, &[]);
+        facts.segment(&packet, direction, verdict);
+    }
+    if let Some(tracker) = tracker {
+        *flow = Flow::Tcp(Box::new(tracker));
+    }
+}
+
+fn grown_udp(key: &FlowKey, young: &YoungUdp, facts: &mut ShardFacts) -> Option<UdpTracker> {
+    let mut tracker: Option<UdpTracker> = None;
+    for (packet, payload) in young.datagrams(key) {
+        let tracker = tracker.get_or_insert_with(|| UdpTracker::new(&packet));
+        let (new, direction) = tracker.datagram(&packet, payload);
+        facts.segment(&packet, direction, datagram_verdict(new));
+    }
+    tracker
+}
+
+const fn datagram_verdict(new: bool) -> Verdict {
+    if new {
+        Verdict::New
+    } else {
+        Verdict::DuplicateFrame
+    }
+}
+
+/// Who asks and who is asked, when `sender` asks.
+fn ends_of(key: &FlowKey, sender: Sender) -> [Endpoint; 2] {
+    let [low, high] = key
+        .ends()
+        .map(|(octets, port)| Endpoint::new(ip_from_octets(octets), port));
+    match sender {
+        Sender::Low => [low, high],
+        Sender::High => [high, low],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_take_as_little_as_promised() {
+        let place = Arena::<Flow>::PLACE;
+        assert!(place <= 96, "only a SYN: {place} octets");
     }
 }

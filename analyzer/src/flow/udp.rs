@@ -82,10 +82,16 @@ impl UdpTracker {
         self.end
     }
 
+    /// The first frame.
+    #[must_use]
+    pub const fn first_frame(&self) -> u64 {
+        self.first_frame
+    }
+
     /// How long the flow may stay silent: longer than the stream timeouts of middle boxes
     /// (Linux conntrack 120 s) and than the pauses of request/response protocols.
     #[must_use]
-    pub const fn patience(&self) -> Duration {
+    pub const fn patience() -> Duration {
         Duration::from_secs(300)
     }
 
@@ -344,7 +350,7 @@ fn source_asks(packet: &Packet) -> bool {
 }
 
 /// The same datagram at another point of the capture.
-fn is_copy(known: &Packet, packet: &Packet) -> bool {
+pub(super) fn is_copy(known: &Packet, packet: &Packet) -> bool {
     let elsewhere =
         known.observation_point != packet.observation_point || known.hop_limit != packet.hop_limit;
     elsewhere

@@ -20,6 +20,8 @@ pub enum QualityKind {
     ClockStep,
     /// The file ends inside a record, or is damaged from some place on.
     CutShort,
+    /// A limit of the analysis was reached: some of it is counted together or cut off.
+    Summed,
 }
 
 impl QualityKind {
@@ -34,6 +36,7 @@ impl QualityKind {
             Self::Offload => "offload",
             Self::ClockStep => "clock-step",
             Self::CutShort => "cut-short",
+            Self::Summed => "summed",
         }
     }
 }

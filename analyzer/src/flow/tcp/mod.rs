@@ -53,6 +53,13 @@ const EVENTS_PER_CONNECTION: usize = 256;
 /// Handshake segments kept of each kind.
 const HANDSHAKE_SEGMENTS: usize = 8;
 
+/// How long a connection may stay silent of which only SYNs were seen. Linux gives up after 127 s;
+/// the last retry comes 64 s after the one before.
+pub(super) const PATIENCE_SYN: Duration = Duration::from_secs(130);
+
+/// How long any other may: longer than the keep-alive default of 7,200 s (RFC 9293 §3.8.4).
+pub(super) const PATIENCE: Duration = Duration::from_secs(7_500);
+
 /// What is the same for every connection of an analysis.
 #[derive(Clone, Debug, Default)]
 pub struct TcpSettings {
@@ -150,6 +157,12 @@ impl TcpTracker {
             closed_at: None,
             reset_at: None,
         }
+    }
+
+    /// The first frame.
+    #[must_use]
+    pub const fn first_frame(&self) -> u64 {
+        self.first_frame
     }
 
     /// Marks that the 4-tuple was used before in this capture.
@@ -514,11 +527,9 @@ impl TcpTracker {
             // repeats an unanswered FIN or SYN-ACK within seconds.
             Duration::from_secs(10)
         } else if self.is_only_syn() {
-            // Linux gives up after 127 s; the last retry comes 64 s after the one before.
-            Duration::from_secs(130)
+            PATIENCE_SYN
         } else {
-            // Longer than the keep-alive default of 7,200 s (RFC 9293 §3.8.4).
-            Duration::from_secs(7_500)
+            PATIENCE
         }
     }
 

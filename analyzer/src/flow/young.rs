@@ -1,0 +1,284 @@
+//! Flows of which only a few plain packets were seen: the packets themselves.
+//!
+//! A tracker takes kilobytes; a flood of SYNs, a scan or a name look-up must not cost that. Until
+//! a flow shows more than its first packets they are kept as [`Record`]s, and its tracker is made
+//! by handing it those packets, in their order: nothing that it sees is different.
+
+use std::time::Duration;
+
+use crate::decode::{Packet, PacketKind, TcpFields, TcpFlags};
+use crate::seq::SeqNumber;
+use crate::time::Timestamp;
+
+use super::key::{FlowKey, Sender};
+use super::udp::is_copy;
+
+/// Segments kept of a handshake.
+const SEGMENTS: usize = 8;
+
+/// Datagrams kept of a UDP flow, and octets of their payloads.
+const DATAGRAMS: usize = 4;
+const OCTETS: usize = 1024;
+
+/// Copies made by the network or the capture follow within this time; what could be one is left
+/// to the tracker.
+const COPY_WITHIN: Duration = Duration::from_secs(1);
+
+const FROM_LOW: u8 = 1;
+const HAS_TIMESTAMPS: u8 = 2;
+const HAS_MSS: u8 = 4;
+const HAS_SHIFT: u8 = 8;
+const SACK_PERMITTED: u8 = 16;
+const HAS_IP_ID: u8 = 32;
+const DONT_FRAGMENT: u8 = 64;
+const REASSEMBLED: u8 = 128;
+
+/// A packet without its addresses: those are the flow's.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, packed(2))]
+pub(crate) struct Record {
+    frame: u64,
+    time: Timestamp,
+    /// Sequence number; of a datagram its true payload length.
+    seq: u32,
+    /// Acknowledgement number; of a datagram its captured payload length.
+    ack: u32,
+    timestamps: (u32, u32),
+    wire_len: u32,
+    observation_point: u32,
+    window_field: u16,
+    ip_id: u16,
+    mss: u16,
+    flags: u8,
+    window_shift: u8,
+    hop_limit: u8,
+    ecn: u8,
+    marks: u8,
+}
+
+impl Record {
+    /// When it passed.
+    pub const fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// Its frame.
+    pub const fn frame(&self) -> u64 {
+        self.frame
+    }
+
+    /// Its length on the wire.
+    pub const fn wire_len(&self) -> u32 {
+        self.wire_len
+    }
+
+    /// Which end of the key sent it.
+    pub const fn sender(&self) -> Sender {
+        if self.marks & FROM_LOW != 0 {
+            Sender::Low
+        } else {
+            Sender::High
+        }
+    }
+
+    const fn flags(&self) -> TcpFlags {
+        TcpFlags(self.flags)
+    }
+
+    fn of(packet: &Packet) -> Self {
+        let mark = |set: bool, mark: u8| if set { mark } else { 0 };
+        let (_, sender) = FlowKey::of(packet);
+        Self {
+            frame: packet.frame,
+            time: packet.time,
+            seq: packet.payload_len,
+            ack: packet.payload_captured,
+            timestamps: (0, 0),
+            wire_len: packet.wire_len,
+            observation_point: packet.observation_point,
+            window_field: 0,
+            ip_id: packet.ip_id.unwrap_or_default(),
+            mss: 0,
+            flags: 0,
+            window_shift: 0,
+            hop_limit: packet.hop_limit,
+            ecn: packet.ecn,
+            marks: mark(sender == Sender::Low, FROM_LOW)
+                | mark(packet.ip_id.is_some(), HAS_IP_ID)
+                | mark(packet.dont_fragment, DONT_FRAGMENT)
+                | mark(packet.reassembled, REASSEMBLED),
+        }
+    }
+
+    /// A segment without payload and with nothing that does not fit.
+    fn of_segment(packet: &Packet, tcp: &TcpFields) -> Option<Self> {
+        let odd = packet.payload_len > 0
+            || tcp.options_cut
+            || tcp.window_cut
+            || tcp.sack_count > 0
+            || tcp.flags.has(TcpFlags::FIN)
+            || tcp.flags.has(TcpFlags::RST);
+        if odd {
+            return None;
+        }
+        let mut record = Self::of(packet);
+        let mut mark = |set: bool, mark: u8| record.marks |= if set { mark } else { 0 };
+        mark(tcp.timestamps.is_some(), HAS_TIMESTAMPS);
+        mark(tcp.mss.is_some(), HAS_MSS);
+        mark(tcp.window_shift.is_some(), HAS_SHIFT);
+        mark(tcp.sack_permitted, SACK_PERMITTED);
+        Some(Self {
+            seq: tcp.seq.0,
+            ack: tcp.ack.0,
+            timestamps: tcp.timestamps.unwrap_or_default(),
+            window_field: tcp.window_field,
+            mss: tcp.mss.unwrap_or_default(),
+            flags: tcp.flags.0,
+            window_shift: tcp.window_shift.unwrap_or_default(),
+            ..record
+        })
+    }
+
+    /// A first SYN.
+    pub fn of_syn(packet: &Packet, tcp: &TcpFields) -> Option<Self> {
+        Self::of_segment(packet, tcp).filter(Self::is_syn)
+    }
+
+    /// A SYN that opens.
+    pub const fn is_syn(&self) -> bool {
+        self.flags().syn() && !self.flags().ack()
+    }
+
+    const fn is_syn_ack(&self) -> bool {
+        self.flags().syn() && self.flags().ack()
+    }
+
+    const fn has(&self, mark: u8) -> bool {
+        self.marks & mark != 0
+    }
+
+    fn packet(&self, key: &FlowKey, payload_len: u32, captured: u32, kind: PacketKind) -> Packet {
+        let [low, high] = key.ends();
+        let (source, destination) = match self.sender() {
+            Sender::Low => (low, high),
+            Sender::High => (high, low),
+        };
+        Packet {
+            frame: self.frame,
+            time: self.time,
+            src: source.0,
+            dst: destination.0,
+            src_port: source.1,
+            dst_port: destination.1,
+            wire_len: self.wire_len,
+            payload_len,
+            payload_start: 0,
+            payload_captured: captured,
+            ip_id: self.has(HAS_IP_ID).then_some(self.ip_id),
+            hop_limit: self.hop_limit,
+            ecn: self.ecn,
+            dont_fragment: self.has(DONT_FRAGMENT),
+            reassembled: self.has(REASSEMBLED),
+            observation_point: self.observation_point,
+            kind,
+        }
+    }
+
+    /// The segment as it was.
+    pub fn segment(&self, key: &FlowKey) -> (Packet, TcpFields) {
+        let tcp = TcpFields {
+            seq: SeqNumber(self.seq),
+            ack: SeqNumber(self.ack),
+            flags: self.flags(),
+            window_field: self.window_field,
+            timestamps: self.has(HAS_TIMESTAMPS).then_some(self.timestamps),
+            mss: self.has(HAS_MSS).then_some(self.mss),
+            window_shift: self.has(HAS_SHIFT).then_some(self.window_shift),
+            sack_permitted: self.has(SACK_PERMITTED),
+            ..TcpFields::default()
+        };
+        (self.packet(key, 0, 0, PacketKind::Tcp(tcp)), tcp)
+    }
+
+    fn datagram(&self, key: &FlowKey) -> Packet {
+        self.packet(key, self.seq, self.ack, PacketKind::Udp)
+    }
+}
+
+/// The next segment of a flow that `known` is all of, when it is the rest of a plain handshake:
+/// a SYN again, the SYN-ACK, the ACK.
+pub(crate) fn next_of_handshake(
+    known: &[Record],
+    packet: &Packet,
+    tcp: &TcpFields,
+) -> Option<Record> {
+    let (first, last) = (known.first()?, known.last()?);
+    let record = Record::of_segment(packet, tcp)?;
+    if known.len() >= SEGMENTS {
+        return None;
+    }
+    let ours = record.sender() == first.sender();
+    let answered = last.is_syn_ack();
+    let fits = if record.is_syn() {
+        let later = record.time().since(last.time()) > COPY_WITHIN;
+        ours && record.seq == first.seq && last.is_syn() && later
+    } else if record.is_syn_ack() {
+        !ours && last.is_syn()
+    } else {
+        ours && answered && tcp.flags == TcpFlags(TcpFlags::ACK)
+    };
+    fits.then_some(record)
+}
+
+/// The first datagrams of a UDP flow.
+#[derive(Debug, Default)]
+pub(crate) struct YoungUdp {
+    records: Vec<Record>,
+    octets: Vec<u8>,
+}
+
+impl YoungUdp {
+    /// Keeps a datagram; false when it is too much, or may be a copy of the one before.
+    pub fn push(&mut self, key: &FlowKey, packet: &Packet, payload: &[u8]) -> bool {
+        let before = self.records.last().map(|last| last.datagram(key));
+        let fits = self.records.len() < DATAGRAMS
+            && self.octets.len() + payload.len() <= OCTETS
+            && payload.len() == packet.payload_captured as usize
+            && !before.is_some_and(|before| is_copy(&before, packet));
+        if fits {
+            self.records.reserve_exact(1);
+            self.records.push(Record::of(packet));
+            self.octets.reserve_exact(payload.len());
+            self.octets.extend_from_slice(payload);
+        }
+        fits
+    }
+
+    /// When the last datagram passed.
+    pub fn last_activity(&self) -> Timestamp {
+        let latest = self.records.iter().map(Record::time).max();
+        latest.unwrap_or_default()
+    }
+
+    /// The first frame.
+    pub fn first_frame(&self) -> u64 {
+        self.records.first().map_or(0, Record::frame)
+    }
+
+    /// Octets kept.
+    pub fn octets(&self) -> usize {
+        self.octets.len()
+    }
+
+    /// The datagrams as they were, in their order.
+    pub fn datagrams<'a>(&'a self, key: &'a FlowKey) -> impl Iterator<Item = (Packet, &'a [u8])> {
+        let mut rest = &self.octets[..];
+        self.records.iter().map(move |record| {
+            let packet = record.datagram(key);
+            let (payload, others) =
+                rest.split_at((packet.payload_captured as usize).min(rest.len()));
+            rest = others;
+            (packet, payload)
+        })
+    }
+}

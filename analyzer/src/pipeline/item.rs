@@ -1,0 +1,99 @@
+//! A slab on its way: bytes, packets, and which shard takes which packet.
+
+use crate::addr::Endpoint;
+use crate::decode::{DecodedSlab, Packet, decode_slab};
+use crate::filter::PacketFilter;
+use crate::flow::key::FlowKey;
+use crate::flow::translation::Translator;
+use crate::time::Timestamp;
+
+use super::{Filled, SHARDS};
+
+/// A slab on its way through a round. Items are used again, with the memory they have.
+#[derive(Default)]
+pub(super) struct Item {
+    pub filled: Filled,
+    pub decoded: DecodedSlab,
+    /// Payloads of reassembled datagrams.
+    pub reassembled: Vec<u8>,
+    /// The packets of each shard, in frame order.
+    pub buckets: [Vec<Addressed>; SHARDS],
+    /// Indices of packets that translation asks about in any case.
+    pub asked: Vec<u32>,
+    /// Indices of answers of translated connections and the address they truly came from.
+    pub translated: Vec<(u32, Endpoint)>,
+    /// Datagrams given up at this slab, with the pieces seen of each.
+    pub incomplete: Vec<(Packet, u32)>,
+}
+
+/// A packet's index, and the hash of its key.
+#[derive(Clone, Copy)]
+pub(super) struct Addressed {
+    pub hash: u64,
+    pub at: u32,
+}
+
+impl Item {
+    /// Time of the first frame.
+    pub fn start(&self) -> Timestamp {
+        let first = self.filled.slab.frames.first();
+        first.map_or(Timestamp::default(), |frame| frame.time)
+    }
+
+    /// Decodes the slab and sorts the packets that `filter` admits by shard.
+    pub fn decode(&mut self, filter: &PacketFilter) {
+        self.reassembled.clear();
+        self.translated.clear();
+        self.incomplete.clear();
+        decode_slab(
+            &self.filled.slab,
+            &self.filled.interfaces,
+            &mut self.decoded,
+        );
+        if !filter.is_open() {
+            self.decoded.packets.retain(|packet| filter.admits(packet));
+        }
+        self.distribute();
+    }
+
+    /// Sorts the packets by shard; to be called again when packets were added or changed.
+    pub fn distribute(&mut self) {
+        for bucket in &mut self.buckets {
+            bucket.clear();
+        }
+        self.asked.clear();
+        for (at, packet) in self.decoded.packets.iter().enumerate() {
+            let Ok(at) = u32::try_from(at) else { break };
+            if Translator::concerns(packet) {
+                self.asked.push(at);
+            }
+            let hash = FlowKey::of(packet).0.hash64();
+            self.buckets[shard_of(hash)].push(Addressed { hash, at });
+        }
+    }
+
+    /// Where an answer of a translated connection came from, by its packet's index.
+    pub fn true_source(&self, at: u32) -> Option<Endpoint> {
+        let place = self.translated.binary_search_by_key(&at, |(at, _)| *at);
+        Some(self.translated[place.ok()?].1)
+    }
+
+    /// The captured payload of one of its packets.
+    pub fn payload(&self, packet: &Packet) -> &[u8] {
+        let bytes = if packet.reassembled {
+            &self.reassembled
+        } else {
+            &self.filled.slab.bytes
+        };
+        let start = packet.payload_start as usize;
+        bytes
+            .get(start..start + packet.payload_captured as usize)
+            .unwrap_or_default()
+    }
+}
+
+/// The shard of a key's hash.
+pub(super) fn shard_of(hash: u64) -> usize {
+    // The table takes the lowest bits and the uppermost seven; the shard takes others.
+    usize::try_from(hash >> 48).unwrap_or(0) % SHARDS
+}

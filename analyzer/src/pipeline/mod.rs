@@ -1,0 +1,324 @@
+//! Drives the stages over bounded rounds. The only file with threads.
+//!
+//! A reader thread fills slabs ahead. Each round takes the slabs that are ready, decodes them in
+//! parallel and does in sequence what must be; meanwhile every shard of the flow table advances
+//! by its own packets of the round before, in parallel and in frame order. Nothing is shared
+//! between shards but read-only input, and their number is fixed, so results do not depend on
+//! the thread count.
+
+mod item;
+mod sequencer;
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::analysis::{Analysis, CaptureSummary};
+use crate::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
+use crate::decode::Packet;
+use crate::error::Error;
+use crate::filter::PacketFilter;
+use crate::flow::Connection;
+use crate::flow::facts::ShardFacts;
+use crate::flow::key::FlowKey;
+use crate::flow::table::Shard;
+use crate::flow::tcp::TcpSettings;
+use crate::time::Timestamp;
+
+use item::{Addressed, Item, shard_of};
+use sequencer::{Sequencer, clock_note};
+
+/// Parts of the flow table: enough for many cores, few enough that each has work in a round.
+const SHARDS: usize = 32;
+
+/// Slabs in one round, and slabs read ahead.
+const ROUND: usize = 8;
+
+/// Takes connections as they end. One sink serves one shard, so it needs no lock.
+///
+/// The order of calls within a shard is fixed by the input alone; merge what several sinks hold
+/// by something ordered, such as [`Connection::first_frame`].
+pub trait ConnectionSink: Send {
+    /// A connection has ended, expired or the capture is over.
+    fn connection(&mut self, connection: &Connection);
+}
+
+/// What an analysis needs to know beyond its input.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How files are read.
+    pub read: ReadOptions,
+    /// How connections are followed.
+    pub tcp: TcpSettings,
+    /// Which packets are analysed.
+    pub filter: PacketFilter,
+    /// Roughly the octets that the analysis may take.
+    pub memory: Memory,
+}
+
+/// A bound on memory, in octets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Memory(pub u64);
+
+impl Default for Memory {
+    /// 1 GiB.
+    fn default() -> Self {
+        Self(1 << 30)
+    }
+}
+
+impl Memory {
+    /// Reading, decoding and the bounded lists of a report.
+    const FIXED: u64 = 128 << 20;
+
+    /// What the live flows of one shard may take: half of what the fixed parts leave. The other
+    /// half is room for estimates that fall short and for what allocators hold back.
+    fn per_shard(self) -> usize {
+        let left = self.0.saturating_sub(Self::FIXED).max(Self::FIXED / 4);
+        usize::try_from(left / 2 / SHARDS as u64).unwrap_or(usize::MAX)
+    }
+}
+
+/// How far reading has come, for a progress display.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// Bytes read as stored.
+    pub bytes_read: u64,
+    /// Bytes in all, when known.
+    pub total_bytes: Option<u64>,
+    /// Frames decoded.
+    pub frames: u64,
+}
+
+/// Reads the inputs as one capture and hands every connection to a sink.
+///
+/// Runs on the current rayon pool. Gives the cross-connection facts and the sinks in shard order.
+///
+/// # Errors
+/// When no input could be read at all; a partly readable one is analysed and its damage noted.
+pub fn run<S: ConnectionSink>(
+    inputs: &[Input],
+    settings: &Settings,
+    make_sink: impl Fn() -> S,
+    mut progress: impl FnMut(Progress),
+) -> Result<(Analysis, Vec<S>), Error> {
+    let reader = CaptureReader::open(inputs, settings.read.clone())?;
+    let total_bytes = reader.total_bytes();
+    std::thread::scope(|scope| {
+        let (filled_sender, filled) = crossbeam_channel::bounded::<Filled>(ROUND);
+        let (empty_sender, empty) = crossbeam_channel::bounded::<Slab>(2 * ROUND + 2);
+        let reading = scope.spawn(move || read_ahead(reader, &filled_sender, &empty));
+        let mut engine: Option<Engine<S>> = None;
+        let mut idle: Vec<Item> = Vec::new();
+        // Decoded and waiting for the shards, while the next round is decoded beside them.
+        let mut decoded: Vec<Item> = Vec::new();
+        loop {
+            let mut round = take_round(&filled, decoded.is_empty(), &mut idle);
+            if round.is_empty() && decoded.is_empty() {
+                break;
+            }
+            if let Some(first) = round.first() {
+                let start = first.start();
+                let start = settings.filter.from.map_or(start, |from| from.max(start));
+                engine.get_or_insert_with(|| Engine::new(settings, &make_sink, start));
+            }
+            let Some(engine) = &mut engine else { break };
+            let (shards, sequencer) = (&mut engine.shards, &mut engine.sequencer);
+            rayon::join(
+                || advance(shards, &decoded),
+                || {
+                    let filter = &settings.filter;
+                    round.par_iter_mut().for_each(|item| item.decode(filter));
+                    sequencer.sequence(&mut round, filter);
+                },
+            );
+            if let Some(last) = round.last() {
+                progress(Progress {
+                    bytes_read: last.filled.bytes_read,
+                    total_bytes,
+                    frames: engine.sequencer.stats.frames,
+                });
+            }
+            for mut item in std::mem::replace(&mut decoded, round) {
+                // The reader may be gone already; then nobody needs the memory.
+                let _ = empty_sender.try_send(std::mem::take(&mut item.filled.slab));
+                idle.push(item);
+            }
+        }
+        let (reader, outcome) = reading.join().map_err(|_| {
+            Error::new(
+                inputs.first().map(Input::name).unwrap_or_default(),
+                "the reader failed",
+            )
+        })?;
+        outcome?;
+        let engine =
+            engine.unwrap_or_else(|| Engine::new(settings, &make_sink, Timestamp::default()));
+        Ok(engine.finish(&reader, &settings.filter))
+    })
+}
+
+/// Takes the slabs that are ready; waits for the first one only if `wait` is set.
+fn take_round(
+    filled: &crossbeam_channel::Receiver<Filled>,
+    wait: bool,
+    idle: &mut Vec<Item>,
+) -> Vec<Item> {
+    let mut round = Vec::new();
+    while round.len() < ROUND {
+        let next = if wait && round.is_empty() {
+            filled.recv().ok()
+        } else {
+            filled.try_recv().ok()
+        };
+        let Some(next) = next else { break };
+        let mut item = idle.pop().unwrap_or_default();
+        item.filled = next;
+        round.push(item);
+    }
+    round
+}
+
+/// A slab with what is needed to decode it.
+#[derive(Default)]
+struct Filled {
+    slab: Slab,
+    interfaces: Arc<[Interface]>,
+    bytes_read: u64,
+}
+
+fn read_ahead(
+    mut reader: CaptureReader,
+    filled: &crossbeam_channel::Sender<Filled>,
+    empty: &crossbeam_channel::Receiver<Slab>,
+) -> (CaptureReader, Result<(), Error>) {
+    let mut interfaces: Arc<[Interface]> = Arc::from([]);
+    loop {
+        let mut slab = empty.try_recv().unwrap_or_default();
+        match reader.read_slab(&mut slab) {
+            Ok(true) => {}
+            Ok(false) => return (reader, Ok(())),
+            Err(error) => return (reader, Err(error)),
+        }
+        if interfaces.len() != reader.interfaces().len() {
+            interfaces = Arc::from(reader.interfaces());
+        }
+        let message = Filled {
+            slab,
+            interfaces: Arc::clone(&interfaces),
+            bytes_read: reader.bytes_read(),
+        };
+        if filled.send(message).is_err() {
+            return (reader, Ok(()));
+        }
+    }
+}
+
+struct Engine<S> {
+    shards: Vec<Shard<S>>,
+    sequencer: Sequencer,
+}
+
+/// Lets every shard take its packets.
+fn advance<S: ConnectionSink>(shards: &mut [Shard<S>], items: &[Item]) {
+    if items.is_empty() {
+        return;
+    }
+    shards
+        .par_iter_mut()
+        .enumerate()
+        .for_each(|(number, shard)| {
+            for item in items {
+                give_up(shard, number, &item.incomplete);
+                for &Addressed { hash, at } in &item.buckets[number] {
+                    let packet = &item.decoded.packets[at as usize];
+                    shard.packet(packet, hash, item.payload(packet));
+                    if let Some(answering) = item.true_source(at) {
+                        shard.answered_from(packet, hash, answering);
+                    }
+                }
+            }
+        });
+}
+
+/// Tells the shard `number` of those datagrams that are its own.
+fn give_up<S: ConnectionSink>(shard: &mut Shard<S>, number: usize, incomplete: &[(Packet, u32)]) {
+    for (packet, pieces) in incomplete {
+        let hash = FlowKey::of(packet).0.hash64();
+        if shard_of(hash) == number {
+            shard.incomplete(packet, hash, *pieces);
+        }
+    }
+}
+
+impl<S: ConnectionSink> Engine<S> {
+    fn new(settings: &Settings, make_sink: &impl Fn() -> S, start: Timestamp) -> Self {
+        let budget = settings.memory.per_shard();
+        let shards = (0..SHARDS)
+            .map(|_| Shard::new(make_sink(), settings.tcp.clone(), start, budget))
+            .collect();
+        Self {
+            shards,
+            sequencer: Sequencer::default(),
+        }
+    }
+
+    fn finish(self, reader: &CaptureReader, filter: &PacketFilter) -> (Analysis, Vec<S>) {
+        let mut sequencer = self.sequencer;
+        let incomplete = sequencer.finish(filter);
+        let times = &sequencer.times;
+        let end = times.last.unwrap_or_default();
+        let finished: Vec<(S, ShardFacts)> = self
+            .shards
+            .into_par_iter()
+            .enumerate()
+            .map(|(number, mut shard)| {
+                give_up(&mut shard, number, &incomplete);
+                shard.finish(end)
+            })
+            .collect();
+        let mut facts = ShardFacts::new(Timestamp::default());
+        let mut sinks = Vec::with_capacity(SHARDS);
+        for (at, (sink, shard_facts)) in finished.into_iter().enumerate() {
+            sinks.push(sink);
+            if at == 0 {
+                facts = shard_facts;
+            } else {
+                facts.merge(shard_facts);
+            }
+        }
+        let mut quality = reader.notes();
+        quality.extend(facts.quality());
+        quality.extend(clock_note(times));
+        quality.sort();
+        let summary = CaptureSummary {
+            files: reader.files(),
+            interfaces: reader.interface_summaries(),
+            packets: sequencer.stats.frames,
+            bytes: sequencer.stats.wire_bytes,
+            first: times.first,
+            last: times.last,
+            undecoded: sequencer
+                .stats
+                .stops
+                .iter()
+                .map(|(stop, count)| (stop.to_string(), *count))
+                .collect(),
+            protocols: sequencer.stats.protocols(),
+        };
+        let analysis = Analysis {
+            summary,
+            quality,
+            tcp_connections: facts.tcp_connections,
+            udp_flows: facts.udp_flows,
+            dns_names: facts.dns_names,
+            listeners: facts.listeners,
+            udp_servers: facts.udp_servers,
+            icmp_errors: facts.icmp_errors,
+            icmp_error_count: facts.icmp_error_count,
+            intervals: facts.timeline.finish(),
+            later_fragments_seen: sequencer.later_fragments_seen,
+        };
+        (analysis, sinks)
+    }
+}

@@ -1,0 +1,170 @@
+//! What has to be done in sequence, between decoding and following connections: putting IP
+//! fragments together, joining translated connections, watching the clock.
+
+use std::time::Duration;
+
+use crate::decode::{DecodeStats, Packet, PacketKind};
+use crate::filter::PacketFilter;
+use crate::flow::ip_fragment::{IncompleteDatagram, Reassembler};
+use crate::flow::translation::Translator;
+use crate::quality::{QualityKind, QualityNote};
+use crate::time::Timestamp;
+
+use super::item::Item;
+
+/// A step back in time of less than this is the merging of two queues, not a clock that steps.
+const CLOCK_STEP: Duration = Duration::from_millis(100);
+
+/// First and last frame time and steps back within a slab or a capture.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Times {
+    pub first: Option<Timestamp>,
+    pub last: Option<Timestamp>,
+    newest_in_order: Option<Timestamp>,
+    steps_back: u64,
+    largest_step: Duration,
+}
+
+impl Times {
+    fn take(&mut self, time: Timestamp) {
+        if let Some(before) = self.newest_in_order {
+            let back = before.since(time);
+            if back >= CLOCK_STEP {
+                self.steps_back += 1;
+                self.largest_step = self.largest_step.max(back);
+            }
+        }
+        self.newest_in_order = Some(time);
+        self.first = Some(self.first.map_or(time, |first| first.min(time)));
+        self.last = Some(self.last.map_or(time, |last| last.max(time)));
+    }
+}
+
+/// Takes decoded slabs in the order of the capture.
+#[derive(Default)]
+pub(super) struct Sequencer {
+    reassembler: Reassembler,
+    translator: Translator,
+    pub later_fragments_seen: bool,
+    pub stats: DecodeStats,
+    pub times: Times,
+}
+
+impl Sequencer {
+    /// What has to be done in sequence with decoded slabs.
+    pub fn sequence(&mut self, items: &mut [Item], filter: &PacketFilter) {
+        for item in items {
+            for frame in &item.filled.slab.frames {
+                if filter.admits_time(frame.time) {
+                    self.times.take(frame.time);
+                }
+            }
+            self.stats.merge(&item.decoded.stats);
+            self.reassemble(item, filter);
+            self.translate(item);
+        }
+    }
+
+    /// Puts fragments together; datagrams that are whole join the slab's packets in frame order.
+    fn reassemble(&mut self, item: &mut Item, filter: &PacketFilter) {
+        if item.decoded.fragments.is_empty() {
+            return;
+        }
+        let fragments = std::mem::take(&mut item.decoded.fragments);
+        for fragment in &fragments {
+            self.later_fragments_seen |= fragment.offset > 0;
+            let expired = self.reassembler.expire(fragment.time);
+            let expired = incomplete(&expired).filter(|(packet, _)| filter.admits(packet));
+            item.incomplete.extend(expired);
+            let Some(whole) = self.reassembler.push(fragment, &item.filled.slab.bytes) else {
+                continue;
+            };
+            let base = u32::try_from(item.reassembled.len()).unwrap_or(u32::MAX);
+            item.reassembled.extend_from_slice(&whole.payload);
+            for mut packet in whole.packets {
+                packet.payload_start = packet.payload_start.saturating_add(base);
+                if !filter.admits(&packet) {
+                    continue;
+                }
+                let packets = &mut item.decoded.packets;
+                let at = packets.partition_point(|known| known.frame <= packet.frame);
+                packets.insert(at, packet);
+            }
+        }
+        item.distribute();
+    }
+
+    /// Brings the answers of translated connections to the connections they belong to.
+    fn translate(&mut self, item: &mut Item) {
+        let all = u32::try_from(item.decoded.packets.len()).unwrap_or(u32::MAX);
+        let mut next = 0;
+        while next < all {
+            // As long as nothing is translated only SYNs and loopback packets are looked at.
+            if !self.translator.is_active() {
+                let place = item.asked.partition_point(|at| *at < next);
+                let Some(&at) = item.asked.get(place) else {
+                    break;
+                };
+                next = at;
+            }
+            let packet = &mut item.decoded.packets[next as usize];
+            if let Some(answering) = self.translator.take(packet) {
+                item.translated.push((next, answering));
+            }
+            next += 1;
+        }
+        if !item.translated.is_empty() {
+            item.distribute();
+        }
+    }
+
+    /// The capture is over: datagrams of which a fragment never came, with the pieces seen.
+    pub fn finish(&mut self, filter: &PacketFilter) -> Vec<(Packet, u32)> {
+        incomplete(&self.reassembler.finish())
+            .filter(|(packet, _)| filter.admits(packet))
+            .collect()
+    }
+}
+
+/// UDP datagrams that were given up, as packets without payload.
+fn incomplete(datagrams: &[IncompleteDatagram]) -> impl Iterator<Item = (Packet, u32)> + '_ {
+    /// Protocol number of UDP (RFC 768).
+    const UDP: u8 = 17;
+    let of_udp = datagrams.iter().filter(|datagram| datagram.protocol == UDP);
+    of_udp.map(|datagram| {
+        let (src_port, dst_port) = datagram.ports.unwrap_or_default();
+        let packet = Packet {
+            frame: datagram.frame,
+            time: datagram.time,
+            src: datagram.ip.src,
+            dst: datagram.ip.dst,
+            src_port,
+            dst_port,
+            wire_len: 0,
+            payload_len: datagram.total.unwrap_or(datagram.seen).saturating_sub(8),
+            payload_start: 0,
+            payload_captured: 0,
+            ip_id: datagram.ip.identification,
+            hop_limit: datagram.ip.hop_limit,
+            ecn: datagram.ip.ecn,
+            dont_fragment: datagram.ip.dont_fragment,
+            reassembled: false,
+            observation_point: datagram.observation_point,
+            kind: PacketKind::Udp,
+        };
+        (packet, datagram.pieces)
+    })
+}
+
+/// A caveat when capture time ran backwards.
+pub(super) fn clock_note(times: &Times) -> Option<QualityNote> {
+    (times.steps_back > 0).then(|| QualityNote {
+        kind: QualityKind::ClockStep,
+        count: times.steps_back,
+        note: format!(
+            "capture time runs backwards {} times, by up to {:.3} s: durations around these places are not reliable",
+            times.steps_back,
+            times.largest_step.as_secs_f64()
+        ),
+    })
+}
