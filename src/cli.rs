@@ -173,6 +173,10 @@ pub struct AnalysisArguments {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Memory that connections may take, such as 512M or 2G; what is given up for it is a caveat
+    /// [default: 1G, or a quarter of the machine's if that is less]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_memory: Option<u64>,
 }
 
 /// What outputs hide.
@@ -413,6 +417,22 @@ fn since(text: &str) -> Result<Since, String> {
         }
     };
     u64::try_from(nanos).map(Since).map_err(|_| expected())
+}
+
+/// A number of bytes, with K, M, G or T for powers of 1,024.
+fn size(text: &str) -> Result<u64, String> {
+    let expected = || format!("{text:?} is no size: expected bytes, or a number with K, M, G or T");
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" => 0,
+        "K" | "KB" | "KIB" => 10,
+        "M" | "MB" | "MIB" => 20,
+        "G" | "GB" | "GIB" => 30,
+        "T" | "TB" | "TIB" => 40,
+        _ => return Err(expected()),
+    };
+    let number: u64 = digits.parse().map_err(|_| expected())?;
+    number.checked_mul(1 << shift).ok_or_else(expected)
 }
 
 fn port_and_bytes(text: &str) -> Result<(u16, u32), String> {

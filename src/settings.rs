@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use analyzer::PacketFilter;
 use analyzer::capture::Input;
+use analyzer::pipeline::Memory;
 use rules::settings::RuleSettings;
 
 use crate::cli::AnalysisArguments;
@@ -63,6 +64,7 @@ impl Settings {
             ports: arguments.port.clone(),
             connections: arguments.connection.clone(),
         };
+        analysis.memory = Memory(arguments.max_memory.unwrap_or_else(default_memory));
         Ok(Self {
             inputs: inputs(captures)?,
             analysis,
@@ -71,6 +73,17 @@ impl Settings {
             threads: arguments.threads.map_or(0, usize::from),
         })
     }
+}
+
+/// 1 GiB, or a quarter of the machine's memory if that is less.
+fn default_memory() -> u64 {
+    const USUAL: u64 = 1 << 30;
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| {
+        let kibibytes = line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?;
+        kibibytes.trim().parse::<u64>().ok()
+    });
+    total.map_or(USUAL, |kibibytes| USUAL.min(kibibytes * 1024 / 4))
 }
 
 fn read_configuration(file: &Path) -> Result<RuleSettings, Failure> {

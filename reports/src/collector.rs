@@ -1,7 +1,7 @@
 //! Keeps what the report needs of every connection while connections come and go.
 //!
-//! One collector serves one shard. Totals count every connection; rows are bounded: the most
-//! relevant stay. Relevance depends on the connection alone and ties are broken by its first
+//! One collector serves one shard; rows lie in stores that all of them share, and are bounded: the
+//! most relevant stay. Totals count every connection. Relevance depends on the connection alone and ties are broken by its first
 //! frame, so the rows kept are the same however connections were spread over shards.
 
 use std::cmp::Reverse;
@@ -20,8 +20,8 @@ use crate::tables::TableRow;
 /// Connections listed by default (`--connections`).
 pub const DEFAULT_CONNECTIONS: usize = 10_000;
 
-/// Connections that the top lists rest on. A row takes about 250 bytes: 50 MB at most.
-const TABLE_ROWS: usize = 200_000;
+/// Connections that the top lists rest on. A row takes about 250 bytes: 25 MB at most.
+const TABLE_ROWS: usize = 100_000;
 
 /// Octets of payload that one class of UDP sizes spans: there are 2,048 classes at most.
 pub(crate) const UDP_CLASS_BYTES: u32 = 32;
@@ -70,6 +70,7 @@ impl ConnectionCollector {
         Self {
             rows: self.rows.share(),
             table_rows: self.table_rows.share(),
+            requests: Requests::default(),
             totals: Totals::default(),
         }
     }

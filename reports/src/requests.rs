@@ -31,6 +31,15 @@ struct Request {
     server: String,
 }
 
+/// What orders requests, above all else.
+type Key = (Option<Duration>, Reverse<u64>);
+
+impl Request {
+    const fn key(&self) -> Key {
+        (self.response_time, self.frame)
+    }
+}
+
 /// The failed and the slowest requests of one shard, or of all.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Requests {
@@ -47,7 +56,11 @@ impl Requests {
             self.seen += http.requests;
             for exchange in &http.kept {
                 let failed = exchange.status.is_none_or(|status| status >= 500);
-                self.offer(failed, http_request(connection, exchange));
+                let key = (
+                    response_time(exchange),
+                    Reverse(exchange.request_start.frame),
+                );
+                self.offer(failed, key, || http_request(connection, exchange));
             }
         } else if app.protocol != AppProtocol::Dns {
             self.turns(connection);
@@ -56,7 +69,8 @@ impl Requests {
         for exchange in &app.dns {
             // NXDOMAIN is an answer like any other; rules say when it is a failure.
             let failed = exchange.rcode.is_none_or(|rcode| !matches!(rcode, 0 | 3));
-            self.offer(failed, dns_request(connection, exchange));
+            let request = dns_request(connection, exchange);
+            self.offer(failed, request.key(), || request);
         }
     }
 
@@ -67,31 +81,37 @@ impl Requests {
         let unanswered = turns.pending().into_iter();
         for turn in turns.slowest.iter().chain(unanswered) {
             let first = turn.request.first;
-            let outcome = match &turn.response {
+            let outcome = || match &turn.response {
                 Some(response) => format!("{} back", format::bytes(response.octets as f64)),
                 None => "no answer".to_owned(),
             };
-            let request = Request {
-                response_time: turn.response_time(),
-                frame: Reverse(first.frame),
+            let key = (turn.response_time(), Reverse(first.frame));
+            let request = || Request {
+                response_time: key.0,
+                frame: key.1,
                 start: first.time,
                 protocol: "tcp",
                 what: format!("{} sent", format::bytes(turn.request.octets as f64)),
-                outcome,
+                outcome: outcome(),
                 client: connection.client.to_string(),
                 server: connection.server.to_string(),
             };
-            self.offer(turn.response.is_none(), request);
+            self.offer(turn.response.is_none(), key, request);
         }
     }
 
-    fn offer(&mut self, failed: bool, request: Request) {
+    /// Keeps a request if it is among the telling ones; `key` is what orders it.
+    fn offer(&mut self, failed: bool, key: Key, request: impl FnOnce() -> Request) {
         let list = if failed {
             &mut self.failed
         } else {
             &mut self.slowest
         };
-        list.insert(request);
+        let least = list.first().filter(|_| list.len() >= KEPT);
+        if least.is_some_and(|least| key < least.key()) {
+            return;
+        }
+        list.insert(request());
         if list.len() > KEPT {
             list.pop_first();
         }
@@ -101,10 +121,10 @@ impl Requests {
     pub fn append(&mut self, other: Self) {
         self.seen += other.seen;
         for request in other.failed {
-            self.offer(true, request);
+            self.offer(true, request.key(), || request);
         }
         for request in other.slowest {
-            self.offer(false, request);
+            self.offer(false, request.key(), || request);
         }
     }
 
@@ -172,15 +192,19 @@ impl Request {
     }
 }
 
-fn http_request(connection: &Connection, exchange: &HttpExchange) -> Request {
+fn response_time(exchange: &HttpExchange) -> Option<Duration> {
     let asked = exchange.request_end.unwrap_or(exchange.request_start);
+    exchange
+        .response_start
+        .map(|response| response.time.since(asked.time))
+}
+
+fn http_request(connection: &Connection, exchange: &HttpExchange) -> Request {
     let target = format::shortened(&exchange.target, 80);
     let host = exchange.host.as_deref().unwrap_or_default();
     let host = format::shortened(host, 60);
     Request {
-        response_time: exchange
-            .response_start
-            .map(|response| response.time.since(asked.time)),
+        response_time: response_time(exchange),
         frame: Reverse(exchange.request_start.frame),
         start: exchange.request_start.time,
         protocol: match connection.app.protocol {

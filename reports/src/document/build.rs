@@ -26,9 +26,12 @@ impl Document {
         run: &RunInfo,
     ) -> Result<Self, crate::Error> {
         let (rows, table_rows, requests, totals) = connections.into_parts();
+        // Attempts that were only summed were never handed to a collector.
+        let summed = analysis.tcp_connections + analysis.udp_flows;
+        let connection_total = totals.connections.max(summed);
         let response_times = ResponseTimes::new(&totals.response_times);
         let requests = requests.table(response_times.as_ref(), analysis.summary.first);
-        let mut tables = tables::top_lists(table_rows, totals.connections)?;
+        let mut tables = tables::top_lists(table_rows, connection_total)?;
         tables.splice(0..0, requests);
         let findings: Vec<_> = assessment
             .findings
@@ -39,7 +42,7 @@ impl Document {
         Ok(Self {
             schema_version: SCHEMA_VERSION,
             tool: tool(run),
-            verdict: verdict(&findings, &checks, totals.connections),
+            verdict: verdict(&findings, &checks, connection_total),
             capture: capture(analysis),
             checks,
             notices: assessment.notices.clone(),
@@ -51,7 +54,7 @@ impl Document {
             time_split: series::time_parts(&totals.time_split),
             traces: Vec::new(),
             tables,
-            connection_total: totals.connections,
+            connection_total,
             connections: rows,
             findings,
         })

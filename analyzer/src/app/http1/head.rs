@@ -1,5 +1,7 @@
 //! Reads the head of an HTTP/1.x message (RFC 9112), whole or cut.
 
+use std::mem::MaybeUninit;
+
 use crate::app::text::capped;
 
 /// Most header fields of one head; real ones have far fewer.
@@ -83,10 +85,9 @@ pub(in crate::app) fn looks_like_head(bytes: &[u8], cut: bool) -> Option<bool> {
     let front = &bytes[..bytes.len().min(LINE_MAX)];
     let end = front.iter().position(|octet| *octet == b'\n');
     let line = &front[..end.unwrap_or(front.len())];
-    if line
-        .iter()
-        .any(|octet| octet.is_ascii_control() && *octet != b'\r')
-    {
+    // Without an early end this takes many octets at a time.
+    let odd = |odd: bool, octet: &u8| odd | (octet.is_ascii_control() & (*octet != b'\r'));
+    if line.iter().fold(false, odd) {
         return Some(false);
     }
     if end.is_some() {
@@ -105,12 +106,13 @@ pub(in crate::app) fn looks_like_head(bytes: &[u8], cut: bool) -> Option<bool> {
 impl Head {
     /// Reads a head with its empty line; `None` when it is none.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        // Not filled in before: that would cost more than the reading of a usual head.
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let (line, minor, fields) = if bytes.starts_with(b"HTTP/") {
-            let mut response = httparse::Response::new(&mut fields);
+            let mut response = httparse::Response::new(&mut []);
             let config = lenient();
             config
-                .parse_response(&mut response, bytes)
+                .parse_response_with_uninit_headers(&mut response, bytes, &mut fields)
                 .ok()?
                 .is_complete()
                 .then_some(())?;
@@ -122,10 +124,10 @@ impl Head {
                 response.headers,
             )
         } else {
-            let mut request = httparse::Request::new(&mut fields);
+            let mut request = httparse::Request::new(&mut []);
             let config = lenient();
             config
-                .parse_request(&mut request, bytes)
+                .parse_request_with_uninit_headers(&mut request, bytes, &mut fields)
                 .ok()?
                 .is_complete()
                 .then_some(())?;
