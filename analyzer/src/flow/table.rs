@@ -39,7 +39,7 @@ enum Flow {
     /// One SYN.
     Syn(Record),
     /// SYNs, or a handshake without anything else.
-    Handshake(Box<Vec<Record>>),
+    Handshake(Vec<Record>),
     Tcp(Box<TcpTracker>),
     /// A few small datagrams.
     YoungUdp(Box<YoungUdp>),
@@ -213,7 +213,7 @@ impl<S: ConnectionSink> Shard<S> {
                 let mut records = Vec::with_capacity(3);
                 records.extend([syn, next]);
                 self.cost += HANDSHAKE_COST;
-                *flow = Flow::Handshake(Box::new(records));
+                *flow = Flow::Handshake(records);
                 true
             }
             Some(Flow::Handshake(records)) => {
