@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use pcapdoc_analyzer::capture::Input;
-use pcapdoc_analyzer::flow::Connection;
+use pcapdoc_analyzer::flow::{CapturePoint, Connection};
 use pcapdoc_analyzer::pipeline::{self, ConnectionSink, Settings};
 use rayon::prelude::*;
 use serde_json::Value;
@@ -68,12 +68,16 @@ fn suite() -> PathBuf {
     )
 }
 
-fn ours(capture: &Path) -> Analyzer {
+fn connections(capture: &Path) -> Vec<Connection> {
     let inputs = [Input::Path(capture.to_owned())];
     let (_, sinks) = pipeline::run(&inputs, &Settings::default(), Collect::default, |_| {})
         .unwrap_or_else(|error| panic!("{}: {error}", capture.display()));
+    sinks.into_iter().flat_map(|sink| sink.0).collect()
+}
+
+fn ours(capture: &Path) -> Analyzer {
     let mut counts = Analyzer::new();
-    for connection in sinks.into_iter().flat_map(|sink| sink.0) {
+    for connection in connections(capture) {
         let (client, server) = (connection.client.to_string(), connection.server.to_string());
         for (half, way) in connection
             .halves
@@ -469,14 +473,61 @@ fn check(cases: &[Case]) {
     assert!(rtt.share() >= 0.98, "minimum round trip");
 }
 
-#[test]
-fn counts_agree_with_the_kernels() {
+fn scenarios() -> Vec<PathBuf> {
     let mut scenarios: Vec<PathBuf> = std::fs::read_dir(suite())
         .expect("the kernel suite is there")
         .map(|entry| entry.expect("a folder").path())
         .filter(|path| path.join("truth.json").is_file())
         .collect();
     scenarios.sort();
+    scenarios
+}
+
+#[test]
+fn the_capture_point_is_found_and_times_add_up() {
+    let (mut all, mut right, mut wrong) = (0_u32, 0_u32, 0_u32);
+    for scenario in scenarios() {
+        for (side, here) in [
+            ("client", CapturePoint::Client),
+            ("server", CapturePoint::Server),
+        ] {
+            for connection in connections(&scenario.join(format!("{side}.pcap.gz"))) {
+                let found = connection.capture_point;
+                all += 1;
+                right += u32::from(found == here);
+                let opposite =
+                    [CapturePoint::Client, CapturePoint::Server].contains(&found) && found != here;
+                if opposite {
+                    println!(
+                        "{} at {side}: {found:?}, {}",
+                        scenario.display(),
+                        connection.label()
+                    );
+                }
+                wrong += u32::from(opposite);
+                let split = &connection.time_split;
+                let sum = split.handshake
+                    + split.client_think
+                    + split.request_transfer
+                    + split.server_think
+                    + split.response_transfer
+                    + split.recovery_fast
+                    + split.recovery_timeout
+                    + split.receiver_window
+                    + split.sender_limited
+                    + split.idle;
+                assert_eq!(sum, connection.duration(), "{}", connection.label());
+            }
+        }
+    }
+    println!("capture point: {right} of {all} right, {wrong} at the wrong end");
+    assert!(f64::from(right) >= f64::from(all) * 0.95);
+    assert!(f64::from(wrong) <= f64::from(all) * 0.01);
+}
+
+#[test]
+fn counts_agree_with_the_kernels() {
+    let scenarios = scenarios();
     let results: Vec<Vec<Case>> = scenarios.par_iter().map(|path| cases_of(path)).collect();
     println!(
         "sum of truth: sum of errors of pcapdoc, tshark, tcptrace; round trip: cases: wrong ones"
