@@ -8,13 +8,15 @@ few milliseconds before the FIN reaches them, or long after it, or not at all. W
 what the clients saw: a reset or an end of file instead of a response.
 """
 import os
+import socket
+import ssl
 import sys
 import threading
 import time
 
 from net import Net, pair
-from parts import (ADDRESSES, REQUEST, answer, connect, delta, lab_name, nginx, node, outcome, points,
-                   read_request, read_response, serve, sleep_until, together, truths)
+from parts import (ADDRESSES, LINGER_ZERO, REQUEST, answer, connect, delta, lab_name, nginx, node, outcome, points,
+                   read_request, read_response, self_signed, serve, sleep_until, together, truths)
 from relay import Way, Wire
 
 MADE = lab_name(__file__)
@@ -189,6 +191,58 @@ def proxy_502(folder):
                statuses=[status for status, _ in statuses])
 
 
+def tls(folder):
+    """nginx says goodbye (close_notify) before its FIN; requests cross it or come late."""
+    for case, delay, late in (("tls-late", 0, True), ("tls-crossing", 20, False)):
+        with Net(Wire(Way(delay_ms=delay), Way(delay_ms=delay)) if delay else None) as net:
+            certificate, key = self_signed("shop.example")
+            nginx(net, "server", f"keepalive_timeout 2s; server {{ listen 443 ssl; ssl_certificate {certificate};"
+                  f" ssl_certificate_key {key}; location / {{ return 200 'hello'; }} }}", 443)
+
+            def member(index):
+                time.sleep(0.1 * index)
+                context = ssl.create_default_context()
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                raw = connect(ADDRESSES[4][1], 443)
+                ends, result = pair(raw), "unused"
+                secure = context.wrap_socket(raw, server_hostname="shop.example")
+                try:
+                    for number in range(2):
+                        secure.sendall(REQUEST % number)
+                        secure.recv(4000)
+                    heard = time.monotonic()
+                    if index < 4:
+                        sleep_until(heard + (2.2 + 0.1 * index if late else 2 - delay / 1e3 * (0.3 + 0.25 * index)))
+                        secure.sendall(REQUEST % 9)
+                        result = "answered" if secure.recv(4000) else "end of file"
+                except (ConnectionError, ssl.SSLError):
+                    result = "reset"
+                secure.close()
+                return outcome(ends, result)
+            with points(net, folder, case, "client" if late else "server") as paths:
+                outcomes, resets = resets_sent(net, lambda: net.call("client", lambda: together(6, member)))
+            tell(paths, "Four of six pooled TLS connections are used as, or after, nginx closes them for being idle.",
+                 f"nginx keepalive_timeout 2s, TLS, {delay} ms each way", outcomes, 2.0, 30, resets)
+
+
+def idle_reset(folder):
+    """A server that ends idle connections by reset: the requests cross the RST."""
+    def impatient(connection, _peer):
+        try:
+            while read_request(connection, 1.5):
+                connection.sendall(answer())
+        except TimeoutError:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+        connection.close()
+    with Net(Wire(Way(delay_ms=20), Way(delay_ms=20))) as net:
+        net.spawn("server", serve, ADDRESSES[4][1], 8080, impatient)
+        plans = [(0.1 * n, [0.0, 0.2, 1.5 - 0.02 * (0.3 + 0.25 * n)]) for n in range(4)]
+        with points(net, folder, "idle-reset", "client") as paths:
+            outcomes, resets = resets_sent(net, lambda: play(net, ADDRESSES[4][1], 8080, plans))
+        tell(paths, "A server resets connections that were idle for 1.5 s; four requests cross the reset.",
+             "Python server with SO_LINGER 0, 20 ms each way", outcomes, 1.5, 20, resets)
+
+
 # --- look-alikes ------------------------------------------------------------------------------
 
 def idle_closes(folder):
@@ -250,7 +304,7 @@ def answered_in_time(folder):
 if __name__ == "__main__":
     target = os.path.join(sys.argv[1], "keepalive-race")
     only = sys.argv[2:]
-    for scenario in (late_write, clean_close, crossing, nginx_late_write, node_race, proxy_502, idle_closes, announced_close, restart, answered_in_time):
+    for scenario in (late_write, clean_close, crossing, nginx_late_write, node_race, proxy_502, tls, idle_reset, idle_closes, announced_close, restart, answered_in_time):
         if not only or scenario.__name__ in only:
             print(scenario.__name__, flush=True)
             scenario(target)

@@ -10,14 +10,13 @@ reset_timedout_connection, HAProxy health checks), beside closes with unread dat
 import os
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 import time
 
 from net import Net, endpoint, pair, tcp_info
 from parts import (ADDRESSES, LINGER_ZERO, REQUEST, Book, answer, connect, delta, go_program, haproxy, lab_name, nginx, points,
-                   read_request, read_response, serve, together, truths)
+                   read_request, read_response, self_signed, serve, together, truths)
 from relay import Way, Wire
 
 MADE = lab_name(__file__)
@@ -248,10 +247,8 @@ def killed(folder):
 def tls_clients(folder):
     """TLS 1.3 clients that close without reading session tickets reset; harmless."""
     with Net() as net:
-        key = os.path.join("/tmp", f"pd-key{os.getpid()}")
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key + ".key", "-out", key + ".crt",
-                        "-subj", "/CN=shop.example", "-days", "30"], check=True, capture_output=True)
-        nginx(net, "server", f"server {{ listen 443 ssl; ssl_certificate {key}.crt; ssl_certificate_key {key}.key;"
+        certificate, key = self_signed("shop.example")
+        nginx(net, "server", f"server {{ listen 443 ssl; ssl_certificate {certificate}; ssl_certificate_key {key};"
               " location / { return 200 'hello'; } }", 443)
 
         def ask(index):

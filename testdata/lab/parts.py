@@ -111,6 +111,15 @@ def read_request(connection, timeout=None):
     return head
 
 
+def self_signed(name):
+    """A certificate for `name` and its key, as paths."""
+    folder = tempfile.mkdtemp(prefix="pd-key")
+    paths = os.path.join(folder, "crt"), os.path.join(folder, "key")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", paths[1], "-out", paths[0],
+                    "-subj", f"/CN={name}", "-days", "30"], check=True, capture_output=True)
+    return paths
+
+
 def nginx(net, side, config, port):
     """Runs nginx with the text of its `http` block."""
     folder = tempfile.mkdtemp(prefix="pd-nginx")

@@ -56,7 +56,7 @@ pub(super) fn reasons(group: &Group<'_>, draft: Narrative, late: f64) -> Narrati
         })
         .because_if(group.median("p99_ms").is_some(), || {
             format!(
-                "answered requests to this server took {} (median) and {} (99th percentile)",
+                "what this server did answer, late responses included, took {} (median) and {} (99th percentile)",
                 time(group.median("p50_ms").unwrap_or_default()),
                 time(group.median("p99_ms").unwrap_or_default())
             )

@@ -12,7 +12,7 @@ use crate::handshake::first_data_ignored;
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Note, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, ms, number, percent, plural, share, time};
+use crate::text::{list, many, ms, number, percent, plural, share, time};
 
 declare_rule! {
     /// A listening server drops new connections because its queues are full.
@@ -168,11 +168,10 @@ impl Rule for ListenOverflow {
         let draft = draft
             .title(format!("Listener {server} drops new connections: its queues are full"))
             .summary(format!(
-                "Within {} the listener {server} left {} unanswered or half-open although it accepted others: {} and {} were sent again.{delay}{}",
+                "Of the connections opened within {} the listener {server} left {} unanswered or half-open although it accepted others: {} sent again.{delay}{}",
                 time(ms(to.since(from))),
-                plural(count, "connection"),
-                plural(syns, "SYN"),
-                plural(syn_acks, "SYN-ACK"),
+                format_args!("{count:.0}"),
+                sent_again(group, syns, syn_acks),
                 if never > 0 { format!(" {} never got through.", plural(number(never), "connection")) } else { String::new() },
             ))
             .confidence(confidence, reason)
@@ -186,6 +185,27 @@ impl Rule for ListenOverflow {
             .not("packet-loss", format!("{} connections suffer at once and only while connecting ({} of all attempts)", group.connections(), percent(share(group.connections(), attempts))));
         remedies(group, draft)
     }
+}
+
+/// What had to be sent again, in words.
+fn sent_again(group: &Group<'_>, syns: f64, syn_acks: f64) -> String {
+    let ignored = group.having("data_ignored");
+    let mut parts = Vec::new();
+    if syns > 0.0 {
+        parts.push(plural(syns, "SYN"));
+    }
+    if syn_acks > 0.0 {
+        parts.push(plural(syn_acks, "SYN-ACK"));
+    }
+    if ignored > 0 {
+        parts.push(format!("the first data of {}", many(ignored, "connection")));
+    }
+    let verb = if parts.len() == 1 && (syns + syn_acks - 1.0).abs() < 0.5 {
+        "was"
+    } else {
+        "were"
+    };
+    format!("{} {verb}", list(&parts))
 }
 
 /// The handshake was complete at the client, yet the server acts as if it were not.

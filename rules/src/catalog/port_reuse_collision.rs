@@ -76,7 +76,13 @@ impl Rule for PortReuseCollision {
             .evidence(syn, "SYN with a new sequence number")
             .evidence_if(
                 challenge,
-                "plain ACK instead of SYN-ACK: it acknowledges the numbers of an older connection",
+                challenge.map_or_else(String::new, |ack| {
+                    format!(
+                        "plain ACK instead of SYN-ACK: it acknowledges {}, a number of an older connection, where {} was due",
+                        ack.ack.0,
+                        syn.seq.0.wrapping_add(1)
+                    )
+                }),
             )
             .evidence_if(
                 older(conn, Direction::ClientToServer),
