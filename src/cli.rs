@@ -344,6 +344,8 @@ pub enum Format {
     Terminal,
     /// At most 15 lines of Markdown for a chat
     Summary,
+    /// A folder of tables, one file each
+    Parquet,
 }
 
 /// A severity as an argument.

@@ -1,8 +1,10 @@
 //! Which renderings of a document go where, and writing them.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use reports::dataset::Tables;
 use reports::{Document, Redactor};
 
 use crate::cli::Format;
@@ -28,6 +30,8 @@ pub fn shown(path: &Path) -> String {
 enum Target {
     Stdout,
     File(PathBuf),
+    /// A folder of tables, which the analysis itself fills.
+    Tables(PathBuf),
 }
 
 impl Plan {
@@ -64,6 +68,7 @@ impl Plan {
                 colour: matches!(target, Target::Stdout) && wants_colour(),
             };
             match target {
+                Target::Tables(_) => {}
                 Target::Stdout => {
                     let text = render(*format, document, style)?;
                     write_stdout(|out| out.write_all(&text))?;
@@ -82,12 +87,20 @@ impl Plan {
         Ok(html)
     }
 
+    /// The folder for the tables, when they are asked for.
+    pub fn tables(&self) -> Option<&Path> {
+        self.outputs.iter().find_map(|(_, target)| match target {
+            Target::Tables(folder) => Some(folder.as_path()),
+            Target::Stdout | Target::File(_) => None,
+        })
+    }
+
     fn say_where(&self) {
         let files: Vec<String> = self
             .outputs
             .iter()
             .filter_map(|(_, target)| match target {
-                Target::File(path) => Some(shown(path)),
+                Target::File(path) | Target::Tables(path) => Some(shown(path)),
                 Target::Stdout => None,
             })
             .collect();
@@ -104,11 +117,15 @@ fn target(
     output: Option<&Path>,
     stem: &str,
 ) -> Result<Target, Failure> {
+    if format == Format::Parquet {
+        return tables_target(output, stem);
+    }
     let extension = match format {
         Format::Html => "html",
         Format::Md => "md",
         Format::Json => "json",
         Format::Terminal | Format::Summary => "txt",
+        Format::Parquet => "parquet",
     };
     let name = format!("{stem}.report.{extension}");
     let is_for_the_screen = matches!(format, Format::Terminal | Format::Summary);
@@ -126,6 +143,47 @@ fn target(
             Ok(Target::File(path.join(name)))
         }
     }
+}
+
+/// Writes every table that has rows as a file in `folder`, and leaves none of an earlier run.
+pub fn write_tables(folder: &Path, tables: Tables) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
+    let partial = |table: &str| folder.join(format!("{table}.parquet.{}.part", std::process::id()));
+    let mut written = Vec::new();
+    let outcome = tables.write(&mut |table| {
+        written.push(table);
+        File::create(partial(table))
+    });
+    outcome.map_err(|error| match error {
+        reports::Error::Write(error) => Failure::output(folder, error),
+        other => Failure::Internal(other.to_string()),
+    })?;
+    for table in reports::dataset::tables() {
+        let file = folder.join(format!("{}.parquet", table.name));
+        let placed = if written.contains(&table.name) {
+            std::fs::rename(partial(table.name), &file)
+        } else if file.exists() {
+            std::fs::remove_file(&file)
+        } else {
+            Ok(())
+        };
+        placed.map_err(|error| Failure::output(&file, error))?;
+    }
+    Ok(())
+}
+
+/// The folder of the tables is named after the capture and stands where reports do.
+fn tables_target(output: Option<&Path>, stem: &str) -> Result<Target, Failure> {
+    let folder = match output {
+        Some(path) if path == Path::new("-") => {
+            return Err(Failure::Usage(
+                "--format parquet writes a folder of tables: --output cannot be -".to_owned(),
+            ));
+        }
+        Some(path) => path.to_owned(),
+        None => PathBuf::new(),
+    };
+    Ok(Target::Tables(folder.join(format!("{stem}.tables"))))
 }
 
 /// What output files are named after: the first capture, or a stand-in for its name, which may
@@ -190,6 +248,8 @@ fn render(
             reports::json::write(document, &mut bytes).map_err(internal)?;
             bytes
         }
+        // Tables are no rendering of the document: see `write_tables`.
+        Format::Parquet => Vec::new(),
     })
 }
 

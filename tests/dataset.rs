@@ -173,3 +173,30 @@ fn a_result_can_be_queried_again() {
     let all = query(Path::new(capture), "SELECT COUNT(*) AS n FROM connections");
     assert_eq!(rows, all);
 }
+
+#[test]
+fn tables_of_one_capture_are_files_that_can_be_queried() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let capture = common::root().join("testdata/captures/keepalive-race/late-write.pcap");
+    let paths =
+        [&capture, folder.path()].map(|path: &Path| path.to_str().expect("UTF-8").to_owned());
+    let arguments = ["analyze", &paths[0], "--format", "parquet", "-o", &paths[1]];
+    let output = common::run(&arguments);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let tables = folder.path().join("late-write.tables");
+    let sql = "SELECT COUNT(*) AS n FROM connections";
+    assert_eq!(query(&tables, sql), query(&capture, sql));
+    for refused in [&["-o", "-"][..], &["-o", &paths[1], "--redact"]] {
+        let mut arguments = vec!["analyze", &paths[0], "--format", "parquet"];
+        arguments.extend(refused);
+        assert_eq!(
+            common::run(&arguments).status.code(),
+            Some(2),
+            "{refused:?}"
+        );
+    }
+}

@@ -3,13 +3,17 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 
-use crate::analysis::{analyse, redactor};
+use reports::Document;
+use reports::dataset::Spill;
+
+use crate::analysis::{Wanted, analyse, analyse_shown, redactor};
 use crate::cli::{AnalyzeArguments, ConnectionLimit};
 use crate::commands::evidence;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::outputs::{Plan, formats, stem_of};
+use crate::outputs::{Plan, formats, stem_of, write_tables};
 use crate::settings::Settings;
 
 /// Runs the subcommand.
@@ -32,7 +36,15 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         ConnectionLimit::AtMost(limit) => Some(limit),
         ConnectionLimit::All => None,
     };
-    let mut document = analyse(&settings, limit, redactor.as_ref())?;
+    let mut document = match plan.tables() {
+        Some(_) if redactor.is_some() => {
+            return Err(Failure::Usage(
+                "--format parquet is not redacted: leave out one of the two".to_owned(),
+            ));
+        }
+        Some(folder) => with_tables(&settings, limit, &stem, folder)?,
+        None => analyse(&settings, limit, redactor.as_ref())?,
+    };
     if evidence::must_be_readable_twice(&arguments.captures).is_ok() && !stop.is_set() {
         trace(&mut document, &settings);
     }
@@ -69,7 +81,7 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
 
 /// Adds the traces of cited connections. A capture that cannot be read again, because it was moved
 /// meanwhile, costs the graphs and nothing else.
-fn trace(document: &mut reports::Document, settings: &Settings) {
+fn trace(document: &mut Document, settings: &Settings) {
     let read = &settings.analysis.read;
     match reports::trace::collect(document, &settings.inputs, read) {
         Ok(traces) => document.traces = traces,
@@ -79,8 +91,32 @@ fn trace(document: &mut reports::Document, settings: &Settings) {
     }
 }
 
+/// Analyses and writes the tables.
+fn with_tables(
+    settings: &Settings,
+    connections: Option<usize>,
+    stem: &str,
+    folder: &Path,
+) -> Result<Document, Failure> {
+    let scratch =
+        tempfile::tempdir().map_err(|error| Failure::output(&std::env::temp_dir(), error))?;
+    let wanted = Wanted {
+        connections,
+        redactor: None,
+        rows: Some((
+            stem.to_owned(),
+            Arc::new(Spill::new(scratch.path().to_owned())),
+        )),
+    };
+    let (document, tables) = analyse_shown(settings, &wanted)?;
+    if let Some(tables) = tables {
+        write_tables(folder, tables)?;
+    }
+    Ok(document)
+}
+
 /// What `--strict` asks for: no file was damaged, cut, unreadable or left before its end.
-fn must_be_complete(document: &reports::Document) -> Result<(), Failure> {
+fn must_be_complete(document: &Document) -> Result<(), Failure> {
     let notes = &document.capture.quality;
     match notes
         .iter()

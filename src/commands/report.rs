@@ -16,6 +16,12 @@ pub fn run(arguments: &ReportArguments) -> Result<ExitCode, Failure> {
         formats(&arguments.format, arguments.summary),
         arguments.output.as_deref(),
     )?;
+    if plan.tables().is_some() {
+        return Err(Failure::Usage(
+            "a result does not hold the tables: pcapdoc analyze CAPTURE --format parquet writes them"
+                .to_owned(),
+        ));
+    }
     let failed = |message: &dyn std::fmt::Display| {
         Failure::Input(analyzer::Error::new(
             arguments.result.clone(),

@@ -13,6 +13,7 @@
 //! times are a frame number away. Counts are signed 64-bit: Spark reads no unsigned integers.
 
 mod connections;
+mod exchanges;
 mod findings;
 mod output;
 mod query;

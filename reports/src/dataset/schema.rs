@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use polars::prelude::{DataType, TimeUnit};
 
-use super::{connections, findings};
+use super::{connections, exchanges, findings};
 
 /// How a column is stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,8 +141,8 @@ pub fn tables() -> Vec<TableSchema> {
         TableSchema::of(&connections::CONNECTIONS),
         TableSchema::of(&findings::FINDINGS),
         TableSchema::of(&findings::EVIDENCE),
-        TableSchema::of(&connections::REQUESTS),
-        TableSchema::of(&connections::DNS),
+        TableSchema::of(&exchanges::REQUESTS),
+        TableSchema::of(&exchanges::DNS),
         TableSchema::of(&findings::INTERVALS),
         TableSchema::of(&findings::CAPTURES),
     ]

@@ -20,10 +20,8 @@ use polars_io::parquet::write::{
 };
 use rules::finding::Assessment;
 
-use super::connections::{
-    CONNECTIONS, ConnectionRecord, Connections, DNS, DnsQuestions, DnsRecord, REQUESTS,
-    RequestRecord, Requests,
-};
+use super::connections::{CONNECTIONS, ConnectionRecord, Connections};
+use super::exchanges::{DNS, DnsQuestions, DnsRecord, REQUESTS, RequestRecord, Requests};
 use super::findings::{
     CAPTURES, CaptureRecord, Captures, EVIDENCE, EvidenceRecord, FINDINGS, Findings, Frames,
     INTERVALS, IntervalRecord, Slices,
@@ -336,4 +334,53 @@ fn whole<R: Record>(
         return Ok(());
     }
     take(rows.table().name, rows.frame(capture_set)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use analyzer::Timestamp;
+    use analyzer::analysis::{Interval, Intervals};
+
+    use super::*;
+
+    /// Rows that are told apart by their resets.
+    fn intervals(len: u64) -> Intervals {
+        let slice = |resets| Interval {
+            resets,
+            ..Interval::default()
+        };
+        Intervals {
+            start: Some(Timestamp::from_nanos(1_795_515_300_000_000_000)),
+            width: Duration::from_secs(1),
+            slices: (0..len).map(slice).collect(),
+            states: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn rows_that_went_to_disk_come_back_in_order_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let spill = Arc::new(Spill::new(folder.path().to_owned()));
+        for len in [0, 1, ROWS_KEPT as u64, 3 * ROWS_KEPT as u64 + 7] {
+            let mut buffer = Buffer::<Slices>::new(&INTERVALS, &spill);
+            for slice in IntervalRecord::of(&intervals(len)) {
+                buffer.push(&slice);
+                assert!(buffer.rows.len() < ROWS_KEPT, "memory is bounded");
+            }
+            let mut seen = Vec::new();
+            buffer
+                .drain(&mut |piece| {
+                    let resets = piece.column("resets")?.i64()?.to_vec();
+                    seen.extend(resets.into_iter().flatten());
+                    Ok(())
+                })
+                .unwrap();
+            let expected: Vec<i64> = (0..i64::try_from(len).unwrap()).collect();
+            assert_eq!(seen, expected);
+        }
+        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left, 0, "nothing stays behind");
+    }
 }

@@ -1,0 +1,293 @@
+//! What connections carried, as rows: requests and DNS questions.
+
+use std::time::Duration;
+
+use analyzer::app::{DnsExchange, HttpExchange};
+use analyzer::event::SegmentRef;
+use analyzer::flow::Turn;
+use analyzer::{Connection, Timestamp};
+
+use super::connections::{ConnectionRecord, ip, ms, port};
+use super::rows::{count, hour, text, time};
+use super::schema::ColumnType::{Boolean, Integer, Number, Text, Time};
+use super::schema::{Column, Record, Table, Value, column};
+
+/// One request that was kept, of HTTP or of a conversation read by its turns.
+pub(super) struct RequestRecord<'a> {
+    connection: &'a Connection,
+    protocol: &'a str,
+    http: Option<&'a HttpExchange>,
+    asked: (u64, Timestamp),
+    answered: Option<(u64, Timestamp)>,
+    response_time: Option<Duration>,
+    transfer_time: Option<Duration>,
+}
+
+impl<'a> RequestRecord<'a> {
+    /// The requests kept of a connection, in their order.
+    pub fn of(record: &'a ConnectionRecord<'_>) -> Vec<Self> {
+        let connection = record.connection;
+        let protocol = record.row.protocol.as_str();
+        if let Some(http) = &connection.app.http {
+            let of = |exchange| Self::http(connection, protocol, exchange);
+            return http.kept.iter().map(of).collect();
+        }
+        let turns = &connection.turns;
+        let latest = turns.before_last.iter().chain(&turns.last);
+        let mut kept: Vec<&Turn> = turns.slowest.iter().chain(latest).collect();
+        kept.sort_by_key(|turn| turn.request.first.frame);
+        kept.dedup_by_key(|turn| turn.request.first.frame);
+        kept.into_iter()
+            .map(|turn| Self::turn(connection, protocol, turn))
+            .collect()
+    }
+
+    fn http(connection: &'a Connection, protocol: &'a str, exchange: &'a HttpExchange) -> Self {
+        let end = exchange.request_end.unwrap_or(exchange.request_start);
+        let start = exchange.response_start;
+        Self {
+            connection,
+            protocol,
+            http: Some(exchange),
+            asked: (exchange.request_start.frame, exchange.request_start.time),
+            answered: start.map(|at| (at.frame, at.time)),
+            response_time: start.map(|at| at.time.since(end.time)),
+            transfer_time: start
+                .zip(exchange.response_end)
+                .map(|(start, end)| end.time.since(start.time)),
+        }
+    }
+
+    fn turn(connection: &'a Connection, protocol: &'a str, turn: &Turn) -> Self {
+        let at = |segment: SegmentRef| (segment.frame, segment.time);
+        Self {
+            connection,
+            protocol,
+            http: None,
+            asked: at(turn.request.first),
+            answered: turn.response.map(|response| at(response.first)),
+            response_time: turn.response_time(),
+            transfer_time: turn
+                .response
+                .map(|response| response.last.time.since(response.first.time)),
+        }
+    }
+}
+
+/// Rows of [`REQUESTS`].
+pub(super) enum Requests {}
+
+impl Record for Requests {
+    type Of<'a> = RequestRecord<'a>;
+}
+
+const REQUEST_COLUMNS: &[Column<Requests>] = &[
+    column("client", Text, "address and port of who asked", |r| {
+        text(Some(r.connection.client.to_string()))
+    }),
+    column("client_ip", Text, "address of who asked", |r| {
+        ip(r.connection.client)
+    }),
+    column("server", Text, "address and port of who was asked", |r| {
+        text(Some(r.connection.server.to_string()))
+    }),
+    column("server_ip", Text, "address of who was asked", |r| {
+        ip(r.connection.server)
+    }),
+    column("server_port", Integer, "port of who was asked", |r| {
+        port(r.connection.server)
+    }),
+    column(
+        "protocol",
+        Text,
+        "what the payload is, as in `connections`",
+        |r| text(Some(r.protocol)),
+    ),
+    column("method", Text, "HTTP method", |r| {
+        text(r.http.map(|http| http.method.as_str()))
+    }),
+    column("host", Text, "HTTP host", |r| {
+        text(r.http.and_then(|http| http.host.as_deref()))
+    }),
+    column("target", Text, "HTTP target, at most 256 characters", |r| {
+        text(r.http.map(|http| http.target.as_str()))
+    }),
+    column(
+        "status",
+        Integer,
+        "HTTP status of the final response",
+        |r| {
+            r.http
+                .and_then(|http| http.status)
+                .map_or(Value::Missing, |status| Value::Integer(status.into()))
+        },
+    ),
+    column("request_time", Time, "first byte of the request", |r| {
+        time(Some(r.asked.1))
+    }),
+    column("hour", Time, "the hour in which it was asked", |r| {
+        hour(Some(r.asked.1))
+    }),
+    column(
+        "response_time",
+        Time,
+        "first byte of the response; missing when none came",
+        |r| time(r.answered.map(|at| at.1)),
+    ),
+    column(
+        "response_ms",
+        Number,
+        "last byte of the request to first byte of the response",
+        |r| ms(r.response_time),
+    ),
+    column(
+        "transfer_ms",
+        Number,
+        "first to last byte of the response",
+        |r| ms(r.transfer_time),
+    ),
+    column("answered", Boolean, "whether a response began", |r| {
+        Value::Boolean(r.answered.is_some())
+    }),
+    column(
+        "request_frame",
+        Integer,
+        "frame.number where the request begins",
+        |r| count(r.asked.0),
+    ),
+    column(
+        "response_frame",
+        Integer,
+        "frame.number where the response begins",
+        |r| r.answered.map_or(Value::Missing, |at| count(at.0)),
+    ),
+    column(
+        "first_frame",
+        Integer,
+        "the connection, as in `connections`",
+        |r| count(r.connection.first_frame),
+    ),
+];
+
+pub(super) static REQUESTS: Table<Requests> = Table {
+    name: "requests",
+    about: "the telling requests of every connection: for HTTP the last 8, the 8 slowest and the first 8 \
+            that failed (5xx, 429); for other conversations the 8 slowest turns and the last two",
+    columns: REQUEST_COLUMNS,
+};
+
+/// One DNS question.
+pub(super) struct DnsRecord<'a> {
+    pub connection: &'a Connection,
+    pub exchange: &'a DnsExchange,
+}
+
+/// Rows of [`DNS`].
+pub(super) enum DnsQuestions {}
+
+impl Record for DnsQuestions {
+    type Of<'a> = DnsRecord<'a>;
+}
+
+const DNS_COLUMNS: &[Column<DnsQuestions>] = &[
+    column("client", Text, "address and port of who asked", |r| {
+        text(Some(r.connection.client.to_string()))
+    }),
+    column("client_ip", Text, "address of who asked", |r| {
+        ip(r.connection.client)
+    }),
+    column("server", Text, "address and port of the name server", |r| {
+        text(Some(r.connection.server.to_string()))
+    }),
+    column("server_ip", Text, "address of the name server", |r| {
+        ip(r.connection.server)
+    }),
+    column("transport", Text, "`udp` or `tcp`", |r| {
+        text(Some(r.connection.transport.as_str()))
+    }),
+    column(
+        "name",
+        Text,
+        "name asked, lower case, without final dot",
+        |r| text(Some(&r.exchange.name)),
+    ),
+    column(
+        "qtype",
+        Integer,
+        "record type asked (1 A, 28 AAAA, …)",
+        |r| Value::Integer(r.exchange.qtype.into()),
+    ),
+    column("asked_time", Time, "time of the first question", |r| {
+        time(Some(r.exchange.asked.time))
+    }),
+    column("hour", Time, "the hour in which it was asked", |r| {
+        hour(Some(r.exchange.asked.time))
+    }),
+    column(
+        "repeats",
+        Integer,
+        "how often the question was repeated",
+        |r| Value::Integer(r.exchange.repeats.into()),
+    ),
+    column("answered", Boolean, "whether an answer came", |r| {
+        Value::Boolean(r.exchange.answered.is_some())
+    }),
+    column("answer_ms", Number, "first question to answer", |r| {
+        ms(r.exchange
+            .answered
+            .map(|at| at.time.since(r.exchange.asked.time)))
+    }),
+    column(
+        "rcode",
+        Integer,
+        "response code (0 no error, 2 SERVFAIL, 3 NXDOMAIN, …)",
+        |r| {
+            r.exchange
+                .rcode
+                .map_or(Value::Missing, |rcode| Value::Integer(rcode.into()))
+        },
+    ),
+    column(
+        "truncated",
+        Boolean,
+        "the answer says it was truncated",
+        |r| Value::Boolean(r.exchange.truncated),
+    ),
+    column("answer_bytes", Integer, "length of the answer", |r| {
+        r.exchange.answered.map_or(Value::Missing, |_| {
+            Value::Integer(r.exchange.answer_len.into())
+        })
+    }),
+    column(
+        "addresses",
+        Text,
+        "A and AAAA records of the answer, joined by commas",
+        |r| {
+            let addresses: Vec<String> = r
+                .exchange
+                .addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            text((!addresses.is_empty()).then(|| addresses.join(",")))
+        },
+    ),
+    column(
+        "asked_frame",
+        Integer,
+        "frame.number of the first question",
+        |r| count(r.exchange.asked.frame),
+    ),
+    column(
+        "first_frame",
+        Integer,
+        "the connection, as in `connections`",
+        |r| count(r.connection.first_frame),
+    ),
+];
+
+pub(super) static DNS: Table<DnsQuestions> = Table {
+    name: "dns",
+    about: "one row per DNS question, at most 64 of a connection (answered ones give way first)",
+    columns: DNS_COLUMNS,
+};
