@@ -14,12 +14,19 @@ const PCAP: [u8; 24] = [
 fn block(kind: u32, body: &[u8]) -> Vec<u8> {
     let mut body = body.to_vec();
     body.resize(body.len().next_multiple_of(4), 0);
-    let len = u32::try_from(body.len() + 12).expect("a small block").to_le_bytes();
+    let len = u32::try_from(body.len() + 12)
+        .expect("a small block")
+        .to_le_bytes();
     [&kind.to_le_bytes(), &len, &body[..], &len].concat()
 }
 
 fn section() -> Vec<u8> {
-    let body = [&0x1a2b_3c4d_u32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat();
+    let body = [
+        &0x1a2b_3c4d_u32.to_le_bytes()[..],
+        &[1, 0, 0, 0],
+        &[0xff; 8],
+    ]
+    .concat();
     block(0x0a0d_0d0a, &body)
 }
 
@@ -64,7 +71,10 @@ fn bombs_end_early_in_every_compression_that_can_make_one() {
         assert!(frames < (INFLATED / 16 / 2) as u64, "{name}: {frames}");
         assert!(largest <= 1 << 20, "{name}: {largest}");
         let notes = reader.notes();
-        assert!(notes.iter().any(|note| note.note.contains("bomb")), "{notes:?}");
+        assert!(
+            notes.iter().any(|note| note.note.contains("bomb")),
+            "{notes:?}"
+        );
     }
 }
 
