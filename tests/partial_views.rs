@@ -52,11 +52,11 @@ fn partial_captures_are_never_judged_wrong() {
             ),
             (
                 "client only",
-                whole.write(usize::MAX, |_, octets| whole.from_client(octets)),
+                whole.write(usize::MAX, |_, octets| whole.is_from_client(octets)),
             ),
             (
                 "server only",
-                whole.write(usize::MAX, |_, octets| !whole.from_client(octets)),
+                whole.write(usize::MAX, |_, octets| !whole.is_from_client(octets)),
             ),
         ];
         for (view, file) in views {

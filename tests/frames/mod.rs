@@ -76,7 +76,7 @@ impl Frames {
     }
 
     /// Whether the lab's client sent the frame: 10.9.0.1 or fd09::1.
-    pub fn from_client(&self, octets: &[u8]) -> bool {
+    pub fn is_from_client(&self, octets: &[u8]) -> bool {
         let ip = self.ip_header();
         let v6 = [&[0xfd, 9][..], &[0; 13], &[1]].concat();
         octets.get(ip + 12..ip + 16) == Some(&[10, 9, 0, 1])
