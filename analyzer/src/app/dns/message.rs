@@ -233,7 +233,7 @@ fn read_name(bytes: &[u8], at: usize) -> Read<(String, usize)> {
                 if target >= place || pointers > POINTERS_MAX {
                     return Read::Wrong;
                 }
-                taken.get_or_insert(place + 2 - at);
+                taken.get_or_insert_with(|| place + 2 - at);
                 place = target;
             }
             _ => return Read::Wrong,
