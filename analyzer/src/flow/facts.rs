@@ -284,7 +284,7 @@ impl ShardFacts {
             QualityKind::Summed,
             self.given_up,
             format!(
-                "{} connections that had been silent for longest were taken for ended to stay within the memory allowed (--max-memory): what came on them later is shown as connections of their own",
+                "{} connections that were closed, or had been silent for longest, were ended early to stay within the memory allowed (--max-memory): what came on them later is shown as connections of their own",
                 self.given_up
             ),
         );
