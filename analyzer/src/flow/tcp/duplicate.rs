@@ -75,6 +75,8 @@ impl RecentPackets {
     /// Without a telling IP identification (IPv6, or 0) equal pure ACKs are duplicate ACKs, and
     /// equal data is a copy only when it follows sooner than any sender would repeat it.
     fn is_network_copy(&self, segment: &Segment<'_>, apart: Duration, counts: bool) -> bool {
+        // Linux answers strangers from no socket: each such RST bears 0, whatever the socket counts.
+        let counts = counts && !segment.tcp.flags.rst();
         if segment.packet.ip_id.is_some_and(|id| id != 0 || counts) {
             return apart <= NETWORK_COPY_WITHIN;
         }
