@@ -29,6 +29,9 @@ const LONE_SYNS: u32 = 512;
 /// Slices of capture time in a report.
 const SLICES: usize = 512;
 
+/// How long a socket stays in TIME-WAIT: fixed in Linux, where RFC 9293 §3.4.2 asks for 2 MSL.
+const TIME_WAIT: Duration = Duration::from_secs(60);
+
 /// The finest slice.
 const FINEST: Duration = Duration::from_millis(1);
 
@@ -338,6 +341,8 @@ pub(crate) struct Timeline {
     slices: Vec<Interval>,
     /// Changes of socket counts at the start of each slice: entering minus leaving.
     changes: Vec<[[i64; 11]; 2]>,
+    /// Sockets per end whose TIME-WAIT runs out in this second after `start`, unseen.
+    forgotten: BTreeMap<u64, [i64; 2]>,
 }
 
 impl Timeline {
@@ -394,21 +399,35 @@ impl Timeline {
     }
 
     fn states(&mut self, connection: &Connection, expired_open: bool) {
+        // A connection given up as silent is not known to be gone: it stays until its end.
+        let given_up = expired_open.then_some(connection.end);
         for span in &connection.states {
-            if span.state == super::TcpState::Closed {
-                continue;
-            }
-            let from = self.boundary_after(span.from);
-            let mut change = [[0; 11]; 2];
-            change[span.end.index()][span.state as usize] = 1;
-            add_changes(&mut self.changes, from, &change);
-            // A connection given up as silent is not known to be gone: it stays until its end.
-            let to = span.to.or(expired_open.then_some(connection.end));
-            if let Some(to) = to {
-                let to = self.boundary_after(to);
-                change[span.end.index()][span.state as usize] = -1;
-                add_changes(&mut self.changes, to, &change);
-            }
+            self.span(span, given_up);
+        }
+    }
+
+    fn span(&mut self, span: &super::StateSpan, given_up: Option<Timestamp>) {
+        if span.state == super::TcpState::Closed {
+            return;
+        }
+        let from = self.boundary_after(span.from);
+        let mut change = [[0; 11]; 2];
+        change[span.end.index()][span.state as usize] = 1;
+        add_changes(&mut self.changes, from, &change);
+        if span.to.is_none() && span.state == super::TcpState::TimeWait {
+            self.forget(span.end, span.from + TIME_WAIT);
+        } else if let Some(to) = span.to.or(given_up) {
+            let to = self.boundary_after(to);
+            change[span.end.index()][span.state as usize] = -1;
+            add_changes(&mut self.changes, to, &change);
+        }
+    }
+
+    /// A socket leaves TIME-WAIT at `time`, which may lie behind the end of the capture.
+    fn forget(&mut self, end: Direction, time: Timestamp) {
+        let second = time.since(self.start).as_secs();
+        if self.forgotten.len() < ENTRIES || self.forgotten.contains_key(&second) {
+            self.forgotten.entry(second).or_default()[end.index()] += 1;
         }
     }
 
@@ -446,15 +465,32 @@ impl Timeline {
         for (at, change) in other.changes.iter().enumerate() {
             add_changes(&mut self.changes, at, change);
         }
+        for (second, sockets) in other.forgotten {
+            let sum = self.forgotten.entry(second).or_default();
+            for (into, from) in sum.iter_mut().zip(sockets) {
+                *into += from;
+            }
+        }
     }
 
     /// The finished slices with socket counts.
-    pub fn finish(self) -> Intervals {
+    pub fn finish(mut self) -> Intervals {
         let mut counts = [[0_i64; 11]; 2];
+        let width = self.width();
+        let forgotten = std::mem::take(&mut self.forgotten);
+        let mut forgotten = forgotten.into_iter().peekable();
         let none = [[0; 11]; 2];
         let states = (0..self.slices.len())
             .map(|at| {
                 let change = self.changes.get(at).unwrap_or(&none);
+                let begin = width.saturating_mul(u32::try_from(at).unwrap_or(u32::MAX));
+                while let Some((_, sockets)) =
+                    forgotten.next_if(|(second, _)| Duration::from_secs(*second) <= begin)
+                {
+                    for (end, gone) in sockets.into_iter().enumerate() {
+                        counts[end][super::TcpState::TimeWait as usize] -= gone;
+                    }
+                }
                 let mut row = [[0_u32; 11]; 2];
                 for end in 0..2 {
                     for state in 0..11 {
@@ -465,7 +501,6 @@ impl Timeline {
                 row
             })
             .collect();
-        let width = self.width();
         let start = (!self.slices.is_empty()).then_some(self.start);
         Intervals {
             start,
@@ -495,5 +530,33 @@ fn add_changes(changes: &mut Vec<[[i64; 11]; 2]>, at: usize, change: &[[i64; 11]
         for state in 0..11 {
             changes[at][end][state] += change[end][state];
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{StateSpan, TcpState};
+
+    #[test]
+    fn time_wait_runs_out_after_a_minute() {
+        let start = Timestamp::from_nanos(1_000_000_000);
+        let mut timeline = Timeline::new(start);
+        let span = StateSpan {
+            end: Direction::ClientToServer,
+            state: TcpState::TimeWait,
+            from: start + Duration::from_secs(10),
+            to: None,
+            inferred: false,
+        };
+        timeline.slice(start).opened += 1;
+        timeline.slice(start + Duration::from_secs(120)).opened += 1;
+        timeline.span(&span, None);
+        let intervals = timeline.finish();
+        let sockets = |seconds: f64| {
+            let at = (seconds / intervals.width.as_secs_f64()) as usize;
+            intervals.states[at][0][TcpState::TimeWait as usize]
+        };
+        assert_eq!([5.0, 15.0, 65.0, 75.0, 119.0].map(sockets), [0, 1, 1, 0, 0]);
     }
 }
