@@ -45,6 +45,8 @@ pub struct ConnectionRef {
     pub client: Endpoint,
     /// Who was called.
     pub server: Endpoint,
+    /// Where the client's packets really went, when the server answers from another address.
+    pub translated_to: Option<Endpoint>,
 }
 
 impl From<&Connection> for ConnectionRef {
@@ -54,6 +56,7 @@ impl From<&Connection> for ConnectionRef {
             transport: connection.transport,
             client: connection.client,
             server: connection.server,
+            translated_to: connection.translated_from,
         }
     }
 }

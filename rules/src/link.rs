@@ -50,6 +50,7 @@ const LINKS: &[(&str, &str, Touch)] = &[
     ("slow-response", "retransmit-hol", Touch::Upstream),
     ("slow-response", "dns-failure", Touch::Upstream),
     ("slow-response", "udp-single-socket", Touch::Server),
+    ("slow-response", "bufferbloat", Touch::Connections),
     ("retransmit-hol", "packet-loss", Touch::Connections),
     ("client-timeout-close", "packet-loss", Touch::Connections),
     ("client-timeout-close", "retransmit-hol", Touch::Connections),

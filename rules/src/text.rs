@@ -133,6 +133,12 @@ pub fn connection_filter(connection: &ConnectionRef) -> String {
     let field = address_field(connection.client.ip);
     let transport = connection.transport.as_str();
     let (client, server) = (connection.client, connection.server);
+    if let Some(other) = connection.translated_to {
+        return format!(
+            "{field}=={} && {transport}.port=={} && ({field}=={} || {field}=={})",
+            client.ip, client.port, server.ip, other.ip
+        );
+    }
     let addresses = if client.ip == server.ip {
         format!("{field}=={}", client.ip)
     } else {

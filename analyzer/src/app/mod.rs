@@ -213,10 +213,10 @@ pub struct FramingFacts {
     pub message_min: [u64; 2],
     /// Largest message in octets (with header), per direction.
     pub message_max: [u64; 2],
-    /// First segment with more than one message start.
-    pub first_coalesced: Option<At>,
-    /// First message that spans segments: where it starts.
-    pub first_split: Option<At>,
+    /// First segment with more than one message start, per direction.
+    pub first_coalesced: [Option<At>; 2],
+    /// First message that spans segments: where it starts, per direction.
+    pub first_split: [Option<At>; 2],
     /// Octets were missing or made no sense and the message borders were lost for a while: the
     /// counts are lower bounds.
     pub lost_track: bool,

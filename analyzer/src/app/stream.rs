@@ -50,6 +50,8 @@ pub struct MessagePosition {
     pub unit: MessageUnit,
     /// Messages known complete so far; 0 while the unit is unknown.
     pub complete: u64,
+    /// HTTP/2 only: streams open at this moment.
+    pub open: u64,
 }
 
 /// Reads both directions of one TCP connection's stream.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::addr::{Endpoint, Transport};
-use crate::app::AppFacts;
+use crate::app::{AppFacts, MessageUnit};
 use crate::event::{Event, RetransmissionKind, SegmentRef};
 use crate::time::Timestamp;
 
@@ -388,6 +388,11 @@ pub struct HoleEpisode {
     pub stall: Duration,
     /// Judged from SACK or duplicate ACKs at the sender's side.
     pub seen_at_sender: bool,
+    /// Messages that could be read only when it was filled; of HTTP/2: the streams open then.
+    /// 0 where the payload was not understood, and at the sender's side.
+    pub blocked_messages: u64,
+    /// What `blocked_messages` counts.
+    pub message_unit: MessageUnit,
 }
 
 /// All holes of a connection: counted whole, the longest eight kept.
@@ -594,6 +599,18 @@ pub struct Half {
     pub stuck: Option<Stuck>,
     /// Small segments held back until the peer's delayed acknowledgement came.
     pub held_writes: HeldWrites,
+    /// Round trips measured while at least eight segments were in flight.
+    pub loaded_rtts: Histogram,
+    /// Round trips measured with at most two segments in flight, after the first loaded one.
+    pub unloaded_rtts: Histogram,
+    /// The longest loaded round trip: the acknowledgement that ended it.
+    pub longest_rtt_at: Option<SegmentRef>,
+    /// Segments after which less than two more fitted into the peer's window.
+    pub window_full_segments: u64,
+    /// The first of them.
+    pub window_full_first: Option<SegmentRef>,
+    /// Largest number of octets in flight when a segment had filled the window.
+    pub window_full_octets: u64,
 }
 
 /// The payload an end sent after the latest pause: at least 100 ms and three smoothed round trips

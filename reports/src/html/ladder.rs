@@ -197,6 +197,11 @@ fn header(body: &mut String, step: &EvidenceView) {
         put(body, format_args!("UDP {} B", step.payload_bytes));
         return;
     }
+    // A place known by its frame alone has no header fields to show.
+    if step.flags.is_empty() {
+        body.push_str("segment");
+        return;
+    }
     let flags = escape::html(&step.flags);
     let has_ack = step.flags.contains("ACK");
     put(

@@ -44,6 +44,10 @@ pub(super) fn segment(step: &EvidenceView) -> String {
     if step.connection.transport == "udp" {
         return format!("UDP {} B", step.payload_bytes);
     }
+    // A place known by its frame alone has no header fields to show.
+    if step.flags.is_empty() {
+        return "segment".to_owned();
+    }
     let mut segment = format!("{} seq {}", step.flags, step.relative_seq);
     if step.flags.contains("ACK") {
         segment.push_str(&format!(" ack {}", step.relative_ack));

@@ -97,6 +97,7 @@ fn connection(
         transport,
         client: client(client_port),
         server: server(server_port),
+        translated_to: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::rule::Rule;
 
+mod bufferbloat;
 mod client_timeout_close;
 mod close_wait_leak;
 mod connection_refused;
@@ -30,10 +31,12 @@ mod transparent_redirect;
 mod udp_single_socket;
 mod udp_truncation;
 mod unread_data_reset;
+mod window_limited;
 mod zero_window_stall;
 
 /// Every rule there is, by id.
 pub(crate) const ALL: &[&dyn Rule] = &[
+    &bufferbloat::Bufferbloat,
     &client_timeout_close::ClientTimeoutClose,
     &close_wait_leak::CloseWaitLeak,
     &connection_refused::ConnectionRefused,
@@ -62,5 +65,6 @@ pub(crate) const ALL: &[&dyn Rule] = &[
     &udp_single_socket::UdpSingleSocket,
     &udp_truncation::UdpTruncation,
     &unread_data_reset::UnreadDataReset,
+    &window_limited::WindowLimited,
     &zero_window_stall::ZeroWindowStall,
 ];

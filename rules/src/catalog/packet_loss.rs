@@ -164,15 +164,15 @@ impl Rule for PacketLoss {
         draft
             .title(format!("{} of the {sender}'s segments are lost ({server})", percent(rate)))
             .summary(format!(
-                "{} from the {sender} (server {server}) were lost and sent again, {} of {:.0}. The loss lies {place}.",
+                "The {sender} (server {server}) had to send {} again that had been lost, {} of {:.0}. The loss lies {place}.",
                 plural(lost, "segment"),
                 percent(rate),
                 group.median("sent").unwrap_or_default()
             ))
             .confidence(0.9, "Only retransmissions that the receiver needed are counted.")
-            .because_if(after > 0.0, || format!("{} were captured first and repeated later: lost behind the capture point", plural(after, "segment")))
-            .because_if(before > 0.0, || format!("{} never passed the capture point before their repair: lost before it", plural(before, "segment")))
-            .because_if(fast + timeout > 0.0, || format!("repaired {fast:.0} times by fast retransmission or probe, {timeout:.0} times by timeout"))
+            .because_if(after > 0.0, || format!("{} passed the capture point and had to be repeated: lost behind it", plural(after, "segment")))
+            .because_if(before > 0.0, || format!("{} first passed the capture point as a retransmission: lost before it", plural(before, "segment")))
+            .because_if(fast + timeout > 0.0, || format!("repairs by fast retransmission or probe: {fast:.0}; by timeout: {timeout:.0}"))
             .not("spurious-retransmission", "retransmissions of bytes the receiver already had are not counted")
             .not("reordering", "late originals are told apart by timestamp and IP identification")
             .not("capture drops", "bytes that were acknowledged without ever being captured are not counted")

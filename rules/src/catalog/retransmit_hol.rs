@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use analyzer::app::MessageUnit;
 use analyzer::event::RetransmissionKind;
 use analyzer::flow::{HoleEpisode, Turn};
 use analyzer::{Connection, Direction};
@@ -114,7 +115,7 @@ impl Rule for RetransmitHol {
                 time(total),
                 time(longest),
                 crate::text::list(&kinds),
-                without_loss(group),
+                waiting_messages(group) + &without_loss(group),
             ))
             .confidence(draft_confidence(group), "Holes, the bytes behind them and their repairs were all captured.");
         let draft = draft
@@ -127,7 +128,7 @@ impl Rule for RetransmitHol {
                 format!("the round trip is {}; a repair without waiting would take about as long", time(rtt))
             })
             .because_if(group.having("requests") > 0, || {
-                format!("the connections carried {} requests meanwhile", number_text(group.sum("requests")))
+                format!("the connections carried {} requests in all", number_text(group.sum("requests")))
             })
             .not("reordering", "the missing segment came as a retransmission, not as a late original")
             .not("packet-loss", "something waited behind the hole; a lost tail with nothing behind it is counted there")
@@ -226,6 +227,11 @@ fn observation(
     if let Some(http) = &conn.app.http {
         observation = observation.detail("requests", number(http.requests));
     }
+    if worst.blocked_messages > 0 {
+        observation = observation
+            .detail("blocked_messages", number(worst.blocked_messages))
+            .label("message_unit", unit_words(worst.message_unit));
+    }
     if let Some(turn) = waiting_turn(conn, worst) {
         let end = turn
             .response
@@ -252,6 +258,27 @@ fn waiting_turn<'a>(conn: &'a Connection, hole: &HoleEpisode) -> Option<&'a Turn
                 && hole.filled.frame <= response.last.frame
         })
     })
+}
+
+/// What the units of the payload are called.
+fn unit_words(unit: MessageUnit) -> &'static str {
+    match unit {
+        MessageUnit::HttpMessage => "HTTP message",
+        MessageUnit::Http2Stream => "HTTP/2 stream",
+        MessageUnit::TlsRecord => "TLS record",
+        MessageUnit::DnsMessage => "DNS message",
+        MessageUnit::FramedMessage | MessageUnit::Unknown => "message",
+    }
+}
+
+fn waiting_messages(group: &Group<'_>) -> String {
+    let best = group.best();
+    match (best.number("blocked_messages"), best.words("message_unit")) {
+        (Some(count), Some(unit)) => {
+            format!(" Behind the worst of them waited {}.", plural(count, unit))
+        }
+        _ => String::new(),
+    }
 }
 
 fn without_loss(group: &Group<'_>) -> String {
@@ -347,6 +374,8 @@ mod tests {
             blocked_segments: 3,
             stall: Duration::from_secs_f64(stall_ms / 1e3),
             seen_at_sender: false,
+            blocked_messages: 0,
+            message_unit: MessageUnit::Unknown,
         };
         builder
             .with(|conn| {

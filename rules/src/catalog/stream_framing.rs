@@ -135,15 +135,18 @@ fn sum(counts: [u64; 2]) -> u64 {
 }
 
 fn observation(conn: &Connection, framing: &FramingFacts) -> Observation {
-    let marks = [framing.first_coalesced, framing.first_split];
-    let first = marks.into_iter().flatten().min_by_key(|at| at.frame);
+    let coalesced = first_of(framing.first_coalesced);
+    let split = first_of(framing.first_split);
+    let marks = [coalesced, split].into_iter().flatten();
+    let first = marks.map(|(_, at)| at).min_by_key(|at| at.frame);
     let broke = first.is_some_and(|first| broke_after(conn, first));
     let severity = if broke {
         Severity::Medium
     } else {
         Severity::Info
     };
-    let place = |at: Option<At>| at.map(|at| segment_at(conn, at, Direction::ClientToServer));
+    let place =
+        |mark: Option<(Direction, At)>| mark.map(|(direction, at)| segment_at(conn, at, direction));
     let lengths = |values: [u64; 2], pick: fn(u64, u64) -> u64| {
         let used = values
             .into_iter()
@@ -166,11 +169,11 @@ fn observation(conn: &Connection, framing: &FramingFacts) -> Observation {
         sum(framing.coalesced_segments) + sum(framing.split_messages),
     ))
     .evidence_if(
-        place(framing.first_coalesced),
+        place(coalesced),
         "segment in which more than one message starts",
     )
     .evidence_if(
-        place(framing.first_split),
+        place(split),
         "start of a message that continues in a later segment",
     )
     .evidence_if(
@@ -196,6 +199,14 @@ fn observation(conn: &Connection, framing: &FramingFacts) -> Observation {
         number(conn.halves.iter().map(|half| half.oversized_segments).sum()),
     )
     .label("spec", framing.spec.clone())
+}
+
+/// The earlier of both directions' marks.
+fn first_of(marks: [Option<At>; 2]) -> Option<(Direction, At)> {
+    let marks = Direction::BOTH.into_iter().zip(marks);
+    marks
+        .filter_map(|(direction, at)| Some((direction, at?)))
+        .min_by_key(|(_, at)| at.frame)
 }
 
 /// A reset, or nothing more from one end, right after the first coalesced or split message.
@@ -315,11 +326,14 @@ mod tests {
                 split_messages: [split, 0],
                 message_min: [10, 0],
                 message_max: [200, 0],
-                first_coalesced: Some(At {
-                    frame: first.frame,
-                    time: first.time,
-                }),
-                first_split: None,
+                first_coalesced: [
+                    Some(At {
+                        frame: first.frame,
+                        time: first.time,
+                    }),
+                    None,
+                ],
+                first_split: [None; 2],
                 lost_track: false,
             }));
         })

@@ -387,6 +387,28 @@ fn reasons(
         })
 }
 
+/// The command that removes the rule, with the addresses measured.
+fn deletion(group: &Group<'_>) -> String {
+    let actual = group.words("actual_text").unwrap_or_default();
+    let port = actual.rsplit(':').next().unwrap_or_default();
+    let server = group.server();
+    let tool = if server.ip.is_ipv4() {
+        "iptables"
+    } else {
+        "ip6tables"
+    };
+    if group.having("local") > 0 && group.words("how").as_deref() == Some("answer") {
+        format!(
+            "{tool} -t nat -D CHAIN -p tcp -d {} --dport {} -j REDIRECT --to-ports {port}  # CHAIN as listed by {tool} -t nat -S",
+            server.ip, server.port
+        )
+    } else {
+        format!(
+            "{tool} -t nat -D CHAIN RULE  # the REDIRECT or DNAT rule to {actual}, as listed by {tool} -t nat -S"
+        )
+    }
+}
+
 fn remedies(group: &Group<'_>, draft: Narrative) -> Narrative {
     let actual = group.words("actual_text").unwrap_or_default();
     let port = actual.rsplit(':').next().unwrap_or_default().to_owned();
@@ -396,7 +418,7 @@ fn remedies(group: &Group<'_>, draft: Narrative) -> Narrative {
         "path"
     };
     draft
-        .set("Linux", "find the rule that changes the destination, then delete it or narrow it to the traffic it is meant for", "iptables -t nat -D CHAIN …  # the REDIRECT or DNAT rule found")
+        .set("Linux", "find the rule that changes the destination, then delete it or narrow it to the traffic it is meant for", deletion(group))
         .set("Service mesh", "exclude the ports or addresses that must not be intercepted", "Istio: traffic.sidecar.istio.io/excludeOutboundPorts, excludeOutboundIPRanges")
         .advise("Kubernetes", "destinations changed from a service address to a pod are kube-proxy's work and expected")
         .verify(host, "iptables -t nat -S | grep -E 'REDIRECT|DNAT'; ip6tables -t nat -S | grep -E 'REDIRECT|DNAT'", format!("the rule that sends these connections to port {port}"))

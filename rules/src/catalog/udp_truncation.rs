@@ -8,7 +8,7 @@ use crate::finding::Severity;
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Note, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, number, plural};
+use crate::text::{number, plural};
 
 declare_rule! {
     /// Datagrams are larger than the buffer their receiver reads them into.
@@ -216,6 +216,8 @@ impl Size {
 struct Verdict {
     ground: &'static str,
     buffer: u32,
+    /// Largest size known to be read whole.
+    largest_worked: u32,
     /// Smallest size known or thought to be cut.
     smallest_failed: u32,
     confidence: f64,
@@ -284,6 +286,7 @@ fn echo_cap(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
     Some(Verdict {
         ground: "proved",
         buffer: u32::try_from(buffer).ok()?,
+        largest_worked: u32::try_from(buffer).ok()?,
         smallest_failed: u32::try_from(*cut.iter().min()?).ok()?,
         confidence: if followers >= 2 { 0.95 } else { 0.8 },
         severity: Severity::High,
@@ -299,6 +302,7 @@ fn exceeds(sizes: &BTreeMap<u32, Size>, buffer: u32) -> Option<Verdict> {
     (!echoed).then_some(Verdict {
         ground: "configured",
         buffer,
+        largest_worked: buffer,
         smallest_failed: *smallest,
         confidence: 0.95,
         severity: Severity::High,
@@ -340,6 +344,7 @@ fn answered_differently(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
     Some(Verdict {
         ground: "answers",
         buffer,
+        largest_worked: works,
         smallest_failed: fails,
         confidence: if fragments { 0.5 } else { 0.7 },
         severity: if fragments {
@@ -369,6 +374,7 @@ fn risk(sizes: &BTreeMap<u32, Size>, min_datagrams: f64) -> Option<Verdict> {
     (total >= min_datagrams).then_some(Verdict {
         ground: "risk",
         buffer,
+        largest_worked: buffer,
         smallest_failed,
         confidence: 0.3,
         severity: Severity::Low,
@@ -431,6 +437,7 @@ fn observations(
                     .figure("receive_buffer_bytes", f64::from(verdict.buffer))
                     .figure("largest_datagram_bytes", largest_size)
                     .figure("datagrams", count)
+                    .detail("largest_worked", f64::from(verdict.largest_worked))
                     .detail("smallest_failed", f64::from(verdict.smallest_failed))
                     .label("ground", verdict.ground);
             if verdict.severity >= Severity::Medium {
@@ -460,7 +467,7 @@ fn facts(group: &Group<'_>, draft: Narrative, ground: &str) -> Narrative {
             .because(format!("requests of up to {buffer:.0} bytes are answered in full length"))
             .because(format!("every answer to a request of {smallest:.0} bytes or more stops at the same length")),
         "configured" => draft.because(format!("the receive buffer of {buffer:.0} bytes was given; the smallest datagram above it has {smallest:.0} bytes")),
-        "answers" => draft.because(format!("the largest size that works is {buffer:.0} bytes, the smallest that does not is {smallest:.0}: the buffer lies between")),
+        "answers" => draft.because(format!("the largest size that works is {:.0} bytes, the smallest that does not is {smallest:.0}: the buffer lies between, {buffer:.0} being the usual size there", group.median("largest_worked").unwrap_or(buffer))),
         _ => draft.because(format!("sizes on both sides of {buffer:.0} bytes were sent")),
     };
     draft
@@ -482,7 +489,7 @@ fn remedies(group: &Group<'_>, draft: Narrative, buffer: f64, largest: f64) -> N
         (48, "IPv6")
     };
     draft
-        .advise("server", format!("read with a buffer for the largest legal message ({} seen so far needs {largest:.0} bytes; 65,535 is always enough)", many(group.occurrences(), "occurrence")))
+        .advise("server", format!("read with a buffer for the largest legal message (the largest seen has {largest:.0} bytes; 65,535 is always enough)"))
         .set("Go", "tell truncation from a whole message", "buf := make([]byte, 65535); n, oobn, flags, addr, err := conn.ReadMsgUDP(buf, oob); flags&syscall.MSG_TRUNC != 0")
         .set("C", "tell truncation from a whole message", "recvmsg() and test msg.msg_flags & MSG_TRUNC; or ioctl(FIONREAD) before the read")
         .set("Python", "read with a sufficient size", "sock.recvfrom(65535)")

@@ -100,6 +100,7 @@ impl Reader for DnsStream {
         MessagePosition {
             unit: MessageUnit::DnsMessage,
             complete,
+            open: 0,
         }
     }
 

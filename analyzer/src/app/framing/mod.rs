@@ -54,10 +54,6 @@ impl Framed {
             }
         };
         let [client, server] = [of(0), of(1)];
-        let earlier = |one: Option<At>, other: Option<At>| match (one, other) {
-            (Some(one), Some(other)) => Some(if other.frame < one.frame { other } else { one }),
-            (one, other) => one.or(other),
-        };
         FramingFacts {
             spec: self.spec.to_string(),
             given: self.given,
@@ -67,8 +63,8 @@ impl Framed {
             split_messages: [client.split_messages, server.split_messages],
             message_min: [client.message_min, server.message_min],
             message_max: [client.message_max, server.message_max],
-            first_coalesced: earlier(client.first_coalesced, server.first_coalesced),
-            first_split: earlier(client.first_split, server.first_split),
+            first_coalesced: [client.first_coalesced, server.first_coalesced],
+            first_split: [client.first_split, server.first_split],
             lost_track: client.lost_track || server.lost_track,
         }
     }
@@ -94,6 +90,7 @@ impl Reader for Framed {
         MessagePosition {
             unit: MessageUnit::FramedMessage,
             complete: half.counts.messages,
+            open: 0,
         }
     }
 

@@ -114,6 +114,7 @@ impl Reader for Http1 {
         MessagePosition {
             unit: MessageUnit::HttpMessage,
             complete,
+            open: 0,
         }
     }
 

@@ -113,6 +113,7 @@ impl Reader for Http2 {
         MessagePosition {
             unit: MessageUnit::Http2Stream,
             complete,
+            open: self.state.open.len() as u64,
         }
     }
 

@@ -91,6 +91,7 @@ impl Reader for Tls {
         MessagePosition {
             unit: MessageUnit::TlsRecord,
             complete,
+            open: 0,
         }
     }
 

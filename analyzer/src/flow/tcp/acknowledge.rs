@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use crate::event::{EventKind, RetransmissionKind};
+use crate::app::MessageUnit;
+use crate::event::{EventKind, SegmentRef};
 use crate::flow::HoleEpisode;
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
 
 use super::half::{MAX_JUMP, Outstanding, SackHole, SenderState};
 use super::held_writes;
+use super::load;
 use super::{Segment, TcpTracker, split_pair};
 
 /// Losses behind the capture point followed at one time.
@@ -34,7 +36,7 @@ impl TcpTracker {
             let before = peer.snd_una;
             let round_trip = sender.rtt.min();
             peer.acks_under_way.note(time, before, round_trip);
-            advance(peer, ack, time, echo);
+            advance(peer, ack, segment.reference, echo);
         } else if ack == peer.snd_una
             && segment.seq_len() == 0
             && peer.flight_size() > 0
@@ -146,53 +148,44 @@ impl TcpTracker {
     /// receiver reports missing below later ones.
     fn follow_sack_holes(&mut self, segment: &Segment<'_>, ack: u64) {
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
-        let closed: Vec<SackHole> = {
-            let (closed, open) = std::mem::take(&mut peer.sack_holes)
+        if peer.sack_holes.is_empty() && peer.sacked.is_empty() && peer.duplicate_acks < 3 {
+            return;
+        }
+        let sacked = &peer.sacked;
+        let (mut closed, open): (Vec<SackHole>, Vec<SackHole>) =
+            std::mem::take(&mut peer.sack_holes)
                 .into_iter()
-                .partition(|hole| hole.start < ack);
-            peer.sack_holes = open;
-            closed
-        };
-        let reported = peer
-            .sacked
-            .ranges()
-            .first()
-            .is_some_and(|first| first.start > ack)
-            || (peer.duplicate_acks >= 3 && peer.sacked.is_empty());
-        let seen_here = peer.holes.first().is_none_or(|hole| hole.range.start > ack);
-        let known = peer.sack_holes.iter().any(|hole| hole.start == ack);
-        // The first duplicate ACK was drawn by the first segment behind the hole.
-        let opened = match peer.first_duplicate_ack {
-            Some(first) if peer.sacked.is_empty() => first,
-            _ => segment.reference,
-        };
-        if reported
-            && seen_here
-            && !known
-            && ack < peer.snd_max
-            && peer.sack_holes.len() < SACK_HOLES
-        {
-            let missing = peer.overlapping(SeqRange::new(ack, ack + 1)).next();
-            let missing_octets = missing.map_or(0, |lost| lost.range.end - ack);
-            peer.sack_holes.push(SackHole {
-                start: ack,
-                missing_octets,
-                opened,
-                blocked_octets: 0,
-                repair: None,
-                repairs: 0,
-                repair_kind: RetransmissionKind::Unknown,
-            });
-        }
-        let covered = peer.sacked.covered();
-        for hole in &mut peer.sack_holes {
-            hole.blocked_octets = hole.blocked_octets.max(covered);
-        }
-        for mut hole in closed {
-            // Without SACK the jump of the ACK tells what had waited behind the missing segment.
-            if hole.blocked_octets == 0 {
-                hole.blocked_octets = (ack - hole.start).saturating_sub(hole.missing_octets);
+                .partition(|hole| {
+                    let rest = SeqRange::new(hole.range.start.max(ack), hole.range.end);
+                    hole.range.end <= ack || sacked.contains(rest)
+                });
+        peer.sack_holes = open;
+        for (range, opened) in reported_gaps(peer, segment, ack) {
+            let overlaps = |known: &SeqRange| known.start < range.end && range.start < known.end;
+            let is_new = !peer.sack_holes.iter().any(|hole| overlaps(&hole.range));
+            let seen_here = !peer.holes.iter().any(|hole| overlaps(&hole.range));
+            if is_new && seen_here && peer.sack_holes.len() < SACK_HOLES {
+                peer.sack_holes.push(SackHole::new(range, opened));
             }
+        }
+        let starts: Vec<u64> = closed
+            .iter()
+            .chain(&peer.sack_holes)
+            .map(|hole| hole.range.start)
+            .collect();
+        let next_hole = |end: u64| starts.iter().copied().filter(|start| *start >= end).min();
+        for hole in &mut peer.sack_holes {
+            let end = hole.range.end;
+            let behind = SeqRange::new(end, next_hole(end).unwrap_or(u64::MAX));
+            hole.blocked_octets = hole.blocked_octets.max(peer.sacked.overlap(behind));
+        }
+        // The jump of the ACK tells what had waited, also where no SACK did.
+        for hole in &mut closed {
+            let end = hole.range.end;
+            let freed = ack.min(next_hole(end).unwrap_or(ack)).saturating_sub(end);
+            hole.blocked_octets = hole.blocked_octets.max(freed);
+        }
+        for hole in closed {
             // Closed without a repeat: the network only reordered, behind the capture point.
             if hole.repairs > 0 {
                 self.close_sack_hole(segment, &hole);
@@ -212,13 +205,40 @@ impl TcpTracker {
             repair: hole.repair,
             repair_kind: hole.repair_kind,
             repairs: hole.repairs,
-            missing_octets: hole.missing_octets,
+            missing_octets: hole.range.len(),
             blocked_octets: hole.blocked_octets,
             blocked_segments: u32::try_from(blocked_segments).unwrap_or(u32::MAX),
             stall: segment.packet.time.since(hole.opened.time),
             seen_at_sender: true,
+            blocked_messages: 0,
+            message_unit: MessageUnit::Unknown,
         });
     }
+}
+
+/// What the receiver misses below octets it has, with the acknowledgement that told first.
+fn reported_gaps(
+    peer: &mut SenderState,
+    segment: &Segment<'_>,
+    ack: u64,
+) -> Vec<(SeqRange, SegmentRef)> {
+    let mut gaps = Vec::new();
+    let mut from = ack;
+    for range in peer.sacked.ranges() {
+        if range.start > from {
+            gaps.push((SeqRange::new(from, range.start), segment.reference));
+        }
+        from = from.max(range.end);
+    }
+    // Without SACK: the first duplicate ACK was drawn by the first segment behind the hole.
+    if peer.sacked.is_empty()
+        && peer.duplicate_acks >= 3
+        && let Some(first) = peer.first_duplicate_ack
+        && let Some(lost) = peer.overlapping(SeqRange::new(ack, ack + 1)).next()
+    {
+        gaps.push((SeqRange::new(ack, lost.range.end), first));
+    }
+    gaps
 }
 
 /// Octets acknowledged that never passed; they are taken as sent from now on.
@@ -246,7 +266,11 @@ fn acked_unseen(peer: &mut SenderState, ack: u64) -> u64 {
 }
 
 /// Moves `snd_una` up and takes the round-trip sample of the newest segment that allows one.
-fn advance(peer: &mut SenderState, ack: u64, time: Timestamp, echo: Option<u32>) {
+fn advance(peer: &mut SenderState, ack: u64, reference: SegmentRef, echo: Option<u32>) {
+    let time = reference.time;
+    let flight = peer.flight_size();
+    // While losses are repaired acknowledgements wait for the repair, not in a queue.
+    let undisturbed = peer.sacked.is_empty() && peer.duplicate_acks == 0;
     peer.snd_una = ack;
     peer.una_advanced = time;
     peer.duplicate_acks = 0;
@@ -271,6 +295,9 @@ fn advance(peer: &mut SenderState, ack: u64, time: Timestamp, echo: Option<u32>)
     }
     if let Some(rtt) = sample {
         peer.rtt.sample(rtt);
+        if undisturbed {
+            load::note_round_trip(peer, rtt, flight, reference);
+        }
     }
 }
 

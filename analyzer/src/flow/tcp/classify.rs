@@ -20,6 +20,7 @@
 
 use std::time::Duration;
 
+use crate::app::MessageUnit;
 use crate::event::{EventKind, RetransmissionKind};
 use crate::flow::{Burst, HoleEpisode, Stuck};
 use crate::seq::SeqRange;
@@ -28,6 +29,7 @@ use crate::time::Timestamp;
 use super::copies::{CopyKind, copy_kind, is_late_original};
 use super::half::{Hole, MAX_JUMP, Outstanding, Repeat, SenderState};
 use super::held_writes;
+use super::load;
 use super::send_order::{SendOrder, Stamp};
 use super::{Segment, TcpTracker, split_pair};
 
@@ -297,7 +299,7 @@ impl TcpTracker {
             known.latest = Stamp::of(segment);
         }
         for hole in &mut sender.sack_holes {
-            if range.start <= hole.start && hole.start < range.end {
+            if range.start < hole.range.end && hole.range.start < range.end {
                 hole.repair.get_or_insert(segment.reference);
                 hole.repairs += 1;
                 hole.repair_kind = kind;
@@ -431,6 +433,8 @@ impl TcpTracker {
             blocked_segments: segments_in(blocked, sender.stats.largest_payload),
             stall: segment.packet.time.since(hole.opener.time),
             seen_at_sender: false,
+            blocked_messages: 0,
+            message_unit: MessageUnit::Unknown,
         };
         self.keep_hole(episode);
     }
@@ -472,6 +476,7 @@ impl TcpTracker {
         }
         if verdict == Verdict::New {
             held_writes::on_data(&mut self.senders, segment, range.start, range.end);
+            load::note_window(&mut self.senders, segment, range.end);
         }
         let sender = &mut self.senders[segment.direction.index()];
         if matches!(verdict, Verdict::New | Verdict::PartlyNew) {

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::event::SegmentRef;
+use crate::event::{RetransmissionKind, SegmentRef};
 use crate::seq::{RangeSet, SeqNumber, SeqRange};
 use crate::time::Timestamp;
 
@@ -140,14 +140,26 @@ pub(super) struct SenderState {
 /// A loss behind the capture point, judged from acknowledgements.
 #[derive(Clone, Debug)]
 pub(super) struct SackHole {
-    pub start: u64,
-    /// Length of the segment that is missing, when its first copy was seen.
-    pub missing_octets: u64,
+    /// What is missing.
+    pub range: SeqRange,
     pub opened: SegmentRef,
     pub blocked_octets: u64,
     pub repair: Option<SegmentRef>,
     pub repairs: u32,
-    pub repair_kind: crate::event::RetransmissionKind,
+    pub repair_kind: RetransmissionKind,
+}
+
+impl SackHole {
+    pub const fn new(range: SeqRange, opened: SegmentRef) -> Self {
+        Self {
+            range,
+            opened,
+            blocked_octets: 0,
+            repair: None,
+            repairs: 0,
+            repair_kind: RetransmissionKind::Unknown,
+        }
+    }
 }
 
 impl SenderState {

@@ -18,6 +18,7 @@ mod explain;
 mod half;
 mod held_writes;
 mod hidden_loss;
+mod load;
 mod reset;
 mod rtt;
 mod send_order;

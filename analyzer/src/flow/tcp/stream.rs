@@ -1,6 +1,6 @@
 //! Hands each direction's octets to the application reader in order, each once.
 
-use crate::app::At;
+use crate::app::{At, MessagePosition, MessageUnit};
 
 use super::{Segment, TcpTracker, Verdict};
 
@@ -47,6 +47,8 @@ impl TcpTracker {
             let limit = self.senders[direction.reverse().index()].stats.mss;
             let oversized = segment.packet.payload_len > u32::from(limit.unwrap_or(u16::MAX));
             let readable = sender.next_unseen();
+            let waiting = !self.stream.halves[direction.index()].waiting.is_empty();
+            let before = waiting.then(|| self.reader.message_position(direction));
             let pieces = &mut self.stream.halves[direction.index()];
             let next = *pieces.next.get_or_insert_with(|| {
                 sender
@@ -69,6 +71,9 @@ impl TcpTracker {
                 pieces.waiting.insert(place, piece);
             }
             self.drain(segment, readable);
+            if let Some(before) = before {
+                self.note_freed_messages(segment, before);
+            }
         } else if segment.ack.is_some() {
             let readable = self.senders[direction.reverse().index()].next_unseen();
             if !self.stream.halves[direction.reverse().index()]
@@ -80,6 +85,25 @@ impl TcpTracker {
         }
         if segment.tcp.flags.fin() {
             self.reader.fin(direction, at);
+        }
+    }
+
+    /// Adds to the hole that this segment filled which messages it let go.
+    fn note_freed_messages(&mut self, segment: &Segment<'_>, before: MessagePosition) {
+        let after = self.reader.message_position(segment.direction);
+        let hole = self.holes.as_mut().and_then(|holes| {
+            let mut kept = holes.longest.iter_mut();
+            kept.find(|hole| {
+                hole.filled.frame == segment.packet.frame && hole.direction == segment.direction
+            })
+        });
+        if let Some(hole) = hole {
+            hole.message_unit = after.unit;
+            hole.blocked_messages = match after.unit {
+                MessageUnit::Unknown => 0,
+                MessageUnit::Http2Stream => before.open,
+                _ => after.complete.saturating_sub(before.complete),
+            };
         }
     }
 

@@ -1,0 +1,169 @@
+//! `bufferbloat`: a transfer fills a queue on the path and everybody waits in it.
+
+use analyzer::{Connection, Direction};
+
+use crate::finding::{FigureValue, Severity};
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{ms, number, plural, time};
+
+declare_rule! {
+    /// The round trip grows with the data in flight and falls when it drains.
+    ///
+    /// ## What it means
+    /// A queue on the path, usually before its slowest link, holds far more than it needs to keep the link busy. A
+    /// transfer fills it, and every packet that takes the same way waits behind the whole queue.
+    ///
+    /// ## Why it matters
+    /// Throughput looks fine, but requests, calls and games on the same link are late by the length of the queue:
+    /// 100 ms are felt, 400 ms make a line unusable.
+    ///
+    /// ## How it is detected
+    /// Round trips are measured with at least eight segments in flight. Reported when their 95th percentile is
+    /// 100 ms and three times above the shortest round trip of the connection, unless those measured with little in
+    /// flight are long as well. Severity: low, medium from 200 ms more.
+    ///
+    /// ## What to do
+    /// Manage the queue at the slowest link (fq_codel, cake), shape just below its rate, or let senders keep less in
+    /// flight (BBR, smaller send buffers).
+    ///
+    /// ## Known limits
+    /// Seen only on the sender's side of the queue: at the receiver the wait has passed already. A path that changes
+    /// while a transfer runs can look alike.
+    ///
+    /// ## References
+    /// - RFC 7567; RFC 8289 (CoDel); RFC 8290 (FQ-CoDel)
+    pub(crate) struct Bufferbloat {
+        id: "bufferbloat",
+        title: "Round trips grow with the data in flight",
+        severity: Medium,
+        needs: [Tcp, BothDirections, NoCaptureDrops],
+        clouded_by: [CaptureDrops, ClockStep],
+        figures: [rtt_ms_min: Milliseconds / Min, rtt_ms_p95: Milliseconds / Max],
+        thresholds: [
+            min_added_ms = 100.0: "Least wait in the queue that is reported; people feel it.",
+            medium_added_ms = 200.0: "Wait from which calls and interactive use suffer badly.",
+            min_factor = 3.0: "Least multiple of the shortest round trip; shorter queues are normal.",
+            min_samples = 20.0: "Round trips under load that make a distribution.",
+        ],
+    }
+}
+
+impl Rule for Bufferbloat {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        for direction in Direction::BOTH {
+            let half = conn.half(direction);
+            let rest = conn.half(direction.reverse()).rtt_min.unwrap_or_default();
+            let (Some(least), Some(p95), Some(median)) = (
+                half.rtt_min,
+                half.loaded_rtts.quantile(0.95),
+                half.loaded_rtts.quantile(0.5),
+            ) else {
+                continue;
+            };
+            let added = ms(p95) - ms(least);
+            let (shortest, longest) = (ms(least + rest), ms(p95 + rest));
+            let few = number(half.loaded_rtts.count()) < ctx.threshold("min_samples");
+            let small = added < ctx.threshold("min_added_ms")
+                || longest < shortest * ctx.threshold("min_factor");
+            let never_falls = half.unloaded_rtts.count() >= 5
+                && half
+                    .unloaded_rtts
+                    .quantile(0.5)
+                    .is_some_and(|idle| idle * 2 > median);
+            if few || small || never_falls {
+                continue;
+            }
+            let severity = if added >= ctx.threshold("medium_added_ms") {
+                Severity::Medium
+            } else {
+                Severity::Low
+            };
+            let sender = direction.sender();
+            let mut one = Observation::new(conn, 0.8, severity)
+                .cause(format!("{} {sender}", conn.server))
+                .weight(added)
+                .evidence_if(
+                    half.first_data,
+                    format!("first data of the {sender}: the path is empty"),
+                )
+                .evidence_if(
+                    half.longest_rtt_at,
+                    "acknowledgement that ends the longest round trip under load",
+                )
+                .detail("samples", number(half.loaded_rtts.count()))
+                .detail("added_ms", added)
+                .label("sender", sender);
+            one.set_figure("rtt_ms_min", FigureValue::Number(shortest));
+            one.set_figure("rtt_ms_p95", FigureValue::Number(longest));
+            out.push(one);
+        }
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let (least, p95) = (
+            group.number("rtt_ms_min").unwrap_or_default(),
+            group.number("rtt_ms_p95").unwrap_or_default(),
+        );
+        let sender = group.words("sender").unwrap_or_default();
+        let server = group.server();
+        draft
+            .title(format!("What the {sender} sends fills a queue: round trips grow from {} to {} ({server})", time(least), time(p95)))
+            .summary(format!(
+                "While the {sender} (server {server}) has much in flight, its round trips take {} (95th percentile) instead of {}. The difference is spent in a \
+                 queue on the path, and everything else that takes this path waits in it as well.",
+                time(p95), time(least)
+            ))
+            .confidence(0.8, "Round trips were measured at the sender's side of the queue, with and without load.")
+            .because(format!("{} under load against the shortest one of the same connections", plural(group.sum("samples"), "round trip")))
+            .not("packet-loss", "the round trips come from segments that were sent once")
+            .not("slow server", "acknowledgements are the kernel's work, not the application's")
+            .not("long path", format!("the same connections also had round trips of {}", time(least)))
+            .set("Linux router", "manage the queue of the slowest link, just below its rate", "tc qdisc replace dev DEV root cake bandwidth RATE")
+            .set("Linux sender", "keep less in flight", "net.ipv4.tcp_congestion_control = bbr; net.ipv4.tcp_notsent_lowat = 131072")
+            .advise("network", "switch on ECN and active queue management where the link is slowest; more buffer makes it worse")
+            .verify(&sender, format!("ss -tino '( dport = :{0} or sport = :{0} )'", server.port), "rtt against minrtt while the transfer runs")
+            .verify("both", format!("ping -i 0.2 {}  # while the transfer runs, and after it", server.ip), "times that rise and fall with the transfer")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testkit::{Builder, S, figure, findings_of, histogram};
+
+    fn transfer(loaded_ms: f64, unloaded_ms: f64) -> Connection {
+        let builder = Builder::tcp(1)
+            .handshake(0.0, 20.0)
+            .request(25.0, 100)
+            .response(50.0, 1400);
+        builder
+            .with(|conn| {
+                let half = &mut conn.halves[S.index()];
+                half.rtt_min = Some(Duration::from_millis(20));
+                half.loaded_rtts = histogram(loaded_ms, 40);
+                half.unloaded_rtts = histogram(unloaded_ms, 10);
+            })
+            .build()
+    }
+
+    #[test]
+    fn round_trips_that_grow_and_fall_are_found() {
+        let findings = findings_of("bufferbloat", &[transfer(300.0, 25.0)]);
+        assert_eq!(findings[0].severity, Severity::Medium);
+        assert!((figure(&findings[0], "rtt_ms_p95") - 300.0).abs() < 40.0);
+    }
+
+    #[test]
+    fn short_queues_and_long_paths_are_healthy() {
+        assert!(findings_of("bufferbloat", &[transfer(70.0, 25.0)]).is_empty());
+        assert!(findings_of("bufferbloat", &[transfer(300.0, 290.0)]).is_empty());
+    }
+}

@@ -1,0 +1,175 @@
+//! `window-limited`: the receiver's window, not the path, sets the pace.
+
+use analyzer::{Connection, Direction};
+
+use crate::finding::{FigureValue, Severity};
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Observation, Observations};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{bytes, ms, number, percent, time};
+
+declare_rule! {
+    /// A transfer rests at the receiver's window while the path could carry more.
+    ///
+    /// ## What it means
+    /// The sender may have no more in flight than the receiver's window allows. On a long path that is one
+    /// window per round trip, however fast the links are.
+    ///
+    /// ## Why it matters
+    /// Transfers are slow on an idle network, and more bandwidth does not help.
+    ///
+    /// ## How it is detected
+    /// After at least half of a transfer's segments less than two more fitted into the advertised window, nothing was lost,
+    /// the window never closed, and the round trip stays near its shortest: no queue grows, so the path is not full.
+    /// Severity: low, since nothing fails.
+    ///
+    /// ## What to do
+    /// Let the receiver's buffer grow to twice rate times round trip, and do not fix it in the application.
+    ///
+    /// ## Known limits
+    /// The handshake must be captured, since the window's scale is told there. Seen on the sender's side only. A limit
+    /// by the sender's own buffer is not told from one by the application.
+    ///
+    /// ## References
+    /// - RFC 7323 §2; RFC 9293 §3.8.6
+    pub(crate) struct WindowLimited {
+        id: "window-limited",
+        title: "The receiver's window limits a transfer",
+        severity: Low,
+        needs: [Tcp, BothDirections, Handshake, NoCaptureDrops],
+        clouded_by: [CaptureDrops, Offload],
+        figures: [limit_bytes: Bytes / Median, throughput_bps: PerSecond / Max],
+        thresholds: [
+            min_segments = 200.0: "Segments of a transfer that is long enough to speak of its rate.",
+            min_share_percent = 50.0: "Share of them that filled the window.",
+            min_rtt_ms = 5.0: "On shorter paths a window is refilled faster than it matters.",
+        ],
+    }
+}
+
+impl Rule for WindowLimited {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        if conn.handshake.options_unknown {
+            return;
+        }
+        for direction in Direction::BOTH {
+            let (half, peer) = (conn.half(direction), conn.half(direction.reverse()));
+            let segments = number(half.data_segments);
+            let share = number(half.window_full_segments) / segments.max(1.0);
+            let (Some(rtt), Some(srtt), Some(first), Some(last)) =
+                (conn.rtt(), half.srtt, half.first_data, half.last_data)
+            else {
+                continue;
+            };
+            let seconds = last.time.since(first.time).as_secs_f64();
+            let full = segments >= ctx.threshold("min_segments")
+                && share * 100.0 >= ctx.threshold("min_share_percent");
+            let path_is_free = half.retransmitted_segments * 100 <= half.data_segments
+                && peer.zero_windows == 0
+                && srtt < rtt * 3 / 2;
+            if !full || !path_is_free || ms(rtt) < ctx.threshold("min_rtt_ms") || seconds <= 0.0 {
+                continue;
+            }
+            let flight = number(half.window_full_octets);
+            let window = peer.window_max.map_or(flight, f64::from);
+            // A flight rests up to two segments below the window it fills.
+            let limit = if flight >= window * 0.8 {
+                window
+            } else {
+                flight
+            };
+            let receiver = direction.reverse().sender();
+            let mut one = Observation::new(conn, 0.85, Severity::Low)
+                .cause(format!("{} {receiver}", conn.server))
+                .weight(number(half.unique_bytes))
+                .evidence_if(
+                    half.window_full_first,
+                    "segment after which the window has no room for two more",
+                )
+                .evidence(last, "last data of the transfer")
+                .figure("limit_bytes", limit)
+                .detail("share", share)
+                .detail("rtt_ms", ms(rtt))
+                .detail("unscaled", f64::from(u8::from(peer.window_shift.is_none())))
+                .label("receiver", receiver);
+            one.set_figure(
+                "throughput_bps",
+                FigureValue::Number(number(half.unique_bytes) * 8.0 / seconds),
+            );
+            out.push(one);
+        }
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let limit = group.number("limit_bytes").unwrap_or_default();
+        let rate = group.number("throughput_bps").unwrap_or_default() / 1e6;
+        let rtt = group.median("rtt_ms").unwrap_or_default();
+        let share = group.median("share").unwrap_or_default();
+        let receiver = group.words("receiver").unwrap_or_default();
+        let server = group.server();
+        draft
+            .title(format!("The {receiver}'s window of {} limits a transfer to {rate:.1} Mbit/s ({server})", bytes(limit)))
+            .summary(format!(
+                "The {receiver} (server {server}) allows {} in flight; with a round trip of {} that makes {rate:.1} Mbit/s, whatever the links could carry. \
+                 {} of the segments filled the window, and no queue grew meanwhile.",
+                bytes(limit), time(rtt), percent(share)
+            ))
+            .confidence(0.85, "Flights and windows were measured on the sender's side.")
+            .because(format!("after {} of the segments less than two more fitted into the window", percent(share)))
+            .because("nothing was lost and the round trip stayed near its shortest: the path was not full")
+            .because_if(group.having("unscaled") > 0, || format!("the {receiver} offered no window scaling in its SYN: 65,535 bytes are its limit"))
+            .not("zero-window-stall", "the window never closed: the application reads as fast as data comes")
+            .not("packet-loss", "loss would have kept the flight below the window")
+            .set("Linux receiver", "let the buffer grow to twice rate times round trip", "net.ipv4.tcp_rmem = 4096 131072 16777216; net.ipv4.tcp_window_scaling = 1")
+            .advise("application", "do not set SO_RCVBUF: it switches the kernel's tuning off")
+            .verify(&receiver, format!("ss -tmi '( dport = :{0} or sport = :{0} )'", server.port), "rcv_space and the r and rb sizes of skmem")
+            .verify("sender", "ss -ti", "rwnd_limited: the time spent waiting for the receiver's window")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testkit::{Builder, C, S, figure, findings_of};
+
+    fn transfer(full: u64, srtt_ms: u64) -> Connection {
+        let mut builder = Builder::tcp(1)
+            .handshake(0.0, 40.0)
+            .request(50.0, 100)
+            .response(100.0, 1400);
+        builder.segment(2_100.0, S, 0x10, 1400);
+        builder
+            .with(|conn| {
+                let half = &mut conn.halves[S.index()];
+                half.data_segments = 1000;
+                half.unique_bytes = 1_400_000;
+                half.window_full_segments = full;
+                half.window_full_octets = 64_000;
+                half.srtt = Some(Duration::from_millis(srtt_ms));
+                half.rtt_min = Some(Duration::from_millis(40));
+                half.last_data = half.last_segment;
+                conn.halves[C.index()].rtt_min = None;
+                conn.halves[C.index()].window_max = Some(65_535);
+            })
+            .build()
+    }
+
+    #[test]
+    fn flights_that_fill_the_window_are_found() {
+        let findings = findings_of("window-limited", &[transfer(800, 42)]);
+        assert_eq!(findings[0].severity, Severity::Low);
+        assert!((figure(&findings[0], "limit_bytes") - 65_535.0).abs() < 0.5);
+    }
+
+    #[test]
+    fn full_paths_and_idle_windows_are_not_limited() {
+        assert!(findings_of("window-limited", &[transfer(800, 90)]).is_empty());
+        assert!(findings_of("window-limited", &[transfer(100, 42)]).is_empty());
+    }
+}
