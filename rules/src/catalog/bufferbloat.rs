@@ -76,7 +76,9 @@ impl Rule for Bufferbloat {
                     .unloaded_rtts
                     .quantile(0.5)
                     .is_some_and(|idle| idle * 2 > median);
-            if few || small || never_falls {
+            // Acknowledgements of a reader that does not read come late by themselves.
+            let full = conn.half(direction.reverse()).zero_windows > 0;
+            if few || small || never_falls || full {
                 continue;
             }
             let severity = if added >= ctx.threshold("medium_added_ms") {

@@ -75,7 +75,7 @@ fn counts_of_a_given_framing() {
     assert_eq!((facts.message_min, facts.message_max), ([1, 2], [6, 10]));
     assert_eq!(
         (facts.first_coalesced, facts.first_split),
-        ([Some(at(2)), None], [Some(at(3)), Some(at(4))])
+        ([Some(at(2)), None], [Some(at(3)), Some(at(5))])
     );
     assert_eq!(
         (facts.given, facts.confidence, facts.lost_track),
