@@ -270,12 +270,20 @@ mod tests {
         }
     }
 
+    fn offer(requests: &mut Requests, failed: bool, request: Request) {
+        requests.offer(failed, request.key(), || request);
+    }
+
     #[test]
     fn keeps_the_slowest_however_they_are_spread() {
         let keep = |shards: usize| {
             let mut parts = vec![Requests::default(); shards];
             for n in 0..500_u64 {
-                parts[n as usize * 13 % shards].offer(false, request(n, Some(n * 37 % 101)));
+                offer(
+                    &mut parts[n as usize * 13 % shards],
+                    false,
+                    request(n, Some(n * 37 % 101)),
+                );
             }
             let mut all = Requests::default();
             parts.into_iter().for_each(|part| all.append(part));
@@ -291,8 +299,8 @@ mod tests {
             seen: 9,
             ..Requests::default()
         };
-        requests.offer(false, request(1, Some(900)));
-        requests.offer(true, request(2, None));
+        offer(&mut requests, false, request(1, Some(900)));
+        offer(&mut requests, true, request(2, None));
         let table = requests.table(None, None).unwrap();
         let frames: Vec<_> = table.rows.iter().map(|row| row[7].clone()).collect();
         assert_eq!(frames, [Cell::Count(2), Cell::Count(1)]);
