@@ -54,10 +54,9 @@ def data(books, action):
     return [one for one in books if one["action"] == action and one["payload_len"]]
 
 
-def lost(books, ends, severity, seen_behind=False):
-    """`seen_behind`: captured behind the loss, where a segment that is lost twice is missed once."""
-    drops = data(books, "drop")
-    gone, passed = len({one["seq"] for one in drops} if seen_behind else drops), len(data(books, "passed"))
+def lost(books, ends, severity):
+    """The share of the data segments sent that the relay dropped, repeats included."""
+    gone, passed = len(data(books, "drop")), len(data(books, "passed"))
     percent = gone * 100 / (gone + passed)
     return [{"rule": "packet-loss", "connections": ends, "severity_at_least": severity,
              "figures": {"segments_lost": (gone, max(1, gone // 20)), "loss_percent": (round(percent, 3), round(percent * 0.06, 3))}}]
@@ -66,7 +65,7 @@ def lost(books, ends, severity, seen_behind=False):
 def random_loss_client(folder):
     wire = Wire(up=Way(delay_ms=10), down=Way(delay_ms=10, loss=0.03, loss_of="data", note_passed=True), seed=3)
     download(folder, "packet-loss", "random-loss-client", "3 % of the server's segments are lost before the capture point.", wire, 1_500_000,
-             lambda books, ends: lost(books, ends, "medium", seen_behind=True), may=["retransmit-hol", "spurious-retransmission"])
+             lambda books, ends: lost(books, ends, "medium"), may=["retransmit-hol", "spurious-retransmission"])
 
 
 def burst_loss_server_ipv6(folder):

@@ -84,7 +84,9 @@ impl Rule for PacketLoss {
                 continue;
             }
             let mut note = Note::new(conn, direction.sender());
-            note.numbers = vec![number(half.data_segments)];
+            // What was lost before the capture point was sent as well.
+            let unseen = half.lost_before_capture + half.repeats_lost_before_capture;
+            note.numbers = vec![number(half.data_segments + unseen)];
             out.note(note);
             let placed = half.lost_before_capture + half.lost_after_capture;
             // SYNs, SYN-ACKs and FINs may be repeated because the other end ignores them.
