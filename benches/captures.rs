@@ -242,7 +242,7 @@ impl Flow {
             0 => (true, SYN, b"", 300),
             1 => (false, SYN | ACK, b"", 40),
             2 => (true, ACK, b"", 20),
-            _ if step < 3 + body && (step - 3) % 2 == 0 => (
+            _ if step < 3 + body && (step - 3).is_multiple_of(2) => (
                 true,
                 PUSH_ACK,
                 b"GET /cart/items?page=2 HTTP/1.1\r\nHost: shop.example\r\nAccept: */*\r\n\r\n",

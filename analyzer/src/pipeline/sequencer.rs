@@ -126,13 +126,14 @@ impl Sequencer {
     }
 }
 
-/// UDP datagrams that were given up, as packets without payload.
+/// UDP datagrams that were given up, as packets without payload. Without the first fragment there
+/// are no ports, and nothing that they could be told of.
 fn incomplete(datagrams: &[IncompleteDatagram]) -> impl Iterator<Item = (Packet, u32)> + '_ {
     /// Protocol number of UDP (RFC 768).
     const UDP: u8 = 17;
     let of_udp = datagrams.iter().filter(|datagram| datagram.protocol == UDP);
-    of_udp.map(|datagram| {
-        let (src_port, dst_port) = datagram.ports.unwrap_or_default();
+    of_udp.filter_map(|datagram| {
+        let (src_port, dst_port) = datagram.ports?;
         let packet = Packet {
             frame: datagram.frame,
             time: datagram.time,
@@ -152,7 +153,7 @@ fn incomplete(datagrams: &[IncompleteDatagram]) -> impl Iterator<Item = (Packet,
             observation_point: datagram.observation_point,
             kind: PacketKind::Udp,
         };
-        (packet, datagram.pieces)
+        Some((packet, datagram.pieces))
     })
 }
 

@@ -1,6 +1,6 @@
 //! The dataset: what was found, as tables that any tool can query.
 //!
-//! Every table declares its columns once ([`Table`]): name, type, meaning and how the value is
+//! Every table declares its columns once (`Table`): name, type, meaning and how the value is
 //! taken from a record. The Parquet files, `pcapdoc query --schema` and the documentation all
 //! come from that declaration.
 //!

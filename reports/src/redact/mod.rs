@@ -4,10 +4,10 @@
 //!
 //! | what | becomes |
 //! | --- | --- |
-//! | IPv4 and IPv6 addresses | other addresses; equal prefixes stay equal ([`address`]) |
+//! | IPv4 and IPv6 addresses | other addresses; equal prefixes stay equal (`address`) |
 //! | MAC addresses | other, locally administered ones |
-//! | names, hosts, request targets | `name-1f3a…`; equal names stay equal ([`names`]) |
-//! | payload in evidence | cut off; checksums are made right again ([`frame`]) |
+//! | names, hosts, request targets | `name-1f3a…`; equal names stay equal (`names`) |
+//! | payload in evidence | cut off; checksums are made right again (`frame`) |
 //!
 //! Ports, sizes, times, sequence numbers and TTLs stay: without them nothing could be checked.
 
