@@ -201,7 +201,7 @@ pub struct EvidenceArguments {
     /// Which finding: its id in the report (F1) or its rule
     #[arg(value_name = "FINDING")]
     pub finding: String,
-    /// File or folder to write to [default: <capture>.<finding>-<rule>.pcapng in this folder]
+    /// File or folder to write to [default: CAPTURE.FINDING-RULE.pcapng in this folder]
     #[arg(short, long, value_name = "FILE|DIR")]
     pub output: Option<PathBuf>,
     /// How to analyse.

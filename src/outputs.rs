@@ -135,7 +135,8 @@ fn target(
         None if is_for_the_screen => Ok(Target::Stdout),
         None => Ok(Target::File(PathBuf::from(name))),
         Some(path) if path.is_dir() => Ok(Target::File(path.join(name))),
-        Some(path) if formats.len() == 1 && path.extension().is_some() => {
+        // A folder was told apart above: what else is there is a file or a device.
+        Some(path) if formats.len() == 1 && (path.extension().is_some() || path.exists()) => {
             Ok(Target::File(path.to_owned()))
         }
         Some(path) => {
