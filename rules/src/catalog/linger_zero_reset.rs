@@ -226,10 +226,10 @@ fn confusables(group: &Group<'_>, draft: Narrative, end: &str) -> Narrative {
 fn remedies(group: &Group<'_>, draft: Narrative, end: &str) -> Narrative {
     let server = group.server();
     draft
-        .set("Go", "remove the call, or use a positive value", "conn.SetLinger(0)  // remove")
-        .set("Java", "remove the call", "socket.setSoLinger(true, 0)  // remove")
-        .set("C", "remove the option", "struct linger {1, 0} with SO_LINGER  // remove")
         .advise("any", "close in order: shutdown(SHUT_WR) (Go: CloseWrite), read until end of file, then close")
+        .set("Go", "remove the call of SetLinger, or give it a positive value", "conn.SetLinger(0)  // remove")
+        .set("Java", "remove the call of setSoLinger", "socket.setSoLinger(true, 0)  // remove")
+        .set("C", "remove the option", "struct linger {1, 0} with SO_LINGER  // remove")
         .advise("Linux", "if TIME-WAIT was the reason: pool connections, widen net.ipv4.ip_local_port_range, or net.ipv4.tcp_tw_reuse = 1 on the client")
         .advise("nginx / HAProxy", "nginx reset_timedout_connection and HAProxy option nolinger close this way by configuration")
         .verify(end, format!("strace -f -e trace=setsockopt,close,shutdown -p PID 2>&1 | grep -E 'SO_LINGER|close'  # the {end}'s process"), "setsockopt(SO_LINGER, {l_onoff=1, l_linger=0}) before the close")
