@@ -2,102 +2,16 @@
 //! wire and a receiver. The model knows when each packet was sent and which octets it carried, and
 //! judges from that alone; the tracker sees only what passes the capture point.
 
-use std::net::Ipv4Addr;
-use std::time::Duration;
+mod segments;
 
-use pcapdoc_analyzer::decode::{Packet, PacketKind, TcpFields, TcpFlags};
-use pcapdoc_analyzer::flow::tcp::{TcpSettings, TcpTracker, Verdict};
-use pcapdoc_analyzer::seq::SeqNumber;
-use pcapdoc_analyzer::{Connection, Timestamp};
+use pcapdoc_analyzer::decode::TcpFlags;
+use pcapdoc_analyzer::flow::tcp::Verdict;
 use proptest::prelude::*;
 
-const MS: u64 = 1_000_000;
+use segments::{Capture, MS, Marks, fields};
+
 /// From the sender to the capture point; the receiver is next to it.
 const ONE_WAY: u64 = 20 * MS;
-
-/// A capture point with one connection.
-struct Capture {
-    tracker: Option<TcpTracker>,
-    frame: u64,
-}
-
-/// What a packet bears beyond its octets.
-#[derive(Clone, Copy, Default)]
-struct Marks {
-    ts: Option<(u32, u32)>,
-    ip_id: Option<u16>,
-}
-
-impl Capture {
-    const fn new() -> Self {
-        Self {
-            tracker: None,
-            frame: 0,
-        }
-    }
-
-    fn packet(
-        &mut self,
-        from_client: bool,
-        at: u64,
-        marks: Marks,
-        tcp: TcpFields,
-        len: u32,
-    ) -> Verdict {
-        self.frame += 1;
-        let tcp = TcpFields {
-            timestamps: marks.ts,
-            ..tcp
-        };
-        let ends = [
-            (Ipv4Addr::new(10, 0, 0, 1), 40_000),
-            (Ipv4Addr::new(10, 0, 0, 2), 80),
-        ];
-        let [(src, src_port), (dst, dst_port)] = if from_client {
-            ends
-        } else {
-            [ends[1], ends[0]]
-        };
-        let packet = Packet {
-            frame: self.frame,
-            time: Timestamp::from_nanos(i64::try_from(at).expect("within the test")),
-            src: src.to_ipv6_mapped().octets(),
-            dst: dst.to_ipv6_mapped().octets(),
-            src_port,
-            dst_port,
-            wire_len: len + 66,
-            payload_len: len,
-            payload_start: 0,
-            payload_captured: 0,
-            ip_id: marks.ip_id,
-            hop_limit: 64,
-            ecn: 0,
-            dont_fragment: true,
-            reassembled: false,
-            observation_point: 0,
-            kind: PacketKind::Tcp(tcp),
-        };
-        let settings = TcpSettings::default();
-        let tracker = self
-            .tracker
-            .get_or_insert_with(|| TcpTracker::new(&packet, &tcp, &settings));
-        tracker.segment(&packet, &tcp, &[]).0
-    }
-
-    fn finish(self) -> Connection {
-        self.tracker.expect("a packet passed").finish(false)
-    }
-}
-
-fn fields(seq: u32, ack: u32, flags: u8) -> TcpFields {
-    TcpFields {
-        seq: SeqNumber(seq),
-        ack: SeqNumber(ack),
-        flags: TcpFlags(flags),
-        window_field: 60_000,
-        ..TcpFields::default()
-    }
-}
 
 /// One packet as its sender sent it.
 #[derive(Clone, Copy, Debug)]
@@ -336,37 +250,4 @@ fn ten_gigabytes_wrap_twice() {
     assert_eq!(half.unique_bytes, u64::from(LEN) * u64::from(SEGMENTS));
     assert_eq!(half.retransmitted_segments, 1);
     assert_eq!((half.out_of_order, half.missing_octets), (0, 0));
-}
-
-#[test]
-fn parts_of_a_life_add_up_to_it() {
-    let mut capture = Capture::new();
-    let none = Marks::default();
-    capture.packet(true, 0, none, fields(100, 0, TcpFlags::SYN), 0);
-    capture.packet(
-        false,
-        20 * MS,
-        none,
-        fields(900, 101, TcpFlags::SYN | TcpFlags::ACK),
-        0,
-    );
-    capture.packet(true, 21 * MS, none, fields(101, 901, TcpFlags::ACK), 0);
-    capture.packet(true, 50 * MS, none, fields(101, 901, TcpFlags::ACK), 300);
-    capture.packet(false, 170 * MS, none, fields(901, 401, TcpFlags::ACK), 500);
-    capture.packet(true, 171 * MS, none, fields(401, 1401, TcpFlags::ACK), 0);
-    let connection = capture.finish();
-    let split = connection.time_split;
-    let sum = split.handshake
-        + split.client_think
-        + split.request_transfer
-        + split.server_think
-        + split.response_transfer
-        + split.recovery_fast
-        + split.recovery_timeout
-        + split.receiver_window
-        + split.sender_limited
-        + split.idle;
-    assert_eq!(sum, connection.duration());
-    assert_eq!(split.server_think, Duration::from_millis(120));
-    assert_eq!(split.client_think, Duration::from_millis(29));
 }

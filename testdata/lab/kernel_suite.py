@@ -40,6 +40,9 @@ class Load:
     pause: float = 0.0  # before each request
     slow_reader: float = 0.0  # pause of the receiver of `up` after each 64 KiB
     receive_buffer: int = 0
+    write: int = 0  # octets of `up` per write, with `write_pause` between
+    write_pause: float = 0.0
+    send_buffer: int = 0
 
 
 @dataclasses.dataclass
@@ -116,8 +119,12 @@ def talk_one(address, load, results):
     try:
         connection = socket.create_connection((address, PORT))
         name = endpoint(connection.getsockname())
-        if load.up:
-            connection.sendall(bytes(load.up))
+        if load.send_buffer:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, load.send_buffer)
+        write = load.write or max(load.up, 1)
+        for sent in range(0, load.up, write):
+            time.sleep(load.write_pause if sent else 0)
+            connection.sendall(bytes(min(write, load.up - sent)))
         if load.down:
             exactly(connection, load.down)
         for _ in range(load.turns):
@@ -356,6 +363,10 @@ SCENARIOS = [
     Scenario("fast-path-loss", "1 ms of round trip, 1 % lost", path(0.5, loss=0.01), BULK),
     Scenario("long-path-loss", "160 ms of round trip, 0.5 % lost", path(80, loss=0.005), BULK, 4, 4),
     Scenario("slow-reader", "the receiver's window closes", path(5), Load(up=400_000, slow_reader=0.15, receive_buffer=20_000), 3, 3),
+    Scenario("small-window", "a receive buffer far below rate times round trip", path(20), Load(up=250_000, receive_buffer=10_000), 3, 3),
+    Scenario("paced-writer", "the sending application writes 12 kB, then pauses", path(5),
+             Load(up=180_000, write=12_000, write_pause=0.08), 3, 3),
+    Scenario("small-send-buffer", "the sender's own buffer is the limit", path(20), Load(up=300_000, send_buffer=8_000), 3, 3),
     Scenario("paused-turns", "requests with pauses, 5 % lost",
              path(10, loss=0.05), Load(turns=8, pause=0.12, request=200, response=4000), 12, 12),
 ]

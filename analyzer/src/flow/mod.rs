@@ -218,6 +218,15 @@ pub struct Handshake {
     pub options_unknown: bool,
 }
 
+impl Handshake {
+    /// Whether both SYNs were seen whole, so that the scale of the windows is known
+    /// (RFC 7323 §2.2).
+    #[must_use]
+    pub const fn tells_scales(&self) -> bool {
+        self.syn_count > 0 && self.syn_ack_count > 0 && !self.options_unknown
+    }
+}
+
 /// A run of data in one direction without data in the other between.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Span {
@@ -695,16 +704,33 @@ pub struct TimeSplit {
     pub server_think: Duration,
     /// First to last octet of responses, undisturbed.
     pub response_transfer: Duration,
-    /// Waiting for repairs of loss, by fast retransmission.
+    /// Waiting for repairs of loss, by fast retransmission: only what no other data came in.
     pub recovery_fast: Duration,
     /// Waiting for repairs of loss, by timeout or tail loss probe.
     pub recovery_timeout: Duration,
-    /// The receiver's window was closed or full.
+    /// More was to be sent, but the receiver's window was closed or full (`tcpi_rwnd_limited`).
     pub receiver_window: Duration,
     /// Transfer in progress, nothing in flight and window open: the sender had nothing to send.
     pub sender_limited: Duration,
     /// Nothing for longer than any of these explain.
     pub idle: Duration,
+}
+
+impl TimeSplit {
+    /// All parts together: the connection's duration.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.handshake
+            + self.client_think
+            + self.request_transfer
+            + self.server_think
+            + self.response_transfer
+            + self.recovery_fast
+            + self.recovery_timeout
+            + self.receiver_window
+            + self.sender_limited
+            + self.idle
+    }
 }
 
 /// Datagrams of one size from the client and what became of them.

@@ -289,7 +289,7 @@ impl TcpTracker {
         }
         if tcp.flags.rst() {
             self.on_reset(&segment, idle_before);
-            self.split.advance(packet.time, None);
+            self.split.pass(packet.time);
             return Verdict::Reset;
         }
         self.note_carried_on(&segment);
@@ -300,7 +300,9 @@ impl TcpTracker {
         if verdict.brings_new_octets() && packet.payload_len > 0 {
             self.turns.data(&segment, &self.senders[direction.index()]);
         }
-        self.split.advance(packet.time, Some((&segment, verdict)));
+        let scales_known = self.handshake.tells_scales();
+        self.split
+            .advance(&segment, verdict, &self.senders, scales_known);
         self.deliver(&segment, payload, verdict);
         self.on_state(&segment);
         self.senders[direction.index()].stats.last_segment = Some(segment.reference);

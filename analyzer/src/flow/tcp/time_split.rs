@@ -1,26 +1,53 @@
 //! Where a connection's time went: every interval between two packets has one cause.
 //!
-//! The intervals since the last data are held until the next data tells what was waited for, so
-//! the parts always add up to the duration.
+//! What an interval was spent on is often known only by what ends it. Intervals are therefore held
+//! by what they would be if the same end sends on, until the next data tells:
+//!
+//! | wait | condition, as the sender knew it | when the same end sends on | when the other end answers |
+//! |---|---|---|---|
+//! | window | less than a segment's room in the receiver's window | receiver's window | thinking |
+//! | pause | everything acknowledged, window open, end of a write | sender had nothing to send | thinking |
+//! | flight | neither | transfer | thinking |
+//!
+//! Away from the sender the end of a write is told by PSH on less than a full segment (RFC 9293
+//! §3.9.1.2; Linux sets it on full ones whenever its buffer is full). Otherwise more was to come,
+//! and the path or the congestion window held it back.
+//!
+//! A retransmission ends a wait for a repair. What no data ends was idle, but for the time until
+//! the last data was acknowledged. The parts always add up to the duration.
 
 use std::time::Duration;
 
+use crate::decode::TcpFlags;
 use crate::event::RetransmissionKind;
 use crate::flow::{Direction, TimeSplit};
 use crate::time::Timestamp;
 
+use super::half::SenderState;
+use super::under_way::AT_THE_CAPTURE_POINT;
 use super::{Segment, Verdict};
 
 /// Sums intervals by cause while the connection lives.
 #[derive(Clone, Debug)]
 pub(super) struct SplitTracker {
     split: TimeSplit,
+    first: Timestamp,
     last: Timestamp,
-    /// Time since the last data, not yet attributed.
-    held: Duration,
+    /// Intervals since the last data, not yet attributed, by [`Wait`].
+    held: [Duration; 3],
+    /// Of the waits for acknowledgements: until the last data was acknowledged.
+    settled: Option<Duration>,
+    wait: Wait,
     established: bool,
     last_data: Option<Direction>,
-    window_closed: [bool; 2],
+}
+
+/// What the end that sent last waits for if it is to send more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wait {
+    Flight,
+    Window,
+    Pause,
 }
 
 impl SplitTracker {
@@ -28,70 +55,180 @@ impl SplitTracker {
     pub fn new(start: Timestamp) -> Self {
         Self {
             split: TimeSplit::default(),
+            first: start,
             last: start,
-            held: Duration::ZERO,
+            held: [Duration::ZERO; 3],
+            settled: None,
+            wait: Wait::Flight,
             established: false,
             last_data: None,
-            window_closed: [false; 2],
         }
     }
 
-    /// Takes the interval that a packet ends.
-    pub fn advance(&mut self, time: Timestamp, segment: Option<(&Segment<'_>, Verdict)>) {
-        let interval = time.since(self.last);
-        self.last = self.last.max(time);
-        let Some((segment, verdict)) = segment else {
-            self.held += interval;
-            return;
-        };
-        let flags = segment.tcp.flags;
-        if !self.established {
-            self.split.handshake += interval;
-            self.established = !flags.syn();
-        } else if self.window_closed.contains(&true) {
-            self.split.receiver_window += interval;
-        } else if let Verdict::Retransmission(kind) = verdict {
-            let waited = interval + std::mem::take(&mut self.held);
-            match kind {
-                RetransmissionKind::Fast => self.split.recovery_fast += waited,
-                _ => self.split.recovery_timeout += waited,
-            }
-        } else {
-            self.held += interval;
-        }
-        if flags.ack() && !flags.syn() {
-            self.window_closed[segment.direction.index()] = segment.reference.window == 0;
+    /// Takes the interval that a packet ends which tells nothing else.
+    pub fn pass(&mut self, time: Timestamp) {
+        let interval = self.interval(time);
+        *self.part_before_data() += interval;
+    }
+
+    /// Takes the interval that a packet ends. `scales_known`: the handshake told the window scale.
+    pub fn advance(
+        &mut self,
+        segment: &Segment<'_>,
+        verdict: Verdict,
+        senders: &[SenderState; 2],
+        scales_known: bool,
+    ) {
+        self.pass(segment.packet.time);
+        self.established |= !segment.tcp.flags.syn();
+        if self.established
+            && let Verdict::Retransmission(kind) = verdict
+        {
+            self.repaired(kind, &senders[segment.direction.index()]);
         }
         if segment.packet.payload_len > 0 && verdict.brings_new_octets() {
-            self.attribute(segment.direction);
+            self.attribute(segment, senders);
             self.last_data = Some(segment.direction);
+        }
+        self.look_ahead(segment.packet.time, senders, scales_known);
+    }
+
+    /// Time since the packet before; also time before the first one, where the file is not in
+    /// order of time.
+    fn interval(&mut self, time: Timestamp) -> Duration {
+        let before_all = self.first.since(time);
+        self.first = self.first.min(time);
+        let interval = time.since(self.last);
+        self.last = self.last.max(time);
+        interval + before_all
+    }
+
+    fn part_before_data(&mut self) -> &mut Duration {
+        if self.established {
+            &mut self.held[self.wait as usize]
+        } else {
+            &mut self.split.handshake
+        }
+    }
+
+    /// The time held was spent waiting for a repair, as far as a repair takes: a pause before it
+    /// may be longer where the lost segment did not pass here.
+    fn repaired(&mut self, kind: RetransmissionKind, sender: &SenderState) {
+        let pause = self.held[Wait::Pause as usize].min(sender.rtt.rto());
+        self.held[Wait::Pause as usize] -= pause;
+        let waited = pause + std::mem::take(&mut self.held[Wait::Flight as usize]);
+        match kind {
+            RetransmissionKind::Fast => self.split.recovery_fast += waited,
+            _ => self.split.recovery_timeout += waited,
         }
     }
 
     /// Data came: the time held was spent waiting for it.
-    fn attribute(&mut self, direction: Direction) {
-        let held = std::mem::take(&mut self.held);
-        let part = match (self.last_data, direction) {
-            (None, Direction::ServerToClient)
-            | (Some(Direction::ClientToServer), Direction::ServerToClient) => {
-                &mut self.split.server_think
-            }
-            (Some(Direction::ServerToClient) | None, Direction::ClientToServer) => {
-                &mut self.split.client_think
-            }
-            (Some(Direction::ClientToServer), Direction::ClientToServer) => {
-                &mut self.split.request_transfer
-            }
-            (Some(Direction::ServerToClient), Direction::ServerToClient) => {
-                &mut self.split.response_transfer
-            }
-        };
-        *part += held;
+    fn attribute(&mut self, segment: &Segment<'_>, senders: &[SenderState; 2]) {
+        let [flight, window, pause] = std::mem::take(&mut self.held);
+        let flight = flight + self.settled.take().unwrap_or_default();
+        let direction = segment.direction;
+        let (sender, peer) = (
+            &senders[direction.index()],
+            &senders[direction.reverse().index()],
+        );
+        // With octets of its own under way it does not answer, it sends on.
+        let sends_on = self.last_data == Some(direction)
+            || (self.last_data.is_some()
+                && segment.start > known_acknowledged(sender, peer, segment.packet.time));
+        if !sends_on {
+            let think = match direction {
+                Direction::ClientToServer => &mut self.split.client_think,
+                Direction::ServerToClient => &mut self.split.server_think,
+            };
+            *think += flight + window + pause;
+            return;
+        }
+        // The acknowledgement that ended the flight had to get there, and the data here.
+        let way = peer.rtt.min().unwrap_or_default().min(pause);
+        self.split.sender_limited += pause - way;
+        self.split.receiver_window += window;
+        *self.transfer(direction) += flight + way;
     }
 
-    /// The finished division; what no data ended was idle.
+    fn transfer(&mut self, direction: Direction) -> &mut Duration {
+        match direction {
+            Direction::ClientToServer => &mut self.split.request_transfer,
+            Direction::ServerToClient => &mut self.split.response_transfer,
+        }
+    }
+
+    /// What the end that sent data last waits for from now on.
+    fn look_ahead(&mut self, now: Timestamp, senders: &[SenderState; 2], scales_known: bool) {
+        let Some(direction) = self.last_data else {
+            return;
+        };
+        let (sender, peer) = (
+            &senders[direction.index()],
+            &senders[direction.reverse().index()],
+        );
+        let acknowledged = sender.flight_size() == 0;
+        if acknowledged && self.settled.is_none() {
+            self.settled = Some(std::mem::take(&mut self.held[Wait::Flight as usize]));
+        }
+        self.wait = if is_window_full(sender, peer, now, scales_known) {
+            Wait::Window
+        } else if acknowledged && has_sent_all(sender, peer) {
+            Wait::Pause
+        } else {
+            Wait::Flight
+        };
+    }
+
+    /// The finished division.
     pub fn finish(mut self, end: Timestamp) -> TimeSplit {
-        self.split.idle += self.held + end.since(self.last);
+        self.pass(end);
+        let [flight, window, pause] = self.held;
+        self.split.receiver_window += window;
+        self.split.idle += flight + pause;
+        let settled = self.settled.unwrap_or_default();
+        match self.last_data {
+            Some(direction) => *self.transfer(direction) += settled,
+            None => self.split.idle += settled,
+        }
         self.split
     }
+}
+
+/// What `sender` knew to be acknowledged when it sent what passes `now`.
+fn known_acknowledged(sender: &SenderState, peer: &SenderState, now: Timestamp) -> u64 {
+    sender
+        .acks_under_way
+        .snd_una_at_sender(now, sender.snd_una, peer.rtt.min())
+}
+
+/// Whether a sender with nothing in flight has nothing to send: it is next to the capture point and
+/// silent, or its last segment ended a write.
+fn has_sent_all(sender: &SenderState, peer: &SenderState) -> bool {
+    let is_near = peer.rtt.min().is_some_and(|way| way < AT_THE_CAPTURE_POINT);
+    let ended_write = sender.stats.last_data.is_some_and(|data| {
+        data.flags.has(TcpFlags::PSH) && data.payload_len < full_segment(sender, peer)
+    });
+    is_near || ended_write
+}
+
+fn full_segment(sender: &SenderState, peer: &SenderState) -> u32 {
+    u32::from(peer.stats.mss.unwrap_or(u16::MAX)).min(sender.stats.largest_payload)
+}
+
+/// Whether the receiver's window has no room for another full segment (RFC 9293 §3.8.6.2.1).
+fn is_window_full(
+    sender: &SenderState,
+    peer: &SenderState,
+    now: Timestamp,
+    scales_known: bool,
+) -> bool {
+    let Some(window) = peer.window else {
+        return false;
+    };
+    if window == 0 || !scales_known {
+        return window == 0;
+    }
+    let edge = known_acknowledged(sender, peer, now) + u64::from(window);
+    edge < sender.snd_max + u64::from(full_segment(sender, peer))
 }

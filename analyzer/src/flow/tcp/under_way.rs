@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 const STEPS: usize = 64;
 
 /// A sender nearer than this is at the capture point: nothing is under way to it.
-const AT_THE_CAPTURE_POINT: Duration = Duration::from_micros(100);
+pub(super) const AT_THE_CAPTURE_POINT: Duration = Duration::from_micros(100);
 
 /// The recent steps of one sender's `snd_una`.
 #[derive(Clone, Debug, Default)]

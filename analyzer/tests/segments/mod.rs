@@ -1,0 +1,134 @@
+//! One connection told packet by packet to the tracker, for tests that say exactly what passes.
+
+#![allow(
+    dead_code,
+    reason = "every test file compiles its own copy and uses a part"
+)]
+
+use std::net::Ipv4Addr;
+
+use pcapdoc_analyzer::decode::{Packet, PacketKind, TcpFields, TcpFlags};
+use pcapdoc_analyzer::flow::tcp::{TcpSettings, TcpTracker, Verdict};
+use pcapdoc_analyzer::seq::SeqNumber;
+use pcapdoc_analyzer::{Connection, Timestamp};
+
+/// Nanoseconds.
+pub const MS: u64 = 1_000_000;
+
+/// A capture point with one connection.
+pub struct Capture {
+    tracker: Option<TcpTracker>,
+    pub frame: u64,
+    /// Hop limit of the packets to come.
+    pub hop_limit: u8,
+}
+
+/// What a packet bears beyond its octets.
+#[derive(Clone, Copy, Default)]
+pub struct Marks {
+    pub ts: Option<(u32, u32)>,
+    pub ip_id: Option<u16>,
+}
+
+impl Capture {
+    pub const fn new() -> Self {
+        Self {
+            tracker: None,
+            frame: 0,
+            hop_limit: 64,
+        }
+    }
+
+    /// Lets a packet pass `at` nanoseconds; gives the verdict on it.
+    pub fn packet(
+        &mut self,
+        from_client: bool,
+        at: u64,
+        marks: Marks,
+        tcp: TcpFields,
+        len: u32,
+    ) -> Verdict {
+        self.frame += 1;
+        let tcp = TcpFields {
+            timestamps: marks.ts,
+            ..tcp
+        };
+        let ends = [
+            (Ipv4Addr::new(10, 0, 0, 1), 40_000),
+            (Ipv4Addr::new(10, 0, 0, 2), 80),
+        ];
+        let [(src, src_port), (dst, dst_port)] = if from_client {
+            ends
+        } else {
+            [ends[1], ends[0]]
+        };
+        let packet = Packet {
+            frame: self.frame,
+            time: Timestamp::from_nanos(i64::try_from(at).expect("within the test")),
+            src: src.to_ipv6_mapped().octets(),
+            dst: dst.to_ipv6_mapped().octets(),
+            src_port,
+            dst_port,
+            wire_len: len + 66,
+            payload_len: len,
+            payload_start: 0,
+            payload_captured: 0,
+            ip_id: marks.ip_id,
+            hop_limit: self.hop_limit,
+            ecn: 0,
+            dont_fragment: true,
+            reassembled: false,
+            observation_point: 0,
+            kind: PacketKind::Tcp(tcp),
+        };
+        let settings = TcpSettings::default();
+        let tracker = self
+            .tracker
+            .get_or_insert_with(|| TcpTracker::new(&packet, &tcp, &settings));
+        tracker.segment(&packet, &tcp, &[]).0
+    }
+
+    /// A packet of the client at a time in microseconds, without options.
+    pub fn client(&mut self, at_us: u64, flags: u8, seq: u32, ack: u32, len: u32) -> Verdict {
+        let tcp = fields(seq, ack, flags);
+        self.packet(true, at_us * 1000, Marks::default(), tcp, len)
+    }
+
+    /// A packet of the server.
+    pub fn server(&mut self, at_us: u64, flags: u8, seq: u32, ack: u32, len: u32) -> Verdict {
+        let tcp = fields(seq, ack, flags);
+        self.packet(false, at_us * 1000, Marks::default(), tcp, len)
+    }
+
+    /// The server's acknowledgement with a window.
+    pub fn server_window(&mut self, at_us: u64, seq: u32, ack: u32, window: u16) -> Verdict {
+        let tcp = TcpFields {
+            window_field: window,
+            ..fields(seq, ack, TcpFlags::ACK)
+        };
+        self.packet(false, at_us * 1000, Marks::default(), tcp, 0)
+    }
+
+    /// A handshake at the client's side over a path of 20 ms: the client's data begins at 101,
+    /// the server's at 901. It is complete at 20 ms.
+    pub fn handshake(&mut self) {
+        self.client(0, TcpFlags::SYN, 100, 0, 0);
+        self.server(20_000, TcpFlags::SYN | TcpFlags::ACK, 900, 101, 0);
+        self.client(20_000, TcpFlags::ACK, 101, 901, 0);
+    }
+
+    /// The connection as it stands.
+    pub fn finish(self) -> Connection {
+        self.tracker.expect("a packet passed").finish(false)
+    }
+}
+
+pub fn fields(seq: u32, ack: u32, flags: u8) -> TcpFields {
+    TcpFields {
+        seq: SeqNumber(seq),
+        ack: SeqNumber(ack),
+        flags: TcpFlags(flags),
+        window_field: 60_000,
+        ..TcpFields::default()
+    }
+}
