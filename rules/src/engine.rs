@@ -269,7 +269,7 @@ impl RuleRun<'_> {
         let drafts = catch_unwind(AssertUnwindSafe(|| {
             self.rule
                 .on_capture(self.analysis, &self.ctx, &mut collected);
-            self.groups(std::mem::take(&mut collected.observations))
+            self.groups(collected.observations, &collected.notes)
         }));
         let drafts = drafts.unwrap_or_else(|panic| {
             failure = Some(format!(
@@ -298,7 +298,7 @@ impl RuleRun<'_> {
         drafts
     }
 
-    fn groups(&self, observations: Vec<Observation>) -> Vec<Draft> {
+    fn groups(&self, observations: Vec<Observation>, notes: &[Note]) -> Vec<Draft> {
         let mut groups = BTreeMap::<String, Vec<Observation>>::new();
         for observation in observations {
             groups
@@ -308,11 +308,11 @@ impl RuleRun<'_> {
         }
         groups
             .into_values()
-            .map(|group| self.draft(group))
+            .map(|group| self.draft(group, notes))
             .collect()
     }
 
-    fn draft(&self, mut observations: Vec<Observation>) -> Draft {
+    fn draft(&self, mut observations: Vec<Observation>, notes: &[Note]) -> Draft {
         observations.sort_by(|a, b| {
             let strength = |one: &Observation| (one.confidence * 20.0).round();
             strength(b)
@@ -329,6 +329,7 @@ impl RuleRun<'_> {
         let group = Group {
             meta,
             observations: &observations,
+            notes,
             analysis: self.analysis,
             ctx: self.ctx,
         };

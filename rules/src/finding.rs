@@ -4,6 +4,8 @@ use analyzer::event::SegmentRef;
 use analyzer::{Connection, Endpoint, QualityKind, Transport};
 use serde::Serialize;
 
+use crate::waits::Waits;
+
 /// How much harm a finding did, if it is true.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -192,6 +194,8 @@ pub struct Finding {
     pub filter: String,
     /// Distribution of the telling figure.
     pub distribution: Option<Distribution>,
+    /// How long each side waited before it closed, where timeouts are the matter.
+    pub timeouts: Vec<Waits>,
 }
 
 /// What one rule did on this capture.

@@ -42,6 +42,7 @@ pub(crate) fn default_narrative(group: &Group<'_>) -> Narrative {
         remedy: Vec::new(),
         host_commands: Vec::new(),
         filter: None,
+        timeouts: Vec::new(),
     }
 }
 
@@ -104,6 +105,7 @@ pub(crate) fn finding(
             .filter
             .unwrap_or_else(|| text::connections_filter(&example_connections)),
         distribution: distribution(group),
+        timeouts: narrative.timeouts,
     }
 }
 

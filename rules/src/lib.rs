@@ -28,6 +28,7 @@ pub mod settings;
 mod testkit;
 pub mod text;
 pub mod timeouts;
+pub mod waits;
 
 pub use engine::{Engine, RuleSink};
 pub use finding::{Assessment, Finding, Severity};

@@ -7,8 +7,10 @@ use analyzer::{Analysis, Endpoint, Timestamp};
 
 use crate::figure::{FigureSpec, Fold, Unit, spread};
 use crate::finding::{Figure, FigureValue, HostCommand, LookAlike, Remedy, Severity, Spread};
-use crate::observation::Observation;
+use crate::observation::{Note, Observation};
 use crate::rule::{Context, RuleMeta};
+use crate::timeouts::Wait;
+use crate::waits::Waits;
 
 /// Observations of one rule with one cause, best example first.
 pub struct Group<'a> {
@@ -16,6 +18,8 @@ pub struct Group<'a> {
     pub meta: &'static RuleMeta,
     /// The observations, the most telling first; never empty.
     pub observations: &'a [Observation],
+    /// Everything the rule noted on any connection, by first frame.
+    pub notes: &'a [Note],
     /// The capture as a whole.
     pub analysis: &'a Analysis,
     /// Thresholds and settings.
@@ -120,12 +124,7 @@ impl Group<'_> {
     /// Count, extremes and median of a figure or detail over the observations.
     #[must_use]
     pub fn spread(&self, name: &str) -> Option<Spread> {
-        let mut numbers: Vec<f64> = self
-            .observations
-            .iter()
-            .filter_map(|one| one.number(name))
-            .collect();
-        spread(&mut numbers)
+        spread(&mut self.all_of(name))
     }
 
     /// The median of a figure or detail.
@@ -137,10 +136,25 @@ impl Group<'_> {
     /// The sum of a figure or detail.
     #[must_use]
     pub fn sum(&self, name: &str) -> f64 {
-        self.observations
+        self.all_of(name).iter().sum()
+    }
+
+    /// All values of a figure or detail, in no order.
+    #[must_use]
+    pub fn all_of(&self, name: &str) -> Vec<f64> {
+        let observations = self.observations.iter();
+        observations.filter_map(|one| one.number(name)).collect()
+    }
+
+    /// The first number of every note of one kind at the group's server.
+    #[must_use]
+    pub fn noted(&self, key: &str) -> Vec<f64> {
+        let server = self.server();
+        self.notes
             .iter()
-            .filter_map(|one| one.number(name))
-            .sum()
+            .filter(|note| note.key == key && note.connection.server == server)
+            .filter_map(|note| note.numbers.first().copied())
+            .collect()
     }
 
     /// How many observations have a figure or detail above zero.
@@ -217,6 +231,8 @@ pub struct Narrative {
     pub host_commands: Vec<HostCommand>,
     /// Display filter; the engine makes one from the examples when `None`.
     pub filter: Option<String>,
+    /// How long each side waited before it closed, where timeouts are the matter.
+    pub timeouts: Vec<Waits>,
 }
 
 impl Narrative {
@@ -285,6 +301,13 @@ impl Narrative {
             command: command.into(),
             tells: sentence(tells),
         });
+        self
+    }
+
+    /// Adds the waits of one kind, from which timers are inferred.
+    #[must_use]
+    pub fn waits(mut self, wait: Wait, values_ms: Vec<f64>) -> Self {
+        self.timeouts.extend(Waits::new(wait, values_ms));
         self
     }
 

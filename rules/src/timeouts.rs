@@ -24,6 +24,19 @@ pub enum Wait {
     Path,
 }
 
+impl Wait {
+    /// The name in the JSON contract.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ServerIdle => "server-idle",
+            Self::ClientIdle => "client-idle",
+            Self::Answer => "answer",
+            Self::Path => "path",
+        }
+    }
+}
+
 /// A documented default.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ProductDefault {

@@ -2,11 +2,11 @@
 
 use analyzer::decode::TcpFlags;
 use analyzer::{Direction, Timestamp, Transport};
-use rules::finding::{self, ConnectionRef, Figure, FigureValue, Finding};
+use rules::finding::{self, ConnectionRef, Figure, FigureValue, Finding, Spread};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
-use super::{Distribution, Severity, rounded, seconds};
+use super::{Distribution, Severity, WaitsView, rounded, seconds};
 
 /// One cause, with everything a reader needs to believe and cure it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -57,6 +57,9 @@ pub struct FindingView {
     pub filter: String,
     /// Single values of the telling figure.
     pub distribution: Option<Distribution>,
+    /// How long each side waited before it closed, where timeouts are the matter.
+    #[serde(default)]
+    pub timeouts: Vec<WaitsView>,
     /// The capture that holds its frames (`--evidence`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence_file: Option<String>,
@@ -128,6 +131,17 @@ pub struct SpreadView {
     pub median: f64,
     /// Largest.
     pub max: f64,
+}
+
+impl From<&Spread> for SpreadView {
+    fn from(spread: &Spread) -> Self {
+        Self {
+            count: spread.count,
+            min: rounded(spread.min),
+            median: rounded(spread.median),
+            max: rounded(spread.max),
+        }
+    }
 }
 
 /// Another cause that looks alike.
@@ -234,6 +248,7 @@ impl FindingView {
                 .distribution
                 .as_ref()
                 .map(|d| Distribution::new(d.figure, &d.values)),
+            timeouts: finding.timeouts.iter().map(WaitsView::new).collect(),
             evidence_file: None,
         }
     }
@@ -302,12 +317,7 @@ fn spreads(figures: &[Figure]) -> Map<String, Value> {
         .iter()
         .filter_map(|figure| {
             let spread = figure.spread.as_ref()?;
-            let view = SpreadView {
-                count: spread.count,
-                min: rounded(spread.min),
-                median: rounded(spread.median),
-                max: rounded(spread.max),
-            };
+            let view = SpreadView::from(spread);
             Some((figure.name.to_owned(), serde_json::to_value(view).ok()?))
         })
         .collect()

@@ -13,6 +13,7 @@ mod build;
 mod connection;
 mod finding;
 mod series;
+mod timeouts;
 mod trace;
 
 pub(crate) use connection::response_times;
@@ -27,6 +28,7 @@ pub use series::{
     Bucket, Distribution, DurationSlot, DurationsOverTime, Intervals, ResponseTimes, StateSeries,
     TimePart, UdpSize,
 };
+pub use timeouts::{KnownDefault, TimerView, WaitsView};
 pub use trace::{Trace, TraceSlot, TraceView};
 
 /// Version of the JSON contract.

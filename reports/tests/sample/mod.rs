@@ -16,6 +16,8 @@ use rules::finding::{
     Assessment, ConnectionRef, Distribution, Evidence, Figure, FigureValue, Finding, HostCommand,
     LookAlike, Remedy, RuleOutcome, Severity, Spread,
 };
+use rules::timeouts::Wait;
+use rules::waits::Waits;
 
 /// 2026-11-23T09:15:00Z.
 const START: i64 = 1_795_425_300_000_000_000;
@@ -252,6 +254,7 @@ fn race() -> Finding {
         caveats: vec![(QualityKind::CaptureDrops, "212 bytes were acknowledged but not captured; none of the proving frames lies near them".to_owned())],
         explained_by: Vec::new(),
         filter: "tcp.port == 80 && (tcp.flags.reset == 1 || tcp.flags.fin == 1) && ip.addr == 10.9.0.1".to_owned(),
+        timeouts: Waits::new(Wait::ServerIdle, values.clone()).into_iter().collect(),
         distribution: Some(Distribution { figure: "idle_timeout_ms", values }),
     }
 }
@@ -323,6 +326,7 @@ fn stall() -> Finding {
         explained_by: vec!["F3".to_owned()],
         filter: "tcp.stream == 41 && tcp.analysis.flags".to_owned(),
         distribution: None,
+        timeouts: Vec::new(),
     }
 }
 
@@ -373,6 +377,7 @@ fn truncation() -> Finding {
         explained_by: Vec::new(),
         filter: "udp.port == 9000 && udp.length > 1032".to_owned(),
         distribution: None,
+        timeouts: Vec::new(),
     }
 }
 

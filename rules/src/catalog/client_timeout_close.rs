@@ -175,6 +175,7 @@ impl Rule for ClientTimeoutClose {
                 many(count, "connection"),
                 time(timeout),
             ));
+        let draft = draft.waits(Wait::Answer, group.all_of("timeout_ms"));
         remedies(
             group,
             confusables(group, reasons(group, draft, late)),

@@ -36,7 +36,7 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
                 plural(number(failed), "request"),
             ));
     let draft = remedies(group, reasons(group, draft, idle, late), idle);
-    confusables(group, draft, idle)
+    confusables(group, waits(group, draft), idle)
 }
 
 /// Severity by the share of connections that failed, confidence by agreement on one timer.
@@ -96,6 +96,15 @@ fn reasons(group: &Group<'_>, draft: Narrative, idle: f64, late: u64) -> Narrati
             let lost: Vec<String> = group.words_counted("request").into_iter().take(3).map(|(request, _)| request).collect();
             format!("lost requests: {}", list(&lost))
         })
+}
+
+/// The idle times before either side's close: of the lost requests and of the harmless closes.
+fn waits(group: &Group<'_>, draft: Narrative) -> Narrative {
+    let mut server = group.all_of("idle_timeout_ms");
+    server.extend(group.noted("server-idle-close"));
+    draft
+        .waits(Wait::ServerIdle, server)
+        .waits(Wait::ClientIdle, group.noted("client-idle-close"))
 }
 
 fn remedies(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
