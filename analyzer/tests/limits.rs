@@ -113,3 +113,86 @@ fn interfaces_and_comments_are_counted_out() {
     assert_eq!(comments.len(), 1000);
     assert!(comments.iter().all(|comment| comment.text.len() == 4096));
 }
+
+/// A custom block that Wireshark gives up at: nothing of it is kept, and what follows is read.
+#[test]
+fn blocks_larger_than_any_that_is_read_are_passed_over() {
+    let mut file = section();
+    file.extend(block(1, &[1, 0, 0, 0, 0, 0, 0, 0]));
+    let packet = block(6, &[0; 20]);
+    file.extend_from_slice(&packet);
+    let before = file.len();
+    file.extend(block(0xbad, &vec![7; 20 << 20]));
+    file.extend_from_slice(&packet);
+    let (frames, largest, reader) = read("large", &file, ReadOptions::default());
+    // Wireshark numbers custom blocks, too.
+    assert_eq!(frames, 3);
+    assert!(largest <= 1 << 20, "{largest}");
+    let notes = reader.notes();
+    assert!(
+        notes[0].note.contains("passed over") && notes[0].note.contains(&before.to_string()),
+        "{notes:?}"
+    );
+    // One that does not repeat its length, one that the end cuts, one without which packets would
+    // be read wrongly.
+    let wrong = [&file[..before], &block(0x9999, &vec![7; 20 << 20])].concat();
+    let mut lies = wrong.clone();
+    let end = lies.len();
+    lies[end - 1] = 9;
+    let mut interface = wrong.clone();
+    interface[before] = 1;
+    interface[before + 1] = 0;
+    for (name, bytes) in [
+        ("lies", &lies[..]),
+        ("cut", &wrong[..end - 5]),
+        ("early", &wrong[..before + 30]),
+        ("interface", &interface[..]),
+    ] {
+        let (frames, largest, reader) = read(name, bytes, ReadOptions::default());
+        assert_eq!(frames, 1, "{name}");
+        assert!(largest <= 1 << 20, "{name}: {largest}");
+        let notes = reader.notes();
+        assert_eq!(notes.len(), 1, "{name}: {notes:?}");
+        assert!(!notes[0].note.contains("passed over"), "{name}: {notes:?}");
+        assert!(is_cut_short(&reader));
+    }
+}
+
+/// A file that ends within its second record is no file with longer record headers.
+#[test]
+fn cut_files_keep_their_record_headers() {
+    let record = |seconds: u32| {
+        let header = [seconds, 0, 60, 60].map(u32::to_le_bytes).concat();
+        [&header[..], &[0x45; 60]].concat()
+    };
+    let file = [&PCAP[..], &record(1_700_000_000), &record(1_700_000_001)].concat();
+    for cut in 1..76 {
+        if cut == 72 {
+            // Four bytes left: just so would a file of one record with a longer header look.
+            continue;
+        }
+        let (frames, _, reader) = read("second", &file[..file.len() - cut], ReadOptions::default());
+        assert_eq!(frames, 1, "{cut} bytes cut");
+        assert!(is_cut_short(&reader));
+    }
+}
+
+/// AIX: numbers of RFC 1573 for link types, and nanoseconds, in version 2.2.
+#[test]
+fn files_of_aix_are_told_by_their_link_type() {
+    for (network, link_type, nanos) in [
+        (6, "ETHERNET", 5),
+        (9, "IEEE802_5", 5),
+        (1, "ETHERNET", 5000),
+    ] {
+        let mut file = PCAP.to_vec();
+        (file[6], file[20]) = (2, network);
+        file.extend([1_700_000_000, 5, 20, 20].map(u32::to_le_bytes).concat());
+        file.extend([0; 20]);
+        let (frames, _, reader) = read("aix", &file, ReadOptions::default());
+        assert_eq!(frames, 1);
+        let first = reader.files()[0].first.expect("a frame");
+        assert_eq!(first.as_nanos() % 1_000_000_000, nanos);
+        assert_eq!(reader.interfaces()[0].link_type.to_string(), link_type);
+    }
+}

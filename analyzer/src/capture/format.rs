@@ -88,6 +88,9 @@ const FOREIGN: &[(&[u8], &str, &str)] = &[
         EDITCAP,
     ),
     (b"\xaa\xaa\xaa\xaa", "an Accellent 5Views capture", EDITCAP),
+    (b"\x01\x10\x4c\0", "a Novell LANalyzer capture", EDITCAP),
+    (b"\x07\x10\x4c\0", "a Novell LANalyzer capture", EDITCAP),
+    (b"#Format=4", "a Daintree SNA capture", EDITCAP),
     (b"\x05VNF", "a Visual Networks capture", EDITCAP),
     (b"EyeSDN", "an EyeSDN trace", EDITCAP),
     (b"Session Transcript", "a Catapult DCT2000 trace", EDITCAP),
@@ -163,7 +166,7 @@ pub(super) fn describe_unknown(head: &[u8]) -> String {
         .filter(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e))
         .count();
     if printable * 100 >= sample.len() * 95 {
-        return "this is text, not a capture: capture with `tcpdump -w FILE`, or convert a hex dump with `text2pcap`".to_owned();
+        return "this is text, not a capture: capture with `tcpdump -w FILE`, convert a hex dump with `text2pcap`, or what else Wireshark reads with `editcap -F pcapng IN OUT.pcapng`".to_owned();
     }
     let magic = head.get(..8).unwrap_or(head);
     format!(
@@ -189,6 +192,7 @@ mod tests {
     #[test]
     fn foreign_formats_are_named_with_a_remedy() {
         assert!(describe_unknown(b"GMBU\0\x02").contains("editcap"));
+        assert!(describe_unknown(b"\x01\x10\x4c\0\x01\x05Trace").contains("LANalyzer"));
         assert!(describe_unknown(b"").contains("empty"));
         assert!(describe_unknown(b"hello, world\n").contains("text2pcap"));
         assert!(describe_unknown(&[0xff; 40]).contains("ff, ff"));

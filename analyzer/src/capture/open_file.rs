@@ -10,7 +10,7 @@ use super::format::{self, Compression, Format};
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::pipe::PipeReader;
-use super::session::{Session, WalkEnd, Walked};
+use super::session::{LargeBlock, Session, WalkEnd, Walked};
 use super::snoop::Snoop;
 use super::{Frame, Input, ReadOptions, Slab};
 use crate::analysis::FileSummary;
@@ -285,6 +285,17 @@ impl OpenFile {
                     self.done = true;
                     self.note_cut(&what, session);
                 }
+                // What was cut before it must not be overwritten: it is met again.
+                WalkEnd::TooLarge(_) if !slab.frames.is_empty() => {
+                    self.carry
+                        .extend_from_slice(&slab.bytes[walked.consumed..filled]);
+                    break;
+                }
+                WalkEnd::TooLarge(block) => {
+                    slab.bytes.copy_within(walked.consumed..filled, 0);
+                    filled -= walked.consumed;
+                    filled = self.pass_over(block, slab, filled, session);
+                }
                 WalkEnd::Needs(_) if self.source_ended => {
                     self.done = true;
                     self.note_end(filled - walked.consumed, &walked.end, session);
@@ -310,6 +321,58 @@ impl OpenFile {
         {
             pcapng.finish(session);
         }
+    }
+
+    /// Reads on to the end of a block, of which the first `filled` bytes of the slab are the
+    /// beginning; returns how many bytes behind it stand there then.
+    fn pass_over(
+        &mut self,
+        block: LargeBlock,
+        slab: &mut Slab,
+        mut filled: usize,
+        session: &mut Session,
+    ) -> usize {
+        const TRAILER: usize = 4;
+        let (kind, length) = (block.kind, block.length);
+        let mut left = length as usize;
+        loop {
+            let passed = filled.min(left - TRAILER);
+            slab.bytes.copy_within(passed..filled, 0);
+            (filled, left) = (filled - passed, left - passed);
+            if left == TRAILER && filled >= TRAILER {
+                break;
+            }
+            filled = self.read_into(&mut slab.bytes, filled);
+            if self.source_ended && filled < left {
+                let found = length as usize - left + filled;
+                let what =
+                    format!("expected a block of {length} bytes, found the end after {found}");
+                self.done = true;
+                self.note_cut(&what, session);
+                return 0;
+            }
+        }
+        if slab.bytes[..TRAILER] != block.repeated {
+            let what = format!(
+                "expected the length of a block of type {kind:#x}, {length}, to be repeated at its end, found other bytes"
+            );
+            self.done = true;
+            self.note_cut(&what, session);
+            return 0;
+        }
+        let note = format!(
+            "{}: at byte {}: a block of type {kind:#x} has {length} bytes, more than any that is read: it was passed over",
+            self.name, self.offset
+        );
+        session.note(QualityKind::CutShort, 1, note);
+        self.offset += u64::from(length);
+        let before = slab.frames.len();
+        if let Records::Pcapng(pcapng) = &self.records {
+            pcapng.passed_over(kind, session, &mut slab.frames);
+        }
+        self.count(&slab.frames[before..]);
+        slab.bytes.copy_within(TRAILER..filled, 0);
+        filled - TRAILER
     }
 
     /// Reads until `buffer` is full or the source ends; returns how far it is filled.

@@ -71,6 +71,10 @@ impl Magic {
         })
     }
 
+    const fn is_standard(self) -> bool {
+        !self.nanoseconds && !self.modified && !self.ixia
+    }
+
     /// The standard magic that pcap-parser knows for this byte order.
     const fn standard(self) -> [u8; 4] {
         if self.big_endian {
@@ -78,6 +82,17 @@ impl Magic {
         } else {
             [0xd4, 0xc3, 0xb2, 0xa1]
         }
+    }
+}
+
+/// AIX names link types by their numbers of RFC 1573 (`ifType`) in files of version 2.2, and counts
+/// nanoseconds under the standard magic. Other systems did not write these numbers then.
+const fn aix_link_type(network: u32) -> Option<LinkType> {
+    match network {
+        6 => Some(LinkType::ETHERNET),
+        9 => Some(LinkType::TOKEN_RING),
+        24 => Some(LinkType::NULL),
+        _ => None,
     }
 }
 
@@ -151,7 +166,12 @@ impl Pcap {
                 "the pcap file header names link type {network:#010x}: expected bits 16 to 25 to be zero; the header is damaged"
             ));
         }
-        let link_type = LinkType((network & 0xffff) as u16);
+        let aix = if magic.is_standard() && (parsed.version_major, parsed.version_minor) == (2, 2) {
+            aix_link_type(network)
+        } else {
+            None
+        };
+        let link_type = aix.unwrap_or(LinkType((network & 0xffff) as u16));
         let header_left = FILE_HEADER + if magic.ixia { 4 } else { 0 };
         let length_order = match (parsed.version_major, parsed.version_minor) {
             (2, 0..=2) | (543, _) => LengthOrder::OriginalFirst,
@@ -169,7 +189,11 @@ impl Pcap {
         });
         Ok(Self {
             big_endian: magic.big_endian,
-            fraction_nanos: if magic.nanoseconds { 1 } else { 1000 },
+            fraction_nanos: if magic.nanoseconds || aix.is_some() {
+                1
+            } else {
+                1000
+            },
             record_header: record_header_len(
                 magic,
                 length_order,
@@ -350,8 +374,9 @@ fn absurdities(big_endian: bool, len: usize, snaplen: u32, records: &[u8], whole
         }
         match rest.get(len + captured as usize..) {
             Some(next) => rest = next,
-            // A record may end behind what was looked at, but not behind the end of the file.
-            None => return if whole { 2 } else { 0 },
+            // A record may end behind what was looked at. Behind the end of the file, it speaks
+            // against this length no more than a header that the file's end cuts.
+            None => return u32::from(whole),
         }
     }
     0

@@ -9,7 +9,7 @@ use pcap_parser::{Block, parse_block_be, parse_block_le};
 
 use super::pcap::max_captured;
 use super::pcapng_option::{self as option, TimeUnits};
-use super::session::{InterfaceDescription, Session, WalkEnd, Walked};
+use super::session::{InterfaceDescription, LargeBlock, Session, WalkEnd, Walked};
 use super::{Frame, LinkType};
 use crate::time::Timestamp;
 
@@ -30,7 +30,7 @@ const FRAMES_WITHOUT_PACKET: [(u32, usize); 6] = [
     (0x221, 12),
 ];
 
-/// Largest block that is believed: Wireshark's limit (`MAX_BLOCK_SIZE`).
+/// Largest block that is kept: Wireshark's limit (`MAX_BLOCK_SIZE`), where it gives up.
 const MAX_BLOCK: u32 = 16 << 20;
 /// Type and twice the length.
 const MIN_BLOCK: u32 = 12;
@@ -98,6 +98,10 @@ impl Pcapng {
         let end = loop {
             let rest = bytes.get(at..).unwrap_or(&[]);
             match self.block_length(rest) {
+                Ok(Some(len)) if len > MAX_BLOCK as usize => match self.large_block(rest) {
+                    Ok(block) => break WalkEnd::TooLarge(block),
+                    Err(Damage(what)) => break WalkEnd::Damaged(what),
+                },
                 Ok(Some(len)) if len <= rest.len() => {
                     let block = &rest[..len];
                     if let Err(Damage(what)) = self.block(block, at, session, out) {
@@ -165,14 +169,66 @@ impl Pcapng {
             return Err(Damage("expected a section header block first".to_owned()));
         }
         let len = self.word(rest, 4);
-        if !(MIN_BLOCK..=MAX_BLOCK).contains(&len) {
-            return Err(Damage(format!(
-                "expected a block of {MIN_BLOCK} to {MAX_BLOCK} bytes, found one of type {:#x} that claims {len}",
-                self.word(rest, 0)
-            )));
+        if len < MIN_BLOCK {
+            return Err(self.impossible(rest));
         }
         // Some writers state a length without its padding to four bytes.
-        Ok(Some(len.next_multiple_of(4) as usize))
+        Ok(Some((len as usize).next_multiple_of(4)))
+    }
+
+    fn impossible(&self, rest: &[u8]) -> Damage {
+        Damage(format!(
+            "expected a block of {MIN_BLOCK} to {MAX_BLOCK} bytes, found one of type {:#x} that claims {}",
+            self.word(rest, 0),
+            self.word(rest, 4)
+        ))
+    }
+
+    /// A block that is longer than any that is kept. Without its section, its interface or a
+    /// packet, what follows would be read wrongly; all others can be done without.
+    fn large_block(&self, rest: &[u8]) -> Result<LargeBlock, Damage> {
+        let (kind, length) = (self.word(rest, 0), self.word(rest, 4));
+        let needed = matches!(
+            kind,
+            SECTION_HEADER
+                | INTERFACE_DESCRIPTION
+                | OBSOLETE_PACKET
+                | SIMPLE_PACKET
+                | ENHANCED_PACKET
+        );
+        if needed || !length.is_multiple_of(4) {
+            return Err(self.impossible(rest));
+        }
+        let repeated = if self.big_endian {
+            length.to_be_bytes()
+        } else {
+            length.to_le_bytes()
+        };
+        Ok(LargeBlock {
+            kind,
+            length,
+            repeated,
+        })
+    }
+
+    /// A block that [`Pcapng::walk`] found too large has been passed over.
+    pub fn passed_over(&self, kind: u32, session: &mut Session, out: &mut Vec<Frame>) {
+        if FRAMES_WITHOUT_PACKET.iter().any(|known| known.0 == kind) {
+            self.frame_without_packet(session, out);
+        }
+    }
+
+    /// What Wireshark numbers as a frame though no packet is in it.
+    fn frame_without_packet(&self, session: &mut Session, out: &mut Vec<Frame>) {
+        session.frames += 1;
+        out.push(Frame {
+            number: session.frames,
+            time: Timestamp::from_nanos(self.last_nanos),
+            start: 0,
+            captured_len: 0,
+            original_len: 0,
+            interface: u32::MAX,
+        });
     }
 
     fn block(
@@ -204,15 +260,7 @@ impl Pcapng {
                         block.len()
                     )));
                 }
-                session.frames += 1;
-                out.push(Frame {
-                    number: session.frames,
-                    time: Timestamp::from_nanos(self.last_nanos),
-                    start: 0,
-                    captured_len: 0,
-                    original_len: 0,
-                    interface: u32::MAX,
-                });
+                self.frame_without_packet(session, out);
                 Ok(())
             }
             // Names, secrets and unknown blocks hold nothing that analysis uses.

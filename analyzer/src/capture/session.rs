@@ -162,4 +162,17 @@ pub(super) enum WalkEnd {
     Needs(usize),
     /// The record at `consumed` cannot be one: expected and found, for a note.
     Damaged(String),
+    /// The block at `consumed` is too large to be kept, and holds nothing that analysis uses.
+    TooLarge(LargeBlock),
+}
+
+/// A block that is passed over without being kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct LargeBlock {
+    /// Its type.
+    pub kind: u32,
+    /// Its length with both length fields, as stated.
+    pub length: u32,
+    /// How its last four bytes repeat the length.
+    pub repeated: [u8; 4],
 }

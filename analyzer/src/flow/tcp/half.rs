@@ -23,6 +23,14 @@ const MAX_OUTSTANDING: usize = 1 << 16;
 /// A jump beyond this cannot be a window's worth of data (RFC 7323 §2.3: at most 2³⁰ octets).
 pub(super) const MAX_JUMP: u64 = 1 << 30;
 
+/// Gives back room that is not used, but for what the next entries take: to shrink to fit at every
+/// pause would copy a long queue for each segment that comes after one.
+pub(super) fn give_back<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() / 4 >= queue.len() {
+        queue.shrink_to(queue.len() * 2);
+    }
+}
+
 /// A segment sent and not yet cumulatively acknowledged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outstanding {

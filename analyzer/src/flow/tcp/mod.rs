@@ -540,8 +540,8 @@ impl TcpTracker {
     pub fn trim(&mut self, now: Timestamp) {
         self.recent.forget_after(now.since(self.end));
         for sender in &mut self.senders {
-            sender.outstanding.shrink_to_fit();
-            sender.repeats.shrink_to_fit();
+            half::give_back(&mut sender.outstanding);
+            half::give_back(&mut sender.repeats);
         }
         self.events.shrink_to_fit();
         self.states.trim();
