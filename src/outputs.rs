@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use reports::dataset::Tables;
+use reports::dataset::{TableFiles, Tables};
 use reports::{Document, Redactor};
 
 use crate::cli::Format;
@@ -150,19 +150,18 @@ fn target(
 pub fn write_tables(folder: &Path, tables: Tables) -> Result<(), Failure> {
     std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
     let partial = |table: &str| folder.join(format!("{table}.parquet.{}.part", std::process::id()));
-    let mut written = Vec::new();
-    let outcome = tables.write(&mut |table| {
-        written.push(table);
-        File::create(partial(table))
-    });
-    outcome.map_err(|error| match error {
+    let mut files = TableFiles::new(|table| File::create(partial(table)));
+    let written = files.add(tables).and_then(|()| files.finish());
+    let written = written.map_err(|error| match error {
         reports::Error::Write(error) => Failure::output(folder, error),
         other => Failure::Internal(other.to_string()),
     })?;
     for table in reports::dataset::tables() {
         let file = folder.join(format!("{}.parquet", table.name));
-        let placed = if written.contains(&table.name) {
-            std::fs::rename(partial(table.name), &file)
+        let new = written.iter().find(|(name, _)| *name == table.name);
+        let placed = if let Some((_, new)) = new {
+            new.sync_all()
+                .and_then(|()| std::fs::rename(partial(table.name), &file))
         } else if file.exists() {
             std::fs::remove_file(&file)
         } else {

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! Connection ─► RowSink (per shard, bounded: spills to disk) ┐
-//! Assessment, Analysis, Document ─► records ─────────────────┴─► Tables ─► Parquet files ─► SQL
+//! Assessment, Analysis, Document ─► records ─────────────────┴─► Tables ─► TableFiles ─► SQL
 //! ```
 //!
 //! Times are UTC with microseconds and no zone (what every reader understands); exact frame
@@ -14,6 +14,7 @@
 
 mod connections;
 mod exchanges;
+mod files;
 mod findings;
 mod output;
 mod query;
@@ -21,6 +22,7 @@ mod rows;
 mod schema;
 mod sink;
 
+pub use files::{TableFiles, copy_without};
 pub use output::{Rendering, render};
 pub use query::{QueryError, Source, run};
 pub use schema::{ColumnType, TableSchema, describe, markdown, tables};

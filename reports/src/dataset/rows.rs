@@ -46,6 +46,19 @@ impl Values {
         }
     }
 
+    /// Appends the values of another part of the same column.
+    fn append(&mut self, other: Self) {
+        match (self, other) {
+            (Self::Text(all), Self::Text(more)) => all.extend(more),
+            (Self::Integer(all), Self::Integer(more)) | (Self::Time(all), Self::Time(more)) => {
+                all.extend(more);
+            }
+            (Self::Number(all), Self::Number(more)) => all.extend(more),
+            (Self::Boolean(all), Self::Boolean(more)) => all.extend(more),
+            _ => unreachable!("a column has one type"),
+        }
+    }
+
     fn series(&self, name: PlSmallStr) -> PolarsResult<Series> {
         match self {
             Self::Text(all) => {
@@ -90,6 +103,14 @@ impl<R: Record> Rows<R> {
             values.push((column.value)(record));
         }
         self.len += 1;
+    }
+
+    /// Appends rows of the same table.
+    pub fn append(&mut self, other: Self) {
+        for (values, more) in self.columns.iter_mut().zip(other.columns) {
+            values.append(more);
+        }
+        self.len += other.len;
     }
 
     /// The rows as a frame, with the set they belong to in front.

@@ -5,7 +5,7 @@
 //! depends on the shard's own sequence alone, so the dataset does not depend on the thread count.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufWriter};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,26 +15,22 @@ use analyzer::{Analysis, Connection};
 use polars::prelude::{DataFrame, PolarsResult, SortMultipleOptions};
 use polars_io::SerReader as _;
 use polars_io::parquet::read::ParquetReader;
-use polars_io::parquet::write::{
-    BatchedWriter, ParquetCompression, ParquetWriter, StatisticsOptions,
-};
+use polars_io::parquet::write::{BatchedWriter, ParquetCompression, StatisticsOptions};
 use rules::finding::Assessment;
 
 use super::connections::{CONNECTIONS, ConnectionRecord, Connections};
 use super::exchanges::{DNS, DnsQuestions, DnsRecord, REQUESTS, RequestRecord, Requests};
+use super::files::{ROW_GROUP, writer};
 use super::findings::{
     CAPTURES, CaptureRecord, Captures, EVIDENCE, EvidenceRecord, FINDINGS, Findings, Frames,
     INTERVALS, IntervalRecord, Slices,
 };
 use super::rows::Rows;
-use super::schema::{Record, Table};
+use super::schema::{CAPTURE_SET, Record, Table};
 use crate::{Document, Error};
 
 /// Rows of a table that a shard keeps in memory: about 1 MB of connections.
 const ROWS_KEPT: usize = 1024;
-
-/// Rows of a row group.
-const ROW_GROUP: usize = 65_536;
 
 /// Where rows go that do not fit into memory.
 #[derive(Debug)]
@@ -109,7 +105,7 @@ struct Buffer<R: Record> {
 
 struct Spilled {
     path: PathBuf,
-    writer: BatchedWriter<File>,
+    writer: BatchedWriter<BufWriter<File>>,
     rows: usize,
 }
 
@@ -140,9 +136,13 @@ impl<R: Record> Buffer<R> {
             Some(spilled) => spilled,
             none => {
                 let (path, file) = self.spill.create()?;
+                // Read once and soon: not worth compressing or describing.
+                let writer = writer(BufWriter::new(file))
+                    .with_compression(ParquetCompression::Uncompressed)
+                    .with_statistics(StatisticsOptions::empty());
                 none.insert(Spilled {
                     path,
-                    writer: writer(file).batched(frame.schema())?,
+                    writer: writer.batched(frame.schema())?,
                     rows: 0,
                 })
             }
@@ -151,8 +151,9 @@ impl<R: Record> Buffer<R> {
         Ok(spilled.writer.write_batch(&frame)?)
     }
 
-    /// Hands over all rows in the order they came, in pieces.
-    fn drain(self, take: &mut dyn FnMut(DataFrame) -> PolarsResult<()>) -> Result<(), Error> {
+    /// Hands over the rows that went to disk in the order they came, in pieces, and gives those
+    /// that did not.
+    fn drain(self, take: &mut dyn FnMut(DataFrame) -> Result<(), Error>) -> Result<Rows<R>, Error> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -166,10 +167,7 @@ impl<R: Record> Buffer<R> {
             }
             std::fs::remove_file(&spilled.path)?;
         }
-        if self.rows.len() > 0 {
-            take(self.rows.frame("")?)?;
-        }
-        Ok(())
+        Ok(self.rows)
     }
 }
 
@@ -240,50 +238,10 @@ impl Tables {
         whole(&self.intervals, &set, take)?;
         whole(&self.captures, &set, take)
     }
-
-    /// Writes every table that has rows to the file that `create` gives for its name, and waits
-    /// until it is on disk.
-    ///
-    /// # Errors
-    /// When a file cannot be created or written.
-    pub fn write(
-        self,
-        create: &mut dyn FnMut(&'static str) -> io::Result<File>,
-    ) -> Result<(), Error> {
-        let mut open: Option<(&'static str, BatchedWriter<File>, File)> = None;
-        self.for_each(&mut |name, frame| {
-            if open.as_ref().is_none_or(|(table, ..)| *table != name) {
-                close(open.take())?;
-                let file = create(name)?;
-                let same = file.try_clone()?;
-                open = Some((name, writer(file).batched(frame.schema())?, same));
-            }
-            if let Some((_, writer, _)) = &mut open {
-                writer.write_batch(&frame)?;
-            }
-            Ok(())
-        })?;
-        close(open)
-    }
 }
 
-fn close(open: Option<(&'static str, BatchedWriter<File>, File)>) -> Result<(), Error> {
-    if let Some((_, writer, file)) = open {
-        writer.finish()?;
-        file.sync_all()?;
-    }
-    Ok(())
-}
-
-/// Zstandard, statistics for skipping, and one thread: many captures are written side by side.
-fn writer(file: File) -> ParquetWriter<File> {
-    ParquetWriter::new(file)
-        .with_compression(ParquetCompression::Zstd(None))
-        .with_statistics(StatisticsOptions::full())
-        .set_parallel(false)
-}
-
-/// Hands over the rows of all shards in row groups; each is ordered by `order`.
+/// Hands over the rows of all shards, ordered by `order` within each piece. What no shard put on
+/// disk is one piece.
 fn drain<R: Record>(
     shards: Vec<Buffer<R>>,
     capture_set: &str,
@@ -293,36 +251,26 @@ fn drain<R: Record>(
     let Some(table) = shards.first().map(|shard| shard.rows.table()) else {
         return Ok(());
     };
-    let mut group = DataFrame::empty();
-    let mut failed = Ok(());
+    let mut rest = Rows::new(table);
     for shard in shards {
-        shard.drain(&mut |piece| {
-            group.vstack_mut(&piece)?;
-            if group.height() >= ROW_GROUP {
-                let full = std::mem::replace(&mut group, DataFrame::empty());
-                failed =
-                    finished(full, capture_set, order).and_then(|group| take(table.name, group));
-            }
-            Ok(())
+        let rows = shard.drain(&mut |mut piece| {
+            let set = super::rows::constant(CAPTURE_SET, capture_set, piece.height());
+            piece.with_column(set)?;
+            take(table.name, ordered(&piece, order)?)
         })?;
-        std::mem::replace(&mut failed, Ok(()))?;
+        rest.append(rows);
     }
-    if group.height() > 0 {
-        take(table.name, finished(group, capture_set, order)?)?;
+    if rest.len() > 0 {
+        take(table.name, ordered(&rest.frame(capture_set)?, order)?)?;
     }
     Ok(())
 }
 
-/// A row group in its final form.
-fn finished(group: DataFrame, capture_set: &str, order: &[&str]) -> Result<DataFrame, Error> {
+fn ordered(piece: &DataFrame, order: &[&str]) -> PolarsResult<DataFrame> {
     let options = SortMultipleOptions::default()
         .with_maintain_order(true)
         .with_multithreaded(false);
-    let mut group = group.sort(order, options)?;
-    group.rechunk_mut();
-    let set = super::rows::constant(super::schema::CAPTURE_SET, capture_set, group.height());
-    group.with_column(set)?;
-    Ok(group)
+    piece.sort(order, options)
 }
 
 fn whole<R: Record>(
@@ -370,13 +318,13 @@ mod tests {
                 assert!(buffer.rows.len() < ROWS_KEPT, "memory is bounded");
             }
             let mut seen = Vec::new();
-            buffer
-                .drain(&mut |piece| {
-                    let resets = piece.column("resets")?.i64()?.to_vec();
-                    seen.extend(resets.into_iter().flatten());
-                    Ok(())
-                })
-                .unwrap();
+            let mut see = |piece: DataFrame| {
+                let resets = piece.column("resets")?.i64()?.to_vec();
+                seen.extend(resets.into_iter().flatten());
+                Ok(())
+            };
+            let rest = buffer.drain(&mut see).unwrap();
+            see(rest.frame("").unwrap()).unwrap();
             let expected: Vec<i64> = (0..i64::try_from(len).unwrap()).collect();
             assert_eq!(seen, expected);
         }

@@ -1,10 +1,10 @@
-//! What earlier runs did: a journal with one line for every finished set.
+//! What earlier runs did: a journal with one line for the sets that were finished together.
 //!
 //! A line is written and synced after everything it speaks of is in its place, so whatever
 //! kills the program loses at most the sets in flight. A line that was cut is not read. The last
-//! line of a set holds. A lock keeps a second run out.
+//! line that names a set holds. A lock keeps a second run out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use reports::rollup::SetSummary;
 use serde::{Deserialize, Serialize};
 
+use super::carry::carry_over;
 use super::find::Stamp;
 use crate::failure::Failure;
 
@@ -110,16 +111,30 @@ impl Manifest {
         self.entries.values()
     }
 
-    /// Adds a finished set, and removes the files of its earlier result that it does not have.
-    pub fn commit(&mut self, entry: Entry) -> Result<(), Failure> {
-        let path = self.folder.join(JOURNAL);
-        let failed = |error| Failure::output(&path, error);
-        let line = line(&entry).map_err(failed)?;
-        self.journal.write_all(&line).map_err(failed)?;
-        self.journal.sync_data().map_err(failed)?;
-        let before = self.entries.insert(entry.identity.clone(), entry.clone());
-        for output in before.iter().flat_map(Entry::outputs) {
-            if !entry.outputs().contains(output) {
+    /// Adds sets that were finished together, and removes the files of their earlier results.
+    ///
+    /// # Errors
+    /// When the journal or a file cannot be written.
+    pub fn commit(&mut self, mut entries: Vec<Entry>) -> Result<(), Failure> {
+        let failed = |folder: &Path, error| Failure::output(&folder.join(JOURNAL), error);
+        let replaced: Vec<Entry> = entries
+            .iter()
+            .filter_map(|entry| self.entries.get(&entry.identity).cloned())
+            .collect();
+        entries.extend(carry_over(&self.folder, &self.entries, &replaced)?);
+        let line = line(&entries).map_err(|error| failed(&self.folder, error))?;
+        self.journal
+            .write_all(&line)
+            .and_then(|()| self.journal.sync_data())
+            .map_err(|error| failed(&self.folder, error))?;
+        for entry in entries {
+            self.entries.insert(entry.identity.clone(), entry);
+        }
+        let former: BTreeSet<&PathBuf> = replaced.iter().flat_map(Entry::outputs).collect();
+        if !former.is_empty() {
+            let current: BTreeSet<&PathBuf> =
+                self.entries.values().flat_map(Entry::outputs).collect();
+            for output in former.difference(&current) {
                 // Gone already is as good.
                 let _ = fs::remove_file(self.folder.join(output));
             }
@@ -137,14 +152,15 @@ pub fn read(folder: &Path) -> Result<BTreeMap<String, Entry>, Failure> {
         Err(error) => return Err(Failure::output(&path, error)),
     };
     let lines = text.split(|byte| *byte == b'\n');
-    let entries = lines.filter_map(|line| serde_json::from_slice::<Entry>(line).ok());
+    let entries = lines.filter_map(|line| serde_json::from_slice::<Vec<Entry>>(line).ok());
     Ok(entries
+        .flatten()
         .map(|entry| (entry.identity.clone(), entry))
         .collect())
 }
 
-fn line(entry: &Entry) -> io::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(entry)?;
+fn line(entries: &[Entry]) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(entries)?;
     line.push(b'\n');
     Ok(line)
 }
@@ -153,7 +169,7 @@ fn compact(path: &Path, entries: &BTreeMap<String, Entry>) -> io::Result<()> {
     let partial = path.with_extension("part");
     let mut text = Vec::new();
     for entry in entries.values() {
-        text.extend(line(entry)?);
+        text.extend(line(std::slice::from_ref(entry))?);
     }
     let mut file = File::create(&partial)?;
     file.write_all(&text)?;

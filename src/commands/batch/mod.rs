@@ -1,6 +1,7 @@
 //! `pcapdoc batch`: an archive of captures → a report for each set that deserves one, one
 //! dataset, one roll-up; what is done stays done.
 
+mod carry;
 mod find;
 mod log;
 mod manifest;
@@ -10,14 +11,16 @@ mod rollup;
 mod sets;
 mod work;
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
+use std::thread::ScopedJoinHandle;
+use std::{fs, io};
 
 use analyzer::pipeline::Progress;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use reports::Severity;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -27,22 +30,22 @@ use self::log::Log;
 use self::manifest::{Entry, Manifest, Outcome};
 use self::plan::{Plan, Reason};
 use self::sets::CaptureSet;
-use self::work::{WORK, Workshop};
+use self::work::{REPORTS, WORK, Workshop};
 use crate::cli::BatchArguments;
 use crate::commands::query::DATASET;
 use crate::failure::Failure;
 use crate::output::write_stdout;
 use crate::settings::Settings;
 
+/// Stored bytes from which on a capture is worth all threads.
+const LARGE_BYTES: u64 = 64 << 20;
+
 /// Runs the subcommand.
 pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
     let settings = Settings::resolve(&[], &arguments.analysis)?;
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(settings.threads)
-        .build_global()
-        .map_err(|error| Failure::Internal(error.to_string()))?;
+    let threads = pool(settings.threads)?;
     let out = absolute(&arguments.out)?;
-    let mut archive = find::find(&arguments.paths, &out)?;
+    let mut archive = threads.install(|| find::find(&arguments.paths, &out))?;
     let others = archive.others;
     let broken = std::mem::take(&mut archive.broken);
     let (mut sets, twice) = sets::group(archive, arguments.group_by);
@@ -78,10 +81,8 @@ pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
         report_from: arguments.report_from.into(),
     };
     note_broken(&broken, &workshop, &mut manifest)?;
-    let jobs = arguments
-        .jobs
-        .map_or_else(rayon::current_num_threads, usize::from);
-    work_all(&plan, &workshop, &mut manifest, &mut log, jobs)?;
+    let jobs = arguments.jobs.map_or(0, usize::from);
+    work_all(&plan, &workshop, &mut manifest, &mut log, (jobs, &threads))?;
     let summary = rollup::write(&out, &manifest, &plan, &broken, &twice, arguments)?;
     let text = format!(
         "{} Roll-up: {}",
@@ -146,6 +147,7 @@ fn note_broken(
     workshop: &Workshop<'_>,
     manifest: &mut Manifest,
 ) -> Result<(), Failure> {
+    let mut new = Vec::new();
     for file in broken {
         let identity = file.stamp.path.display().to_string();
         let entry = Entry {
@@ -159,51 +161,82 @@ fn note_broken(
             },
         };
         if manifest.get(&entry.identity) != Some(&entry) {
-            manifest.commit(entry)?;
+            new.push(entry);
         }
     }
-    Ok(())
+    if new.is_empty() {
+        return Ok(());
+    }
+    manifest.commit(new)
 }
 
-/// Removes what a killed run left: unfinished work, and rows that the manifest does not know.
+/// Removes what a killed run left: unfinished work, and rows and reports that the manifest does
+/// not know.
 fn sweep(out: &Path, manifest: &Manifest) -> Result<(), Failure> {
     let work = out.join(WORK);
     if work.exists() {
         fs::remove_dir_all(&work).map_err(|error| Failure::output(&work, error))?;
     }
-    let known: std::collections::BTreeSet<PathBuf> = manifest
+    let known: BTreeSet<PathBuf> = manifest
         .entries()
         .flat_map(Entry::outputs)
         .map(|output| out.join(output))
         .collect();
-    let dataset = out.join(DATASET);
-    if !dataset.is_dir() {
-        return Ok(());
+    let endings = [".parquet", ".parquet.part", ".report.html", ".report.md"];
+    for folder in [DATASET, REPORTS].map(|folder| out.join(folder)) {
+        remove_unknown(&folder, &known, &endings)
+            .map_err(|error| Failure::output(&folder, error))?;
     }
-    for file in super::query::dataset_files(&dataset)? {
-        if !known.contains(&file) {
-            fs::remove_file(&file).map_err(|error| Failure::output(&file, error))?;
+    Ok(())
+}
+
+/// Removes files below `folder` that have one of our endings and are not known.
+fn remove_unknown(folder: &Path, known: &BTreeSet<PathBuf>, endings: &[&str]) -> io::Result<()> {
+    let listing = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        listing => listing?,
+    };
+    for entry in listing {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            remove_unknown(&path, known, endings)?;
+        } else if !known.contains(&path)
+            && endings
+                .iter()
+                .any(|end| path.to_string_lossy().ends_with(end))
+        {
+            fs::remove_file(&path)?;
         }
     }
     Ok(())
 }
 
-/// What a worker has to say about the set of that index.
+/// What a worker has to say.
 enum Report {
+    /// How far the set of that index is.
     Progress(usize, Progress),
-    Done(usize, Box<Result<Entry, Failure>>),
+    /// The sets of a chunk are in place.
+    Done(Vec<usize>, Result<Vec<Entry>, Failure>),
 }
 
-/// Analyses several sets side by side. All of them share one pool of threads for their parallel
-/// parts: many small sets keep it busy together, a single big one has it for itself.
+/// Analyses chunks of sets side by side, each on one thread, except for large captures, which
+/// have all `threads`.
 fn work_all(
     plan: &Plan,
     workshop: &Workshop<'_>,
     manifest: &mut Manifest,
     log: &mut Log,
-    jobs: usize,
+    (jobs, threads): (usize, &ThreadPool),
 ) -> Result<(), Failure> {
-    let queue = Mutex::new(plan.todo.iter().enumerate());
+    let jobs = if jobs == 0 {
+        threads.current_num_threads()
+    } else {
+        jobs
+    };
+    let chunks = plan.chunks();
+    let jobs = jobs.min(chunks.len());
+    let queue = Mutex::new(chunks.into_iter());
     let stop = AtomicBool::new(false);
     let next = || {
         let mut queue = queue
@@ -213,32 +246,24 @@ fn work_all(
     };
     std::thread::scope(|scope| {
         let (reports, inbox) = mpsc::channel();
-        for _ in 0..jobs.min(plan.todo.len()) {
-            let reports = reports.clone();
-            let next = &next;
-            scope.spawn(move || {
-                while let Some((index, (set, _))) = next() {
-                    let tell = |report| {
-                        // Nobody listens any more after a failure; the queue is closed then.
-                        let _ = reports.send(report);
-                    };
-                    let entry =
-                        workshop.work(set, |progress| tell(Report::Progress(index, progress)));
-                    tell(Report::Done(index, Box::new(entry)));
-                }
-            });
+        for _ in 0..jobs {
+            let (reports, next) = (reports.clone(), &next);
+            scope.spawn(move || work_on(plan, workshop, threads, next, &reports));
         }
         drop(reports);
         let mut outcome = Ok(());
         for report in inbox {
             match report {
                 Report::Progress(index, progress) => {
-                    log.progress(index, &plan.todo[index].0, progress)
+                    log.progress(index, &plan.todo[index].0, progress);
                 }
-                Report::Done(index, entry) => {
-                    let committed = entry.and_then(|entry| {
-                        log.done(index, &plan.todo[index].0, &entry);
-                        manifest.commit(entry)
+                Report::Done(chunk, entries) => {
+                    let committed = entries.and_then(|entries| {
+                        manifest.commit(entries.clone())?;
+                        for (index, entry) in chunk.into_iter().zip(&entries) {
+                            log.done(index, &plan.todo[index].0, entry);
+                        }
+                        Ok(())
                     });
                     if let Err(failure) = committed {
                         stop.store(true, Ordering::Relaxed);
@@ -249,6 +274,53 @@ fn work_all(
         }
         outcome
     })
+}
+
+/// Works on chunks until there are no more. While one is analysed, the one before it is put on
+/// disk.
+fn work_on(
+    plan: &Plan,
+    workshop: &Workshop<'_>,
+    threads: &ThreadPool,
+    next: &(dyn Fn() -> Option<Vec<usize>> + Sync),
+    reports: &mpsc::Sender<Report>,
+) {
+    let tell = |report| {
+        // Nobody listens any more after a failure; the queue is closed then.
+        let _ = reports.send(report);
+    };
+    let alone = pool(1);
+    std::thread::scope(|scope| {
+        let mut settling: Option<ScopedJoinHandle<'_, ()>> = None;
+        while let Some(chunk) = next() {
+            let sets: Vec<&CaptureSet> = chunk.iter().map(|&at| &plan.todo[at].0).collect();
+            let is_large = sets.iter().any(|set| set.bytes() >= LARGE_BYTES);
+            let on = match &alone {
+                Ok(alone) if !is_large => alone,
+                _ => threads,
+            };
+            let reports = reports.clone();
+            let progress = |at: usize, now| {
+                let _ = reports.send(Report::Progress(chunk[at], now));
+            };
+            let finished = on.install(|| workshop.work(&sets, progress));
+            if let Some(settling) = settling.take() {
+                // It reports by itself.
+                let _ = settling.join();
+            }
+            settling = Some(scope.spawn(move || {
+                let entries = finished.and_then(|finished| finished.settle(workshop.out));
+                tell(Report::Done(chunk, entries));
+            }));
+        }
+    });
+}
+
+fn pool(threads: usize) -> Result<ThreadPool, Failure> {
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|error| Failure::Internal(error.to_string()))
 }
 
 /// 1 for a finding at or above `--fail-on` in any set below the given paths, analysed now or

@@ -1,11 +1,18 @@
 //! What a run does: which sets are new or changed, which stay as they are.
 
+use std::cmp::Reverse;
+
 use indicatif::HumanBytes;
 
 use super::find::Broken;
 use super::manifest::{Entry, Outcome};
 use super::sets::CaptureSet;
 use crate::cli::BatchArguments;
+
+/// Stored bytes and sets that fill a chunk. What is killed in flight has to be done again, so a
+/// chunk is a matter of a second at most, unless it is a single set.
+const CHUNK_BYTES: u64 = 16 << 20;
+const CHUNK_SETS: usize = 64;
 
 /// Why a set is analysed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,7 +29,7 @@ pub enum Reason {
 
 /// What a run does.
 pub struct Plan {
-    /// Sets to analyse, the largest first: the last ones are small, and all threads end together.
+    /// Sets to analyse, by date, group and name.
     pub todo: Vec<(CaptureSet, Reason)>,
     /// Sets that stay as they are.
     pub kept: Vec<CaptureSet>,
@@ -53,9 +60,46 @@ impl Plan {
                 }
             }
         }
-        plan.todo
-            .sort_by(|(a, _), (b, _)| b.bytes().cmp(&a.bytes()).then_with(|| a.name.cmp(&b.name)));
+        let key = |set: &CaptureSet| (set.date.clone(), set.group.clone(), set.name.clone());
+        plan.todo.sort_by_cached_key(|(set, _)| key(set));
         plan
+    }
+
+    /// Positions of the sets that are worked on, and committed, together; the largest chunk first:
+    /// the last ones are small, and all threads end together.
+    ///
+    /// The sets of a chunk have one date and one group. A chunk ends as soon as it is full, so
+    /// what is left after some chunks were done falls into the same chunks again.
+    pub fn chunks(&self) -> Vec<Vec<usize>> {
+        let mut chunks: Vec<Vec<usize>> = Vec::new();
+        // The chunk that is being filled, and the bytes in it.
+        let mut open: Option<(Vec<usize>, u64)> = None;
+        for (at, (set, _)) in self.todo.iter().enumerate() {
+            if set.bytes() >= CHUNK_BYTES {
+                chunks.push(vec![at]);
+                continue;
+            }
+            let belongs =
+                |first: &CaptureSet| (&first.date, &first.group) == (&set.date, &set.group);
+            let (mut sets, bytes) = match open.take() {
+                Some((sets, bytes)) if belongs(&self.todo[sets[0]].0) => (sets, bytes),
+                other => {
+                    chunks.extend(other.map(|(sets, _)| sets));
+                    (Vec::new(), 0)
+                }
+            };
+            sets.push(at);
+            let bytes = bytes + set.bytes();
+            if bytes >= CHUNK_BYTES || sets.len() >= CHUNK_SETS {
+                chunks.push(sets);
+            } else {
+                open = Some((sets, bytes));
+            }
+        }
+        chunks.extend(open.map(|(sets, _)| sets));
+        let bytes = |chunk: &[usize]| chunk.iter().map(|&at| self.todo[at].0.bytes()).sum::<u64>();
+        chunks.sort_by_cached_key(|chunk| (Reverse(bytes(chunk)), chunk[0]));
+        chunks
     }
 
     /// Size of what is to be read, as stored.

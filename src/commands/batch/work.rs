@@ -1,14 +1,17 @@
-//! One capture set: analysed, written beside what is there, and put in place.
+//! Chunks of capture sets: analysed, written beside what is there, and put in place.
+//!
+//! The sets of a chunk share one file of each table: a small capture costs no files of its own.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use analyzer::capture::Input;
 use analyzer::pipeline::Progress;
-use reports::dataset::{Spill, Tables};
+use reports::dataset::{Spill, TableFiles, Tables};
 use reports::rollup::SetSummary;
 use reports::{Document, Severity};
 use sha2::{Digest, Sha256};
@@ -19,14 +22,13 @@ use super::sets::CaptureSet;
 use crate::analysis::{Wanted, analyse_quietly};
 use crate::commands::query::DATASET;
 use crate::failure::Failure;
-use crate::output::write_file;
 use crate::settings::Settings;
 
 /// Folder for what is not finished; whatever is left in it is of no use.
 pub const WORK: &str = ".work";
 
 /// Folder of the sets' reports.
-const REPORTS: &str = "reports";
+pub const REPORTS: &str = "reports";
 
 /// How sets are done, the same for all.
 pub struct Workshop<'a> {
@@ -40,144 +42,225 @@ pub struct Workshop<'a> {
     pub report_from: Severity,
 }
 
+/// What came out of a chunk, written but not yet in its place.
+pub struct Finished {
+    scratch: PathBuf,
+    files: Vec<Output>,
+    /// One for each set.
+    entries: Vec<Entry>,
+}
+
+struct Output {
+    file: File,
+    /// Where it is now.
+    partial: PathBuf,
+    /// Where it belongs, relative to the output folder.
+    place: PathBuf,
+}
+
+/// What came out of one set, beside its rows.
+struct Analysed {
+    summary: SetSummary,
+    tables: Option<Tables>,
+    /// Its report; the page comes first.
+    report: Vec<Output>,
+}
+
 impl Workshop<'_> {
-    /// Does a set: afterwards its files are in place, and only the manifest has to be told.
+    /// Analyses the sets of a chunk, all of which have the same date and group. `progress` is
+    /// told how far the set of that position is.
     ///
     /// # Errors
     /// When an output cannot be written. An input that cannot be read is an outcome.
-    pub fn work(&self, set: &CaptureSet, progress: impl FnMut(Progress)) -> Result<Entry, Failure> {
-        let scratch = self.out.join(WORK).join(self.fingerprint(set));
-        fs::create_dir_all(&scratch).map_err(|error| Failure::output(&scratch, error))?;
-        let attempt = catch_unwind(AssertUnwindSafe(|| self.done(set, &scratch, progress)));
-        let outcome = match attempt {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(Failure::Input(error))) => Outcome::Failed {
-                reason: reason(&error),
-            },
-            Ok(Err(failure)) => return Err(failure),
-            Err(_) => Outcome::Failed {
-                reason: "pcapdoc failed on it: this is a defect of pcapdoc".to_owned(),
-            },
-        };
-        // What stays is removed by the next run.
-        let _ = fs::remove_dir_all(&scratch);
-        Ok(Entry {
+    pub fn work(
+        &self,
+        chunk: &[&CaptureSet],
+        mut progress: impl FnMut(usize, Progress),
+    ) -> Result<Finished, Failure> {
+        let fingerprint = self.fingerprint(chunk);
+        let scratch = self.out.join(WORK).join(&fingerprint);
+        let failed = |error| Failure::output(&scratch, error);
+        fs::create_dir_all(&scratch).map_err(failed)?;
+        let partial = |table: &str| scratch.join(format!("{table}.parquet"));
+        let mut rows = TableFiles::new(|table| File::create(partial(table)));
+        let mut files = Vec::new();
+        let mut entries = Vec::with_capacity(chunk.len());
+        for (at, set) in chunk.iter().enumerate() {
+            let analyse = || self.analyse(set, &scratch, |now| progress(at, now));
+            let outcome = match catch_unwind(AssertUnwindSafe(analyse)) {
+                Ok(Ok(analysed)) => {
+                    if let Some(tables) = analysed.tables {
+                        rows.add(tables)
+                            .map_err(|error| table_failure(&scratch, error))?;
+                    }
+                    let outputs = analysed.report.iter().map(|file| file.place.clone());
+                    let outputs = outputs.collect();
+                    files.extend(analysed.report);
+                    let summary = Box::new(analysed.summary);
+                    Outcome::Done { outputs, summary }
+                }
+                Ok(Err(Failure::Input(error))) => Outcome::Failed {
+                    reason: reason(&error),
+                },
+                Ok(Err(failure)) => return Err(failure),
+                Err(_) => Outcome::Failed {
+                    reason: "pcapdoc failed on it: this is a defect of pcapdoc".to_owned(),
+                },
+            };
+            entries.push(self.entry(set, outcome));
+        }
+        let tables = rows.finish();
+        for (table, file) in tables.map_err(|error| table_failure(&scratch, error))? {
+            files.push(Output {
+                file,
+                partial: partial(table),
+                place: place_of(table, chunk[0], &fingerprint),
+            });
+        }
+        let dataset = files.iter().map(|file| &file.place);
+        let dataset: Vec<PathBuf> = dataset
+            .filter(|f| f.starts_with(DATASET))
+            .cloned()
+            .collect();
+        for entry in &mut entries {
+            if let Outcome::Done { outputs, .. } = &mut entry.outcome {
+                outputs.extend(dataset.iter().cloned());
+            }
+        }
+        Ok(Finished {
+            scratch,
+            files,
+            entries,
+        })
+    }
+
+    fn entry(&self, set: &CaptureSet, outcome: Outcome) -> Entry {
+        Entry {
             identity: set.identity.clone(),
             name: set.name.clone(),
             files: set.files.clone(),
             settings: self.settings_hash.clone(),
             tool: env!("CARGO_PKG_VERSION").to_owned(),
             outcome,
-        })
+        }
     }
 
-    fn done(
+    fn analyse(
         &self,
         set: &CaptureSet,
         scratch: &Path,
         progress: impl FnMut(Progress),
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Analysed, Failure> {
         let mut settings = self.settings.clone();
-        settings.inputs = set
-            .files
-            .iter()
-            .map(|file| Input::Path(file.path.clone()))
-            .collect();
+        let paths = set.files.iter().map(|file| file.path.clone());
+        settings.inputs = paths.map(Input::Path).collect();
         let wanted = Wanted {
             connections: Some(reports::DEFAULT_CONNECTIONS),
             redactor: None,
             rows: Some((set.name.clone(), Arc::new(Spill::new(scratch.to_owned())))),
         };
         let (document, tables) = analyse_quietly(&settings, &wanted, progress)?;
-        let mut outputs = Vec::new();
-        if let Some(tables) = tables {
-            outputs.extend(self.rows(set, tables, scratch)?);
-        }
         let report = if document.has_finding_at(self.report_from) {
-            let files = self.report(set, &document)?;
-            let page = files[0].to_string_lossy().into_owned();
-            outputs.extend(files);
-            Some(page)
+            self.report(set, &document, scratch)?
         } else {
-            None
+            Vec::new()
         };
-        let summary = SetSummary::new(&document, &set.name, &set.group, &set.date, report);
-        Ok(Outcome::Done {
-            outputs,
-            summary: Box::new(summary),
+        let page = report.first();
+        let page = page.map(|page| page.place.to_string_lossy().into_owned());
+        Ok(Analysed {
+            summary: SetSummary::new(&document, &set.name, &set.group, &set.date, page),
+            tables,
+            report,
         })
     }
 
-    /// Writes the set's rows: each table to the scratch folder, then all of them to the dataset.
-    fn rows(
+    /// Writes the set's report; the page comes first.
+    fn report(
         &self,
         set: &CaptureSet,
-        tables: Tables,
+        document: &Document,
         scratch: &Path,
-    ) -> Result<Vec<PathBuf>, Failure> {
-        let mut written = Vec::new();
-        let failed = |error| match error {
-            reports::Error::Write(error) => Failure::output(scratch, error),
-            other => Failure::Internal(other.to_string()),
-        };
-        tables
-            .write(&mut |table| {
-                let partial = scratch.join(format!("{table}.parquet"));
-                written.push((table, partial.clone()));
-                File::create(partial)
-            })
-            .map_err(failed)?;
-        let name = format!("{}-{}.parquet", slug(&set.name), self.fingerprint(set));
-        let partition = format!(
-            "date={}/capture_group={}",
-            set.date,
-            percent_encoded(&set.group)
-        );
-        let mut outputs = Vec::new();
-        for (table, partial) in written {
-            let folder = Path::new(DATASET).join(table).join(&partition);
-            let output = folder.join(&name);
-            self.place(&partial, &output)
-                .map_err(|error| Failure::output(&self.out.join(&output), error))?;
-            outputs.push(output);
-        }
-        Ok(outputs)
-    }
-
-    fn place(&self, partial: &Path, output: &Path) -> io::Result<()> {
-        let target = self.out.join(output);
-        let folder = target.parent().unwrap_or(self.out);
-        fs::create_dir_all(folder)?;
-        fs::rename(partial, &target)?;
-        File::open(folder)?.sync_all()
-    }
-
-    /// Writes the set's report; the page comes first.
-    fn report(&self, set: &CaptureSet, document: &Document) -> Result<Vec<PathBuf>, Failure> {
+    ) -> Result<Vec<Output>, Failure> {
         let internal = |error: reports::Error| Failure::Internal(error.to_string());
         let html = reports::html::render(document).map_err(internal)?;
         let markdown = reports::markdown::render(document);
-        let mut outputs = Vec::new();
-        for (ending, text) in [("html", html), ("md", markdown)] {
-            let output = Path::new(REPORTS).join(format!("{}.report.{ending}", set.name));
-            let target = self.out.join(&output);
-            let folder = target.parent().unwrap_or(self.out);
-            fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
-            write_file(&target, |out| out.write_all(text.as_bytes()))?;
-            outputs.push(output);
-        }
-        Ok(outputs)
+        let write = |(ending, text): (&str, String)| {
+            let partial = scratch.join(format!("{}.{ending}", self.fingerprint(&[set])));
+            let written = File::create(&partial)
+                .and_then(|mut file| file.write_all(text.as_bytes()).map(|()| file));
+            Ok(Output {
+                file: written.map_err(|error| Failure::output(&partial, error))?,
+                partial,
+                place: Path::new(REPORTS).join(format!("{}.report.{ending}", set.name)),
+            })
+        };
+        [("html", html), ("md", markdown)]
+            .into_iter()
+            .map(write)
+            .collect()
     }
 
-    /// Short name for exactly this set, these contents and these settings.
-    fn fingerprint(&self, set: &CaptureSet) -> String {
+    /// Short name for exactly these sets, these contents and these settings.
+    fn fingerprint(&self, sets: &[&CaptureSet]) -> String {
         let mut hash = Sha256::new();
-        hash.update(&set.identity);
         hash.update(&self.settings_hash);
-        for file in &set.files {
-            hash.update(&file.content);
+        for set in sets {
+            hash.update(&set.identity);
+            for file in &set.files {
+                hash.update(&file.content);
+            }
         }
         hex(&hash.finalize()[..8])
+    }
+}
+
+impl Finished {
+    /// Puts all files on disk and in their places; then only the manifest has to be told.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn settle(self, out: &Path) -> Result<Vec<Entry>, Failure> {
+        let mut folders = BTreeSet::new();
+        for Output {
+            file,
+            partial,
+            place,
+        } in self.files
+        {
+            let target = out.join(place);
+            let folder = target.parent().unwrap_or(out);
+            file.sync_all()
+                .and_then(|()| fs::create_dir_all(folder))
+                .and_then(|()| fs::rename(&partial, &target))
+                .map_err(|error| Failure::output(&target, error))?;
+            folders.insert(folder.to_owned());
+        }
+        for folder in folders {
+            let synced = File::open(&folder).and_then(|folder| folder.sync_all());
+            synced.map_err(|error| Failure::output(&folder, error))?;
+        }
+        // What stays is removed by the next run.
+        let _ = fs::remove_dir_all(&self.scratch);
+        Ok(self.entries)
+    }
+}
+
+/// Where a chunk's rows of a table belong, relative to the output folder.
+fn place_of(table: &str, first: &CaptureSet, fingerprint: &str) -> PathBuf {
+    let partition = format!(
+        "date={}/capture_group={}",
+        first.date,
+        percent_encoded(&first.group)
+    );
+    let name = format!("{}-{fingerprint}.parquet", slug(&first.name));
+    Path::new(DATASET).join(table).join(partition).join(name)
+}
+
+/// Rows could not be written below `folder`.
+pub fn table_failure(folder: &Path, error: reports::Error) -> Failure {
+    match error {
+        reports::Error::Write(error) => Failure::output(folder, error),
+        other => Failure::Internal(other.to_string()),
     }
 }
 
