@@ -29,6 +29,16 @@ pub struct Stamp {
     pub modified_ns: u64,
     /// SHA-256 of the size and the first and last 64 KiB, in hexadecimal.
     pub content: String,
+    /// Time of its first frame, nanoseconds since 1970: stays when the file grows or is
+    /// compressed, and changes when a ring comes round and the file is written anew.
+    pub first_ns: Option<i64>,
+}
+
+impl Stamp {
+    /// Time of its first frame; `None` without frames.
+    pub fn first(&self) -> Option<Timestamp> {
+        self.first_ns.map(Timestamp::from_nanos)
+    }
 }
 
 /// A capture file that was found.
@@ -38,8 +48,6 @@ pub struct Found {
     pub stamp: Stamp,
     /// The folder it is in, relative to the path that was given, which is named first.
     pub group: String,
-    /// Time of its first frame; `None` without frames.
-    pub first: Option<Timestamp>,
 }
 
 /// A file that bears a capture's name and is none.
@@ -128,12 +136,10 @@ enum Look {
 fn look(path: PathBuf, group: String) -> Look {
     let peeked = capture::peek(&path);
     let is_named = names::is_capture_name(&path);
-    match (peeked, stamp(&path)) {
-        (Ok(first), Ok(stamp)) => Look::Capture(Found {
-            stamp,
-            group,
-            first,
-        }),
+    let first_ns = peeked.as_ref().ok().copied().flatten();
+    let first_ns = first_ns.map(Timestamp::as_nanos);
+    match (peeked, stamp(&path, first_ns)) {
+        (Ok(_), Ok(stamp)) => Look::Capture(Found { stamp, group }),
         (Err(error), stamp) if is_named => Look::Broken(Broken {
             stamp: stamp.unwrap_or_else(|_| unknown(path)),
             reason: reason(&error),
@@ -162,10 +168,11 @@ fn unknown(path: PathBuf) -> Stamp {
         bytes: 0,
         modified_ns: 0,
         content: String::new(),
+        first_ns: None,
     }
 }
 
-fn stamp(path: &Path) -> io::Result<Stamp> {
+fn stamp(path: &Path, first_ns: Option<i64>) -> io::Result<Stamp> {
     let mut file = File::open(path)?;
     let metadata = file.metadata()?;
     let bytes = metadata.len();
@@ -185,6 +192,7 @@ fn stamp(path: &Path) -> io::Result<Stamp> {
         bytes,
         modified_ns,
         content: hex(&hash.finalize()),
+        first_ns,
     })
 }
 

@@ -27,6 +27,8 @@ pub struct Entry {
     pub name: String,
     /// Its files as they were before they were read.
     pub files: Vec<Stamp>,
+    /// Time of its last frame, nanoseconds since 1970.
+    pub end_ns: Option<i64>,
     /// Hash of the settings it was judged by.
     pub settings: String,
     /// Version of the program.
@@ -65,6 +67,14 @@ impl Entry {
     /// Whether the files found now are those that were analysed, or what is left of them.
     pub fn covers(&self, files: &[Stamp]) -> bool {
         files.iter().all(|file| self.files.contains(file))
+    }
+
+    /// Whether analysing the files found now would lose some of what was analysed: files that
+    /// were deleted or, in a ring, written anew. Files that have grown or were compressed are
+    /// still there.
+    pub fn knows_more_than(&self, files: &[Stamp]) -> bool {
+        let is_there = |known: &Stamp| files.iter().any(|file| file.first_ns == known.first_ns);
+        matches!(self.outcome, Outcome::Done { .. }) && !self.files.iter().all(is_there)
     }
 }
 

@@ -154,6 +154,7 @@ fn note_broken(
             name: identity.clone(),
             identity,
             files: vec![file.stamp.clone()],
+            end_ns: None,
             settings: workshop.settings_hash.clone(),
             tool: env!("CARGO_PKG_VERSION").to_owned(),
             outcome: Outcome::Failed {

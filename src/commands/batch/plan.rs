@@ -49,8 +49,21 @@ impl Plan {
             kept: Vec::new(),
             other_settings: 0,
         };
-        for set in sets {
-            let entry = known(&set.identity);
+        for mut set in sets {
+            let mut part = 1;
+            let mut entry = known(&set.identity);
+            // Results whose files are gone stay; what is new is another part of the set.
+            while let Some(earlier) = entry.filter(|entry| entry.knows_more_than(&set.files)) {
+                if earlier.covers(&set.files) {
+                    break;
+                }
+                part += 1;
+                let next = set.after(earlier, part);
+                plan.other_settings += u64::from(earlier.settings != settings);
+                plan.kept.push(set);
+                set = next;
+                entry = known(&set.identity);
+            }
             let same_settings = entry.is_none_or(|entry| entry.settings == settings);
             match reason(&set, entry, same_settings, arguments) {
                 Some(reason) => plan.todo.push((set, reason)),
@@ -156,6 +169,8 @@ fn reason(
         return Some(Reason::Changed);
     }
     match entry.outcome {
+        // Some of its files are gone: again, it would be less.
+        Outcome::Done { .. } if entry.knows_more_than(&set.files) => None,
         Outcome::Failed { .. } if arguments.retry => Some(Reason::Retry),
         Outcome::Done { .. } if arguments.refresh && !same_settings => Some(Reason::Refresh),
         _ => None,

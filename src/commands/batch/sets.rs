@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use analyzer::Timestamp;
 
 use super::find::{Archive, Broken, Found, Stamp};
+use super::manifest::Entry;
 use super::names::{self, Name};
 use crate::cli::GroupBy;
 
@@ -29,9 +30,33 @@ pub struct CaptureSet {
     pub date: String,
     /// Its files, by first frame.
     pub files: Vec<Stamp>,
+    /// Only frames from here on: what came before is in a result that stays.
+    pub from: Option<Timestamp>,
 }
 
 impl CaptureSet {
+    /// What is to be analysed when the files of an earlier result are gone, and that result
+    /// stays: the files that it does not know, from the end of its last frame on.
+    pub fn after(&self, earlier: &Entry, part: u32) -> Self {
+        let files = self
+            .files
+            .iter()
+            .filter(|file| !earlier.files.contains(file));
+        let suffix = |text: &str| match text.strip_suffix(&format!(".part{}", part - 1)) {
+            Some(text) => format!("{text}.part{part}"),
+            None => format!("{text}.part{part}"),
+        };
+        Self {
+            identity: suffix(&self.identity),
+            name: suffix(&self.name),
+            files: files.cloned().collect(),
+            from: earlier
+                .end_ns
+                .map(|end| Timestamp::from_nanos(end.saturating_add(1))),
+            ..self.clone()
+        }
+    }
+
     /// Size of its files as stored.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
@@ -50,8 +75,11 @@ pub fn group(archive: Archive, by: GroupBy) -> (Vec<CaptureSet>, Vec<Broken>) {
         let folder = file.stamp.path.parent().unwrap_or(Path::new("")).to_owned();
         let (key, day) = match by {
             GroupBy::Dir => ("*".to_owned(), None),
-            GroupBy::None => (name.content.clone(), Some(day(file.first))),
-            GroupBy::Prefix => (series(&folder, &name, &bases), Some(day(file.first))),
+            GroupBy::None => (name.content.clone(), Some(day(file.stamp.first()))),
+            GroupBy::Prefix => (
+                series(&folder, &name, &bases),
+                Some(day(file.stamp.first())),
+            ),
         };
         groups
             .entry((folder, key, day))
@@ -81,8 +109,14 @@ fn set(
     day_of_key: Option<String>,
     mut files: Vec<(Found, Name)>,
 ) -> CaptureSet {
-    files.sort_by(|(a, _), (b, _)| (a.first, &a.stamp.path).cmp(&(b.first, &b.stamp.path)));
-    let first = files.iter().filter_map(|(file, _)| file.first).min();
+    files.sort_by(|(a, _), (b, _)| {
+        let key = |file: &'_ Found| (file.stamp.first(), file.stamp.path.clone());
+        key(a).cmp(&key(b))
+    });
+    let first = files
+        .iter()
+        .filter_map(|(file, _)| file.stamp.first())
+        .min();
     let group = files[0].0.group.clone();
     let is_series = files.len() > 1 || files[0].1.is_part();
     let date = day(first);
@@ -101,6 +135,7 @@ fn set(
         group,
         date,
         files: files.into_iter().map(|(file, _)| file.stamp).collect(),
+        from: None,
     }
 }
 

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use analyzer::Timestamp;
 use analyzer::capture::Input;
 use analyzer::pipeline::Progress;
 use reports::dataset::{Spill, TableFiles, Tables};
@@ -64,6 +65,8 @@ struct Analysed {
     tables: Option<Tables>,
     /// Its report; the page comes first.
     report: Vec<Output>,
+    /// Time of the last frame, nanoseconds since 1970.
+    end_ns: Option<i64>,
 }
 
 impl Workshop<'_> {
@@ -87,8 +90,10 @@ impl Workshop<'_> {
         let mut entries = Vec::with_capacity(chunk.len());
         for (at, set) in chunk.iter().enumerate() {
             let analyse = || self.analyse(set, &scratch, |now| progress(at, now));
+            let mut end_ns = None;
             let outcome = match catch_unwind(AssertUnwindSafe(analyse)) {
                 Ok(Ok(analysed)) => {
+                    end_ns = analysed.end_ns;
                     if let Some(tables) = analysed.tables {
                         rows.add(tables)
                             .map_err(|error| table_failure(&scratch, error))?;
@@ -107,7 +112,10 @@ impl Workshop<'_> {
                     reason: "pcapdoc failed on it: this is a defect of pcapdoc".to_owned(),
                 },
             };
-            entries.push(self.entry(set, outcome));
+            entries.push(Entry {
+                end_ns,
+                ..self.entry(set, outcome)
+            });
         }
         let tables = rows.finish();
         for (table, file) in tables.map_err(|error| table_failure(&scratch, error))? {
@@ -139,6 +147,7 @@ impl Workshop<'_> {
             identity: set.identity.clone(),
             name: set.name.clone(),
             files: set.files.clone(),
+            end_ns: None,
             settings: self.settings_hash.clone(),
             tool: env!("CARGO_PKG_VERSION").to_owned(),
             outcome,
@@ -154,6 +163,8 @@ impl Workshop<'_> {
         let mut settings = self.settings.clone();
         let paths = set.files.iter().map(|file| file.path.clone());
         settings.inputs = paths.map(Input::Path).collect();
+        let filter = &mut settings.analysis.filter;
+        filter.from = filter.from.max(set.from);
         let wanted = Wanted {
             connections: Some(reports::DEFAULT_CONNECTIONS),
             redactor: None,
@@ -167,7 +178,10 @@ impl Workshop<'_> {
         };
         let page = report.first();
         let page = page.map(|page| page.place.to_string_lossy().into_owned());
+        let end = document.capture.end.as_deref();
+        let end: Option<Timestamp> = end.and_then(|end| end.parse().ok());
         Ok(Analysed {
+            end_ns: end.map(Timestamp::as_nanos),
             summary: SetSummary::new(&document, &set.name, &set.group, &set.date, page),
             tables,
             report,
@@ -206,6 +220,7 @@ impl Workshop<'_> {
         hash.update(&self.settings_hash);
         for set in sets {
             hash.update(&set.identity);
+            hash.update(format!("{:?}", set.from));
             for file in &set.files {
                 hash.update(&file.content);
             }
