@@ -119,6 +119,39 @@ fn scaled(value: f64, units: [&str; 6]) -> String {
     format!("{} {unit}", number(scaled))
 }
 
+/// Advice with the product it is for in front, unless it is for any.
+#[must_use]
+pub fn advice(product: &str, text: &str) -> String {
+    match product {
+        "any" => text.to_owned(),
+        product => format!("{product}: {text}"),
+    }
+}
+
+/// Frames named in a sentence.
+const NAMED_FRAMES: usize = 8;
+
+/// `frame 7`, `frames 7, 9 and 12`; of many the first ones and how many more there are.
+#[must_use]
+pub fn frames(frames: &[u64]) -> String {
+    let named: Vec<_> = frames
+        .iter()
+        .take(NAMED_FRAMES)
+        .map(u64::to_string)
+        .collect();
+    let last = match frames.len().saturating_sub(NAMED_FRAMES) {
+        0 => None,
+        more => Some(format!("{more} more")),
+    };
+    let (named, last) = match (named.split_last(), last) {
+        (None, _) => return String::new(),
+        (Some((only, [])), None) => return format!("frame {only}"),
+        (Some((last, named)), None) => (named, last.clone()),
+        (Some(_), Some(more)) => (named.as_slice(), more),
+    };
+    format!("frames {} and {last}", named.join(", "))
+}
+
 /// A share of 0–1 as `97 %`; small ones keep a digit. Never says 100 % or 0 % unless it is.
 #[must_use]
 pub fn share(share: f64) -> String {

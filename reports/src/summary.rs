@@ -46,8 +46,12 @@ pub fn render(document: &Document) -> String {
     if let Some(first) = document.findings.first()
         && let Some(remedy) = first.remedy.first()
     {
-        let text = format::shortened(&remedy.text, 240);
-        lines.push(format!("What to do first: {}", escape::markdown(&text)));
+        let text = format::shortened(&format::advice(&remedy.product, &remedy.text), 240);
+        let mut line = format!("What to do first: {}", escape::markdown(&text));
+        if let Some(setting) = &remedy.setting {
+            line.push_str(&format!(" {}", escape::markdown_code(setting)));
+        }
+        lines.push(line);
     }
     if let Some(first) = document.findings.first()
         && !first.filter.is_empty()

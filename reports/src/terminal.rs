@@ -138,12 +138,12 @@ impl Screen {
         }
         self.labelled(indent, Ansi::new(), "proof  ", &proof);
         if let Some(remedy) = finding.remedy.first() {
-            self.labelled(
-                indent,
-                Ansi::new(),
-                "do     ",
-                &first_sentences(&remedy.text, 240),
-            );
+            let advice = format::advice(&remedy.product, &remedy.text);
+            let mut advice = first_sentences(&advice, 240);
+            if let Some(setting) = &remedy.setting {
+                advice = format!("{} {setting}", advice.trim_end_matches('.'));
+            }
+            self.labelled(indent, Ansi::new(), "do     ", &advice);
         }
         if !finding.explained_by.is_empty() {
             let causes = finding.explained_by.join(", ");

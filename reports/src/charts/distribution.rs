@@ -1,7 +1,7 @@
 //! Charts of how values are distributed.
 
 use super::plot::{Plot, Shape};
-use super::{Chart, LegendItem, both, whole};
+use super::{Chart, LegendItem, WIDE, both, whole};
 use crate::document::{Bucket, Distribution, ResponseTimes, UdpSize};
 use crate::{Error, format};
 
@@ -31,6 +31,93 @@ pub(super) fn response_times(times: &ResponseTimes) -> Result<Option<Chart>, Err
         times,
         slow,
     )
+}
+
+/// Fewer responses have no tail to speak of.
+const MIN_FOR_TAIL: u64 = 20;
+
+/// How long the slowest share of responses took: the median lies at one side, the tail at the
+/// other.
+pub(super) fn percentiles(times: &ResponseTimes) -> Result<Option<Chart>, Error> {
+    if times.count < MIN_FOR_TAIL || times.buckets.len() < 2 {
+        return Ok(None);
+    }
+    let (share, slow) = if times.count >= 200 {
+        ("99 of 100", times.p99_ms)
+    } else {
+        ("19 of 20", times.p95_ms)
+    };
+    let title = format!(
+        "9 of 10 responses came within {}, {share} within {}, the slowest after {}",
+        format::millis(times.p90_ms),
+        format::millis(slow),
+        format::millis(times.max_ms),
+    );
+    let axes = "Time from request to first byte that a share of responses stayed within; \
+                every step to the right leaves a tenth of them"
+        .to_owned();
+    let curve = curve(times);
+    let right = curve.last().map_or(1.0, |last| last.0);
+    let plot = Plot {
+        x: 0.0..right,
+        log_x: false,
+        bottom: 0.0,
+        top: times.max_ms.max(1e-3) * 1.08,
+        x_label: &tail_label,
+        y_label: &format::millis,
+        shapes: vec![Shape::Line(0, curve.clone())],
+    };
+    let (wide, narrow) = both(&plot, "percentiles", &title, &axes)?;
+    Ok(Some(Chart {
+        id: "percentiles".to_owned(),
+        legend: Vec::new(),
+        heads: vec!["Share of responses".to_owned(), "Came within".to_owned()],
+        rows: curve
+            .iter()
+            .map(|&(tail, ms)| vec![percentile(tail, 4), format::millis(ms)])
+            .collect(),
+        places: curve.iter().map(|point| point.0).collect(),
+        title,
+        axes,
+        height: WIDE.1,
+        wide,
+        narrow,
+    }))
+}
+
+/// Points (−log₁₀ of the share that took longer, time). The last response of all stands where
+/// half of it would be left, or it would lie infinitely far away.
+fn curve(times: &ResponseTimes) -> Vec<(f64, f64)> {
+    let all = times.count as f64;
+    let mut below = 0;
+    let mut curve = vec![(0.0, times.buckets.first().map_or(0.0, |bucket| bucket.ms))];
+    for bucket in &times.buckets {
+        below += bucket.count;
+        let left = (times.count.saturating_sub(below) as f64).max(0.5) / all;
+        curve.push((-left.log10(), bucket.ms.min(times.max_ms)));
+    }
+    curve
+}
+
+/// Ticks at 0 %, 90 %, 99 %, 99.9 % and so on.
+fn tail_label(tail: f64) -> String {
+    if (tail - tail.round()).abs() < 1e-9 {
+        percentile(tail.round(), 6)
+    } else {
+        String::new()
+    }
+}
+
+/// The share that a place on the axis stands for, with as few decimals as tell it from all.
+fn percentile(tail: f64, most: usize) -> String {
+    let share = 100.0 * (1.0 - 10_f64.powf(-tail));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a few decimals"
+    )]
+    let decimals = (tail.ceil() as usize).saturating_sub(2).min(most);
+    format!("{share:.decimals$} %")
 }
 
 /// Smallest round trip of each connection.
@@ -96,6 +183,7 @@ fn durations(
         places: times.buckets.iter().map(|bucket| bucket.ms).collect(),
         title,
         axes,
+        height: WIDE.1,
         wide,
         narrow,
     }))
@@ -187,6 +275,7 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
             .collect(),
         title,
         axes,
+        height: WIDE.1,
         wide,
         narrow,
     }))
@@ -269,7 +358,39 @@ pub(super) fn figure(id: &str, values: &Distribution) -> Result<Option<Chart>, E
             .collect(),
         title,
         axes,
+        height: WIDE.1,
         wide,
         narrow,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_is_named_by_the_share_it_leaves() {
+        assert_eq!(percentile(0.0, 6), "0 %");
+        assert_eq!(percentile(1.0, 6), "90 %");
+        assert_eq!(percentile(2.0, 6), "99 %");
+        assert_eq!(percentile(3.0, 6), "99.9 %");
+        assert_eq!(tail_label(1.5), "");
+    }
+
+    #[test]
+    fn the_curve_ends_at_the_slowest_response() {
+        let bucket = |ms, count| Bucket { ms, count };
+        let times = ResponseTimes {
+            count: 100,
+            p50_ms: 10.0,
+            p90_ms: 10.0,
+            p95_ms: 100.0,
+            p99_ms: 100.0,
+            max_ms: 98.0,
+            buckets: vec![bucket(10.0, 90), bucket(100.0, 10)],
+        };
+        let curve = curve(&times);
+        assert_eq!(curve[1], (1.0, 10.0));
+        assert!(curve[2].0 > 2.0 && curve[2].1 == 98.0, "{curve:?}");
+    }
 }

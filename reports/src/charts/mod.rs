@@ -26,6 +26,8 @@ pub struct Chart {
     pub title: String,
     /// What the axes are.
     pub axes: String,
+    /// Height of [`Self::wide`] in CSS pixels.
+    pub height: u32,
     /// SVG for a wide page.
     pub wide: String,
     /// SVG for a narrow page.
@@ -57,6 +59,7 @@ pub fn of_capture(document: &Document) -> Result<Vec<Chart>, Error> {
     let mut charts = Vec::new();
     if let Some(intervals) = &document.intervals {
         charts.extend(time::throughput(intervals)?);
+        charts.extend(time::packets(intervals)?);
         charts.extend(time::retransmissions(intervals)?);
         charts.extend(time::connections(intervals)?);
     }
@@ -65,6 +68,7 @@ pub fn of_capture(document: &Document) -> Result<Vec<Chart>, Error> {
     }
     if let Some(times) = &document.response_times {
         charts.extend(distribution::response_times(times)?);
+        charts.extend(distribution::percentiles(times)?);
     }
     if let Some(times) = &document.round_trip_times {
         charts.extend(distribution::round_trips(times)?);
@@ -113,7 +117,7 @@ const STYLE: &str = include_str!("standalone.css");
 /// A chart as a file of its own, with its legend drawn into it.
 #[must_use]
 pub fn standalone(chart: &Chart) -> String {
-    let (width, height) = (WIDE.0 * 2, WIDE.1 * 2);
+    let (width, height) = (WIDE.0 * 2, chart.height * 2);
     let rows = chart.legend.len().div_ceil(LEGEND_COLUMNS) as u32;
     let legend_height = if chart.legend.len() > 1 { rows * 40 } else { 0 };
     let mut legend = String::new();
@@ -148,16 +152,28 @@ pub fn standalone(chart: &Chart) -> String {
 /// Names beside each other in a drawn legend.
 const LEGEND_COLUMNS: usize = 4;
 
-/// Both variants of one plot.
+/// Both variants of one plot, on the height that most charts have.
 fn both(
     plot: &plot::Plot<'_>,
     id: &str,
     title: &str,
     axes: &str,
 ) -> Result<(String, String), Error> {
+    both_of_height(plot, id, title, axes, [WIDE.1, NARROW.1])
+}
+
+/// Both variants of one plot; heights in CSS pixels.
+fn both_of_height(
+    plot: &plot::Plot<'_>,
+    id: &str,
+    title: &str,
+    axes: &str,
+    [wide, narrow]: [u32; 2],
+) -> Result<(String, String), Error> {
+    let draw = |ending, class, size| plot.draw(&format!("{id}-{ending}"), class, title, axes, size);
     Ok((
-        plot.draw(&format!("{id}-w"), "wide", title, axes, WIDE)?,
-        plot.draw(&format!("{id}-n"), "narrow", title, axes, NARROW)?,
+        draw("w", "wide", (WIDE.0, wide))?,
+        draw("n", "narrow", (NARROW.0, narrow))?,
     ))
 }
 

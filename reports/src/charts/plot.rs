@@ -43,6 +43,8 @@ pub(super) struct Plot<'a> {
 pub(super) enum Shape {
     /// A line through points.
     Line(u8, Vec<(f64, f64)>),
+    /// Points that no line joins.
+    Dots(u8, Vec<(f64, f64)>),
     /// The area between a lower and an upper line.
     Area(u8, Vec<(f64, f64, f64)>),
     /// Bars from zero: left, right, height.
@@ -145,6 +147,14 @@ impl Plot<'_> {
             Shape::Line(index, points) => {
                 let line = PathElement::new(points.clone(), Ink::Series(*index).colour());
                 chart.draw_series([line])?;
+            }
+            Shape::Dots(index, points) => {
+                let colour = Ink::Dot(*index).colour();
+                chart.draw_series(
+                    points
+                        .iter()
+                        .map(|&at| PathElement::new(vec![at, at], colour)),
+                )?;
             }
             Shape::Area(index, points) => {
                 let upper = points.iter().map(|&(x, _, high)| (x, high));

@@ -1,7 +1,7 @@
 //! Time-sequence graphs: what was sent, sent again and acknowledged, octet by octet over time.
 
 use super::plot::{Plot, Shape};
-use super::{Chart, LegendItem, both, elapsed_label};
+use super::{Chart, LegendItem, both_of_height, elapsed_label};
 use crate::document::{Trace, TraceSlot, TraceView};
 use crate::{Error, format};
 
@@ -16,10 +16,13 @@ const SACKED: u8 = 2;
 /// A range of octets in a slot, for one series.
 type Pick = fn(&TraceSlot) -> Option<(u64, u64)>;
 
-/// The graphs of one connection: the whole of it, then the incident. `id` is unique in the page.
+/// Heights for a wide and a narrow page: a slope needs room.
+const HEIGHTS: [u32; 2] = [340, 300];
+
+/// The graphs of one connection: the incident, then the whole of it. `id` is unique in the page.
 pub(super) fn graphs(id: &str, trace: &Trace) -> Result<Vec<Chart>, Error> {
     let mut charts = Vec::new();
-    for (number, view) in trace.views.iter().enumerate() {
+    for (number, view) in trace.views.iter().enumerate().rev() {
         if view.slots.len() > 2 {
             charts.push(graph(&format!("{id}-{number}"), trace, view, number > 0)?);
         }
@@ -99,11 +102,12 @@ fn graph(id: &str, trace: &Trace, view: &TraceView, is_incident: bool) -> Result
         y_label: &format::bytes,
         shapes,
     };
-    let (wide, narrow) = both(&plot, id, &title, &axes)?;
+    let (wide, narrow) = both_of_height(&plot, id, &title, &axes, HEIGHTS)?;
     Ok(Chart {
         id: id.to_owned(),
         title,
         axes,
+        height: HEIGHTS[0],
         wide,
         narrow,
         legend,
@@ -125,12 +129,17 @@ fn graph(id: &str, trace: &Trace, view: &TraceView, is_incident: bool) -> Result
 fn title(trace: &Trace, view: &TraceView, is_incident: bool) -> String {
     let stretch = if is_incident {
         format!(
-            "Around the proof, {} to {}",
+            "{} → {} around the proof, {} to {}",
+            trace.connection.client,
+            trace.connection.server,
             elapsed_label(view.from_s),
             elapsed_label(view.to_s)
         )
     } else {
-        format!("{} → {}", trace.connection.client, trace.connection.server)
+        format!(
+            "The whole of {} → {}",
+            trace.connection.client, trace.connection.server
+        )
     };
     let mut title = format!(
         "{stretch}: the {} sent {}",

@@ -25,6 +25,8 @@ pub(super) enum Ink {
     Series(u8),
     /// Thick strokes of a data series, a dot when they have no length.
     Stroke(u8),
+    /// Single points of a data series.
+    Dot(u8),
     /// Areas and bars of a data series.
     Fill(u8),
     /// Axes and tick marks.
@@ -48,6 +50,7 @@ impl Ink {
             Self::Text => RGBColor(5, 0, 0),
             Self::Mark => RGBColor(6, 0, 0),
             Self::Stroke(index) => RGBColor(7, index, 0),
+            Self::Dot(index) => RGBColor(8, index, 0),
         }
     }
 
@@ -59,6 +62,7 @@ impl Ink {
             (4, ..) => "grid".to_owned(),
             (6, ..) => "mark".to_owned(),
             (7, index, _) => format!("stroke s{index}"),
+            (8, index, _) => format!("dot s{index}"),
             _ => "text".to_owned(),
         }
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::plot::{Plot, Shape};
-use super::{Chart, LegendItem, both, elapsed_label, whole};
+use super::{Chart, LegendItem, WIDE, both, elapsed_label, whole};
 use crate::document::{DurationsOverTime, Intervals, StateSeries};
 use crate::{Error, format};
 
@@ -36,10 +36,7 @@ pub(super) fn throughput(intervals: &Intervals) -> Result<Option<Chart>, Error> 
             values: rate(&intervals.server_to_client_bytes),
         },
     ];
-    let peaks = series
-        .iter()
-        .filter_map(|series| Some((peak(&series.values)?, series.label)));
-    let Some(((slice, rate), label)) = peaks.max_by(|a, b| a.0.1.total_cmp(&b.0.1)) else {
+    let Some(((slice, rate), label)) = highest(&series) else {
         return Ok(None);
     };
     let title = format!(
@@ -58,7 +55,51 @@ pub(super) fn throughput(intervals: &Intervals) -> Result<Option<Chart>, Error> 
     )
 }
 
-/// Segments sent again by each side, and resets.
+/// Packets per second of each direction.
+pub(super) fn packets(intervals: &Intervals) -> Result<Option<Chart>, Error> {
+    let rate = |packets: &[u64]| -> Vec<f64> {
+        let per_second = packets
+            .iter()
+            .map(|&n| n as f64 / intervals.width_s.max(1e-9));
+        per_second.collect()
+    };
+    let series = [
+        Series {
+            label: "from clients",
+            values: rate(&intervals.client_to_server_packets),
+        },
+        Series {
+            label: "from servers",
+            values: rate(&intervals.server_to_client_packets),
+        },
+    ];
+    let Some(((slice, most), label)) = highest(&series) else {
+        return Ok(None);
+    };
+    let sum = |counts: &[u64]| counts.iter().sum::<u64>();
+    let title = format!(
+        "{} from clients and {} from servers, at most {} a second {label}, at {}",
+        format::counted(sum(&intervals.client_to_server_packets), "packet"),
+        format::count(sum(&intervals.server_to_client_packets)),
+        format::number(most),
+        elapsed_label(slice as f64 * intervals.width_s),
+    );
+    let axes = format!(
+        "Packets per second, counted over {}; {TIME_AXIS}",
+        slice_text(intervals)
+    );
+    lines(intervals, "packets", title, axes, &series, &format::number)
+}
+
+/// The highest point of several series, and whose it is.
+fn highest<'a>(series: &'a [Series<'_>]) -> Option<((usize, f64), &'a str)> {
+    let peaks = series
+        .iter()
+        .filter_map(|series| Some((peak(&series.values)?, series.label)));
+    peaks.max_by(|a, b| a.0.1.total_cmp(&b.0.1))
+}
+
+/// Segments sent again by each side.
 pub(super) fn retransmissions(intervals: &Intervals) -> Result<Option<Chart>, Error> {
     let series = [
         Series {
@@ -91,14 +132,20 @@ pub(super) fn retransmissions(intervals: &Intervals) -> Result<Option<Chart>, Er
         elapsed_label(from as f64 * intervals.width_s),
         elapsed_label((to + 1) as f64 * intervals.width_s),
     );
-    let axes = format!(
-        "Segments sent again per {}; {TIME_AXIS}",
-        slice_text(intervals)
-    );
-    lines(intervals, "retransmissions", title, axes, &series, &whole)
+    events(
+        intervals,
+        "retransmissions",
+        title,
+        "Segments sent again",
+        &series,
+    )
 }
 
-/// Smallest round trip of the connections that began in each slot: median and largest.
+/// Medians within this factor of each other are no course worth a story.
+const STEADY: f64 = 1.5;
+
+/// Smallest round trip of the connections that began in each slot: median and largest, joined by
+/// lines only where most slots hold something.
 pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Error> {
     let slots = &times.slots;
     let [first, .., last] = slots.as_slice() else {
@@ -113,11 +160,22 @@ pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Er
         .max_by(|a, b| a.p50_ms.total_cmp(&b.p50_ms));
     let worst = worst.unwrap_or(last);
     let place = |from_s: f64| (from_s + times.slot_s / 2.0).max(0.0);
-    let title = format!(
-        "Round trips were longest for connections that began around {}: {} in the median",
-        elapsed_label(place(worst.from_s)),
-        format::millis(worst.p50_ms)
-    );
+    let best = slots.iter().min_by(|a, b| a.p50_ms.total_cmp(&b.p50_ms));
+    let best = best.unwrap_or(first);
+    let title = if worst.p50_ms <= best.p50_ms * STEADY {
+        format!(
+            "Round trips kept between {} and {} in the median",
+            format::millis(best.p50_ms),
+            format::millis(worst.p50_ms)
+        )
+    } else {
+        format!(
+            "Round trips took {} in the median for connections that began around {}, elsewhere as little as {}",
+            format::millis(worst.p50_ms),
+            elapsed_label(place(worst.from_s)),
+            format::millis(best.p50_ms)
+        )
+    };
     let axes = format!(
         "Smallest round trip of each TCP connection, by when it began, per {}; {TIME_AXIS}",
         format::seconds(times.slot_s)
@@ -129,6 +187,8 @@ pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Er
             .collect::<Vec<_>>()
     };
     let top = slots.iter().map(|slot| slot.max_ms).fold(0.0, f64::max);
+    let reach = (last.from_s - first.from_s) / times.slot_s.max(1e-9) + 1.0;
+    let is_dense = slots.len() as f64 >= reach / 2.0;
     let plot = Plot {
         x: place(first.from_s)..place(last.from_s).max(place(first.from_s) + 1e-6),
         log_x: false,
@@ -136,10 +196,15 @@ pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Er
         top: (top * 1.08).max(1e-3),
         x_label: &elapsed_label,
         y_label: &format::millis,
-        shapes: vec![
-            Shape::Line(1, line(|slot| slot.max_ms)),
-            Shape::Line(0, line(|slot| slot.p50_ms)),
-        ],
+        shapes: [(1, line(|slot| slot.max_ms)), (0, line(|slot| slot.p50_ms))]
+            .map(|(series, points)| {
+                if is_dense {
+                    Shape::Line(series, points)
+                } else {
+                    Shape::Dots(series, points)
+                }
+            })
+            .into(),
     };
     let (wide, narrow) = both(&plot, "round-trips-over-time", &title, &axes)?;
     let item = |series, label: &str| LegendItem {
@@ -166,16 +231,21 @@ pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Er
         places: slots.iter().map(|slot| place(slot.from_s)).collect(),
         title,
         axes,
+        height: WIDE.1,
         wide,
         narrow,
     }))
 }
 
+/// Fewer connections are better read in their table.
+const MIN_OPENED: u64 = 20;
+
 /// Connections opened and failed.
 pub(super) fn connections(intervals: &Intervals) -> Result<Option<Chart>, Error> {
     let failed: u64 = intervals.failed.iter().sum();
     let resets: u64 = intervals.resets.iter().sum();
-    if failed + resets < 2 {
+    let opened: u64 = intervals.opened.iter().sum();
+    if failed + resets < 2 && opened < MIN_OPENED {
         return Ok(None);
     }
     let series = [
@@ -192,21 +262,18 @@ pub(super) fn connections(intervals: &Intervals) -> Result<Option<Chart>, Error>
             values: floats(&intervals.resets),
         },
     ];
-    let opened = intervals.opened.iter().sum::<u64>();
     let title = format!(
         "{} began, {} never opened, {} seen",
         format::counted(opened, "connection"),
         format::count(failed),
         format::counted(resets, "reset"),
     );
-    let axes = format!("Events per {}; {TIME_AXIS}", slice_text(intervals));
-    lines(
+    events(
         intervals,
         "connections-over-time",
         title,
-        axes,
+        "Connections and resets",
         &series,
-        &whole,
     )
 }
 
@@ -279,6 +346,7 @@ pub(super) fn states(intervals: &Intervals, end: &str) -> Result<Option<Chart>, 
         id,
         title,
         axes,
+        height: WIDE.1,
         wide,
         narrow,
     }))
@@ -334,6 +402,87 @@ fn state_colour(state: &str) -> u8 {
         .position(|known| *known == state)
         .unwrap_or(ORDER.len() - 1);
     u8::try_from(index).unwrap_or(0)
+}
+
+/// Bars across a chart at most: wide enough to be told apart.
+const BARS: usize = 120;
+
+/// Counts of events as bars beside each other, slices taken together where there are many.
+fn events(
+    intervals: &Intervals,
+    id: &str,
+    title: String,
+    what: &str,
+    series: &[Series<'_>],
+) -> Result<Option<Chart>, Error> {
+    let slices = intervals.opened.len();
+    let drawn = series.iter().enumerate();
+    let drawn: Vec<_> = drawn
+        .filter(|(_, series)| series.values.iter().any(|&value| value > 0.0))
+        .map(|(index, series)| (u8::try_from(index).unwrap_or(0), series))
+        .collect();
+    if slices < MIN_SLICES || drawn.is_empty() {
+        return Ok(None);
+    }
+    let together = slices.div_ceil(BARS / drawn.len()).max(1);
+    let width_s = intervals.width_s * together as f64;
+    let sums: Vec<Vec<f64>> = drawn
+        .iter()
+        .map(|(_, series)| {
+            series
+                .values
+                .chunks(together)
+                .map(|c| c.iter().sum())
+                .collect()
+        })
+        .collect();
+    let bar = width_s * 0.9 / drawn.len() as f64;
+    let end = time_range(intervals).end;
+    let shapes = drawn.iter().zip(&sums).enumerate();
+    let shapes = shapes.map(|(place, ((index, _), sums))| {
+        let bars = sums.iter().enumerate().map(|(bin, &sum)| {
+            let left = (bin as f64 + 0.05) * width_s + place as f64 * bar;
+            (left.min(end), (left + bar).min(end), sum)
+        });
+        Shape::Bars(*index, bars.collect())
+    });
+    let plot = Plot {
+        x: time_range(intervals),
+        log_x: false,
+        bottom: 0.0,
+        top: sums.iter().flatten().copied().fold(0.0, f64::max) * 1.08,
+        x_label: &elapsed_label,
+        y_label: &whole,
+        shapes: shapes.collect(),
+    };
+    let axes = format!("{what} per {}; {TIME_AXIS}", format::seconds(width_s));
+    let (wide, narrow) = both(&plot, id, &title, &axes)?;
+    let bins = slices.div_ceil(together);
+    let heads = std::iter::once("Time").chain(drawn.iter().map(|(_, series)| series.label));
+    let rows = (0..bins).map(|bin| {
+        let counts = sums.iter().map(|sums| format::number(sums[bin]));
+        std::iter::once(elapsed_label(bin as f64 * width_s))
+            .chain(counts)
+            .collect()
+    });
+    Ok(Some(Chart {
+        id: id.to_owned(),
+        heads: heads.map(str::to_owned).collect(),
+        rows: rows.collect(),
+        places: (0..bins).map(|bin| (bin as f64 + 0.5) * width_s).collect(),
+        legend: drawn
+            .iter()
+            .map(|(index, series)| LegendItem {
+                series: *index,
+                label: series.label.to_owned(),
+            })
+            .collect(),
+        title,
+        axes,
+        height: WIDE.1,
+        wide,
+        narrow,
+    }))
 }
 
 fn lines(
@@ -402,6 +551,7 @@ fn lines(
             .collect(),
         title,
         axes,
+        height: WIDE.1,
         wide,
         narrow,
     }))

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
 use super::{Distribution, Severity, WaitsView, rounded, seconds};
+use crate::format;
 
 /// One cause, with everything a reader needs to believe and cure it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -209,6 +210,19 @@ pub(crate) const fn direction_name(direction: Direction) -> &'static str {
 }
 
 impl FindingView {
+    /// The frames of the example that is drawn first, in words.
+    pub(crate) fn look(&self) -> Option<String> {
+        let first = self.evidence.first()?;
+        let example = self.evidence.iter();
+        let mut frames: Vec<_> = example
+            .filter(|step| step.connection == first.connection)
+            .map(|step| step.frame)
+            .collect();
+        frames.sort_unstable();
+        frames.dedup();
+        Some(format::frames(&frames))
+    }
+
     /// Takes over a finding; `start` is the capture's first frame time.
     pub(crate) fn new(finding: &Finding, start: Option<Timestamp>) -> Self {
         Self {

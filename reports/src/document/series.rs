@@ -6,6 +6,7 @@ use analyzer::flow::{Histogram, TcpState, TimeSplit};
 use serde::{Deserialize, Serialize};
 
 use super::{millis, rounded, seconds};
+use crate::format;
 
 /// The capture cut into equal slices of time; one entry per slice in every list.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -224,6 +225,44 @@ pub struct TimePart {
     pub label: String,
     /// Summed over connections.
     pub total_s: f64,
+}
+
+impl TimePart {
+    /// Whether nobody waited for anything in it.
+    fn is_rest(&self) -> bool {
+        matches!(self.name.as_str(), "idle" | "client_think")
+    }
+
+    /// What most of the time went into that was not idle; without a full stop. `None` when no
+    /// connection was open for any time.
+    pub(crate) fn sentence(parts: &[Self]) -> Option<String> {
+        let total: f64 = parts.iter().map(|part| part.total_s).sum();
+        let working = || parts.iter().filter(|part| !part.is_rest());
+        let busy: f64 = working().map(|part| part.total_s).sum();
+        let largest = working().max_by(|a, b| a.total_s.total_cmp(&b.total_s));
+        if total <= 0.0 {
+            return None;
+        }
+        let open = format!(
+            "TCP connections were open for {} in sum",
+            format::seconds(total)
+        );
+        let Some(largest) = largest.filter(|_| busy > 0.0) else {
+            return Some(format!("{open} and idle all the time"));
+        };
+        let share = format::share(largest.total_s / busy);
+        let label = largest.label.to_lowercase();
+        let rest = total - busy;
+        Some(if rest > 0.0 {
+            format!(
+                "{open}, idle for {} of it; of the other {}, {share} went into: {label}",
+                format::share(rest / total),
+                format::seconds(busy)
+            )
+        } else {
+            format!("{open}; {share} of it went into: {label}")
+        })
+    }
 }
 
 /// The parts of a split that took any time, in the order of a connection's life.

@@ -39,7 +39,11 @@ pub(super) struct FindingPage {
     why: Vec<String>,
     look_alikes: Vec<LookAlikeView>,
     /// The first advice, shown among the facts.
-    advice: Option<String>,
+    advice: Option<Advice>,
+    /// Whether there is more advice than [`Self::advice`] says.
+    has_more_advice: bool,
+    /// The frames of the best example.
+    look: Option<String>,
     remedy: Vec<RemedyView>,
     products: Vec<ProductPage>,
     host_commands: Vec<HostCommandView>,
@@ -47,6 +51,13 @@ pub(super) struct FindingPage {
     evidence_file: Option<String>,
     connections: Vec<ConnectionKey>,
     connections_left_out: Option<String>,
+}
+
+/// What to do first.
+#[derive(Serialize)]
+struct Advice {
+    text: String,
+    setting: Option<String>,
 }
 
 /// A finding that causes this one.
@@ -98,15 +109,15 @@ impl FindingPage {
     ) -> Result<Self, Error> {
         let (mut any, products) = remedies(&finding.remedy);
         let advice = finding.remedy.first().map(|first| {
-            let is_told_whole = first.product == "any" && first.setting.is_none();
-            if is_told_whole {
+            if first.product == "any" {
                 any.remove(0);
             }
-            match first.product.as_str() {
-                "any" => first.text.clone(),
-                product => format!("{product}: {}", first.text),
+            Advice {
+                text: format::unbroken(&format::advice(&first.product, &first.text)),
+                setting: first.setting.clone(),
             }
         });
+        let told = usize::from(advice.is_some());
         let left_out = finding
             .connection_count
             .saturating_sub(finding.connections.len().min(CONNECTIONS) as u64);
@@ -134,6 +145,8 @@ impl FindingPage {
             why: finding.why.clone(),
             look_alikes: finding.look_alikes.clone(),
             advice,
+            has_more_advice: finding.remedy.len() > told,
+            look: finding.look(),
             remedy: any,
             products,
             host_commands: finding.host_commands.clone(),
@@ -181,12 +194,16 @@ fn spread_text(name: &str, spread: &SpreadView) -> String {
         return String::new();
     }
     let text = |value: f64| format::figure(name, &serde_json::json!(value));
-    format!(
-        " (median of {}: {} to {})",
+    let (count, min, max) = (
         format::count(spread.count),
         text(spread.min),
-        text(spread.max)
-    )
+        text(spread.max),
+    );
+    if min == max {
+        format!(" (each of {count})")
+    } else {
+        format!(" (median of {count}: {min} to {max})")
+    }
 }
 
 /// General advice apart from advice per product, in the rule's order.

@@ -20,9 +20,10 @@ mod page;
 pub(crate) const STYLE: &str = include_str!("style.css");
 pub(crate) const SCRIPT: &str = include_str!("script.js");
 
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 6] = [
     ("page.html", include_str!("templates/page.html")),
     ("finding.html", include_str!("templates/finding.html")),
+    ("advice.html", include_str!("templates/advice.html")),
     ("chart.html", include_str!("templates/chart.html")),
     ("table.html", include_str!("templates/table.html")),
     ("method.html", include_str!("templates/method.html")),

@@ -228,10 +228,6 @@ fn reasons(check: &Check) -> Vec<String> {
 
 fn time(parts: &[TimePart]) -> Option<TimePage> {
     let total: f64 = parts.iter().map(|part| part.total_s).sum();
-    let largest = parts
-        .iter()
-        .filter(|part| !matches!(part.name.as_str(), "idle" | "client_think"))
-        .max_by(|a, b| a.total_s.total_cmp(&b.total_s))?;
     let longest = parts.iter().map(|part| part.total_s).fold(0.0, f64::max);
     if total <= 0.0 {
         return None;
@@ -243,12 +239,7 @@ fn time(parts: &[TimePart]) -> Option<TimePage> {
     )]
     let bar = |seconds: f64| (seconds / longest * 200.0).round() as u32;
     Some(TimePage {
-        title: format!(
-            "Of {} that TCP connections were open in sum, {} went into: {}",
-            format::seconds(total),
-            format::share(largest.total_s / total),
-            largest.label.to_lowercase(),
-        ),
+        title: TimePart::sentence(parts)?,
         parts: parts
             .iter()
             .map(|part| TimePartPage {

@@ -8,6 +8,7 @@ use std::fmt;
 use crate::charts::Chart;
 use crate::document::{
     Capture, Cell, Check, ConnectionKey, Document, EvidenceView, FindingView, RemedyView, Table,
+    TimePart,
 };
 use crate::{Error, escape, format};
 
@@ -248,21 +249,31 @@ impl Page {
         }
     }
 
-    /// General advice open, advice per product folded.
+    /// General advice as text, advice per product as a table.
     fn remedy(&mut self, remedy: &[RemedyView]) {
-        if remedy.is_empty() {
+        // The first advice for any product stands among the facts.
+        let told = usize::from(remedy.first().is_some_and(|first| first.product == "any"));
+        let remedy = &remedy[told..];
+        if remedy.len() + told < 2 {
             return;
         }
         self.block(format_args!("### What to change"));
         for step in remedy.iter().filter(|step| step.product == "any") {
             self.step(step);
         }
-        for step in remedy.iter().filter(|step| step.product != "any") {
-            let product = escape::html(&step.product);
-            self.block(format_args!("<details><summary>{product}</summary>"));
-            self.step(step);
-            self.block(format_args!("</details>"));
+        let products = remedy.iter().filter(|step| step.product != "any");
+        if products.clone().next().is_none() {
+            return;
         }
+        self.table_head(&["Where", "What", "Setting"], |_| false);
+        for step in products {
+            self.row(&[
+                text(&step.product),
+                text(&step.text),
+                step.setting.as_deref().map_or_else(String::new, cell_code),
+            ]);
+        }
+        self.out.push('\n');
     }
 
     fn step(&mut self, step: &RemedyView) {
@@ -294,6 +305,9 @@ impl Page {
             return;
         }
         self.block(format_args!("## Where the time went"));
+        if let Some(sentence) = TimePart::sentence(&document.time_split) {
+            self.block(format_args!("{}.", text(&sentence)));
+        }
         self.table_head(&["TCP connections, in sum", "Time", "Share"], |at| at > 0);
         for part in &document.time_split {
             self.row(&[
@@ -445,6 +459,15 @@ fn facts(document: &Document) -> String {
     )
 }
 
+/// Code in a cell of a table, which a pipe would end.
+fn cell_code(code: &str) -> String {
+    if code.contains(['|', '\\']) {
+        text(code)
+    } else {
+        escape::markdown_code(code)
+    }
+}
+
 fn key_facts(finding: &FindingView) -> Vec<String> {
     let mut facts = vec![format!(
         "Severity: **{}** ({})",
@@ -453,6 +476,15 @@ fn key_facts(finding: &FindingView) -> Vec<String> {
     )];
     if let Some(cost) = format::cost_phrase(&finding.cost) {
         facts.push(format!("Cost: {}", text(&cost)));
+    }
+    if let Some(remedy) = finding.remedy.first() {
+        let advice = format::advice(&remedy.product, &remedy.text);
+        let setting = remedy.setting.as_deref().map(escape::markdown_code);
+        let setting = setting.map_or_else(String::new, |setting| format!(" {setting}"));
+        facts.push(format!("What to do: {}{setting}", text(&advice)));
+    }
+    if let Some(look) = finding.look() {
+        facts.push(format!("Where to look: {look}"));
     }
     let mut sure = format!("Confidence: {}", format::confidence(finding.confidence));
     if !finding.confidence_reason.is_empty() {
