@@ -147,7 +147,7 @@ fn run_info(settings: &Settings) -> RunInfo {
             .skip(1)
             .map(|argument| argument.to_string_lossy().into_owned())
             .collect(),
-        configuration: Vec::new(),
+        configuration: settings.configuration.clone(),
         configuration_file: settings
             .configuration_file
             .as_ref()

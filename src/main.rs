@@ -7,6 +7,7 @@ mod analysis;
 mod cli;
 mod commands;
 mod failure;
+mod hashes;
 mod inputs;
 mod interrupt;
 mod output;

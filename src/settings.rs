@@ -23,6 +23,8 @@ pub struct Settings {
     pub rules: RuleSettings,
     /// The configuration file that was read.
     pub configuration_file: Option<PathBuf>,
+    /// What it says, by full name.
+    pub configuration: Vec<(String, String)>,
     /// Threads; 0 for all cores.
     pub threads: usize,
 }
@@ -34,9 +36,9 @@ impl Settings {
             Some(file) => Some(file.clone()),
             None => find_upwards("pcapdoc.toml"),
         };
-        let mut rules = match &configuration_file {
+        let (mut rules, configuration) = match &configuration_file {
             Some(file) => read_configuration(file)?,
-            None => RuleSettings::default(),
+            None => (RuleSettings::default(), Vec::new()),
         };
         let usage = |error: rules::settings::SettingsError| Failure::Usage(error.to_string());
         rules.select(&arguments.select).map_err(usage)?;
@@ -70,6 +72,7 @@ impl Settings {
             analysis,
             rules,
             configuration_file,
+            configuration,
             threads: arguments.threads.map_or(0, usize::from),
         })
     }
@@ -86,11 +89,35 @@ fn default_memory() -> u64 {
     total.map_or(USUAL, |kibibytes| USUAL.min(kibibytes * 1024 / 4))
 }
 
-fn read_configuration(file: &Path) -> Result<RuleSettings, Failure> {
+/// The rules' settings, and everything the file says, for the report.
+fn read_configuration(file: &Path) -> Result<(RuleSettings, Vec<(String, String)>), Failure> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file)
         .map_err(|error| Failure::Usage(format!("could not read {name}: {error}")))?;
-    RuleSettings::from_toml(&text, &name).map_err(|error| Failure::Usage(error.to_string()))
+    let rules =
+        RuleSettings::from_toml(&text, &name).map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok((rules, flat(&text)))
+}
+
+/// The settings of a valid configuration, each with its full name, in the order of names.
+fn flat(text: &str) -> Vec<(String, String)> {
+    fn walk(name: &str, value: &toml::Value, all: &mut Vec<(String, String)>) {
+        let toml::Value::Table(table) = value else {
+            let text = value.as_str().map(str::to_owned);
+            all.push((name.to_owned(), text.unwrap_or_else(|| value.to_string())));
+            return;
+        };
+        for (key, value) in table {
+            let separator = if name.is_empty() { "" } else { "." };
+            walk(&format!("{name}{separator}{key}"), value, all);
+        }
+    }
+    let mut all = Vec::new();
+    if let Ok(table) = text.parse::<toml::Table>() {
+        walk("", &toml::Value::Table(table), &mut all);
+    }
+    all.sort();
+    all
 }
 
 /// The nearest file of that name in the current folder or one above.

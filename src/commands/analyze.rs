@@ -12,6 +12,7 @@ use crate::analysis::{Wanted, analyse, analyse_shown, redactor};
 use crate::cli::{AnalyzeArguments, ConnectionLimit};
 use crate::commands::evidence;
 use crate::failure::Failure;
+use crate::hashes;
 use crate::interrupt;
 use crate::outputs::{Plan, formats, stem_of, write_tables};
 use crate::settings::Settings;
@@ -45,8 +46,22 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         Some(folder) => with_tables(&settings, limit, &stem, folder)?,
         None => analyse(&settings, limit, redactor.as_ref())?,
     };
-    if evidence::must_be_readable_twice(&arguments.captures).is_ok() && !stop.is_set() {
-        trace(&mut document, &settings);
+    if document.findings.iter().any(|finding| finding.cites_tcp()) {
+        let is_pipe = evidence::must_be_readable_twice(&arguments.captures).is_err();
+        document.untraced = if is_pipe {
+            Some(
+                "the capture came through a pipe and cannot be read a second time; \
+                 write it to a file and analyse that"
+                    .to_owned(),
+            )
+        } else if stop.is_set() {
+            Some("the analysis was interrupted".to_owned())
+        } else {
+            trace(&mut document, &settings)
+        };
+    }
+    if redactor.is_none() {
+        hashes::add(&mut document);
     }
     if arguments.strict {
         must_be_complete(&document)?;
@@ -80,14 +95,15 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
 }
 
 /// Adds the traces of cited connections. A capture that cannot be read again, because it was moved
-/// meanwhile, costs the graphs and nothing else.
-fn trace(document: &mut Document, settings: &Settings) {
+/// meanwhile, costs the graphs and nothing else: gives what went wrong.
+fn trace(document: &mut Document, settings: &Settings) -> Option<String> {
     let read = &settings.analysis.read;
     match reports::trace::collect(document, &settings.inputs, read) {
-        Ok(traces) => document.traces = traces,
-        Err(error) => document.notices.push(format!(
-            "there are no time-sequence graphs, since the capture could not be read again: {error}"
-        )),
+        Ok(traces) => {
+            document.traces = traces;
+            None
+        }
+        Err(error) => Some(format!("the capture could not be read again: {error}")),
     }
 }
 

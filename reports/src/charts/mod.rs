@@ -11,6 +11,7 @@ mod plot;
 mod sequence;
 mod svg;
 mod time;
+mod waits;
 
 /// CSS pixels of a chart on a wide page.
 const WIDE: (u32, u32) = (860, 240);
@@ -101,7 +102,11 @@ pub fn of_finding(
     traces: &[Trace],
 ) -> Result<Vec<Chart>, Error> {
     let mut charts = Vec::new();
-    if let Some(values) = &finding.distribution {
+    let waits = waits::histogram(&format!("waits-{index}"), &finding.timeouts)?;
+    let shows_waits = waits.is_some();
+    charts.extend(waits);
+    // The telling figure of a timeout is the wait itself.
+    if let Some(values) = finding.distribution.as_ref().filter(|_| !shows_waits) {
         charts.extend(distribution::figure(&format!("values-{index}"), values)?);
     }
     let traces = traces.iter().enumerate();

@@ -437,17 +437,17 @@ fn events(
         })
         .collect();
     let bar = width_s * 0.9 / drawn.len() as f64;
-    let end = time_range(intervals).end;
     let shapes = drawn.iter().zip(&sums).enumerate();
     let shapes = shapes.map(|(place, ((index, _), sums))| {
         let bars = sums.iter().enumerate().map(|(bin, &sum)| {
             let left = (bin as f64 + 0.05) * width_s + place as f64 * bar;
-            (left.min(end), (left + bar).min(end), sum)
+            (left, left + bar, sum)
         });
         Shape::Bars(*index, bars.collect())
     });
+    let bins = slices.div_ceil(together);
     let plot = Plot {
-        x: time_range(intervals),
+        x: 0.0..width_s.max(1e-9) * bins as f64,
         log_x: false,
         bottom: 0.0,
         top: sums.iter().flatten().copied().fold(0.0, f64::max) * 1.08,
@@ -457,7 +457,6 @@ fn events(
     };
     let axes = format!("{what} per {}; {TIME_AXIS}", format::seconds(width_s));
     let (wide, narrow) = both(&plot, id, &title, &axes)?;
-    let bins = slices.div_ceil(together);
     let heads = std::iter::once("Time").chain(drawn.iter().map(|(_, series)| series.label));
     let rows = (0..bins).map(|bin| {
         let counts = sums.iter().map(|sums| format::number(sums[bin]));

@@ -53,6 +53,7 @@ impl Document {
             udp_sizes: udp_sizes(&totals.udp_sizes),
             time_split: series::time_parts(&totals.time_split),
             traces: Vec::new(),
+            untraced: None,
             tables,
             connection_total,
             connections: rows,
@@ -200,6 +201,7 @@ fn files(summary: &CaptureSummary) -> Vec<File> {
             packets: file.frames,
             start: file.first.map(|time| time.rfc3339()),
             end: file.last.map(|time| time.rfc3339()),
+            hash: None,
         })
         .collect()
 }

@@ -210,6 +210,13 @@ pub(crate) const fn direction_name(direction: Direction) -> &'static str {
 }
 
 impl FindingView {
+    /// Whether a time-sequence graph could show it: it cites a TCP connection.
+    #[must_use]
+    pub fn cites_tcp(&self) -> bool {
+        let mut steps = self.evidence.iter();
+        steps.any(|step| step.connection.transport == "tcp")
+    }
+
     /// The frames of the example that is drawn first, in words.
     pub(crate) fn look(&self) -> Option<String> {
         let first = self.evidence.first()?;

@@ -82,6 +82,9 @@ pub struct Document {
     /// Time-sequence data of cited TCP connections; empty when the capture could not be read again.
     #[serde(default)]
     pub traces: Vec<Trace>,
+    /// Why cited TCP connections have no time-sequence data; absent when nothing is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untraced: Option<String>,
     /// Top lists.
     pub tables: Vec<Table>,
     /// Connections in all; [`Self::connections`] may hold fewer.
@@ -218,6 +221,31 @@ pub struct File {
     pub start: Option<String>,
     /// Time of its last frame.
     pub end: Option<String>,
+    /// Hash of its bytes as stored; absent for a pipe and in redacted reports, where it would let
+    /// anybody try out what was hidden.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<FileHash>,
+}
+
+/// What tells a file's bytes from others'.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FileHash {
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
+    /// When only both ends of the file were hashed, one after the other: how many bytes of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_bytes: Option<u64>,
+}
+
+impl FileHash {
+    /// How to hash a file in the same way on a command line.
+    pub(crate) fn command(&self) -> String {
+        self.end_bytes.map_or_else(
+            || "sha256sum FILE".to_owned(),
+            |bytes| format!("(head -c {bytes} FILE; tail -c {bytes} FILE) | sha256sum"),
+        )
+    }
 }
 
 /// One interface of the capture.

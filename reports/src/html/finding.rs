@@ -6,8 +6,8 @@ use super::ladder;
 use super::page::Fact;
 use crate::charts::{self, Chart};
 use crate::document::{
-    CaveatView, ConnectionKey, EvidenceView, FindingView, HostCommandView, LookAlikeView,
-    RemedyView, SpreadView, Trace,
+    CaveatView, ConnectionKey, Document, EvidenceView, FindingView, HostCommandView, LookAlikeView,
+    RemedyView, SpreadView,
 };
 use crate::{Error, format};
 
@@ -36,6 +36,8 @@ pub(super) struct FindingPage {
     ladders: Vec<LadderPage>,
     evidence: Vec<EvidencePage>,
     charts: Vec<Chart>,
+    /// Why there is no time-sequence graph.
+    untraced: Option<String>,
     why: Vec<String>,
     look_alikes: Vec<LookAlikeView>,
     /// The first advice, shown among the facts.
@@ -100,12 +102,11 @@ struct ProductPage {
 }
 
 impl FindingPage {
-    /// `index` counts from zero; `all` is the list the finding stands in.
+    /// `index` counts from zero; the finding stands in `document`.
     pub(super) fn new(
         index: usize,
         finding: &FindingView,
-        all: &[FindingView],
-        traces: &[Trace],
+        document: &Document,
     ) -> Result<Self, Error> {
         let (mut any, products) = remedies(&finding.remedy);
         let advice = finding.remedy.first().map(|first| {
@@ -136,12 +137,13 @@ impl FindingPage {
             causes: finding
                 .explained_by
                 .iter()
-                .map(|id| cause(id, all))
+                .map(|id| cause(id, &document.findings))
                 .collect(),
             caveats: finding.caveats.clone(),
             ladders: ladders(index, finding),
             evidence: finding.evidence.iter().map(evidence).collect(),
-            charts: charts::of_finding(index, finding, traces)?,
+            charts: charts::of_finding(index, finding, &document.traces)?,
+            untraced: document.untraced.clone().filter(|_| finding.cites_tcp()),
             why: finding.why.clone(),
             look_alikes: finding.look_alikes.clone(),
             advice,

@@ -58,13 +58,13 @@ fn draw(id: &str, layout: &Layout, connection: &ConnectionKey, steps: &[&Evidenc
     let mut y = HEAD + 14;
     let first = steps.first().map_or(0.0, |step| step.elapsed_s);
     let mut before = first;
-    let decimals = decimals(steps);
+    let clock = Clock::of(steps);
     for step in steps {
         let gap = step.elapsed_s - before;
         if gap >= LONG_GAP_S {
             y += gap_mark(&mut body, layout, y, gap);
         }
-        let time = format!("+{:.decimals$} s", step.elapsed_s - first);
+        let time = clock.text(step.elapsed_s - first);
         y += row(&mut body, layout, y, step, &time);
         before = step.elapsed_s;
     }
@@ -98,18 +98,38 @@ fn draw(id: &str, layout: &Layout, connection: &ConnectionKey, steps: &[&Evidenc
     )
 }
 
-/// Decimals of seconds that tell the closest two steps apart.
-fn decimals(steps: &[&EvidenceView]) -> usize {
-    let gaps = steps
-        .windows(2)
-        .map(|pair| pair[1].elapsed_s - pair[0].elapsed_s);
-    let closest = gaps.filter(|gap| *gap > 0.0).fold(f64::INFINITY, f64::min);
-    if closest >= 0.002 {
-        3
-    } else if closest >= 0.000_2 {
-        4
-    } else {
-        6
+/// How times are written, the same for all steps of a ladder.
+struct Clock {
+    milliseconds: bool,
+    decimals: usize,
+}
+
+impl Clock {
+    /// As many decimals as tell the closest two steps apart.
+    fn of(steps: &[&EvidenceView]) -> Self {
+        let times = || steps.iter().map(|step| step.elapsed_s);
+        let length = times().fold(0.0, f64::max) - times().fold(f64::INFINITY, f64::min);
+        let milliseconds = length < 1.0;
+        let gaps = times().zip(times().skip(1)).map(|(a, b)| b - a);
+        let closest = gaps.filter(|gap| *gap > 0.0).fold(f64::INFINITY, f64::min);
+        let decimals = match closest {
+            closest if closest >= 0.002 => 3,
+            closest if closest >= 0.000_2 => 4,
+            _ => 6,
+        };
+        Self {
+            milliseconds,
+            decimals: decimals - if milliseconds { 3 } else { 0 },
+        }
+    }
+
+    fn text(&self, elapsed_s: f64) -> String {
+        let decimals = self.decimals;
+        if self.milliseconds {
+            format!("+{:.decimals$} ms", elapsed_s * 1e3)
+        } else {
+            format!("+{elapsed_s:.decimals$} s")
+        }
     }
 }
 

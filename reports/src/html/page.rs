@@ -119,9 +119,7 @@ impl Page {
             quality: capture.quality.clone(),
             notices: document.notices.clone(),
             findings: findings
-                .map(|(index, finding)| {
-                    FindingPage::new(index, finding, &document.findings, &document.traces)
-                })
+                .map(|(index, finding)| FindingPage::new(index, finding, document))
                 .collect::<Result<_, _>>()?,
             charts: charts::of_capture(document)?,
             time: time(&document.time_split),
@@ -399,6 +397,19 @@ fn connection(row: &ConnectionRow, start: Option<&str>) -> Vec<CellPage> {
     ]
 }
 
+/// How the hashes were made, when not of whole files.
+fn hash_note(document: &Document) -> Option<String> {
+    let hashes = document.capture.files.iter();
+    let partial = hashes
+        .filter_map(|file| file.hash.as_ref())
+        .find(|hash| hash.end_bytes.is_some())?;
+    Some(format!(
+        "Of files over {} both ends are hashed: {}",
+        format::bytes(2.0 * partial.end_bytes.unwrap_or_default() as f64),
+        partial.command()
+    ))
+}
+
 fn files(document: &Document) -> TablePage {
     let heads = [
         ("File", false),
@@ -406,6 +417,7 @@ fn files(document: &Document) -> TablePage {
         ("Size", true),
         ("Packets", true),
         ("First frame (UTC)", false),
+        ("SHA-256", false),
     ];
     let rows = document.capture.files.iter().map(|file| {
         vec![
@@ -418,12 +430,16 @@ fn files(document: &Document) -> TablePage {
             number_cell(file.bytes as f64, format::bytes(file.bytes as f64)),
             number_cell(file.packets as f64, format::count(file.packets)),
             text_cell(file.start.as_deref().unwrap_or("–").to_owned()),
+            text_cell(match &file.hash {
+                Some(hash) => hash.sha256.clone(),
+                None => "–".to_owned(),
+            }),
         ]
     });
     TablePage {
         id: "files".to_owned(),
         title: "Files".to_owned(),
-        note: None,
+        note: hash_note(document),
         heads: heads
             .map(|(label, number)| HeadPage {
                 label: label.to_owned(),

@@ -62,6 +62,9 @@ impl Page {
             self.finding(finding);
             let of_finding = charts.findings.get(index).map_or(&[][..], Vec::as_slice);
             self.pictures(of_finding, charts);
+            if let Some(why) = document.untraced.as_ref().filter(|_| finding.cites_tcp()) {
+                self.block(format_args!("> **No time-sequence graph:** {}.", text(why)));
+            }
             self.remedies(finding);
         }
         if !charts.capture.is_empty() {
@@ -403,10 +406,14 @@ impl Page {
             items.push(format!("{}: {}", text(&setting.name), text(&setting.value)));
         }
         for file in &document.capture.files {
+            let hash = file.hash.as_ref().map_or_else(String::new, |hash| {
+                format!("; `{}` by `{}`", text(&hash.sha256), hash.command())
+            });
             items.push(format!(
-                "{}: {}, {}",
+                "{}: {}, {}, {}{hash}",
                 escape::markdown_code(file_name(&file.name)),
                 text(&file.format),
+                format::bytes(file.bytes as f64),
                 format::counted(file.packets, "packet"),
             ));
         }

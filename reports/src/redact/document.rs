@@ -21,7 +21,10 @@ impl Redactor {
             .quality
             .iter_mut()
             .map(|quality| &mut quality.note);
-        for text in notes.chain(&mut document.notices) {
+        let texts = notes
+            .chain(&mut document.notices)
+            .chain(&mut document.untraced);
+        for text in texts {
             for (name, stand_in) in &files {
                 *text = text.replace(name.as_str(), stand_in);
             }
@@ -34,6 +37,12 @@ impl Redactor {
         document.tool.arguments = options_only(&document.tool.arguments);
         if document.tool.configuration_file.is_some() {
             document.tool.configuration_file = Some("pcapdoc.toml".to_owned());
+        }
+        for setting in &mut document.tool.configuration {
+            // Reasons and hosts are words; thresholds are not.
+            if setting.value.parse::<f64>().is_err() {
+                setting.value = "hidden".to_owned();
+            }
         }
         let defect = |error: serde_json::Error| Error::Read(error.to_string());
         let mut value = serde_json::to_value(&document).map_err(defect)?;
@@ -61,6 +70,7 @@ fn mask_files(document: &mut Document) -> Vec<(String, String)> {
         }
         let stand_in = format!("capture-{}", index + 1);
         let original = std::mem::replace(&mut file.name, stand_in.clone());
+        file.hash = None;
         let base = original.rsplit(['/', '\\']).next().unwrap_or_default();
         // A name of one or two letters would be found in any word.
         if base.len() > 2 && base != original {
