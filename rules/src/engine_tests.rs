@@ -104,6 +104,34 @@ fn causes_come_before_their_symptoms() {
 }
 
 #[test]
+fn information_does_not_lead_over_what_it_explains() {
+    let mut assessment = Vec::new();
+    for severity in [Severity::Info, Severity::Low] {
+        let mut drafts = Vec::new();
+        for (rule, severity) in [
+            ("retransmit-hol", Severity::Medium),
+            ("packet-loss", severity),
+        ] {
+            let mut finding = assess(&[with_loss(1)], &Analysis::default())
+                .findings
+                .remove(0);
+            (finding.rule, finding.severity) = (rule, severity);
+            drafts.push(crate::link::Draft {
+                finding,
+                connections: [1].into(),
+                servers: std::collections::BTreeSet::new(),
+                client_ips: std::collections::BTreeSet::new(),
+                times: Vec::new(),
+            });
+        }
+        let ranked = crate::link::rank(drafts);
+        assessment.push(ranked.iter().map(|one| one.rule).collect::<Vec<_>>());
+    }
+    assert_eq!(assessment[0], ["retransmit-hol", "packet-loss"]);
+    assert_eq!(assessment[1], ["packet-loss", "retransmit-hol"]);
+}
+
+#[test]
 fn a_gateways_502_is_explained_by_the_race_behind_it() {
     // The gateway 10.9.0.1 lost a request to its upstream; its own client got 502 at that moment.
     let upstream = late_write(1, 5000.0);

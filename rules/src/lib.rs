@@ -17,6 +17,7 @@ pub mod explain;
 pub mod figure;
 pub mod finding;
 mod fold;
+mod goodbye;
 mod handshake;
 mod link;
 pub mod narrative;

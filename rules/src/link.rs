@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use analyzer::{Endpoint, Timestamp};
 
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 
 /// A finding with what linking needs to know about it.
 pub(crate) struct Draft {
@@ -120,7 +120,7 @@ pub(crate) fn rank(mut drafts: Vec<Draft>) -> Vec<Finding> {
             .then_with(|| a.connections.first().cmp(&b.connections.first()))
     });
     let causes: Vec<Vec<usize>> = (0..drafts.len()).map(|at| causes_of(&drafts, at)).collect();
-    let order = roots_first(&causes);
+    let order = roots_first(&leading(&drafts, &causes));
     let number: BTreeMap<usize, usize> = order
         .iter()
         .enumerate()
@@ -163,6 +163,19 @@ fn total_cost(finding: &Finding) -> f64 {
             crate::finding::FigureValue::Text(_) => 0.0,
         })
         .sum()
+}
+
+/// The causes that stand before their symptoms: information never leads over what users noticed.
+fn leading(drafts: &[Draft], causes: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let severity = |at: usize| drafts[at].finding.severity;
+    let leads = |symptom: usize, cause: usize| {
+        severity(cause) > Severity::Info || severity(symptom) < Severity::Medium
+    };
+    let of = |(symptom, causes): (usize, &Vec<usize>)| {
+        let causes = causes.iter().copied();
+        causes.filter(|&cause| leads(symptom, cause)).collect()
+    };
+    causes.iter().enumerate().map(of).collect()
 }
 
 /// Depth first along causes: every finding comes after all that explain it. `causes` has no

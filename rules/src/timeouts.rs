@@ -353,7 +353,11 @@ pub fn cluster(values_ms: &[f64]) -> Vec<Cluster> {
 /// three times, a third or more apart. Otherwise all stay together, strays included.
 pub fn split_causes(observations: &mut [Observation], figure: &str) {
     let mut by_cause = BTreeMap::<String, Vec<usize>>::new();
+    let known = |observation: &Observation| observation.number(figure).is_some();
     for (index, observation) in observations.iter().enumerate() {
+        if !known(observation) {
+            continue;
+        }
         by_cause
             .entry(observation.cause.clone())
             .or_default()

@@ -9,6 +9,7 @@ use analyzer::flow::{ResetShape, TcpState, Turn};
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::finding::Severity;
+use crate::goodbye::{GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
@@ -67,14 +68,8 @@ declare_rule! {
     }
 }
 
-/// In TLS, less than this at the end is an alert, an acknowledgement of settings or a window
-/// update, not a request.
-const TLS_HOUSEKEEPING_OCTETS: u64 = 72;
 /// The client's last handshake flight in TLS 1.3: change-cipher-spec and Finished (80 octets).
 const TLS_FINISHED_OCTETS: u64 = 100;
-/// A goodbye and the FIN leave in one go.
-const GOODBYE_TO_FIN: Duration = Duration::from_millis(20);
-
 /// How long after a FIN nothing must come to call the request given up.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
@@ -112,8 +107,10 @@ impl Rule for ClientTimeoutClose {
                 .is_some_and(|times| times.count() > 0);
             let flag = |name| one.number(name).is_some_and(|value| value > 0.0);
             let (proved, expected) = (flag("late"), flag("expected") || server_answers);
-            // A client that only half-closed still reads what comes after the end of the capture.
-            let cut_off = flag("undecided")
+            // A client that only half-closed still reads what comes after the end of the capture;
+            // several that do so after the same wait have given up.
+            let cut_off = !agreed
+                && flag("undecided")
                 && analysis
                     .summary
                     .last
@@ -377,7 +374,7 @@ fn request_end(conn: &Connection, turn: &Turn, close: SegmentRef) -> Option<Segm
     if !tls {
         return Some(turn.request.last).filter(|last| last.frame <= close.frame);
     }
-    let housekeeping = turn.request.octets <= TLS_HOUSEKEEPING_OCTETS;
+    let housekeeping = turn.request.octets <= TLS_GOODBYE_OCTETS;
     let only_finished = turn.request.octets <= TLS_FINISHED_OCTETS && conn.turns.count == 2;
     if housekeeping || only_finished {
         return None;
@@ -385,7 +382,7 @@ fn request_end(conn: &Connection, turn: &Turn, close: SegmentRef) -> Option<Segm
     // A close alert right before the FIN is not the end of the request.
     match conn.from_client().last_burst {
         Some(burst)
-            if burst.octets <= TLS_HOUSEKEEPING_OCTETS
+            if burst.octets <= TLS_GOODBYE_OCTETS
                 && close.time.since(burst.first.time) <= GOODBYE_TO_FIN =>
         {
             burst

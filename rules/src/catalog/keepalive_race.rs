@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use analyzer::app::AppProtocol;
 use analyzer::event::SegmentRef;
 use analyzer::flow::{Reset, ResetKind, ResetShape};
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::finding::Severity;
+use crate::goodbye::{self, GOODBYE_TO_FIN, is_tls_housekeeping};
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Note, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
@@ -71,13 +71,6 @@ declare_rule! {
     }
 }
 
-/// A goodbye in TLS: an alert record, or GOAWAY and an alert (17 + 22 + 24 octets), rounded up.
-const TLS_GOODBYE_OCTETS: u64 = 72;
-/// A goodbye in another protocol (`QUIT`, MySQL and PostgreSQL terminate); `GET / HTTP/1.1` and
-/// its line ends are longer.
-const GOODBYE_OCTETS: u64 = 17;
-/// A goodbye and the FIN leave in one go.
-const GOODBYE_TO_FIN: Duration = Duration::from_millis(20);
 /// Connections closed within one second of each other may be one event at the server.
 const RESTART_WINDOW: Duration = Duration::from_secs(1);
 /// So many must close together, with idle times that differ, to call it a restart.
@@ -99,23 +92,22 @@ impl Rule for KeepaliveRace {
             return;
         }
         let race = Race::of(conn, close);
-        let Some(last) = race
+        let last = race
             .as_ref()
-            .map_or_else(|| last_activity(conn, close, None), Race::last_activity)
-        else {
-            return;
-        };
-        let idle = close.time.since(last.time);
-        if idle < min_idle {
+            .map_or_else(|| last_activity(conn, close, None), Race::last_activity);
+        let idle = last.map(|last| close.time.since(last.time));
+        if idle.is_some_and(|idle| idle < min_idle) {
             return;
         }
-        match race {
-            Some(race) => out.push(race.observation(idle, last)),
-            None => out.note(idle_note(conn, "server-idle-close", close, idle)),
+        match (race, idle) {
+            (Some(race), _) => out.push(race.observation(last)),
+            (None, Some(idle)) => out.note(idle_note(conn, "server-idle-close", close, idle)),
+            (None, None) => {}
         }
     }
 
-    fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+        bound_unknown_idle(analysis, ctx.threshold("min_idle_ms"), collected);
         let restarts = restarts(collected);
         for observation in &mut collected.observations {
             let server = observation.connection.server;
@@ -205,7 +197,7 @@ impl<'a> Race<'a> {
         let turn = conn.turns.last.as_ref()?;
         if turn.response.is_some_and(|response| {
             response.first.frame > turn.request.first.frame
-                && !is_goodbye_of_server(conn, response.octets)
+                && !is_tls_housekeeping(conn, response.octets)
         }) {
             return None;
         }
@@ -214,7 +206,7 @@ impl<'a> Race<'a> {
         if request.frame < close.frame && close.relative_ack > request.relative_seq {
             return None; // The server had the request when it closed.
         }
-        if is_goodbye(conn, request, turn.request.octets) {
+        if goodbye::is_of_client(conn, request, turn.request.octets) {
             return None;
         }
         let resets: Vec<&Reset> = conn
@@ -260,7 +252,8 @@ impl<'a> Race<'a> {
         at_capture + self.conn.from_client().rtt_min.map_or(0.0, ms)
     }
 
-    fn observation(&self, idle: Duration, last: SegmentRef) -> Observation {
+    fn observation(&self, last: Option<SegmentRef>) -> Observation {
+        let idle = last.map(|last| self.close.time.since(last.time));
         let resets: u64 = self.resets.iter().map(|reset| u64::from(reset.count)).sum();
         let expected_kind = self
             .resets
@@ -288,9 +281,12 @@ impl<'a> Race<'a> {
         let answer = Some(first_reset).filter(|reset| reset.frame != self.close.frame);
         let mut observation = Observation::new(self.conn, confidence, Severity::High)
             .at(self.close.time)
-            .weight(ms(idle))
-            .evidence(last, format!("last payload before the idle time, from {}", last.direction.sender()))
-            .evidence(self.close, format!("{kind} from server, {} after the last payload", span(idle)))
+            .weight(idle.map_or(0.0, ms))
+            .evidence_if(last, last.map(|last| format!("last payload before the idle time, from {}", last.direction.sender())).unwrap_or_default())
+            .evidence(self.close, match idle {
+                Some(idle) => format!("{kind} from server, {} after the last payload", span(idle)),
+                None => format!("{kind} from server; no payload of this connection was captured before it"),
+            })
             .evidence(
                 self.request,
                 format!(
@@ -306,14 +302,14 @@ impl<'a> Race<'a> {
                     "RST from server; no response follows".to_owned()
                 },
             )
-            .figure("idle_timeout_ms", ms(idle))
+            .figure_if("idle_timeout_ms", idle.map(ms))
             .figure("race_gap_ms", self.gap_ms())
             .figure("resets", number(resets))
             .cost("requests_failed", 1.0)
             .detail("late_write", f64::from(u8::from(self.knew)))
             .detail("seq_fits", f64::from(u8::from(seq_fits)))
             .detail_if("rtt_ms", self.conn.rtt().map(ms))
-            .detail("reuse_age_ms", ms(self.request.time.since(last.time)));
+            .detail_if("reuse_age_ms", last.map(|last| ms(self.request.time.since(last.time))));
         if let Some(http) = &self.conn.app.http {
             if let Some(product) = &http.server {
                 observation = observation.label("server_product", product.clone());
@@ -328,6 +324,20 @@ impl<'a> Race<'a> {
         }
         observation
     }
+}
+
+/// Where the capture began after a connection's last exchange, the silence in the capture is the
+/// least that its idle time can have been; too little of it proves no idle close.
+fn bound_unknown_idle(analysis: &Analysis, min_idle_ms: f64, collected: &mut Collected) {
+    let begin = analysis.summary.first;
+    collected.observations.retain_mut(|one| {
+        if one.number("idle_timeout_ms").is_some() {
+            return true;
+        }
+        let least = begin.map_or(0.0, |begin| ms(one.at.since(begin)));
+        one.details.push(("idle_at_least_ms", least));
+        least >= min_idle_ms
+    });
 }
 
 /// Where the client's latest request begins: after a pause when there was one, since what it
@@ -347,7 +357,7 @@ fn last_activity(
 ) -> Option<SegmentRef> {
     let server = conn.from_server();
     let goodbye = server.last_burst.filter(|burst| {
-        is_goodbye_of_server(conn, burst.octets)
+        is_tls_housekeeping(conn, burst.octets)
             && close.time.since(burst.first.time) <= GOODBYE_TO_FIN
     });
     if let Some(burst) = conn.from_client().last_burst
@@ -378,26 +388,6 @@ fn last_activity(
         .chain(sent)
         .max_by_key(|data| data.frame)
         .or_else(handshake)
-}
-
-fn is_goodbye_of_server(conn: &Connection, octets: u64) -> bool {
-    matches!(conn.app.protocol, AppProtocol::Tls | AppProtocol::Http2)
-        && octets <= TLS_GOODBYE_OCTETS
-}
-
-/// The client's data is its goodbye: short, and its FIN leaves with it.
-fn is_goodbye(conn: &Connection, request: SegmentRef, octets: u64) -> bool {
-    let limit = match conn.app.protocol {
-        AppProtocol::Tls | AppProtocol::Http2 => TLS_GOODBYE_OCTETS,
-        AppProtocol::Http1 => return false,
-        _ => GOODBYE_OCTETS,
-    };
-    let usual = conn.turns.before_last.map(|turn| turn.request.octets);
-    let fin_at_once = conn
-        .from_client()
-        .fin
-        .is_some_and(|fin| fin.time.since(request.time) <= GOODBYE_TO_FIN);
-    octets <= limit && fin_at_once && usual != Some(octets)
 }
 
 fn idle_note(conn: &Connection, key: &'static str, close: SegmentRef, idle: Duration) -> Note {
@@ -450,7 +440,9 @@ fn restarts(collected: &Collected) -> BTreeMap<Endpoint, BTreeSet<analyzer::Time
             .push((note.at, note.numbers[0]));
     }
     for observation in &collected.observations {
-        let idle = observation.number("idle_timeout_ms").unwrap_or_default();
+        let Some(idle) = observation.number("idle_timeout_ms") else {
+            continue;
+        };
         closes
             .entry(observation.connection.server)
             .or_default()

@@ -167,3 +167,37 @@ fn closes_at_one_instant_after_different_idle_times_are_a_restart() {
     assert_eq!(findings[0].severity, Severity::Low);
     assert!(findings[0].title.contains("restart"));
 }
+
+#[test]
+fn race_whose_last_exchange_lies_before_the_capture() {
+    let conn = |port: u16, fin_ms: f64| {
+        let mut builder = Builder::tcp(port).fin(fin_ms, S).request(fin_ms + 2.0, 100);
+        let request = &mut builder.conn.turns.last.as_mut().unwrap().request;
+        request.first.relative_ack = 0;
+        let ack = request.first.ack;
+        let mut conn = builder
+            .reset(fin_ms + 2.1, S, ResetKind::AbortedAfterClose)
+            .build();
+        conn.resets[0].segment.seq = ack;
+        conn
+    };
+    let mut analysis = analyzer::Analysis::default();
+    analysis.summary.first = Some(at(1000.0));
+    let connections = [conn(1, 41_000.0), conn(2, 43_000.0)];
+    let findings = crate::testkit::findings_in("keepalive-race", &connections, &analysis);
+    assert_eq!(findings[0].occurrences, 2);
+    assert!(
+        findings[0].title.contains("after more than 42"),
+        "{}",
+        findings[0].title
+    );
+    let named = |one: &crate::finding::Figure| one.name == "idle_timeout_ms";
+    assert!(
+        !findings[0].figures.iter().any(named),
+        "a bound is no measurement"
+    );
+    // Silence shorter than any idle timeout proves nothing.
+    analysis.summary.first = Some(at(40_900.0));
+    let early = [conn(1, 41_000.0)];
+    assert!(crate::testkit::findings_in("keepalive-race", &early, &analysis).is_empty());
+}

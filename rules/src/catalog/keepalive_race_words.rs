@@ -11,11 +11,16 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
     if group.best().cause.contains(" restart") {
         return describe_restart(group, draft);
     }
-    let idle = group.number("idle_timeout_ms").unwrap_or_default();
+    let measured = group.number("idle_timeout_ms");
+    let idle = measured.unwrap_or_else(|| least_idle(group));
+    let after = match measured {
+        Some(idle) => time(idle),
+        None => format!("more than {}", time(idle)),
+    };
     let failed = group.occurrences();
     let (server, clients) = (group.server(), group.clients_text());
     let late = group.having("late_write");
-    let typical = typical_of(idle, Wait::ServerIdle);
+    let typical = measured.and_then(|idle| typical_of(idle, Wait::ServerIdle));
     let draft = judge(group, draft, idle);
     let how = if late * 2 > failed {
         format!(
@@ -28,15 +33,20 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
         .map(|text| format!(" ({text}; the number alone proves no product)"))
         .unwrap_or_default();
     let draft = draft
-            .title(format!("Server {server} closes idle connections after {} while requests are on their way", time(idle)))
+            .title(format!("Server {server} closes idle connections after {after} while requests are on their way"))
             .summary(format!(
-                "Server {server} closed connections that had been idle for {}{typical_text}, and {how}. \
+                "Server {server} closed connections that had been idle for {after}{typical_text}, and {how}. \
                  {} got RST instead of a response; the client sees \"connection reset\" or returns 502.",
-                time(idle),
                 plural(number(failed), "request"),
             ));
-    let draft = remedies(group, reasons(group, draft, idle, late), idle);
+    let draft = remedies(group, reasons(group, draft, &after, late), idle);
     confusables(group, waits(group, draft), idle)
+}
+
+/// The longest silence seen before a FIN whose last exchange lies before the capture.
+fn least_idle(group: &Group<'_>) -> f64 {
+    let least = group.spread("idle_at_least_ms");
+    least.map_or(0.0, |spread| spread.max)
 }
 
 /// Severity by the share of connections that failed, confidence by agreement on one timer.
@@ -71,7 +81,7 @@ fn judge(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
     draft.severity(severity).confidence(confidence, reason)
 }
 
-fn reasons(group: &Group<'_>, draft: Narrative, idle: f64, late: u64) -> Narrative {
+fn reasons(group: &Group<'_>, draft: Narrative, after: &str, late: u64) -> Narrative {
     let crossed = group.occurrences() - late;
     let rtt = group.median("rtt_ms");
     draft
@@ -82,7 +92,7 @@ fn reasons(group: &Group<'_>, draft: Narrative, idle: f64, late: u64) -> Narrati
         .because_if(late > 0, || {
             format!("{}: the client had acknowledged the FIN and wrote all the same: its pool does not watch idle sockets", many(late, "time"))
         })
-        .because(format!("the server sent FIN first, {} after the last payload and with no request outstanding", time(idle)))
+        .because(format!("the server sent FIN first, {after} after the last payload and with no request outstanding"))
         .because_if(group.having("seq_fits") > 0, || {
             format!("on {} the RST's sequence number is the request's ACK number: a closed socket answering that very segment", many(group.having("seq_fits"), "connection"))
         })

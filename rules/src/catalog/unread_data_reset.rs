@@ -5,6 +5,7 @@ use analyzer::flow::{Reset, ResetKind};
 use analyzer::{Connection, Direction};
 
 use crate::finding::Severity;
+use crate::goodbye::is_tls_housekeeping;
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
@@ -27,7 +28,7 @@ declare_rule! {
     /// were never answered. `unread_bytes_min` is the least that was unread.
     /// Severity: high when a server resets a request without a complete answer, medium when it resets after
     /// answering, info when a client closes without reading the rest (TLS clients leave session tickets
-    /// unread; load generators stop).
+    /// unread; load generators stop) and when only the client's closing alert of TLS was unread.
     ///
     /// ## What to do
     /// Read or drain what the peer sends before closing; close for writing first and read to the end.
@@ -86,7 +87,10 @@ impl Rule for UnreadDataReset {
         let count = plural(number(group.connections()), "connection");
         let jumped = group.having("jumped");
         let tickets = group.having("tickets") > 0;
-        let cost = if end == "server" {
+        let goodbyes = group.having("goodbye");
+        let cost = if goodbyes == group.observations.len() as u64 {
+            "What was unread is the closing alert of TLS, sent when everything was answered: usual and harmless.".to_owned()
+        } else if end == "server" {
             format!(
                 "The {other} sees \"connection reset by peer\" and may lose the answer that was on its way."
             )
@@ -115,7 +119,7 @@ impl Rule for UnreadDataReset {
             })
             .not("keepalive-race", "no FIN came first")
             .not("injected-reset", format!("hop limit and numbers are those of the {end}"));
-        if end != "server" {
+        if draft.severity == Severity::Info {
             return draft;
         }
         draft
@@ -171,7 +175,11 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
             .as_ref()
             .and_then(|http| http.kept.last())
             .is_some_and(|last| last.response_end.is_none());
-    let severity = match (by_client, pending) {
+    let last_request = conn.turns.last.map(|turn| turn.request.octets);
+    // The answer was complete, and what lies unread is the client's closing alert.
+    let goodbye =
+        !by_client && last_request.is_some_and(|octets| is_tls_housekeeping(conn, octets));
+    let severity = match (by_client || goodbye, pending) {
         (true, _) => Severity::Info,
         (false, true) => Severity::High,
         (false, false) => Severity::Medium,
@@ -186,7 +194,11 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
     };
     let flag = |holds: bool| f64::from(u8::from(holds));
     let observation = Observation::new(conn, reset.confidence, severity)
-        .cause(format!("{} {end}", conn.server))
+        .cause(format!(
+            "{} {end}{}",
+            conn.server,
+            if goodbye { " goodbye" } else { "" }
+        ))
         .at(reset.segment.time)
         .weight(number(unread))
         .evidence_if(
@@ -206,8 +218,9 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
         .detail("jumped", flag(jump.is_some()))
         .detail("unanswered", flag(reset.unanswered_octets > 0))
         .detail("tickets", flag(by_client && tls))
+        .detail("goodbye", flag(goodbye))
         .label("end", end);
-    if by_client {
+    if severity == Severity::Info {
         observation
     } else {
         observation.cost("requests_failed", 1.0)
@@ -259,6 +272,21 @@ mod tests {
             findings_of("unread-data-reset", &[conn])[0].severity,
             Severity::Info
         );
+    }
+
+    #[test]
+    fn unread_closing_alert_of_tls_is_information() {
+        let conn = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .request(1.0, 500)
+            .response(1.5, 900)
+            .request(1.6, 31)
+            .reset(1.7, S, ResetKind::UnreadData)
+            .protocol(AppProtocol::Tls)
+            .build();
+        let findings = findings_of("unread-data-reset", &[conn]);
+        assert_eq!(findings[0].severity, Severity::Info);
+        assert!(findings[0].cost.is_empty() && findings[0].remedy.is_empty());
     }
 
     #[test]

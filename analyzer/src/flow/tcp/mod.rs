@@ -296,9 +296,12 @@ impl TcpTracker {
         self.note_identification(&segment);
         self.on_ack(&segment);
         self.on_window(&segment);
+        let seen_before = self.senders[direction.index()].stats.unique_bytes;
         let verdict = self.on_sequence(&segment);
-        if verdict.brings_new_octets() && packet.payload_len > 0 {
-            self.turns.data(&segment, &self.senders[direction.index()]);
+        let sender = &self.senders[direction.index()];
+        // A repeat of octets that have passed neither lengthens a request nor ends it later.
+        if sender.stats.unique_bytes > seen_before && packet.payload_len > 0 {
+            self.turns.data(&segment, sender);
         }
         let scales_known = self.handshake.tells_scales();
         self.split

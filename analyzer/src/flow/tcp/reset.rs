@@ -21,6 +21,9 @@ const CONTINUES_WITHIN: u64 = 1 << 20;
 /// A segment sent before the RST may be written behind it by a capture of several queues.
 const CAPTURED_LATE: Duration = Duration::from_millis(10);
 
+/// Closing with more than this unread shows in the window; with less it need not.
+const SHOWS_IN_WINDOW: u64 = 32_768;
+
 /// What the judgement rests on.
 struct Facts {
     shape: ResetShape,
@@ -286,7 +289,9 @@ fn judge_active(facts: &Facts) -> Judgement {
             Some((Kind::LingerZero, "its FIN came before")),
         );
     }
-    if facts.unanswered_octets > 0 && !facts.by_client {
+    let was_read = facts.window_jump.is_some_and(|jump| jump <= 0)
+        && facts.unanswered_octets > SHOWS_IN_WINDOW;
+    if facts.unanswered_octets > 0 && !facts.by_client && !was_read {
         return (
             Kind::UnreadData,
             0.5,
