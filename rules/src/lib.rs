@@ -19,6 +19,7 @@ pub mod finding;
 mod fold;
 mod goodbye;
 mod handshake;
+mod held;
 mod link;
 pub mod narrative;
 pub mod needs;

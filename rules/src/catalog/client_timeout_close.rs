@@ -108,8 +108,8 @@ impl Rule for ClientTimeoutClose {
             let flag = |name| one.number(name).is_some_and(|value| value > 0.0);
             let (proved, expected) = (flag("late"), flag("expected") || server_answers);
             // A client that only half-closed still reads what comes after the end of the capture;
-            // several that do so after the same wait have given up.
-            let cut_off = !agreed
+            // several that do so after the same wait, as people choose it, have given up.
+            let cut_off = !(agreed && is_round(wait))
                 && flag("undecided")
                 && analysis
                     .summary

@@ -46,7 +46,7 @@ declare_rule! {
         clouded_by: [CaptureDrops],
         figures: [attempts: Count / Sum],
         thresholds: [
-            scan_ports = 10.0: "Different refused ports of one client that make a scan rather than a broken service.",
+            scan_ports = 10.0: "Different refused ports of one client that make a scan rather than a broken service; half as many when it tries each only once.",
         ],
     }
 }
@@ -118,8 +118,10 @@ impl Rule for ConnectionRefused {
             })
             .collect();
         let mut per_server = BTreeMap::<_, u64>::new();
+        let mut attempts = BTreeMap::<IpAddr, usize>::new();
         for one in &collected.observations {
             *per_server.entry(one.connection.server).or_default() += 1;
+            *attempts.entry(one.connection.client.ip).or_default() += 1;
         }
         for one in &mut collected.observations {
             let (client, server) = (one.connection.client.ip, one.connection.server);
@@ -130,7 +132,13 @@ impl Rule for ConnectionRefused {
                     && *at >= one.at
                     && at.since(one.at) <= FALLBACK
             });
-            if number(tried as u64) >= ctx.threshold("scan_ports") {
+            // Half as many are enough where none is tried again: clients of a service come back.
+            let needed = if attempts.get(&client) == Some(&tried) {
+                ctx.threshold("scan_ports") / 2.0
+            } else {
+                ctx.threshold("scan_ports")
+            };
+            if number(tried as u64) >= needed {
                 one.cause = format!("scan {client}");
                 one.severity = Severity::Info;
                 one.cost.clear();
@@ -250,6 +258,17 @@ mod tests {
         let findings = findings_of("connection-refused", &connections);
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].severity, Severity::Info);
+    }
+
+    #[test]
+    fn few_ports_are_a_scan_when_none_is_tried_again() {
+        let at_port = |n: u16, port: u16| refused(n).with(|conn| conn.server.port = port).build();
+        let mut connections: Vec<_> = (1..7).map(|n| at_port(n, 1000 + n)).collect();
+        let findings = findings_of("connection-refused", &connections);
+        assert_eq!(findings[0].severity, Severity::Info);
+        connections.push(at_port(8, 1001));
+        let findings = findings_of("connection-refused", &connections);
+        assert!(findings[0].severity >= Severity::Medium);
     }
 
     #[test]

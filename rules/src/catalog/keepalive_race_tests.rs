@@ -168,19 +168,22 @@ fn closes_at_one_instant_after_different_idle_times_are_a_restart() {
     assert!(findings[0].title.contains("restart"));
 }
 
+/// A race of which nothing before the FIN was captured.
+fn begun_before_the_capture(port: u16, fin_ms: f64) -> analyzer::Connection {
+    let mut builder = Builder::tcp(port).fin(fin_ms, S).request(fin_ms + 2.0, 100);
+    let request = &mut builder.conn.turns.last.as_mut().unwrap().request;
+    request.first.relative_ack = 0;
+    let ack = request.first.ack;
+    let mut conn = builder
+        .reset(fin_ms + 2.1, S, ResetKind::AbortedAfterClose)
+        .build();
+    conn.resets[0].segment.seq = ack;
+    conn
+}
+
 #[test]
 fn race_whose_last_exchange_lies_before_the_capture() {
-    let conn = |port: u16, fin_ms: f64| {
-        let mut builder = Builder::tcp(port).fin(fin_ms, S).request(fin_ms + 2.0, 100);
-        let request = &mut builder.conn.turns.last.as_mut().unwrap().request;
-        request.first.relative_ack = 0;
-        let ack = request.first.ack;
-        let mut conn = builder
-            .reset(fin_ms + 2.1, S, ResetKind::AbortedAfterClose)
-            .build();
-        conn.resets[0].segment.seq = ack;
-        conn
-    };
+    let conn = begun_before_the_capture;
     let mut analysis = analyzer::Analysis::default();
     analysis.summary.first = Some(at(1000.0));
     let connections = [conn(1, 41_000.0), conn(2, 43_000.0)];
@@ -200,4 +203,18 @@ fn race_whose_last_exchange_lies_before_the_capture() {
     analysis.summary.first = Some(at(40_900.0));
     let early = [conn(1, 41_000.0)];
     assert!(crate::testkit::findings_in("keepalive-race", &early, &analysis).is_empty());
+}
+
+#[test]
+fn unknown_idle_times_that_end_together_may_be_a_restart() {
+    let mut analysis = analyzer::Analysis::default();
+    analysis.summary.first = Some(at(0.0));
+    let closes = |apart_ms: f64| {
+        let conn = |n: u16| begun_before_the_capture(n, 9000.0 + f64::from(n) * apart_ms);
+        let connections: Vec<_> = (1..6).map(conn).collect();
+        crate::testkit::findings_in("keepalive-race", &connections, &analysis)
+    };
+    assert_eq!(closes(0.1)[0].severity, Severity::Low);
+    assert!(closes(0.1)[0].summary.contains("lies before the capture"));
+    assert_eq!(closes(400.0)[0].severity, Severity::High);
 }

@@ -166,19 +166,34 @@ fn confusables(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
 
 fn describe_restart(group: &Group<'_>, draft: Narrative) -> Narrative {
     let (server, failed) = (group.server(), group.occurrences());
-    let spread = group.spread("idle_timeout_ms");
-    let ages = spread.map_or_else(String::new, |spread| {
-        format!(" (from {} to {})", time(spread.min), time(spread.max))
-    });
+    let known = group.all_of("idle_timeout_ms").len() as u64;
+    let told = known * 2 > group.observations.len() as u64;
+    let ages = group
+        .spread("idle_timeout_ms")
+        .filter(|_| told)
+        .map_or_else(String::new, |spread| {
+            format!(" (from {} to {})", time(spread.min), time(spread.max))
+        });
+    let (which, end) = if told {
+        (
+            "connections of different idle age",
+            "That is a process going away, not an idle timeout.",
+        )
+    } else {
+        (
+            "connections whose last exchange lies before the capture",
+            "That looks like a process going away; connections that were last used together \
+             and ran into one idle timeout would look the same.",
+        )
+    };
     draft
         .title(format!("Server {server} closed many idle connections at one instant: a restart or reload"))
         .summary(format!(
-            "Server {server} closed connections of different idle age{ages} within one second, and {} met \
-             the closed sockets. That is a process going away, not an idle timeout.",
+            "Server {server} closed {which}{ages} within one second, and {} met the closed sockets. {end}",
             plural(number(failed), "request")
         ))
-        .confidence(0.6, "Closes at one instant after idle times that differ point to a restart; the process itself is not seen.")
-        .because("the closes lie within one second of each other although the connections were idle for different times")
+        .confidence(if told { 0.6 } else { 0.5 }, "Closes at one instant point to a restart; the process itself is not seen.")
+        .because("the closes lie within one second of each other although each connection has an idle clock of its own")
         .not("keepalive-race", "an idle timer would close each connection at the same age, not at the same moment")
         .advise("any", "let the process drain before it stops: stop accepting, answer with \"Connection: close\", close idle connections, then exit")
         .set("Kubernetes", "give balancers time to stop sending before the process ends", "lifecycle.preStop: sleep 10")

@@ -9,6 +9,7 @@ use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
 use crate::finding::Severity;
 use crate::handshake::first_data_ignored;
+use crate::held;
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Note, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
@@ -72,6 +73,7 @@ impl Rule for ListenOverflow {
 
     fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
         let Some(syn) = conn.handshake.syns.first() else {
+            held::note(conn, out);
             return;
         };
         let mut attempt = Note::new(conn, "attempt");
@@ -110,6 +112,7 @@ impl Rule for ListenOverflow {
                 .or_default()
                 .push(one);
         }
+        let held = held::last_seen(collected);
         for (server, mut ours) in by_server {
             let completed = analysis
                 .listeners
@@ -120,16 +123,25 @@ impl Rule for ListenOverflow {
             let is_burst = number(ours.len() as u64) >= ctx.threshold("min_connections")
                 && burst * 100.0 >= ctx.threshold("min_share_percent");
             let strong = ours.iter().filter(|one| is_strong(one)).count();
-            let serves = completed > 0;
+            let begin = ours.iter().map(|one| one.at).min().unwrap_or_default();
+            let live = |times: &Vec<Timestamp>| times.iter().filter(|at| **at >= begin).count();
+            let held = held.get(&server).map_or(0, live);
+            let serves = completed > 0 || held > 0;
             if !serves || (strong == 0 && !is_burst) {
                 continue;
             }
             ours.retain(|one| is_burst || is_ignored(one));
             for one in &mut ours {
                 one.details.push(("share", burst));
+                if completed == 0 {
+                    // A new rule of a firewall would look the same.
+                    one.details.push(("held", number(held as u64)));
+                    one.severity = one.severity.min(Severity::Medium);
+                }
                 one.confidence = match (strong > 0, is_burst) {
                     (true, true) => 0.93,
                     (true, false) => one.confidence,
+                    _ if completed == 0 => 0.5,
                     _ => 0.75,
                 };
                 if strong == 1 && !is_burst {
@@ -160,7 +172,10 @@ impl Rule for ListenOverflow {
         let listener = group.analysis.listeners.get(&server);
         let attempts = listener.map_or(0, |facts| facts.attempts);
         let confidence = draft.confidence;
-        let reason = if group.having("ignored") > 0 {
+        let held = group.median("held");
+        let reason = if held.is_some() && group.having("ignored") == 0 {
+            "The listener completed no handshake in this capture, though older connections to it live: a firewall that drops new ones cannot be excluded."
+        } else if group.having("ignored") > 0 {
             "The server ignored handshakes it had received while it accepted others."
         } else {
             "SYNs went unanswered together while the listener served others; a full queue and loss differ only in that."
@@ -168,9 +183,10 @@ impl Rule for ListenOverflow {
         let draft = draft
             .title(format!("Listener {server} drops new connections: its queues are full"))
             .summary(format!(
-                "Of the connections opened within {} the listener {server} left {} unanswered or half-open although it accepted others: {} sent again.{delay}{}",
+                "Of the connections opened within {} the listener {server} left {} unanswered or half-open although {}: {} sent again.{delay}{}",
                 time(ms(to.since(from))),
                 format_args!("{count:.0}"),
+                held.map_or_else(|| "it accepted others".to_owned(), |held| format!("{} from before the capture live", plural(held, "connection"))),
                 sent_again(group, syns, syn_acks),
                 if never > 0 { format!(" {} never got through.", plural(number(never), "connection")) } else { String::new() },
             ))
@@ -449,6 +465,22 @@ mod tests {
     fn a_lost_syn_now_and_then_is_loss() {
         let connections: Vec<_> = (1..40).map(healthy).chain([dropped_syn(50, 1)]).collect();
         assert!(findings_in("listen-overflow", &connections, &analysis(39)).is_empty());
+    }
+
+    #[test]
+    fn older_connections_show_that_the_listener_is_up() {
+        let older = Builder::tcp(9).request(0.0, 50).response(9000.0, 90);
+        let connections: Vec<_> = (1..5)
+            .map(|n| dropped_syn(n, 2))
+            .chain([older.build()])
+            .collect();
+        let findings = findings_in("listen-overflow", &connections, &analysis(0));
+        assert_eq!(findings[0].severity, Severity::Medium);
+        assert!(
+            findings[0]
+                .summary
+                .contains("1 connection from before the capture")
+        );
     }
 
     #[test]

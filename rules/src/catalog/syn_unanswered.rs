@@ -8,6 +8,7 @@ use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection};
 
 use crate::finding::Severity;
+use crate::held;
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
@@ -60,6 +61,7 @@ impl Rule for SynUnanswered {
 
     fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
         let Some(first) = conn.handshake.syns.first() else {
+            held::note(conn, out);
             return;
         };
         if conn.from_server().packets > 0 || conn.handshake.syn_ack_count > 0 {
@@ -124,6 +126,7 @@ impl Rule for SynUnanswered {
                 .or_default()
                 .insert((server.ip, server.port));
         }
+        let held = held::last_seen(collected);
         collected.observations.retain_mut(|one| {
             let repeated = one.number("syns").is_some_and(|syns| syns > 1.0);
             let waited = end.is_some_and(|end| end.since(one.at) >= least);
@@ -139,6 +142,15 @@ impl Rule for SynUnanswered {
                             .last_completed
                             .is_some_and(|last| last.time + least >= one.at)
                 });
+            // Connections from before the capture live: the host is up, whatever the SYNs met.
+            let lived_on = held
+                .get(&one.connection.server)
+                .and_then(|times| times.last())
+                .is_some_and(|last| *last >= one.at);
+            if lived_on {
+                one.severity = one.severity.min(Severity::Low);
+                one.confidence = one.confidence.min(0.5);
+            }
             let client = one.connection.client.ip;
             if ports
                 .get(&client)
@@ -237,6 +249,13 @@ mod tests {
             findings_in("syn-unanswered", &[silent(1, 0).build()], &analysis).len(),
             1
         );
+    }
+
+    #[test]
+    fn older_connections_that_live_show_that_the_host_is_up() {
+        let older = Builder::tcp(9).request(0.0, 50).response(9000.0, 90);
+        let findings = findings_of("syn-unanswered", &[silent(1, 3).build(), older.build()]);
+        assert_eq!(findings[0].severity, Severity::Low);
     }
 
     #[test]
