@@ -75,13 +75,16 @@ impl SeqRange {
 /// An ordered set of disjoint, non-adjacent ranges.
 ///
 /// Empty costs one pointer-sized vector and no allocation. Built for few ranges (the holes of
-/// one connection); all operations are linear in the ranges they touch.
+/// one connection); all operations are linear in the ranges they touch. Of more than 4,096 it
+/// forgets the lowest: streams move upwards.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RangeSet {
     ranges: Vec<SeqRange>,
 }
 
 impl RangeSet {
+    const MAX_RANGES: usize = 4096;
+
     /// The ranges in order.
     #[must_use]
     pub fn ranges(&self) -> &[SeqRange] {
@@ -132,6 +135,9 @@ impl RangeSet {
             .count();
         if touched == 0 {
             self.ranges.insert(first, range);
+            if self.ranges.len() > Self::MAX_RANGES {
+                self.ranges.remove(0);
+            }
         } else {
             let last = self.ranges[first + touched - 1];
             let joined = SeqRange::new(

@@ -31,7 +31,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// What a flow is taken to cost, in octets: its place in the table, and what its state needs on
 /// average with all that hangs on it (measured on short web connections, with what allocators hold
-/// back).
+/// back). What TCP holds of single segments is counted beside it.
 const PLACE_COST: usize = 112;
 const HANDSHAKE_COST: usize = 256;
 const TCP_COST: usize = 8 << 10;
@@ -104,7 +104,7 @@ impl Flow {
             + match self {
                 Self::Syn(_) => 0,
                 Self::Handshake(_) => HANDSHAKE_COST,
-                Self::Tcp(_) => TCP_COST,
+                Self::Tcp(tracker) => TCP_COST + tracker.octets_held(),
                 Self::YoungUdp(young) => HANDSHAKE_COST + young.octets(),
                 Self::Udp(_) => UDP_COST,
             }
@@ -214,7 +214,9 @@ impl<S: ConnectionSink> Shard<S> {
         if reused {
             tracker.mark_port_reuse();
         }
+        let held = tracker.octets_held();
         let (verdict, direction) = tracker.segment(packet, tcp, payload);
+        self.cost = self.cost + tracker.octets_held() - held;
         self.facts.segment(packet, direction, verdict);
     }
 
@@ -361,9 +363,19 @@ impl<S: ConnectionSink> Shard<S> {
     }
 
     /// Ends closed connections early when half of the budget is used, and others when all of it
-    /// is: those that were silent for longest, until a quarter of that part is free again.
+    /// is: those that were silent for longest, until a quarter of that part is free again. Before
+    /// that, what is held of single segments is given back.
     fn relieve(&mut self) {
         self.since_relief = 0;
+        if self.cost > self.budget {
+            for (_, flow) in self.flows.iter_mut() {
+                if let Flow::Tcp(tracker) = flow {
+                    let held = tracker.octets_held();
+                    tracker.shed();
+                    self.cost = self.cost + tracker.octets_held() - held;
+                }
+            }
+        }
         let over = self.cost > self.budget;
         let now = self.now;
         let mut idle: Vec<_> = self

@@ -161,10 +161,13 @@ impl TcpTracker {
                 });
         peer.sack_holes = open;
         for (range, opened) in reported_gaps(peer, segment, ack) {
+            if peer.sack_holes.len() >= SACK_HOLES {
+                break;
+            }
             let overlaps = |known: &SeqRange| known.start < range.end && range.start < known.end;
             let is_new = !peer.sack_holes.iter().any(|hole| overlaps(&hole.range));
             let seen_here = !peer.holes.iter().any(|hole| overlaps(&hole.range));
-            if is_new && seen_here && peer.sack_holes.len() < SACK_HOLES {
+            if is_new && seen_here {
                 peer.sack_holes.push(SackHole::new(range, opened));
             }
         }
@@ -224,7 +227,8 @@ fn reported_gaps(
 ) -> Vec<(SeqRange, SegmentRef)> {
     let mut gaps = Vec::new();
     let mut from = ack;
-    for range in peer.sacked.ranges() {
+    // No more than a few are followed: those nearest to the acknowledgement.
+    for range in peer.sacked.ranges().iter().take(2 * SACK_HOLES) {
         if range.start > from {
             gaps.push((SeqRange::new(from, range.start), segment.reference));
         }

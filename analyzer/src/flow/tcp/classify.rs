@@ -599,17 +599,16 @@ fn open_hole(sender: &mut SenderState, segment: &Segment<'_>) {
 
 /// Takes `range` out of the holes; gives those that are closed now.
 fn fill_holes(sender: &mut SenderState, range: SeqRange) -> Vec<Hole> {
-    let mut filled = Vec::new();
-    let mut open = Vec::new();
-    for hole in std::mem::take(&mut sender.holes) {
-        if hole.range.start >= range.end || range.start >= hole.range.end {
-            open.push(hole);
-            continue;
-        }
+    let first = sender
+        .holes
+        .partition_point(|hole| hole.range.end <= range.start);
+    let behind = sender.holes[first..].partition_point(|hole| hole.range.start < range.end);
+    let (mut filled, mut open) = (Vec::new(), Vec::new());
+    for hole in &sender.holes[first..first + behind] {
         let before = SeqRange::new(hole.range.start, range.start.max(hole.range.start));
         let after = SeqRange::new(range.end.min(hole.range.end), hole.range.end);
         if before.is_empty() && after.is_empty() {
-            filled.push(hole);
+            filled.push(hole.clone());
             continue;
         }
         for part in [before, after] {
@@ -621,7 +620,7 @@ fn fill_holes(sender: &mut SenderState, range: SeqRange) -> Vec<Hole> {
             }
         }
     }
-    sender.holes = open;
+    sender.holes.splice(first..first + behind, open);
     sender.bound_holes();
     filled
 }

@@ -20,6 +20,9 @@ use super::under_way::AcksUnderWay;
 /// Outstanding segments remembered per direction: a 64 MiB flight of full-size segments.
 const MAX_OUTSTANDING: usize = 1 << 16;
 
+/// What is left of them when memory runs short: more than most flights.
+const SHED_TO: usize = 1024;
+
 /// A jump beyond this cannot be a window's worth of data (RFC 7323 §2.3: at most 2³⁰ octets).
 pub(super) const MAX_JUMP: u64 = 1 << 30;
 
@@ -197,17 +200,32 @@ impl SenderState {
         if self.outstanding.len() >= MAX_OUTSTANDING {
             self.outstanding.pop_front();
         }
-        // Originals arrive in order but for reordering, where the place is found from the back.
-        let at = self
-            .outstanding
-            .iter()
-            .rposition(|known| known.range.start <= segment.range.start)
-            .map_or(0, |before| before + 1);
+        // Originals arrive in order but for reordering.
+        let in_order =
+            (self.outstanding.back()).is_none_or(|last| last.range.start <= segment.range.start);
+        let at = if in_order {
+            self.outstanding.len()
+        } else {
+            self.outstanding
+                .partition_point(|known| known.range.start <= segment.range.start)
+        };
         if at == self.outstanding.len() {
             self.outstanding.push_back(segment);
         } else {
             self.outstanding.insert(at, segment);
         }
+    }
+
+    /// Roughly the octets in what it remembers of single segments.
+    pub fn octets(&self) -> usize {
+        self.outstanding.len() * size_of::<Outstanding>() + self.holes.len() * size_of::<Hole>()
+    }
+
+    /// Forgets all but the newest segments, for want of memory.
+    pub fn shed(&mut self) {
+        let old = self.outstanding.len().saturating_sub(SHED_TO);
+        self.outstanding.drain(..old);
+        self.outstanding.shrink_to_fit();
     }
 
     /// Outstanding segments that overlap `range`.

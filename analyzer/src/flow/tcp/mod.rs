@@ -550,6 +550,21 @@ impl TcpTracker {
         self.states.trim();
     }
 
+    /// Roughly the octets it holds beyond what any connection takes: segments that wait for their
+    /// acknowledgement, and data behind holes.
+    pub fn octets_held(&self) -> usize {
+        let [client, server] = &self.senders;
+        client.octets() + server.octets() + self.stream.octets()
+    }
+
+    /// Gives back most of [`Self::octets_held`], for want of memory.
+    pub fn shed(&mut self) {
+        for sender in &mut self.senders {
+            sender.shed();
+        }
+        self.stream.shed();
+    }
+
     /// Ends tracking and hands over what is known.
     #[must_use]
     pub fn finish(mut self, expired: bool) -> Connection {

@@ -1,10 +1,12 @@
 //! Hands each direction's octets to the application reader in order, each once.
 
+use std::collections::VecDeque;
+
 use crate::app::{At, MessagePosition, MessageUnit};
 
 use super::{Segment, TcpTracker, Verdict};
 
-/// Octets kept per direction that arrived behind a hole.
+/// Octets kept per direction that arrived behind a hole, with what each piece takes beside them.
 const KEPT: usize = 256 << 10;
 
 /// Pieces behind a hole, and where the stream has been read to.
@@ -16,7 +18,7 @@ pub(super) struct StreamBuffer {
 #[derive(Debug, Default)]
 struct Pieces {
     next: Option<u64>,
-    waiting: Vec<Piece>,
+    waiting: VecDeque<Piece>,
     kept: usize,
 }
 
@@ -28,6 +30,28 @@ struct Piece {
     len: u64,
     at: At,
     oversized: bool,
+}
+
+impl Piece {
+    /// What it takes of [`KEPT`]: also pieces without octets, as short snap lengths leave them.
+    const fn cost(&self) -> usize {
+        size_of::<Self>() + self.bytes.len()
+    }
+}
+
+impl StreamBuffer {
+    /// Roughly the octets it takes.
+    pub const fn octets(&self) -> usize {
+        self.halves[0].kept + self.halves[1].kept
+    }
+
+    /// Forgets what waits, for want of memory: the reader sees it as a gap.
+    pub fn shed(&mut self) {
+        for half in &mut self.halves {
+            half.waiting = VecDeque::new();
+            half.kept = 0;
+        }
+    }
 }
 
 impl TcpTracker {
@@ -59,7 +83,6 @@ impl TcpTracker {
             if start <= next {
                 self.pass_on(direction, start, payload, len, at, oversized);
             } else if pieces.kept + payload.len() <= KEPT {
-                pieces.kept += payload.len();
                 let piece = Piece {
                     start,
                     bytes: payload.to_vec(),
@@ -67,6 +90,7 @@ impl TcpTracker {
                     at,
                     oversized,
                 };
+                pieces.kept += piece.cost();
                 let place = pieces.waiting.partition_point(|known| known.start <= start);
                 pieces.waiting.insert(place, piece);
             }
@@ -120,7 +144,7 @@ impl TcpTracker {
         loop {
             let pieces = &mut self.stream.halves[direction.index()];
             let Some(next) = pieces.next else { return };
-            let Some(first) = pieces.waiting.first() else {
+            let Some(first) = pieces.waiting.front() else {
                 return;
             };
             if first.start > next {
@@ -133,8 +157,10 @@ impl TcpTracker {
                 self.reader.gap(direction, gap, at);
                 continue;
             }
-            let piece = pieces.waiting.remove(0);
-            pieces.kept -= piece.bytes.len();
+            let Some(piece) = pieces.waiting.pop_front() else {
+                return;
+            };
+            pieces.kept -= piece.cost();
             self.pass_on(
                 direction,
                 piece.start,
