@@ -25,7 +25,7 @@ pub const TARGETS: &[(&str, Target)] = &[
 ];
 
 /// Bytes as a file; one name per thread and process, so that runs do not meet.
-fn as_file(bytes: &[u8]) -> PathBuf {
+pub fn as_file(bytes: &[u8]) -> PathBuf {
     let name = format!(
         "pcapdoc-fuzz-{}-{:?}",
         std::process::id(),
@@ -109,7 +109,7 @@ fn tcp(bytes: &[u8]) {
     let mut file = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     file.extend([0xff, 0xff, 0, 0, 228, 0, 0, 0]);
     let (mut next, mut micros) = ([1000_u32, 5000], 1_700_000_000_000_000_u64);
-    for operation in bytes.as_chunks::<8>().0.iter().take(4096) {
+    for operation in bytes.as_chunks::<8>().0.iter().take(1024) {
         let &[what, flags, seq, ack, len, window, time, option] = operation;
         let from = usize::from(what & 1);
         micros += u64::from(time).pow(1 + u32::from(what >> 6));
