@@ -82,3 +82,18 @@ pub fn captures_with_truth() -> Vec<(PathBuf, Value)> {
     assert!(!found.is_empty(), "no capture was found");
     found
 }
+
+/// A Python that has these modules: the one that `PCAPDOC_PYTHON` names, or the system's. Without
+/// one, says so.
+pub fn python(modules: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("PCAPDOC_PYTHON").map(PathBuf::from);
+    let python = named.unwrap_or_else(|| PathBuf::from("python3"));
+    let has_them = Command::new(&python)
+        .args(["-c", &format!("import {modules}")])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !has_them {
+        eprintln!("NOTICE: no Python with {modules}: this check is skipped");
+    }
+    has_them.then_some(python)
+}

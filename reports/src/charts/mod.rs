@@ -2,9 +2,13 @@
 //!
 //! A chart that says nothing is left out: no trend in two slices, no distribution of four values.
 
+use std::fmt::Write as _;
+
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
+
 use crate::document::{Document, FindingView, Trace};
 use crate::{Error, escape, format};
-use serde::Serialize;
 
 mod distribution;
 mod plot;
@@ -18,8 +22,8 @@ const WIDE: (u32, u32) = (860, 240);
 /// CSS pixels of a chart on a narrow page.
 const NARROW: (u32, u32) = (360, 230);
 
-/// One chart, ready for a page.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+/// One chart, ready for a page. Serialised, its data table is a body of markup.
+#[derive(Clone, PartialEq, Debug)]
 pub struct Chart {
     /// Unique within the page.
     pub id: String,
@@ -41,6 +45,38 @@ pub struct Chart {
     pub rows: Vec<Vec<String>>,
     /// Where each row stands on the horizontal axis.
     pub places: Vec<f64>,
+}
+
+impl Chart {
+    /// The rows of the data table as markup: a page has thousands of cells, and a template takes
+    /// its time for each.
+    fn body(&self) -> String {
+        let mut body = String::new();
+        for (row, place) in self.rows.iter().zip(&self.places) {
+            // Writing to a string cannot fail.
+            let _ = write!(body, "<tr data-place=\"{place}\">");
+            for cell in row {
+                let _ = write!(body, "<td class=\"n\">{}</td>", escape::html(cell));
+            }
+            body.push_str("</tr>\n");
+        }
+        body
+    }
+}
+
+impl Serialize for Chart {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut chart = serializer.serialize_struct("Chart", 8)?;
+        chart.serialize_field("id", &self.id)?;
+        chart.serialize_field("title", &self.title)?;
+        chart.serialize_field("axes", &self.axes)?;
+        chart.serialize_field("wide", &self.wide)?;
+        chart.serialize_field("narrow", &self.narrow)?;
+        chart.serialize_field("legend", &self.legend)?;
+        chart.serialize_field("heads", &self.heads)?;
+        chart.serialize_field("body", &self.body())?;
+        chart.end()
+    }
 }
 
 /// The name of a series.

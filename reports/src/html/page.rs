@@ -1,11 +1,14 @@
 //! The page's texts: every number already formatted, every list already cut.
 
-use serde::Serialize;
+use std::fmt::Write as _;
+
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 
 use super::finding::FindingPage;
 use crate::charts::{self, Chart};
 use crate::document::{Cell, Check, ConnectionRow, Counted, Document, Quality, Table, TimePart};
-use crate::{Error, format};
+use crate::{Error, escape, format};
 
 /// Connections listed in the page; the JSON holds more.
 const CONNECTIONS: usize = 200;
@@ -68,8 +71,7 @@ struct TimePartPage {
     bar: u32,
 }
 
-/// A table.
-#[derive(Serialize)]
+/// A table. Serialised, its rows are a body of markup.
 pub(super) struct TablePage {
     id: String,
     title: String,
@@ -79,13 +81,49 @@ pub(super) struct TablePage {
     left_out: Option<String>,
 }
 
+impl TablePage {
+    /// The rows as markup: a page has thousands of cells, and a template takes its time for each.
+    fn body(&self) -> String {
+        let mut body = String::new();
+        for row in &self.rows {
+            body.push_str("<tr>");
+            for (cell, head) in row.iter().zip(&self.heads) {
+                body.push_str(if head.number {
+                    "<td class=\"n\""
+                } else {
+                    "<td"
+                });
+                if let Some(sort) = cell.sort {
+                    // Writing to a string cannot fail.
+                    let _ = write!(body, " data-sort=\"{sort}\"");
+                }
+                let _ = write!(body, ">{}</td>", escape::html(&cell.text));
+            }
+            body.push_str("</tr>\n");
+        }
+        body
+    }
+}
+
+impl Serialize for TablePage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut table = serializer.serialize_struct("TablePage", 6)?;
+        table.serialize_field("id", &self.id)?;
+        table.serialize_field("title", &self.title)?;
+        table.serialize_field("note", &self.note)?;
+        table.serialize_field("heads", &self.heads)?;
+        table.serialize_field("body", &self.body())?;
+        table.serialize_field("left_out", &self.left_out)?;
+        table.end()
+    }
+}
+
 #[derive(Serialize)]
 struct HeadPage {
     label: String,
     number: bool,
 }
 
-#[derive(Serialize)]
 struct CellPage {
     text: String,
     /// What numbers are sorted by.

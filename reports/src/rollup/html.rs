@@ -23,6 +23,8 @@ struct Page<'a> {
 #[derive(Serialize)]
 struct Shaded<'a> {
     row: &'a HeatRow,
+    sets: String,
+    occurrences: String,
     cells: Vec<(String, u8)>,
 }
 
@@ -115,6 +117,8 @@ fn shaded(rollup: &Rollup) -> Vec<Shaded<'_>> {
     rows.iter()
         .map(|row| Shaded {
             row,
+            sets: format::count(row.sets),
+            occurrences: format::count(row.occurrences),
             cells: row.cells.iter().map(cell).collect(),
         })
         .collect()

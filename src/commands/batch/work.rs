@@ -62,11 +62,11 @@ struct Output {
 /// What came out of one set, beside its rows.
 struct Analysed {
     summary: SetSummary,
-    tables: Option<Tables>,
+    tables: Tables,
     /// Its report; the page comes first.
     report: Vec<Output>,
-    /// Time of the last frame, nanoseconds since 1970.
-    end_ns: Option<i64>,
+    /// Time of the last frame.
+    end: Option<Timestamp>,
 }
 
 impl Workshop<'_> {
@@ -89,51 +89,34 @@ impl Workshop<'_> {
         let mut files = Vec::new();
         let mut entries = Vec::with_capacity(chunk.len());
         for (at, set) in chunk.iter().enumerate() {
-            let analyse = || self.analyse(set, &scratch, |now| progress(at, now));
-            let mut end_ns = None;
-            let outcome = match catch_unwind(AssertUnwindSafe(analyse)) {
-                Ok(Ok(analysed)) => {
-                    end_ns = analysed.end_ns;
-                    if let Some(tables) = analysed.tables {
-                        rows.add(tables)
-                            .map_err(|error| table_failure(&scratch, error))?;
-                    }
+            let (end, outcome) = match self.attempt(set, &scratch, |now| progress(at, now))? {
+                Ok(analysed) => {
+                    rows.add(analysed.tables)
+                        .map_err(|error| table_failure(&scratch, error))?;
                     let outputs = analysed.report.iter().map(|file| file.place.clone());
                     let outputs = outputs.collect();
                     files.extend(analysed.report);
                     let summary = Box::new(analysed.summary);
-                    Outcome::Done { outputs, summary }
+                    (analysed.end, Outcome::Done { outputs, summary })
                 }
-                Ok(Err(Failure::Input(error))) => Outcome::Failed {
-                    reason: reason(&error),
-                },
-                Ok(Err(failure)) => return Err(failure),
-                Err(_) => Outcome::Failed {
-                    reason: "pcapdoc failed on it: this is a defect of pcapdoc".to_owned(),
-                },
+                Err(reason) => (None, Outcome::Failed { reason }),
             };
-            entries.push(Entry {
-                end_ns,
-                ..self.entry(set, outcome)
-            });
+            entries.push(self.entry(set, end, outcome));
         }
         let tables = rows.finish();
         for (table, file) in tables.map_err(|error| table_failure(&scratch, error))? {
+            let place = place_of(table, chunk[0], &fingerprint);
+            for entry in &mut entries {
+                if let Outcome::Done { outputs, .. } = &mut entry.outcome {
+                    outputs.push(place.clone());
+                }
+            }
+            let partial = partial(table);
             files.push(Output {
                 file,
-                partial: partial(table),
-                place: place_of(table, chunk[0], &fingerprint),
+                partial,
+                place,
             });
-        }
-        let dataset = files.iter().map(|file| &file.place);
-        let dataset: Vec<PathBuf> = dataset
-            .filter(|f| f.starts_with(DATASET))
-            .cloned()
-            .collect();
-        for entry in &mut entries {
-            if let Outcome::Done { outputs, .. } = &mut entry.outcome {
-                outputs.extend(dataset.iter().cloned());
-            }
         }
         Ok(Finished {
             scratch,
@@ -142,12 +125,29 @@ impl Workshop<'_> {
         })
     }
 
-    fn entry(&self, set: &CaptureSet, outcome: Outcome) -> Entry {
+    /// Analyses a set; an input that cannot be read, and a defect of ours, are a reason.
+    fn attempt(
+        &self,
+        set: &CaptureSet,
+        scratch: &Path,
+        progress: impl FnMut(Progress),
+    ) -> Result<Result<Analysed, String>, Failure> {
+        match catch_unwind(AssertUnwindSafe(|| self.analyse(set, scratch, progress))) {
+            Ok(Ok(analysed)) => Ok(Ok(analysed)),
+            Ok(Err(Failure::Input(error))) => Ok(Err(reason(&error))),
+            Ok(Err(failure)) => Err(failure),
+            Err(_) => Ok(Err(
+                "pcapdoc failed on it: this is a defect of pcapdoc".to_owned()
+            )),
+        }
+    }
+
+    fn entry(&self, set: &CaptureSet, end: Option<Timestamp>, outcome: Outcome) -> Entry {
         Entry {
             identity: set.identity.clone(),
             name: set.name.clone(),
             files: set.files.clone(),
-            end_ns: None,
+            end_ns: end.map(Timestamp::as_nanos),
             settings: self.settings_hash.clone(),
             tool: env!("CARGO_PKG_VERSION").to_owned(),
             outcome,
@@ -178,10 +178,10 @@ impl Workshop<'_> {
         };
         let page = report.first();
         let page = page.map(|page| page.place.to_string_lossy().into_owned());
+        let tables = tables.ok_or_else(|| Failure::Internal("no rows were kept".to_owned()))?;
         let end = document.capture.end.as_deref();
-        let end: Option<Timestamp> = end.and_then(|end| end.parse().ok());
         Ok(Analysed {
-            end_ns: end.map(Timestamp::as_nanos),
+            end: end.and_then(|end| end.parse().ok()),
             summary: SetSummary::new(&document, &set.name, &set.group, &set.date, page),
             tables,
             report,
