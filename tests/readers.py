@@ -13,7 +13,7 @@ for folder in sorted(root.iterdir()):
     files = f"read_parquet('{folder}/**/*.parquet', hive_partitioning=true)"
     rows, sets, groups = duckdb.sql(
         f"select count(*), count(distinct capture_set), count(distinct capture_group) from {files}"
-    ).fetchone()
+    ).fetchall()[0]
     table = pyarrow.dataset.dataset(folder, format="parquet", partitioning="hive").to_table()
     tables[folder.name] = {
         "duckdb": rows,
