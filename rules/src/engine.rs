@@ -350,16 +350,23 @@ impl RuleRun<'_> {
 
     /// Notes of the capture that cloud this rule, and what they cost in confidence.
     fn add_caveats(&self, observations: &[Observation], finding: &mut Finding) {
-        let dropped = observations
-            .iter()
-            .filter(|one| one.capture_dropped)
-            .count();
+        let touched = |limit: QualityKind| {
+            let touched = observations
+                .iter()
+                .filter(|one| one.limits.contains(&limit));
+            touched.count()
+        };
+        let dropped = touched(QualityKind::CaptureDrops);
+        let interfaces = &self.analysis.summary.interfaces;
+        let host_dropped = interfaces.iter().any(|one| one.drops.unwrap_or(0) > 0);
         for note in &self.analysis.quality {
-            let relevant = self.rule.meta().clouded_by.contains(&note.kind)
-                && (note.kind != QualityKind::CaptureDrops || dropped > 0)
-                && (note.kind != QualityKind::Snaplen
-                    || observations.iter().any(|one| one.payload_cut));
-            if relevant {
+            let touches = match note.kind {
+                // A host that dropped frames may have dropped those that are not there to be missed.
+                QualityKind::CaptureDrops => dropped > 0 || host_dropped,
+                QualityKind::ClockStep | QualityKind::CutShort | QualityKind::Summed => true,
+                kind => touched(kind) > 0,
+            };
+            if touches && self.rule.meta().clouded_by.contains(&note.kind) {
                 finding.caveats.push((note.kind, note.note.clone()));
             }
         }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use analyzer::app::At;
 use analyzer::event::SegmentRef;
 use analyzer::flow::Histogram;
-use analyzer::{Connection, Direction, Endpoint, Timestamp};
+use analyzer::{Connection, Direction, Endpoint, QualityKind, Timestamp};
 
 use crate::finding::{ConnectionRef, Evidence, FigureValue, Severity};
 
@@ -50,10 +50,24 @@ pub struct Observation {
     pub details: Vec<(&'static str, f64)>,
     /// Further words for the finding.
     pub labels: Vec<(&'static str, String)>,
-    /// Octets of the connection are missing from the capture.
-    pub capture_dropped: bool,
-    /// Frames of the connection were cut.
-    pub payload_cut: bool,
+    /// Limits of the capture that touch the connection.
+    pub limits: Vec<QualityKind>,
+}
+
+/// The limits of the capture that may touch one connection and not another.
+const OF_CONNECTIONS: [QualityKind; 5] = [
+    QualityKind::CaptureDrops,
+    QualityKind::DuplicateFrames,
+    QualityKind::Snaplen,
+    QualityKind::OneSided,
+    QualityKind::Offload,
+];
+
+fn limits_of(conn: &Connection) -> Vec<QualityKind> {
+    OF_CONNECTIONS
+        .into_iter()
+        .filter(|limit| conn.is_touched_by(*limit))
+        .collect()
 }
 
 impl Observation {
@@ -73,8 +87,7 @@ impl Observation {
             cost: Vec::new(),
             details: Vec::new(),
             labels: Vec::new(),
-            capture_dropped: conn.halves.iter().any(|half| half.missing_octets > 0),
-            payload_cut: conn.halves.iter().any(|half| half.cut_frames > 0),
+            limits: limits_of(conn),
         }
     }
 
@@ -94,8 +107,7 @@ impl Observation {
             cost: Vec::new(),
             details: Vec::new(),
             labels: Vec::new(),
-            capture_dropped: false,
-            payload_cut: false,
+            limits: note.limits.clone(),
         }
     }
 
@@ -245,6 +257,8 @@ pub struct Note {
     pub numbers: Vec<f64>,
     /// Frames that show it.
     pub segments: Vec<SegmentRef>,
+    /// Limits of the capture that touch the connection.
+    pub limits: Vec<QualityKind>,
 }
 
 impl Note {
@@ -258,6 +272,7 @@ impl Note {
             at: conn.start,
             numbers: Vec::new(),
             segments: Vec::new(),
+            limits: limits_of(conn),
         }
     }
 }

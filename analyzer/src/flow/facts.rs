@@ -58,6 +58,8 @@ pub(crate) struct ShardFacts {
     one_sided: u64,
     cut_frames: u64,
     oversized: u64,
+    clock_jumps: u64,
+    clock_jump_max: Duration,
 }
 
 impl ShardFacts {
@@ -89,6 +91,12 @@ impl ShardFacts {
             self.missing_octets += half.missing_octets;
             self.oversized += half.oversized_segments;
         }
+        if connection.is_mirrored() {
+            let copies = connection.halves.iter().map(|half| half.network_duplicates);
+            self.duplicate_frames += copies.sum::<u64>();
+        }
+        self.clock_jumps += u64::from(connection.idle_gaps.clock_jumps > 0);
+        self.clock_jump_max = self.clock_jump_max.max(connection.idle_gaps.clock_jump_max);
         let missing = connection.halves.iter().any(|half| half.missing_octets > 0);
         self.missing_connections += u64::from(missing);
         self.timeline.slice(connection.start).opened += 1;
@@ -221,6 +229,8 @@ impl ShardFacts {
         self.one_sided += other.one_sided;
         self.cut_frames += other.cut_frames;
         self.oversized += other.oversized;
+        self.clock_jumps += other.clock_jumps;
+        self.clock_jump_max = self.clock_jump_max.max(other.clock_jump_max);
     }
 
     /// The caveats that follow from connections.
@@ -247,7 +257,7 @@ impl ShardFacts {
             QualityKind::DuplicateFrames,
             self.duplicate_frames,
             format!(
-                "{} frames are second copies of a packet seen at another point; they are counted once",
+                "{} frames are second copies of a packet, seen at another point or written twice by a mirror; they are judged once",
                 self.duplicate_frames
             ),
         );
@@ -273,6 +283,15 @@ impl ShardFacts {
             format!(
                 "{} segments are larger than the peer's MSS: captured before segmentation or after coalescing, so packet counts are not those of the wire",
                 self.oversized
+            ),
+        );
+        note(
+            QualityKind::ClockStep,
+            self.clock_jumps,
+            format!(
+                "capture time jumps forward by at least {:.0} s in {} connections, while both ends' TCP timestamps tell that no such time passed: durations across the jump are not reliable",
+                self.clock_jump_max.as_secs_f64(),
+                self.clock_jumps
             ),
         );
         note(

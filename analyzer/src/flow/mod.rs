@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::addr::{Endpoint, Transport};
 use crate::app::{AppFacts, MessageUnit};
 use crate::event::{Event, RetransmissionKind, SegmentRef};
+use crate::quality::QualityKind;
 use crate::time::Timestamp;
 
 pub(crate) mod arena;
@@ -689,6 +690,10 @@ pub struct IdleGaps {
     pub longest_survived: Option<IdleGap>,
     /// The latest one, survived or not.
     pub last: Option<IdleGap>,
+    /// How many were none: the capture's clock was set forward, as both ends' timestamps show.
+    pub clock_jumps: u64,
+    /// At least how far.
+    pub clock_jump_max: Duration,
 }
 
 /// A connection's whole life by what it was waiting for; the parts add up to the duration.
@@ -872,6 +877,33 @@ impl Connection {
     #[must_use]
     pub fn is_one_sided(&self) -> bool {
         self.halves.iter().any(|half| half.packets == 0)
+    }
+
+    /// Whether a limit of the capture touches this connection. Those of the capture as a whole
+    /// (its clock, its end) touch every one.
+    #[must_use]
+    pub fn is_touched_by(&self, limit: QualityKind) -> bool {
+        let any = |holds: fn(&Half) -> bool| self.halves.iter().any(holds);
+        match limit {
+            QualityKind::CaptureDrops => any(|half| half.missing_octets > 0),
+            QualityKind::DuplicateFrames => {
+                any(|half| half.duplicate_frames > 0) || self.is_mirrored()
+            }
+            QualityKind::Snaplen => any(|half| half.cut_frames > 0),
+            QualityKind::OneSided => self.is_one_sided(),
+            QualityKind::Offload => any(|half| half.oversized_segments > 0),
+            QualityKind::ClockStep | QualityKind::CutShort | QualityKind::Summed => true,
+        }
+    }
+
+    /// At least a quarter of all packets are copies of others, in every field: no network does
+    /// that, but a mirror port that copies packets as they enter and as they leave.
+    #[must_use]
+    pub fn is_mirrored(&self) -> bool {
+        /// Fewer may be chance.
+        const LEAST: u64 = 4;
+        let copies: u64 = self.halves.iter().map(|half| half.network_duplicates).sum();
+        copies >= LEAST && copies * 4 >= self.packets()
     }
 
     /// A SYN or SYN-ACK was captured.

@@ -104,7 +104,7 @@ impl TcpTracker {
         if !control
             && payload <= 1
             && segment.start + 1 == sender.snd_max
-            && is_probe(segment, sender)
+            && is_probe(segment, sender, peer)
         {
             return self.on_probe(segment, peer_window_closed(&self.senders, segment));
         }
@@ -119,8 +119,7 @@ impl TcpTracker {
         }
         if payload > 0 {
             sender.stats.data_segments += 1;
-            let limit = u32::from(peer.stats.mss.unwrap_or(u16::MAX));
-            sender.stats.oversized_segments += u64::from(payload > limit);
+            sender.stats.oversized_segments += u64::from(payload > largest_on_wire(segment, peer));
         }
         let range = SeqRange::new(segment.start, segment.end);
         let unseen = sender.unseen_octets(range);
@@ -531,10 +530,13 @@ impl SenderState {
     }
 }
 
-/// A segment below `snd_max` that asks for an answer rather than repeating something: it holds
-/// no octet, or one that was acknowledged.
-fn is_probe(segment: &Segment<'_>, sender: &SenderState) -> bool {
-    segment.packet.payload_len == 0 || sender.snd_una >= sender.snd_max
+/// A segment below `snd_max` that asks for an answer rather than repeating something: all was
+/// acknowledged when it was sent (RFC 9293 §3.8.4), and it is no acknowledgement that comes late.
+fn is_probe(segment: &Segment<'_>, sender: &SenderState, peer: &SenderState) -> bool {
+    // Of a peer that was not captured nobody knows what it acknowledged.
+    let unknown = peer.stats.packets == 0 && segment.packet.payload_len == 0;
+    let late = Stamp::of(segment).order(sender.newest, &sender.ip_ids) == SendOrder::Earlier;
+    (unknown || sender.snd_una >= sender.snd_max) && !late
 }
 
 fn peer_window_closed(senders: &[SenderState; 2], segment: &Segment<'_>) -> bool {
@@ -544,6 +546,16 @@ fn peer_window_closed(senders: &[SenderState; 2], segment: &Segment<'_>) -> bool
 /// Payload octets among `octets` of the segment's sequence space.
 fn payload_part(segment: &Segment<'_>, octets: u64) -> u64 {
     octets.min(u64::from(segment.packet.payload_len))
+}
+
+/// More payload than this was never one packet on the wire: the peer's MSS, else that of the
+/// largest frames in use (9,216 octets; a host talking to itself has larger ones).
+fn largest_on_wire(segment: &Segment<'_>, peer: &SenderState) -> u32 {
+    const JUMBO: u32 = 9_216;
+    let packet = segment.packet;
+    let is_within_host = packet.src == packet.dst || packet.source().ip.is_loopback();
+    let unknown = if is_within_host { u32::MAX } else { JUMBO };
+    peer.stats.mss.map_or(unknown, u32::from)
 }
 
 /// How many segments the network saw: an offloaded one is several (Linux counts them so).

@@ -16,6 +16,9 @@ use super::{Segment, Verdict};
 /// How many packets back a copy is looked for.
 const REMEMBERED: usize = 12;
 
+/// The same once a packet was seen at two points: a burst may lie between.
+const REMEMBERED_AT_TWO_POINTS: usize = 64;
+
 /// A copy on another interface of the same host, or on the other side of one router, follows
 /// within this time; a path that takes longer is told by equal IP identification only.
 const COPY_WITHIN: Duration = Duration::from_millis(20);
@@ -40,15 +43,16 @@ struct Remembered {
 pub(super) struct RecentPackets {
     ring: Vec<Remembered>,
     next: usize,
+    two_points: bool,
 }
 
 impl RecentPackets {
     /// Whether the segment is a copy of a packet seen before, and whose.
     /// `counts`: its sender is known to count its identifications up, so that 0 is one of them.
-    pub fn copy_of(&self, segment: &Segment<'_>, counts: bool) -> Option<Verdict> {
+    pub fn copy_of(&mut self, segment: &Segment<'_>, counts: bool) -> Option<Verdict> {
         let signature = signature(segment);
         let packet = segment.packet;
-        self.ring.iter().find_map(|known| {
+        let found = self.ring.iter().find_map(|known| {
             if known.signature != signature {
                 return None;
             }
@@ -67,7 +71,9 @@ impl RecentPackets {
             }
             self.is_network_copy(segment, apart, counts)
                 .then_some(Verdict::NetworkDuplicate)
-        })
+        });
+        self.two_points |= found == Some(Verdict::DuplicateFrame);
+        found
     }
 
     /// All fields are equal at one point: a copy by the network if nothing else can explain it.
@@ -80,16 +86,17 @@ impl RecentPackets {
         if segment.packet.ip_id.is_some_and(|id| id != 0 || counts) {
             return apart <= NETWORK_COPY_WITHIN;
         }
+        // A SYN waits for its timer, at least 200 ms.
         segment.seq_len() > 0
-            && !segment.tcp.flags.syn()
-            && segment.tcp.timestamps.is_some()
+            && (segment.tcp.timestamps.is_some() || segment.tcp.flags.syn())
             && apart <= Duration::from_millis(2)
     }
 
     /// Forgets packets after a silence of `idle`: no copy can follow so late.
     pub fn forget_after(&mut self, idle: Duration) {
         if idle > NETWORK_COPY_WITHIN {
-            *self = Self::default();
+            self.ring = Vec::new();
+            self.next = 0;
         }
     }
 
@@ -101,14 +108,19 @@ impl RecentPackets {
             observation_point: segment.packet.observation_point,
             hop_limit: segment.packet.hop_limit,
         };
-        if self.ring.len() < REMEMBERED {
+        let room = if self.two_points {
+            REMEMBERED_AT_TWO_POINTS
+        } else {
+            REMEMBERED
+        };
+        if self.ring.len() < room {
             if self.ring.len() == self.ring.capacity() {
                 self.ring.reserve_exact(ROOM);
             }
             self.ring.push(entry);
         } else {
             self.ring[self.next] = entry;
-            self.next = (self.next + 1) % REMEMBERED;
+            self.next = (self.next + 1) % room;
         }
     }
 }

@@ -12,6 +12,7 @@
 mod acknowledge;
 mod challenge;
 mod classify;
+mod clock;
 mod copies;
 mod duplicate;
 mod explain;
@@ -86,6 +87,8 @@ pub struct TcpTracker {
     holes: Option<Box<Holes>>,
     /// `None` until the first silence.
     idle_gaps: Option<Box<IdleGaps>>,
+    /// The latest silence, when it may have been none.
+    denied_silence: Option<Box<clock::DeniedSilence>>,
     resets: Vec<Reset>,
     events: Vec<Event>,
     events_dropped: u64,
@@ -146,6 +149,7 @@ impl TcpTracker {
             handshake: Handshake::default(),
             holes: None,
             idle_gaps: None,
+            denied_silence: None,
             resets: Vec::new(),
             events: Vec::new(),
             events_dropped: 0,
@@ -421,10 +425,16 @@ impl TcpTracker {
             && !segment.tcp.flags.rst()
         {
             last.survived = true;
+            let sender = &self.senders[segment.direction.index()];
+            let denied = self.denied_silence.take();
+            let jump = denied.and_then(|denied| denied.confirm(segment, sender));
             let longest = gaps
                 .longest_survived
                 .map_or(Duration::ZERO, |gap| gap.length());
-            if last.length() > longest {
+            if let Some(jump) = jump {
+                gaps.clock_jumps += 1;
+                gaps.clock_jump_max = gaps.clock_jump_max.max(jump);
+            } else if last.length() > longest {
                 gaps.longest_survived = Some(*last);
             }
         }
@@ -439,6 +449,9 @@ impl TcpTracker {
         if let Some(before) = before {
             let gaps = self.idle_gaps.get_or_insert_default();
             gaps.count += 1;
+            let sender = &self.senders[segment.direction.index()];
+            self.denied_silence =
+                clock::DeniedSilence::after_silence(segment, sender).map(Box::new);
             // What follows a silence that nobody answered are repeats, not another silence.
             if gaps.last.is_none_or(|last| last.survived) {
                 gaps.last = Some(IdleGap {

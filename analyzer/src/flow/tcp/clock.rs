@@ -1,0 +1,48 @@
+//! Whether a silence is one, or the capture's clock was set forward meanwhile.
+//!
+//! Both ends have clocks of their own: the timestamp option counts at least one tick a second
+//! (RFC 7323 §5.4), so a sender whose TSval advanced by n has lived through at most n + 1 seconds.
+//! One end alone may have been asleep; when both say so the capture is wrong.
+
+use std::time::Duration;
+
+use crate::flow::Direction;
+
+use super::Segment;
+use super::half::SenderState;
+
+/// A silence that one end's clock denies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DeniedSilence {
+    by: Direction,
+    excess: Duration,
+}
+
+impl DeniedSilence {
+    /// Takes the segment that ends a silence.
+    pub fn after_silence(segment: &Segment<'_>, sender: &SenderState) -> Option<Self> {
+        let excess = beyond_own_clock(segment, sender)?;
+        Some(Self {
+            by: segment.direction,
+            excess,
+        })
+    }
+
+    /// Takes the other end's first segment after it: how far the capture's clock jumped at least,
+    /// when there was no such silence.
+    pub fn confirm(self, segment: &Segment<'_>, sender: &SenderState) -> Option<Duration> {
+        let excess = beyond_own_clock(segment, sender)?;
+        (segment.direction != self.by).then(|| excess.min(self.excess))
+    }
+}
+
+/// Capture time since the sender's last segment beyond what its own clock allows.
+fn beyond_own_clock(segment: &Segment<'_>, sender: &SenderState) -> Option<Duration> {
+    let (now, _) = segment.tcp.timestamps?;
+    let ticks = now.wrapping_sub(sender.newest.ts_val?);
+    // Half of the range or more is backwards (RFC 7323 §5.2).
+    let lived = u64::from(ticks & 0x7fff_ffff) + 1;
+    let passed = segment.packet.time.since(sender.last_sent);
+    let excess = passed.checked_sub(Duration::from_secs(lived))?;
+    (ticks < 1 << 31 && !excess.is_zero()).then_some(excess)
+}
