@@ -325,3 +325,45 @@ fn healthy_traffic_gives_nothing_above_low() {
         );
     }
 }
+
+fn quality(kinds: &[QualityKind]) -> Vec<analyzer::QualityNote> {
+    let note = |kind: &QualityKind| analyzer::QualityNote {
+        kind: *kind,
+        count: 1,
+        note: kind.as_str().to_owned(),
+    };
+    kinds.iter().map(note).collect()
+}
+
+fn caveats_of(connection: &Connection, analysis: &Analysis) -> Vec<QualityKind> {
+    let findings = assess(std::slice::from_ref(connection), analysis).findings;
+    let race = findings.iter().find(|one| one.rule == "keepalive-race");
+    let caveats = race.expect("the race").caveats.iter();
+    caveats.map(|(kind, _)| *kind).collect()
+}
+
+#[test]
+fn a_finding_carries_the_caveats_that_touch_it() {
+    use QualityKind::{CaptureDrops, ClockStep, CutShort, OneSided};
+    let mut analysis = Analysis {
+        quality: quality(&[CaptureDrops, OneSided, ClockStep, CutShort]),
+        ..Analysis::default()
+    };
+    let mut conn = late_write(1, 5000.0);
+    // The clock is the whole capture's; what other connections lack is not this one's matter, and
+    // the rule does not care for the capture's end.
+    assert_eq!(caveats_of(&conn, &analysis), [ClockStep]);
+    conn.halves[1].missing_octets = 10;
+    assert_eq!(caveats_of(&conn, &analysis), [CaptureDrops, ClockStep]);
+    conn.halves[1].missing_octets = 0;
+    // A host that says it dropped frames may have dropped any.
+    analysis.summary.interfaces = vec![analyzer::analysis::InterfaceSummary {
+        index: 0,
+        name: None,
+        link_type: "EN10MB".to_owned(),
+        snaplen: 0,
+        frames: 10,
+        drops: Some(3),
+    }];
+    assert_eq!(caveats_of(&conn, &analysis), [CaptureDrops, ClockStep]);
+}
