@@ -262,6 +262,9 @@ impl TcpTracker {
 
     /// All octets had passed before.
     fn on_repeat(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
+        if self.answers_crossing_syn(segment) {
+            return Verdict::New;
+        }
         let rtt = self.rtt_hint();
         let peer_mss = self.peer_mss(segment);
         let sender = &mut self.senders[segment.direction.index()];

@@ -470,6 +470,12 @@ impl TcpTracker {
         sender.stats.window_shift = tcp.window_shift.or(sender.stats.window_shift);
         sender.stats.sack_permitted |= tcp.sack_permitted;
         self.handshake.options_unknown |= tcp.options_cut;
+        let from_client = segment.direction == Direction::ClientToServer;
+        if from_client == tcp.flags.ack() {
+            // Simultaneous open (RFC 9293 §3.5): the lists are for the client's SYN and its answer.
+            self.learn_scales();
+            return;
+        }
         let (list, count) = if tcp.flags.ack() {
             (
                 &mut self.handshake.syn_acks,
@@ -488,12 +494,16 @@ impl TcpTracker {
             if self.handshake.ack.is_some() {
                 self.handshake.syn_acks_after_ack += 1;
             }
-            // RFC 7323 §2.2: scaling is on only when both SYNs carry the option.
-            let shifts = [0, 1].map(|end: usize| self.senders[end].stats.window_shift);
-            if let [Some(client), Some(server)] = shifts {
-                self.senders[0].shift = client.min(14);
-                self.senders[1].shift = server.min(14);
-            }
+            self.learn_scales();
+        }
+    }
+
+    /// RFC 7323 §2.2: scaling is on only when both SYNs carry the option.
+    fn learn_scales(&mut self) {
+        let shifts = [0, 1].map(|end: usize| self.senders[end].stats.window_shift);
+        if let [Some(client), Some(server)] = shifts {
+            self.senders[0].shift = client.min(14);
+            self.senders[1].shift = server.min(14);
         }
     }
 

@@ -42,6 +42,8 @@ struct Facts {
     by_client: bool,
     in_handshake: bool,
     answers_syn: bool,
+    /// It refuses a SYN-ACK that acknowledges this end's own SYN.
+    refuses_right_answer: bool,
     peer_carried_data: bool,
     idle_before: Duration,
 }
@@ -92,7 +94,7 @@ impl TcpTracker {
         }
         if kind != ResetKind::Forged {
             self.reset_at.get_or_insert(time);
-            self.close_states(time);
+            self.close_states(time, end);
         }
     }
 
@@ -166,6 +168,8 @@ impl TcpTracker {
             answers_syn: in_handshake
                 && segment.direction == Direction::ServerToClient
                 && !server_answered,
+            refuses_right_answer: answers
+                .is_some_and(|last| last.flags.syn() && last.relative_ack == 1),
             peer_carried_data: answers.is_some_and(|last| last.payload_len > 0),
             idle_before,
         }
@@ -207,6 +211,16 @@ fn judge(facts: &Facts) -> Judgement {
     use ResetKind as Kind;
     if facts.answers_syn {
         return (Kind::Refused, 0.97, None);
+    }
+    if facts.in_handshake && facts.refuses_right_answer {
+        return (
+            Kind::HalfOpen,
+            0.7,
+            Some((
+                Kind::TimeWait,
+                "the SYN-ACK is the right answer to its SYN: there was no socket any more, or (a scan) never one",
+            )),
+        );
     }
     if facts.in_handshake && facts.shape == ResetShape::Reply {
         return (

@@ -1,5 +1,6 @@
 //! Both ends' RFC 9293 states over time, as an observer at the capture point sees them.
 
+use crate::decode::TcpFlags;
 use crate::flow::{Direction, StateSpan, TcpState};
 use crate::time::Timestamp;
 
@@ -83,6 +84,13 @@ impl StateTracker {
 }
 
 impl TcpTracker {
+    /// A first SYN-ACK of an end that sent a SYN of its own: simultaneous open (RFC 9293 §3.5). It
+    /// bears the SYN's number once more, but repeats nothing.
+    pub(super) fn answers_crossing_syn(&self, segment: &Segment<'_>) -> bool {
+        let is_syn_ack = segment.tcp.flags.has(TcpFlags::SYN | TcpFlags::ACK);
+        is_syn_ack && self.states.get(segment.direction) == Some(TcpState::SynSent)
+    }
+
     /// Advances both ends' states by a segment that was taken.
     pub(super) fn on_state(&mut self, segment: &Segment<'_>) {
         let time = segment.packet.time;
@@ -97,6 +105,10 @@ impl TcpTracker {
             let before = self.states.get(own);
             if before.is_none() || before == Some(TcpState::SynSent) {
                 self.states.enter(own, state, time, false);
+            }
+            // Simultaneous open (RFC 9293 §3.5): either SYN-ACK acknowledges the other end's SYN.
+            if flags.ack() && self.states.get(other) == Some(TcpState::SynReceived) {
+                self.states.enter(other, TcpState::Established, time, false);
             }
             return;
         }
@@ -118,10 +130,10 @@ impl TcpTracker {
                 self.states.enter(other, TcpState::Established, time, false);
             }
         }
+        self.on_fin_acknowledged(segment, own, other);
         if flags.fin() {
             self.on_fin_sent(own, other, time);
         }
-        self.on_fin_acknowledged(own, other, time);
         if self
             .senders
             .iter()
@@ -131,29 +143,41 @@ impl TcpTracker {
         }
     }
 
-    /// RFC 9293 §3.6: the sender of a FIN waits; its peer has been told.
+    /// `own` sends its FIN (RFC 9293 §3.6). What it does to the other end shows when that
+    /// acknowledges it; an end that has closed its own side already has nothing left to wait for.
     fn on_fin_sent(&mut self, own: Direction, other: Direction, time: Timestamp) {
         match self.states.get(own) {
             Some(TcpState::Established) => self.states.enter(own, TcpState::FinWait1, time, false),
             Some(TcpState::CloseWait) => self.states.enter(own, TcpState::LastAck, time, false),
             _ => {}
         }
-        match self.states.get(other) {
-            Some(TcpState::Established) => {
-                self.states.enter(other, TcpState::CloseWait, time, false)
-            }
-            Some(TcpState::FinWait1) => self.states.enter(other, TcpState::Closing, time, false),
-            Some(TcpState::FinWait2) => self.states.enter(other, TcpState::TimeWait, time, false),
-            _ => {}
+        if self.states.get(other) == Some(TcpState::FinWait2) {
+            self.states.enter(other, TcpState::TimeWait, time, false);
         }
     }
 
-    /// `own`'s segment may acknowledge `other`'s FIN.
-    fn on_fin_acknowledged(&mut self, _own: Direction, other: Direction, time: Timestamp) {
-        if self.senders[other.index()].stats.fin_acked.is_none() {
+    /// `own`'s segment may acknowledge `other`'s FIN: `own` has received it, and `other` will know.
+    fn on_fin_acknowledged(&mut self, segment: &Segment<'_>, own: Direction, other: Direction) {
+        let time = segment.packet.time;
+        let other_fin = self.senders[other.index()].fin_at;
+        if other_fin.is_none_or(|fin| segment.ack.is_none_or(|ack| ack <= fin)) {
             return;
         }
+        match self.states.get(own) {
+            Some(TcpState::Established) => self.states.enter(own, TcpState::CloseWait, time, false),
+            // RFC 9293 §3.6 case 3: both closed at once, each before it heard of the other.
+            Some(TcpState::FinWait1) => self.states.enter(own, TcpState::Closing, time, false),
+            Some(TcpState::FinWait2) => self.states.enter(own, TcpState::TimeWait, time, false),
+            _ => {}
+        }
+        // A FIN of `own` that went before this acknowledgement arrives before it.
+        let own_fin_went_before =
+            self.senders[own.index()].fin_at.is_some() && !segment.tcp.flags.fin();
         match self.states.get(other) {
+            Some(TcpState::FinWait1) if own_fin_went_before => {
+                self.states.enter(other, TcpState::Closing, time, true);
+                self.states.enter(other, TcpState::TimeWait, time, false);
+            }
             Some(TcpState::FinWait1) => self.states.enter(other, TcpState::FinWait2, time, false),
             Some(TcpState::Closing) => self.states.enter(other, TcpState::TimeWait, time, false),
             Some(TcpState::LastAck) => self.states.enter(other, TcpState::Closed, time, false),
@@ -161,11 +185,13 @@ impl TcpTracker {
         }
     }
 
-    /// A RST that ends the connection closes both ends.
-    pub(super) fn close_states(&mut self, time: Timestamp) {
+    /// A RST that ends the connection closes both ends: its sender's for sure, the other's when it
+    /// arrives.
+    pub(super) fn close_states(&mut self, time: Timestamp, sent_by: Direction) {
         for end in Direction::BOTH {
             if self.states.get(end).is_some() {
-                self.states.enter(end, TcpState::Closed, time, false);
+                let inferred = end != sent_by;
+                self.states.enter(end, TcpState::Closed, time, inferred);
             }
         }
     }

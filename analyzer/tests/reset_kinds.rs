@@ -1,0 +1,290 @@
+//! Each kind of reset by itself, with the reading that lost and why (RULES.md, reset taxonomy).
+
+mod segments;
+
+use pcapdoc_analyzer::decode::{TcpFields, TcpFlags};
+use pcapdoc_analyzer::event::EventKind;
+use pcapdoc_analyzer::flow::tcp::Verdict;
+use pcapdoc_analyzer::flow::{Close, Connection, Reset, ResetKind, ResetShape};
+
+use segments::{Capture, Marks, fields};
+
+const SYN: u8 = TcpFlags::SYN;
+const ACK: u8 = TcpFlags::ACK;
+const RST: u8 = TcpFlags::RST;
+const FIN: u8 = TcpFlags::FIN | TcpFlags::ACK;
+const RST_ACK: u8 = RST | ACK;
+
+/// A handshake, a request of 100 octets and its answer of 200, all acknowledged, at 80 ms.
+fn after_exchange() -> Capture {
+    let mut capture = Capture::new();
+    capture.handshake();
+    capture.client(30_000, ACK, 101, 901, 100);
+    capture.server(60_000, ACK, 901, 201, 200);
+    capture.client(61_000, ACK, 201, 1101, 0);
+    capture
+}
+
+fn reset_of(connection: &Connection) -> &Reset {
+    assert_eq!(connection.resets.len(), 1);
+    &connection.resets[0]
+}
+
+/// Kind, shape, and the runner-up with words that say why it lost.
+fn assert_kind(reset: &Reset, kind: ResetKind, shape: ResetShape, lost: ResetKind, why: &str) {
+    assert_eq!((reset.kind, reset.shape), (kind, shape));
+    let (runner_up, reason) = reset.runner_up.expect("a runner-up");
+    assert_eq!(runner_up, lost);
+    assert!(reason.contains(why), "{reason}");
+    assert!(reset.confidence > 0.3 && reset.confidence < 1.0);
+}
+
+#[test]
+fn refused() {
+    let mut capture = Capture::new();
+    capture.client(0, SYN, 100, 0, 0);
+    capture.server(20_000, RST_ACK, 0, 101, 0);
+    let connection = capture.finish();
+    assert_eq!(reset_of(&connection).kind, ResetKind::Refused);
+    assert_eq!(reset_of(&connection).runner_up, None);
+    assert_eq!(connection.close, Close::Reset);
+}
+
+#[test]
+fn linger_zero() {
+    let mut capture = after_exchange();
+    capture.server(200_000, RST_ACK, 1101, 201, 0);
+    let connection = capture.finish();
+    assert_kind(
+        reset_of(&connection),
+        ResetKind::LingerZero,
+        ResetShape::Active,
+        ResetKind::UnreadData,
+        "window did not grow",
+    );
+}
+
+#[test]
+fn unread_data_by_the_window() {
+    let mut capture = after_exchange();
+    capture.client(100_000, ACK, 201, 1101, 100);
+    capture.server_window(120_000, 1101, 301, 30_000);
+    capture.server(200_000, RST_ACK, 1101, 301, 0);
+    let connection = capture.finish();
+    let reset = reset_of(&connection);
+    assert_eq!(reset.window_jump, Some(30_000));
+    assert_kind(
+        reset,
+        ResetKind::UnreadData,
+        ResetShape::Active,
+        ResetKind::LingerZero,
+        "window grew",
+    );
+}
+
+#[test]
+fn aborted_after_close() {
+    let mut capture = after_exchange();
+    capture.server(200_000, FIN, 1101, 201, 0);
+    capture.client(201_000, ACK, 201, 1102, 100);
+    capture.server(221_000, RST, 1102, 0, 0);
+    let connection = capture.finish();
+    assert_kind(
+        reset_of(&connection),
+        ResetKind::AbortedAfterClose,
+        ResetShape::Reply,
+        ResetKind::HalfOpen,
+        "closed the connection itself",
+    );
+}
+
+#[test]
+fn half_open() {
+    let mut capture = after_exchange();
+    capture.client(60_000_000, ACK, 201, 1101, 100);
+    capture.server(60_020_000, RST, 1101, 0, 0);
+    let connection = capture.finish();
+    assert_kind(
+        reset_of(&connection),
+        ResetKind::HalfOpen,
+        ResetShape::Reply,
+        ResetKind::AbortedAfterClose,
+        "no FIN of the resetter",
+    );
+}
+
+#[test]
+fn keepalive_expired() {
+    let mut capture = after_exchange();
+    for probe in 1..=3 {
+        let verdict = capture.client(10_000_000 * probe, ACK, 200, 1101, 0);
+        assert_eq!(verdict, Verdict::KeepAlive);
+    }
+    capture.client(40_000_000, RST_ACK, 201, 1101, 0);
+    let connection = capture.finish();
+    assert_kind(
+        reset_of(&connection),
+        ResetKind::KeepaliveExpired,
+        ResetShape::Active,
+        ResetKind::LingerZero,
+        "unanswered",
+    );
+}
+
+/// The old connection's ACK answers the SYN; the client refuses that and tries again. None of it
+/// is a reset of the connection that opens.
+#[test]
+fn challenge_ack() {
+    let mut capture = Capture::new();
+    capture.client(0, SYN, 100, 0, 0);
+    capture.server(20_000, ACK, 70_000, 50_000, 0);
+    capture.client(20_100, RST, 50_000, 0, 0);
+    capture.client(30_000, SYN, 100, 0, 0);
+    capture.server(50_000, SYN | ACK, 900, 101, 0);
+    capture.client(50_100, ACK, 101, 901, 0);
+    let connection = capture.finish();
+    let challenges = connection.events.iter();
+    let challenges = challenges.filter(|event| event.kind == EventKind::ChallengeAck);
+    assert_eq!(challenges.count(), 2);
+    assert!(connection.resets.is_empty());
+    assert_eq!(connection.close, Close::Open);
+    assert!(connection.handshake.ack.is_some());
+}
+
+/// The right answer to a SYN comes too late for its socket, or to a scan that never had one.
+#[test]
+fn half_open_before_it_is_open() {
+    let mut capture = Capture::new();
+    capture.client(0, SYN, 100, 0, 0);
+    capture.server(20_000, SYN | ACK, 900, 101, 0);
+    capture.client(20_100, RST, 101, 0, 0);
+    let connection = capture.finish();
+    assert_kind(
+        reset_of(&connection),
+        ResetKind::HalfOpen,
+        ResetShape::Reply,
+        ResetKind::TimeWait,
+        "right answer",
+    );
+}
+
+/// A SYN-ACK of an earlier incarnation: the number acknowledged is not that of this SYN.
+#[test]
+fn time_wait() {
+    let mut capture = Capture::new();
+    capture.client(0, SYN, 100, 0, 0);
+    capture.server(20_000, SYN | ACK, 900, 51, 0);
+    capture.client(20_100, RST, 51, 0, 0);
+    let connection = capture.finish();
+    assert_kind(
+        reset_of(&connection),
+        ResetKind::TimeWait,
+        ResetShape::Reply,
+        ResetKind::HalfOpen,
+        "handshake",
+    );
+}
+
+/// Another hop limit than every other packet of that end bears.
+#[test]
+fn forged_by_hop_limit() {
+    let mut capture = after_exchange();
+    capture.hop_limit = 57;
+    capture.server(100_000, RST_ACK, 1101, 201, 0);
+    let connection = capture.finish();
+    let reset = reset_of(&connection);
+    assert_eq!((reset.usual_hop_limit, reset.hop_limit), (Some(64), 57));
+    assert_eq!(reset.kind, ResetKind::Forged);
+    assert!(
+        reset
+            .runner_up
+            .expect("a runner-up")
+            .1
+            .contains("hop limit")
+    );
+    assert_eq!(connection.close, Close::Open, "the ends did not end it");
+}
+
+/// After a change of route the packets before the RST bear the new hop limit as well.
+#[test]
+fn a_new_route_is_no_forgery() {
+    let mut capture = after_exchange();
+    capture.hop_limit = 57;
+    capture.server(100_000, ACK, 1101, 201, 10);
+    capture.server(200_000, RST_ACK, 1111, 201, 0);
+    let connection = capture.finish();
+    assert_ne!(reset_of(&connection).kind, ResetKind::Forged);
+}
+
+/// Who goes on with new data did not send the RST.
+#[test]
+fn forged_because_the_sender_carries_on() {
+    let mut capture = after_exchange();
+    capture.server(100_000, RST_ACK, 1101, 201, 0);
+    capture.server(101_000, ACK, 1101, 201, 500);
+    let connection = capture.finish();
+    let reset = reset_of(&connection);
+    assert!(reset.sender_carried_on);
+    assert_kind(
+        reset,
+        ResetKind::Forged,
+        ResetShape::Active,
+        ResetKind::LingerZero,
+        "carried on",
+    );
+}
+
+/// Octets sent before the RST and captured behind it carry nothing on.
+#[test]
+fn a_repeat_at_once_is_not_carrying_on() {
+    let mut capture = after_exchange();
+    capture.server(100_000, RST_ACK, 1101, 201, 0);
+    capture.server(101_000, ACK, 901, 201, 200);
+    let connection = capture.finish();
+    assert!(!reset_of(&connection).sender_carried_on);
+}
+
+/// One RST for each segment that is still under way is one reset.
+#[test]
+fn many_for_one() {
+    let mut capture = after_exchange();
+    capture.server(200_000, FIN, 1101, 201, 0);
+    for number in 0..5 {
+        let at = 201_000 + u64::from(number) * 100;
+        capture.client(at, ACK, 201 + 100 * number, 1102, 100);
+    }
+    for number in 0..5 {
+        capture.server(221_000 + number * 100, RST, 1102, 0, 0);
+    }
+    let connection = capture.finish();
+    assert_eq!(reset_of(&connection).count, 5);
+}
+
+/// Numbers that fit nothing, and nothing else to go by.
+#[test]
+fn unknown() {
+    let mut capture = after_exchange();
+    capture.server(100_000, RST, 777_777, 0, 0);
+    let connection = capture.finish();
+    let reset = reset_of(&connection);
+    assert_eq!(
+        (reset.kind, reset.shape),
+        (ResetKind::Unknown, ResetShape::Unclear)
+    );
+    assert!(reset.confidence <= 0.3);
+}
+
+/// A RST whose window cannot be scaled as no SYN was seen still says no more than it can.
+#[test]
+fn in_mid_stream() {
+    let mut capture = Capture::new();
+    capture.client(0, ACK, 101, 901, 100);
+    capture.server(20_000, ACK, 901, 201, 200);
+    let tcp = TcpFields {
+        window_field: 60_000,
+        ..fields(1101, 201, RST_ACK)
+    };
+    capture.packet(false, 30_000_000, Marks::default(), tcp, 0);
+    let connection = capture.finish();
+    assert_eq!(reset_of(&connection).kind, ResetKind::LingerZero);
+}
