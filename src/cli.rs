@@ -63,6 +63,9 @@ pub struct ExplainFrameArguments {
     /// json for one document on standard output
     #[arg(short, long, value_name = "FORMAT", default_value = "terminal")]
     pub format: ExplainFormat,
+    /// What is not done.
+    #[command(flatten)]
+    pub redaction: NoRedaction,
 }
 
 /// How `explain-frame` prints.
@@ -119,6 +122,9 @@ pub struct InspectArguments {
     /// Captures as for analyze
     #[arg(required = true, value_name = "CAPTURE")]
     pub captures: Vec<PathBuf>,
+    /// What is not done.
+    #[command(flatten)]
+    pub redaction: NoRedaction,
     /// How to write it
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub format: InspectFormat,
@@ -192,6 +198,24 @@ pub struct RedactionArguments {
     pub redact_key: Option<PathBuf>,
 }
 
+/// Where redaction is asked for but not done: said, never overlooked.
+#[derive(Debug, Args)]
+pub struct NoRedaction {
+    /// Refused
+    #[arg(long, hide = true)]
+    redact: bool,
+    /// Refused
+    #[arg(long, hide = true, value_name = "FILE")]
+    redact_key: Option<PathBuf>,
+}
+
+impl NoRedaction {
+    /// Whether redaction was asked for.
+    pub const fn is_asked(&self) -> bool {
+        self.redact || self.redact_key.is_some()
+    }
+}
+
 /// Arguments of `pcapdoc evidence`.
 #[derive(Debug, Args)]
 pub struct EvidenceArguments {
@@ -215,6 +239,9 @@ pub struct EvidenceArguments {
 /// Arguments of `pcapdoc report`.
 #[derive(Debug, Args)]
 pub struct ReportArguments {
+    /// What is not done.
+    #[command(flatten)]
+    pub redaction: NoRedaction,
     /// What `pcapdoc analyze --format json` wrote; - is stdin
     #[arg(value_name = "RESULT.json")]
     pub result: PathBuf,
@@ -269,6 +296,9 @@ pub struct BatchArguments {
     /// How to tell what is done, on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log: LogFormat,
+    /// What is not done.
+    #[command(flatten)]
+    pub redaction: NoRedaction,
     /// How captures are analysed.
     #[command(flatten)]
     pub analysis: AnalysisArguments,
@@ -313,6 +343,9 @@ pub struct QueryArguments {
     /// File for the result [default: standard output]
     #[arg(short, long, value_name = "FILE|-")]
     pub output: Option<PathBuf>,
+    /// What is not done.
+    #[command(flatten)]
+    pub redaction: NoRedaction,
     /// How captures are analysed.
     #[command(flatten)]
     pub analysis: AnalysisArguments,

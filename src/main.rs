@@ -42,6 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, Failure> {
+    must_not_ask_to_redact(&cli.command)?;
     match &cli.command {
         Command::Analyze(arguments) => commands::analyze::run(arguments),
         Command::Inspect(arguments) => commands::inspect::run(arguments),
@@ -54,4 +55,23 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::ExplainFrame(arguments) => commands::explain_frame::run(arguments),
         Command::Completions { shell } => commands::completions::run(*shell),
     }
+}
+
+/// Names and addresses must not slip out of a command that cannot hide them.
+fn must_not_ask_to_redact(command: &Command) -> Result<(), Failure> {
+    let (name, redaction) = match command {
+        Command::Inspect(arguments) => ("inspect", &arguments.redaction),
+        Command::Report(arguments) => ("report", &arguments.redaction),
+        Command::Batch(arguments) => ("batch", &arguments.redaction),
+        Command::Query(arguments) => ("query", &arguments.redaction),
+        Command::ExplainFrame(arguments) => ("explain-frame", &arguments.redaction),
+        _ => return Ok(()),
+    };
+    if redaction.is_asked() {
+        return Err(Failure::Usage(format!(
+            "{name} cannot redact, so nothing was done: `pcapdoc analyze --redact` and \
+             `pcapdoc evidence --redact` can"
+        )));
+    }
+    Ok(())
 }

@@ -48,6 +48,7 @@ fn the_page_works_in_a_browser() {
         tables_sort_filter_and_choose_columns(&mut browser);
         filters_are_copied(&mut browser);
         charts_are_read_under_the_pointer(&mut browser);
+        charts_zoom(&mut browser);
         tabs_follow_the_keyboard(&mut browser);
         the_theme_changes(&mut browser);
         pages_are_printed(&mut browser);
@@ -127,6 +128,21 @@ fn charts_are_read_under_the_pointer(browser: &mut Browser) {
            [shown.startsWith(head + ': '), figure.querySelector('.reading').textContent] }",
     );
     assert_eq!(reading, json!([true, ""]));
+}
+
+/// The buttons show half of the time, the hover speaks of that half, and all comes back.
+fn charts_zoom(browser: &mut Browser) {
+    let zoomed = browser.evaluate(
+        "{ const line = document.querySelector('.zoom');
+           if (!line) 'none'; else {
+             const chart = line.closest('.plot').querySelector('.chart.wide'); const [zoomIn, zoomOut] = line.querySelectorAll('button');
+             const length = () => { const p = chart.dataset.plot.split(' ').map(Number); return p[3] - p[2]; };
+             const whole = length(); zoomIn.click(); const rounded = () => Math.round(length() / whole * 1000) / 1000; const half = rounded(); const ticks = [...chart.querySelectorAll('text')].filter((t) => t.style.display === 'none').length;
+             zoomOut.click(); [half, ticks > 0, rounded(), zoomOut.disabled] } }",
+    );
+    if zoomed != "none" {
+        assert_eq!(zoomed, json!([0.5, true, 1, true]));
+    }
 }
 
 /// One panel at a time, chosen by arrow keys; on paper all of them.

@@ -147,6 +147,77 @@ fn nothing_that_names_or_was_said_survives() {
     std::fs::remove_dir_all(&folder).expect("the folder can go");
 }
 
+/// What `pcapdoc evidence` writes, its name, and the summary for a chat.
+#[test]
+fn nothing_survives_in_evidence_and_summary() {
+    let folder = scratch("redaction-evidence");
+    let input = folder.join("customer-x.pcap");
+    std::fs::write(&input, capture()).expect("a file");
+    let out = folder.join("out");
+    std::fs::create_dir_all(&out).expect("a folder");
+    let evidence = ["evidence", text(&input), "F1", "--redact", "-o", text(&out)];
+    let summary = ["analyze", text(&input), "--summary", "--redact", "-o", "-"];
+    let mut written = Vec::new();
+    for arguments in [&evidence[..], &summary[..]] {
+        let output = common::run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr).replace(text(&folder), "");
+        assert!(output.status.success(), "{error}");
+        written.extend([output.stdout, error.into_bytes()]);
+    }
+    let files: Vec<_> = std::fs::read_dir(&out)
+        .expect("the folder")
+        .flatten()
+        .collect();
+    assert_eq!(files.len(), 1);
+    for file in files {
+        written.push(file.file_name().to_string_lossy().into_owned().into_bytes());
+        written.push(std::fs::read(file.path()).expect("a file"));
+    }
+    for (name, secret) in secrets() {
+        assert!(
+            !written.iter().any(|bytes| holds(bytes, &secret)),
+            "{name} survives"
+        );
+    }
+    std::fs::remove_dir_all(&folder).expect("the folder can go");
+}
+
+/// A command that cannot hide says so, and writes nothing.
+#[test]
+fn what_cannot_be_redacted_is_refused() {
+    let folder = scratch("redaction-refused");
+    let input = folder.join("customer-x.pcap");
+    std::fs::write(&input, capture()).expect("a file");
+    let out = folder.join("out");
+    let commands: [&[&str]; 6] = [
+        &["inspect", text(&input)],
+        &["explain-frame", text(&input), "4"],
+        &["query", text(&input), "SELECT * FROM connections"],
+        &["report", text(&input), "-o", text(&out)],
+        &["batch", text(&folder), "--out", text(&out)],
+        &[
+            "analyze",
+            text(&input),
+            "--format",
+            "parquet",
+            "-o",
+            text(&out),
+        ],
+    ];
+    for command in commands {
+        let output = common::run(&[command, &["--redact"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        assert!(output.stdout.is_empty(), "{command:?}");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            error.lines().count() == 1 && error.contains("redact"),
+            "{error}"
+        );
+        assert!(!out.exists(), "{command:?} wrote something");
+    }
+    std::fs::remove_dir_all(&folder).expect("the folder can go");
+}
+
 #[test]
 fn redaction_changes_no_conclusion() {
     let folder = scratch("redaction-same");

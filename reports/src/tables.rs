@@ -7,7 +7,9 @@ use analyzer::flow::{Close, Histogram, ResetKind};
 use analyzer::{Connection, Transport};
 use polars::prelude::*;
 
-use crate::document::{Cell, Column as Head, Table, millis, response_times, rounded};
+use crate::document::{
+    Cell, Column as Head, Table, millis, protocol_name, response_times, rounded,
+};
 use crate::format;
 
 /// Rows of a top list.
@@ -21,6 +23,7 @@ const MIN_SEGMENTS: u64 = 20;
 pub(crate) struct TableRow {
     client: String,
     server: String,
+    protocol: &'static str,
     packets: u64,
     bytes: u64,
     retransmitted: u64,
@@ -39,6 +42,7 @@ impl From<&Connection> for TableRow {
         Self {
             client: connection.client.ip.to_string(),
             server: connection.server.to_string(),
+            protocol: protocol_name(connection),
             packets: connection.packets(),
             bytes: client.wire_bytes + server.wire_bytes,
             retransmitted: client.retransmitted_segments + server.retransmitted_segments,
@@ -122,15 +126,15 @@ fn connections_frame(rows: Vec<TableRow>) -> PolarsResult<LazyFrame> {
 
 /// One row per connection and bucket of its response times.
 fn times_frame(rows: &[TableRow]) -> PolarsResult<LazyFrame> {
-    let (mut servers, mut middles, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut groups, mut middles, mut counts) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
         for (middle, count) in row.response_times.iter() {
-            servers.push(row.server.as_str());
+            groups.push(format!("{} {}", row.protocol, row.server));
             middles.push(millis(middle));
             counts.push(count);
         }
     }
-    Ok(df!["server" => servers, "ms" => middles, "count" => counts]?.lazy())
+    Ok(df!["group" => groups, "ms" => middles, "count" => counts]?.lazy())
 }
 
 fn top_talkers(frame: &LazyFrame) -> PolarsResult<Table> {
@@ -285,52 +289,59 @@ fn cell(value: &AnyValue<'_>) -> Cell {
 /// each server's summed buckets.
 fn slowest_servers(times: LazyFrame) -> PolarsResult<Table> {
     let summed = times
-        .group_by([col("server"), col("ms")])
+        .group_by([col("group"), col("ms")])
         .agg([sum("count")])
-        .sort(["server", "ms"], SortMultipleOptions::default())
+        .sort(["group", "ms"], SortMultipleOptions::default())
         .collect()?;
-    let servers = summed.column("server")?.str()?;
+    let groups = summed.column("group")?.str()?;
     let ms = summed.column("ms")?.f64()?;
     let counts = summed.column("count")?.u64()?;
     let mut grouped: Vec<(&str, Vec<(f64, u64)>)> = Vec::new();
-    for ((server, ms), count) in servers.iter().zip(ms.iter()).zip(counts.iter()) {
-        let (Some(server), Some(ms), Some(count)) = (server, ms, count) else {
+    for ((group, ms), count) in groups.iter().zip(ms.iter()).zip(counts.iter()) {
+        let (Some(group), Some(ms), Some(count)) = (group, ms, count) else {
             continue;
         };
         match grouped.last_mut() {
-            Some((last, buckets)) if *last == server => buckets.push((ms, count)),
-            _ => grouped.push((server, vec![(ms, count)])),
+            Some((last, buckets)) if *last == group => buckets.push((ms, count)),
+            _ => grouped.push((group, vec![(ms, count)])),
         }
     }
     let mut rows: Vec<_> = grouped
         .into_iter()
-        .map(|(server, buckets)| (server, quantile(&buckets, 0.95), buckets))
+        .map(|(group, buckets)| (group, quantile(&buckets, 0.99), buckets))
         .collect();
     rows.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
     let all = rows.len();
     let cells = rows
         .into_iter()
         .take(LIMIT)
-        .map(|(server, p95, buckets)| {
+        .map(|(group, p99, buckets)| {
+            let (protocol, server) = group.split_once(' ').unwrap_or(("", group));
             vec![
+                Cell::Text(protocol.to_owned()),
                 Cell::Text(server.to_owned()),
                 Cell::Count(buckets.iter().map(|(_, count)| count).sum()),
                 Cell::Number(quantile(&buckets, 0.5)),
-                Cell::Number(p95),
+                Cell::Number(quantile(&buckets, 0.9)),
+                Cell::Number(quantile(&buckets, 0.95)),
+                Cell::Number(p99),
                 Cell::Number(quantile(&buckets, 1.0)),
             ]
         })
         .collect();
     let heads = [
+        ("protocol", "Protocol"),
         ("server", "Server"),
         ("responses", "Responses"),
-        ("response_p50_ms", "Median"),
-        ("response_p95_ms", "95th percentile"),
+        ("response_p50_ms", "Half within"),
+        ("response_p90_ms", "90 % within"),
+        ("response_p95_ms", "95 % within"),
+        ("response_p99_ms", "99 % within"),
         ("response_max_ms", "Slowest"),
     ];
     Ok(table(
         "slowest-servers",
-        "Servers by response time",
+        "Response times by protocol and server",
         &heads,
         cells,
         all,
@@ -371,6 +382,7 @@ mod tests {
         TableRow {
             client: client.to_owned(),
             server: server.to_owned(),
+            protocol: "http1",
             packets: 100,
             bytes,
             retransmitted: bytes / 1_000,
@@ -401,8 +413,10 @@ mod tests {
             [Cell::Count(2), Cell::Count(200), Cell::Count(8_000)]
         );
         let slowest = named(&tables, "slowest-servers");
-        assert_eq!(slowest.rows[0][0], Cell::Text("10.0.0.9:80".to_owned()));
-        assert_eq!(slowest.rows[0][1], Cell::Count(4));
+        let [protocol, server] = ["http1", "10.0.0.9:80"].map(|text| Cell::Text(text.to_owned()));
+        assert_eq!(slowest.rows[0][..3], [protocol, server, Cell::Count(4)]);
+        // A hundredth of four is less than one: the slowest itself.
+        assert_eq!(slowest.rows[0][6], slowest.rows[0][7]);
         let rates = named(&tables, "retransmission-rates");
         assert_eq!(rates.rows[0].last(), Some(&Cell::Number(7.0)));
         let failing = named(&tables, "failing-servers");

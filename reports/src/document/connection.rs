@@ -190,7 +190,8 @@ const fn role_name(role: Role) -> &'static str {
     }
 }
 
-fn protocol_name(connection: &Connection) -> &'static str {
+/// What the payload is, as [`ConnectionRow::protocol`] names it.
+pub(crate) fn protocol_name(connection: &Connection) -> &'static str {
     match connection.app.protocol {
         AppProtocol::Unknown => connection
             .udp

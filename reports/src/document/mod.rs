@@ -16,8 +16,8 @@ mod series;
 mod timeouts;
 mod trace;
 
-pub(crate) use connection::response_times;
 pub use connection::{ConnectionRow, HalfRow, ResetRow};
+pub(crate) use connection::{protocol_name, response_times};
 pub use finding::{
     CaveatView, ConnectionKey, EvidenceView, FindingView, HostCommandView, LookAlikeView,
     RemedyView, SpreadView,

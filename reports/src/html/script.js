@@ -17,6 +17,78 @@
     const theme = localStorage.getItem("pcapdoc-theme");
     if (theme === "dark" || theme === "light") root.dataset.theme = theme;
   } catch { /* files may have no storage */ }
+  // A chart whose data can be stretched: lines keep their width, ticks take their names from the
+  // rows of the data table.
+  const inSvg = (tag, attributes) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  };
+  const zoomable = (svg, rows, places) => {
+    const [left, right, low, high] = svg.dataset.plot.split(" ").map(Number);
+    const height = svg.viewBox.baseVal.height;
+    // A picture in the picture cuts off what lies beside the axes.
+    const width = right - left;
+    const frame = inSvg("svg", { x: left, y: 0, width, height, viewBox: `${left} 0 ${width} ${height}` });
+    const data = inSvg("g", { class: "data" });
+    data.append(...svg.querySelectorAll(".line, .area, .stroke, .dot, .mark"));
+    frame.append(data);
+    const ticks = [...svg.querySelectorAll("text")].filter((text) => Number(text.getAttribute("y")) > height - 40);
+    const named = inSvg("g", {});
+    const choice = inSvg("rect", { class: "choice", y: 16, height: height - 72, width: 0 });
+    svg.append(frame, named, choice);
+    const zoom = { whole: [low, high], range: [low, high] };
+    zoom.show = (from, to) => {
+      zoom.range = [from, to];
+      svg.dataset.plot = `${left} ${right} ${from} ${to} linear`;
+      const scale = (high - low) / (to - from);
+      const moved = left - (left + (from - low) / (high - low) * (right - left)) * scale;
+      data.setAttribute("transform", `matrix(${scale} 0 0 1 ${moved} 0)`);
+      const isWhole = scale < 1.001;
+      for (const tick of ticks) tick.style.display = isWhole ? "" : "none";
+      named.replaceChildren();
+      if (isWhole) return;
+      const within = places.map((place, index) => [place, index]).filter(([place]) => place >= from && place <= to);
+      const last = within.length - 1;
+      for (const at of new Set([0, Math.floor(last / 2), last])) {
+        if (!within[at]) continue;
+        const x = left + (within[at][0] - from) / (to - from) * (right - left);
+        const text = inSvg("text", { x: Math.min(right - 40, Math.max(left + 40, x)), y: height - 27, "text-anchor": "middle" });
+        text.textContent = rows[within[at][1]].cells[0].textContent;
+        named.append(text);
+      }
+    };
+    const place = (event) => {
+      const box = svg.getBoundingClientRect();
+      const x = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
+      return Math.min(right, Math.max(left, x));
+    };
+    let began = null;
+    const stretch = (event) => [began, place(event)].sort((a, b) => a - b);
+    svg.addEventListener("pointerdown", (event) => {
+      if (event.pointerType !== "mouse" || event.button !== 0) return;
+      began = place(event);
+      event.preventDefault();
+    });
+    svg.addEventListener("pointermove", (event) => {
+      if (began === null) return;
+      const [start, end] = stretch(event);
+      choice.setAttribute("x", start);
+      choice.setAttribute("width", end - start);
+    });
+    addEventListener("pointerup", (event) => {
+      if (began === null) return;
+      const [start, end] = stretch(event);
+      const [from, to] = zoom.range;
+      const at = (x) => from + (x - left) / (right - left) * (to - from);
+      began = null;
+      choice.setAttribute("width", 0);
+      if (end - start > 12) zoom.chosen(at(start), at(end));
+    });
+    svg.addEventListener("dblclick", () => zoom.chosen(low, high));
+    return zoom;
+  };
+
   addEventListener("DOMContentLoaded", () => {
     const toggle = make("button", { type: "button", class: "theme" });
     const label = () => { toggle.textContent = dark() ? "Light theme" : "Dark theme"; };
@@ -133,14 +205,13 @@
       const places = rows.map((row) => Number(row.dataset.place));
       const text = figure.querySelector(".reading");
       for (const svg of figure.querySelectorAll(".chart")) {
-        const [left, right, from, to, scale] = svg.dataset.plot.split(" ").map((part) => Number(part) || part);
-        const [low, high] = [Number(from) || 0, Number(to)];
-        const log = scale === "log";
-        const cursor = document.createElementNS("http://www.w3.org/2000/svg", "path");
-        cursor.setAttribute("class", "cursor");
+        const cursor = inSvg("path", { class: "cursor" });
         svg.append(cursor);
         const height = svg.viewBox.baseVal.height;
         svg.addEventListener("pointermove", (event) => {
+          // Anew every time: zooming changes it.
+          const [left, right, low, high] = svg.dataset.plot.split(" ").map(Number);
+          const log = svg.dataset.plot.endsWith("log");
           const box = svg.getBoundingClientRect();
           const x = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
           const share = Math.min(1, Math.max(0, (x - left) / (right - left)));
@@ -155,6 +226,39 @@
         });
         svg.addEventListener("pointerleave", () => { text.textContent = ""; cursor.removeAttribute("d"); });
       }
+    }
+
+    // Charts over time: drag over a stretch to see it alone, or use the buttons.
+    for (const figure of document.querySelectorAll(".plot")) {
+      const rows = [...figure.querySelectorAll("tbody tr")];
+      const charts = [...figure.querySelectorAll(".chart")];
+      if (rows.length < 12 || charts.some((svg) => svg.dataset.plot.endsWith("log"))) continue;
+      const places = rows.map((row) => Number(row.dataset.place));
+      const zooms = charts.map((svg) => zoomable(svg, rows, places));
+      const [low, high] = zooms[0].whole;
+      let [from, to] = [low, high];
+      const buttons = [];
+      const show = (start, end) => {
+        const length = Math.min(high - low, Math.max((high - low) / 200, end - start));
+        from = Math.min(high - length, Math.max(low, start));
+        to = from + length;
+        for (const zoom of zooms) zoom.show(from, to);
+        buttons.forEach((button, index) => { button.disabled = index > 0 && length >= high - low; });
+      };
+      const line = make("p", { class: "zoom" });
+      const step = (name, start, end) => {
+        const button = make("button", { type: "button" }, name);
+        button.addEventListener("click", () => { const half = (to - from) / 2; show(from + start * half, to + end * half); });
+        buttons.push(button);
+        line.append(button);
+      };
+      step("Zoom in", 0.5, -0.5);
+      step("Zoom out", -1, 1);
+      step("Earlier", -1, -1);
+      step("Later", 1, 1);
+      for (const zoom of zooms) zoom.chosen = show;
+      show(low, high);
+      figure.querySelector(".more").before(line);
     }
 
     // Tabs: stacked sections without this; arrow keys move between them.
