@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::addr::Endpoint;
 use crate::app::At;
+use crate::capture::Mark;
 use crate::decode::IcmpFields;
 use crate::event::SegmentRef;
 use crate::flow::TcpState;
@@ -188,4 +189,6 @@ pub struct Analysis {
     pub intervals: Intervals,
     /// Whether any non-first IP fragment was captured (a port filter drops them all).
     pub later_fragments_seen: bool,
+    /// Places at which the capture can be read again without all that comes before.
+    pub marks: Vec<Mark>,
 }

@@ -25,6 +25,7 @@ mod over_time;
 pub mod redact;
 mod requests;
 mod reread;
+mod reread_plan;
 pub mod rollup;
 pub mod summary;
 mod tables;

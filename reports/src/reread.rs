@@ -1,7 +1,7 @@
 //! A second reading of the capture, for what can only be chosen once the findings are known.
 //!
-//! The files are read in the same order as before, so frame numbers are the same. Reading stops
-//! after the last frame that anybody asked for.
+//! The files are read in the same order as before, so frame numbers are the same. What is read is
+//! told by a [`Plan`].
 
 use std::collections::HashMap;
 
@@ -10,6 +10,7 @@ use analyzer::decode::{DecodedSlab, Fragment, Packet, PacketKind, decode_slab};
 use analyzer::{Endpoint, Error, Transport};
 
 use crate::document::{ConnectionKey, Document};
+use crate::reread_plan::{Plan, Run};
 
 /// One frame of the second reading.
 pub(crate) struct FrameView<'a> {
@@ -18,26 +19,43 @@ pub(crate) struct FrameView<'a> {
     pub packets: &'a [Packet],
     pub fragments: &'a [Fragment],
     pub interface: &'a Interface,
+    /// Which run of the plan it is in: between two runs frames are left out.
+    pub run: usize,
 }
 
-/// Reads `inputs` again and shows every frame up to `last`.
+/// Reads `inputs` again and shows the frames of `plan`.
 ///
 /// # Errors
 /// When no input can be read any more.
 pub(crate) fn reread(
     inputs: &[Input],
     options: &ReadOptions,
-    last: u64,
+    plan: &Plan,
     mut see: impl FnMut(&FrameView<'_>),
 ) -> Result<(), Error> {
     let mut reader = CaptureReader::open(inputs, options.clone())?;
+    for (number, run) in plan.runs.iter().enumerate() {
+        if let Some(mark) = &run.from {
+            reader.go_to(mark)?;
+        }
+        read_run(&mut reader, run, number, &mut see)?;
+    }
+    Ok(())
+}
+
+fn read_run(
+    reader: &mut CaptureReader,
+    run: &Run,
+    number: usize,
+    see: &mut impl FnMut(&FrameView<'_>),
+) -> Result<(), Error> {
     let mut slab = Slab::default();
     let mut decoded = DecodedSlab::default();
     while reader.read_slab(&mut slab)? {
         decode_slab(&slab, reader.interfaces(), &mut decoded);
         let (mut packets, mut fragments) = (&decoded.packets[..], &decoded.fragments[..]);
         for frame in &slab.frames {
-            if frame.number > last {
+            if run.until.is_some_and(|until| frame.number >= until) {
                 return Ok(());
             }
             let of_frame = split(&mut packets, |packet| packet.frame == frame.number);
@@ -49,8 +67,12 @@ pub(crate) fn reread(
                     packets: of_frame,
                     fragments: pieces,
                     interface,
+                    run: number,
                 });
             }
+        }
+        if run.until.is_none() {
+            return Ok(());
         }
     }
     Ok(())

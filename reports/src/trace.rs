@@ -12,6 +12,7 @@ use analyzer::seq::{RangeSet, SeqNumber, SeqRange};
 use crate::document::{ConnectionKey, Document, Trace, TraceSlot, TraceView};
 use crate::format;
 use crate::reread::{Connections, reread};
+use crate::reread_plan::{Plan, Stretch};
 
 /// Connections drawn; each costs up to 150 kB of the page.
 const MAX_TRACES: usize = 6;
@@ -48,7 +49,19 @@ pub fn collect(
     if courses.is_empty() {
         return Ok(Vec::new());
     }
-    reread(inputs, options, connections.last_frame(), |view| {
+    let stretches: Vec<Stretch> = courses
+        .iter()
+        .flat_map(|(&index, course)| {
+            let wanted = &connections.wanted[index];
+            course.stretches(wanted.first_frame, wanted.last_frame)
+        })
+        .collect();
+    let plan = Plan::of(&document.marks, &stretches, connections.last_frame());
+    let mut shares = plan.shares.iter();
+    for course in courses.values_mut() {
+        course.take_shares(&mut shares);
+    }
+    reread(inputs, options, &plan, |view| {
         for packet in view.packets {
             let PacketKind::Tcp(tcp) = &packet.kind else {
                 continue;
@@ -57,6 +70,7 @@ pub fn collect(
                 continue;
             };
             if let Some(course) = courses.get_mut(&index) {
+                course.enter(view.run);
                 let is_client = packet.source() == connections.wanted[index].client;
                 course.packet(packet, tcp, usize::from(!is_client));
             }
@@ -89,6 +103,8 @@ struct Course {
     connection: ConnectionKey,
     findings: Vec<String>,
     halves: [Half; 2],
+    /// The run of the plan that its latest packet was in.
+    run: usize,
 }
 
 /// What one end sent.
@@ -103,6 +119,8 @@ struct Half {
     /// One past the highest octet sent.
     high: u64,
     seen: RangeSet,
+    /// Octets were left out since the last payload.
+    skipped: bool,
     /// Window scale of this end's SYN.
     shift: Option<u8>,
 }
@@ -142,13 +160,40 @@ impl Course {
             near: 0,
             high: 0,
             seen: RangeSet::default(),
+            skipped: false,
             shift: None,
         };
         Some(Self {
             connection: key.clone(),
             findings,
             halves: [half.clone(), half],
+            run: 0,
         })
+    }
+
+    /// What must be read for its views, one stretch each.
+    fn stretches(&self, first_frame: u64, last_frame: u64) -> Vec<Stretch> {
+        let incidents = self.halves[0].grids.iter().skip(1);
+        std::iter::once(Stretch::Frames(first_frame, last_frame))
+            .chain(incidents.map(|grid| Stretch::Time(grid.from, grid.to)))
+            .collect()
+    }
+
+    /// Takes the share of each of its stretches that will be read.
+    fn take_shares<'a>(&mut self, shares: &mut impl Iterator<Item = &'a f64>) {
+        for view in 0..self.halves[0].grids.len() {
+            let Some(&share) = shares.next() else { return };
+            for half in &mut self.halves {
+                half.grids[view].read_share = share;
+            }
+        }
+    }
+
+    /// Its next packet is in this run: what lies before was not all read.
+    fn enter(&mut self, run: usize) {
+        if std::mem::replace(&mut self.run, run) != run {
+            self.halves.iter_mut().for_each(Half::skip);
+        }
     }
 
     /// `from` is 0 for the client's packets, 1 for the server's.
@@ -185,6 +230,7 @@ impl Course {
             connection,
             findings,
             halves: [client, server],
+            ..
         } = self;
         let (sender, half) = if client.weight() >= server.weight() {
             ("client", client)
@@ -212,6 +258,12 @@ impl Half {
         }
     }
 
+    /// Octets were left out: those below the next ones count as sent.
+    fn skip(&mut self) {
+        self.skipped = self.base.is_some();
+        self.grids.iter_mut().for_each(|grid| grid.last = None);
+    }
+
     fn relative(&self, offset: u64) -> u64 {
         offset.saturating_sub(self.base.unwrap_or(0))
     }
@@ -226,6 +278,9 @@ impl Half {
 
     fn payload(&mut self, time: i64, start: u64, end: u64) {
         let range = SeqRange::new(start, end);
+        if std::mem::take(&mut self.skipped) {
+            self.seen.insert(SeqRange::new(0, start));
+        }
         let is_resent = self.seen.contains(range);
         let fills = !is_resent && start < self.high;
         if self.seen.ranges().len() < MAX_HOLES {
@@ -285,6 +340,8 @@ struct Grid {
     capture: i64,
     from: i64,
     to: i64,
+    /// See [`TraceView::read_share`].
+    read_share: f64,
     slots: BTreeMap<u32, TraceSlot>,
     segments: u64,
     resent: u64,
@@ -298,6 +355,7 @@ impl Grid {
             capture,
             from,
             to,
+            read_share: 1.0,
             slots: BTreeMap::new(),
             segments: 0,
             resent: 0,
@@ -341,6 +399,7 @@ impl Grid {
             from_s: since(self.from),
             to_s: since(self.to),
             slot_s: self.width() as f64 / 1e9,
+            read_share: self.read_share,
             segments: self.segments,
             resent: self.resent,
             pause_s: seconds(self.pause.0),
@@ -373,6 +432,7 @@ mod tests {
             near: 0,
             high: 0,
             seen: RangeSet::default(),
+            skipped: false,
             shift: None,
         }
     }

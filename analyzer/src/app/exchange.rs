@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::HttpExchange;
 
 /// Kept for each reason.
@@ -36,6 +38,10 @@ impl ExchangeLog {
             .response_start
             .map_or(Duration::ZERO, |at| at.time.since(asked));
         let index = self.kept.partition_point(|kept| kept.order < order);
+        if self.kept.len() == self.kept.capacity() {
+            // A connection with one exchange is the rule.
+            self.kept.reserve_exact(1.max(self.kept.len()));
+        }
         self.kept.insert(
             index,
             Kept {
@@ -55,18 +61,18 @@ impl ExchangeLog {
 
     /// Removes what is neither last nor failed nor slow; at most one, since one was added.
     fn evict(&mut self) {
-        let Some(last) = self.kept.len().checked_sub(KEPT) else {
+        if self.kept.len() <= KEPT {
             return;
-        };
-        let mut times: Vec<_> = self
+        }
+        let last = self.kept.len() - KEPT;
+        // What was kept before, for each reason, and the one that was added.
+        let mut times: SmallVec<[(Duration, u64); 3 * KEPT + 1]> = self
             .kept
             .iter()
             .map(|kept| (kept.response_time, u64::MAX - kept.order))
             .collect();
-        times.sort_unstable_by(|one, other| other.cmp(one));
-        let Some(slow) = times.get(KEPT - 1).copied() else {
-            return;
-        };
+        let (_, slow, _) = times.select_nth_unstable_by(KEPT - 1, |one, other| other.cmp(one));
+        let slow = *slow;
         let removed = self.kept[..last]
             .iter()
             .position(|kept| !kept.failed && (kept.response_time, u64::MAX - kept.order) < slow);

@@ -5,6 +5,7 @@
 //! is bounded per connection: samples and heads are capped, bodies are counted and never kept.
 //! Nothing here fails: octets that make no sense end the reading and are said to have done so.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::flow::Direction;
@@ -29,7 +30,7 @@ mod tls;
 
 pub use datagram::DatagramReader;
 pub use framing::{Delimiter, FramingSpec, FramingSpecError, LengthField, LengthWidth};
-pub use stream::{AppSettings, MessagePosition, MessageUnit, StreamReader};
+pub use stream::{AppSettings, MessagePosition, MessageUnit, SegmentShape, StreamReader};
 
 /// A place in the capture: a frame and its time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,7 +65,7 @@ pub enum AppProtocol {
 #[derive(Clone, PartialEq, Debug)]
 pub struct HttpExchange {
     /// Method, at most 16 characters.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// Request target, at most 256 characters.
     pub target: String,
     /// Host header (or `:authority`), at most 256 characters.

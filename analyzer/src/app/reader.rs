@@ -13,6 +13,8 @@ pub(super) struct Piece {
     pub starts_segment: bool,
     /// The segment is longer than the MSS.
     pub oversized: bool,
+    /// These are the last octets that were captured of the segment, and not its last ones.
+    pub tail_cut: bool,
 }
 
 /// Reads both directions of a stream whose protocol is known.

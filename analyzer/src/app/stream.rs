@@ -61,8 +61,18 @@ pub struct MessagePosition {
 pub struct StreamReader {
     spec: Option<FramingSpec>,
     /// [`Self::segment_boundary`] was called and the segment's octets are yet to come.
-    boundary: [Option<bool>; 2],
+    boundary: [Option<SegmentShape>; 2],
     state: State,
+}
+
+/// What matters of a segment beside its octets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SegmentShape {
+    /// Longer than the MSS (captured before segmentation): message starts inside it are not
+    /// counted as coalesced.
+    pub oversized: bool,
+    /// Its last octets were not captured.
+    pub tail_cut: bool,
 }
 
 enum State {
@@ -82,7 +92,7 @@ struct Active {
 #[derive(Clone, Copy, Default)]
 struct Segment {
     frame: Option<u64>,
-    oversized: bool,
+    shape: SegmentShape,
 }
 
 enum Reading {
@@ -164,11 +174,9 @@ impl StreamReader {
         }
     }
 
-    /// Says that the next octets of this direction begin a segment. `oversized`: longer than the
-    /// MSS (captured before segmentation), so that message starts inside it are not counted as
-    /// coalesced.
-    pub fn segment_boundary(&mut self, direction: Direction, _at: At, oversized: bool) {
-        self.boundary[direction.index()] = Some(oversized);
+    /// Says that the next octets of this direction begin a segment.
+    pub fn segment_boundary(&mut self, direction: Direction, shape: SegmentShape) {
+        self.boundary[direction.index()] = Some(shape);
     }
 
     /// Takes note of octets that passed and were not captured: the cut tail of a segment (`at` is
@@ -258,17 +266,23 @@ impl Active {
         }
     }
 
-    fn piece(&mut self, direction: Direction, at: At, boundary: Option<bool>) -> Piece {
+    fn piece(
+        &mut self,
+        direction: Direction,
+        at: At,
+        boundary: Option<SegmentShape>,
+    ) -> Piece {
         let segment = &mut self.segments[direction.index()];
         let starts_segment = boundary.is_some() || segment.frame != Some(at.frame);
         if starts_segment {
-            segment.oversized = boundary.unwrap_or(false);
+            segment.shape = boundary.unwrap_or_default();
         }
         segment.frame = Some(at.frame);
         Piece {
             at,
             starts_segment,
-            oversized: segment.oversized,
+            oversized: segment.shape.oversized,
+            tail_cut: segment.shape.tail_cut,
         }
     }
 
@@ -306,6 +320,7 @@ impl Active {
                 at,
                 starts_segment: false,
                 oversized: false,
+                tail_cut: false,
             };
             let kept = sampling.sample.push_gap(direction, octets, piece);
             let outcome = match sampling.judge_cut(direction) {
@@ -332,6 +347,7 @@ impl Active {
                     at,
                     starts_segment: false,
                     oversized: false,
+                    tail_cut: false,
                 };
                 sampling.sample.push_fin(direction, piece);
             }

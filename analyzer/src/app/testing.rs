@@ -3,7 +3,7 @@
 use crate::flow::Direction;
 use crate::time::Timestamp;
 
-use super::{AppFacts, AppSettings, At, StreamReader};
+use super::{AppFacts, AppSettings, At, SegmentShape, StreamReader};
 
 pub(super) const C: Direction = Direction::ClientToServer;
 pub(super) const S: Direction = Direction::ServerToClient;
@@ -42,7 +42,7 @@ pub(super) fn read_with(settings: &AppSettings, steps: &[Step]) -> AppFacts {
         match step {
             Step::Data(direction, bytes) => {
                 if reader.wants_data(*direction) {
-                    reader.segment_boundary(*direction, at(frame), false);
+                    reader.segment_boundary(*direction, SegmentShape::default());
                     reader.data(*direction, bytes, at(frame));
                 }
             }

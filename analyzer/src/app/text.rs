@@ -4,6 +4,11 @@
 ///
 /// Looks at no more than four octets per character, so a huge field costs nothing.
 pub(super) fn capped(bytes: &[u8], max: usize) -> String {
+    if bytes.len() <= max
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        return text.to_owned();
+    }
     let slice = &bytes[..bytes.len().min(max.saturating_mul(4))];
     String::from_utf8_lossy(slice).chars().take(max).collect()
 }

@@ -72,6 +72,17 @@ impl Slab {
     }
 }
 
+/// A place in a file at which reading can begin again: between two records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// Offset in the file, in bytes.
+    pub offset: u64,
+    /// Number of the frame that follows.
+    pub frame: u64,
+    /// Its time.
+    pub time: Timestamp,
+}
+
 /// One input of a capture.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {

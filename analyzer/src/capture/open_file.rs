@@ -1,7 +1,7 @@
 //! One input while it is read: where its bytes come from, what format they have, how far it is.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +12,7 @@ use super::pcapng::Pcapng;
 use super::pipe::PipeReader;
 use super::session::{LargeBlock, Session, WalkEnd, Walked};
 use super::snoop::Snoop;
-use super::{Frame, Input, ReadOptions, Slab};
+use super::{Frame, Input, Mark, ReadOptions, Slab};
 use crate::analysis::FileSummary;
 use crate::error::Error;
 use crate::quality::QualityKind;
@@ -20,6 +20,9 @@ use crate::time::Timestamp;
 
 /// Bytes looked at to recognise a file; also what the variants of pcap are told by.
 pub(super) const HEAD_BYTES: usize = 4096;
+
+/// Most places remembered in a file; beyond them every second one is forgotten.
+const MARKS: usize = 4096;
 
 /// Reading state of a format.
 #[derive(Debug)]
@@ -35,6 +38,13 @@ impl Records {
             Self::Pcap(pcap) => pcap.walk(bytes, session, out),
             Self::Pcapng(pcapng) => pcapng.walk(bytes, session, out),
             Self::Snoop(snoop) => snoop.walk(bytes, session, out),
+        }
+    }
+
+    const fn header_left(&self) -> u64 {
+        match self {
+            Self::Pcap(pcap) => pcap.header_left(),
+            Self::Pcapng(_) | Self::Snoop(_) => 0,
         }
     }
 
@@ -57,6 +67,8 @@ pub(super) struct Bytes {
     /// Stored bytes in all; `None` for a pipe.
     stored_total: Option<u64>,
     compression: Option<Compression>,
+    /// A second handle on a regular file that is not compressed, to move in it.
+    seekable: Option<File>,
 }
 
 impl Bytes {
@@ -70,6 +82,7 @@ impl Bytes {
         let piped = |source: Box<dyn Read + Send>| -> io::Result<Box<dyn Read + Send>> {
             Ok(Box::new(PipeReader::new(source, options.stop.clone())?))
         };
+        let mut seekable = None;
         let (mut source, stored_total): (Box<dyn Read + Send>, _) = match input {
             Input::Stdin => (piped(Box::new(io::stdin())).map_err(failed)?, None),
             Input::Path(path) => {
@@ -80,6 +93,7 @@ impl Bytes {
                     return Err(Error::new(input.name(), message));
                 }
                 if metadata.is_file() {
+                    seekable = file.try_clone().ok();
                     (Box::new(file), Some(metadata.len()))
                 } else {
                     (piped(Box::new(file)).map_err(failed)?, None)
@@ -103,6 +117,7 @@ impl Bytes {
                 stored,
                 stored_total,
                 compression,
+                seekable,
             });
         };
         let compressed = io::Cursor::new(std::mem::take(&mut head)).chain(source);
@@ -134,7 +149,20 @@ impl Bytes {
             stored,
             stored_total,
             compression,
+            seekable: None,
         })
+    }
+
+    /// Goes on reading at `offset`.
+    ///
+    /// # Errors
+    /// When the file cannot be moved in.
+    fn seek(&mut self, offset: u64) -> io::Result<()> {
+        let file = self.seekable.as_mut();
+        file.ok_or(io::ErrorKind::NotSeekable)?
+            .seek(SeekFrom::Start(offset))?;
+        self.head_at = self.head.len();
+        Ok(())
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -230,6 +258,11 @@ pub(super) struct OpenFile {
     frames: u64,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
+    /// Places at which reading can begin again; none where the format or the source forbids it.
+    marks: Vec<Mark>,
+    /// Every so many slabs one is remembered.
+    mark_every: u64,
+    slabs: u64,
 }
 
 impl OpenFile {
@@ -260,6 +293,9 @@ impl OpenFile {
             frames: 0,
             first: None,
             last: None,
+            marks: Vec::new(),
+            mark_every: 1,
+            slabs: 0,
         })
     }
 
@@ -273,6 +309,7 @@ impl OpenFile {
         let mut filled = self.carry.len();
         slab.bytes[..filled].copy_from_slice(&self.carry);
         self.carry.clear();
+        let records_at = self.offset + self.records.header_left();
         while !self.done {
             filled = self.read_into(&mut slab.bytes, filled);
             let bytes = &slab.bytes[..filled];
@@ -321,6 +358,54 @@ impl OpenFile {
         {
             pcapng.finish(session);
         }
+        self.mark(records_at, slab.frames.first());
+    }
+
+    /// Remembers the place where a slab began.
+    fn mark(&mut self, offset: u64, first: Option<&Frame>) {
+        let (Records::Pcap(_), true, Some(first)) =
+            (&self.records, self.bytes.seekable.is_some(), first)
+        else {
+            return;
+        };
+        if self.slabs.is_multiple_of(self.mark_every) {
+            self.marks.push(Mark {
+                offset,
+                frame: first.number,
+                time: first.time,
+            });
+        }
+        self.slabs += 1;
+        if self.marks.len() > MARKS {
+            let mut at = 0;
+            self.marks.retain(|_| {
+                at += 1;
+                at % 2 == 1
+            });
+            self.mark_every *= 2;
+        }
+    }
+
+    /// Places at which reading can begin again, in order.
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    /// Goes on at a place that an earlier reading of the same file marked.
+    ///
+    /// # Errors
+    /// When the file cannot be moved in.
+    pub fn go_to(&mut self, mark: &Mark, session: &mut Session) -> io::Result<()> {
+        self.bytes.seek(mark.offset)?;
+        if let Records::Pcap(pcap) = &mut self.records {
+            pcap.skip_header();
+        }
+        self.carry.clear();
+        self.offset = mark.offset;
+        self.source_ended = false;
+        self.done = false;
+        session.frames = mark.frame - 1;
+        Ok(())
     }
 
     /// Reads on to the end of a block, of which the first `filled` bytes of the slab are the

@@ -217,6 +217,16 @@ impl Pcap {
         }
     }
 
+    /// Bytes of the file header that are yet to come.
+    pub const fn header_left(&self) -> u64 {
+        self.header_left as u64
+    }
+
+    /// Says that reading goes on between two records.
+    pub const fn skip_header(&mut self) {
+        self.header_left = 0;
+    }
+
     /// Cuts as many whole records out of `bytes` as there are.
     pub fn walk(&mut self, bytes: &[u8], session: &mut Session, out: &mut Vec<Frame>) -> Walked {
         let before = out.len();

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::merge::{Lane, RING_OVERLAP};
 use super::open_file::{Bytes, OpenFile};
 use super::session::Session;
-use super::{Comment, Input, Interface, ReadOptions, Slab};
+use super::{Comment, Input, Interface, Mark, ReadOptions, Slab};
 use crate::analysis::{FileSummary, InterfaceSummary};
 use crate::error::Error;
 use crate::quality::{QualityKind, QualityNote};
@@ -45,6 +45,9 @@ pub struct CaptureReader {
     unreadable: Option<Error>,
     /// Whether any input was recognised.
     any_opened: bool,
+    /// Of the only input; empty when there are several.
+    marks: Vec<Mark>,
+    inputs: usize,
 }
 
 impl CaptureReader {
@@ -68,6 +71,8 @@ impl CaptureReader {
             bytes_done: 0,
             unreadable: None,
             any_opened: false,
+            marks: Vec::new(),
+            inputs: inputs.len(),
         };
         if let [input] = inputs {
             let input = input.clone();
@@ -132,8 +137,32 @@ impl CaptureReader {
     /// A file has been read to its end.
     pub(super) fn close_lane(&mut self, at: usize) {
         let lane = self.lanes.remove(at);
+        if self.inputs == 1 {
+            self.marks = lane.file.marks().to_vec();
+        }
         self.bytes_done += lane.file.bytes_read();
         self.finished.push(lane.file.summary());
+    }
+
+    /// Places in the only input at which a later reading may begin ([`Self::go_to`]), in order;
+    /// complete after the last slab. None for several inputs, a pipe, a compressed file, and
+    /// formats of which a part cannot be read without what comes before.
+    #[must_use]
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    /// Goes on at a place that an earlier reading of the same input marked; to be called before
+    /// the input has been read to its end.
+    ///
+    /// # Errors
+    /// When the input was read to its end or cannot be moved in.
+    pub fn go_to(&mut self, mark: &Mark) -> Result<(), Error> {
+        let moved = match self.lanes.first_mut() {
+            Some(lane) => lane.file.go_to(mark, &mut self.session),
+            None => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        };
+        moved.map_err(|error| Error::new("", "cannot be read again").because(error))
     }
 
     /// Interfaces known so far; the index is [`super::Frame::interface`].

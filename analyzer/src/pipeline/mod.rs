@@ -318,6 +318,7 @@ impl<S: ConnectionSink> Engine<S> {
             icmp_error_count: facts.icmp_error_count,
             intervals: facts.timeline.finish(),
             later_fragments_seen: sequencer.later_fragments_seen,
+            marks: reader.marks().to_vec(),
         };
         (analysis, sinks)
     }

@@ -92,7 +92,7 @@ fn graph(id: &str, trace: &Trace, view: &TraceView, is_incident: bool) -> Result
         } else {
             ""
         },
-    );
+    ) + &partly(view);
     let plot = Plot {
         x: view.from_s..view.to_s.max(view.from_s + 1e-6),
         log_x: false,
@@ -141,6 +141,9 @@ fn title(trace: &Trace, view: &TraceView, is_incident: bool) -> String {
             trace.connection.client, trace.connection.server
         )
     };
+    if view.read_share < 1.0 {
+        return format!("{stretch}: what the {} sent, in pieces", trace.sender);
+    }
     let mut title = format!(
         "{stretch}: the {} sent {}",
         trace.sender,
@@ -157,6 +160,18 @@ fn title(trace: &Trace, view: &TraceView, is_incident: bool) -> String {
         ));
     }
     title
+}
+
+/// Says that only a part of the stretch was read.
+fn partly(view: &TraceView) -> String {
+    if view.read_share >= 1.0 {
+        return String::new();
+    }
+    format!(
+        ". The stretch is long: pieces evenly apart were drawn, {} of its frames, so that single \
+         segments and pauses between the pieces do not show",
+        format::share(view.read_share)
+    )
 }
 
 /// The octets that data and acknowledgements cover; the window may reach far beyond.

@@ -104,7 +104,7 @@ const REQUEST_COLUMNS: &[Column<Requests>] = &[
         |r| text(Some(r.protocol)),
     ),
     column("method", Text, "HTTP method", |r| {
-        text(r.http.map(|http| http.method.as_str()))
+        text(r.http.map(|http| http.method.as_ref()))
     }),
     column("host", Text, "HTTP host", |r| {
         text(r.http.and_then(|http| http.host.as_deref()))

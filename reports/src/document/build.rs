@@ -54,6 +54,7 @@ impl Document {
             time_split: series::time_parts(&totals.time_split),
             traces: Vec::new(),
             untraced: None,
+            marks: analysis.marks.clone(),
             tables,
             connection_total,
             connections: rows,

@@ -28,6 +28,10 @@ pub struct TraceView {
     pub to_s: f64,
     /// Length of a slot.
     pub slot_s: f64,
+    /// Share of the capture in this stretch that was read for the graph, 0–1; the whole below a
+    /// size, above it pieces evenly apart. The counts here are of what was read.
+    #[serde(default = "whole")]
+    pub read_share: f64,
     /// Segments with payload in this stretch.
     pub segments: u64,
     /// Those of which every octet had been seen before.
@@ -38,6 +42,11 @@ pub struct TraceView {
     pub pause_from_s: f64,
     /// Slots in which something was seen, in order.
     pub slots: Vec<TraceSlot>,
+}
+
+/// What documents mean that do not tell.
+const fn whole() -> f64 {
+    1.0
 }
 
 /// What fell into one slot. Numbers count octets from the sender's initial sequence number.

@@ -15,6 +15,7 @@ mod pcapng;
 use crate::document::{Document, FindingView};
 use crate::redact::Redactor;
 use crate::reread::{Connections, FrameView, reread};
+use crate::reread_plan::Plan;
 use pcapng::{InterfaceBlock, PacketBlock};
 
 /// Frames in one file: what a person looks through, and Wireshark opens at once.
@@ -186,7 +187,8 @@ pub fn collect(
 ) -> Result<Vec<EvidenceFile>, analyzer::Error> {
     let mut connections = Connections::new(document);
     let mut collector = EvidenceCollector::new(document, choose, &mut connections);
-    reread(inputs, options, connections.last_frame(), |view| {
+    let plan = Plan::whole(connections.last_frame());
+    reread(inputs, options, &plan, |view| {
         collector.frame(view, &connections);
     })?;
     Ok(collector.finish())

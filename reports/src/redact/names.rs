@@ -74,8 +74,8 @@ impl Redactor {
 
     fn app(&self, app: &mut AppFacts) {
         for exchange in app.http.iter_mut().flat_map(|http| &mut http.kept) {
-            if !METHODS.contains(&exchange.method.as_str()) {
-                exchange.method = "METHOD".to_owned();
+            if !METHODS.contains(&exchange.method.as_ref()) {
+                exchange.method = "METHOD".into();
             }
             exchange.target = format!("/{}", self.name(&exchange.target));
             exchange.host = exchange.host.as_deref().map(|host| self.host(host));

@@ -1,6 +1,6 @@
 use super::FramingSpec;
 use crate::app::testing::{C, S, Step, at, data, noise, read, read_in_pieces, read_with};
-use crate::app::{AppFacts, AppProtocol, AppSettings, FramingFacts};
+use crate::app::{AppFacts, AppProtocol, AppSettings, FramingFacts, SegmentShape};
 
 fn given(spec: &str) -> AppSettings {
     AppSettings {
@@ -125,9 +125,13 @@ fn given_lines_delimiters_and_sizes() {
 #[test]
 fn oversized_segments_are_not_coalesced() {
     let mut reader = crate::app::StreamReader::new(&given("fixed:4"), 9000);
-    reader.segment_boundary(C, at(1), true);
+    let oversized = |oversized| SegmentShape {
+        oversized,
+        tail_cut: false,
+    };
+    reader.segment_boundary(C, oversized(true));
     reader.data(C, &[0; 400], at(1));
-    reader.segment_boundary(C, at(2), false);
+    reader.segment_boundary(C, oversized(false));
     reader.data(C, &[0; 8], at(2));
     let facts = framing(reader.finish());
     assert_eq!((facts.messages[0], facts.coalesced_segments[0]), (102, 1));

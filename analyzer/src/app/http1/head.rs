@@ -1,6 +1,9 @@
 //! Reads the head of an HTTP/1.x message (RFC 9112), whole or cut.
 
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
+
+use smallvec::SmallVec;
 
 use crate::app::text::capped;
 
@@ -25,7 +28,10 @@ pub(super) struct Head {
 /// The first line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Line {
-    Request { method: String, target: String },
+    Request {
+        method: Cow<'static, str>,
+        target: String,
+    },
     Response { status: u16 },
 }
 
@@ -36,17 +42,8 @@ const HOST_MAX: usize = 256;
 const SERVER_MAX: usize = 64;
 
 /// Methods that are taken for HTTP without the rest of their line.
-const METHODS: [&[u8]; 10] = [
-    b"GET",
-    b"POST",
-    b"PUT",
-    b"HEAD",
-    b"DELETE",
-    b"OPTIONS",
-    b"PATCH",
-    b"CONNECT",
-    b"TRACE",
-    b"PROPFIND",
+const METHODS: [&str; 10] = [
+    "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PROPFIND",
 ];
 /// Longest first line searched for its end.
 const LINE_MAX: usize = 8192;
@@ -83,7 +80,7 @@ pub(in crate::app) fn looks_like_head(bytes: &[u8], cut: bool) -> Option<bool> {
         return Some(false);
     }
     let front = &bytes[..bytes.len().min(LINE_MAX)];
-    let end = front.iter().position(|octet| *octet == b'\n');
+    let end = memchr::memchr(b'\n', front);
     let line = &front[..end.unwrap_or(front.len())];
     // Without an early end this takes many octets at a time.
     let odd = |odd: bool, octet: &u8| odd | (octet.is_ascii_control() & (*octet != b'\r'));
@@ -98,7 +95,7 @@ pub(in crate::app) fn looks_like_head(bytes: &[u8], cut: bool) -> Option<bool> {
         return Some(false);
     }
     let target = bytes.get(method + 1..).unwrap_or_default();
-    let known = METHODS.contains(&&bytes[..method])
+    let known = known_method(&bytes[..method]).is_some()
         && (target.first().is_some_and(|first| *first == b'/') || target.starts_with(b"http://"));
     cut.then_some(known)
 }
@@ -131,7 +128,7 @@ impl Head {
                 .ok()?
                 .is_complete()
                 .then_some(())?;
-            let method = capped(request.method?.as_bytes(), METHOD_MAX);
+            let method = method_of(request.method?.as_bytes());
             let target = capped(request.path?.as_bytes(), TARGET_MAX);
             (
                 Line::Request { method, target },
@@ -139,16 +136,7 @@ impl Head {
                 request.headers,
             )
         };
-        let mut head = Self {
-            line,
-            host: None,
-            server: None,
-            content_length: None,
-            chunked: false,
-            close: minor == 0,
-            keep_alive_timeout_s: None,
-            expects_continue: false,
-        };
+        let mut head = Self::bare(line, minor == 0);
         for field in fields.iter() {
             head.take(field.name, field.value);
         }
@@ -157,17 +145,41 @@ impl Head {
 
     /// Reads the lines that are there of a head that is cut.
     pub(super) fn parse_cut(bytes: &[u8]) -> Option<Self> {
-        let mut whole = match bytes.iter().rposition(|octet| *octet == b'\n') {
-            Some(end) => bytes[..=end].to_vec(),
-            None if bytes.starts_with(b"HTTP/") => [bytes, b"\r\n"].concat(),
-            None => {
+        if let Some(end) = memchr::memrchr(b'\n', bytes) {
+            let mut whole = SmallVec::<[u8; 256]>::from_slice(&bytes[..=end]);
+            whole.extend_from_slice(b"\r\n");
+            return Self::parse(&whole);
+        }
+        let line = match bytes.strip_prefix(b"HTTP/1.") {
+            Some([minor, b' ', status @ ..]) => {
+                let digits = std::str::from_utf8(status.get(..3)?).ok()?;
+                let status = digits.parse().ok()?;
+                return Some(Self::bare(Line::Response { status }, *minor == b'0'));
+            }
+            _ => {
                 let mut words = bytes.splitn(3, |octet| *octet == b' ');
                 let (method, target) = (words.next()?, words.next()?);
-                [method, b" ", target, b" HTTP/1.1\r\n"].concat()
+                Line::Request {
+                    method: method_of(method),
+                    target: capped(target, TARGET_MAX),
+                }
             }
         };
-        whole.extend_from_slice(b"\r\n");
-        Self::parse(&whole)
+        Some(Self::bare(line, false))
+    }
+
+    /// A first line without any field.
+    const fn bare(line: Line, close: bool) -> Self {
+        Self {
+            line,
+            host: None,
+            server: None,
+            content_length: None,
+            chunked: false,
+            close,
+            keep_alive_timeout_s: None,
+            expects_continue: false,
+        }
     }
 
     fn take(&mut self, name: &str, value: &[u8]) {
@@ -212,6 +224,17 @@ impl Head {
             self.expects_continue |= value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
         }
     }
+}
+
+/// A method that is taken for HTTP without the rest of its line.
+fn known_method(method: &[u8]) -> Option<&'static str> {
+    let known = |known: &&&str| known.as_bytes() == method;
+    METHODS.iter().find(known).copied()
+}
+
+/// Costs no memory for the usual ones.
+fn method_of(method: &[u8]) -> Cow<'static, str> {
+    known_method(method).map_or_else(|| capped(method, METHOD_MAX).into(), Cow::Borrowed)
 }
 
 /// Accepts what servers and clients accept of one another.

@@ -16,6 +16,7 @@ use crate::flow::Direction;
 use super::reader::{Piece, Reader};
 use super::{AppFacts, AppProtocol, At, HttpExchange, HttpFacts, MessagePosition, MessageUnit};
 use body::{Body, Chunked, Progress};
+use pending::Asked;
 use head::{Head, Line};
 use pending::Pending;
 
@@ -75,7 +76,7 @@ impl Reader for Http1 {
         let mut rest = bytes;
         while !rest.is_empty() {
             let used = match self.sides[direction.index()].state {
-                State::Head => self.read_head(direction, rest, piece.at),
+                State::Head => self.read_head(direction, rest, piece),
                 State::Body(body) => self.read_body(direction, body, rest, piece.at),
                 State::Lost | State::Opaque => rest.len(),
             };
@@ -158,7 +159,8 @@ impl Http1 {
         }
     }
 
-    fn read_head(&mut self, direction: Direction, bytes: &[u8], at: At) -> usize {
+    fn read_head(&mut self, direction: Direction, bytes: &[u8], piece: Piece) -> usize {
+        let at = piece.at;
         let side = &mut self.sides[direction.index()];
         if side.head.is_empty() {
             // Empty lines before a head are passed over (RFC 9112 §2.2).
@@ -169,7 +171,11 @@ impl Http1 {
             if blank > 0 {
                 return blank;
             }
+            if let Some(used) = self.read_head_at_once(direction, bytes, piece) {
+                return used;
+            }
         }
+        let side = &mut self.sides[direction.index()];
         side.head_start.get_or_insert(at);
         let before = side.head.len();
         let taken = bytes.len().min(HEAD_MAX - before);
@@ -184,6 +190,38 @@ impl Http1 {
             self.lose(direction);
         }
         bytes.len()
+    }
+
+    /// Reads a head of which nothing is kept and nothing more will come: whole, or cut.
+    fn read_head_at_once(
+        &mut self,
+        direction: Direction,
+        bytes: &[u8],
+        piece: Piece,
+    ) -> Option<usize> {
+        let end = head_end(&bytes[..bytes.len().min(HEAD_MAX)], 0);
+        let octets = match end {
+            Some(end) => &bytes[..end],
+            None if piece.tail_cut && bytes.len() < HEAD_MAX => bytes,
+            None => return None,
+        };
+        let is_cut = end.is_none();
+        let head = match looks_like_head(octets, is_cut) {
+            Some(true) if is_cut => Head::parse_cut(octets),
+            Some(true) | None if !is_cut => Head::parse(octets),
+            _ => None,
+        };
+        match head {
+            Some(head) => self.take_head(direction, head, piece.at, piece.at, is_cut),
+            None => self.lose(direction),
+        }
+        // What follows octets that are no head is passed over with them.
+        let used = if matches!(self.sides[direction.index()].state, State::Lost) {
+            bytes.len()
+        } else {
+            octets.len()
+        };
+        Some(used)
     }
 
     fn read_body(&mut self, direction: Direction, mut body: Body, bytes: &[u8], at: At) -> usize {
@@ -320,17 +358,16 @@ impl Http1 {
             self.pending.request_end(last);
         }
         let request = self.pending.answer(status, start, head.close);
-        let method = request.as_deref();
         if let Some(asker) = self.asker {
-            self.sides[asker.reverse().index()].body_may_be_absent = method.is_none();
+            self.sides[asker.reverse().index()].body_may_be_absent = request.is_none();
         }
         if status == 101 {
             self.facts.upgraded = true;
             return After::Opaque;
         }
-        match method {
-            Some("CONNECT") if status < 300 => After::Opaque,
-            Some("HEAD") => After::Nothing,
+        match request {
+            Some(Asked::Connect) if status < 300 => After::Opaque,
+            Some(Asked::Head) => After::Nothing,
             _ if matches!(status, 204 | 304) => After::Nothing,
             _ if head.chunked => After::Body(Body::Chunked(Chunked::START)),
             _ => match head.content_length {
@@ -378,9 +415,13 @@ enum After {
 
 /// The end of the head in `octets`, of which those before `before` were searched already.
 fn head_end(octets: &[u8], before: usize) -> Option<usize> {
-    (before.saturating_sub(2)..octets.len()).find_map(|index| match octets.get(index..)? {
-        [b'\n', b'\n', ..] => Some(index + 2),
-        [b'\n', b'\r', b'\n', ..] => Some(index + 3),
-        _ => None,
+    let from = before.saturating_sub(2);
+    memchr::memchr_iter(b'\n', octets.get(from..)?).find_map(|at| {
+        let behind = from + at + 1;
+        match octets.get(behind..)? {
+            [b'\n', ..] => Some(behind + 1),
+            [b'\r', b'\n', ..] => Some(behind + 2),
+            _ => None,
+        }
     })
 }

@@ -8,6 +8,17 @@ use crate::app::{At, HttpExchange};
 /// Requests that may wait; a client that pipelines more has the oldest given up.
 const WAITING_MAX: usize = 64;
 
+/// What a request asked for, as far as its response is read by it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asked {
+    /// The response has no body (RFC 9110 §9.3.2).
+    Head,
+    /// A tunnel follows (RFC 9110 §9.3.6).
+    Connect,
+    /// Anything else.
+    Other,
+}
+
 /// Joins responses to requests.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -42,8 +53,8 @@ impl Pending {
         }
     }
 
-    /// A final response began; gives the method of the request it answers, when that is known.
-    pub(super) fn answer(&mut self, status: u16, start: At, close: bool) -> Option<String> {
+    /// A final response began; gives what the request that it answers asked for, when that is known.
+    pub(super) fn answer(&mut self, status: u16, start: At, close: bool) -> Option<Asked> {
         self.give_up();
         // After a loss nobody knows how many responses went by; clients rarely pipeline.
         while self.lost && self.waiting.len() > 1 {
@@ -59,9 +70,13 @@ impl Pending {
         exchange.status = Some(status);
         exchange.response_start = Some(start);
         exchange.connection_close |= close;
-        let method = exchange.method.clone();
+        let asked = match &*exchange.method {
+            "HEAD" => Asked::Head,
+            "CONNECT" => Asked::Connect,
+            _ => Asked::Other,
+        };
         self.current = Some((order, exchange));
-        Some(method)
+        Some(asked)
     }
 
     /// The response in progress ended.

@@ -21,7 +21,7 @@ fn keep_alive_connection() {
     assert!(!facts.lost_track && !facts.proxy_request && !facts.upgraded);
     let first = &facts.kept[0];
     assert_eq!(
-        (first.method.as_str(), first.target.as_str()),
+        (first.method.as_ref(), first.target.as_str()),
         ("GET", "/a")
     );
     assert_eq!(first.host.as_deref(), Some("one.example"));

@@ -234,7 +234,7 @@ impl Streams {
             self.log.push(oldest.order, oldest.exchange);
         }
         let exchange = HttpExchange {
-            method: fields.method,
+            method: fields.method.into(),
             target: fields.path,
             host: fields.authority,
             request_start: start,

@@ -72,7 +72,7 @@ fn streams_interleave() {
     let [one, three, five] = facts.kept.as_slice() else {
         panic!("{:?}", facts.kept)
     };
-    assert_eq!((one.method.as_str(), one.target.as_str()), ("GET", "/"));
+    assert_eq!((one.method.as_ref(), one.target.as_str()), ("GET", "/"));
     assert_eq!(one.host.as_deref(), Some("www.example.com"));
     assert_eq!(
         (one.request_end, one.response_start, one.response_end),

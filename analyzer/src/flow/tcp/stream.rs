@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::app::{At, MessagePosition, MessageUnit};
+use crate::app::{At, MessagePosition, MessageUnit, SegmentShape};
 
 use super::{Segment, TcpTracker, Verdict};
 
@@ -192,11 +192,15 @@ impl TcpTracker {
             .unwrap_or(usize::MAX)
             .min(bytes.len());
         let fresh = &bytes[skip..];
-        self.reader.segment_boundary(direction, at, oversized);
+        let cut = (len - known).saturating_sub(fresh.len() as u64);
+        let shape = SegmentShape {
+            oversized,
+            tail_cut: cut > 0,
+        };
+        self.reader.segment_boundary(direction, shape);
         if !fresh.is_empty() {
             self.reader.data(direction, fresh, at);
         }
-        let cut = (len - known).saturating_sub(fresh.len() as u64);
         if cut > 0 {
             self.reader.gap(direction, cut, at);
         }

@@ -1,0 +1,193 @@
+//! Which parts of a capture are read again, where reading all of it would cost too much.
+//!
+//! A short stretch is read whole. Of a long one slabs evenly apart are read: a picture cannot show
+//! more of it anyway.
+
+use analyzer::capture::Mark;
+
+/// Bytes of a stretch that are read again: about sixteen thousand full-size segments.
+const BUDGET: u64 = 24 << 20;
+
+/// Slabs, of 256 KiB as a rule, that are read of a longer stretch: as many as the budget allows.
+const SAMPLES: u64 = 96;
+
+/// A part of the capture that somebody wants to see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stretch {
+    /// Frames from the first number to the second.
+    Frames(u64, u64),
+    /// Capture time, in nanoseconds, from and to.
+    Time(i64, i64),
+}
+
+/// What is read in one go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Run {
+    /// Where it begins; `None` for the beginning of the capture.
+    pub from: Option<Mark>,
+    /// Number of the first frame behind it; `None` for one slab.
+    pub until: Option<u64>,
+}
+
+/// What is read, in the order of the capture.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Plan {
+    pub runs: Vec<Run>,
+    /// For each stretch that was asked for, the share of it that is read, 0–1.
+    pub shares: Vec<f64>,
+}
+
+impl Plan {
+    /// Everything up to the frame `last`.
+    pub fn whole(last: u64) -> Self {
+        let run = Run {
+            from: None,
+            until: Some(last.saturating_add(1)),
+        };
+        Self {
+            runs: vec![run],
+            shares: Vec::new(),
+        }
+    }
+
+    /// What `stretches` need. Without `marks` everything up to `last` is read.
+    pub fn of(marks: &[Mark], stretches: &[Stretch], last: u64) -> Self {
+        if marks.is_empty() {
+            return Self {
+                shares: vec![1.0; stretches.len()],
+                ..Self::whole(last)
+            };
+        }
+        let mut parts = vec![Part::Skipped; marks.len()];
+        let shares = stretches
+            .iter()
+            .map(|stretch| choose(marks, *stretch, &mut parts))
+            .collect();
+        Self {
+            runs: runs(marks, &parts, last),
+            shares,
+        }
+    }
+}
+
+/// How much is read of what lies between a mark and the next one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Part {
+    Skipped,
+    Slab,
+    Whole,
+}
+
+/// Marks what is read of one stretch; gives its share.
+fn choose(marks: &[Mark], stretch: Stretch, parts: &mut [Part]) -> f64 {
+    let inside: Vec<usize> = (0..marks.len())
+        .filter(|&at| touches(stretch, &marks[at], marks.get(at + 1)))
+        .collect();
+    let (Some(&first), Some(&last)) = (inside.first(), inside.last()) else {
+        return 1.0;
+    };
+    let end = marks.get(last + 1).unwrap_or(&marks[last]);
+    let bytes = end.offset - marks[first].offset;
+    if bytes <= BUDGET {
+        inside.iter().for_each(|&at| parts[at] = Part::Whole);
+        return 1.0;
+    }
+    let count = inside.len() as u64;
+    for number in 0..SAMPLES.min(count) {
+        let at = usize::try_from(number * count / SAMPLES.min(count)).unwrap_or(0);
+        let part = &mut parts[inside[at]];
+        *part = (*part).max(Part::Slab);
+    }
+    (BUDGET as f64 / bytes as f64).min(1.0)
+}
+
+/// Whether frames of the stretch may lie between `mark` and the next one.
+fn touches(stretch: Stretch, mark: &Mark, next: Option<&Mark>) -> bool {
+    match stretch {
+        Stretch::Frames(first, last) => {
+            mark.frame <= last && next.is_none_or(|next| next.frame > first)
+        }
+        Stretch::Time(from, to) => {
+            mark.time.as_nanos() <= to && next.is_none_or(|next| next.time.as_nanos() >= from)
+        }
+    }
+}
+
+fn runs(marks: &[Mark], parts: &[Part], last: u64) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        let until = marks
+            .get(at + 1)
+            .map_or(last.saturating_add(1), |next| next.frame);
+        match part {
+            Part::Skipped => {}
+            Part::Slab => runs.push(Run {
+                from: Some(marks[at]),
+                until: None,
+            }),
+            Part::Whole => match runs.last_mut() {
+                Some(run) if run.until == Some(marks[at].frame) => run.until = Some(until),
+                _ => runs.push(Run {
+                    from: Some(marks[at]),
+                    until: Some(until),
+                }),
+            },
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use analyzer::Timestamp;
+
+    use super::*;
+
+    fn marks(count: u64, apart: u64) -> Vec<Mark> {
+        (0..count)
+            .map(|at| Mark {
+                offset: 24 + at * apart,
+                frame: 1 + at * 100,
+                time: Timestamp::from_nanos(at as i64 * 1000),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_short_stretch_is_read_whole_and_nothing_before_or_behind_it() {
+        let marks = marks(1000, 256 << 10);
+        let plan = Plan::of(&marks, &[Stretch::Frames(250, 520)], 90_000);
+        let run = Run {
+            from: Some(marks[2]),
+            until: Some(601),
+        };
+        assert_eq!((plan.runs, plan.shares), (vec![run], vec![1.0]));
+    }
+
+    #[test]
+    fn of_a_long_stretch_slabs_evenly_apart_are_read() {
+        let marks = marks(4096, 1 << 20);
+        let plan = Plan::of(&marks, &[Stretch::Frames(1, u64::MAX)], 1 << 40);
+        assert_eq!(plan.runs.len(), 96);
+        assert!(plan.runs.iter().all(|run| run.until.is_none()));
+        assert_eq!(plan.runs[1].from, Some(marks[42]));
+        assert!((plan.shares[0] - 24.0 / 4095.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn an_incident_within_a_long_connection_is_read_whole() {
+        let marks = marks(4096, 1 << 20);
+        let stretches = [Stretch::Frames(1, u64::MAX), Stretch::Time(5_000, 6_000)];
+        let plan = Plan::of(&marks, &stretches, 1 << 40);
+        assert_eq!(plan.shares[1], 1.0);
+        let whole: Vec<_> = plan.runs.iter().filter(|run| run.until.is_some()).collect();
+        assert_eq!(whole.len(), 1);
+        assert_eq!((whole[0].from, whole[0].until), (Some(marks[4]), Some(701)));
+    }
+
+    #[test]
+    fn without_marks_everything_is_read() {
+        let plan = Plan::of(&[], &[Stretch::Frames(5, 9)], 9);
+        assert_eq!(plan.runs, Plan::whole(9).runs);
+    }
+}
