@@ -19,7 +19,7 @@ use crate::finding::{Assessment, Finding, RuleOutcome};
 use crate::fold::{default_narrative, finding, worst_first};
 use crate::link::{Draft, rank};
 use crate::narrative::Group;
-use crate::needs::{Fitness, fitness};
+use crate::needs::{Fitness, Offer};
 use crate::observation::{
     Collected, HISTOGRAMS_PER_RULE, Kept, NOTES_PER_RULE, Note, OBSERVATIONS_PER_RULE, Observation,
     Observations,
@@ -130,8 +130,9 @@ pub struct RuleSink {
 
 impl ConnectionSink for RuleSink {
     fn connection(&mut self, connection: &Connection) {
+        let offer = Offer::of(connection);
         for (rule, slot) in self.inner.rules.iter().zip(&mut self.slots) {
-            match fitness(rule.meta().needs, connection) {
+            match offer.fitness(rule.meta().needs) {
                 Fitness::NotApplicable => {}
                 Fitness::NotAssessed(reason) => *slot.not_assessed.entry(reason).or_default() += 1,
                 Fitness::Fit => slot.judge(*rule, self.inner.context(*rule), connection),

@@ -34,6 +34,16 @@ pub enum Fitness {
 }
 
 impl Need {
+    /// All of them, in the order of their discriminants.
+    const ALL: [Self; 6] = [
+        Self::Tcp,
+        Self::Udp,
+        Self::BothDirections,
+        Self::Handshake,
+        Self::NoCaptureDrops,
+        Self::ReadablePayload,
+    ];
+
     /// Text for catalogues.
     #[must_use]
     pub const fn describe(self) -> &'static str {
@@ -78,14 +88,26 @@ impl Need {
     }
 }
 
-/// Whether `conn` offers everything in `needs`: the first thing it does not decides.
-#[must_use]
-pub fn fitness(needs: &[Need], conn: &Connection) -> Fitness {
-    needs
-        .iter()
-        .map(|need| need.check(conn))
-        .find(|fitness| *fitness != Fitness::Fit)
-        .unwrap_or(Fitness::Fit)
+/// What a connection offers: every need, checked once for all rules.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer([Fitness; Need::ALL.len()]);
+
+impl Offer {
+    /// Checks all needs.
+    #[must_use]
+    pub fn of(conn: &Connection) -> Self {
+        Self(Need::ALL.map(|need| need.check(conn)))
+    }
+
+    /// Whether everything in `needs` is offered: the first thing that is not decides.
+    #[must_use]
+    pub fn fitness(&self, needs: &[Need]) -> Fitness {
+        needs
+            .iter()
+            .map(|need| self.0[*need as usize])
+            .find(|fitness| *fitness != Fitness::Fit)
+            .unwrap_or(Fitness::Fit)
+    }
 }
 
 /// Nothing but the client's SYNs was ever seen.

@@ -243,6 +243,15 @@ impl Packet {
         Endpoint::new(ip_from_octets(self.dst), self.dst_port)
     }
 
+    /// Whether `ip` is its source address.
+    #[must_use]
+    pub fn is_from(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => self.src == ip.to_ipv6_mapped().octets(),
+            IpAddr::V6(ip) => self.src == ip.octets(),
+        }
+    }
+
     /// Whether some of the payload was not captured.
     #[must_use]
     pub const fn is_cut(&self) -> bool {

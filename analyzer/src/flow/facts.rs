@@ -379,13 +379,22 @@ impl Timeline {
             .saturating_mul(1 << self.doublings.saturating_sub(31).min(31))
     }
 
+    /// The width in nanoseconds: times that fit 64 bits are divided far faster than durations.
+    fn width_nanos(&self) -> u64 {
+        u64::try_from(self.width().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn since_start(&self, time: Timestamp) -> u64 {
+        u64::try_from(time.signed_since(self.start)).unwrap_or(0)
+    }
+
     /// Index of a time, after widening the slices so that it fits.
     fn index(&mut self, time: Timestamp) -> usize {
-        let since = time.since(self.start).as_nanos();
-        while since / self.width().as_nanos() >= SLICES as u128 {
+        let since = self.since_start(time);
+        while since / self.width_nanos() >= SLICES as u64 {
             self.widen();
         }
-        let index = usize::try_from(since / self.width().as_nanos()).unwrap_or(SLICES - 1);
+        let index = usize::try_from(since / self.width_nanos()).unwrap_or(SLICES - 1);
         if self.slices.len() <= index {
             self.slices.resize(index + 1, Interval::default());
         }
@@ -430,16 +439,21 @@ impl Timeline {
             return;
         }
         let from = self.boundary_after(span.from);
-        let mut change = [[0; 11]; 2];
-        change[span.end.index()][span.state as usize] = 1;
-        add_changes(&mut self.changes, from, &change);
+        self.change(from, span.end, span.state, 1);
         if span.to.is_none() && span.state == super::TcpState::TimeWait {
             self.forget(span.end, span.from + TIME_WAIT);
         } else if let Some(to) = span.to.or(given_up) {
             let to = self.boundary_after(to);
-            change[span.end.index()][span.state as usize] = -1;
-            add_changes(&mut self.changes, to, &change);
+            self.change(to, span.end, span.state, -1);
         }
+    }
+
+    /// Adds to the sockets of one end in one state from slice `at` on.
+    fn change(&mut self, at: usize, end: Direction, state: super::TcpState, by: i64) {
+        if self.changes.len() <= at {
+            self.changes.resize(at + 1, [[0; 11]; 2]);
+        }
+        self.changes[at][end.index()][state as usize] += by;
     }
 
     /// A socket leaves TIME-WAIT at `time`, which may lie behind the end of the capture.
@@ -454,18 +468,21 @@ impl Timeline {
     fn lone_syn(&mut self, time: Timestamp, expired: bool) {
         // Given up at its own time it would leave the slice in which it came.
         if !expired {
-            let mut change = [[0; 11]; 2];
-            change[0][super::TcpState::SynSent as usize] = 1;
             let from = self.boundary_after(time);
-            add_changes(&mut self.changes, from, &change);
+            self.change(
+                from,
+                Direction::ClientToServer,
+                super::TcpState::SynSent,
+                1,
+            );
         }
     }
 
     /// First slice that starts at or after `time`.
     fn boundary_after(&mut self, time: Timestamp) -> usize {
         self.index(time);
-        let since = time.since(self.start).as_nanos();
-        usize::try_from(since.div_ceil(self.width().as_nanos())).unwrap_or(SLICES)
+        let since = self.since_start(time);
+        usize::try_from(since.div_ceil(self.width_nanos())).unwrap_or(SLICES)
     }
 
     fn merge(&mut self, mut other: Self) {

@@ -96,7 +96,7 @@ impl UdpTracker {
     }
 
     fn direction_of(&self, packet: &Packet) -> Direction {
-        if packet.src_port == self.client.port && packet.source().ip == self.client.ip {
+        if packet.src_port == self.client.port && packet.is_from(self.client.ip) {
             Direction::ClientToServer
         } else {
             Direction::ServerToClient

@@ -4,7 +4,7 @@
 //! passed, a new TSval. A copy of one packet keeps every field. The last few packets of the
 //! connection are remembered to see that.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
@@ -49,8 +49,12 @@ pub(super) struct RecentPackets {
 impl RecentPackets {
     /// Whether the segment is a copy of a packet seen before, and whose.
     /// `counts`: its sender is known to count its identifications up, so that 0 is one of them.
-    pub fn copy_of(&mut self, segment: &Segment<'_>, counts: bool) -> Option<Verdict> {
-        let signature = signature(segment);
+    pub fn copy_of(
+        &mut self,
+        segment: &Segment<'_>,
+        signature: u64,
+        counts: bool,
+    ) -> Option<Verdict> {
         let packet = segment.packet;
         let found = self.ring.iter().find_map(|known| {
             if known.signature != signature {
@@ -101,9 +105,9 @@ impl RecentPackets {
     }
 
     /// Remembers a packet that is no copy.
-    pub fn remember(&mut self, segment: &Segment<'_>) {
+    pub fn remember(&mut self, segment: &Segment<'_>, signature: u64) {
         let entry = Remembered {
-            signature: signature(segment),
+            signature,
             time: segment.packet.time,
             observation_point: segment.packet.observation_point,
             hop_limit: segment.packet.hop_limit,
@@ -127,7 +131,7 @@ impl RecentPackets {
 
 /// A hash of all that is equal in two copies of one packet. Two different packets of the twelve
 /// that are compared agree with a chance of 2⁻⁶⁰.
-fn signature(segment: &Segment<'_>) -> u64 {
+pub(super) fn signature(segment: &Segment<'_>) -> u64 {
     let (tcp, packet) = (segment.tcp, segment.packet);
     let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
     let (value, echo) = tcp.timestamps.unwrap_or_default();
@@ -158,10 +162,12 @@ fn signature(segment: &Segment<'_>) -> u64 {
                 | u32::from(tcp.sack_count),
         ),
     ];
-    let state = FixedState::with_seed(0x636f_7079);
-    let head = state.hash_one(words);
-    if tcp.sack_count == 0 {
-        return head;
+    let mut hasher = FixedState::with_seed(0x636f_7079).build_hasher();
+    for word in words {
+        hasher.write_u64(word);
     }
-    state.hash_one((head, tcp.sacks()))
+    for block in tcp.sacks() {
+        hasher.write_u64(pair(block.left_edge.0, block.right_edge.0));
+    }
+    hasher.finish()
 }

@@ -227,8 +227,7 @@ impl TcpTracker {
     }
 
     fn direction_of(&self, packet: &Packet) -> Direction {
-        let from_client =
-            packet.src_port == self.client.port && packet.source().ip == self.client.ip;
+        let from_client = packet.src_port == self.client.port && packet.is_from(self.client.ip);
         if from_client {
             Direction::ClientToServer
         } else {
@@ -265,7 +264,8 @@ impl TcpTracker {
         let stats = &mut self.senders[direction.index()].stats;
         stats.payload_bytes += u64::from(packet.payload_len);
         let counts = self.senders[direction.index()].ip_ids.is_counter();
-        if let Some(verdict) = self.recent.copy_of(&segment, counts) {
+        let signature = duplicate::signature(&segment);
+        if let Some(verdict) = self.recent.copy_of(&segment, signature, counts) {
             if verdict == Verdict::DuplicateFrame {
                 stats.seldom().duplicate_frames += 1;
                 return verdict;
@@ -278,7 +278,7 @@ impl TcpTracker {
             self.event(&segment, EventKind::NetworkDuplicate);
             return verdict;
         }
-        self.recent.remember(&segment);
+        self.recent.remember(&segment, signature);
         self.count(&segment);
         let idle_before = packet.time.since(self.end);
         self.note_idle(&segment, idle_before);
