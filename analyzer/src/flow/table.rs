@@ -24,7 +24,7 @@ use super::{Close, Direction};
 const ICMP_ERRORS: usize = 1024;
 
 /// Capture time between two looks for connections that went silent.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a closed connection stays in any case: what follows it comes within a few round trips.
 const LINGER: Duration = Duration::from_secs(1);
@@ -60,7 +60,8 @@ impl Flow {
                 (self.last_activity(), patience)
             }
             Self::Tcp(tracker) => (tracker.last_activity(), tracker.patience()),
-            Self::YoungUdp(_) | Self::Udp(_) => (self.last_activity(), UdpTracker::patience()),
+            Self::YoungUdp(young) => (young.last_activity(), young.patience()),
+            Self::Udp(tracker) => (tracker.last_activity(), UdpTracker::patience()),
         };
         now.since(last) > patience
     }

@@ -11,7 +11,7 @@ use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
 use super::key::{FlowKey, Sender};
-use super::udp::is_copy;
+use super::udp::{UdpTracker, is_copy};
 
 /// Segments kept of a handshake.
 const SEGMENTS: usize = 8;
@@ -20,9 +20,16 @@ const SEGMENTS: usize = 8;
 const DATAGRAMS: usize = 4;
 const OCTETS: usize = 1024;
 
+/// Where name servers listen (RFC 1035 §4.2).
+const DNS_PORT: u16 = 53;
+
 /// Copies made by the network or the capture follow within this time; what could be one is left
 /// to the tracker.
 const COPY_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long an answered name look-up stays: each has a port of its own as a rule (RFC 5452 §9.2),
+/// and the second answer of a duplicated question comes sooner.
+const PATIENCE_LOOK_UP: Duration = Duration::from_secs(30);
 
 const FROM_LOW: u8 = 1;
 const HAS_TIMESTAMPS: u8 = 2;
@@ -235,6 +242,8 @@ pub(crate) fn next_of_handshake(
 pub(crate) struct YoungUdp {
     records: Vec<Record>,
     octets: Vec<u8>,
+    /// One end has the port of name servers.
+    is_look_up: bool,
 }
 
 impl YoungUdp {
@@ -246,6 +255,7 @@ impl YoungUdp {
             && payload.len() == packet.payload_captured as usize
             && !before.is_some_and(|before| is_copy(&before, packet));
         if fits {
+            self.is_look_up = [packet.src_port, packet.dst_port].contains(&DNS_PORT);
             self.records.reserve_exact(1);
             self.records.push(Record::of(packet));
             self.octets.reserve_exact(payload.len());
@@ -258,6 +268,17 @@ impl YoungUdp {
     pub fn last_activity(&self) -> Timestamp {
         let latest = self.records.iter().map(Record::time).max();
         latest.unwrap_or_default()
+    }
+
+    /// How long it may stay silent.
+    pub fn patience(&self) -> Duration {
+        let answers = self.records.iter().map(|record| record.has(FROM_LOW));
+        let both_spoke = answers.clone().any(|low| low) && answers.clone().any(|low| !low);
+        if self.is_look_up && both_spoke {
+            PATIENCE_LOOK_UP
+        } else {
+            UdpTracker::patience()
+        }
     }
 
     /// The first frame.

@@ -551,10 +551,15 @@ impl TcpTracker {
     /// How long the connection may stay silent before it is given up, in capture time.
     #[must_use]
     pub fn patience(&self) -> Duration {
-        if self.is_closed() {
-            // Late segments and the resets they draw follow within a few round trips; Linux
-            // repeats an unanswered FIN or SYN-ACK within seconds.
+        if self.reset_at.is_some() {
+            // An end that the RST did not reach sends again for seconds.
             Duration::from_secs(10)
+        } else if self.closed_at.is_some() {
+            // A FIN is sent again when its ACK was lost behind the capture point: after one
+            // timeout, then after twice that.
+            let timeouts = self.senders.iter().map(|sender| sender.rtt.rto());
+            let timeout = timeouts.max().unwrap_or_default();
+            (timeout * 4).clamp(Duration::from_secs(1), Duration::from_secs(10))
         } else if self.is_only_syn() {
             PATIENCE_SYN
         } else {
