@@ -23,6 +23,9 @@ fn main() -> Result<(), pcapdoc_analyzer::Error> {
         .collect();
     let (analysis, counts) = pipeline::run(&inputs, &Settings::default(), Count::default, |_| {})?;
     let connections: u64 = counts.iter().map(|count| count.0).sum();
-    println!("{} packets, {connections} connections", analysis.summary.packets);
+    println!(
+        "{} packets, {connections} connections",
+        analysis.summary.packets
+    );
     Ok(())
 }

@@ -69,7 +69,9 @@ impl Requests {
         for exchange in &app.dns {
             // NXDOMAIN is an answer like any other; rules say when it is a failure.
             let failed = exchange.rcode.is_none_or(|rcode| !matches!(rcode, 0 | 3));
-            let answered = exchange.answered.map(|at| at.time.since(exchange.asked.time));
+            let answered = exchange
+                .answered
+                .map(|at| at.time.since(exchange.asked.time));
             let key = (answered, Reverse(exchange.asked.frame));
             self.offer(failed, key, || dns_request(connection, exchange));
         }

@@ -148,7 +148,7 @@ fn a_gateways_502_is_explained_by_the_race_behind_it() {
                 responses: 1,
                 by_class: [0, 0, 0, 0, 1],
                 kept: vec![analyzer::app::HttpExchange {
-                    method: "GET".to_owned(),
+                    method: "GET".into(),
                     target: "/".to_owned(),
                     host: None,
                     request_start: place(2004, 5000.5).unwrap(),

@@ -266,12 +266,7 @@ impl Active {
         }
     }
 
-    fn piece(
-        &mut self,
-        direction: Direction,
-        at: At,
-        boundary: Option<SegmentShape>,
-    ) -> Piece {
+    fn piece(&mut self, direction: Direction, at: At, boundary: Option<SegmentShape>) -> Piece {
         let segment = &mut self.segments[direction.index()];
         let starts_segment = boundary.is_some() || segment.frame != Some(at.frame);
         if starts_segment {

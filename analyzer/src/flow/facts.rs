@@ -469,12 +469,7 @@ impl Timeline {
         // Given up at its own time it would leave the slice in which it came.
         if !expired {
             let from = self.boundary_after(time);
-            self.change(
-                from,
-                Direction::ClientToServer,
-                super::TcpState::SynSent,
-                1,
-            );
+            self.change(from, Direction::ClientToServer, super::TcpState::SynSent, 1);
         }
     }
 

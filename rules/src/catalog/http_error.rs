@@ -232,7 +232,7 @@ mod tests {
             })
         };
         let exchange = HttpExchange {
-            method: "GET".to_owned(),
+            method: "GET".into(),
             target: "/a".to_owned(),
             host: None,
             request_start: place(4, 1.0).unwrap(),

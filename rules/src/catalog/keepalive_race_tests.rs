@@ -106,7 +106,7 @@ fn clean_idle_close_is_no_race() {
 fn announced_close_is_no_race() {
     let mut conn = race(1, 5002.0);
     let exchange = HttpExchange {
-        method: "GET".to_owned(),
+        method: "GET".into(),
         target: "/".to_owned(),
         host: None,
         request_start: At {

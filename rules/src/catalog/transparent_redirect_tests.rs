@@ -31,7 +31,7 @@ fn host(name: &str) -> HttpFacts {
         time: crate::testkit::at(1.0),
     };
     let exchange = HttpExchange {
-        method: "GET".to_owned(),
+        method: "GET".into(),
         target: "/".to_owned(),
         host: Some(name.to_owned()),
         request_start: at,

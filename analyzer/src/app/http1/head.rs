@@ -32,7 +32,9 @@ pub(super) enum Line {
         method: Cow<'static, str>,
         target: String,
     },
-    Response { status: u16 },
+    Response {
+        status: u16,
+    },
 }
 
 /// Longest strings kept.

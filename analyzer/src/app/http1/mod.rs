@@ -16,8 +16,8 @@ use crate::flow::Direction;
 use super::reader::{Piece, Reader};
 use super::{AppFacts, AppProtocol, At, HttpExchange, HttpFacts, MessagePosition, MessageUnit};
 use body::{Body, Chunked, Progress};
-use pending::Asked;
 use head::{Head, Line};
+use pending::Asked;
 use pending::Pending;
 
 pub(super) use head::looks_like_head;
