@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use analyzer::app::{AppSettings, At, DatagramReader, StreamReader};
+use analyzer::app::{AppSettings, At, DatagramReader, SegmentShape, StreamReader};
 use analyzer::capture::{CaptureReader, Input, ReadOptions, Slab};
 use analyzer::decode::{DecodedSlab, decode_slab};
 use analyzer::pipeline::{self, ConnectionSink};
@@ -203,7 +203,13 @@ fn stream(bytes: &[u8]) {
         match head >> 1 & 3 {
             3 if head & 8 != 0 => reader.gap(direction, 1 << (head >> 3), at),
             2 if head & 0xf0 == 0xf0 => reader.fin(direction, at),
-            1 => reader.segment_boundary(direction, at, head & 8 != 0),
+            1 => {
+                let shape = SegmentShape {
+                    oversized: head & 8 != 0,
+                    tail_cut: head & 16 != 0,
+                };
+                reader.segment_boundary(direction, shape);
+            }
             _ => reader.data(direction, &tail[..len], at),
         }
         rest = &tail[len..];
