@@ -16,6 +16,17 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// How to tell what is done.
+    pub const fn log(&self) -> LogFormat {
+        match &self.command {
+            Command::Analyze(arguments) => arguments.log,
+            Command::Batch(arguments) => arguments.log,
+            _ => LogFormat::Text,
+        }
+    }
+}
+
 const EXIT_STATUSES: &str = "Exit status: 0 done; 1 a finding at or above --fail-on; \
 2 wrong use; 3 the input could not be read at all (with --strict: not to its end); 4 an output \
 could not be written; 130 interrupted: what was read until then is reported.";
@@ -108,6 +119,9 @@ pub struct AnalyzeArguments {
     /// Open the HTML report in the browser afterwards
     #[arg(long)]
     pub open: bool,
+    /// How to tell what is done, on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log: LogFormat,
     /// How to analyse.
     #[command(flatten)]
     pub analysis: AnalysisArguments,

@@ -5,10 +5,12 @@ use std::sync::OnceLock;
 use std::thread;
 
 use analyzer::capture::StopFlag;
+use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use crate::log;
 use crate::output::remove_partial;
 
 /// What the first interrupt sets, once somebody asked for it.
@@ -24,7 +26,11 @@ pub fn listen() {
             match FIRST.get() {
                 Some(stop) if signal == SIGINT && !stop.is_set() => {
                     stop.stop();
-                    eprintln!("pcapdoc: interrupted: reports what was read; again to end at once");
+                    log::say(
+                        "interrupted",
+                        "pcapdoc: interrupted: reports what was read; again to end at once",
+                        json!({}),
+                    );
                 }
                 _ => {
                     remove_partial();
@@ -40,7 +46,11 @@ pub fn listen() {
         .spawn(wait)
         .is_err()
     {
-        eprintln!("pcapdoc: signals are not handled");
+        log::say(
+            "signals_not_handled",
+            "pcapdoc: signals are not handled",
+            json!({}),
+        );
     }
 }
 

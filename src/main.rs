@@ -10,6 +10,7 @@ mod failure;
 mod hashes;
 mod inputs;
 mod interrupt;
+mod log;
 mod output;
 mod outputs;
 mod progress;
@@ -18,6 +19,7 @@ mod settings;
 use std::process::ExitCode;
 
 use clap::Parser;
+use serde_json::json;
 
 use cli::{Cli, Command};
 use failure::Failure;
@@ -29,13 +31,19 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    log::choose(cli.log());
     interrupt::listen();
     match run(&cli) {
         Ok(status) => status,
         // A reader that has seen enough is no failure.
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("pcapdoc: {failure}");
+            let message = failure.to_string();
+            log::say(
+                "error",
+                &format!("pcapdoc: {message}"),
+                json!({"message": message}),
+            );
             failure.exit_code()
         }
     }

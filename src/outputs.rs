@@ -1,14 +1,16 @@
 //! Which renderings of a document go where, and writing them.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use reports::dataset::{TableFiles, Tables};
 use reports::{Document, Redactor};
+use serde_json::json;
 
 use crate::cli::Format;
 use crate::failure::Failure;
+use crate::log;
 use crate::output::{write_file, write_stdout};
 
 /// Which renderings go where.
@@ -105,8 +107,8 @@ impl Plan {
             })
             .collect();
         if !files.is_empty() {
-            // That standard error may be closed does not make the reports worse.
-            let _ = writeln!(io::stderr(), "wrote {}", files.join(", "));
+            let text = format!("wrote {}", files.join(", "));
+            log::say("wrote", &text, json!({"files": files}));
         }
     }
 }

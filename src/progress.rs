@@ -5,13 +5,20 @@ use std::time::Duration;
 use analyzer::pipeline::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::log;
+
 /// Shows how far reading has come.
 pub struct Meter(ProgressBar);
 
 impl Meter {
-    /// A bar that hides itself when standard error is no terminal.
+    /// A bar that hides itself when standard error is no terminal or a program's log.
     pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        let target = if log::is_json() {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr_with_hz(10)
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
         bar.enable_steady_tick(Duration::from_millis(200));
         Self(bar)
     }

@@ -293,6 +293,60 @@ fn statuses_retry_and_logs() {
 }
 
 #[test]
+fn an_analysis_tells_programs_what_it_does() {
+    let (archive, out) = (archive(), tempfile::tempdir().expect("a folder"));
+    let capture = common::root().join("testdata/captures/keepalive-race/late-write.pcap");
+    let missing = archive.path().join("missing.pcap");
+    let to = out.path().to_str().expect("UTF-8");
+    let events = |capture: &Path, more: &[&str]| {
+        let capture = capture.to_str().expect("UTF-8");
+        let arguments = [&["analyze", capture, "-o", to, "--log", "json"], more].concat();
+        let told = text(&common::run(&arguments).stderr);
+        let lines = told
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"));
+        lines.collect::<Vec<Value>>()
+    };
+    let told = events(&capture, &["--evidence", to]);
+    let names: Vec<&str> = told
+        .iter()
+        .filter_map(|event| event["event"].as_str())
+        .collect();
+    assert_eq!(names.first(), Some(&"start"));
+    assert_eq!(names.last(), Some(&"end"));
+    assert!(names.contains(&"wrote"), "{names:?}");
+    assert!(
+        told.last()
+            .is_some_and(|end| end["findings"].as_u64() > Some(0))
+    );
+    let failed = events(&missing, &[]);
+    let message = failed.last().and_then(|last| last["message"].as_str());
+    assert!(message.is_some_and(|message| message.contains("missing.pcap")));
+}
+
+#[test]
+fn an_accepted_finding_counts_again_when_it_expires() {
+    let archive = archive();
+    let config = archive.path().join("pcapdoc.toml");
+    let status = |expires: &str| {
+        let entry =
+            format!("[[ignore]]\nrule = \"*\"\nreason = \"known\"\nexpires = \"{expires}\"\n");
+        fs::write(&config, entry).expect("written");
+        let out = tempfile::tempdir().expect("a folder");
+        let config = config.to_str().expect("UTF-8");
+        let more = ["--config", config, "--fail-on", "medium"];
+        batch(archive.path(), out.path(), &more).status.code()
+    };
+    assert_eq!(status("2099-12-31"), Some(0));
+    assert_eq!(status("1999-12-31"), Some(1));
+    let out = tempfile::tempdir().expect("a folder");
+    batch(archive.path(), out.path(), &["--select", "keepalive-race"]);
+    let rules = query(out.path(), "SELECT DISTINCT rule FROM findings");
+    assert_eq!(rules.len(), 1, "{rules:?}");
+    assert_eq!(rules[0]["rule"], "keepalive-race");
+}
+
+#[test]
 fn dry_run_writes_nothing() {
     let (archive, out) = (archive(), tempfile::tempdir().expect("a folder"));
     let target = out.path().join("new");

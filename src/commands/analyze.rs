@@ -1,12 +1,12 @@
 //! `pcapdoc analyze`: captures → analysis → findings → document → outputs.
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use reports::Document;
 use reports::dataset::Spill;
+use serde_json::{Value, json};
 
 use crate::analysis::{Wanted, analyse, analyse_shown, redactor};
 use crate::cli::{AnalyzeArguments, ConnectionLimit};
@@ -14,7 +14,8 @@ use crate::commands::evidence;
 use crate::failure::Failure;
 use crate::hashes;
 use crate::interrupt;
-use crate::outputs::{Plan, formats, stem_of, write_tables};
+use crate::log;
+use crate::outputs::{Plan, formats, shown, stem_of, write_tables};
 use crate::settings::Settings;
 
 /// Runs the subcommand.
@@ -31,6 +32,7 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
     }
     let mut settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
+    log::tell("start", json!({"inputs": settings.inputs.len()}));
     let stop = interrupt::stop_first();
     settings.analysis.read.stop = stop.clone();
     let limit = match arguments.connections {
@@ -77,6 +79,7 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
             .map_err(|error| Failure::Internal(error.to_string()))?;
     }
     let html = plan.write(&document)?;
+    log::tell("end", told(&document, stop.is_set()));
     if arguments.open
         && let Some(html) = html
     {
@@ -91,6 +94,19 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         ExitCode::from(1)
     } else {
         ExitCode::SUCCESS
+    })
+}
+
+/// What a program is told of the result, at the end.
+fn told(document: &Document, interrupted: bool) -> Value {
+    json!({
+        "packets": document.capture.packets,
+        "bytes": document.capture.bytes,
+        "connections": document.connection_total,
+        "findings": document.findings.len(),
+        "severity": document.verdict.severity,
+        "verdict": document.verdict.sentence,
+        "interrupted": interrupted,
     })
 }
 
@@ -157,6 +173,7 @@ fn open_in_browser(path: &Path) {
         .stderr(Stdio::null())
         .spawn();
     if started.is_err() {
-        let _ = writeln!(io::stderr(), "no {opener} to open {} with", path.display());
+        let text = format!("no {opener} to open {} with", shown(path));
+        log::say("not_opened", &text, json!({"opener": opener}));
     }
 }

@@ -7,9 +7,12 @@ use reports::document::FindingView;
 use reports::evidence::{self, EvidenceFile};
 use reports::{Document, Redactor};
 
+use serde_json::json;
+
 use crate::analysis::{analyse, redactor};
 use crate::cli::EvidenceArguments;
 use crate::failure::Failure;
+use crate::log;
 use crate::output::write_file;
 use crate::outputs::{shown, stem_of};
 use crate::settings::Settings;
@@ -39,7 +42,7 @@ pub fn run(arguments: &EvidenceArguments) -> Result<ExitCode, Failure> {
         Some(path) => path.clone(),
     };
     write_file(&path, |out| file.write(out, redactor.as_ref()))?;
-    eprintln!("wrote {}", described(&path, file));
+    say_written(&path, file);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -79,7 +82,7 @@ pub fn write_all(
         let name = file_name(stem, file);
         let path = folder.join(&name);
         write_file(&path, |out| file.write(out, redactor))?;
-        eprintln!("wrote {}", described(&path, file));
+        say_written(&path, file);
         let finding = document
             .findings
             .iter_mut()
@@ -127,6 +130,11 @@ fn choose(document: &Document, asked: &str) -> Result<String, Failure> {
 
 fn file_name(stem: &str, file: &EvidenceFile) -> String {
     format!("{stem}.{}", file.name())
+}
+
+fn say_written(path: &Path, file: &EvidenceFile) {
+    let fields = json!({"files": [shown(path)], "finding": file.finding, "frames": file.frames()});
+    log::say("wrote", &format!("wrote {}", described(path, file)), fields);
 }
 
 fn described(path: &Path, file: &EvidenceFile) -> String {

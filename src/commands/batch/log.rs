@@ -2,7 +2,7 @@
 //! Everything goes to standard error.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use analyzer::pipeline::Progress;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::manifest::{Entry, Outcome};
 use super::sets::CaptureSet;
-use crate::cli::LogFormat;
+use crate::log;
 
 /// Tells what a batch does.
 pub struct Log {
@@ -35,16 +35,15 @@ enum Kind {
         current: BTreeMap<usize, ProgressBar>,
     },
     Lines,
-    Json,
 }
 
 impl Log {
     /// A log of `sets` sets of `total_bytes` in all.
-    pub fn new(format: LogFormat, sets: usize, total_bytes: u64) -> Self {
-        let kind = match format {
-            LogFormat::Json => Kind::Json,
-            LogFormat::Text if io::stderr().is_terminal() && sets > 0 => bars(total_bytes),
-            LogFormat::Text => Kind::Lines,
+    pub fn new(sets: usize, total_bytes: u64) -> Self {
+        let kind = if io::stderr().is_terminal() && !log::is_json() && sets > 0 {
+            bars(total_bytes)
+        } else {
+            Kind::Lines
         };
         Self {
             kind,
@@ -66,8 +65,7 @@ impl Log {
                 // A message that cannot be shown does not make the result worse.
                 let _ = all.println(text);
             }
-            Kind::Lines => line(text),
-            Kind::Json => json_line(event, fields),
+            Kind::Lines => log::say(event, text, fields),
         }
     }
 
@@ -175,17 +173,4 @@ fn set_style(bar: &ProgressBar, template: &str) {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-}
-
-/// Names of files come from other people: control characters are made visible.
-fn line(text: &str) {
-    let text = reports::escape::terminal(text);
-    let _ = writeln!(io::stderr(), "{text}");
-}
-
-fn json_line(event: &str, mut fields: Value) {
-    if let Some(fields) = fields.as_object_mut() {
-        fields.insert("event".to_owned(), event.into());
-    }
-    let _ = writeln!(io::stderr(), "{fields}");
 }

@@ -72,7 +72,7 @@ pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
         &settings_hash,
         arguments,
     );
-    let mut log = Log::new(arguments.log, plan.todo.len(), plan.todo_bytes());
+    let mut log = Log::new(plan.todo.len(), plan.todo_bytes());
     announce(&log, &plan, &broken, &twice, others);
     let workshop = Workshop {
         settings: &settings,
