@@ -420,8 +420,10 @@ const DEMANDS: [Demand; 3] = [
         value: |counts| counts.spurious,
         allowed: 1,
         share: 0.95,
-        // Without SACK nobody at the sender can know.
-        error_share: 1.0,
+        // Without SACK the sender cannot know of the rest: repeats sent together with the one that
+        // filled the hole. Of `stall-nosack` the ledger counts 414 in vain: the receiver had them,
+        // and discarded them for their old timestamps (PAWS), so they were needed.
+        error_share: 0.4,
     },
 ];
 

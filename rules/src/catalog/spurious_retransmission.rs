@@ -20,7 +20,8 @@ declare_rule! {
     /// The bytes are wasted, and the sender slows down as if there had been loss.
     ///
     /// ## How it is detected
-    /// The receiver says so (DSACK), or the bytes were acknowledged before the copy was sent. Tail loss probes are not
+    /// The receiver says so (DSACK), or without SACK the bytes were acknowledged before the copy was sent, or sooner than it
+    /// could have drawn the acknowledgement (by its time, or by the timestamp it echoes: Eifel, RFC 3522). Tail loss probes are not
     /// counted: they are sent on suspicion by design. Severity: info, low from ten segments that are one percent of
     /// what was sent.
     ///

@@ -9,7 +9,7 @@ use crate::flow::HoleEpisode;
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
 
-use super::half::{MAX_JUMP, Outstanding, SackHole, SenderState};
+use super::half::{MAX_JUMP, Outstanding, Repeat, SackHole, SenderState};
 use super::held_writes;
 use super::load;
 use super::{Segment, TcpTracker, split_pair};
@@ -64,7 +64,7 @@ impl TcpTracker {
         }
         if progress {
             held_writes::on_progress(&mut self.senders, segment, ack);
-            self.prove_by_echo(segment);
+            self.prove_needless(segment);
         }
         self.follow_sack_holes(segment, ack);
         self.turns.acknowledged(segment.direction, ack, time);
@@ -95,9 +95,10 @@ impl TcpTracker {
         self.mark_spurious(&proven);
     }
 
-    /// Without SACK an acknowledgement may still echo an older TSval than the repeat's: the
-    /// original had arrived (Eifel, RFC 3522).
-    fn prove_by_echo(&mut self, segment: &Segment<'_>) {
+    /// Without SACK no DSACK tells what was needless, but the acknowledgement itself may: it echoes
+    /// an older TSval than the repeat's (Eifel, RFC 3522), or it comes sooner than the repeat could
+    /// have drawn it. Either way the octets had arrived before.
+    fn prove_needless(&mut self, segment: &Segment<'_>) {
         if self
             .senders
             .iter()
@@ -105,21 +106,21 @@ impl TcpTracker {
         {
             return;
         }
-        let (Some((_, echo)), Some(ack)) = (segment.tcp.timestamps, segment.ack) else {
-            return;
-        };
+        let Some(ack) = segment.ack else { return };
+        let echo = segment.tcp.timestamps.map(|(_, echo)| echo);
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        // A tenth for how exactly a capture tells time.
+        let soonest = peer.rtt.min().unwrap_or_default() * 9 / 10;
+        let is_needless = |repeat: &Repeat| {
+            let echoes_older = repeat.stamp.ts_val.zip(echo);
+            let echoes_older = echoes_older
+                .is_some_and(|(value, echo)| echo.wrapping_sub(value).cast_signed() < 0);
+            echoes_older || segment.packet.time.since(repeat.passed) < soonest
+        };
         let proven: Vec<Option<usize>> = peer
             .repeats
             .iter_mut()
-            .filter(|repeat| {
-                !repeat.spurious
-                    && repeat.range.end <= ack
-                    && repeat
-                        .stamp
-                        .ts_val
-                        .is_some_and(|value| echo.wrapping_sub(value).cast_signed() < 0)
-            })
+            .filter(|repeat| !repeat.spurious && repeat.range.end <= ack && is_needless(repeat))
             .map(|repeat| {
                 repeat.spurious = true;
                 repeat.event

@@ -92,7 +92,7 @@ impl Explainer {
         if proof.is_some() {
             explanation.spurious = true;
             explanation.because.push(
-                "a DSACK or an earlier acknowledgement proves that the receiver had every octet"
+                "a DSACK, or an acknowledgement that it cannot have drawn, proves that the receiver had every octet"
                     .into(),
             );
         }
