@@ -76,19 +76,19 @@ fn every_field_is_there_for_the_plainest_segment() {
     assert_eq!(
         keys,
         [
-            "because",
-            "capture_point",
-            "connection",
-            "frame",
-            "instead_of",
-            "kind",
             "schema_version",
-            "segment",
-            "sender",
-            "spurious",
+            "frame",
             "time",
+            "connection",
+            "sender",
+            "segment",
             "verdict",
-            "wireshark"
+            "kind",
+            "spurious",
+            "because",
+            "instead_of",
+            "wireshark",
+            "capture_point"
         ]
     );
     assert_eq!(found["verdict"], "new");

@@ -4,7 +4,8 @@
 //! betray it, each only where the sender's side of the path lies beyond the capture point:
 //!
 //! - the identification counter of the connection passed over packets after the last octet seen,
-//!   and the sender owed no acknowledgement that could have been one of them;
+//!   and the sender owed no acknowledgement that could have been one of them; a counter that passes
+//!   over packets where none can be missing is the whole host's and tells nothing;
 //! - the segment before it did not end a write (PSH is not set), so more was there to be sent at
 //!   once, and neither window nor acknowledgements held it back, but a probe timeout passed;
 //! - a SYN-ACK echoes the TSval of an earlier SYN than the latest, a timeout after it.
@@ -20,6 +21,7 @@ use crate::time::Timestamp;
 
 use super::half::SenderState;
 use super::send_order::{Passage, Trust};
+use super::under_way::AT_THE_CAPTURE_POINT;
 use super::{Segment, TcpTracker, split_pair};
 
 /// Linux's smallest retransmission timeout: what a repair takes when no round trip is known.
@@ -107,6 +109,9 @@ impl TcpTracker {
         } else {
             0
         };
+        if gap > due && !owed && is_unexplained(segment, sender, rtt) {
+            sender.ip_ids.note_foreign();
+        }
         let answers_earlier_syn = is_repeated_syn_ack(segment, peer);
         let passed = &mut sender.passed_over;
         passed.answers_earlier_syn = answers_earlier_syn;
@@ -159,7 +164,8 @@ impl TcpTracker {
             sender.passed_over.packets = u16::try_from(beyond).unwrap_or(u16::MAX);
         }
         let kind = kind_of(segment, waited);
-        let passed_over = sender.passed_over.take_one(waited >= repair_takes);
+        let passed_over =
+            sender.passed_over.take_one(waited >= repair_takes) && !is_at_sender(sender, peer);
         let held_back = hole == 0 && was_held_back_by_loss(segment, sender, peer, waited);
         let hidden = match sender.ip_ids.trust() {
             Trust::PerConnection => passed_over,
@@ -264,6 +270,15 @@ impl PassedOver {
     }
 }
 
+/// The capture point is next to the sender: what is not in the capture was missed by it, not lost
+/// on the way there.
+fn is_at_sender(sender: &SenderState, peer: &SenderState) -> bool {
+    let (Some(to_receiver), Some(to_sender)) = (sender.rtt.min(), peer.rtt.min()) else {
+        return false;
+    };
+    to_sender <= AT_THE_CAPTURE_POINT.max(to_receiver / 8) && to_sender < to_receiver
+}
+
 /// The segment before left more to be sent, nothing held it back, and a probe timeout passed.
 fn was_held_back_by_loss(
     segment: &Segment<'_>,
@@ -310,6 +325,15 @@ fn repeats_due(segment: &Segment<'_>, sender: &SenderState, rtt: Option<Duration
         .map(|hole| hole.range.len().div_ceil(size))
         .sum();
     u16::try_from(segments).unwrap_or(u16::MAX)
+}
+
+/// Octets that follow on those before them, with nothing missing and too soon for a repair: the
+/// packets that the counter passed over between them were not of this connection.
+fn is_unexplained(segment: &Segment<'_>, sender: &SenderState, rtt: Option<Duration>) -> bool {
+    let repair_takes = rtt.map_or(REPAIR_WITHOUT_RTT, |rtt| rtt * 9 / 10);
+    let waited = segment.packet.time.since(sender.passed_over.last_packet);
+    let follows = segment.seq_len() > 0 && segment.start == sender.snd_max;
+    follows && sender.holes.is_empty() && !sender.passed_over.closed && waited < repair_takes
 }
 
 /// A SYN-ACK that answers an earlier SYN than the latest, a timeout after it: the answer before

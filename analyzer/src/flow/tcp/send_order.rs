@@ -74,7 +74,15 @@ pub(super) struct IpIdClock {
     good: u16,
     exact: u16,
     bad: u16,
+    /// The hop limit is not one that stacks with a counter for each connection begin with.
+    shares: bool,
+    /// Gaps that no packet of this connection can explain.
+    foreign: u16,
 }
+
+/// Linux begins with this hop limit and counts for each socket; Windows begins with 128, many
+/// other devices with 255, and they count for the whole host.
+const LINUX_HOP_LIMIT: u8 = 64;
 
 impl IpIdClock {
     /// Largest step between two packets of one connection that still counts as a counter: other
@@ -91,6 +99,7 @@ impl IpIdClock {
         if id == 0 && (flags.has(TcpFlags::SYN | TcpFlags::ACK) || flags.rst()) {
             return Passage::InTurn { passed_over: 0 };
         }
+        self.shares |= segment.packet.hop_limit > LINUX_HOP_LIMIT;
         let Some(newest) = self.newest else {
             self.advance(id, segments);
             return Passage::InTurn { passed_over: 0 };
@@ -121,10 +130,16 @@ impl IpIdClock {
         self.good >= 2 && u32::from(self.good) >= 8 * u32::from(self.bad)
     }
 
+    /// Notes a gap that no packet of this connection can explain.
+    pub fn note_foreign(&mut self) {
+        self.foreign = self.foreign.saturating_add(1);
+    }
+
     /// Whether the counter belongs to this connection alone, so that whatever it passed over was
     /// sent on this connection and not captured.
     pub fn trust(&self) -> Trust {
-        if self.bad > 0 {
+        // One gap may be a window update that was lost.
+        if self.bad > 0 || self.shares || self.foreign > 1 {
             Trust::None
         } else if self.exact >= 3 && 2 * u32::from(self.exact) >= u32::from(self.good) {
             Trust::PerConnection
