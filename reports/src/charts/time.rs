@@ -163,11 +163,12 @@ pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Er
     let best = slots.iter().min_by(|a, b| a.p50_ms.total_cmp(&b.p50_ms));
     let best = best.unwrap_or(first);
     let title = if worst.p50_ms <= best.p50_ms * STEADY {
-        format!(
-            "Round trips kept between {} and {} in the median",
-            format::millis(best.p50_ms),
-            format::millis(worst.p50_ms)
-        )
+        let (low, high) = (format::millis(best.p50_ms), format::millis(worst.p50_ms));
+        if low == high {
+            format!("Round trips stayed at {low} in the median")
+        } else {
+            format!("Round trips stayed between {low} and {high} in the median")
+        }
     } else {
         format!(
             "Round trips took {} in the median for connections that began around {}, elsewhere as little as {}",
@@ -263,10 +264,16 @@ pub(super) fn connections(intervals: &Intervals) -> Result<Option<Chart>, Error>
         },
     ];
     let title = format!(
-        "{} began, {} never opened, {} seen",
+        "{} began, {}; {}",
         format::counted(opened, "connection"),
-        format::count(failed),
-        format::counted(resets, "reset"),
+        match failed {
+            0 => "none was refused or unanswered".to_owned(),
+            failed => format!("{} refused or unanswered", format::count(failed)),
+        },
+        match resets {
+            0 => "no reset".to_owned(),
+            resets => format::counted(resets, "reset"),
+        },
     );
     events(
         intervals,
