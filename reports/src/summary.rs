@@ -67,8 +67,6 @@ pub fn render(document: &Document) -> String {
 
 fn finding(finding: &FindingView) -> String {
     let cost = format::cost_phrase(&finding.cost);
-    let frames = finding.evidence.iter().take(4).map(|e| e.frame.to_string());
-    let frames: Vec<_> = frames.collect();
     let mut line = format!(
         "{} {}: {}",
         escape::markdown(&finding.id),
@@ -79,8 +77,8 @@ fn finding(finding: &FindingView) -> String {
         line.push_str(&format!("; {}", escape::markdown(&cost)));
     }
     line.push_str(&format!("; {}", format::confidence(finding.confidence)));
-    if !frames.is_empty() {
-        line.push_str(&format!("; frames {}", frames.join(", ")));
+    if let Some(look) = finding.look() {
+        line.push_str(&format!("; {look}"));
     }
     line
 }

@@ -123,25 +123,16 @@ impl Screen {
         if let Some(cost) = format::cost_phrase(&finding.cost) {
             self.labelled(indent, Ansi::new(), "cost   ", &cost);
         }
-        let frames: Vec<_> = finding
-            .evidence
-            .iter()
-            .take(6)
-            .map(|e| e.frame.to_string())
-            .collect();
         let mut proof = format::confidence(finding.confidence);
-        if !frames.is_empty() {
-            let _ = write!(proof, "; frames {}", frames.join(", "));
-            if finding.evidence.len() > frames.len() {
-                proof.push_str(", …");
-            }
+        if let Some(look) = finding.look() {
+            let _ = write!(proof, "; {look}");
         }
         self.labelled(indent, Ansi::new(), "proof  ", &proof);
         if let Some(remedy) = finding.remedy.first() {
             let advice = format::advice(&remedy.product, &remedy.text);
             let mut advice = first_sentences(&advice, 240);
             if let Some(setting) = &remedy.setting {
-                advice = format!("{} {setting}", advice.trim_end_matches('.'));
+                advice = format!("{}: {setting}", advice.trim_end_matches('.'));
             }
             self.labelled(indent, Ansi::new(), "do     ", &advice);
         }
