@@ -133,6 +133,40 @@ fn a_capture_that_grows_is_read_again_and_counted_once() {
     assert!(!stray.exists());
 }
 
+#[test]
+fn rows_of_captures_that_share_a_file_outlive_the_one_that_changes() {
+    let (archive, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let capture = common::root().join("testdata/captures/keepalive-race/late-write.pcap");
+    let whole = fs::read(&capture).expect("a capture");
+    for name in ["ax.pcap", "bx.pcap", "cx.pcap"] {
+        fs::write(archive.path().join(name), &whole).expect("a copy");
+    }
+    fs::write(archive.path().join("cx.pcap"), &whole[..whole.len() / 2]).expect("half of it");
+    batch(archive.path(), out.path(), &[]);
+    let files = |out: &Path| {
+        let files = dataset(out).into_keys();
+        files
+            .filter(|file| file.starts_with("dataset/connections"))
+            .count()
+    };
+    assert_eq!(files(out.path()), 1, "three small captures, one file");
+    fs::write(archive.path().join("cx.pcap"), &whole).expect("all of it");
+    batch(archive.path(), out.path(), &[]);
+    assert_eq!(summary(out.path())["run"]["analysed"], 1);
+    assert_eq!(files(out.path()), 2);
+    let sql = "SELECT client, server, packets, first_frame FROM connections \
+               WHERE capture_set LIKE '%NAME' ORDER BY first_frame";
+    let [a, b, c] =
+        ["ax.pcap", "bx.pcap", "cx.pcap"].map(|name| query(out.path(), &sql.replace("NAME", name)));
+    assert!(!a.is_empty() && a == b && a == c, "{a:?} {b:?} {c:?}");
+    let before = dataset(out.path());
+    batch(archive.path(), out.path(), &[]);
+    assert!(
+        before == dataset(out.path()),
+        "nothing is swept that is known"
+    );
+}
+
 /// Where the records of a little-endian pcap file begin, and its end.
 fn records(pcap: &[u8]) -> Vec<usize> {
     let mut starts = vec![24];
