@@ -1,6 +1,8 @@
 //! Replays what the fuzzers start from and what they found, and renders what odd captures give.
 
 mod common;
+#[path = "../fuzz/src/report.rs"]
+mod report;
 #[path = "../fuzz/src/targets.rs"]
 mod targets;
 
@@ -17,7 +19,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn no_target_fails_on_its_corpus() {
-    for (name, target) in targets::TARGETS {
+    let report = ("report", report::report as targets::Target);
+    for (name, target) in targets::TARGETS.iter().chain([&report]) {
         let corpus = common::root().join("fuzz/corpus").join(name);
         let found = files(&corpus);
         assert!(!found.is_empty(), "{name} has no corpus");

@@ -26,7 +26,9 @@ pub fn report(bytes: &[u8]) {
     };
     let Some(document) = document else { return };
     render(&document);
-    render(&Redactor::new(&[7; 32]).document(&document));
+    if let Ok(redacted) = Redactor::new(&[7; 32]).document(document) {
+        render(&redacted);
+    }
 }
 
 fn render(document: &Document) {
@@ -87,11 +89,28 @@ fn capture(bytes: &[u8]) -> Vec<u8> {
     });
     let mut next = || texts.next().unwrap_or_default();
     let mut file = Pcapng::new(&next(), &next());
-    let request = [b"GET /", &next()[..], b" HTTP/1.1\r\nHost: ", &next(), b"\r\n\r\n"].concat();
-    let response = [b"HTTP/1.1 503 ", &next()[..], b"\r\nContent-Length: 0\r\n\r\n"].concat();
+    let request = [
+        b"GET /",
+        &next()[..],
+        b" HTTP/1.1\r\nHost: ",
+        &next(),
+        b"\r\n\r\n",
+    ]
+    .concat();
+    let response = [
+        b"HTTP/1.1 503 ",
+        &next()[..],
+        b"\r\nContent-Length: 0\r\n\r\n",
+    ]
+    .concat();
     file.connection(40_000, 80, &request, &response);
     let label = next();
-    let question = [&[u8::try_from(label.len()).expect("short")], &label[..], b"\0\0\x01\0\x01"].concat();
+    let question = [
+        &[u8::try_from(label.len()).expect("short")],
+        &label[..],
+        b"\0\0\x01\0\x01",
+    ]
+    .concat();
     for (head, ports, from) in [
         (*b"\0\x07\x01\0\0\x01\0\0\0\0\0\0", [40_001, 53], CLIENT),
         (*b"\0\x07\x81\x83\0\x01\0\0\0\0\0\0", [53, 40_001], SERVER),
@@ -101,7 +120,12 @@ fn capture(bytes: &[u8]) -> Vec<u8> {
         let header = [ports[0], ports[1], len, 0].map(u16::to_be_bytes).concat();
         file.packet(17, from, &[header, message].concat());
     }
-    file.connection(40_002, 443, &client_hello(&next()), b"\x15\x03\x03\0\x02\x02\x28");
+    file.connection(
+        40_002,
+        443,
+        &client_hello(&next()),
+        b"\x15\x03\x03\0\x02\x02\x28",
+    );
     file.bytes
 }
 
@@ -112,7 +136,13 @@ fn client_hello(name: &[u8]) -> Vec<u8> {
     };
     let server_name = sized(&[&[0][..], &sized(name)].concat());
     let extensions = sized(&[&[0, 0][..], &sized(&server_name)].concat());
-    let hello = [b"\x03\x03", &[0; 32][..], b"\0\0\x02\x13\x01\x01\0", &extensions].concat();
+    let hello = [
+        b"\x03\x03",
+        &[0; 32][..],
+        b"\0\0\x02\x13\x01\x01\0",
+        &extensions,
+    ]
+    .concat();
     let handshake = [&[1, 0][..], &sized(&hello)].concat();
     [b"\x16\x03\x01", &sized(&handshake)[..]].concat()
 }
@@ -131,21 +161,35 @@ impl Pcapng {
         };
         let section = [&[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0][..], &[0xff; 8]].concat();
         file.block(0x0a0d_0d0a, &[section, option(1, comment)].concat());
-        file.block(1, &[vec![228, 0, 0, 0, 0, 0, 0, 0], option(2, interface)].concat());
+        file.block(
+            1,
+            &[vec![228, 0, 0, 0, 0, 0, 0, 0], option(2, interface)].concat(),
+        );
         file
     }
 
     fn block(&mut self, kind: u32, body: &[u8]) {
         let padding = vec![0; body.len().next_multiple_of(4) - body.len()];
-        let len = u32::try_from(body.len() + padding.len() + 12).expect("short").to_le_bytes();
+        let len = u32::try_from(body.len() + padding.len() + 12)
+            .expect("short")
+            .to_le_bytes();
         let block = [&kind.to_le_bytes()[..], &len, body, &padding, &len].concat();
         self.bytes.extend(block);
     }
 
     fn packet(&mut self, protocol: u8, from: [u8; 4], payload: &[u8]) {
         let to = if from == CLIENT { SERVER } else { CLIENT };
-        let len = u16::try_from(20 + payload.len()).expect("short").to_be_bytes();
-        let header = [&[0x45, 0][..], &len, &[0, 0, 0, 0, 64, protocol, 0, 0], &from, &to].concat();
+        let len = u16::try_from(20 + payload.len())
+            .expect("short")
+            .to_be_bytes();
+        let header = [
+            &[0x45, 0][..],
+            &len,
+            &[0, 0, 0, 0, 64, protocol, 0, 0],
+            &from,
+            &to,
+        ]
+        .concat();
         let packet = [&header, payload].concat();
         let len = u32::try_from(packet.len()).expect("short");
         self.micros += 1000;
