@@ -120,6 +120,22 @@ impl<T> Arena<T> {
         entries.filter_map(|(place, at)| Some((FlowId(at), &mut place.as_mut()?.flow)))
     }
 
+    /// Takes a flow out of its place and leaves the table as it is: for the end, when nothing is
+    /// looked up any more.
+    pub fn take(&mut self, id: FlowId) -> Option<(FlowKey, T)> {
+        let entry = self.place(id)?.take()?;
+        Some((entry.key, entry.flow))
+    }
+
+    /// Looks at the place of a flow that will be asked for soon, so that it comes into the cache
+    /// while other places do; gives something that rests on it.
+    pub fn warm(&self, hash: u64) -> u32 {
+        let tag = tag_of(hash);
+        let slot = self.table.find(spread(tag), |slot| slot.tag == tag);
+        let entry = slot.and_then(|slot| self.entry(slot.id));
+        entry.map_or(0, |entry| u32::from(entry.key.is_tcp()))
+    }
+
     fn entry(&self, id: FlowId) -> Option<&Entry<T>> {
         let at = id.0 as usize;
         self.chunks.get(at / CHUNK)?.get(at % CHUNK)?.as_ref()

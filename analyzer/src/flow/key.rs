@@ -80,6 +80,11 @@ impl FlowKey {
         hasher.finish()
     }
 
+    /// Whether it is one of TCP.
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.transport == Transport::Tcp
+    }
+
     /// The two ends, the smaller first.
     pub(crate) const fn ends(&self) -> [([u8; 16], u16); 2] {
         [self.low, self.high]

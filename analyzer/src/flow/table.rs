@@ -146,6 +146,15 @@ impl<S: ConnectionSink> Shard<S> {
         }
     }
 
+    /// Brings packets that follow soon and their flows into the cache, all at once: one after the
+    /// other their misses would be waited for.
+    pub fn warm<'a>(&self, packets: impl Iterator<Item = (u64, &'a Packet)>) {
+        for (hash, packet) in packets {
+            let both_ends = packet.frame ^ u64::from(packet.observation_point);
+            std::hint::black_box((self.flows.warm(hash), both_ends));
+        }
+    }
+
     /// Takes the next packet of this shard. `hash` is [`FlowKey::hash64`] of its key, `payload`
     /// are its captured octets.
     pub fn packet(&mut self, packet: &Packet, hash: u64, payload: &[u8]) {
@@ -435,7 +444,7 @@ impl<S: ConnectionSink> Shard<S> {
             .collect();
         order.sort_unstable();
         for (_, id) in order {
-            if let Some((key, flow)) = self.flows.remove(id) {
+            if let Some((key, flow)) = self.flows.take(id) {
                 let expired = flow.is_silent(end);
                 self.hand_over(&key, flow, expired);
             }

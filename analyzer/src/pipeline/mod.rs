@@ -31,6 +31,9 @@ use sequencer::{Sequencer, clock_note};
 /// Parts of the flow table: enough for many cores, few enough that each has work in a round.
 const SHARDS: usize = 32;
 
+/// Packets of a shard whose flows are brought into the cache together.
+const WARMED: usize = 16;
+
 /// Slabs in one round, and slabs read ahead.
 const ROUND: usize = 8;
 
@@ -230,11 +233,17 @@ fn advance<S: ConnectionSink>(shards: &mut [Shard<S>], items: &[Item]) {
         .for_each(|(number, shard)| {
             for item in items {
                 give_up(shard, number, &item.incomplete);
-                for &Addressed { hash, at } in &item.buckets[number] {
-                    let packet = &item.decoded.packets[at as usize];
-                    shard.packet(packet, hash, item.payload(packet));
-                    if let Some(answering) = item.true_source(at) {
-                        shard.answered_from(packet, hash, answering);
+                for batch in item.buckets[number].chunks(WARMED) {
+                    shard.warm(batch.iter().map(|addressed| {
+                        let packet = &item.decoded.packets[addressed.at as usize];
+                        (addressed.hash, packet)
+                    }));
+                    for &Addressed { hash, at } in batch {
+                        let packet = &item.decoded.packets[at as usize];
+                        shard.packet(packet, hash, item.payload(packet));
+                        if let Some(answering) = item.true_source(at) {
+                            shard.answered_from(packet, hash, answering);
+                        }
                     }
                 }
             }
