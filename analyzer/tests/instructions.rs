@@ -1,0 +1,98 @@
+//! What following a packet costs, in instructions: a budget that a change may not miss unseen.
+//!
+//! Counted by callgrind on one thread, so that it is repeatable where time is not. A count that left
+//! its budget by more than [`TOLERANCE`] fails, also downwards: then the budget is to be written anew
+//! with `PCAPDOC_BLESS=1`. Without valgrind the test says that it was skipped.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use flate2::read::MultiGzDecoder;
+
+/// Share by which a count may leave its budget.
+const TOLERANCE: f64 = 0.03;
+
+/// One of each kind: bulk at a short snap length, loss, web pages, datagrams, encrypted.
+const CAPTURES: [&str; 5] = [
+    "healthy/bulk-snaplen",
+    "kernel/loss-2-full/server",
+    "healthy/web-load",
+    "healthy/udp-mix",
+    "healthy/tls-and-http2",
+];
+
+#[test]
+fn a_packet_costs_what_it_did() -> io::Result<()> {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        let notice =
+            "NOTICE: no valgrind: instructions per packet are not compared with the budget";
+        return writeln!(io::stderr(), "{notice}");
+    }
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let budget_file = manifest.join("../benches/instructions.tsv");
+    let mut counted =
+        String::from("# Instructions per packet, counted by analyzer/tests/instructions.rs.\n");
+    let start = instructions(&plain(manifest, "healthy/clean-close")?)?;
+    let budget = fs::read_to_string(&budget_file).unwrap_or_default();
+    let mut missed = Vec::new();
+    for name in CAPTURES {
+        let capture = plain(manifest, name)?;
+        // What it takes to start and to end is left out.
+        let (all, packets) = instructions(&capture)?;
+        let each = (all - start.0) as f64 / packets as f64;
+        counted.push_str(&format!("{name}\t{each:.0}\n"));
+        let allowed: Option<f64> = budget.lines().find_map(|line| {
+            let (known, each) = line.split_once('\t')?;
+            (known == name).then(|| each.parse().ok())?
+        });
+        let fits = allowed.is_some_and(|allowed| (each / allowed - 1.0).abs() <= TOLERANCE);
+        if !fits {
+            missed.push(format!("{name}: {each:.0}, budget {allowed:?}"));
+        }
+    }
+    if std::env::var_os("PCAPDOC_BLESS").is_some() {
+        return fs::write(budget_file, counted);
+    }
+    assert!(missed.is_empty(), "instructions per packet: {missed:?}");
+    Ok(())
+}
+
+/// The capture without its compression.
+fn plain(manifest: &Path, name: &str) -> io::Result<PathBuf> {
+    let stored = manifest.join("../testdata/captures").join(name);
+    let packed = stored.with_extension("pcap.gz");
+    if !packed.exists() {
+        return Ok(stored.with_extension("pcap"));
+    }
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name.replace('/', "-") + ".pcap");
+    let mut unpacked = File::create(&file)?;
+    io::copy(&mut MultiGzDecoder::new(File::open(packed)?), &mut unpacked)?;
+    Ok(file)
+}
+
+/// All instructions of a run on one thread, and the packets it followed.
+fn instructions(capture: &Path) -> io::Result<(u64, u64)> {
+    let tests = std::env::current_exe()?;
+    let built = tests.ancestors().nth(2).unwrap_or(Path::new("."));
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(built.join("examples/follow"))
+        .arg(capture)
+        .env("RAYON_NUM_THREADS", "1")
+        .output()?;
+    let (said, told) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    let packets = said.split(' ').next().and_then(|count| count.parse().ok());
+    let counted = told
+        .lines()
+        .find_map(|line| line.split_once("refs:"))
+        .and_then(|(_, count)| count.trim().replace(',', "").parse().ok());
+    match (counted, packets) {
+        (Some(counted), Some(packets)) => Ok((counted, packets)),
+        _ => Err(io::Error::other(format!("callgrind failed: {told}"))),
+    }
+}
