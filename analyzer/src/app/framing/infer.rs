@@ -30,7 +30,7 @@ const BITS_TENTATIVE: f64 = 24.0;
 const BITS_OVERWHELMING: f64 = 120.0;
 /// Less per message proves nothing however often it is seen: octets of a row of numbers or
 /// records are not independent of one another.
-const BITS_PER_MESSAGE: f64 = 2.0;
+pub(super) const BITS_PER_MESSAGE: f64 = 2.0;
 /// The same where all messages are of one size, as records are.
 const BITS_CONSTANT: f64 = 12.0;
 /// What a direction costs that does not parse.

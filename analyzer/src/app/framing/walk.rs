@@ -5,8 +5,17 @@
 
 use super::LengthField;
 use super::counter::{Counts, FULL_MIN, Fit, MESSAGE_MAX};
-use crate::app::probe::Sample;
+use super::infer::BITS_PER_MESSAGE;
+use crate::app::probe::{SAMPLE_OCTETS, Sample};
 use crate::flow::Direction;
+
+/// A walk is looked at after every so many messages.
+const LOOK_EVERY: u64 = 64;
+/// Messages beyond which a sample holds fewer than 8 octets in each.
+const MESSAGES_MAX: u64 = SAMPLE_OCTETS as u64 / 8;
+/// One end of a segment at a border is worth at most 14 bits, the size of the sample: so many are
+/// less than what a sample must prove.
+const ENDS_WITHOUT_PROOF: u64 = 1;
 
 /// One direction of a sample, prepared for walking.
 #[derive(Debug)]
@@ -100,6 +109,12 @@ impl<'a> Track<'a> {
             };
             counts.messages += 1;
             counts.message_max = counts.message_max.max(len);
+            if counts.messages.is_multiple_of(LOOK_EVERY)
+                && self.proves_nothing(field, &counts, ends.len() as u64 + fit.short_ends_at_border)
+            {
+                fit.broken = true;
+                break;
+            }
             fit.message_octets += len;
             fit.empty_messages += u64::from(len <= field.empty_len());
             while ends.next_if(|end| *end < place).is_some() {
@@ -109,6 +124,17 @@ impl<'a> Track<'a> {
         }
         fit.short_ends_inside += ends.count() as u64;
         Walk { counts, fit, end }
+    }
+}
+
+impl Track<'_> {
+    /// Whether a walk can be given up: thousands of messages of a few octets are none, and where
+    /// small values are common only ends of segments could still prove something.
+    fn proves_nothing(&self, field: LengthField, counts: &Counts, ends: u64) -> bool {
+        let value = field.value(counts.message_max);
+        counts.messages >= MESSAGES_MAX
+            || ends <= ENDS_WITHOUT_PROOF
+                && self.rarity.bits(field.width.octets(), value) < BITS_PER_MESSAGE
     }
 }
 
