@@ -408,17 +408,14 @@ impl Timeline {
 
     fn widen(&mut self) {
         self.doublings += 1;
-        self.slices = self
-            .slices
-            .chunks(2)
-            .map(|pair| {
-                let mut sum = pair[0];
-                if let Some(second) = pair.get(1) {
-                    add_interval(&mut sum, second);
-                }
-                sum
-            })
-            .collect();
+        for at in 0..self.slices.len().div_ceil(2) {
+            let mut sum = self.slices[2 * at];
+            if let Some(second) = self.slices.get(2 * at + 1) {
+                add_interval(&mut sum, second);
+            }
+            self.slices[at] = sum;
+        }
+        self.slices.truncate(self.slices.len().div_ceil(2));
         // The count at the start of new slice j is that at the start of old slice 2j.
         let old = std::mem::take(&mut self.changes);
         for (at, change) in old.iter().enumerate() {

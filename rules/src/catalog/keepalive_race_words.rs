@@ -97,7 +97,7 @@ fn reasons(group: &Group<'_>, draft: Narrative, after: &str, late: u64) -> Narra
             format!("on {} the RST's sequence number is the request's ACK number: a closed socket answering that very segment", many(group.having("seq_fits"), "connection"))
         })
         .because_if(group.median("harmless_idle_closes").is_some_and(|count| count > 0.0), || {
-            format!("{} more were closed by the server after the same idle time without a request under way", plural(group.median("harmless_idle_closes").unwrap_or_default(), "connection"))
+            format!("the server closed {} more after the same idle time without a request under way", plural(group.median("harmless_idle_closes").unwrap_or_default(), "connection"))
         })
         .because_if(group.median("promised_ms").is_some(), || {
             format!("the server's Keep-Alive header promises {}", time(group.median("promised_ms").unwrap_or_default()))

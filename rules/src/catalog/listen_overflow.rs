@@ -377,7 +377,7 @@ fn base(conn: &Connection, syn: SegmentRef, confidence: f64) -> Observation {
 fn remedies(group: &Group<'_>, draft: Narrative) -> Narrative {
     let server = group.server();
     draft
-        .set("Linux", "both limits count: the smaller of the program's backlog and this", "net.core.somaxconn = 4096; net.ipv4.tcp_max_syn_backlog = 8192")
+        .set("Linux", "the kernel's limit: the smaller of it and the program's own backlog counts", "net.core.somaxconn = 4096; net.ipv4.tcp_max_syn_backlog = 8192")
         .set("nginx", "listen backlog (511 unless set)", format!("listen {} backlog=4096 reuseport;", server.port))
         .set("Node.js", "listen backlog (511 unless set)", format!("server.listen({{ port: {}, backlog: 4096 }})", server.port))
         .set("Java (Tomcat)", "accept queue (100 unless set)", "<Connector acceptCount=\"4096\" …/>")

@@ -170,7 +170,12 @@ impl Workshop<'_> {
             redactor: None,
             rows: Some((set.name.clone(), Arc::new(Spill::new(scratch.to_owned())))),
         };
-        let (document, tables) = analyse_quietly(&settings, &wanted, progress)?;
+        let (mut document, tables) = analyse_quietly(&settings, &wanted, progress)?;
+        if document.findings.iter().any(|finding| finding.cites_tcp()) {
+            document.untraced = Some(
+                "an archive is read once; `pcapdoc analyze` of these files draws them".to_owned(),
+            );
+        }
         let report = if document.has_finding_at(self.report_from) {
             self.report(set, &document, scratch)?
         } else {
