@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::addr::Endpoint;
+use crate::addr::{Endpoint, Transport};
 use crate::app::At;
 use crate::capture::Mark;
 use crate::decode::IcmpFields;
@@ -151,6 +151,29 @@ pub struct UdpServerFacts {
     pub busiest: u64,
 }
 
+/// A flow whose packets went in circles: each seen again and again, its hop limit falling.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct RoutingLoop {
+    /// Of the packets.
+    pub transport: Transport,
+    /// Their source.
+    pub source: Endpoint,
+    /// Where they never arrived.
+    pub destination: Endpoint,
+    /// Packets that circled.
+    pub packets: u64,
+    /// How often they were seen, all together.
+    pub sightings: u64,
+    /// Largest hop limit seen.
+    pub hop_limit_first: u8,
+    /// Smallest hop limit seen.
+    pub hop_limit_last: u8,
+    /// First sighting of the first of them.
+    pub first: SegmentRef,
+    /// Last sighting of the first of them.
+    pub first_again: SegmentRef,
+}
+
 /// An ICMP error that quotes analysed or unknown traffic.
 #[derive(Clone, PartialEq, Debug)]
 pub struct IcmpError {
@@ -191,4 +214,6 @@ pub struct Analysis {
     pub later_fragments_seen: bool,
     /// Places at which the capture can be read again without all that comes before.
     pub marks: Vec<Mark>,
+    /// Flows whose packets went in circles, by addresses; at most 256.
+    pub routing_loops: Vec<RoutingLoop>,
 }

@@ -183,6 +183,44 @@ def redirect_some(folder):
     compress(path)
 
 
+def datagrams_any(folder):
+    """UDP has no handshake: answers bear the address that the questions were meant for."""
+    path = place(folder, "datagrams-any")
+
+    def answer(address, port):
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind((address, port))
+        while True:
+            question, client = server.recvfrom(2000)
+            server.sendto(b"answer to " + question[:20], client)
+
+    def ask(address, port, count):
+        seen = []
+        for _ in range(count):
+            client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            client.settimeout(1)
+            client.connect((address, port))
+            seen.append(pair(client))
+            for number in range(4):
+                client.send(b"question %d" % number)
+                client.recv(2000)
+                time.sleep(0.02)
+            client.close()
+        return seen
+
+    with Net() as net:
+        routes(net, INTENDED, OTHER)
+        iptables(net, f"-A OUTPUT -p udp -d {INTENDED} --dport 9125 -j REDIRECT --to-port 19125")
+        net.spawn("client", answer, "127.0.0.1", 19125)
+        net.spawn("server", answer, SERVER, 9126)
+        with net.capture("client", path, interface="any"):
+            hijacked, _ = net.call("client", lambda: (ask(INTENDED, 9125, 3), ask(SERVER, 9126, 2)))
+    finding = redirected(hijacked, f"{INTENDED}:9125", "127.0.0.1:19125")
+    write_truth(path, "Datagrams to one service are redirected to a program on the client's host; those to another are not.",
+                f"testdata/lab/transparent_redirect.py, iptables REDIRECT of {INTENDED}:9125", [{**finding, "transport": "udp"}], capture_point="client")
+    compress(path)
+
+
 def quiet(folder, name, story, prepare, talk, interface="any", may=(), **facts):
     path = place(folder, name)
     with Net() as net:
@@ -258,5 +296,5 @@ def not_hairpin(folder):
 
 
 if __name__ == "__main__":
-    run_cases([sidecar_lo, sidecar_any, sidecar_port_snaplen, sidecar_ipv6_lo, dnat_elsewhere, redirect_some, not_loopback, not_proxy, not_virtual_hosts,
+    run_cases([sidecar_lo, sidecar_any, sidecar_port_snaplen, sidecar_ipv6_lo, dnat_elsewhere, redirect_some, datagrams_any, not_loopback, not_proxy, not_virtual_hosts,
                not_hairpin])

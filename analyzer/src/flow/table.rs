@@ -180,8 +180,10 @@ impl<S: ConnectionSink> Shard<S> {
             return;
         };
         self.grow(id);
-        if let Some(Flow::Tcp(tracker)) = self.flows.get_mut(id) {
-            tracker.answered_from(answering);
+        match self.flows.get_mut(id) {
+            Some(Flow::Tcp(tracker)) => tracker.answered_from(answering),
+            Some(Flow::Udp(tracker)) => tracker.answered_from(answering),
+            _ => {}
         }
     }
 

@@ -8,12 +8,14 @@
 
 use std::collections::VecDeque;
 use std::hash::Hash;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 
 use crate::addr::Endpoint;
 use crate::decode::{Packet, PacketKind, TcpFields};
 use crate::seq::SeqNumber;
+use crate::time::Timestamp;
 
 /// SYNs that wait for their answer, and connections followed, at one time; older ones are
 /// forgotten, and their connections stay two halves.
@@ -36,7 +38,22 @@ pub(crate) struct Translator {
     local: Bounded<Place, Local>,
     /// Where a client's segments really went, by client and the address that answers.
     joined: Bounded<(Place, Place), Place>,
+    datagrams: Datagrams,
 }
+
+/// The same for UDP, which has no numbers: an answer from an address that the client never sent
+/// to, soon after a datagram of its to a loopback address.
+#[derive(Debug, Default)]
+struct Datagrams {
+    /// Where and when a client last sent to a loopback address from another.
+    asking: Bounded<Place, (Place, Timestamp)>,
+    /// Other destinations of such clients.
+    asked: Bounded<(Place, Place), ()>,
+    joined: Bounded<(Place, Place), Place>,
+}
+
+/// An answer later than this may be anybody's.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// The latest segment a client sent to its own loopback address.
 #[derive(Clone, Copy, Debug)]
@@ -57,16 +74,24 @@ impl Translator {
     /// Some connection was joined: every packet has to be seen.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        !self.joined.map.is_empty() || !self.local.map.is_empty()
+        let tcp = !self.joined.map.is_empty() || !self.local.map.is_empty();
+        tcp || !self.datagrams.asking.map.is_empty()
     }
 
     /// Takes the next packet in frame order. An answer of a translated connection gets the source
     /// that the client's segments went to; its true source is returned.
     pub fn take(&mut self, packet: &mut Packet) -> Option<Endpoint> {
-        let PacketKind::Tcp(tcp) = packet.kind else {
-            return None;
-        };
         let (source, destination) = ((packet.src, packet.src_port), (packet.dst, packet.dst_port));
+        let tcp = match packet.kind {
+            PacketKind::Tcp(tcp) => tcp,
+            PacketKind::Udp => {
+                let actual = self.datagrams.take(source, destination, packet.time)?;
+                let answering = packet.source();
+                (packet.src, packet.src_port) = actual;
+                return Some(answering);
+            }
+            PacketKind::IcmpError { .. } => return None,
+        };
         if tcp.flags.syn() && !tcp.flags.ack() {
             self.joined.remove((source, destination));
             self.syns.insert((source, tcp.seq.advanced(1)), destination);
@@ -120,6 +145,31 @@ impl Translator {
     fn join(&mut self, client: Place, answering: Place, actual: Place) -> Place {
         self.joined.insert((client, answering), actual);
         actual
+    }
+}
+
+impl Datagrams {
+    /// Where the datagram that this one answers really went, when that is another address.
+    fn take(&mut self, source: Place, destination: Place, time: Timestamp) -> Option<Place> {
+        if is_loopback(destination.0) {
+            if !is_loopback(source.0) {
+                self.asking.insert(source, (destination, time));
+            }
+            return None;
+        }
+        if self.asking.get(source).is_some() {
+            self.asked.insert((source, destination), ());
+        }
+        if let Some(actual) = self.joined.get((destination, source)) {
+            return Some(actual);
+        }
+        let (actual, at) = self.asking.get(destination)?;
+        let stranger = self.asked.get((destination, source)).is_none();
+        if is_loopback(source.0) || !stranger || time.since(at) > ANSWER_WITHIN {
+            return None;
+        }
+        self.joined.insert((destination, source), actual);
+        Some(actual)
     }
 }
 
@@ -218,6 +268,33 @@ mod tests {
     fn take(translator: &mut Translator, mut packet: Packet) -> Option<(String, String)> {
         let answering = translator.take(&mut packet)?;
         Some((answering.to_string(), packet.source().to_string()))
+    }
+
+    fn datagram(from: &str, to: &str) -> Packet {
+        Packet {
+            kind: PacketKind::Udp,
+            ..packet(from, to, 0, 0, 0)
+        }
+    }
+
+    #[test]
+    fn datagrams_are_joined_by_an_answer_that_nobody_asked_for() {
+        let mut translator = Translator::default();
+        assert_eq!(take(&mut translator, datagram(CLIENT, LOCAL)), None);
+        let joined = Some((INTENDED.to_owned(), LOCAL.to_owned()));
+        assert_eq!(take(&mut translator, datagram(INTENDED, CLIENT)), joined);
+        // A server that the same socket did ask answers for itself.
+        let other = "203.0.113.9:53";
+        take(&mut translator, datagram(CLIENT, other));
+        assert_eq!(take(&mut translator, datagram(other, CLIENT)), None);
+        // An answer long afterwards is nobody's.
+        let mut late = datagram("198.51.100.7:53", CLIENT);
+        late.time = Timestamp::from_nanos(60_000_000_000);
+        assert_eq!(take(&mut translator, late), None);
+        assert_eq!(
+            take(&mut translator, datagram(INTENDED, "10.9.0.1:41000")),
+            None
+        );
     }
 
     const SYN: u8 = TcpFlags::SYN;

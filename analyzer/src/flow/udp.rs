@@ -47,6 +47,8 @@ pub struct UdpTracker {
     events: Vec<Event>,
     reader: DatagramReader,
     last: Option<(Packet, Timestamp)>,
+    /// The address that answers, when it is not the one asked.
+    answered_from: Option<Endpoint>,
 }
 
 impl UdpTracker {
@@ -73,6 +75,7 @@ impl UdpTracker {
             events: Vec::new(),
             reader: DatagramReader::default(),
             last: None,
+            answered_from: None,
         }
     }
 
@@ -244,6 +247,11 @@ impl UdpTracker {
         class.first_answer.get_or_insert(reference);
     }
 
+    /// Notes that the server's answers bear another address than the client's datagrams go to.
+    pub fn answered_from(&mut self, answering: Endpoint) {
+        self.answered_from = Some(answering);
+    }
+
     /// Records a datagram of which a fragment never came.
     pub fn incomplete(&mut self, packet: &Packet, fragments_seen: u32) {
         let direction = self.direction_of(packet);
@@ -279,7 +287,7 @@ impl UdpTracker {
         Connection {
             transport: Transport::Udp,
             client: self.client,
-            server: self.server,
+            server: self.answered_from.unwrap_or(self.server),
             role: Role::Judged,
             first_frame: self.first_frame,
             last_frame: self.last_frame,
@@ -298,7 +306,7 @@ impl UdpTracker {
             capture_point: CapturePoint::Unknown,
             capture_point_confidence: 0.0,
             port_reuse: false,
-            translated_from: None,
+            translated_from: self.answered_from.map(|_| self.server),
             app: self.reader.finish(),
             udp: Some(self.facts),
             time_split: TimeSplit::default(),

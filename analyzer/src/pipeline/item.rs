@@ -7,6 +7,7 @@ use crate::flow::key::FlowKey;
 use crate::flow::translation::Translator;
 use crate::time::Timestamp;
 
+use super::loops::Scan;
 use super::{Filled, SHARDS};
 
 /// A slab on its way through a round. Items are used again, with the memory they have.
@@ -24,6 +25,8 @@ pub(super) struct Item {
     pub translated: Vec<(u32, Endpoint)>,
     /// Datagrams given up at this slab, with the pieces seen of each.
     pub incomplete: Vec<(Packet, u32)>,
+    /// Packets of this slab that went in circles.
+    pub circling: Scan,
 }
 
 /// A packet's index, and the hash of its key.
@@ -53,6 +56,7 @@ impl Item {
         if !filter.is_open() {
             self.decoded.packets.retain(|packet| filter.admits(packet));
         }
+        self.circling.run(&self.decoded.packets);
         self.distribute();
     }
 

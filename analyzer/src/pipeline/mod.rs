@@ -7,6 +7,7 @@
 //! the thread count.
 
 mod item;
+mod loops;
 mod sequencer;
 
 use std::sync::Arc;
@@ -328,6 +329,7 @@ impl<S: ConnectionSink> Engine<S> {
             intervals: facts.timeline.finish(),
             later_fragments_seen: sequencer.later_fragments_seen,
             marks: reader.marks().to_vec(),
+            routing_loops: sequencer.loops.finish(),
         };
         (analysis, sinks)
     }

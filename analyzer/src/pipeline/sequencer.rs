@@ -11,6 +11,7 @@ use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
 use super::item::Item;
+use super::loops::Loops;
 
 /// A step back in time of less than this is the merging of two queues, not a clock that steps.
 const CLOCK_STEP: Duration = Duration::from_millis(100);
@@ -45,6 +46,7 @@ impl Times {
 pub(super) struct Sequencer {
     reassembler: Reassembler,
     translator: Translator,
+    pub loops: Loops,
     pub later_fragments_seen: bool,
     pub stats: DecodeStats,
     pub times: Times,
@@ -60,6 +62,7 @@ impl Sequencer {
                 }
             }
             self.stats.merge(&item.decoded.stats);
+            self.loops.take(&item.circling.found);
             self.reassemble(item, filter);
             self.translate(item);
         }

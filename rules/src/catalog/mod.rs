@@ -22,6 +22,7 @@ mod packet_loss;
 mod port_reuse_collision;
 mod reordering;
 mod retransmit_hol;
+mod routing_loop;
 mod slow_response;
 mod spurious_retransmission;
 mod stream_framing;
@@ -56,6 +57,7 @@ pub(crate) const ALL: &[&dyn Rule] = &[
     &port_reuse_collision::PortReuseCollision,
     &reordering::Reordering,
     &retransmit_hol::RetransmitHol,
+    &routing_loop::LoopedPackets,
     &slow_response::SlowResponse,
     &spurious_retransmission::SpuriousRetransmission,
     &stream_framing::StreamFraming,

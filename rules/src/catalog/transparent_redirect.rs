@@ -58,7 +58,7 @@ declare_rule! {
 }
 
 /// Inbound, outbound and tunnel ports of the usual meshes (Istio, Linkerd).
-const MESH_PORTS: [u16; 5] = [15_001, 15_006, 15_008, 4_140, 4_143];
+const MESH_PORTS: [u16; 6] = [15_001, 15_006, 15_008, 15_053, 4_140, 4_143];
 
 impl Rule for TransparentRedirect {
     fn meta(&self) -> &'static RuleMeta {
@@ -76,11 +76,11 @@ impl Rule for TransparentRedirect {
             note.words.clone_from(&exchange.name);
             out.note(note);
         }
-        if conn.transport != Transport::Tcp {
-            return;
-        }
         if let Some((intended, actual)) = translated(conn) {
             out.push(observation(conn, intended, actual));
+            return;
+        }
+        if conn.transport != Transport::Tcp {
             return;
         }
         if let Some(syn) = conn.handshake.syns.first() {
@@ -131,6 +131,7 @@ impl Rule for TransparentRedirect {
             ))
             .confidence(confidence, match how.as_str() {
                 "loopback" => "A loopback destination with a source that is not loopback exists only behind translation.",
+                "datagram" => "A datagram to a loopback address was answered from an address that the client never sent to.",
                 "answer" => "SYN and SYN-ACK of one connection bear different addresses of the server.",
                 "same-syn" => "The same SYN was seen towards two destinations.",
                 _ => "Rests on names: DNS and the Host header or SNI against the address connected to.",
@@ -190,14 +191,14 @@ fn observation(conn: &Connection, intended: Option<Endpoint>, actual: Endpoint) 
         (Some(name), None) => name.clone(),
         (None, None) => "an unknown address".to_owned(),
     };
-    let how = if intended.is_some() {
-        "answer"
-    } else {
-        "loopback"
+    let how = match (intended, conn.transport) {
+        (None, _) => "loopback",
+        (Some(_), Transport::Tcp) => "answer",
+        (Some(_), Transport::Udp) => "datagram",
     };
     let syn = conn.handshake.syns.first().copied();
     let answer = conn.handshake.syn_acks.first().copied();
-    Observation::new(conn, 0.97, severity)
+    let observation = Observation::new(conn, 0.97, severity)
         .cause(cause(actual, intended, local))
         .weight(number(conn.packets()))
         .evidence_if(
@@ -219,14 +220,18 @@ fn observation(conn: &Connection, intended: Option<Endpoint>, actual: Endpoint) 
             answer.filter(|_| intended.is_some()),
             format!("SYN-ACK of the same connection from {}", conn.server),
         )
-        .text("intended", intended_text.clone())
         .text("actual", actual.to_string())
         .cost("requests_misdirected", number(conn.turns.count.max(1)))
         .detail("local", f64::from(u8::from(local)))
         .detail("mesh", f64::from(u8::from(mesh)))
-        .label("intended_text", intended_text)
+        .label("intended_text", intended_text.clone())
         .label("actual_text", actual.to_string())
-        .label("how", how)
+        .label("how", how);
+    if intended.is_some() || name.is_some() {
+        observation.text("intended", intended_text)
+    } else {
+        observation
+    }
 }
 
 /// One rule on a host usually sends many destinations to one place; elsewhere every service has a
@@ -375,6 +380,7 @@ fn reasons(
     let draft = match how {
         "loopback" => draft.because(format!("the destination {actual} is a loopback address although the source {client} is not: such packets never leave a host and are only made by translation on it")),
         "answer" => draft.because(format!("the SYN went to one address and the SYN-ACK, with matching ports and numbers, bears another: {intended} and {actual} are two faces of one connection")),
+        "datagram" => draft.because(format!("datagrams of {client} go to {actual}, and their answers bear the address they were meant for: {intended}")),
         "same-syn" => draft.because(format!("one SYN, told by source port and initial sequence number, was captured towards {intended} and again towards {actual}")),
         _ => draft.because(format!("{client} asked DNS for the name, got addresses that do not include {actual}, and sent the name to {actual} all the same; others reach the named address")),
     };
@@ -397,9 +403,12 @@ fn deletion(group: &Group<'_>) -> String {
     } else {
         "ip6tables"
     };
-    if group.having("local") > 0 && group.words("how").as_deref() == Some("answer") {
+    let proto = group.best().connection.transport.as_str();
+    if group.having("local") > 0
+        && matches!(group.words("how").as_deref(), Some("answer" | "datagram"))
+    {
         format!(
-            "{tool} -t nat -D CHAIN -p tcp -d {} --dport {} -j REDIRECT --to-ports {port}  # CHAIN as listed by {tool} -t nat -S",
+            "{tool} -t nat -D CHAIN -p {proto} -d {} --dport {} -j REDIRECT --to-ports {port}  # CHAIN as listed by {tool} -t nat -S",
             server.ip, server.port
         )
     } else {

@@ -1,0 +1,189 @@
+//! `routing-loop`: routers send packets in a circle until their hop limit ends.
+
+use analyzer::Analysis;
+use analyzer::analysis::RoutingLoop;
+
+use crate::finding::{ConnectionRef, Severity};
+use crate::narrative::{Group, Narrative};
+use crate::observation::{Collected, Note, Observation};
+use crate::rule::{Context, Rule, RuleMeta, declare_rule};
+use crate::text::{number, plural, span};
+
+declare_rule! {
+    /// The same packets pass again and again with a falling hop limit: a routing loop.
+    ///
+    /// ## What it means
+    /// Two or more routers hold each other for the next hop to a destination. A packet goes round
+    /// between them, loses one hop at each, and is dropped when its hop limit reaches zero.
+    ///
+    /// ## Why it matters
+    /// Nothing reaches the destination, and every packet loads the link dozens of times over.
+    ///
+    /// ## How it is detected
+    /// One packet, told by addresses, ports, IP identification and TCP numbers, was seen at least four
+    /// times with a hop limit that falls each time. A capture at two points of one path sees every
+    /// packet twice and is not meant. `packets` counts those that went round, `ttl_first` and `ttl_last`
+    /// are the largest and smallest hop limit seen. Severity is high: what goes round does not arrive.
+    ///
+    /// ## What to do
+    /// Correct the routes: often a default route and a summary route that point at each other, a
+    /// missing discard route for a summarised prefix, or a failure that routing has not settled.
+    ///
+    /// ## Known limits
+    /// A loop beyond the capture point that does not pass it again shows only by ICMP time exceeded.
+    /// Packets of IPv6 bear no identification: equal datagrams of one flow are told apart by their
+    /// falling hop limit alone. Only TCP and UDP are looked at.
+    ///
+    /// ## References
+    /// - RFC 791 §3.2 (time to live), RFC 8200 §3 (hop limit)
+    /// - RFC 792, RFC 4443 §3.3 (time exceeded)
+    pub(crate) struct LoopedPackets {
+        id: "routing-loop",
+        title: "Packets go round in a routing loop",
+        severity: High,
+        needs: [],
+        clouded_by: [DuplicateFrames],
+        figures: [packets: Count / Sum, ttl_first: Count / Max, ttl_last: Count / Min],
+        thresholds: [
+            min_sightings = 4.0: "How often one packet must be seen, its hop limit falling; two capture points on one path give two.",
+        ],
+    }
+}
+
+impl Rule for LoopedPackets {
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+        let least = ctx.threshold("min_sightings");
+        for one in &analysis.routing_loops {
+            if number(one.sightings) >= least * number(one.packets) {
+                collected.observations.push(observation(one));
+            }
+        }
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        let target = group.server().ip;
+        let packets = group.number("packets").unwrap_or_default();
+        let (high, low) = (
+            group.number("ttl_first").unwrap_or_default(),
+            group.number("ttl_last").unwrap_or_default(),
+        );
+        let rounds = group.sum("sightings") / packets.max(1.0);
+        let step = group.best().number("step").unwrap_or(1.0);
+        let exceeded = group.analysis.icmp_errors.iter();
+        let exceeded = exceeded.filter(|one| {
+            let kind = if one.icmp.v6 { 3 } else { 11 };
+            one.to.ip == target && one.icmp.icmp_type == kind
+        });
+        let exceeded = exceeded.count() as u64;
+        draft
+            .title(format!("Packets to {target} go round in a routing loop"))
+            .summary(format!(
+                "{} from {} to {target} passed the capture point about {rounds:.0} times each, with hop limits falling from {high:.0} to \
+                 {low:.0}. Routers send them round until the hop limit ends; nothing of them arrives.",
+                plural(packets, "packet"),
+                group.clients_text(),
+            ))
+            .confidence(0.95, "The same packets, told by identification and numbers, were seen with falling hop limits.")
+            .because(format!("each time round the hop limit is lower by {step:.0}: the circle has {}", plural(step, "hop")))
+            .because_if(exceeded > 0, || format!("{} \"time exceeded\" came back for packets to {target}", plural(number(exceeded), "ICMP message")))
+            .not("retransmission", "a sender that repeats uses a new identification and its full hop limit")
+            .not("capture at two points of one path", format!("that shows each packet twice, not {rounds:.0} times"))
+            .advise("network", format!("compare the routes to {target} on the routers of the circle: two of them name each other as next hop"))
+            .set("Cisco, Juniper", "discard what no more specific route covers, where a summary is announced", "ip route SUMMARY MASK Null0; set routing-options static route SUMMARY discard")
+            .set("Linux", "the same on a Linux router", "ip route add blackhole SUMMARY")
+            .verify("client", format!("traceroute -n {target}"), "two or more routers in turn until the end")
+            .verify("router", format!("ip route get {target}"), "the next hop: follow it until one points back")
+    }
+}
+
+fn observation(one: &RoutingLoop) -> Observation {
+    let connection = ConnectionRef {
+        first_frame: one.first.frame,
+        transport: one.transport,
+        client: one.source,
+        server: one.destination,
+        translated_to: None,
+    };
+    let note = Note {
+        connection,
+        key: "loop",
+        words: String::new(),
+        at: one.first.time,
+        numbers: Vec::new(),
+        segments: Vec::new(),
+        limits: Vec::new(),
+    };
+    let fell = f64::from(one.hop_limit_first) - f64::from(one.hop_limit_last);
+    let steps = number(one.sightings) / number(one.packets.max(1)) - 1.0;
+    Observation::from_note(&note, 0.95, Severity::High)
+        .cause(one.destination.ip.to_string())
+        .weight(number(one.sightings))
+        .evidence(one.first, "the packet's first sighting")
+        .evidence(
+            one.first_again,
+            format!(
+                "the same packet, {} later, its hop limit the lowest of all its sightings",
+                span(one.first_again.time.since(one.first.time))
+            ),
+        )
+        .figure("packets", number(one.packets))
+        .figure("ttl_first", f64::from(one.hop_limit_first))
+        .figure("ttl_last", f64::from(one.hop_limit_last))
+        .cost("packets_lost", number(one.packets))
+        .detail("sightings", number(one.sightings))
+        .detail("step", (fell / steps.max(1.0)).round().max(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{Builder, C, at, figure, findings_in};
+    use analyzer::event::SegmentRef;
+
+    fn circling(port: u16, packets: u64, sightings: u64) -> RoutingLoop {
+        let conn = Builder::tcp(port).build();
+        let place = |frame, ms| SegmentRef::place(frame, at(ms), C);
+        RoutingLoop {
+            transport: conn.transport,
+            source: conn.client,
+            destination: conn.server,
+            packets,
+            sightings,
+            hop_limit_first: 62,
+            hop_limit_last: 2,
+            first: place(1, 0.0),
+            first_again: place(31, 4.0),
+        }
+    }
+
+    #[test]
+    fn packets_that_go_round_are_found() {
+        let analysis = Analysis {
+            routing_loops: vec![circling(1, 2, 62), circling(2, 1, 31)],
+            ..Analysis::default()
+        };
+        let findings = findings_in("routing-loop", &[], &analysis);
+        assert_eq!(findings.len(), 1, "one destination");
+        assert!((figure(&findings[0], "packets") - 3.0).abs() < f64::EPSILON);
+        assert!((figure(&findings[0], "ttl_first") - 62.0).abs() < f64::EPSILON);
+        assert!((figure(&findings[0], "ttl_last") - 2.0).abs() < f64::EPSILON);
+        assert!(
+            findings[0].why[0].contains("2 hops"),
+            "{:?}",
+            findings[0].why
+        );
+    }
+
+    #[test]
+    fn few_sightings_prove_nothing() {
+        let analysis = Analysis {
+            routing_loops: vec![circling(1, 4, 9)],
+            ..Analysis::default()
+        };
+        assert!(findings_in("routing-loop", &[], &analysis).is_empty());
+    }
+}
