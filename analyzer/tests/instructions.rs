@@ -15,13 +15,16 @@ use flate2::read::MultiGzDecoder;
 /// Share by which a count may leave its budget.
 const TOLERANCE: f64 = 0.03;
 
-/// One of each kind: bulk at a short snap length, loss, web pages, datagrams, encrypted.
-const CAPTURES: [&str; 5] = [
+/// The same on a machine that does other things: threads that wait for each other spin longer.
+const TOLERANCE_BUSY: f64 = 0.1;
+
+/// One of each kind: bulk at a short snap length, loss, datagrams, web pages. None is small: what
+/// threads do while they wait is counted, too.
+const CAPTURES: [&str; 4] = [
     "healthy/bulk-snaplen",
     "kernel/loss-2-full/server",
-    "healthy/web-load",
-    "healthy/udp-mix",
-    "healthy/tls-and-http2",
+    "udp-single-socket/goroutines-one-socket",
+    "retransmit-hol/some-of-many",
 ];
 
 #[test]
@@ -41,20 +44,20 @@ fn a_packet_costs_what_it_did() -> io::Result<()> {
             "NOTICE: the budget of instructions is of another processor or compiler: not compared";
         return writeln!(io::stderr(), "{notice}");
     }
+    let tolerance = if is_busy() { TOLERANCE_BUSY } else { TOLERANCE };
     let mut counted = header;
     let mut missed = Vec::new();
     for name in CAPTURES {
         let capture = plain(manifest, name)?;
         // What it takes to start and to end is left out.
-        let ((once, packets), (often, _)) =
-            (instructions(&capture, 1)?, instructions(&capture, 6)?);
+        let ((once, packets), (often, _)) = (least(&capture, 1)?, least(&capture, 6)?);
         let each = (often - once) as f64 / 5.0 / packets as f64;
         counted.push_str(&format!("{name}\t{each:.0}\n"));
         let allowed: Option<f64> = budget.lines().find_map(|line| {
             let (known, each) = line.split_once('\t')?;
             (known == name).then(|| each.parse().ok())?
         });
-        let fits = allowed.is_some_and(|allowed| (each / allowed - 1.0).abs() <= TOLERANCE);
+        let fits = allowed.is_some_and(|allowed| (each / allowed - 1.0).abs() <= tolerance);
         if !fits {
             missed.push(format!("{name}: {each:.0}, budget {allowed:?}"));
         }
@@ -79,6 +82,13 @@ fn plain(manifest: &Path, name: &str) -> io::Result<PathBuf> {
     Ok(file)
 }
 
+/// More than one process has wanted to run in the last minute, besides this one.
+fn is_busy() -> bool {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().and_then(|load| load.parse().ok());
+    load.is_none_or(|load: f64| load > 1.0)
+}
+
 /// The processor and the compiler.
 fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -91,6 +101,12 @@ fn machine() -> String {
         model.map_or("an unknown processor", |(_, model)| model),
         rustc.unwrap_or_default()
     )
+}
+
+/// The least of three countings: a busy machine only adds.
+fn least(capture: &Path, times: u32) -> io::Result<(u64, u64)> {
+    let counted: io::Result<Vec<_>> = (0..3).map(|_| instructions(capture, times)).collect();
+    Ok(counted?.into_iter().min().unwrap_or_default())
 }
 
 /// All instructions of so many analyses on one thread, and the packets of each.
