@@ -5,11 +5,12 @@
 
 use analyzer::capture::Mark;
 
-/// Bytes of a stretch that are read again: about sixteen thousand full-size segments.
-const BUDGET: u64 = 24 << 20;
+/// Bytes of a stretch that are read again: about five thousand full-size segments, a dozen for
+/// each slot of a graph.
+const BUDGET: u64 = 8 << 20;
 
 /// Slabs, of 256 KiB as a rule, that are read of a longer stretch: as many as the budget allows.
-const SAMPLES: u64 = 96;
+const SAMPLES: u64 = 32;
 
 /// A part of the capture that somebody wants to see.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -168,10 +169,10 @@ mod tests {
     fn of_a_long_stretch_slabs_evenly_apart_are_read() {
         let marks = marks(4096, 1 << 20);
         let plan = Plan::of(&marks, &[Stretch::Frames(1, u64::MAX)], 1 << 40);
-        assert_eq!(plan.runs.len(), 96);
+        assert_eq!(plan.runs.len(), 32);
         assert!(plan.runs.iter().all(|run| run.until.is_none()));
-        assert_eq!(plan.runs[1].from, Some(marks[42]));
-        assert!((plan.shares[0] - 24.0 / 4095.0).abs() < 1e-4);
+        assert_eq!(plan.runs[1].from, Some(marks[128]));
+        assert!((plan.shares[0] - 8.0 / 4095.0).abs() < 1e-4);
     }
 
     #[test]
