@@ -11,8 +11,11 @@ use reports::Document;
 use reports::document::FileHash;
 use sha2::{Digest, Sha256};
 
-/// What is hashed at each end of a file that is longer than both together.
-const END_BYTES: u64 = 8 << 20;
+/// Longest file that is hashed whole.
+const WHOLE_BYTES: u64 = 16 << 20;
+
+/// What is hashed at each end of a longer one.
+const END_BYTES: u64 = 1 << 20;
 
 /// Adds the hashes of the files that the document names, where they can still be read.
 pub fn add(document: &mut Document) {
@@ -29,7 +32,7 @@ fn of(path: &Path) -> io::Result<Option<FileHash>> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut hasher = Sha256::new();
-    let is_whole = length <= 2 * END_BYTES;
+    let is_whole = length <= WHOLE_BYTES;
     if is_whole {
         // A file may grow meanwhile.
         feed(&mut hasher, (&mut file).take(length))?;
@@ -80,7 +83,7 @@ mod tests {
 
     #[test]
     fn of_a_long_file_both_ends_count_and_the_middle_does_not() {
-        let length = usize::try_from(2 * END_BYTES + 100).unwrap();
+        let length = usize::try_from(WHOLE_BYTES + 100).unwrap();
         let mut content = vec![0; length];
         let zeros = hash("zeros", &content);
         assert_eq!(zeros.end_bytes, Some(END_BYTES));

@@ -358,6 +358,9 @@ pub(crate) struct Timeline {
     start: Timestamp,
     doublings: u32,
     slices: Vec<Interval>,
+    /// The slice asked for last: from and to, in nanoseconds since the start, and its index. The next
+    /// packet is in it as a rule.
+    latest: (u64, u64, usize),
     /// Changes of socket counts at the start of each slice: entering minus leaving.
     changes: Vec<[[i64; 11]; 2]>,
     /// Sockets per end whose TIME-WAIT runs out in this second after `start`, unseen.
@@ -391,13 +394,20 @@ impl Timeline {
     /// Index of a time, after widening the slices so that it fits.
     fn index(&mut self, time: Timestamp) -> usize {
         let since = self.since_start(time);
+        let (from, to, index) = self.latest;
+        if (from..to).contains(&since) {
+            return index;
+        }
         while since / self.width_nanos() >= SLICES as u64 {
             self.widen();
         }
-        let index = usize::try_from(since / self.width_nanos()).unwrap_or(SLICES - 1);
+        let width = self.width_nanos();
+        let number = since / width;
+        let index = usize::try_from(number).unwrap_or(SLICES - 1);
         if self.slices.len() <= index {
             self.slices.resize(index + 1, Interval::default());
         }
+        self.latest = (number * width, (number + 1).saturating_mul(width), index);
         index
     }
 
@@ -408,6 +418,7 @@ impl Timeline {
 
     fn widen(&mut self) {
         self.doublings += 1;
+        self.latest = (0, 0, 0);
         for at in 0..self.slices.len().div_ceil(2) {
             let mut sum = self.slices[2 * at];
             if let Some(second) = self.slices.get(2 * at + 1) {
