@@ -232,10 +232,11 @@ fn touches(touch: Touch, symptom: &Draft, cause: &Draft) -> bool {
             .next()
             .is_some(),
         Touch::Upstream => {
+            // A server on loopback is a program of the capturing host, whatever address it calls from.
             symptom
                 .servers
                 .iter()
-                .any(|server| cause.client_ips.contains(&server.ip))
+                .any(|server| server.ip.is_loopback() || cause.client_ips.contains(&server.ip))
                 && symptom.servers.is_disjoint(&cause.servers)
                 && cause
                     .times
