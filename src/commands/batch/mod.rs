@@ -74,6 +74,11 @@ pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
     );
     let mut log = Log::new(plan.todo.len(), plan.todo_bytes());
     announce(&log, &plan, &broken, &twice, others);
+    let jobs = arguments
+        .jobs
+        .map_or_else(|| threads.current_num_threads(), usize::from);
+    let mut settings = settings;
+    settings.analysis.memory.0 /= jobs.max(1) as u64;
     let workshop = Workshop {
         settings: &settings,
         settings_hash,
@@ -81,7 +86,6 @@ pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
         report_from: arguments.report_from.into(),
     };
     note_broken(&broken, &workshop, &mut manifest)?;
-    let jobs = arguments.jobs.map_or(0, usize::from);
     work_all(&plan, &workshop, &mut manifest, &mut log, (jobs, &threads))?;
     let summary = rollup::write(&out, &manifest, &plan, &broken, &twice, arguments)?;
     let text = format!(
@@ -230,11 +234,6 @@ fn work_all(
     log: &mut Log,
     (jobs, threads): (usize, &ThreadPool),
 ) -> Result<(), Failure> {
-    let jobs = if jobs == 0 {
-        threads.current_num_threads()
-    } else {
-        jobs
-    };
     let chunks = plan.chunks();
     let jobs = jobs.min(chunks.len());
     let queue = Mutex::new(chunks.into_iter());
