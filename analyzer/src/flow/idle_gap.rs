@@ -1,0 +1,39 @@
+//! Silences of a connection.
+
+use std::time::Duration;
+
+use crate::event::SegmentRef;
+
+/// A time in which no packet of the connection passed, keep-alive probes included.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct IdleGap {
+    /// Last packet before it.
+    pub before: SegmentRef,
+    /// First packet after it.
+    pub after: SegmentRef,
+    /// The other end sent something after `after` other than a RST: the connection lived on.
+    pub survived: bool,
+}
+
+impl IdleGap {
+    /// How long it lasted.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        self.after.time.since(self.before.time)
+    }
+}
+
+/// Silences of at least one second.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct IdleGaps {
+    /// How many.
+    pub count: u64,
+    /// The longest one that the connection survived.
+    pub longest_survived: Option<IdleGap>,
+    /// The latest one, survived or not.
+    pub last: Option<IdleGap>,
+    /// How many were none: the capture's clock was set forward, as both ends' timestamps show.
+    pub clock_jumps: u64,
+    /// At least how far.
+    pub clock_jump_max: Duration,
+}
