@@ -36,6 +36,17 @@ impl Timestamp {
         Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// [`Self::since`] in nanoseconds: what is done for every packet is cheaper with one number.
+    #[must_use]
+    pub const fn nanos_since(self, earlier: Self) -> u64 {
+        let passed = self.0.saturating_sub(earlier.0);
+        if passed > 0 {
+            passed.cast_unsigned()
+        } else {
+            0
+        }
+    }
+
     /// Signed nanoseconds from `earlier` to this time.
     #[must_use]
     pub const fn signed_since(self, earlier: Self) -> i64 {

@@ -36,16 +36,10 @@ pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Judges the first octets of a direction. `cut`: no octet of this run will follow.
 pub(super) fn first_octets(bytes: &[u8], cut: bool) -> Verdict {
-    let tests = [
-        http2(bytes),
-        http1(bytes, cut),
-        tls(bytes),
-        dns(bytes),
-        ssh(bytes),
-        named(bytes),
-    ];
+    let http1: fn(&[u8]) -> Verdict = if cut { http1_cut } else { http1 };
     let mut verdict = Verdict::No;
-    for found in tests {
+    for test in [http2, http1, tls, dns, ssh, named] {
+        let found = test(bytes);
         match found {
             Verdict::Is(_) => return found,
             Verdict::Maybe if !cut => verdict = Verdict::Maybe,
@@ -57,7 +51,8 @@ pub(super) fn first_octets(bytes: &[u8], cut: bool) -> Verdict {
 
 /// Judges the octets of a segment in mid-stream: only what can be told from one segment.
 pub(super) fn later_segment(bytes: &[u8]) -> Verdict {
-    for found in [http1(bytes, true), tls(bytes)] {
+    for test in [http1_cut, tls] {
+        let found = test(bytes);
         if let Verdict::Is(_) = found {
             return found;
         }
@@ -79,8 +74,16 @@ fn http2(bytes: &[u8]) -> Verdict {
     magic(bytes, HTTP2_PREFACE, Recognised::Http2)
 }
 
-fn http1(bytes: &[u8], cut: bool) -> Verdict {
-    match looks_like_head(bytes, cut) {
+fn http1(bytes: &[u8]) -> Verdict {
+    head(looks_like_head(bytes, false))
+}
+
+fn http1_cut(bytes: &[u8]) -> Verdict {
+    head(looks_like_head(bytes, true))
+}
+
+fn head(looks: Option<bool>) -> Verdict {
+    match looks {
         Some(true) => Verdict::Is(Recognised::Http1),
         Some(false) => Verdict::No,
         None => Verdict::Maybe,

@@ -123,6 +123,8 @@ pub(super) struct Decoder<'o> {
     pub wire_len: u32,
     /// Whether the bytes are a reassembled datagram's.
     pub reassembled: bool,
+    /// The interface of the frame before, and the path that begins there.
+    pub interface: Option<(u32, Path)>,
 }
 
 impl Decoder<'_> {
@@ -146,7 +148,15 @@ impl Decoder<'_> {
             len: frame.original_len as usize,
             at: frame.start as usize,
         };
-        let path = Path { point: 0, depth: 0 }.through(PathKind::Interface, frame.interface);
+        let path = match self.interface {
+            Some((number, path)) if number == frame.interface => path,
+            _ => {
+                let start = Path { point: 0, depth: 0 };
+                let path = start.through(PathKind::Interface, frame.interface);
+                self.interface = Some((frame.interface, path));
+                path
+            }
+        };
         let window = window.limit(len);
         if interface.link_type == LinkType::ETHERNET {
             // Most captures: worth inlining.
@@ -172,7 +182,11 @@ impl Decoder<'_> {
     #[inline]
     pub fn ether_type(&mut self, ether_type: u16, window: Window<'_>, path: Path) {
         match ether_type {
-            0x0800 => self.ipv4(window, path),
+            0x0800 => {
+                if !self.common_segment(window, path) {
+                    self.ipv4(window, path);
+                }
+            }
             0x86dd => self.ipv6(window, path),
             other => self.other_ether_type(other, window, path),
         }

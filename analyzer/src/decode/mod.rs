@@ -3,6 +3,7 @@
 //! Headers are read as far as the captured bytes go; lengths are the true ones from the headers.
 //! Whatever cannot be decoded ends in a [`DecodeStop`] that is counted and named, never guessed.
 
+mod common;
 mod decoder;
 mod ether_encap;
 mod ethernet;
@@ -22,7 +23,7 @@ mod udp;
 mod window;
 mod wlan;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::addr::{Endpoint, Transport};
 use crate::capture::{Interface, Slab};
@@ -328,6 +329,7 @@ pub fn decode_slab(slab: &Slab, interfaces: &[Interface], out: &mut DecodedSlab)
         time: Timestamp::default(),
         wire_len: 0,
         reassembled: false,
+        interface: None,
     };
     for frame in &slab.frames {
         decoder.frame(frame, slab.data(frame), interfaces);
@@ -351,6 +353,7 @@ pub(crate) fn decode_reassembled(
         time: last.time,
         wire_len: last.wire_len,
         reassembled: true,
+        interface: None,
     };
     let window = Window {
         len: len.max(payload.len()),
@@ -366,6 +369,10 @@ pub(crate) fn decode_reassembled(
 /// The address of 16 octets; IPv4-mapped ones come back as IPv4.
 #[must_use]
 pub fn ip_from_octets(octets: [u8; 16]) -> IpAddr {
-    let ip = Ipv6Addr::from(octets);
-    ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4)
+    match octets {
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => {
+            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+        }
+        _ => IpAddr::V6(Ipv6Addr::from(octets)),
+    }
 }

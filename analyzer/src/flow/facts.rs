@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
+
 use crate::addr::{Endpoint, Transport};
 use crate::analysis::{IcmpError, Interval, Intervals, ListenerFacts, UdpServerFacts};
 use crate::app::At;
@@ -49,7 +51,7 @@ pub(crate) struct ShardFacts {
     /// Connections that ended for want of memory.
     pub given_up: u64,
     /// Lone SYNs judged one by one, by listener.
-    lone_syns: HashMap<Endpoint, u32>,
+    lone_syns: HashMap<Endpoint, u32, FixedState>,
     /// Lone SYNs that were summed.
     lone_syns_summed: u64,
     missing_octets: u64,
@@ -122,15 +124,16 @@ impl ShardFacts {
     pub fn lone_syn(&mut self, syn: &Record, client: Endpoint, server: Endpoint, expired: bool) {
         self.lone_syns_summed += 1;
         self.tcp_connections += 1;
+        let kept = self.listeners.len() < ENTRIES || self.listeners.contains_key(&server);
         let slice = self.timeline.slice(syn.time());
         slice.packets[0] += 1;
         slice.bytes[0] += u64::from(syn.wire_len());
         slice.opened += 1;
+        slice.failed += u64::from(kept);
         self.timeline.lone_syn(syn.time(), expired);
-        if self.listeners.len() >= ENTRIES && !self.listeners.contains_key(&server) {
+        if !kept {
             return;
         }
-        self.timeline.slice(syn.time()).failed += 1;
         let listener = self.listeners.entry(server).or_default();
         listener.attempts += 1;
         listener.unanswered += 1;
@@ -387,17 +390,18 @@ impl Timeline {
         u64::try_from(self.width().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn since_start(&self, time: Timestamp) -> u64 {
-        u64::try_from(time.signed_since(self.start)).unwrap_or(0)
-    }
-
     /// Index of a time, after widening the slices so that it fits.
+    #[inline]
     fn index(&mut self, time: Timestamp) -> usize {
-        let since = self.since_start(time);
+        let since = time.nanos_since(self.start);
         let (from, to, index) = self.latest;
         if (from..to).contains(&since) {
             return index;
         }
+        self.other_index(since)
+    }
+
+    fn other_index(&mut self, since: u64) -> usize {
         while since / self.width_nanos() >= SLICES as u64 {
             self.widen();
         }
@@ -484,7 +488,7 @@ impl Timeline {
     /// First slice that starts at or after `time`.
     fn boundary_after(&mut self, time: Timestamp) -> usize {
         self.index(time);
-        let since = self.since_start(time);
+        let since = time.nanos_since(self.start);
         usize::try_from(since.div_ceil(self.width_nanos())).unwrap_or(SLICES)
     }
 

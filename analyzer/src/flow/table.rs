@@ -20,6 +20,9 @@ use super::udp::UdpTracker;
 use super::young::{Record, YoungUdp, next_of_handshake};
 use super::{Close, Direction};
 
+/// Flows of a shard that stay in the cache anyway.
+const FEW_FLOWS: usize = 16;
+
 /// ICMP errors kept per shard.
 const ICMP_ERRORS: usize = 1024;
 
@@ -149,6 +152,9 @@ impl<S: ConnectionSink> Shard<S> {
     /// Brings packets that follow soon and their flows into the cache, all at once: one after the
     /// other their misses would be waited for.
     pub fn warm<'a>(&self, packets: impl Iterator<Item = (u64, &'a Packet)>) {
+        if self.flows.len() < FEW_FLOWS {
+            return;
+        }
         for (hash, packet) in packets {
             let both_ends = packet.frame ^ u64::from(packet.observation_point);
             std::hint::black_box((self.flows.warm(hash), both_ends));
@@ -198,6 +204,16 @@ impl<S: ConnectionSink> Shard<S> {
         let mut reused = false;
         let mut found = self.flows.find(&key, hash);
         if let Some(id) = found {
+            if !tcp.flags.syn()
+                && let Some(Flow::Tcp(tracker)) = self.flows.get_mut(id)
+            {
+                // Nearly every segment.
+                let held = tracker.octets_held();
+                let (verdict, direction) = tracker.segment(packet, tcp, payload);
+                self.cost = self.cost + tracker.octets_held() - held;
+                self.facts.segment(packet, direction, verdict);
+                return;
+            }
             if !matches!(self.flows.get_mut(id), Some(Flow::Tcp(_))) {
                 if self.lengthen_handshake(id, packet, tcp) {
                     return;
@@ -463,27 +479,28 @@ fn grow(key: &FlowKey, flow: &mut Flow, settings: &TcpSettings, facts: &mut Shar
         Flow::Handshake(records) => records,
         Flow::YoungUdp(young) => {
             if let Some(tracker) = grown_udp(key, young, facts) {
-                *flow = Flow::Udp(Box::new(tracker));
+                *flow = Flow::Udp(tracker);
             }
             return;
         }
     };
-    let mut tracker: Option<TcpTracker> = None;
+    let mut tracker: Option<Box<TcpTracker>> = None;
     for record in records {
         let (packet, tcp) = record.segment(key);
-        let tracker = tracker.get_or_insert_with(|| TcpTracker::new(&packet, &tcp, settings));
+        let tracker =
+            tracker.get_or_insert_with(|| Box::new(TcpTracker::new(&packet, &tcp, settings)));
         let (verdict, direction) = tracker.segment(&packet, &tcp, &[]);
         facts.segment(&packet, direction, verdict);
     }
     if let Some(tracker) = tracker {
-        *flow = Flow::Tcp(Box::new(tracker));
+        *flow = Flow::Tcp(tracker);
     }
 }
 
-fn grown_udp(key: &FlowKey, young: &YoungUdp, facts: &mut ShardFacts) -> Option<UdpTracker> {
-    let mut tracker: Option<UdpTracker> = None;
+fn grown_udp(key: &FlowKey, young: &YoungUdp, facts: &mut ShardFacts) -> Option<Box<UdpTracker>> {
+    let mut tracker: Option<Box<UdpTracker>> = None;
     for (packet, payload) in young.datagrams(key) {
-        let tracker = tracker.get_or_insert_with(|| UdpTracker::new(&packet));
+        let tracker = tracker.get_or_insert_with(|| Box::new(UdpTracker::new(&packet)));
         let (new, direction) = tracker.datagram(&packet, payload);
         facts.segment(&packet, direction, datagram_verdict(new));
     }

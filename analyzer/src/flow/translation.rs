@@ -7,9 +7,10 @@
 //! over all packets, before they are spread over shards.
 
 use std::collections::VecDeque;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::addr::Endpoint;
@@ -31,8 +32,8 @@ type Place = ([u8; 16], u16);
 /// Follows SYNs and their answers over the whole capture.
 #[derive(Debug, Default)]
 pub(crate) struct Translator {
-    /// Destination of a SYN, by the client and the acknowledgement that answers it.
-    syns: Bounded<(Place, SeqNumber), Place>,
+    /// Destination of a SYN, by a hash of the client and the acknowledgement that answers it.
+    syns: Bounded<u64, Place>,
     /// Connections to a loopback address from another, by client: where to and the numbers of the
     /// latest segment.
     local: Bounded<Place, Local>,
@@ -94,7 +95,8 @@ impl Translator {
         };
         if tcp.flags.syn() && !tcp.flags.ack() {
             self.joined.remove((source, destination));
-            self.syns.insert((source, tcp.seq.advanced(1)), destination);
+            let answer = answer_hash(source, tcp.seq.advanced(1));
+            self.syns.insert(answer, destination);
         }
         if is_loopback(packet.dst) {
             if !is_loopback(packet.src) {
@@ -127,7 +129,7 @@ impl Translator {
         if !(tcp.flags.syn() && tcp.flags.ack()) {
             return None;
         }
-        let asked = self.syns.remove((client, tcp.ack))?;
+        let asked = self.syns.remove(answer_hash(client, tcp.ack))?;
         (asked != from).then(|| self.join(client, from, asked))
     }
 
@@ -173,6 +175,14 @@ impl Datagrams {
     }
 }
 
+/// A hash of what tells an answer to a SYN: who sent that, and the acknowledgement of it.
+fn answer_hash((octets, port): Place, ack: SeqNumber) -> u64 {
+    let mut hasher = FixedState::with_seed(0x616e_7377).build_hasher();
+    hasher.write_u128(u128::from_le_bytes(octets));
+    hasher.write_u64(u64::from(port) << 32 | u64::from(ack.0));
+    hasher.finish()
+}
+
 fn is_loopback(address: [u8; 16]) -> bool {
     /// `::ffff:127.0.0.0/104`.
     const V4: [u8; 13] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127];
@@ -183,7 +193,7 @@ fn is_loopback(address: [u8; 16]) -> bool {
 /// A map that forgets what was put in first.
 #[derive(Debug)]
 struct Bounded<K, V> {
-    map: HashMap<K, V, foldhash::fast::FixedState>,
+    map: HashMap<K, V, FixedState>,
     order: VecDeque<K>,
 }
 

@@ -278,7 +278,7 @@ impl UdpTracker {
 
     /// Ends tracking and hands over what is known.
     #[must_use]
-    pub fn finish(mut self, expired: bool) -> Connection {
+    pub fn finish(mut self: Box<Self>, expired: bool) -> Connection {
         let (peak, median, active) = self.rate.summary();
         self.facts.peak_per_second = peak;
         self.facts.median_per_second = median;

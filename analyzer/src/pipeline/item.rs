@@ -17,6 +17,8 @@ pub(super) struct Item {
     pub decoded: DecodedSlab,
     /// Payloads of reassembled datagrams.
     pub reassembled: Vec<u8>,
+    /// The hash of each packet's key.
+    hashes: Vec<u64>,
     /// The packets of each shard, in frame order.
     pub buckets: [Vec<Addressed>; SHARDS],
     /// Indices of packets that translation asks about in any case.
@@ -56,8 +58,8 @@ impl Item {
         if !filter.is_open() {
             self.decoded.packets.retain(|packet| filter.admits(packet));
         }
-        self.circling.run(&self.decoded.packets);
         self.distribute();
+        self.circling.run(&self.decoded.packets, &self.hashes);
     }
 
     /// Sorts the packets by shard; to be called again when packets were added or changed.
@@ -66,18 +68,23 @@ impl Item {
             bucket.clear();
         }
         self.asked.clear();
+        self.hashes.clear();
         for (at, packet) in self.decoded.packets.iter().enumerate() {
             let Ok(at) = u32::try_from(at) else { break };
             if Translator::concerns(packet) {
                 self.asked.push(at);
             }
             let hash = FlowKey::of(packet).0.hash64();
+            self.hashes.push(hash);
             self.buckets[shard_of(hash)].push(Addressed { hash, at });
         }
     }
 
     /// Where an answer of a translated connection came from, by its packet's index.
     pub fn true_source(&self, at: u32) -> Option<Endpoint> {
+        if self.translated.is_empty() {
+            return None;
+        }
         let place = self.translated.binary_search_by_key(&at, |(at, _)| *at);
         Some(self.translated[place.ok()?].1)
     }

@@ -28,8 +28,10 @@ struct Slot {
     key: u64,
     first: u32,
     last: u32,
-    hop_last: u8,
+    /// The scan it belongs to: those of scans before count as empty.
+    scan: u32,
     sightings: u16,
+    hop_last: u8,
 }
 
 /// A packet that was seen several times, its hop limit falling.
@@ -46,37 +48,53 @@ pub(super) struct Circling {
 #[derive(Default)]
 pub(super) struct Scan {
     slots: Vec<Slot>,
+    /// Number of the scan.
+    scan: u32,
+    /// Slots that had something to tell when the slab was not over yet.
+    told: Vec<u16>,
     pub found: Vec<Circling>,
 }
 
 impl Scan {
-    /// Looks through the packets of a slab.
-    pub fn run(&mut self, packets: &[Packet]) {
+    /// Looks through the packets of a slab; `hashes` are those of their flows.
+    pub fn run(&mut self, packets: &[Packet], hashes: &[u64]) {
         self.found.clear();
-        self.slots.clear();
+        self.told.clear();
         self.slots.resize(SLOTS, Slot::default());
-        for (at, packet) in packets.iter().enumerate() {
-            let (Some(key), Ok(at)) = (key_of(packet), u32::try_from(at)) else {
+        self.scan += 1;
+        for ((packet, hash), at) in packets.iter().zip(hashes).zip(0_u32..) {
+            let Some(key) = key_of(packet, *hash) else {
                 continue;
             };
-            let slot = &mut self.slots[(key >> 54) as usize];
+            let place = (key >> 54) as u16;
+            let slot = &mut self.slots[usize::from(place)];
             let hop = packet.hop_limit;
-            if slot.sightings > 0 && slot.key == key && hop < slot.hop_last {
+            let same = slot.scan == self.scan && slot.key == key;
+            if same && hop < slot.hop_last {
                 (slot.last, slot.hop_last) = (at, hop);
                 slot.sightings = slot.sightings.saturating_add(1);
-            } else if slot.sightings == 0 || slot.key != key || hop > slot.hop_last {
+                if slot.sightings == TOLD {
+                    self.told.push(place);
+                }
+            } else if !same || hop > slot.hop_last {
                 let fresh = Slot {
                     key,
                     first: at,
                     last: at,
-                    hop_last: hop,
+                    scan: self.scan,
                     sightings: 1,
+                    hop_last: hop,
                 };
-                tell(std::mem::replace(slot, fresh), packets, &mut self.found);
+                let before = std::mem::replace(slot, fresh);
+                if before.scan == self.scan {
+                    tell(before, packets, &mut self.found);
+                }
             }
         }
-        for slot in &self.slots {
-            tell(*slot, packets, &mut self.found);
+        self.told.sort_unstable();
+        self.told.dedup();
+        for place in &self.told {
+            tell(self.slots[usize::from(*place)], packets, &mut self.found);
         }
         self.found.sort_by_key(|one| one.packet.frame);
     }
@@ -99,25 +117,16 @@ fn tell(slot: Slot, packets: &[Packet], found: &mut Vec<Circling>) {
     });
 }
 
-/// What stays the same from hop to hop, mixed; `None` for what is not followed.
-fn key_of(packet: &Packet) -> Option<u64> {
+/// What stays the same from hop to hop, mixed; `None` for what is not followed. Two packets of one
+/// flow that go opposite ways differ in their numbers.
+fn key_of(packet: &Packet, hash: u64) -> Option<u64> {
     let own = match packet.kind {
         PacketKind::Tcp(tcp) => u64::from(tcp.seq.0) << 32 | u64::from(tcp.ack.0),
         PacketKind::Udp => 1,
         PacketKind::IcmpError { .. } => return None,
     };
-    let word = |octets: &[u8; 16]| {
-        let (high, low) = octets.split_at(8);
-        let read = |half: &[u8]| {
-            half.iter()
-                .fold(0, |sum, octet| sum << 8 | u64::from(*octet))
-        };
-        read(high).rotate_left(17) ^ read(low)
-    };
-    let ports = u64::from(packet.src_port) << 16 | u64::from(packet.dst_port);
     let marks = u64::from(packet.ip_id.unwrap_or(0)) << 32 | u64::from(packet.payload_len);
-    let parts = [word(&packet.src), word(&packet.dst), ports, marks, own];
-    let mixed = parts.into_iter().fold(0_u64, |sum, part| {
+    let mixed = [marks, own].into_iter().fold(hash, |sum, part| {
         (sum ^ part)
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
             .rotate_left(29)
@@ -226,6 +235,7 @@ impl Loops {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::key::FlowKey;
     use crate::time::Timestamp;
 
     fn packet(frame: u64, port: u16, ip_id: u16, hop_limit: u8) -> Packet {
@@ -257,7 +267,11 @@ mod tests {
     fn loops(slabs: &[&[Packet]]) -> Vec<RoutingLoop> {
         let (mut scan, mut loops) = (Scan::default(), Loops::default());
         for slab in slabs {
-            scan.run(slab);
+            let hashes: Vec<u64> = slab
+                .iter()
+                .map(|packet| FlowKey::of(packet).0.hash64())
+                .collect();
+            scan.run(slab, &hashes);
             loops.take(&scan.found);
         }
         loops.finish()

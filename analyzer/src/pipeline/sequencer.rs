@@ -14,7 +14,7 @@ use super::item::Item;
 use super::loops::Loops;
 
 /// A step back in time of less than this is the merging of two queues, not a clock that steps.
-const CLOCK_STEP: Duration = Duration::from_millis(100);
+const CLOCK_STEP_NS: u64 = 100_000_000;
 
 /// First and last frame time and steps back within a slab or a capture.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,10 +29,10 @@ pub(super) struct Times {
 impl Times {
     fn take(&mut self, time: Timestamp) {
         if let Some(before) = self.newest_in_order {
-            let back = before.since(time);
-            if back >= CLOCK_STEP {
+            let back = before.nanos_since(time);
+            if back >= CLOCK_STEP_NS {
                 self.steps_back += 1;
-                self.largest_step = self.largest_step.max(back);
+                self.largest_step = self.largest_step.max(Duration::from_nanos(back));
             }
         }
         self.newest_in_order = Some(time);
@@ -100,12 +100,12 @@ impl Sequencer {
     /// Brings the answers of translated connections to the connections they belong to.
     fn translate(&mut self, item: &mut Item) {
         let all = u32::try_from(item.decoded.packets.len()).unwrap_or(u32::MAX);
+        let mut asked = item.asked.iter().copied();
         let mut next = 0;
         while next < all {
             // As long as nothing is translated only SYNs and loopback packets are looked at.
             if !self.translator.is_active() {
-                let place = item.asked.partition_point(|at| *at < next);
-                let Some(&at) = item.asked.get(place) else {
+                let Some(at) = asked.find(|at| *at >= next) else {
                     break;
                 };
                 next = at;

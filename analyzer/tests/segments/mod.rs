@@ -119,7 +119,7 @@ impl Capture {
 
     /// The connection as it stands.
     pub fn finish(self) -> Connection {
-        self.tracker.expect("a packet passed").finish(false)
+        Box::new(self.tracker.expect("a packet passed")).finish(false)
     }
 }
 

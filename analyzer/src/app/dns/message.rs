@@ -10,6 +10,8 @@ use crate::cursor::Cursor;
 
 /// Longest name in octets, and in characters of its text form.
 const NAME_MAX: usize = 255;
+/// Room for a name to begin with: most are no longer.
+const USUAL_NAME: usize = 32;
 /// Compression pointers followed in one name; each must point backwards as well.
 const POINTERS_MAX: u32 = 16;
 /// Records read of one message; real answers have far fewer.
@@ -180,8 +182,8 @@ fn read_question(bytes: &[u8], at: usize, cursor: &mut Cursor<'_>) -> Read<(Stri
 }
 
 fn read_record<'a>(bytes: &[u8], at: usize, cursor: &mut Cursor<'a>) -> Read<Record<'a>> {
-    let len = match read_name(bytes, at) {
-        Read::Whole((_, len)) => len,
+    let len = match walk_name(bytes, at, |_| {}) {
+        Read::Whole(len) => len,
         Read::Cut => return Read::Cut,
         Read::Wrong => return Read::Wrong,
     };
@@ -202,7 +204,16 @@ fn read_record<'a>(bytes: &[u8], at: usize, cursor: &mut Cursor<'a>) -> Read<Rec
 
 /// The name at `at` and the octets it takes there.
 fn read_name(bytes: &[u8], at: usize) -> Read<(String, usize)> {
-    let mut name = String::new();
+    let mut name = String::with_capacity(USUAL_NAME);
+    match walk_name(bytes, at, |label| push_label(&mut name, label)) {
+        Read::Whole(len) => Read::Whole((name, len)),
+        Read::Cut => Read::Cut,
+        Read::Wrong => Read::Wrong,
+    }
+}
+
+/// Gives `label` each label of the name at `at`; the result is how many octets the name takes there.
+fn walk_name<'a>(bytes: &'a [u8], at: usize, mut label: impl FnMut(&'a [u8])) -> Read<usize> {
     let mut place = at;
     let mut taken = None;
     let mut pointers = 0;
@@ -212,17 +223,18 @@ fn read_name(bytes: &[u8], at: usize) -> Read<(String, usize)> {
             return Read::Cut;
         };
         match first {
-            0 => return Read::Whole((name, taken.unwrap_or_else(|| place + 1 - at))),
+            0 => return Read::Whole(taken.unwrap_or_else(|| place + 1 - at)),
             1..=63 => {
-                let Some(label) = bytes.get(place + 1..=place + usize::from(first)) else {
+                let Some(octets_of_label) = bytes.get(place + 1..=place + usize::from(first))
+                else {
                     return Read::Cut;
                 };
-                octets += 1 + label.len();
+                octets += 1 + octets_of_label.len();
                 if octets > NAME_MAX {
                     return Read::Wrong;
                 }
-                push_label(&mut name, label);
-                place += 1 + label.len();
+                label(octets_of_label);
+                place += 1 + octets_of_label.len();
             }
             0xc0.. => {
                 let Some(low) = bytes.get(place + 1).copied() else {
@@ -245,6 +257,16 @@ fn read_name(bytes: &[u8], at: usize) -> Read<(String, usize)> {
 fn push_label(name: &mut String, label: &[u8]) {
     if !name.is_empty() {
         name.push('.');
+    }
+    let is_plain = |octet: &u8| matches!(octet, 0x21..=0x7e) && !matches!(octet, b'.' | b'\\');
+    if name.len() + label.len() + 3 <= NAME_MAX
+        && label.iter().all(is_plain)
+        && let Ok(text) = std::str::from_utf8(label)
+    {
+        let start = name.len();
+        name.push_str(text);
+        name[start..].make_ascii_lowercase();
+        return;
     }
     for octet in label {
         if name.len() + 4 > NAME_MAX {

@@ -1,8 +1,6 @@
 //! What acknowledgements prove: progress, round trips, losses behind the capture point, needless
 //! repeats, and octets the capture missed.
 
-use std::time::Duration;
-
 use crate::app::MessageUnit;
 use crate::event::{EventKind, SegmentRef};
 use crate::flow::HoleEpisode;
@@ -34,7 +32,7 @@ impl TcpTracker {
         let same_window = sender.window == Some(segment.reference.window);
         if progress {
             let before = peer.snd_una;
-            let round_trip = sender.rtt.min();
+            let round_trip = sender.rtt.min_ns();
             peer.acks_under_way.note(time, before, round_trip);
             advance(peer, ack, segment.reference, echo);
         } else if ack == peer.snd_una
@@ -47,7 +45,11 @@ impl TcpTracker {
             peer.first_duplicate_ack.get_or_insert(segment.reference);
             sender.stats.duplicate_acks += 1;
         }
-        let dsacks = take_sacks(peer, segment, ack);
+        let dsacks = if segment.tcp.sack_count > 0 {
+            take_sacks(peer, segment, ack)
+        } else {
+            Vec::new()
+        };
         if let Some(fin_at) = peer.fin_at
             && ack > fin_at
         {
@@ -99,10 +101,14 @@ impl TcpTracker {
     /// an older TSval than the repeat's (Eifel, RFC 3522), or it comes sooner than the repeat could
     /// have drawn it. Either way the octets had arrived before.
     fn prove_needless(&mut self, segment: &Segment<'_>) {
-        if self
-            .senders
-            .iter()
-            .all(|sender| sender.stats.sack_permitted)
+        let nothing_repeated = self.senders[segment.direction.reverse().index()]
+            .repeats
+            .is_empty();
+        if nothing_repeated
+            || self
+                .senders
+                .iter()
+                .all(|sender| sender.stats.sack_permitted)
         {
             return;
         }
@@ -248,6 +254,9 @@ fn reported_gaps(
 
 /// Octets acknowledged that never passed; they are taken as sent from now on.
 fn acked_unseen(peer: &mut SenderState, ack: u64) -> u64 {
+    if ack <= peer.snd_max && peer.holes.is_empty() {
+        return 0;
+    }
     let mut unseen = 0;
     for hole in &peer.holes {
         let part = SeqRange::new(hole.range.start, hole.range.end.min(ack));
@@ -284,7 +293,9 @@ fn advance(peer: &mut SenderState, ack: u64, reference: SegmentRef, echo: Option
     if let Some(seldom) = &mut peer.stats.seldom {
         seldom.stuck = None;
     }
-    peer.sacked.remove_below(ack);
+    if !peer.sacked.is_empty() {
+        peer.sacked.remove_below(ack);
+    }
     let mut sample = None;
     while let Some(oldest) = peer.outstanding.front() {
         if oldest.range.end > ack {
@@ -298,26 +309,26 @@ fn advance(peer: &mut SenderState, ack: u64, reference: SegmentRef, echo: Option
         }
         peer.outstanding.pop_front();
     }
-    if let Some(rtt) = sample {
-        peer.rtt.sample(rtt);
+    if let Some(rtt_ns) = sample {
+        peer.rtt.sample(rtt_ns);
         if undisturbed {
-            load::note_round_trip(peer, rtt, flight, reference);
+            load::note_round_trip(peer, rtt_ns, flight, reference);
         }
     }
 }
 
-/// The round trip of a segment that is acknowledged now. Karn's rule (RFC 6298 §3): never from a
+/// The round trip, in nanoseconds, of a segment that is acknowledged now. Karn's rule (RFC 6298 §3): never from a
 /// segment sent twice, unless the echoed timestamp tells which copy is meant (RFC 7323 §4).
-fn round_trip(known: &Outstanding, time: Timestamp, echo: Option<u32>) -> Option<Duration> {
+fn round_trip(known: &Outstanding, time: Timestamp, echo: Option<u32>) -> Option<u64> {
     if known.copies == 1 {
-        return Some(time.since(known.first_sent));
+        return Some(time.nanos_since(known.first_sent));
     }
     let (first, latest) = (known.first.ts_val?, known.latest.ts_val?);
     let echo = echo?;
     if known.copies == 2 && echo == latest && (first != latest || known.first_is_repeat) {
-        return Some(time.since(known.last_sent));
+        return Some(time.nanos_since(known.last_sent));
     }
-    (echo == first && first != latest).then(|| time.since(known.first_sent))
+    (echo == first && first != latest).then(|| time.nanos_since(known.first_sent))
 }
 
 /// Takes the SACK blocks of a segment; gives the DSACK blocks among them.
@@ -351,12 +362,12 @@ fn take_sacks(peer: &mut SenderState, segment: &Segment<'_>, ack: u64) -> Vec<Se
         let mut sample = None;
         for known in peer.overlapping(*block) {
             if !known.sacked && known.copies == 1 && known.range.end <= block.end {
-                sample = Some(segment.packet.time.since(known.first_sent));
+                sample = Some(segment.packet.time.nanos_since(known.first_sent));
             }
             known.sacked = true;
         }
-        if let Some(rtt) = sample {
-            peer.rtt.sample(rtt);
+        if let Some(rtt_ns) = sample {
+            peer.rtt.sample(rtt_ns);
         }
         if let Some(stuck) = peer
             .stats

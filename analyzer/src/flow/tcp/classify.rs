@@ -166,14 +166,12 @@ impl TcpTracker {
 
     fn on_new(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
         let hidden = self.hidden_repeat(segment);
-        let waited = segment
-            .packet
-            .time
-            .since(self.senders[segment.direction.index()].last_sent);
         if let Some(kind) = hidden {
+            let last_sent = self.senders[segment.direction.index()].last_sent;
+            let waited = segment.packet.time.since(last_sent);
             self.count_repeat(segment, range, kind, None, waited);
         }
-        let segments = self.wire_segments(segment);
+        let peer_mss = self.peer_mss(segment);
         let sender = &mut self.senders[segment.direction.index()];
         if range.start > sender.snd_max {
             open_hole(sender, segment);
@@ -184,6 +182,7 @@ impl TcpTracker {
         let Some(kind) = hidden else {
             return Verdict::New;
         };
+        let segments = segments_of(segment, sender, peer_mss);
         sender.stats.seldom().lost_before_capture += segments;
         mark_copied(sender, range);
         Verdict::Retransmission(kind)
@@ -457,12 +456,6 @@ impl TcpTracker {
     }
 
     fn after_sequence(&mut self, segment: &Segment<'_>, range: SeqRange, verdict: Verdict) {
-        let rtt = self.rtt_hint().unwrap_or(Duration::ZERO);
-        let last_payload = self
-            .senders
-            .iter()
-            .filter_map(|sender| sender.stats.last_data)
-            .max_by_key(|data| data.frame);
         let sender = &mut self.senders[segment.direction.index()];
         sender.last_sent = segment.packet.time;
         let stamp = Stamp::of(segment);
@@ -480,29 +473,48 @@ impl TcpTracker {
             held_writes::on_data(&mut self.senders, segment, range.start, range.end);
             load::note_window(&mut self.senders, segment, range.end);
         }
-        let sender = &mut self.senders[segment.direction.index()];
         if matches!(verdict, Verdict::New | Verdict::PartlyNew) {
-            let payload = u64::from(segment.packet.payload_len);
-            let pause = Duration::from_millis(100).max(rtt * 3);
-            let paused =
-                last_payload.is_none_or(|last| segment.packet.time.since(last.time) >= pause);
-            match &mut sender.stats.last_burst {
-                Some(burst) if !paused => {
-                    // The other end may have begun the burst: ours then begins here.
-                    burst.octets += payload;
-                }
-                burst => {
-                    *burst = Some(Burst {
-                        before: last_payload,
-                        first: segment.reference,
-                        octets: payload,
-                    });
-                }
-            }
-            sender.stats.last_data = Some(segment.reference);
-            sender.stats.first_data.get_or_insert(segment.reference);
+            self.note_burst(segment);
         }
         self.note_late_write(segment);
+    }
+
+    /// Data that follows a pause begins a burst.
+    fn note_burst(&mut self, segment: &Segment<'_>) {
+        const SHORTEST_PAUSE_NS: u64 = 100_000_000;
+        let [client, server] = &self.senders;
+        let last_payload = match (&client.stats.last_data, &server.stats.last_data) {
+            (Some(one), Some(other)) if one.frame > other.frame => Some(one),
+            (one, other) => other.as_ref().or(one.as_ref()),
+        };
+        let paused = last_payload.is_none_or(|last| {
+            let silent = segment.packet.time.nanos_since(last.time);
+            silent >= SHORTEST_PAUSE_NS
+                && (self.rtt_hint()).is_none_or(|rtt| Duration::from_nanos(silent) >= rtt * 3)
+        });
+        let begins = paused
+            || self.senders[segment.direction.index()]
+                .stats
+                .last_burst
+                .is_none();
+        let last_payload = last_payload.filter(|_| begins).copied();
+        let stats = &mut self.senders[segment.direction.index()].stats;
+        let payload = u64::from(segment.packet.payload_len);
+        match &mut stats.last_burst {
+            Some(burst) if !paused => {
+                // The other end may have begun the burst: ours then begins here.
+                burst.octets += payload;
+            }
+            burst => {
+                *burst = Some(Burst {
+                    before: last_payload,
+                    first: segment.reference,
+                    octets: payload,
+                });
+            }
+        }
+        stats.last_data = Some(segment.reference);
+        stats.first_data.get_or_insert(segment.reference);
     }
 
     /// Data although the peer's FIN was there first.
@@ -555,18 +567,28 @@ fn payload_part(segment: &Segment<'_>, octets: u64) -> u64 {
 /// largest frames in use (9,216 octets; a host talking to itself has larger ones).
 fn largest_on_wire(segment: &Segment<'_>, peer: &SenderState) -> u32 {
     const JUMBO: u32 = 9_216;
+    if let Some(mss) = peer.stats.mss {
+        return mss.into();
+    }
     let packet = segment.packet;
     let is_within_host = packet.src == packet.dst || packet.source().ip.is_loopback();
-    let unknown = if is_within_host { u32::MAX } else { JUMBO };
-    peer.stats.mss.map_or(unknown, u32::from)
+    if is_within_host { u32::MAX } else { JUMBO }
 }
 
 /// How many segments the network saw: an offloaded one is several (Linux counts them so).
-fn segments_of(segment: &Segment<'_>, sender: &SenderState, peer_mss: Option<u16>) -> u64 {
+pub(super) fn segments_of(
+    segment: &Segment<'_>,
+    sender: &SenderState,
+    peer_mss: Option<u16>,
+) -> u64 {
     let Some(mss) = peer_mss else { return 1 };
     let options = if sender.stats.timestamps { 12 } else { 0 };
-    let size = u64::from(mss.saturating_sub(options).max(1));
-    u64::from(segment.packet.payload_len).div_ceil(size).max(1)
+    let size = u32::from(mss.saturating_sub(options).max(1));
+    let payload = segment.packet.payload_len;
+    if payload <= size {
+        return 1;
+    }
+    payload.div_ceil(size).into()
 }
 
 fn segments_in(octets: u64, largest: u32) -> u32 {

@@ -11,6 +11,7 @@ use foldhash::fast::FixedState;
 
 use crate::time::Timestamp;
 
+use super::send_order::IpIdClock;
 use super::{Segment, Verdict};
 
 /// How many packets back a copy is looked for.
@@ -47,19 +48,17 @@ pub(super) struct RecentPackets {
 }
 
 impl RecentPackets {
-    /// Whether the segment is a copy of a packet seen before, and whose.
-    /// `counts`: its sender is known to count its identifications up, so that 0 is one of them.
+    /// Whether the segment is a copy of a packet seen before, and whose. `ip_ids`: its sender's.
     pub fn copy_of(
         &mut self,
         segment: &Segment<'_>,
         signature: u64,
-        counts: bool,
+        ip_ids: &IpIdClock,
     ) -> Option<Verdict> {
         let packet = segment.packet;
-        let found = self.ring.iter().find_map(|known| {
-            if known.signature != signature {
-                return None;
-            }
+        let same = |known: &&Remembered| known.signature == signature;
+        self.ring.iter().find(same)?;
+        let found = self.ring.iter().filter(same).find_map(|known| {
             let apart = packet.time.since(known.time);
             let elsewhere = known.observation_point != packet.observation_point
                 || known.hop_limit != packet.hop_limit;
@@ -73,7 +72,7 @@ impl RecentPackets {
                 };
                 return (apart <= within).then_some(Verdict::DuplicateFrame);
             }
-            self.is_network_copy(segment, apart, counts)
+            self.is_network_copy(segment, apart, ip_ids)
                 .then_some(Verdict::NetworkDuplicate)
         });
         self.two_points |= found == Some(Verdict::DuplicateFrame);
@@ -84,9 +83,10 @@ impl RecentPackets {
     ///
     /// Without a telling IP identification (IPv6, or 0) equal pure ACKs are duplicate ACKs, and
     /// equal data is a copy only when it follows sooner than any sender would repeat it.
-    fn is_network_copy(&self, segment: &Segment<'_>, apart: Duration, counts: bool) -> bool {
-        // Linux answers strangers from no socket: each such RST bears 0, whatever the socket counts.
-        let counts = counts && !segment.tcp.flags.rst();
+    fn is_network_copy(&self, segment: &Segment<'_>, apart: Duration, ip_ids: &IpIdClock) -> bool {
+        // Of a sender that counts up, 0 is one of its numbers. Linux answers strangers from no
+        // socket: each such RST bears 0, whatever the socket counts.
+        let counts = ip_ids.is_counter() && !segment.tcp.flags.rst();
         if segment.packet.ip_id.is_some_and(|id| id != 0 || counts) {
             return apart <= NETWORK_COPY_WITHIN;
         }
@@ -135,19 +135,19 @@ pub(super) fn signature(segment: &Segment<'_>) -> u64 {
     let (tcp, packet) = (segment.tcp, segment.packet);
     let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
     let (value, echo) = tcp.timestamps.unwrap_or_default();
-    let marks = [
-        tcp.timestamps.is_some(),
-        tcp.mss.is_some(),
-        tcp.window_shift.is_some(),
-        tcp.sack_permitted,
-        tcp.options_cut,
-        tcp.window_cut,
-        packet.ip_id.is_some(),
-        segment.direction == super::Direction::ClientToServer,
-    ];
-    let marks = marks
-        .iter()
-        .fold(0_u32, |bits, mark| bits << 1 | u32::from(*mark));
+    // What follows the SYN bears no other options than these and SACK.
+    let options = if tcp.flags.syn() {
+        u32::from(tcp.mss.unwrap_or_default())
+            | u32::from(tcp.window_shift.unwrap_or_default()) << 16
+            | u32::from(tcp.sack_permitted) << 24
+    } else {
+        0
+    };
+    let marks = u32::from(tcp.flags.0)
+        | u32::from(tcp.sack_count) << 8
+        | u32::from(tcp.timestamps.is_some()) << 16
+        | u32::from(packet.ip_id.is_some()) << 17
+        | u32::from(segment.direction == super::Direction::ClientToServer) << 18;
     let words = [
         pair(tcp.seq.0, tcp.ack.0),
         pair(value, echo),
@@ -155,12 +155,7 @@ pub(super) fn signature(segment: &Segment<'_>) -> u64 {
             packet.payload_len,
             u32::from(tcp.window_field) << 16 | u32::from(packet.ip_id.unwrap_or_default()),
         ),
-        pair(
-            marks << 16 | u32::from(tcp.mss.unwrap_or_default()),
-            u32::from(tcp.flags.0) << 16
-                | u32::from(tcp.window_shift.unwrap_or_default()) << 8
-                | u32::from(tcp.sack_count),
-        ),
+        pair(options, marks),
     ];
     let mut hasher = FixedState::with_seed(0x636f_7079).build_hasher();
     for word in words {

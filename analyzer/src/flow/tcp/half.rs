@@ -251,6 +251,9 @@ impl SenderState {
 
     /// Octets of `range` that never passed the capture point before.
     pub fn unseen_octets(&self, range: SeqRange) -> u64 {
+        if range.start >= self.snd_max && self.missing.is_empty() {
+            return range.len();
+        }
         let beyond = range.end.saturating_sub(range.start.max(self.snd_max));
         let first = self
             .holes

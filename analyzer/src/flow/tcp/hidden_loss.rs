@@ -19,13 +19,15 @@ use crate::decode::TcpFlags;
 use crate::event::RetransmissionKind;
 use crate::time::Timestamp;
 
+use super::classify::segments_of;
 use super::half::SenderState;
 use super::send_order::{Passage, Trust};
-use super::under_way::AT_THE_CAPTURE_POINT;
+use super::under_way::AT_THE_CAPTURE_POINT_NS;
 use super::{Segment, TcpTracker, split_pair};
 
 /// Linux's smallest retransmission timeout: what a repair takes when no round trip is known.
-const REPAIR_WITHOUT_RTT: Duration = Duration::from_millis(200);
+const REPAIR_WITHOUT_RTT: Duration = Duration::from_nanos(REPAIR_WITHOUT_RTT_NS);
+const REPAIR_WITHOUT_RTT_NS: u64 = 200_000_000;
 
 /// RFC 6298 §2.1, less 10 % for the capture's own delay.
 const SYN_ACK_TIMEOUT: Duration = Duration::from_millis(900);
@@ -52,22 +54,32 @@ pub(super) struct PassedOver {
 
 /// What the other end sent to be acknowledged since a sender's last packet: when, and its TSval.
 #[derive(Clone, Copy, Debug, Default)]
-struct Asked([Option<(Timestamp, Option<u32>)>; 3]);
+struct Asked {
+    count: u8,
+    questions: [(Timestamp, Option<u32>); 3],
+}
 
 impl Asked {
     fn add(&mut self, segment: &Segment<'_>) {
         let value = segment.tcp.timestamps.map(|(value, _)| value);
-        if let Some(free) = self.0.iter_mut().find(|slot| slot.is_none()) {
-            *free = Some((segment.packet.time, value));
+        if let Some(free) = self.questions.get_mut(usize::from(self.count)) {
+            *free = (segment.packet.time, value);
+            self.count += 1;
         }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// When passed what `answer` answers: the segment whose TSval it echoes, else the first.
     fn answered_by(&self, answer: &Segment<'_>) -> Option<Timestamp> {
         let echo = answer.tcp.timestamps.map(|(_, echo)| echo);
-        let known = || self.0.iter().flatten();
-        let echoed = known().find(|(_, value)| value.is_some() && *value == echo);
-        echoed.or_else(|| known().next()).map(|(time, _)| *time)
+        let known = &self.questions[..usize::from(self.count)];
+        let echoed = known
+            .iter()
+            .find(|(_, value)| value.is_some() && *value == echo);
+        echoed.or(known.first()).map(|(time, _)| *time)
     }
 }
 
@@ -89,10 +101,8 @@ impl TcpTracker {
     /// acknowledgement is taken.
     pub(super) fn note_identification(&mut self, segment: &Segment<'_>) {
         let segments = self.wire_segments(segment);
-        let rtt = self.rtt_hint();
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
-        let asked_at = std::mem::take(&mut sender.passed_over.asked).answered_by(segment);
-        let owed = asked_at.is_some() || peer.flight_size() > 0;
+        let owed = !sender.passed_over.asked.is_empty() || peer.flight_size() > 0;
         let passage = sender.ip_ids.take(segment, segments);
         sender.passed_over.overtaken = passage == Passage::Overtaken;
         let gap = match passage {
@@ -104,44 +114,57 @@ impl TcpTracker {
                 0
             }
         };
-        let due = if gap > 0 {
-            repeats_due(segment, sender, rtt)
-        } else {
-            0
-        };
-        if gap > due && !owed && is_unexplained(segment, sender, rtt) {
-            sender.ip_ids.note_foreign();
+        sender.passed_over.answers_earlier_syn = is_repeated_syn_ack(segment, peer);
+        sender.passed_over.latest = 0;
+        if owed {
+            sender.passed_over.packets = 0;
+            sender.passed_over.since = sender.passed_over.last_packet;
         }
-        let answers_earlier_syn = is_repeated_syn_ack(segment, peer);
-        let passed = &mut sender.passed_over;
-        passed.answers_earlier_syn = answers_earlier_syn;
-        passed.latest = if owed { 0 } else { gap };
-        passed.in_all += u32::from(passed.latest);
+        if gap > 0 {
+            self.note_gap(segment, gap, owed);
+        }
+        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        sender.passed_over.asked.count = 0;
+        sender.passed_over.last_packet = segment.packet.time;
+        if segment.seq_len() > 0 {
+            peer.passed_over.asked.add(segment);
+        }
+    }
+
+    /// Takes `gap` identifications that were passed over right before a segment. `owed`: the sender
+    /// had something to acknowledge.
+    fn note_gap(&mut self, segment: &Segment<'_>, gap: u16, owed: bool) {
+        let rtt = self.rtt_hint();
+        let sender = &mut self.senders[segment.direction.index()];
         if owed {
             // What the sender says now answers what it was told since: nothing earlier, unless it
             // comes when a timeout would bring the answer that was passed over.
+            let passed = &mut sender.passed_over;
+            let asked_at = passed.asked.answered_by(segment);
             let timed_out = asked_at.zip(rtt).is_some_and(|(asked_at, rtt)| {
                 is_timeout_of_answer(segment.packet.time.since(asked_at), rtt)
             });
             passed.packets = u16::from(gap == 1 && timed_out);
-            passed.since = passed.last_packet;
-        } else if gap > due && !passed.closed {
+            return;
+        }
+        let due = repeats_due(segment, sender, rtt);
+        if gap > due && is_unexplained(segment, sender, rtt) {
+            sender.ip_ids.note_foreign();
+        }
+        let passed = &mut sender.passed_over;
+        passed.latest = gap;
+        passed.in_all += u32::from(gap);
+        if gap > due && !passed.closed {
             if passed.packets == 0 {
                 passed.since = passed.last_packet;
             }
             passed.packets = passed.packets.saturating_add(gap - due);
-        }
-        passed.last_packet = segment.packet.time;
-        if segment.seq_len() > 0 {
-            peer.passed_over.asked.add(segment);
         }
     }
 
     /// Judges a segment that begins at or beyond the stream's end, before the end advances:
     /// `Some` when it was sent before.
     pub(super) fn hidden_repeat(&mut self, segment: &Segment<'_>) -> Option<RetransmissionKind> {
-        let rtt = self.rtt_hint();
-        let segments = self.wire_segments(segment);
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         if segment.tcp.flags.syn() {
             let repeated = sender.passed_over.answers_earlier_syn;
@@ -150,11 +173,10 @@ impl TcpTracker {
         if sender.stats.packets <= 1 || sender.stats.oversized_segments > 0 {
             return None;
         }
-        let waited = segment
-            .packet
-            .time
-            .since(sender.passed_over.last_sent_before(sender.last_sent));
-        let repair_takes = rtt.map_or(REPAIR_WITHOUT_RTT, |rtt| rtt * 9 / 10);
+        let sent_before = sender.passed_over.last_sent_before(sender.last_sent);
+        let waited = segment.packet.time.nanos_since(sent_before);
+        let repair_takes = whole_round_trip(sender, peer)
+            .map_or(REPAIR_WITHOUT_RTT_NS, |rtt| rtt.saturating_mul(9) / 10);
         let hole = segment.start.saturating_sub(sender.snd_max);
         if hole > 0 {
             let in_hole = hole.div_ceil(u64::from(sender.stats.largest_payload.max(1)));
@@ -163,7 +185,6 @@ impl TcpTracker {
             let beyond = if closed { 0 } else { beyond };
             sender.passed_over.packets = u16::try_from(beyond).unwrap_or(u16::MAX);
         }
-        let kind = kind_of(segment, waited);
         let passed_over =
             sender.passed_over.take_one(waited >= repair_takes) && !is_at_sender(sender, peer);
         let held_back = hole == 0 && was_held_back_by_loss(segment, sender, peer, waited);
@@ -172,8 +193,9 @@ impl TcpTracker {
             _ if held_back => true,
             Trust::NotYet if passed_over => {
                 sender.passed_over.close();
+                let segments = segments_of(segment, sender, peer.stats.mss);
                 sender.doubtful.push(DoubtfulRepeat {
-                    kind,
+                    kind: kind_of(segment, waited),
                     segments,
                     octets: segment.packet.payload_len,
                 });
@@ -186,7 +208,7 @@ impl TcpTracker {
             return None;
         }
         sender.passed_over.close();
-        Some(kind)
+        Some(kind_of(segment, waited))
     }
 }
 
@@ -232,10 +254,18 @@ impl SenderState {
     }
 }
 
-fn kind_of(segment: &Segment<'_>, waited: Duration) -> RetransmissionKind {
+/// [`TcpTracker::rtt_hint`] in nanoseconds.
+fn whole_round_trip(sender: &SenderState, peer: &SenderState) -> Option<u64> {
+    match (sender.rtt.min_ns(), peer.rtt.min_ns()) {
+        (Some(one), Some(other)) => Some(one.saturating_add(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn kind_of(segment: &Segment<'_>, waited_ns: u64) -> RetransmissionKind {
     if segment.packet.payload_len == 0 {
         RetransmissionKind::Control
-    } else if waited >= REPAIR_WITHOUT_RTT {
+    } else if waited_ns >= REPAIR_WITHOUT_RTT_NS {
         RetransmissionKind::Timeout
     } else {
         RetransmissionKind::TailLossProbe
@@ -273,10 +303,10 @@ impl PassedOver {
 /// The capture point is next to the sender: what is not in the capture was missed by it, not lost
 /// on the way there.
 fn is_at_sender(sender: &SenderState, peer: &SenderState) -> bool {
-    let (Some(to_receiver), Some(to_sender)) = (sender.rtt.min(), peer.rtt.min()) else {
+    let (Some(to_receiver), Some(to_sender)) = (sender.rtt.min_ns(), peer.rtt.min_ns()) else {
         return false;
     };
-    to_sender <= AT_THE_CAPTURE_POINT.max(to_receiver / 8) && to_sender < to_receiver
+    to_sender <= AT_THE_CAPTURE_POINT_NS.max(to_receiver / 8) && to_sender < to_receiver
 }
 
 /// The segment before left more to be sent, nothing held it back, and a probe timeout passed.
@@ -284,23 +314,28 @@ fn was_held_back_by_loss(
     segment: &Segment<'_>,
     sender: &SenderState,
     peer: &SenderState,
-    waited: Duration,
+    waited_ns: u64,
 ) -> bool {
-    let (Some(near), Some(far), Some(before)) =
-        (sender.rtt.min(), peer.rtt.min(), sender.stats.last_data)
-    else {
+    let (Some(near), Some(far), Some(before)) = (
+        sender.rtt.min_ns(),
+        peer.rtt.min_ns(),
+        &sender.stats.last_data,
+    ) else {
         return false;
     };
     let at_receiver = near < far / 4;
+    // RFC 8985 §7.2: the probe timeout is two smoothed round trips; a window that an
+    // acknowledgement opens is used after one.
+    if !at_receiver || waited_ns < near.saturating_add(far).saturating_mul(7) / 4 {
+        return false;
+    }
     let follows = before.relative_seq + u64::from(before.payload_len)
         == sender.relative(segment.start)
         && !before.flags.has(TcpFlags::PSH);
     let open = peer
         .window
         .is_some_and(|window| window >= segment.packet.payload_len);
-    // RFC 8985 §7.2: the probe timeout is two smoothed round trips; a window that an
-    // acknowledgement opens is used after one.
-    at_receiver && follows && open && waited >= (near + far) * 7 / 4
+    follows && open
 }
 
 /// Segments of known holes that the sender must have repeated by now, so that packets passed over

@@ -15,26 +15,30 @@ const LOADED: u64 = 8;
 const UNLOADED: u64 = 2;
 
 /// Growth of a round trip that is worth following: people notice it in calls and games.
-const GROWTH: Duration = Duration::from_millis(30);
+const GROWTH_NS: u64 = 30_000_000;
 
 /// Takes a round trip that ended with `flight` octets outstanding. Nothing is kept before the
 /// first long one under load.
 pub(super) fn note_round_trip(
     sender: &mut SenderState,
-    rtt: Duration,
+    rtt_ns: u64,
     flight: u64,
     reference: SegmentRef,
 ) {
-    let least = sender.rtt.min().unwrap_or_default();
-    let segments = flight / u64::from(sender.stats.largest_payload.max(1));
-    let grown = rtt >= least * 2 && rtt >= least + GROWTH;
+    let least = sender.rtt.min_ns().unwrap_or_default();
+    let grown = rtt_ns >= least.saturating_mul(2) && rtt_ns >= least.saturating_add(GROWTH_NS);
     let known = sender
         .stats
         .seldom
         .as_ref()
         .is_some_and(|seldom| seldom.longest_rtt_at.is_some());
-    if segments >= LOADED && (known || grown) {
-        let longest = sender.rtt.max().is_none_or(|max| rtt >= max);
+    if !known && !grown {
+        return;
+    }
+    let rtt = Duration::from_nanos(rtt_ns);
+    let segments = flight / u64::from(sender.stats.largest_payload.max(1));
+    if segments >= LOADED {
+        let longest = rtt_ns >= sender.rtt.max_ns();
         let seldom = sender.stats.seldom();
         seldom.loaded_rtts.add(rtt);
         if longest || seldom.longest_rtt_at.is_none() {

@@ -62,6 +62,9 @@ pub(super) const PATIENCE_SYN: Duration = Duration::from_secs(130);
 /// How long any other may: longer than the keep-alive default of 7,200 s (RFC 9293 §3.8.4).
 pub(super) const PATIENCE: Duration = Duration::from_secs(7_500);
 
+/// A connection that was silent for as long may stay so: it gives back memory.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// What is the same for every connection of an analysis.
 #[derive(Clone, Debug, Default)]
 pub struct TcpSettings {
@@ -227,7 +230,9 @@ impl TcpTracker {
     }
 
     fn direction_of(&self, packet: &Packet) -> Direction {
-        let from_client = packet.src_port == self.client.port && packet.is_from(self.client.ip);
+        // Where the ports differ they tell the ends apart.
+        let from_client = packet.src_port == self.client.port
+            && (self.client.port != self.server.port || packet.is_from(self.client.ip));
         if from_client {
             Direction::ClientToServer
         } else {
@@ -263,9 +268,9 @@ impl TcpTracker {
         };
         let stats = &mut self.senders[direction.index()].stats;
         stats.payload_bytes += u64::from(packet.payload_len);
-        let counts = self.senders[direction.index()].ip_ids.is_counter();
         let signature = duplicate::signature(&segment);
-        if let Some(verdict) = self.recent.copy_of(&segment, signature, counts) {
+        let ip_ids = &self.senders[direction.index()].ip_ids;
+        if let Some(verdict) = self.recent.copy_of(&segment, signature, ip_ids) {
             if verdict == Verdict::DuplicateFrame {
                 stats.seldom().duplicate_frames += 1;
                 return verdict;
@@ -280,8 +285,8 @@ impl TcpTracker {
         }
         self.recent.remember(&segment, signature);
         self.count(&segment);
-        let idle_before = packet.time.since(self.end);
-        self.note_idle(&segment, idle_before);
+        let idle_ns = packet.time.nanos_since(self.end);
+        self.note_idle(&segment, idle_ns);
         self.start = self.start.min(packet.time);
         self.end = self.end.max(packet.time);
         self.last_frame = self.last_frame.max(packet.frame);
@@ -292,7 +297,7 @@ impl TcpTracker {
             self.on_syn(&segment);
         }
         if tcp.flags.rst() {
-            self.on_reset(&segment, idle_before);
+            self.on_reset(&segment, Duration::from_nanos(idle_ns));
             self.split.pass(packet.time);
             return Verdict::Reset;
         }
@@ -417,7 +422,7 @@ impl TcpTracker {
     }
 
     /// Notes a silence of a second or more, and whether the other end was still there after it.
-    fn note_idle(&mut self, segment: &Segment<'_>, idle: Duration) {
+    fn note_idle(&mut self, segment: &Segment<'_>, idle_ns: u64) {
         if let Some(gaps) = &mut self.idle_gaps
             && let Some(last) = &mut gaps.last
             && !last.survived
@@ -438,7 +443,7 @@ impl TcpTracker {
                 gaps.longest_survived = Some(*last);
             }
         }
-        if idle < Duration::from_secs(1) {
+        if idle_ns < 1_000_000_000 {
             return;
         }
         let before = self
@@ -569,7 +574,11 @@ impl TcpTracker {
 
     /// Gives back memory that a silent connection does not need. Changes no verdict.
     pub fn trim(&mut self, now: Timestamp) {
-        self.recent.forget_after(now.since(self.end));
+        let idle = now.since(self.end);
+        if idle < IDLE {
+            return;
+        }
+        self.recent.forget_after(idle);
         for sender in &mut self.senders {
             half::give_back(&mut sender.outstanding);
             half::give_back(&mut sender.repeats);
@@ -595,7 +604,7 @@ impl TcpTracker {
 
     /// Ends tracking and hands over what is known.
     #[must_use]
-    pub fn finish(mut self, expired: bool) -> Connection {
+    pub fn finish(mut self: Box<Self>, expired: bool) -> Connection {
         let close = self.close(expired);
         let end = self.end;
         let (capture_point, capture_point_confidence) = vantage::capture_point(&self);

@@ -142,7 +142,7 @@ impl TcpTracker {
                 .saturating_sub(sender.acks_under_way.snd_una_at_sender(
                     segment.packet.time,
                     sender.snd_una,
-                    peer.rtt.min(),
+                    peer.rtt.min_ns(),
                 )),
             window_jump,
             unanswered_octets: unanswered.map_or(0, |data| {

@@ -20,8 +20,8 @@ pub(super) struct RttEstimator {
 
 impl RttEstimator {
     /// Takes one sample.
-    pub fn sample(&mut self, rtt: Duration) {
-        let sample = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX).max(1);
+    pub fn sample(&mut self, rtt_ns: u64) {
+        let sample = rtt_ns.max(1);
         if self.samples == 0 {
             // RFC 6298 §2.2
             self.srtt_ns = sample;
@@ -50,6 +50,16 @@ impl RttEstimator {
     /// Smallest sample.
     pub fn min(&self) -> Option<Duration> {
         self.known(self.min_ns)
+    }
+
+    /// Smallest sample, in nanoseconds.
+    pub fn min_ns(&self) -> Option<u64> {
+        (self.samples > 0).then_some(self.min_ns)
+    }
+
+    /// Largest sample, in nanoseconds; 0 before the first.
+    pub const fn max_ns(&self) -> u64 {
+        self.max_ns
     }
 
     /// Largest sample.

@@ -32,6 +32,10 @@ impl StateTracker {
         self.current[end.index()]
     }
 
+    fn both_established(&self) -> bool {
+        self.current == [Some(TcpState::Established); 2]
+    }
+
     fn enter(&mut self, end: Direction, state: TcpState, time: Timestamp, inferred: bool) {
         if self.current[end.index()].replace(state) == Some(state) {
             return;
@@ -96,6 +100,10 @@ impl TcpTracker {
         let time = segment.packet.time;
         let (own, other) = (segment.direction, segment.direction.reverse());
         let flags = segment.tcp.flags;
+        let closing = flags.fin() || self.senders.iter().any(|sender| sender.fin_at.is_some());
+        if !flags.syn() && !closing && self.states.both_established() {
+            return;
+        }
         if flags.syn() {
             let state = if flags.ack() {
                 TcpState::SynReceived

@@ -24,7 +24,7 @@ use crate::flow::{Direction, TimeSplit};
 use crate::time::Timestamp;
 
 use super::half::SenderState;
-use super::under_way::AT_THE_CAPTURE_POINT;
+use super::under_way::AT_THE_CAPTURE_POINT_NS;
 use super::{Segment, Verdict};
 
 /// Sums intervals by cause while the connection lives.
@@ -33,10 +33,10 @@ pub(super) struct SplitTracker {
     split: TimeSplit,
     first: Timestamp,
     last: Timestamp,
-    /// Intervals since the last data, not yet attributed, by [`Wait`].
-    held: [Duration; 3],
+    /// Intervals since the last data, not yet attributed, by [`Wait`], in nanoseconds.
+    held: [u64; 3],
     /// Of the waits for acknowledgements: until the last data was acknowledged.
-    settled: Option<Duration>,
+    settled: Option<u64>,
     wait: Wait,
     established: bool,
     last_data: Option<Direction>,
@@ -57,7 +57,7 @@ impl SplitTracker {
             split: TimeSplit::default(),
             first: start,
             last: start,
-            held: [Duration::ZERO; 3],
+            held: [0; 3],
             settled: None,
             wait: Wait::Flight,
             established: false,
@@ -68,7 +68,11 @@ impl SplitTracker {
     /// Takes the interval that a packet ends which tells nothing else.
     pub fn pass(&mut self, time: Timestamp) {
         let interval = self.interval(time);
-        *self.part_before_data() += interval;
+        if self.established {
+            self.held[self.wait as usize] += interval;
+        } else {
+            self.split.handshake += Duration::from_nanos(interval);
+        }
     }
 
     /// Takes the interval that a packet ends. `scales_known`: the handshake told the window scale.
@@ -95,28 +99,21 @@ impl SplitTracker {
 
     /// Time since the packet before; also time before the first one, where the file is not in
     /// order of time.
-    fn interval(&mut self, time: Timestamp) -> Duration {
-        let before_all = self.first.since(time);
+    fn interval(&mut self, time: Timestamp) -> u64 {
+        let before_all = self.first.nanos_since(time);
         self.first = self.first.min(time);
-        let interval = time.since(self.last);
+        let interval = time.nanos_since(self.last);
         self.last = self.last.max(time);
         interval + before_all
-    }
-
-    fn part_before_data(&mut self) -> &mut Duration {
-        if self.established {
-            &mut self.held[self.wait as usize]
-        } else {
-            &mut self.split.handshake
-        }
     }
 
     /// The time held was spent waiting for a repair, as far as a repair takes: a pause before it
     /// may be longer where the lost segment did not pass here.
     fn repaired(&mut self, kind: RetransmissionKind, sender: &SenderState) {
-        let pause = self.held[Wait::Pause as usize].min(sender.rtt.rto());
+        let pause = nanos(sender.rtt.rto()).min(self.held[Wait::Pause as usize]);
         self.held[Wait::Pause as usize] -= pause;
         let waited = pause + std::mem::take(&mut self.held[Wait::Flight as usize]);
+        let waited = Duration::from_nanos(waited);
         match kind {
             RetransmissionKind::Fast => self.split.recovery_fast += waited,
             _ => self.split.recovery_timeout += waited,
@@ -141,14 +138,14 @@ impl SplitTracker {
                 Direction::ClientToServer => &mut self.split.client_think,
                 Direction::ServerToClient => &mut self.split.server_think,
             };
-            *think += flight + window + pause;
+            *think += Duration::from_nanos(flight + window + pause);
             return;
         }
         // The acknowledgement that ended the flight had to get there, and the data here.
-        let way = peer.rtt.min().unwrap_or_default().min(pause);
-        self.split.sender_limited += pause - way;
-        self.split.receiver_window += window;
-        *self.transfer(direction) += flight + way;
+        let way = peer.rtt.min_ns().unwrap_or_default().min(pause);
+        self.split.sender_limited += Duration::from_nanos(pause - way);
+        self.split.receiver_window += Duration::from_nanos(window);
+        *self.transfer(direction) += Duration::from_nanos(flight + way);
     }
 
     fn transfer(&mut self, direction: Direction) -> &mut Duration {
@@ -183,10 +180,10 @@ impl SplitTracker {
     /// The finished division.
     pub fn finish(mut self, end: Timestamp) -> TimeSplit {
         self.pass(end);
-        let [flight, window, pause] = self.held;
+        let [flight, window, pause] = self.held.map(Duration::from_nanos);
         self.split.receiver_window += window;
         self.split.idle += flight + pause;
-        let settled = self.settled.unwrap_or_default();
+        let settled = self.settled.map_or(Duration::ZERO, Duration::from_nanos);
         match self.last_data {
             Some(direction) => *self.transfer(direction) += settled,
             None => self.split.idle += settled,
@@ -195,17 +192,21 @@ impl SplitTracker {
     }
 }
 
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// What `sender` knew to be acknowledged when it sent what passes `now`.
 fn known_acknowledged(sender: &SenderState, peer: &SenderState, now: Timestamp) -> u64 {
     sender
         .acks_under_way
-        .snd_una_at_sender(now, sender.snd_una, peer.rtt.min())
+        .snd_una_at_sender(now, sender.snd_una, peer.rtt.min_ns())
 }
 
 /// Whether a sender with nothing in flight has nothing to send: it is next to the capture point and
 /// silent, or its last segment ended a write.
 fn has_sent_all(sender: &SenderState, peer: &SenderState) -> bool {
-    let is_near = peer.rtt.min().is_some_and(|way| way < AT_THE_CAPTURE_POINT);
+    let is_near = (peer.rtt.min_ns()).is_some_and(|way| way < AT_THE_CAPTURE_POINT_NS);
     let ended_write = sender.stats.last_data.is_some_and(|data| {
         data.flags.has(TcpFlags::PSH) && data.payload_len < full_segment(sender, peer)
     });

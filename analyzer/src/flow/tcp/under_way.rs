@@ -4,7 +4,6 @@
 //! knowing of it. What the server had not heard acknowledged is told by the round trip.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use crate::time::Timestamp;
 
@@ -12,7 +11,7 @@ use crate::time::Timestamp;
 const STEPS: usize = 64;
 
 /// A sender nearer than this is at the capture point: nothing is under way to it.
-pub(super) const AT_THE_CAPTURE_POINT: Duration = Duration::from_micros(100);
+pub(super) const AT_THE_CAPTURE_POINT_NS: u64 = 100_000;
 
 /// The recent steps of one sender's `snd_una`.
 #[derive(Clone, Debug, Default)]
@@ -22,16 +21,16 @@ pub(super) struct AcksUnderWay {
 }
 
 impl AcksUnderWay {
-    /// Notes that `snd_una` advances from `before`. `round_trip`: from the capture point to the
+    /// Notes that `snd_una` advances from `before`. `round_trip_ns`: from the capture point to the
     /// sender and back.
-    pub fn note(&mut self, time: Timestamp, before: u64, round_trip: Option<Duration>) {
-        let Some(round_trip) = round_trip.filter(|trip| *trip >= AT_THE_CAPTURE_POINT) else {
+    pub fn note(&mut self, time: Timestamp, before: u64, round_trip_ns: Option<u64>) {
+        let Some(round_trip) = round_trip_ns.filter(|trip| *trip >= AT_THE_CAPTURE_POINT_NS) else {
             return;
         };
         while self
             .steps
             .front()
-            .is_some_and(|(passed, _)| time.since(*passed) > round_trip)
+            .is_some_and(|(passed, _)| time.nanos_since(*passed) > round_trip)
             || self.steps.len() >= STEPS
         {
             self.steps.pop_front();
@@ -44,12 +43,12 @@ impl AcksUnderWay {
         &self,
         time: Timestamp,
         snd_una: u64,
-        round_trip: Option<Duration>,
+        round_trip_ns: Option<u64>,
     ) -> u64 {
-        let round_trip = round_trip.unwrap_or_default();
+        let round_trip = round_trip_ns.unwrap_or_default();
         self.steps
             .iter()
-            .find(|(passed, _)| time.since(*passed) < round_trip)
+            .find(|(passed, _)| time.nanos_since(*passed) < round_trip)
             .map_or(snd_una, |(_, before)| *before)
     }
 }
@@ -64,7 +63,7 @@ mod tests {
 
     #[test]
     fn acks_younger_than_a_round_trip_have_not_arrived() {
-        let trip = Some(Duration::from_millis(40));
+        let trip = Some(40_000_000);
         let mut acks = AcksUnderWay::default();
         acks.note(at(0), 100, trip);
         acks.note(at(70), 200, trip);
@@ -77,7 +76,7 @@ mod tests {
     #[test]
     fn at_the_sender_nothing_is_under_way() {
         let mut acks = AcksUnderWay::default();
-        acks.note(at(0), 100, Some(Duration::from_micros(20)));
+        acks.note(at(0), 100, Some(20_000));
         acks.note(at(1), 200, None);
         assert_eq!(acks.snd_una_at_sender(at(1), 400, None), 400);
     }
