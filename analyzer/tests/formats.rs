@@ -5,6 +5,7 @@ mod streams;
 
 use std::path::{Path, PathBuf};
 
+use pcapdoc_analyzer::decode::{DecodeStats, DecodeStop, Protocol};
 use streams::{Streams, count, normal, read};
 
 /// Captures in which we see more than tshark 4.0 does, or something else, and why.
@@ -24,6 +25,10 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("chdlcdir205", "tshark does not know the link type"),
     ("clip106llc", "tshark expects bare packets"),
     ("dsa_brcm281", "tshark does not know the link type"),
+    (
+        "deepipip",
+        "twenty encapsulations in each other: sixteen are followed",
+    ),
     (
         "fabricpath",
         "tshark takes the end of the inner frame for its check sequence",
@@ -128,4 +133,39 @@ fn every_format_and_tunnel_agrees_with_tshark() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What the frames of one of the captures were met as.
+fn stats(name: &str) -> DecodeStats {
+    let found = read(&folder().join(name));
+    found.unwrap_or_else(|error| panic!("{error}")).stats
+}
+
+#[test]
+fn nesting_ends_at_a_bound() {
+    let stops = stats("deepipip.pcap").stops;
+    assert_eq!(stops.get(&DecodeStop::TooDeep), Some(&10));
+}
+
+#[test]
+fn encrypted_traffic_is_counted_by_its_ends() {
+    for (name, protocol, counts) in [
+        ("esp.pcap", Protocol::Esp, vec![4, 4]),
+        ("wireguard.pcap", Protocol::WireGuard, vec![6]),
+    ] {
+        let opaque = stats(name).opaque;
+        assert!(opaque.keys().all(|flow| flow.kind == protocol), "{name}");
+        let frames: Vec<u64> = opaque.values().map(|(frames, _)| *frames).collect();
+        assert_eq!(frames, counts, "{name}");
+    }
+}
+
+#[test]
+fn link_types_that_are_not_decoded_are_named() {
+    let stops = stats("usb189.pcap").stops;
+    let named: Vec<_> = stops
+        .iter()
+        .map(|(stop, n)| (stop.to_string(), *n))
+        .collect();
+    assert_eq!(named, [("link type USB_LINUX".to_owned(), 4)]);
 }

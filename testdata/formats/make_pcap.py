@@ -366,3 +366,41 @@ uc[38:40] = b'\xff\xff'
 ud = bytearray(eth(c4[8]))
 ud[38:40] = b'\x00\x00'
 pcap('udpbad', 1, [bytes(ub), bytes(uc), bytes(ud)])
+# What kernels and appliances write that has no captures above.
+pcap('nflog239be', 239, [bytes([2 if b[0] >> 4 == 4 else 10, 0, 0, 1]) + struct.pack('>HH', len(b) + 4, 9) + b + b'\x00' * (-len(b) % 4) for b in both], big=True)
+ipnet = lambda b, v6: struct.pack('>BBHIIIII', 1, v6 if b[0] >> 4 == 6 else 2, 4, len(b), 1, 0, 0, 0) + b
+pcap('ipnet226', 226, [ipnet(b, 26) for b in both])
+pcap('pppmpls9', 9, [b'\xff\x03\x02\x81' + M(100, 1) + b for b in both])
+pcap('pppbridged9', 9, [b'\xff\x03\x00\x31\x00\x01' + eth(b) for b in both])
+tlv = lambda kind, value: struct.pack('>HBB', 0x0108, kind, len(value) // 4) + value
+options = tlv(1, b'\x01' * 8) + tlv(2, b'\x02' * 8) + tlv(3, b'\x03' * 4)
+pcap('genevegwlb', 1, [eth(U(struct.pack('>BBH', len(options) // 4, 0, et(b)) + b'\x00\x00\x00\x00' + options + b, 6081)) for b in both])
+pcap('wireguard', 1, [eth(U(bytes([kind, 0, 0, 0]) + b'\x55' * (size - 4), 51820)) for kind, size in ((1, 148), (2, 92), (3, 64), (4, 32), (4, 96), (4, 1424))])
+pcap('esp', 1, [eth(o4(struct.pack('>II', 1, i) + b'\x55' * 64, 50)) for i in range(4)] + [eth(o6(struct.pack('>II', 2, i) + b'\x55' * 64, 50)) for i in range(4)])
+pcap('usb189', 189, [struct.pack('<QBBBBHBBqiiII8s', 1, 83, 3, 129, 5, 1, 45, 0, 1700000000, i, -115, 0, 0, bytes(8)) for i in range(4)])
+jumbo = bytearray(c6[3])
+jumbo[4:7] = b'\x00\x00\x00'
+jumbo = bytes(jumbo[:40]) + bytes([6, 0, 0xc2, 4]) + struct.pack('>I', 8 + 20 + 70000) + bytes(jumbo[40:60]) + b'Z' * 70000
+snapped = [b[:200] for b in [eth(b) for b in c6[:3]] + [eth(jumbo)]]
+pcap('jumbogram', 1, snapped, orig=[len(eth(b)) for b in c6[:3]] + [len(eth(jumbo))], snap=200)
+pcap('deepvlan', 1, [V(b, *[33024] * 20) for b in c4])
+deep = lambda b, n: b if n == 0 else o4(deep(b, n - 1), 4)
+pcap('deepipip', 1, [eth(deep(b, 20)) for b in c4])
+
+def snoop(name, data_link, frames):
+    with open(OUT + name + '.snoop', 'wb') as f:
+        f.write(b'snoop\x00\x00\x00' + struct.pack('>II', 2, data_link))
+        for i, b in enumerate(frames):
+            pad = -len(b) % 4
+            f.write(struct.pack('>IIIIII', len(b), len(b), 24 + len(b) + pad, 0, 1700000000 + i, 5) + b + bytes(pad))
+snoop('eth4', 4, [eth(b) for b in both])
+snoop('ipnet25', 25, [ipnet(b, 26) for b in both])
+
+# Compressed in two parts each, as log rotation and parallel compressors leave them.
+import bz2, gzip, lzma, subprocess
+whole = open(OUT + 'eth.pcap', 'rb').read()
+parts = whole[:700], whole[700:]
+run = lambda *command: lambda part: subprocess.run(command, input=part, capture_output=True, check=True).stdout
+for suffix, compress in (('gz', lambda part: gzip.compress(part, mtime=0)), ('bz2', bz2.compress), ('xz', lzma.compress), ('zst', run('zstd', '-c')), ('lz4', run('lz4', '-c'))):
+    with open(OUT + 'eth.pcap.' + suffix, 'wb') as f:
+        f.write(b''.join(map(compress, parts)))

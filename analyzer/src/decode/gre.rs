@@ -31,7 +31,9 @@ impl Decoder<'_> {
         let mut payload = window.skip(4);
         if flags & 7 == 1 {
             // The high half of the key is the payload's length.
-            let len = payload.u16(0).unwrap_or(0);
+            let Some(len) = payload.u16(0) else {
+                return self.short(payload, "gre");
+            };
             payload = payload.skip(4);
             payload = payload.skip(if flags & SEQUENCE != 0 { 4 } else { 0 });
             payload = payload.skip(if flags & ACKNOWLEDGEMENT != 0 { 4 } else { 0 });

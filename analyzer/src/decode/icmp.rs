@@ -60,6 +60,9 @@ impl Decoder<'_> {
         path: Path,
     ) {
         let Some((quoted_ip, protocol, rest)) = quoted_packet(quoted) else {
+            if quoted.is_cut_before(if v6 { 40 } else { 20 }) {
+                self.short(quoted, "quoted ip");
+            }
             return;
         };
         let transport = match protocol {
@@ -68,6 +71,9 @@ impl Decoder<'_> {
             _ => return,
         };
         let (Some(from), Some(to)) = (rest.u16(0), rest.u16(2)) else {
+            if rest.is_cut() {
+                self.short(rest, "quoted transport");
+            }
             return;
         };
         let quoted_seq = if transport == Transport::Tcp {

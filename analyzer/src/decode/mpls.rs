@@ -31,11 +31,16 @@ impl Decoder<'_> {
                 self.ethernet(window.skip(4), path);
             }
             _ if looks_like_ethernet(window) => self.ethernet(window, path),
-            Some(_) => self.stop(DecodeStop::EtherType(0x8847)),
-            None => self.short(window, "mpls payload"),
+            Some(_) if !window.is_cut_before(4 + LOOKED_AT) => {
+                self.stop(DecodeStop::EtherType(0x8847));
+            }
+            _ => self.short(window, "mpls payload"),
         }
     }
 }
+
+/// Octets that the functions below look at: an Ethernet header and an IP packet's length.
+pub(super) const LOOKED_AT: usize = 14 + 6;
 
 /// Whether an IPv4 header stands here whose length is possible.
 pub(super) fn looks_like_ipv4(window: Window<'_>) -> bool {

@@ -27,7 +27,8 @@ impl Decoder<'_> {
         } else {
             window
         };
-        let Some(first) = window.u8(0) else {
+        // 0xff is no protocol (RFC 1661 §2), but half of the address and control fields.
+        let Some(first) = window.u8(0).filter(|_| window.bytes != [0xff]) else {
             return self.short(window, "ppp");
         };
         // RFC 1661 §2: an odd first octet is the whole number, compressed.
@@ -60,6 +61,7 @@ impl Decoder<'_> {
                     self.mpls(payload, path);
                 }
             }
+            0x003d | 0x0031 if payload.is_cut_before(2) => self.short(payload, "ppp"),
             // Control protocols (LCP, authentication, IPCP, …).
             0x8000.. => {}
             other => self.stop(DecodeStop::PppProtocol(other)),
@@ -102,8 +104,9 @@ impl Decoder<'_> {
             }
             Some(_) => match window.u16(0) {
                 Some(ether_type @ 0x0600..) => self.ether_type(ether_type, window.skip(2), path),
+                None => self.short(window, "frame relay"),
                 // Q.933 signalling and LMI.
-                _ => self.stop(DecodeStop::LlcSap(window.u8(0).unwrap_or(0))),
+                Some(_) => self.stop(DecodeStop::LlcSap(window.u8(0).unwrap_or(0))),
             },
             None => self.short(window, "frame relay"),
         }

@@ -1,7 +1,7 @@
 //! Tunnels right over IP, and those over UDP, told by port and content.
 
 use super::decoder::{Decoder, IpFields, Path, PathKind};
-use super::mpls::{looks_like_ethernet, looks_like_ipv4, looks_like_ipv6};
+use super::mpls::{LOOKED_AT, looks_like_ethernet, looks_like_ipv4, looks_like_ipv6};
 use super::stats::{DecodeStop, Protocol};
 use super::window::Window;
 
@@ -42,7 +42,14 @@ impl Decoder<'_> {
             Some(0) => {} // Control messages.
             Some(_) => {
                 let path = path.between(PathKind::L2tp, ip);
-                if !self.l2tpv3_payload(window.skip(4), path) {
+                let payload = window.skip(4);
+                if self.l2tpv3_payload(payload, path) {
+                    return;
+                }
+                // The longest cookie and sublayer have twelve octets.
+                if payload.is_cut_before(12 + LOOKED_AT) {
+                    self.short(payload, "l2tp payload");
+                } else {
                     self.stop(DecodeStop::IpProtocol(115));
                 }
             }

@@ -47,6 +47,11 @@ impl<'a> Window<'a> {
         self.bytes.len() < self.len
     }
 
+    /// Whether fewer than `count` octets are there, and more were on the wire.
+    pub const fn is_cut_before(&self, count: usize) -> bool {
+        self.is_cut() && self.bytes.len() < count
+    }
+
     /// The first `N` octets.
     #[inline]
     pub fn head<const N: usize>(&self) -> Option<&'a [u8; N]> {

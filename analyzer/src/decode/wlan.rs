@@ -85,6 +85,9 @@ impl Decoder<'_> {
             self.llc(window.skip(14).limit(len), path);
             window = window.skip((14 + len).next_multiple_of(4));
         }
+        if window.is_cut() {
+            self.short(window, "a-msdu");
+        }
     }
 
     /// Radiotap (little-endian): only its length and flags matter here.
