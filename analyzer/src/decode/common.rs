@@ -1,5 +1,5 @@
-//! What nearly every frame is, read in one step: IPv4 without options, and in it TCP with no option
-//! but timestamps.
+//! What nearly every frame is, read in one step: IPv4 without options, and in it a TCP segment whose
+//! header was captured whole.
 //!
 //! Everything else is left to the decoder that goes layer by layer (`ip`, `tcp`), with which this
 //! one must agree on every packet: tests decode frames with and without it.
@@ -7,14 +7,11 @@
 use super::decoder::{Decoder, Path, mapped};
 use super::stats::Protocol;
 use super::window::Window;
-use super::{Packet, PacketKind, TcpFields, TcpFlags};
+use super::{Packet, PacketKind, TcpFields, TcpFlags, tcp_option};
 use crate::seq::SeqNumber;
 
 /// An IPv4 header without options and a TCP header without options.
 const HEADERS: usize = 40;
-/// The options that most segments of a modern connection carry: two NOPs and the timestamps option
-/// (RFC 7323 appendix A).
-const TIMESTAMPS: usize = 12;
 
 impl Decoder<'_> {
     /// Reads the IPv4 packet if it is a common one; false when it is not, and nothing was done.
@@ -32,25 +29,23 @@ impl Decoder<'_> {
         if header[0] != 0x45 || header[9] != 6 || more_or_offset != 0 {
             return false;
         }
-        let (timestamps, options) = match header[32] >> 4 {
-            5 => (None, 0),
-            8 => match window.bytes[HEADERS..].first_chunk::<TIMESTAMPS>() {
-                Some(&[1, 1, 8, 10, v1, v2, v3, v4, e1, e2, e3, e4]) => {
-                    let (value, echo) = ([v1, v2, v3, v4], [e1, e2, e3, e4]);
-                    let both = (u32::from_be_bytes(value), u32::from_be_bytes(echo));
-                    (Some(both), TIMESTAMPS)
-                }
-                _ => return false,
-            },
-            _ => return false,
-        };
-        let headers = HEADERS + options;
-        if total < headers || window.len < headers {
+        let header_len = 20 + usize::from(header[32] >> 4) * 4;
+        if header_len < HEADERS || total < header_len || window.bytes.len() < header_len {
             return false;
         }
         self.met(Protocol::Ipv4);
         self.met(Protocol::Tcp);
-        let payload = window.limit(total).skip(headers);
+        let payload = window.limit(total).skip(header_len);
+        let mut tcp = TcpFields {
+            seq: SeqNumber(u32_at(24)),
+            ack: SeqNumber(u32_at(28)),
+            flags: TcpFlags(header[33]),
+            window_field: u16_at(34),
+            ..TcpFields::default()
+        };
+        if header_len > HEADERS {
+            tcp_option::read(&window.bytes[HEADERS..header_len], &mut tcp);
+        }
         self.out.packets.push(Packet {
             frame: self.number,
             time: self.time,
@@ -68,14 +63,7 @@ impl Decoder<'_> {
             dont_fragment: header[6] & 0x40 != 0,
             reassembled: self.reassembled,
             observation_point: path.point,
-            kind: PacketKind::Tcp(TcpFields {
-                seq: SeqNumber(u32_at(24)),
-                ack: SeqNumber(u32_at(28)),
-                flags: TcpFlags(header[33]),
-                window_field: u16_at(34),
-                timestamps,
-                ..TcpFields::default()
-            }),
+            kind: PacketKind::Tcp(tcp),
         });
         true
     }

@@ -369,10 +369,11 @@ pub(crate) fn decode_reassembled(
 /// The address of 16 octets; IPv4-mapped ones come back as IPv4.
 #[must_use]
 pub fn ip_from_octets(octets: [u8; 16]) -> IpAddr {
-    match octets {
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => {
-            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-        }
-        _ => IpAddr::V6(Ipv6Addr::from(octets)),
+    let [.., a, b, c, d] = octets;
+    // RFC 4291 §2.5.5.2, compared as one number: this is done for every SYN of a flood.
+    if u128::from_be_bytes(octets) >> 32 == 0xffff {
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    } else {
+        IpAddr::V6(Ipv6Addr::from(octets))
     }
 }

@@ -14,7 +14,7 @@ use crate::event::SegmentRef;
 use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
-use super::tcp::Verdict;
+use super::tcp::{PATIENCE_SYN, Verdict};
 use super::young::Record;
 use super::{Connection, Direction, ResetKind};
 
@@ -36,6 +36,17 @@ const TIME_WAIT: Duration = Duration::from_secs(60);
 
 /// The finest slice.
 const FINEST: Duration = Duration::from_millis(1);
+
+/// What became of the client's socket of a SYN that is summed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LoneSyn {
+    /// It waits for an answer when the capture ends.
+    Waits,
+    /// It was given up when nothing came.
+    GivenUp,
+    /// It is summed when it comes; it will be given up when nothing comes.
+    GivenUpLater,
+}
 
 /// Cross-connection facts of one shard, or of several when merged.
 #[derive(Debug, Default)]
@@ -120,8 +131,8 @@ impl ShardFacts {
     }
 
     /// Sums an attempt of a single SYN without any answer, as [`Self::segment`] and
-    /// [`Self::connection`] count one. `expired`: it was given up before the capture ended.
-    pub fn lone_syn(&mut self, syn: &Record, client: Endpoint, server: Endpoint, expired: bool) {
+    /// [`Self::connection`] count one.
+    pub fn lone_syn(&mut self, syn: &Record, client: Endpoint, server: Endpoint, lone: LoneSyn) {
         self.lone_syns_summed += 1;
         self.tcp_connections += 1;
         let kept = self.listeners.len() < ENTRIES || self.listeners.contains_key(&server);
@@ -130,7 +141,7 @@ impl ShardFacts {
         slice.bytes[0] += u64::from(syn.wire_len());
         slice.opened += 1;
         slice.failed += u64::from(kept);
-        self.timeline.lone_syn(syn.time(), expired);
+        self.timeline.lone_syn(syn.time(), lone);
         if !kept {
             return;
         }
@@ -139,6 +150,17 @@ impl ShardFacts {
         listener.unanswered += 1;
         if listener.clients.len() < CLIENTS {
             listener.clients.insert(client.ip);
+        }
+    }
+
+    /// An attempt that was summed as unanswered is answered after all: what follows is counted as a
+    /// connection. (Its slice of time keeps it as failed.)
+    pub fn lone_syn_answered(&mut self, server: Endpoint) {
+        self.lone_syns_summed = self.lone_syns_summed.saturating_sub(1);
+        self.tcp_connections = self.tcp_connections.saturating_sub(1);
+        if let Some(listener) = self.listeners.get_mut(&server) {
+            listener.attempts = listener.attempts.saturating_sub(1);
+            listener.unanswered = listener.unanswered.saturating_sub(1);
         }
     }
 
@@ -366,8 +388,9 @@ pub(crate) struct Timeline {
     latest: (u64, u64, usize),
     /// Changes of socket counts at the start of each slice: entering minus leaving.
     changes: Vec<[[i64; 11]; 2]>,
-    /// Sockets per end whose TIME-WAIT runs out in this second after `start`, unseen.
-    forgotten: BTreeMap<u64, [i64; 2]>,
+    /// Sockets per end that leave a state unseen, by the second after `start` and the state:
+    /// TIME-WAIT runs out, a SYN is given up.
+    forgotten: BTreeMap<(u64, usize), [i64; 2]>,
 }
 
 impl Timeline {
@@ -453,7 +476,7 @@ impl Timeline {
         let from = self.boundary_after(span.from);
         self.change(from, span.end, span.state, 1);
         if span.to.is_none() && span.state == super::TcpState::TimeWait {
-            self.forget(span.end, span.from + TIME_WAIT);
+            self.forget(span.end, span.state, span.from + TIME_WAIT);
         } else if let Some(to) = span.to.or(given_up) {
             let to = self.boundary_after(to);
             self.change(to, span.end, span.state, -1);
@@ -468,20 +491,24 @@ impl Timeline {
         self.changes[at][end.index()][state as usize] += by;
     }
 
-    /// A socket leaves TIME-WAIT at `time`, which may lie behind the end of the capture.
-    fn forget(&mut self, end: Direction, time: Timestamp) {
-        let second = time.since(self.start).as_secs();
-        if self.forgotten.len() < ENTRIES || self.forgotten.contains_key(&second) {
-            self.forgotten.entry(second).or_default()[end.index()] += 1;
+    /// A socket leaves its state unseen at `time`, which may lie behind the end of the capture.
+    fn forget(&mut self, end: Direction, state: super::TcpState, time: Timestamp) {
+        let when = (time.since(self.start).as_secs(), state as usize);
+        if self.forgotten.len() < ENTRIES || self.forgotten.contains_key(&when) {
+            self.forgotten.entry(when).or_default()[end.index()] += 1;
         }
     }
 
     /// The client's socket of a lone SYN.
-    fn lone_syn(&mut self, time: Timestamp, expired: bool) {
+    fn lone_syn(&mut self, time: Timestamp, lone: LoneSyn) {
+        let (client, state) = (Direction::ClientToServer, super::TcpState::SynSent);
         // Given up at its own time it would leave the slice in which it came.
-        if !expired {
+        if lone != LoneSyn::GivenUp {
             let from = self.boundary_after(time);
-            self.change(from, Direction::ClientToServer, super::TcpState::SynSent, 1);
+            self.change(from, client, state, 1);
+        }
+        if lone == LoneSyn::GivenUpLater {
+            self.forget(client, state, time + PATIENCE_SYN);
         }
     }
 
@@ -508,8 +535,8 @@ impl Timeline {
         for (at, change) in other.changes.iter().enumerate() {
             add_changes(&mut self.changes, at, change);
         }
-        for (second, sockets) in other.forgotten {
-            let sum = self.forgotten.entry(second).or_default();
+        for (when, sockets) in other.forgotten {
+            let sum = self.forgotten.entry(when).or_default();
             for (into, from) in sum.iter_mut().zip(sockets) {
                 *into += from;
             }
@@ -527,11 +554,11 @@ impl Timeline {
             .map(|at| {
                 let change = self.changes.get(at).unwrap_or(&none);
                 let begin = width.saturating_mul(u32::try_from(at).unwrap_or(u32::MAX));
-                while let Some((_, sockets)) =
-                    forgotten.next_if(|(second, _)| Duration::from_secs(*second) <= begin)
+                while let Some(((_, state), sockets)) =
+                    forgotten.next_if(|((second, _), _)| Duration::from_secs(*second) <= begin)
                 {
                     for (end, gone) in sockets.into_iter().enumerate() {
-                        counts[end][super::TcpState::TimeWait as usize] -= gone;
+                        counts[end][state] -= gone;
                     }
                 }
                 let mut row = [[0_u32; 11]; 2];

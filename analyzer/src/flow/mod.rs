@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 pub(crate) mod arena;
 pub(crate) mod facts;
 mod half;
+mod half_open;
 mod histogram;
 mod hole;
 mod idle_gap;

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use crate::addr::Endpoint;
 use crate::analysis::IcmpError;
-use crate::decode::{Packet, PacketKind, TcpFields, ip_from_octets};
-use crate::event::SegmentRef;
+use crate::decode::{Packet, PacketKind, TcpFields, TcpFlags, ip_from_octets};
+use crate::event::{RetransmissionKind, SegmentRef};
 use crate::pipeline::ConnectionSink;
 use crate::time::Timestamp;
 
 use super::arena::{Arena, FlowId};
-use super::facts::ShardFacts;
+use super::facts::{LoneSyn, ShardFacts};
+use super::half_open::{HalfOpen, Opening};
 use super::key::{FlowKey, Sender};
 use super::tcp::{PATIENCE, PATIENCE_SYN, TcpSettings, TcpTracker, Verdict};
 use super::udp::UdpTracker;
@@ -125,6 +126,7 @@ pub(crate) struct Shard<S> {
     now: Timestamp,
     next_sweep: Timestamp,
     since_sweep: usize,
+    half_open: HalfOpen,
     /// What the flows are taken to cost, and may.
     cost: usize,
     budget: usize,
@@ -143,6 +145,7 @@ impl<S: ConnectionSink> Shard<S> {
             now: start,
             next_sweep: start + SWEEP_EVERY,
             since_sweep: 0,
+            half_open: HalfOpen::default(),
             cost: 0,
             budget,
             since_relief: 0,
@@ -215,7 +218,7 @@ impl<S: ConnectionSink> Shard<S> {
                 return;
             }
             if !matches!(self.flows.get_mut(id), Some(Flow::Tcp(_))) {
-                if self.lengthen_handshake(id, packet, tcp) {
+                if self.lengthen_handshake(&key, id, packet, tcp) {
                     return;
                 }
                 self.grow(id);
@@ -229,8 +232,14 @@ impl<S: ConnectionSink> Shard<S> {
                 self.take_out(id, false);
             }
         } else if let Some(syn) = Record::of_syn(packet, tcp) {
-            self.insert(key, hash, Flow::Syn(syn));
+            self.first_syn(key, hash, syn, packet);
             return;
+        } else if tcp.flags.has(TcpFlags::SYN | TcpFlags::ACK)
+            && self
+                .half_open
+                .was_summed(hash ^ u64::from(tcp.ack.0.wrapping_sub(1)))
+        {
+            self.facts.lone_syn_answered(packet.source());
         }
         let id = found.unwrap_or_else(|| {
             let tracker = TcpTracker::new(packet, tcp, &self.settings);
@@ -248,8 +257,33 @@ impl<S: ConnectionSink> Shard<S> {
         self.facts.segment(packet, direction, verdict);
     }
 
+    /// Takes a SYN of a flow that is not known: keeps it, or sums it when too many wait already.
+    fn first_syn(&mut self, key: FlowKey, hash: u64, syn: Record, packet: &Packet) {
+        let server = packet.destination();
+        match self.half_open.take(server, hash ^ u64::from(syn.seq())) {
+            Opening::Kept => {
+                self.insert(key, hash, Flow::Syn(syn));
+            }
+            Opening::Summed => {
+                let client = packet.source();
+                self.facts
+                    .lone_syn(&syn, client, server, LoneSyn::GivenUpLater);
+            }
+            Opening::Repeated => {
+                let again = Verdict::Retransmission(RetransmissionKind::Control);
+                self.facts.segment(packet, Direction::ClientToServer, again);
+            }
+        }
+    }
+
     /// Adds a segment to a flow that is nothing but a handshake; false when that does not do.
-    fn lengthen_handshake(&mut self, id: FlowId, packet: &Packet, tcp: &TcpFields) -> bool {
+    fn lengthen_handshake(
+        &mut self,
+        key: &FlowKey,
+        id: FlowId,
+        packet: &Packet,
+        tcp: &TcpFields,
+    ) -> bool {
         match self.flows.get_mut(id) {
             Some(flow @ Flow::Syn(_)) => {
                 let Flow::Syn(syn) = *flow else { return false };
@@ -261,6 +295,7 @@ impl<S: ConnectionSink> Shard<S> {
                 records.extend([syn, next]);
                 self.cost += HANDSHAKE_COST;
                 *flow = Flow::Handshake(records);
+                self.half_open.leave(server_of(key, &syn));
                 true
             }
             Some(Flow::Handshake(records)) => {
@@ -361,6 +396,9 @@ impl<S: ConnectionSink> Shard<S> {
         let Some(flow) = self.flows.get_mut(id) else {
             return;
         };
+        if let Flow::Syn(syn) = flow {
+            self.half_open.leave(server_of(&key, syn));
+        }
         let before = flow.cost();
         grow(&key, flow, &self.settings, &mut self.facts);
         self.cost = self.cost + flow.cost() - before;
@@ -429,6 +467,9 @@ impl<S: ConnectionSink> Shard<S> {
     fn take_out(&mut self, id: FlowId, expired: bool) {
         if let Some((key, flow)) = self.flows.remove(id) {
             self.cost -= flow.cost();
+            if let Flow::Syn(syn) = &flow {
+                self.half_open.leave(server_of(&key, syn));
+            }
             self.hand_over(&key, flow, expired);
         }
     }
@@ -437,7 +478,12 @@ impl<S: ConnectionSink> Shard<S> {
         if let Flow::Syn(syn) = &flow {
             let [client, server] = ends_of(key, syn.sender());
             if !self.facts.judges_lone_syn(server) {
-                self.facts.lone_syn(syn, client, server, expired);
+                let lone = if expired {
+                    LoneSyn::GivenUp
+                } else {
+                    LoneSyn::Waits
+                };
+                self.facts.lone_syn(syn, client, server, lone);
                 return;
             }
         }
@@ -513,6 +559,12 @@ const fn datagram_verdict(new: bool) -> Verdict {
     } else {
         Verdict::DuplicateFrame
     }
+}
+
+/// Whom a SYN is for.
+fn server_of(key: &FlowKey, syn: &Record) -> Endpoint {
+    let [_, server] = ends_of(key, syn.sender());
+    server
 }
 
 /// Who asks and who is asked, when `sender` asks.

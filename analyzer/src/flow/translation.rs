@@ -18,8 +18,8 @@ use crate::decode::{Packet, PacketKind, TcpFields};
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
-/// SYNs that wait for their answer, and connections followed, at one time; older ones are
-/// forgotten, and their connections stay two halves.
+/// SYNs that wait for their answer, and connections followed, at one time; others are forgotten,
+/// and their connections stay two halves.
 const ENTRIES: usize = 16_384;
 
 /// Sequence numbers this close belong together: more than a window's worth in flight is rare, and
@@ -32,8 +32,7 @@ type Place = ([u8; 16], u16);
 /// Follows SYNs and their answers over the whole capture.
 #[derive(Debug, Default)]
 pub(crate) struct Translator {
-    /// Destination of a SYN, by a hash of the client and the acknowledgement that answers it.
-    syns: Bounded<u64, Place>,
+    syns: RecentSyns,
     /// Connections to a loopback address from another, by client: where to and the numbers of the
     /// latest segment.
     local: Bounded<Place, Local>,
@@ -94,7 +93,9 @@ impl Translator {
             PacketKind::IcmpError { .. } => return None,
         };
         if tcp.flags.syn() && !tcp.flags.ack() {
-            self.joined.remove((source, destination));
+            if self.is_active() {
+                self.joined.remove((source, destination));
+            }
             let answer = answer_hash(source, tcp.seq.advanced(1));
             self.syns.insert(answer, destination);
         }
@@ -129,7 +130,7 @@ impl Translator {
         if !(tcp.flags.syn() && tcp.flags.ack()) {
             return None;
         }
-        let asked = self.syns.remove(answer_hash(client, tcp.ack))?;
+        let asked = self.syns.take(answer_hash(client, tcp.ack))?;
         (asked != from).then(|| self.join(client, from, asked))
     }
 
@@ -188,6 +189,33 @@ fn is_loopback(address: [u8; 16]) -> bool {
     const V4: [u8; 13] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127];
     const V6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     address.starts_with(&V4) || address == V6
+}
+
+/// Where SYNs went, by [`answer_hash`]: each has one place in a table of [`ENTRIES`], where a later
+/// one may take its room.
+#[derive(Debug, Default)]
+struct RecentSyns {
+    table: Vec<Option<(u64, Place)>>,
+}
+
+impl RecentSyns {
+    fn insert(&mut self, answer: u64, to: Place) {
+        if self.table.is_empty() {
+            self.table.resize(ENTRIES, None);
+        }
+        self.table[Self::place(answer)] = Some((answer, to));
+    }
+
+    fn take(&mut self, answer: u64) -> Option<Place> {
+        let place = self.table.get_mut(Self::place(answer))?;
+        place
+            .take_if(|(known, _)| *known == answer)
+            .map(|(_, to)| to)
+    }
+
+    fn place(answer: u64) -> usize {
+        usize::try_from(answer % ENTRIES as u64).unwrap_or(0)
+    }
 }
 
 /// A map that forgets what was put in first.

@@ -74,6 +74,11 @@ impl Record {
         self.frame
     }
 
+    /// Its sequence number.
+    pub const fn seq(&self) -> u32 {
+        self.seq
+    }
+
     /// Its length on the wire.
     pub const fn wire_len(&self) -> u32 {
         self.wire_len
