@@ -18,7 +18,7 @@ use super::half_open::{HalfOpen, Opening};
 use super::key::{FlowKey, Sender};
 use super::tcp::{PATIENCE, PATIENCE_SYN, TcpSettings, TcpTracker, Verdict};
 use super::udp::UdpTracker;
-use super::young::{Record, YoungUdp, next_of_handshake};
+use super::young::{Record, YoungTcp, YoungUdp};
 use super::{Close, Direction};
 
 /// Flows of a shard that stay in the cache anyway.
@@ -46,23 +46,31 @@ const UDP_COST: usize = 4 << 10;
 enum Flow {
     /// One SYN.
     Syn(Record),
-    /// SYNs, or a handshake without anything else.
-    Handshake(Vec<Record>),
+    /// A SYN and what followed, as long as that is little.
+    YoungTcp(Youth, Box<YoungTcp>),
     Tcp(Box<TcpTracker>),
     /// A few small datagrams.
     YoungUdp(Box<YoungUdp>),
     Udp(Box<UdpTracker>),
 }
 
+/// What a look for silent flows needs of a young one.
+#[derive(Clone, Copy, Debug)]
+struct Youth {
+    /// The time of its latest packet.
+    last: Timestamp,
+    /// Nothing but SYNs of the client came.
+    only_syns: bool,
+    /// A FIN came: it may be over.
+    closing: bool,
+}
+
 impl Flow {
     fn is_silent(&self, now: Timestamp) -> bool {
         let (last, patience) = match self {
             Self::Syn(syn) => (syn.time(), PATIENCE_SYN),
-            Self::Handshake(records) => {
-                let only_syns = records.iter().all(Record::is_syn);
-                let patience = if only_syns { PATIENCE_SYN } else { PATIENCE };
-                (self.last_activity(), patience)
-            }
+            Self::YoungTcp(youth, _) if youth.only_syns => (youth.last, PATIENCE_SYN),
+            Self::YoungTcp(youth, _) => (youth.last, PATIENCE),
             Self::Tcp(tracker) => (tracker.last_activity(), tracker.patience()),
             Self::YoungUdp(young) => (young.last_activity(), young.patience()),
             Self::Udp(tracker) => (tracker.last_activity(), UdpTracker::patience()),
@@ -73,10 +81,7 @@ impl Flow {
     fn last_activity(&self) -> Timestamp {
         match self {
             Self::Syn(syn) => syn.time(),
-            Self::Handshake(records) => {
-                let latest = records.iter().map(Record::time).max();
-                latest.unwrap_or_default()
-            }
+            Self::YoungTcp(youth, _) => youth.last,
             Self::Tcp(tracker) => tracker.last_activity(),
             Self::YoungUdp(young) => young.last_activity(),
             Self::Udp(tracker) => tracker.last_activity(),
@@ -96,7 +101,7 @@ impl Flow {
     fn first_frame(&self) -> u64 {
         match self {
             Self::Syn(syn) => syn.frame(),
-            Self::Handshake(records) => records.first().map_or(0, Record::frame),
+            Self::YoungTcp(_, young) => young.first_frame(),
             Self::Tcp(tracker) => tracker.first_frame(),
             Self::YoungUdp(young) => young.first_frame(),
             Self::Udp(tracker) => tracker.first_frame(),
@@ -108,7 +113,7 @@ impl Flow {
         PLACE_COST
             + match self {
                 Self::Syn(_) => 0,
-                Self::Handshake(_) => HANDSHAKE_COST,
+                Self::YoungTcp(_, young) => HANDSHAKE_COST + young.octets(),
                 Self::Tcp(tracker) => TCP_COST + tracker.octets_held(),
                 Self::YoungUdp(young) => HANDSHAKE_COST + young.octets(),
                 Self::Udp(_) => UDP_COST,
@@ -173,10 +178,10 @@ impl<S: ConnectionSink> Shard<S> {
         if self.cost > self.budget / 2 && self.since_relief > self.flows.len() / 4 {
             self.relieve();
         }
-        let (key, _) = FlowKey::of(packet);
+        let (key, sender) = FlowKey::of(packet);
         match &packet.kind {
-            PacketKind::Tcp(tcp) => self.segment(key, hash, packet, tcp, payload),
-            PacketKind::Udp => self.datagram(key, hash, packet, payload),
+            PacketKind::Tcp(tcp) => self.segment((key, sender), hash, packet, tcp, payload),
+            PacketKind::Udp => self.datagram((key, sender), hash, packet, payload),
             PacketKind::IcmpError { icmp, .. } => self.icmp(&key, hash, packet, *icmp),
         }
     }
@@ -198,7 +203,7 @@ impl<S: ConnectionSink> Shard<S> {
 
     fn segment(
         &mut self,
-        key: FlowKey,
+        (key, sender): (FlowKey, Sender),
         hash: u64,
         packet: &Packet,
         tcp: &TcpFields,
@@ -218,7 +223,7 @@ impl<S: ConnectionSink> Shard<S> {
                 return;
             }
             if !matches!(self.flows.get_mut(id), Some(Flow::Tcp(_))) {
-                if self.lengthen_handshake(&key, id, packet, tcp) {
+                if self.keep_young((&key, sender), id, packet, tcp, payload) {
                     return;
                 }
                 self.grow(id);
@@ -231,7 +236,7 @@ impl<S: ConnectionSink> Shard<S> {
                 found = None;
                 self.take_out(id, false);
             }
-        } else if let Some(syn) = Record::of_syn(packet, tcp) {
+        } else if let Some(syn) = Record::of_syn(packet, tcp, sender) {
             self.first_syn(key, hash, syn, packet);
             return;
         } else if tcp.flags.has(TcpFlags::SYN | TcpFlags::ACK)
@@ -276,38 +281,53 @@ impl<S: ConnectionSink> Shard<S> {
         }
     }
 
-    /// Adds a segment to a flow that is nothing but a handshake; false when that does not do.
-    fn lengthen_handshake(
+    /// Adds a segment to a flow that has no tracker yet; false when it needs one.
+    fn keep_young(
         &mut self,
-        key: &FlowKey,
+        (key, sender): (&FlowKey, Sender),
         id: FlowId,
         packet: &Packet,
         tcp: &TcpFields,
+        payload: &[u8],
     ) -> bool {
-        match self.flows.get_mut(id) {
-            Some(flow @ Flow::Syn(_)) => {
-                let Flow::Syn(syn) = *flow else { return false };
-                let Some(next) = next_of_handshake(&[syn], packet, tcp) else {
-                    return false;
-                };
-                // The SYN-ACK and the ACK will do.
-                let mut records = Vec::with_capacity(3);
-                records.extend([syn, next]);
-                self.cost += HANDSHAKE_COST;
-                *flow = Flow::Handshake(records);
-                self.half_open.leave(server_of(key, &syn));
-                true
-            }
-            Some(Flow::Handshake(records)) => {
-                let next = next_of_handshake(records, packet, tcp);
-                records.extend(next);
-                next.is_some()
+        let Some(flow) = self.flows.get_mut(id) else {
+            return false;
+        };
+        let before = flow.cost();
+        if let Flow::Syn(syn) = *flow {
+            let youth = Youth {
+                last: syn.time(),
+                only_syns: true,
+                closing: false,
+            };
+            *flow = Flow::YoungTcp(youth, Box::new(YoungTcp::new(&syn)));
+            self.half_open.leave(server_of(key, &syn));
+        }
+        let kept = match flow {
+            // What opens may be another connection, once this one may be over.
+            Flow::YoungTcp(youth, _) if youth.closing && tcp.flags.syn() => false,
+            Flow::YoungTcp(youth, young) => {
+                let kept = young.push(sender, packet, tcp, payload);
+                if kept {
+                    youth.last = youth.last.max(packet.time);
+                    youth.only_syns &= tcp.flags.syn() && !tcp.flags.ack();
+                    youth.closing |= tcp.flags.fin();
+                }
+                kept
             }
             _ => false,
-        }
+        };
+        self.cost = self.cost + flow.cost() - before;
+        kept
     }
 
-    fn datagram(&mut self, key: FlowKey, hash: u64, packet: &Packet, payload: &[u8]) {
+    fn datagram(
+        &mut self,
+        (key, sender): (FlowKey, Sender),
+        hash: u64,
+        packet: &Packet,
+        payload: &[u8],
+    ) {
         let mut found = self.flows.find(&key, hash);
         // A flow that was silent for too long ends here whether or not a sweep came by, so that
         // sweeps never change a result.
@@ -323,14 +343,14 @@ impl<S: ConnectionSink> Shard<S> {
         if let Some(id) = found {
             if let Some(Flow::YoungUdp(young)) = self.flows.get_mut(id) {
                 let before = young.octets();
-                if young.push(&key, packet, payload) {
+                if young.push(&key, sender, packet, payload) {
                     self.cost += young.octets() - before;
                     return;
                 }
             }
         } else {
             let mut young = YoungUdp::default();
-            if young.push(&key, packet, payload) {
+            if young.push(&key, sender, packet, payload) {
                 self.insert(key, hash, Flow::YoungUdp(Box::new(young)));
                 return;
             }
@@ -414,12 +434,27 @@ impl<S: ConnectionSink> Shard<S> {
         self.since_sweep = 0;
         self.next_sweep = self.now + SWEEP_EVERY;
         let now = self.now;
-        let mut silent = Vec::new();
+        let (mut silent, mut closing) = (Vec::new(), Vec::new());
         for (id, flow) in self.flows.iter_mut() {
             if flow.is_silent(now) {
                 silent.push((flow.first_frame(), id));
-            } else if let Flow::Tcp(tracker) = flow {
-                tracker.trim(now);
+                continue;
+            }
+            match flow {
+                Flow::Tcp(tracker) => tracker.trim(now),
+                Flow::YoungTcp(youth, _) if youth.closing && now.since(youth.last) > LINGER => {
+                    closing.push(id);
+                }
+                _ => {}
+            }
+        }
+        // Only a tracker can tell whether they are closed.
+        for id in closing {
+            self.grow(id);
+            if let Some(flow) = self.flows.get_mut(id)
+                && flow.is_silent(now)
+            {
+                silent.push((flow.first_frame(), id));
             }
         }
         silent.sort_unstable();
@@ -492,7 +527,7 @@ impl<S: ConnectionSink> Shard<S> {
             Flow::Tcp(tracker) => tracker.finish(expired),
             Flow::Udp(tracker) => tracker.finish(expired),
             // All others have just been made one of these.
-            Flow::Syn(_) | Flow::Handshake(_) | Flow::YoungUdp(_) => return,
+            Flow::Syn(_) | Flow::YoungTcp(..) | Flow::YoungUdp(_) => return,
         };
         let expired_open = connection.close == Close::Timeout;
         self.facts.connection(&connection, expired_open);
@@ -519,28 +554,33 @@ impl<S: ConnectionSink> Shard<S> {
 
 /// Gives a flow the tracker that its packets so far make; counts those packets.
 fn grow(key: &FlowKey, flow: &mut Flow, settings: &TcpSettings, facts: &mut ShardFacts) {
-    let records: &[Record] = match flow {
+    let grown = match flow {
         Flow::Tcp(_) | Flow::Udp(_) => return,
-        Flow::Syn(syn) => &[*syn],
-        Flow::Handshake(records) => records,
-        Flow::YoungUdp(young) => {
-            if let Some(tracker) = grown_udp(key, young, facts) {
-                *flow = Flow::Udp(tracker);
-            }
-            return;
+        Flow::Syn(syn) => {
+            let (packet, tcp) = syn.syn(key);
+            grown_tcp([(packet, tcp, &[][..])].into_iter(), settings, facts).map(Flow::Tcp)
         }
+        Flow::YoungTcp(_, young) => grown_tcp(young.segments(key), settings, facts).map(Flow::Tcp),
+        Flow::YoungUdp(young) => grown_udp(key, young, facts).map(Flow::Udp),
     };
+    if let Some(grown) = grown {
+        *flow = grown;
+    }
+}
+
+fn grown_tcp<'a>(
+    segments: impl Iterator<Item = (Packet, TcpFields, &'a [u8])>,
+    settings: &TcpSettings,
+    facts: &mut ShardFacts,
+) -> Option<Box<TcpTracker>> {
     let mut tracker: Option<Box<TcpTracker>> = None;
-    for record in records {
-        let (packet, tcp) = record.segment(key);
+    for (packet, tcp, payload) in segments {
         let tracker =
             tracker.get_or_insert_with(|| Box::new(TcpTracker::new(&packet, &tcp, settings)));
-        let (verdict, direction) = tracker.segment(&packet, &tcp, &[]);
+        let (verdict, direction) = tracker.segment(&packet, &tcp, payload);
         facts.segment(&packet, direction, verdict);
     }
-    if let Some(tracker) = tracker {
-        *flow = Flow::Tcp(tracker);
-    }
+    tracker
 }
 
 fn grown_udp(key: &FlowKey, young: &YoungUdp, facts: &mut ShardFacts) -> Option<Box<UdpTracker>> {

@@ -13,8 +13,9 @@ use crate::time::Timestamp;
 use super::key::{FlowKey, Sender};
 use super::udp::{UdpTracker, is_copy};
 
-/// Segments kept of a handshake.
-const SEGMENTS: usize = 8;
+/// Segments kept of a TCP flow, and octets of their payloads: a few requests with short answers.
+const SEGMENTS: usize = 32;
+const OCTETS_OF_SEGMENTS: usize = 1536;
 
 /// Datagrams kept of a UDP flow, and octets of their payloads.
 const DATAGRAMS: usize = 4;
@@ -22,10 +23,6 @@ const OCTETS: usize = 1024;
 
 /// Where name servers listen (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
-
-/// Copies made by the network or the capture follow within this time; what could be one is left
-/// to the tracker.
-const COPY_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long an answered name look-up stays: each has a port of its own as a rule (RFC 5452 §9.2),
 /// and the second answer of a duplicated question comes sooner.
@@ -97,9 +94,8 @@ impl Record {
         TcpFlags(self.flags)
     }
 
-    fn of(packet: &Packet) -> Self {
+    fn of(packet: &Packet, sender: Sender) -> Self {
         let mark = |set: bool, mark: u8| if set { mark } else { 0 };
-        let (_, sender) = FlowKey::of(packet);
         Self {
             frame: packet.frame,
             time: packet.time,
@@ -122,18 +118,13 @@ impl Record {
         }
     }
 
-    /// A segment without payload and with nothing that does not fit.
-    fn of_segment(packet: &Packet, tcp: &TcpFields) -> Option<Self> {
-        let odd = packet.payload_len > 0
-            || tcp.options_cut
-            || tcp.window_cut
-            || tcp.sack_count > 0
-            || tcp.flags.has(TcpFlags::FIN)
-            || tcp.flags.has(TcpFlags::RST);
+    /// A segment with nothing that does not fit, but for its payload.
+    fn of_segment(packet: &Packet, tcp: &TcpFields, sender: Sender) -> Option<Self> {
+        let odd = tcp.options_cut || tcp.window_cut || tcp.sack_count > 0 || tcp.flags.rst();
         if odd {
             return None;
         }
-        let mut record = Self::of(packet);
+        let mut record = Self::of(packet, sender);
         let mut mark = |set: bool, mark: u8| record.marks |= if set { mark } else { 0 };
         mark(tcp.timestamps.is_some(), HAS_TIMESTAMPS);
         mark(tcp.mss.is_some(), HAS_MSS);
@@ -152,17 +143,10 @@ impl Record {
     }
 
     /// A first SYN.
-    pub fn of_syn(packet: &Packet, tcp: &TcpFields) -> Option<Self> {
-        Self::of_segment(packet, tcp).filter(Self::is_syn)
-    }
-
-    /// A SYN that opens.
-    pub const fn is_syn(&self) -> bool {
-        self.flags().syn() && !self.flags().ack()
-    }
-
-    const fn is_syn_ack(&self) -> bool {
-        self.flags().syn() && self.flags().ack()
+    pub fn of_syn(packet: &Packet, tcp: &TcpFields, sender: Sender) -> Option<Self> {
+        let flags = tcp.flags;
+        let is_syn = flags.syn() && !flags.ack() && !flags.fin() && packet.payload_len == 0;
+        Self::of_segment(packet, tcp, sender).filter(|_| is_syn)
     }
 
     const fn has(&self, mark: u8) -> bool {
@@ -196,9 +180,14 @@ impl Record {
         }
     }
 
-    /// The segment as it was.
-    pub fn segment(&self, key: &FlowKey) -> (Packet, TcpFields) {
-        let tcp = TcpFields {
+    /// The SYN as it was.
+    pub fn syn(&self, key: &FlowKey) -> (Packet, TcpFields) {
+        let tcp = self.tcp();
+        (self.packet(key, 0, 0, PacketKind::Tcp(tcp)), tcp)
+    }
+
+    fn tcp(&self) -> TcpFields {
+        TcpFields {
             seq: SeqNumber(self.seq),
             ack: SeqNumber(self.ack),
             flags: self.flags(),
@@ -208,8 +197,7 @@ impl Record {
             window_shift: self.has(HAS_SHIFT).then_some(self.window_shift),
             sack_permitted: self.has(SACK_PERMITTED),
             ..TcpFields::default()
-        };
-        (self.packet(key, 0, 0, PacketKind::Tcp(tcp)), tcp)
+        }
     }
 
     fn datagram(&self, key: &FlowKey) -> Packet {
@@ -217,29 +205,93 @@ impl Record {
     }
 }
 
-/// The next segment of a flow that `known` is all of, when it is the rest of a plain handshake:
-/// a SYN again, the SYN-ACK, the ACK.
-pub(crate) fn next_of_handshake(
-    known: &[Record],
-    packet: &Packet,
-    tcp: &TcpFields,
-) -> Option<Record> {
-    let (first, last) = (known.first()?, known.last()?);
-    let record = Record::of_segment(packet, tcp)?;
-    if known.len() >= SEGMENTS {
-        return None;
+/// A segment with its payload's lengths.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, packed(2))]
+struct YoungSegment {
+    record: Record,
+    payload_len: u32,
+    payload_captured: u32,
+}
+
+/// The first segments of a TCP flow that began with a SYN.
+#[derive(Debug)]
+pub(crate) struct YoungTcp {
+    segments: Vec<YoungSegment>,
+    octets: Vec<u8>,
+}
+
+impl YoungTcp {
+    /// A flow that was a SYN until now.
+    pub fn new(syn: &Record) -> Self {
+        // The SYN-ACK, the ACK and a first segment will follow.
+        let mut segments = Vec::with_capacity(4);
+        segments.push(YoungSegment {
+            record: *syn,
+            payload_len: 0,
+            payload_captured: 0,
+        });
+        Self {
+            segments,
+            octets: Vec::new(),
+        }
     }
-    let ours = record.sender() == first.sender();
-    let answered = last.is_syn_ack();
-    let fits = if record.is_syn() {
-        let later = record.time().since(last.time()) > COPY_WITHIN;
-        ours && record.seq == first.seq && last.is_syn() && later
-    } else if record.is_syn_ack() {
-        !ours && last.is_syn()
-    } else {
-        ours && answered && tcp.flags == TcpFlags(TcpFlags::ACK)
-    };
-    fits.then_some(record)
+
+    /// Keeps a segment; false when it is too much, or may end the flow or begin another.
+    pub fn push(
+        &mut self,
+        sender: Sender,
+        packet: &Packet,
+        tcp: &TcpFields,
+        payload: &[u8],
+    ) -> bool {
+        let fits = self.segments.len() < SEGMENTS
+            && self.octets.len() + payload.len() <= OCTETS_OF_SEGMENTS
+            && payload.len() == packet.payload_captured as usize;
+        let Some(first) = self.segments.first().filter(|_| fits) else {
+            return false;
+        };
+        let opens = tcp.flags.syn() && !tcp.flags.ack();
+        let again = first.record.sender() == sender && first.record.seq == tcp.seq.0;
+        let Some(record) = Record::of_segment(packet, tcp, sender).filter(|_| !opens || again)
+        else {
+            return false;
+        };
+        self.segments.push(YoungSegment {
+            record,
+            payload_len: packet.payload_len,
+            payload_captured: packet.payload_captured,
+        });
+        self.octets.extend_from_slice(payload);
+        true
+    }
+
+    /// The first frame.
+    pub fn first_frame(&self) -> u64 {
+        self.segments.first().map_or(0, |first| first.record.frame)
+    }
+
+    /// Octets kept.
+    pub fn octets(&self) -> usize {
+        self.segments.capacity() * size_of::<YoungSegment>() + self.octets.capacity()
+    }
+
+    /// The segments as they were, in their order.
+    pub fn segments<'a>(
+        &'a self,
+        key: &'a FlowKey,
+    ) -> impl Iterator<Item = (Packet, TcpFields, &'a [u8])> {
+        let mut rest = &self.octets[..];
+        self.segments.iter().map(move |segment| {
+            let tcp = segment.record.tcp();
+            let (len, captured) = (segment.payload_len, segment.payload_captured);
+            let kind = PacketKind::Tcp(tcp);
+            let packet = segment.record.packet(key, len, captured, kind);
+            let (payload, others) = rest.split_at((captured as usize).min(rest.len()));
+            rest = others;
+            (packet, tcp, payload)
+        })
+    }
 }
 
 /// The first datagrams of a UDP flow.
@@ -253,7 +305,7 @@ pub(crate) struct YoungUdp {
 
 impl YoungUdp {
     /// Keeps a datagram; false when it is too much, or may be a copy of the one before.
-    pub fn push(&mut self, key: &FlowKey, packet: &Packet, payload: &[u8]) -> bool {
+    pub fn push(&mut self, key: &FlowKey, sender: Sender, packet: &Packet, payload: &[u8]) -> bool {
         let before = self.records.last().map(|last| last.datagram(key));
         let fits = self.records.len() < DATAGRAMS
             && self.octets.len() + payload.len() <= OCTETS
@@ -262,7 +314,7 @@ impl YoungUdp {
         if fits {
             self.is_look_up = [packet.src_port, packet.dst_port].contains(&DNS_PORT);
             self.records.reserve_exact(1);
-            self.records.push(Record::of(packet));
+            self.records.push(Record::of(packet, sender));
             self.octets.reserve_exact(payload.len());
             self.octets.extend_from_slice(payload);
         }
