@@ -16,7 +16,7 @@ use super::arena::{Arena, FlowId};
 use super::facts::{LoneSyn, ShardFacts};
 use super::half_open::{HalfOpen, Opening};
 use super::key::{FlowKey, Sender};
-use super::tcp::{PATIENCE, PATIENCE_SYN, TcpSettings, TcpTracker, Verdict};
+use super::tcp::{PATIENCE_S, PATIENCE_SYN, PATIENCE_SYN_S, TcpSettings, TcpTracker, Verdict};
 use super::udp::UdpTracker;
 use super::young::{Record, YoungTcp, YoungUdp};
 use super::{Close, Direction};
@@ -50,7 +50,7 @@ enum Flow {
     YoungTcp(Youth, Box<YoungTcp>),
     Tcp(Box<TcpTracker>),
     /// A few small datagrams.
-    YoungUdp(Box<YoungUdp>),
+    YoungUdp(Youth, Box<YoungUdp>),
     Udp(Box<UdpTracker>),
 }
 
@@ -59,8 +59,8 @@ enum Flow {
 struct Youth {
     /// The time of its latest packet.
     last: Timestamp,
-    /// Nothing but SYNs of the client came.
-    only_syns: bool,
+    /// How long it may stay silent, in seconds.
+    patience_s: u16,
     /// A FIN came: it may be over.
     closing: bool,
 }
@@ -69,10 +69,10 @@ impl Flow {
     fn is_silent(&self, now: Timestamp) -> bool {
         let (last, patience) = match self {
             Self::Syn(syn) => (syn.time(), PATIENCE_SYN),
-            Self::YoungTcp(youth, _) if youth.only_syns => (youth.last, PATIENCE_SYN),
-            Self::YoungTcp(youth, _) => (youth.last, PATIENCE),
+            Self::YoungTcp(youth, _) | Self::YoungUdp(youth, _) => {
+                (youth.last, Duration::from_secs(youth.patience_s.into()))
+            }
             Self::Tcp(tracker) => (tracker.last_activity(), tracker.patience()),
-            Self::YoungUdp(young) => (young.last_activity(), young.patience()),
             Self::Udp(tracker) => (tracker.last_activity(), UdpTracker::patience()),
         };
         now.since(last) > patience
@@ -81,9 +81,8 @@ impl Flow {
     fn last_activity(&self) -> Timestamp {
         match self {
             Self::Syn(syn) => syn.time(),
-            Self::YoungTcp(youth, _) => youth.last,
+            Self::YoungTcp(youth, _) | Self::YoungUdp(youth, _) => youth.last,
             Self::Tcp(tracker) => tracker.last_activity(),
-            Self::YoungUdp(young) => young.last_activity(),
             Self::Udp(tracker) => tracker.last_activity(),
         }
     }
@@ -103,7 +102,7 @@ impl Flow {
             Self::Syn(syn) => syn.frame(),
             Self::YoungTcp(_, young) => young.first_frame(),
             Self::Tcp(tracker) => tracker.first_frame(),
-            Self::YoungUdp(young) => young.first_frame(),
+            Self::YoungUdp(_, young) => young.first_frame(),
             Self::Udp(tracker) => tracker.first_frame(),
         }
     }
@@ -115,7 +114,7 @@ impl Flow {
                 Self::Syn(_) => 0,
                 Self::YoungTcp(_, young) => HANDSHAKE_COST + young.octets(),
                 Self::Tcp(tracker) => TCP_COST + tracker.octets_held(),
-                Self::YoungUdp(young) => HANDSHAKE_COST + young.octets(),
+                Self::YoungUdp(_, young) => HANDSHAKE_COST + young.octets(),
                 Self::Udp(_) => UDP_COST,
             }
     }
@@ -297,7 +296,7 @@ impl<S: ConnectionSink> Shard<S> {
         if let Flow::Syn(syn) = *flow {
             let youth = Youth {
                 last: syn.time(),
-                only_syns: true,
+                patience_s: PATIENCE_SYN_S,
                 closing: false,
             };
             *flow = Flow::YoungTcp(youth, Box::new(YoungTcp::new(&syn)));
@@ -310,7 +309,9 @@ impl<S: ConnectionSink> Shard<S> {
                 let kept = young.push(sender, packet, tcp, payload);
                 if kept {
                     youth.last = youth.last.max(packet.time);
-                    youth.only_syns &= tcp.flags.syn() && !tcp.flags.ack();
+                    if !tcp.flags.syn() || tcp.flags.ack() {
+                        youth.patience_s = PATIENCE_S;
+                    }
                     youth.closing |= tcp.flags.fin();
                 }
                 kept
@@ -341,9 +342,11 @@ impl<S: ConnectionSink> Shard<S> {
             found = None;
         }
         if let Some(id) = found {
-            if let Some(Flow::YoungUdp(young)) = self.flows.get_mut(id) {
+            if let Some(Flow::YoungUdp(youth, young)) = self.flows.get_mut(id) {
                 let before = young.octets();
                 if young.push(&key, sender, packet, payload) {
+                    youth.last = youth.last.max(packet.time);
+                    youth.patience_s = young.patience_s();
                     self.cost += young.octets() - before;
                     return;
                 }
@@ -351,7 +354,12 @@ impl<S: ConnectionSink> Shard<S> {
         } else {
             let mut young = YoungUdp::default();
             if young.push(&key, sender, packet, payload) {
-                self.insert(key, hash, Flow::YoungUdp(Box::new(young)));
+                let youth = Youth {
+                    last: packet.time,
+                    patience_s: young.patience_s(),
+                    closing: false,
+                };
+                self.insert(key, hash, Flow::YoungUdp(youth, Box::new(young)));
                 return;
             }
         }
@@ -527,7 +535,7 @@ impl<S: ConnectionSink> Shard<S> {
             Flow::Tcp(tracker) => tracker.finish(expired),
             Flow::Udp(tracker) => tracker.finish(expired),
             // All others have just been made one of these.
-            Flow::Syn(_) | Flow::YoungTcp(..) | Flow::YoungUdp(_) => return,
+            Flow::Syn(_) | Flow::YoungTcp(..) | Flow::YoungUdp(..) => return,
         };
         let expired_open = connection.close == Close::Timeout;
         self.facts.connection(&connection, expired_open);
@@ -561,7 +569,7 @@ fn grow(key: &FlowKey, flow: &mut Flow, settings: &TcpSettings, facts: &mut Shar
             grown_tcp([(packet, tcp, &[][..])].into_iter(), settings, facts).map(Flow::Tcp)
         }
         Flow::YoungTcp(_, young) => grown_tcp(young.segments(key), settings, facts).map(Flow::Tcp),
-        Flow::YoungUdp(young) => grown_udp(key, young, facts).map(Flow::Udp),
+        Flow::YoungUdp(_, young) => grown_udp(key, young, facts).map(Flow::Udp),
     };
     if let Some(grown) = grown {
         *flow = grown;

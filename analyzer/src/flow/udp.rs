@@ -95,8 +95,11 @@ impl UdpTracker {
     /// (Linux conntrack 120 s) and than the pauses of request/response protocols.
     #[must_use]
     pub const fn patience() -> Duration {
-        Duration::from_secs(300)
+        Duration::from_secs(Self::PATIENCE_S as u64)
     }
+
+    /// [`Self::patience`] in seconds.
+    pub(super) const PATIENCE_S: u16 = 300;
 
     fn direction_of(&self, packet: &Packet) -> Direction {
         if packet.src_port == self.client.port && packet.is_from(self.client.ip) {

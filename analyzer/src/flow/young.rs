@@ -4,7 +4,6 @@
 //! a flow shows more than its first packets they are kept as [`Record`]s, and its tracker is made
 //! by handing it those packets, in their order: nothing that it sees is different.
 
-use std::time::Duration;
 
 use crate::decode::{Packet, PacketKind, TcpFields, TcpFlags};
 use crate::seq::SeqNumber;
@@ -26,7 +25,7 @@ const DNS_PORT: u16 = 53;
 
 /// How long an answered name look-up stays: each has a port of its own as a rule (RFC 5452 §9.2),
 /// and the second answer of a duplicated question comes sooner.
-const PATIENCE_LOOK_UP: Duration = Duration::from_secs(30);
+const PATIENCE_LOOK_UP_S: u16 = 30;
 
 const FROM_LOW: u8 = 1;
 const HAS_TIMESTAMPS: u8 = 2;
@@ -321,20 +320,14 @@ impl YoungUdp {
         fits
     }
 
-    /// When the last datagram passed.
-    pub fn last_activity(&self) -> Timestamp {
-        let latest = self.records.iter().map(Record::time).max();
-        latest.unwrap_or_default()
-    }
-
-    /// How long it may stay silent.
-    pub fn patience(&self) -> Duration {
+    /// How long it may stay silent, in seconds.
+    pub fn patience_s(&self) -> u16 {
         let answers = self.records.iter().map(|record| record.has(FROM_LOW));
         let both_spoke = answers.clone().any(|low| low) && answers.clone().any(|low| !low);
         if self.is_look_up && both_spoke {
-            PATIENCE_LOOK_UP
+            PATIENCE_LOOK_UP_S
         } else {
-            UdpTracker::patience()
+            UdpTracker::PATIENCE_S
         }
     }
 

@@ -57,10 +57,12 @@ const HANDSHAKE_SEGMENTS: usize = 8;
 
 /// How long a connection may stay silent of which only SYNs were seen. Linux gives up after 127 s;
 /// the last retry comes 64 s after the one before.
-pub(super) const PATIENCE_SYN: Duration = Duration::from_secs(130);
+pub(super) const PATIENCE_SYN: Duration = Duration::from_secs(PATIENCE_SYN_S as u64);
+pub(super) const PATIENCE_SYN_S: u16 = 130;
 
 /// How long any other may: longer than the keep-alive default of 7,200 s (RFC 9293 §3.8.4).
-pub(super) const PATIENCE: Duration = Duration::from_secs(7_500);
+const PATIENCE: Duration = Duration::from_secs(PATIENCE_S as u64);
+pub(super) const PATIENCE_S: u16 = 7_500;
 
 /// A connection that was silent for as long may stay so: it gives back memory.
 const IDLE: Duration = Duration::from_secs(5);
