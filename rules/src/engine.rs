@@ -22,7 +22,7 @@ use crate::narrative::Group;
 use crate::needs::{Fitness, Offer};
 use crate::observation::{
     Collected, HISTOGRAMS_PER_RULE, Kept, NOTES_PER_RULE, Note, OBSERVATIONS_PER_RULE, Observation,
-    Observations,
+    Observations, Place,
 };
 use crate::rule::{Context, Rule, RuleMeta};
 use crate::settings::RuleSettings;
@@ -190,12 +190,12 @@ impl Slot {
             Some(reason) => *self.not_assessed.entry(reason).or_default() += 1,
             None => self.assessed += 1,
         }
-        let frame = conn.first_frame;
+        let place = Place::of(conn);
         for (ordinal, observation) in out.observations.into_iter().enumerate() {
-            self.observations.offer(frame, ordinal, observation);
+            self.observations.offer(place.nth(ordinal), observation);
         }
         for (ordinal, note) in out.notes.into_iter().enumerate() {
-            self.notes.offer(frame, ordinal, note);
+            self.notes.offer(place.nth(ordinal), note);
         }
         for (endpoint, histogram) in out.histograms {
             self.add_durations(endpoint, &histogram);

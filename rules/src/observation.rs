@@ -362,9 +362,36 @@ pub(crate) struct Kept<T> {
 
 struct Store<T> {
     limit: usize,
-    /// Once the store is full: the frame beyond which nothing is taken any more.
+    /// Once more than the limit was offered: the frame beyond which nothing is taken any more.
     ceiling: AtomicU64,
-    items: Mutex<BTreeMap<(u64, usize), T>>,
+    /// In any order; a quarter more than the limit at most.
+    items: Mutex<Vec<(Place, T)>>,
+}
+
+/// Where an item belongs among all.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Place {
+    first_frame: u64,
+    /// The ports of client and server: one frame can begin several connections.
+    ports: u32,
+    ordinal: usize,
+}
+
+impl Place {
+    /// The place of the first item of a connection.
+    pub(crate) fn of(connection: &Connection) -> Self {
+        let [client, server] = [connection.client, connection.server].map(|end| end.port);
+        Self {
+            first_frame: connection.first_frame,
+            ports: u32::from(client) << 16 | u32::from(server),
+            ordinal: 0,
+        }
+    }
+
+    /// The place of the connection's item of this number.
+    pub(crate) const fn nth(self, ordinal: usize) -> Self {
+        Self { ordinal, ..self }
+    }
 }
 
 impl<T> Kept<T> {
@@ -387,20 +414,21 @@ impl<T> Kept<T> {
         }
     }
 
-    /// Offers the `ordinal`-th item of the connection that began at `first_frame`.
-    pub(crate) fn offer(&mut self, first_frame: u64, ordinal: usize, item: T) {
+    /// Offers an item.
+    pub(crate) fn offer(&mut self, place: Place, item: T) {
         self.seen += 1;
         // An old ceiling only lets more through to the lock.
-        if first_frame > self.store.ceiling.load(Ordering::Relaxed) {
+        if place.first_frame > self.store.ceiling.load(Ordering::Relaxed) {
             return;
         }
+        let limit = self.store.limit;
         let mut items = self.items();
-        items.insert((first_frame, ordinal), item);
-        if items.len() > self.store.limit {
-            items.pop_last();
-        }
-        if items.len() >= self.store.limit {
-            let ceiling = items.last_key_value().map_or(0, |((frame, _), _)| *frame);
+        items.push((place, item));
+        if items.len() > limit + limit / 4 {
+            let (_, (last, _), _) =
+                items.select_nth_unstable_by_key(limit - 1, |(place, _)| *place);
+            let ceiling = last.first_frame;
+            items.truncate(limit);
             self.store.ceiling.store(ceiling, Ordering::Relaxed);
         }
     }
@@ -412,11 +440,14 @@ impl<T> Kept<T> {
 
     /// Takes all items out of the store.
     pub(crate) fn into_items(self) -> Vec<T> {
-        std::mem::take(&mut *self.items()).into_values().collect()
+        let mut items = std::mem::take(&mut *self.items());
+        items.sort_unstable_by_key(|(place, _)| *place);
+        items.truncate(self.store.limit);
+        items.into_iter().map(|(_, item)| item).collect()
     }
 
-    fn items(&self) -> MutexGuard<'_, BTreeMap<(u64, usize), T>> {
-        // Nothing panics while it is locked, and a map is whole between two calls.
+    fn items(&self) -> MutexGuard<'_, Vec<(Place, T)>> {
+        // Nothing panics while it is locked, and the list is whole between two calls.
         self.store
             .items
             .lock()
@@ -430,7 +461,14 @@ mod tests {
 
     #[test]
     fn kept_items_do_not_depend_on_the_split() {
-        let offer = |kept: &mut Kept<u64>, frame: u64| kept.offer(frame, 0, frame);
+        let offer = |kept: &mut Kept<u64>, frame: u64| {
+            let place = Place {
+                first_frame: frame,
+                ports: 0,
+                ordinal: 0,
+            };
+            kept.offer(place, frame);
+        };
         let mut whole = Kept::new(3);
         [9, 2, 7, 1, 5]
             .into_iter()

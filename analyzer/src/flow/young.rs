@@ -4,7 +4,6 @@
 //! a flow shows more than its first packets they are kept as [`Record`]s, and its tracker is made
 //! by handing it those packets, in their order: nothing that it sees is different.
 
-
 use crate::decode::{Packet, PacketKind, TcpFields, TcpFlags};
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;

@@ -36,7 +36,7 @@ const SHARDS: usize = 32;
 const WARMED: usize = 16;
 
 /// Slabs in one round, and slabs read ahead.
-const ROUND: usize = 4;
+const ROUND: usize = 8;
 
 /// Takes connections as they end. One sink serves one shard, so it needs no lock.
 ///
