@@ -209,7 +209,7 @@ impl Record {
 struct YoungSegment {
     record: Record,
     payload_len: u32,
-    payload_captured: u32,
+    payload_captured: u16,
 }
 
 /// The first segments of a TCP flow that began with a SYN.
@@ -249,6 +249,9 @@ impl YoungTcp {
         let Some(first) = self.segments.first().filter(|_| fits) else {
             return false;
         };
+        let Ok(payload_captured) = u16::try_from(payload.len()) else {
+            return false;
+        };
         let opens = tcp.flags.syn() && !tcp.flags.ack();
         let again = first.record.sender() == sender && first.record.seq == tcp.seq.0;
         let Some(record) = Record::of_segment(packet, tcp, sender).filter(|_| !opens || again)
@@ -258,7 +261,7 @@ impl YoungTcp {
         self.segments.push(YoungSegment {
             record,
             payload_len: packet.payload_len,
-            payload_captured: packet.payload_captured,
+            payload_captured,
         });
         self.octets.extend_from_slice(payload);
         true
@@ -284,8 +287,8 @@ impl YoungTcp {
             let tcp = segment.record.tcp();
             let (len, captured) = (segment.payload_len, segment.payload_captured);
             let kind = PacketKind::Tcp(tcp);
-            let packet = segment.record.packet(key, len, captured, kind);
-            let (payload, others) = rest.split_at((captured as usize).min(rest.len()));
+            let packet = segment.record.packet(key, len, captured.into(), kind);
+            let (payload, others) = rest.split_at(usize::from(captured).min(rest.len()));
             rest = others;
             (packet, tcp, payload)
         })

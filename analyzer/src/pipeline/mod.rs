@@ -110,7 +110,8 @@ pub fn run<S: ConnectionSink>(
     let total_bytes = reader.total_bytes();
     std::thread::scope(|scope| {
         let (filled_sender, filled) = crossbeam_channel::bounded::<Filled>(ROUND);
-        let (empty_sender, empty) = crossbeam_channel::bounded::<Slab>(2 * ROUND + 2);
+        // Room for all there are: one is made only when none is empty.
+        let (empty_sender, empty) = crossbeam_channel::bounded::<Slab>(4 * ROUND);
         let reading = scope.spawn(move || read_ahead(reader, &filled_sender, &empty));
         let mut engine: Option<Engine<S>> = None;
         let mut idle: Vec<Item> = Vec::new();
