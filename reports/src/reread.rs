@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use analyzer::capture::{CaptureReader, Frame, Input, Interface, ReadOptions, Slab};
 use analyzer::decode::{DecodedSlab, Fragment, Packet, PacketKind, decode_slab};
 use analyzer::{Endpoint, Error, Transport};
+use foldhash::fast::FixedState;
 
 use crate::document::{ConnectionKey, Document};
 use crate::reread_plan::{Plan, Run};
@@ -34,25 +35,31 @@ pub(crate) fn reread(
     mut see: impl FnMut(&FrameView<'_>),
 ) -> Result<(), Error> {
     let mut reader = CaptureReader::open(inputs, options.clone())?;
+    let (mut slab, mut decoded) = (Slab::default(), DecodedSlab::default());
     for (number, run) in plan.runs.iter().enumerate() {
         if let Some(mark) = &run.from {
             reader.go_to(mark)?;
         }
-        read_run(&mut reader, run, number, &mut see)?;
+        read_run(
+            &mut reader,
+            (&mut slab, &mut decoded),
+            run,
+            number,
+            &mut see,
+        )?;
     }
     Ok(())
 }
 
 fn read_run(
     reader: &mut CaptureReader,
+    (slab, decoded): (&mut Slab, &mut DecodedSlab),
     run: &Run,
     number: usize,
     see: &mut impl FnMut(&FrameView<'_>),
 ) -> Result<(), Error> {
-    let mut slab = Slab::default();
-    let mut decoded = DecodedSlab::default();
-    while reader.read_slab(&mut slab)? {
-        decode_slab(&slab, reader.interfaces(), &mut decoded);
+    while reader.read_slab(slab)? {
+        decode_slab(slab, reader.interfaces(), decoded);
         let (mut packets, mut fragments) = (&decoded.packets[..], &decoded.fragments[..]);
         for frame in &slab.frames {
             if run.until.is_some_and(|until| frame.number >= until) {
@@ -120,7 +127,7 @@ pub(crate) struct Wanted {
 pub(crate) struct Connections {
     pub wanted: Vec<Wanted>,
     /// Indices into `wanted`, by five-tuple; incarnations in the order of their first frames.
-    flows: HashMap<Flow, Vec<usize>>,
+    flows: HashMap<Flow, Vec<usize>, FixedState>,
     last_frames: HashMap<u64, u64>,
 }
 
