@@ -196,3 +196,32 @@ fn files_of_aix_are_told_by_their_link_type() {
         assert_eq!(reader.interfaces()[0].link_type.to_string(), link_type);
     }
 }
+
+/// Somebody cuts the file while it is read, as a full disk or a rotation does.
+#[test]
+fn a_file_that_shrinks_while_it_is_read_ends_there() {
+    let record = |captured: u32| {
+        let header = [1_700_000_000, 0, captured, captured].map(u32::to_le_bytes);
+        [&header.concat()[..], &[0x45; 1000][..captured as usize]].concat()
+    };
+    let file = [&PCAP[..], &record(1000).repeat(4000)].concat();
+    let path = std::env::temp_dir().join(format!("pcapdoc-shrinks-{}", std::process::id()));
+    std::fs::write(&path, &file).expect("a temporary file");
+    let inputs = [Input::Path(path.clone())];
+    let mut reader = CaptureReader::open(&inputs, ReadOptions::default()).expect("a capture");
+    let mut slab = Slab::default();
+    assert!(reader.read_slab(&mut slab).expect("damage is a note"));
+    let mut frames = slab.frames.len();
+    let shrunk = std::fs::File::options().write(true).open(&path);
+    // In the middle of a record that was not read yet.
+    shrunk
+        .expect("the file")
+        .set_len(24 + 1016 * 2000 + 500)
+        .expect("a shorter file");
+    while reader.read_slab(&mut slab).expect("damage is a note") {
+        frames += slab.frames.len();
+    }
+    std::fs::remove_file(&path).expect("the file can go");
+    assert_eq!(frames, 2000);
+    assert!(is_cut_short(&reader));
+}

@@ -6,6 +6,7 @@
 //! the result is the same for any number of shards. A rule that panics loses that one call and
 //! is reported; the others go on.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -26,6 +27,9 @@ use crate::observation::{
 };
 use crate::rule::{Context, Rule, RuleMeta};
 use crate::settings::RuleSettings;
+
+/// Findings per rule, at about 10 kB each in a report: a scan of a network has a cause per address.
+const FINDINGS_PER_RULE: usize = 1_000;
 
 /// The selected rules and their settings.
 pub struct Engine {
@@ -270,15 +274,26 @@ impl RuleRun<'_> {
         let drafts = catch_unwind(AssertUnwindSafe(|| {
             self.rule
                 .on_capture(self.analysis, &self.ctx, &mut collected);
-            self.groups(collected.observations, &collected.notes)
+            let (groups, causes) = groups(collected.observations);
+            let drafts: Vec<Draft> = groups
+                .into_iter()
+                .map(|group| self.draft(group, &collected.notes))
+                .collect();
+            (drafts, causes)
         }));
-        let drafts = drafts.unwrap_or_else(|panic| {
+        let (drafts, causes) = drafts.unwrap_or_else(|panic| {
             failure = Some(format!(
                 "failed at the end of the capture: {}",
                 panic_text(panic.as_ref())
             ));
-            Vec::new()
+            (Vec::new(), 0)
         });
+        if causes > FINDINGS_PER_RULE {
+            assessment.notices.push(format!(
+                "{}: {causes} causes were found; the {FINDINGS_PER_RULE} gravest and most frequent are findings",
+                meta.id
+            ));
+        }
         if let Some(failure) = &failure {
             assessment
                 .notices
@@ -297,20 +312,6 @@ impl RuleRun<'_> {
             failure,
         });
         drafts
-    }
-
-    fn groups(&self, observations: Vec<Observation>, notes: &[Note]) -> Vec<Draft> {
-        let mut groups = BTreeMap::<String, Vec<Observation>>::new();
-        for observation in observations {
-            groups
-                .entry(observation.cause.clone())
-                .or_default()
-                .push(observation);
-        }
-        groups
-            .into_values()
-            .map(|group| self.draft(group, notes))
-            .collect()
     }
 
     fn draft(&self, mut observations: Vec<Observation>, notes: &[Note]) -> Draft {
@@ -385,6 +386,29 @@ impl RuleRun<'_> {
             );
         }
     }
+}
+
+/// The occurrences of each cause, and how many causes there were: of more than
+/// [`FINDINGS_PER_RULE`] the gravest stay, then those that occurred most often, then the earliest.
+fn groups(observations: Vec<Observation>) -> (Vec<Vec<Observation>>, usize) {
+    let mut groups = BTreeMap::<String, Vec<Observation>>::new();
+    for observation in observations {
+        groups
+            .entry(observation.cause.clone())
+            .or_default()
+            .push(observation);
+    }
+    let mut groups: Vec<Vec<Observation>> = groups.into_values().collect();
+    let causes = groups.len();
+    if causes > FINDINGS_PER_RULE {
+        groups.sort_by_cached_key(|group| {
+            let gravest = group.iter().map(|one| one.severity).max();
+            let earliest = group.iter().map(|one| one.connection.first_frame).min();
+            (Reverse(gravest), Reverse(group.len()), earliest)
+        });
+        groups.truncate(FINDINGS_PER_RULE);
+    }
+    (groups, causes)
 }
 
 /// Drops accepted findings and says so; says also which entries did nothing.

@@ -92,6 +92,30 @@ fn occurrences_at_one_server_are_one_finding() {
 }
 
 #[test]
+fn the_most_frequent_of_too_many_causes_are_findings() {
+    let mut connections = Vec::new();
+    for number in 0..=1_200 {
+        let mut connection = late_write(number, 5000.0);
+        connection.first_frame = number.into();
+        connection.server.port = number;
+        connections.push(connection);
+    }
+    let mut again = late_write(1_200, 6000.0);
+    again.server.port = 1_200;
+    again.first_frame = 2_000;
+    connections.push(again);
+    let assessment = assess(&connections, &Analysis::default());
+    let findings = assessment.findings;
+    assert_eq!(findings.len(), 1_000);
+    assert!(findings.iter().any(|one| one.occurrences == 2));
+    let told = assessment
+        .notices
+        .iter()
+        .any(|one| one.contains("1201 causes"));
+    assert!(told, "{:?}", assessment.notices);
+}
+
+#[test]
 fn symptoms_name_their_causes() {
     let findings = assess(&[with_loss(1)], &Analysis::default()).findings;
     let rules: Vec<_> = findings.iter().map(|one| one.rule).collect();

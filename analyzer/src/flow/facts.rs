@@ -21,8 +21,12 @@ use super::{Connection, Direction, ResetKind};
 /// Names, listeners and UDP servers kept in all (see [`crate::Analysis`]).
 const ENTRIES: usize = 65_536;
 
-/// Clients kept per listener.
-const CLIENTS: usize = 1024;
+/// Of each kind, those that a shard keeps: a flood of made-up servers falls into all shards, and
+/// what one shard has no room for is then rarely of use to another.
+const ENTRIES_PER_SHARD: usize = 8_192;
+
+/// Addresses kept of a listener's clients, and of a name.
+const ADDRESSES: usize = 1024;
 
 /// Attempts of a single SYN without any answer that are judged one by one, per listener and
 /// shard; a flood's are summed.
@@ -65,6 +69,8 @@ pub(crate) struct ShardFacts {
     lone_syns: HashMap<Endpoint, u32, FixedState>,
     /// Lone SYNs that were summed.
     lone_syns_summed: u64,
+    /// Connections and flows to servers for which there was no room.
+    unlisted: u64,
     missing_octets: u64,
     missing_connections: u64,
     duplicate_frames: u64,
@@ -122,7 +128,8 @@ impl ShardFacts {
 
     /// Whether one more attempt of a single SYN is to be judged by itself.
     pub fn judges_lone_syn(&mut self, server: Endpoint) -> bool {
-        if self.lone_syns.len() >= ENTRIES && !self.lone_syns.contains_key(&server) {
+        let known = self.lone_syns.contains_key(&server);
+        if !known && self.lone_syns.len() >= ENTRIES_PER_SHARD {
             return false;
         }
         let judged = self.lone_syns.entry(server).or_default();
@@ -135,20 +142,19 @@ impl ShardFacts {
     pub fn lone_syn(&mut self, syn: &Record, client: Endpoint, server: Endpoint, lone: LoneSyn) {
         self.lone_syns_summed += 1;
         self.tcp_connections += 1;
-        let kept = self.listeners.len() < ENTRIES || self.listeners.contains_key(&server);
         let slice = self.timeline.slice(syn.time());
         slice.packets[0] += 1;
         slice.bytes[0] += u64::from(syn.wire_len());
         slice.opened += 1;
-        slice.failed += u64::from(kept);
+        slice.failed += 1;
         self.timeline.lone_syn(syn.time(), lone);
-        if !kept {
+        let Some(listener) = entry(&mut self.listeners, server, ENTRIES_PER_SHARD) else {
+            self.unlisted += 1;
             return;
-        }
-        let listener = self.listeners.entry(server).or_default();
+        };
         listener.attempts += 1;
         listener.unanswered += 1;
-        if listener.clients.len() < CLIENTS {
+        if listener.clients.len() < ADDRESSES {
             listener.clients.insert(client.ip);
         }
     }
@@ -174,9 +180,6 @@ impl ShardFacts {
         if connection.handshake.syn_count == 0 {
             return;
         }
-        if self.listeners.len() >= ENTRIES && !self.listeners.contains_key(&connection.server) {
-            return;
-        }
         let completed = connection.handshake.ack;
         let refused = connection
             .resets
@@ -186,11 +189,15 @@ impl ShardFacts {
         if refused || unanswered {
             self.timeline.slice(connection.start).failed += 1;
         }
-        let listener = self.listeners.entry(connection.server).or_default();
+        let server = connection.server;
+        let Some(listener) = entry(&mut self.listeners, server, ENTRIES_PER_SHARD) else {
+            self.unlisted += 1;
+            return;
+        };
         listener.attempts += 1;
         listener.refused += u64::from(refused);
         listener.unanswered += u64::from(unanswered);
-        if listener.clients.len() < CLIENTS {
+        if listener.clients.len() < ADDRESSES {
             listener.clients.insert(connection.client.ip);
         }
         if let Some(ack) = completed {
@@ -201,11 +208,12 @@ impl ShardFacts {
 
     fn udp(&mut self, connection: &Connection) {
         self.udp_flows += 1;
-        if self.udp_servers.len() >= ENTRIES && !self.udp_servers.contains_key(&connection.server) {
-            return;
-        }
         let datagrams = connection.from_client().packets;
-        let server = self.udp_servers.entry(connection.server).or_default();
+        let server = connection.server;
+        let Some(server) = entry(&mut self.udp_servers, server, ENTRIES_PER_SHARD) else {
+            self.unlisted += 1;
+            return;
+        };
         server.datagrams += datagrams;
         server.flows += 1;
         server.busiest = server.busiest.max(datagrams);
@@ -218,9 +226,10 @@ impl ShardFacts {
             .iter()
             .filter(|exchange| !exchange.addresses.is_empty())
         {
-            if self.dns_names.len() < ENTRIES || self.dns_names.contains_key(&exchange.name) {
-                let addresses = self.dns_names.entry(exchange.name.clone()).or_default();
-                addresses.extend(exchange.addresses.iter().copied());
+            let name = exchange.name.clone();
+            if let Some(known) = entry(&mut self.dns_names, name, ENTRIES_PER_SHARD) {
+                known.extend(exchange.addresses.iter().copied());
+                bound(known);
             }
         }
     }
@@ -230,13 +239,22 @@ impl ShardFacts {
         self.tcp_connections += other.tcp_connections;
         self.udp_flows += other.udp_flows;
         for (name, addresses) in other.dns_names {
-            self.dns_names.entry(name).or_default().extend(addresses);
+            if let Some(known) = entry(&mut self.dns_names, name, ENTRIES) {
+                known.extend(addresses);
+                bound(known);
+            }
         }
         for (endpoint, facts) in other.listeners {
-            merge_listener(self.listeners.entry(endpoint).or_default(), &facts);
+            match entry(&mut self.listeners, endpoint, ENTRIES) {
+                Some(listener) => merge_listener(listener, &facts),
+                None => self.unlisted += facts.attempts,
+            }
         }
         for (endpoint, facts) in other.udp_servers {
-            let server = self.udp_servers.entry(endpoint).or_default();
+            let Some(server) = entry(&mut self.udp_servers, endpoint, ENTRIES) else {
+                self.unlisted += facts.flows;
+                continue;
+            };
             server.datagrams += facts.datagrams;
             server.flows += facts.flows;
             server.busiest = server.busiest.max(facts.busiest);
@@ -248,6 +266,7 @@ impl ShardFacts {
         self.timeline.merge(other.timeline);
         self.given_up += other.given_up;
         self.lone_syns_summed += other.lone_syns_summed;
+        self.unlisted += other.unlisted;
         self.missing_octets += other.missing_octets;
         self.missing_connections += other.missing_connections;
         self.duplicate_frames += other.duplicate_frames;
@@ -329,6 +348,14 @@ impl ShardFacts {
         );
         note(
             QualityKind::Summed,
+            self.unlisted,
+            format!(
+                "{} connections and flows went to more servers than are told apart ({ENTRIES}): what is told per server leaves them out",
+                self.unlisted
+            ),
+        );
+        note(
+            QualityKind::Summed,
             self.given_up,
             format!(
                 "{} connections that were closed, or had been silent for longest, were ended early to stay within the memory allowed (--max-memory): what came on them later is shown as connections of their own",
@@ -337,6 +364,21 @@ impl ShardFacts {
         );
         notes
     }
+}
+
+/// Drops addresses beyond those that are kept.
+fn bound(addresses: &mut BTreeSet<IpAddr>) {
+    while addresses.len() > ADDRESSES {
+        addresses.pop_last();
+    }
+}
+
+/// The entry of a key; nothing when it is new and there are `limit` already.
+fn entry<K: Ord, V: Default>(map: &mut BTreeMap<K, V>, key: K, limit: usize) -> Option<&mut V> {
+    if map.len() >= limit && !map.contains_key(&key) {
+        return None;
+    }
+    Some(map.entry(key).or_default())
 }
 
 fn note_completed(listener: &mut ListenerFacts, ack: SegmentRef) {
@@ -372,9 +414,7 @@ fn merge_listener(into: &mut ListenerFacts, other: &ListenerFacts) {
         .flatten()
         .max_by_key(|at| at.frame);
     into.clients.extend(other.clients.iter().copied());
-    while into.clients.len() > CLIENTS {
-        into.clients.pop_last();
-    }
+    bound(&mut into.clients);
 }
 
 /// Capture time in equal slices whose width doubles when there would be too many.
