@@ -1,7 +1,7 @@
 //! Charts of how values are distributed.
 
 use super::plot::{Plot, Shape};
-use super::{Chart, LegendItem, WIDE, both, whole};
+use super::{Chart, LegendItem, whole};
 use crate::document::{Bucket, Distribution, ResponseTimes, UdpSize};
 use crate::{Error, format};
 
@@ -67,10 +67,8 @@ pub(super) fn percentiles(times: &ResponseTimes) -> Result<Option<Chart>, Error>
         y_label: &format::millis,
         shapes: vec![Shape::Line(0, curve.clone())],
     };
-    let (wide, narrow) = both(&plot, "percentiles", &title, &axes)?;
-    Ok(Some(Chart {
+    Chart {
         id: "percentiles".to_owned(),
-        legend: Vec::new(),
         heads: vec!["Share of responses".to_owned(), "Came within".to_owned()],
         rows: curve
             .iter()
@@ -79,10 +77,10 @@ pub(super) fn percentiles(times: &ResponseTimes) -> Result<Option<Chart>, Error>
         places: curve.iter().map(|point| point.0).collect(),
         title,
         axes,
-        height: WIDE.1,
-        wide,
-        narrow,
-    }))
+        ..Chart::default()
+    }
+    .draw(&plot)
+    .map(Some)
 }
 
 /// Points (−log₁₀ of the share that took longer, time). The last response of all stands where
@@ -168,25 +166,23 @@ fn durations(
             Shape::Mark(slow),
         ],
     };
-    let (wide, narrow) = both(&plot, id, &title, &axes)?;
     let rows = times.buckets.iter().map(|Bucket { ms, count }| {
         vec![
             format!("about {}", format::millis(*ms)),
             format::count(*count),
         ]
     });
-    Ok(Some(Chart {
+    Chart {
         id: id.to_owned(),
-        legend: Vec::new(),
         heads: vec!["Time".to_owned(), "Count".to_owned()],
         rows: rows.collect(),
         places: times.buckets.iter().map(|bucket| bucket.ms).collect(),
         title,
         axes,
-        height: WIDE.1,
-        wide,
-        narrow,
-    }))
+        ..Chart::default()
+    }
+    .draw(&plot)
+    .map(Some)
 }
 
 /// UDP requests by size, those without an answer apart.
@@ -243,11 +239,6 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
         y_label: &whole,
         shapes: vec![Shape::Bars(1, all), Shape::Bars(0, answered.collect())],
     };
-    let (wide, narrow) = both(&plot, "udp-sizes", &title, &axes)?;
-    let item = |series, label: &str| LegendItem {
-        series,
-        label: label.to_owned(),
-    };
     let rows = sizes.iter().map(|size| {
         vec![
             format!("{} – {} B", size.from_bytes, size.to_bytes),
@@ -255,7 +246,7 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
             format::count(size.answered),
         ]
     });
-    Ok(Some(Chart {
+    Chart {
         id: "udp-sizes".to_owned(),
         legend: [
             (0, "answered", some_answered),
@@ -263,7 +254,7 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
         ]
         .into_iter()
         .filter(|item| item.2)
-        .map(|(series, label, _)| item(series, label))
+        .map(|(series, label, _)| LegendItem::new(series, label))
         .collect(),
         heads: ["Payload", "Requests", "Answered"]
             .map(str::to_owned)
@@ -275,10 +266,10 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
             .collect(),
         title,
         axes,
-        height: WIDE.1,
-        wide,
-        narrow,
-    }))
+        ..Chart::default()
+    }
+    .draw(&plot)
+    .map(Some)
 }
 
 /// Bins of a figure's histogram.
@@ -336,7 +327,6 @@ pub(super) fn figure(id: &str, values: &Distribution) -> Result<Option<Chart>, E
         y_label: &whole,
         shapes,
     };
-    let (wide, narrow) = both(&plot, id, &title, &axes)?;
     let rows = counts
         .iter()
         .enumerate()
@@ -347,9 +337,8 @@ pub(super) fn figure(id: &str, values: &Distribution) -> Result<Option<Chart>, E
                 format::count(*count),
             ]
         });
-    Ok(Some(Chart {
+    Chart {
         id: id.to_owned(),
-        legend: Vec::new(),
         heads: vec![name, "Occurrences".to_owned()],
         rows: rows.collect(),
         places: (0..BINS)
@@ -358,10 +347,10 @@ pub(super) fn figure(id: &str, values: &Distribution) -> Result<Option<Chart>, E
             .collect(),
         title,
         axes,
-        height: WIDE.1,
-        wide,
-        narrow,
-    }))
+        ..Chart::default()
+    }
+    .draw(&plot)
+    .map(Some)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ const WIDE: (u32, u32) = (860, 240);
 const NARROW: (u32, u32) = (360, 230);
 
 /// One chart, ready for a page. Serialised, its data table is a body of markup.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Chart {
     /// Unique within the page.
     pub id: String,
@@ -48,6 +48,25 @@ pub struct Chart {
 }
 
 impl Chart {
+    /// Draws both variants, on the height that most charts have.
+    fn draw(self, plot: &plot::Plot<'_>) -> Result<Self, Error> {
+        self.draw_as_high(plot, [WIDE.1, NARROW.1])
+    }
+
+    /// Draws both variants; heights in CSS pixels.
+    fn draw_as_high(self, plot: &plot::Plot<'_>, [wide, narrow]: [u32; 2]) -> Result<Self, Error> {
+        let draw = |ending, class, size| {
+            let id = format!("{}-{ending}", self.id);
+            plot.draw(&id, class, &self.title, &self.axes, size)
+        };
+        Ok(Self {
+            height: wide,
+            wide: draw("w", "wide", (WIDE.0, wide))?,
+            narrow: draw("n", "narrow", (NARROW.0, narrow))?,
+            ..self
+        })
+    }
+
     /// The rows of the data table as markup: a page has thousands of cells, and a template takes
     /// its time for each.
     fn body(&self) -> String {
@@ -86,6 +105,15 @@ pub struct LegendItem {
     pub series: u8,
     /// Name.
     pub label: String,
+}
+
+impl LegendItem {
+    fn new(series: u8, label: impl Into<String>) -> Self {
+        Self {
+            series,
+            label: label.into(),
+        }
+    }
 }
 
 /// The charts of a whole capture, in the order of the page.
@@ -192,31 +220,6 @@ pub fn standalone(chart: &Chart) -> String {
 
 /// Names beside each other in a drawn legend.
 const LEGEND_COLUMNS: usize = 4;
-
-/// Both variants of one plot, on the height that most charts have.
-fn both(
-    plot: &plot::Plot<'_>,
-    id: &str,
-    title: &str,
-    axes: &str,
-) -> Result<(String, String), Error> {
-    both_of_height(plot, id, title, axes, [WIDE.1, NARROW.1])
-}
-
-/// Both variants of one plot; heights in CSS pixels.
-fn both_of_height(
-    plot: &plot::Plot<'_>,
-    id: &str,
-    title: &str,
-    axes: &str,
-    [wide, narrow]: [u32; 2],
-) -> Result<(String, String), Error> {
-    let draw = |ending, class, size| plot.draw(&format!("{id}-{ending}"), class, title, axes, size);
-    Ok((
-        draw("w", "wide", (WIDE.0, wide))?,
-        draw("n", "narrow", (NARROW.0, narrow))?,
-    ))
-}
 
 /// Counts are whole; ticks between are left without a label.
 fn whole(value: f64) -> String {

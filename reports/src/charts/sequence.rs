@@ -1,7 +1,7 @@
 //! Time-sequence graphs: what was sent, sent again and acknowledged, octet by octet over time.
 
 use super::plot::{Plot, Shape};
-use super::{Chart, LegendItem, both_of_height, elapsed_label};
+use super::{Chart, LegendItem, elapsed_label};
 use crate::document::{Trace, TraceSlot, TraceView};
 use crate::{Error, format};
 
@@ -59,7 +59,7 @@ fn graph(id: &str, trace: &Trace, view: &TraceView, is_incident: bool) -> Result
     ] {
         if points.len() > 1 {
             shapes.push(Shape::Line(series, points));
-            legend.push(item(series, label));
+            legend.push(LegendItem::new(series, label));
         }
     }
     let ranges: [(u8, &str, Pick); 4] = [
@@ -72,7 +72,7 @@ fn graph(id: &str, trace: &Trace, view: &TraceView, is_incident: bool) -> Result
         let points = strokes(pick);
         if !points.is_empty() {
             shapes.push(Shape::Strokes(series, points));
-            legend.push(item(series, label));
+            legend.push(LegendItem::new(series, label));
         }
     }
     shapes.extend(
@@ -102,14 +102,10 @@ fn graph(id: &str, trace: &Trace, view: &TraceView, is_incident: bool) -> Result
         y_label: &format::bytes,
         shapes,
     };
-    let (wide, narrow) = both_of_height(&plot, id, &title, &axes, HEIGHTS)?;
-    Ok(Chart {
+    Chart {
         id: id.to_owned(),
         title,
         axes,
-        height: HEIGHTS[0],
-        wide,
-        narrow,
         legend,
         heads: [
             "Time",
@@ -123,7 +119,9 @@ fn graph(id: &str, trace: &Trace, view: &TraceView, is_incident: bool) -> Result
         .into(),
         places: view.slots.iter().map(at).collect(),
         rows: view.slots.iter().map(|slot| row(at(slot), slot)).collect(),
-    })
+        ..Chart::default()
+    }
+    .draw_as_high(&plot, HEIGHTS)
 }
 
 fn title(trace: &Trace, view: &TraceView, is_incident: bool) -> String {
@@ -202,13 +200,6 @@ fn steps(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
         steps.push((x, y));
     }
     steps
-}
-
-fn item(series: u8, label: &str) -> LegendItem {
-    LegendItem {
-        series,
-        label: label.to_owned(),
-    }
 }
 
 fn row(at: f64, slot: &TraceSlot) -> Vec<String> {

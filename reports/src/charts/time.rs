@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::plot::{Plot, Shape};
-use super::{Chart, LegendItem, WIDE, both, elapsed_label, whole};
+use super::{Chart, LegendItem, elapsed_label, whole};
 use crate::document::{DurationsOverTime, Intervals, StateSeries};
 use crate::{Error, format};
 
@@ -207,14 +207,9 @@ pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Er
             })
             .into(),
     };
-    let (wide, narrow) = both(&plot, "round-trips-over-time", &title, &axes)?;
-    let item = |series, label: &str| LegendItem {
-        series,
-        label: label.to_owned(),
-    };
-    Ok(Some(Chart {
+    Chart {
         id: "round-trips-over-time".to_owned(),
-        legend: vec![item(0, "median"), item(1, "largest")],
+        legend: vec![LegendItem::new(0, "median"), LegendItem::new(1, "largest")],
         heads: ["Time", "Connections", "Median", "Largest"]
             .map(str::to_owned)
             .into(),
@@ -232,10 +227,10 @@ pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Er
         places: slots.iter().map(|slot| place(slot.from_s)).collect(),
         title,
         axes,
-        height: WIDE.1,
-        wide,
-        narrow,
-    }))
+        ..Chart::default()
+    }
+    .draw(&plot)
+    .map(Some)
 }
 
 /// Fewer connections are better read in their table.
@@ -328,7 +323,6 @@ pub(super) fn states(intervals: &Intervals, end: &str) -> Result<Option<Chart>, 
     };
     let places = (0..slices).map(|slice| middle(intervals, slice)).collect();
     let id = format!("states-{end}");
-    let (wide, narrow) = both(&plot, &id, &title, &axes)?;
     let labels: Vec<_> = series.iter().map(|series| series.state.clone()).collect();
     let rows = (0..slices).map(|slice| {
         let counts = series
@@ -339,13 +333,10 @@ pub(super) fn states(intervals: &Intervals, end: &str) -> Result<Option<Chart>, 
             .chain(counts.map(|n| format::count(u64::from(n))))
             .collect()
     });
-    Ok(Some(Chart {
+    Chart {
         legend: series
             .iter()
-            .map(|series| LegendItem {
-                series: state_colour(&series.state),
-                label: series.state.clone(),
-            })
+            .map(|series| LegendItem::new(state_colour(&series.state), series.state.as_str()))
             .collect(),
         heads: std::iter::once("Time".to_owned()).chain(labels).collect(),
         rows: rows.collect(),
@@ -353,10 +344,10 @@ pub(super) fn states(intervals: &Intervals, end: &str) -> Result<Option<Chart>, 
         id,
         title,
         axes,
-        height: WIDE.1,
-        wide,
-        narrow,
-    }))
+        ..Chart::default()
+    }
+    .draw(&plot)
+    .map(Some)
 }
 
 /// Names the state other than ESTABLISHED that most sockets were in at once.
@@ -463,7 +454,6 @@ fn events(
         shapes: shapes.collect(),
     };
     let axes = format!("{what} per {}; {TIME_AXIS}", format::seconds(width_s));
-    let (wide, narrow) = both(&plot, id, &title, &axes)?;
     let heads = std::iter::once("Time").chain(drawn.iter().map(|(_, series)| series.label));
     let rows = (0..bins).map(|bin| {
         let counts = sums.iter().map(|sums| format::number(sums[bin]));
@@ -471,24 +461,21 @@ fn events(
             .chain(counts)
             .collect()
     });
-    Ok(Some(Chart {
+    Chart {
         id: id.to_owned(),
         heads: heads.map(str::to_owned).collect(),
         rows: rows.collect(),
         places: (0..bins).map(|bin| (bin as f64 + 0.5) * width_s).collect(),
         legend: drawn
             .iter()
-            .map(|(index, series)| LegendItem {
-                series: *index,
-                label: series.label.to_owned(),
-            })
+            .map(|(index, series)| LegendItem::new(*index, series.label))
             .collect(),
         title,
         axes,
-        height: WIDE.1,
-        wide,
-        narrow,
-    }))
+        ..Chart::default()
+    }
+    .draw(&plot)
+    .map(Some)
 }
 
 fn lines(
@@ -532,7 +519,6 @@ fn lines(
         y_label: label,
         shapes: shapes.collect(),
     };
-    let (wide, narrow) = both(&plot, id, &title, &axes)?;
     let heads = std::iter::once("Time").chain(drawn.iter().map(|(_, series)| series.label));
     let rows = (0..intervals.opened.len()).map(|slice| {
         let values = drawn
@@ -541,7 +527,7 @@ fn lines(
         let time = elapsed_label(slice as f64 * intervals.width_s);
         std::iter::once(time).chain(values.map(label)).collect()
     });
-    Ok(Some(Chart {
+    Chart {
         id: id.to_owned(),
         heads: heads.map(str::to_owned).collect(),
         rows: rows.collect(),
@@ -550,17 +536,14 @@ fn lines(
             .collect(),
         legend: drawn
             .iter()
-            .map(|(index, s)| LegendItem {
-                series: *index,
-                label: s.label.to_owned(),
-            })
+            .map(|(index, s)| LegendItem::new(*index, s.label))
             .collect(),
         title,
         axes,
-        height: WIDE.1,
-        wide,
-        narrow,
-    }))
+        ..Chart::default()
+    }
+    .draw(&plot)
+    .map(Some)
 }
 
 fn floats(counts: &[u64]) -> Vec<f64> {

@@ -1,7 +1,7 @@
 //! How long each side waited before it closed: timers stand out as spikes.
 
 use super::plot::{Plot, Shape};
-use super::{Chart, LegendItem, WIDE, both, whole};
+use super::{Chart, LegendItem, whole};
 use crate::document::{TimerView, WaitsView};
 use crate::{Error, format};
 
@@ -49,10 +49,9 @@ pub(super) fn histogram(id: &str, waits: &[WaitsView]) -> Result<Option<Chart>, 
         y_label: &whole,
         shapes,
     };
-    let (wide, narrow) = both(&plot, id, &title, &axes)?;
     let filled: Vec<_> = (0..BINS).filter(|&bin| below[bin] > 0.0).collect();
     let heads = waits.iter().map(|waits| words(&waits.wait).to_owned());
-    Ok(Some(Chart {
+    Chart {
         id: id.to_owned(),
         heads: std::iter::once("Waited".to_owned()).chain(heads).collect(),
         rows: filled.iter().map(|&bin| row(&axis, &counts, bin)).collect(),
@@ -60,17 +59,14 @@ pub(super) fn histogram(id: &str, waits: &[WaitsView]) -> Result<Option<Chart>, 
         legend: waits
             .iter()
             .enumerate()
-            .map(|(series, waits)| LegendItem {
-                series: colour(series),
-                label: words(&waits.wait).to_owned(),
-            })
+            .map(|(series, waits)| LegendItem::new(colour(series), words(&waits.wait)))
             .collect(),
         title,
         axes,
-        height: WIDE.1,
-        wide,
-        narrow,
-    }))
+        ..Chart::default()
+    }
+    .draw(&plot)
+    .map(Some)
 }
 
 fn row(axis: &Axis, counts: &[[u64; BINS]], bin: usize) -> Vec<String> {
