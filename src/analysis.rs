@@ -123,8 +123,7 @@ pub fn analyse_quietly(
             .insert(0, partial(filter, wanted.redactor.is_some()));
     }
     let collector = ConnectionCollector::merged(collectors);
-    let document = Document::build(&analysis, &assessment, collector, &run_info(settings))
-        .map_err(|error| Failure::Internal(error.to_string()))?;
+    let document = Document::build(&analysis, &assessment, collector, &run_info(settings));
     let tables = wanted.rows.as_ref().map(|(capture_set, _)| {
         Tables::new(capture_set, row_sinks, &analysis, &assessment, &document)
     });

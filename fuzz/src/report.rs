@@ -79,7 +79,7 @@ fn analysed(capture: &[u8]) -> Document {
         configuration_file: None,
     };
     let collector = ConnectionCollector::merged(collectors);
-    Document::build(&analysis, &assessment, collector, &run).expect("a document")
+    Document::build(&analysis, &assessment, collector, &run)
 }
 
 fn capture(bytes: &[u8]) -> Vec<u8> {

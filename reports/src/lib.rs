@@ -47,8 +47,8 @@ pub enum Error {
     /// A result file is not one of ours, or of a version we do not know.
     #[error("{0}")]
     Read(String),
-    /// A top list could not be computed.
-    #[error("could not compute the top lists: {0}")]
+    /// A table of the dataset could not be made.
+    #[error("could not make a table: {0}")]
     Table(#[from] polars::error::PolarsError),
     /// A template does not fit the view model.
     #[error("could not render the page: {0}")]

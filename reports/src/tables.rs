@@ -1,11 +1,11 @@
-//! Top lists: connections grouped by who talked to whom, worst first. The only user of polars.
+//! Top lists: connections grouped by who talked to whom, worst first.
 //!
-//! Called once, after the parallel phase, on the calling thread (polars has its own threads).
 //! Every list is sorted by its figure and then by its keys, so equal figures keep one order.
+
+use std::collections::BTreeMap;
 
 use analyzer::flow::{Close, Histogram, ResetKind};
 use analyzer::{Connection, Transport};
-use polars::prelude::*;
 
 use crate::document::{
     Cell, Column as Head, Table, millis, protocol_name, response_times, rounded,
@@ -27,7 +27,6 @@ pub(crate) struct TableRow {
     packets: u64,
     bytes: u64,
     retransmitted: u64,
-    requests: u64,
     unanswered: u64,
     resets: u64,
     never_opened: u64,
@@ -46,7 +45,6 @@ impl From<&Connection> for TableRow {
             packets: connection.packets(),
             bytes: client.wire_bytes + server.wire_bytes,
             retransmitted: client.retransmitted_segments + server.retransmitted_segments,
-            requests: turns.count,
             unanswered: if ended {
                 turns.count - turns.answered.min(turns.count)
             } else {
@@ -73,11 +71,35 @@ fn is_never_opened(connection: &Connection) -> bool {
         && (connection.handshake.syn_ack_count == 0 || !is_opened(connection))
 }
 
-/// All top lists that have something to say. `total` is the number of connections captured.
-pub(crate) fn top_lists(rows: Vec<TableRow>, total: u64) -> PolarsResult<Vec<Table>> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
+/// What connections of one group add up to.
+#[derive(Default)]
+struct Sums {
+    connections: u64,
+    packets: u64,
+    bytes: u64,
+    retransmitted: u64,
+    unanswered: u64,
+    resets: u64,
+    never_opened: u64,
+}
+
+impl Sums {
+    fn add(&mut self, row: &TableRow) {
+        self.connections += 1;
+        self.packets += row.packets;
+        self.bytes += row.bytes;
+        self.retransmitted += row.retransmitted;
+        self.unanswered += row.unanswered;
+        self.resets += row.resets;
+        self.never_opened += row.never_opened;
     }
+}
+
+/// Sums by client and server.
+type Pairs<'a> = BTreeMap<(&'a str, &'a str), Sums>;
+
+/// All top lists that have something to say. `total` is the number of connections captured.
+pub(crate) fn top_lists(rows: &[TableRow], total: u64) -> Vec<Table> {
     let note = (total > rows.len() as u64).then(|| {
         format!(
             "Computed over the {} most relevant of {} connections.",
@@ -85,64 +107,45 @@ pub(crate) fn top_lists(rows: Vec<TableRow>, total: u64) -> PolarsResult<Vec<Tab
             format::count(total)
         )
     });
-    let times = times_frame(&rows)?;
-    let frame = connections_frame(rows)?;
+    let mut pairs = Pairs::new();
+    let mut servers = BTreeMap::<&str, Sums>::new();
+    let mut times = BTreeMap::<(&str, &str), Histogram>::new();
+    for row in rows {
+        let (client, server) = (row.client.as_str(), row.server.as_str());
+        pairs.entry((client, server)).or_default().add(row);
+        servers.entry(server).or_default().add(row);
+        if row.response_times.count() > 0 {
+            let group = times.entry((row.protocol, server)).or_default();
+            group.merge(&row.response_times);
+        }
+    }
     let lists = [
-        top_talkers(&frame)?,
-        slowest_servers(times)?,
-        retransmission_rates(&frame)?,
-        failing_servers(&frame)?,
+        top_talkers(&pairs),
+        slowest_servers(&times),
+        retransmission_rates(&pairs),
+        failing_servers(&servers),
     ];
-    Ok(lists
+    lists
         .into_iter()
         .filter(|table| !table.rows.is_empty())
         .map(|table| Table {
             note: note.clone(),
             ..table
         })
-        .collect())
+        .collect()
 }
 
-fn connections_frame(rows: Vec<TableRow>) -> PolarsResult<LazyFrame> {
-    let number = |name: &str, pick: fn(&TableRow) -> u64| {
-        Column::new(name.into(), rows.iter().map(pick).collect::<Vec<_>>())
-    };
-    let text = |name: &str, pick: fn(&TableRow) -> &str| {
-        Column::new(name.into(), rows.iter().map(pick).collect::<Vec<_>>())
-    };
-    let columns = vec![
-        text("client", |row| &row.client),
-        text("server", |row| &row.server),
-        number("packets", |row| row.packets),
-        number("bytes", |row| row.bytes),
-        number("retransmitted_segments", |row| row.retransmitted),
-        number("requests", |row| row.requests),
-        number("unanswered", |row| row.unanswered),
-        number("resets", |row| row.resets),
-        number("never_opened", |row| row.never_opened),
-    ];
-    Ok(DataFrame::new(rows.len(), columns)?.lazy())
-}
-
-/// One row per connection and bucket of its response times.
-fn times_frame(rows: &[TableRow]) -> PolarsResult<LazyFrame> {
-    let (mut groups, mut middles, mut counts) = (Vec::new(), Vec::new(), Vec::new());
-    for row in rows {
-        for (middle, count) in row.response_times.iter() {
-            groups.push(format!("{} {}", row.protocol, row.server));
-            middles.push(millis(middle));
-            counts.push(count);
-        }
-    }
-    Ok(df!["group" => groups, "ms" => middles, "count" => counts]?.lazy())
-}
-
-fn top_talkers(frame: &LazyFrame) -> PolarsResult<Table> {
-    let grouped = frame.clone().group_by([col("client"), col("server")]).agg([
-        len().cast(DataType::UInt64).alias("connections"),
-        sum("packets"),
-        sum("bytes"),
-    ]);
+fn top_talkers(pairs: &Pairs<'_>) -> Table {
+    let rows = pairs.iter().map(|(&(client, server), sums)| {
+        let cells = vec![
+            Cell::Text(client.to_owned()),
+            Cell::Text(server.to_owned()),
+            Cell::Count(sums.connections),
+            Cell::Count(sums.packets),
+            Cell::Count(sums.bytes),
+        ];
+        (sums.bytes as f64, cells)
+    });
     let heads = [
         ("client", "Client"),
         ("server", "Server"),
@@ -150,29 +153,25 @@ fn top_talkers(frame: &LazyFrame) -> PolarsResult<Table> {
         ("packets", "Packets"),
         ("bytes", "Bytes"),
     ];
-    ranked(
-        "top-talkers",
-        "Who moved the most bytes",
-        grouped,
-        "bytes",
-        &heads,
-    )
+    ranked("top-talkers", "Who moved the most bytes", &heads, rows)
 }
 
-fn retransmission_rates(frame: &LazyFrame) -> PolarsResult<Table> {
-    let share = col("retransmitted_segments").cast(DataType::Float64) * lit(100.0)
-        / col("packets").cast(DataType::Float64);
-    let grouped = frame
-        .clone()
-        .group_by([col("client"), col("server")])
-        .agg([
-            len().cast(DataType::UInt64).alias("connections"),
-            sum("packets"),
-            sum("retransmitted_segments"),
-        ])
-        .filter(col("retransmitted_segments").gt(lit(0_u64)))
-        .filter(col("packets").gt_eq(lit(MIN_SEGMENTS)))
-        .with_column(share.alias("retransmitted_percent"));
+fn retransmission_rates(pairs: &Pairs<'_>) -> Table {
+    let pairs = pairs
+        .iter()
+        .filter(|(_, sums)| sums.retransmitted > 0 && sums.packets >= MIN_SEGMENTS);
+    let rows = pairs.map(|(&(client, server), sums)| {
+        let percent = sums.retransmitted as f64 * 100.0 / sums.packets as f64;
+        let cells = vec![
+            Cell::Text(client.to_owned()),
+            Cell::Text(server.to_owned()),
+            Cell::Count(sums.connections),
+            Cell::Count(sums.packets),
+            Cell::Count(sums.retransmitted),
+            Cell::Number(rounded(percent)),
+        ];
+        (percent, cells)
+    });
     let heads = [
         ("client", "Client"),
         ("server", "Server"),
@@ -182,28 +181,22 @@ fn retransmission_rates(frame: &LazyFrame) -> PolarsResult<Table> {
         ("retransmitted_percent", "Share sent again"),
     ];
     let title = "Where the largest share was sent again";
-    ranked(
-        "retransmission-rates",
-        title,
-        grouped,
-        "retransmitted_percent",
-        &heads,
-    )
+    ranked("retransmission-rates", title, &heads, rows)
 }
 
-fn failing_servers(frame: &LazyFrame) -> PolarsResult<Table> {
-    let failures = col("never_opened") + col("resets") + col("unanswered");
-    let grouped = frame
-        .clone()
-        .group_by([col("server")])
-        .agg([
-            len().cast(DataType::UInt64).alias("connections"),
-            sum("never_opened"),
-            sum("resets"),
-            sum("unanswered"),
-        ])
-        .with_column(failures.alias("failures"))
-        .filter(col("failures").gt(lit(0_u64)));
+fn failing_servers(servers: &BTreeMap<&str, Sums>) -> Table {
+    let rows = servers.iter().filter_map(|(server, sums)| {
+        let failures = sums.never_opened + sums.resets + sums.unanswered;
+        let cells = vec![
+            Cell::Text((*server).to_owned()),
+            Cell::Count(sums.connections),
+            Cell::Count(sums.never_opened),
+            Cell::Count(sums.resets),
+            Cell::Count(sums.unanswered),
+            Cell::Count(failures),
+        ];
+        (failures > 0).then_some((failures as f64, cells))
+    });
     let heads = [
         ("server", "Server"),
         ("connections", "Connections"),
@@ -212,47 +205,55 @@ fn failing_servers(frame: &LazyFrame) -> PolarsResult<Table> {
         ("unanswered", "Requests unanswered"),
         ("failures", "Failures in all"),
     ];
-    ranked(
-        "failing-servers",
-        "Servers by failures",
-        grouped,
-        "failures",
-        &heads,
-    )
+    ranked("failing-servers", "Servers by failures", &heads, rows)
 }
 
-/// Sorts, cuts and converts a grouped frame. The columns that are text are the keys.
+/// Response times per protocol and server, slowest 99th percentile first.
+fn slowest_servers(times: &BTreeMap<(&str, &str), Histogram>) -> Table {
+    let rows = times.iter().map(|(&(protocol, server), times)| {
+        let buckets: Vec<(f64, u64)> = times
+            .iter()
+            .map(|(middle, count)| (millis(middle), count))
+            .collect();
+        let p99 = quantile(&buckets, 0.99);
+        let cells = vec![
+            Cell::Text(protocol.to_owned()),
+            Cell::Text(server.to_owned()),
+            Cell::Count(times.count()),
+            Cell::Number(quantile(&buckets, 0.5)),
+            Cell::Number(quantile(&buckets, 0.9)),
+            Cell::Number(quantile(&buckets, 0.95)),
+            Cell::Number(p99),
+            Cell::Number(quantile(&buckets, 1.0)),
+        ];
+        (p99, cells)
+    });
+    let heads = [
+        ("protocol", "Protocol"),
+        ("server", "Server"),
+        ("responses", "Responses"),
+        ("response_p50_ms", "Half within"),
+        ("response_p90_ms", "90 % within"),
+        ("response_p95_ms", "95 % within"),
+        ("response_p99_ms", "99 % within"),
+        ("response_max_ms", "Slowest"),
+    ];
+    let title = "Response times by protocol and server";
+    ranked("slowest-servers", title, &heads, rows)
+}
+
+/// The rows with the largest figures; those of the same figure keep their order.
 fn ranked(
     id: &str,
     title: &str,
-    grouped: LazyFrame,
-    by: &str,
     heads: &[(&str, &str)],
-) -> PolarsResult<Table> {
-    let keys = heads
-        .iter()
-        .map(|(name, _)| *name)
-        .filter(|name| matches!(*name, "client" | "server"));
-    let order: Vec<_> = std::iter::once(by).chain(keys).collect();
-    let descending = (0..order.len()).map(|index| index == 0).collect::<Vec<_>>();
-    let sorted = grouped
-        .sort(
-            order,
-            SortMultipleOptions::default().with_order_descending_multi(descending),
-        )
-        .select(heads.iter().map(|(name, _)| col(*name)).collect::<Vec<_>>())
-        .collect()?;
-    let shown = sorted.head(Some(LIMIT));
-    let rows = (0..shown.height())
-        .map(|row| {
-            shown
-                .columns()
-                .iter()
-                .map(|column| Ok(cell(&column.get(row)?)))
-                .collect()
-        })
-        .collect::<PolarsResult<Vec<Vec<Cell>>>>()?;
-    Ok(table(id, title, heads, rows, sorted.height()))
+    rows: impl Iterator<Item = (f64, Vec<Cell>)>,
+) -> Table {
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let all = rows.len();
+    let shown = rows.into_iter().take(LIMIT).map(|(_, cells)| cells);
+    table(id, title, heads, shown.collect(), all)
 }
 
 fn table(id: &str, title: &str, heads: &[(&str, &str)], rows: Vec<Vec<Cell>>, all: usize) -> Table {
@@ -270,82 +271,6 @@ fn table(id: &str, title: &str, heads: &[(&str, &str)], rows: Vec<Vec<Cell>>, al
         rows,
         note: None,
     }
-}
-
-fn cell(value: &AnyValue<'_>) -> Cell {
-    match value {
-        AnyValue::UInt64(count) => Cell::Count(*count),
-        AnyValue::UInt32(count) => Cell::Count(u64::from(*count)),
-        AnyValue::Float64(number) if number.is_finite() => Cell::Number(rounded(*number)),
-        AnyValue::String(text) => Cell::Text((*text).to_owned()),
-        AnyValue::StringOwned(text) => Cell::Text(text.to_string()),
-        _ => Cell::Missing(()),
-    }
-}
-
-/// Response times per server, slowest 95th percentile first.
-///
-/// Polars adds up the buckets of all connections of a server; percentiles are then read from
-/// each server's summed buckets.
-fn slowest_servers(times: LazyFrame) -> PolarsResult<Table> {
-    let summed = times
-        .group_by([col("group"), col("ms")])
-        .agg([sum("count")])
-        .sort(["group", "ms"], SortMultipleOptions::default())
-        .collect()?;
-    let groups = summed.column("group")?.str()?;
-    let ms = summed.column("ms")?.f64()?;
-    let counts = summed.column("count")?.u64()?;
-    let mut grouped: Vec<(&str, Vec<(f64, u64)>)> = Vec::new();
-    for ((group, ms), count) in groups.iter().zip(ms.iter()).zip(counts.iter()) {
-        let (Some(group), Some(ms), Some(count)) = (group, ms, count) else {
-            continue;
-        };
-        match grouped.last_mut() {
-            Some((last, buckets)) if *last == group => buckets.push((ms, count)),
-            _ => grouped.push((group, vec![(ms, count)])),
-        }
-    }
-    let mut rows: Vec<_> = grouped
-        .into_iter()
-        .map(|(group, buckets)| (group, quantile(&buckets, 0.99), buckets))
-        .collect();
-    rows.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-    let all = rows.len();
-    let cells = rows
-        .into_iter()
-        .take(LIMIT)
-        .map(|(group, p99, buckets)| {
-            let (protocol, server) = group.split_once(' ').unwrap_or(("", group));
-            vec![
-                Cell::Text(protocol.to_owned()),
-                Cell::Text(server.to_owned()),
-                Cell::Count(buckets.iter().map(|(_, count)| count).sum()),
-                Cell::Number(quantile(&buckets, 0.5)),
-                Cell::Number(quantile(&buckets, 0.9)),
-                Cell::Number(quantile(&buckets, 0.95)),
-                Cell::Number(p99),
-                Cell::Number(quantile(&buckets, 1.0)),
-            ]
-        })
-        .collect();
-    let heads = [
-        ("protocol", "Protocol"),
-        ("server", "Server"),
-        ("responses", "Responses"),
-        ("response_p50_ms", "Half within"),
-        ("response_p90_ms", "90 % within"),
-        ("response_p95_ms", "95 % within"),
-        ("response_p99_ms", "99 % within"),
-        ("response_max_ms", "Slowest"),
-    ];
-    Ok(table(
-        "slowest-servers",
-        "Response times by protocol and server",
-        &heads,
-        cells,
-        all,
-    ))
 }
 
 /// The value below which the share `at` of the counted values lies. Buckets are in order.
@@ -386,7 +311,6 @@ mod tests {
             packets: 100,
             bytes,
             retransmitted: bytes / 1_000,
-            requests: times_ms.len() as u64,
             unanswered: 0,
             resets: u64::from(bytes == 5_000),
             never_opened: 0,
@@ -405,7 +329,7 @@ mod tests {
             row("10.0.0.1", "10.0.0.9:80", 5_000, &[900]),
             row("10.0.0.2", "10.0.0.8:80", 7_000, &[20]),
         ];
-        let tables = top_lists(rows, 3).unwrap();
+        let tables = top_lists(&rows, 3);
         let talkers = named(&tables, "top-talkers");
         assert_eq!(talkers.rows[0][0], Cell::Text("10.0.0.1".to_owned()));
         assert_eq!(
@@ -426,10 +350,10 @@ mod tests {
 
     #[test]
     fn ties_are_ordered_by_key_and_cuts_are_counted() {
-        let rows = (0..40)
+        let rows: Vec<_> = (0..40)
             .map(|n| row(&format!("10.0.0.{n:02}"), "10.1.0.1:1", 50, &[]))
             .collect();
-        let tables = top_lists(rows, 90).unwrap();
+        let tables = top_lists(&rows, 90);
         let talkers = named(&tables, "top-talkers");
         assert_eq!(talkers.rows.len(), LIMIT);
         assert_eq!(talkers.rows_left_out, 25);

@@ -16,22 +16,20 @@ use crate::{format, tables};
 
 impl Document {
     /// Joins what the stages found into the one value that all renderers read.
-    ///
-    /// # Errors
-    /// Fails only if a top list cannot be computed, which is a defect of ours.
+    #[must_use]
     pub fn build(
         analysis: &Analysis,
         assessment: &Assessment,
         connections: ConnectionCollector,
         run: &RunInfo,
-    ) -> Result<Self, crate::Error> {
+    ) -> Self {
         let (rows, table_rows, requests, totals) = connections.into_parts();
         // Attempts that were only summed were never handed to a collector.
         let summed = analysis.tcp_connections + analysis.udp_flows;
         let connection_total = totals.connections.max(summed);
         let response_times = ResponseTimes::new(&totals.response_times);
         let requests = requests.table(response_times.as_ref(), analysis.summary.first);
-        let mut tables = tables::top_lists(table_rows, connection_total)?;
+        let mut tables = tables::top_lists(&table_rows, connection_total);
         tables.splice(0..0, requests);
         let findings: Vec<_> = assessment
             .findings
@@ -39,7 +37,7 @@ impl Document {
             .map(|finding| FindingView::new(finding, analysis.summary.first))
             .collect();
         let checks: Vec<_> = assessment.outcomes.iter().map(check).collect();
-        Ok(Self {
+        Self {
             schema_version: SCHEMA_VERSION,
             tool: tool(run),
             verdict: verdict(&findings, &checks, connection_total),
@@ -59,7 +57,7 @@ impl Document {
             connection_total,
             connections: rows,
             findings,
-        })
+        }
     }
 }
 

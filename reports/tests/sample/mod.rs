@@ -73,7 +73,7 @@ fn build(analysis: &Analysis, assessment: &Assessment) -> Document {
         configuration: vec![("retransmit-hol.min_stall_ms".to_owned(), "20".to_owned())],
         configuration_file: Some("pcapdoc.toml".to_owned()),
     };
-    Document::build(analysis, assessment, ConnectionCollector::default(), &run).unwrap()
+    Document::build(analysis, assessment, ConnectionCollector::default(), &run)
 }
 
 fn at(seconds: f64) -> Timestamp {
