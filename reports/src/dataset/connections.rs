@@ -34,7 +34,7 @@ impl ConnectionRecord<'_> {
 }
 
 pub(super) fn ip(endpoint: Endpoint) -> Value {
-    Value::Text(endpoint.ip.to_string())
+    text(Some(endpoint.ip.to_string()))
 }
 
 pub(super) fn port(endpoint: Endpoint) -> Value {
@@ -319,5 +319,5 @@ pub(super) static CONNECTIONS: Table<Connections> = Table {
 
 /// The contract's name of a direction, as a value.
 pub(super) fn direction(direction: Direction) -> Value {
-    Value::Text(direction_name(direction).to_owned())
+    text(Some(direction_name(direction)))
 }

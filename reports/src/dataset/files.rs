@@ -16,8 +16,8 @@ use super::schema::CAPTURE_SET;
 use super::sink::Tables;
 use crate::Error;
 
-/// Rows of a row group.
-pub(super) const ROW_GROUP: usize = 65_536;
+/// Rows that are enough for a row group; what the shards of a capture keep in memory is less.
+pub(super) const ROW_GROUP: usize = 32_768;
 
 /// Octets that are handed to the operating system at once: a Parquet file consists of many small
 /// pieces.
@@ -121,7 +121,7 @@ impl Out {
 
 /// Zstandard, smallest and largest values for skipping, and one thread: many captures are written
 /// side by side.
-pub(super) fn writer<W: io::Write>(out: W) -> ParquetWriter<W> {
+fn writer<W: io::Write>(out: W) -> ParquetWriter<W> {
     ParquetWriter::new(out)
         .with_compression(ParquetCompression::Zstd(None))
         .with_statistics(StatisticsOptions::default())

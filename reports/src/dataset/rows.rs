@@ -1,92 +1,28 @@
-//! Rows of one table, kept column by column.
+//! Rows of one table: in memory, in a file of our own while memory is short, and as a frame.
+
+use std::io::{self, Read, Write};
 
 use analyzer::Timestamp;
 use polars::prelude::{
-    Column as PolarsColumn, DataFrame, NamedFrom, PlSmallStr, PolarsResult, Scalar, Series,
-    StringChunked,
+    BooleanChunked, Column as PolarsColumn, DataFrame, Float64Chunked, Int64Chunked, PlSmallStr,
+    PolarsResult, Scalar, Series, StringChunked,
 };
 use polars::prelude::{IntoSeries as _, NewChunkedArray as _};
 
 use super::schema::{CAPTURE_SET, ColumnType, Record, Table, Value};
 
-/// Values of one column.
-enum Values {
-    Text(Vec<Option<PlSmallStr>>),
-    Integer(Vec<Option<i64>>),
-    Number(Vec<Option<f64>>),
-    Boolean(Vec<Option<bool>>),
-    Time(Vec<Option<i64>>),
-}
-
-impl Values {
-    const fn new(kind: ColumnType) -> Self {
-        match kind {
-            ColumnType::Text => Self::Text(Vec::new()),
-            ColumnType::Integer => Self::Integer(Vec::new()),
-            ColumnType::Number => Self::Number(Vec::new()),
-            ColumnType::Boolean => Self::Boolean(Vec::new()),
-            ColumnType::Time => Self::Time(Vec::new()),
-        }
-    }
-
-    /// Appends a value; one of another type than the column's is missing.
-    fn push(&mut self, value: Value) {
-        match (self, value) {
-            (Self::Text(all), Value::Text(text)) => all.push(Some(text.into())),
-            (Self::Integer(all), Value::Integer(number)) => all.push(Some(number)),
-            (Self::Number(all), Value::Number(number)) if number.is_finite() => {
-                all.push(Some(number));
-            }
-            (Self::Boolean(all), Value::Boolean(truth)) => all.push(Some(truth)),
-            (Self::Time(all), Value::Time(micros)) => all.push(Some(micros)),
-            (Self::Text(all), _) => all.push(None),
-            (Self::Integer(all) | Self::Time(all), _) => all.push(None),
-            (Self::Number(all), _) => all.push(None),
-            (Self::Boolean(all), _) => all.push(None),
-        }
-    }
-
-    /// Appends the values of another part of the same column.
-    fn append(&mut self, other: Self) {
-        match (self, other) {
-            (Self::Text(all), Self::Text(more)) => all.extend(more),
-            (Self::Integer(all), Self::Integer(more)) | (Self::Time(all), Self::Time(more)) => {
-                all.extend(more);
-            }
-            (Self::Number(all), Self::Number(more)) => all.extend(more),
-            (Self::Boolean(all), Self::Boolean(more)) => all.extend(more),
-            _ => unreachable!("a column has one type"),
-        }
-    }
-
-    fn series(&self, name: PlSmallStr) -> PolarsResult<Series> {
-        match self {
-            Self::Text(all) => {
-                let texts = all.iter().map(Option::as_deref);
-                Ok(StringChunked::from_iter_options(name, texts).into_series())
-            }
-            Self::Integer(all) => Ok(Series::new(name, all)),
-            Self::Number(all) => Ok(Series::new(name, all)),
-            Self::Boolean(all) => Ok(Series::new(name, all)),
-            Self::Time(all) => Series::new(name, all).cast(&ColumnType::Time.data_type()),
-        }
-    }
-}
-
-/// Rows of a table whose records are `R`.
+/// Rows of a table whose records are `R`, one after the other.
 pub(super) struct Rows<R: Record> {
     table: &'static Table<R>,
-    columns: Vec<Values>,
-    len: usize,
+    /// As many a row as there are columns.
+    values: Vec<Value>,
 }
 
 impl<R: Record> Rows<R> {
-    pub fn new(table: &'static Table<R>) -> Self {
-        let columns = table.columns.iter().map(|c| Values::new(c.kind)).collect();
+    pub const fn new(table: &'static Table<R>) -> Self {
         Self {
             table,
-            columns,
-            len: 0,
+            values: Vec::new(),
         }
     }
 
@@ -95,32 +31,163 @@ impl<R: Record> Rows<R> {
     }
 
     pub const fn len(&self) -> usize {
-        self.len
+        self.values.len() / self.table.columns.len()
     }
 
     pub fn push(&mut self, record: &R::Of<'_>) {
-        for (column, values) in self.table.columns.iter().zip(&mut self.columns) {
-            values.push((column.value)(record));
-        }
-        self.len += 1;
+        let columns = self.table.columns.iter();
+        self.values
+            .extend(columns.map(|column| (column.value)(record)));
     }
 
     /// Appends rows of the same table.
     pub fn append(&mut self, other: Self) {
-        for (values, more) in self.columns.iter_mut().zip(other.columns) {
-            values.append(more);
-        }
-        self.len += other.len;
+        self.values.extend(other.values);
     }
 
-    /// The rows as a frame, with the set they belong to in front.
-    pub fn frame(&self, capture_set: &str) -> PolarsResult<DataFrame> {
-        let mut columns = vec![constant(CAPTURE_SET, capture_set, self.len)];
-        for (column, values) in self.table.columns.iter().zip(&self.columns) {
-            columns.push(values.series(column.name.into())?.into());
-        }
-        DataFrame::new(self.len, columns)
+    /// Writes the rows for [`Self::read`], and forgets them.
+    ///
+    /// # Errors
+    /// When `out` fails.
+    pub fn write(&mut self, out: &mut impl Write) -> io::Result<()> {
+        self.values.drain(..).try_for_each(|value| value.write(out))
     }
+
+    /// Appends `len` rows that were written.
+    ///
+    /// # Errors
+    /// When `input` fails or ends.
+    pub fn read(&mut self, len: usize, input: &mut impl Read) -> io::Result<()> {
+        for _ in 0..len * self.table.columns.len() {
+            self.values.push(Value::read(input)?);
+        }
+        Ok(())
+    }
+
+    /// The rows as a frame, with the set they belong to in front, ordered by the integers of the
+    /// columns named; rows alike in them keep their order.
+    pub fn frame(&self, capture_set: &str, order_by: &[&str]) -> PolarsResult<DataFrame> {
+        let order = self.order(order_by);
+        let mut columns = vec![constant(CAPTURE_SET, capture_set, self.len())];
+        for at in 0..self.table.columns.len() {
+            columns.push(self.series(at, &order)?.into());
+        }
+        DataFrame::new(self.len(), columns)
+    }
+
+    fn order(&self, order_by: &[&str]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        // The least telling column first: sorting by the next one keeps its order.
+        for name in order_by.iter().rev() {
+            let columns = &self.table.columns;
+            if let Some(at) = columns.iter().position(|column| column.name == *name) {
+                order.sort_by_key(|&row| self.value(row, at).integer());
+            }
+        }
+        order
+    }
+
+    fn value(&self, row: usize, column: usize) -> &Value {
+        &self.values[row * self.table.columns.len() + column]
+    }
+
+    /// A column in the order given; a value of another type than the column's is missing.
+    fn series(&self, at: usize, order: &[usize]) -> PolarsResult<Series> {
+        let column = &self.table.columns[at];
+        let name = PlSmallStr::from(column.name);
+        let values = order.iter().map(|&row| self.value(row, at));
+        Ok(match column.kind {
+            ColumnType::Text => {
+                StringChunked::from_iter_options(name, values.map(Value::text)).into_series()
+            }
+            ColumnType::Integer => {
+                Int64Chunked::from_iter_options(name, values.map(Value::integer)).into_series()
+            }
+            ColumnType::Time => Int64Chunked::from_iter_options(name, values.map(Value::integer))
+                .into_series()
+                .cast(&ColumnType::Time.data_type())?,
+            ColumnType::Number => {
+                Float64Chunked::from_iter_options(name, values.map(Value::number)).into_series()
+            }
+            ColumnType::Boolean => {
+                BooleanChunked::from_iter_options(name, values.map(Value::boolean)).into_series()
+            }
+        })
+    }
+}
+
+impl Value {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    const fn integer(&self) -> Option<i64> {
+        match self {
+            Self::Integer(number) | Self::Time(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    fn number(&self) -> Option<f64> {
+        match self {
+            Self::Number(number) => Some(*number).filter(|number| number.is_finite()),
+            _ => None,
+        }
+    }
+
+    const fn boolean(&self) -> Option<bool> {
+        match self {
+            Self::Boolean(truth) => Some(*truth),
+            _ => None,
+        }
+    }
+
+    /// A tag, and the value.
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::Missing => out.write_all(&[0]),
+            Self::Text(text) => {
+                out.write_all(&[1])?;
+                out.write_all(&(text.len() as u64).to_le_bytes())?;
+                out.write_all(text.as_bytes())
+            }
+            Self::Integer(number) => tagged(out, 2, number.to_le_bytes()),
+            Self::Time(number) => tagged(out, 3, number.to_le_bytes()),
+            Self::Number(number) => tagged(out, 4, number.to_le_bytes()),
+            Self::Boolean(truth) => out.write_all(&[5 + u8::from(*truth)]),
+        }
+    }
+
+    fn read(input: &mut impl Read) -> io::Result<Self> {
+        let [tag] = bytes(input)?;
+        Ok(match tag {
+            0 => Self::Missing,
+            1 => {
+                let len = u64::from_le_bytes(bytes(input)?);
+                let mut text = String::new();
+                input.take(len).read_to_string(&mut text)?;
+                Self::Text(text.into())
+            }
+            2 => Self::Integer(i64::from_le_bytes(bytes(input)?)),
+            3 => Self::Time(i64::from_le_bytes(bytes(input)?)),
+            4 => Self::Number(f64::from_le_bytes(bytes(input)?)),
+            tag => Self::Boolean(tag == 6),
+        })
+    }
+}
+
+fn tagged(out: &mut impl Write, tag: u8, value: [u8; 8]) -> io::Result<()> {
+    out.write_all(&[tag])?;
+    out.write_all(&value)
+}
+
+fn bytes<const N: usize>(input: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    input.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// A column that holds the same text everywhere.
@@ -130,7 +197,7 @@ pub(super) fn constant(name: &str, text: &str, len: usize) -> PolarsColumn {
 }
 
 /// Text that may be missing.
-pub(super) fn text(text: Option<impl Into<String>>) -> Value {
+pub(super) fn text(text: Option<impl Into<PlSmallStr>>) -> Value {
     text.map_or(Value::Missing, |text| Value::Text(text.into()))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use polars::prelude::{DataType, TimeUnit};
+use polars::prelude::{DataType, PlSmallStr, TimeUnit};
 
 use super::{connections, exchanges, findings};
 
@@ -48,7 +48,7 @@ impl ColumnType {
 /// One value of a record; what is unknown is [`Value::Missing`].
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Value {
-    Text(String),
+    Text(PlSmallStr),
     Integer(i64),
     Number(f64),
     Boolean(bool),

@@ -5,28 +5,25 @@
 //! depends on the shard's own sequence alone, so the dataset does not depend on the thread count.
 
 use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io::{self, BufReader, BufWriter, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use analyzer::pipeline::ConnectionSink;
 use analyzer::{Analysis, Connection};
-use polars::prelude::{DataFrame, PolarsResult, SortMultipleOptions};
-use polars_io::SerReader as _;
-use polars_io::parquet::read::ParquetReader;
-use polars_io::parquet::write::{BatchedWriter, ParquetCompression, StatisticsOptions};
+use polars::prelude::DataFrame;
 use rules::finding::Assessment;
 
 use super::connections::{CONNECTIONS, ConnectionRecord, Connections};
 use super::exchanges::{DNS, DnsQuestions, DnsRecord, REQUESTS, RequestRecord, Requests};
-use super::files::{ROW_GROUP, writer};
+use super::files::ROW_GROUP;
 use super::findings::{
     CAPTURES, CaptureRecord, Captures, EVIDENCE, EvidenceRecord, FINDINGS, Findings, Frames,
     INTERVALS, IntervalRecord, Slices,
 };
 use super::rows::Rows;
-use super::schema::{CAPTURE_SET, Record, Table};
+use super::schema::{Record, Table};
 use crate::{Document, Error};
 
 /// Rows of a table that a shard keeps in memory: about 1 MB of connections.
@@ -51,7 +48,7 @@ impl Spill {
 
     fn create(&self) -> io::Result<(PathBuf, File)> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.join(format!("rows-{number}.parquet"));
+        let path = self.folder.join(format!("rows-{number}"));
         Ok((path.clone(), File::create(path)?))
     }
 }
@@ -105,8 +102,9 @@ struct Buffer<R: Record> {
 
 struct Spilled {
     path: PathBuf,
-    writer: BatchedWriter<BufWriter<File>>,
-    rows: usize,
+    out: BufWriter<File>,
+    /// How often [`ROWS_KEPT`] rows were written.
+    times: usize,
 }
 
 impl<R: Record> Buffer<R> {
@@ -129,46 +127,55 @@ impl<R: Record> Buffer<R> {
     }
 
     fn write_out(&mut self) -> Result<(), Error> {
-        let empty = Rows::new(self.rows.table());
-        let full = std::mem::replace(&mut self.rows, empty);
-        let frame = full.frame("")?;
         let spilled = match &mut self.spilled {
             Some(spilled) => spilled,
             none => {
                 let (path, file) = self.spill.create()?;
-                // Read once and soon: not worth compressing or describing.
-                let writer = writer(BufWriter::new(file))
-                    .with_compression(ParquetCompression::Uncompressed)
-                    .with_statistics(StatisticsOptions::empty());
+                let out = BufWriter::new(file);
                 none.insert(Spilled {
                     path,
-                    writer: writer.batched(frame.schema())?,
-                    rows: 0,
+                    out,
+                    times: 0,
                 })
             }
         };
-        spilled.rows += frame.height();
-        Ok(spilled.writer.write_batch(&frame)?)
+        spilled.times += 1;
+        Ok(self.rows.write(&mut spilled.out)?)
     }
 
-    /// Hands over the rows that went to disk in the order they came, in pieces, and gives those
-    /// that did not.
-    fn drain(self, take: &mut dyn FnMut(DataFrame) -> Result<(), Error>) -> Result<Rows<R>, Error> {
+    /// Appends all rows in the order they came to `piece`; whenever that is a piece of its own it
+    /// is handed over.
+    fn drain(
+        self,
+        piece: &mut Rows<R>,
+        take: &mut dyn FnMut(Rows<R>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        if let Some(spilled) = self.spilled {
-            spilled.writer.finish()?;
-            for start in (0..spilled.rows).step_by(ROW_GROUP) {
-                let piece = ParquetReader::new(File::open(&spilled.path)?)
-                    .with_slice(Some((start, ROW_GROUP)))
-                    .finish()?;
-                take(piece)?;
+        if let Some(mut spilled) = self.spilled {
+            spilled.out.flush()?;
+            let mut input = BufReader::new(File::open(&spilled.path)?);
+            for _ in 0..spilled.times {
+                piece.read(ROWS_KEPT, &mut input)?;
+                hand_over(piece, take)?;
             }
             std::fs::remove_file(&spilled.path)?;
         }
-        Ok(self.rows)
+        piece.append(self.rows);
+        hand_over(piece, take)
     }
+}
+
+fn hand_over<R: Record>(
+    piece: &mut Rows<R>,
+    take: &mut dyn FnMut(Rows<R>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if piece.len() < ROW_GROUP {
+        return Ok(());
+    }
+    let next = Rows::new(piece.table());
+    take(std::mem::replace(piece, next))
 }
 
 /// All rows of one capture.
@@ -233,55 +240,44 @@ impl Tables {
         drain(self.connections, &set, &["first_frame"], take)?;
         drain(self.requests, &set, &["first_frame", "request_frame"], take)?;
         drain(self.dns, &set, &["first_frame", "asked_frame"], take)?;
-        whole(&self.findings, &set, take)?;
-        whole(&self.evidence, &set, take)?;
-        whole(&self.intervals, &set, take)?;
-        whole(&self.captures, &set, take)
+        whole(&self.findings, &set, &[], take)?;
+        whole(&self.evidence, &set, &[], take)?;
+        whole(&self.intervals, &set, &[], take)?;
+        whole(&self.captures, &set, &[], take)
     }
 }
 
-/// Hands over the rows of all shards, ordered by `order` within each piece. What no shard put on
-/// disk is one piece.
+/// Hands over the rows of all shards, ordered by `order_by` within each piece. What no shard put
+/// on disk is one piece.
 fn drain<R: Record>(
     shards: Vec<Buffer<R>>,
     capture_set: &str,
-    order: &[&str],
+    order_by: &[&str],
     take: &mut dyn FnMut(&'static str, DataFrame) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let Some(table) = shards.first().map(|shard| shard.rows.table()) else {
         return Ok(());
     };
-    let mut rest = Rows::new(table);
+    let mut piece = Rows::new(table);
     for shard in shards {
-        let rows = shard.drain(&mut |mut piece| {
-            let set = super::rows::constant(CAPTURE_SET, capture_set, piece.height());
-            piece.with_column(set)?;
-            take(table.name, ordered(&piece, order)?)
+        shard.drain(&mut piece, &mut |rows| {
+            whole(&rows, capture_set, order_by, take)
         })?;
-        rest.append(rows);
     }
-    if rest.len() > 0 {
-        take(table.name, ordered(&rest.frame(capture_set)?, order)?)?;
-    }
-    Ok(())
-}
-
-fn ordered(piece: &DataFrame, order: &[&str]) -> PolarsResult<DataFrame> {
-    let options = SortMultipleOptions::default()
-        .with_maintain_order(true)
-        .with_multithreaded(false);
-    piece.sort(order, options)
+    whole(&piece, capture_set, order_by, take)
 }
 
 fn whole<R: Record>(
     rows: &Rows<R>,
     capture_set: &str,
+    order_by: &[&str],
     take: &mut dyn FnMut(&'static str, DataFrame) -> Result<(), Error>,
 ) -> Result<(), Error> {
     if rows.len() == 0 {
         return Ok(());
     }
-    take(rows.table().name, rows.frame(capture_set)?)
+    let name = rows.table().name;
+    take(name, rows.frame(capture_set, order_by)?)
 }
 
 #[cfg(test)]
@@ -318,13 +314,12 @@ mod tests {
                 assert!(buffer.rows.len() < ROWS_KEPT, "memory is bounded");
             }
             let mut seen = Vec::new();
-            let mut see = |piece: DataFrame| {
-                let resets = piece.column("resets")?.i64()?.to_vec();
+            let mut see = |_, frame: DataFrame| {
+                let resets = frame.column("resets")?.i64()?.to_vec();
                 seen.extend(resets.into_iter().flatten());
                 Ok(())
             };
-            let rest = buffer.drain(&mut see).unwrap();
-            see(rest.frame("").unwrap()).unwrap();
+            drain(vec![buffer], "", &[], &mut see).unwrap();
             let expected: Vec<i64> = (0..i64::try_from(len).unwrap()).collect();
             assert_eq!(seen, expected);
         }
