@@ -10,7 +10,7 @@ mod item;
 mod loops;
 mod sequencer;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -38,6 +38,9 @@ const WARMED: usize = 16;
 /// Slabs in one round, and slabs read ahead.
 const ROUND: usize = 8;
 
+/// Slabs of an analysis, at most: in a round, in the one before it, read ahead, being filled.
+const IN_FLIGHT: usize = 4 * ROUND;
+
 /// Takes connections as they end. One sink serves one shard, so it needs no lock.
 ///
 /// The order of calls within a shard is fixed by the input alone; merge what several sinks hold
@@ -58,6 +61,40 @@ pub struct Settings {
     pub filter: PacketFilter,
     /// Roughly the octets that the analysis may take.
     pub memory: Memory,
+    /// Buffers of analyses that ended, for those to come; clones of the settings share them.
+    pub buffers: Buffers,
+}
+
+/// Memory that one analysis leaves to the next: what is used again need not be asked of the
+/// operating system, which hands out zeroed pages only.
+#[derive(Clone, Default)]
+pub struct Buffers(Arc<Mutex<Vec<Item>>>);
+
+impl std::fmt::Debug for Buffers {
+    /// They are no setting: nothing of them is told.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Buffers")
+    }
+}
+
+impl Buffers {
+    /// Those of one analysis, as many as are there.
+    fn take(&self) -> Vec<Item> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = all.len().saturating_sub(IN_FLIGHT);
+        all.split_off(rest)
+    }
+
+    /// Keeps the buffers of an analysis that has ended, but none that a huge frame needed.
+    fn give(&self, mut idle: Vec<Item>, slabs: impl Iterator<Item = Slab>, slab_bytes: usize) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for slab in slabs.filter(|slab| slab.bytes.len() <= 2 * slab_bytes) {
+            let mut item = idle.pop().unwrap_or_default();
+            item.filled.slab = slab;
+            all.push(item);
+        }
+        all.extend(idle);
+    }
 }
 
 /// A bound on memory, in octets.
@@ -111,10 +148,14 @@ pub fn run<S: ConnectionSink>(
     std::thread::scope(|scope| {
         let (filled_sender, filled) = crossbeam_channel::bounded::<Filled>(ROUND);
         // Room for all there are: one is made only when none is empty.
-        let (empty_sender, empty) = crossbeam_channel::bounded::<Slab>(4 * ROUND);
+        let (empty_sender, empty) = crossbeam_channel::bounded::<Slab>(IN_FLIGHT);
+        let mut idle = settings.buffers.take();
+        for item in &mut idle {
+            let _ = empty_sender.try_send(std::mem::take(&mut item.filled.slab));
+        }
+        let unused = empty.clone();
         let reading = scope.spawn(move || read_ahead(reader, &filled_sender, &empty));
         let mut engine: Option<Engine<S>> = None;
-        let mut idle: Vec<Item> = Vec::new();
         // Decoded and waiting for the shards, while the next round is decoded beside them.
         let mut decoded: Vec<Item> = Vec::new();
         loop {
@@ -157,6 +198,8 @@ pub fn run<S: ConnectionSink>(
             )
         })?;
         outcome?;
+        let slab_bytes = settings.read.slab_bytes;
+        settings.buffers.give(idle, unused.try_iter(), slab_bytes);
         let engine =
             engine.unwrap_or_else(|| Engine::new(settings, &make_sink, Timestamp::default()));
         Ok(engine.finish(&reader, &settings.filter))

@@ -4,6 +4,8 @@
 //! Every string passes [`escape::html`] in the formatter below, unless a template calls it
 //! `safe`, which only our own style, script and SVG are.
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minijinja::syntax::SyntaxConfig;
@@ -29,6 +31,12 @@ const TEMPLATES: [(&str, &str); 6] = [
     ("method.html", include_str!("templates/method.html")),
 ];
 
+/// Parsed once: an archive has thousands of pages.
+static ENVIRONMENT: LazyLock<Environment<'static>> =
+    LazyLock::new(|| environment().expect("the templates are ours, and tests render them"));
+
+static POLICY: LazyLock<String> = LazyLock::new(|| policy(STYLE, SCRIPT));
+
 /// Renders the page.
 ///
 /// # Errors
@@ -36,12 +44,11 @@ const TEMPLATES: [(&str, &str); 6] = [
 /// defects of ours.
 pub fn render(document: &Document) -> Result<String, Error> {
     let page = page::Page::new(document)?;
-    let environment = environment()?;
-    Ok(environment.get_template("page.html")?.render(context! {
+    Ok(ENVIRONMENT.get_template("page.html")?.render(context! {
         page => Serde(&page),
         style => STYLE,
         script => SCRIPT,
-        policy => policy(STYLE, SCRIPT),
+        policy => POLICY.as_str(),
     })?)
 }
 

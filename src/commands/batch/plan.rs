@@ -11,7 +11,7 @@ use crate::cli::BatchArguments;
 
 /// Stored bytes and sets that fill a chunk. What is killed in flight has to be done again, so a
 /// chunk is a matter of a second at most, unless it is a single set.
-const CHUNK_BYTES: u64 = 16 << 20;
+const CHUNK_BYTES: u64 = 32 << 20;
 const CHUNK_SETS: usize = 64;
 
 /// Why a set is analysed.
