@@ -2,12 +2,16 @@
 //!
 //! `small`, `flood` and `pipe` are generated. `multiply` repeats a recorded capture with other
 //! client addresses, one copy after the other in time, so that every copy is new connections.
+//! `archive` cuts a capture into many.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
@@ -25,7 +29,13 @@ const RECORD_HEADER: usize = 16;
 
 const USAGE: &str = "usage: captures small|flood FILE
        captures pipe SECONDS > PIPE
-       captures multiply COPIES BASE FILE";
+       captures multiply COPIES BASE FILE
+       captures archive BASE FOLDER WHOLE";
+
+/// Captures of an archive that can be read, the broken ones beside them, and the octets of each.
+const READABLE: u32 = 195;
+const BROKEN: u32 = 5;
+const ARCHIVED_BYTES: usize = 5_000_000;
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args()
@@ -44,6 +54,9 @@ fn main() -> io::Result<()> {
         ["multiply", copies, base, file] => {
             let copies = copies.parse().map_err(io::Error::other)?;
             multiply(copies, Path::new(base), Path::new(file))
+        }
+        ["archive", base, folder, whole] => {
+            archive(Path::new(base), Path::new(folder), Path::new(whole))
         }
         _ => {
             println!("{USAGE}");
@@ -153,6 +166,54 @@ fn multiply(copies: u8, base: &Path, file: &Path) -> io::Result<()> {
         }
     }
     out.flush()
+}
+
+/// The beginning of a recorded capture as an archive of many hosts, and as one file: every second
+/// capture is gz, every fourth of the others zst, and five are broken.
+fn archive(base: &Path, folder: &Path, whole: &Path) -> io::Result<()> {
+    let mut base = BufReader::with_capacity(1 << 20, File::open(base)?);
+    let mut header = [0; FILE_HEADER];
+    base.read_exact(&mut header)?;
+    let mut whole = BufWriter::with_capacity(1 << 20, File::create(whole)?);
+    whole.write_all(&header)?;
+    std::fs::create_dir_all(folder)?;
+    let mut records = Vec::new();
+    for number in 1..=READABLE {
+        records.clear();
+        while records.len() < ARCHIVED_BYTES {
+            let at = records.len();
+            records.resize(at + RECORD_HEADER, 0);
+            base.read_exact(&mut records[at..])?;
+            let len = [8, 9, 10, 11].map(|byte| records[at + byte]);
+            let end = records.len() + u32::from_le_bytes(len) as usize;
+            records.resize(end, 0);
+            base.read_exact(&mut records[at + RECORD_HEADER..])?;
+        }
+        whole.write_all(&records)?;
+        let name = folder.join(format!("host{number}.pcap"));
+        if number % 2 == 0 {
+            let file = File::create(name.with_extension("pcap.gz"))?;
+            let mut gz = GzEncoder::new(file, Compression::default());
+            gz.write_all(&header)?;
+            gz.write_all(&records)?;
+            gz.finish()?;
+        } else if number % 8 == 7 {
+            let file = File::create(name.with_extension("pcap.zst"))?;
+            let mut zst = zstd::Encoder::new(file, 0)?;
+            zst.write_all(&header)?;
+            zst.write_all(&records)?;
+            zst.finish()?;
+        } else {
+            let mut file = File::create(name)?;
+            file.write_all(&header)?;
+            file.write_all(&records)?;
+        }
+    }
+    for number in 1..=BROKEN {
+        let name = folder.join(format!("broken{number}.pcap"));
+        std::fs::write(name, &[7; 3000][..100 * (number as usize - 1)])?;
+    }
+    whole.flush()
 }
 
 /// A small generator of numbers that are alike in every run (xorshift64*).
