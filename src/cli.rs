@@ -273,7 +273,7 @@ pub struct ReportArguments {
 /// Arguments of `pcapdoc batch`.
 #[derive(Debug, Args)]
 pub struct BatchArguments {
-    /// Folders and captures; captures are told by content, whatever their names
+    /// Folders, captures and patterns of them; captures are told by content, whatever their names
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Folder for the reports, the dataset, the roll-up and what is known of earlier runs

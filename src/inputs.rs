@@ -20,7 +20,11 @@ pub fn inputs(captures: &[PathBuf]) -> Result<Vec<Input>, Failure> {
         } else if path.is_dir() {
             inputs.extend(in_folder(path)?);
         } else if let Some(pattern) = pattern(path) {
-            inputs.extend(matching(path, pattern)?);
+            inputs.extend(
+                matching(path, pattern, |path| !path.is_dir())?
+                    .into_iter()
+                    .map(Input::Path),
+            );
         } else {
             inputs.push(Input::Path(path.clone()));
         }
@@ -30,20 +34,27 @@ pub fn inputs(captures: &[PathBuf]) -> Result<Vec<Input>, Failure> {
 
 /// A name with wildcards that is no file's own name: shells hand on patterns that they cannot
 /// match, and those in quotes.
-fn pattern(path: &Path) -> Option<&str> {
+pub fn pattern(path: &Path) -> Option<&str> {
     let text = path.to_str()?;
     (text.contains(['*', '?', '[']) && !path.exists()).then_some(text)
 }
 
-fn matching(path: &Path, pattern: &str) -> Result<Vec<Input>, Failure> {
+/// What a pattern stands for and is wanted, by name.
+///
+/// # Errors
+/// When there is nothing.
+pub fn matching(
+    path: &Path,
+    pattern: &str,
+    is_wanted: fn(&Path) -> bool,
+) -> Result<Vec<PathBuf>, Failure> {
     let refuse = |what: String| Failure::Input(analyzer::Error::new(path, what));
     let found = glob::glob(pattern)
         .map_err(|error| refuse(format!("this pattern cannot be read: {error}")))?;
     // What cannot be looked at is met again, and named, when the files are opened.
-    let files: Vec<Input> = found
+    let files: Vec<PathBuf> = found
         .filter_map(Result::ok)
-        .filter(|path| !path.is_dir())
-        .map(Input::Path)
+        .filter(|path| is_wanted(path))
         .collect();
     if files.is_empty() {
         return Err(refuse("no file matches this pattern".to_owned()));

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::names;
 use crate::failure::Failure;
+use crate::inputs::{matching, pattern};
 
 /// Bytes at both ends of a file that stand for its content.
 const SAMPLED_BYTES: u64 = 64 << 10;
@@ -72,8 +73,15 @@ pub struct Archive {
 
 /// Looks at every regular file below `paths`; the folder `except` is left out.
 pub fn find(paths: &[PathBuf], except: &Path) -> Result<Archive, Failure> {
-    let mut files = BTreeMap::new();
+    let mut expanded = Vec::with_capacity(paths.len());
     for path in paths {
+        match pattern(path) {
+            Some(pattern) => expanded.extend(matching(path, pattern, |_| true)?),
+            None => expanded.push(path.clone()),
+        }
+    }
+    let mut files = BTreeMap::new();
+    for path in &expanded {
         let failed = |error| {
             let name = path.display().to_string();
             Failure::Usage(format!("could not read {}: {error}", name.escape_debug()))

@@ -118,7 +118,7 @@ fn set(
         .filter_map(|(file, _)| file.stamp.first())
         .min();
     let group = files[0].0.group.clone();
-    let is_series = files.len() > 1 || files[0].1.is_part();
+    let is_series = files.len() > 1 || files[0].1.is_part() && key != files[0].1.content;
     let date = day(first);
     let title = match &day_of_key {
         None => "all".to_owned(),
