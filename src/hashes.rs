@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use rayon::prelude::*;
 use reports::Document;
 use reports::document::FileHash;
 use sha2::{Digest, Sha256};
@@ -19,9 +20,10 @@ const END_BYTES: u64 = 1 << 20;
 
 /// Adds the hashes of the files that the document names, where they can still be read.
 pub fn add(document: &mut Document) {
-    for file in &mut document.capture.files {
-        file.hash = of(Path::new(&file.name)).ok().flatten();
-    }
+    let files = &mut document.capture.files;
+    files
+        .par_iter_mut()
+        .for_each(|file| file.hash = of(Path::new(&file.name)).ok().flatten());
 }
 
 /// `None` for what is no regular file: a pipe cannot be read again.

@@ -12,6 +12,12 @@ const BUDGET: u64 = 8 << 20;
 /// Slabs, of 256 KiB as a rule, that are read of a longer stretch: as many as the budget allows.
 const SAMPLES: u64 = 32;
 
+/// Marks further apart than this are the beginnings of files, which are read whole.
+const FINE: u64 = 1 << 20;
+
+/// Stored bytes of files that are read again of a longer stretch; one file at least.
+const BUDGET_OF_FILES: u64 = 32 << 20;
+
 /// A part of the capture that somebody wants to see.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stretch {
@@ -94,6 +100,14 @@ fn choose(marks: &[Mark], stretch: Stretch, parts: &mut [Part]) -> f64 {
         return 1.0;
     }
     let count = inside.len() as u64;
+    if bytes / count > FINE {
+        let files = (BUDGET_OF_FILES * count / bytes).clamp(1, count);
+        for number in 0..files {
+            let at = usize::try_from(number * count / files).unwrap_or(0);
+            parts[inside[at]] = Part::Whole;
+        }
+        return files as f64 / count as f64;
+    }
     for number in 0..SAMPLES.min(count) {
         let at = usize::try_from(number * count / SAMPLES.min(count)).unwrap_or(0);
         let part = &mut parts[inside[at]];
@@ -147,6 +161,7 @@ mod tests {
     fn marks(count: u64, apart: u64) -> Vec<Mark> {
         (0..count)
             .map(|at| Mark {
+                file: 0,
                 offset: 24 + at * apart,
                 frame: 1 + at * 100,
                 time: Timestamp::from_nanos(at as i64 * 1000),
@@ -163,6 +178,19 @@ mod tests {
             until: Some(601),
         };
         assert_eq!((plan.runs, plan.shares), (vec![run], vec![1.0]));
+    }
+
+    #[test]
+    fn of_many_files_some_are_read_whole() {
+        let marks = marks(100, 5 << 20);
+        let plan = Plan::of(&marks, &[Stretch::Frames(1, 10_000)], 10_000);
+        assert_eq!(plan.shares, vec![0.06]);
+        let begun: Vec<_> = plan.runs.iter().map(|run| run.from).collect();
+        let expected = [0, 16, 33, 50, 66, 83].map(|at| Some(marks[at]));
+        assert_eq!(begun, expected);
+        // Two files that a short connection touches.
+        let plan = Plan::of(&marks, &[Stretch::Frames(150, 250)], 10_000);
+        assert_eq!((plan.runs.len(), plan.shares), (1, vec![1.0]));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::format::Compression;
 use super::gzip::GzipMembers;
 
 /// Buffers between the inflating thread and the reader.
-const BUFFERS: usize = 4;
+const BUFFERS: usize = 8;
 /// Bytes in each of them.
 const BUFFER_BYTES: usize = 256 << 10;
 /// Bytes of compressed input read at a time.

@@ -78,6 +78,7 @@ impl CaptureReader {
     /// Fills `slab` with the oldest frames of all open files.
     pub(super) fn merge_into(&mut self, slab: &mut Slab) {
         slab.bytes.clear();
+        self.mixed = true;
         while slab.bytes.len() < self.options.slab_bytes {
             self.refill();
             let lanes = self.lanes.iter().enumerate();

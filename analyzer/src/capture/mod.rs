@@ -72,10 +72,13 @@ impl Slab {
     }
 }
 
-/// A place in a file at which reading can begin again: between two records.
+/// A place in a capture at which reading can begin again: between two records of a file, or at the
+/// beginning of one of several files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
-    /// Offset in the file, in bytes.
+    /// Which of the files, in the order in which they are read.
+    pub file: usize,
+    /// Stored bytes before it: of the file, or of all files before this one.
     pub offset: u64,
     /// Number of the frame that follows.
     pub frame: u64,

@@ -370,6 +370,7 @@ impl OpenFile {
         };
         if self.slabs.is_multiple_of(self.mark_every) {
             self.marks.push(Mark {
+                file: 0,
                 offset,
                 frame: first.number,
                 time: first.time,

@@ -13,7 +13,7 @@ use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
 /// Compressed files whose inflating threads run ahead of the file being read.
-const READ_AHEAD: usize = 2;
+const READ_AHEAD: usize = 3;
 
 /// An input that waits for its turn.
 pub(super) struct Waiting {
@@ -45,9 +45,16 @@ pub struct CaptureReader {
     unreadable: Option<Error>,
     /// Whether any input was recognised.
     any_opened: bool,
-    /// Of the only input; empty when there are several.
     marks: Vec<Mark>,
-    inputs: usize,
+    /// The inputs in the order in which they are read, with the times of their first frames.
+    ordered: Vec<(Input, Option<Timestamp>)>,
+    /// Which of them was opened last.
+    current: usize,
+    /// Frames of several files were sorted by time, or files cannot be opened again: no file is a run
+    /// of frames that could be read again by itself.
+    pub(super) mixed: bool,
+    /// Whether files that come next are opened ahead.
+    reads_ahead: bool,
 }
 
 impl CaptureReader {
@@ -72,7 +79,10 @@ impl CaptureReader {
             unreadable: None,
             any_opened: false,
             marks: Vec::new(),
-            inputs: inputs.len(),
+            ordered: Vec::new(),
+            current: 0,
+            mixed: false,
+            reads_ahead: true,
         };
         if let [input] = inputs {
             let input = input.clone();
@@ -83,7 +93,12 @@ impl CaptureReader {
             });
         } else {
             reader.order(inputs);
+            reader.mixed = reader.waiting.iter().any(|waiting| waiting.bytes.is_some());
         }
+        let waiting = reader.waiting.iter();
+        reader.ordered = waiting
+            .map(|waiting| (waiting.input.clone(), waiting.first))
+            .collect();
         reader.open_next();
         match reader.unreadable.take() {
             Some(error) if !reader.any_opened => Err(error),
@@ -128,6 +143,20 @@ impl CaptureReader {
         if newest.is_some_and(|newest| self.next_overlaps(newest, done)) {
             return self.lanes[0].hold(slab);
         }
+        if self.ordered.len() > 1
+            && let Some(first) = slab.frames.first()
+            && self
+                .marks
+                .last()
+                .is_none_or(|mark| mark.file != self.current)
+        {
+            self.marks.push(Mark {
+                file: self.current,
+                offset: self.bytes_done,
+                frame: first.number,
+                time: first.time,
+            });
+        }
         self.handed_out += slab.frames.len() as u64;
         if done {
             self.close_lane(0);
@@ -137,27 +166,49 @@ impl CaptureReader {
     /// A file has been read to its end.
     pub(super) fn close_lane(&mut self, at: usize) {
         let lane = self.lanes.remove(at);
-        if self.inputs == 1 {
+        if self.ordered.len() == 1 {
             self.marks = lane.file.marks().to_vec();
         }
         self.bytes_done += lane.file.bytes_read();
         self.finished.push(lane.file.summary());
     }
 
-    /// Places in the only input at which a later reading may begin ([`Self::go_to`]), in order;
-    /// complete after the last slab. None for several inputs, a pipe, a compressed file, and
-    /// formats of which a part cannot be read without what comes before.
+    /// Places at which a later reading may begin ([`Self::go_to`]), in order; complete after the last
+    /// slab. Of several inputs each beginning is one, unless they overlap. None for a pipe, a single
+    /// compressed file, and a single file of a format of which a part cannot be read without what
+    /// comes before.
     #[must_use]
     pub fn marks(&self) -> &[Mark] {
-        &self.marks
+        if self.mixed { &[] } else { &self.marks }
     }
 
-    /// Goes on at a place that an earlier reading of the same input marked; to be called before
-    /// the input has been read to its end.
+    /// Goes on at a place that an earlier reading of the same inputs marked; of a single input, to be
+    /// called before it has been read to its end.
     ///
     /// # Errors
     /// When the input was read to its end or cannot be moved in.
     pub fn go_to(&mut self, mark: &Mark) -> Result<(), Error> {
+        if self.ordered.len() > 1 {
+            let rest = self.ordered.iter().skip(mark.file);
+            self.waiting = rest
+                .map(|(input, first)| Waiting {
+                    input: input.clone(),
+                    bytes: None,
+                    first: *first,
+                })
+                .collect();
+            self.lanes.clear();
+            self.session.frames = mark.frame - 1;
+            self.handed_out = mark.frame - 1;
+            // Little is read from here: what comes next is opened when it is needed.
+            self.reads_ahead = false;
+            self.open_next();
+            return if self.current == mark.file && !self.lanes.is_empty() {
+                Ok(())
+            } else {
+                Err(Error::new("", "cannot be read again"))
+            };
+        }
         let moved = match self.lanes.first_mut() {
             Some(lane) => lane.file.go_to(mark, &mut self.session),
             None => Err(std::io::ErrorKind::UnexpectedEof.into()),
@@ -267,6 +318,7 @@ impl CaptureReader {
             .find(|number| self.lanes.iter().all(|lane| lane.number != *number))
             .unwrap_or(0);
         while let Some(mut waiting) = self.waiting.pop_front() {
+            self.current = self.ordered.len() - self.waiting.len() - 1;
             let bytes = match waiting.bytes.take() {
                 Some(bytes) => Ok(bytes),
                 None => Bytes::open(&waiting.input, &self.options, true),
@@ -288,6 +340,9 @@ impl CaptureReader {
 
     /// Starts the inflating threads of the next files.
     fn read_ahead(&mut self) {
+        if !self.reads_ahead {
+            return;
+        }
         for waiting in self.waiting.iter_mut().take(READ_AHEAD) {
             if waiting.bytes.is_none()
                 && let Ok(bytes) = Bytes::open(&waiting.input, &self.options, true)
