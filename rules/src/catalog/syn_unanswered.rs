@@ -54,6 +54,9 @@ declare_rule! {
     }
 }
 
+/// Addresses that try one listener once each: of as many clients some would have repeated a SYN.
+const FLOOD_CLIENTS: usize = 1_000;
+
 impl Rule for SynUnanswered {
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
@@ -176,17 +179,29 @@ impl Rule for SynUnanswered {
         }
         let server = group.server();
         let waited = group.number("waited_ms").unwrap_or_default();
-        let worked = group
-            .analysis
-            .listeners
-            .get(&server)
-            .is_some_and(|facts| facts.completed > 0);
+        let facts = group.analysis.listeners.get(&server);
+        let worked = facts.is_some_and(|facts| facts.completed > 0);
+        // Those of a flood are summed, not judged one by one.
+        let unanswered = facts.map_or(0, |facts| facts.unanswered);
+        let summed = number(unanswered) > count
+            && facts.is_some_and(|facts| facts.clients.len() >= FLOOD_CLIENTS);
         let gaps = group.best().words("gaps").unwrap_or_default().to_owned();
+        let is_flood = summed && gaps.is_empty();
         let confidence = draft.confidence;
+        let draft = if is_flood {
+            draft.advise("server", "if it is a flood, SYN cookies keep the listener open to others (net.ipv4.tcp_syncookies = 1); have it dropped before it reaches the server")
+        } else {
+            draft
+        };
         draft
             .title(format!("Nobody answers connection attempts to {server}"))
             .summary(format!(
-                "{} from {} to {server} got no answer of any kind; {}. {}",
+                "{}{} from {} to {server} got no answer of any kind; {}. {}",
+                if summed {
+                    format!("Of {} without answer these were judged one by one: ", plural(number(unanswered), "attempt"))
+                } else {
+                    String::new()
+                },
                 plural(count, "attempt"),
                 group.clients_text(),
                 if gaps.is_empty() { "none was repeated".to_owned() } else { format!("the longest tried for {}", time(waited)) },
@@ -199,6 +214,7 @@ impl Rule for SynUnanswered {
             })
             .because(format!("{:.0} SYN segments, no SYN-ACK, no RST, no ICMP error", group.sum("syns")))
             .because_if(!gaps.is_empty(), || format!("the SYN was repeated after {gaps} s, as a client does that hears nothing"))
+            .because_if(is_flood, || format!("more than {FLOOD_CLIENTS} addresses sent one SYN each and none repeated it: made-up senders, as of a SYN flood, do so; clients do not"))
             .not("connection-refused", "a closed port on a host that is up would answer with RST")
             .not("listen-overflow", "the listener completed no other handshake at that time")
             .not("one-sided capture", "the client never went on as if it had been answered")
@@ -249,6 +265,25 @@ mod tests {
             findings_in("syn-unanswered", &[silent(1, 0).build()], &analysis).len(),
             1
         );
+    }
+
+    #[test]
+    fn many_senders_of_one_syn_each_look_like_a_flood() {
+        let conn = silent(1, 0).build();
+        let mut analysis = Analysis::default();
+        analysis.summary.last = Some(at(9000.0));
+        let listener = analysis.listeners.entry(conn.server).or_default();
+        (listener.attempts, listener.unanswered) = (5_000_000, 5_000_000);
+        listener.clients = (0..1024_u32)
+            .map(|number| IpAddr::V4((0x0b00_0000 + number).into()))
+            .collect();
+        let findings = findings_in("syn-unanswered", &[conn], &analysis);
+        assert!(
+            findings[0]
+                .summary
+                .starts_with("Of 5000000 attempts without answer")
+        );
+        assert!(findings[0].remedy[0].text.contains("SYN cookies"));
     }
 
     #[test]
