@@ -211,16 +211,6 @@ impl<S: ConnectionSink> Shard<S> {
         let mut reused = false;
         let mut found = self.flows.find(&key, hash);
         if let Some(id) = found {
-            if !tcp.flags.syn()
-                && let Some(Flow::Tcp(tracker)) = self.flows.get_mut(id)
-            {
-                // Nearly every segment.
-                let held = tracker.octets_held();
-                let (verdict, direction) = tracker.segment(packet, tcp, payload);
-                self.cost = self.cost + tracker.octets_held() - held;
-                self.facts.segment(packet, direction, verdict);
-                return;
-            }
             if !matches!(self.flows.get_mut(id), Some(Flow::Tcp(_))) {
                 if self.keep_young((&key, sender), id, packet, tcp, payload) {
                     return;

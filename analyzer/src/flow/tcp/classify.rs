@@ -30,6 +30,7 @@ use super::copies::{CopyKind, copy_kind, is_late_original};
 use super::half::{Hole, MAX_JUMP, Outstanding, Repeat, SenderState};
 use super::held_writes;
 use super::load;
+use super::rtt::whole_round_trip;
 use super::send_order::{SendOrder, Stamp};
 use super::{Segment, TcpTracker, split_pair};
 
@@ -528,10 +529,7 @@ impl TcpTracker {
     /// The whole round trip, as well as it is known so far.
     pub(super) fn rtt_hint(&self) -> Option<Duration> {
         let [client, server] = &self.senders;
-        match (client.rtt.min(), server.rtt.min()) {
-            (Some(client), Some(server)) => Some(client + server),
-            (one, other) => one.or(other),
-        }
+        whole_round_trip(&client.rtt, &server.rtt).map(Duration::from_nanos)
     }
 }
 

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use crate::flow::Direction;
+use crate::flow::{Direction, IdleGap};
 
-use super::Segment;
 use super::half::SenderState;
+use super::{Segment, TcpTracker};
 
 /// A silence that one end's clock denies.
 #[derive(Clone, Copy, Debug)]
@@ -45,4 +45,52 @@ fn beyond_own_clock(segment: &Segment<'_>, sender: &SenderState) -> Option<Durat
     let passed = segment.packet.time.since(sender.last_sent);
     let excess = passed.checked_sub(Duration::from_secs(lived))?;
     (ticks < 1 << 31 && !excess.is_zero()).then_some(excess)
+}
+
+impl TcpTracker {
+    /// Notes a silence of a second or more, and whether the other end was still there after it.
+    pub(super) fn note_idle(&mut self, segment: &Segment<'_>, idle_ns: u64) {
+        if let Some(gaps) = &mut self.idle_gaps
+            && let Some(last) = &mut gaps.last
+            && !last.survived
+            && segment.direction != last.after.direction
+            && !segment.tcp.flags.rst()
+        {
+            last.survived = true;
+            let sender = &self.senders[segment.direction.index()];
+            let denied = self.denied_silence.take();
+            let jump = denied.and_then(|denied| denied.confirm(segment, sender));
+            let longest = gaps
+                .longest_survived
+                .map_or(Duration::ZERO, |gap| gap.length());
+            if let Some(jump) = jump {
+                gaps.clock_jumps += 1;
+                gaps.clock_jump_max = gaps.clock_jump_max.max(jump);
+            } else if last.length() > longest {
+                gaps.longest_survived = Some(*last);
+            }
+        }
+        if idle_ns < 1_000_000_000 {
+            return;
+        }
+        let before = self
+            .senders
+            .iter()
+            .filter_map(|sender| sender.stats.last_segment)
+            .max_by_key(|last| last.frame);
+        if let Some(before) = before {
+            let gaps = self.idle_gaps.get_or_insert_default();
+            gaps.count += 1;
+            let sender = &self.senders[segment.direction.index()];
+            self.denied_silence = DeniedSilence::after_silence(segment, sender).map(Box::new);
+            // What follows a silence that nobody answered are repeats, not another silence.
+            if gaps.last.is_none_or(|last| last.survived) {
+                gaps.last = Some(IdleGap {
+                    before,
+                    after: segment.reference,
+                    survived: false,
+                });
+            }
+        }
+    }
 }

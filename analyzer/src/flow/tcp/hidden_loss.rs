@@ -21,6 +21,7 @@ use crate::time::Timestamp;
 
 use super::classify::segments_of;
 use super::half::SenderState;
+use super::rtt::whole_round_trip;
 use super::send_order::{Passage, Trust};
 use super::under_way::AT_THE_CAPTURE_POINT_NS;
 use super::{Segment, TcpTracker, split_pair};
@@ -175,7 +176,7 @@ impl TcpTracker {
         }
         let sent_before = sender.passed_over.last_sent_before(sender.last_sent);
         let waited = segment.packet.time.nanos_since(sent_before);
-        let repair_takes = whole_round_trip(sender, peer)
+        let repair_takes = whole_round_trip(&sender.rtt, &peer.rtt)
             .map_or(REPAIR_WITHOUT_RTT_NS, |rtt| rtt.saturating_mul(9) / 10);
         let hole = segment.start.saturating_sub(sender.snd_max);
         if hole > 0 {
@@ -251,14 +252,6 @@ impl SenderState {
             stats.retransmissions_by_kind[repeat.kind as usize] += repeat.segments;
             stats.lost_before_capture += repeat.segments;
         }
-    }
-}
-
-/// [`TcpTracker::rtt_hint`] in nanoseconds.
-fn whole_round_trip(sender: &SenderState, peer: &SenderState) -> Option<u64> {
-    match (sender.rtt.min_ns(), peer.rtt.min_ns()) {
-        (Some(one), Some(other)) => Some(one.saturating_add(other)),
-        (one, other) => one.or(other),
     }
 }
 

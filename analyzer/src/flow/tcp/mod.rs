@@ -17,6 +17,7 @@ mod copies;
 mod duplicate;
 mod explain;
 mod half;
+mod handshake;
 mod held_writes;
 mod hidden_loss;
 mod load;
@@ -30,6 +31,7 @@ mod time_split;
 mod turns;
 mod under_way;
 mod vantage;
+mod window;
 mod wireshark;
 
 use std::net::IpAddr;
@@ -42,7 +44,7 @@ use crate::event::{Event, EventKind, SegmentRef};
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
-use super::{Close, Connection, Direction, Handshake, Holes, IdleGap, IdleGaps, Reset, Role};
+use super::{Close, Connection, Direction, Handshake, Holes, IdleGaps, Reset, Role};
 use half::SenderState;
 
 pub use classify::Verdict;
@@ -51,9 +53,6 @@ pub use wireshark::WiresharkName;
 
 /// Events kept per connection; further ones are counted.
 const EVENTS_PER_CONNECTION: usize = 256;
-
-/// Handshake segments kept of each kind.
-const HANDSHAKE_SEGMENTS: usize = 8;
 
 /// How long a connection may stay silent of which only SYNs were seen. Linux gives up after 127 s;
 /// the last retry comes 64 s after the one before.
@@ -420,122 +419,6 @@ impl TcpTracker {
                 Some((_, agree)) if *agree > 0 => *agree -= 1,
                 other => *other = Some((packet.hop_limit, 0)),
             }
-        }
-    }
-
-    /// Notes a silence of a second or more, and whether the other end was still there after it.
-    fn note_idle(&mut self, segment: &Segment<'_>, idle_ns: u64) {
-        if let Some(gaps) = &mut self.idle_gaps
-            && let Some(last) = &mut gaps.last
-            && !last.survived
-            && segment.direction != last.after.direction
-            && !segment.tcp.flags.rst()
-        {
-            last.survived = true;
-            let sender = &self.senders[segment.direction.index()];
-            let denied = self.denied_silence.take();
-            let jump = denied.and_then(|denied| denied.confirm(segment, sender));
-            let longest = gaps
-                .longest_survived
-                .map_or(Duration::ZERO, |gap| gap.length());
-            if let Some(jump) = jump {
-                gaps.clock_jumps += 1;
-                gaps.clock_jump_max = gaps.clock_jump_max.max(jump);
-            } else if last.length() > longest {
-                gaps.longest_survived = Some(*last);
-            }
-        }
-        if idle_ns < 1_000_000_000 {
-            return;
-        }
-        let before = self
-            .senders
-            .iter()
-            .filter_map(|sender| sender.stats.last_segment)
-            .max_by_key(|last| last.frame);
-        if let Some(before) = before {
-            let gaps = self.idle_gaps.get_or_insert_default();
-            gaps.count += 1;
-            let sender = &self.senders[segment.direction.index()];
-            self.denied_silence =
-                clock::DeniedSilence::after_silence(segment, sender).map(Box::new);
-            // What follows a silence that nobody answered are repeats, not another silence.
-            if gaps.last.is_none_or(|last| last.survived) {
-                gaps.last = Some(IdleGap {
-                    before,
-                    after: segment.reference,
-                    survived: false,
-                });
-            }
-        }
-    }
-
-    fn on_syn(&mut self, segment: &Segment<'_>) {
-        let tcp = segment.tcp;
-        let sender = &mut self.senders[segment.direction.index()];
-        sender.stats.mss = tcp.mss.or(sender.stats.mss);
-        sender.stats.window_shift = tcp.window_shift.or(sender.stats.window_shift);
-        sender.stats.sack_permitted |= tcp.sack_permitted;
-        self.handshake.options_unknown |= tcp.options_cut;
-        let from_client = segment.direction == Direction::ClientToServer;
-        if from_client == tcp.flags.ack() {
-            // Simultaneous open (RFC 9293 §3.5): the lists are for the client's SYN and its answer.
-            self.learn_scales();
-            return;
-        }
-        let (list, count) = if tcp.flags.ack() {
-            (
-                &mut self.handshake.syn_acks,
-                &mut self.handshake.syn_ack_count,
-            )
-        } else {
-            (&mut self.handshake.syns, &mut self.handshake.syn_count)
-        };
-        *count += 1;
-        if list.len() < HANDSHAKE_SEGMENTS {
-            // One is the rule: no room for more.
-            list.reserve_exact(1);
-            list.push(segment.reference);
-        }
-        if tcp.flags.ack() {
-            if self.handshake.ack.is_some() {
-                self.handshake.syn_acks_after_ack += 1;
-            }
-            self.learn_scales();
-        }
-    }
-
-    /// RFC 7323 §2.2: scaling is on only when both SYNs carry the option.
-    fn learn_scales(&mut self) {
-        let shifts = [0, 1].map(|end: usize| self.senders[end].stats.window_shift);
-        if let [Some(client), Some(server)] = shifts {
-            self.senders[0].shift = client.min(14);
-            self.senders[1].shift = server.min(14);
-        }
-    }
-
-    fn on_window(&mut self, segment: &Segment<'_>) {
-        if !segment.tcp.flags.ack() || segment.tcp.flags.syn() {
-            return;
-        }
-        let window = segment.reference.window;
-        let direction = segment.direction;
-        let sender = &mut self.senders[direction.index()];
-        sender.last_ack_window = Some(window);
-        let before = sender.window.replace(window);
-        let stats = &mut sender.stats;
-        stats.window_min = Some(stats.window_min.map_or(window, |least| least.min(window)));
-        stats.window_max = Some(stats.window_max.map_or(window, |most| most.max(window)));
-        if window == 0 && sender.window_closed_at.is_none() && before != Some(0) {
-            sender.window_closed_at = Some(segment.packet.time);
-            stats.seldom().zero_windows += 1;
-            self.event(segment, EventKind::WindowClosed);
-        } else if window > 0
-            && let Some(closed_at) = sender.window_closed_at.take()
-        {
-            let closed_for = segment.packet.time.since(closed_at);
-            stats.add_closed_window(closed_for);
-            self.event(segment, EventKind::WindowOpened { closed_for });
         }
     }
 

@@ -18,6 +18,15 @@ pub(super) struct RttEstimator {
     samples: u32,
 }
 
+/// The whole round trip of a connection as well as it is known, in nanoseconds: the smallest from
+/// the capture point to either end and back.
+pub(super) fn whole_round_trip(one: &RttEstimator, other: &RttEstimator) -> Option<u64> {
+    match (one.min_ns(), other.min_ns()) {
+        (Some(one), Some(other)) => Some(one.saturating_add(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 impl RttEstimator {
     /// Takes one sample.
     pub fn sample(&mut self, rtt_ns: u64) {
