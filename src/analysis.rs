@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use analyzer::pipeline::{self, ConnectionSink, Progress};
 use analyzer::{Connection, PacketFilter};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use reports::dataset::{RowSink, Spill, Tables};
 use reports::{ConnectionCollector, Document, Redactor, RunInfo};
 use rules::engine::{Engine, RuleSink};
@@ -52,8 +53,16 @@ impl Sink<'_> {
     }
 }
 
+/// The threads of a command; 0 for as many as there are cores.
+pub fn pool(threads: usize) -> Result<ThreadPool, Failure> {
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|error| Failure::Internal(error.to_string()))
+}
+
 /// Analyses the captures of `settings` and lists at most `connections` of them, with a meter and
-/// on threads of its own; names are masked as [`Wanted::redactor`] says.
+/// on the current rayon pool; names are masked as [`Wanted::redactor`] says.
 pub fn analyse(
     settings: &Settings,
     connections: Option<usize>,
@@ -72,13 +81,8 @@ pub fn analyse_shown(
     settings: &Settings,
     wanted: &Wanted<'_>,
 ) -> Result<(Document, Option<Tables>), Failure> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(settings.threads)
-        .build()
-        .map_err(|error| Failure::Internal(error.to_string()))?;
     let meter = Meter::new();
-    let result = pool
-        .install(|| analyse_quietly(settings, wanted, |progress: Progress| meter.show(progress)))?;
+    let result = analyse_quietly(settings, wanted, |progress: Progress| meter.show(progress))?;
     meter.finish();
     Ok(result)
 }
@@ -115,14 +119,16 @@ pub fn analyse_quietly(
         Some(redactor) => redactor.analysis(analysis),
         None => analysis,
     };
-    let mut assessment = engine.finish(rule_sinks, &analysis);
+    let (mut assessment, collector) = rayon::join(
+        || engine.finish(rule_sinks, &analysis),
+        || ConnectionCollector::merged(collectors),
+    );
     let filter = &settings.analysis.filter;
     if !filter.is_open() {
         assessment
             .notices
             .insert(0, partial(filter, wanted.redactor.is_some()));
     }
-    let collector = ConnectionCollector::merged(collectors);
     let document = Document::build(&analysis, &assessment, collector, &run_info(settings));
     let tables = wanted.rows.as_ref().map(|(capture_set, _)| {
         Tables::new(capture_set, row_sinks, &analysis, &assessment, &document)

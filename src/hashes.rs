@@ -18,12 +18,12 @@ const WHOLE_BYTES: u64 = 16 << 20;
 /// What is hashed at each end of a longer one.
 const END_BYTES: u64 = 1 << 20;
 
-/// Adds the hashes of the files that the document names, where they can still be read.
-pub fn add(document: &mut Document) {
-    let files = &mut document.capture.files;
+/// The hash of every file that the document names, in its order, where it can still be read.
+pub fn of_files(document: &Document) -> Vec<Option<FileHash>> {
+    let files = document.capture.files.par_iter();
     files
-        .par_iter_mut()
-        .for_each(|file| file.hash = of(Path::new(&file.name)).ok().flatten());
+        .map(|file| of(Path::new(&file.name)).ok().flatten())
+        .collect()
 }
 
 /// `None` for what is no regular file: a pipe cannot be read again.

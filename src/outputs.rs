@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use reports::dataset::{TableFiles, Tables};
 use reports::{Document, Redactor};
 use serde_json::json;
@@ -61,31 +62,19 @@ impl Plan {
         Ok(Self { outputs })
     }
 
-    /// Writes everything; gives the HTML file, when there is one.
+    /// Writes everything, side by side on the current rayon pool; gives the HTML file, when there is
+    /// one.
     pub fn write(&self, document: &Document) -> Result<Option<PathBuf>, Failure> {
-        let mut html = None;
-        for (format, target) in &self.outputs {
-            let style = reports::terminal::Style {
-                width: 80,
-                colour: matches!(target, Target::Stdout) && wants_colour(),
-            };
-            match target {
-                Target::Tables(_) => {}
-                Target::Stdout => {
-                    let text = render(*format, document, style)?;
-                    write_stdout(|out| out.write_all(&text))?;
-                }
-                Target::File(path) if *format == Format::Md => write_markdown(path, document)?,
-                Target::File(path) => {
-                    let text = render(*format, document, style)?;
-                    write_file(path, |out| out.write_all(&text))?;
-                    if *format == Format::Html {
-                        html = Some(path.clone());
-                    }
-                }
-            }
-        }
+        let outputs = self.outputs.par_iter();
+        let written: Vec<Result<(), Failure>> = outputs
+            .map(|(format, target)| write_output(*format, target, document))
+            .collect();
+        written.into_iter().collect::<Result<(), Failure>>()?;
         self.say_where();
+        let html = self.outputs.iter().find_map(|output| match output {
+            (Format::Html, Target::File(path)) => Some(path.clone()),
+            _ => None,
+        });
         Ok(html)
     }
 
@@ -110,6 +99,19 @@ impl Plan {
             let text = format!("wrote {}", files.join(", "));
             log::say("wrote", &text, json!({"files": files}));
         }
+    }
+}
+
+fn write_output(format: Format, target: &Target, document: &Document) -> Result<(), Failure> {
+    let style = reports::terminal::Style {
+        width: 80,
+        colour: matches!(target, Target::Stdout) && wants_colour(),
+    };
+    match target {
+        Target::Tables(_) => Ok(()),
+        Target::Stdout => write_stdout(rendering(format, document, style)?),
+        Target::File(path) if format == Format::Md => write_markdown(path, document),
+        Target::File(path) => write_file(path, rendering(format, document, style)?),
     }
 }
 
@@ -232,27 +234,25 @@ fn write_markdown(path: &Path, document: &Document) -> Result<(), Failure> {
     write_file(path, |out| out.write_all(text.as_bytes()))
 }
 
-fn render(
+/// What writes a rendering; whatever else can fail has been done when it is there.
+type Rendering<'a> = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + 'a>;
+
+fn rendering(
     format: Format,
     document: &Document,
     style: reports::terminal::Style,
-) -> Result<Vec<u8>, Failure> {
-    let internal = |error: reports::Error| Failure::Internal(error.to_string());
-    Ok(match format {
+) -> Result<Rendering<'_>, Failure> {
+    let text = match format {
+        Format::Json => return Ok(Box::new(|out| reports::json::write(document, out))),
         Format::Html => reports::html::render(document)
-            .map_err(internal)?
-            .into_bytes(),
-        Format::Md => reports::markdown::render(document).into_bytes(),
-        Format::Terminal => reports::terminal::render(document, style).into_bytes(),
-        Format::Summary => reports::summary::render(document).into_bytes(),
-        Format::Json => {
-            let mut bytes = Vec::new();
-            reports::json::write(document, &mut bytes).map_err(internal)?;
-            bytes
-        }
+            .map_err(|error| Failure::Internal(error.to_string()))?,
+        Format::Md => reports::markdown::render(document),
+        Format::Terminal => reports::terminal::render(document, style),
+        Format::Summary => reports::summary::render(document),
         // Tables are no rendering of the document: see `write_tables`.
-        Format::Parquet => Vec::new(),
-    })
+        Format::Parquet => String::new(),
+    };
+    Ok(Box::new(move |out| out.write_all(text.as_bytes())))
 }
 
 /// Colour only for a person at a terminal who did not decline it (no-color.org, CLICOLOR).

@@ -233,7 +233,8 @@ impl<T> Kept<T> {
         if self.store.limit == 0 || self.floor.is_some_and(|floor| rank < floor) {
             return;
         }
-        let mut item = Some(Reverse(Ranked { rank, item: item() }));
+        let item = Box::new(item());
+        let mut item = Some(Reverse(Ranked { rank, item }));
         let mut heap = self.heap();
         if heap.len() < self.store.limit {
             heap.extend(item.take());
@@ -255,7 +256,7 @@ impl<T> Kept<T> {
             return;
         }
         for Reverse(Ranked { rank, item }) in std::mem::take(&mut *other.heap()) {
-            self.offer(rank, || item);
+            self.offer(rank, || *item);
         }
     }
 
@@ -263,7 +264,7 @@ impl<T> Kept<T> {
         let heap = std::mem::take(&mut *self.heap());
         heap.into_sorted_vec()
             .into_iter()
-            .map(|Reverse(ranked)| ranked.item)
+            .map(|Reverse(ranked)| *ranked.item)
             .collect()
     }
 
@@ -280,7 +281,8 @@ impl<T> Kept<T> {
 #[derive(Debug)]
 struct Ranked<T> {
     rank: Rank,
-    item: T,
+    /// Apart: a heap moves what it orders.
+    item: Box<T>,
 }
 
 impl<T> PartialEq for Ranked<T> {

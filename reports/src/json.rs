@@ -1,6 +1,6 @@
 //! Writing the document, and reading it back.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
 use crate::Error;
 use crate::document::{Document, SCHEMA_VERSION};
@@ -12,11 +12,10 @@ pub const SCHEMA: &str = include_str!("../schema/pcapdoc-1.schema.json");
 ///
 /// # Errors
 /// Fails only if `out` cannot be written.
-pub fn write(document: &Document, mut out: impl Write) -> Result<(), Error> {
-    serde_json::to_writer_pretty(&mut out, document).map_err(std::io::Error::from)?;
+pub fn write(document: &Document, mut out: impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut out, document)?;
     out.write_all(b"\n")?;
-    out.flush()?;
-    Ok(())
+    out.flush()
 }
 
 /// Reads what [`write()`] wrote.

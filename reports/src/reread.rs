@@ -9,6 +9,7 @@ use analyzer::capture::{CaptureReader, Frame, Input, Interface, ReadOptions, Sla
 use analyzer::decode::{DecodedSlab, Fragment, Packet, PacketKind, decode_slab};
 use analyzer::{Endpoint, Error, Transport};
 use foldhash::fast::FixedState;
+use rayon::prelude::*;
 
 use crate::document::{ConnectionKey, Document};
 use crate::reread_plan::{Plan, Run};
@@ -24,7 +25,10 @@ pub(crate) struct FrameView<'a> {
     pub run: usize,
 }
 
-/// Reads `inputs` again and shows the frames of `plan`.
+/// Single slabs that are read and decoded side by side.
+const LANES: usize = 8;
+
+/// Reads `inputs` again and shows the frames of `plan`, in their order.
 ///
 /// # Errors
 /// When no input can be read any more.
@@ -34,43 +38,75 @@ pub(crate) fn reread(
     plan: &Plan,
     mut see: impl FnMut(&FrameView<'_>),
 ) -> Result<(), Error> {
-    let mut reader = CaptureReader::open(inputs, options.clone())?;
-    let (mut slab, mut decoded) = (Slab::default(), DecodedSlab::default());
-    for (number, run) in plan.runs.iter().enumerate() {
-        if let Some(mark) = &run.from {
-            reader.go_to(mark)?;
+    let mut lanes = vec![Lane::open(inputs, options)?];
+    let mut number = 0;
+    for runs in plan.runs.chunk_by(|one, next| one.is_slab() && next.is_slab()) {
+        for side_by_side in runs.chunks(LANES) {
+            while lanes.len() < side_by_side.len() {
+                lanes.push(Lane::open(inputs, options)?);
+            }
+            let begun: Result<Vec<bool>, Error> = side_by_side
+                .par_iter()
+                .zip(&mut lanes)
+                .map(|(run, lane)| lane.begin(run))
+                .collect();
+            for ((run, lane), mut more) in side_by_side.iter().zip(&mut lanes).zip(begun?) {
+                while more {
+                    more = lane.show(run, number, &mut see) && lane.read()?;
+                }
+                number += 1;
+            }
         }
-        read_run(
-            &mut reader,
-            (&mut slab, &mut decoded),
-            run,
-            number,
-            &mut see,
-        )?;
     }
     Ok(())
 }
 
-fn read_run(
-    reader: &mut CaptureReader,
-    (slab, decoded): (&mut Slab, &mut DecodedSlab),
-    run: &Run,
-    number: usize,
-    see: &mut impl FnMut(&FrameView<'_>),
-) -> Result<(), Error> {
-    while reader.read_slab(slab)? {
-        decode_slab(slab, reader.interfaces(), decoded);
-        let (mut packets, mut fragments) = (&decoded.packets[..], &decoded.fragments[..]);
-        for frame in &slab.frames {
+/// A reader of its own, with the slab it read last.
+struct Lane {
+    reader: CaptureReader,
+    slab: Slab,
+    decoded: DecodedSlab,
+}
+
+impl Lane {
+    fn open(inputs: &[Input], options: &ReadOptions) -> Result<Self, Error> {
+        Ok(Self {
+            reader: CaptureReader::open(inputs, options.clone())?,
+            slab: Slab::default(),
+            decoded: DecodedSlab::default(),
+        })
+    }
+
+    /// Reads the first slab of a run; false when there is none.
+    fn begin(&mut self, run: &Run) -> Result<bool, Error> {
+        if let Some(mark) = &run.from {
+            self.reader.go_to(mark)?;
+        }
+        self.read()
+    }
+
+    fn read(&mut self) -> Result<bool, Error> {
+        let more = self.reader.read_slab(&mut self.slab)?;
+        if more {
+            decode_slab(&self.slab, self.reader.interfaces(), &mut self.decoded);
+        }
+        Ok(more)
+    }
+
+    /// Shows the frames of the slab; whether the run goes on behind it.
+    fn show(&self, run: &Run, number: usize, see: &mut impl FnMut(&FrameView<'_>)) -> bool {
+        let mut packets = &self.decoded.packets[..];
+        let mut fragments = &self.decoded.fragments[..];
+        for frame in &self.slab.frames {
             if run.until.is_some_and(|until| frame.number >= until) {
-                return Ok(());
+                return false;
             }
             let of_frame = split(&mut packets, |packet| packet.frame == frame.number);
             let pieces = split(&mut fragments, |piece| piece.frame == frame.number);
-            if let Some(interface) = reader.interfaces().get(frame.interface as usize) {
+            if let Some(interface) = self.reader.interfaces().get(frame.interface as usize) {
                 see(&FrameView {
                     frame,
-                    bytes: slab.data(frame),
+                    bytes: self.slab.data(frame),
                     packets: of_frame,
                     fragments: pieces,
                     interface,
@@ -78,11 +114,8 @@ fn read_run(
                 });
             }
         }
-        if run.until.is_none() {
-            return Ok(());
-        }
+        !run.is_slab()
     }
-    Ok(())
 }
 
 /// Takes the leading items that `belong` off `rest`.

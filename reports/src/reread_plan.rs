@@ -36,6 +36,13 @@ pub(crate) struct Run {
     pub until: Option<u64>,
 }
 
+impl Run {
+    /// One slab, and not all up to a frame.
+    pub const fn is_slab(&self) -> bool {
+        self.until.is_none()
+    }
+}
+
 /// What is read, in the order of the capture.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Plan {

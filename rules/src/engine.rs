@@ -14,6 +14,7 @@ use std::sync::Arc;
 use analyzer::flow::Histogram;
 use analyzer::pipeline::ConnectionSink;
 use analyzer::{Analysis, Connection, Endpoint, QualityKind};
+use rayon::prelude::*;
 
 use crate::catalog;
 use crate::finding::{Assessment, Finding, RuleOutcome};
@@ -84,7 +85,8 @@ impl Engine {
         }
     }
 
-    /// Judges the capture as a whole from what the sinks saw, in whatever order they come.
+    /// Judges the capture as a whole from what the sinks saw, in whatever order they come; the
+    /// rules side by side on the current rayon pool.
     #[must_use]
     pub fn finish(self, sinks: Vec<RuleSink>, analysis: &Analysis) -> Assessment {
         let mut slots: Vec<Slot> = self.inner.slots.iter().map(Slot::share).collect();
@@ -94,15 +96,20 @@ impl Engine {
                 .zip(sink.slots)
                 .for_each(|(slot, other)| slot.merge(other));
         }
-        let mut assessment = Assessment::default();
-        let mut drafts = Vec::new();
-        for (rule, slot) in self.inner.rules.iter().zip(slots) {
+        let runs = self.inner.rules.par_iter().zip(slots).map(|(rule, slot)| {
             let run = RuleRun {
                 rule: *rule,
                 ctx: self.inner.context(*rule),
                 analysis,
             };
-            drafts.extend(run.finish(slot, &mut assessment));
+            run.finish(slot)
+        });
+        let mut assessment = Assessment::default();
+        let mut drafts = Vec::new();
+        for finished in runs.collect::<Vec<_>>() {
+            drafts.extend(finished.drafts);
+            assessment.notices.extend(finished.notices);
+            assessment.outcomes.push(finished.outcome);
         }
         let today = analysis
             .summary
@@ -248,20 +255,28 @@ struct RuleRun<'a> {
     analysis: &'a Analysis,
 }
 
+/// What one rule says of the capture.
+struct Finished {
+    drafts: Vec<Draft>,
+    notices: Vec<String>,
+    outcome: RuleOutcome,
+}
+
 impl RuleRun<'_> {
-    fn finish(&self, slot: Slot, assessment: &mut Assessment) -> Vec<Draft> {
+    fn finish(&self, slot: Slot) -> Finished {
         let meta = self.rule.meta();
+        let mut notices = Vec::new();
         let mut failure = slot.failure.map(|(frame, message)| {
             format!("failed on the connection that begins at frame {frame}: {message}")
         });
         if slot.observations.seen > OBSERVATIONS_PER_RULE as u64 {
-            assessment.notices.push(format!(
+            notices.push(format!(
                 "{}: {} occurrences were seen; findings rest on the first {OBSERVATIONS_PER_RULE}",
                 meta.id, slot.observations.seen
             ));
         }
         if slot.notes.seen > NOTES_PER_RULE as u64 {
-            assessment.notices.push(format!(
+            notices.push(format!(
                 "{}: {} connections were compared with each other out of {}",
                 meta.id, NOTES_PER_RULE, slot.notes.seen
             ));
@@ -289,17 +304,15 @@ impl RuleRun<'_> {
             (Vec::new(), 0)
         });
         if causes > FINDINGS_PER_RULE {
-            assessment.notices.push(format!(
+            notices.push(format!(
                 "{}: {causes} causes were found; the {FINDINGS_PER_RULE} gravest and most frequent are findings",
                 meta.id
             ));
         }
         if let Some(failure) = &failure {
-            assessment
-                .notices
-                .push(format!("rule {}: {failure}", meta.id));
+            notices.push(format!("rule {}: {failure}", meta.id));
         }
-        assessment.outcomes.push(RuleOutcome {
+        let outcome = RuleOutcome {
             rule: meta.id,
             title: meta.title,
             assessed: slot.assessed,
@@ -310,8 +323,12 @@ impl RuleRun<'_> {
                 .collect(),
             findings: 0,
             failure,
-        });
-        drafts
+        };
+        Finished {
+            drafts,
+            notices,
+            outcome,
+        }
     }
 
     fn draft(&self, mut observations: Vec<Observation>, notes: &[Note]) -> Draft {

@@ -5,10 +5,11 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use reports::Document;
+use reports::document::Trace;
 use reports::dataset::Spill;
 use serde_json::{Value, json};
 
-use crate::analysis::{Wanted, analyse, analyse_shown, redactor};
+use crate::analysis::{Wanted, analyse, analyse_shown, pool, redactor};
 use crate::cli::{AnalyzeArguments, ConnectionLimit};
 use crate::commands::evidence;
 use crate::failure::Failure;
@@ -20,6 +21,11 @@ use crate::settings::Settings;
 
 /// Runs the subcommand.
 pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
+    let threads = arguments.analysis.threads.map_or(0, usize::from);
+    pool(threads)?.install(|| run_in_pool(arguments))
+}
+
+fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     let redactor = redactor(&arguments.redaction)?;
     let stem = stem_of(&arguments.captures, redactor.as_ref());
     let plan = Plan::new(
@@ -48,22 +54,17 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         Some(folder) => with_tables(&settings, limit, &stem, folder)?,
         None => analyse(&settings, limit, redactor.as_ref())?,
     };
-    if document.findings.iter().any(|finding| finding.cites_tcp()) {
-        let is_pipe = evidence::must_be_readable_twice(&arguments.captures).is_err();
-        document.untraced = if is_pipe {
-            Some(
-                "the capture came through a pipe and cannot be read a second time; \
-                 write it to a file and analyse that"
-                    .to_owned(),
-            )
-        } else if stop.is_set() {
-            Some("the analysis was interrupted".to_owned())
-        } else {
-            trace(&mut document, &settings)
-        };
-    }
-    if redactor.is_none() {
-        hashes::add(&mut document);
+    let is_pipe = evidence::must_be_readable_twice(&arguments.captures).is_err();
+    let (traces, hashes) = rayon::join(
+        || traces(&document, &settings, is_pipe, stop.is_set()),
+        || redactor.is_none().then(|| hashes::of_files(&document)),
+    );
+    (document.traces, document.untraced) = match traces {
+        Ok(traces) => (traces, None),
+        Err(why) => (Vec::new(), Some(why)),
+    };
+    for (file, hash) in document.capture.files.iter_mut().zip(hashes.into_iter().flatten()) {
+        file.hash = hash;
     }
     if arguments.strict {
         must_be_complete(&document)?;
@@ -110,17 +111,30 @@ fn told(document: &Document, interrupted: bool) -> Value {
     })
 }
 
-/// Adds the traces of cited connections. A capture that cannot be read again, because it was moved
-/// meanwhile, costs the graphs and nothing else: gives what went wrong.
-fn trace(document: &mut Document, settings: &Settings) -> Option<String> {
-    let read = &settings.analysis.read;
-    match reports::trace::collect(document, &settings.inputs, read) {
-        Ok(traces) => {
-            document.traces = traces;
-            None
-        }
-        Err(error) => Some(format!("the capture could not be read again: {error}")),
+/// The traces of cited connections, or why there are none. A capture that cannot be read again,
+/// because it was moved meanwhile, costs the graphs and nothing else.
+fn traces(
+    document: &Document,
+    settings: &Settings,
+    is_pipe: bool,
+    interrupted: bool,
+) -> Result<Vec<Trace>, String> {
+    if !document.findings.iter().any(|finding| finding.cites_tcp()) {
+        return Ok(Vec::new());
     }
+    if is_pipe {
+        return Err(
+            "the capture came through a pipe and cannot be read a second time; \
+             write it to a file and analyse that"
+                .to_owned(),
+        );
+    }
+    if interrupted {
+        return Err("the analysis was interrupted".to_owned());
+    }
+    let read = &settings.analysis.read;
+    reports::trace::collect(document, &settings.inputs, read)
+        .map_err(|error| format!("the capture could not be read again: {error}"))
 }
 
 /// Analyses and writes the tables.

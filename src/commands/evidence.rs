@@ -9,7 +9,7 @@ use reports::{Document, Redactor};
 
 use serde_json::json;
 
-use crate::analysis::{analyse, redactor};
+use crate::analysis::{analyse, pool, redactor};
 use crate::cli::EvidenceArguments;
 use crate::failure::Failure;
 use crate::log;
@@ -22,11 +22,10 @@ pub fn run(arguments: &EvidenceArguments) -> Result<ExitCode, Failure> {
     must_be_readable_twice(&arguments.captures)?;
     let settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
     let redactor = redactor(&arguments.redaction)?;
-    let document = analyse(
-        &settings,
-        Some(reports::DEFAULT_CONNECTIONS),
-        redactor.as_ref(),
-    )?;
+    let document = pool(settings.threads)?.install(|| {
+        let connections = Some(reports::DEFAULT_CONNECTIONS);
+        analyse(&settings, connections, redactor.as_ref())
+    })?;
     let wanted = choose(&document, &arguments.finding)?;
     let files = collect(&document, &settings, |finding| finding.id == wanted)?;
     let Some(file) = files.first() else {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use reports::dataset::{self, Rendering, Source, Spill};
 use tempfile::TempDir;
 
-use crate::analysis::{Wanted, analyse_shown};
+use crate::analysis::{Wanted, analyse_shown, pool};
 use crate::cli::{QueryArguments, QueryFormat};
 use crate::failure::Failure;
 use crate::output::{write_file, write_stdout};
@@ -125,7 +125,7 @@ fn capture(
         redactor: None,
         rows: Some((name.to_string_lossy().into_owned(), spill)),
     };
-    let (_, tables) = analyse_shown(&settings, &wanted)?;
+    let (_, tables) = pool(settings.threads)?.install(|| analyse_shown(&settings, &wanted))?;
     let tables = tables.ok_or_else(|| Failure::Internal("no rows were kept".to_owned()))?;
     Ok(Source::Capture(Box::new(tables)))
 }

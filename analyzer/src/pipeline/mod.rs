@@ -146,7 +146,7 @@ pub fn run<S: ConnectionSink>(
     let reader = CaptureReader::open(inputs, settings.read.clone())?;
     let total_bytes = reader.total_bytes();
     std::thread::scope(|scope| {
-        let (filled_sender, filled) = crossbeam_channel::bounded::<Filled>(ROUND);
+        let (filled_sender, filled) = crossbeam_channel::bounded::<Vec<Filled>>(1);
         // Room for all there are: one is made only when none is empty.
         let (empty_sender, empty) = crossbeam_channel::bounded::<Slab>(IN_FLIGHT);
         let mut idle = settings.buffers.take();
@@ -159,7 +159,15 @@ pub fn run<S: ConnectionSink>(
         // Decoded and waiting for the shards, while the next round is decoded beside them.
         let mut decoded: Vec<Item> = Vec::new();
         loop {
-            let mut round = take_round(&filled, decoded.is_empty(), &mut idle);
+            let next = filled.recv().unwrap_or_default();
+            let mut round: Vec<Item> = next
+                .into_iter()
+                .map(|filled| {
+                    let mut item = idle.pop().unwrap_or_default();
+                    item.filled = filled;
+                    item
+                })
+                .collect();
             if round.is_empty() && decoded.is_empty() {
                 break;
             }
@@ -206,27 +214,6 @@ pub fn run<S: ConnectionSink>(
     })
 }
 
-/// Takes the slabs that are ready; waits for the first one only if `wait` is set.
-fn take_round(
-    filled: &crossbeam_channel::Receiver<Filled>,
-    wait: bool,
-    idle: &mut Vec<Item>,
-) -> Vec<Item> {
-    let mut round = Vec::new();
-    while round.len() < ROUND {
-        let next = if wait && round.is_empty() {
-            filled.recv().ok()
-        } else {
-            filled.try_recv().ok()
-        };
-        let Some(next) = next else { break };
-        let mut item = idle.pop().unwrap_or_default();
-        item.filled = next;
-        round.push(item);
-    }
-    round
-}
-
 /// A slab with what is needed to decode it.
 #[derive(Default)]
 struct Filled {
@@ -235,28 +222,34 @@ struct Filled {
     bytes_read: u64,
 }
 
+/// Reads to the end. A round is handed over at once: every handing over may wake a thread, which
+/// costs more than reading a slab.
 fn read_ahead(
     mut reader: CaptureReader,
-    filled: &crossbeam_channel::Sender<Filled>,
+    filled: &crossbeam_channel::Sender<Vec<Filled>>,
     empty: &crossbeam_channel::Receiver<Slab>,
 ) -> (CaptureReader, Result<(), Error>) {
     let mut interfaces: Arc<[Interface]> = Arc::from([]);
     loop {
-        let mut slab = empty.try_recv().unwrap_or_default();
-        match reader.read_slab(&mut slab) {
-            Ok(true) => {}
-            Ok(false) => return (reader, Ok(())),
-            Err(error) => return (reader, Err(error)),
+        let mut round = Vec::with_capacity(ROUND);
+        while round.len() < ROUND {
+            let mut slab = empty.try_recv().unwrap_or_default();
+            match reader.read_slab(&mut slab) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return (reader, Err(error)),
+            }
+            if interfaces.len() != reader.interfaces().len() {
+                interfaces = Arc::from(reader.interfaces());
+            }
+            round.push(Filled {
+                slab,
+                interfaces: Arc::clone(&interfaces),
+                bytes_read: reader.bytes_read(),
+            });
         }
-        if interfaces.len() != reader.interfaces().len() {
-            interfaces = Arc::from(reader.interfaces());
-        }
-        let message = Filled {
-            slab,
-            interfaces: Arc::clone(&interfaces),
-            bytes_read: reader.bytes_read(),
-        };
-        if filled.send(message).is_err() {
+        let over = round.len() < ROUND;
+        if filled.send(round).is_err() || over {
             return (reader, Ok(()));
         }
     }

@@ -59,10 +59,14 @@ impl Chart {
             let id = format!("{}-{ending}", self.id);
             plot.draw(&id, class, &self.title, &self.axes, size)
         };
+        let (for_wide, for_narrow) = rayon::join(
+            || draw("w", "wide", (WIDE.0, wide)),
+            || draw("n", "narrow", (NARROW.0, narrow)),
+        );
         Ok(Self {
             height: wide,
-            wide: draw("w", "wide", (WIDE.0, wide))?,
-            narrow: draw("n", "narrow", (NARROW.0, narrow))?,
+            wide: for_wide?,
+            narrow: for_narrow?,
             ..self
         })
     }

@@ -32,9 +32,9 @@ pub(super) struct Plot<'a> {
     /// Top of the vertical axis.
     pub top: f64,
     /// Label of a horizontal tick.
-    pub x_label: &'a dyn Fn(f64) -> String,
+    pub x_label: &'a (dyn Fn(f64) -> String + Sync),
     /// Label of a vertical tick.
-    pub y_label: &'a dyn Fn(f64) -> String,
+    pub y_label: &'a (dyn Fn(f64) -> String + Sync),
     /// Data, the first one lowest.
     pub shapes: Vec<Shape>,
 }

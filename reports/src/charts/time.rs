@@ -484,7 +484,7 @@ fn lines(
     title: String,
     axes: String,
     series: &[Series<'_>],
-    label: &dyn Fn(f64) -> String,
+    label: &(dyn Fn(f64) -> String + Sync),
 ) -> Result<Option<Chart>, Error> {
     let top = series
         .iter()

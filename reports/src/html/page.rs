@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use rayon::prelude::*;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
@@ -142,7 +143,7 @@ struct CheckPage {
 impl Page {
     pub(super) fn new(document: &Document) -> Result<Self, Error> {
         let capture = &document.capture;
-        let findings = document.findings.iter().enumerate();
+        let findings = document.findings.par_iter().enumerate();
         let name = capture_name(document);
         let (clean, partly, blind) = checks(&document.checks);
         let mut tables: Vec<_> = document.tables.iter().map(table).collect();

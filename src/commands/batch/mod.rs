@@ -20,7 +20,7 @@ use std::thread::ScopedJoinHandle;
 use std::{fs, io};
 
 use analyzer::pipeline::Progress;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPool;
 use reports::Severity;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -31,6 +31,7 @@ use self::manifest::{Entry, Manifest, Outcome};
 use self::plan::{Plan, Reason};
 use self::sets::CaptureSet;
 use self::work::{REPORTS, WORK, Workshop};
+use crate::analysis::pool;
 use crate::cli::BatchArguments;
 use crate::commands::query::DATASET;
 use crate::failure::Failure;
@@ -314,13 +315,6 @@ fn work_on(
             }));
         }
     });
-}
-
-fn pool(threads: usize) -> Result<ThreadPool, Failure> {
-    ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|error| Failure::Internal(error.to_string()))
 }
 
 /// 1 for a finding at or above `--fail-on` in any set below the given paths, analysed now or
