@@ -244,8 +244,9 @@ fn rendering(
 ) -> Result<Rendering<'_>, Failure> {
     let text = match format {
         Format::Json => return Ok(Box::new(|out| reports::json::write(document, out))),
-        Format::Html => reports::html::render(document)
-            .map_err(|error| Failure::Internal(error.to_string()))?,
+        Format::Html => {
+            reports::html::render(document).map_err(|error| Failure::Internal(error.to_string()))?
+        }
         Format::Md => reports::markdown::render(document),
         Format::Terminal => reports::terminal::render(document, style),
         Format::Summary => reports::summary::render(document),

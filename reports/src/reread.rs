@@ -40,7 +40,10 @@ pub(crate) fn reread(
 ) -> Result<(), Error> {
     let mut lanes = vec![Lane::open(inputs, options)?];
     let mut number = 0;
-    for runs in plan.runs.chunk_by(|one, next| one.is_slab() && next.is_slab()) {
+    for runs in plan
+        .runs
+        .chunk_by(|one, next| one.is_slab() && next.is_slab())
+    {
         for side_by_side in runs.chunks(LANES) {
             while lanes.len() < side_by_side.len() {
                 lanes.push(Lane::open(inputs, options)?);

@@ -5,8 +5,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use reports::Document;
-use reports::document::Trace;
 use reports::dataset::Spill;
+use reports::document::Trace;
 use serde_json::{Value, json};
 
 use crate::analysis::{Wanted, analyse, analyse_shown, pool, redactor};
@@ -63,7 +63,12 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         Ok(traces) => (traces, None),
         Err(why) => (Vec::new(), Some(why)),
     };
-    for (file, hash) in document.capture.files.iter_mut().zip(hashes.into_iter().flatten()) {
+    for (file, hash) in document
+        .capture
+        .files
+        .iter_mut()
+        .zip(hashes.into_iter().flatten())
+    {
         file.hash = hash;
     }
     if arguments.strict {

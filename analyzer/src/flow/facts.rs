@@ -15,7 +15,6 @@ use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
 use super::tcp::{PATIENCE_SYN, Verdict};
-use super::young::Record;
 use super::{Connection, Direction, ResetKind};
 
 /// Names, listeners and UDP servers kept in all (see [`crate::Analysis`]).
@@ -30,7 +29,7 @@ const ADDRESSES: usize = 1024;
 
 /// Attempts of a single SYN without any answer that are judged one by one, per listener and
 /// shard; a flood's are summed.
-const LONE_SYNS: u32 = 512;
+const LONE_SYNS: u32 = 128;
 
 /// Slices of capture time in a report.
 const SLICES: usize = 512;
@@ -138,16 +137,22 @@ impl ShardFacts {
     }
 
     /// Sums an attempt of a single SYN without any answer, as [`Self::segment`] and
-    /// [`Self::connection`] count one.
-    pub fn lone_syn(&mut self, syn: &Record, client: Endpoint, server: Endpoint, lone: LoneSyn) {
+    /// [`Self::connection`] count one. `time` and `wire_len` are the SYN's.
+    pub fn lone_syn(
+        &mut self,
+        (time, wire_len): (Timestamp, u32),
+        client: Endpoint,
+        server: Endpoint,
+        lone: LoneSyn,
+    ) {
         self.lone_syns_summed += 1;
         self.tcp_connections += 1;
-        let slice = self.timeline.slice(syn.time());
+        let slice = self.timeline.slice(time);
         slice.packets[0] += 1;
-        slice.bytes[0] += u64::from(syn.wire_len());
+        slice.bytes[0] += u64::from(wire_len);
         slice.opened += 1;
         slice.failed += 1;
-        self.timeline.lone_syn(syn.time(), lone);
+        self.timeline.lone_syn(time, lone);
         let Some(listener) = entry(&mut self.listeners, server, ENTRIES_PER_SHARD) else {
             self.unlisted += 1;
             return;
@@ -431,6 +436,8 @@ pub(crate) struct Timeline {
     /// Sockets per end that leave a state unseen, by the second after `start` and the state:
     /// TIME-WAIT runs out, a SYN is given up.
     forgotten: BTreeMap<(u64, usize), [i64; 2]>,
+    /// Those of the second and state that came last, not yet among them.
+    forgetting: Option<((u64, usize), [i64; 2])>,
 }
 
 impl Timeline {
@@ -533,9 +540,24 @@ impl Timeline {
 
     /// A socket leaves its state unseen at `time`, which may lie behind the end of the capture.
     fn forget(&mut self, end: Direction, state: super::TcpState, time: Timestamp) {
-        let when = (time.since(self.start).as_secs(), state as usize);
+        let when = (time.nanos_since(self.start) / 1_000_000_000, state as usize);
+        let (latest, sockets) = self.forgetting.get_or_insert((when, [0; 2]));
+        if *latest == when {
+            sockets[end.index()] += 1;
+            return;
+        }
+        self.note_forgotten();
+        let mut sockets = [0; 2];
+        sockets[end.index()] = 1;
+        self.forgetting = Some((when, sockets));
+    }
+
+    fn note_forgotten(&mut self) {
+        let Some((when, sockets)) = self.forgetting.take() else {
+            return;
+        };
         if self.forgotten.len() < ENTRIES || self.forgotten.contains_key(&when) {
-            self.forgotten.entry(when).or_default()[end.index()] += 1;
+            add_sockets(self.forgotten.entry(when).or_default(), sockets);
         }
     }
 
@@ -554,9 +576,9 @@ impl Timeline {
 
     /// First slice that starts at or after `time`.
     fn boundary_after(&mut self, time: Timestamp) -> usize {
-        self.index(time);
-        let since = time.nanos_since(self.start);
-        usize::try_from(since.div_ceil(self.width_nanos())).unwrap_or(SLICES)
+        let index = self.index(time);
+        let (from, ..) = self.latest;
+        index + usize::from(time.nanos_since(self.start) > from)
     }
 
     fn merge(&mut self, mut other: Self) {
@@ -575,11 +597,9 @@ impl Timeline {
         for (at, change) in other.changes.iter().enumerate() {
             add_changes(&mut self.changes, at, change);
         }
+        other.note_forgotten();
         for (when, sockets) in other.forgotten {
-            let sum = self.forgotten.entry(when).or_default();
-            for (into, from) in sum.iter_mut().zip(sockets) {
-                *into += from;
-            }
+            add_sockets(self.forgotten.entry(when).or_default(), sockets);
         }
     }
 
@@ -587,6 +607,7 @@ impl Timeline {
     pub fn finish(mut self) -> Intervals {
         let mut counts = [[0_i64; 11]; 2];
         let width = self.width();
+        self.note_forgotten();
         let forgotten = std::mem::take(&mut self.forgotten);
         let mut forgotten = forgotten.into_iter().peekable();
         let none = [[0; 11]; 2];
@@ -630,6 +651,12 @@ fn add_interval(into: &mut Interval, from: &Interval) {
     into.resets += from.resets;
     into.opened += from.opened;
     into.failed += from.failed;
+}
+
+fn add_sockets(into: &mut [i64; 2], more: [i64; 2]) {
+    for (into, more) in into.iter_mut().zip(more) {
+        *into += more;
+    }
 }
 
 fn add_changes(changes: &mut Vec<[[i64; 11]; 2]>, at: usize, change: &[[i64; 11]; 2]) {

@@ -32,16 +32,21 @@ pub(crate) enum Opening {
 #[derive(Debug, Default)]
 pub(crate) struct HalfOpen {
     waiting: HashMap<Endpoint, u32, FixedState>,
+    /// A listener for which no more may wait, until one leaves.
+    full: Option<Endpoint>,
     marks: Vec<u32>,
 }
 
 impl HalfOpen {
     /// Takes a first SYN to `server`; `hash` tells its flow and its sequence number.
     pub fn take(&mut self, server: Endpoint, hash: u64) -> Opening {
-        let waiting = self.waiting.entry(server).or_default();
-        if *waiting < WAITING {
-            *waiting += 1;
-            return Opening::Kept;
+        if self.full != Some(server) {
+            let waiting = self.waiting.entry(server).or_default();
+            if *waiting < WAITING {
+                *waiting += 1;
+                return Opening::Kept;
+            }
+            self.full = Some(server);
         }
         if self.marks.is_empty() {
             self.marks.resize(MARKS, 0);
@@ -57,6 +62,7 @@ impl HalfOpen {
     /// One that was kept waits no longer.
     pub fn leave(&mut self, server: Endpoint) {
         if let Some(waiting) = self.waiting.get_mut(&server) {
+            self.full = None;
             *waiting -= 1;
             if *waiting == 0 {
                 self.waiting.remove(&server);

@@ -225,8 +225,8 @@ impl<S: ConnectionSink> Shard<S> {
                 found = None;
                 self.take_out(id, false);
             }
-        } else if let Some(syn) = Record::of_syn(packet, tcp, sender) {
-            self.first_syn(key, hash, syn, packet);
+        } else if Record::is_syn(packet, tcp) {
+            self.first_syn((key, sender), hash, packet, tcp);
             return;
         } else if tcp.flags.has(TcpFlags::SYN | TcpFlags::ACK)
             && self
@@ -252,16 +252,23 @@ impl<S: ConnectionSink> Shard<S> {
     }
 
     /// Takes a SYN of a flow that is not known: keeps it, or sums it when too many wait already.
-    fn first_syn(&mut self, key: FlowKey, hash: u64, syn: Record, packet: &Packet) {
+    fn first_syn(
+        &mut self,
+        (key, sender): (FlowKey, Sender),
+        hash: u64,
+        packet: &Packet,
+        tcp: &TcpFields,
+    ) {
         let server = packet.destination();
-        match self.half_open.take(server, hash ^ u64::from(syn.seq())) {
+        match self.half_open.take(server, hash ^ u64::from(tcp.seq.0)) {
             Opening::Kept => {
+                let syn = Record::of_syn(packet, tcp, sender);
                 self.insert(key, hash, Flow::Syn(syn));
             }
             Opening::Summed => {
-                let client = packet.source();
+                let (sent, client) = ((packet.time, packet.wire_len), packet.source());
                 self.facts
-                    .lone_syn(&syn, client, server, LoneSyn::GivenUpLater);
+                    .lone_syn(sent, client, server, LoneSyn::GivenUpLater);
             }
             Opening::Repeated => {
                 let again = Verdict::Retransmission(RetransmissionKind::Control);
@@ -516,7 +523,8 @@ impl<S: ConnectionSink> Shard<S> {
                 } else {
                     LoneSyn::Waits
                 };
-                self.facts.lone_syn(syn, client, server, lone);
+                let sent = (syn.time(), syn.wire_len());
+                self.facts.lone_syn(sent, client, server, lone);
                 return;
             }
         }
@@ -666,7 +674,7 @@ mod tests {
         const SYN: u8 = TcpFlags::SYN;
         const ACK: u8 = TcpFlags::ACK;
         let (syn, tcp, _) = packet(true, SYN, 0);
-        let syn = Record::of_syn(&syn, &tcp, FlowKey::of(&syn).1).unwrap();
+        let syn = Record::of_syn(&syn, &tcp, FlowKey::of(&syn).1);
         let mut young = YoungTcp::new(&syn);
         for (from_client, flags, payload) in [
             (false, SYN | ACK, 0),

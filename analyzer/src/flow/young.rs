@@ -69,11 +69,6 @@ impl Record {
         self.frame
     }
 
-    /// Its sequence number.
-    pub const fn seq(&self) -> u32 {
-        self.seq
-    }
-
     /// Its length on the wire.
     pub const fn wire_len(&self) -> u32 {
         self.wire_len
@@ -116,19 +111,20 @@ impl Record {
         }
     }
 
-    /// A segment with nothing that does not fit, but for its payload.
-    fn of_segment(packet: &Packet, tcp: &TcpFields, sender: Sender) -> Option<Self> {
-        let odd = tcp.options_cut || tcp.window_cut || tcp.sack_count > 0 || tcp.flags.rst();
-        if odd {
-            return None;
-        }
+    /// Whether it has nothing that does not fit, but for its payload.
+    const fn fits(tcp: &TcpFields) -> bool {
+        !(tcp.options_cut || tcp.window_cut || tcp.sack_count > 0 || tcp.flags.rst())
+    }
+
+    /// A segment that [fits](Self::fits).
+    fn of_segment(packet: &Packet, tcp: &TcpFields, sender: Sender) -> Self {
         let mut record = Self::of(packet, sender);
         let mut mark = |set: bool, mark: u8| record.marks |= if set { mark } else { 0 };
         mark(tcp.timestamps.is_some(), HAS_TIMESTAMPS);
         mark(tcp.mss.is_some(), HAS_MSS);
         mark(tcp.window_shift.is_some(), HAS_SHIFT);
         mark(tcp.sack_permitted, SACK_PERMITTED);
-        Some(Self {
+        Self {
             seq: tcp.seq.0,
             ack: tcp.ack.0,
             timestamps: tcp.timestamps.unwrap_or_default(),
@@ -137,14 +133,19 @@ impl Record {
             flags: tcp.flags.0,
             window_shift: tcp.window_shift.unwrap_or_default(),
             ..record
-        })
+        }
     }
 
-    /// A first SYN.
-    pub fn of_syn(packet: &Packet, tcp: &TcpFields, sender: Sender) -> Option<Self> {
+    /// Whether it is a first SYN that can be kept as a record.
+    pub fn is_syn(packet: &Packet, tcp: &TcpFields) -> bool {
         let flags = tcp.flags;
         let is_syn = flags.syn() && !flags.ack() && !flags.fin() && packet.payload_len == 0;
-        Self::of_segment(packet, tcp, sender).filter(|_| is_syn)
+        is_syn && Self::fits(tcp)
+    }
+
+    /// A first SYN, of which [`Self::is_syn`] holds.
+    pub fn of_syn(packet: &Packet, tcp: &TcpFields, sender: Sender) -> Self {
+        Self::of_segment(packet, tcp, sender)
     }
 
     const fn has(&self, mark: u8) -> bool {
@@ -254,12 +255,11 @@ impl YoungTcp {
         };
         let opens = tcp.flags.syn() && !tcp.flags.ack();
         let again = first.record.sender() == sender && first.record.seq == tcp.seq.0;
-        let Some(record) = Record::of_segment(packet, tcp, sender).filter(|_| !opens || again)
-        else {
+        if !Record::fits(tcp) || opens && !again {
             return false;
-        };
+        }
         self.segments.push(YoungSegment {
-            record,
+            record: Record::of_segment(packet, tcp, sender),
             payload_len: packet.payload_len,
             payload_captured,
         });
