@@ -8,9 +8,6 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::failure::Failure;
 
-/// Octets gathered before they are written.
-const BUFFER: usize = 256 << 10;
-
 /// Temporary files that are being written.
 static PARTIAL: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
@@ -47,7 +44,7 @@ pub fn write_file(
         files.insert(partial.to_owned());
     });
     let outcome = (|| {
-        let mut file = BufWriter::with_capacity(BUFFER, File::create(&partial)?);
+        let mut file = BufWriter::new(File::create(&partial)?);
         write(&mut file)?;
         file.into_inner()?.sync_all()?;
         fs::rename(&partial, path)

@@ -1,6 +1,6 @@
 //! Writing the document, and reading it back.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 
 use crate::Error;
 use crate::document::{Document, SCHEMA_VERSION};
@@ -12,7 +12,9 @@ pub const SCHEMA: &str = include_str!("../schema/pcapdoc-1.schema.json");
 ///
 /// # Errors
 /// Fails only if `out` cannot be written.
-pub fn write(document: &Document, mut out: impl Write) -> io::Result<()> {
+pub fn write(document: &Document, out: impl Write) -> io::Result<()> {
+    // A document is written in millions of small pieces.
+    let mut out = BufWriter::with_capacity(64 << 10, out);
     serde_json::to_writer_pretty(&mut out, document)?;
     out.write_all(b"\n")?;
     out.flush()

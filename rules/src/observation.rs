@@ -364,8 +364,9 @@ struct Store<T> {
     limit: usize,
     /// Once more than the limit was offered: the frame beyond which nothing is taken any more.
     ceiling: AtomicU64,
-    /// In any order; a quarter more than the limit at most.
-    items: Mutex<Vec<(Place, T)>>,
+    /// In any order; a quarter more than the limit at most. They lie apart: a list that grows and is
+    /// sorted moves what it holds.
+    items: Mutex<Vec<(Place, Box<T>)>>,
 }
 
 /// Where an item belongs among all.
@@ -422,6 +423,7 @@ impl<T> Kept<T> {
             return;
         }
         let limit = self.store.limit;
+        let item = Box::new(item);
         let mut items = self.items();
         items.push((place, item));
         if items.len() > limit + limit / 4 {
@@ -443,10 +445,10 @@ impl<T> Kept<T> {
         let mut items = std::mem::take(&mut *self.items());
         items.sort_unstable_by_key(|(place, _)| *place);
         items.truncate(self.store.limit);
-        items.into_iter().map(|(_, item)| item).collect()
+        items.into_iter().map(|(_, item)| *item).collect()
     }
 
-    fn items(&self) -> MutexGuard<'_, Vec<(Place, T)>> {
+    fn items(&self) -> MutexGuard<'_, Vec<(Place, Box<T>)>> {
         // Nothing panics while it is locked, and the list is whole between two calls.
         self.store
             .items
