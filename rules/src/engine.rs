@@ -189,7 +189,11 @@ impl Slot {
 
     fn judge(&mut self, rule: &dyn Rule, ctx: Context<'_>, conn: &Connection) {
         // Into a fresh place first: what a panicking call left behind is dropped with it.
-        let mut out = Observations::default();
+        let place = Place::of(conn);
+        let mut out = Observations {
+            counts_notes: self.notes.is_beyond(place),
+            ..Observations::default()
+        };
         let called = catch_unwind(AssertUnwindSafe(|| {
             rule.on_connection(conn, &ctx, &mut out)
         }));
@@ -201,7 +205,7 @@ impl Slot {
             Some(reason) => *self.not_assessed.entry(reason).or_default() += 1,
             None => self.assessed += 1,
         }
-        let place = Place::of(conn);
+        self.notes.seen += out.notes_counted;
         for (ordinal, observation) in out.observations.into_iter().enumerate() {
             self.observations.offer(place.nth(ordinal), observation);
         }

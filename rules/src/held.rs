@@ -13,9 +13,10 @@ pub(crate) fn note(conn: &Connection, out: &mut Observations) {
     if conn.handshake.syn_count > 0 || conn.from_server().packets == 0 {
         return;
     }
-    let mut note = Note::new(conn, KEY);
-    note.at = conn.end;
-    out.note(note);
+    out.note(|| Note {
+        at: conn.end,
+        ..Note::new(conn, KEY)
+    });
 }
 
 /// When each such connection was last seen, by server, in order.

@@ -306,6 +306,9 @@ pub fn segment_at(conn: &Connection, at: At, direction: Direction) -> SegmentRef
 pub struct Observations {
     pub(crate) observations: Vec<Observation>,
     pub(crate) notes: Vec<Note>,
+    /// No more facts are kept: those of this connection are only counted.
+    pub(crate) counts_notes: bool,
+    pub(crate) notes_counted: u64,
     pub(crate) histograms: Vec<(Endpoint, Histogram)>,
     pub(crate) not_assessed: Option<&'static str>,
 }
@@ -316,9 +319,13 @@ impl Observations {
         self.observations.push(observation);
     }
 
-    /// A fact for the end.
-    pub fn note(&mut self, note: Note) {
-        self.notes.push(note);
+    /// A fact for the end, which is made only if it may be kept.
+    pub fn note(&mut self, make: impl FnOnce() -> Note) {
+        if self.counts_notes {
+            self.notes_counted += 1;
+        } else {
+            self.notes.push(make());
+        }
     }
 
     /// Adds durations to the distribution of an endpoint.
@@ -415,11 +422,16 @@ impl<T> Kept<T> {
         }
     }
 
+    /// Whether an item of this place would surely not be kept.
+    pub(crate) fn is_beyond(&self, place: Place) -> bool {
+        // An old ceiling only lets more through to the lock.
+        place.first_frame > self.store.ceiling.load(Ordering::Relaxed)
+    }
+
     /// Offers an item.
     pub(crate) fn offer(&mut self, place: Place, item: T) {
         self.seen += 1;
-        // An old ceiling only lets more through to the lock.
-        if place.first_frame > self.store.ceiling.load(Ordering::Relaxed) {
+        if self.is_beyond(place) {
             return;
         }
         let limit = self.store.limit;

@@ -15,6 +15,10 @@ use super::udp::{UdpTracker, is_copy};
 const SEGMENTS: usize = 32;
 const OCTETS_OF_SEGMENTS: usize = 1536;
 
+/// Room for one exchange: segments, and octets of their payloads.
+const FEW_SEGMENTS: usize = 8;
+const FEW_OCTETS: usize = 96;
+
 /// Datagrams kept of a UDP flow, and octets of their payloads.
 const DATAGRAMS: usize = 4;
 const OCTETS: usize = 1024;
@@ -258,6 +262,7 @@ impl YoungTcp {
         if !Record::fits(tcp) || opens && !again {
             return false;
         }
+        self.make_room(payload.len());
         self.segments.push(YoungSegment {
             record: Record::of_segment(packet, tcp, sender),
             payload_len: packet.payload_len,
@@ -265,6 +270,26 @@ impl YoungTcp {
         });
         self.octets.extend_from_slice(payload);
         true
+    }
+
+    /// Room for one more segment: a little for one exchange, then for several, then all there may be.
+    fn make_room(&mut self, payload: usize) {
+        let segments = self.segments.len();
+        if segments == self.segments.capacity() {
+            let room = if segments < FEW_SEGMENTS {
+                FEW_SEGMENTS
+            } else {
+                SEGMENTS
+            };
+            self.segments.reserve_exact(room - segments);
+        }
+        let octets = self.octets.len() + payload;
+        if octets > self.octets.capacity() {
+            let steps = [FEW_OCTETS, OCTETS_OF_SEGMENTS / 3, OCTETS_OF_SEGMENTS];
+            let room = steps.into_iter().find(|room| *room >= octets);
+            let room = room.unwrap_or(octets);
+            self.octets.reserve_exact(room - self.octets.len());
+        }
     }
 
     /// The first frame.

@@ -64,9 +64,10 @@ impl Rule for ConnectionRefused {
             return;
         };
         if conn.handshake.syn_ack_count > 0 {
-            let mut note = Note::new(conn, "connected");
-            note.at = syn.time;
-            out.note(note);
+            out.note(|| Note {
+                at: syn.time,
+                ..Note::new(conn, "connected")
+            });
             return;
         }
         let refused = conn

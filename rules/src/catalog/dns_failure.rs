@@ -70,17 +70,16 @@ impl Rule for DnsFailure {
             return;
         }
         for exchange in &conn.app.dns {
-            let mut note = Note::new(
-                conn,
-                if exchange.answered.is_some() {
-                    "answered"
-                } else {
-                    "asked"
-                },
-            );
-            note.at = exchange.answered.unwrap_or(exchange.asked).time;
-            note.words.clone_from(&exchange.name);
-            out.note(note);
+            let key = if exchange.answered.is_some() {
+                "answered"
+            } else {
+                "asked"
+            };
+            out.note(|| Note {
+                at: exchange.answered.unwrap_or(exchange.asked).time,
+                words: exchange.name.clone(),
+                ..Note::new(conn, key)
+            });
             if let Some(kind) = failure(exchange, ctx) {
                 out.push(observation(conn, exchange, kind));
             }

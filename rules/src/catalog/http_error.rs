@@ -61,9 +61,10 @@ impl Rule for HttpError {
         }
         let errors = http.by_class[4] + http.too_many_requests;
         if errors == 0 {
-            let mut note = Note::new(conn, "healthy");
-            note.numbers = vec![number(http.responses)];
-            out.note(note);
+            out.note(|| Note {
+                numbers: vec![number(http.responses)],
+                ..Note::new(conn, "healthy")
+            });
             return;
         }
         let failed: Vec<&HttpExchange> = http

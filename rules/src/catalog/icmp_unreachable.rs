@@ -58,7 +58,7 @@ impl Rule for IcmpUnreachable {
 
     fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
         if conn.from_server().packets > 0 {
-            out.note(Note::new(conn, "answered"));
+            out.note(|| Note::new(conn, "answered"));
         }
         let errors: Vec<_> = conn
             .events

@@ -56,17 +56,15 @@ impl Rule for IdleDrop {
     }
 
     fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
-        let mut note = Note::new(conn, "alive");
-        note.at = conn
-            .from_server()
-            .last_segment
-            .map_or(conn.start, |last| last.time);
-        note.numbers = vec![
-            conn.idle_gaps
-                .longest_survived
-                .map_or(0.0, |gap| ms(gap.length())),
-        ];
-        out.note(note);
+        out.note(|| {
+            let heard = conn.from_server().last_segment;
+            let survived = conn.idle_gaps.longest_survived;
+            Note {
+                at: heard.map_or(conn.start, |last| last.time),
+                numbers: vec![survived.map_or(0.0, |gap| ms(gap.length()))],
+                ..Note::new(conn, "alive")
+            }
+        });
         let Some(gap) = conn.idle_gaps.last.filter(|gap| !gap.survived) else {
             return;
         };

@@ -103,7 +103,7 @@ impl Rule for KeepaliveRace {
         }
         match (race, idle) {
             (Some(race), _) => out.push(race.observation(last)),
-            (None, Some(idle)) => out.note(idle_note(conn, "server-idle-close", close, idle)),
+            (None, Some(idle)) => out.note(|| idle_note(conn, "server-idle-close", close, idle)),
             (None, None) => {}
         }
     }
@@ -413,7 +413,7 @@ fn note_client_close(conn: &Connection, min_idle: Duration, out: &mut Observatio
     };
     let idle = fin.time.since(last.time);
     if conn.turns.pending().is_none() && idle >= min_idle {
-        out.note(idle_note(conn, "client-idle-close", fin, idle));
+        out.note(|| idle_note(conn, "client-idle-close", fin, idle));
     }
 }
 

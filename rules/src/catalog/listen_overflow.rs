@@ -76,9 +76,10 @@ impl Rule for ListenOverflow {
             held::note(conn, out);
             return;
         };
-        let mut attempt = Note::new(conn, "attempt");
-        attempt.at = syn.time;
-        out.note(attempt);
+        out.note(|| Note {
+            at: syn.time,
+            ..Note::new(conn, "attempt")
+        });
         let refused = conn
             .resets
             .iter()

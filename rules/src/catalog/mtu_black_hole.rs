@@ -68,9 +68,10 @@ impl Rule for MtuBlackHole {
     fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
         for direction in Direction::BOTH {
             let half = conn.half(direction);
-            let mut note = Note::new(conn, direction.sender());
-            note.numbers = vec![f64::from(half.largest_acked_payload)];
-            out.note(note);
+            out.note(|| Note {
+                numbers: vec![f64::from(half.largest_acked_payload)],
+                ..Note::new(conn, direction.sender())
+            });
             let Some(stuck) = half.stuck else { continue };
             let size = stuck.first.payload_len;
             let smaller_acked = half.largest_acked_payload > 0 || stuck.smaller_passed;

@@ -83,11 +83,12 @@ impl Rule for PacketLoss {
             {
                 continue;
             }
-            let mut note = Note::new(conn, direction.sender());
             // What was lost before the capture point was sent as well.
             let unseen = half.lost_before_capture + half.repeats_lost_before_capture;
-            note.numbers = vec![number(half.data_segments + unseen)];
-            out.note(note);
+            out.note(|| Note {
+                numbers: vec![number(half.data_segments + unseen)],
+                ..Note::new(conn, direction.sender())
+            });
             let placed = half.lost_before_capture + half.lost_after_capture;
             // SYNs, SYN-ACKs and FINs may be repeated because the other end ignores them.
             let control = half.retransmissions_by_kind[3];

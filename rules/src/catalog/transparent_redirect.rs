@@ -72,9 +72,10 @@ impl Rule for TransparentRedirect {
             .iter()
             .filter(|exchange| !exchange.addresses.is_empty())
         {
-            let mut note = Note::new(conn, "asked");
-            note.words.clone_from(&exchange.name);
-            out.note(note);
+            out.note(|| Note {
+                words: exchange.name.clone(),
+                ..Note::new(conn, "asked")
+            });
         }
         if let Some((intended, actual)) = translated(conn) {
             out.push(observation(conn, intended, actual));
@@ -84,13 +85,14 @@ impl Rule for TransparentRedirect {
             return;
         }
         if let Some(syn) = conn.handshake.syns.first() {
-            out.note(syn_note(conn, *syn));
+            out.note(|| syn_note(conn, *syn));
         }
         if let Some(name) = name_of(conn) {
-            let mut note = Note::new(conn, "named");
-            note.words = name;
-            note.segments = conn.from_client().first_data.into_iter().collect();
-            out.note(note);
+            out.note(|| Note {
+                words: name,
+                segments: conn.from_client().first_data.into_iter().collect(),
+                ..Note::new(conn, "named")
+            });
         }
     }
 

@@ -90,26 +90,29 @@ impl Rule for UdpTruncation {
             return;
         }
         for class in &udp.size_classes {
-            let mut note = Note::new(conn, "size");
-            note.at = class.first_request.time;
-            note.numbers = vec![
-                f64::from(class.request_len),
-                number(class.requests),
-                number(class.answered),
-                f64::from(class.answer_min),
-                f64::from(class.answer_max),
-            ];
-            note.segments = vec![class.first_request];
-            note.segments.extend(class.first_answer);
-            out.note(note);
+            out.note(|| Note {
+                at: class.first_request.time,
+                numbers: vec![
+                    f64::from(class.request_len),
+                    number(class.requests),
+                    number(class.answered),
+                    f64::from(class.answer_min),
+                    f64::from(class.answer_max),
+                ],
+                segments: std::iter::once(class.first_request)
+                    .chain(class.first_answer)
+                    .collect(),
+                ..Note::new(conn, "size")
+            });
         }
-        let mut counts = Note::new(conn, "counts");
-        counts.numbers = udp
-            .size_counts
-            .iter()
-            .flat_map(|(len, count)| [f64::from(*len), number(*count)])
-            .collect();
-        out.note(counts);
+        out.note(|| Note {
+            numbers: udp
+                .size_counts
+                .iter()
+                .flat_map(|(len, count)| [f64::from(*len), number(*count)])
+                .collect(),
+            ..Note::new(conn, "counts")
+        });
     }
 
     fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
