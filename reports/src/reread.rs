@@ -21,11 +21,11 @@ pub(crate) struct FrameView<'a> {
     pub packets: &'a [Packet],
     pub fragments: &'a [Fragment],
     pub interface: &'a Interface,
-    /// Which run of the plan it is in: between two runs frames are left out.
+    /// Which stretch of frames it is in: between two of them frames are left out.
     pub run: usize,
 }
 
-/// Single slabs that are read and decoded side by side.
+/// Runs whose first slabs, which most have alone, are read and decoded side by side.
 const LANES: usize = 8;
 
 /// Reads `inputs` again and shows the frames of `plan`, in their order.
@@ -38,26 +38,22 @@ pub(crate) fn reread(
     plan: &Plan,
     mut see: impl FnMut(&FrameView<'_>),
 ) -> Result<(), Error> {
-    let mut lanes = vec![Lane::open(inputs, options)?];
+    // To open a set means to look at all its files.
+    let side_by_side = if inputs.len() == 1 { LANES } else { 1 };
+    let mut lanes = Vec::new();
+    let mut before: Option<&Run> = None;
     let mut number = 0;
-    for runs in plan
-        .runs
-        .chunk_by(|one, next| one.is_slab() && next.is_slab())
-    {
-        for side_by_side in runs.chunks(LANES) {
-            while lanes.len() < side_by_side.len() {
-                lanes.push(Lane::open(inputs, options)?);
-            }
-            let begun: Result<Vec<bool>, Error> = side_by_side
-                .par_iter()
-                .zip(&mut lanes)
-                .map(|(run, lane)| lane.begin(run))
-                .collect();
-            for ((run, lane), mut more) in side_by_side.iter().zip(&mut lanes).zip(begun?) {
-                while more {
-                    more = lane.show(run, number, &mut see) && lane.read()?;
-                }
-                number += 1;
+    for runs in plan.runs.chunks(side_by_side) {
+        while lanes.len() < runs.len() {
+            lanes.push(Lane::open(inputs, options)?);
+        }
+        let lanes = runs.par_iter().zip(&mut lanes);
+        let begun = lanes.map(|(run, lane)| lane.begin(run).map(|more| (run, lane, more)));
+        for (run, lane, mut more) in begun.collect::<Result<Vec<_>, Error>>()? {
+            number += usize::from(before.is_some_and(|before| !run.continues(before)));
+            before = Some(run);
+            while more {
+                more = lane.show(run, number, &mut see) && lane.read()?;
             }
         }
     }
@@ -117,7 +113,8 @@ impl Lane {
                 });
             }
         }
-        !run.is_slab()
+        let next = self.slab.frames.last().map_or(0, |last| last.number + 1);
+        run.until.is_some_and(|until| next < until)
     }
 }
 

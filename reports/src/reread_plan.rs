@@ -37,9 +37,10 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// One slab, and not all up to a frame.
-    pub const fn is_slab(&self) -> bool {
-        self.until.is_none()
+    /// Whether it begins where another one ends.
+    pub fn continues(&self, before: &Self) -> bool {
+        let begins = self.from.map(|mark| mark.frame);
+        begins.is_some() && begins == before.until
     }
 }
 
@@ -147,13 +148,10 @@ fn runs(marks: &[Mark], parts: &[Part], last: u64) -> Vec<Run> {
                 from: Some(marks[at]),
                 until: None,
             }),
-            Part::Whole => match runs.last_mut() {
-                Some(run) if run.until == Some(marks[at].frame) => run.until = Some(until),
-                _ => runs.push(Run {
-                    from: Some(marks[at]),
-                    until: Some(until),
-                }),
-            },
+            Part::Whole => runs.push(Run {
+                from: Some(marks[at]),
+                until: Some(until),
+            }),
         }
     }
     runs
@@ -180,11 +178,13 @@ mod tests {
     fn a_short_stretch_is_read_whole_and_nothing_before_or_behind_it() {
         let marks = marks(1000, 256 << 10);
         let plan = Plan::of(&marks, &[Stretch::Frames(250, 520)], 90_000);
-        let run = Run {
-            from: Some(marks[2]),
-            until: Some(601),
+        let run = |at: usize| Run {
+            from: Some(marks[at]),
+            until: Some(marks[at + 1].frame),
         };
-        assert_eq!((plan.runs, plan.shares), (vec![run], vec![1.0]));
+        let runs = vec![run(2), run(3), run(4), run(5)];
+        assert!(runs[1].continues(&runs[0]));
+        assert_eq!((plan.runs, plan.shares), (runs, vec![1.0]));
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(begun, expected);
         // Two files that a short connection touches.
         let plan = Plan::of(&marks, &[Stretch::Frames(150, 250)], 10_000);
-        assert_eq!((plan.runs.len(), plan.shares), (1, vec![1.0]));
+        assert_eq!((plan.runs.len(), plan.shares), (2, vec![1.0]));
     }
 
     #[test]
@@ -217,8 +217,8 @@ mod tests {
         let plan = Plan::of(&marks, &stretches, 1 << 40);
         assert_eq!(plan.shares[1], 1.0);
         let whole: Vec<_> = plan.runs.iter().filter(|run| run.until.is_some()).collect();
-        assert_eq!(whole.len(), 1);
-        assert_eq!((whole[0].from, whole[0].until), (Some(marks[4]), Some(701)));
+        assert_eq!(whole.len(), 3);
+        assert_eq!((whole[0].from, whole[2].until), (Some(marks[4]), Some(701)));
     }
 
     #[test]
