@@ -20,7 +20,7 @@ use crate::tables::TableRow;
 /// Connections listed by default (`--connections`).
 pub const DEFAULT_CONNECTIONS: usize = 10_000;
 
-/// Connections that the top lists rest on. A row takes about 250 bytes: 25 MB at most.
+/// Connections that the top lists rest on. A row takes about 150 bytes: 15 MB at most.
 const TABLE_ROWS: usize = 100_000;
 
 /// Octets of payload that one class of UDP sizes spans: there are 2,048 classes at most.

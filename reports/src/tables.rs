@@ -3,9 +3,10 @@
 //! Every list is sorted by its figure and then by its keys, so equal figures keep one order.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use analyzer::flow::{Close, Histogram, ResetKind};
-use analyzer::{Connection, Transport};
+use analyzer::{Connection, Endpoint, Transport};
 
 use crate::document::{
     Cell, Column as Head, Table, millis, protocol_name, response_times, rounded,
@@ -21,8 +22,8 @@ const MIN_SEGMENTS: u64 = 20;
 /// What the top lists need of one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct TableRow {
-    client: String,
-    server: String,
+    client: IpAddr,
+    server: Endpoint,
     protocol: &'static str,
     packets: u64,
     bytes: u64,
@@ -39,8 +40,8 @@ impl From<&Connection> for TableRow {
         let turns = &connection.turns;
         let ended = connection.close != Close::Open;
         Self {
-            client: connection.client.ip.to_string(),
-            server: connection.server.to_string(),
+            client: connection.client.ip,
+            server: connection.server,
             protocol: protocol_name(connection),
             packets: connection.packets(),
             bytes: client.wire_bytes + server.wire_bytes,
@@ -96,7 +97,7 @@ impl Sums {
 }
 
 /// Sums by client and server.
-type Pairs<'a> = BTreeMap<(&'a str, &'a str), Sums>;
+type Pairs = BTreeMap<(IpAddr, Endpoint), Sums>;
 
 /// All top lists that have something to say. `total` is the number of connections captured.
 pub(crate) fn top_lists(rows: &[TableRow], total: u64) -> Vec<Table> {
@@ -108,10 +109,10 @@ pub(crate) fn top_lists(rows: &[TableRow], total: u64) -> Vec<Table> {
         )
     });
     let mut pairs = Pairs::new();
-    let mut servers = BTreeMap::<&str, Sums>::new();
-    let mut times = BTreeMap::<(&str, &str), Histogram>::new();
+    let mut servers = BTreeMap::<Endpoint, Sums>::new();
+    let mut times = BTreeMap::<(&str, Endpoint), Histogram>::new();
     for row in rows {
-        let (client, server) = (row.client.as_str(), row.server.as_str());
+        let (client, server) = (row.client, row.server);
         pairs.entry((client, server)).or_default().add(row);
         servers.entry(server).or_default().add(row);
         if row.response_times.count() > 0 {
@@ -135,15 +136,17 @@ pub(crate) fn top_lists(rows: &[TableRow], total: u64) -> Vec<Table> {
         .collect()
 }
 
-fn top_talkers(pairs: &Pairs<'_>) -> Table {
+fn top_talkers(pairs: &Pairs) -> Table {
     let rows = pairs.iter().map(|(&(client, server), sums)| {
-        let cells = vec![
-            Cell::Text(client.to_owned()),
-            Cell::Text(server.to_owned()),
-            Cell::Count(sums.connections),
-            Cell::Count(sums.packets),
-            Cell::Count(sums.bytes),
-        ];
+        let cells = move || {
+            vec![
+                Cell::Text(client.to_string()),
+                Cell::Text(server.to_string()),
+                Cell::Count(sums.connections),
+                Cell::Count(sums.packets),
+                Cell::Count(sums.bytes),
+            ]
+        };
         (sums.bytes as f64, cells)
     });
     let heads = [
@@ -156,20 +159,22 @@ fn top_talkers(pairs: &Pairs<'_>) -> Table {
     ranked("top-talkers", "Who moved the most bytes", &heads, rows)
 }
 
-fn retransmission_rates(pairs: &Pairs<'_>) -> Table {
+fn retransmission_rates(pairs: &Pairs) -> Table {
     let pairs = pairs
         .iter()
         .filter(|(_, sums)| sums.retransmitted > 0 && sums.packets >= MIN_SEGMENTS);
     let rows = pairs.map(|(&(client, server), sums)| {
         let percent = sums.retransmitted as f64 * 100.0 / sums.packets as f64;
-        let cells = vec![
-            Cell::Text(client.to_owned()),
-            Cell::Text(server.to_owned()),
-            Cell::Count(sums.connections),
-            Cell::Count(sums.packets),
-            Cell::Count(sums.retransmitted),
-            Cell::Number(rounded(percent)),
-        ];
+        let cells = move || {
+            vec![
+                Cell::Text(client.to_string()),
+                Cell::Text(server.to_string()),
+                Cell::Count(sums.connections),
+                Cell::Count(sums.packets),
+                Cell::Count(sums.retransmitted),
+                Cell::Number(rounded(percent)),
+            ]
+        };
         (percent, cells)
     });
     let heads = [
@@ -184,17 +189,19 @@ fn retransmission_rates(pairs: &Pairs<'_>) -> Table {
     ranked("retransmission-rates", title, &heads, rows)
 }
 
-fn failing_servers(servers: &BTreeMap<&str, Sums>) -> Table {
+fn failing_servers(servers: &BTreeMap<Endpoint, Sums>) -> Table {
     let rows = servers.iter().filter_map(|(server, sums)| {
         let failures = sums.never_opened + sums.resets + sums.unanswered;
-        let cells = vec![
-            Cell::Text((*server).to_owned()),
-            Cell::Count(sums.connections),
-            Cell::Count(sums.never_opened),
-            Cell::Count(sums.resets),
-            Cell::Count(sums.unanswered),
-            Cell::Count(failures),
-        ];
+        let cells = move || {
+            vec![
+                Cell::Text(server.to_string()),
+                Cell::Count(sums.connections),
+                Cell::Count(sums.never_opened),
+                Cell::Count(sums.resets),
+                Cell::Count(sums.unanswered),
+                Cell::Count(failures),
+            ]
+        };
         (failures > 0).then_some((failures as f64, cells))
     });
     let heads = [
@@ -209,23 +216,25 @@ fn failing_servers(servers: &BTreeMap<&str, Sums>) -> Table {
 }
 
 /// Response times per protocol and server, slowest 99th percentile first.
-fn slowest_servers(times: &BTreeMap<(&str, &str), Histogram>) -> Table {
+fn slowest_servers(times: &BTreeMap<(&str, Endpoint), Histogram>) -> Table {
     let rows = times.iter().map(|(&(protocol, server), times)| {
         let buckets: Vec<(f64, u64)> = times
             .iter()
             .map(|(middle, count)| (millis(middle), count))
             .collect();
         let p99 = quantile(&buckets, 0.99);
-        let cells = vec![
-            Cell::Text(protocol.to_owned()),
-            Cell::Text(server.to_owned()),
-            Cell::Count(times.count()),
-            Cell::Number(quantile(&buckets, 0.5)),
-            Cell::Number(quantile(&buckets, 0.9)),
-            Cell::Number(quantile(&buckets, 0.95)),
-            Cell::Number(p99),
-            Cell::Number(quantile(&buckets, 1.0)),
-        ];
+        let cells = move || {
+            vec![
+                Cell::Text(protocol.to_owned()),
+                Cell::Text(server.to_string()),
+                Cell::Count(times.count()),
+                Cell::Number(quantile(&buckets, 0.5)),
+                Cell::Number(quantile(&buckets, 0.9)),
+                Cell::Number(quantile(&buckets, 0.95)),
+                Cell::Number(p99),
+                Cell::Number(quantile(&buckets, 1.0)),
+            ]
+        };
         (p99, cells)
     });
     let heads = [
@@ -242,17 +251,18 @@ fn slowest_servers(times: &BTreeMap<(&str, &str), Histogram>) -> Table {
     ranked("slowest-servers", title, &heads, rows)
 }
 
-/// The rows with the largest figures; those of the same figure keep their order.
-fn ranked(
+/// The rows with the largest figures, of which alone the cells are made; those of the same figure
+/// keep their order.
+fn ranked<Cells: FnOnce() -> Vec<Cell>>(
     id: &str,
     title: &str,
     heads: &[(&str, &str)],
-    rows: impl Iterator<Item = (f64, Vec<Cell>)>,
+    rows: impl Iterator<Item = (f64, Cells)>,
 ) -> Table {
     let mut rows: Vec<_> = rows.collect();
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
     let all = rows.len();
-    let shown = rows.into_iter().take(LIMIT).map(|(_, cells)| cells);
+    let shown = rows.into_iter().take(LIMIT).map(|(_, cells)| cells());
     table(id, title, heads, shown.collect(), all)
 }
 
@@ -295,6 +305,7 @@ fn quantile(buckets: &[(f64, u64)], at: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;
@@ -304,9 +315,10 @@ mod tests {
         times_ms
             .iter()
             .for_each(|&ms| response_times.add(Duration::from_millis(ms)));
+        let server: SocketAddr = server.parse().unwrap();
         TableRow {
-            client: client.to_owned(),
-            server: server.to_owned(),
+            client: client.parse().unwrap(),
+            server: Endpoint::new(server.ip(), server.port()),
             protocol: "http1",
             packets: 100,
             bytes,
@@ -351,13 +363,13 @@ mod tests {
     #[test]
     fn ties_are_ordered_by_key_and_cuts_are_counted() {
         let rows: Vec<_> = (0..40)
-            .map(|n| row(&format!("10.0.0.{n:02}"), "10.1.0.1:1", 50, &[]))
+            .map(|n| row(&format!("10.0.0.{n}"), "10.1.0.1:1", 50, &[]))
             .collect();
         let tables = top_lists(&rows, 90);
         let talkers = named(&tables, "top-talkers");
         assert_eq!(talkers.rows.len(), LIMIT);
         assert_eq!(talkers.rows_left_out, 25);
-        assert_eq!(talkers.rows[0][0], Cell::Text("10.0.0.00".to_owned()));
+        assert_eq!(talkers.rows[0][0], Cell::Text("10.0.0.0".to_owned()));
         assert!(
             talkers
                 .note
