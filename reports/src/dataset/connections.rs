@@ -63,7 +63,7 @@ impl Record for Connections {
 
 const CONNECTION_COLUMNS: &[Column<Connections>] = &[
     column("transport", Text, "`tcp` or `udp`", |r| {
-        text(Some(&r.row.transport))
+        text(Some(&*r.row.transport))
     }),
     column("client", Text, "address and port of who opened it", |r| {
         text(Some(&r.row.client))
@@ -93,7 +93,7 @@ const CONNECTION_COLUMNS: &[Column<Connections>] = &[
         "protocol",
         Text,
         "what the payload is: `http1`, `http2`, `tls`, `dns`, `ssh`, `framed`, `unknown`, …",
-        |r| text(Some(&r.row.protocol)),
+        |r| text(Some(&*r.row.protocol)),
     ),
     column("start_time", Time, "time of its first packet", |r| {
         time(Some(r.connection.start))
@@ -117,7 +117,7 @@ const CONNECTION_COLUMNS: &[Column<Connections>] = &[
         "close",
         Text,
         "how it ended: `fin`, `reset`, `timeout` or `open`",
-        |r| text(Some(&r.row.close)),
+        |r| text(Some(&*r.row.close)),
     ),
     column(
         "reset_by",
@@ -283,7 +283,7 @@ const CONNECTION_COLUMNS: &[Column<Connections>] = &[
         "role",
         Text,
         "how client and server were told apart: `syn`, `syn-ack` or `judged`",
-        |r| text(Some(&r.row.role)),
+        |r| text(Some(&*r.row.role)),
     ),
     column(
         "capture_point",

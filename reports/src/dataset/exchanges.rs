@@ -27,7 +27,7 @@ impl<'a> RequestRecord<'a> {
     /// The requests kept of a connection, in their order.
     pub fn of(record: &'a ConnectionRecord<'_>) -> Vec<Self> {
         let connection = record.connection;
-        let protocol = record.row.protocol.as_str();
+        let protocol = &*record.row.protocol;
         if let Some(http) = &connection.app.http {
             let of = |exchange| Self::http(connection, protocol, exchange);
             return http.kept.iter().map(of).collect();

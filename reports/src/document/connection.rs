@@ -1,5 +1,7 @@
 //! Connections as a document lists them.
 
+use std::borrow::Cow;
+
 use analyzer::app::AppProtocol;
 use analyzer::flow::Role;
 use analyzer::{Connection, Half};
@@ -13,7 +15,7 @@ use super::{millis, rounded};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ConnectionRow {
     /// `tcp` or `udp`.
-    pub transport: String,
+    pub transport: Cow<'static, str>,
     /// Who opened it.
     pub client: String,
     /// Who was called.
@@ -31,17 +33,17 @@ pub struct ConnectionRow {
     /// What the server sent.
     pub server_to_client: HalfRow,
     /// `fin`, `reset`, `timeout` or `open`.
-    pub close: String,
+    pub close: Cow<'static, str>,
     /// Frame of its first packet.
     pub first_frame: u64,
     /// Frame of its last packet.
     pub last_frame: u64,
     /// How client and server were told apart: `syn`, `syn-ack` or `judged`.
-    pub role: String,
+    pub role: Cow<'static, str>,
     /// Where the capture was taken, seen from this connection.
-    pub capture_point: String,
+    pub capture_point: Cow<'static, str>,
     /// What the payload is: `http1`, `http2`, `tls`, `dns`, `ssh`, `framed`, `unknown`.
-    pub protocol: String,
+    pub protocol: Cow<'static, str>,
     /// Host header or TLS server name, when seen.
     pub server_name: Option<String>,
     /// Requests seen (turns of the conversation; datagram requests for UDP).
@@ -107,7 +109,7 @@ impl From<&Connection> for ConnectionRow {
         let histogram = response_times(connection);
         let (requests, answered) = requests(connection);
         Self {
-            transport: connection.transport.as_str().to_owned(),
+            transport: connection.transport.as_str().into(),
             client: connection.client.to_string(),
             server: connection.server.to_string(),
             start: connection.start.rfc3339(),
@@ -116,12 +118,12 @@ impl From<&Connection> for ConnectionRow {
             bytes: client.wire_bytes + server.wire_bytes,
             client_to_server: client.into(),
             server_to_client: server.into(),
-            close: connection.close.as_str().to_owned(),
+            close: connection.close.as_str().into(),
             first_frame: connection.first_frame,
             last_frame: connection.last_frame,
-            role: role_name(connection.role).to_owned(),
-            capture_point: connection.capture_point.describe().to_owned(),
-            protocol: protocol_name(connection).to_owned(),
+            role: role_name(connection.role).into(),
+            capture_point: connection.capture_point.describe().into(),
+            protocol: protocol_name(connection).into(),
             server_name: server_name(connection),
             requests,
             answered,

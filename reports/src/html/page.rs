@@ -413,7 +413,7 @@ fn connection(row: &ConnectionRow, start: Option<&str>) -> Vec<CellPage> {
     };
     let close = match row.resets.last() {
         Some(reset) if row.close == "reset" => format!("reset ({})", reset.kind),
-        _ => row.close.clone(),
+        _ => row.close.to_string(),
     };
     let resent =
         row.client_to_server.retransmitted_segments + row.server_to_client.retransmitted_segments;
@@ -421,7 +421,7 @@ fn connection(row: &ConnectionRow, start: Option<&str>) -> Vec<CellPage> {
     vec![
         text_cell(row.client.clone()),
         text_cell(server),
-        text_cell(protocol.clone()),
+        text_cell(protocol.to_string()),
         text_cell(close),
         match elapsed {
             Some(elapsed) => number_cell(elapsed, format!("+{}", format::seconds(elapsed))),

@@ -656,7 +656,7 @@ fn connections() -> Vec<ConnectionRow> {
         zero_windows: 0,
     };
     let row = |n: u16| ConnectionRow {
-        transport: "tcp".to_owned(),
+        transport: "tcp".into(),
         client: client(40_000 + n).to_string(),
         server: server(if n.is_multiple_of(3) { 443 } else { 80 }).to_string(),
         start: at(f64::from(n) * 0.75).rfc3339(),
@@ -665,12 +665,12 @@ fn connections() -> Vec<ConnectionRow> {
         bytes: 150_000 - u64::from(n) * 1_000,
         client_to_server: half(90, 0),
         server_to_client: half(130, u64::from(n % 4)),
-        close: if n < 14 { "reset" } else { "fin" }.to_owned(),
+        close: if n < 14 { "reset" } else { "fin" }.into(),
         first_frame: 12 + u64::from(n) * 300,
         last_frame: 290 + u64::from(n) * 300,
-        role: "syn".to_owned(),
-        capture_point: "at the client".to_owned(),
-        protocol: if n.is_multiple_of(3) { "tls" } else { "http1" }.to_owned(),
+        role: "syn".into(),
+        capture_point: "at the client".into(),
+        protocol: if n.is_multiple_of(3) { "tls" } else { "http1" }.into(),
         server_name: n
             .is_multiple_of(3)
             .then(|| "checkout.example.com".to_owned()),
