@@ -227,11 +227,22 @@ fn write_markdown(path: &Path, document: &Document) -> Result<(), Failure> {
     if !pictures.is_empty() {
         std::fs::create_dir_all(&folder).map_err(|error| Failure::output(&folder, error))?;
     }
-    for picture in &pictures {
-        let file = folder.join(&picture.name);
-        write_file(&file, |out| out.write_all(picture.svg.as_bytes()))?;
+    let files: Vec<PathBuf> = pictures.iter().map(|one| folder.join(&one.name)).collect();
+    let written = files
+        .iter()
+        .zip(&pictures)
+        .try_for_each(|(file, picture)| {
+            write_file(file, |out| out.write_all(picture.svg.as_bytes()))
+        })
+        .and_then(|()| write_file(path, |out| out.write_all(text.as_bytes())));
+    if written.is_err() {
+        // Pictures without their text are half a report. What is not there need not go.
+        for file in &files {
+            let _ = std::fs::remove_file(file);
+        }
+        let _ = std::fs::remove_dir(&folder);
     }
-    write_file(path, |out| out.write_all(text.as_bytes()))
+    written
 }
 
 /// What writes a rendering; whatever else can fail has been done when it is there.
