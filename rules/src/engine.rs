@@ -19,12 +19,13 @@ use rayon::prelude::*;
 use crate::catalog;
 use crate::finding::{Assessment, Finding, RuleOutcome};
 use crate::fold::{default_narrative, finding, worst_first};
+use crate::kept::{Kept, Place};
 use crate::link::{Draft, rank};
 use crate::narrative::Group;
 use crate::needs::{Fitness, Offer};
 use crate::observation::{
-    Collected, HISTOGRAMS_PER_RULE, Kept, NOTES_PER_RULE, Note, OBSERVATIONS_PER_RULE, Observation,
-    Observations, Place,
+    Collected, HISTOGRAMS_PER_RULE, NOTES_PER_RULE, Note, OBSERVATIONS_PER_RULE, Observation,
+    Observations,
 };
 use crate::rule::{Context, Rule, RuleMeta};
 use crate::settings::RuleSettings;

@@ -20,6 +20,7 @@ mod fold;
 mod goodbye;
 mod handshake;
 mod held;
+mod kept;
 mod link;
 pub mod narrative;
 pub mod needs;

@@ -17,7 +17,7 @@ const OCTETS_OF_SEGMENTS: usize = 1536;
 
 /// Room for one exchange: segments, and octets of their payloads.
 const FEW_SEGMENTS: usize = 8;
-const FEW_OCTETS: usize = 96;
+const FEW_OCTETS: usize = 88;
 
 /// Datagrams kept of a UDP flow, and octets of their payloads.
 const DATAGRAMS: usize = 4;
