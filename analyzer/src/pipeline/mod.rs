@@ -1,10 +1,9 @@
 //! Drives the stages over bounded rounds. The only file with threads.
 //!
-//! A reader thread fills slabs ahead. Each round takes the slabs that are ready, decodes them in
-//! parallel and does in sequence what must be; meanwhile every shard of the flow table advances
-//! by its own packets of the round before, in parallel and in frame order. Nothing is shared
-//! between shards but read-only input, and their number is fixed, so results do not depend on
-//! the thread count.
+//! A reader thread reads rounds of slabs ahead. The slabs of a round are decoded in parallel, and
+//! what must be done in sequence is; meanwhile every shard of the flow table advances by its own
+//! packets of the round before, in parallel and in frame order. Nothing is shared between shards
+//! but read-only input, and their number is fixed, so results do not depend on the thread count.
 
 mod item;
 mod loops;
@@ -35,7 +34,7 @@ const SHARDS: usize = 32;
 /// Packets of a shard whose flows are brought into the cache together.
 const WARMED: usize = 16;
 
-/// Slabs in one round, and slabs read ahead.
+/// Slabs in one round.
 const ROUND: usize = 8;
 
 /// Slabs of an analysis, at most: in a round, in the one before it, read ahead, being filled.
