@@ -262,7 +262,7 @@ impl<S: ConnectionSink> Shard<S> {
         let server = packet.destination();
         match self.half_open.take(server, hash ^ u64::from(tcp.seq.0)) {
             Opening::Kept => {
-                let syn = Record::of_syn(packet, tcp, sender);
+                let syn = Record::of_segment(packet, tcp, sender);
                 self.insert(key, hash, Flow::Syn(syn));
             }
             Opening::Summed => {
@@ -674,7 +674,7 @@ mod tests {
         const SYN: u8 = TcpFlags::SYN;
         const ACK: u8 = TcpFlags::ACK;
         let (syn, tcp, _) = packet(true, SYN, 0);
-        let syn = Record::of_syn(&syn, &tcp, FlowKey::of(&syn).1);
+        let syn = Record::of_segment(&syn, &tcp, FlowKey::of(&syn).1);
         let mut young = YoungTcp::new(&syn);
         for (from_client, flags, payload) in [
             (false, SYN | ACK, 0),

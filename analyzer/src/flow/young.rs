@@ -15,10 +15,6 @@ use super::udp::{UdpTracker, is_copy};
 const SEGMENTS: usize = 32;
 const OCTETS_OF_SEGMENTS: usize = 1536;
 
-/// Room for one exchange: segments, and octets of their payloads.
-const FEW_SEGMENTS: usize = 8;
-const FEW_OCTETS: usize = 88;
-
 /// Datagrams kept of a UDP flow, and octets of their payloads.
 const DATAGRAMS: usize = 4;
 const OCTETS: usize = 1024;
@@ -120,8 +116,8 @@ impl Record {
         !(tcp.options_cut || tcp.window_cut || tcp.sack_count > 0 || tcp.flags.rst())
     }
 
-    /// A segment that [fits](Self::fits).
-    fn of_segment(packet: &Packet, tcp: &TcpFields, sender: Sender) -> Self {
+    /// A segment that [fits](Self::fits), such as a first SYN.
+    pub fn of_segment(packet: &Packet, tcp: &TcpFields, sender: Sender) -> Self {
         let mut record = Self::of(packet, sender);
         let mut mark = |set: bool, mark: u8| record.marks |= if set { mark } else { 0 };
         mark(tcp.timestamps.is_some(), HAS_TIMESTAMPS);
@@ -145,11 +141,6 @@ impl Record {
         let flags = tcp.flags;
         let is_syn = flags.syn() && !flags.ack() && !flags.fin() && packet.payload_len == 0;
         is_syn && Self::fits(tcp)
-    }
-
-    /// A first SYN, of which [`Self::is_syn`] holds.
-    pub fn of_syn(packet: &Packet, tcp: &TcpFields, sender: Sender) -> Self {
-        Self::of_segment(packet, tcp, sender)
     }
 
     const fn has(&self, mark: u8) -> bool {
@@ -262,7 +253,6 @@ impl YoungTcp {
         if !Record::fits(tcp) || opens && !again {
             return false;
         }
-        self.make_room(payload.len());
         self.segments.push(YoungSegment {
             record: Record::of_segment(packet, tcp, sender),
             payload_len: packet.payload_len,
@@ -270,26 +260,6 @@ impl YoungTcp {
         });
         self.octets.extend_from_slice(payload);
         true
-    }
-
-    /// Room for one more segment: a little for one exchange, then for several, then all there may be.
-    fn make_room(&mut self, payload: usize) {
-        let segments = self.segments.len();
-        if segments == self.segments.capacity() {
-            let room = if segments < FEW_SEGMENTS {
-                FEW_SEGMENTS
-            } else {
-                SEGMENTS
-            };
-            self.segments.reserve_exact(room - segments);
-        }
-        let octets = self.octets.len() + payload;
-        if octets > self.octets.capacity() {
-            let steps = [FEW_OCTETS, OCTETS_OF_SEGMENTS / 3, OCTETS_OF_SEGMENTS];
-            let room = steps.into_iter().find(|room| *room >= octets);
-            let room = room.unwrap_or(octets);
-            self.octets.reserve_exact(room - self.octets.len());
-        }
     }
 
     /// The first frame.

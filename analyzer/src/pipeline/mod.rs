@@ -222,7 +222,7 @@ struct Filled {
 }
 
 /// Reads to the end. A round is handed over at once: every handing over may wake a thread, which
-/// costs more than reading a slab.
+/// takes long on a busy machine.
 fn read_ahead(
     mut reader: CaptureReader,
     filled: &crossbeam_channel::Sender<Vec<Filled>>,
