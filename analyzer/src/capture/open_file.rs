@@ -304,7 +304,8 @@ impl OpenFile {
         slab.frames.clear();
         let room = slab_bytes.max(self.carry.len() + HEAD_BYTES);
         if slab.bytes.len() < room {
-            slab.bytes.resize(room, 0);
+            // New, not longer: fresh memory is zero already.
+            slab.bytes = vec![0; room];
         }
         let mut filled = self.carry.len();
         slab.bytes[..filled].copy_from_slice(&self.carry);
