@@ -27,6 +27,20 @@ pub(crate) enum Sender {
 impl FlowKey {
     /// The key of a packet and which side sent it. For an ICMP error: that of the quoted packet.
     pub(crate) fn of(packet: &Packet) -> (Self, Sender) {
+        let source = (packet.src, packet.src_port);
+        let destination = (packet.dst, packet.dst_port);
+        // Compared as numbers: the same order in a few instructions.
+        let number = |(octets, port): ([u8; 16], u16)| (u128::from_be_bytes(octets), port);
+        let sender = if number(source) <= number(destination) {
+            Sender::Low
+        } else {
+            Sender::High
+        };
+        (Self::from(packet, sender), sender)
+    }
+
+    /// The key of a packet of which it is known which side sent it.
+    pub(crate) fn from(packet: &Packet, sender: Sender) -> Self {
         let transport = match packet.kind {
             PacketKind::Tcp(_) => Transport::Tcp,
             PacketKind::Udp => Transport::Udp,
@@ -34,26 +48,14 @@ impl FlowKey {
         };
         let source = (packet.src, packet.src_port);
         let destination = (packet.dst, packet.dst_port);
-        // Compared as numbers: the same order in a few instructions.
-        let number = |(octets, port): ([u8; 16], u16)| (u128::from_be_bytes(octets), port);
-        if number(source) <= number(destination) {
-            (
-                Self {
-                    low: source,
-                    high: destination,
-                    transport,
-                },
-                Sender::Low,
-            )
-        } else {
-            (
-                Self {
-                    low: destination,
-                    high: source,
-                    transport,
-                },
-                Sender::High,
-            )
+        let (low, high) = match sender {
+            Sender::Low => (source, destination),
+            Sender::High => (destination, source),
+        };
+        Self {
+            low,
+            high,
+            transport,
         }
     }
 

@@ -168,16 +168,16 @@ impl<S: ConnectionSink> Shard<S> {
         }
     }
 
-    /// Takes the next packet of this shard. `hash` is [`FlowKey::hash64`] of its key, `payload`
-    /// are its captured octets.
-    pub fn packet(&mut self, packet: &Packet, hash: u64, payload: &[u8]) {
+    /// Takes the next packet of this shard. `hash` is [`FlowKey::hash64`] of its key, `sender` the
+    /// side of it that sent the packet, `payload` are its captured octets.
+    pub fn packet(&mut self, packet: &Packet, (hash, sender): (u64, Sender), payload: &[u8]) {
         self.now = self.now.max(packet.time);
         self.sweep();
         self.since_relief += 1;
         if self.cost > self.budget / 2 && self.since_relief > self.flows.len() / 4 {
             self.relieve();
         }
-        let (key, sender) = FlowKey::of(packet);
+        let key = FlowKey::from(packet, sender);
         match &packet.kind {
             PacketKind::Tcp(tcp) => self.segment((key, sender), hash, packet, tcp, payload),
             PacketKind::Udp => self.datagram((key, sender), hash, packet, payload),

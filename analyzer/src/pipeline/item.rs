@@ -3,7 +3,7 @@
 use crate::addr::Endpoint;
 use crate::decode::{DecodedSlab, Packet, decode_slab};
 use crate::filter::PacketFilter;
-use crate::flow::key::FlowKey;
+use crate::flow::key::{FlowKey, Sender};
 use crate::flow::translation::Translator;
 use crate::time::Timestamp;
 
@@ -31,11 +31,12 @@ pub(super) struct Item {
     pub circling: Scan,
 }
 
-/// A packet's index, and the hash of its key.
+/// A packet's index, the hash of its key, and which of the key's ends sent it.
 #[derive(Clone, Copy)]
 pub(super) struct Addressed {
     pub hash: u64,
     pub at: u32,
+    pub sender: Sender,
 }
 
 impl Item {
@@ -74,9 +75,10 @@ impl Item {
             if Translator::concerns(packet) {
                 self.asked.push(at);
             }
-            let hash = FlowKey::of(packet).0.hash64();
+            let (key, sender) = FlowKey::of(packet);
+            let hash = key.hash64();
             self.hashes.push(hash);
-            self.buckets[shard_of(hash)].push(Addressed { hash, at });
+            self.buckets[shard_of(hash)].push(Addressed { hash, at, sender });
         }
     }
 

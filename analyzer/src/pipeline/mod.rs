@@ -275,9 +275,9 @@ fn advance<S: ConnectionSink>(shards: &mut [Shard<S>], items: &[Item]) {
                         let packet = &item.decoded.packets[addressed.at as usize];
                         (addressed.hash, packet)
                     }));
-                    for &Addressed { hash, at } in batch {
+                    for &Addressed { hash, at, sender } in batch {
                         let packet = &item.decoded.packets[at as usize];
-                        shard.packet(packet, hash, item.payload(packet));
+                        shard.packet(packet, (hash, sender), item.payload(packet));
                         if let Some(answering) = item.true_source(at) {
                             shard.answered_from(packet, hash, answering);
                         }

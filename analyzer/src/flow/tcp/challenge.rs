@@ -13,15 +13,22 @@ use crate::seq::SeqNumber;
 use super::{Segment, TcpTracker, Verdict};
 
 impl TcpTracker {
+    /// Nothing but the client's SYN is known of this connection.
+    pub(super) fn is_opening(&self) -> bool {
+        self.role == Role::Syn
+            && self.handshake.syn_ack_count == 0
+            && self.handshake.ack.is_none()
+            && self.senders[Direction::ClientToServer.index()]
+                .stats
+                .unique_bytes
+                == 0
+    }
+
     /// Whether this packet belongs to such an older connection: an ACK that the client cannot
     /// take for an answer to its SYN, or the RST with which the client refuses it.
     pub(super) fn is_of_older_connection(&self, tcp: &TcpFields, direction: Direction) -> bool {
         let client = &self.senders[Direction::ClientToServer.index()];
-        let opening = self.role == Role::Syn
-            && self.handshake.syn_ack_count == 0
-            && self.handshake.ack.is_none()
-            && client.stats.unique_bytes == 0;
-        let Some(iss) = client.base.filter(|_| opening) else {
+        let Some(iss) = client.base.filter(|_| self.is_opening()) else {
             return false;
         };
         match direction {

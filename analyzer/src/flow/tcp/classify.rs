@@ -165,7 +165,7 @@ impl TcpTracker {
         }
     }
 
-    fn on_new(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
+    pub(super) fn on_new(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
         let hidden = self.hidden_repeat(segment);
         if let Some(kind) = hidden {
             let last_sent = self.senders[segment.direction.index()].last_sent;
@@ -481,7 +481,7 @@ impl TcpTracker {
     }
 
     /// Data that follows a pause begins a burst.
-    fn note_burst(&mut self, segment: &Segment<'_>) {
+    pub(super) fn note_burst(&mut self, segment: &Segment<'_>) {
         const SHORTEST_PAUSE_NS: u64 = 100_000_000;
         let [client, server] = &self.senders;
         let last_payload = match (&client.stats.last_data, &server.stats.last_data) {
@@ -563,7 +563,7 @@ fn payload_part(segment: &Segment<'_>, octets: u64) -> u64 {
 
 /// More payload than this was never one packet on the wire: the peer's MSS, else that of the
 /// largest frames in use (9,216 octets; a host talking to itself has larger ones).
-fn largest_on_wire(segment: &Segment<'_>, peer: &SenderState) -> u32 {
+pub(super) fn largest_on_wire(segment: &Segment<'_>, peer: &SenderState) -> u32 {
     const JUMBO: u32 = 9_216;
     if let Some(mss) = peer.stats.mss {
         return mss.into();

@@ -11,6 +11,9 @@ use crate::flow::{Direction, IdleGap};
 use super::half::SenderState;
 use super::{Segment, TcpTracker};
 
+/// A silence worth noting, in nanoseconds.
+pub(super) const SILENCE_NS: u64 = 1_000_000_000;
+
 /// A silence that one end's clock denies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DeniedSilence {
@@ -70,7 +73,7 @@ impl TcpTracker {
                 gaps.longest_survived = Some(*last);
             }
         }
-        if idle_ns < 1_000_000_000 {
+        if idle_ns < SILENCE_NS {
             return;
         }
         let before = self

@@ -124,7 +124,10 @@ impl RecentPackets {
             self.ring.push(entry);
         } else {
             self.ring[self.next] = entry;
-            self.next = (self.next + 1) % room;
+            self.next += 1;
+            if self.next >= room {
+                self.next = 0;
+            }
         }
     }
 }
@@ -160,6 +163,9 @@ pub(super) fn signature(segment: &Segment<'_>) -> u64 {
     let mut hasher = FixedState::with_seed(0x636f_7079).build_hasher();
     for word in words {
         hasher.write_u64(word);
+    }
+    if tcp.sack_count == 0 {
+        return hasher.finish();
     }
     for block in tcp.sacks() {
         hasher.write_u64(pair(block.left_edge.0, block.right_edge.0));

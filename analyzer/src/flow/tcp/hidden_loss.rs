@@ -97,7 +97,35 @@ impl PassedOver {
     }
 }
 
+impl PassedOver {
+    /// Nothing was passed over that is not accounted for.
+    pub const fn is_empty(&self) -> bool {
+        self.packets == 0
+    }
+}
+
 impl TcpTracker {
+    /// [`Self::note_identification`] of a packet that [`IpIdClock::expects`], when nothing was
+    /// passed over before.
+    pub(super) fn note_expected_identification(&mut self, segment: &Segment<'_>) {
+        let segments = self.wire_segments(segment);
+        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        let owed = !sender.passed_over.asked.is_empty() || peer.flight_size() > 0;
+        sender.ip_ids.take(segment, segments);
+        let passed = &mut sender.passed_over;
+        if owed {
+            passed.since = passed.last_packet;
+        }
+        passed.overtaken = false;
+        passed.answers_earlier_syn = false;
+        passed.latest = 0;
+        passed.asked.count = 0;
+        passed.last_packet = segment.packet.time;
+        if segment.seq_len() > 0 {
+            peer.passed_over.asked.add(segment);
+        }
+    }
+
     /// Follows the identification counter; call for every packet that is no copy, before its
     /// acknowledgement is taken.
     pub(super) fn note_identification(&mut self, segment: &Segment<'_>) {
@@ -174,6 +202,16 @@ impl TcpTracker {
         if sender.stats.packets <= 1 || sender.stats.oversized_segments > 0 {
             return None;
         }
+        let trust = sender.ip_ids.trust();
+        if sender.passed_over.is_empty() && segment.start == sender.snd_max {
+            let waited = segment.packet.time.nanos_since(sender.last_sent);
+            if trust == Trust::PerConnection
+                || !was_held_back_by_loss(segment, sender, peer, waited)
+            {
+                sender.passed_over.reset();
+                return None;
+            }
+        }
         let sent_before = sender.passed_over.last_sent_before(sender.last_sent);
         let waited = segment.packet.time.nanos_since(sent_before);
         let repair_takes = whole_round_trip(&sender.rtt, &peer.rtt)
@@ -189,7 +227,7 @@ impl TcpTracker {
         let passed_over =
             sender.passed_over.take_one(waited >= repair_takes) && !is_at_sender(sender, peer);
         let held_back = hole == 0 && was_held_back_by_loss(segment, sender, peer, waited);
-        let hidden = match sender.ip_ids.trust() {
+        let hidden = match trust {
             Trust::PerConnection => passed_over,
             _ if held_back => true,
             Trust::NotYet if passed_over => {

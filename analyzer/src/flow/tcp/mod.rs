@@ -15,6 +15,7 @@ mod classify;
 mod clock;
 mod copies;
 mod duplicate;
+mod expected;
 mod explain;
 mod half;
 mod handshake;
@@ -71,6 +72,8 @@ const IDLE: Duration = Duration::from_secs(5);
 pub struct TcpSettings {
     /// Application reading: given framings.
     pub app: AppSettings,
+    /// Judges every segment in full, also those that were to be expected: same result, slower.
+    pub judge_all: bool,
 }
 
 /// One live incarnation of a 4-tuple.
@@ -104,6 +107,7 @@ pub struct TcpTracker {
     reader: StreamReader,
     closed_at: Option<Timestamp>,
     reset_at: Option<Timestamp>,
+    judge_all: bool,
 }
 
 /// A segment with its sequence numbers lifted to 64 bits.
@@ -165,6 +169,7 @@ impl TcpTracker {
             reader: StreamReader::new(&settings.app, server.port),
             closed_at: None,
             reset_at: None,
+            judge_all: settings.judge_all,
         }
     }
 
@@ -251,7 +256,11 @@ impl TcpTracker {
         payload: &[u8],
     ) -> (Verdict, Direction) {
         let direction = self.direction_of(packet);
-        (self.judge(packet, tcp, payload, direction), direction)
+        let verdict = match self.expects(packet, tcp, direction) {
+            Some(ack) => self.take_expected(packet, tcp, payload, (direction, ack)),
+            None => self.judge(packet, tcp, payload, direction),
+        };
+        (verdict, direction)
     }
 
     fn judge(

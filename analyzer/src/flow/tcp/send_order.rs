@@ -89,6 +89,16 @@ impl IpIdClock {
     /// packets of a shared counter lie between.
     const MAX_STEP: u16 = 1024;
 
+    /// Whether [`Self::take`] will find a packet in its turn and none passed over.
+    pub fn expects(&self, ip_id: Option<u16>) -> bool {
+        let (Some(id), Some(newest)) = (ip_id, self.newest) else {
+            return true;
+        };
+        let gap = id.wrapping_sub(self.expected);
+        let back = newest.wrapping_sub(id);
+        (gap == 0 || gap > Self::MAX_STEP) && !(1..=Self::MAX_STEP).contains(&back)
+    }
+
     /// Takes a packet that is no copy; `segments`: how many it was on the wire.
     pub fn take(&mut self, segment: &Segment<'_>, segments: u64) -> Passage {
         let flags = segment.tcp.flags;

@@ -32,7 +32,8 @@ impl StateTracker {
         self.current[end.index()]
     }
 
-    fn both_established(&self) -> bool {
+    /// Both ends are in ESTABLISHED.
+    pub fn both_established(&self) -> bool {
         self.current == [Some(TcpState::Established); 2]
     }
 

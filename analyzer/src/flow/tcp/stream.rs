@@ -98,14 +98,13 @@ impl TcpTracker {
             if let Some(before) = before {
                 self.note_freed_messages(segment, before);
             }
-        } else if segment.ack.is_some() {
-            let readable = self.senders[direction.reverse().index()].next_unseen();
-            if !self.stream.halves[direction.reverse().index()]
+        } else if segment.ack.is_some()
+            && !self.stream.halves[direction.reverse().index()]
                 .waiting
                 .is_empty()
-            {
-                self.drain_direction(direction.reverse(), readable, at);
-            }
+        {
+            let readable = self.senders[direction.reverse().index()].next_unseen();
+            self.drain_direction(direction.reverse(), readable, at);
         }
         if segment.tcp.flags.fin() {
             self.reader.fin(direction, at);

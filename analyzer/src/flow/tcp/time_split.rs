@@ -30,7 +30,7 @@ use super::{Segment, Verdict};
 /// Sums intervals by cause while the connection lives.
 #[derive(Clone, Debug)]
 pub(super) struct SplitTracker {
-    split: TimeSplit,
+    parts: Parts,
     first: Timestamp,
     last: Timestamp,
     /// Intervals since the last data, not yet attributed, by [`Wait`], in nanoseconds.
@@ -40,6 +40,51 @@ pub(super) struct SplitTracker {
     wait: Wait,
     established: bool,
     last_data: Option<Direction>,
+}
+
+/// The parts of [`TimeSplit`] in nanoseconds: what is done for every packet is cheaper with one
+/// number.
+#[derive(Clone, Debug, Default)]
+struct Parts {
+    handshake: u64,
+    client_think: u64,
+    request_transfer: u64,
+    server_think: u64,
+    response_transfer: u64,
+    recovery_fast: u64,
+    recovery_timeout: u64,
+    receiver_window: u64,
+    sender_limited: u64,
+    idle: u64,
+}
+
+impl Parts {
+    fn finish(&self) -> TimeSplit {
+        let Self {
+            handshake,
+            client_think,
+            request_transfer,
+            server_think,
+            response_transfer,
+            recovery_fast,
+            recovery_timeout,
+            receiver_window,
+            sender_limited,
+            idle,
+        } = *self;
+        TimeSplit {
+            handshake: Duration::from_nanos(handshake),
+            client_think: Duration::from_nanos(client_think),
+            request_transfer: Duration::from_nanos(request_transfer),
+            server_think: Duration::from_nanos(server_think),
+            response_transfer: Duration::from_nanos(response_transfer),
+            recovery_fast: Duration::from_nanos(recovery_fast),
+            recovery_timeout: Duration::from_nanos(recovery_timeout),
+            receiver_window: Duration::from_nanos(receiver_window),
+            sender_limited: Duration::from_nanos(sender_limited),
+            idle: Duration::from_nanos(idle),
+        }
+    }
 }
 
 /// What the end that sent last waits for if it is to send more.
@@ -54,7 +99,7 @@ impl SplitTracker {
     /// Begins at the first packet.
     pub fn new(start: Timestamp) -> Self {
         Self {
-            split: TimeSplit::default(),
+            parts: Parts::default(),
             first: start,
             last: start,
             held: [0; 3],
@@ -71,7 +116,7 @@ impl SplitTracker {
         if self.established {
             self.held[self.wait as usize] += interval;
         } else {
-            self.split.handshake += Duration::from_nanos(interval);
+            self.parts.handshake += interval;
         }
     }
 
@@ -113,10 +158,9 @@ impl SplitTracker {
         let pause = nanos(sender.rtt.rto()).min(self.held[Wait::Pause as usize]);
         self.held[Wait::Pause as usize] -= pause;
         let waited = pause + std::mem::take(&mut self.held[Wait::Flight as usize]);
-        let waited = Duration::from_nanos(waited);
         match kind {
-            RetransmissionKind::Fast => self.split.recovery_fast += waited,
-            _ => self.split.recovery_timeout += waited,
+            RetransmissionKind::Fast => self.parts.recovery_fast += waited,
+            _ => self.parts.recovery_timeout += waited,
         }
     }
 
@@ -135,23 +179,23 @@ impl SplitTracker {
                 && segment.start > known_acknowledged(sender, peer, segment.packet.time));
         if !sends_on {
             let think = match direction {
-                Direction::ClientToServer => &mut self.split.client_think,
-                Direction::ServerToClient => &mut self.split.server_think,
+                Direction::ClientToServer => &mut self.parts.client_think,
+                Direction::ServerToClient => &mut self.parts.server_think,
             };
-            *think += Duration::from_nanos(flight + window + pause);
+            *think += flight + window + pause;
             return;
         }
         // The acknowledgement that ended the flight had to get there, and the data here.
         let way = peer.rtt.min_ns().unwrap_or_default().min(pause);
-        self.split.sender_limited += Duration::from_nanos(pause - way);
-        self.split.receiver_window += Duration::from_nanos(window);
-        *self.transfer(direction) += Duration::from_nanos(flight + way);
+        self.parts.sender_limited += pause - way;
+        self.parts.receiver_window += window;
+        *self.transfer(direction) += flight + way;
     }
 
-    fn transfer(&mut self, direction: Direction) -> &mut Duration {
+    fn transfer(&mut self, direction: Direction) -> &mut u64 {
         match direction {
-            Direction::ClientToServer => &mut self.split.request_transfer,
-            Direction::ServerToClient => &mut self.split.response_transfer,
+            Direction::ClientToServer => &mut self.parts.request_transfer,
+            Direction::ServerToClient => &mut self.parts.response_transfer,
         }
     }
 
@@ -180,15 +224,15 @@ impl SplitTracker {
     /// The finished division.
     pub fn finish(mut self, end: Timestamp) -> TimeSplit {
         self.pass(end);
-        let [flight, window, pause] = self.held.map(Duration::from_nanos);
-        self.split.receiver_window += window;
-        self.split.idle += flight + pause;
-        let settled = self.settled.map_or(Duration::ZERO, Duration::from_nanos);
+        let [flight, window, pause] = self.held;
+        self.parts.receiver_window += window;
+        self.parts.idle += flight + pause;
+        let settled = self.settled.unwrap_or_default();
         match self.last_data {
             Some(direction) => *self.transfer(direction) += settled,
-            None => self.split.idle += settled,
+            None => self.parts.idle += settled,
         }
-        self.split
+        self.parts.finish()
     }
 }
 

@@ -14,6 +14,9 @@ impl TcpTracker {
         let direction = segment.direction;
         let sender = &mut self.senders[direction.index()];
         sender.last_ack_window = Some(window);
+        if window > 0 && sender.window == Some(window) {
+            return;
+        }
         let before = sender.window.replace(window);
         let stats = &mut sender.stats;
         stats.window_min = Some(stats.window_min.map_or(window, |least| least.min(window)));
