@@ -12,7 +12,7 @@ use foldhash::fast::FixedState;
 use rayon::prelude::*;
 
 use crate::document::{ConnectionKey, Document};
-use crate::reread_plan::{Plan, Run};
+use crate::reread_plan::{Plan, Run, SLAB_BYTES};
 
 /// One frame of the second reading.
 pub(crate) struct FrameView<'a> {
@@ -26,7 +26,7 @@ pub(crate) struct FrameView<'a> {
 }
 
 /// Runs whose first slabs, which most have alone, are read and decoded side by side.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 /// Reads `inputs` again and shows the frames of `plan`, in their order.
 ///
@@ -40,12 +40,16 @@ pub(crate) fn reread(
 ) -> Result<(), Error> {
     // To open a set means to look at all its files.
     let side_by_side = if inputs.len() == 1 { LANES } else { 1 };
+    let mut options = options.clone();
+    if side_by_side > 1 && plan.runs.len() > 1 {
+        options.slab_bytes = options.slab_bytes.min(SLAB_BYTES);
+    }
     let mut lanes = Vec::new();
     let mut before: Option<&Run> = None;
     let mut number = 0;
     for runs in plan.runs.chunks(side_by_side) {
         while lanes.len() < runs.len() {
-            lanes.push(Lane::open(inputs, options)?);
+            lanes.push(Lane::open(inputs, &options)?);
         }
         let lanes = runs.par_iter().zip(&mut lanes);
         let begun = lanes.map(|(run, lane)| lane.begin(run).map(|more| (run, lane, more)));

@@ -5,12 +5,15 @@
 
 use analyzer::capture::Mark;
 
-/// Bytes of a stretch that are read again: about five thousand full-size segments, a dozen for
+/// Bytes of a stretch that are read again: nearly three thousand full-size segments, eight for
 /// each slot of a graph.
-const BUDGET: u64 = 8 << 20;
+const BUDGET: u64 = 4 << 20;
 
-/// Slabs, of 256 KiB as a rule, that are read of a longer stretch: as many as the budget allows.
-const SAMPLES: u64 = 32;
+/// Bytes of a slab where a capture is read in parts: small, so that there are many of them.
+pub(crate) const SLAB_BYTES: usize = 64 << 10;
+
+/// Slabs that are read of a longer stretch: as many as the budget allows.
+const SAMPLES: u64 = BUDGET / SLAB_BYTES as u64;
 
 /// Marks further apart than this are the beginnings of files, which are read whole.
 const FINE: u64 = 1 << 20;
@@ -204,10 +207,10 @@ mod tests {
     fn of_a_long_stretch_slabs_evenly_apart_are_read() {
         let marks = marks(4096, 1 << 20);
         let plan = Plan::of(&marks, &[Stretch::Frames(1, u64::MAX)], 1 << 40);
-        assert_eq!(plan.runs.len(), 32);
+        assert_eq!(plan.runs.len(), 64);
         assert!(plan.runs.iter().all(|run| run.until.is_none()));
-        assert_eq!(plan.runs[1].from, Some(marks[128]));
-        assert!((plan.shares[0] - 8.0 / 4095.0).abs() < 1e-4);
+        assert_eq!(plan.runs[1].from, Some(marks[64]));
+        assert!((plan.shares[0] - 4.0 / 4095.0).abs() < 1e-4);
     }
 
     #[test]
