@@ -11,7 +11,7 @@ use super::key::FlowKey;
 const CHUNK: usize = 256;
 
 /// Where a flow lies.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct FlowId(u32);
 
 /// What the table holds of a flow: where it lies, and enough of its hash to rule out others
@@ -57,9 +57,14 @@ impl<T> Arena<T> {
     pub fn find(&self, key: &FlowKey, hash: u64) -> Option<FlowId> {
         let tag = tag_of(hash);
         let is_it = |slot: &Slot| {
-            slot.tag == tag && self.entry(slot.id).is_some_and(|entry| entry.key == *key)
+            slot.tag == tag && self.is_at(slot.id, key)
         };
         self.table.find(spread(tag), is_it).map(|slot| slot.id)
+    }
+
+    /// Whether the flow at `id` is that of `key`.
+    pub fn is_at(&self, id: FlowId, key: &FlowKey) -> bool {
+        self.entry(id).is_some_and(|entry| entry.key == *key)
     }
 
     /// Adds a flow; its key must not be there yet.

@@ -131,6 +131,8 @@ pub(crate) struct Shard<S> {
     next_sweep: Timestamp,
     since_sweep: usize,
     half_open: HalfOpen,
+    /// The hash and the place of the flow whose segment came last: the next one is often its own.
+    latest: (u64, FlowId),
     /// What the flows are taken to cost, and may.
     cost: usize,
     budget: usize,
@@ -150,6 +152,7 @@ impl<S: ConnectionSink> Shard<S> {
             next_sweep: start + SWEEP_EVERY,
             since_sweep: 0,
             half_open: HalfOpen::default(),
+            latest: (0, FlowId::default()),
             cost: 0,
             budget,
             since_relief: 0,
@@ -209,8 +212,14 @@ impl<S: ConnectionSink> Shard<S> {
         payload: &[u8],
     ) {
         let mut reused = false;
-        let mut found = self.flows.find(&key, hash);
+        let (latest, place) = self.latest;
+        let mut found = if latest == hash && self.flows.is_at(place, &key) {
+            Some(place)
+        } else {
+            self.flows.find(&key, hash)
+        };
         if let Some(id) = found {
+            self.latest = (hash, id);
             if !matches!(self.flows.get_mut(id), Some(Flow::Tcp(_))) {
                 if self.keep_young((&key, sender), id, packet, tcp, payload) {
                     return;

@@ -8,6 +8,7 @@ use crate::flow::translation::Translator;
 use crate::time::Timestamp;
 
 use super::loops::Scan;
+use super::sequencer::Times;
 use super::{Filled, SHARDS};
 
 /// A slab on its way through a round. Items are used again, with the memory they have.
@@ -27,6 +28,8 @@ pub(super) struct Item {
     pub translated: Vec<(u32, Endpoint)>,
     /// Datagrams given up at this slab, with the pieces seen of each.
     pub incomplete: Vec<(Packet, u32)>,
+    /// The times of its frames that the filter admits.
+    pub times: Times,
     /// Packets of this slab that went in circles.
     pub circling: Scan,
 }
@@ -56,6 +59,8 @@ impl Item {
             &self.filled.interfaces,
             &mut self.decoded,
         );
+        let times = self.filled.slab.frames.iter().map(|frame| frame.time);
+        self.times = Times::of(times.filter(|time| filter.admits_time(*time)));
         if !filter.is_open() {
             self.decoded.packets.retain(|packet| filter.admits(packet));
         }

@@ -313,7 +313,7 @@ impl<S: ConnectionSink> Engine<S> {
         let mut sequencer = self.sequencer;
         let incomplete = sequencer.finish(filter);
         let times = &sequencer.times;
-        let end = times.last.unwrap_or_default();
+        let end = times.last().unwrap_or_default();
         let finished: Vec<(S, ShardFacts)> = self
             .shards
             .into_par_iter()
@@ -342,8 +342,8 @@ impl<S: ConnectionSink> Engine<S> {
             interfaces: reader.interface_summaries(),
             packets: sequencer.stats.frames,
             bytes: sequencer.stats.wire_bytes,
-            first: times.first,
-            last: times.last,
+            first: times.first(),
+            last: times.last(),
             undecoded: sequencer
                 .stats
                 .stops

@@ -18,6 +18,8 @@ pub const MS: u64 = 1_000_000;
 /// A capture point with one connection.
 pub struct Capture {
     tracker: Option<TcpTracker>,
+    /// One that judges every segment in full: it must come to the same.
+    reference: Option<TcpTracker>,
     pub frame: u64,
     /// Hop limit of the packets to come.
     pub hop_limit: u8,
@@ -34,6 +36,7 @@ impl Capture {
     pub const fn new() -> Self {
         Self {
             tracker: None,
+            reference: None,
             frame: 0,
             hop_limit: 64,
         }
@@ -81,11 +84,19 @@ impl Capture {
             observation_point: 0,
             kind: PacketKind::Tcp(tcp),
         };
-        let settings = TcpSettings::default();
-        let tracker = self
-            .tracker
-            .get_or_insert_with(|| TcpTracker::new(&packet, &tcp, &settings));
-        tracker.segment(&packet, &tcp, &[]).0
+        let [verdict, in_full] =
+            [(&mut self.tracker, false), (&mut self.reference, true)].map(|(tracker, judge_all)| {
+                let settings = TcpSettings {
+                    judge_all,
+                    ..TcpSettings::default()
+                };
+                tracker
+                    .get_or_insert_with(|| TcpTracker::new(&packet, &tcp, &settings))
+                    .segment(&packet, &tcp, &[])
+                    .0
+            });
+        assert_eq!(verdict, in_full, "frame {}", self.frame);
+        verdict
     }
 
     /// A packet of the client at a time in microseconds, without options.
@@ -119,7 +130,10 @@ impl Capture {
 
     /// The connection as it stands.
     pub fn finish(self) -> Connection {
-        Box::new(self.tracker.expect("a packet passed")).finish(false)
+        let [connection, in_full] = [self.tracker, self.reference]
+            .map(|tracker| Box::new(tracker.expect("a packet passed")).finish(false));
+        assert!(connection == in_full, "judged in full it is another one");
+        connection
     }
 }
 

@@ -274,6 +274,9 @@ fn is_window_full(
     if window == 0 || !scales_known {
         return window == 0;
     }
-    let edge = known_acknowledged(sender, peer, now) + u64::from(window);
-    edge < sender.snd_max + u64::from(full_segment(sender, peer))
+    let needed = (sender.snd_max + u64::from(full_segment(sender, peer)))
+        .saturating_sub(u64::from(window));
+    // The latter takes a search.
+    sender.acks_under_way.snd_una_at_least(sender.snd_una) < needed
+        && known_acknowledged(sender, peer, now) < needed
 }

@@ -38,6 +38,11 @@ impl AcksUnderWay {
         self.steps.push_back((time, before));
     }
 
+    /// What the sender knew at least, however long ago it sent.
+    pub fn snd_una_at_least(&self, snd_una: u64) -> u64 {
+        self.steps.front().map_or(snd_una, |(_, before)| *before)
+    }
+
     /// What the sender knew to be acknowledged when it sent the segment that passes at `time`.
     pub fn snd_una_at_sender(
         &self,
