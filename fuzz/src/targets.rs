@@ -1,7 +1,7 @@
 //! What is fuzzed, and replayed by `tests/fuzz_corpus.rs`: nothing may panic or hang, and what is
 //! decoded stays within what was captured.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use analyzer::app::{AppSettings, At, DatagramReader, SegmentShape, StreamReader};
 use analyzer::capture::{CaptureReader, Input, ReadOptions, Slab};
@@ -104,7 +104,8 @@ fn pipeline(bytes: &[u8]) {
 }
 
 /// Segments between two ends. Eight bytes make one: direction and flags, advance of the sequence
-/// number, of the acknowledgement, length, window, time.
+/// number, of the acknowledgement, length, window, time. What is known of the connections must be
+/// the same when every segment is judged in full.
 fn tcp(bytes: &[u8]) {
     let mut file = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     file.extend([0xff, 0xff, 0, 0, 228, 0, 0, 0]);
@@ -173,6 +174,32 @@ fn tcp(bytes: &[u8]) {
         file.extend(segment);
     }
     pipeline(&file);
+    let path = as_file(&file);
+    let same = connections(&path, false) == connections(&path, true);
+    let _ = std::fs::remove_file(&path);
+    assert!(same, "judged in full the connections are others");
+}
+
+/// The connections of a capture, all segments judged in full or not.
+fn connections(capture: &Path, judge_all: bool) -> Vec<Connection> {
+    let mut settings = pipeline::Settings {
+        read: options(),
+        ..pipeline::Settings::default()
+    };
+    settings.tcp.judge_all = judge_all;
+    let inputs = [Input::Path(capture.to_owned())];
+    let run = pipeline::run(&inputs, &settings, Connections::default, |_| {});
+    let sinks = run.map(|(_, sinks)| sinks).unwrap_or_default();
+    sinks.into_iter().flat_map(|sink| sink.0).collect()
+}
+
+#[derive(Default)]
+struct Connections(Vec<Connection>);
+
+impl ConnectionSink for Connections {
+    fn connection(&mut self, connection: &Connection) {
+        self.0.push(connection.clone());
+    }
 }
 
 const fn direction(bit: bool) -> Direction {
