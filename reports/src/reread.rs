@@ -12,7 +12,7 @@ use foldhash::fast::FixedState;
 use rayon::prelude::*;
 
 use crate::document::{ConnectionKey, Document};
-use crate::reread_plan::{Plan, Run, SLAB_BYTES};
+use crate::reread_plan::{PIECE_BYTES, Plan, Run};
 
 /// One frame of the second reading.
 pub(crate) struct FrameView<'a> {
@@ -40,16 +40,12 @@ pub(crate) fn reread(
 ) -> Result<(), Error> {
     // To open a set means to look at all its files.
     let side_by_side = if inputs.len() == 1 { LANES } else { 1 };
-    let mut options = options.clone();
-    if side_by_side > 1 && plan.runs.len() > 1 {
-        options.slab_bytes = options.slab_bytes.min(SLAB_BYTES);
-    }
     let mut lanes = Vec::new();
     let mut before: Option<&Run> = None;
     let mut number = 0;
     for runs in plan.runs.chunks(side_by_side) {
         while lanes.len() < runs.len() {
-            lanes.push(Lane::open(inputs, &options)?);
+            lanes.push(Lane::open(inputs, options)?);
         }
         let lanes = runs.par_iter().zip(&mut lanes);
         let begun = lanes.map(|(run, lane)| lane.begin(run).map(|more| (run, lane, more)));
@@ -67,6 +63,8 @@ pub(crate) fn reread(
 /// A reader of its own, with the slab it read last.
 struct Lane {
     reader: CaptureReader,
+    /// What it reads at one time where it reads on.
+    slab_bytes: usize,
     slab: Slab,
     decoded: DecodedSlab,
 }
@@ -75,6 +73,7 @@ impl Lane {
     fn open(inputs: &[Input], options: &ReadOptions) -> Result<Self, Error> {
         Ok(Self {
             reader: CaptureReader::open(inputs, options.clone())?,
+            slab_bytes: options.slab_bytes,
             slab: Slab::default(),
             decoded: DecodedSlab::default(),
         })
@@ -85,6 +84,11 @@ impl Lane {
         if let Some(mark) = &run.from {
             self.reader.go_to(mark)?;
         }
+        let slab_bytes = match run.until {
+            Some(_) => self.slab_bytes,
+            None => self.slab_bytes.min(PIECE_BYTES),
+        };
+        self.reader.read_in_slabs_of(slab_bytes);
         self.read()
     }
 

@@ -1,19 +1,19 @@
 //! Which parts of a capture are read again, where reading all of it would cost too much.
 //!
-//! A short stretch is read whole. Of a long one slabs evenly apart are read: a picture cannot show
-//! more of it anyway.
+//! A short stretch is read whole. Of a long one pieces evenly apart are read, and all around the
+//! frames that prove something: a picture cannot show more of it anyway.
 
 use analyzer::capture::Mark;
 
-/// Bytes of a stretch that are read again: nearly three thousand full-size segments, eight for
-/// each slot of a graph.
-const BUDGET: u64 = 4 << 20;
+/// Bytes of a stretch that is read whole: about five thousand full-size segments, a dozen for each
+/// slot of a graph.
+const WHOLE_BYTES: u64 = 8 << 20;
 
-/// Bytes of a slab where a capture is read in parts: small, so that there are many of them.
-pub(crate) const SLAB_BYTES: usize = 64 << 10;
+/// Pieces that are read of a longer stretch.
+const PIECES: u64 = 80;
 
-/// Slabs that are read of a longer stretch: as many as the budget allows.
-const SAMPLES: u64 = BUDGET / SLAB_BYTES as u64;
+/// Bytes of a piece: small, so that there may be many.
+pub(crate) const PIECE_BYTES: usize = 64 << 10;
 
 /// Marks further apart than this are the beginnings of files, which are read whole.
 const FINE: u64 = 1 << 20;
@@ -28,6 +28,8 @@ pub(crate) enum Stretch {
     Frames(u64, u64),
     /// Capture time, in nanoseconds, from and to.
     Time(i64, i64),
+    /// A frame that proves something, with what is around it.
+    Proof(u64),
 }
 
 /// What is read in one go.
@@ -35,7 +37,7 @@ pub(crate) enum Stretch {
 pub(crate) struct Run {
     /// Where it begins; `None` for the beginning of the capture.
     pub from: Option<Mark>,
-    /// Number of the first frame behind it; `None` for one slab.
+    /// Number of the first frame behind it; `None` for one piece.
     pub until: Option<u64>,
 }
 
@@ -92,7 +94,7 @@ impl Plan {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Part {
     Skipped,
-    Slab,
+    Piece,
     Whole,
 }
 
@@ -106,12 +108,15 @@ fn choose(marks: &[Mark], stretch: Stretch, parts: &mut [Part]) -> f64 {
     };
     let end = marks.get(last + 1).unwrap_or(&marks[last]);
     let bytes = end.offset - marks[first].offset;
-    if bytes <= BUDGET {
+    if bytes <= WHOLE_BYTES {
         inside.iter().for_each(|&at| parts[at] = Part::Whole);
         return 1.0;
     }
     let count = inside.len() as u64;
     if bytes / count > FINE {
+        if let Stretch::Proof(_) = stretch {
+            return 0.0;
+        }
         let files = (BUDGET_OF_FILES * count / bytes).clamp(1, count);
         for number in 0..files {
             let at = usize::try_from(number * count / files).unwrap_or(0);
@@ -119,12 +124,13 @@ fn choose(marks: &[Mark], stretch: Stretch, parts: &mut [Part]) -> f64 {
         }
         return files as f64 / count as f64;
     }
-    for number in 0..SAMPLES.min(count) {
-        let at = usize::try_from(number * count / SAMPLES.min(count)).unwrap_or(0);
+    let pieces = PIECES.min(count);
+    for number in 0..pieces {
+        let at = usize::try_from(number * count / pieces).unwrap_or(0);
         let part = &mut parts[inside[at]];
-        *part = (*part).max(Part::Slab);
+        *part = (*part).max(Part::Piece);
     }
-    (BUDGET as f64 / bytes as f64).min(1.0)
+    ((pieces * PIECE_BYTES as u64) as f64 / bytes as f64).min(1.0)
 }
 
 /// Whether frames of the stretch may lie between `mark` and the next one.
@@ -133,6 +139,7 @@ fn touches(stretch: Stretch, mark: &Mark, next: Option<&Mark>) -> bool {
         Stretch::Frames(first, last) => {
             mark.frame <= last && next.is_none_or(|next| next.frame > first)
         }
+        Stretch::Proof(frame) => touches(Stretch::Frames(frame, frame), mark, next),
         Stretch::Time(from, to) => {
             mark.time.as_nanos() <= to && next.is_none_or(|next| next.time.as_nanos() >= from)
         }
@@ -147,7 +154,7 @@ fn runs(marks: &[Mark], parts: &[Part], last: u64) -> Vec<Run> {
             .map_or(last.saturating_add(1), |next| next.frame);
         match part {
             Part::Skipped => {}
-            Part::Slab => runs.push(Run {
+            Part::Piece => runs.push(Run {
                 from: Some(marks[at]),
                 until: None,
             }),
@@ -204,13 +211,13 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_stretch_slabs_evenly_apart_are_read() {
+    fn of_a_long_stretch_pieces_evenly_apart_are_read() {
         let marks = marks(4096, 1 << 20);
         let plan = Plan::of(&marks, &[Stretch::Frames(1, u64::MAX)], 1 << 40);
-        assert_eq!(plan.runs.len(), 64);
+        assert_eq!(plan.runs.len(), 80);
         assert!(plan.runs.iter().all(|run| run.until.is_none()));
-        assert_eq!(plan.runs[1].from, Some(marks[64]));
-        assert!((plan.shares[0] - 4.0 / 4095.0).abs() < 1e-4);
+        assert_eq!(plan.runs[1].from, Some(marks[51]));
+        assert!((plan.shares[0] - 5.0 / 4095.0).abs() < 1e-4);
     }
 
     #[test]
@@ -222,6 +229,24 @@ mod tests {
         let whole: Vec<_> = plan.runs.iter().filter(|run| run.until.is_some()).collect();
         assert_eq!(whole.len(), 3);
         assert_eq!((whole[0].from, whole[2].until), (Some(marks[4]), Some(701)));
+    }
+
+    #[test]
+    fn around_a_proof_all_is_read_unless_that_is_a_file() {
+        let marks = marks(4096, 1 << 20);
+        let stretches = [Stretch::Frames(1, u64::MAX), Stretch::Proof(250)];
+        let plan = Plan::of(&marks, &stretches, 1 << 40);
+        let whole: Vec<_> = plan.runs.iter().filter(|run| run.until.is_some()).collect();
+        assert_eq!(whole.len(), 1);
+        assert_eq!((whole[0].from, whole[0].until), (Some(marks[2]), Some(301)));
+        let files = [
+            marks[0],
+            Mark {
+                offset: 9 << 30,
+                ..marks[1]
+            },
+        ];
+        assert_eq!(Plan::of(&files, &[Stretch::Proof(5)], 90).runs, vec![]);
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::reread_plan::{Plan, Stretch};
 /// Connections drawn; each costs up to 150 kB of the page.
 const MAX_TRACES: usize = 6;
 
+/// Frames of its proofs around which all is drawn.
+const MAX_PROOFS: usize = 16;
+
 /// Slots of a view: more than a chart has pixels to tell apart on paper.
 const SLOTS: u32 = 360;
 
@@ -49,13 +52,15 @@ pub fn collect(
     if courses.is_empty() {
         return Ok(Vec::new());
     }
-    let stretches: Vec<Stretch> = courses
+    let mut stretches: Vec<Stretch> = courses
         .iter()
         .flat_map(|(&index, course)| {
             let wanted = &connections.wanted[index];
             course.stretches(wanted.first_frame, wanted.last_frame)
         })
         .collect();
+    let proofs = courses.values().flat_map(|course| course.proofs(document));
+    stretches.extend(proofs.map(Stretch::Proof));
     let plan = Plan::of(&document.marks, &stretches, connections.last_frame());
     let mut shares = plan.shares.iter();
     for course in courses.values_mut() {
@@ -177,6 +182,16 @@ impl Course {
         std::iter::once(Stretch::Frames(first_frame, last_frame))
             .chain(incidents.map(|grid| Stretch::Time(grid.from, grid.to)))
             .collect()
+    }
+
+    /// The frames that prove something about it, as many as are shown.
+    fn proofs<'a>(&'a self, document: &'a Document) -> impl Iterator<Item = u64> + 'a {
+        let steps = document
+            .findings
+            .iter()
+            .flat_map(|finding| &finding.evidence);
+        let own = steps.filter(|step| step.connection == self.connection);
+        own.map(|step| step.frame).take(MAX_PROOFS)
     }
 
     /// Takes the share of each of its stretches that will be read.

@@ -216,6 +216,11 @@ impl CaptureReader {
         moved.map_err(|error| Error::new("", "cannot be read again").because(error))
     }
 
+    /// Reads slabs of about this size from here on.
+    pub fn read_in_slabs_of(&mut self, bytes: usize) {
+        self.options.slab_bytes = bytes;
+    }
+
     /// Interfaces known so far; the index is [`super::Frame::interface`].
     #[must_use]
     pub fn interfaces(&self) -> &[Interface] {

@@ -56,9 +56,7 @@ impl<T> Arena<T> {
     /// Finds the flow of `key`, whose [`FlowKey::hash64`] is `hash`.
     pub fn find(&self, key: &FlowKey, hash: u64) -> Option<FlowId> {
         let tag = tag_of(hash);
-        let is_it = |slot: &Slot| {
-            slot.tag == tag && self.is_at(slot.id, key)
-        };
+        let is_it = |slot: &Slot| slot.tag == tag && self.is_at(slot.id, key);
         self.table.find(spread(tag), is_it).map(|slot| slot.id)
     }
 

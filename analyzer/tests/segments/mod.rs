@@ -84,8 +84,8 @@ impl Capture {
             observation_point: 0,
             kind: PacketKind::Tcp(tcp),
         };
-        let [verdict, in_full] =
-            [(&mut self.tracker, false), (&mut self.reference, true)].map(|(tracker, judge_all)| {
+        let [verdict, in_full] = [(&mut self.tracker, false), (&mut self.reference, true)].map(
+            |(tracker, judge_all)| {
                 let settings = TcpSettings {
                     judge_all,
                     ..TcpSettings::default()
@@ -94,7 +94,8 @@ impl Capture {
                     .get_or_insert_with(|| TcpTracker::new(&packet, &tcp, &settings))
                     .segment(&packet, &tcp, &[])
                     .0
-            });
+            },
+        );
         assert_eq!(verdict, in_full, "frame {}", self.frame);
         verdict
     }

@@ -280,12 +280,7 @@ fn acked_unseen(peer: &mut SenderState, ack: u64) -> u64 {
 }
 
 /// Moves `snd_una` up and takes the round-trip sample of the newest segment that allows one.
-pub(super) fn advance(
-    peer: &mut SenderState,
-    ack: u64,
-    reference: SegmentRef,
-    echo: Option<u32>,
-) {
+pub(super) fn advance(peer: &mut SenderState, ack: u64, reference: SegmentRef, echo: Option<u32>) {
     let time = reference.time;
     let flight = peer.flight_size();
     // While losses are repaired acknowledgements wait for the repair, not in a queue.

@@ -274,8 +274,8 @@ fn is_window_full(
     if window == 0 || !scales_known {
         return window == 0;
     }
-    let needed = (sender.snd_max + u64::from(full_segment(sender, peer)))
-        .saturating_sub(u64::from(window));
+    let needed =
+        (sender.snd_max + u64::from(full_segment(sender, peer))).saturating_sub(u64::from(window));
     // The latter takes a search.
     sender.acks_under_way.snd_una_at_least(sender.snd_una) < needed
         && known_acknowledged(sender, peer, now) < needed
