@@ -4,7 +4,8 @@
 //! keeps what the observer can know: both ends' sequence spaces (`half`), what each segment was
 //! (`classify`), what acknowledgements prove (`acknowledge`), the states of RFC 9293
 //! (`state`), the turns of the conversation (`turns`), why it was reset (`reset`) and where
-//! its time went (`time_split`). [`TcpTracker::finish`] hands over the read model.
+//! its time went (`time_split`). Segments that go on as was to be expected take a shorter way
+//! through the same (`expected`). [`TcpTracker::finish`] hands over the read model.
 //!
 //! The tracker never looks at a clock: a verdict depends on the packets of the connection alone,
 //! not on how the capture was cut into rounds.
