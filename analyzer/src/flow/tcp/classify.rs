@@ -458,11 +458,7 @@ impl TcpTracker {
 
     fn after_sequence(&mut self, segment: &Segment<'_>, range: SeqRange, verdict: Verdict) {
         let sender = &mut self.senders[segment.direction.index()];
-        sender.last_sent = segment.packet.time;
-        let stamp = Stamp::of(segment);
-        if stamp.order(sender.newest, &sender.ip_ids) != SendOrder::Earlier {
-            sender.newest = stamp;
-        }
+        sender.note_sent(segment);
         if segment.tcp.flags.fin() && sender.fin_at.is_none() {
             sender.fin_at = Some(range.end - 1);
             sender.stats.fin = Some(segment.reference);
@@ -534,6 +530,15 @@ impl TcpTracker {
 }
 
 impl SenderState {
+    /// Takes when a segment that occupies sequence space passed, and its marks.
+    pub fn note_sent(&mut self, segment: &Segment<'_>) {
+        self.last_sent = segment.packet.time;
+        let stamp = Stamp::of(segment);
+        if stamp.order(self.newest, &self.ip_ids) != SendOrder::Earlier {
+            self.newest = stamp;
+        }
+    }
+
     fn rto_with_margin(&self) -> Duration {
         self.rtt.rto() * 9 / 10
     }

@@ -1,9 +1,9 @@
 //! The segment that was to be expected: it goes on where its sender was, on an established
 //! connection on which nothing is open.
 //!
-//! Nearly every segment is one. What [`TcpTracker::judge`] asks about copies, handshakes, silences,
-//! losses, probes, closed windows and ends cannot matter then, so that a few comparisons spare most
-//! of its work. All conditions are asked before anything is changed, and `judge` stays the
+//! Of a long transfer nearly every segment is one. What [`TcpTracker::judge`] asks about copies,
+//! handshakes, silences, losses, probes, closed windows and ends cannot matter then, so that a few
+//! comparisons spare it. All conditions are asked before anything is changed, and `judge` stays the
 //! reference: with [`super::TcpSettings::judge_all`] it takes every segment, and tests hold the two
 //! against each other.
 
@@ -15,7 +15,6 @@ use crate::seq::SeqRange;
 use super::acknowledge::advance;
 use super::classify::largest_on_wire;
 use super::clock::SILENCE_NS;
-use super::send_order::{SendOrder, Stamp};
 use super::{Segment, TcpTracker, Verdict, duplicate, held_writes, load, low32, split_pair};
 
 impl TcpTracker {
@@ -146,12 +145,7 @@ impl TcpTracker {
         sender.stats.data_segments += 1;
         sender.stats.oversized_segments += u64::from(payload > largest_on_wire(segment, peer));
         let verdict = self.on_new(segment, SeqRange::new(segment.start, segment.end));
-        let sender = &mut self.senders[segment.direction.index()];
-        sender.last_sent = segment.packet.time;
-        let stamp = Stamp::of(segment);
-        if stamp.order(sender.newest, &sender.ip_ids) != SendOrder::Earlier {
-            sender.newest = stamp;
-        }
+        self.senders[segment.direction.index()].note_sent(segment);
         if verdict == Verdict::New {
             held_writes::on_data(&mut self.senders, segment, segment.start, segment.end);
             load::note_window(&mut self.senders, segment, segment.end);

@@ -85,6 +85,11 @@ impl Asked {
 }
 
 impl PassedOver {
+    /// Nothing was passed over that is not accounted for.
+    pub const fn is_empty(&self) -> bool {
+        self.packets == 0
+    }
+
     /// A repeat came into view.
     pub fn close(&mut self) {
         self.closed = true;
@@ -94,13 +99,6 @@ impl PassedOver {
     fn reset(&mut self) {
         self.packets = 0;
         self.closed = false;
-    }
-}
-
-impl PassedOver {
-    /// Nothing was passed over that is not accounted for.
-    pub const fn is_empty(&self) -> bool {
-        self.packets == 0
     }
 }
 
