@@ -21,6 +21,7 @@ mod hole;
 mod idle_gap;
 pub mod ip_fragment;
 pub(crate) mod key;
+mod live_flow;
 mod reset;
 mod state;
 pub(crate) mod table;

@@ -16,7 +16,8 @@ use super::arena::{Arena, FlowId};
 use super::facts::{LoneSyn, ShardFacts};
 use super::half_open::{HalfOpen, Opening};
 use super::key::{FlowKey, Sender};
-use super::tcp::{PATIENCE_S, PATIENCE_SYN, PATIENCE_SYN_S, TcpSettings, TcpTracker, Verdict};
+use super::live_flow::{Flow, LINGER, Youth, datagram_verdict};
+use super::tcp::{PATIENCE_S, PATIENCE_SYN_S, TcpSettings, TcpTracker, Verdict};
 use super::udp::UdpTracker;
 use super::young::{Record, YoungTcp, YoungUdp};
 use super::{Close, Direction};
@@ -29,96 +30,6 @@ const ICMP_ERRORS: usize = 1024;
 
 /// Capture time between two looks for connections that went silent.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-
-/// How long a closed connection stays in any case: what follows it comes within a few round trips.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// What a flow is taken to cost, in octets: its place in the table, and what its state needs on
-/// average with all that hangs on it (measured on short web connections, with what allocators hold
-/// back). What TCP holds of single segments is counted beside it.
-const PLACE_COST: usize = 112;
-const HANDSHAKE_COST: usize = 256;
-const TCP_COST: usize = 8 << 10;
-const UDP_COST: usize = 4 << 10;
-
-/// What is known of a flow, in the smallest form that holds it.
-#[derive(Debug)]
-enum Flow {
-    /// One SYN.
-    Syn(Record),
-    /// A SYN and what followed, as long as that is little.
-    YoungTcp(Youth, Box<YoungTcp>),
-    Tcp(Box<TcpTracker>),
-    /// A few small datagrams.
-    YoungUdp(Youth, Box<YoungUdp>),
-    Udp(Box<UdpTracker>),
-}
-
-/// What a look for silent flows needs of a young one.
-#[derive(Clone, Copy, Debug)]
-struct Youth {
-    /// The time of its latest packet.
-    last: Timestamp,
-    /// How long it may stay silent, in seconds.
-    patience_s: u16,
-    /// A FIN came: it may be over.
-    closing: bool,
-}
-
-impl Flow {
-    fn is_silent(&self, now: Timestamp) -> bool {
-        let (last, patience) = match self {
-            Self::Syn(syn) => (syn.time(), PATIENCE_SYN),
-            Self::YoungTcp(youth, _) | Self::YoungUdp(youth, _) => {
-                (youth.last, Duration::from_secs(youth.patience_s.into()))
-            }
-            Self::Tcp(tracker) => (tracker.last_activity(), tracker.patience()),
-            Self::Udp(tracker) => (tracker.last_activity(), UdpTracker::patience()),
-        };
-        now.since(last) > patience
-    }
-
-    fn last_activity(&self) -> Timestamp {
-        match self {
-            Self::Syn(syn) => syn.time(),
-            Self::YoungTcp(youth, _) | Self::YoungUdp(youth, _) => youth.last,
-            Self::Tcp(tracker) => tracker.last_activity(),
-            Self::Udp(tracker) => tracker.last_activity(),
-        }
-    }
-
-    /// A closed connection on which nothing has come for a second.
-    fn may_end_early(&self, now: Timestamp) -> bool {
-        match self {
-            Self::Tcp(tracker) => {
-                tracker.is_closed() && now.since(tracker.last_activity()) > LINGER
-            }
-            _ => false,
-        }
-    }
-
-    fn first_frame(&self) -> u64 {
-        match self {
-            Self::Syn(syn) => syn.frame(),
-            Self::YoungTcp(_, young) => young.first_frame(),
-            Self::Tcp(tracker) => tracker.first_frame(),
-            Self::YoungUdp(_, young) => young.first_frame(),
-            Self::Udp(tracker) => tracker.first_frame(),
-        }
-    }
-
-    /// Roughly the octets it takes.
-    fn cost(&self) -> usize {
-        PLACE_COST
-            + match self {
-                Self::Syn(_) => 0,
-                Self::YoungTcp(_, young) => HANDSHAKE_COST + young.octets(),
-                Self::Tcp(tracker) => TCP_COST + tracker.octets_held(),
-                Self::YoungUdp(_, young) => HANDSHAKE_COST + young.octets(),
-                Self::Udp(_) => UDP_COST,
-            }
-    }
-}
 
 /// A part of the flow table with the sink that takes its connections.
 #[derive(Debug)]
@@ -434,7 +345,7 @@ impl<S: ConnectionSink> Shard<S> {
             self.half_open.leave(server_of(&key, syn));
         }
         let before = flow.cost();
-        grow(&key, flow, &self.settings, &mut self.facts);
+        flow.grow(&key, &self.settings, &mut self.facts);
         self.cost = self.cost + flow.cost() - before;
     }
 
@@ -537,7 +448,7 @@ impl<S: ConnectionSink> Shard<S> {
                 return;
             }
         }
-        grow(key, &mut flow, &self.settings, &mut self.facts);
+        flow.grow(key, &self.settings, &mut self.facts);
         let connection = match flow {
             Flow::Tcp(tracker) => tracker.finish(expired),
             Flow::Udp(tracker) => tracker.finish(expired),
@@ -564,55 +475,6 @@ impl<S: ConnectionSink> Shard<S> {
             }
         }
         (self.sink, self.facts)
-    }
-}
-
-/// Gives a flow the tracker that its packets so far make; counts those packets.
-fn grow(key: &FlowKey, flow: &mut Flow, settings: &TcpSettings, facts: &mut ShardFacts) {
-    let grown = match flow {
-        Flow::Tcp(_) | Flow::Udp(_) => return,
-        Flow::Syn(syn) => {
-            let (packet, tcp) = syn.syn(key);
-            grown_tcp([(packet, tcp, &[][..])].into_iter(), settings, facts).map(Flow::Tcp)
-        }
-        Flow::YoungTcp(_, young) => grown_tcp(young.segments(key), settings, facts).map(Flow::Tcp),
-        Flow::YoungUdp(_, young) => grown_udp(key, young, facts).map(Flow::Udp),
-    };
-    if let Some(grown) = grown {
-        *flow = grown;
-    }
-}
-
-fn grown_tcp<'a>(
-    segments: impl Iterator<Item = (Packet, TcpFields, &'a [u8])>,
-    settings: &TcpSettings,
-    facts: &mut ShardFacts,
-) -> Option<Box<TcpTracker>> {
-    let mut tracker: Option<Box<TcpTracker>> = None;
-    for (packet, tcp, payload) in segments {
-        let tracker =
-            tracker.get_or_insert_with(|| Box::new(TcpTracker::new(&packet, &tcp, settings)));
-        let (verdict, direction) = tracker.segment(&packet, &tcp, payload);
-        facts.segment(&packet, direction, verdict);
-    }
-    tracker
-}
-
-fn grown_udp(key: &FlowKey, young: &YoungUdp, facts: &mut ShardFacts) -> Option<Box<UdpTracker>> {
-    let mut tracker: Option<Box<UdpTracker>> = None;
-    for (packet, payload) in young.datagrams(key) {
-        let tracker = tracker.get_or_insert_with(|| Box::new(UdpTracker::new(&packet)));
-        let (new, direction) = tracker.datagram(&packet, payload);
-        facts.segment(&packet, direction, datagram_verdict(new));
-    }
-    tracker
-}
-
-const fn datagram_verdict(new: bool) -> Verdict {
-    if new {
-        Verdict::New
-    } else {
-        Verdict::DuplicateFrame
     }
 }
 
