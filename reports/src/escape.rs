@@ -14,7 +14,9 @@ use std::fmt::Write as _;
 /// separator and no bidirectional or zero-width formatting. Other text is unchanged.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_hidden) {
+    // Printable ASCII, as most text is.
+    let is_plain = text.bytes().all(|octet| matches!(octet, b' '..=b'~'));
+    if is_plain || !text.contains(is_hidden) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 8);
@@ -63,18 +65,22 @@ pub fn terminal(text: &str) -> Cow<'_, str> {
 /// For HTML and SVG text and for attribute values in double or single quotes.
 #[must_use]
 pub fn html(text: &str) -> String {
+    let visible = visible(text);
+    let mut rest = &*visible;
     let mut safe = String::with_capacity(text.len() + 8);
-    for character in visible(text).chars() {
-        match character {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            plain => safe.push(plain),
-        }
+    while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
+        let (plain, marked) = rest.split_at(at);
+        safe.push_str(plain);
+        safe.push_str(match marked.as_bytes()[0] {
+            b'&' => "&amp;",
+            b'<' => "&lt;",
+            b'>' => "&gt;",
+            b'"' => "&quot;",
+            _ => "&#39;",
+        });
+        rest = &marked[1..];
     }
-    safe
+    safe + rest
 }
 
 /// For Markdown text, in paragraphs, list items and table cells alike.

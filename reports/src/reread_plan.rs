@@ -9,8 +9,8 @@ use analyzer::capture::Mark;
 /// slot of a graph.
 const WHOLE_BYTES: u64 = 8 << 20;
 
-/// Pieces that are read of a longer stretch.
-const PIECES: u64 = 80;
+/// Pieces that are read of a longer stretch, at most; half as many at least.
+const PIECES: usize = 160;
 
 /// Bytes of a piece: small, so that there may be many.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
@@ -124,13 +124,15 @@ fn choose(marks: &[Mark], stretch: Stretch, parts: &mut [Part]) -> f64 {
         }
         return files as f64 / count as f64;
     }
-    let pieces = PIECES.min(count);
-    for number in 0..pieces {
-        let at = usize::try_from(number * count / pieces).unwrap_or(0);
-        let part = &mut parts[inside[at]];
-        *part = (*part).max(Part::Piece);
+    // The same places for all stretches that are about as long: what one reads the others need not.
+    let apart = inside.len().div_ceil(PIECES).next_power_of_two();
+    let chosen = inside.iter().filter(|&&at| at == first || at % apart == 0);
+    let mut pieces = 0;
+    for &at in chosen {
+        parts[at] = parts[at].max(Part::Piece);
+        pieces += PIECE_BYTES as u64;
     }
-    ((pieces * PIECE_BYTES as u64) as f64 / bytes as f64).min(1.0)
+    (pieces as f64 / bytes as f64).min(1.0)
 }
 
 /// Whether frames of the stretch may lie between `mark` and the next one.
@@ -214,10 +216,22 @@ mod tests {
     fn of_a_long_stretch_pieces_evenly_apart_are_read() {
         let marks = marks(4096, 1 << 20);
         let plan = Plan::of(&marks, &[Stretch::Frames(1, u64::MAX)], 1 << 40);
-        assert_eq!(plan.runs.len(), 80);
+        assert_eq!(plan.runs.len(), 128);
         assert!(plan.runs.iter().all(|run| run.until.is_none()));
-        assert_eq!(plan.runs[1].from, Some(marks[51]));
-        assert!((plan.shares[0] - 5.0 / 4095.0).abs() < 1e-4);
+        assert_eq!(plan.runs[1].from, Some(marks[32]));
+        assert!((plan.shares[0] - 8.0 / 4095.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn long_stretches_side_by_side_share_their_pieces() {
+        let marks = marks(4096, 1 << 20);
+        let stretches = [(101, 400_000), (201, 399_000)].map(|(from, to)| Stretch::Frames(from, to));
+        let plan = Plan::of(&marks, &stretches, 1 << 40);
+        // Each reads its own beginning beside what both read.
+        assert_eq!(plan.runs.len(), 2 + 124);
+        assert_eq!(plan.runs[0].from, Some(marks[1]));
+        assert_eq!(plan.runs[1].from, Some(marks[2]));
+        assert_eq!(plan.runs[2].from, Some(marks[32]));
     }
 
     #[test]

@@ -143,7 +143,17 @@ struct CheckPage {
 impl Page {
     pub(super) fn new(document: &Document) -> Result<Self, Error> {
         let capture = &document.capture;
-        let findings = document.findings.par_iter().enumerate();
+        let drawn_findings = || {
+            let findings = document.findings.par_iter().enumerate();
+            let pages = findings.map(|(index, finding)| FindingPage::new(index, finding, document));
+            pages.collect::<Result<Vec<_>, _>>()
+        };
+        let (findings, (charts, states)) = rayon::join(drawn_findings, || {
+            rayon::join(
+                || charts::of_capture(document),
+                || charts::of_states(document),
+            )
+        });
         let name = capture_name(document);
         let (clean, partly, blind) = checks(&document.checks);
         let mut tables: Vec<_> = document.tables.iter().map(table).collect();
@@ -157,12 +167,10 @@ impl Page {
             facts: facts(document),
             quality: capture.quality.clone(),
             notices: document.notices.clone(),
-            findings: findings
-                .map(|(index, finding)| FindingPage::new(index, finding, document))
-                .collect::<Result<_, _>>()?,
-            charts: charts::of_capture(document)?,
+            findings: findings?,
+            charts: charts?,
             time: time(&document.time_split),
-            states: charts::of_states(document)?,
+            states: states?,
             tables,
             clean,
             partly,
