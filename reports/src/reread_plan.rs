@@ -10,7 +10,7 @@ use analyzer::capture::Mark;
 const WHOLE_BYTES: u64 = 8 << 20;
 
 /// Pieces that are read of a longer stretch, at most; half as many at least.
-const PIECES: usize = 160;
+const PIECES: usize = 120;
 
 /// Bytes of a piece: small, so that there may be many.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
@@ -216,10 +216,10 @@ mod tests {
     fn of_a_long_stretch_pieces_evenly_apart_are_read() {
         let marks = marks(4096, 1 << 20);
         let plan = Plan::of(&marks, &[Stretch::Frames(1, u64::MAX)], 1 << 40);
-        assert_eq!(plan.runs.len(), 128);
+        assert_eq!(plan.runs.len(), 64);
         assert!(plan.runs.iter().all(|run| run.until.is_none()));
-        assert_eq!(plan.runs[1].from, Some(marks[32]));
-        assert!((plan.shares[0] - 8.0 / 4095.0).abs() < 1e-4);
+        assert_eq!(plan.runs[1].from, Some(marks[64]));
+        assert!((plan.shares[0] - 4.0 / 4095.0).abs() < 1e-4);
     }
 
     #[test]
@@ -228,10 +228,10 @@ mod tests {
         let stretches = [(101, 400_000), (201, 399_000)].map(|(from, to)| Stretch::Frames(from, to));
         let plan = Plan::of(&marks, &stretches, 1 << 40);
         // Each reads its own beginning beside what both read.
-        assert_eq!(plan.runs.len(), 2 + 124);
+        assert_eq!(plan.runs.len(), 2 + 62);
         assert_eq!(plan.runs[0].from, Some(marks[1]));
         assert_eq!(plan.runs[1].from, Some(marks[2]));
-        assert_eq!(plan.runs[2].from, Some(marks[32]));
+        assert_eq!(plan.runs[2].from, Some(marks[64]));
     }
 
     #[test]

@@ -302,7 +302,8 @@ impl OpenFile {
     /// Fills `slab` with the next whole records; none when the file is done.
     pub fn fill(&mut self, slab: &mut Slab, slab_bytes: usize, session: &mut Session) {
         slab.frames.clear();
-        let room = slab_bytes.max(self.carry.len() + HEAD_BYTES);
+        // A buffer that a huge record once needed is not filled again for that.
+        let mut room = slab_bytes.max(self.carry.len() + HEAD_BYTES);
         if slab.bytes.len() < room {
             // New, not longer: fresh memory is zero already.
             slab.bytes = vec![0; room];
@@ -312,7 +313,7 @@ impl OpenFile {
         self.carry.clear();
         let records_at = self.offset + self.records.header_left();
         while !self.done {
-            filled = self.read_into(&mut slab.bytes, filled);
+            filled = self.read_into(&mut slab.bytes[..room], filled);
             let bytes = &slab.bytes[..filled];
             let before = slab.frames.len();
             let walked = self.records.walk(bytes, session, &mut slab.frames);
@@ -346,10 +347,12 @@ impl OpenFile {
                 WalkEnd::Needs(needed) => {
                     slab.bytes.copy_within(walked.consumed..filled, 0);
                     filled -= walked.consumed;
-                    if needed > slab.bytes.len() {
+                    if needed > room {
                         // The length is the file's word: grow with what really comes.
-                        let grown = (slab.bytes.len() * 2).min(needed.next_multiple_of(4096));
-                        slab.bytes.resize(grown, 0);
+                        room = (room * 2).min(needed.next_multiple_of(4096));
+                        if slab.bytes.len() < room {
+                            slab.bytes.resize(room, 0);
+                        }
                     }
                 }
             }
