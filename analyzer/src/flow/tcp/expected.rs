@@ -59,7 +59,7 @@ impl TcpTracker {
             && sender.fin_at.is_none()
             && sender.window_closed_at.is_none()
             && sender.passed_over.is_empty()
-            && sender.ip_ids.expects(packet.ip_id);
+            && sender.ip_ids.is_in_turn(packet.ip_id);
         let receives_all = peer.holes.is_empty()
             && peer.sacked.is_empty()
             && peer.sack_holes.is_empty()
@@ -107,7 +107,11 @@ impl TcpTracker {
         self.count(segment);
         self.end = packet.time;
         self.last_frame = self.last_frame.max(packet.frame);
-        self.note_expected_identification(segment);
+        if self.senders[direction.index()].ip_ids.expects(packet.ip_id) {
+            self.note_expected_identification(segment);
+        } else {
+            self.note_identification(segment);
+        }
         self.acknowledge_expected(segment);
         self.on_window(segment);
         let verdict = if packet.payload_len > 0 {

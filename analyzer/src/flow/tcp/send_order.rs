@@ -89,14 +89,21 @@ impl IpIdClock {
     /// packets of a shared counter lie between.
     const MAX_STEP: u16 = 1024;
 
-    /// Whether [`Self::take`] will find a packet in its turn and none passed over.
-    pub fn expects(&self, ip_id: Option<u16>) -> bool {
+    /// Whether [`Self::take`] will find a packet in its turn.
+    pub fn is_in_turn(&self, ip_id: Option<u16>) -> bool {
         let (Some(id), Some(newest)) = (ip_id, self.newest) else {
             return true;
         };
+        !(1..=Self::MAX_STEP).contains(&newest.wrapping_sub(id))
+    }
+
+    /// Whether [`Self::take`] will find none passed over before a packet that is in its turn.
+    pub fn expects(&self, ip_id: Option<u16>) -> bool {
+        let (Some(id), Some(_)) = (ip_id, self.newest) else {
+            return true;
+        };
         let gap = id.wrapping_sub(self.expected);
-        let back = newest.wrapping_sub(id);
-        (gap == 0 || gap > Self::MAX_STEP) && !(1..=Self::MAX_STEP).contains(&back)
+        gap == 0 || gap > Self::MAX_STEP
     }
 
     /// Takes a packet that is no copy; `segments`: how many it was on the wire.
