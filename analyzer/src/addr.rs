@@ -46,14 +46,61 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.ip {
-            IpAddr::V4(ip) => write!(f, "{ip}:{}", self.port),
+            // Of every row of a report: a number at a time through `write!` takes ten times as long.
+            IpAddr::V4(ip) => {
+                let mut text = [0; "255.255.255.255:65535".len()];
+                let mut len = 0;
+                let ends = [b'.', b'.', b'.', b':'];
+                for (octet, end) in ip.octets().into_iter().zip(ends) {
+                    len += put_decimal(&mut text[len..], octet.into());
+                    text[len] = end;
+                    len += 1;
+                }
+                len += put_decimal(&mut text[len..], self.port);
+                f.write_str(std::str::from_utf8(&text[..len]).map_err(|_| fmt::Error)?)
+            }
             IpAddr::V6(ip) => write!(f, "[{ip}]:{}", self.port),
         }
+    }
+}
+
+/// Writes a number at the front of `text`; gives how many digits it has.
+fn put_decimal(text: &mut [u8], number: u16) -> usize {
+    let len = number.checked_ilog10().map_or(1, |log| log as usize + 1);
+    put_digits(&mut text[..len], number.into());
+    len
+}
+
+/// Fills `text` with the last digits of a number.
+pub(crate) fn put_digits(text: &mut [u8], mut number: u64) {
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
     }
 }
 
 impl Serialize for Endpoint {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+    use super::*;
+
+    #[test]
+    fn endpoints_are_written_as_sockets_are() {
+        for octets in [[0, 0, 0, 0], [10, 9, 100, 255], [192, 0, 2, 1], [255; 4]] {
+            for port in [0, 7, 80, 443, 999, 1000, 9999, 10_000, u16::MAX] {
+                let ip = IpAddr::V4(Ipv4Addr::from(octets));
+                let expected = SocketAddr::new(ip, port).to_string();
+                assert_eq!(Endpoint::new(ip, port).to_string(), expected);
+            }
+        }
+        let ip = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        assert_eq!(Endpoint::new(ip, 80).to_string(), "[::1]:80");
     }
 }

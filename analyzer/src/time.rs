@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::addr::put_digits;
+
 /// A point in capture time, nanoseconds since 1970-01-01T00:00:00Z.
 ///
 /// Ordered; may be negative (a capture with a broken clock). Differences saturate.
@@ -61,12 +63,20 @@ impl Timestamp {
         let days = seconds.div_euclid(86_400);
         let second_of_day = seconds.rem_euclid(86_400);
         let (year, month, day) = civil_from_days(days);
-        let (hour, minute, second) = (
-            second_of_day / 3600,
-            second_of_day / 60 % 60,
-            second_of_day % 60,
-        );
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        // 64 bits of nanoseconds reach from 1677 to 2262.
+        for (place, number) in [
+            (0..4, year),
+            (5..7, month),
+            (8..10, day),
+            (11..13, second_of_day / 3600),
+            (14..16, second_of_day / 60 % 60),
+            (17..19, second_of_day % 60),
+            (20..29, nanos),
+        ] {
+            put_digits(&mut text[place], number.unsigned_abs());
+        }
+        String::from_utf8_lossy(&text).into_owned()
     }
 }
 

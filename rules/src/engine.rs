@@ -207,6 +207,9 @@ impl Slot {
             None => self.assessed += 1,
         }
         self.notes.seen += out.notes_counted;
+        if out.is_empty() {
+            return;
+        }
         for (ordinal, observation) in out.observations.into_iter().enumerate() {
             self.observations.offer(place.nth(ordinal), observation);
         }

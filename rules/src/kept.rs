@@ -24,29 +24,30 @@ struct Store<T> {
     items: Mutex<Vec<(Place, Box<T>)>>,
 }
 
-/// Where an item belongs among all.
+/// Where an item belongs among all: the first frame of its connection, the ports of client and
+/// server (one frame can begin several connections), its number among the connection's items. As
+/// one number, since thousands are sorted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Place {
-    first_frame: u64,
-    /// The ports of client and server: one frame can begin several connections.
-    ports: u32,
-    ordinal: usize,
-}
+pub(crate) struct Place(u128);
 
 impl Place {
+    const fn new(first_frame: u64, [client, server]: [u16; 2]) -> Self {
+        Self((first_frame as u128) << 64 | (client as u128) << 48 | (server as u128) << 32)
+    }
+
     /// The place of the first item of a connection.
     pub(crate) fn of(connection: &Connection) -> Self {
-        let [client, server] = [connection.client, connection.server].map(|end| end.port);
-        Self {
-            first_frame: connection.first_frame,
-            ports: u32::from(client) << 16 | u32::from(server),
-            ordinal: 0,
-        }
+        let ports = [connection.client, connection.server].map(|end| end.port);
+        Self::new(connection.first_frame, ports)
     }
 
     /// The place of the connection's item of this number.
-    pub(crate) const fn nth(self, ordinal: usize) -> Self {
-        Self { ordinal, ..self }
+    pub(crate) fn nth(self, ordinal: usize) -> Self {
+        Self(self.0 | u128::from(u32::try_from(ordinal).unwrap_or(u32::MAX)))
+    }
+
+    const fn first_frame(self) -> u64 {
+        (self.0 >> 64) as u64
     }
 }
 
@@ -73,7 +74,7 @@ impl<T> Kept<T> {
     /// Whether an item of this place would surely not be kept.
     pub(crate) fn is_beyond(&self, place: Place) -> bool {
         // An old ceiling only lets more through to the lock.
-        place.first_frame > self.store.ceiling.load(Ordering::Relaxed)
+        place.first_frame() > self.store.ceiling.load(Ordering::Relaxed)
     }
 
     /// Offers an item.
@@ -89,7 +90,7 @@ impl<T> Kept<T> {
         if items.len() > limit + limit / 4 {
             let (_, (last, _), _) =
                 items.select_nth_unstable_by_key(limit - 1, |(place, _)| *place);
-            let ceiling = last.first_frame;
+            let ceiling = last.first_frame();
             items.truncate(limit);
             self.store.ceiling.store(ceiling, Ordering::Relaxed);
         }
@@ -124,12 +125,7 @@ mod tests {
     #[test]
     fn kept_items_do_not_depend_on_the_split() {
         let offer = |kept: &mut Kept<u64>, frame: u64| {
-            let place = Place {
-                first_frame: frame,
-                ports: 0,
-                ordinal: 0,
-            };
-            kept.offer(place, frame);
+            kept.offer(Place::new(frame, [0, 0]), frame);
         };
         let mut whole = Kept::new(3);
         [9, 2, 7, 1, 5]

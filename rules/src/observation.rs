@@ -331,6 +331,11 @@ impl Observations {
         self.histograms.push((endpoint, histogram.clone()));
     }
 
+    /// Whether nothing was handed over that is kept.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.observations.is_empty() && self.notes.is_empty() && self.histograms.is_empty()
+    }
+
     /// This connection cannot be judged: why.
     pub fn not_assessed(&mut self, reason: &'static str) {
         self.not_assessed = Some(reason);
