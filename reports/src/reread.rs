@@ -12,7 +12,7 @@ use foldhash::fast::FixedState;
 use rayon::prelude::*;
 
 use crate::document::{ConnectionKey, Document};
-use crate::reread_plan::{PIECE_BYTES, Plan, Run};
+use crate::reread_plan::{Plan, Run, Until};
 
 /// One frame of the second reading.
 pub(crate) struct FrameView<'a> {
@@ -85,8 +85,8 @@ impl Lane {
             self.reader.go_to(mark)?;
         }
         let slab_bytes = match run.until {
-            Some(_) => self.slab_bytes,
-            None => self.slab_bytes.min(PIECE_BYTES),
+            Until::Frame(_) => self.slab_bytes,
+            Until::Bytes(bytes) => self.slab_bytes.min(bytes),
         };
         self.reader.read_in_slabs_of(slab_bytes);
         self.read()
@@ -105,7 +105,7 @@ impl Lane {
         let mut packets = &self.decoded.packets[..];
         let mut fragments = &self.decoded.fragments[..];
         for frame in &self.slab.frames {
-            if run.until.is_some_and(|until| frame.number >= until) {
+            if matches!(run.until, Until::Frame(end) if frame.number >= end) {
                 return false;
             }
             let of_frame = split(&mut packets, |packet| packet.frame == frame.number);
@@ -122,7 +122,7 @@ impl Lane {
             }
         }
         let next = self.slab.frames.last().map_or(0, |last| last.number + 1);
-        run.until.is_some_and(|until| next < until)
+        matches!(run.until, Until::Frame(end) if next < end)
     }
 }
 

@@ -9,11 +9,15 @@ use analyzer::capture::Mark;
 /// slot of a graph.
 const WHOLE_BYTES: u64 = 8 << 20;
 
-/// Pieces that are read of a longer stretch, at most; half as many at least.
-const PIECES: usize = 120;
+/// Pieces that are read of a longer stretch, at most: half as many at least, where there are places
+/// to begin at. A graph has about as many slots.
+const PIECES: usize = 400;
 
-/// Bytes of a piece: small, so that there may be many.
-pub(crate) const PIECE_BYTES: usize = 64 << 10;
+/// Bytes of all pieces of a stretch.
+const PIECES_BYTES: usize = 4 << 20;
+
+/// Bytes of one piece, at least: five full-size segments.
+const PIECE_BYTES: usize = 8 << 10;
 
 /// Marks further apart than this are the beginnings of files, which are read whole.
 const FINE: u64 = 1 << 20;
@@ -37,15 +41,23 @@ pub(crate) enum Stretch {
 pub(crate) struct Run {
     /// Where it begins; `None` for the beginning of the capture.
     pub from: Option<Mark>,
-    /// Number of the first frame behind it; `None` for one piece.
-    pub until: Option<u64>,
+    pub until: Until,
+}
+
+/// Where a run ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Until {
+    /// Before the frame of this number.
+    Frame(u64),
+    /// After about so many bytes.
+    Bytes(usize),
 }
 
 impl Run {
     /// Whether it begins where another one ends.
     pub fn continues(&self, before: &Self) -> bool {
         let begins = self.from.map(|mark| mark.frame);
-        begins.is_some() && begins == before.until
+        begins.is_some_and(|frame| before.until == Until::Frame(frame))
     }
 }
 
@@ -62,7 +74,7 @@ impl Plan {
     pub fn whole(last: u64) -> Self {
         let run = Run {
             from: None,
-            until: Some(last.saturating_add(1)),
+            until: Until::Frame(last.saturating_add(1)),
         };
         Self {
             runs: vec![run],
@@ -94,7 +106,8 @@ impl Plan {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Part {
     Skipped,
-    Piece,
+    /// So many bytes.
+    Piece(usize),
     Whole,
 }
 
@@ -127,12 +140,12 @@ fn choose(marks: &[Mark], stretch: Stretch, parts: &mut [Part]) -> f64 {
     // The same places for all stretches that are about as long: what one reads the others need not.
     let apart = inside.len().div_ceil(PIECES).next_power_of_two();
     let chosen = inside.iter().filter(|&&at| at == first || at % apart == 0);
-    let mut pieces = 0;
+    let pieces = chosen.clone().count();
+    let piece_bytes = (PIECES_BYTES / pieces).max(PIECE_BYTES);
     for &at in chosen {
-        parts[at] = parts[at].max(Part::Piece);
-        pieces += PIECE_BYTES as u64;
+        parts[at] = parts[at].max(Part::Piece(piece_bytes));
     }
-    (pieces as f64 / bytes as f64).min(1.0)
+    ((pieces * piece_bytes) as f64 / bytes as f64).min(1.0)
 }
 
 /// Whether frames of the stretch may lie between `mark` and the next one.
@@ -156,13 +169,13 @@ fn runs(marks: &[Mark], parts: &[Part], last: u64) -> Vec<Run> {
             .map_or(last.saturating_add(1), |next| next.frame);
         match part {
             Part::Skipped => {}
-            Part::Piece => runs.push(Run {
+            Part::Piece(bytes) => runs.push(Run {
                 from: Some(marks[at]),
-                until: None,
+                until: Until::Bytes(*bytes),
             }),
             Part::Whole => runs.push(Run {
                 from: Some(marks[at]),
-                until: Some(until),
+                until: Until::Frame(until),
             }),
         }
     }
@@ -186,13 +199,17 @@ mod tests {
             .collect()
     }
 
+    fn is_whole(run: &Run) -> bool {
+        matches!(run.until, Until::Frame(_))
+    }
+
     #[test]
     fn a_short_stretch_is_read_whole_and_nothing_before_or_behind_it() {
         let marks = marks(1000, 256 << 10);
         let plan = Plan::of(&marks, &[Stretch::Frames(250, 520)], 90_000);
         let run = |at: usize| Run {
             from: Some(marks[at]),
-            until: Some(marks[at + 1].frame),
+            until: Until::Frame(marks[at + 1].frame),
         };
         let runs = vec![run(2), run(3), run(4), run(5)];
         assert!(runs[1].continues(&runs[0]));
@@ -216,22 +233,24 @@ mod tests {
     fn of_a_long_stretch_pieces_evenly_apart_are_read() {
         let marks = marks(4096, 1 << 20);
         let plan = Plan::of(&marks, &[Stretch::Frames(1, u64::MAX)], 1 << 40);
-        assert_eq!(plan.runs.len(), 64);
-        assert!(plan.runs.iter().all(|run| run.until.is_none()));
-        assert_eq!(plan.runs[1].from, Some(marks[64]));
+        assert_eq!(plan.runs.len(), 256);
+        let bytes = Until::Bytes(16 << 10);
+        assert!(plan.runs.iter().all(|run| run.until == bytes));
+        assert_eq!(plan.runs[1].from, Some(marks[16]));
         assert!((plan.shares[0] - 4.0 / 4095.0).abs() < 1e-4);
     }
 
     #[test]
     fn long_stretches_side_by_side_share_their_pieces() {
         let marks = marks(4096, 1 << 20);
-        let stretches = [(101, 400_000), (201, 399_000)].map(|(from, to)| Stretch::Frames(from, to));
+        let stretches =
+            [(101, 400_000), (201, 399_000)].map(|(from, to)| Stretch::Frames(from, to));
         let plan = Plan::of(&marks, &stretches, 1 << 40);
         // Each reads its own beginning beside what both read.
-        assert_eq!(plan.runs.len(), 2 + 62);
+        assert_eq!(plan.runs.len(), 2 + 249);
         assert_eq!(plan.runs[0].from, Some(marks[1]));
         assert_eq!(plan.runs[1].from, Some(marks[2]));
-        assert_eq!(plan.runs[2].from, Some(marks[64]));
+        assert_eq!(plan.runs[2].from, Some(marks[16]));
     }
 
     #[test]
@@ -240,9 +259,10 @@ mod tests {
         let stretches = [Stretch::Frames(1, u64::MAX), Stretch::Time(5_000, 6_000)];
         let plan = Plan::of(&marks, &stretches, 1 << 40);
         assert_eq!(plan.shares[1], 1.0);
-        let whole: Vec<_> = plan.runs.iter().filter(|run| run.until.is_some()).collect();
+        let whole: Vec<_> = plan.runs.iter().filter(|run| is_whole(run)).collect();
         assert_eq!(whole.len(), 3);
-        assert_eq!((whole[0].from, whole[2].until), (Some(marks[4]), Some(701)));
+        assert_eq!(whole[0].from, Some(marks[4]));
+        assert_eq!(whole[2].until, Until::Frame(701));
     }
 
     #[test]
@@ -250,9 +270,10 @@ mod tests {
         let marks = marks(4096, 1 << 20);
         let stretches = [Stretch::Frames(1, u64::MAX), Stretch::Proof(250)];
         let plan = Plan::of(&marks, &stretches, 1 << 40);
-        let whole: Vec<_> = plan.runs.iter().filter(|run| run.until.is_some()).collect();
+        let whole: Vec<_> = plan.runs.iter().filter(|run| is_whole(run)).collect();
         assert_eq!(whole.len(), 1);
-        assert_eq!((whole[0].from, whole[0].until), (Some(marks[2]), Some(301)));
+        assert_eq!(whole[0].from, Some(marks[2]));
+        assert_eq!(whole[0].until, Until::Frame(301));
         let files = [
             marks[0],
             Mark {
