@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pcapdoc_analyzer::Connection;
-use pcapdoc_analyzer::capture::{Input, ReadOptions};
+use pcapdoc_analyzer::capture::{CaptureReader, Input, ReadOptions, Slab};
 use pcapdoc_analyzer::flow::Close;
 use pcapdoc_analyzer::pipeline::{self, ConnectionSink, Settings};
 
@@ -53,6 +53,25 @@ fn any_slab_size_gives_the_same_connections() {
             );
         }
     }
+}
+
+#[test]
+fn a_long_buffer_is_filled_no_further_than_a_short_one() {
+    let frames = |buffer: usize| -> Vec<usize> {
+        let inputs = [Input::Path(kernel_captures().remove(0))];
+        let mut reader = CaptureReader::open(&inputs, ReadOptions::default()).unwrap();
+        reader.read_in_slabs_of(16 << 10);
+        let mut slab = Slab::default();
+        slab.bytes = vec![0; buffer];
+        let slabs = std::iter::from_fn(|| {
+            let more = reader.read_slab(&mut slab).unwrap();
+            more.then_some(slab.frames.len())
+        });
+        slabs.collect()
+    };
+    let short = frames(0);
+    assert!(short.len() > 4, "{short:?}");
+    assert_eq!(frames(1 << 20), short);
 }
 
 /// A classic pcap of raw IPv4 packets.

@@ -302,7 +302,8 @@ impl OpenFile {
     /// Fills `slab` with the next whole records; none when the file is done.
     pub fn fill(&mut self, slab: &mut Slab, slab_bytes: usize, session: &mut Session) {
         slab.frames.clear();
-        // A buffer that a huge record once needed is not filled again for that.
+        // The buffer may be longer, for a record that was huge or a slab that was longer: no more is
+        // read for that.
         let mut room = slab_bytes.max(self.carry.len() + HEAD_BYTES);
         if slab.bytes.len() < room {
             // New, not longer: fresh memory is zero already.
