@@ -61,8 +61,10 @@ fn a_long_buffer_is_filled_no_further_than_a_short_one() {
         let inputs = [Input::Path(kernel_captures().remove(0))];
         let mut reader = CaptureReader::open(&inputs, ReadOptions::default()).unwrap();
         reader.read_in_slabs_of(16 << 10);
-        let mut slab = Slab::default();
-        slab.bytes = vec![0; buffer];
+        let mut slab = Slab {
+            bytes: vec![0; buffer],
+            ..Slab::default()
+        };
         let slabs = std::iter::from_fn(|| {
             let more = reader.read_slab(&mut slab).unwrap();
             more.then_some(slab.frames.len())
