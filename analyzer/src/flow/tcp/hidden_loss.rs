@@ -10,6 +10,8 @@
 //!   once, and neither window nor acknowledgements held it back, but a probe timeout passed;
 //! - a SYN-ACK echoes the TSval of an earlier SYN than the latest, a timeout after it.
 //!
+//! The first two tell nothing of a sender whose octets the capture is known to have missed.
+//!
 //! A pure ACK that bears a sequence number beyond the stream's end shows the loss itself; it
 //! opens a hole like any later segment (`classify`).
 
@@ -40,8 +42,6 @@ pub(super) struct PassedOver {
     packets: u16,
     /// All such packets of the connection so far.
     in_all: u32,
-    /// Those passed over right before the latest packet.
-    latest: u16,
     /// The packet before the first of them.
     since: Timestamp,
     /// A visible repeat came after: later gaps may be lost repeats.
@@ -116,7 +116,6 @@ impl TcpTracker {
         }
         passed.overtaken = false;
         passed.answers_earlier_syn = false;
-        passed.latest = 0;
         passed.asked.count = 0;
         passed.last_packet = segment.packet.time;
         if segment.seq_len() > 0 {
@@ -142,7 +141,6 @@ impl TcpTracker {
             }
         };
         sender.passed_over.answers_earlier_syn = is_repeated_syn_ack(segment, peer);
-        sender.passed_over.latest = 0;
         if owed {
             sender.passed_over.packets = 0;
             sender.passed_over.since = sender.passed_over.last_packet;
@@ -179,7 +177,6 @@ impl TcpTracker {
             sender.ip_ids.note_foreign();
         }
         let passed = &mut sender.passed_over;
-        passed.latest = gap;
         passed.in_all += u32::from(gap);
         if gap > due && !passed.closed {
             if passed.packets == 0 {
@@ -200,6 +197,11 @@ impl TcpTracker {
         if sender.stats.packets <= 1 || sender.stats.oversized_segments > 0 {
             return None;
         }
+        if sender.stats.missing_octets() > 0 {
+            // The capture missed packets that arrived: those passed over may be the same.
+            sender.passed_over.reset();
+            return None;
+        }
         let trust = sender.ip_ids.trust();
         if sender.passed_over.is_empty() && segment.start == sender.snd_max {
             let waited = segment.packet.time.nanos_since(sender.last_sent);
@@ -216,11 +218,8 @@ impl TcpTracker {
             .map_or(REPAIR_WITHOUT_RTT_NS, |rtt| rtt.saturating_mul(9) / 10);
         let hole = segment.start.saturating_sub(sender.snd_max);
         if hole > 0 {
-            let in_hole = hole.div_ceil(u64::from(sender.stats.largest_payload.max(1)));
-            let beyond = u64::from(sender.passed_over.latest).saturating_sub(in_hole);
-            let closed = sender.passed_over.closed;
-            let beyond = if closed { 0 } else { beyond };
-            sender.passed_over.packets = u16::try_from(beyond).unwrap_or(u16::MAX);
+            // Nobody knows in how many packets the octets of the hole were.
+            sender.passed_over.packets = 0;
         }
         let passed_over =
             sender.passed_over.take_one(waited >= repair_takes) && !is_at_sender(sender, peer);
@@ -264,7 +263,7 @@ impl SenderState {
         let counted = self.ip_ids.trust() == Trust::PerConnection
             && self.stats.oversized_segments == 0
             && self.passed_over.in_all > 0;
-        if !counted || self.stats.seldom().missing_octets > 0 {
+        if !counted || self.stats.missing_octets() > 0 {
             return;
         }
         let passed_over = u64::from(self.passed_over.in_all);

@@ -47,6 +47,12 @@ impl SenderStats {
         self.seldom.get_or_insert_default()
     }
 
+    /// Octets of this end that were acknowledged and have not passed (yet).
+    pub fn missing_octets(&self) -> u64 {
+        let seldom = self.seldom.as_ref();
+        seldom.map_or(0, |seldom| seldom.missing_octets)
+    }
+
     /// Adds a time in which this end's window was closed.
     pub fn add_closed_window(&mut self, closed_for: Duration) {
         let seldom = self.seldom();
