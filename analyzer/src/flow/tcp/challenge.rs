@@ -10,6 +10,7 @@ use crate::event::{EventKind, SegmentRef};
 use crate::flow::{Direction, Role};
 use crate::seq::SeqNumber;
 
+use super::half::SenderState;
 use super::{Segment, TcpTracker, Verdict};
 
 impl TcpTracker {
@@ -39,6 +40,7 @@ impl TcpTracker {
                     && !tcp.flags.syn()
                     && !tcp.flags.rst()
                     && (ack <= iss || ack > client.snd_max)
+                    && !echoes_syn(tcp, client)
             }
             // Its number is that of the ACK it refuses, which a one-sided capture does not show.
             Direction::ClientToServer => {
@@ -57,6 +59,15 @@ impl TcpTracker {
             Verdict::Acknowledgement
         }
     }
+}
+
+/// Whether the segment echoes a TSval no older than that of the client's SYN: it answers this
+/// connection, of which the capture missed what came between.
+fn echoes_syn(tcp: &TcpFields, client: &SenderState) -> bool {
+    let syn = client.outstanding.front().and_then(|syn| syn.first.ts_val);
+    let echo = tcp.timestamps.map(|(_, echo)| echo);
+    echo.zip(syn)
+        .is_some_and(|(echo, syn)| echo.wrapping_sub(syn).cast_signed() >= 0)
 }
 
 impl<'a> Segment<'a> {
