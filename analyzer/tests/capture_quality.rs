@@ -9,6 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use pcapdoc_analyzer::capture::Input;
+use pcapdoc_analyzer::event::EventKind;
 use pcapdoc_analyzer::flow::{Connection, Half};
 use pcapdoc_analyzer::pipeline::{self, ConnectionSink, Settings};
 use pcapdoc_analyzer::{QualityKind, QualityNote};
@@ -31,6 +32,11 @@ struct Analysed {
 impl Analysed {
     fn kinds(&self) -> BTreeSet<&'static str> {
         self.notes.iter().map(|note| note.kind.as_str()).collect()
+    }
+
+    fn retransmitted(&self) -> u64 {
+        let halves = self.connections.iter().flat_map(|one| &one.halves);
+        halves.map(|half| half.retransmitted_segments).sum()
     }
 
     /// Repeats, late originals, losses and probes of any kind; not what a busy host repeated in
@@ -146,6 +152,17 @@ impl Records {
         bytes
     }
 
+    /// Without a burst of frames in every so many, as where a buffer is full; the handshakes of the first
+    /// connections stay.
+    fn without_bursts(&self, (every, burst): (usize, usize)) -> Self {
+        let frames = self.records.iter().enumerate();
+        let stay = frames.filter(|(at, _)| *at < 20 || at % every >= burst);
+        Self {
+            header: self.header.clone(),
+            records: stay.map(|(_, record)| record.clone()).collect(),
+        }
+    }
+
     fn analyse(&self, case: &str) -> Analysed {
         analyse_bytes(&self.bytes(), case)
     }
@@ -248,4 +265,40 @@ fn a_mirror_that_writes_everything_twice() {
         analysed.notes[0].count * 10 >= count * 9,
         "nearly every copy"
     );
+}
+
+#[test]
+fn frames_the_capture_lost_are_no_retransmissions() {
+    let mut wrong = 0;
+    for scenario in std::fs::read_dir(captures().join("kernel")).expect("the folder") {
+        let scenario = scenario.expect("an entry").file_name();
+        let folder = format!("kernel/{}", scenario.to_string_lossy());
+        for path in in_folder(&folder) {
+            let name = path.file_name().expect("a name").to_string_lossy();
+            let capture = Records::read(&format!("{folder}/{name}"));
+            let whole = analyse(&path).retransmitted();
+            for bursts in [(700, 300), (97, 20), (40, 3)] {
+                let found = capture.without_bursts(bursts).analyse("bursts");
+                let found = found.retransmitted();
+                if found > whole {
+                    wrong += 1;
+                    println!("{folder}/{name} {bursts:?}: {whole} -> {found}");
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, 0);
+}
+
+#[test]
+fn what_echoes_the_syn_is_of_its_connection_though_the_handshake_was_lost() {
+    for name in ["short-loss-v6", "paused-turns"] {
+        let capture = Records::read(&format!("kernel/{name}/client.pcap.gz"));
+        for bursts in [(700, 300), (97, 20)] {
+            let analysed = capture.without_bursts(bursts).analyse("handshakes");
+            let mut events = analysed.connections.iter().flat_map(|one| &one.events);
+            let challenge = events.find(|event| matches!(event.kind, EventKind::ChallengeAck));
+            assert!(challenge.is_none(), "{name} {bursts:?}: {challenge:?}");
+        }
+    }
 }
