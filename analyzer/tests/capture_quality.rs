@@ -270,35 +270,65 @@ fn a_mirror_that_writes_everything_twice() {
 #[test]
 fn frames_the_capture_lost_are_no_retransmissions() {
     let mut wrong = 0;
+    each_of_the_kernel(|name, path| {
+        let capture = Records::read(name);
+        let whole = analyse(path).retransmitted();
+        for bursts in [(700, 300), (97, 20), (40, 3)] {
+            let found = capture.without_bursts(bursts).analyse("bursts");
+            let found = found.retransmitted();
+            if found > whole {
+                wrong += 1;
+                println!("{name} {bursts:?}: {whole} -> {found}");
+            }
+        }
+    });
+    assert_eq!(wrong, 0);
+}
+
+/// Calls `check` with every capture of `testdata/captures/kernel`.
+fn each_of_the_kernel(mut check: impl FnMut(&str, &Path)) {
     for scenario in std::fs::read_dir(captures().join("kernel")).expect("the folder") {
         let scenario = scenario.expect("an entry").file_name();
         let folder = format!("kernel/{}", scenario.to_string_lossy());
         for path in in_folder(&folder) {
             let name = path.file_name().expect("a name").to_string_lossy();
-            let capture = Records::read(&format!("{folder}/{name}"));
-            let whole = analyse(&path).retransmitted();
-            for bursts in [(700, 300), (97, 20), (40, 3)] {
-                let found = capture.without_bursts(bursts).analyse("bursts");
-                let found = found.retransmitted();
-                if found > whole {
-                    wrong += 1;
-                    println!("{folder}/{name} {bursts:?}: {whole} -> {found}");
-                }
-            }
+            check(&format!("{folder}/{name}"), &path);
         }
     }
-    assert_eq!(wrong, 0);
 }
 
 #[test]
-fn what_echoes_the_syn_is_of_its_connection_though_the_handshake_was_lost() {
-    for name in ["short-loss-v6", "paused-turns"] {
-        let capture = Records::read(&format!("kernel/{name}/client.pcap.gz"));
-        for bursts in [(700, 300), (97, 20)] {
-            let analysed = capture.without_bursts(bursts).analyse("handshakes");
+fn no_connection_whose_handshake_was_missed_meets_an_older_one() {
+    each_of_the_kernel(|name, _| {
+        for bursts in [(700, 300), (97, 20), (31, 3)] {
+            let analysed = Records::read(name).without_bursts(bursts);
+            let analysed = analysed.analyse("handshakes");
             let mut events = analysed.connections.iter().flat_map(|one| &one.events);
             let challenge = events.find(|event| matches!(event.kind, EventKind::ChallengeAck));
             assert!(challenge.is_none(), "{name} {bursts:?}: {challenge:?}");
         }
+    });
+}
+
+/// An answer of which the capture missed the beginning has no response time.
+#[test]
+fn no_answer_comes_later_because_its_beginning_was_missed() {
+    let slowest = |analysed: &Analysed| {
+        let turns = analysed.connections.iter().map(|one| &one.turns);
+        turns
+            .filter_map(|turns| turns.response_times.quantile(1.0))
+            .max()
+    };
+    let mut missed = 0;
+    for name in ["healthy/long-poll.pcap.gz", "healthy/web-load.pcap.gz"] {
+        let capture = Records::read(name);
+        let whole = slowest(&analyse(&captures().join(name)));
+        for bursts in [(97, 20), (31, 3), (11, 1)] {
+            let thinned = capture.without_bursts(bursts).analyse("answers");
+            assert!(slowest(&thinned) <= whole, "{name} {bursts:?}");
+            let last = thinned.connections.iter().filter_map(|one| one.turns.last);
+            missed += last.filter(|turn| turn.answer_missed).count();
+        }
     }
+    assert!(missed > 0, "some answers were missed");
 }

@@ -137,8 +137,8 @@ fn keepalive_expired() {
 fn challenge_ack() {
     let mut capture = Capture::new();
     capture.client(0, SYN, 100, 0, 0);
-    capture.server(20_000, ACK, 70_000, 50_000, 0);
-    capture.client(20_100, RST, 50_000, 0, 0);
+    capture.server(20_000, ACK, 70_000, 500_000_000, 0);
+    capture.client(20_100, RST, 500_000_000, 0, 0);
     capture.client(30_000, SYN, 100, 0, 0);
     capture.server(50_000, SYN | ACK, 900, 101, 0);
     capture.client(50_100, ACK, 101, 901, 0);

@@ -52,6 +52,7 @@ fn with_loss(port: u16) -> Connection {
                     blocked_segments: 1,
                     stall,
                     seen_at_sender: false,
+                    confirmed: true,
                     blocked_messages: 0,
                     message_unit: analyzer::app::MessageUnit::Unknown,
                 }],

@@ -157,6 +157,7 @@ impl Builder {
             request: span,
             request_acked: None,
             response: None,
+            answer_missed: false,
             response_acked: None,
         };
         self.conn.turns.before_last = self.conn.turns.last;

@@ -33,6 +33,8 @@ pub struct HoleEpisode {
     pub stall: Duration,
     /// Judged from SACK or duplicate ACKs at the sender's side.
     pub seen_at_sender: bool,
+    /// The receiver said that it lacked these octets: not only the capture did.
+    pub confirmed: bool,
     /// Messages that could be read only when it was filled; of HTTP/2: the streams open then.
     /// 0 where the payload was not understood, and at the sender's side.
     pub blocked_messages: u64,

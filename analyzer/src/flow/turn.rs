@@ -27,6 +27,9 @@ pub struct Turn {
     pub request_acked: Option<Timestamp>,
     /// The server's data that followed.
     pub response: Option<Span>,
+    /// Octets of the server passed unseen between the request and the first of its data captured,
+    /// or while none was: when the answer began, or whether one came, is not known.
+    pub answer_missed: bool,
     /// When the client's acknowledgement of all response data so far passed.
     pub response_acked: Option<Timestamp>,
 }
@@ -36,6 +39,7 @@ impl Turn {
     #[must_use]
     pub fn response_time(&self) -> Option<Duration> {
         self.response
+            .filter(|_| !self.answer_missed)
             .map(|response| response.first.time.since(self.request.last.time))
     }
 }
@@ -45,7 +49,7 @@ impl Turn {
 pub struct Turns {
     /// How many were opened.
     pub count: u64,
-    /// How many got a response.
+    /// How many got a response of which some was captured.
     pub answered: u64,
     /// Data the server sent before the client sent any.
     pub greeting: Option<Span>,
@@ -60,9 +64,10 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// The latest turn, when its request has no response at all.
+    /// The latest turn, when its request has no response at all, nor one that passed unseen.
     #[must_use]
     pub fn pending(&self) -> Option<&Turn> {
-        self.last.as_ref().filter(|turn| turn.response.is_none())
+        let last = self.last.as_ref();
+        last.filter(|turn| turn.response.is_none() && !turn.answer_missed)
     }
 }

@@ -243,6 +243,10 @@ impl<'a> GivenUp<'a> {
         if late.is_some() && !resets && !aborted {
             return None; // A half-close: the answer was accepted.
         }
+        let rest_missed = partial && conn.from_server().missing_octets > 0;
+        if (turn.answer_missed && late.is_none()) || rest_missed {
+            return None; // What the client acknowledged may have been the answer.
+        }
         (turn.request_acked.is_some() || late.is_some()).then_some(Self {
             conn,
             close,

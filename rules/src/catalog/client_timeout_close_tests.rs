@@ -39,6 +39,21 @@ fn late_response_that_draws_a_reset_proves_it() {
 }
 
 #[test]
+fn what_the_capture_missed_may_have_been_the_answer() {
+    let connections: Vec<_> = (0..4)
+        .map(|n| {
+            gives_up(n, 2000.0)
+                .with(|conn| {
+                    let turn = conn.turns.last.as_mut().expect("a request");
+                    turn.answer_missed = true;
+                })
+                .build()
+        })
+        .collect();
+    assert!(findings_of("client-timeout-close", &connections).is_empty());
+}
+
+#[test]
 fn half_close_whose_answer_is_accepted_is_healthy() {
     let conn = gives_up(1, 1000.0)
         .response(3000.0, 500)

@@ -44,6 +44,7 @@ declare_rule! {
         figures: [probes: Count / Max, idle_ms: Milliseconds / Median],
         thresholds: [
             min_probes = 3.0: "Unanswered probes in a row; single ones get lost.",
+            min_interval_ms = 200.0: "Shortest mean time between probes; systems count it in seconds, and what comes faster are late acknowledgements of a capture with gaps.",
         ],
     }
 }
@@ -62,7 +63,9 @@ impl Rule for KeepaliveDeadPeer {
             let (Some(first), Some(last)) = (probes.first(), probes.last()) else {
                 continue;
             };
-            if number(probes.len() as u64) < ctx.threshold("min_probes") {
+            let count = number(probes.len() as u64);
+            let interval = ms(last.segment.time.since(first.segment.time)) / (count - 1.0).max(1.0);
+            if count < ctx.threshold("min_probes") || interval < ctx.threshold("min_interval_ms") {
                 continue;
             }
             let heard = conn
@@ -81,7 +84,7 @@ impl Rule for KeepaliveDeadPeer {
                     Severity::Medium,
                 )
                 .at(first.segment.time)
-                .weight(number(probes.len() as u64))
+                .weight(count)
                 .evidence_if(
                     heard,
                     format!("last segment from {}", direction.reverse().sender()),
@@ -104,14 +107,10 @@ impl Rule for KeepaliveDeadPeer {
                     reset.map(|reset| reset.segment),
                     format!("RST from {sender}: it gives up"),
                 )
-                .figure("probes", number(probes.len() as u64))
+                .figure("probes", count)
                 .figure("idle_ms", ms(idle))
                 .cost("connections_broken", 1.0)
-                .detail(
-                    "interval_ms",
-                    ms(last.segment.time.since(first.segment.time))
-                        / number((probes.len() - 1) as u64),
-                )
+                .detail("interval_ms", interval)
                 .label("sender", sender),
             );
         }
@@ -167,12 +166,16 @@ mod tests {
     use crate::testkit::{Builder, C, S, figure, findings_of};
 
     fn probing(count: u32) -> Builder {
+        probing_every(10_000.0, count)
+    }
+
+    fn probing_every(interval_ms: f64, count: u32) -> Builder {
         let mut builder = Builder::tcp(1)
             .handshake(0.0, 1.0)
             .request(1.0, 10)
             .response(2.0, 10);
         for n in 0..count {
-            let probe = builder.segment(60_002.0 + f64::from(n) * 10_000.0, C, 0x10, 0);
+            let probe = builder.segment(60_002.0 + f64::from(n) * interval_ms, C, 0x10, 0);
             builder = builder.event(probe, EventKind::KeepAlive);
         }
         builder
@@ -201,6 +204,12 @@ mod tests {
         let mut builder = probing(5);
         builder.segment(200_000.0, S, 0x10, 0);
         assert!(findings_of("keepalive-dead-peer", &[builder.build()]).is_empty());
+    }
+
+    #[test]
+    fn what_comes_within_milliseconds_is_no_probing() {
+        let conn = probing_every(0.3, 5).build();
+        assert!(findings_of("keepalive-dead-peer", &[conn]).is_empty());
     }
 
     #[test]

@@ -241,6 +241,7 @@ fn data_ignored(conn: &Connection) -> bool {
         && client.retransmitted_segments > u64::from(conn.handshake.syn_count.saturating_sub(1))
         && conn.from_server().unique_bytes == 0
         && conn.from_server().fin.is_none()
+        && conn.halves.iter().all(|half| half.missing_octets == 0)
         && client.unacked_at_end >= client.unique_bytes
         && conn
             .turns

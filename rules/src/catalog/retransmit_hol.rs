@@ -76,8 +76,13 @@ impl Rule for RetransmitHol {
         let least = rtt.mul_f64(ctx.threshold("min_stall_round_trips"));
         let least = least.max(Duration::from_secs_f64(ctx.threshold("min_stall_ms") / 1e3));
         for direction in Direction::BOTH {
+            // Where the capture missed octets, a hole that only it shows is its own.
+            let all_real = conn.half(direction).missing_octets == 0;
             let mut holes = conn.holes.longest.iter().filter(|hole| {
-                hole.direction == direction && hole.stall >= least && hole.blocked_octets > 0
+                hole.direction == direction
+                    && hole.stall >= least
+                    && hole.blocked_octets > 0
+                    && (hole.confirmed || all_real)
             });
             let Some(worst) = holes.next() else { continue };
             let (count, total, blocked) = totals(conn, direction, least);
@@ -142,7 +147,8 @@ impl Rule for RetransmitHol {
 /// holes are kept or all are of this direction; otherwise of those kept.
 fn totals(conn: &Connection, direction: Direction, least: Duration) -> (u64, Duration, u64) {
     let kept = &conn.holes.longest;
-    let other = kept.iter().any(|hole| hole.direction != direction);
+    let missed = conn.half(direction).missing_octets > 0;
+    let other = missed || kept.iter().any(|hole| hole.direction != direction);
     if !other && conn.holes.count > kept.len() as u64 {
         return (
             conn.holes.count,
@@ -151,8 +157,9 @@ fn totals(conn: &Connection, direction: Direction, least: Duration) -> (u64, Dur
         );
     }
     let ours = || {
-        kept.iter()
-            .filter(|hole| hole.direction == direction && hole.stall >= least)
+        kept.iter().filter(|hole| {
+            hole.direction == direction && hole.stall >= least && (hole.confirmed || !missed)
+        })
     };
     (
         ours().count() as u64,
@@ -374,6 +381,7 @@ mod tests {
             blocked_segments: 3,
             stall: Duration::from_secs_f64(stall_ms / 1e3),
             seen_at_sender: false,
+            confirmed: false,
             blocked_messages: 0,
             message_unit: MessageUnit::Unknown,
         };
@@ -411,6 +419,17 @@ mod tests {
     #[test]
     fn short_reordering_is_silent() {
         assert!(findings_of("retransmit-hol", &[with_hole(5.0, 4200)]).is_empty());
+    }
+
+    #[test]
+    fn a_hole_that_only_the_capture_shows_is_silent() {
+        let with = |confirmed: bool| {
+            let mut conn = with_hole(250.0, 4200);
+            conn.halves[S.index()].missing_octets = 1400;
+            conn.holes.longest[0].confirmed = confirmed;
+            findings_of("retransmit-hol", &[conn]).len()
+        };
+        assert_eq!((with(false), with(true)), (0, 1));
     }
 
     #[test]

@@ -74,8 +74,8 @@ impl Rule for TlsHandshakeFailure {
                 segment,
                 format!("alert {}: {name}", alert.description),
             )
-        } else if let Some((segment, how)) =
-            closed_by_server(conn).filter(|_| tls.server_hello.is_none())
+        } else if let Some((segment, how)) = closed_by_server(conn)
+            .filter(|(close, _)| tls.server_hello.is_none() && !sent_unseen(conn, *close))
         {
             (
                 format!("{how} without ServerHello"),
@@ -171,6 +171,11 @@ fn closed_by_server(conn: &Connection) -> Option<(SegmentRef, &'static str)> {
     let fin = conn.from_server().fin.map(|fin| (fin, "FIN"));
     fin.or(reset.map(|reset| (reset.segment, "RST")))
         .filter(|(segment, _)| segment.frame < client_closed)
+}
+
+/// Its number tells that the server sent octets before its close that the capture does not show.
+fn sent_unseen(conn: &Connection, close: SegmentRef) -> bool {
+    conn.has_handshake() && close.relative_seq > 1 + conn.from_server().unique_bytes
 }
 
 fn version(number: Option<u16>) -> &'static str {

@@ -55,8 +55,8 @@ impl TcpTracker {
         {
             peer.stats.fin_acked.get_or_insert(time);
         }
-        if unseen > 0 {
-            self.event(segment, EventKind::AckedUnseen { octets: unseen });
+        if let Some(unseen) = unseen {
+            self.note_acked_unseen(segment, unseen);
         }
         if probe_answered {
             self.event(segment, EventKind::KeepAliveAck);
@@ -68,8 +68,26 @@ impl TcpTracker {
             held_writes::on_progress(&mut self.senders, segment, ack);
             self.prove_needless(segment);
         }
+        confirm_holes(&mut self.senders, segment, ack, !progress);
         self.follow_sack_holes(segment, ack);
         self.turns.acknowledged(segment.direction, ack, time);
+    }
+
+    fn note_acked_unseen(&mut self, segment: &Segment<'_>, unseen: Unseen) {
+        let octets = unseen.octets;
+        self.turns.acked_unseen(segment.direction, unseen.first);
+        self.event(segment, EventKind::AckedUnseen { octets });
+    }
+
+    /// Takes the acknowledgement of a RST with which its sender ends the connection.
+    pub(super) fn on_last_ack(&mut self, segment: &Segment<'_>) {
+        let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        let within = segment
+            .ack
+            .filter(|ack| *ack <= peer.snd_max.saturating_add(MAX_JUMP));
+        if let Some(unseen) = within.and_then(|ack| acked_unseen(peer, ack)) {
+            self.note_acked_unseen(segment, unseen);
+        }
     }
 
     /// The receiver got `dsack` twice (RFC 2883): the copies we saw of it were needless.
@@ -220,6 +238,7 @@ impl TcpTracker {
             blocked_segments: u32::try_from(blocked_segments).unwrap_or(u32::MAX),
             stall: segment.packet.time.since(hole.opened.time),
             seen_at_sender: true,
+            confirmed: true,
             blocked_messages: 0,
             message_unit: MessageUnit::Unknown,
         });
@@ -252,15 +271,46 @@ fn reported_gaps(
     gaps
 }
 
-/// Octets acknowledged that never passed; they are taken as sent from now on.
-fn acked_unseen(peer: &mut SenderState, ack: u64) -> u64 {
-    if ack <= peer.snd_max && peer.holes.is_empty() {
-        return 0;
+/// Marks the holes of which the receiver says that it lacks them too: it reports octets behind
+/// them (RFC 2018), or acknowledges up to them when what showed them must have arrived: again, or,
+/// where it cannot report, for the first time.
+fn confirm_holes(senders: &mut [SenderState; 2], segment: &Segment<'_>, ack: u64, is_again: bool) {
+    let (sender, peer) = split_pair(senders, segment.direction);
+    if peer.holes.is_empty() {
+        return;
     }
-    let mut unseen = 0;
+    let reports = peer.stats.sack_permitted && sender.stats.sack_permitted;
+    let round_trip = peer.rtt.min().unwrap_or_default();
+    let reported_to = peer.sacked.ranges().last().map_or(ack, |last| last.end);
+    for hole in &mut peer.holes {
+        let reported = hole.range.end < reported_to && peer.sacked.overlap(hole.range) == 0;
+        let stands_before = (is_again || !reports)
+            && hole.range.start == ack
+            && segment.packet.time.since(hole.opener.time) >= round_trip;
+        hole.confirmed |= hole.range.start >= ack && (reported || stands_before);
+    }
+}
+
+/// Octets acknowledged that never passed.
+#[derive(Clone, Copy)]
+struct Unseen {
+    octets: u64,
+    /// The first of them.
+    first: u64,
+}
+
+/// What is acknowledged and never passed; it is taken as sent from now on.
+fn acked_unseen(peer: &mut SenderState, ack: u64) -> Option<Unseen> {
+    if ack <= peer.snd_max && peer.holes.is_empty() {
+        return None;
+    }
+    let (mut octets, mut first) = (0, peer.snd_max);
     for hole in &peer.holes {
         let part = SeqRange::new(hole.range.start, hole.range.end.min(ack));
-        unseen += peer.missing.insert(part);
+        octets += peer.missing.insert(part);
+        if !part.is_empty() {
+            first = first.min(part.start);
+        }
     }
     peer.holes.retain_mut(|hole| {
         hole.range = SeqRange::new(hole.range.start.max(ack), hole.range.end);
@@ -269,14 +319,15 @@ fn acked_unseen(peer: &mut SenderState, ack: u64) -> u64 {
     if ack > peer.snd_max {
         // With no packet of that end at all the capture is one-sided: nothing was "missed".
         if peer.stats.packets > 0 {
-            unseen += peer.missing.insert(SeqRange::new(peer.snd_max, ack));
+            octets += peer.missing.insert(SeqRange::new(peer.snd_max, ack));
         }
         peer.snd_max = ack;
     }
-    if unseen > 0 {
-        peer.stats.seldom().missing_octets += unseen;
+    if octets == 0 {
+        return None;
     }
-    unseen
+    peer.stats.seldom().missing_octets += octets;
+    Some(Unseen { octets, first })
 }
 
 /// Moves `snd_una` up and takes the round-trip sample of the newest segment that allows one.

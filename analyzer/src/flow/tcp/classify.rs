@@ -435,6 +435,7 @@ impl TcpTracker {
             blocked_segments: segments_in(blocked, sender.stats.largest_payload),
             stall: segment.packet.time.since(hole.opener.time),
             seen_at_sender: false,
+            confirmed: hole.confirmed,
             blocked_messages: 0,
             message_unit: MessageUnit::Unknown,
         };
@@ -631,6 +632,7 @@ fn open_hole(sender: &mut SenderState, segment: &Segment<'_>) {
         opened_octets: missing.len(),
         opener: segment.reference,
         opener_stamp: Stamp::of(segment),
+        confirmed: false,
         repair: None,
         repairs: 0,
     });
@@ -653,8 +655,11 @@ fn fill_holes(sender: &mut SenderState, range: SeqRange) -> Vec<Hole> {
         }
         for part in [before, after] {
             if !part.is_empty() {
+                // An acknowledgement alone tells of the first octet only.
+                let confirmed = part.start == hole.range.start || !sender.sacked.is_empty();
                 open.push(Hole {
                     range: part,
+                    confirmed: hole.confirmed && confirmed,
                     ..hole.clone()
                 });
             }

@@ -64,6 +64,8 @@ pub(super) struct Hole {
     /// The first segment behind it.
     pub opener: SegmentRef,
     pub opener_stamp: Stamp,
+    /// The receiver said that it lacks these octets too: they are not only missing here.
+    pub confirmed: bool,
     /// The first retransmission that went into it and how many did.
     pub repair: Option<SegmentRef>,
     pub repairs: u32,

@@ -6,7 +6,9 @@ use crate::app::AppProtocol;
 use crate::decode::TcpFlags;
 use crate::event::{EventKind, SegmentRef};
 use crate::flow::{Direction, Reset, ResetKind, ResetShape};
+use crate::time::Timestamp;
 
+use super::half::{Outstanding, SenderState};
 use super::{Segment, TcpTracker, split_pair};
 
 /// Entries kept per connection.
@@ -21,8 +23,21 @@ const CONTINUES_WITHIN: u64 = 1 << 20;
 /// A segment sent before the RST may be written behind it by a capture of several queues.
 const CAPTURED_LATE: Duration = Duration::from_millis(10);
 
+/// The smallest retransmission timeout of RFC 6298 §2.4; Linux repeats sooner.
+const RTO_MIN_OF_RFC: Duration = Duration::from_secs(1);
+
 /// Closing with more than this unread shows in the window; with less it need not.
 const SHOWS_IN_WINDOW: u64 = 32_768;
+
+/// Up to where a sender's octets must have been acknowledged, although that was not captured: it
+/// would have sent them again (RFC 6298 §2.4: after a second at most beyond what it measured).
+fn surely_acked(sender: &SenderState, now: Timestamp) -> u64 {
+    let patience = RTO_MIN_OF_RFC + sender.rtt.rto();
+    let waits_too_long =
+        |known: &&Outstanding| known.copies == 1 && now.since(known.last_sent) > patience;
+    let outstanding = sender.outstanding.iter().take_while(waits_too_long);
+    outstanding.last().map_or(0, |known| known.range.end)
+}
 
 /// What the judgement rests on.
 struct Facts {
@@ -31,6 +46,8 @@ struct Facts {
     bytes_unacked: u64,
     window_jump: Option<i64>,
     unanswered_octets: u64,
+    /// Octets of the peer passed unseen after the resetter last answered: they may lie unread.
+    peer_missed: bool,
     own_fin_before: bool,
     peer_fin_before: bool,
     usual_hop_limit: Option<u8>,
@@ -93,6 +110,9 @@ impl TcpTracker {
             });
         }
         if kind != ResetKind::Forged {
+            if facts.shape == ResetShape::Active {
+                self.on_last_ack(segment);
+            }
             self.reset_at.get_or_insert(time);
             self.close_states(time, end);
         }
@@ -122,6 +142,10 @@ impl TcpTracker {
         let answered_since =
             |data: SegmentRef| last_own_data.is_some_and(|own| own.frame > data.frame);
         let unanswered = peer.stats.last_data.filter(|data| !answered_since(*data));
+        let answered_to = last_own_data.map_or(0, |own| own.relative_ack);
+        let missed_to = peer.missing.ranges().last();
+        let peer_missed = missed_to.is_some_and(|missed| peer.relative(missed.end) > answered_to)
+            || segment.ack.is_some_and(|ack| ack > peer.snd_max);
         // What the RST does not acknowledge had not reached the resetter.
         let arrived = |first: SegmentRef, octets: u64| {
             let reached = segment
@@ -137,13 +161,12 @@ impl TcpTracker {
             } else {
                 None
             },
-            bytes_unacked: sender
-                .snd_max
-                .saturating_sub(sender.acks_under_way.snd_una_at_sender(
-                    segment.packet.time,
-                    sender.snd_una,
-                    peer.rtt.min_ns(),
-                )),
+            bytes_unacked: sender.snd_max.saturating_sub(
+                sender
+                    .acks_under_way
+                    .snd_una_at_sender(segment.packet.time, sender.snd_una, peer.rtt.min_ns())
+                    .max(surely_acked(sender, segment.packet.time)),
+            ),
             window_jump,
             unanswered_octets: unanswered.map_or(0, |data| {
                 let turn = self
@@ -151,10 +174,12 @@ impl TcpTracker {
                     .last()
                     .filter(|_| data.direction == Direction::ClientToServer);
                 match turn {
+                    Some(turn) if turn.answer_missed => 0,
                     Some(turn) => arrived(turn.request.first, turn.request.octets),
                     None => arrived(data, u64::from(data.payload_len)),
                 }
             }),
+            peer_missed,
             own_fin_before: sender.fin_at.is_some(),
             peer_fin_before: peer.fin_at.is_some(),
             usual_hop_limit: sender.hop_limit.map(|(usual, _)| usual),
@@ -315,17 +340,19 @@ fn judge_active(facts: &Facts) -> Judgement {
             )),
         );
     }
-    let reason = if facts.unanswered_octets > 0 {
+    let reason = if facts.peer_missed {
+        "octets of the peer that were not captured may have been unread"
+    } else if facts.unanswered_octets > 0 {
         "the window did not grow: at most a few kilobytes can have been unread"
     } else {
         "the window did not grow and the peer's last octets were answered"
     };
     (
         Kind::LingerZero,
-        if facts.window_jump.is_some() {
-            0.85
-        } else {
-            0.6
+        match facts.window_jump {
+            _ if facts.peer_missed => 0.4,
+            Some(_) => 0.85,
+            None => 0.6,
         },
         Some((Kind::UnreadData, reason)),
     )

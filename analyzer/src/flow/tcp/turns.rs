@@ -19,6 +19,8 @@ struct Conversation {
     /// Offsets after the latest request and response, to see them acknowledged.
     request_end: u64,
     response_end: u64,
+    /// Offset of the first octet captured of the latest response.
+    response_start: u64,
 }
 
 impl TurnTracker {
@@ -31,6 +33,18 @@ impl TurnTracker {
     pub fn acknowledged(&mut self, direction: Direction, ack: u64, time: Timestamp) {
         if let Some(conversation) = &mut self.0 {
             conversation.acknowledged(direction, ack, time);
+        }
+    }
+
+    /// `direction`'s sender acknowledges octets that passed unseen, from offset `first` on.
+    pub fn acked_unseen(&mut self, direction: Direction, first: u64) {
+        let Some(conversation) = &mut self.0 else {
+            return;
+        };
+        let response_start = conversation.response_start;
+        if let Some(turn) = &mut conversation.turns.last {
+            turn.answer_missed |= direction == Direction::ClientToServer
+                && (turn.response.is_none() || first < response_start);
         }
     }
 
@@ -58,7 +72,7 @@ impl Conversation {
             Direction::ClientToServer => {
                 self.request_end = sender.snd_max;
                 match &mut self.turns.last {
-                    Some(turn) if turn.response.is_none() => {
+                    Some(turn) if turn.response.is_none() && !turn.answer_missed => {
                         extend(&mut turn.request, &span);
                         turn.request_acked = None;
                     }
@@ -66,6 +80,7 @@ impl Conversation {
                         request: span,
                         request_acked: None,
                         response: None,
+                        answer_missed: false,
                         response_acked: None,
                     }),
                 }
@@ -83,9 +98,8 @@ impl Conversation {
                             Some(response) => extend(response, &span),
                             response => {
                                 *response = Some(span);
+                                self.response_start = segment.start;
                                 self.turns.answered += 1;
-                                let waited = span.first.time.since(turn.request.last.time);
-                                self.turns.response_times.add(waited);
                             }
                         }
                     }
@@ -111,16 +125,17 @@ impl Conversation {
 
     fn open(&mut self, turn: Turn) {
         if let Some(before) = self.turns.last.replace(turn) {
-            self.keep_if_slow(before);
+            self.note_response_time(before);
             self.turns.before_last = Some(before);
         }
         self.turns.count += 1;
     }
 
-    fn keep_if_slow(&mut self, turn: Turn) {
+    fn note_response_time(&mut self, turn: Turn) {
         let Some(waited) = turn.response_time() else {
             return;
         };
+        self.turns.response_times.add(waited);
         let slowest = &mut self.turns.slowest;
         let at = slowest.partition_point(|known| known.response_time() >= Some(waited));
         if at < SLOWEST {
@@ -131,7 +146,7 @@ impl Conversation {
 
     fn finish(mut self) -> Turns {
         if let Some(last) = self.turns.last {
-            self.keep_if_slow(last);
+            self.note_response_time(last);
         }
         self.turns
     }
