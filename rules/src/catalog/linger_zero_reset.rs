@@ -76,7 +76,10 @@ impl Rule for LingerZeroReset {
             return;
         }
         // Whoever gives up a TLS session sends an alert and leaves; nothing but the alert is lost.
-        if reset.bytes_unacked <= ALERT_OCTETS && said_goodbye(conn, reset.segment.direction) {
+        let end = reset.segment.direction;
+        let lost = reset.bytes_unacked;
+        let may_be_alert = lost > 0 && conn.half(end).cut_frames > 0;
+        if lost <= ALERT_OCTETS && (said_goodbye(conn, end) || may_be_alert) {
             return;
         }
         out.push(observation(conn, reset));

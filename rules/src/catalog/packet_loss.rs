@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use analyzer::event::{EventKind, RetransmissionKind};
+use analyzer::flow::CapturePoint;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::finding::{FigureValue, Severity};
@@ -89,14 +90,18 @@ impl Rule for PacketLoss {
                 numbers: vec![number(half.data_segments + unseen)],
                 ..Note::new(conn, direction.sender())
             });
-            let placed = half.lost_before_capture + half.lost_after_capture;
+            // What passed here right before its receiver was hardly lost; the DSACK that says that
+            // it arrived twice was cut.
+            let arrived = conn.handshake.options_unknown && is_at_receiver(conn, direction);
+            let lost_after = if arrived { 0 } else { half.lost_after_capture };
+            let placed = half.lost_before_capture + lost_after;
             // SYNs, SYN-ACKs and FINs may be repeated because the other end ignores them.
             let control = half.retransmissions_by_kind[3];
             let needed = half
                 .retransmitted_segments
                 .saturating_sub(half.spurious_retransmissions)
                 .saturating_sub(control);
-            let lost = if placed > 0 {
+            let lost = if placed > 0 || arrived {
                 placed.min(needed)
             } else {
                 needed
@@ -185,6 +190,14 @@ impl Rule for PacketLoss {
             .set("Linux", "keep recovery cheap", "net.ipv4.tcp_sack = 1, net.ipv4.tcp_recovery = 1; BBR where loss is random")
             .verify("both", "ip -s -s link show DEV; ethtool -S DEV | grep -iE 'drop|err|miss|crc'", "which interface drops")
             .verify(&sender, "nstat -az TcpRetransSegs TcpExtTCPLostRetransmit; tc -s qdisc show", "retransmissions and drops in this host's own queue")
+    }
+}
+
+/// Whether the capture point is where what `direction`'s sender sends arrives.
+fn is_at_receiver(conn: &Connection, direction: Direction) -> bool {
+    match direction {
+        Direction::ClientToServer => conn.capture_point == CapturePoint::Server,
+        Direction::ServerToClient => conn.capture_point == CapturePoint::Client,
     }
 }
 

@@ -122,12 +122,12 @@ impl TcpTracker {
         let nothing_repeated = self.senders[segment.direction.reverse().index()]
             .repeats
             .is_empty();
-        if nothing_repeated
-            || self
+        let reports = !segment.tcp.options_cut
+            && self
                 .senders
                 .iter()
-                .all(|sender| sender.stats.sack_permitted)
-        {
+                .all(|sender| sender.stats.sack_permitted);
+        if nothing_repeated || reports {
             return;
         }
         let Some(ack) = segment.ack else { return };

@@ -48,12 +48,14 @@ pub(super) struct RecentPackets {
 }
 
 impl RecentPackets {
-    /// Whether the segment is a copy of a packet seen before, and whose. `ip_ids`: its sender's.
+    /// Whether the segment is a copy of a packet seen before, and whose. `ip_ids`: its sender's;
+    /// `round_trip`: of the whole path.
     pub fn copy_of(
         &mut self,
         segment: &Segment<'_>,
         signature: u64,
         ip_ids: &IpIdClock,
+        round_trip: Option<Duration>,
     ) -> Option<Verdict> {
         let packet = segment.packet;
         let same = |known: &&Remembered| known.signature == signature;
@@ -72,7 +74,7 @@ impl RecentPackets {
                 };
                 return (apart <= within).then_some(Verdict::DuplicateFrame);
             }
-            self.is_network_copy(segment, apart, ip_ids)
+            self.is_network_copy(segment, apart, ip_ids, round_trip)
                 .then_some(Verdict::NetworkDuplicate)
         });
         self.two_points |= found == Some(Verdict::DuplicateFrame);
@@ -83,17 +85,24 @@ impl RecentPackets {
     ///
     /// Without a telling IP identification (IPv6, or 0) equal pure ACKs are duplicate ACKs, and
     /// equal data is a copy only when it follows sooner than any sender would repeat it.
-    fn is_network_copy(&self, segment: &Segment<'_>, apart: Duration, ip_ids: &IpIdClock) -> bool {
+    fn is_network_copy(
+        &self,
+        segment: &Segment<'_>,
+        apart: Duration,
+        ip_ids: &IpIdClock,
+        round_trip: Option<Duration>,
+    ) -> bool {
         // Of a sender that counts up, 0 is one of its numbers. Linux answers strangers from no
         // socket: each such RST bears 0, whatever the socket counts.
         let counts = ip_ids.is_counter() && !segment.tcp.flags.rst();
         if segment.packet.ip_id.is_some_and(|id| id != 0 || counts) {
             return apart <= NETWORK_COPY_WITHIN;
         }
-        // A SYN waits for its timer, at least 200 ms.
-        segment.seq_len() > 0
-            && (segment.tcp.timestamps.is_some() || segment.tcp.flags.syn())
-            && apart <= Duration::from_millis(2)
+        // A SYN waits for its timer, at least 200 ms; data waits for what its receiver says.
+        let is_too_soon = segment.tcp.timestamps.is_some()
+            || segment.tcp.flags.syn()
+            || round_trip.is_some_and(|round_trip| apart < round_trip / 2);
+        segment.seq_len() > 0 && is_too_soon && apart <= Duration::from_millis(2)
     }
 
     /// Forgets packets after a silence of `idle`: no copy can follow so late.

@@ -1,8 +1,14 @@
 //! What the SYNs of both ends say (RFC 9293 §3.5): options, and the segments to show.
 
+use std::time::Duration;
+
 use crate::flow::Direction;
 
 use super::{Segment, TcpTracker};
+
+/// A SYN-ACK that follows the client's ACK within this time was under way. The kernel repeats one
+/// after a second (RFC 6298 §2.1).
+const UNDER_WAY: Duration = Duration::from_millis(100);
 
 /// Handshake segments kept of each kind.
 const HANDSHAKE_SEGMENTS: usize = 8;
@@ -37,11 +43,22 @@ impl TcpTracker {
             list.push(segment.reference);
         }
         if tcp.flags.ack() {
-            if self.handshake.ack.is_some() {
+            if self.ignores_handshake_ack(segment) {
                 self.handshake.syn_acks_after_ack += 1;
             }
             self.learn_scales();
         }
+    }
+
+    /// Whether the server must have had the client's ACK when it sent this SYN-ACK. What was sent
+    /// before comes within a round trip, be it the answer to a SYN that was sent twice or a
+    /// segment that a capture of several queues wrote down late.
+    fn ignores_handshake_ack(&self, segment: &Segment<'_>) -> bool {
+        let round_trip = self.rtt_hint().unwrap_or_default();
+        let under_way = (round_trip * 2).max(UNDER_WAY);
+        self.handshake
+            .ack
+            .is_some_and(|ack| segment.packet.time.since(ack.time) > under_way)
     }
 
     /// RFC 7323 §2.2: scaling is on only when both SYNs carry the option.

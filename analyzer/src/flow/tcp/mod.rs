@@ -277,11 +277,12 @@ impl TcpTracker {
         } else {
             self.lift(packet, tcp, direction)
         };
+        let round_trip = self.rtt_hint();
         let stats = &mut self.senders[direction.index()].stats;
         stats.payload_bytes += u64::from(packet.payload_len);
         let signature = duplicate::signature(&segment);
         let ip_ids = &self.senders[direction.index()].ip_ids;
-        if let Some(verdict) = self.recent.copy_of(&segment, signature, ip_ids) {
+        if let Some(verdict) = self.recent.copy_of(&segment, signature, ip_ids, round_trip) {
             if verdict == Verdict::DuplicateFrame {
                 stats.seldom().duplicate_frames += 1;
                 return verdict;

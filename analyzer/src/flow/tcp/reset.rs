@@ -139,8 +139,9 @@ impl TcpTracker {
             .then_some(sender.last_ack_window)
             .flatten()
             .map(|last| i64::from(segment.reference.window) - i64::from(last));
-        let answered_since =
-            |data: SegmentRef| last_own_data.is_some_and(|own| own.frame > data.frame);
+        let answered_since = |data: SegmentRef| {
+            last_own_data.is_some_and(|own| own.relative_ack > data.relative_seq)
+        };
         let unanswered = peer.stats.last_data.filter(|data| !answered_since(*data));
         let answered_to = last_own_data.map_or(0, |own| own.relative_ack);
         let missed_to = peer.missing.ranges().last();

@@ -7,7 +7,8 @@ use super::{Segment, TcpTracker};
 impl TcpTracker {
     /// Takes the window of a segment.
     pub(super) fn on_window(&mut self, segment: &Segment<'_>) {
-        if !segment.tcp.flags.ack() || segment.tcp.flags.syn() {
+        let tcp = segment.tcp;
+        if !tcp.flags.ack() || tcp.flags.syn() || tcp.window_cut {
             return;
         }
         let window = segment.reference.window;
