@@ -332,3 +332,44 @@ fn no_answer_comes_later_because_its_beginning_was_missed() {
     }
     assert!(missed > 0, "some answers were missed");
 }
+
+/// Offloaded segments count as what the network saw: full-size ones and a rest each.
+#[test]
+fn offloaded_segments_are_counted_as_the_network_saw_them() {
+    let analysed = analyse(&captures().join("capture-quality/offload.pcap.gz"));
+    let halves = analysed.connections.iter().flat_map(|one| &one.halves);
+    let mut looked_at = 0;
+    for half in halves.filter(|half| half.oversized_segments > 0) {
+        let least = half.unique_bytes.div_ceil(1460);
+        let most = least + half.unique_bytes / 10_000 + half.data_segments;
+        let counted = half.segments_on_wire();
+        assert!(
+            (least..=most).contains(&counted),
+            "{counted} for {} octets",
+            half.unique_bytes
+        );
+        assert!(counted > half.data_segments);
+        looked_at += 1;
+    }
+    assert!(looked_at > 0);
+}
+
+/// A datagram with the identification of the one before is that one once more.
+#[test]
+fn datagrams_that_a_mirror_writes_twice() {
+    const SYSLOG: &str = "udp-truncation/configured-syslog.pcap.gz";
+    let packets = |analysed: &Analysed| {
+        let halves = analysed.connections.iter().flat_map(|one| &one.halves);
+        halves.map(|half| half.packets).sum::<u64>()
+    };
+    let whole = packets(&analyse(&captures().join(SYSLOG)));
+    let mut capture = Records::read(SYSLOG);
+    let originals = std::mem::take(&mut capture.records);
+    for record in originals {
+        let copy = (record.0 + 20, record.1, record.2.clone());
+        capture.records.extend([record, copy]);
+    }
+    let analysed = capture.analyse("datagrams");
+    assert_eq!(packets(&analysed), whole);
+    assert_eq!(analysed.kinds(), BTreeSet::from(["duplicate-frames"]));
+}

@@ -231,7 +231,7 @@ fn ten_gigabytes_wrap_twice() {
         let verdict = capture.packet(true, at, none, fields(seq, peer + 1, TcpFlags::ACK), LEN);
         assert_eq!(verdict, Verdict::New, "segment {number}");
         if number == SEGMENTS / 2 {
-            let later = at + MS / 2;
+            let later = at + MS; // A round trip is two: what comes sooner than half is a copy.
             let verdict =
                 capture.packet(true, later, none, fields(seq, peer + 1, TcpFlags::ACK), LEN);
             assert_eq!(verdict.name(), "retransmission");

@@ -44,6 +44,9 @@ pub struct Half {
     pub cut_frames: u64,
     /// Segments longer than the peer's MSS allows: captured before segmentation.
     pub oversized_segments: u64,
+    /// Segments with payload that the network saw beyond `data_segments`, which counts an offloaded
+    /// one once.
+    pub offloaded_segments: u64,
     /// Smallest round trip of this direction's sender visible at the capture point.
     pub rtt_min: Option<Duration>,
     /// Largest one.
@@ -117,6 +120,15 @@ pub struct Half {
     pub window_full_first: Option<SegmentRef>,
     /// Largest number of octets in flight when a segment had filled the window.
     pub window_full_octets: u64,
+}
+
+impl Half {
+    /// Segments with payload that the network saw, as the kernel counts them: of those that were
+    /// captured, an offloaded one is several.
+    #[must_use]
+    pub const fn segments_on_wire(&self) -> u64 {
+        self.data_segments + self.offloaded_segments
+    }
 }
 
 /// The payload an end sent after the latest pause: at least 100 ms and three smoothed round trips

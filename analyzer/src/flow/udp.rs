@@ -46,7 +46,7 @@ pub struct UdpTracker {
     rate: Rate,
     events: Vec<Event>,
     reader: DatagramReader,
-    last: Option<(Packet, Timestamp)>,
+    last: Option<(Packet, Opening)>,
     /// The address that answers, when it is not the one asked.
     answered_from: Option<Endpoint>,
 }
@@ -119,15 +119,14 @@ impl UdpTracker {
     fn take(&mut self, packet: &Packet, payload: &[u8], direction: Direction) -> bool {
         let half = &mut self.halves[direction.index()];
         half.payload_bytes += u64::from(packet.payload_len);
-        if self
-            .last
-            .as_ref()
-            .is_some_and(|(known, _)| is_copy(known, packet))
+        let opening = Opening::of(payload);
+        if (self.last.as_ref())
+            .is_some_and(|(known, opened)| may_be_copy(known, packet) && *opened == opening)
         {
             half.duplicate_frames += 1;
             return false;
         }
-        self.last = Some((*packet, packet.time));
+        self.last = Some((*packet, opening));
         self.start = self.start.min(packet.time);
         self.end = self.end.max(packet.time);
         self.last_frame = self.last_frame.max(packet.frame);
@@ -329,7 +328,7 @@ struct Pending {
 }
 
 /// The first octets of a datagram.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 struct Opening {
     octets: [u8; 16],
     len: usize,
@@ -360,11 +359,12 @@ fn source_asks(packet: &Packet) -> bool {
     true
 }
 
-/// The same datagram at another point of the capture.
-pub(super) fn is_copy(known: &Packet, packet: &Packet) -> bool {
+/// Whether it can be the same datagram once more, unless the payload differs: at another point of the
+/// capture, or at the same one with the same identification.
+pub(super) fn may_be_copy(known: &Packet, packet: &Packet) -> bool {
     let elsewhere =
         known.observation_point != packet.observation_point || known.hop_limit != packet.hop_limit;
-    elsewhere
+    (elsewhere || packet.ip_id.is_some_and(|id| id != 0))
         && known.src == packet.src
         && known.src_port == packet.src_port
         && known.payload_len == packet.payload_len

@@ -9,7 +9,7 @@ use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
 use super::key::{FlowKey, Sender};
-use super::udp::{UdpTracker, is_copy};
+use super::udp::{UdpTracker, may_be_copy};
 
 /// Segments kept of a TCP flow, and octets of their payloads: a few requests with short answers.
 const SEGMENTS: usize = 32;
@@ -306,7 +306,7 @@ impl YoungUdp {
         let fits = self.records.len() < DATAGRAMS
             && self.octets.len() + payload.len() <= OCTETS
             && payload.len() == packet.payload_captured as usize
-            && !before.is_some_and(|before| is_copy(&before, packet));
+            && !before.is_some_and(|before| may_be_copy(&before, packet));
         if fits {
             self.is_look_up = [packet.src_port, packet.dst_port].contains(&DNS_PORT);
             self.records.reserve_exact(1);

@@ -76,7 +76,7 @@ impl Rule for PacketLoss {
             // explain them, such as a handshake that the server ignored.
             let only_copies = !conn.has_handshake()
                 && half.retransmitted_segments >= 2
-                && half.data_segments <= half.retransmitted_segments + 1;
+                && half.segments_on_wire() <= half.retransmitted_segments + 1;
             if half.data_segments == 0
                 || never_acknowledged
                 || only_copies
@@ -87,7 +87,7 @@ impl Rule for PacketLoss {
             // What was lost before the capture point was sent as well.
             let unseen = half.lost_before_capture + half.repeats_lost_before_capture;
             out.note(|| Note {
-                numbers: vec![number(half.data_segments + unseen)],
+                numbers: vec![number(half.segments_on_wire() + unseen)],
                 ..Note::new(conn, direction.sender())
             });
             // What passed here right before its receiver was hardly lost; the DSACK that says that

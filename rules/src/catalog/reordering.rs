@@ -65,7 +65,10 @@ impl Rule for Reordering {
                     _ => None,
                 })
                 .collect();
-            let part = share(half.out_of_order, half.data_segments.max(half.out_of_order));
+            let part = share(
+                half.out_of_order,
+                half.segments_on_wire().max(half.out_of_order),
+            );
             let severity = if part * 100.0 >= ctx.threshold("low_percent") {
                 Severity::Low
             } else {

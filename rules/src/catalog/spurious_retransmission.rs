@@ -93,7 +93,7 @@ impl Rule for SpuriousRetransmission {
             };
             let costly = number(count) >= ctx.threshold("low_segments")
                 && number(count) * 100.0
-                    >= ctx.threshold("low_percent") * number(half.data_segments);
+                    >= ctx.threshold("low_percent") * number(half.segments_on_wire());
             let sender = direction.sender();
             let first = listed.first().copied();
             out.push(

@@ -68,7 +68,7 @@ impl Rule for WindowLimited {
             let seconds = last.time.since(first.time).as_secs_f64();
             let full = segments >= ctx.threshold("min_segments")
                 && share * 100.0 >= ctx.threshold("min_share_percent");
-            let path_is_free = half.retransmitted_segments * 100 <= half.data_segments
+            let path_is_free = half.retransmitted_segments * 100 <= half.segments_on_wire()
                 && peer.zero_windows == 0
                 && srtt < rtt * 3 / 2;
             if !full || !path_is_free || ms(rtt) < ctx.threshold("min_rtt_ms") || seconds <= 0.0 {

@@ -119,8 +119,7 @@ impl TcpTracker {
             return Verdict::Acknowledgement;
         }
         if payload > 0 {
-            sender.stats.data_segments += 1;
-            sender.stats.oversized_segments += u64::from(payload > largest_on_wire(segment, peer));
+            count_data(segment, sender, peer);
         }
         let range = SeqRange::new(segment.start, segment.end);
         let unseen = sender.unseen_octets(range);
@@ -569,7 +568,7 @@ fn payload_part(segment: &Segment<'_>, octets: u64) -> u64 {
 
 /// More payload than this was never one packet on the wire: the peer's MSS, else that of the
 /// largest frames in use (9,216 octets; a host talking to itself has larger ones).
-pub(super) fn largest_on_wire(segment: &Segment<'_>, peer: &SenderState) -> u32 {
+fn largest_on_wire(segment: &Segment<'_>, peer: &SenderState) -> u32 {
     const JUMBO: u32 = 9_216;
     if let Some(mss) = peer.stats.mss {
         return mss.into();
@@ -577,6 +576,16 @@ pub(super) fn largest_on_wire(segment: &Segment<'_>, peer: &SenderState) -> u32 
     let packet = segment.packet;
     let is_within_host = packet.src == packet.dst || packet.source().ip.is_loopback();
     if is_within_host { u32::MAX } else { JUMBO }
+}
+
+/// Counts a segment with payload.
+pub(super) fn count_data(segment: &Segment<'_>, sender: &mut SenderState, peer: &SenderState) {
+    sender.stats.data_segments += 1;
+    if segment.packet.payload_len > largest_on_wire(segment, peer) {
+        sender.stats.oversized_segments += 1;
+        let more = segments_of(segment, sender, peer.stats.mss) - 1;
+        sender.stats.seldom().offloaded_segments += more;
+    }
 }
 
 /// How many segments the network saw: an offloaded one is several (Linux counts them so).

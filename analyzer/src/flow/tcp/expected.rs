@@ -13,7 +13,7 @@ use crate::flow::Direction;
 use crate::seq::SeqRange;
 
 use super::acknowledge::advance;
-use super::classify::largest_on_wire;
+use super::classify::count_data;
 use super::clock::SILENCE_NS;
 use super::{Segment, TcpTracker, Verdict, duplicate, held_writes, load, low32, split_pair};
 
@@ -146,8 +146,7 @@ impl TcpTracker {
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         sender.stats.payload_bytes += u64::from(payload);
         sender.stats.unique_bytes += u64::from(payload);
-        sender.stats.data_segments += 1;
-        sender.stats.oversized_segments += u64::from(payload > largest_on_wire(segment, peer));
+        count_data(segment, sender, peer);
         let verdict = self.on_new(segment, SeqRange::new(segment.start, segment.end));
         self.senders[segment.direction.index()].note_sent(segment);
         if verdict == Verdict::New {
