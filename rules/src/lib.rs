@@ -25,6 +25,7 @@ mod link;
 pub mod narrative;
 pub mod needs;
 pub mod observation;
+mod restart;
 pub mod rule;
 pub mod settings;
 #[cfg(test)]

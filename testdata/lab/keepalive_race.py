@@ -27,8 +27,9 @@ server.keepAliveTimeout = %d; server.listen(8080, '::');
 """
 
 
-def python_server(address, port, idle_s, said_close=()):
-    """Closes connections idle for `idle_s`; announces the close after the exchanges in `said_close`."""
+def python_server(address, port, idle_s, said_close=(), linger_s=0):
+    """Closes connections idle for `idle_s`; announces the close after the exchanges in `said_close`.
+    Reads on for `linger_s` after its FIN, as Apache does."""
     def handle(connection, _peer):
         count = 0
         try:
@@ -40,6 +41,14 @@ def python_server(address, port, idle_s, said_close=()):
                     break
         except TimeoutError:
             pass
+        if linger_s:
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(linger_s)
+            try:
+                while connection.recv(4000):
+                    pass
+            except TimeoutError:
+                pass
         connection.close()
     serve(address, port, handle)
 
@@ -119,6 +128,18 @@ def late_write(folder):
             outcomes, resets = resets_sent(net, lambda: play(net, ADDRESSES[4][1], 8080, plans))
         tell(paths, "Three of six clients use a pooled connection after the server closed it for being idle.",
              "Python server, idle timeout 2.0 s", outcomes, 2.0, 50, resets)
+
+
+def lingering_close(folder):
+    """The server reads on for a while after its FIN: what comes then is acknowledged and dropped, without RST."""
+    with Net(Wire(Way(delay_ms=10), Way(delay_ms=10))) as net:
+        net.spawn("server", python_server, ADDRESSES[4][1], 8080, 2.0, (), 2.0)
+        plans = [(0.05 * n, [0.0, 0.3, 2.0 + pause]) for n, pause in enumerate((-0.004, 0.2, 0.9))]
+        plans += [(0.05 * n, [0.0, 0.3, None]) for n in range(3)]
+        with points(net, folder, "lingering-close", "server") as paths:
+            outcomes, resets = resets_sent(net, lambda: play(net, ADDRESSES[4][1], 8080, plans))
+        tell(paths, "Three of six clients use a pooled connection as, or after, the server closed it; the server lingers, so no RST comes.",
+             "Python server, idle timeout 2.0 s, lingers 2 s, 10 ms each way", outcomes, 2.0, 50, resets)
 
 
 def clean_close(folder):
@@ -304,7 +325,7 @@ def answered_in_time(folder):
 if __name__ == "__main__":
     target = os.path.join(sys.argv[1], "keepalive-race")
     only = sys.argv[2:]
-    for scenario in (late_write, clean_close, crossing, nginx_late_write, node_race, proxy_502, tls, idle_reset, idle_closes, announced_close, restart, answered_in_time):
+    for scenario in (late_write, lingering_close, clean_close, crossing, nginx_late_write, node_race, proxy_502, tls, idle_reset, idle_closes, announced_close, restart, answered_in_time):
         if not only or scenario.__name__ in only:
             print(scenario.__name__, flush=True)
             scenario(target)

@@ -1,19 +1,21 @@
 //! `keepalive-race`: a request crosses the server's idle close.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use analyzer::app::AppProtocol;
 use analyzer::event::SegmentRef;
-use analyzer::flow::{Reset, ResetKind, ResetShape};
-use analyzer::{Analysis, Connection, Direction, Endpoint, Timestamp};
+use analyzer::flow::{Reset, ResetKind, ResetShape, Turn};
+use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::finding::Severity;
 use crate::goodbye::{self, GOODBYE_TO_FIN, is_tls_housekeeping};
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Note, Observation, Observations};
+use crate::restart::{RESTART_WINDOW, restarts};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
 use crate::text::{many, ms, number, span};
-use crate::timeouts::{cluster, split_causes};
+use crate::timeouts::split_causes;
 
 declare_rule! {
     /// A request was sent on a kept-alive connection while the server was closing it as idle.
@@ -31,7 +33,8 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// The server sends FIN on a connection that was idle with nothing outstanding; the client's next
-    /// request is never answered and draws RST from the server. The test that holds at every capture
+    /// request is never answered and draws RST from the server, or is read and dropped by a server that
+    /// lingers (HTTP and TLS only: there every request wants a response). The test that holds at every capture
     /// point is the request's ACK number: if it does not cover the FIN, the two crossed. If it does,
     /// the client wrote although it had acknowledged the close (a *late write*): the same cure, and
     /// the text says so. `idle_timeout_ms` runs from the last response to the FIN; `race_gap_ms` is
@@ -47,8 +50,8 @@ declare_rule! {
     /// let the client retry requests that may be repeated.
     ///
     /// ## Known limits
-    /// A server that half-closes on purpose and still reads is only told apart when it acknowledges the
-    /// request. A race whose RST was not captured is missed. In a protocol that was not recognised a
+    /// In protocols other than HTTP and TLS a server that lingers is not told from one that half-closes on
+    /// purpose and still reads. A race whose RST was not captured is missed. In a protocol that was not recognised a
     /// long goodbye message sent together with FIN may pass for a request.
     ///
     /// ## References
@@ -70,13 +73,6 @@ declare_rule! {
         ],
     }
 }
-
-/// Connections closed within one second of each other may be one event at the server.
-const RESTART_WINDOW: Duration = Duration::from_secs(1);
-/// So many must close together, with idle times that differ, to call it a restart.
-const RESTART_CONNECTIONS: usize = 4;
-/// Closes of a process that ends lie this close together.
-const ONE_INSTANT: Duration = Duration::from_millis(100);
 
 impl Rule for KeepaliveRace {
     fn meta(&self) -> &'static RuleMeta {
@@ -184,6 +180,29 @@ fn said_close(conn: &Connection) -> bool {
     })
 }
 
+/// Whether a request on which the server did not send RST was lost all the same: the server had
+/// ended its stream and only read on (a lingering close, as Apache's), in a protocol in which every
+/// request wants a response, and the client gave up.
+fn left_unanswered(conn: &Connection, turn: &Turn, request: SegmentRef, close: SegmentRef) -> bool {
+    let http = conn.app.http.as_deref();
+    let wants_response = match conn.app.protocol {
+        AppProtocol::Http1 => http.is_some_and(|http| {
+            let pending = http.kept.last().is_some_and(|last| last.status.is_none());
+            pending && !http.upgraded && !http.lost_track
+        }),
+        AppProtocol::Tls => conn.turns.answered > 0,
+        _ => false,
+    };
+    let ended = conn.from_client().fin.map(|fin| fin.frame);
+    wants_response
+        && close.flags.fin()
+        && request.frame > close.frame
+        && turn.request_acked.is_some()
+        && turn.response.is_none()
+        && !turn.answer_missed
+        && ended.is_some_and(|fin| fin >= request.frame)
+}
+
 /// A request that met the server's close.
 struct Race<'a> {
     conn: &'a Connection,
@@ -224,7 +243,7 @@ impl<'a> Race<'a> {
                     && !matches!(reset.kind, ResetKind::Forged | ResetKind::Refused)
             })
             .collect();
-        if resets.is_empty() {
+        if resets.is_empty() && !left_unanswered(conn, turn, request, close) {
             return None; // A server that half-closed and still reads, or a capture that ended.
         }
         let close_end =
@@ -266,6 +285,7 @@ impl<'a> Race<'a> {
             .iter()
             .any(|reset| reset.segment.seq == self.request.ack);
         let confidence = match (expected_kind, seq_fits) {
+            _ if self.resets.is_empty() => 0.85,
             (true, true) => 0.95,
             (true, false) | (false, true) => 0.88,
             (false, false) => 0.7,
@@ -278,9 +298,10 @@ impl<'a> Race<'a> {
         } else {
             "does not cover"
         };
-        let first_reset = self.resets[0].segment;
+        let first_reset = self.resets.first().map(|reset| reset.segment);
         let kind = if self.close.flags.fin() { "FIN" } else { "RST" };
-        let answer = Some(first_reset).filter(|reset| reset.frame != self.close.frame);
+        let answer = first_reset.filter(|reset| reset.frame != self.close.frame);
+        let ended = (self.conn.from_client().fin).filter(|_| self.resets.is_empty());
         let mut observation = Observation::new(self.conn, confidence, Severity::High)
             .at(self.close.time)
             .weight(idle.map_or(0.0, ms))
@@ -298,12 +319,13 @@ impl<'a> Race<'a> {
             )
             .evidence_if(
                 answer,
-                if seq_fits && first_reset.seq == self.request.ack {
+                if answer.is_some_and(|reset| reset.seq == self.request.ack) {
                     "RST from server; its sequence number is the request's ACK number".to_owned()
                 } else {
                     "RST from server; no response follows".to_owned()
                 },
             )
+            .evidence_if(ended, "FIN from client: it gives up, no response came")
             .figure_if("idle_timeout_ms", idle.map(ms))
             .figure("race_gap_ms", self.gap_ms())
             .figure("resets", number(resets))
@@ -430,62 +452,6 @@ fn idle_closes(
             .push(note.numbers[0]);
     }
     closes
-}
-
-/// Moments at which a server closed many connections at once that no single idle time explains.
-fn restarts(collected: &Collected) -> BTreeMap<Endpoint, BTreeSet<Timestamp>> {
-    let mut closes = BTreeMap::<Endpoint, Vec<(Timestamp, Option<f64>)>>::new();
-    for note in collected.notes_of("server-idle-close") {
-        closes
-            .entry(note.connection.server)
-            .or_default()
-            .push((note.at, Some(note.numbers[0])));
-    }
-    for observation in &collected.observations {
-        closes
-            .entry(observation.connection.server)
-            .or_default()
-            .push((observation.at, observation.number("idle_timeout_ms")));
-    }
-    let mut found = BTreeMap::<_, BTreeSet<_>>::new();
-    for (server, mut list) in closes {
-        list.sort_by(|a, b| {
-            a.0.cmp(&b.0)
-                .then(a.1.unwrap_or(0.0).total_cmp(&b.1.unwrap_or(0.0)))
-        });
-        for from in 0..list.len() {
-            if is_restart(&list[from..]) {
-                found.entry(server).or_default().insert(list[from].0);
-            }
-        }
-    }
-    found
-}
-
-/// Whether the closes from the first of `list` on are those of a process that ended.
-fn is_restart(list: &[(Timestamp, Option<f64>)]) -> bool {
-    let begin = list[0].0;
-    let within = |window: Duration| {
-        let near = list
-            .iter()
-            .take_while(move |(at, _)| at.since(begin) <= window);
-        near.map(|(_, idle)| *idle)
-    };
-    // Idle times from before the capture: only that they end together is known.
-    let unknown = within(ONE_INSTANT).filter(Option::is_none).count();
-    if unknown >= RESTART_CONNECTIONS && unknown * 2 > within(RESTART_WINDOW).count() {
-        return true;
-    }
-    let ages: Vec<f64> = within(RESTART_WINDOW).flatten().collect();
-    let timers = cluster(&ages);
-    let largest = timers.iter().map(|timer| timer.members.len()).max();
-    let youngest = ages.iter().copied().fold(f64::INFINITY, f64::min);
-    let oldest = ages.iter().copied().fold(0.0, f64::max);
-    // Different ages, too far apart for a timer that fires late (a sweep every second): no single
-    // value explains even half of them.
-    ages.len() >= RESTART_CONNECTIONS
-        && largest.unwrap_or(0) * 2 <= ages.len()
-        && oldest > youngest * 2.0
 }
 
 #[path = "keepalive_race_words.rs"]

@@ -67,6 +67,37 @@ fn late_write_is_said_to_be_one() {
     assert!((figure(&findings[0], "idle_timeout_ms") - 2000.0).abs() < 0.01);
 }
 
+/// A request that a lingering server acknowledges after its FIN, without RST, until the client gives up.
+fn lingering(protocol: AppProtocol) -> analyzer::Connection {
+    Builder::tcp(1)
+        .handshake(0.0, 1.0)
+        .request(1.0, 100)
+        .response(2.0, 500)
+        .fin(2002.0, S)
+        .request(2900.0, 100)
+        .request_acked(2900.1)
+        .fin(2900.4, C)
+        .protocol(protocol)
+        .build()
+}
+
+#[test]
+fn a_server_that_lingers_leaves_the_request_unanswered() {
+    let findings = findings_of("keepalive-race", &[lingering(AppProtocol::Tls)]);
+    assert_eq!(findings.len(), 1);
+    assert!((figure(&findings[0], "resets")).abs() < f64::EPSILON);
+    assert!(
+        findings[0].summary.contains("got no response"),
+        "{}",
+        findings[0].summary
+    );
+}
+
+#[test]
+fn a_half_close_whose_server_reads_on_is_healthy() {
+    assert!(findings_of("keepalive-race", &[lingering(AppProtocol::Unknown)]).is_empty());
+}
+
 #[test]
 fn request_seen_before_the_fin_at_the_client() {
     let builder = Builder::tcp(1)

@@ -36,8 +36,9 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
             .title(format!("Server {server} closes idle connections after {after} while requests are on their way"))
             .summary(format!(
                 "Server {server} closed connections that had been idle for {after}{typical_text}, and {how}. \
-                 {} got RST instead of a response; the client sees \"connection reset\" or returns 502.",
+                 {} got {}; the client sees \"connection reset\" or an end of file, or returns 502.",
                 plural(number(failed), "request"),
+                if group.number("resets") == Some(0.0) { "no response" } else { "RST instead of a response" },
             ));
     let draft = remedies(group, reasons(group, draft, &after, late), idle);
     confusables(group, waits(group, draft), idle)
