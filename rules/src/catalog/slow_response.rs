@@ -1,11 +1,12 @@
 //! `slow-response`: a server takes unusually long to begin its answer.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use analyzer::app::{AppProtocol, HttpExchange};
 use analyzer::event::EventKind;
 use analyzer::flow::Turn;
-use analyzer::{Analysis, Connection, Direction};
+use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::finding::{FigureValue, Severity};
 use crate::narrative::{Group, Narrative};
@@ -121,12 +122,25 @@ impl Rule for SlowResponse {
 
     fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
         let durations = &collected.durations;
+        let mut longest = BTreeMap::<Endpoint, f64>::new();
+        for one in &collected.observations {
+            let longest = longest.entry(one.connection.server).or_default();
+            *longest = longest.max(one.number("response_ms_max").unwrap_or_default());
+        }
         collected.observations.retain_mut(|one| {
             let Some(times) = durations.get(&one.connection.server) else {
                 return false;
             };
             let took = one.number("response_ms_max").unwrap_or_default();
+            // A quantile is the middle of a bucket, which may lie above all that is in it.
             let median = times.quantile(0.5).map_or(took, ms);
+            let longest = longest[&one.connection.server];
+            let in_one_bucket = median < longest * 1.1;
+            let median = if in_one_bucket {
+                median.min(longest)
+            } else {
+                median
+            };
             one.set_figure("response_ms_p50", FigureValue::Number(median));
             one.details
                 .extend(times.quantile(0.95).map(|p95| ("p95_ms", ms(p95))));
@@ -287,6 +301,13 @@ mod tests {
             .reset(2502.0, C, ResetKind::AbortedAfterClose)
             .build();
         assert!(findings_of("slow-response", &[conn]).is_empty());
+    }
+
+    #[test]
+    fn the_median_is_not_above_the_longest() {
+        let findings = findings_of("slow-response", &[answered(1, 4003.7).build()]);
+        let figure = |name| figure(&findings[0], name);
+        assert!(figure("response_ms_p50") <= figure("response_ms_max"));
     }
 
     #[test]
