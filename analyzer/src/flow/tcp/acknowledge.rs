@@ -282,12 +282,12 @@ fn confirm_holes(senders: &mut [SenderState; 2], segment: &Segment<'_>, ack: u64
     let reports = peer.stats.sack_permitted && sender.stats.sack_permitted;
     let round_trip = peer.rtt.min().unwrap_or_default();
     let reported_to = peer.sacked.ranges().last().map_or(ack, |last| last.end);
-    for hole in &mut peer.holes {
+    for hole in peer.holes.iter_mut().filter(|hole| !hole.confirmed) {
         let reported = hole.range.end < reported_to && peer.sacked.overlap(hole.range) == 0;
         let stands_before = (is_again || !reports)
             && hole.range.start == ack
             && segment.packet.time.since(hole.opener.time) >= round_trip;
-        hole.confirmed |= hole.range.start >= ack && (reported || stands_before);
+        hole.confirmed = hole.range.start >= ack && (reported || stands_before);
     }
 }
 
