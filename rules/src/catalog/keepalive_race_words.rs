@@ -38,10 +38,15 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
                 "Server {server} closed connections that had been idle for {after}{typical_text}, and {how}. \
                  {} got {}; the client sees \"connection reset\" or an end of file, or returns 502.",
                 plural(number(failed), "request"),
-                if group.number("resets") == Some(0.0) { "no response" } else { "RST instead of a response" },
+                if resets_came(group) { "RST instead of a response" } else { "no response" },
             ));
     let draft = remedies(group, reasons(group, draft, &after, late), idle);
     confusables(group, waits(group, draft), idle)
+}
+
+/// A server that lingers after its FIN sends none.
+fn resets_came(group: &Group<'_>) -> bool {
+    group.number("resets").is_some_and(|resets| resets > 0.0)
 }
 
 /// The longest silence seen before a FIN whose last exchange lies before the capture.
@@ -142,11 +147,24 @@ fn remedies(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
         advice::server_idle_timeout(draft, target, group.words("server_product").as_deref());
     let draft = advice::client_pool(draft, idle);
     let (client, server) = (group.client(), group.server());
-    draft
-        .verify("server", format!("ss -tano state established '( sport = :{} )'", server.port), "idle connections and their age; run it again to see them vanish at the timeout")
-        .verify("server", "nstat -az TcpExtTCPAbortOnData TcpOutRsts", "TCPAbortOnData grows by one for every request that met a closed socket")
-        .verify("client", format!("ss -tan state close-wait dst {}", server.ip), "pooled sockets whose peer has closed: each is a late write waiting to happen")
-        .verify("client", format!("strace -f -tt -e trace=sendto,write,recvfrom,read -p PID 2>&1 | grep -B2 ECONNRESET  # PID of the process at {}", client.ip), "the write of the request followed by ECONNRESET")
+    let draft = draft
+        .verify(
+            "server",
+            format!("ss -tano state established '( sport = :{} )'", server.port),
+            "idle connections and their age; run it again to see them vanish at the timeout",
+        )
+        .verify(
+            "client",
+            format!("ss -tan state close-wait dst {}", server.ip),
+            "pooled sockets whose peer has closed: each is a late write waiting to happen",
+        );
+    if resets_came(group) {
+        draft
+            .verify("server", "nstat -az TcpExtTCPAbortOnData TcpOutRsts", "TCPAbortOnData grows by one for every request that met a closed socket")
+            .verify("client", format!("strace -f -tt -e trace=sendto,write,recvfrom,read -p PID 2>&1 | grep -B2 ECONNRESET  # PID of the process at {}", client.ip), "the write of the request followed by ECONNRESET")
+    } else {
+        draft
+    }
 }
 
 fn confusables(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
