@@ -136,7 +136,7 @@ def lingering_close(folder):
         net.spawn("server", python_server, ADDRESSES[4][1], 8080, 2.0, (), 2.0)
         plans = [(0.05 * n, [0.0, 0.3, 2.0 + pause]) for n, pause in enumerate((-0.004, 0.2, 0.9))]
         plans += [(0.05 * n, [0.0, 0.3, None]) for n in range(3)]
-        with points(net, folder, "lingering-close", "server") as paths:
+        with points(net, folder, "lingering-close", "server", "client") as paths:
             outcomes, resets = resets_sent(net, lambda: play(net, ADDRESSES[4][1], 8080, plans))
         tell(paths, "Three of six clients use a pooled connection as, or after, the server closed it; the server lingers, so no RST comes.",
              "Python server, idle timeout 2.0 s, lingers 2 s, 10 ms each way", outcomes, 2.0, 50, resets)

@@ -190,13 +190,15 @@ fn left_unanswered(conn: &Connection, turn: &Turn, request: SegmentRef, close: S
             let pending = http.kept.last().is_some_and(|last| last.status.is_none());
             pending && !http.upgraded && !http.lost_track
         }),
-        AppProtocol::Tls => conn.turns.answered > 0,
+        AppProtocol::Tls => {
+            let after_handshake = conn.turns.answered > 2;
+            after_handshake && !is_tls_housekeeping(conn, turn.request.octets)
+        }
         _ => false,
     };
     let ended = conn.from_client().fin.map(|fin| fin.frame);
     wants_response
         && close.flags.fin()
-        && request.frame > close.frame
         && turn.request_acked.is_some()
         && turn.response.is_none()
         && !turn.answer_missed

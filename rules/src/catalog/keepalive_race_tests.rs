@@ -69,10 +69,11 @@ fn late_write_is_said_to_be_one() {
 
 /// A request that a lingering server acknowledges after its FIN, without RST, until the client gives up.
 fn lingering(protocol: AppProtocol) -> analyzer::Connection {
-    Builder::tcp(1)
-        .handshake(0.0, 1.0)
-        .request(1.0, 100)
-        .response(2.0, 500)
+    let mut builder = Builder::tcp(1).handshake(0.0, 1.0);
+    for at in [1.0, 3.0, 5.0] {
+        builder = builder.request(at, 100).response(at + 1.0, 500);
+    }
+    builder
         .fin(2002.0, S)
         .request(2900.0, 100)
         .request_acked(2900.1)

@@ -1,5 +1,6 @@
 //! `linger-zero-reset`: an application closes by reset and throws data away.
 
+use analyzer::app::AppProtocol;
 use analyzer::flow::{Reset, ResetKind};
 use analyzer::{Connection, Direction};
 
@@ -78,7 +79,8 @@ impl Rule for LingerZeroReset {
         // Whoever gives up a TLS session sends an alert and leaves; nothing but the alert is lost.
         let end = reset.segment.direction;
         let lost = reset.bytes_unacked;
-        let may_be_alert = lost > 0 && conn.half(end).cut_frames > 0;
+        let may_be_tls = matches!(conn.app.protocol, AppProtocol::Tls | AppProtocol::Unknown);
+        let may_be_alert = lost > 0 && may_be_tls && conn.half(end).cut_frames > 0;
         if lost <= ALERT_OCTETS && (said_goodbye(conn, end) || may_be_alert) {
             return;
         }

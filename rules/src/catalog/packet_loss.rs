@@ -108,7 +108,7 @@ impl Rule for PacketLoss {
             };
             if lost > 0 {
                 let lost = lost + half.repeats_lost_before_capture;
-                out.push(observation(conn, direction, lost));
+                out.push(observation(conn, direction, lost, lost_after));
             }
         }
     }
@@ -201,7 +201,7 @@ fn is_at_receiver(conn: &Connection, direction: Direction) -> bool {
     }
 }
 
-fn observation(conn: &Connection, direction: Direction, lost: u64) -> Observation {
+fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u64) -> Observation {
     let half = conn.half(direction);
     let sender = direction.sender();
     let repairs: Vec<_> = conn
@@ -214,7 +214,9 @@ fn observation(conn: &Connection, direction: Direction, lost: u64) -> Observatio
                 spurious: false,
                 original_frame,
                 after,
-            } if kind != RetransmissionKind::Control => {
+            } if kind != RetransmissionKind::Control
+                && (original_frame.is_none() || lost_after > 0) =>
+            {
                 Some((event.segment, original_frame, after))
             }
             _ => None,
@@ -229,7 +231,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64) -> Observatio
         .count(lost)
         .figure("segments_lost", number(lost))
         .detail("before", number(half.lost_before_capture))
-        .detail("after", number(half.lost_after_capture))
+        .detail("after", number(lost_after))
         .detail(
             "fast",
             number(half.retransmissions_by_kind[0] + half.retransmissions_by_kind[2]),

@@ -144,7 +144,8 @@ impl Rule for RetransmitHol {
 }
 
 /// Number of holes, sum of stalls and octets that waited, in one direction. Exact while all
-/// holes are kept or all are of this direction; otherwise of those kept.
+/// holes are kept, or all are of this direction and the capture missed none of its octets; otherwise
+/// of those kept.
 fn totals(conn: &Connection, direction: Direction, least: Duration) -> (u64, Duration, u64) {
     let kept = &conn.holes.longest;
     let missed = conn.half(direction).missing_octets > 0;

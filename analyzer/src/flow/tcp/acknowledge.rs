@@ -29,7 +29,7 @@ impl TcpTracker {
         peer.unanswered_probes = 0;
         let unseen = acked_unseen(peer, ack);
         let progress = ack > peer.snd_una;
-        let same_window = sender.window == Some(segment.reference.window);
+        let same_window = segment.tcp.window_cut || sender.window == Some(segment.reference.window);
         if progress {
             let before = peer.snd_una;
             let round_trip = sender.rtt.min_ns();
@@ -82,10 +82,7 @@ impl TcpTracker {
     /// Takes the acknowledgement of a RST with which its sender ends the connection.
     pub(super) fn on_last_ack(&mut self, segment: &Segment<'_>) {
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
-        let within = segment
-            .ack
-            .filter(|ack| *ack <= peer.snd_max.saturating_add(MAX_JUMP));
-        if let Some(unseen) = within.and_then(|ack| acked_unseen(peer, ack)) {
+        if let Some(unseen) = segment.ack.and_then(|ack| acked_unseen(peer, ack)) {
             self.note_acked_unseen(segment, unseen);
         }
     }
@@ -280,13 +277,13 @@ fn confirm_holes(senders: &mut [SenderState; 2], segment: &Segment<'_>, ack: u64
         return;
     }
     let reports = peer.stats.sack_permitted && sender.stats.sack_permitted;
-    let round_trip = peer.rtt.min().unwrap_or_default();
+    let round_trip = peer.rtt.min();
     let reported_to = peer.sacked.ranges().last().map_or(ack, |last| last.end);
     for hole in peer.holes.iter_mut().filter(|hole| !hole.confirmed) {
         let reported = hole.range.end < reported_to && peer.sacked.overlap(hole.range) == 0;
         let stands_before = (is_again || !reports)
             && hole.range.start == ack
-            && segment.packet.time.since(hole.opener.time) >= round_trip;
+            && round_trip.is_some_and(|it| segment.packet.time.since(hole.opener.time) >= it);
         hole.confirmed = hole.range.start >= ack && (reported || stands_before);
     }
 }

@@ -34,6 +34,7 @@ impl TcpTracker {
         if tcp.seq.0 != low32(sender.snd_max)
             || tcp.flags.0 & JUDGED != TcpFlags::ACK
             || tcp.sack_count > 0
+            || tcp.options_cut
             || tcp.window_field == 0
         {
             return None;

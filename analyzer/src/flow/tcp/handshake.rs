@@ -51,7 +51,7 @@ impl TcpTracker {
     }
 
     /// Whether the server must have had the client's ACK when it sent this SYN-ACK. What was sent
-    /// before comes within a round trip, be it the answer to a SYN that was sent twice or a
+    /// before comes within two round trips at most, be it the answer to a SYN that was sent twice or a
     /// segment that a capture of several queues wrote down late.
     fn ignores_handshake_ack(&self, segment: &Segment<'_>) -> bool {
         let round_trip = self.rtt_hint().unwrap_or_default();

@@ -48,6 +48,8 @@ struct Facts {
     unanswered_octets: u64,
     /// Octets of the peer passed unseen after the resetter last answered: they may lie unread.
     peer_missed: bool,
+    /// It acknowledges a little more than was captured of the peer.
+    acks_unseen: bool,
     own_fin_before: bool,
     peer_fin_before: bool,
     usual_hop_limit: Option<u8>,
@@ -110,7 +112,7 @@ impl TcpTracker {
             });
         }
         if kind != ResetKind::Forged {
-            if facts.shape == ResetShape::Active {
+            if facts.shape == ResetShape::Active && facts.acks_unseen {
                 self.on_last_ack(segment);
             }
             self.reset_at.get_or_insert(time);
@@ -144,9 +146,18 @@ impl TcpTracker {
         };
         let unanswered = peer.stats.last_data.filter(|data| !answered_since(*data));
         let answered_to = last_own_data.map_or(0, |own| own.relative_ack);
-        let missed_to = peer.missing.ranges().last();
-        let peer_missed = missed_to.is_some_and(|missed| peer.relative(missed.end) > answered_to)
-            || segment.ack.is_some_and(|ack| ack > peer.snd_max);
+        let missed_to = peer.missing.ranges().last().map(|missed| missed.end);
+        // What lies further back would show in the window, as all behind it.
+        let may_be_unread = |end: u64| {
+            peer.relative(end) > answered_to
+                && (window_jump.is_none() || end + SHOWS_IN_WINDOW > peer.snd_max)
+        };
+        let acks_unseen = has_ack
+            && peer.stats.packets > 0
+            && segment.ack.is_some_and(|ack| {
+                (peer.snd_max + 1..=peer.snd_max + CONTINUES_WITHIN).contains(&ack)
+            });
+        let peer_missed = missed_to.is_some_and(may_be_unread) || acks_unseen;
         // What the RST does not acknowledge had not reached the resetter.
         let arrived = |first: SegmentRef, octets: u64| {
             let reached = segment
@@ -181,6 +192,7 @@ impl TcpTracker {
                 }
             }),
             peer_missed,
+            acks_unseen,
             own_fin_before: sender.fin_at.is_some(),
             peer_fin_before: peer.fin_at.is_some(),
             usual_hop_limit: sender.hop_limit.map(|(usual, _)| usual),

@@ -21,6 +21,8 @@ struct Conversation {
     response_end: u64,
     /// Offset of the first octet captured of the latest response.
     response_start: u64,
+    /// Offset of the first octet of it that was acknowledged unseen.
+    missed_from: u64,
 }
 
 impl TurnTracker {
@@ -42,9 +44,12 @@ impl TurnTracker {
             return;
         };
         let response_start = conversation.response_start;
-        if let Some(turn) = &mut conversation.turns.last {
-            turn.answer_missed |= direction == Direction::ClientToServer
-                && (turn.response.is_none() || first < response_start);
+        if let Some(turn) = &mut conversation.turns.last
+            && direction == Direction::ClientToServer
+            && !turn.answer_missed
+        {
+            turn.answer_missed = turn.response.is_none() || first < response_start;
+            conversation.missed_from = first;
         }
     }
 
@@ -99,6 +104,8 @@ impl Conversation {
                             response => {
                                 *response = Some(span);
                                 self.response_start = segment.start;
+                                // It was only written down after its acknowledgement.
+                                turn.answer_missed &= segment.start > self.missed_from;
                                 self.turns.answered += 1;
                             }
                         }
