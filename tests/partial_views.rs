@@ -1,5 +1,6 @@
-//! Rules on less than the whole capture: one direction, frames cut to 128 octets, begun or ended in
-//! mid-stream. Each may be judged right or not be assessed, but never wrong.
+//! Rules on less than the whole capture, or on one that was taken badly: one direction, frames cut,
+//! begun or ended in mid-stream, frames missing, in the wrong order or there twice. Each may be
+//! judged right or not be assessed, but never wrong.
 
 mod common;
 mod frames;
@@ -17,6 +18,16 @@ const OF_ONE_OCCURRENCE: [&str; 6] = [
     "framing",
     "intended",
     "actual",
+];
+
+/// Frames at the head that stay where bursts are missing, so that some handshakes are whole.
+const HEAD: usize = 20;
+
+/// What missing bursts hide for good, by capture and rule: of datagrams nobody says what arrived, and
+/// of a restart's six closes three are among the missing.
+const HIDDEN_BY_BURSTS: [(&str, &str); 2] = [
+    ("", "\"ip-fragment-loss\""),
+    ("keepalive-race/restart.pcap", "\"keepalive-race\""),
 ];
 
 /// Findings of medium or above that the truth neither expects nor allows, and figures of expected
@@ -92,6 +103,27 @@ fn partial_captures_are_never_judged_wrong() {
         let count = whole.frames.len();
         let views = [
             ("cut to 128 octets", whole.write(128, |_, _| true)),
+            ("cut to 96 octets", whole.write(96, |_, _| true)),
+            (
+                "cut to 68 octets, which cuts options and windows",
+                whole.write(68, |_, _| true),
+            ),
+            (
+                "in the wrong order",
+                whole.swapped().write(usize::MAX, |_, _| true),
+            ),
+            (
+                "everything twice",
+                whole.doubled().write(usize::MAX, |_, _| true),
+            ),
+            (
+                "long bursts missing",
+                whole.write(usize::MAX, |number, _| number < HEAD || number % 97 >= 20),
+            ),
+            (
+                "short bursts missing",
+                whole.write(usize::MAX, |number, _| number < HEAD || number % 31 >= 3),
+            ),
             (
                 "begun in mid-stream",
                 whole.write(usize::MAX, |number, _| number >= count * 3 / 10),
@@ -118,7 +150,13 @@ fn partial_captures_are_never_judged_wrong() {
             ),
         ];
         for (view, file) in views {
-            for finding in wrong(file.path(), &truth) {
+            let hidden = HIDDEN_BY_BURSTS.iter().filter(|(name, _)| {
+                view.ends_with("bursts missing") && capture.to_string_lossy().contains(name)
+            });
+            let hidden: Vec<&str> = hidden.map(|(_, rule)| *rule).collect();
+            let mut found = wrong(file.path(), &truth);
+            found.retain(|finding| !hidden.iter().any(|rule| finding.starts_with(rule)));
+            for finding in found {
                 failures.push(format!("{}, {view}: {finding}", capture.display()));
             }
         }

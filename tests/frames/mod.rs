@@ -9,6 +9,7 @@ use std::io::Read;
 use std::path::Path;
 
 /// A classic capture in memory.
+#[derive(Clone)]
 pub struct Frames {
     header: Vec<u8>,
     link: u32,
@@ -66,6 +67,33 @@ impl Frames {
         file
     }
 
+    /// Every other pair of seven neighbours has changed places where they are less than 50 µs apart,
+    /// as where a capture writes one queue of an interface after the other.
+    pub fn swapped(&self) -> Self {
+        let mut swapped = self.clone();
+        for near in swapped.frames.chunks_exact_mut(7) {
+            if microseconds(&near[1].0).saturating_sub(microseconds(&near[0].0)) < 50 {
+                near.swap(0, 1);
+            }
+        }
+        swapped
+    }
+
+    /// Every frame comes again 20 µs later, as from a mirror port that copies what enters and what
+    /// leaves.
+    pub fn doubled(&self) -> Self {
+        let mut doubled = self.clone();
+        for (time, length, octets) in &self.frames {
+            let later = microseconds(time) + 20;
+            let [seconds, fraction] = [later / 1_000_000, later % 1_000_000]
+                .map(|part| u32::try_from(part).expect("32 bits").to_le_bytes());
+            let time = [seconds, fraction].concat().try_into().expect("8 octets");
+            doubled.frames.push((time, *length, octets.clone()));
+        }
+        doubled.frames.sort_by_key(|(time, ..)| microseconds(time));
+        doubled
+    }
+
     /// Where the IP header begins.
     fn ip_header(&self) -> usize {
         match self.link {
@@ -103,9 +131,8 @@ impl Frames {
         };
         let tcp = ip.get(tcp_at..).filter(|_| protocol == 6)?;
         let data = usize::from(tcp.get(12)? >> 4) * 4;
-        let stored = |at: usize| u32::from_le_bytes(time[at..at + 4].try_into().expect("4 octets"));
         Some(Segment {
-            time_us: u64::from(stored(0)) * 1_000_000 + u64::from(stored(4)),
+            time_us: microseconds(time),
             ports: (half(tcp, 0)?, half(tcp, 2)?),
             seq: word(tcp, 4)?,
             ack: word(tcp, 8)?,
@@ -113,6 +140,12 @@ impl Frames {
             payload_len: end.checked_sub(tcp_at + data)?,
         })
     }
+}
+
+/// A stored time in microseconds since the epoch.
+fn microseconds(time: &[u8; 8]) -> u64 {
+    let stored = |at: usize| u32::from_le_bytes(time[at..at + 4].try_into().expect("4 octets"));
+    u64::from(stored(0)) * 1_000_000 + u64::from(stored(4))
 }
 
 /// What stands in a TCP header.

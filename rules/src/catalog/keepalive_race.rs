@@ -34,7 +34,7 @@ declare_rule! {
     /// ## How it is detected
     /// The server sends FIN on a connection that was idle with nothing outstanding; the client's next
     /// request is never answered and draws RST from the server, or is read and dropped by a server that
-    /// lingers (HTTP and TLS only: there every request wants a response). The test that holds at every capture
+    /// lingers (told in HTTP/1, and in TLS once it was answered after its handshake). The test that holds at every capture
     /// point is the request's ACK number: if it does not cover the FIN, the two crossed. If it does,
     /// the client wrote although it had acknowledged the close (a *late write*): the same cure, and
     /// the text says so. `idle_timeout_ms` runs from the last response to the FIN; `race_gap_ms` is
@@ -50,8 +50,8 @@ declare_rule! {
     /// let the client retry requests that may be repeated.
     ///
     /// ## Known limits
-    /// In protocols other than HTTP and TLS a server that lingers is not told from one that half-closes on
-    /// purpose and still reads. A race whose RST was not captured is missed. In a protocol that was not recognised a
+    /// In protocols other than HTTP/1 and TLS a server that lingers is not told from one that half-closes on
+    /// purpose and still reads; in TLS a message that wants no answer passes for a request. A race whose RST was not captured is missed. In a protocol that was not recognised a
     /// long goodbye message sent together with FIN may pass for a request.
     ///
     /// ## References
@@ -181,8 +181,8 @@ fn said_close(conn: &Connection) -> bool {
 }
 
 /// Whether a request on which the server did not send RST was lost all the same: the server had
-/// ended its stream and only read on (a lingering close, as Apache's), in a protocol in which every
-/// request wants a response, and the client gave up.
+/// ended its stream and only read on (a lingering close, as Apache's), in a protocol whose requests
+/// want a response, and the client gave up.
 fn left_unanswered(conn: &Connection, turn: &Turn, request: SegmentRef, close: SegmentRef) -> bool {
     let http = conn.app.http.as_deref();
     let wants_response = match conn.app.protocol {

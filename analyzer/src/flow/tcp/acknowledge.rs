@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 
 use super::half::{MAX_JUMP, Outstanding, Repeat, SackHole, SenderState};
 use super::held_writes;
+use super::holes::confirm_holes;
 use super::load;
 use super::{Segment, TcpTracker, split_pair};
 
@@ -266,26 +267,6 @@ fn reported_gaps(
         gaps.push((SeqRange::new(ack, lost.range.end), first));
     }
     gaps
-}
-
-/// Marks the holes of which the receiver says that it lacks them too: it reports octets behind
-/// them (RFC 2018), or acknowledges up to them when what showed them must have arrived: again, or,
-/// where it cannot report, for the first time.
-fn confirm_holes(senders: &mut [SenderState; 2], segment: &Segment<'_>, ack: u64, is_again: bool) {
-    let (sender, peer) = split_pair(senders, segment.direction);
-    if peer.holes.is_empty() {
-        return;
-    }
-    let reports = peer.stats.sack_permitted && sender.stats.sack_permitted;
-    let round_trip = peer.rtt.min();
-    let reported_to = peer.sacked.ranges().last().map_or(ack, |last| last.end);
-    for hole in peer.holes.iter_mut().filter(|hole| !hole.confirmed) {
-        let reported = hole.range.end < reported_to && peer.sacked.overlap(hole.range) == 0;
-        let stands_before = (is_again || !reports)
-            && hole.range.start == ack
-            && round_trip.is_some_and(|it| segment.packet.time.since(hole.opener.time) >= it);
-        hole.confirmed = hole.range.start >= ack && (reported || stands_before);
-    }
 }
 
 /// Octets acknowledged that never passed.

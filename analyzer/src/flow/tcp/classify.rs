@@ -20,25 +20,23 @@
 
 use std::time::Duration;
 
-use crate::app::MessageUnit;
 use crate::event::{EventKind, RetransmissionKind};
-use crate::flow::{Burst, HoleEpisode, Stuck};
+use crate::flow::{Burst, Stuck};
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
 
 use super::copies::{CopyKind, copy_kind, is_late_original};
-use super::half::{Hole, MAX_JUMP, Outstanding, Repeat, SenderState};
+use super::half::{MAX_JUMP, Outstanding, Repeat, SenderState};
 use super::held_writes;
+use super::holes::{fill_holes, open_hole};
 use super::load;
+use super::offload::{count_data, segments_of};
 use super::rtt::whole_round_trip;
 use super::send_order::{SendOrder, Stamp};
 use super::{Segment, TcpTracker, split_pair};
 
 /// Retransmissions remembered for a DSACK to come.
 const REPEATS: usize = 1024;
-
-/// Holes kept in detail.
-const LONGEST_HOLES: usize = 8;
 
 /// What a segment was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -311,13 +309,7 @@ impl TcpTracker {
         Verdict::Retransmission(kind)
     }
 
-    /// How many packets a segment is on the wire.
-    pub(super) fn wire_segments(&self, segment: &Segment<'_>) -> u64 {
-        let sender = &self.senders[segment.direction.index()];
-        segments_of(segment, sender, self.peer_mss(segment))
-    }
-
-    fn peer_mss(&self, segment: &Segment<'_>) -> Option<u16> {
+    pub(super) fn peer_mss(&self, segment: &Segment<'_>) -> Option<u16> {
         self.senders[segment.direction.reverse().index()].stats.mss
     }
 
@@ -409,51 +401,6 @@ impl TcpTracker {
             return RetransmissionKind::TailLossProbe;
         }
         RetransmissionKind::Unknown
-    }
-
-    fn close_hole(&mut self, segment: &Segment<'_>, hole: &Hole, kind: RetransmissionKind) {
-        let sender = &self.senders[segment.direction.index()];
-        let limit = sender
-            .holes
-            .first()
-            .map_or(sender.snd_max, |next| next.range.start);
-        let blocked = limit.saturating_sub(hole.range.end);
-        if blocked == 0 {
-            // Only an acknowledgement had shown it: nothing waited.
-            return;
-        }
-        let episode = HoleEpisode {
-            direction: segment.direction,
-            opened: hole.opener,
-            filled: segment.reference,
-            repair: hole.repair,
-            repair_kind: kind,
-            repairs: hole.repairs,
-            missing_octets: hole.opened_octets,
-            blocked_octets: blocked,
-            blocked_segments: segments_in(blocked, sender.stats.largest_payload),
-            stall: segment.packet.time.since(hole.opener.time),
-            seen_at_sender: false,
-            confirmed: hole.confirmed,
-            blocked_messages: 0,
-            message_unit: MessageUnit::Unknown,
-        };
-        self.keep_hole(episode);
-    }
-
-    pub(super) fn keep_hole(&mut self, episode: HoleEpisode) {
-        let holes = self.holes.get_or_insert_default();
-        holes.count += 1;
-        holes.stall_total += episode.stall;
-        holes.stall_max = holes.stall_max.max(episode.stall);
-        holes.blocked_octets += episode.blocked_octets;
-        let at = holes
-            .longest
-            .partition_point(|known| known.stall >= episode.stall);
-        if at < LONGEST_HOLES {
-            holes.longest.insert(at, episode);
-            holes.longest.truncate(LONGEST_HOLES);
-        }
     }
 
     fn after_sequence(&mut self, segment: &Segment<'_>, range: SeqRange, verdict: Verdict) {
@@ -566,48 +513,6 @@ fn payload_part(segment: &Segment<'_>, octets: u64) -> u64 {
     octets.min(u64::from(segment.packet.payload_len))
 }
 
-/// More payload than this was never one packet on the wire: the peer's MSS, else that of the
-/// largest frames in use (9,216 octets; a host talking to itself has larger ones).
-fn largest_on_wire(segment: &Segment<'_>, peer: &SenderState) -> u32 {
-    const JUMBO: u32 = 9_216;
-    if let Some(mss) = peer.stats.mss {
-        return mss.into();
-    }
-    let packet = segment.packet;
-    let is_within_host = packet.src == packet.dst || packet.source().ip.is_loopback();
-    if is_within_host { u32::MAX } else { JUMBO }
-}
-
-/// Counts a segment with payload.
-pub(super) fn count_data(segment: &Segment<'_>, sender: &mut SenderState, peer: &SenderState) {
-    sender.stats.data_segments += 1;
-    if segment.packet.payload_len > largest_on_wire(segment, peer) {
-        sender.stats.oversized_segments += 1;
-        let more = segments_of(segment, sender, peer.stats.mss) - 1;
-        sender.stats.seldom().offloaded_segments += more;
-    }
-}
-
-/// How many segments the network saw: an offloaded one is several (Linux counts them so).
-pub(super) fn segments_of(
-    segment: &Segment<'_>,
-    sender: &SenderState,
-    peer_mss: Option<u16>,
-) -> u64 {
-    let Some(mss) = peer_mss else { return 1 };
-    let options = if sender.stats.timestamps { 12 } else { 0 };
-    let size = u32::from(mss.saturating_sub(options).max(1));
-    let payload = segment.packet.payload_len;
-    if payload <= size {
-        return 1;
-    }
-    payload.div_ceil(size).into()
-}
-
-fn segments_in(octets: u64, largest: u32) -> u32 {
-    u32::try_from(octets.div_ceil(u64::from(largest.max(1)))).unwrap_or(u32::MAX)
-}
-
 fn remember_outstanding(sender: &mut SenderState, segment: &Segment<'_>, range: SeqRange) {
     if range.is_empty() {
         return;
@@ -631,52 +536,6 @@ fn mark_copied(sender: &mut SenderState, range: SeqRange) {
         known.copies = known.copies.max(2);
         known.first_is_repeat = true;
     }
-}
-
-/// What lies between the stream's end and a segment has not passed.
-fn open_hole(sender: &mut SenderState, segment: &Segment<'_>) {
-    let missing = SeqRange::new(sender.snd_max, segment.start);
-    sender.holes.push(Hole {
-        range: missing,
-        opened_octets: missing.len(),
-        opener: segment.reference,
-        opener_stamp: Stamp::of(segment),
-        confirmed: false,
-        repair: None,
-        repairs: 0,
-    });
-    sender.bound_holes();
-}
-
-/// Takes `range` out of the holes; gives those that are closed now.
-fn fill_holes(sender: &mut SenderState, range: SeqRange) -> Vec<Hole> {
-    let first = sender
-        .holes
-        .partition_point(|hole| hole.range.end <= range.start);
-    let behind = sender.holes[first..].partition_point(|hole| hole.range.start < range.end);
-    let (mut filled, mut open) = (Vec::new(), Vec::new());
-    for hole in &sender.holes[first..first + behind] {
-        let before = SeqRange::new(hole.range.start, range.start.max(hole.range.start));
-        let after = SeqRange::new(range.end.min(hole.range.end), hole.range.end);
-        if before.is_empty() && after.is_empty() {
-            filled.push(hole.clone());
-            continue;
-        }
-        for part in [before, after] {
-            if !part.is_empty() {
-                // An acknowledgement alone tells of the first octet only.
-                let confirmed = part.start == hole.range.start || !sender.sacked.is_empty();
-                open.push(Hole {
-                    range: part,
-                    confirmed: hole.confirmed && confirmed,
-                    ..hole.clone()
-                });
-            }
-        }
-    }
-    sender.holes.splice(first..first + behind, open);
-    sender.bound_holes();
-    filled
 }
 
 /// Remembers the oldest segment that gets no acknowledgement.

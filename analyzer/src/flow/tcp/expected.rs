@@ -13,8 +13,8 @@ use crate::flow::Direction;
 use crate::seq::SeqRange;
 
 use super::acknowledge::advance;
-use super::classify::count_data;
 use super::clock::SILENCE_NS;
+use super::offload::count_data;
 use super::{Segment, TcpTracker, Verdict, duplicate, held_writes, load, low32, split_pair};
 
 impl TcpTracker {

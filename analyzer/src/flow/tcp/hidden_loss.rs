@@ -21,8 +21,8 @@ use crate::decode::TcpFlags;
 use crate::event::RetransmissionKind;
 use crate::time::Timestamp;
 
-use super::classify::segments_of;
 use super::half::SenderState;
+use super::offload::segments_of;
 use super::rtt::whole_round_trip;
 use super::send_order::{Passage, Trust};
 use super::under_way::AT_THE_CAPTURE_POINT_NS;

@@ -2,7 +2,7 @@
 //!
 //! [`TcpTracker::segment`] takes every packet of one incarnation of a 4-tuple in frame order and
 //! keeps what the observer can know: both ends' sequence spaces (`half`), what each segment was
-//! (`classify`), what acknowledgements prove (`acknowledge`), the states of RFC 9293
+//! (`classify`), the holes in them (`holes`), what acknowledgements prove (`acknowledge`), the states of RFC 9293
 //! (`state`), the turns of the conversation (`turns`), why it was reset (`reset`) and where
 //! its time went (`time_split`). Segments that go on as was to be expected take a shorter way
 //! through the same (`expected`). [`TcpTracker::finish`] hands over the read model.
@@ -22,7 +22,9 @@ mod half;
 mod handshake;
 mod held_writes;
 mod hidden_loss;
+mod holes;
 mod load;
+mod offload;
 mod reset;
 mod rtt;
 mod send_order;
