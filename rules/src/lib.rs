@@ -20,6 +20,7 @@ mod fold;
 mod goodbye;
 mod handshake;
 mod held;
+mod idle_close;
 mod kept;
 mod link;
 pub mod narrative;

@@ -13,8 +13,8 @@ import sys
 import time
 
 from net import Net
-from parts import (ADDRESSES, LINGER_ZERO, answer, connect, go_program, haproxy, lab_name, points, read_request, read_response, serve,
-                   together, truths)
+from parts import (ADDRESSES, LINGER_ZERO, answer, connect, go_program, haproxy, lab_name, nginx, points, read_request, read_response,
+                   serve, together, truths)
 from relay import Way, Wire
 
 MADE = lab_name(__file__)
@@ -177,6 +177,22 @@ def curl_partial(folder):
                f"{MADE}: curl --max-time 1, 3 ms each way", findings=[finding(lost, 994, 0, 15)], tcp_connections=4)
 
 
+def curl_http2(folder):
+    """curl --max-time on HTTP/2 in clear text, where the last octets that it sent are no request."""
+    with Net(Wire(Way(delay_ms=4), Way(delay_ms=4))) as net:
+        net.spawn("server", waiting_server, "127.0.0.1", 9000)
+        nginx(net, "server", "server { listen 8080 http2; location / { proxy_pass http://127.0.0.1:9000; } }", 8080)
+        lost = []
+        with points(net, folder, "curl-http2", "client", "server") as captures:
+            for path in ("3000", "20", "2500", "30", "2800"):
+                ends = net.exec("client", "curl", "-s", "-o", "/dev/null", "--http2-prior-knowledge", "--max-time", "1.2", "-w",
+                                "%{local_ip}:%{local_port}", f"http://10.9.0.2:8080/{path}", check=False)
+                lost += [(ends, "10.9.0.2:8080")] if int(path) > 1200 else []
+        truths(captures, "curl gives up after 1.2 s on three of five HTTP/2 requests.",
+               f"{MADE}: curl --http2-prior-knowledge --max-time 1.2 to nginx, 4 ms each way", findings=[finding(lost, 1190, 0, 15)],
+               tcp_connections=5)
+
+
 # --- look-alikes ------------------------------------------------------------------------------
 
 def slow_but_answered(folder):
@@ -234,7 +250,7 @@ def complete_then_close(folder):
 if __name__ == "__main__":
     target = os.path.join(sys.argv[1], "client-timeout-close")
     only = sys.argv[2:]
-    for scenario in (go_timeout, go_ipv6_distant, node_timeout, haproxy_504, curl_partial, slow_but_answered, half_close,
+    for scenario in (go_timeout, go_ipv6_distant, node_timeout, haproxy_504, curl_partial, curl_http2, slow_but_answered, half_close,
                      complete_then_close):
         if not only or scenario.__name__ in only:
             print(scenario.__name__, flush=True)

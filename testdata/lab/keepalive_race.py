@@ -27,9 +27,10 @@ server.keepAliveTimeout = %d; server.listen(8080, '::');
 """
 
 
-def python_server(address, port, idle_s, said_close=(), linger_s=0):
+def python_server(address, port, idle_s, said_close=(), linger_s=0, busy_s=0):
     """Closes connections idle for `idle_s`; announces the close after the exchanges in `said_close`.
-    Reads on for `linger_s` after its FIN, as Apache does."""
+    Reads on for `linger_s` after its FIN, as Apache does. Between the end of the idle time and the
+    close lie `busy_s` in which it does not read, as in an event loop that has other work."""
     def handle(connection, _peer):
         count = 0
         try:
@@ -40,7 +41,7 @@ def python_server(address, port, idle_s, said_close=(), linger_s=0):
                 if last:
                     break
         except TimeoutError:
-            pass
+            time.sleep(busy_s)
         if linger_s:
             connection.shutdown(socket.SHUT_WR)
             connection.settimeout(linger_s)
@@ -140,6 +141,20 @@ def lingering_close(folder):
             outcomes, resets = resets_sent(net, lambda: play(net, ADDRESSES[4][1], 8080, plans))
         tell(paths, "Three of six clients use a pooled connection as, or after, the server closed it; the server lingers, so no RST comes.",
              "Python server, idle timeout 2.0 s, lingers 2 s, 10 ms each way", outcomes, 2.0, 50, resets)
+
+
+def unread_at_close(folder):
+    """A busy server closes over requests that came meanwhile and lie unread: RST instead of FIN."""
+    idle, busy = 2.0, 0.06
+    with Net(Wire(Way(delay_ms=10), Way(delay_ms=10))) as net:
+        net.spawn("server", python_server, ADDRESSES[4][1], 8080, idle, (), 0, busy)
+        plans = [(0.05 * n, [0.0, 0.3, idle + pause]) for n, pause in enumerate((-0.005, 0.01, 0.025, 0.05))]
+        plans += [(0.1 * n, [0.0, 0.4, 2.4 + 0.1 * n]) for n in range(2)] + [(0.0, [0.0, 0.5, None])]
+        with points(net, folder, "unread-at-close", "server", "client") as paths:
+            outcomes, resets = resets_sent(net, lambda: play(net, ADDRESSES[4][1], 8080, plans))
+        tell(paths, "Six of seven pooled connections are used as, or after, the server closed them; three requests lay unread in it by then.",
+             f"Python server, idle timeout {idle} s, closes {1000 * busy:.0f} ms later, 10 ms each way", outcomes, idle + busy, 20, resets,
+             rules=("unread-data-reset",))
 
 
 def clean_close(folder):
@@ -325,7 +340,7 @@ def answered_in_time(folder):
 if __name__ == "__main__":
     target = os.path.join(sys.argv[1], "keepalive-race")
     only = sys.argv[2:]
-    for scenario in (late_write, lingering_close, clean_close, crossing, nginx_late_write, node_race, proxy_502, tls, idle_reset, idle_closes, announced_close, restart, answered_in_time):
+    for scenario in (late_write, lingering_close, unread_at_close, clean_close, crossing, nginx_late_write, node_race, proxy_502, tls, idle_reset, idle_closes, announced_close, restart, answered_in_time):
         if not only or scenario.__name__ in only:
             print(scenario.__name__, flush=True)
             scenario(target)

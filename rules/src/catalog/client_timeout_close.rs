@@ -11,7 +11,7 @@ use analyzer::{Analysis, Connection, Direction};
 use crate::finding::Severity;
 use crate::goodbye::{GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
 use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
+use crate::observation::{Collected, Observation, Observations, segment_at};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
 use crate::text::{many, ms, plural, span, time};
 use crate::timeouts::{self, Wait, is_round, split_causes, typical_of};
@@ -205,7 +205,6 @@ struct GivenUp<'a> {
     conn: &'a Connection,
     close: SegmentRef,
     request_end: SegmentRef,
-    turn: &'a Turn,
     /// The response came after the close.
     late: Option<SegmentRef>,
     /// Part of the response came before the close.
@@ -215,6 +214,9 @@ struct GivenUp<'a> {
 impl<'a> GivenUp<'a> {
     fn of(conn: &'a Connection, close: SegmentRef) -> Option<Self> {
         let turn = conn.turns.last.as_ref()?;
+        if conn.app.protocol == AppProtocol::Http2 {
+            return Self::of_stream(conn, turn, close);
+        }
         let response = turn.response.map(|response| response.first);
         let before = response.filter(|first| first.frame < close.frame);
         let late = response.filter(|first| first.frame > close.frame);
@@ -228,33 +230,58 @@ impl<'a> GivenUp<'a> {
             return None; // Answered.
         }
         let upgraded = http.is_some_and(|http| http.upgraded);
-        // In HTTP/2 the last bytes may be housekeeping: only an open stream is a pending request.
-        let nothing_open = conn.app.protocol == AppProtocol::Http2
-            && last.is_none_or(|last| last.status.is_some());
-        if upgraded || nothing_open || turn.request.first.frame > close.frame {
+        if upgraded || turn.request.first.frame > close.frame {
+            return None;
+        }
+        if partial && conn.from_server().missing_octets > 0 {
             return None;
         }
         let request_end = request_end(conn, turn, close)?;
-        let resets = conn.resets.iter().any(|reset| {
-            reset.segment.direction == Direction::ClientToServer
-                && reset.segment.frame > close.frame
-        });
-        let aborted = !close.flags.fin();
-        if late.is_some() && !resets && !aborted {
-            return None; // A half-close: the answer was accepted.
-        }
-        let rest_missed = partial && conn.from_server().missing_octets > 0;
-        if (turn.answer_missed && late.is_none()) || rest_missed {
-            return None; // What the client acknowledged may have been the answer.
-        }
-        (turn.request_acked.is_some() || late.is_some()).then_some(Self {
+        let wait = Self {
             conn,
             close,
             request_end,
-            turn,
             late,
             partial,
-        })
+        };
+        wait.is_proved(turn).then_some(wait)
+    }
+
+    /// In HTTP/2 the last bytes may be housekeeping, and several requests may wait: the oldest that
+    /// has no response when the client closes.
+    fn of_stream(conn: &'a Connection, turn: &Turn, close: SegmentRef) -> Option<Self> {
+        let http = conn.app.http.as_deref()?;
+        // A stream that was cancelled has no response either, and nobody waits for it.
+        if http.lost_track || http.reset_streams != [0, 0] {
+            return None;
+        }
+        let (oldest, end) = http.kept.iter().find_map(|stream| {
+            let end = stream.request_end.filter(|end| end.frame <= close.frame);
+            let answer = stream.response_start;
+            let waits = answer.is_none_or(|start| start.frame > close.frame);
+            end.filter(|_| waits).map(|end| (stream, end))
+        })?;
+        let late = oldest.response_start;
+        let wait = Self {
+            conn,
+            close,
+            request_end: segment_at(conn, end, Direction::ClientToServer),
+            late: late.map(|start| segment_at(conn, start, Direction::ServerToClient)),
+            partial: false,
+        };
+        wait.is_proved(turn).then_some(wait)
+    }
+
+    /// The request had arrived, no answer to it was missed, and none was accepted after the close.
+    fn is_proved(&self, last: &Turn) -> bool {
+        let resets = self.conn.resets.iter().any(|reset| {
+            reset.segment.direction == Direction::ClientToServer
+                && reset.segment.frame > self.close.frame
+        });
+        let half_closed = self.late.is_some() && !resets && self.close.flags.fin();
+        let answer_missed = last.answer_missed && self.late.is_none();
+        let arrived = last.request_acked.is_some() || self.late.is_some();
+        arrived && !half_closed && !answer_missed
     }
 
     fn length(&self) -> Duration {
@@ -329,7 +356,7 @@ impl<'a> GivenUp<'a> {
             .detail_if(
                 "late_ms",
                 self.late
-                    .map(|late| ms(late.time.since(self.turn.request.last.time))),
+                    .map(|late| ms(late.time.since(self.request_end.time))),
             );
         for (name, end, state) in STATES {
             if let Some((length, open)) = time_in(conn, end, state) {

@@ -1,6 +1,6 @@
 //! Situations of `client-timeout-close`, built by hand.
 
-use analyzer::app::AppProtocol;
+use analyzer::app::{AppProtocol, At, HttpExchange, HttpFacts};
 use analyzer::flow::ResetKind;
 
 use super::*;
@@ -51,6 +51,47 @@ fn what_the_capture_missed_may_have_been_the_answer() {
         })
         .collect();
     assert!(findings_of("client-timeout-close", &connections).is_empty());
+}
+
+/// HTTP/2: a request, the server's settings, and their acknowledgement, two seconds before the close.
+fn stream_given_up(cancelled: u64) -> Connection {
+    let mut builder = Builder::tcp(1).handshake(0.0, 1.0).request(1.0, 100);
+    let request = builder.conn.turns.last.unwrap().request.last;
+    let asked = At {
+        frame: request.frame,
+        time: request.time,
+    };
+    let stream = HttpExchange {
+        method: "GET".into(),
+        target: "/slow".to_owned(),
+        host: None,
+        request_start: asked,
+        request_end: Some(asked),
+        status: None,
+        response_start: None,
+        response_end: None,
+        connection_close: false,
+    };
+    builder = builder
+        .response(2.0, 51)
+        .request(3.0, 9)
+        .request_acked(3.5)
+        .fin(2001.0, C)
+        .protocol(AppProtocol::Http2);
+    builder.conn.app.http = Some(Box::new(HttpFacts {
+        kept: vec![stream],
+        reset_streams: [cancelled, 0],
+        ..HttpFacts::default()
+    }));
+    builder.build()
+}
+
+#[test]
+fn an_open_stream_is_what_waits_in_http2() {
+    let findings = findings_of("client-timeout-close", &[stream_given_up(0)]);
+    assert!((figure(&findings[0], "timeout_ms") - 2000.0).abs() < 0.1);
+    let cancelled = findings_of("client-timeout-close", &[stream_given_up(1)]);
+    assert!(cancelled.is_empty());
 }
 
 #[test]

@@ -27,7 +27,12 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
             "{clients} sent the next request on connections whose close it had already acknowledged"
         )
     } else {
-        format!("the next request from {clients} was on its way at that moment")
+        let unread = if group.having("unread") > 0 {
+            " or lay unread"
+        } else {
+            ""
+        };
+        format!("the next request from {clients} was on its way{unread} at that moment")
     };
     let typical_text = typical
         .map(|text| format!(" ({text}; the number alone proves no product)"))
@@ -88,7 +93,8 @@ fn judge(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
 }
 
 fn reasons(group: &Group<'_>, draft: Narrative, after: &str, late: u64) -> Narrative {
-    let crossed = group.occurrences() - late;
+    let unread = group.having("unread");
+    let crossed = group.occurrences() - late - unread;
     let rtt = group.median("rtt_ms");
     draft
         .because_if(crossed > 0, || {
@@ -98,7 +104,10 @@ fn reasons(group: &Group<'_>, draft: Narrative, after: &str, late: u64) -> Narra
         .because_if(late > 0, || {
             format!("{}: the client had acknowledged the FIN and wrote all the same: its pool does not watch idle sockets", many(late, "time"))
         })
-        .because(format!("the server sent FIN first, {after} after the last payload and with no request outstanding"))
+        .because_if(unread > 0, || {
+            format!("{}: the request had reached the server, whose program closed before it read it; its kernel then sends RST instead of FIN", many(unread, "time"))
+        })
+        .because(format!("the server closed first, {after} after the last payload and with no request outstanding"))
         .because_if(group.having("seq_fits") > 0, || {
             format!("on {} the RST's sequence number is the request's ACK number: a closed socket answering that very segment", many(group.having("seq_fits"), "connection"))
         })
@@ -168,6 +177,7 @@ fn remedies(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
 }
 
 fn confusables(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
+    let unread = group.having("unread");
     let spread = group
         .spread("idle_timeout_ms")
         .map_or(0.0, |spread| spread.max - spread.min);
@@ -178,8 +188,16 @@ fn confusables(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
             "no other connections were closed at that instant after different idle times".to_owned()
         })
         .not("client-timeout-close", "the server closed first, and nothing was outstanding when it did")
-        .not("unread-data-reset", format!("the RST follows the server's FIN of {} idle, so the application had closed before the request came", time(idle)))
-        .not("linger-zero-reset", "the server closed with FIN; the RST answers a later segment")
+        .not("unread-data-reset", if unread > 0 {
+            format!("{} lay unread when the server closed, after the same {} of silence as the others: its idle timer ran out", plural(number(unread), "request"), time(idle))
+        } else {
+            format!("the RST follows the server's FIN of {} idle, so the application had closed before the request came", time(idle))
+        })
+        .not("linger-zero-reset", if unread > 0 {
+            "a request had just come when the server reset, and its other closes are FINs"
+        } else {
+            "the server closed with FIN; the RST answers a later segment"
+        })
         .not("announced close", "no response carried \"Connection: close\" before the FIN")
 }
 

@@ -56,7 +56,7 @@ declare_rule! {
     }
 }
 
-/// Enough for the records of a TLS alert.
+/// Enough for the records of a TLS alert, or a few short frames of HTTP/2.
 const ALERT_OCTETS: u64 = 64;
 
 impl Rule for LingerZeroReset {
@@ -76,12 +76,14 @@ impl Rule for LingerZeroReset {
         if by_client && conn.turns.pending().is_some() && reset.bytes_unacked == 0 {
             return;
         }
-        // Whoever gives up a TLS session sends an alert and leaves; nothing but the alert is lost.
+        // Whoever gives up a TLS session sends an alert and leaves; nothing but the alert is lost,
+        // nor but acknowledgements of settings and the like on an HTTP/2 connection without streams.
         let end = reset.segment.direction;
         let lost = reset.bytes_unacked;
         let may_be_tls = matches!(conn.app.protocol, AppProtocol::Tls | AppProtocol::Unknown);
         let may_be_alert = lost > 0 && may_be_tls && conn.half(end).cut_frames > 0;
-        if lost <= ALERT_OCTETS && (said_goodbye(conn, end) || may_be_alert) {
+        let only_housekeeping = said_goodbye(conn, end) || may_be_alert || has_no_stream(conn);
+        if lost <= ALERT_OCTETS && only_housekeeping {
             return;
         }
         out.push(observation(conn, reset));
@@ -144,6 +146,13 @@ impl Rule for LingerZeroReset {
             .because_if(lost > 0.0, || format!("{} were sent and not acknowledged when the RST left", bytes(lost)));
         remedies(group, confusables(group, draft, &end), &end)
     }
+}
+
+/// HTTP/2, and every request has its response: short frames are about the connection.
+fn has_no_stream(conn: &Connection) -> bool {
+    let http = conn.app.http.as_deref().filter(|http| !http.lost_track);
+    conn.app.protocol == AppProtocol::Http2
+        && http.is_some_and(|http| http.kept.iter().all(|stream| stream.status.is_some()))
 }
 
 /// This end sent a TLS alert, in clear text or enciphered.
@@ -275,6 +284,14 @@ mod tests {
             findings_of("linger-zero-reset", &[aborted(0)])[0].severity,
             Severity::Low
         );
+    }
+
+    #[test]
+    fn acknowledged_settings_of_http2_are_no_loss() {
+        let mut conn = aborted(18);
+        conn.app.protocol = AppProtocol::Http2;
+        conn.app.http = Some(Box::default());
+        assert!(findings_of("linger-zero-reset", &[conn]).is_empty());
     }
 
     #[test]

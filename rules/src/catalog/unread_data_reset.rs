@@ -1,15 +1,18 @@
 //! `unread-data-reset`: a connection closed with data its application never read.
 
+use std::collections::BTreeMap;
+
 use analyzer::app::AppProtocol;
 use analyzer::flow::{Reset, ResetKind};
-use analyzer::{Connection, Direction};
+use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::finding::Severity;
 use crate::goodbye::is_tls_housekeeping;
+use crate::idle_close::{IdleClose, MIN_IDLE_MS, is_timer};
 use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
+use crate::observation::{Collected, Note, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, many, number, plural};
+use crate::text::{bytes, many, ms, number, plural};
 
 declare_rule! {
     /// An application closed a connection while data for it was still unread, which resets it.
@@ -34,6 +37,8 @@ declare_rule! {
     /// Read or drain what the peer sends before closing; close for writing first and read to the end.
     ///
     /// ## Known limits
+    /// A request that came just as a server's idle timer ran out lies unread, too: where other
+    /// connections were closed after the same silence it is left to `keepalive-race`.
     /// With less than a few kilobytes unread the window does not move, and an abortive close by SO_LINGER looks the
     /// same. A process killed with unread data also resets.
     ///
@@ -58,6 +63,17 @@ impl Rule for UnreadDataReset {
     }
 
     fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        let closed = IdleClose::of(conn);
+        let idle = closed.as_ref().and_then(IdleClose::idle).map(ms);
+        let idle = idle.filter(|idle| *idle >= MIN_IDLE_MS);
+        let unread = closed.is_some_and(|closed| closed.race.is_some_and(|race| race.unread));
+        if let Some(idle) = idle.filter(|_| !unread) {
+            out.note(|| {
+                let mut note = Note::new(conn, "server-idle-close");
+                note.numbers = vec![idle];
+                note
+            });
+        }
         let reset = conn.resets.iter().find(|reset| {
             reset.kind == ResetKind::UnreadData
                 && reset.confidence >= ctx.threshold("min_confidence")
@@ -72,7 +88,22 @@ impl Rule for UnreadDataReset {
         {
             return;
         }
-        out.push(observation(conn, reset, by_client));
+        let idle = idle.filter(|_| unread);
+        out.push(observation(conn, reset, by_client).detail_if("idle_ms", idle));
+    }
+
+    /// A server whose idle timer ran out as the request came: `keepalive-race`.
+    fn on_capture(&self, _: &Analysis, _: &Context<'_>, collected: &mut Collected) {
+        let mut timers = BTreeMap::<Endpoint, Vec<f64>>::new();
+        for note in collected.notes_of("server-idle-close") {
+            let of_server = timers.entry(note.connection.server).or_default();
+            of_server.extend(&note.numbers);
+        }
+        collected.observations.retain(|one| {
+            let others = timers.get(&one.connection.server).into_iter().flatten();
+            let idle = one.number("idle_ms");
+            !idle.is_some_and(|idle| is_timer(idle, others.copied()))
+        });
     }
 
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
@@ -287,6 +318,32 @@ mod tests {
         let findings = findings_of("unread-data-reset", &[conn]);
         assert_eq!(findings[0].severity, Severity::Info);
         assert!(findings[0].cost.is_empty() && findings[0].remedy.is_empty());
+    }
+
+    #[test]
+    fn request_that_came_as_the_idle_timer_ran_out_is_left_to_keepalive_race() {
+        let used = |port| {
+            let builder = Builder::tcp(port).handshake(0.0, 1.0);
+            builder.request(1.0, 100).response(2.0, 500)
+        };
+        let unread = || {
+            let mut conn = used(1)
+                .request(4990.0, 100)
+                .reset(5002.0, S, ResetKind::UnreadData)
+                .build();
+            let request = conn.turns.last.unwrap().request.first;
+            conn.resets[0].segment.relative_ack = request.relative_seq + 100;
+            conn
+        };
+        let idle = |port, fin_ms| used(port).fin(fin_ms, S).build();
+        let rules = |others: [Connection; 2]| {
+            let [one, two] = others;
+            let connections = [unread(), one, two];
+            ["unread-data-reset", "keepalive-race"]
+                .map(|rule| findings_of(rule, &connections).len())
+        };
+        assert_eq!(rules([idle(2, 5002.0), idle(3, 5010.0)]), [0, 1]);
+        assert_eq!(rules([idle(2, 5002.0), idle(3, 7000.0)]), [1, 0]);
     }
 
     #[test]

@@ -508,7 +508,8 @@ impl TcpTracker {
         let (capture_point, capture_point_confidence) = vantage::capture_point(&self);
         let time_split = self.split.finish(end);
         let app = self.reader.finish();
-        let resets = reset::conclude(std::mem::take(&mut self.resets), app.protocol);
+        let resets = std::mem::take(&mut self.resets);
+        let resets = reset::conclude(resets, app.protocol, self.turns.last());
         let states = self.states.finish();
         Connection {
             transport: Transport::Tcp,

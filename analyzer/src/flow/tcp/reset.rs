@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::app::AppProtocol;
 use crate::decode::TcpFlags;
 use crate::event::{EventKind, SegmentRef};
-use crate::flow::{Direction, Reset, ResetKind, ResetShape};
+use crate::flow::{Direction, Reset, ResetKind, ResetShape, Turn};
 use crate::time::Timestamp;
 
 use super::half::{Outstanding, SenderState};
@@ -242,6 +242,11 @@ impl TcpTracker {
     }
 }
 
+/// No more than alerts of TLS take.
+const ALERTS: u64 = 72;
+/// Alert and RST leave in one go.
+const ALERT_TO_RESET: Duration = Duration::from_millis(20);
+
 type Judgement = (ResetKind, f64, Option<(ResetKind, &'static str)>);
 
 /// The decision tree; the first branch that fits wins.
@@ -371,10 +376,31 @@ fn judge_active(facts: &Facts) -> Judgement {
     )
 }
 
-/// Revises judgements by what the whole connection tells: who carries on did not reset, and a
-/// TLS client that closes at once leaves session tickets unread (RFC 8446 §4.6.1).
-pub(super) fn conclude(mut resets: Vec<Reset>, protocol: AppProtocol) -> Vec<Reset> {
+/// Revises judgements by what the whole connection tells: who carries on did not reset, a
+/// TLS client that closes at once leaves session tickets unread (RFC 8446 §4.6.1), and the alert
+/// with which a TLS server closes (§6.1) does not answer the request that came just before.
+pub(super) fn conclude(
+    mut resets: Vec<Reset>,
+    protocol: AppProtocol,
+    last: Option<&Turn>,
+) -> Vec<Reset> {
     for reset in &mut resets {
+        let unread = last.filter(|turn| {
+            protocol == AppProtocol::Tls
+                && reset.kind == ResetKind::LingerZero
+                && reset.segment.direction == Direction::ServerToClient
+                && turn.request.octets > ALERTS
+                && turn.response.is_some_and(|response| {
+                    response.octets <= ALERTS
+                        && reset.segment.time.since(response.first.time) <= ALERT_TO_RESET
+                })
+        });
+        if let Some(turn) = unread {
+            reset.runner_up = Some((reset.kind, "a closing alert is no answer"));
+            reset.kind = ResetKind::UnreadData;
+            reset.confidence = 0.5;
+            reset.unanswered_octets = turn.request.octets;
+        }
         if reset.sender_carried_on && reset.kind != ResetKind::Forged {
             reset.runner_up = Some((reset.kind, "the supposed sender carried on afterwards"));
             reset.kind = ResetKind::Forged;
