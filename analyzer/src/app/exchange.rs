@@ -39,8 +39,12 @@ impl ExchangeLog {
             .map_or(Duration::ZERO, |at| at.time.since(asked));
         let index = self.kept.partition_point(|kept| kept.order < order);
         if self.kept.len() == self.kept.capacity() {
-            // A connection with one exchange is the rule.
-            self.kept.reserve_exact(1.max(self.kept.len()));
+            // A connection with one exchange is the rule, and few keep more than the last.
+            let more = match self.kept.len() {
+                few @ 1..KEPT => few,
+                _ => 1,
+            };
+            self.kept.reserve_exact(more);
         }
         self.kept.insert(
             index,

@@ -39,6 +39,10 @@ impl Pending {
         {
             self.log.push(order, exchange);
         }
+        if self.waiting.capacity() == 0 {
+            // Hardly anybody pipelines.
+            self.waiting.reserve_exact(1);
+        }
         self.waiting.push_back((self.asked, exchange));
         self.asked += 1;
     }

@@ -1,5 +1,8 @@
 //! Requests and responses read from the direction changes of the payload.
 
+use std::cmp::Reverse;
+use std::time::Duration;
+
 use crate::flow::{Direction, Span, Turn, Turns};
 use crate::time::Timestamp;
 
@@ -23,6 +26,8 @@ struct Conversation {
     response_start: u64,
     /// Offset of the first octet of it that was acknowledged unseen.
     missed_from: u64,
+    /// The shortest response time among the slowest turns, once so many are kept.
+    least_kept: Duration,
 }
 
 impl TurnTracker {
@@ -144,10 +149,24 @@ impl Conversation {
         };
         self.turns.response_times.add(waited);
         let slowest = &mut self.turns.slowest;
-        let at = slowest.partition_point(|known| known.response_time() >= Some(waited));
-        if at < SLOWEST {
-            slowest.insert(at, turn);
-            slowest.truncate(SLOWEST);
+        if slowest.len() < SLOWEST {
+            if slowest.len() == slowest.capacity() {
+                // A connection with one turn is the rule.
+                slowest.reserve_exact(1.max(slowest.len()));
+            }
+            slowest.push(turn);
+        } else if waited > self.least_kept {
+            // Of equals the latest gives way.
+            let rank = |turn: &Turn| (turn.response_time(), Reverse(turn.request.first.frame));
+            if let Some(least) = slowest.iter_mut().min_by_key(|turn| rank(turn)) {
+                *least = turn;
+            }
+        } else {
+            return;
+        }
+        if slowest.len() == SLOWEST {
+            let least = slowest.iter().filter_map(Turn::response_time).min();
+            self.least_kept = least.unwrap_or_default();
         }
     }
 
@@ -155,6 +174,8 @@ impl Conversation {
         if let Some(last) = self.turns.last {
             self.note_response_time(last);
         }
+        let rank = |turn: &Turn| (Reverse(turn.response_time()), turn.request.first.frame);
+        self.turns.slowest.sort_unstable_by_key(rank);
         self.turns
     }
 }
