@@ -85,6 +85,40 @@ def forgotten(folder):
                f"{MADE}: relay, 6 ms each way", findings=findings, may=["client-timeout-close"], tcp_connections=6)
 
 
+def forgotten_soon(folder):
+    """Limit 6 s, as of a full table: pools that come back later hang, while connections in use are answered."""
+    device = Forgetful(6)
+    with Net(Wire(Way(delay_ms=6, choose=device), Way(delay_ms=6, choose=device))) as net:
+        net.spawn("server", serve, SERVER, 8080, hello)
+        plans = [[0, 0, 8], [0.2, 0, 8], [0.4, 0, 9], [0, 0, 4.5, 4.5], [0.1] + [0.5] * 40]
+        with points(net, folder, "forgotten-soon", "client") as paths:
+            seen = net.call("client", lambda: together(5, keeper, SERVER, plans, 7))
+    lost = [(one.client, one.server) for one in seen if one.result != "answered"]
+    assert len(lost) == 3, seen
+    findings = [{"rule": "idle-drop", "occurrences": 3, "connections": lost, "figures": {
+        "idle_ms_shortest_dead": (8000, 100), "idle_ms_longest_alive": (4500, 100)}}]
+    truths(paths, "A device on the path forgets connections that were silent for 6 s; three requests after longer silences vanish.",
+           f"{MADE}: relay, 6 ms each way", findings=findings, may=["client-timeout-close"], tcp_connections=5)
+
+
+def outage(folder):
+    """The path stands still for 9 s: connections that were idle and one in use hang alike, and are given up."""
+    begin = time.monotonic()
+
+    def stands_still(frame):
+        return "drop" if frame.protocol == "tcp" and 8 < time.monotonic() - begin < 17 else None
+    with Net(Wire(Way(delay_ms=6, choose=stands_still), Way(delay_ms=6, choose=stands_still))) as net:
+        net.spawn("server", serve, SERVER, 8080, hello)
+        while time.monotonic() - begin < 4:
+            time.sleep(0.01)
+        plans = [[0, 0, 5.0], [0.1, 0, 5.0], [0.2] + [0.4] * 12, [14.0, 0, 0.5]]
+        with points(net, folder, "outage", "client") as paths:
+            seen = net.call("client", lambda: together(4, keeper, SERVER, plans, 4))
+    assert [one.result == "answered" for one in seen] == [False, False, False, True], seen
+    truths(paths, "The path stands still for nine seconds; idle connections and one in use hang, and are given up.",
+           f"{MADE}: relay, 6 ms each way", may=["packet-loss", "client-timeout-close", "retransmit-hol"], tcp_connections=4)
+
+
 def survived(folder):
     """Silences of up to 40 s on a path that forgets nothing."""
     with Net(Wire(Way(delay_ms=3), Way(delay_ms=3))) as net:
@@ -98,7 +132,7 @@ def survived(folder):
 if __name__ == "__main__":
     target = os.path.join(sys.argv[1], "idle-drop")
     only = sys.argv[2:]
-    for scenario in (forgotten, survived):
+    for scenario in (forgotten, forgotten_soon, outage, survived):
         if not only or scenario.__name__ in only:
             print(scenario.__name__, flush=True)
             scenario(target)

@@ -163,12 +163,17 @@ impl Rule for ClientTimeoutClose {
         } else {
             String::new()
         };
+        let blame = if group.having("held_back") == count {
+            "the server did answer, but the beginning of its response was lost on the way"
+        } else {
+            "the server was slower than the client's timeout"
+        };
         let draft = judge(group, draft, timeout);
         let draft = draft
             .title(format!("Clients give up on {server} after {}", time(timeout)))
             .summary(format!(
                 "{clients} closed {} to {server} while the request was unanswered, {} after sending it{typical}.{late_text} \
-                 Those requests failed for their callers; the server was slower than the client's timeout.",
+                 Those requests failed for their callers; {blame}.",
                 many(count, "connection"),
                 time(timeout),
             ));
@@ -209,6 +214,8 @@ struct GivenUp<'a> {
     late: Option<SegmentRef>,
     /// Part of the response came before the close.
     partial: bool,
+    /// What came of it lay behind a hole: its program could read nothing.
+    held_back: bool,
 }
 
 impl<'a> GivenUp<'a> {
@@ -218,7 +225,10 @@ impl<'a> GivenUp<'a> {
             return Self::of_stream(conn, turn, close);
         }
         let response = turn.response.map(|response| response.first);
-        let before = response.filter(|first| first.frame < close.frame);
+        // What the close does not acknowledge was behind a hole, or on its way: not read.
+        let reached =
+            |first: &SegmentRef| !close.flags.ack() || first.relative_seq < close.relative_ack;
+        let before = response.filter(|first| first.frame < close.frame && reached(first));
         let late = response.filter(|first| first.frame > close.frame);
         let http = conn.app.http.as_deref();
         let last = http.and_then(|http| http.kept.last());
@@ -243,6 +253,10 @@ impl<'a> GivenUp<'a> {
             request_end,
             late,
             partial,
+            held_back: response.is_some_and(|first| {
+                let arrived = first.frame < close.frame && close.flags.ack();
+                arrived && first.relative_seq > close.relative_ack
+            }),
         };
         wait.is_proved(turn).then_some(wait)
     }
@@ -268,6 +282,7 @@ impl<'a> GivenUp<'a> {
             request_end: segment_at(conn, end, Direction::ClientToServer),
             late: late.map(|start| segment_at(conn, start, Direction::ServerToClient)),
             partial: false,
+            held_back: false,
         };
         wait.is_proved(turn).then_some(wait)
     }
@@ -299,10 +314,10 @@ impl<'a> GivenUp<'a> {
     fn observation(&self) -> Observation {
         let conn = self.conn;
         let kind = if self.close.flags.fin() { "FIN" } else { "RST" };
-        let part = if self.partial {
-            "only part of the response came"
-        } else {
-            "no response byte came"
+        let part = match (self.partial, self.held_back) {
+            (true, _) => "only part of the response came",
+            (false, true) => "what came of the response lay behind a hole",
+            (false, false) => "no response byte came",
         };
         let flag = |holds: bool| f64::from(u8::from(holds));
         let reset = conn.resets.iter().find(|reset| {
@@ -342,6 +357,7 @@ impl<'a> GivenUp<'a> {
             .cost("time_lost_ms", ms(self.length()))
             .detail("late", flag(self.late.is_some() && reset.is_some()))
             .detail("partial", flag(self.partial))
+            .detail("held_back", flag(self.held_back))
             .detail(
                 "undecided",
                 flag(

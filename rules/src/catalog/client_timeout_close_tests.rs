@@ -95,6 +95,24 @@ fn an_open_stream_is_what_waits_in_http2() {
 }
 
 #[test]
+fn a_response_behind_a_hole_answers_nobody() {
+    let connections: Vec<_> = (0..3)
+        .map(|n| {
+            let builder = Builder::tcp(n).handshake(0.0, 1.0).request(1.0, 100);
+            let builder = builder.request_acked(1.5).response(2.0, 500).fin(8001.0, C);
+            let mut conn = builder.protocol(AppProtocol::Http1).build();
+            let response = conn.turns.last.as_mut().unwrap().response.as_mut().unwrap();
+            response.first.relative_seq += 2896;
+            conn.halves[0].fin.as_mut().unwrap().relative_ack = 1;
+            conn
+        })
+        .collect();
+    let findings = findings_of("client-timeout-close", &connections);
+    assert!((figure(&findings[0], "timeout_ms") - 8000.0).abs() < 0.1);
+    assert!(findings[0].summary.contains("lost on the way"));
+}
+
+#[test]
 fn half_close_whose_answer_is_accepted_is_healthy() {
     let conn = gives_up(1, 1000.0)
         .response(3000.0, 500)

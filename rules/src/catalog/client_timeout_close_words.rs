@@ -124,8 +124,18 @@ pub(super) fn remedies(group: &Group<'_>, draft: Narrative, timeout: f64) -> Nar
     } else {
         format!("the server did not answer within {}", time(timeout))
     };
+    let first = if group.having("held_back") == group.connections() {
+        format!(
+            "within {} the client could read nothing of the response; find what drops the server's segments on the way",
+            time(timeout)
+        )
+    } else {
+        format!(
+            "{slow}; find out why the server is slow first, then choose a timeout above its 99th percentile"
+        )
+    };
     draft
-        .advise("any", format!("{slow}; find out why the server is slow first, then choose a timeout above its 99th percentile"))
+        .advise("any", first)
         .set("Go", "client", format!("http.Client{{Timeout: {target} * time.Second}} or a context deadline; Transport.ResponseHeaderTimeout"))
         .set("Java", "client", format!("HttpRequest.timeout(Duration.ofSeconds({target}))"))
         .set("Python", "client (requests)", format!("requests.get(url, timeout={target})"))

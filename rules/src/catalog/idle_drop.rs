@@ -1,6 +1,7 @@
 //! `idle-drop`: something on the path forgets idle connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use analyzer::flow::{IdleGap, ResetKind};
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
@@ -25,7 +26,8 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// After a silence the next data is repeated without any answer, or met by RST, no FIN before; other connections to
-    /// the same server work at that time. The shortest silence that died and the longest that lived bound the
+    /// the same server work at that time. A silence of less than half a minute is blamed only where the server
+    /// answers others meanwhile, no silence as long was survived and no connection died without one. The shortest silence that died and the longest that lived bound the
     /// limit. Severity is high when the server is known to be alive, medium otherwise.
     ///
     /// ## What to do
@@ -46,6 +48,8 @@ declare_rule! {
         figures: [idle_ms_shortest_dead: Milliseconds / Min, idle_ms_longest_alive: Milliseconds / Max],
         thresholds: [
             min_idle_ms = 30000.0: "Shortest silence blamed on a table entry; the shortest limits in use are 30 s (UDP-like) and usually minutes.",
+            proved_idle_ms = 2000.0: "Shortest silence blamed where the server answers others while this connection repeats in vain, and no silence as long was survived. Tables that are full, or set so, forget within seconds.",
+            proved_copies = 4.0: "Times the data was sent in vain after such a short silence; on a path that loses one segment in ten chance does so once in ten thousand.",
         ],
     }
 }
@@ -59,23 +63,39 @@ impl Rule for IdleDrop {
         out.note(|| {
             let heard = conn.from_server().last_segment;
             let survived = conn.idle_gaps.longest_survived;
+            let answered = conn.handshake.syn_acks.first();
+            let repeats = conn.halves.iter().map(|half| half.retransmitted_segments);
+            let repeats = number(repeats.sum());
             Note {
                 at: heard.map_or(conn.start, |last| last.time),
-                numbers: vec![survived.map_or(0.0, |gap| ms(gap.length()))],
+                numbers: vec![
+                    survived.map_or(0.0, |gap| ms(gap.length())),
+                    answered.map_or(0.0, |answer| since_epoch_ms(answer.time)),
+                    repeats,
+                ],
                 ..Note::new(conn, "alive")
             }
         });
-        let Some(gap) = conn.idle_gaps.last.filter(|gap| !gap.survived) else {
+        let gap = conn.idle_gaps.last.filter(|gap| !gap.survived);
+        let died_active = conn.halves.iter().any(|half| {
+            half.stuck.is_some_and(|stuck| {
+                let after_silence =
+                    gap.is_some_and(|gap| gap.after.relative_seq == stuck.first.relative_seq);
+                !after_silence && f64::from(stuck.copies) >= ctx.threshold("proved_copies")
+            })
+        });
+        if died_active {
+            out.note(|| Note::new(conn, "died-active"));
+        }
+        let Some(gap) = gap else {
             return;
         };
         let fin_before = conn
             .halves
             .iter()
             .any(|half| half.fin.is_some_and(|fin| fin.frame <= gap.after.frame));
-        if ms(gap.length()) < ctx.threshold("min_idle_ms")
-            || gap.after.payload_len == 0
-            || fin_before
-        {
+        let idle = ms(gap.length());
+        if idle < ctx.threshold("proved_idle_ms") || gap.after.payload_len == 0 || fin_before {
             return;
         }
         let sender = gap.after.direction;
@@ -88,18 +108,42 @@ impl Rule for IdleDrop {
                     ResetKind::HalfOpen | ResetKind::Forged | ResetKind::Unknown
                 )
         });
-        if reset.is_none() && copies < 2 {
+        let short = idle < ctx.threshold("min_idle_ms");
+        let enough = match (short, reset) {
+            (false, Some(_)) => true,
+            (false, None) => copies >= 2,
+            (true, reset) => reset.is_none() && f64::from(copies) >= ctx.threshold("proved_copies"),
+        };
+        if !enough {
             return;
         }
-        out.push(observation(conn, &gap, copies, reset));
+        let mut observation = observation(conn, &gap, copies, reset);
+        if short {
+            observation = observation.detail("until_ms", since_epoch_ms(conn.end));
+        }
+        out.push(observation);
     }
 
     fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
-        let mut alive = BTreeMap::<Endpoint, Vec<(u64, Timestamp, f64)>>::new();
+        let mut alive = BTreeMap::<Endpoint, Vec<Alive>>::new();
         for note in collected.notes_of("alive") {
-            let entry = (note.connection.first_frame, note.at, note.numbers[0]);
-            alive.entry(note.connection.server).or_default().push(entry);
+            let others = alive.entry(note.connection.server).or_default();
+            others.push(Alive {
+                first_frame: note.connection.first_frame,
+                heard: note.at,
+                survived_ms: note.numbers[0],
+                answered_ms: note.numbers[1],
+                repeats: note.numbers[2] > 0.0,
+            });
         }
+        let died_active = collected.notes_of("died-active");
+        let died_active: BTreeSet<_> = died_active.map(|note| note.connection.server).collect();
+        collected.observations.retain(|one| {
+            let server = one.connection.server;
+            let others = alive.get(&server).map_or(&[][..], Vec::as_slice);
+            one.number("until_ms")
+                .is_none_or(|until| !died_active.contains(&server) && is_proved(one, until, others))
+        });
         for one in &mut collected.observations {
             let own = one.connection.first_frame;
             let others = alive
@@ -107,8 +151,8 @@ impl Rule for IdleDrop {
                 .map_or(&[][..], Vec::as_slice);
             let works = others
                 .iter()
-                .any(|(frame, at, _)| *frame != own && *at >= one.at);
-            let survived = others.iter().map(|(.., gap)| *gap).fold(0.0, f64::max);
+                .any(|other| other.first_frame != own && other.heard >= one.at);
+            let survived = longest_survived(others);
             if survived > 0.0 {
                 one.set_figure("idle_ms_longest_alive", FigureValue::Number(survived));
             }
@@ -149,7 +193,8 @@ impl Rule for IdleDrop {
             .map(|text| format!(" ({text})"))
             .unwrap_or_default();
         let works = group.having("works") > 0;
-        let keepalive = (dead / 3.0).min(300_000.0);
+        let keepalive = (dead / 3.0).clamp(1_000.0, 300_000.0);
+        let keepalive = keepalive - keepalive % 1_000.0;
         let confidence = draft.confidence;
         draft
             .title(format!("Connections to {server} die after {} of silence", time(dead)))
@@ -176,6 +221,57 @@ impl Rule for IdleDrop {
             .verify("client", format!("ss -tino dst {}", server.ip), "timer:(on,…) with backoff on the connection that hangs; keep-alive timer if any")
             .verify("path", "conntrack -L -p tcp | grep ESTABLISHED; sysctl net.netfilter.nf_conntrack_tcp_timeout_established", "the limit of a Linux device on the path")
     }
+}
+
+/// What a connection tells of its server.
+struct Alive {
+    first_frame: u64,
+    /// When it was heard last.
+    heard: Timestamp,
+    /// The longest silence after which it answered.
+    survived_ms: f64,
+    /// When it took the connection, since the epoch; 0 when that was not seen.
+    answered_ms: f64,
+    /// Something was sent twice.
+    repeats: bool,
+}
+
+impl Alive {
+    /// Whether the server answered on it in this time, in milliseconds since the epoch.
+    fn answers_during(&self, time: &Range<f64>) -> bool {
+        let heard = since_epoch_ms(self.heard);
+        // In use all the time: what is sent in vain is sent again within a second as a rule.
+        let throughout = !self.repeats
+            && self.answered_ms < time.start
+            && heard > time.end
+            && self.survived_ms < (time.end - time.start) / 2.0
+            && time.end - time.start > 2_000.0;
+        throughout || time.contains(&heard) || time.contains(&self.answered_ms)
+    }
+}
+
+fn longest_survived(others: &[Alive]) -> f64 {
+    let survived = others.iter().map(|other| other.survived_ms);
+    survived.fold(0.0, f64::max)
+}
+
+/// After a short silence: the server answered others while the data was still repeated in vain
+/// (`until`, in milliseconds), so the path was not down, and no silence as long was survived.
+fn is_proved(one: &Observation, until: f64, others: &[Alive]) -> bool {
+    let during = since_epoch_ms(one.at)..until;
+    let answers = others.iter().any(|other| {
+        other.first_frame != one.connection.first_frame && other.answers_during(&during)
+    });
+    let idle = one.number("idle_ms_shortest_dead").unwrap_or_default();
+    answers && longest_survived(others) < idle
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "fractions of a microsecond do not matter"
+)]
+fn since_epoch_ms(time: Timestamp) -> f64 {
+    time.as_nanos() as f64 / 1e6
 }
 
 fn observation(
@@ -218,6 +314,8 @@ fn observation(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::testkit::{Builder, S, figure, findings_of};
     use analyzer::flow::{IdleGaps, Stuck};
@@ -248,6 +346,44 @@ mod tests {
                 smaller_passed: false,
             });
         })
+    }
+
+    /// A connection that the server answers while others repeat in vain, after a silence it survived.
+    fn answered_meanwhile(survived_ms: f64) -> Connection {
+        let builder = Builder::tcp(9).handshake(7_000.0, 1.0);
+        let builder = builder.request(7_001.0, 10).response(7_002.0, 10);
+        builder
+            .with(|conn| {
+                let mut before = conn.halves[1].last_data.unwrap();
+                let after = conn.halves[0].last_data.unwrap();
+                before.time = after.time - Duration::from_secs_f64(survived_ms / 1e3);
+                conn.idle_gaps.longest_survived = Some(IdleGap {
+                    before,
+                    after,
+                    survived: true,
+                });
+            })
+            .build()
+    }
+
+    #[test]
+    fn short_silences_are_blamed_with_proof_alone() {
+        let dead = |copies| {
+            let builder = dropped(1, 6_000.0, copies);
+            builder
+                .with(|conn| conn.end = crate::testkit::at(12_000.0))
+                .build()
+        };
+        let found = |connections: &[Connection]| findings_of("idle-drop", connections).len();
+        assert_eq!(found(&[dead(5), answered_meanwhile(2_000.0)]), 1);
+        assert_eq!(found(&[dead(3), answered_meanwhile(2_000.0)]), 0);
+        assert_eq!(found(&[dead(5), answered_meanwhile(7_000.0)]), 0);
+        assert_eq!(found(&[dead(5)]), 0);
+        // A connection in use died as well: the path was bad.
+        let mut active = dropped(2, 6_000.0, 5).build();
+        active.idle_gaps.last = None;
+        let others = [dead(5), answered_meanwhile(2_000.0), active];
+        assert_eq!(found(&others), 0);
     }
 
     fn alive(port: u16) -> Connection {
