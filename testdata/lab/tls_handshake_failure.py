@@ -63,6 +63,15 @@ def https(minimum=None, maximum=None, verify=False, name="shop.example"):
     return attempt
 
 
+def node_https(address):
+    """Node.js, which knows no issuer of the lab."""
+    script = f"""const socket = require('tls').connect({{host: '{address}', port: {PORT}, servername: 'shop.example'}});
+let local; socket.on('connect', () => {{ local = socket.localAddress + ':' + socket.localPort }});
+socket.on('error', () => console.log(local));"""
+    local = subprocess.run(["node", "-e", script], capture_output=True, text=True).stdout.strip()
+    return (local, endpoint((address, PORT))), bool(local)
+
+
 def probe(address):
     """A health check that only opens the port."""
     raw = connect(address, PORT)
@@ -89,5 +98,15 @@ def not_working(folder):
              [https(), https(maximum=V12), https(), probe, probe, https()], finds=False)
 
 
+def node_refuses(folder):
+    tls_case(folder, "node-refuses-tls13", "Node.js does not trust the certificate: in TLS 1.3 it closes without a word.", [],
+             [node_https, https(), node_https, https(), node_https])
+
+
+def client_certificate(folder):
+    tls_case(folder, "client-certificate-tls13", "The server wants a client certificate; in TLS 1.3 it refuses after the client's Finished, in cipher.",
+             ["-Verify", "1", "-verify_return_error", "-tls1_3"], [https() for _ in range(3)], side="server")
+
+
 if __name__ == "__main__":
-    run_cases([version, unknown_ca_ipv6, not_working])
+    run_cases([version, unknown_ca_ipv6, node_refuses, client_certificate, not_working])

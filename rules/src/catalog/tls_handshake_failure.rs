@@ -1,11 +1,14 @@
 //! `tls-handshake-failure`: TLS that never gets to data.
 
-use analyzer::app::TlsAlert;
+use std::time::Duration;
+
+use analyzer::app::{TlsAlert, TlsFacts};
 use analyzer::event::SegmentRef;
 use analyzer::flow::ResetKind;
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::finding::Severity;
+use crate::goodbye::GOODBYE_TO_FIN;
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Observation, Observations, segment_at};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
@@ -23,7 +26,9 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// A fatal alert in clear text before application data, or FIN or RST from the server right after the ClientHello
-    /// without a ServerHello. In TLS 1.3 later alerts are encrypted and cannot be read. Connections
+    /// without a ServerHello. In TLS 1.3 later alerts are encrypted and cannot be read: a client that closes at once on the
+    /// server's part of the handshake, without its own, refused it, and a server that sends nothing but one enciphered alert
+    /// on the client's part and closes refused that. Connections
     /// without a ClientHello (health checks) and clients that gave up waiting are not counted. Severity: medium,
     /// high from three failures.
     ///
@@ -31,7 +36,8 @@ declare_rule! {
     /// By alert: certificate chain and validity, trusted issuers, protocol versions, server name.
     ///
     /// ## Known limits
-    /// Failures after the ServerHello of TLS 1.3 are invisible. A snap length that cuts the alert hides its number.
+    /// What is wrong is not told by failures after the ServerHello of TLS 1.3; scanners that only read the certificate
+    /// look like clients that refuse it. A snap length that cuts the alert hides its number.
     ///
     /// ## References
     /// - RFC 8446 §6; RFC 5246 §7.2; RFC 6066; RFC 7301
@@ -58,49 +64,23 @@ impl Rule for TlsHandshakeFailure {
         let Some(hello) = tls.client_hello else {
             return;
         };
-        if tls.client_data.is_some() && tls.server_data.is_some() {
-            return;
-        }
-        let fatal = |alert: &&TlsAlert| !matches!(alert.description, CLOSE_NOTIFY | USER_CANCELED);
-        let alert = tls.alerts.iter().find(fatal);
-        let hello = segment_at(conn, hello, Direction::ClientToServer);
-        let sni = tls.sni.clone().unwrap_or_else(|| "no name".to_owned());
-        let (reason, end, segment, note) = if let Some(alert) = alert {
-            let segment = segment_at(conn, alert.at, alert.direction);
-            let name = alert_name(alert.description);
-            (
-                format!("alert {} ({name})", alert.description),
-                alert.direction,
-                segment,
-                format!("alert {}: {name}", alert.description),
-            )
-        } else if let Some((segment, how)) = closed_by_server(conn)
-            .filter(|(close, _)| tls.server_hello.is_none() && !sent_unseen(conn, *close))
-        {
-            (
-                format!("{how} without ServerHello"),
-                Direction::ServerToClient,
-                segment,
-                format!("{how} from server instead of a ServerHello"),
-            )
-        } else {
+        let Some(failure) = Failure::of(conn, tls) else {
             return;
         };
-        let confidence = if alert.is_some() { 0.97 } else { 0.85 };
+        let hello = segment_at(conn, hello, Direction::ClientToServer);
+        let sni = tls.sni.clone().unwrap_or_else(|| "no name".to_owned());
         out.push(
-            Observation::new(conn, confidence, Severity::Medium)
-                .cause(format!("{} {reason}", conn.server))
-                .at(segment.time)
+            Observation::new(conn, failure.confidence, Severity::Medium)
+                .cause(format!("{} {}", conn.server, failure.reason))
+                .at(failure.segment.time)
                 .evidence(hello, format!("ClientHello for {sni}"))
-                .evidence(segment, note)
+                .evidence(failure.segment, failure.note)
                 .figure("failures", 1.0)
                 .cost("connections_failed", 1.0)
-                .detail(
-                    "alert",
-                    alert.map_or(-1.0, |alert| f64::from(alert.description)),
-                )
-                .label("reason", reason)
-                .label("end", end.sender())
+                .detail("alert", failure.alert.map_or(-1.0, f64::from))
+                .label("reason", failure.reason)
+                .label("end", failure.segment.direction.sender())
+                .label("why", failure.why)
                 .label("sni", sni)
                 .label("version", version(tls.version)),
         );
@@ -141,12 +121,12 @@ impl Rule for TlsHandshakeFailure {
         let draft = draft
             .title(format!("TLS handshakes with {server} fail: {reason}"))
             .summary(format!(
-                "{} with {server} (name asked for: {sni}, version {version}) ended before any data: {reason} from the {end}. No request was sent.",
+                "{} with {server} (name asked for: {sni}, version {version}) ended before any data: {reason} from the {end}. No request was answered.",
                 plural(failures, "TLS handshake")
             ))
-            .confidence(confidence, if alert.is_some() { "The alert was sent in clear text." } else { "The server closed right after the ClientHello; it did not say why." })
+            .confidence(confidence, group.words("why").unwrap_or_default())
             .because(format!("after the ClientHello the {end} sent {reason}"))
-            .because("no application data followed")
+            .because("no application data of the server followed")
             .not("client-timeout-close", "the handshake was ended by an answer, not by a client that stopped waiting")
             .not("health check without TLS", "a ClientHello was sent");
         cures(draft, alert, &sni).verify(
@@ -157,25 +137,147 @@ impl Rule for TlsHandshakeFailure {
     }
 }
 
+/// How a handshake ended.
+struct Failure {
+    reason: String,
+    /// What ended it, and whose it is.
+    segment: SegmentRef,
+    note: String,
+    /// The number of an alert in clear text, or of the one that such an end stands for.
+    alert: Option<u8>,
+    confidence: f64,
+    /// What the confidence rests on.
+    why: &'static str,
+}
+
+impl Failure {
+    fn of(conn: &Connection, tls: &TlsFacts) -> Option<Self> {
+        if let Some(refusal) = Self::refused_by_server(conn, tls) {
+            return Some(refusal);
+        }
+        if tls.client_data.is_some() && tls.server_data.is_some() {
+            return None;
+        }
+        let fatal = |alert: &&TlsAlert| !matches!(alert.description, CLOSE_NOTIFY | USER_CANCELED);
+        if let Some(alert) = tls.alerts.iter().find(fatal) {
+            let name = alert_name(alert.description);
+            return Some(Self {
+                reason: format!("alert {} ({name})", alert.description),
+                segment: segment_at(conn, alert.at, alert.direction),
+                note: format!("alert {}: {name}", alert.description),
+                alert: Some(alert.description),
+                confidence: 0.97,
+                why: "The alert was sent in clear text.",
+            });
+        }
+        if tls.server_hello.is_some() {
+            return Self::refused_by_client(conn, tls);
+        }
+        let (segment, how) = first_close(conn, Direction::ServerToClient)?;
+        (!sent_unseen(conn, segment)).then(|| Self {
+            reason: format!("{how} without ServerHello"),
+            segment,
+            note: format!("{how} from server instead of a ServerHello"),
+            alert: None,
+            confidence: 0.85,
+            why: "The server closed right after the ClientHello; it did not say why.",
+        })
+    }
+
+    /// The client closes as soon as it has the server's part of the handshake, without its own.
+    fn refused_by_client(conn: &Connection, tls: &TlsFacts) -> Option<Self> {
+        let (segment, how) = first_close(conn, Direction::ClientToServer)?;
+        let client = conn.from_client();
+        let hello = conn.turns.before_last.or(conn.turns.last)?;
+        let flight = hello.response?.first;
+        // Its Finished would be longer; an alert in cipher and a change of ciphers are not.
+        let only_alert = conn.turns.count <= 2
+            && client.unique_bytes <= hello.request.octets + TO_REFUSE
+            && client.cut_frames == 0
+            && !sent_unseen(conn, segment);
+        let at_once = flight.frame < segment.frame
+            && flight.relative_seq < segment.relative_ack
+            && segment.time.since(flight.time) <= REFUSES_WITHIN;
+        let refuses = tls.handshake_complete.is_none() && only_alert && at_once;
+        refuses.then(|| Self {
+            reason: format!("{how} instead of the client's part"),
+            segment,
+            note: format!(
+                "{how} from client on the server's part of the handshake: as a rule it refuses the certificate"
+            ),
+            alert: Some(CERTIFICATE_UNKNOWN),
+            confidence: 0.8,
+            why: "The client closed as soon as it had the server's certificate; what it found wrong is not on the wire, and a scanner that only reads certificates looks the same.",
+        })
+    }
+
+    /// In TLS 1.3 a server that refuses the client's certificate can only say so in cipher, after
+    /// the client's part: an alert is all that ever comes from it, and it closes.
+    fn refused_by_server(conn: &Connection, tls: &TlsFacts) -> Option<Self> {
+        let done = tls.handshake_complete?;
+        // A request may have been sent before the alert came.
+        let turn = match (conn.turns.count, conn.turns.last) {
+            (2, last) => last?,
+            (3, Some(last)) if last.response.is_none() => conn.turns.before_last?,
+            _ => return None,
+        };
+        let response = turn.response?;
+        let (close, _) = close_of(conn, Direction::ServerToClient)?;
+        let client_left =
+            (conn.from_client().fin).is_some_and(|fin| fin.frame < response.first.frame);
+        let refuses = tls.version == Some(TLS13)
+            && response.octets == ENCIPHERED_ALERT
+            && response.first.frame > done.frame
+            && !turn.answer_missed
+            && !client_left
+            && turn.response_time()? <= REFUSES_WITHIN
+            && close.time.since(response.first.time) <= GOODBYE_TO_FIN;
+        refuses.then(|| Self {
+            reason: "an enciphered alert on the client's part".to_owned(),
+            segment: response.first,
+            note: "an enciphered alert from server, all it sends after the handshake: as a rule the client's certificate is missing or refused".to_owned(),
+            alert: Some(CERTIFICATE_REQUIRED),
+            confidence: 0.75,
+            why: "The alert is enciphered: its form, place and the close behind it tell what it is, not its number.",
+        })
+    }
+}
+
+const TLS13: u16 = 0x0304;
+/// The record of an alert in TLS 1.3: header, alert, type and tag.
+const ENCIPHERED_ALERT: u64 = 24;
+/// A change of ciphers and an alert in cipher, rounded up; the shortest Finished is longer.
+const TO_REFUSE: u64 = 40;
+/// Programs refuse at once; who closes later has stopped waiting.
+const REFUSES_WITHIN: Duration = Duration::from_secs(1);
+const CERTIFICATE_UNKNOWN: u8 = 46;
+const CERTIFICATE_REQUIRED: u8 = 116;
+
 /// Says goodbye; no failure.
 const CLOSE_NOTIFY: u8 = 0;
 /// The user gave up during the handshake; no failure of the ends.
 const USER_CANCELED: u8 = 90;
 
-/// FIN or RST of the server when it closed first; forged resets are another rule's.
-fn closed_by_server(conn: &Connection) -> Option<(SegmentRef, &'static str)> {
-    let client_closed = conn.from_client().fin.map_or(u64::MAX, |fin| fin.frame);
-    let reset = conn.resets.iter().find(|reset| {
-        reset.segment.direction == Direction::ServerToClient && reset.kind != ResetKind::Forged
-    });
-    let fin = conn.from_server().fin.map(|fin| (fin, "FIN"));
+/// FIN or RST of `end`; forged resets are another rule's.
+fn close_of(conn: &Connection, end: Direction) -> Option<(SegmentRef, &'static str)> {
+    let reset = conn
+        .resets
+        .iter()
+        .find(|reset| reset.segment.direction == end && reset.kind != ResetKind::Forged);
+    let fin = conn.half(end).fin.map(|fin| (fin, "FIN"));
     fin.or(reset.map(|reset| (reset.segment, "RST")))
-        .filter(|(segment, _)| segment.frame < client_closed)
 }
 
-/// Its number tells that the server sent octets before its close that the capture does not show.
+/// FIN or RST of `end` when it closed first.
+fn first_close(conn: &Connection, end: Direction) -> Option<(SegmentRef, &'static str)> {
+    let peer_closed = conn.half(end.reverse()).fin;
+    let peer_closed = peer_closed.map_or(u64::MAX, |fin| fin.frame);
+    close_of(conn, end).filter(|(segment, _)| segment.frame < peer_closed)
+}
+
+/// Its number tells that its sender sent octets before its close that the capture does not show.
 fn sent_unseen(conn: &Connection, close: SegmentRef) -> bool {
-    conn.has_handshake() && close.relative_seq > 1 + conn.from_server().unique_bytes
+    conn.has_handshake() && close.relative_seq > 1 + conn.half(close.direction).unique_bytes
 }
 
 fn version(number: Option<u16>) -> &'static str {
@@ -223,7 +325,7 @@ fn cures(draft: Narrative, alert: Option<u8>, sni: &str) -> Narrative {
         Some(70 | 86) => draft.set("server", "offer a version the client has", "nginx: ssl_protocols TLSv1.2 TLSv1.3;"),
         Some(40 | 71) => draft.advise("both", "no common cipher, group or signature: compare the two configurations; old clients need TLS 1.2 suites"),
         Some(112) => draft.advise("server", format!("no certificate or virtual host for \"{sni}\": add it, or correct the name the client uses")),
-        Some(116) => draft.advise("client", "the server wants a client certificate (mutual TLS): configure one"),
+        Some(CERTIFICATE_REQUIRED) => draft.advise("client", "the server wants a client certificate (mutual TLS): configure one that it trusts"),
         Some(120) => draft.advise("both", "no common protocol in ALPN (h2, http/1.1): enable one that both speak"),
         _ => draft.advise("server", "see its TLS log; a plain-text service on this port, or a filter by name, closes in the same way"),
     }
@@ -280,6 +382,54 @@ mod tests {
     fn server_that_closes_on_the_hello() {
         let conn = hello(1, None).fin(2.0, S).build();
         assert_eq!(findings_of("tls-handshake-failure", &[conn]).len(), 1);
+    }
+
+    /// A ClientHello and the server's part of the handshake of TLS 1.3.
+    fn answered(port: u16) -> Builder {
+        let builder = hello(port, None).response(2.0, 1300);
+        let server = builder.conn.turns.last.unwrap().response.unwrap().first;
+        builder.with(|conn| {
+            let tls = conn.app.tls.as_mut().unwrap();
+            tls.version = Some(TLS13);
+            tls.server_hello = Some(At {
+                frame: server.frame,
+                time: server.time,
+            });
+        })
+    }
+
+    #[test]
+    fn client_that_closes_on_the_certificate_refuses_it() {
+        let refused = answered(1).fin(2.5, C).fin(2.6, S).build();
+        let findings = findings_of("tls-handshake-failure", &[refused]);
+        assert!(findings[0].title.contains("instead of the client's part"));
+        let stopped_waiting = answered(1).fin(5002.0, C).build();
+        assert!(findings_of("tls-handshake-failure", &[stopped_waiting]).is_empty());
+        let went_on = answered(1).request(2.2, 74).fin(2.5, C).build();
+        assert!(findings_of("tls-handshake-failure", &[went_on]).is_empty());
+    }
+
+    #[test]
+    fn server_that_only_sends_an_alert_in_cipher_refuses_the_client() {
+        let ended = |octets, wait_ms| {
+            let builder = answered(1).request(3.0, 200);
+            let request = builder.conn.turns.last.unwrap().request.last;
+            builder
+                .response(3.0 + wait_ms, octets)
+                .fin(3.1 + wait_ms, S)
+                .with(|conn| {
+                    let tls = conn.app.tls.as_mut().unwrap();
+                    tls.handshake_complete = Some(At {
+                        frame: request.frame,
+                        time: request.time,
+                    });
+                })
+                .build()
+        };
+        let found = |conn: Connection| findings_of("tls-handshake-failure", &[conn]).len();
+        assert_eq!(found(ended(24, 0.5)), 1);
+        assert_eq!(found(ended(500, 0.5)), 0);
+        assert_eq!(found(ended(24, 5000.0)), 0, "an idle timeout");
     }
 
     #[test]
