@@ -313,7 +313,7 @@ pub(super) fn advance(peer: &mut SenderState, ack: u64, reference: SegmentRef, e
     let time = reference.time;
     let flight = peer.flight_size();
     // While losses are repaired acknowledgements wait for the repair, not in a queue.
-    let undisturbed = peer.sacked.is_empty() && peer.duplicate_acks == 0;
+    let mut undisturbed = peer.sacked.is_empty() && peer.duplicate_acks == 0;
     peer.snd_una = ack;
     peer.una_advanced = time;
     peer.duplicate_acks = 0;
@@ -332,6 +332,8 @@ pub(super) fn advance(peer: &mut SenderState, ack: u64, reference: SegmentRef, e
         }
         let payload = u32::try_from(oldest.range.len()).unwrap_or(u32::MAX);
         peer.stats.largest_acked_payload = peer.stats.largest_acked_payload.max(payload);
+        // Without SACK only the repair tells what waited for it.
+        undisturbed &= oldest.copies == 1;
         // Nothing new from a segment that the receiver had reported before.
         if !oldest.sacked {
             sample = round_trip(oldest, time, echo).or(sample);
@@ -408,4 +410,44 @@ fn take_sacks(peer: &mut SenderState, segment: &Segment<'_>, ack: u64) -> Vec<Se
         }
     }
     dsacks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::send_order::Stamp;
+    use super::*;
+    use crate::flow::Direction;
+
+    /// Ten segments in flight, the first of them sent `copies` times, are acknowledged after 300 ms.
+    fn loaded_round_trips(copies: u16) -> u64 {
+        let start = Timestamp::default();
+        let mut sender = SenderState::default();
+        sender.stats.largest_payload = 1000;
+        sender.rtt.sample(20_000_000);
+        for number in 0..10 {
+            sender.push_outstanding(Outstanding {
+                range: SeqRange::new(number * 1000, (number + 1) * 1000),
+                first_sent: start,
+                last_sent: start,
+                frame: number + 1,
+                first: Stamp::default(),
+                latest: Stamp::default(),
+                copies: if number == 0 { copies } else { 1 },
+                first_is_repeat: false,
+                sacked: false,
+            });
+        }
+        sender.snd_max = 10_000;
+        let later = start + std::time::Duration::from_millis(300);
+        let ack = SegmentRef::place(20, later, Direction::ServerToClient);
+        advance(&mut sender, 10_000, ack, None);
+        let seldom = sender.stats.seldom.as_ref();
+        seldom.map_or(0, |seldom| seldom.loaded_rtts.count())
+    }
+
+    #[test]
+    fn what_waited_for_a_repair_did_not_wait_in_a_queue() {
+        assert_eq!(loaded_round_trips(1), 1);
+        assert_eq!(loaded_round_trips(2), 0);
+    }
 }
