@@ -1,17 +1,22 @@
 //! A server's close of an idle connection, and the request that met it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use analyzer::app::AppProtocol;
 use analyzer::event::SegmentRef;
 use analyzer::flow::{Reset, ResetKind, ResetShape, Turn};
-use analyzer::{Connection, Direction};
+use analyzer::{Connection, Direction, Endpoint};
 
 use crate::goodbye::{self, GOODBYE_TO_FIN, is_tls_housekeeping};
+use crate::observation::{Collected, Note};
 use crate::text::ms;
 
 /// Shortest silence before a close that counts as idle, in milliseconds: the default of `keepalive-race`.
 pub(crate) const MIN_IDLE_MS: f64 = 200.0;
+
+/// Key of the facts about harmless closes of idle connections by their server.
+pub(crate) const SERVER_IDLE_CLOSE: &str = "server-idle-close";
 
 /// So many other closes after the same idle time make it a timer's.
 const OTHERS: usize = 2;
@@ -35,10 +40,49 @@ impl<'a> IdleClose<'a> {
         Some(Self { close, last, race })
     }
 
+    /// The last complete exchange announced that the connection would close.
+    pub fn was_announced(&self, conn: &Connection) -> bool {
+        conn.app.http.as_ref().is_some_and(|http| {
+            http.kept
+                .iter()
+                .rev()
+                .find(|exchange| exchange.status.is_some())
+                .is_some_and(|last| last.connection_close)
+        })
+    }
+
+    /// A request had arrived and was not read.
+    pub fn is_over_unread(&self) -> bool {
+        self.race.as_ref().is_some_and(|race| race.unread)
+    }
+
     /// The silence before the close.
     pub fn idle(&self) -> Option<Duration> {
         self.last.map(|last| self.close.time.since(last.time))
     }
+}
+
+/// A fact about a close of an idle connection.
+pub(crate) fn idle_note(
+    conn: &Connection,
+    key: &'static str,
+    close: SegmentRef,
+    idle: Duration,
+) -> Note {
+    let mut note = Note::new(conn, key);
+    note.at = close.time;
+    note.numbers = vec![ms(idle)];
+    note
+}
+
+/// The idle times of the facts of one kind, in milliseconds, by server.
+pub(crate) fn idle_closes(collected: &Collected, key: &str) -> BTreeMap<Endpoint, Vec<f64>> {
+    let mut closes = BTreeMap::<Endpoint, Vec<f64>>::new();
+    for note in collected.notes_of(key) {
+        let of_server = closes.entry(note.connection.server).or_default();
+        of_server.extend(&note.numbers);
+    }
+    closes
 }
 
 /// Whether enough of a server's `others`, its idle times before other closes in milliseconds,

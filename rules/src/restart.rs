@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use analyzer::{Endpoint, Timestamp};
 
+use crate::idle_close::SERVER_IDLE_CLOSE;
 use crate::observation::Collected;
 use crate::timeouts::cluster;
 
@@ -18,7 +19,7 @@ const ONE_INSTANT: Duration = Duration::from_millis(100);
 /// Moments at which a server closed many connections at once that no single idle time explains.
 pub(crate) fn restarts(collected: &Collected) -> BTreeMap<Endpoint, BTreeSet<Timestamp>> {
     let mut closes = BTreeMap::<Endpoint, Vec<(Timestamp, Option<f64>)>>::new();
-    for note in collected.notes_of("server-idle-close") {
+    for note in collected.notes_of(SERVER_IDLE_CLOSE) {
         closes
             .entry(note.connection.server)
             .or_default()

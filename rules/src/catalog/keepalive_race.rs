@@ -1,16 +1,14 @@
 //! `keepalive-race`: a request crosses the server's idle close.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use analyzer::event::SegmentRef;
 use analyzer::flow::ResetKind;
-use analyzer::{Analysis, Connection, Endpoint};
+use analyzer::{Analysis, Connection};
 
 use crate::finding::Severity;
-use crate::idle_close::{IdleClose, Race, is_timer};
+use crate::idle_close::{IdleClose, Race, SERVER_IDLE_CLOSE, idle_closes, idle_note, is_timer};
 use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
+use crate::observation::{Collected, Observation, Observations};
 use crate::restart::{RESTART_WINDOW, restarts};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
 use crate::text::{many, ms, number, span};
@@ -88,13 +86,13 @@ impl Rule for KeepaliveRace {
             return;
         };
         let idle = closed.idle();
-        if said_close(conn) || idle.is_some_and(|idle| idle < min_idle) {
+        if closed.was_announced(conn) || idle.is_some_and(|idle| idle < min_idle) {
             return;
         }
         match (&closed.race, idle) {
             (Some(race), _) => out.push(observation(conn, &closed, race)),
             (None, Some(idle)) => {
-                out.note(|| idle_note(conn, "server-idle-close", closed.close, idle));
+                out.note(|| idle_note(conn, SERVER_IDLE_CLOSE, closed.close, idle));
             }
             (None, None) => {}
         }
@@ -118,12 +116,8 @@ impl Rule for KeepaliveRace {
             }
         }
         split_causes(&mut collected.observations, "idle_timeout_ms");
-        let harmless = idle_closes(collected, "server-idle-close", |note| {
-            note.connection.server
-        });
-        let client_closes = idle_closes(collected, "client-idle-close", |note| {
-            note.connection.server
-        });
+        let harmless = idle_closes(collected, SERVER_IDLE_CLOSE);
+        let client_closes = idle_closes(collected, "client-idle-close");
         for observation in &mut collected.observations {
             let server = observation.connection.server;
             if let Some(values) = harmless.get(&server) {
@@ -146,17 +140,6 @@ impl Rule for KeepaliveRace {
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
         words::tell(group, draft)
     }
-}
-
-/// The last complete exchange announced that the connection would close.
-fn said_close(conn: &Connection) -> bool {
-    conn.app.http.as_ref().is_some_and(|http| {
-        http.kept
-            .iter()
-            .rev()
-            .find(|exchange| exchange.status.is_some())
-            .is_some_and(|last| last.connection_close)
-    })
 }
 
 fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Observation {
@@ -256,9 +239,7 @@ fn bound_unknown_idle(analysis: &Analysis, min_idle_ms: f64, collected: &mut Col
 /// A server has other reasons, too, to close over an unread request. It was the idle timer where
 /// other connections were closed after the same silence.
 fn leave_other_unread(collected: &mut Collected) {
-    let mut timers = idle_closes(collected, "server-idle-close", |note| {
-        note.connection.server
-    });
+    let mut timers = idle_closes(collected, SERVER_IDLE_CLOSE);
     let is_unread = |one: &Observation| one.number("unread") == Some(1.0);
     for one in collected.observations.iter().filter(|one| !is_unread(one)) {
         let of_server = timers.entry(one.connection.server).or_default();
@@ -269,13 +250,6 @@ fn leave_other_unread(collected: &mut Collected) {
         let idle = one.number("idle_timeout_ms").unwrap_or_default();
         !is_unread(one) || is_timer(idle, others.copied())
     });
-}
-
-fn idle_note(conn: &Connection, key: &'static str, close: SegmentRef, idle: Duration) -> Note {
-    let mut note = Note::new(conn, key);
-    note.at = close.time;
-    note.numbers = vec![ms(idle)];
-    note
 }
 
 /// Remembers how long the client keeps idle connections, where it closes first.
@@ -294,21 +268,6 @@ fn note_client_close(conn: &Connection, min_idle: Duration, out: &mut Observatio
     if conn.turns.pending().is_none() && idle >= min_idle {
         out.note(|| idle_note(conn, "client-idle-close", fin, idle));
     }
-}
-
-fn idle_closes(
-    collected: &Collected,
-    key: &str,
-    endpoint: impl Fn(&Note) -> Endpoint,
-) -> BTreeMap<Endpoint, Vec<f64>> {
-    let mut closes = BTreeMap::<Endpoint, Vec<f64>>::new();
-    for note in collected.notes_of(key) {
-        closes
-            .entry(endpoint(note))
-            .or_default()
-            .push(note.numbers[0]);
-    }
-    closes
 }
 
 #[path = "keepalive_race_words.rs"]

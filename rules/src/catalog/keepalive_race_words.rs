@@ -2,6 +2,7 @@
 
 use crate::advice;
 use crate::finding::Severity;
+use crate::idle_close::SERVER_IDLE_CLOSE;
 use crate::narrative::{Group, Narrative};
 use crate::text::{list, many, number, plural, time};
 use crate::timeouts::{self, Wait, typical_of};
@@ -126,7 +127,7 @@ fn reasons(group: &Group<'_>, draft: Narrative, after: &str, late: u64) -> Narra
 /// The idle times before either side's close: of the lost requests and of the harmless closes.
 fn waits(group: &Group<'_>, draft: Narrative) -> Narrative {
     let mut server = group.all_of("idle_timeout_ms");
-    server.extend(group.noted("server-idle-close"));
+    server.extend(group.noted(SERVER_IDLE_CLOSE));
     draft
         .waits(Wait::ServerIdle, server)
         .waits(Wait::ClientIdle, group.noted("client-idle-close"))

@@ -1,16 +1,16 @@
 //! `unread-data-reset`: a connection closed with data its application never read.
 
-use std::collections::BTreeMap;
-
 use analyzer::app::AppProtocol;
 use analyzer::flow::{Reset, ResetKind};
-use analyzer::{Analysis, Connection, Direction, Endpoint};
+use analyzer::{Analysis, Connection, Direction};
 
 use crate::finding::Severity;
 use crate::goodbye::is_tls_housekeeping;
-use crate::idle_close::{IdleClose, MIN_IDLE_MS, is_timer};
+use crate::idle_close::{
+    IdleClose, MIN_IDLE_MS, SERVER_IDLE_CLOSE, idle_closes, idle_note, is_timer,
+};
 use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
+use crate::observation::{Collected, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
 use crate::text::{bytes, many, ms, number, plural};
 
@@ -63,16 +63,12 @@ impl Rule for UnreadDataReset {
     }
 
     fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
-        let closed = IdleClose::of(conn);
-        let idle = closed.as_ref().and_then(IdleClose::idle).map(ms);
-        let idle = idle.filter(|idle| *idle >= MIN_IDLE_MS);
-        let unread = closed.is_some_and(|closed| closed.race.is_some_and(|race| race.unread));
-        if let Some(idle) = idle.filter(|_| !unread) {
-            out.note(|| {
-                let mut note = Note::new(conn, "server-idle-close");
-                note.numbers = vec![idle];
-                note
-            });
+        let closed = IdleClose::of(conn).filter(|closed| !closed.was_announced(conn));
+        let idle = closed.as_ref().and_then(IdleClose::idle);
+        let idle = idle.filter(|idle| ms(*idle) >= MIN_IDLE_MS);
+        let unread = (closed.as_ref()).is_some_and(|closed| closed.is_over_unread());
+        if let (Some(closed), Some(idle), false) = (closed, idle, unread) {
+            out.note(|| idle_note(conn, SERVER_IDLE_CLOSE, closed.close, idle));
         }
         let reset = conn.resets.iter().find(|reset| {
             reset.kind == ResetKind::UnreadData
@@ -88,17 +84,13 @@ impl Rule for UnreadDataReset {
         {
             return;
         }
-        let idle = idle.filter(|_| unread);
+        let idle = idle.filter(|_| unread).map(ms);
         out.push(observation(conn, reset, by_client).detail_if("idle_ms", idle));
     }
 
     /// A server whose idle timer ran out as the request came: `keepalive-race`.
     fn on_capture(&self, _: &Analysis, _: &Context<'_>, collected: &mut Collected) {
-        let mut timers = BTreeMap::<Endpoint, Vec<f64>>::new();
-        for note in collected.notes_of("server-idle-close") {
-            let of_server = timers.entry(note.connection.server).or_default();
-            of_server.extend(&note.numbers);
-        }
+        let timers = idle_closes(collected, SERVER_IDLE_CLOSE);
         collected.observations.retain(|one| {
             let others = timers.get(&one.connection.server).into_iter().flatten();
             let idle = one.number("idle_ms");
