@@ -40,10 +40,7 @@ impl ExchangeLog {
         let index = self.kept.partition_point(|kept| kept.order < order);
         if self.kept.len() == self.kept.capacity() {
             // A connection with one exchange is the rule, and few keep more than the last.
-            let more = match self.kept.len() {
-                few @ 1..KEPT => few,
-                _ => 1,
-            };
+            let more = self.kept.len().clamp(1, KEPT / 2);
             self.kept.reserve_exact(more);
         }
         self.kept.insert(
