@@ -157,8 +157,11 @@ impl Rule for IdleDrop {
                 one.set_figure("idle_ms_longest_alive", FigureValue::Number(survived));
             }
             let device = one.number("device").is_some_and(|device| device > 0.0);
+            // Few tables forget within seconds.
+            let short = one.number("until_ms").is_some();
             one.confidence = match (works, device) {
                 (true, true) => 0.95,
+                (true, false) if short => 0.75,
                 (true, false) => 0.85,
                 (false, true) => 0.8,
                 (false, false) => 0.5,
@@ -205,7 +208,7 @@ impl Rule for IdleDrop {
                 time(dead),
                 if works { ", while other connections to the same server worked" } else { "" },
             ))
-            .confidence(confidence, if works { "The server answers others at that time, so the path and not the server forgot the connection." } else { "No other connection shows that the server was alive at that time." })
+            .confidence(confidence, if group.having("until_ms") > 0 { "The server answers others at that time, so the path forgot the connection; one dead server of several behind this address would look the same." } else if works { "The server answers others at that time, so the path and not the server forgot the connection." } else { "No other connection shows that the server was alive at that time." })
             .because(between)
             .because_if(group.having("copies") > 0, || format!("the data after the silence was sent up to {:.0} times without any answer", group.spread("copies").map_or(0.0, |spread| spread.max)))
             .because_if(group.having("reset") > 0, || "the data after the silence was met by RST: the answering side knew no such connection".to_owned())
