@@ -1,19 +1,13 @@
 //! Messages that end a conversation rather than ask for something.
 
-use std::time::Duration;
-
 use analyzer::Connection;
 use analyzer::app::AppProtocol;
+pub(crate) use analyzer::app::{GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
 use analyzer::event::SegmentRef;
 
-/// A goodbye in TLS: an alert record, or GOAWAY and an alert (17 + 22 + 24 octets), rounded up.
-/// Less than this at the end of an encrypted connection is housekeeping, not a request.
-pub(crate) const TLS_GOODBYE_OCTETS: u64 = 72;
 /// A goodbye in another protocol (`QUIT`, MySQL and PostgreSQL terminate); `GET / HTTP/1.1` and
 /// its line ends are longer.
 const GOODBYE_OCTETS: u64 = 17;
-/// A goodbye and the FIN leave in one go.
-pub(crate) const GOODBYE_TO_FIN: Duration = Duration::from_millis(20);
 
 /// Whether `octets` at the end of an encrypted connection are housekeeping at most.
 pub(crate) fn is_tls_housekeeping(conn: &Connection, octets: u64) -> bool {

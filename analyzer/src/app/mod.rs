@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::flow::Direction;
 use crate::time::Timestamp;
@@ -125,6 +126,12 @@ pub struct HttpGoaway {
     /// Where.
     pub at: At,
 }
+
+/// A goodbye in TLS: an alert record, or GOAWAY and an alert (17 + 22 + 24 octets), rounded up.
+/// Less than this at the end of an encrypted connection is housekeeping, not a request.
+pub const TLS_GOODBYE_OCTETS: u64 = 72;
+/// A goodbye and what ends the connection leave in one go.
+pub const GOODBYE_TO_FIN: Duration = Duration::from_millis(20);
 
 /// TLS facts of a connection.
 #[derive(Clone, PartialEq, Debug, Default)]

@@ -208,7 +208,7 @@ impl Rule for IdleDrop {
                 time(dead),
                 if works { ", while other connections to the same server worked" } else { "" },
             ))
-            .confidence(confidence, if group.having("until_ms") > 0 { "The server answers others at that time, so the path forgot the connection; one dead server of several behind this address would look the same." } else if works { "The server answers others at that time, so the path and not the server forgot the connection." } else { "No other connection shows that the server was alive at that time." })
+            .confidence(confidence, if group.having("until_ms") == group.connections() { "The server answers others at that time, so the path forgot the connection; one dead server of several behind this address would look the same." } else if works { "The server answers others at that time, so the path and not the server forgot the connection." } else { "No other connection shows that the server was alive at that time." })
             .because(between)
             .because_if(group.having("copies") > 0, || format!("the data after the silence was sent up to {:.0} times without any answer", group.spread("copies").map_or(0.0, |spread| spread.max)))
             .because_if(group.having("reset") > 0, || "the data after the silence was met by RST: the answering side knew no such connection".to_owned())

@@ -282,7 +282,7 @@ fn sent_unseen(conn: &Connection, close: SegmentRef) -> bool {
 
 fn version(number: Option<u16>) -> &'static str {
     match number {
-        Some(0x0304) => "TLS 1.3",
+        Some(TLS13) => "TLS 1.3",
         Some(0x0303) => "TLS 1.2",
         Some(0x0302) => "TLS 1.1",
         Some(0x0301) => "TLS 1.0",

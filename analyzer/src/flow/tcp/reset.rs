@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::app::AppProtocol;
+use crate::app::{AppProtocol, GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
 use crate::decode::TcpFlags;
 use crate::event::{EventKind, SegmentRef};
 use crate::flow::{Direction, Reset, ResetKind, ResetShape, Turn};
@@ -242,11 +242,6 @@ impl TcpTracker {
     }
 }
 
-/// No more than alerts of TLS take.
-const ALERTS: u64 = 72;
-/// Alert and RST leave in one go.
-const ALERT_TO_RESET: Duration = Duration::from_millis(20);
-
 type Judgement = (ResetKind, f64, Option<(ResetKind, &'static str)>);
 
 /// The decision tree; the first branch that fits wins.
@@ -389,10 +384,10 @@ pub(super) fn conclude(
             protocol == AppProtocol::Tls
                 && reset.kind == ResetKind::LingerZero
                 && reset.segment.direction == Direction::ServerToClient
-                && turn.request.octets > ALERTS
+                && turn.request.octets > TLS_GOODBYE_OCTETS
                 && turn.response.is_some_and(|response| {
-                    response.octets <= ALERTS
-                        && reset.segment.time.since(response.first.time) <= ALERT_TO_RESET
+                    response.octets <= TLS_GOODBYE_OCTETS
+                        && reset.segment.time.since(response.first.time) <= GOODBYE_TO_FIN
                 })
         });
         if let Some(turn) = unread {
