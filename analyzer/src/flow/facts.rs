@@ -472,10 +472,11 @@ impl Timeline {
     }
 
     fn other_index(&mut self, since: u64) -> usize {
-        while since / self.width_nanos() >= SLICES as u64 {
+        let mut width = self.width_nanos();
+        while since / width >= SLICES as u64 {
             self.widen();
+            width = self.width_nanos();
         }
-        let width = self.width_nanos();
         let number = since / width;
         let index = usize::try_from(number).unwrap_or(SLICES - 1);
         if self.slices.len() <= index {

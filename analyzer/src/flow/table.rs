@@ -359,32 +359,29 @@ impl<S: ConnectionSink> Shard<S> {
         self.since_sweep = 0;
         self.next_sweep = self.now + SWEEP_EVERY;
         let now = self.now;
-        let (mut silent, mut closing) = (Vec::new(), Vec::new());
+        let mut due = Vec::new();
         for (id, flow) in self.flows.iter_mut() {
-            if flow.is_silent(now) {
-                silent.push((flow.first_frame(), id));
-                continue;
-            }
-            match flow {
-                Flow::Tcp(tracker) => tracker.trim(now),
-                Flow::YoungTcp(youth, _) if youth.closing && now.since(youth.last) > LINGER => {
-                    closing.push(id);
-                }
-                _ => {}
+            let may_be_closed = match flow {
+                Flow::YoungTcp(youth, _) => youth.closing && now.since(youth.last) > LINGER,
+                _ => false,
+            };
+            if may_be_closed || flow.is_silent(now) {
+                due.push((flow.first_frame(), id, may_be_closed));
+            } else if let Flow::Tcp(tracker) = flow {
+                tracker.trim(now);
             }
         }
-        // Only a tracker can tell whether they are closed.
-        for id in closing {
-            self.grow(id);
-            if let Some(flow) = self.flows.get_mut(id)
-                && flow.is_silent(now)
-            {
-                silent.push((flow.first_frame(), id));
+        due.sort_unstable();
+        // One after the other, so that a tracker is still in the cache when it is handed over.
+        for (_, id, may_be_closed) in due {
+            if may_be_closed {
+                // Only a tracker can tell whether it is closed.
+                self.grow(id);
             }
-        }
-        silent.sort_unstable();
-        for (_, id) in silent {
-            self.take_out(id, true);
+            let is_silent = (self.flows.get(id)).is_some_and(|(_, flow)| flow.is_silent(now));
+            if is_silent {
+                self.take_out(id, true);
+            }
         }
     }
 

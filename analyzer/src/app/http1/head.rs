@@ -58,26 +58,27 @@ pub(in crate::app) fn looks_like_head(bytes: &[u8], cut: bool) -> Option<bool> {
     const VERSION: &[u8] = b"HTTP/1.";
     let common = bytes.len().min(VERSION.len());
     if bytes[..common] == VERSION[..common] {
-        let shape = |index: usize, test: fn(u8) -> bool| bytes.get(index).map(|octet| test(*octet));
-        let digit: fn(u8) -> bool = |octet| octet.is_ascii_digit();
-        for (index, test) in [
-            (7, digit),
-            (8, |octet| octet == b' '),
-            (9, digit),
-            (10, digit),
-            (11, digit),
-        ] {
-            if !shape(index, test)? {
-                return Some(false);
-            }
-        }
-        return Some(true);
+        // The minor version, a space and three digits.
+        let mut shape = bytes[common..].iter().take(5).enumerate();
+        let fits = |(at, octet): (usize, &u8)| match at {
+            1 => *octet == b' ',
+            _ => octet.is_ascii_digit(),
+        };
+        return match shape.all(fits) {
+            true if bytes.len() < common + 5 => None,
+            fits => Some(fits),
+        };
     }
-    let method = bytes
-        .iter()
-        .take(METHOD_MAX + 1)
-        .take_while(|octet| octet.is_ascii_uppercase() || **octet == b'-')
-        .count();
+    let is_method =
+        |known: &&str| bytes.get(known.len()) == Some(&b' ') && bytes.starts_with(known.as_bytes());
+    let known = METHODS.into_iter().find(is_method);
+    let any = || {
+        let front = bytes.iter().take(METHOD_MAX + 1);
+        front
+            .take_while(|octet| octet.is_ascii_uppercase() || **octet == b'-')
+            .count()
+    };
+    let method = known.map_or_else(any, str::len);
     if method > METHOD_MAX || (method < bytes.len() && (method == 0 || bytes[method] != b' ')) {
         return Some(false);
     }
@@ -97,7 +98,7 @@ pub(in crate::app) fn looks_like_head(bytes: &[u8], cut: bool) -> Option<bool> {
         return Some(false);
     }
     let target = bytes.get(method + 1..).unwrap_or_default();
-    let known = known_method(&bytes[..method]).is_some()
+    let known = known.is_some()
         && (target.first().is_some_and(|first| *first == b'/') || target.starts_with(b"http://"));
     cut.then_some(known)
 }

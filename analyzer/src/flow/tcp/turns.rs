@@ -137,13 +137,13 @@ impl Conversation {
 
     fn open(&mut self, turn: Turn) {
         if let Some(before) = self.turns.last.replace(turn) {
-            self.note_response_time(before);
+            self.note_response_time(&before);
             self.turns.before_last = Some(before);
         }
         self.turns.count += 1;
     }
 
-    fn note_response_time(&mut self, turn: Turn) {
+    fn note_response_time(&mut self, turn: &Turn) {
         let Some(waited) = turn.response_time() else {
             return;
         };
@@ -154,12 +154,12 @@ impl Conversation {
                 // A connection with one turn is the rule.
                 slowest.reserve_exact(1.max(slowest.len()));
             }
-            slowest.push(turn);
+            slowest.push(*turn);
         } else if waited > self.least_kept {
             // Of equals the latest gives way.
             let rank = |turn: &Turn| (turn.response_time(), Reverse(turn.request.first.frame));
             if let Some(least) = slowest.iter_mut().min_by_key(|turn| rank(turn)) {
-                *least = turn;
+                *least = *turn;
             }
         } else {
             return;
@@ -172,7 +172,7 @@ impl Conversation {
 
     fn finish(mut self) -> Turns {
         if let Some(last) = self.turns.last {
-            self.note_response_time(last);
+            self.note_response_time(&last);
         }
         let rank = |turn: &Turn| (Reverse(turn.response_time()), turn.request.first.frame);
         self.turns.slowest.sort_unstable_by_key(rank);
