@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decode::{Packet, TcpFields};
+use crate::decode::{Packet, PacketKind};
 use crate::time::Timestamp;
 
 use super::facts::ShardFacts;
@@ -28,10 +28,10 @@ pub(super) enum Flow {
     /// One SYN.
     Syn(Record),
     /// A SYN and what followed, as long as that is little.
-    YoungTcp(Youth, Box<YoungTcp>),
+    YoungTcp(Youth, YoungTcp),
     Tcp(Box<TcpTracker>),
     /// A few small datagrams.
-    YoungUdp(Youth, Box<YoungUdp>),
+    YoungUdp(Youth, YoungUdp),
     Udp(Box<UdpTracker>),
 }
 
@@ -105,8 +105,7 @@ impl Flow {
         let grown = match self {
             Self::Tcp(_) | Self::Udp(_) => return,
             Self::Syn(syn) => {
-                let (packet, tcp) = syn.syn(key);
-                grown_tcp([(packet, tcp, &[][..])].into_iter(), settings, facts).map(Self::Tcp)
+                grown_tcp([(syn.syn(key), &[][..])].into_iter(), settings, facts).map(Self::Tcp)
             }
             Self::YoungTcp(_, young) => {
                 grown_tcp(young.segments(key), settings, facts).map(Self::Tcp)
@@ -120,15 +119,18 @@ impl Flow {
 }
 
 fn grown_tcp<'a>(
-    segments: impl Iterator<Item = (Packet, TcpFields, &'a [u8])>,
+    segments: impl Iterator<Item = (Packet, &'a [u8])>,
     settings: &TcpSettings,
     facts: &mut ShardFacts,
 ) -> Option<Box<TcpTracker>> {
     let mut tracker: Option<Box<TcpTracker>> = None;
-    for (packet, tcp, payload) in segments {
+    for (packet, payload) in segments {
+        let PacketKind::Tcp(tcp) = &packet.kind else {
+            continue;
+        };
         let tracker =
-            tracker.get_or_insert_with(|| Box::new(TcpTracker::new(&packet, &tcp, settings)));
-        let (verdict, direction) = tracker.segment(&packet, &tcp, payload);
+            tracker.get_or_insert_with(|| Box::new(TcpTracker::new(&packet, tcp, settings)));
+        let (verdict, direction) = tracker.segment(&packet, tcp, payload);
         facts.segment(&packet, direction, verdict);
     }
     tracker

@@ -216,7 +216,7 @@ impl<S: ConnectionSink> Shard<S> {
                 patience_s: PATIENCE_SYN_S,
                 closing: false,
             };
-            *flow = Flow::YoungTcp(youth, Box::new(YoungTcp::new(&syn)));
+            *flow = Flow::YoungTcp(youth, YoungTcp::new(&syn));
             self.half_open.leave(server_of(key, &syn));
         }
         let kept = match flow {
@@ -263,7 +263,7 @@ impl<S: ConnectionSink> Shard<S> {
                 let before = young.octets();
                 if young.push(&key, sender, packet, payload) {
                     youth.last = youth.last.max(packet.time);
-                    youth.patience_s = young.patience_s();
+                    youth.patience_s = young.patience_s(&key);
                     self.cost += young.octets() - before;
                     return;
                 }
@@ -273,10 +273,10 @@ impl<S: ConnectionSink> Shard<S> {
             if young.push(&key, sender, packet, payload) {
                 let youth = Youth {
                     last: packet.time,
-                    patience_s: young.patience_s(),
+                    patience_s: young.patience_s(&key),
                     closing: false,
                 };
-                self.insert(key, hash, Flow::YoungUdp(youth, Box::new(young)));
+                self.insert(key, hash, Flow::YoungUdp(youth, young));
                 return;
             }
         }
@@ -556,7 +556,7 @@ mod tests {
             let (_, sender) = FlowKey::of(&packet);
             assert!(young.push(sender, &packet, &tcp, &payload));
         }
-        let octets = Arena::<Flow>::PLACE + size_of::<YoungTcp>() + young.octets();
+        let octets = Arena::<Flow>::PLACE + young.octets();
         assert!(octets <= 700, "established: {octets} octets");
     }
 }

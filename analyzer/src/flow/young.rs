@@ -12,11 +12,11 @@ use super::key::{FlowKey, Sender};
 use super::udp::{UdpTracker, may_be_copy};
 
 /// Segments kept of a TCP flow, and octets of their payloads: a few requests with short answers.
-const SEGMENTS: usize = 32;
+const SEGMENTS: u8 = 32;
 const OCTETS_OF_SEGMENTS: usize = 1536;
 
 /// Datagrams kept of a UDP flow, and octets of their payloads.
-const DATAGRAMS: usize = 4;
+const DATAGRAMS: u8 = 4;
 const OCTETS: usize = 1024;
 
 /// Where name servers listen (RFC 1035 §4.2).
@@ -35,15 +35,13 @@ const HAS_IP_ID: u8 = 32;
 const DONT_FRAGMENT: u8 = 64;
 const REASSEMBLED: u8 = 128;
 
-/// A packet without its addresses: those are the flow's.
-#[derive(Clone, Copy, Debug)]
+/// A packet without its addresses, which are the flow's, and without its payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C, packed(2))]
 pub(crate) struct Record {
     frame: u64,
     time: Timestamp,
-    /// Sequence number; of a datagram its true payload length.
     seq: u32,
-    /// Acknowledgement number; of a datagram its captured payload length.
     ack: u32,
     timestamps: (u32, u32),
     wire_len: u32,
@@ -76,15 +74,15 @@ impl Record {
 
     /// Which end of the key sent it.
     pub const fn sender(&self) -> Sender {
-        if self.marks & FROM_LOW != 0 {
+        if self.has(FROM_LOW) {
             Sender::Low
         } else {
             Sender::High
         }
     }
 
-    const fn flags(&self) -> TcpFlags {
-        TcpFlags(self.flags)
+    const fn has(&self, mark: u8) -> bool {
+        self.marks & mark != 0
     }
 
     fn of(packet: &Packet, sender: Sender) -> Self {
@@ -92,22 +90,16 @@ impl Record {
         Self {
             frame: packet.frame,
             time: packet.time,
-            seq: packet.payload_len,
-            ack: packet.payload_captured,
-            timestamps: (0, 0),
             wire_len: packet.wire_len,
             observation_point: packet.observation_point,
-            window_field: 0,
             ip_id: packet.ip_id.unwrap_or_default(),
-            mss: 0,
-            flags: 0,
-            window_shift: 0,
             hop_limit: packet.hop_limit,
             ecn: packet.ecn,
             marks: mark(sender == Sender::Low, FROM_LOW)
                 | mark(packet.ip_id.is_some(), HAS_IP_ID)
                 | mark(packet.dont_fragment, DONT_FRAGMENT)
                 | mark(packet.reassembled, REASSEMBLED),
+            ..Self::default()
         }
     }
 
@@ -143,11 +135,12 @@ impl Record {
         is_syn && Self::fits(tcp)
     }
 
-    const fn has(&self, mark: u8) -> bool {
-        self.marks & mark != 0
+    /// The SYN as it was.
+    pub fn syn(&self, key: &FlowKey) -> Packet {
+        self.packet(key, PacketKind::Tcp(self.tcp()), Lengths::default())
     }
 
-    fn packet(&self, key: &FlowKey, payload_len: u32, captured: u32, kind: PacketKind) -> Packet {
+    fn packet(&self, key: &FlowKey, kind: PacketKind, lengths: Lengths) -> Packet {
         let [low, high] = key.ends();
         let (source, destination) = match self.sender() {
             Sender::Low => (low, high),
@@ -161,9 +154,9 @@ impl Record {
             src_port: source.1,
             dst_port: destination.1,
             wire_len: self.wire_len,
-            payload_len,
+            payload_len: lengths.payload,
             payload_start: 0,
-            payload_captured: captured,
+            payload_captured: lengths.captured.into(),
             ip_id: self.has(HAS_IP_ID).then_some(self.ip_id),
             hop_limit: self.hop_limit,
             ecn: self.ecn,
@@ -174,17 +167,11 @@ impl Record {
         }
     }
 
-    /// The SYN as it was.
-    pub fn syn(&self, key: &FlowKey) -> (Packet, TcpFields) {
-        let tcp = self.tcp();
-        (self.packet(key, 0, 0, PacketKind::Tcp(tcp)), tcp)
-    }
-
     fn tcp(&self) -> TcpFields {
         TcpFields {
             seq: SeqNumber(self.seq),
             ack: SeqNumber(self.ack),
-            flags: self.flags(),
+            flags: TcpFlags(self.flags),
             window_field: self.window_field,
             timestamps: self.has(HAS_TIMESTAMPS).then_some(self.timestamps),
             mss: self.has(HAS_MSS).then_some(self.mss),
@@ -193,42 +180,152 @@ impl Record {
             ..TcpFields::default()
         }
     }
-
-    fn datagram(&self, key: &FlowKey) -> Packet {
-        self.packet(key, self.seq, self.ack, PacketKind::Udp)
-    }
 }
 
-/// A segment with its payload's lengths.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, packed(2))]
-struct YoungSegment {
-    record: Record,
-    payload_len: u32,
-    payload_captured: u16,
+/// The true length of a payload, and how much of it was captured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Lengths {
+    payload: u32,
+    captured: u16,
+}
+
+/// A record and its lengths as they lie in memory.
+type Header = [[u8; 8]; 7];
+
+const HEADER: usize = size_of::<Header>();
+
+/// Where the ECN codepoint lies beside a captured length, which is far shorter.
+const ECN_SHIFT: u32 = 14;
+
+fn header_of(record: &Record, lengths: Lengths) -> Header {
+    let captured_and_ecn = lengths.captured | u16::from(record.ecn) << ECN_SHIFT;
+    let octets = [
+        record.flags,
+        record.window_shift,
+        record.hop_limit,
+        record.marks,
+    ];
+    let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    let both = |low: u16, high: u16| u32::from(low) | u32::from(high) << 16;
+    let words = [
+        record.frame,
+        record.time.as_nanos().cast_unsigned(),
+        pair(record.seq, record.ack),
+        pair(record.timestamps.0, record.timestamps.1),
+        pair(record.wire_len, record.observation_point),
+        pair(
+            both(record.window_field, record.ip_id),
+            both(record.mss, captured_and_ecn),
+        ),
+        pair(u32::from_le_bytes(octets), lengths.payload),
+    ];
+    words.map(u64::to_le_bytes)
+}
+
+fn of_header(header: &Header) -> (Record, Lengths) {
+    let half = |word: [u8; 8]| {
+        let [a, b, c, d, e, f, g, h] = word;
+        [[a, b, c, d], [e, f, g, h]]
+    };
+    let pair = |word: [u8; 8]| half(word).map(u32::from_le_bytes);
+    let both = |[a, b, c, d]: [u8; 4]| [[a, b], [c, d]].map(u16::from_le_bytes);
+    let [frame, time, numbers, timestamps, places, fields, rest] = *header;
+    let [seq, ack] = pair(numbers);
+    let [ts_val, ts_ecr] = pair(timestamps);
+    let [wire_len, observation_point] = pair(places);
+    let [[window_field, ip_id], [mss, captured_and_ecn]] = half(fields).map(both);
+    let [[flags, window_shift, hop_limit, marks], payload] = half(rest);
+    let record = Record {
+        frame: u64::from_le_bytes(frame),
+        time: Timestamp::from_nanos(i64::from_le_bytes(time)),
+        seq,
+        ack,
+        timestamps: (ts_val, ts_ecr),
+        wire_len,
+        observation_point,
+        window_field,
+        ip_id,
+        mss,
+        flags,
+        window_shift,
+        hop_limit,
+        ecn: (captured_and_ecn >> ECN_SHIFT).to_le_bytes()[0],
+        marks,
+    };
+    let lengths = Lengths {
+        payload: u32::from_le_bytes(payload),
+        captured: captured_and_ecn & ((1 << ECN_SHIFT) - 1),
+    };
+    (record, lengths)
+}
+
+/// Packets one behind the other, each with its captured payload: all in one place, since to go to
+/// another place in memory takes longer than everything that is done there.
+#[derive(Debug, Default)]
+struct Pile {
+    octets: Vec<u8>,
+    packets: u8,
+}
+
+impl Pile {
+    /// Keeps a packet; false when its payload is not there as it is said to be.
+    fn push(&mut self, record: &Record, payload_len: u32, payload: &[u8]) -> bool {
+        let captured = u16::try_from(payload.len()).ok();
+        let Some(captured) = captured.filter(|captured| captured >> ECN_SHIFT == 0) else {
+            return false;
+        };
+        let lengths = Lengths {
+            payload: payload_len,
+            captured,
+        };
+        let more = HEADER + payload.len();
+        if self.octets.capacity() - self.octets.len() < more {
+            self.octets.reserve_exact(more.max(self.octets.len() / 2));
+        }
+        let header = header_of(record, lengths);
+        self.octets.extend_from_slice(header.as_flattened());
+        self.octets.extend_from_slice(payload);
+        self.packets += 1;
+        true
+    }
+
+    /// Octets of the payloads.
+    fn payload_octets(&self) -> usize {
+        self.octets.len() - usize::from(self.packets) * HEADER
+    }
+
+    /// What was pushed, in its order.
+    fn iter(&self) -> impl Iterator<Item = (Record, Lengths, &[u8])> {
+        let mut rest = &self.octets[..];
+        std::iter::from_fn(move || {
+            let (header, behind) = rest.split_first_chunk::<HEADER>()?;
+            let (words, _) = header.as_chunks::<8>();
+            let (record, lengths) = of_header(words.first_chunk()?);
+            let (payload, others) = behind.split_at_checked(lengths.captured.into())?;
+            rest = others;
+            Some((record, lengths, payload))
+        })
+    }
+
+    fn first_frame(&self) -> u64 {
+        self.octets
+            .first_chunk()
+            .map_or(0, |frame| u64::from_le_bytes(*frame))
+    }
 }
 
 /// The first segments of a TCP flow that began with a SYN.
 #[derive(Debug)]
-pub(crate) struct YoungTcp {
-    segments: Vec<YoungSegment>,
-    octets: Vec<u8>,
-}
+pub(crate) struct YoungTcp(Pile);
 
 impl YoungTcp {
     /// A flow that was a SYN until now.
     pub fn new(syn: &Record) -> Self {
+        let mut pile = Pile::default();
         // The SYN-ACK, the ACK and a first segment will follow.
-        let mut segments = Vec::with_capacity(4);
-        segments.push(YoungSegment {
-            record: *syn,
-            payload_len: 0,
-            payload_captured: 0,
-        });
-        Self {
-            segments,
-            octets: Vec::new(),
-        }
+        pile.octets.reserve_exact(4 * HEADER);
+        pile.push(syn, 0, &[]);
+        Self(pile)
     }
 
     /// Keeps a segment; false when it is too much, or may end the flow or begin another.
@@ -239,89 +336,71 @@ impl YoungTcp {
         tcp: &TcpFields,
         payload: &[u8],
     ) -> bool {
-        let fits = self.segments.len() < SEGMENTS
-            && self.octets.len() + payload.len() <= OCTETS_OF_SEGMENTS
-            && payload.len() == packet.payload_captured as usize;
-        let Some(first) = self.segments.first().filter(|_| fits) else {
-            return false;
-        };
-        let Ok(payload_captured) = u16::try_from(payload.len()) else {
-            return false;
-        };
-        let opens = tcp.flags.syn() && !tcp.flags.ack();
-        let again = first.record.sender() == sender && first.record.seq == tcp.seq.0;
-        if !Record::fits(tcp) || opens && !again {
+        let fits = self.0.packets < SEGMENTS
+            && self.0.payload_octets() + payload.len() <= OCTETS_OF_SEGMENTS
+            && payload.len() == packet.payload_captured as usize
+            && Record::fits(tcp);
+        if !fits {
             return false;
         }
-        self.segments.push(YoungSegment {
-            record: Record::of_segment(packet, tcp, sender),
-            payload_len: packet.payload_len,
-            payload_captured,
-        });
-        self.octets.extend_from_slice(payload);
-        true
+        if tcp.flags.syn() && !tcp.flags.ack() {
+            let first = self.0.iter().next();
+            let again = first.is_some_and(|(first, ..)| {
+                first.sender() == sender && SeqNumber(first.seq) == tcp.seq
+            });
+            if !again {
+                return false;
+            }
+        }
+        let record = Record::of_segment(packet, tcp, sender);
+        self.0.push(&record, packet.payload_len, payload)
     }
 
     /// The first frame.
     pub fn first_frame(&self) -> u64 {
-        self.segments.first().map_or(0, |first| first.record.frame)
+        self.0.first_frame()
     }
 
     /// Octets kept.
     pub fn octets(&self) -> usize {
-        self.segments.capacity() * size_of::<YoungSegment>() + self.octets.capacity()
+        self.0.octets.capacity()
     }
 
     /// The segments as they were, in their order.
-    pub fn segments<'a>(
-        &'a self,
-        key: &'a FlowKey,
-    ) -> impl Iterator<Item = (Packet, TcpFields, &'a [u8])> {
-        let mut rest = &self.octets[..];
-        self.segments.iter().map(move |segment| {
-            let tcp = segment.record.tcp();
-            let (len, captured) = (segment.payload_len, segment.payload_captured);
-            let kind = PacketKind::Tcp(tcp);
-            let packet = segment.record.packet(key, len, captured.into(), kind);
-            let (payload, others) = rest.split_at(usize::from(captured).min(rest.len()));
-            rest = others;
-            (packet, tcp, payload)
+    pub fn segments<'a>(&'a self, key: &'a FlowKey) -> impl Iterator<Item = (Packet, &'a [u8])> {
+        self.0.iter().map(|(record, lengths, payload)| {
+            let kind = PacketKind::Tcp(record.tcp());
+            (record.packet(key, kind, lengths), payload)
         })
     }
 }
 
 /// The first datagrams of a UDP flow.
 #[derive(Debug, Default)]
-pub(crate) struct YoungUdp {
-    records: Vec<Record>,
-    octets: Vec<u8>,
-    /// One end has the port of name servers.
-    is_look_up: bool,
-}
+pub(crate) struct YoungUdp(Pile);
 
 impl YoungUdp {
     /// Keeps a datagram; false when it is too much, or may be a copy of the one before.
     pub fn push(&mut self, key: &FlowKey, sender: Sender, packet: &Packet, payload: &[u8]) -> bool {
-        let before = self.records.last().map(|last| last.datagram(key));
-        let fits = self.records.len() < DATAGRAMS
-            && self.octets.len() + payload.len() <= OCTETS
-            && payload.len() == packet.payload_captured as usize
-            && !before.is_some_and(|before| may_be_copy(&before, packet));
-        if fits {
-            self.is_look_up = [packet.src_port, packet.dst_port].contains(&DNS_PORT);
-            self.records.reserve_exact(1);
-            self.records.push(Record::of(packet, sender));
-            self.octets.reserve_exact(payload.len());
-            self.octets.extend_from_slice(payload);
+        let fits = self.0.packets < DATAGRAMS
+            && self.0.payload_octets() + payload.len() <= OCTETS
+            && payload.len() == packet.payload_captured as usize;
+        if !fits {
+            return false;
         }
-        fits
+        let before = self.datagrams(key).last();
+        if before.is_some_and(|(before, _)| may_be_copy(&before, packet)) {
+            return false;
+        }
+        let record = Record::of(packet, sender);
+        self.0.push(&record, packet.payload_len, payload)
     }
 
     /// How long it may stay silent, in seconds.
-    pub fn patience_s(&self) -> u16 {
-        let answers = self.records.iter().map(|record| record.has(FROM_LOW));
-        let both_spoke = answers.clone().any(|low| low) && answers.clone().any(|low| !low);
-        if self.is_look_up && both_spoke {
+    pub fn patience_s(&self, key: &FlowKey) -> u16 {
+        let is_look_up = key.ends().iter().any(|(_, port)| *port == DNS_PORT);
+        let spoke = |sender: Sender| self.0.iter().any(|(one, ..)| one.sender() == sender);
+        if is_look_up && spoke(Sender::Low) && spoke(Sender::High) {
             PATIENCE_LOOK_UP_S
         } else {
             UdpTracker::PATIENCE_S
@@ -330,23 +409,18 @@ impl YoungUdp {
 
     /// The first frame.
     pub fn first_frame(&self) -> u64 {
-        self.records.first().map_or(0, Record::frame)
+        self.0.first_frame()
     }
 
     /// Octets kept.
     pub fn octets(&self) -> usize {
-        self.octets.len()
+        self.0.octets.capacity()
     }
 
     /// The datagrams as they were, in their order.
     pub fn datagrams<'a>(&'a self, key: &'a FlowKey) -> impl Iterator<Item = (Packet, &'a [u8])> {
-        let mut rest = &self.octets[..];
-        self.records.iter().map(move |record| {
-            let packet = record.datagram(key);
-            let (payload, others) =
-                rest.split_at((packet.payload_captured as usize).min(rest.len()));
-            rest = others;
-            (packet, payload)
+        self.0.iter().map(|(record, lengths, payload)| {
+            (record.packet(key, PacketKind::Udp, lengths), payload)
         })
     }
 }
