@@ -7,9 +7,11 @@ Real clients (Go, Node.js, curl, nginx and HAProxy as proxies) against servers t
 never. Truth is what each client reported: which connections it gave up, with its own port.
 """
 import os
+import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 from net import Net
@@ -227,6 +229,38 @@ def half_close(folder):
                f"{MADE}: shutdown(SHUT_WR)", tcp_connections=4)
 
 
+def two_way(folder):
+    """Both ends tell the other what happens, and ask nothing; the client's program ends some time after its last message."""
+    def tell(connection, seed, messages):
+        chosen = random.Random(seed)
+        for _ in range(messages):
+            body = bytes(chosen.choices(b"abcdefgh", k=chosen.choice((12, 30, 130, 400))))
+            connection.sendall(len(body).to_bytes(4, "big") + body)
+            time.sleep(chosen.choice((0.004, 0.02)))
+
+    def listen(connection):
+        while connection.recv(1 << 16):
+            pass
+
+    def handle(connection, peer):
+        threading.Thread(target=tell, args=(connection, peer[1], 25)).start()
+        listen(connection)
+
+    with Net(Wire(Way(delay_ms=1), Way(delay_ms=1))) as net:
+        net.spawn("server", serve, ADDRESSES[4][1], 7000, handle)
+
+        def stay(index):
+            connection = connect(ADDRESSES[4][1], 7000)
+            threading.Thread(target=listen, args=(connection,), daemon=True).start()
+            tell(connection, index, 40)
+            time.sleep(1.3)
+        with points(net, folder, "two-way", "client", "server") as captures:
+            net.call("client", lambda: together(3, stay))
+        truths(captures, "Both ends of three connections send messages and wait for none. Their program ends a second and more "
+               "after its last message, when the server has told all it had.", f"{MADE}: messages under a length field",
+               tcp_connections=3)
+
+
 def complete_then_close(folder):
     """Responses are complete; clients idle and close first, some by RST."""
     with Net() as net:
@@ -251,7 +285,7 @@ if __name__ == "__main__":
     target = os.path.join(sys.argv[1], "client-timeout-close")
     only = sys.argv[2:]
     for scenario in (go_timeout, go_ipv6_distant, node_timeout, haproxy_504, curl_partial, curl_http2, slow_but_answered, half_close,
-                     complete_then_close):
+                     two_way, complete_then_close):
         if not only or scenario.__name__ in only:
             print(scenario.__name__, flush=True)
             scenario(target)

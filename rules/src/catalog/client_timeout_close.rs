@@ -37,7 +37,8 @@ declare_rule! {
     /// connections is a configured timeout, a single round value suggests one. Late response bytes
     /// that draw RST prove that nobody waited any more. The states of both sockets are rebuilt from
     /// the packets. A connection to a server that is not known to answer is only reported when the
-    /// waits agree. Goodbye messages and half-closes whose answer is accepted are left out.
+    /// waits agree; so is, in a protocol that is not known, one that the server closed as well
+    /// without an answer: in such protocols a last message may want none. Goodbye messages and half-closes whose answer is accepted are left out.
     /// Severity is high (a request failed), critical when most of the server's connections failed.
     ///
     /// ## What to do
@@ -72,6 +73,8 @@ declare_rule! {
 const TLS_FINISHED_OCTETS: u64 = 100;
 /// How long after a FIN nothing must come to call the request given up.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
+/// A program that ends closes all its connections within this.
+const ONE_MOMENT: Duration = Duration::from_millis(50);
 
 impl Rule for ClientTimeoutClose {
     fn meta(&self) -> &'static RuleMeta {
@@ -122,12 +125,17 @@ impl Rule for ClientTimeoutClose {
                 (true, false, _) => 0.9,
                 (false, true, true) => 0.9,
                 (false, true, false) => 0.65,
+                // Nothing was due, and nobody worked on an answer.
+                (false, false, _) if flag("let_go") && !is_round(wait) => 0.0,
+                (false, false, true) if flag("let_go") => 0.5,
                 (false, false, true) if is_round(wait) => 0.75,
                 (false, false, true) => 0.6,
                 (false, false, false) => 0.0,
             };
             if cut_off {
                 one.confidence = one.confidence.min(0.5);
+            }
+            if one.confidence <= 0.5 {
                 one.severity = Severity::Low;
             }
             if one.confidence < 0.7 {
@@ -311,6 +319,17 @@ impl<'a> GivenUp<'a> {
         ) || self.conn.turns.answered > 0
     }
 
+    /// In a protocol that is not known, of which nobody knows whether an answer was due, the server
+    /// closed as well without one: who works on an answer sends it first, late as it is.
+    fn is_let_go(&self) -> bool {
+        let closed = self.conn.from_server().fin.is_some();
+        let is_unknown = matches!(
+            self.conn.app.protocol,
+            AppProtocol::Unknown | AppProtocol::Framed
+        );
+        is_unknown && closed && self.late.is_none()
+    }
+
     fn observation(&self) -> Observation {
         let conn = self.conn;
         let kind = if self.close.flags.fin() { "FIN" } else { "RST" };
@@ -367,6 +386,7 @@ impl<'a> GivenUp<'a> {
                 ),
             )
             .detail("expected", flag(self.expected()))
+            .detail("let_go", flag(self.is_let_go()))
             .detail("from_start_ms", ms(self.close.time.since(conn.start)))
             .detail("first_use", flag(conn.turns.count == 1))
             .detail_if(
@@ -442,24 +462,33 @@ fn request_end(conn: &Connection, turn: &Turn, close: SegmentRef) -> Option<Segm
 
 /// How many connections to the same server waited as long, by first frame of the connection.
 fn timer_sizes(observations: &[Observation]) -> BTreeMap<u64, usize> {
-    let mut by_server = BTreeMap::<_, Vec<(u64, f64)>>::new();
+    let mut by_server = BTreeMap::<_, Vec<&Observation>>::new();
     for one in observations {
-        let wait = one.number("timeout_ms").unwrap_or_default();
-        by_server
-            .entry(one.connection.server)
-            .or_default()
-            .push((one.connection.first_frame, wait));
+        let server = by_server.entry(one.connection.server).or_default();
+        server.push(one);
     }
     let mut sizes = BTreeMap::new();
-    for waits in by_server.values() {
-        let values: Vec<f64> = waits.iter().map(|(_, wait)| *wait).collect();
+    for group in by_server.values() {
+        let wait = |one: &&Observation| one.number("timeout_ms").unwrap_or_default();
+        let values: Vec<f64> = group.iter().map(wait).collect();
         for timer in timeouts::cluster(&values) {
-            for member in &timer.members {
-                sizes.insert(waits[*member].0, timer.members.len());
-            }
+            let members = timer.members.iter().map(|member| group[*member]);
+            let size = independent(members.clone());
+            sizes.extend(members.map(|one| (one.connection.first_frame, size)));
         }
     }
     sizes
+}
+
+/// How many of these closes agree by themselves. Connections on which nothing was due and that were
+/// closed at one moment were closed by one decision, such as the end of their program.
+fn independent<'a>(closes: impl Iterator<Item = &'a Observation>) -> usize {
+    let (let_go, waited): (Vec<_>, Vec<_>) =
+        closes.partition(|one| one.number("let_go").is_some_and(|flag| flag > 0.0));
+    let mut moments: Vec<_> = let_go.iter().map(|one| one.at).collect();
+    moments.sort_unstable();
+    moments.dedup_by(|later, earlier| later.since(*earlier) <= ONE_MOMENT);
+    waited.len() + moments.len()
 }
 
 #[path = "client_timeout_close_words.rs"]

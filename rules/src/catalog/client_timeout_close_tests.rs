@@ -38,6 +38,38 @@ fn late_response_that_draws_a_reset_proves_it() {
     assert!(findings[0].confidence >= 0.9);
 }
 
+/// In a protocol that is not known: the server answered before, and closed without answering this.
+fn let_go(port: u16, wait_ms: f64, begun_ms: f64) -> Connection {
+    Builder::tcp(port)
+        .handshake(begun_ms, 1.0)
+        .request(begun_ms + 1.0, 100)
+        .response(begun_ms + 2.0, 100)
+        .request(begun_ms + 3.0, 100)
+        .request_acked(begun_ms + 3.5)
+        .fin(begun_ms + 3.0 + wait_ms, C)
+        .fin(begun_ms + 3.1 + wait_ms, S)
+        .build()
+}
+
+#[test]
+fn a_last_message_may_want_no_answer() {
+    let findings = |connections: &[Connection]| findings_of("client-timeout-close", connections);
+    assert!(findings(&[let_go(1, 1340.0, 0.0)]).is_empty());
+    // The wait is one that people choose.
+    let alone = findings(&[let_go(1, 2000.0, 0.0)]);
+    assert_eq!(alone[0].severity, Severity::Low);
+    // A program that ends: all at once.
+    let at_once: Vec<_> = (0..4)
+        .map(|n| let_go(n, 1340.0 - f64::from(n), f64::from(n)))
+        .collect();
+    assert!(findings(&at_once).is_empty());
+    // A timer: the same wait at different times.
+    let apart: Vec<_> = (0..4)
+        .map(|n| let_go(n, 1340.0, f64::from(n) * 500.0))
+        .collect();
+    assert_eq!(findings(&apart)[0].severity, Severity::High);
+}
+
 #[test]
 fn what_the_capture_missed_may_have_been_the_answer() {
     let connections: Vec<_> = (0..4)
