@@ -320,14 +320,12 @@ impl<'a> GivenUp<'a> {
     }
 
     /// In a protocol that is not known, of which nobody knows whether an answer was due, the server
-    /// closed as well without one: who works on an answer sends it first, late as it is.
+    /// closed as well without one, or cannot answer any more: who works on an answer sends it first.
     fn is_let_go(&self) -> bool {
-        let closed = self.conn.from_server().fin.is_some();
-        let is_unknown = matches!(
-            self.conn.app.protocol,
-            AppProtocol::Unknown | AppProtocol::Framed
-        );
-        is_unknown && closed && self.late.is_none()
+        let protocol = self.conn.app.protocol;
+        let is_unknown = matches!(protocol, AppProtocol::Unknown | AppProtocol::Framed);
+        let is_over = self.conn.from_server().fin.is_some() || self.close.flags.rst();
+        is_unknown && is_over && self.late.is_none()
     }
 
     fn observation(&self) -> Observation {
