@@ -374,15 +374,18 @@ impl<S: ConnectionSink> Shard<S> {
         due.sort_unstable();
         // One after the other, so that a tracker is still in the cache when it is handed over.
         for (_, id, may_be_closed) in due {
-            if may_be_closed {
-                // Only a tracker can tell whether it is closed.
-                self.grow(id);
+            if may_be_closed && !self.is_closed_and_silent(id) {
+                continue;
             }
-            let is_silent = (self.flows.get(id)).is_some_and(|(_, flow)| flow.is_silent(now));
-            if is_silent {
-                self.take_out(id, true);
-            }
+            self.take_out(id, true);
         }
+    }
+
+    /// Whether a young flow that saw a FIN is over; only a tracker can tell, so it gets one.
+    fn is_closed_and_silent(&mut self, id: FlowId) -> bool {
+        self.grow(id);
+        let grown = self.flows.get(id);
+        grown.is_some_and(|(_, flow)| flow.is_silent(self.now))
     }
 
     /// Ends closed connections early when half of the budget is used, and others when all of it
