@@ -1,6 +1,6 @@
 //! `transparent-redirect`: somebody else answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -256,15 +256,15 @@ fn syn_note(conn: &Connection, syn: SegmentRef) -> Note {
 
 /// The same SYN towards two destinations: before and after translation.
 fn same_syn(collected: &Collected, within: Duration) -> Vec<Observation> {
-    let mut sightings = BTreeMap::<(Endpoint, u64), Vec<&Note>>::new();
-    for note in collected.notes_of("syn") {
-        sightings
-            .entry((note.connection.client, note.numbers[0].to_bits()))
-            .or_default()
-            .push(note);
-    }
+    // By the number first: it tells nearly all of them apart at once.
+    let key = |note: &Note| (note.numbers[0].to_bits(), note.connection.client);
+    let mut syns: Vec<&Note> = collected.notes_of("syn").collect();
+    syns.sort_by_key(|note| key(note));
+    let sightings = syns.chunk_by(|one, other| key(one) == key(other));
+    let mut repeated: Vec<&[&Note]> = sightings.filter(|notes| notes.len() > 1).collect();
+    repeated.sort_by_key(|notes| (notes[0].connection.client, notes[0].numbers[0].to_bits()));
     let mut found = Vec::new();
-    for notes in sightings.into_values().filter(|notes| notes.len() > 1) {
+    for notes in repeated {
         let (before, after) = (notes[0], notes[1]);
         let (intended, actual) = (before.connection.server, after.connection.server);
         if intended == actual || after.at.since(before.at) > within {
@@ -304,6 +304,9 @@ fn other_than_named(collected: &Collected, analysis: &Analysis) -> Vec<Observati
         .notes_of("asked")
         .map(|note| (note.connection.client.ip, note.words.as_str()))
         .collect();
+    if asked.is_empty() {
+        return Vec::new();
+    }
     let reached: BTreeSet<(&str, IpAddr)> = collected
         .notes_of("named")
         .map(|note| (note.words.as_str(), note.connection.server.ip))
