@@ -37,8 +37,10 @@ declare_rule! {
     /// connections is a configured timeout, a single round value suggests one. Late response bytes
     /// that draw RST prove that nobody waited any more. The states of both sockets are rebuilt from
     /// the packets. A connection to a server that is not known to answer is only reported when the
-    /// waits agree; so is, in a protocol that is not known, one that the server closed as well
-    /// without an answer: in such protocols a last message may want none. Goodbye messages and half-closes whose answer is accepted are left out.
+    /// waits agree. In a protocol that is not known a last message may want no answer: where the
+    /// server closed without one as well, waits must agree too (a single round one is low), and on
+    /// connections that end at one moment only a round wait does. Goodbye messages and half-closes
+    /// whose answer is accepted are left out.
     /// Severity is high (a request failed), critical when most of the server's connections failed.
     ///
     /// ## What to do
@@ -125,7 +127,6 @@ impl Rule for ClientTimeoutClose {
                 (true, false, _) => 0.9,
                 (false, true, true) => 0.9,
                 (false, true, false) => 0.65,
-                // Nothing was due, and nobody worked on an answer.
                 (false, false, _) if flag("let_go") && !is_round(wait) => 0.0,
                 (false, false, true) if flag("let_go") => 0.5,
                 (false, false, true) if is_round(wait) => 0.75,
@@ -471,7 +472,8 @@ fn timer_sizes(observations: &[Observation]) -> BTreeMap<u64, usize> {
         let values: Vec<f64> = group.iter().map(wait).collect();
         for timer in timeouts::cluster(&values) {
             let members = timer.members.iter().map(|member| group[*member]);
-            let size = independent(members.clone());
+            let is_chosen = timer.is_timer() && is_round(timer.median_ms);
+            let size = independent(members.clone(), is_chosen);
             sizes.extend(members.map(|one| (one.connection.first_frame, size)));
         }
     }
@@ -479,13 +481,14 @@ fn timer_sizes(observations: &[Observation]) -> BTreeMap<u64, usize> {
 }
 
 /// How many of these closes agree by themselves. Connections on which nothing was due and that were
-/// closed at one moment were closed by one decision, such as the end of their program.
-fn independent<'a>(closes: impl Iterator<Item = &'a Observation>) -> usize {
+/// closed at one moment were closed by one decision, such as the end of their program, unless the
+/// wait is one that people choose.
+fn independent<'a>(closes: impl Iterator<Item = &'a Observation>, is_chosen: bool) -> usize {
     let (let_go, waited): (Vec<_>, Vec<_>) =
         closes.partition(|one| one.number("let_go").is_some_and(|flag| flag > 0.0));
     let mut moments: Vec<_> = let_go.iter().map(|one| one.at).collect();
     moments.sort_unstable();
-    moments.dedup_by(|later, earlier| later.since(*earlier) <= ONE_MOMENT);
+    moments.dedup_by(|later, earlier| !is_chosen && later.since(*earlier) <= ONE_MOMENT);
     waited.len() + moments.len()
 }
 

@@ -63,6 +63,9 @@ fn a_last_message_may_want_no_answer() {
         .map(|n| let_go(n, 1340.0 - f64::from(n), f64::from(n)))
         .collect();
     assert!(findings(&at_once).is_empty());
+    // Requests sent at once, and a timer that ran out for all.
+    let burst: Vec<_> = (0..4).map(|n| let_go(n, 2000.0, f64::from(n))).collect();
+    assert_eq!(findings(&burst)[0].severity, Severity::High);
     // A timer: the same wait at different times.
     let apart: Vec<_> = (0..4)
         .map(|n| let_go(n, 1340.0, f64::from(n) * 500.0))
