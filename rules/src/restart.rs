@@ -14,7 +14,7 @@ pub(crate) const RESTART_WINDOW: Duration = Duration::from_secs(1);
 /// So many must close together, with idle times that differ, to call it a restart.
 const RESTART_CONNECTIONS: usize = 4;
 /// Closes of a process that ends lie this close together.
-const ONE_INSTANT: Duration = Duration::from_millis(100);
+pub(crate) const ONE_INSTANT: Duration = Duration::from_millis(100);
 
 /// Moments at which a server closed many connections at once that no single idle time explains.
 pub(crate) fn restarts(collected: &Collected) -> BTreeMap<Endpoint, BTreeSet<Timestamp>> {

@@ -11,13 +11,22 @@ use crate::time::Timestamp;
 use super::key::{FlowKey, Sender};
 use super::udp::{UdpTracker, may_be_copy};
 
-/// Segments kept of a TCP flow, and octets of their payloads: a few requests with short answers.
-const SEGMENTS: u8 = 32;
-const OCTETS_OF_SEGMENTS: usize = 1536;
+/// Packets kept of a flow, and octets of their payloads.
+struct Limits {
+    packets: u8,
+    octets: usize,
+}
 
-/// Datagrams kept of a UDP flow, and octets of their payloads.
-const DATAGRAMS: u8 = 4;
-const OCTETS: usize = 1024;
+/// A few requests with short answers.
+const SEGMENTS: Limits = Limits {
+    packets: 32,
+    octets: 1536,
+};
+
+const DATAGRAMS: Limits = Limits {
+    packets: 4,
+    octets: 1024,
+};
 
 /// Where name servers listen (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
@@ -268,7 +277,15 @@ struct Pile {
 }
 
 impl Pile {
-    /// Keeps a packet; false when its payload is not there as it is said to be.
+    /// Whether a packet may be kept, and its payload is there as the packet says.
+    fn has_room(&self, limits: &Limits, packet: &Packet, payload: &[u8]) -> bool {
+        let payloads = self.octets.len() - usize::from(self.packets) * HEADER;
+        self.packets < limits.packets
+            && payloads + payload.len() <= limits.octets
+            && payload.len() == packet.payload_captured as usize
+    }
+
+    /// Keeps a packet; false when its payload is longer than a header can tell.
     fn push(&mut self, record: &Record, payload_len: u32, payload: &[u8]) -> bool {
         let captured = u16::try_from(payload.len()).ok();
         let Some(captured) = captured.filter(|captured| captured >> ECN_SHIFT == 0) else {
@@ -287,11 +304,6 @@ impl Pile {
         self.octets.extend_from_slice(payload);
         self.packets += 1;
         true
-    }
-
-    /// Octets of the payloads.
-    fn payload_octets(&self) -> usize {
-        self.octets.len() - usize::from(self.packets) * HEADER
     }
 
     /// What was pushed, in its order.
@@ -336,11 +348,7 @@ impl YoungTcp {
         tcp: &TcpFields,
         payload: &[u8],
     ) -> bool {
-        let fits = self.0.packets < SEGMENTS
-            && self.0.payload_octets() + payload.len() <= OCTETS_OF_SEGMENTS
-            && payload.len() == packet.payload_captured as usize
-            && Record::fits(tcp);
-        if !fits {
+        if !Record::fits(tcp) || !self.0.has_room(&SEGMENTS, packet, payload) {
             return false;
         }
         if tcp.flags.syn() && !tcp.flags.ack() {
@@ -382,14 +390,13 @@ pub(crate) struct YoungUdp(Pile);
 impl YoungUdp {
     /// Keeps a datagram; false when it is too much, or may be a copy of the one before.
     pub fn push(&mut self, key: &FlowKey, sender: Sender, packet: &Packet, payload: &[u8]) -> bool {
-        let fits = self.0.packets < DATAGRAMS
-            && self.0.payload_octets() + payload.len() <= OCTETS
-            && payload.len() == packet.payload_captured as usize;
-        if !fits {
+        if !self.0.has_room(&DATAGRAMS, packet, payload) {
             return false;
         }
-        let before = self.datagrams(key).last();
-        if before.is_some_and(|(before, _)| may_be_copy(&before, packet)) {
+        let before = self.0.iter().last();
+        if before.is_some_and(|(before, lengths, _)| {
+            may_be_copy(&before.packet(key, PacketKind::Udp, lengths), packet)
+        }) {
             return false;
         }
         let record = Record::of(packet, sender);
@@ -499,7 +506,7 @@ mod tests {
                     kept.push((*packet, payload));
                 }
             }
-            prop_assert!(kept.len() > 1 && kept.len() <= usize::from(SEGMENTS));
+            prop_assert!(kept.len() > 1 && kept.len() <= usize::from(SEGMENTS.packets));
             prop_assert_eq!(young.segments(&key).collect::<Vec<_>>(), kept);
         }
     }

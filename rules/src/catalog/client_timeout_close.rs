@@ -12,6 +12,7 @@ use crate::finding::Severity;
 use crate::goodbye::{GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Observation, Observations, segment_at};
+use crate::restart::ONE_INSTANT;
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
 use crate::text::{many, ms, plural, span, time};
 use crate::timeouts::{self, Wait, is_round, split_causes, typical_of};
@@ -75,8 +76,6 @@ declare_rule! {
 const TLS_FINISHED_OCTETS: u64 = 100;
 /// How long after a FIN nothing must come to call the request given up.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
-/// A program that ends closes all its connections within this.
-const ONE_MOMENT: Duration = Duration::from_millis(50);
 
 impl Rule for ClientTimeoutClose {
     fn meta(&self) -> &'static RuleMeta {
@@ -488,7 +487,7 @@ fn independent<'a>(closes: impl Iterator<Item = &'a Observation>, is_chosen: boo
         closes.partition(|one| one.number("let_go").is_some_and(|flag| flag > 0.0));
     let mut moments: Vec<_> = let_go.iter().map(|one| one.at).collect();
     moments.sort_unstable();
-    moments.dedup_by(|later, earlier| !is_chosen && later.since(*earlier) <= ONE_MOMENT);
+    moments.dedup_by(|later, earlier| !is_chosen && later.since(*earlier) <= ONE_INSTANT);
     waited.len() + moments.len()
 }
 

@@ -100,9 +100,6 @@ impl Rule for ConnectionRefused {
     }
 
     fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
-        if collected.observations.is_empty() {
-            return;
-        }
         let mut ports = BTreeMap::<IpAddr, BTreeSet<(IpAddr, u16)>>::new();
         for one in &collected.observations {
             let server = one.connection.server;

@@ -111,9 +111,6 @@ impl Rule for HttpError {
     }
 
     fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
-        if collected.observations.is_empty() {
-            return;
-        }
         let mut healthy = BTreeMap::<Endpoint, f64>::new();
         for note in &collected.notes {
             *healthy.entry(note.connection.server).or_default() += note.numbers[0];

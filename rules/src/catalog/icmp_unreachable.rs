@@ -109,9 +109,6 @@ impl Rule for IcmpUnreachable {
     }
 
     fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
-        if collected.observations.is_empty() {
-            return;
-        }
         let answered: BTreeSet<Endpoint> = collected
             .notes_of("answered")
             .map(|note| note.connection.server)

@@ -125,9 +125,6 @@ impl Rule for IdleDrop {
     }
 
     fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
-        if collected.observations.is_empty() {
-            return;
-        }
         let mut alive = BTreeMap::<Endpoint, Vec<Alive>>::new();
         for note in collected.notes_of("alive") {
             let others = alive.entry(note.connection.server).or_default();

@@ -99,9 +99,6 @@ impl Rule for ListenOverflow {
     }
 
     fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
-        if collected.observations.is_empty() {
-            return;
-        }
         let mut attempts = BTreeMap::<Endpoint, Vec<Timestamp>>::new();
         for note in collected.notes_of("attempt") {
             attempts

@@ -129,9 +129,6 @@ impl Rule for MtuBlackHole {
     }
 
     fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
-        if collected.observations.is_empty() {
-            return;
-        }
         let mut passed = BTreeMap::<(IpAddr, IpAddr, &str), f64>::new();
         for note in &collected.notes {
             let key = (

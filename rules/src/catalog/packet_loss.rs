@@ -114,9 +114,6 @@ impl Rule for PacketLoss {
     }
 
     fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
-        if collected.observations.is_empty() {
-            return;
-        }
         let mut sent = BTreeMap::<(Endpoint, &str), f64>::new();
         for note in &collected.notes {
             *sent.entry((note.connection.server, note.key)).or_default() += note.numbers[0];

@@ -261,10 +261,8 @@ fn same_syn(collected: &Collected, within: Duration) -> Vec<Observation> {
     let mut syns: Vec<&Note> = collected.notes_of("syn").collect();
     syns.sort_by_key(|note| key(note));
     let sightings = syns.chunk_by(|one, other| key(one) == key(other));
-    let mut repeated: Vec<&[&Note]> = sightings.filter(|notes| notes.len() > 1).collect();
-    repeated.sort_by_key(|notes| (notes[0].connection.client, notes[0].numbers[0].to_bits()));
     let mut found = Vec::new();
-    for notes in repeated {
+    for notes in sightings.filter(|notes| notes.len() > 1) {
         let (before, after) = (notes[0], notes[1]);
         let (intended, actual) = (before.connection.server, after.connection.server);
         if intended == actual || after.at.since(before.at) > within {

@@ -69,16 +69,11 @@ pub(in crate::app) fn looks_like_head(bytes: &[u8], cut: bool) -> Option<bool> {
             fits => Some(fits),
         };
     }
-    let is_method =
-        |known: &&str| bytes.get(known.len()) == Some(&b' ') && bytes.starts_with(known.as_bytes());
-    let known = METHODS.into_iter().find(is_method);
-    let any = || {
-        let front = bytes.iter().take(METHOD_MAX + 1);
-        front
-            .take_while(|octet| octet.is_ascii_uppercase() || **octet == b'-')
-            .count()
-    };
-    let method = known.map_or_else(any, str::len);
+    let method = bytes
+        .iter()
+        .take(METHOD_MAX + 1)
+        .take_while(|octet| octet.is_ascii_uppercase() || **octet == b'-')
+        .count();
     if method > METHOD_MAX || (method < bytes.len() && (method == 0 || bytes[method] != b' ')) {
         return Some(false);
     }
@@ -98,7 +93,7 @@ pub(in crate::app) fn looks_like_head(bytes: &[u8], cut: bool) -> Option<bool> {
         return Some(false);
     }
     let target = bytes.get(method + 1..).unwrap_or_default();
-    let known = known.is_some()
+    let known = known_method(&bytes[..method]).is_some()
         && (target.first().is_some_and(|first| *first == b'/') || target.starts_with(b"http://"));
     cut.then_some(known)
 }

@@ -70,14 +70,11 @@ enum State {
 
 impl Reader for Http1 {
     fn data(&mut self, direction: Direction, bytes: &[u8], piece: Piece) {
-        let mut looks = None;
-        if piece.starts_segment {
-            looks = self.resume(direction, bytes, piece.at);
-        }
+        let mut is_head = piece.starts_segment && self.resume(direction, bytes, piece.at);
         let mut rest = bytes;
         while !rest.is_empty() {
             let used = match self.sides[direction.index()].state {
-                State::Head => self.read_head(direction, rest, piece, looks.take()),
+                State::Head => self.read_head(direction, rest, piece, std::mem::take(&mut is_head)),
                 State::Body(body) => self.read_body(direction, body, rest, piece.at),
                 State::Lost | State::Opaque => rest.len(),
             };
@@ -141,18 +138,16 @@ impl Reader for Http1 {
 }
 
 impl Http1 {
-    /// A segment that begins with a head ends what has no other end; gives the verdict on such a
-    /// head.
-    fn resume(&mut self, direction: Direction, bytes: &[u8], at: At) -> Option<bool> {
+    /// A segment that begins with a head ends what has no other end; whether it did.
+    fn resume(&mut self, direction: Direction, bytes: &[u8], at: At) -> bool {
         let side = &mut self.sides[direction.index()];
         let may_resume = match side.state {
             State::Lost => true,
             State::Body(body) => body == Body::Unknown || side.body_may_be_absent,
             State::Head | State::Opaque => false,
         };
-        let looks = may_resume.then(|| looks_like_head(bytes, true)).flatten();
-        if looks != Some(true) {
-            return None;
+        if !may_resume || looks_like_head(bytes, true) != Some(true) {
+            return false;
         }
         if matches!(side.state, State::Lost) {
             side.state = State::Head;
@@ -160,16 +155,16 @@ impl Http1 {
             let end = side.last.unwrap_or(at);
             self.message_end(direction, end);
         }
-        looks
+        true
     }
 
-    /// `looks`: the verdict of [`looks_like_head`] on `bytes`, where it is known.
+    /// `is_head`: `bytes` are known to look like a head.
     fn read_head(
         &mut self,
         direction: Direction,
         bytes: &[u8],
         piece: Piece,
-        looks: Option<bool>,
+        is_head: bool,
     ) -> usize {
         let at = piece.at;
         let side = &mut self.sides[direction.index()];
@@ -182,7 +177,7 @@ impl Http1 {
             if blank > 0 {
                 return blank;
             }
-            if let Some(used) = self.read_head_at_once(direction, bytes, piece, looks) {
+            if let Some(used) = self.read_head_at_once(direction, bytes, piece, is_head) {
                 return used;
             }
         }
@@ -209,7 +204,7 @@ impl Http1 {
         direction: Direction,
         bytes: &[u8],
         piece: Piece,
-        looks: Option<bool>,
+        is_head: bool,
     ) -> Option<usize> {
         let end = head_end(&bytes[..bytes.len().min(HEAD_MAX)], 0);
         let octets = match end {
@@ -218,7 +213,12 @@ impl Http1 {
             None => return None,
         };
         let is_cut = end.is_none();
-        let head = match looks.or_else(|| looks_like_head(octets, is_cut)) {
+        let looks = if is_head {
+            Some(true)
+        } else {
+            looks_like_head(octets, is_cut)
+        };
+        let head = match looks {
             Some(true) if is_cut => Head::parse_cut(octets),
             Some(true) | None if !is_cut => Head::parse(octets),
             _ => None,
