@@ -21,6 +21,8 @@ pub fn remove_partial() {
 }
 
 /// Writes `path` by way of a temporary file beside it. Devices and pipes are written to directly.
+///
+/// It is not waited until the disk has it: a report can be made again.
 pub fn write_file(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -46,7 +48,7 @@ pub fn write_file(
     let outcome = (|| {
         let mut file = BufWriter::new(File::create(&partial)?);
         write(&mut file)?;
-        file.into_inner()?.sync_all()?;
+        file.into_inner()?;
         fs::rename(&partial, path)
     })();
     known(|files, partial| {

@@ -14,7 +14,7 @@ const WHOLE_BYTES: u64 = 8 << 20;
 const PIECES: usize = 400;
 
 /// Bytes of all pieces of a stretch.
-const PIECES_BYTES: usize = 4 << 20;
+const PIECES_BYTES: usize = 2 << 20;
 
 /// Bytes of one piece, at least: five full-size segments.
 const PIECE_BYTES: usize = 8 << 10;
@@ -234,10 +234,10 @@ mod tests {
         let marks = marks(4096, 1 << 20);
         let plan = Plan::of(&marks, &[Stretch::Frames(1, u64::MAX)], 1 << 40);
         assert_eq!(plan.runs.len(), 256);
-        let bytes = Until::Bytes(16 << 10);
+        let bytes = Until::Bytes(8 << 10);
         assert!(plan.runs.iter().all(|run| run.until == bytes));
         assert_eq!(plan.runs[1].from, Some(marks[16]));
-        assert!((plan.shares[0] - 4.0 / 4095.0).abs() < 1e-4);
+        assert!((plan.shares[0] - 2.0 / 4095.0).abs() < 1e-4);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! A slab on its way: bytes, packets, and which shard takes which packet.
 
+use std::sync::Arc;
+
 use crate::addr::Endpoint;
+use crate::capture::{Interface, Slab};
 use crate::decode::{DecodedSlab, Packet, decode_slab};
 use crate::filter::PacketFilter;
 use crate::flow::key::{FlowKey, Sender};
@@ -8,13 +11,19 @@ use crate::flow::translation::Translator;
 use crate::time::Timestamp;
 
 use super::loops::Scan;
+use super::SHARDS;
 use super::sequencer::Times;
-use super::{Filled, SHARDS};
 
 /// A slab on its way through a round. Items are used again, with the memory they have.
 #[derive(Default)]
 pub(super) struct Item {
-    pub filled: Filled,
+    pub slab: Slab,
+    /// What the frames of the slab refer to.
+    pub interfaces: Arc<[Interface]>,
+    /// Bytes read so far, as stored.
+    pub bytes_read: u64,
+    /// Whether what follows is of this slab.
+    pub is_decoded: bool,
     pub decoded: DecodedSlab,
     /// Payloads of reassembled datagrams.
     pub reassembled: Vec<u8>,
@@ -45,7 +54,7 @@ pub(super) struct Addressed {
 impl Item {
     /// Time of the first frame.
     pub fn start(&self) -> Timestamp {
-        let first = self.filled.slab.frames.first();
+        let first = self.slab.frames.first();
         first.map_or(Timestamp::default(), |frame| frame.time)
     }
 
@@ -54,18 +63,15 @@ impl Item {
         self.reassembled.clear();
         self.translated.clear();
         self.incomplete.clear();
-        decode_slab(
-            &self.filled.slab,
-            &self.filled.interfaces,
-            &mut self.decoded,
-        );
-        let times = self.filled.slab.frames.iter().map(|frame| frame.time);
+        decode_slab(&self.slab, &self.interfaces, &mut self.decoded);
+        let times = self.slab.frames.iter().map(|frame| frame.time);
         self.times = Times::of(times.filter(|time| filter.admits_time(*time)));
         if !filter.is_open() {
             self.decoded.packets.retain(|packet| filter.admits(packet));
         }
         self.distribute();
         self.circling.run(&self.decoded.packets, &self.hashes);
+        self.is_decoded = true;
     }
 
     /// Sorts the packets by shard; to be called again when packets were added or changed.
@@ -101,7 +107,7 @@ impl Item {
         let bytes = if packet.reassembled {
             &self.reassembled
         } else {
-            &self.filled.slab.bytes
+            &self.slab.bytes
         };
         let start = packet.payload_start as usize;
         bytes
