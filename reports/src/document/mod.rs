@@ -94,6 +94,7 @@ pub struct Document {
     /// Connections in all; [`Self::connections`] may hold fewer.
     pub connection_total: u64,
     /// The most relevant connections, most relevant first.
+    #[serde(serialize_with = "crate::json::a_line_each")]
     pub connections: Vec<ConnectionRow>,
 }
 
