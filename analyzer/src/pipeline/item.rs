@@ -1,9 +1,8 @@
 //! A slab on its way: bytes, packets, and which shard takes which packet.
 
-use std::sync::Arc;
+use crossbeam_channel::Receiver;
 
 use crate::addr::Endpoint;
-use crate::capture::{Interface, Slab};
 use crate::decode::{DecodedSlab, Packet, decode_slab};
 use crate::filter::PacketFilter;
 use crate::flow::key::{FlowKey, Sender};
@@ -11,17 +10,13 @@ use crate::flow::translation::Translator;
 use crate::time::Timestamp;
 
 use super::loops::Scan;
-use super::SHARDS;
 use super::sequencer::Times;
+use super::{Filled, SHARDS};
 
 /// A slab on its way through a round. Items are used again, with the memory they have.
 #[derive(Default)]
 pub(super) struct Item {
-    pub slab: Slab,
-    /// What the frames of the slab refer to.
-    pub interfaces: Arc<[Interface]>,
-    /// Bytes read so far, as stored.
-    pub bytes_read: u64,
+    pub filled: Filled,
     /// Whether what follows is of this slab.
     pub is_decoded: bool,
     pub decoded: DecodedSlab,
@@ -52,9 +47,19 @@ pub(super) struct Addressed {
 }
 
 impl Item {
+    /// A slab that is to be decoded, with the memory of one of the `idle` items.
+    pub fn of(filled: Filled, idle: &Receiver<Self>) -> Self {
+        let idle = idle.try_recv().unwrap_or_default();
+        Self {
+            filled,
+            is_decoded: false,
+            ..idle
+        }
+    }
+
     /// Time of the first frame.
     pub fn start(&self) -> Timestamp {
-        let first = self.slab.frames.first();
+        let first = self.filled.slab.frames.first();
         first.map_or(Timestamp::default(), |frame| frame.time)
     }
 
@@ -63,8 +68,12 @@ impl Item {
         self.reassembled.clear();
         self.translated.clear();
         self.incomplete.clear();
-        decode_slab(&self.slab, &self.interfaces, &mut self.decoded);
-        let times = self.slab.frames.iter().map(|frame| frame.time);
+        decode_slab(
+            &self.filled.slab,
+            &self.filled.interfaces,
+            &mut self.decoded,
+        );
+        let times = self.filled.slab.frames.iter().map(|frame| frame.time);
         self.times = Times::of(times.filter(|time| filter.admits_time(*time)));
         if !filter.is_open() {
             self.decoded.packets.retain(|packet| filter.admits(packet));
@@ -107,7 +116,7 @@ impl Item {
         let bytes = if packet.reassembled {
             &self.reassembled
         } else {
-            &self.slab.bytes
+            &self.filled.slab.bytes
         };
         let start = packet.payload_start as usize;
         bytes

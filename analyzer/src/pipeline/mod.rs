@@ -1,10 +1,10 @@
 //! Drives the stages over bounded rounds. The only file with threads.
 //!
-//! A reader thread reads rounds of slabs ahead, and decodes while the round before still waits. The
-//! other slabs of a round are decoded in parallel, and what must be done in sequence is; meanwhile
-//! every shard of the flow table advances by its own packets of the round before, in parallel and in
-//! frame order. Nothing is shared between shards but read-only input, and their number is fixed, so
-//! results do not depend on the thread count.
+//! A reader thread reads rounds of slabs ahead, and decodes some while the round before still waits.
+//! The other slabs of a round are decoded in parallel, and what must be done in sequence is;
+//! meanwhile every shard of the flow table advances by its own packets of the round before, in
+//! parallel and in frame order. Nothing is shared between shards but read-only input, and their
+//! number is fixed, so results do not depend on the thread count.
 
 mod item;
 mod loops;
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use crate::analysis::{Analysis, CaptureSummary};
-use crate::capture::{CaptureReader, Input, Interface, ReadOptions};
+use crate::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
 use crate::decode::Packet;
 use crate::error::Error;
 use crate::filter::PacketFilter;
@@ -86,9 +86,14 @@ impl Buffers {
     }
 
     /// Keeps the buffers of an analysis that has ended, but none that a huge frame needed.
-    fn give(&self, items: impl Iterator<Item = Item>, slab_bytes: usize) {
+    fn give(&self, mut idle: Vec<Item>, slabs: impl Iterator<Item = Slab>, slab_bytes: usize) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.extend(items.filter(|item| item.slab.bytes.len() <= 2 * slab_bytes));
+        for slab in slabs.filter(|slab| slab.bytes.len() <= 2 * slab_bytes) {
+            let mut item = idle.pop().unwrap_or_default();
+            item.filled.slab = slab;
+            all.push(item);
+        }
+        all.extend(idle);
     }
 }
 
@@ -141,20 +146,29 @@ pub fn run<S: ConnectionSink>(
     let reader = CaptureReader::open(inputs, settings.read.clone())?;
     let total_bytes = reader.total_bytes();
     std::thread::scope(|scope| {
-        let (filled_sender, filled) = crossbeam_channel::bounded::<Vec<Item>>(1);
+        let (ahead_sender, ahead) = crossbeam_channel::bounded::<Vec<Ahead>>(1);
         // Room for all there are: one is made only when none is empty.
-        let (empty_sender, empty) = crossbeam_channel::bounded::<Item>(IN_FLIGHT);
-        for item in settings.buffers.take() {
-            let _ = empty_sender.try_send(item);
+        let (empty_sender, empty) = crossbeam_channel::bounded::<Slab>(IN_FLIGHT);
+        let (idle_sender, idle) = crossbeam_channel::bounded::<Item>(IN_FLIGHT);
+        for mut item in settings.buffers.take() {
+            let _ = empty_sender.try_send(std::mem::take(&mut item.filled.slab));
+            let _ = idle_sender.try_send(item);
         }
-        let unused = empty.clone();
         let filter = &settings.filter;
-        let reading = scope.spawn(move || read_ahead(reader, filter, &filled_sender, &empty));
+        let buffers = (empty.clone(), idle.clone());
+        let reading = scope.spawn(move || read_ahead(reader, filter, &ahead_sender, &buffers));
         let mut engine: Option<Engine<S>> = None;
         // Decoded and waiting for the shards, while the next round is decoded beside them.
         let mut decoded: Vec<Item> = Vec::new();
         loop {
-            let mut round = filled.recv().unwrap_or_default();
+            let next = ahead.recv().unwrap_or_default();
+            let mut round: Vec<Item> = next
+                .into_iter()
+                .map(|ahead| match ahead {
+                    Ahead::Filled(filled) => Item::of(filled, &idle),
+                    Ahead::Decoded(item) => *item,
+                })
+                .collect();
             if round.is_empty() && decoded.is_empty() {
                 break;
             }
@@ -168,21 +182,22 @@ pub fn run<S: ConnectionSink>(
             rayon::join(
                 || advance(shards, &decoded),
                 || {
-                    let unread = round.par_iter_mut().filter(|item| !item.is_decoded);
-                    unread.for_each(|item| item.decode(filter));
+                    let undecoded = round.par_iter_mut().filter(|item| !item.is_decoded);
+                    undecoded.for_each(|item| item.decode(filter));
                     sequencer.sequence(&mut round, filter);
                 },
             );
             if let Some(last) = round.last() {
                 progress(Progress {
-                    bytes_read: last.bytes_read,
+                    bytes_read: last.filled.bytes_read,
                     total_bytes,
                     frames: engine.sequencer.stats.frames,
                 });
             }
-            for item in std::mem::replace(&mut decoded, round) {
+            for mut item in std::mem::replace(&mut decoded, round) {
                 // The reader may be gone already; then nobody needs the memory.
-                let _ = empty_sender.try_send(item);
+                let _ = empty_sender.try_send(std::mem::take(&mut item.filled.slab));
+                let _ = idle_sender.try_send(item);
             }
         }
         let (reader, outcome) = reading.join().map_err(|_| {
@@ -193,30 +208,50 @@ pub fn run<S: ConnectionSink>(
         })?;
         outcome?;
         let slab_bytes = settings.read.slab_bytes;
-        settings.buffers.give(unused.try_iter(), slab_bytes);
+        let idle = idle.try_iter().collect();
+        settings.buffers.give(idle, empty.try_iter(), slab_bytes);
         let engine =
             engine.unwrap_or_else(|| Engine::new(settings, &make_sink, Timestamp::default()));
         Ok(engine.finish(&reader, &settings.filter))
     })
 }
 
+/// A slab with what is needed to decode it.
+#[derive(Default)]
+struct Filled {
+    slab: Slab,
+    interfaces: Arc<[Interface]>,
+    bytes_read: u64,
+}
+
+/// A slab that was read ahead.
+enum Ahead {
+    Filled(Filled),
+    Decoded(Box<Item>),
+}
+
 /// Reads to the end. A round is handed over at once: every handing over may wake a thread, which
 /// takes long on a busy machine.
 ///
-/// A reader that is ahead decodes what it reads, as long as that lies in its cache.
+/// A reader that is ahead decodes large frames, as long as they lie in its cache. Of small ones so
+/// many packets would wait that they were out of every cache when their turn comes.
 fn read_ahead(
     mut reader: CaptureReader,
     filter: &PacketFilter,
-    filled: &crossbeam_channel::Sender<Vec<Item>>,
-    empty: &crossbeam_channel::Receiver<Item>,
+    ahead: &crossbeam_channel::Sender<Vec<Ahead>>,
+    (empty, idle): &(
+        crossbeam_channel::Receiver<Slab>,
+        crossbeam_channel::Receiver<Item>,
+    ),
 ) -> (CaptureReader, Result<(), Error>) {
+    /// Octets of a large frame, on average.
+    const LARGE: usize = 512;
     let mut interfaces: Arc<[Interface]> = Arc::from([]);
     loop {
         let mut round = Vec::with_capacity(ROUND);
         while round.len() < ROUND {
-            let mut item = empty.try_recv().unwrap_or_default();
-            item.is_decoded = false;
-            match reader.read_slab(&mut item.slab) {
+            let mut slab = empty.try_recv().unwrap_or_default();
+            match reader.read_slab(&mut slab) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => return (reader, Err(error)),
@@ -224,15 +259,22 @@ fn read_ahead(
             if interfaces.len() != reader.interfaces().len() {
                 interfaces = Arc::from(reader.interfaces());
             }
-            item.interfaces = Arc::clone(&interfaces);
-            item.bytes_read = reader.bytes_read();
-            if filled.is_full() {
+            let is_large = slab.frames.len() * LARGE <= slab.bytes.len();
+            let filled = Filled {
+                slab,
+                interfaces: Arc::clone(&interfaces),
+                bytes_read: reader.bytes_read(),
+            };
+            round.push(if is_large && ahead.is_full() {
+                let mut item = Box::new(Item::of(filled, idle));
                 item.decode(filter);
-            }
-            round.push(item);
+                Ahead::Decoded(item)
+            } else {
+                Ahead::Filled(filled)
+            });
         }
         let over = round.len() < ROUND;
-        if filled.send(round).is_err() || over {
+        if ahead.send(round).is_err() || over {
             return (reader, Ok(()));
         }
     }

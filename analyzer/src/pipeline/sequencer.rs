@@ -119,7 +119,7 @@ impl Sequencer {
             let expired = self.reassembler.expire(fragment.time);
             let expired = incomplete(&expired).filter(|(packet, _)| filter.admits(packet));
             item.incomplete.extend(expired);
-            let Some(whole) = self.reassembler.push(fragment, &item.slab.bytes) else {
+            let Some(whole) = self.reassembler.push(fragment, &item.filled.slab.bytes) else {
                 continue;
             };
             let base = u32::try_from(item.reassembled.len()).unwrap_or(u32::MAX);
