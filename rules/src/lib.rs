@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+mod alive;
 mod catalog;
 pub mod engine;
 pub mod explain;
@@ -21,6 +22,7 @@ mod goodbye;
 mod handshake;
 mod held;
 mod idle_close;
+mod in_vain;
 mod kept;
 mod link;
 pub mod narrative;

@@ -148,9 +148,9 @@ pub struct Burst {
 /// A segment that was sent and never acknowledged.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Stuck {
-    /// The first copy captured.
+    /// Its first repeat.
     pub first: SegmentRef,
-    /// The last copy captured (the same as `first` when it was sent once).
+    /// Its last one.
     pub last: SegmentRef,
     /// How often it was sent.
     pub copies: u32,

@@ -1,11 +1,11 @@
 //! `idle-drop`: something on the path forgets idle connections.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use analyzer::flow::{IdleGap, ResetKind};
-use analyzer::{Analysis, Connection, Endpoint, Timestamp};
+use analyzer::{Analysis, Connection, Direction, Endpoint, QualityKind};
 
+use crate::alive::{Alive, since_epoch_ms};
 use crate::finding::{FigureValue, Severity};
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Note, Observation, Observations};
@@ -26,7 +26,7 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// After a silence the next data is repeated without any answer, or met by RST, no FIN before; other connections to
-    /// the same server work at that time. A silence of less than half a minute is blamed only where the server
+    /// the same server work at that time, or at least none in use dies as well. A silence of less than half a minute is blamed only where the server
     /// answers others meanwhile, no silence as long was survived and no connection died without one. The shortest silence that died and the longest that lived bound the
     /// limit. Severity is high when the server is known to be alive, medium otherwise.
     ///
@@ -60,21 +60,10 @@ impl Rule for IdleDrop {
     }
 
     fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
-        out.note(|| {
-            let heard = conn.from_server().last_segment;
-            let survived = conn.idle_gaps.longest_survived;
-            let answered = conn.handshake.syn_acks.first();
-            let repeats = conn.halves.iter().map(|half| half.retransmitted_segments);
-            let repeats = number(repeats.sum());
-            Note {
-                at: heard.map_or(conn.start, |last| last.time),
-                numbers: vec![
-                    survived.map_or(0.0, |gap| ms(gap.length())),
-                    answered.map_or(0.0, |answer| since_epoch_ms(answer.time)),
-                    repeats,
-                ],
-                ..Note::new(conn, "alive")
-            }
+        out.note(|| Note {
+            at: Alive::heard(conn, Direction::ServerToClient),
+            numbers: Alive::numbers(conn).to_vec(),
+            ..Note::new(conn, "alive")
         });
         let gap = conn.idle_gaps.last.filter(|gap| !gap.survived);
         let died_active = conn.halves.iter().any(|half| {
@@ -112,7 +101,12 @@ impl Rule for IdleDrop {
         let enough = match (short, reset) {
             (false, Some(_)) => true,
             (false, None) => copies >= 2,
-            (true, reset) => reset.is_none() && f64::from(copies) >= ctx.threshold("proved_copies"),
+            // A capture with gaps makes silences of its own.
+            (true, reset) => {
+                reset.is_none()
+                    && f64::from(copies) >= ctx.threshold("proved_copies")
+                    && !conn.is_touched_by(QualityKind::CaptureDrops)
+            }
         };
         if !enough {
             return;
@@ -128,30 +122,24 @@ impl Rule for IdleDrop {
         let mut alive = BTreeMap::<Endpoint, Vec<Alive>>::new();
         for note in collected.notes_of("alive") {
             let others = alive.entry(note.connection.server).or_default();
-            others.push(Alive {
-                first_frame: note.connection.first_frame,
-                heard: note.at,
-                survived_ms: note.numbers[0],
-                answered_ms: note.numbers[1],
-                repeats: note.numbers[2] > 0.0,
-            });
+            others.push(Alive::of(note, &note.numbers));
         }
         let died_active = collected.notes_of("died-active");
         let died_active: BTreeSet<_> = died_active.map(|note| note.connection.server).collect();
         collected.observations.retain(|one| {
             let server = one.connection.server;
             let others = alive.get(&server).map_or(&[][..], Vec::as_slice);
-            one.number("until_ms")
-                .is_none_or(|until| !died_active.contains(&server) && is_proved(one, until, others))
+            let is_outage = died_active.contains(&server);
+            match one.number("until_ms") {
+                Some(until) => !is_outage && is_proved(one, until, others),
+                None => !is_outage || one.number("reset") == Some(1.0) || lives(one, others),
+            }
         });
         for one in &mut collected.observations {
-            let own = one.connection.first_frame;
             let others = alive
                 .get(&one.connection.server)
                 .map_or(&[][..], Vec::as_slice);
-            let works = others
-                .iter()
-                .any(|other| other.first_frame != own && other.heard >= one.at);
+            let works = lives(one, others);
             let survived = longest_survived(others);
             if survived > 0.0 {
                 one.set_figure("idle_ms_longest_alive", FigureValue::Number(survived));
@@ -226,31 +214,11 @@ impl Rule for IdleDrop {
     }
 }
 
-/// What a connection tells of its server.
-struct Alive {
-    first_frame: u64,
-    /// When it was heard last.
-    heard: Timestamp,
-    /// The longest silence after which it answered.
-    survived_ms: f64,
-    /// When it took the connection, since the epoch; 0 when that was not seen.
-    answered_ms: f64,
-    /// Something was sent twice.
-    repeats: bool,
-}
-
-impl Alive {
-    /// Whether the server answered on it in this time, in milliseconds since the epoch.
-    fn answers_during(&self, time: &Range<f64>) -> bool {
-        let heard = since_epoch_ms(self.heard);
-        // In use all the time: what is sent in vain is sent again within a second as a rule.
-        let throughout = !self.repeats
-            && self.answered_ms < time.start
-            && heard > time.end
-            && self.survived_ms < (time.end - time.start) / 2.0
-            && time.end - time.start > 2_000.0;
-        throughout || time.contains(&heard) || time.contains(&self.answered_ms)
-    }
+/// Whether another connection shows that the server lived.
+fn lives(one: &Observation, others: &[Alive]) -> bool {
+    let own = one.connection.first_frame;
+    let mut others = others.iter().filter(|other| other.first_frame != own);
+    others.any(|other| other.is_heard_after(one.at))
 }
 
 fn longest_survived(others: &[Alive]) -> f64 {
@@ -263,18 +231,10 @@ fn longest_survived(others: &[Alive]) -> f64 {
 fn is_proved(one: &Observation, until: f64, others: &[Alive]) -> bool {
     let during = since_epoch_ms(one.at)..until;
     let answers = others.iter().any(|other| {
-        other.first_frame != one.connection.first_frame && other.answers_during(&during)
+        other.first_frame != one.connection.first_frame && other.is_heard_during(&during)
     });
     let idle = one.number("idle_ms_shortest_dead").unwrap_or_default();
     answers && longest_survived(others) < idle
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "fractions of a microsecond do not matter"
-)]
-fn since_epoch_ms(time: Timestamp) -> f64 {
-    time.as_nanos() as f64 / 1e6
 }
 
 fn observation(

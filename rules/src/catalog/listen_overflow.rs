@@ -7,9 +7,10 @@ use analyzer::event::{EventKind, SegmentRef};
 use analyzer::flow::CapturePoint;
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
-use crate::finding::Severity;
+use crate::finding::{ConnectionRef, Severity};
 use crate::handshake::first_data_ignored;
 use crate::held;
+use crate::in_vain;
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Note, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
@@ -31,7 +32,8 @@ declare_rule! {
     /// (a) The handshake's last segment was seen, yet the server repeats its SYN-ACK, or the client's first data is
     /// repeated and never acknowledged, on a listener that serves others. (b) SYNs are repeated without
     /// an answer while the same listener accepts others just before or after: reported when at least three
-    /// connections and a fifth of the attempts in that time suffer, which random loss does not do.
+    /// connections and a fifth of the attempts in that time suffer, which random loss does not do, and
+    /// data between the same hosts is not repeated in vain at that time, as on a path that is down.
     /// Severity is high. Confidence is highest for (a) captured at the server.
     ///
     /// ## What to do
@@ -72,6 +74,15 @@ impl Rule for ListenOverflow {
     }
 
     fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+        if !ignored_handshake(conn) {
+            for (from, to) in in_vain::spells(conn) {
+                out.note(|| Note {
+                    at: from,
+                    numbers: vec![ms(to.since(from))],
+                    ..Note::new(conn, "in-vain")
+                });
+            }
+        }
         let Some(syn) = conn.handshake.syns.first() else {
             held::note(conn, out);
             return;
@@ -107,7 +118,13 @@ impl Rule for ListenOverflow {
                 .push(note.at);
         }
         let mut by_server = BTreeMap::<Endpoint, Vec<Observation>>::new();
-        for one in std::mem::take(&mut collected.observations) {
+        let observations = std::mem::take(&mut collected.observations);
+        let in_vain: Vec<_> = collected.notes_of("in-vain").collect();
+        let on_bad_path = |one: &Observation| in_vain.iter().any(|note| is_at(note, one));
+        for one in observations
+            .into_iter()
+            .filter(|one| is_ignored(one) || !on_bad_path(one))
+        {
             by_server
                 .entry(one.connection.server)
                 .or_default()
@@ -259,6 +276,13 @@ fn is_ignored(one: &Observation) -> bool {
     one.number("ignored").is_some_and(|value| value > 0.0)
 }
 
+/// Whether data between the same hosts was sent in vain when this SYN was: then the path was bad.
+fn is_at(note: &Note, one: &Observation) -> bool {
+    let hosts = |one: &ConnectionRef| (one.client.ip, one.server.ip);
+    let to = note.at + Duration::from_secs_f64(note.numbers[0] / 1e3);
+    hosts(&note.connection) == hosts(&one.connection) && (note.at..=to).contains(&one.at)
+}
+
 /// The share of the attempts around the trouble that suffered.
 fn burst_share(ours: &[Observation], attempts: &[Timestamp]) -> f64 {
     let first = ours.iter().map(|one| one.at).min().unwrap_or_default() - AROUND;
@@ -393,101 +417,5 @@ fn remedies(group: &Group<'_>, draft: Narrative) -> Narrative {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testkit::{Builder, C, S, figure, findings_in};
-    use analyzer::analysis::ListenerFacts;
-
-    fn analysis(completed: u64) -> Analysis {
-        let mut analysis = Analysis::default();
-        let server = Builder::tcp(1).build().server;
-        let facts = ListenerFacts {
-            attempts: completed + 4,
-            completed,
-            ..ListenerFacts::default()
-        };
-        analysis.listeners.insert(server, facts);
-        analysis
-    }
-
-    fn dropped_syn(port: u16, retries: u32) -> Connection {
-        let mut builder = Builder::tcp(port);
-        let syns: Vec<_> = (0..=retries)
-            .map(|n| builder.segment(f64::from(n) * 1000.0, C, 2, 0))
-            .collect();
-        builder
-            .with(|conn| {
-                conn.handshake.syn_count = retries + 1;
-                conn.handshake.syns = syns;
-            })
-            .build()
-    }
-
-    fn ignored_ack(port: u16) -> Connection {
-        let mut builder = Builder::tcp(port).handshake(0.0, 1.0).request(1.0, 50);
-        let again = builder.segment(1000.0, S, 0x12, 0);
-        builder
-            .with(|conn| {
-                conn.handshake.syn_acks.push(again);
-                conn.handshake.syn_ack_count = 2;
-                conn.handshake.syn_acks_after_ack = 1;
-            })
-            .build()
-    }
-
-    fn healthy(port: u16) -> Connection {
-        Builder::tcp(port)
-            .handshake(0.0, 1.0)
-            .request(1.0, 50)
-            .response(2.0, 50)
-            .build()
-    }
-
-    #[test]
-    fn syn_ack_repeated_after_the_ack() {
-        let connections = [ignored_ack(1), ignored_ack(2), healthy(3)];
-        let findings = findings_in("listen-overflow", &connections, &analysis(9));
-        assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].severity, Severity::High);
-        assert!((figure(&findings[0], "synack_retransmits") - 2.0).abs() < f64::EPSILON);
-        assert!((figure(&findings[0], "connections") - 2.0).abs() < f64::EPSILON);
-    }
-
-    #[test]
-    fn burst_of_unanswered_syns_on_a_listener_that_serves_others() {
-        let connections: Vec<_> = (1..5)
-            .map(|n| dropped_syn(n, 2))
-            .chain([healthy(9)])
-            .collect();
-        let findings = findings_in("listen-overflow", &connections, &analysis(1));
-        assert!((figure(&findings[0], "syn_retransmits") - 8.0).abs() < f64::EPSILON);
-    }
-
-    #[test]
-    fn a_lost_syn_now_and_then_is_loss() {
-        let connections: Vec<_> = (1..40).map(healthy).chain([dropped_syn(50, 1)]).collect();
-        assert!(findings_in("listen-overflow", &connections, &analysis(39)).is_empty());
-    }
-
-    #[test]
-    fn older_connections_show_that_the_listener_is_up() {
-        let older = Builder::tcp(9).request(0.0, 50).response(9000.0, 90);
-        let connections: Vec<_> = (1..5)
-            .map(|n| dropped_syn(n, 2))
-            .chain([older.build()])
-            .collect();
-        let findings = findings_in("listen-overflow", &connections, &analysis(0));
-        assert_eq!(findings[0].severity, Severity::Medium);
-        assert!(
-            findings[0]
-                .summary
-                .contains("1 connection from before the capture")
-        );
-    }
-
-    #[test]
-    fn nobody_ever_answered_is_another_rule() {
-        let connections: Vec<_> = (1..5).map(|n| dropped_syn(n, 2)).collect();
-        assert!(findings_in("listen-overflow", &connections, &analysis(0)).is_empty());
-    }
-}
+#[path = "listen_overflow_tests.rs"]
+mod tests;

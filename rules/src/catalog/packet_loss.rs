@@ -1,17 +1,21 @@
 //! `packet-loss`: segments lost on the way and sent again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::ops::Range;
 
 use analyzer::event::{EventKind, RetransmissionKind};
-use analyzer::flow::CapturePoint;
+use analyzer::flow::{CapturePoint, Stuck};
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
+use crate::alive::{Alive, since_epoch_ms};
 use crate::finding::{FigureValue, Severity};
 use crate::handshake::first_data_ignored;
+use crate::in_vain::{Died, died};
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Note, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, number, percent, plural, span};
+use crate::text::{many, ms, number, percent, plural, span};
 
 declare_rule! {
     /// Segments were lost on the network and had to be sent again.
@@ -27,16 +31,21 @@ declare_rule! {
     /// Retransmissions that were needed are counted, per server and direction: not those the receiver already had
     /// (DSACK, or acknowledged before), not keep-alives or window probes, not copies made by the capture or
     /// the network. Where the lost copy was captured, the loss lies between the capture point and the receiver;
-    /// where only the repair was seen, between the sender and the capture point. Connections that died
-    /// altogether (the same segment repeated in vain) are left out. Severity: info for single losses, low above
-    /// 0.1 %, medium from 1 % and ten segments, high from 5 %.
+    /// where only the repair was seen, between the sender and the capture point. Severity: info for single
+    /// losses, low above 0.1 %, medium from 1 % and ten segments, high from 5 %.
+    ///
+    /// A connection in use that died is told apart: the same data was sent at least four times over two
+    /// seconds and never acknowledged, without a close, a reset, a closed window or a silence before that would
+    /// explain it; idle ones that died with it count too. High where several died and nothing of the host was
+    /// heard meanwhile, medium where one did, low where others lived.
     ///
     /// ## What to do
     /// Find the place by side and direction: interface errors, full queues, policers, overloaded receivers.
     ///
     /// ## Known limits
     /// Without timestamps or SACK some needless retransmissions are counted as losses. Losses by the capture itself
-    /// are kept apart as capture drops.
+    /// are kept apart as capture drops. When nothing gets through any more, the path and the host at its end
+    /// look the same.
     ///
     /// ## References
     /// - RFC 5681, RFC 6298, RFC 6675, RFC 8985
@@ -52,6 +61,9 @@ declare_rule! {
             medium_percent = 1.0: "Loss rate that users notice.",
             high_percent = 5.0: "Loss rate at which connections hardly move.",
             min_segments = 10.0: "Lost segments below which a rate says little.",
+            vain_copies = 4.0: "Times the same data must have been sent in vain; three losses in a row are one in a thousand where one segment in ten is lost.",
+            vain_ms = 2000.0: "Shortest time over which it was sent; a capture that ends sooner may have missed the answer.",
+            idle_ms = 2000.0: "Silence from which a connection is not in use: a device on the path may have forgotten it.",
         ],
     }
 }
@@ -64,7 +76,17 @@ impl Rule for PacketLoss {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        for direction in Direction::BOTH {
+            let died = died(conn, direction).filter(|Died { stuck, .. }| {
+                f64::from(stuck.copies) >= ctx.threshold("vain_copies")
+                    && ms(stuck.last.time.since(stuck.first.time)) >= ctx.threshold("vain_ms")
+            });
+            if let Some(died) = died {
+                let in_use = ms(died.silence) < ctx.threshold("idle_ms");
+                out.push(in_vain(conn, direction, &died.stuck, in_use));
+            }
+        }
         // What a full accept queue ignores was not lost on the way.
         if conn.handshake.syn_acks_after_ack > 0 || !first_data_ignored(conn).is_empty() {
             return;
@@ -86,9 +108,18 @@ impl Rule for PacketLoss {
             }
             // What was lost before the capture point was sent as well.
             let unseen = half.lost_before_capture + half.repeats_lost_before_capture;
-            out.note(|| Note {
-                numbers: vec![number(half.segments_on_wire() + unseen)],
-                ..Note::new(conn, direction.sender())
+            out.note(|| {
+                let [survived, answered, repeats] = Alive::numbers(conn);
+                Note {
+                    at: Alive::heard(conn, direction),
+                    numbers: vec![
+                        number(half.segments_on_wire() + unseen),
+                        survived,
+                        answered,
+                        repeats,
+                    ],
+                    ..Note::new(conn, direction.sender())
+                }
             });
             // What passed here right before its receiver was hardly lost; the DSACK that says that
             // it arrived twice was cut.
@@ -114,6 +145,10 @@ impl Rule for PacketLoss {
     }
 
     fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+        let observations = std::mem::take(&mut collected.observations);
+        let (mut died, lost): (Vec<_>, Vec<_>) = observations.into_iter().partition(has_died);
+        judge_died(&mut died, &collected.notes);
+        collected.observations = lost;
         let mut sent = BTreeMap::<(Endpoint, &str), f64>::new();
         for note in &collected.notes {
             *sent.entry((note.connection.server, note.key)).or_default() += note.numbers[0];
@@ -145,9 +180,13 @@ impl Rule for PacketLoss {
             one.set_figure("loss_percent", FigureValue::Number(rate));
             one.details.push(("sent", all));
         }
+        collected.observations.extend(died);
     }
 
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        if has_died(group.best()) {
+            return words::tell_died(group, draft);
+        }
         let sender = group.words("sender").unwrap_or_default();
         let receiver = if sender == "server" {
             "client"
@@ -191,6 +230,102 @@ impl Rule for PacketLoss {
             .verify("both", "ip -s -s link show DEV; ethtool -S DEV | grep -iE 'drop|err|miss|crc'", "which interface drops")
             .verify(&sender, "nstat -az TcpRetransSegs TcpExtTCPLostRetransmit; tc -s qdisc show", "retransmissions and drops in this host's own queue")
     }
+}
+
+/// Whether this is a connection that died, not one with losses.
+fn has_died(one: &Observation) -> bool {
+    one.number("copies").is_some()
+}
+
+/// Data that was sent in vain to the end of a connection in use.
+fn in_vain(conn: &Connection, direction: Direction, stuck: &Stuck, in_use: bool) -> Observation {
+    let (sender, receiver) = (direction.sender(), direction.reverse().sender());
+    let heard = conn.half(direction.reverse()).last_segment;
+    let pending = conn.turns.pending().is_some();
+    Observation::new(conn, 0.6, Severity::Low)
+        .cause(format!("{} {sender} in vain", conn.server))
+        .at(stuck.first.time)
+        .weight(f64::from(stuck.copies))
+        .figure("loss_percent", 100.0)
+        .figure("segments_lost", f64::from(stuck.copies))
+        .cost("requests_failed", if pending { 1.0 } else { 0.0 })
+        .evidence_if(
+            heard,
+            format!("the last that was captured of the {receiver}"),
+        )
+        .evidence(
+            stuck.first,
+            format!("data from {sender}, never acknowledged"),
+        )
+        .evidence(
+            stuck.last,
+            format!(
+                "the same data for the {}th time, {} later",
+                stuck.copies,
+                span(stuck.last.time.since(stuck.first.time))
+            ),
+        )
+        .detail("copies", f64::from(stuck.copies))
+        .detail("until_ms", since_epoch_ms(stuck.last.time))
+        .detail("in_use", f64::from(u8::from(in_use)))
+        .label("sender", sender)
+}
+
+/// Several that died at one time tell of the path or the host; one that died while others lived, of
+/// itself. Those that had been idle count where one in use died with them.
+fn judge_died(died: &mut Vec<Observation>, notes: &[Note]) {
+    if died.is_empty() {
+        return;
+    }
+    let time =
+        |one: &Observation| since_epoch_ms(one.at)..one.number("until_ms").unwrap_or_default();
+    let mut together = BTreeMap::<String, Vec<(u64, Range<f64>, bool)>>::new();
+    for one in &*died {
+        let others = together.entry(one.cause.clone()).or_default();
+        others.push((one.connection.first_frame, time(one), is_in_use(one)));
+    }
+    // Whether another one died at that time: one in use, where `one` was idle.
+    let has_company = |one: &Observation| {
+        let (own, during) = (one.connection.first_frame, time(one));
+        together[&one.cause]
+            .iter()
+            .any(|(first_frame, other, in_use)| {
+                *first_frame != own
+                    && (*in_use || is_in_use(one))
+                    && other.start < during.end
+                    && during.start < other.end
+            })
+    };
+    let dead: BTreeSet<_> = died.iter().map(|one| one.connection.first_frame).collect();
+    let live = |note: &&Note| !dead.contains(&note.connection.first_frame);
+    let mut alive = BTreeMap::<(IpAddr, &str), Vec<Alive>>::new();
+    for note in notes.iter().filter(live) {
+        let others = alive
+            .entry((note.connection.server.ip, note.key))
+            .or_default();
+        others.push(Alive::of(note, &note.numbers[1..]));
+    }
+    died.retain(|one| is_in_use(one) || has_company(one));
+    for one in died {
+        let silent = match one.words("sender") {
+            Some("client") => "server",
+            _ => "client",
+        };
+        let others = alive.get(&(one.connection.server.ip, silent));
+        let others_live =
+            (others.into_iter().flatten()).any(|other| other.is_heard_during(&time(one)));
+        (one.severity, one.confidence) = match (others_live, has_company(one)) {
+            (false, true) => (Severity::High, 0.85),
+            (false, false) => (Severity::Medium, 0.6),
+            (true, _) => (Severity::Low, 0.7),
+        };
+        let others_live = f64::from(u8::from(others_live));
+        one.details.push(("others_live", others_live));
+    }
+}
+
+fn is_in_use(one: &Observation) -> bool {
+    one.number("in_use").is_some_and(|flag| flag > 0.0)
 }
 
 /// Whether the capture point is where what `direction`'s sender sends arrives.
@@ -263,79 +398,9 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
     )
 }
 
+#[path = "packet_loss_words.rs"]
+mod words;
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testkit::{Builder, S, figure, findings_of};
-    use std::time::Duration;
-
-    fn lossy(sent: u64, lost: u64, spurious: u64) -> Connection {
-        let mut builder = Builder::tcp(1)
-            .handshake(0.0, 10.0)
-            .request(1.0, 100)
-            .response(2.0, 1400);
-        let again = builder.segment(30.0, S, 0x10, 1400);
-        let kind = EventKind::Retransmission {
-            kind: RetransmissionKind::Fast,
-            spurious: false,
-            original_frame: Some(5),
-            after: Duration::from_millis(28),
-        };
-        builder
-            .event(again, kind)
-            .with(|conn| {
-                conn.halves[1].data_segments = sent;
-                conn.halves[1].retransmitted_segments = lost + spurious;
-                conn.halves[1].spurious_retransmissions = spurious;
-                conn.halves[1].lost_after_capture = lost;
-            })
-            .build()
-    }
-
-    #[test]
-    fn rate_over_the_direction_decides_the_severity() {
-        let findings = findings_of("packet-loss", &[lossy(1000, 20, 0)]);
-        assert_eq!(findings[0].severity, Severity::Medium);
-        assert!((figure(&findings[0], "loss_percent") - 2.0).abs() < 0.001);
-        assert!((figure(&findings[0], "segments_lost") - 20.0).abs() < f64::EPSILON);
-        assert!(
-            findings[0].summary.contains("and the client"),
-            "{}",
-            findings[0].summary
-        );
-    }
-
-    #[test]
-    fn single_loss_is_information() {
-        assert_eq!(
-            findings_of("packet-loss", &[lossy(10, 1, 0)])[0].severity,
-            Severity::Info
-        );
-    }
-
-    #[test]
-    fn needless_retransmissions_are_no_loss() {
-        assert!(findings_of("packet-loss", &[lossy(1000, 0, 20)]).is_empty());
-    }
-
-    #[test]
-    fn repeated_handshakes_are_no_loss_of_data() {
-        let mut conn = lossy(100, 10, 0);
-        conn.halves[1].lost_after_capture = 0;
-        conn.halves[1].retransmissions_by_kind[3] = 10;
-        assert!(findings_of("packet-loss", &[conn]).is_empty());
-    }
-
-    #[test]
-    fn dead_path_is_no_loss_rate() {
-        let mut conn = lossy(100, 10, 0);
-        let segment = conn.halves[1].last_data.unwrap();
-        conn.halves[1].stuck = Some(analyzer::flow::Stuck {
-            first: segment,
-            last: segment,
-            copies: 7,
-            smaller_passed: false,
-        });
-        assert!(findings_of("packet-loss", &[conn]).is_empty());
-    }
-}
+#[path = "packet_loss_tests.rs"]
+mod tests;

@@ -540,7 +540,7 @@ fn mark_copied(sender: &mut SenderState, range: SeqRange) {
 
 /// Remembers the oldest segment that gets no acknowledgement.
 fn note_stuck(sender: &mut SenderState, segment: &Segment<'_>, range: SeqRange) {
-    if range.start > sender.snd_una {
+    if range.start > sender.snd_una || range.end <= sender.snd_una {
         return;
     }
     match &mut sender.stats.seldom().stuck {
