@@ -25,10 +25,11 @@ declare_rule! {
     /// healthy.
     ///
     /// ## How it is detected
-    /// After a silence the next data is repeated without any answer, or met by RST, no FIN before; other connections to
-    /// the same server work at that time, or at least none in use dies as well. A silence of less than half a minute is blamed only where the server
-    /// answers others meanwhile, no silence as long was survived and no connection died without one. The shortest silence that died and the longest that lived bound the
-    /// limit. Severity is high when the server is known to be alive, medium otherwise.
+    /// After a silence the next data is repeated without any answer, or met by RST, no FIN before; other
+    /// connections to the same server work at that time, or at least none in use dies as well. A silence of less
+    /// than half a minute is blamed only where the server answers others meanwhile, no silence as long was
+    /// survived and no connection died without one. The shortest silence that died and the longest that lived
+    /// bound the limit. Severity is high when the server is known to be alive, medium otherwise.
     ///
     /// ## What to do
     /// Send TCP keep-alives more often than the limit, close pooled connections before it, or raise the limit.

@@ -1,6 +1,7 @@
 //! `listen-overflow`: a listener cannot keep up with new connections.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use analyzer::event::{EventKind, SegmentRef};
@@ -119,8 +120,20 @@ impl Rule for ListenOverflow {
         }
         let mut by_server = BTreeMap::<Endpoint, Vec<Observation>>::new();
         let observations = std::mem::take(&mut collected.observations);
-        let in_vain: Vec<_> = collected.notes_of("in-vain").collect();
-        let on_bad_path = |one: &Observation| in_vain.iter().any(|note| is_at(note, one));
+        let mut in_vain = BTreeMap::<_, Vec<&Note>>::new();
+        for note in collected.notes_of("in-vain") {
+            in_vain
+                .entry(hosts(&note.connection))
+                .or_default()
+                .push(note);
+        }
+        let on_bad_path = |one: &Observation| {
+            let notes = in_vain.get(&hosts(&one.connection));
+            notes
+                .into_iter()
+                .flatten()
+                .any(|note| lasts_at(note, one.at))
+        };
         for one in observations
             .into_iter()
             .filter(|one| is_ignored(one) || !on_bad_path(one))
@@ -276,11 +289,14 @@ fn is_ignored(one: &Observation) -> bool {
     one.number("ignored").is_some_and(|value| value > 0.0)
 }
 
-/// Whether data between the same hosts was sent in vain when this SYN was: then the path was bad.
-fn is_at(note: &Note, one: &Observation) -> bool {
-    let hosts = |one: &ConnectionRef| (one.client.ip, one.server.ip);
+fn hosts(one: &ConnectionRef) -> (IpAddr, IpAddr) {
+    (one.client.ip, one.server.ip)
+}
+
+/// Whether data was sent in vain at that time: then the path was bad.
+fn lasts_at(note: &Note, time: Timestamp) -> bool {
     let to = note.at + Duration::from_secs_f64(note.numbers[0] / 1e3);
-    hosts(&note.connection) == hosts(&one.connection) && (note.at..=to).contains(&one.at)
+    (note.at..=to).contains(&time)
 }
 
 /// The share of the attempts around the trouble that suffered.
