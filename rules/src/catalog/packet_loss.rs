@@ -245,7 +245,8 @@ fn in_vain(conn: &Connection, direction: Direction, stuck: &Stuck, in_use: bool)
     Observation::new(conn, 0.6, Severity::Low)
         .cause(format!("{} {sender} in vain", conn.server))
         .at(stuck.first.time)
-        .weight(f64::from(stuck.copies))
+        // One in use tells more than one that was idle.
+        .weight(f64::from(stuck.copies) + if in_use { 100.0 } else { 0.0 })
         .figure("loss_percent", 100.0)
         .figure("segments_lost", f64::from(stuck.copies))
         .cost("requests_failed", if pending { 1.0 } else { 0.0 })
@@ -255,7 +256,7 @@ fn in_vain(conn: &Connection, direction: Direction, stuck: &Stuck, in_use: bool)
         )
         .evidence(
             stuck.first,
-            format!("data from {sender}, never acknowledged"),
+            format!("data from {sender}, sent again and never acknowledged"),
         )
         .evidence(
             stuck.last,

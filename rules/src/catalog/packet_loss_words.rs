@@ -34,9 +34,10 @@ pub(super) fn tell_died(group: &Group<'_>, draft: Narrative) -> Narrative {
             format!("Nothing gets through to {server} any more")
         })
         .summary(format!(
-            "{}{} to {server} died{}: the {sender} sent the same data up to {copies:.0} times and got no answer. {company}",
+            "{}{} to {server}{} died{}: the {sender} sent the same data up to {copies:.0} times and got no answer. {company}",
             plural(number(count), "connection"),
-            if in_use < count { String::new() } else { " in use".to_owned() },
+            if in_use < count { "" } else { " in use" },
+            if in_use < count { format!(", {in_use} of them in use,") } else { String::new() },
             if count > 1 {
                 format!(" within {}", time(ms(to.since(from))))
             } else {
