@@ -36,3 +36,8 @@ pub(crate) fn first_data_ignored(conn: &Connection) -> Vec<SegmentRef> {
         })
         .collect()
 }
+
+/// Whether the server acts as if the finished handshake had not been.
+pub(crate) fn is_handshake_ignored(conn: &Connection) -> bool {
+    conn.handshake.syn_acks_after_ack > 0 || !first_data_ignored(conn).is_empty()
+}

@@ -6,7 +6,7 @@ use analyzer::event::EventKind;
 use analyzer::flow::Stuck;
 use analyzer::{Connection, Direction, Timestamp};
 
-use crate::handshake::first_data_ignored;
+use crate::handshake::is_handshake_ignored;
 
 /// Data that was sent in vain to the end of a connection.
 pub(crate) struct Died {
@@ -23,15 +23,21 @@ pub(crate) fn died(conn: &Connection, direction: Direction) -> Option<Died> {
     let stuck = half.stuck?;
     let heard = peer.last_segment?;
     let served = half.unacked_at_end < half.unique_bytes || peer.unique_bytes > 0;
-    let ignored = conn.handshake.syn_acks_after_ack > 0 || !first_data_ignored(conn).is_empty();
     let too_large = stuck.first.payload_len > half.largest_acked_payload
         && stuck.first.payload_len >= SMALL
         || stuck.smaller_passed;
     let over = peer.fin.is_some() || !conn.resets.is_empty() || heard.window == 0;
-    let silence = (conn.idle_gaps.last)
-        .filter(|gap| !gap.survived && gap.after.relative_seq == stuck.first.relative_seq)
-        .map_or(Duration::ZERO, |gap| gap.length());
-    (served && !ignored && !too_large && !over).then_some(Died { stuck, silence })
+    let explained = is_handshake_ignored(conn) || too_large || over;
+    (served && !explained).then(|| Died {
+        stuck,
+        silence: silence_before(conn, &stuck).unwrap_or_default(),
+    })
+}
+
+/// The silence that ended with this data, when one did.
+pub(crate) fn silence_before(conn: &Connection, stuck: &Stuck) -> Option<Duration> {
+    let gap = conn.idle_gaps.last.filter(|gap| !gap.survived)?;
+    (gap.after.relative_seq == stuck.first.relative_seq).then(|| gap.length())
 }
 
 /// Octets that every link carries, with room for headers (RFC 791: 576 of a packet).
@@ -42,9 +48,9 @@ const SMALL: u32 = 500;
 pub(crate) fn spells(conn: &Connection) -> Vec<(Timestamp, Timestamp)> {
     let mut spells = Vec::new();
     for direction in Direction::BOTH {
-        // The data repeated last: its place, the times of its first and last copy, copies.
-        let mut run: Option<(u64, Timestamp, Timestamp, u32)> = None;
+        let mut run: Option<Run> = None;
         for event in &conn.events {
+            let segment = event.segment;
             let EventKind::Retransmission {
                 spurious: false,
                 after,
@@ -53,27 +59,40 @@ pub(crate) fn spells(conn: &Connection) -> Vec<(Timestamp, Timestamp)> {
             else {
                 continue;
             };
-            let segment = event.segment;
             if segment.direction != direction || segment.payload_len == 0 {
                 continue;
             }
-            run = match run {
-                Some((place, first, _, copies)) if place == segment.relative_seq => {
-                    Some((place, first, segment.time, copies + 1))
+            match &mut run {
+                Some(run) if run.place == segment.relative_seq => {
+                    run.last = segment.time;
+                    run.repeats += 1;
                 }
-                other => {
-                    spells.extend(other.and_then(spell));
-                    Some((segment.relative_seq, segment.time - after, segment.time, 2))
+                _ => {
+                    let next = Run {
+                        place: segment.relative_seq,
+                        first: segment.time - after,
+                        last: segment.time,
+                        repeats: 1,
+                    };
+                    spells.extend(run.replace(next).and_then(Run::spell));
                 }
-            };
+            }
         }
-        spells.extend(run.and_then(spell));
+        spells.extend(run.and_then(Run::spell));
     }
     spells
 }
 
-fn spell(
-    (_, first, last, copies): (u64, Timestamp, Timestamp, u32),
-) -> Option<(Timestamp, Timestamp)> {
-    (copies >= 3).then_some((first, last))
+/// Repeats of the same data in a row.
+struct Run {
+    place: u64,
+    first: Timestamp,
+    last: Timestamp,
+    repeats: u32,
+}
+
+impl Run {
+    fn spell(self) -> Option<(Timestamp, Timestamp)> {
+        (self.repeats >= 2).then_some((self.first, self.last))
+    }
 }

@@ -59,6 +59,12 @@ pub fn bytes(octets: f64) -> String {
     }
 }
 
+/// The end that is not `end`: `client` or `server`.
+#[must_use]
+pub fn other_end(end: &str) -> &'static str {
+    if end == "server" { "client" } else { "server" }
+}
+
 /// A count and its noun: `1 request`, `12 requests`.
 #[must_use]
 pub fn plural(count: f64, noun: &str) -> String {

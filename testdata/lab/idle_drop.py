@@ -10,19 +10,10 @@ import sys
 import time
 
 from net import SERVER, SERVER6, Net, pair
-from parts import REQUEST, answer, connect, lab_name, outcome, points, read_request, read_response, serve, sleep_until, together, truths
+from parts import REQUEST, connect, hello, lab_name, outcome, points, read_response, serve, sleep_until, together, truths
 from relay import Way, Wire
 
 MADE = lab_name(__file__)
-
-
-def hello(connection, _peer):
-    try:
-        while read_request(connection):
-            connection.sendall(answer(b"item" * 50))
-    except ConnectionError:
-        pass
-    connection.close()
 
 
 class Forgetful:

@@ -11,19 +11,10 @@ import time
 
 from actors import compress
 from net import SERVER, SERVER6, Net, pair
-from parts import REQUEST, answer, connect, lab_name, outcome, points, read_request, read_response, serve, together, truths
+from parts import REQUEST, connect, hello, lab_name, outcome, points, read_response, serve, together, truths
 from relay import Way, Wire
 
 MADE = f"{lab_name(__file__)}: relay, 6 ms each way"
-
-
-def hello(connection, _peer):
-    try:
-        while read_request(connection):
-            connection.sendall(answer(b"item" * 50))
-    except ConnectionError:
-        pass
-    connection.close()
 
 
 def user(index, address, until_s, patience_s, again):

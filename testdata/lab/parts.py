@@ -87,6 +87,16 @@ def serve(address, port, handler, backlog=128):
         threading.Thread(target=handler, args=(connection, peer), daemon=True).start()
 
 
+def hello(connection, _peer):
+    """Answers every request with two hundred octets."""
+    try:
+        while read_request(connection):
+            connection.sendall(answer(b"item" * 50))
+    except ConnectionError:
+        pass
+    connection.close()
+
+
 def read_request(connection, timeout=None):
     """Reads one HTTP request with its body; gives its head, or b"" at end of file; raises
     `TimeoutError` when nothing comes."""

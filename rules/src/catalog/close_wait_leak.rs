@@ -7,7 +7,7 @@ use crate::finding::{FigureValue, Severity};
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, plural, time};
+use crate::text::{ms, number, other_end, plural, time};
 
 declare_rule! {
     /// A program keeps sockets open long after the other end has closed.
@@ -129,7 +129,7 @@ impl Rule for CloseWaitLeak {
 
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
         let end = group.words("end").unwrap_or_default();
-        let other = if end == "server" { "client" } else { "server" };
+        let other = other_end(&end);
         let who = if end == "server" {
             group.server().to_string()
         } else {

@@ -7,6 +7,7 @@ use analyzer::{Analysis, Connection, Direction, Endpoint, QualityKind};
 
 use crate::alive::{Alive, since_epoch_ms};
 use crate::finding::{FigureValue, Severity};
+use crate::in_vain::silence_before;
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Note, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
@@ -69,9 +70,8 @@ impl Rule for IdleDrop {
         let gap = conn.idle_gaps.last.filter(|gap| !gap.survived);
         let died_active = conn.halves.iter().any(|half| {
             half.stuck.is_some_and(|stuck| {
-                let after_silence =
-                    gap.is_some_and(|gap| gap.after.relative_seq == stuck.first.relative_seq);
-                !after_silence && f64::from(stuck.copies) >= ctx.threshold("proved_copies")
+                silence_before(conn, &stuck).is_none()
+                    && f64::from(stuck.copies) >= ctx.threshold("proved_copies")
             })
         });
         if died_active {

@@ -8,7 +8,7 @@ use crate::finding::Severity;
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, ms, number, plural, span, time};
+use crate::text::{many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
     /// TCP keep-alive probes went unanswered until the connection was given up.
@@ -119,11 +119,7 @@ impl Rule for KeepaliveDeadPeer {
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
         let server = group.server();
         let sender = group.words("sender").unwrap_or_default();
-        let peer = if sender == "server" {
-            "client"
-        } else {
-            "server"
-        };
+        let peer = other_end(&sender);
         let probes = group.number("probes").unwrap_or_default();
         let idle = group.number("idle_ms").unwrap_or_default();
         let interval = group.median("interval_ms").unwrap_or_default();

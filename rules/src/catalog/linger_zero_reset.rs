@@ -8,7 +8,7 @@ use crate::finding::Severity;
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, many, number, plural};
+use crate::text::{bytes, many, number, other_end, plural};
 
 declare_rule! {
     /// An application closed a connection by reset instead of FIN.
@@ -93,7 +93,7 @@ impl Rule for LingerZeroReset {
         let lost = group.number("bytes_unacked").unwrap_or_default();
         let resets = group.number("resets").unwrap_or_default();
         let end = group.words("end").unwrap_or_default();
-        let other = if end == "server" { "client" } else { "server" };
+        let other = other_end(&end);
         let who = if end == "server" {
             group.server().to_string()
         } else {

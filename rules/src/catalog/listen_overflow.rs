@@ -9,7 +9,7 @@ use analyzer::flow::CapturePoint;
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
 use crate::finding::{ConnectionRef, Severity};
-use crate::handshake::first_data_ignored;
+use crate::handshake::{first_data_ignored, is_handshake_ignored};
 use crate::held;
 use crate::in_vain;
 use crate::narrative::{Group, Narrative};
@@ -257,9 +257,7 @@ fn sent_again(group: &Group<'_>, syns: f64, syn_acks: f64) -> String {
 
 /// The handshake was complete at the client, yet the server acts as if it were not.
 fn ignored_handshake(conn: &Connection) -> bool {
-    conn.handshake.syn_acks_after_ack > 0
-        || data_ignored(conn)
-        || !first_data_ignored(conn).is_empty()
+    is_handshake_ignored(conn) || data_ignored(conn)
 }
 
 /// The client's first data was sent again and nothing of it was ever acknowledged.

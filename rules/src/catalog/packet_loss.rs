@@ -10,12 +10,12 @@ use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::alive::{Alive, since_epoch_ms};
 use crate::finding::{FigureValue, Severity};
-use crate::handshake::first_data_ignored;
+use crate::handshake::is_handshake_ignored;
 use crate::in_vain::{Died, died};
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Note, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, ms, number, percent, plural, span};
+use crate::text::{many, ms, number, other_end, percent, plural, span};
 
 declare_rule! {
     /// Segments were lost on the network and had to be sent again.
@@ -88,7 +88,7 @@ impl Rule for PacketLoss {
             }
         }
         // What a full accept queue ignores was not lost on the way.
-        if conn.handshake.syn_acks_after_ack > 0 || !first_data_ignored(conn).is_empty() {
+        if is_handshake_ignored(conn) {
             return;
         }
         for direction in Direction::BOTH {
@@ -188,11 +188,7 @@ impl Rule for PacketLoss {
             return words::tell_died(group, draft);
         }
         let sender = group.words("sender").unwrap_or_default();
-        let receiver = if sender == "server" {
-            "client"
-        } else {
-            "server"
-        };
+        let receiver = other_end(&sender);
         let server = group.server();
         let lost = group.number("segments_lost").unwrap_or_default();
         let rate = group.number("loss_percent").unwrap_or_default() / 100.0;
@@ -237,7 +233,7 @@ fn has_died(one: &Observation) -> bool {
     one.number("copies").is_some()
 }
 
-/// Data that was sent in vain to the end of a connection in use.
+/// A connection on which data was sent in vain to the end.
 fn in_vain(conn: &Connection, direction: Direction, stuck: &Stuck, in_use: bool) -> Observation {
     let (sender, receiver) = (direction.sender(), direction.reverse().sender());
     let heard = conn.half(direction.reverse()).last_segment;
@@ -288,14 +284,12 @@ fn judge_died(died: &mut Vec<Observation>, notes: &[Note]) {
     // Whether another one died at that time: one in use, where `one` was idle.
     let has_company = |one: &Observation| {
         let (own, during) = (one.connection.first_frame, time(one));
-        together[&one.cause]
-            .iter()
-            .any(|(first_frame, other, in_use)| {
-                *first_frame != own
-                    && (*in_use || is_in_use(one))
-                    && other.start < during.end
-                    && during.start < other.end
-            })
+        (together.get(&one.cause).into_iter().flatten()).any(|(first_frame, other, in_use)| {
+            *first_frame != own
+                && (*in_use || is_in_use(one))
+                && other.start < during.end
+                && during.start < other.end
+        })
     };
     let dead: BTreeSet<_> = died.iter().map(|one| one.connection.first_frame).collect();
     let live = |note: &&Note| !dead.contains(&note.connection.first_frame);
@@ -308,10 +302,7 @@ fn judge_died(died: &mut Vec<Observation>, notes: &[Note]) {
     }
     died.retain(|one| is_in_use(one) || has_company(one));
     for one in died {
-        let silent = match one.words("sender") {
-            Some("client") => "server",
-            _ => "client",
-        };
+        let silent = other_end(one.words("sender").unwrap_or_default());
         let others = alive.get(&(one.connection.server.ip, silent));
         let others_live =
             (others.into_iter().flatten()).any(|other| other.is_heard_during(&time(one)));

@@ -1,16 +1,12 @@
 //! What `packet-loss` says of connections on which nothing gets through any more.
 
 use crate::narrative::{Group, Narrative};
-use crate::text::{many, ms, number, plural, time};
+use crate::text::{many, ms, number, other_end, plural, time};
 
 /// The words for connections in use that died.
 pub(super) fn tell_died(group: &Group<'_>, draft: Narrative) -> Narrative {
     let sender = group.words("sender").unwrap_or_default();
-    let receiver = if sender == "server" {
-        "client"
-    } else {
-        "server"
-    };
+    let receiver = other_end(&sender);
     let server = group.server();
     let count = group.connections();
     let copies = group.spread("copies").map_or(0.0, |spread| spread.max);

@@ -11,7 +11,7 @@ use crate::finding::Severity;
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, many, ms, number, plural, span, time};
+use crate::text::{bytes, many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
     /// A lost segment held back bytes that had already arrived behind it.
@@ -96,11 +96,7 @@ impl Rule for RetransmitHol {
         let holes = group.number("holes").unwrap_or_default();
         let blocked = group.number("blocked_bytes").unwrap_or_default();
         let sender = group.words("sender").unwrap_or_default();
-        let receiver = if sender == "server" {
-            "client"
-        } else {
-            "server"
-        };
+        let receiver = other_end(&sender);
         let server = group.server();
         let high = longest >= group.ctx.threshold("high_stall_ms") || total >= 3_000.0;
         let severity = if high { Severity::High } else { draft.severity };

@@ -12,7 +12,7 @@ use crate::idle_close::{
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Collected, Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, many, ms, number, plural};
+use crate::text::{bytes, many, ms, number, other_end, plural};
 
 declare_rule! {
     /// An application closed a connection while data for it was still unread, which resets it.
@@ -100,7 +100,7 @@ impl Rule for UnreadDataReset {
 
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
         let end = group.words("end").unwrap_or_default();
-        let other = if end == "server" { "client" } else { "server" };
+        let other = other_end(&end);
         let who = if end == "server" {
             group.server().to_string()
         } else {

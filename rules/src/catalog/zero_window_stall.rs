@@ -9,7 +9,7 @@ use crate::finding::Severity;
 use crate::narrative::{Group, Narrative};
 use crate::observation::{Observation, Observations};
 use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, ms, number, plural, span, time};
+use crate::text::{many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
     /// A receiver's buffer was full, so the sender had to stop.
@@ -119,11 +119,7 @@ impl Rule for ZeroWindowStall {
 
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
         let reader = group.words("reader").unwrap_or_default();
-        let sender = if reader == "server" {
-            "client"
-        } else {
-            "server"
-        };
+        let sender = other_end(&reader);
         let server = group.server();
         let longest = group.number("stall_ms_max").unwrap_or_default();
         let total = group.number("stall_ms_total").unwrap_or_default();
