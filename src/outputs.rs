@@ -26,7 +26,7 @@ pub fn formats(asked: &[Format], summary: bool) -> &[Format] {
 
 /// A path as a terminal may show it.
 pub fn shown(path: &Path) -> String {
-    reports::escape::terminal(&path.display().to_string()).into_owned()
+    reports::words::escape::terminal(&path.display().to_string()).into_owned()
 }
 
 /// Where a rendering goes.

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
 
-use crate::Error;
 use crate::document::{Document, SCHEMA_VERSION};
+use crate::error::Error;
 
 /// The JSON Schema of the document.
 pub const SCHEMA: &str = include_str!("../schema/pcapdoc-1.schema.json");

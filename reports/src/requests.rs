@@ -11,7 +11,7 @@ use analyzer::app::{AppProtocol, DnsExchange, HttpExchange};
 use analyzer::{Connection, Timestamp};
 
 use crate::document::{Cell, Column, ResponseTimes, Table, millis};
-use crate::format;
+use crate::words::format;
 
 /// Requests kept of each kind: failed ones, and the slowest.
 const KEPT: usize = 50;

@@ -1,7 +1,7 @@
 //! The report in at most fifteen lines, for a chat.
 
 use crate::document::{Document, FindingView};
-use crate::{escape, format};
+use crate::words::{escape, format};
 
 /// Lines at most.
 const LINES: usize = 15;

@@ -11,7 +11,7 @@ use analyzer::{Connection, Endpoint, Transport};
 use crate::document::{
     Cell, Column as Head, Table, millis, protocol_name, response_times, rounded,
 };
-use crate::format;
+use crate::words::format;
 
 /// Rows of a top list.
 const LIMIT: usize = 15;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style as Ansi};
 
 use crate::document::{Document, FindingView, Severity};
-use crate::{escape, format};
+use crate::words::{escape, format};
 
 /// How the terminal wants it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

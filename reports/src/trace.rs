@@ -10,9 +10,9 @@ use analyzer::decode::{Packet, PacketKind, TcpFields};
 use analyzer::seq::{RangeSet, SeqNumber, SeqRange};
 
 use crate::document::{ConnectionKey, Document, Trace, TraceSlot, TraceView};
-use crate::format;
 use crate::reread::{Connections, reread};
 use crate::reread_plan::{Plan, Stretch};
+use crate::words::format;
 
 /// Connections drawn; each costs up to 150 kB of the page.
 const MAX_TRACES: usize = 6;

@@ -3,7 +3,8 @@
 use super::plot::{Plot, Shape};
 use super::{Chart, LegendItem, whole};
 use crate::document::{Bucket, Distribution, ResponseTimes, UdpSize};
-use crate::{Error, format};
+use crate::error::Error;
+use crate::words::format;
 
 /// Fewer values are better read as numbers.
 const MIN_VALUES: u64 = 5;

@@ -8,7 +8,8 @@ use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
 use crate::document::{Document, FindingView, Trace};
-use crate::{Error, escape, format};
+use crate::error::Error;
+use crate::words::{escape, format};
 
 mod distribution;
 mod plot;

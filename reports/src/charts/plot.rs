@@ -13,7 +13,8 @@ use plotters::prelude::IntoLogRange;
 use plotters::style::{Color, ShapeStyle, TextStyle};
 
 use super::svg::{Ink, SvgBackend};
-use crate::{Error, escape};
+use crate::error::Error;
+use crate::words::escape;
 
 /// Font size of labels in half CSS pixels; the style sheet says the same.
 const LABEL_SIZE: u32 = 24;

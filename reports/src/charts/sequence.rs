@@ -3,7 +3,8 @@
 use super::plot::{Plot, Shape};
 use super::{Chart, LegendItem, elapsed_label};
 use crate::document::{Trace, TraceSlot, TraceView};
-use crate::{Error, format};
+use crate::error::Error;
+use crate::words::format;
 
 /// Colours of the series.
 const SENT: u8 = 0;

@@ -13,7 +13,7 @@ use plotters_backend::{
     BackendColor, BackendCoord, BackendStyle, BackendTextStyle, DrawingBackend, DrawingErrorKind,
 };
 
-use crate::escape;
+use crate::words::escape;
 
 /// Width of a character against the font size; right for digits of system fonts.
 const CHARACTER_WIDTH: f64 = 0.56;

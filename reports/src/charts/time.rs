@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::plot::{Plot, Shape};
 use super::{Chart, LegendItem, elapsed_label, whole};
 use crate::document::{DurationsOverTime, Intervals, StateSeries};
-use crate::{Error, format};
+use crate::error::Error;
+use crate::words::format;
 
 /// Fewer slices show no course of anything.
 const MIN_SLICES: usize = 3;

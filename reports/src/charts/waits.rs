@@ -3,7 +3,8 @@
 use super::plot::{Plot, Shape};
 use super::{Chart, LegendItem, whole};
 use crate::document::{TimerView, WaitsView};
-use crate::{Error, format};
+use crate::error::Error;
+use crate::words::format;
 
 /// Fewer waits are better read as numbers.
 const MIN_VALUES: usize = 3;

@@ -14,7 +14,7 @@ use polars_io::parquet::write::{
 
 use super::schema::CAPTURE_SET;
 use super::sink::Tables;
-use crate::Error;
+use crate::error::Error;
 
 /// Rows that are enough for a row group; what the shards of a capture keep in memory is less.
 pub(super) const ROW_GROUP: usize = 32_768;

@@ -15,7 +15,8 @@ use polars_io::parquet::read::ParquetReader;
 use super::rows::constant;
 use super::schema::{PARTITIONS, tables};
 use super::sink::Tables;
-use crate::{Error, format};
+use crate::error::Error;
+use crate::words::format;
 
 /// Why a query gave no result.
 #[derive(Debug, thiserror::Error)]

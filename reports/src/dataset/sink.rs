@@ -24,7 +24,8 @@ use super::findings::{
 };
 use super::rows::Rows;
 use super::schema::{Record, Table};
-use crate::{Document, Error};
+use crate::document::Document;
+use crate::error::Error;
 
 /// Rows of a table that a shard keeps in memory: about 1 MB of connections.
 const ROWS_KEPT: usize = 1024;

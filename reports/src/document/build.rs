@@ -12,7 +12,8 @@ use super::{
     series,
 };
 use crate::collector::{ConnectionCollector, UDP_CLASS_BYTES};
-use crate::{format, tables};
+use crate::tables;
+use crate::words::format;
 
 impl Document {
     /// Joins what the stages found into the one value that all renderers read.

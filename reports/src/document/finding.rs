@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
 use super::{Distribution, Severity, WaitsView, rounded, seconds};
-use crate::format;
+use crate::words::format;
 
 /// One cause, with everything a reader needs to believe and cure it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

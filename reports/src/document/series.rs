@@ -6,7 +6,7 @@ use analyzer::flow::{Histogram, TcpState, TimeSplit};
 use serde::{Deserialize, Serialize};
 
 use super::{millis, rounded, seconds};
-use crate::format;
+use crate::words::format;
 
 /// The capture cut into equal slices of time; one entry per slice in every list.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

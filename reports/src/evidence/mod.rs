@@ -315,7 +315,7 @@ impl Selection {
             }
         }
         let times = finding.evidence.iter().map(|step| step.time.as_str());
-        let mut moments: Vec<_> = times.filter_map(crate::format::unix_nanos).collect();
+        let mut moments: Vec<_> = times.filter_map(crate::words::format::unix_nanos).collect();
         moments.sort_unstable();
         Self {
             finding: finding.id.clone(),

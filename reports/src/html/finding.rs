@@ -9,7 +9,8 @@ use crate::document::{
     CaveatView, ConnectionKey, Document, EvidenceView, FindingView, HostCommandView, LookAlikeView,
     RemedyView, SpreadView,
 };
-use crate::{Error, format};
+use crate::error::Error;
+use crate::words::format;
 
 /// Examples drawn per finding; further evidence is in the table.
 const LADDERS: usize = 3;

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::document::{ConnectionKey, EvidenceView};
-use crate::{escape, format};
+use crate::words::{escape, format};
 
 /// Where things stand in a ladder of one width.
 struct Layout {

@@ -13,7 +13,9 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Output, State, UndefinedBehavior, Value, context};
 use sha2::{Digest, Sha256};
 
-use crate::{Document, Error, escape};
+use crate::document::Document;
+use crate::error::Error;
+use crate::words::escape;
 
 mod finding;
 mod ladder;

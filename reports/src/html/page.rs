@@ -9,7 +9,8 @@ use serde::{Serialize, Serializer};
 use super::finding::FindingPage;
 use crate::charts::{self, Chart};
 use crate::document::{Cell, Check, ConnectionRow, Counted, Document, Quality, Table, TimePart};
-use crate::{Error, escape, format};
+use crate::error::Error;
+use crate::words::{escape, format};
 
 /// Connections listed in the page; the JSON holds more.
 const CONNECTIONS: usize = 200;

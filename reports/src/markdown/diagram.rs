@@ -1,7 +1,7 @@
 //! The evidence of one connection as a Mermaid sequence diagram.
 
 use crate::document::{ConnectionKey, EvidenceView};
-use crate::{escape, format};
+use crate::words::{escape, format};
 
 /// A Mermaid sequence diagram.
 pub(super) fn diagram(connection: &ConnectionKey, steps: &[&EvidenceView]) -> String {

@@ -10,7 +10,8 @@ use crate::document::{
     Capture, Cell, Check, ConnectionKey, Document, EvidenceView, FindingView, RemedyView, Table,
     TimePart,
 };
-use crate::{Error, escape, format};
+use crate::error::Error;
+use crate::words::{escape, format};
 
 mod diagram;
 mod pictures;

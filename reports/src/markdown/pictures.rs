@@ -2,7 +2,8 @@
 
 use crate::charts::{self, Chart};
 use crate::document::Document;
-use crate::{Error, escape};
+use crate::error::Error;
+use crate::words::escape;
 
 /// A chart as a file of its own.
 #[derive(Clone, PartialEq, Eq, Debug)]

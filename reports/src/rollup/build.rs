@@ -7,7 +7,8 @@ use super::{
     Day, FindingKey, FindingSummary, HeatMap, HeatRow, Input, KeyView, Rollup, SetSummary, Totals,
     Trend, Trouble, Worst,
 };
-use crate::{Severity, format};
+use crate::document::Severity;
+use crate::words::format;
 
 const HEAT_ROWS: usize = 40;
 /// Columns beyond which the map goes from hours to days.

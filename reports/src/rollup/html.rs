@@ -5,7 +5,9 @@ use minijinja::value::Serde;
 use serde::Serialize;
 
 use super::{HeatRow, Rollup, Trend};
-use crate::{Error, format, html};
+use crate::error::Error;
+use crate::html;
+use crate::words::format;
 
 const STYLE: &str = include_str!("rollup.css");
 

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::html::{facts, link, spark};
 use super::{Rollup, Trouble};
-use crate::escape::markdown as md;
-use crate::format;
+use crate::words::escape::markdown as md;
+use crate::words::format;
 
 /// Renders the roll-up.
 #[must_use]

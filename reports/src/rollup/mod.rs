@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Severity;
+use crate::document::Severity;
 use crate::document::{Document, Quality};
 
 pub use build::build;

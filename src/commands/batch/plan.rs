@@ -151,7 +151,9 @@ impl Plan {
             }
         }
         // Names of files come from other people.
-        let escaped = lines.iter().map(|line| reports::escape::terminal(line));
+        let escaped = lines
+            .iter()
+            .map(|line| reports::words::escape::terminal(line));
         escaped.fold(String::new(), |text, line| text + &line + "\n")
     }
 }
