@@ -136,6 +136,8 @@ fn whole_analysis(bencher: Bencher, threads: usize) {
             let assessment = engine.finish(rules, &analysis);
             let collector = ConnectionCollector::merged(collectors);
             let document = Document::build(&analysis, &assessment, collector, &RunInfo::default());
-            reports::html::render(&document).expect("a page").len()
+            reports::render::html::render(&document)
+                .expect("a page")
+                .len()
         });
 }

@@ -1,8 +1,8 @@
 //! From findings and connection rows to what people read.
 //!
-//! [`Document`] is the one view model and the JSON contract; [`html`], [`markdown`],
-//! [`terminal`] and [`json`] render it. Nothing here judges, reads a clock or the environment,
-//! or trusts a string: whatever came out of packets passes [`words::escape`] on its way out.
+//! [`Document`] is the one view model and the JSON contract; [`render`] writes it in every format.
+//! Nothing here judges, reads a clock or the environment, or trusts a string: whatever came out of
+//! packets passes [`words::escape`] on its way out.
 //!
 //! ```text
 //! ConnectionCollector ┐
@@ -11,24 +11,18 @@
 //! ```
 #![forbid(unsafe_code)]
 
-pub mod charts;
 pub mod collector;
 pub mod dataset;
 pub mod document;
 mod error;
 pub mod evidence;
-pub mod html;
-pub mod json;
-pub mod markdown;
 mod over_time;
 pub mod redact;
+pub mod render;
 mod requests;
 mod reread;
 mod reread_plan;
-pub mod rollup;
-pub mod summary;
 mod tables;
-pub mod terminal;
 pub mod trace;
 pub mod words;
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 mod build;
 mod connection;
 mod finding;
+mod lines;
 mod series;
 mod timeouts;
 mod trace;
@@ -94,7 +95,7 @@ pub struct Document {
     /// Connections in all; [`Self::connections`] may hold fewer.
     pub connection_total: u64,
     /// The most relevant connections, most relevant first.
-    #[serde(serialize_with = "crate::json::a_line_each")]
+    #[serde(serialize_with = "lines::a_line_each")]
     pub connections: Vec<ConnectionRow>,
 }
 

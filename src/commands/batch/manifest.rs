@@ -9,7 +9,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use reports::rollup::SetSummary;
+use reports::render::rollup::SetSummary;
 use serde::{Deserialize, Serialize};
 
 use super::carry::carry_over;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use reports::rollup::{self, FindingKey, Input, Rollup, RunCounts, SetSummary, Trouble};
+use reports::render::rollup::{self, FindingKey, Input, Rollup, RunCounts, SetSummary, Trouble};
 use serde::{Deserialize, Serialize};
 
 use super::find::Broken;
@@ -95,7 +95,7 @@ fn keys<'a>(sets: impl Iterator<Item = &'a SetSummary>) -> BTreeSet<FindingKey> 
     sets.flat_map(|set| {
         set.findings
             .iter()
-            .map(reports::rollup::FindingSummary::key)
+            .map(reports::render::rollup::FindingSummary::key)
     })
     .collect()
 }

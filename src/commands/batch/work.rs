@@ -13,7 +13,7 @@ use analyzer::Timestamp;
 use analyzer::capture::Input;
 use analyzer::pipeline::Progress;
 use reports::dataset::{Spill, TableFiles, Tables};
-use reports::rollup::SetSummary;
+use reports::render::rollup::SetSummary;
 use reports::{Document, Severity};
 use sha2::{Digest, Sha256};
 
@@ -201,8 +201,8 @@ impl Workshop<'_> {
         scratch: &Path,
     ) -> Result<Vec<Output>, Failure> {
         let internal = |error: reports::Error| Failure::Internal(error.to_string());
-        let html = reports::html::render(document).map_err(internal)?;
-        let markdown = reports::markdown::render(document);
+        let html = reports::render::html::render(document).map_err(internal)?;
+        let markdown = reports::render::markdown::render(document);
         let write = |(ending, text): (&str, String)| {
             let partial = scratch.join(format!("{}.{ending}", self.fingerprint(&[set])));
             let written = File::create(&partial)

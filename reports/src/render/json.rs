@@ -2,15 +2,11 @@
 
 use std::io::{self, BufWriter, Read, Write};
 
-use rayon::prelude::*;
-use serde::ser::{Error as _, SerializeSeq as _};
-use serde::{Serialize, Serializer};
-
 use crate::document::{Document, SCHEMA_VERSION};
 use crate::error::Error;
 
 /// The JSON Schema of the document.
-pub const SCHEMA: &str = include_str!("../schema/pcapdoc-1.schema.json");
+pub const SCHEMA: &str = include_str!("../../schema/pcapdoc-1.schema.json");
 
 /// Writes the document with indentation, a connection to a line, and a final line end.
 ///
@@ -22,24 +18,6 @@ pub fn write(document: &Document, out: impl Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut out, document)?;
     out.write_all(b"\n")?;
     out.flush()
-}
-
-/// Writes each row on a line of its own: there may be ten thousand of them, and what comes after an
-/// analysis nobody can do beside it.
-pub(crate) fn a_line_each<S: Serializer>(
-    rows: &[impl Serialize + Sync],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    /// Rows that are turned into text side by side.
-    const ROWS: usize = 1024;
-    let mut list = serializer.serialize_seq(Some(rows.len()))?;
-    for rows in rows.chunks(ROWS) {
-        let texts = rows.par_iter().map(serde_json::value::to_raw_value);
-        for text in texts.collect::<Vec<_>>() {
-            list.serialize_element(&text.map_err(S::Error::custom)?)?;
-        }
-    }
-    list.end()
 }
 
 /// Reads what [`write()`] wrote.

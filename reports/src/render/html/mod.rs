@@ -17,6 +17,7 @@ use crate::document::Document;
 use crate::error::Error;
 use crate::words::escape;
 
+mod fact;
 mod finding;
 mod ladder;
 mod page;

@@ -1,8 +1,8 @@
 //! Charts as SVG files beside the text.
 
-use crate::charts::{self, Chart};
 use crate::document::Document;
 use crate::error::Error;
+use crate::render::charts::{self, Chart};
 use crate::words::escape;
 
 /// A chart as a file of its own.

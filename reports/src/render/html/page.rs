@@ -6,10 +6,11 @@ use rayon::prelude::*;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
+use super::fact::Fact;
 use super::finding::FindingPage;
-use crate::charts::{self, Chart};
 use crate::document::{Cell, Check, ConnectionRow, Counted, Document, Quality, Table, TimePart};
 use crate::error::Error;
+use crate::render::charts::{self, Chart};
 use crate::words::{escape, format};
 
 /// Connections listed in the page; the JSON holds more.
@@ -39,22 +40,6 @@ pub(super) struct Page {
     arguments: String,
     configuration: Vec<Fact>,
     configuration_file: Option<String>,
-}
-
-/// A named value.
-#[derive(Serialize)]
-pub(super) struct Fact {
-    pub label: String,
-    pub value: String,
-}
-
-impl Fact {
-    pub(super) fn new(label: impl Into<String>, value: impl Into<String>) -> Self {
-        Self {
-            label: label.into(),
-            value: value.into(),
-        }
-    }
 }
 
 /// Where the time went.

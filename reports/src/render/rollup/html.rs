@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{HeatRow, Rollup, Trend};
 use crate::error::Error;
-use crate::html;
+use crate::render::html;
 use crate::words::format;
 
 const STYLE: &str = include_str!("rollup.css");

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
+use super::fact::Fact;
 use super::ladder;
-use super::page::Fact;
-use crate::charts::{self, Chart};
 use crate::document::{
     CaveatView, ConnectionKey, Document, EvidenceView, FindingView, HostCommandView, LookAlikeView,
     RemedyView, SpreadView,
 };
 use crate::error::Error;
+use crate::render::charts::{self, Chart};
 use crate::words::format;
 
 /// Examples drawn per finding; further evidence is in the table.

@@ -5,12 +5,12 @@
 
 use std::fmt;
 
-use crate::charts::Chart;
 use crate::document::{
     Capture, Cell, Check, ConnectionKey, Document, EvidenceView, FindingView, RemedyView, Table,
     TimePart,
 };
 use crate::error::Error;
+use crate::render::charts::Chart;
 use crate::words::{escape, format};
 
 mod diagram;
