@@ -11,22 +11,19 @@
 //! ```
 #![forbid(unsafe_code)]
 
-pub mod collector;
 pub mod dataset;
 pub mod document;
 mod error;
 pub mod evidence;
-mod over_time;
+mod gather;
 pub mod redact;
 pub mod render;
-mod requests;
 mod reread;
 mod reread_plan;
-mod tables;
 pub mod trace;
 pub mod words;
 
-pub use collector::{ConnectionCollector, DEFAULT_CONNECTIONS};
 pub use document::{Document, RunInfo, Severity};
 pub use error::Error;
+pub use gather::{ConnectionCollector, DEFAULT_CONNECTIONS};
 pub use redact::Redactor;

@@ -10,7 +10,6 @@
 use analyzer::capture::Mark;
 use serde::{Deserialize, Serialize};
 
-mod build;
 mod connection;
 mod finding;
 mod lines;
@@ -25,11 +24,11 @@ pub use finding::{
     RemedyView, SpreadView,
 };
 pub(crate) use finding::{direction_name, figures, flag_names};
-pub(crate) use series::add_time_split;
 pub use series::{
     Bucket, Distribution, DurationSlot, DurationsOverTime, Intervals, ResponseTimes, StateSeries,
     TimePart, UdpSize,
 };
+pub(crate) use series::{add_time_split, time_parts};
 pub use timeouts::{KnownDefault, TimerView, WaitsView};
 pub use trace::{Trace, TraceSlot, TraceView};
 
@@ -97,6 +96,14 @@ pub struct Document {
     /// The most relevant connections, most relevant first.
     #[serde(serialize_with = "lines::a_line_each")]
     pub connections: Vec<ConnectionRow>,
+}
+
+impl Document {
+    /// Whether any finding is at or above `severity` (`--fail-on`).
+    #[must_use]
+    pub fn has_finding_at(&self, severity: Severity) -> bool {
+        self.verdict.severity.is_some_and(|worst| worst >= severity)
+    }
 }
 
 /// The program that made a document.

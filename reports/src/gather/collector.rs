@@ -1,8 +1,9 @@
 //! Keeps what the report needs of every connection while connections come and go.
 //!
 //! One collector serves one shard; rows lie in stores that all of them share, and are bounded: the
-//! most relevant stay. Totals count every connection. Relevance depends on the connection alone and ties are broken by its first
-//! frame, so the rows kept are the same however connections were spread over shards.
+//! most relevant stay. Totals count every connection. Relevance depends on the connection alone and
+//! ties are broken by its first frame, so the rows kept are the same however connections were spread
+//! over shards.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -12,10 +13,10 @@ use analyzer::flow::{Close, Histogram, TimeSplit};
 use analyzer::pipeline::ConnectionSink;
 use analyzer::{Connection, Transport};
 
-use crate::document::ConnectionRow;
-use crate::over_time::OverTime;
-use crate::requests::Requests;
-use crate::tables::TableRow;
+use super::over_time::OverTime;
+use super::requests::Requests;
+use super::tables::TableRow;
+use crate::document::{self, ConnectionRow};
 
 /// Connections listed by default (`--connections`).
 pub const DEFAULT_CONNECTIONS: usize = 10_000;
@@ -122,7 +123,7 @@ impl Totals {
     fn add(&mut self, connection: &Connection) {
         self.connections += 1;
         self.response_times
-            .merge(crate::document::response_times(connection));
+            .merge(document::response_times(connection));
         let udp = connection.udp.iter().flat_map(|udp| &udp.size_classes);
         for class in udp {
             let sum = self
@@ -133,7 +134,7 @@ impl Totals {
             sum.1 += class.answered;
         }
         if connection.transport == Transport::Tcp {
-            crate::document::add_time_split(&mut self.time_split, &connection.time_split);
+            document::add_time_split(&mut self.time_split, &connection.time_split);
             if let Some(rtt) = connection.rtt() {
                 self.round_trip_times.add(rtt);
                 self.round_trips_over_time.add(connection.start, rtt);
@@ -152,7 +153,7 @@ impl Totals {
             sum.0 += requests;
             sum.1 += answered;
         }
-        crate::document::add_time_split(&mut self.time_split, &other.time_split);
+        document::add_time_split(&mut self.time_split, &other.time_split);
     }
 }
 

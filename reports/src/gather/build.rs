@@ -6,13 +6,12 @@ use analyzer::Analysis;
 use analyzer::analysis::CaptureSummary;
 use rules::finding::{Assessment, RuleOutcome};
 
-use super::{
+use super::collector::{ConnectionCollector, UDP_CLASS_BYTES};
+use super::tables;
+use crate::document::{
     Capture, Check, Counted, Document, File, FindingView, Interface, Intervals, Quality,
-    ResponseTimes, RunInfo, SCHEMA_VERSION, Setting, Severity, Tool, UdpSize, Verdict, seconds,
-    series,
+    ResponseTimes, RunInfo, SCHEMA_VERSION, Setting, Tool, UdpSize, Verdict, seconds, time_parts,
 };
-use crate::collector::{ConnectionCollector, UDP_CLASS_BYTES};
-use crate::tables;
 use crate::words::format;
 
 impl Document {
@@ -50,7 +49,7 @@ impl Document {
             round_trip_times: ResponseTimes::new(&totals.round_trip_times),
             round_trips_over_time: totals.round_trips_over_time.finish(analysis.summary.first),
             udp_sizes: udp_sizes(&totals.udp_sizes),
-            time_split: series::time_parts(&totals.time_split),
+            time_split: time_parts(&totals.time_split),
             traces: Vec::new(),
             untraced: None,
             marks: analysis.marks.clone(),
@@ -247,14 +246,5 @@ fn check(outcome: &RuleOutcome) -> Check {
             .collect(),
         findings: outcome.findings,
         failure: outcome.failure.clone(),
-    }
-}
-
-/// Findings at or above a severity, as exit statuses need them.
-impl Document {
-    /// Whether any finding is at or above `severity` (`--fail-on`).
-    #[must_use]
-    pub fn has_finding_at(&self, severity: Severity) -> bool {
-        self.verdict.severity.is_some_and(|worst| worst >= severity)
     }
 }
