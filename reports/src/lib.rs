@@ -11,16 +11,13 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod again;
 pub mod dataset;
 pub mod document;
 mod error;
-pub mod evidence;
 mod gather;
 pub mod redact;
 pub mod render;
-mod reread;
-mod reread_plan;
-pub mod trace;
 pub mod words;
 
 pub use document::{Document, RunInfo, Severity};

@@ -140,7 +140,7 @@ fn traces(
         return Err("the analysis was interrupted".to_owned());
     }
     let read = &settings.analysis.read;
-    reports::trace::collect(document, &settings.inputs, read)
+    reports::again::trace::collect(document, &settings.inputs, read)
         .map_err(|error| format!("the capture could not be read again: {error}"))
 }
 

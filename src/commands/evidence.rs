@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use reports::again::evidence::{self, EvidenceFile};
 use reports::document::FindingView;
-use reports::evidence::{self, EvidenceFile};
 use reports::{Document, Redactor};
 
 use serde_json::json;

@@ -9,9 +9,9 @@ use analyzer::capture::{Input, ReadOptions};
 use analyzer::decode::{Packet, PacketKind, TcpFields};
 use analyzer::seq::{RangeSet, SeqNumber, SeqRange};
 
+use super::reread::{Connections, reread};
+use super::reread_plan::{Plan, Stretch};
 use crate::document::{ConnectionKey, Document, Trace, TraceSlot, TraceView};
-use crate::reread::{Connections, reread};
-use crate::reread_plan::{Plan, Stretch};
 use crate::words::format;
 
 /// Connections drawn; each costs up to 150 kB of the page.

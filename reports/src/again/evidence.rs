@@ -10,13 +10,11 @@ use std::io::{self, Write};
 
 use analyzer::capture::{Input, Interface, ReadOptions};
 
-mod pcapng;
-
+use super::pcapng::{self, InterfaceBlock, PacketBlock};
+use super::reread::{Connections, FrameView, reread};
+use super::reread_plan::Plan;
 use crate::document::{Document, FindingView};
 use crate::redact::Redactor;
-use crate::reread::{Connections, FrameView, reread};
-use crate::reread_plan::Plan;
-use pcapng::{InterfaceBlock, PacketBlock};
 
 /// Frames in one file: what a person looks through, and Wireshark opens at once.
 const MAX_FRAMES: usize = 20_000;

@@ -11,8 +11,8 @@ use analyzer::{Endpoint, Error, Transport};
 use foldhash::fast::FixedState;
 use rayon::prelude::*;
 
+use super::reread_plan::{Plan, Run, Until};
 use crate::document::{ConnectionKey, Document};
-use crate::reread_plan::{Plan, Run, Until};
 
 /// One frame of the second reading.
 pub(crate) struct FrameView<'a> {
