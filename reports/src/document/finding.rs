@@ -2,11 +2,11 @@
 
 use analyzer::decode::TcpFlags;
 use analyzer::{Direction, Timestamp, Transport};
-use rules::finding::{self, ConnectionRef, Figure, FigureValue, Finding, Spread};
+use rules::finding::{self, ConnectionRef, Figure, FigureValue, Finding};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
-use super::{Distribution, Severity, WaitsView, rounded, seconds};
+use super::{Distribution, Severity, SpreadView, WaitsView, rounded, seconds};
 use crate::words::format;
 
 /// One cause, with everything a reader needs to believe and cure it.
@@ -117,31 +117,6 @@ impl EvidenceView {
     #[must_use]
     pub fn is_from_client(&self) -> bool {
         self.direction == "client_to_server"
-    }
-}
-
-/// How a figure's single values lie.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct SpreadView {
-    /// How many values.
-    pub count: u64,
-    /// Smallest.
-    pub min: f64,
-    /// Median.
-    pub median: f64,
-    /// Largest.
-    pub max: f64,
-}
-
-impl From<&Spread> for SpreadView {
-    fn from(spread: &Spread) -> Self {
-        Self {
-            count: spread.count,
-            min: rounded(spread.min),
-            median: rounded(spread.median),
-            max: rounded(spread.max),
-        }
     }
 }
 

@@ -14,6 +14,7 @@ mod connection;
 mod finding;
 mod lines;
 mod series;
+mod spread;
 mod timeouts;
 mod trace;
 
@@ -21,7 +22,7 @@ pub use connection::{ConnectionRow, HalfRow, ResetRow};
 pub(crate) use connection::{protocol_name, response_times};
 pub use finding::{
     CaveatView, ConnectionKey, EvidenceView, FindingView, HostCommandView, LookAlikeView,
-    RemedyView, SpreadView,
+    RemedyView,
 };
 pub(crate) use finding::{direction_name, figures, flag_names};
 pub use series::{
@@ -29,6 +30,7 @@ pub use series::{
     TimePart, UdpSize,
 };
 pub(crate) use series::{add_time_split, time_parts};
+pub use spread::SpreadView;
 pub use timeouts::{KnownDefault, TimerView, WaitsView};
 pub use trace::{Trace, TraceSlot, TraceView};
 
