@@ -10,7 +10,7 @@ use reports::{Document, Redactor};
 use serde_json::json;
 
 use crate::cli::Format;
-use crate::failure::Failure;
+use crate::failure::{Failure, table_failure};
 use crate::log;
 use crate::output::{write_file, write_stdout};
 
@@ -156,10 +156,7 @@ pub fn write_tables(folder: &Path, tables: Tables) -> Result<(), Failure> {
     let partial = |table: &str| folder.join(format!("{table}.parquet.{}.part", std::process::id()));
     let mut files = TableFiles::new(|table| File::create(partial(table)));
     let written = files.add(tables).and_then(|()| files.finish());
-    let written = written.map_err(|error| match error {
-        reports::Error::Write(error) => Failure::output(folder, error),
-        other => Failure::Internal(other.to_string()),
-    })?;
+    let written = written.map_err(|error| table_failure(folder, error))?;
     for table in reports::dataset::tables() {
         let file = folder.join(format!("{}.parquet", table.name));
         let new = written.iter().find(|(name, _)| *name == table.name);

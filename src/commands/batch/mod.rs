@@ -2,10 +2,10 @@
 //! dataset, one roll-up; what is done stays done.
 
 mod carry;
+mod entry;
 mod find;
 mod log;
 mod manifest;
-pub mod names;
 mod plan;
 mod rollup;
 mod sets;
@@ -25,9 +25,10 @@ use reports::Severity;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use self::entry::{Entry, Outcome};
 use self::find::{Broken, hex};
 use self::log::Log;
-use self::manifest::{Entry, Manifest, Outcome};
+use self::manifest::Manifest;
 use self::plan::{Plan, Reason};
 use self::sets::CaptureSet;
 use self::work::{REPORTS, WORK, Workshop};

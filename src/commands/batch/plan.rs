@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 
 use indicatif::HumanBytes;
 
+use super::entry::{Entry, Outcome};
 use super::find::Broken;
-use super::manifest::{Entry, Outcome};
 use super::sets::CaptureSet;
 use crate::cli::BatchArguments;
 

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use reports::render::rollup::{self, FindingKey, Input, Rollup, RunCounts, SetSummary, Trouble};
 use serde::{Deserialize, Serialize};
 
+use super::entry::{Entry, Outcome};
 use super::find::Broken;
-use super::manifest::{self, Entry, Manifest, Outcome};
+use super::manifest::{self, Manifest};
 use super::plan::Plan;
 use crate::cli::BatchArguments;
 use crate::failure::Failure;

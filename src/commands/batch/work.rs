@@ -17,12 +17,12 @@ use reports::render::rollup::SetSummary;
 use reports::{Document, Severity};
 use sha2::{Digest, Sha256};
 
+use super::entry::{Entry, Outcome};
 use super::find::{hex, reason};
-use super::manifest::{Entry, Outcome};
 use super::sets::CaptureSet;
 use crate::analysis::{Wanted, analyse_quietly};
 use crate::commands::query::DATASET;
-use crate::failure::Failure;
+use crate::failure::{Failure, table_failure};
 use crate::settings::Settings;
 
 /// Folder for what is not finished; whatever is left in it is of no use.
@@ -274,14 +274,6 @@ fn place_of(table: &str, first: &CaptureSet, fingerprint: &str) -> PathBuf {
     );
     let name = format!("{}-{fingerprint}.parquet", slug(&first.name));
     Path::new(DATASET).join(table).join(partition).join(name)
-}
-
-/// Rows could not be written below `folder`.
-pub fn table_failure(folder: &Path, error: reports::Error) -> Failure {
-    match error {
-        reports::Error::Write(error) => Failure::output(folder, error),
-        other => Failure::Internal(other.to_string()),
-    }
 }
 
 /// Letters, digits, dots, dashes and underscores of a name's last part.
