@@ -1,4 +1,4 @@
-//! All rules, in order of their ids. One file each.
+//! All rules, in order of their ids: one file each, or one folder when tests or words lie apart.
 
 use crate::rule::Rule;
 

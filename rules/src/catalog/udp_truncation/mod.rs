@@ -410,9 +410,7 @@ fn observations(
         .collect()
 }
 
-#[path = "udp_truncation_words.rs"]
 mod words;
 
 #[cfg(test)]
-#[path = "udp_truncation_tests.rs"]
 mod tests;

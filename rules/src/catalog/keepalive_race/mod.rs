@@ -270,9 +270,7 @@ fn note_client_close(conn: &Connection, min_idle: Duration, out: &mut Observatio
     }
 }
 
-#[path = "keepalive_race_words.rs"]
 mod words;
 
 #[cfg(test)]
-#[path = "keepalive_race_tests.rs"]
 mod tests;

@@ -431,5 +431,4 @@ fn remedies(group: &Group<'_>, draft: Narrative) -> Narrative {
 }
 
 #[cfg(test)]
-#[path = "listen_overflow_tests.rs"]
 mod tests;

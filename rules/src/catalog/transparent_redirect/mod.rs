@@ -440,5 +440,4 @@ fn remedies(group: &Group<'_>, draft: Narrative) -> Narrative {
 }
 
 #[cfg(test)]
-#[path = "transparent_redirect_tests.rs"]
 mod tests;

@@ -491,9 +491,7 @@ fn independent<'a>(closes: impl Iterator<Item = &'a Observation>, is_chosen: boo
     waited.len() + moments.len()
 }
 
-#[path = "client_timeout_close_words.rs"]
 mod words;
 
 #[cfg(test)]
-#[path = "client_timeout_close_tests.rs"]
 mod tests;

@@ -390,9 +390,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
     )
 }
 
-#[path = "packet_loss_words.rs"]
 mod words;
 
 #[cfg(test)]
-#[path = "packet_loss_tests.rs"]
 mod tests;
