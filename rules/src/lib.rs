@@ -17,26 +17,23 @@ pub mod engine;
 pub mod explain;
 pub mod figure;
 pub mod finding;
-mod fold;
 mod goodbye;
 mod handshake;
 mod held;
 mod idle_close;
 mod in_vain;
-mod kept;
-mod link;
 pub mod narrative;
 pub mod needs;
 pub mod observation;
 mod restart;
 pub mod rule;
-pub mod settings;
 #[cfg(test)]
 mod testkit;
 pub mod text;
 pub mod timeouts;
 pub mod waits;
 
+pub use engine::settings;
+pub use engine::settings::{RuleSettings, SettingsError};
 pub use engine::{Engine, RuleSink};
 pub use finding::{Assessment, Finding, Severity};
-pub use settings::{RuleSettings, SettingsError};

@@ -7,12 +7,12 @@
 
 use analyzer::{Analysis, Connection, QualityKind};
 
+use crate::engine::settings::RuleSettings;
 use crate::figure::FigureSpec;
 use crate::finding::Severity;
 use crate::narrative::{Group, Narrative};
 use crate::needs::Need;
 use crate::observation::{Collected, Observations};
-use crate::settings::RuleSettings;
 
 /// A configurable limit of a rule. Its unit is the ending of its name.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -137,7 +137,7 @@ fn causes_come_before_their_symptoms_unless_they_are_only_information() {
                 .findings
                 .remove(0);
             (finding.rule, finding.severity) = (rule, severity);
-            drafts.push(crate::link::Draft {
+            drafts.push(crate::engine::link::Draft {
                 finding,
                 connections: [1].into(),
                 servers: std::collections::BTreeSet::new(),
@@ -145,7 +145,7 @@ fn causes_come_before_their_symptoms_unless_they_are_only_information() {
                 times: Vec::new(),
             });
         }
-        let ranked = crate::link::rank(drafts);
+        let ranked = crate::engine::link::rank(drafts);
         assessment.push(ranked.iter().map(|one| one.rule).collect::<Vec<_>>());
     }
     assert_eq!(assessment[0], ["retransmit-hol", "packet-loss"]);

@@ -419,5 +419,4 @@ fn is_day(text: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "settings_tests.rs"]
 mod tests;

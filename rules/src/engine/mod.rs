@@ -6,6 +6,11 @@
 //! the result is the same for any number of shards. A rule that panics loses that one call and
 //! is reported; the others go on.
 
+mod fold;
+mod kept;
+mod link;
+pub mod settings;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,10 +22,11 @@ use analyzer::{Analysis, Connection, Endpoint, QualityKind};
 use rayon::prelude::*;
 
 use crate::catalog;
+use crate::engine::fold::{default_narrative, finding, worst_first};
+use crate::engine::kept::{Kept, Place};
+use crate::engine::link::{Draft, rank};
+use crate::engine::settings::RuleSettings;
 use crate::finding::{Assessment, Finding, RuleOutcome};
-use crate::fold::{default_narrative, finding, worst_first};
-use crate::kept::{Kept, Place};
-use crate::link::{Draft, rank};
 use crate::narrative::Group;
 use crate::needs::{Fitness, Offer};
 use crate::observation::{
@@ -28,7 +34,6 @@ use crate::observation::{
     Observations,
 };
 use crate::rule::{Context, Rule, RuleMeta};
-use crate::settings::RuleSettings;
 
 /// Findings per rule, at about 10 kB each in a report: a scan of a network has a cause per address.
 const FINDINGS_PER_RULE: usize = 1_000;
@@ -478,5 +483,4 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 #[cfg(test)]
-#[path = "engine_tests.rs"]
 mod tests;
