@@ -10,30 +10,17 @@
 //! `catalog/mod.rs`, run the tests with `PCAPDOC_BLESS=1`.
 #![forbid(unsafe_code)]
 
-mod advice;
-mod alive;
 mod catalog;
 pub mod engine;
-pub mod explain;
-pub mod figure;
-pub mod finding;
-mod goodbye;
-mod handshake;
-mod held;
-mod idle_close;
-mod in_vain;
-pub mod narrative;
-pub mod needs;
-pub mod observation;
-mod restart;
-pub mod rule;
+mod model;
+mod signs;
 #[cfg(test)]
 mod testkit;
-pub mod text;
-pub mod timeouts;
-pub mod waits;
 
-pub use engine::settings;
-pub use engine::settings::{RuleSettings, SettingsError};
+pub use engine::settings::{self, RuleSettings, SettingsError};
 pub use engine::{Engine, RuleSink};
-pub use finding::{Assessment, Finding, Severity};
+pub use model::finding::{Assessment, Finding, Severity};
+pub use model::{
+    context, explain, figure, finding, meta, narrative, needs, observation, rule, text, timeouts,
+    waits,
+};

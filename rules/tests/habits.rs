@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pcapdoc_rules::Engine;
 use pcapdoc_rules::explain::{catalog_page, explain, listing};
-use pcapdoc_rules::rule::{DOC_SECTIONS, RuleMeta};
+use pcapdoc_rules::meta::{DOC_SECTIONS, RuleMeta};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::figure::{Fold, spread};
-use crate::finding::{ConnectionRef, Distribution, Figure, FigureValue, Finding};
-use crate::narrative::{Group, Narrative};
-use crate::observation::Observation;
-use crate::text;
+use crate::model::connection_ref::ConnectionRef;
+use crate::model::figure::{Distribution, Figure, FigureValue};
+use crate::model::figure::{Fold, spread};
+use crate::model::finding::Finding;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::Observation;
+use crate::model::text;
 
 /// Connections listed with a finding; their number is always given in full.
 const CONNECTIONS_PER_FINDING: usize = 1_000;

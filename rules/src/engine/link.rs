@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use analyzer::{Endpoint, Timestamp};
 
-use crate::finding::{Finding, Severity};
+use crate::model::finding::Finding;
+use crate::model::severity::Severity;
 
 /// A finding with what linking needs to know about it.
 pub(crate) struct Draft {
@@ -162,8 +163,8 @@ fn total_cost(finding: &Finding) -> f64 {
         .cost
         .iter()
         .map(|cost| match cost.value {
-            crate::finding::FigureValue::Number(number) => number,
-            crate::finding::FigureValue::Text(_) => 0.0,
+            crate::model::figure::FigureValue::Number(number) => number,
+            crate::model::figure::FigureValue::Text(_) => 0.0,
         })
         .sum()
 }

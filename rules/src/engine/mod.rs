@@ -26,14 +26,16 @@ use crate::engine::fold::{default_narrative, finding, worst_first};
 use crate::engine::kept::{Kept, Place};
 use crate::engine::link::{Draft, rank};
 use crate::engine::settings::RuleSettings;
-use crate::finding::{Assessment, Finding, RuleOutcome};
-use crate::narrative::Group;
-use crate::needs::{Fitness, Offer};
-use crate::observation::{
+use crate::model::context::Context;
+use crate::model::finding::{Assessment, Finding, RuleOutcome};
+use crate::model::meta::RuleMeta;
+use crate::model::narrative::Group;
+use crate::model::needs::{Fitness, Offer};
+use crate::model::observation::{
     Collected, HISTOGRAMS_PER_RULE, NOTES_PER_RULE, Note, OBSERVATIONS_PER_RULE, Observation,
     Observations,
 };
-use crate::rule::{Context, Rule, RuleMeta};
+use crate::model::rule::Rule;
 
 /// Findings per rule, at about 10 kB each in a report: a scan of a network has a cause per address.
 const FINDINGS_PER_RULE: usize = 1_000;

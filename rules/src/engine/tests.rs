@@ -6,9 +6,9 @@ use analyzer::event::RetransmissionKind;
 use analyzer::flow::{HoleEpisode, Holes, ResetKind};
 
 use super::*;
-use crate::finding::Severity;
-use crate::narrative::Narrative;
-use crate::rule::declare_rule;
+use crate::model::meta::declare_rule;
+use crate::model::narrative::Narrative;
+use crate::model::severity::Severity;
 use crate::testkit::{Builder, C, S, assess, assess_with, at};
 
 fn late_write(port: u16, closed_at: f64) -> Connection {

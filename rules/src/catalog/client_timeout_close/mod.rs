@@ -8,14 +8,17 @@ use analyzer::event::SegmentRef;
 use analyzer::flow::{ResetShape, TcpState, Turn};
 use analyzer::{Analysis, Connection, Direction};
 
-use crate::finding::Severity;
-use crate::goodbye::{GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations, segment_at};
-use crate::restart::ONE_INSTANT;
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, ms, plural, span, time};
-use crate::timeouts::{self, Wait, is_round, split_causes, typical_of};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations, segment_at};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, ms, plural, span, time};
+use crate::model::timeouts::{self, Wait, is_round, typical_of};
+use crate::signs::causes::split_causes;
+use crate::signs::goodbye::{GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
+use crate::signs::restart::ONE_INSTANT;
 
 use words::{confusables, judge, reasons, remedies};
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use analyzer::Timestamp;
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::text::{list, many, plural, time};
-use crate::timeouts::{self, is_round};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::severity::Severity;
+use crate::model::text::{list, many, plural, time};
+use crate::model::timeouts::{self, is_round};
 
 pub(super) fn judge(group: &Group<'_>, draft: Narrative, timeout: f64) -> Narrative {
     let failed = group.connections();

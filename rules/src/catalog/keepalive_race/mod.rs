@@ -5,14 +5,18 @@ use std::time::Duration;
 use analyzer::flow::ResetKind;
 use analyzer::{Analysis, Connection};
 
-use crate::finding::Severity;
-use crate::idle_close::{IdleClose, Race, SERVER_IDLE_CLOSE, idle_closes, idle_note, is_timer};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::restart::{RESTART_WINDOW, restarts};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, ms, number, span};
-use crate::timeouts::split_causes;
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, ms, number, span};
+use crate::signs::causes::split_causes;
+use crate::signs::idle_close::{
+    IdleClose, Race, SERVER_IDLE_CLOSE, idle_closes, idle_note, is_timer,
+};
+use crate::signs::restart::{RESTART_WINDOW, restarts};
 
 declare_rule! {
     /// A request was sent on a kept-alive connection while the server was closing it as idle.

@@ -3,7 +3,7 @@
 use analyzer::app::{AppProtocol, At, HttpExchange, HttpFacts};
 use analyzer::flow::ResetKind;
 
-use crate::finding::Severity;
+use crate::model::severity::Severity;
 use crate::testkit::{Builder, C, S, at, figure, findings_of};
 
 /// One exchange, idle until the FIN at `fin_ms`, then a request that has not seen the FIN.
@@ -226,7 +226,7 @@ fn race_whose_last_exchange_lies_before_the_capture() {
         "{}",
         findings[0].title
     );
-    let named = |one: &crate::finding::Figure| one.name == "idle_timeout_ms";
+    let named = |one: &crate::model::figure::Figure| one.name == "idle_timeout_ms";
     assert!(
         !findings[0].figures.iter().any(named),
         "a bound is no measurement"

@@ -1,11 +1,11 @@
 //! What `keepalive-race` says: judgement, reasons, confusables and cures.
 
-use crate::advice;
-use crate::finding::Severity;
-use crate::idle_close::SERVER_IDLE_CLOSE;
-use crate::narrative::{Group, Narrative};
-use crate::text::{list, many, number, plural, time};
-use crate::timeouts::{self, Wait, typical_of};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::severity::Severity;
+use crate::model::text::{list, many, number, plural, time};
+use crate::model::timeouts::{self, Wait, typical_of};
+use crate::signs::advice;
+use crate::signs::idle_close::SERVER_IDLE_CLOSE;
 
 /// The words for one group of lost requests, or for a restart.
 pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {

@@ -8,14 +8,17 @@ use analyzer::event::{EventKind, SegmentRef};
 use analyzer::flow::CapturePoint;
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
-use crate::finding::{ConnectionRef, Severity};
-use crate::handshake::{first_data_ignored, is_handshake_ignored};
-use crate::held;
-use crate::in_vain;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{list, many, ms, number, percent, plural, share, time};
+use crate::model::connection_ref::ConnectionRef;
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{list, many, ms, number, percent, plural, share, time};
+use crate::signs::handshake::{first_data_ignored, is_handshake_ignored};
+use crate::signs::held;
+use crate::signs::in_vain;
 
 declare_rule! {
     /// A listening server drops new connections because its queues are full.

@@ -8,14 +8,17 @@ use analyzer::event::{EventKind, RetransmissionKind};
 use analyzer::flow::{CapturePoint, Stuck};
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
-use crate::alive::{Alive, since_epoch_ms};
-use crate::finding::{FigureValue, Severity};
-use crate::handshake::is_handshake_ignored;
-use crate::in_vain::{Died, died};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, ms, number, other_end, percent, plural, span};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, ms, number, other_end, percent, plural, span};
+use crate::signs::alive::{Alive, since_epoch_ms};
+use crate::signs::handshake::is_handshake_ignored;
+use crate::signs::in_vain::{Died, died};
 
 declare_rule! {
     /// Segments were lost on the network and had to be sent again.

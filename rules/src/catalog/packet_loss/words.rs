@@ -1,7 +1,7 @@
 //! What `packet-loss` says of connections on which nothing gets through any more.
 
-use crate::narrative::{Group, Narrative};
-use crate::text::{many, ms, number, other_end, plural, time};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::text::{many, ms, number, other_end, plural, time};
 
 /// The words for connections in use that died.
 pub(super) fn tell_died(group: &Group<'_>, draft: Narrative) -> Narrative {

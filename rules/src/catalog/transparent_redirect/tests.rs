@@ -1,7 +1,7 @@
 //! Situations of `transparent-redirect`, built by hand.
 
 use super::*;
-use crate::finding::FigureValue;
+use crate::model::figure::FigureValue;
 use crate::testkit::{Builder, findings_in, findings_of};
 use analyzer::app::{At, HttpExchange, HttpFacts};
 

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use analyzer::{Analysis, Connection, Endpoint};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::number;
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::number;
 
 declare_rule! {
     /// Datagrams are larger than the buffer their receiver reads them into.

@@ -1,7 +1,7 @@
 //! What `udp-truncation` says: grounds, confusables and cures.
 
-use crate::narrative::{Group, Narrative};
-use crate::text::plural;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::text::plural;
 
 /// The words for one server's datagrams.
 pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use analyzer::Endpoint;
 use toml::{Table, Value};
 
-use crate::rule::RuleMeta;
+use crate::model::meta::RuleMeta;
 
 /// What is wrong with the configuration: always the user's to mend.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

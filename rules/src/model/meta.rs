@@ -1,18 +1,13 @@
-//! What a rule is: its declaration, and the three places where the engine calls it.
+//! What is declared about a rule.
 //!
 //! The declaration is the only source: the catalogue page, `pcapdoc rules`, `pcapdoc explain`,
-//! the names of figures and the configurable thresholds are all read from [`RuleMeta`]. A rule
-//! holds no state, so one value serves every thread; what it saw goes into
-//! [`Observations`], what it concludes into a [`Narrative`].
+//! the names of figures and the configurable thresholds are all read from [`RuleMeta`].
 
-use analyzer::{Analysis, Connection, QualityKind};
+use analyzer::QualityKind;
 
-use crate::engine::settings::RuleSettings;
-use crate::figure::FigureSpec;
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::needs::Need;
-use crate::observation::{Collected, Observations};
+use crate::model::figure::FigureSpec;
+use crate::model::needs::Need;
+use crate::model::severity::Severity;
 
 /// A configurable limit of a rule. Its unit is the ending of its name.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -91,53 +86,6 @@ pub const DOC_SECTIONS: [&str; 6] = [
     "References",
 ];
 
-/// What a rule may ask about the configuration while it judges.
-#[derive(Clone, Copy)]
-pub struct Context<'a> {
-    pub(crate) meta: &'static RuleMeta,
-    pub(crate) settings: &'a RuleSettings,
-}
-
-impl<'a> Context<'a> {
-    /// The value in force of one of the rule's declared thresholds.
-    ///
-    /// # Panics
-    /// When the rule did not declare it, which the habits test rules out.
-    #[must_use]
-    pub fn threshold(&self, name: &str) -> f64 {
-        let spec = self.meta.thresholds.iter().find(|spec| spec.name == name);
-        let spec = spec.expect("a rule reads only thresholds it declares");
-        self.settings
-            .threshold(self.meta.id, name)
-            .unwrap_or(spec.default)
-    }
-
-    /// All settings.
-    #[must_use]
-    pub fn settings(&self) -> &'a RuleSettings {
-        self.settings
-    }
-}
-
-/// One failing state and how it is recognised.
-pub trait Rule: Sync {
-    /// The declaration.
-    fn meta(&self) -> &'static RuleMeta;
-
-    /// Called once per finished connection that satisfies the rule's needs, on any thread and in
-    /// any order; nothing may be concluded here from other connections.
-    fn on_connection(&self, _conn: &Connection, _ctx: &Context<'_>, _out: &mut Observations) {}
-
-    /// Called once at the end with everything the rule collected, ordered by first frame. May
-    /// drop, add, adjust or regroup (by [`crate::observation::Observation::cause`]) observations.
-    fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, _collected: &mut Collected) {}
-
-    /// Words and judgement for one group of observations that share a cause. `draft` holds the
-    /// engine's defaults: the declared title, the highest severity and the typical confidence
-    /// of the observations.
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative;
-}
-
 /// Declares a rule: a unit struct with its [`RuleMeta`], read from a doc comment and a few lines.
 macro_rules! declare_rule {
     (
@@ -157,18 +105,18 @@ macro_rules! declare_rule {
 
         impl $name {
             /// The declaration.
-            const META: $crate::rule::RuleMeta = $crate::rule::RuleMeta {
+            const META: $crate::model::meta::RuleMeta = $crate::model::meta::RuleMeta {
                 id: $id,
                 title: $title,
-                severity: $crate::finding::Severity::$severity,
-                needs: &[$($crate::needs::Need::$need),*],
+                severity: $crate::model::severity::Severity::$severity,
+                needs: &[$($crate::model::needs::Need::$need),*],
                 clouded_by: &[$(::analyzer::QualityKind::$quality),*],
-                figures: &[$($crate::figure::FigureSpec {
+                figures: &[$($crate::model::figure::FigureSpec {
                     name: stringify!($figure),
-                    unit: $crate::figure::Unit::$unit,
-                    fold: $crate::figure::Fold::$fold,
+                    unit: $crate::model::figure::Unit::$unit,
+                    fold: $crate::model::figure::Fold::$fold,
                 }),*],
-                thresholds: &[$($crate::rule::ThresholdSpec {
+                thresholds: &[$($crate::model::meta::ThresholdSpec {
                     name: stringify!($threshold),
                     default: $default,
                     doc: $about,

@@ -1,8 +1,8 @@
 //! Waits that ended in a close, over connections, and the timers that show in them.
 
-use crate::figure::spread;
-use crate::finding::Spread;
-use crate::timeouts::{ProductDefault, Wait, cluster, matching};
+use crate::model::figure::Spread;
+use crate::model::figure::spread;
+use crate::model::timeouts::{ProductDefault, Wait, cluster, matching};
 
 /// Single values kept of one kind of wait; more are thinned evenly.
 const VALUES: usize = 1_000;

@@ -6,7 +6,7 @@ use analyzer::event::EventKind;
 use analyzer::flow::Stuck;
 use analyzer::{Connection, Direction, Timestamp};
 
-use crate::handshake::is_handshake_ignored;
+use crate::signs::handshake::is_handshake_ignored;
 
 /// Data that was sent in vain to the end of a connection.
 pub(crate) struct Died {

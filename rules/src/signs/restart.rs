@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use analyzer::{Endpoint, Timestamp};
 
-use crate::idle_close::SERVER_IDLE_CLOSE;
-use crate::observation::Collected;
-use crate::timeouts::cluster;
+use crate::model::observation::Collected;
+use crate::model::timeouts::cluster;
+use crate::signs::idle_close::SERVER_IDLE_CLOSE;
 
 /// Connections closed within one second of each other may be one event at the server.
 pub(crate) const RESTART_WINDOW: Duration = Duration::from_secs(1);

@@ -1,6 +1,47 @@
 //! Figures: named numbers with a unit, and how the values of single occurrences become one.
 
-use crate::finding::{Figure, FigureValue, Spread};
+/// A named number; its unit is the ending of its name (`_ms`, `_s`, `_bytes`, `_percent`,
+/// `_per_second`, or a bare count).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Figure {
+    /// Name in the JSON contract (RULES.md).
+    pub name: &'static str,
+    /// Number or text.
+    pub value: FigureValue,
+    /// Spread over occurrences, when the value is a median of several.
+    pub spread: Option<Spread>,
+}
+
+/// A figure's value.
+#[derive(Clone, PartialEq, Debug)]
+pub enum FigureValue {
+    /// A number in the unit of the name.
+    Number(f64),
+    /// Text, such as a framing specification or an endpoint.
+    Text(String),
+}
+
+/// How a figure's single values lie.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Spread {
+    /// How many values.
+    pub count: u64,
+    /// Smallest.
+    pub min: f64,
+    /// Median.
+    pub median: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// Values of one figure over all occurrences, for a small histogram (timeouts).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Distribution {
+    /// The figure's name.
+    pub figure: &'static str,
+    /// The single values, sorted, at most 1,000 (evenly thinned).
+    pub values: Vec<f64>,
+}
 
 /// Unit of a figure; the ending of its name says the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use analyzer::{Connection, Endpoint, Timestamp};
 
-use crate::observation::{Collected, Note, Observations};
+use crate::model::observation::{Collected, Note, Observations};
 
 const KEY: &str = "held-connection";
 

@@ -8,9 +8,9 @@ use analyzer::event::SegmentRef;
 use analyzer::flow::{Reset, ResetKind, ResetShape, Turn};
 use analyzer::{Connection, Direction, Endpoint};
 
-use crate::goodbye::{self, GOODBYE_TO_FIN, is_tls_housekeeping};
-use crate::observation::{Collected, Note};
-use crate::text::ms;
+use crate::model::observation::{Collected, Note};
+use crate::model::text::ms;
+use crate::signs::goodbye::{self, GOODBYE_TO_FIN, is_tls_housekeeping};
 
 /// Shortest silence before a close that counts as idle, in milliseconds: the default of `keepalive-race`.
 pub(crate) const MIN_IDLE_MS: f64 = 200.0;

@@ -3,10 +3,7 @@
 //! A number alone never names a product: several share 5, 60, 75 and 350 seconds. What is given
 //! here is "typical of", beside the measurement that suggested it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
-
-use crate::observation::Observation;
 
 /// Version of [`DEFAULTS`]; raised with every change of its values.
 pub const DEFAULTS_VERSION: &str = "2026-11";
@@ -280,7 +277,7 @@ pub fn typical_of(measured_ms: f64, wait: Wait) -> Option<String> {
         .iter()
         .map(|known| known.product.to_owned())
         .collect();
-    (!names.is_empty()).then(|| format!("typical of {}", crate::text::list(&names)))
+    (!names.is_empty()).then(|| format!("typical of {}", crate::model::text::list(&names)))
 }
 
 /// Waits that people choose for answers: a value close to one suggests a timer even alone.
@@ -347,47 +344,6 @@ pub fn cluster(values_ms: &[f64]) -> Vec<Cluster> {
             members,
         })
         .collect()
-}
-
-/// Parts occurrences that share a cause where two timers stand behind it: each seen at least
-/// three times, a third or more apart. Otherwise all stay together, strays included.
-pub fn split_causes(observations: &mut [Observation], figure: &str) {
-    let mut by_cause = BTreeMap::<String, Vec<usize>>::new();
-    let known = |observation: &Observation| observation.number(figure).is_some();
-    for (index, observation) in observations.iter().enumerate() {
-        if !known(observation) {
-            continue;
-        }
-        by_cause
-            .entry(observation.cause.clone())
-            .or_default()
-            .push(index);
-    }
-    for (cause, members) in by_cause {
-        let values: Vec<f64> = members
-            .iter()
-            .map(|index| observations[*index].number(figure).unwrap_or_default())
-            .collect();
-        let timers: Vec<Cluster> = cluster(&values)
-            .into_iter()
-            .filter(Cluster::is_timer)
-            .collect();
-        let apart = timers
-            .windows(2)
-            .all(|pair| pair[1].median_ms > pair[0].median_ms * 1.33);
-        if timers.len() < 2 || !apart {
-            continue;
-        }
-        for (index, value) in members.iter().zip(&values) {
-            let nearest = timers
-                .iter()
-                .map(|timer| timer.median_ms)
-                .min_by(|a, b| (a - value).abs().total_cmp(&(b - value).abs()));
-            if let Some(nearest) = nearest {
-                observations[*index].cause = format!("{cause} {nearest:012.0} ms");
-            }
-        }
-    }
 }
 
 /// A value to set above a measured wait: 8 % or 5 s more, whichever is more, in whole seconds

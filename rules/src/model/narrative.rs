@@ -5,12 +5,15 @@ use std::net::IpAddr;
 
 use analyzer::{Analysis, Endpoint, Timestamp};
 
-use crate::figure::{FigureSpec, Fold, Unit, spread};
-use crate::finding::{Figure, FigureValue, HostCommand, LookAlike, Remedy, Severity, Spread};
-use crate::observation::{Note, Observation};
-use crate::rule::{Context, RuleMeta};
-use crate::timeouts::Wait;
-use crate::waits::Waits;
+use crate::model::context::Context;
+use crate::model::figure::{Figure, FigureValue, Spread};
+use crate::model::figure::{FigureSpec, Fold, Unit, spread};
+use crate::model::finding::{HostCommand, LookAlike, Remedy};
+use crate::model::meta::RuleMeta;
+use crate::model::observation::{Note, Observation};
+use crate::model::severity::Severity;
+use crate::model::timeouts::Wait;
+use crate::model::waits::Waits;
 
 /// Observations of one rule with one cause, best example first.
 pub struct Group<'a> {

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use analyzer::{Connection, Direction, Timestamp};
 
-use crate::observation::Note;
-use crate::text::{ms, number};
+use crate::model::observation::Note;
+use crate::model::text::{ms, number};
 
 /// What a connection tells of one of its ends.
 pub(crate) struct Alive {

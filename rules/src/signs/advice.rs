@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::narrative::Narrative;
+use crate::model::narrative::Narrative;
 
 /// How to raise a server's idle timeout to `target`; the product that the server's own header
 /// names, when it does, comes first.
@@ -77,11 +77,11 @@ pub(crate) fn server_idle_timeout(
 /// How to make the reusing side give up before a server that closes after `idle_ms`, and retry.
 pub(crate) fn client_pool(draft: Narrative, idle_ms: f64) -> Narrative {
     // A fifth below, so that a late timer still loses.
-    let below = crate::text::seconds((idle_ms * 0.8).max(idle_ms - 5_000.0));
+    let below = crate::model::text::seconds((idle_ms * 0.8).max(idle_ms - 5_000.0));
     draft
         .set(
             "Go (client)",
-            format!("drop pooled connections before the server's {}", crate::text::time(idle_ms)),
+            format!("drop pooled connections before the server's {}", crate::model::text::time(idle_ms)),
             format!("http.Transport{{IdleConnTimeout: {below} * time.Second}}"),
         )
         .set(

@@ -1,112 +1,12 @@
 //! What rules conclude: findings, and what was checked without one.
 
-use analyzer::event::SegmentRef;
-use analyzer::{Connection, Endpoint, QualityKind, Transport};
-use serde::Serialize;
+use analyzer::QualityKind;
 
-use crate::waits::Waits;
-
-/// How much harm a finding did, if it is true.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing; nobody was harmed.
-    Info,
-    /// A weakness, or harm that nobody would notice.
-    Low,
-    /// Users may have noticed.
-    Medium,
-    /// Requests failed or waited for long.
-    High,
-    /// The service was down for its users.
-    Critical,
-}
-
-impl Severity {
-    /// The name in the JSON contract.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
-
-/// Which connection a finding speaks of.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ConnectionRef {
-    /// Frame of its first packet: its identity within the capture.
-    pub first_frame: u64,
-    /// TCP or UDP.
-    pub transport: Transport,
-    /// Who opened it.
-    pub client: Endpoint,
-    /// Who was called.
-    pub server: Endpoint,
-    /// Where the client's packets really went, when the server answers from another address.
-    pub translated_to: Option<Endpoint>,
-}
-
-impl From<&Connection> for ConnectionRef {
-    fn from(connection: &Connection) -> Self {
-        Self {
-            first_frame: connection.first_frame,
-            transport: connection.transport,
-            client: connection.client,
-            server: connection.server,
-            translated_to: connection.translated_from,
-        }
-    }
-}
-
-/// A frame that proves something, and what a reader will see at that frame.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Evidence {
-    /// The frame with its header fields.
-    pub segment: SegmentRef,
-    /// Its connection.
-    pub connection: ConnectionRef,
-    /// A fact that can be checked at that frame, without final full stop.
-    pub note: String,
-}
-
-/// A named number; its unit is the ending of its name (`_ms`, `_s`, `_bytes`, `_percent`,
-/// `_per_second`, or a bare count).
-#[derive(Clone, PartialEq, Debug)]
-pub struct Figure {
-    /// Name in the JSON contract (RULES.md).
-    pub name: &'static str,
-    /// Number or text.
-    pub value: FigureValue,
-    /// Spread over occurrences, when the value is a median of several.
-    pub spread: Option<Spread>,
-}
-
-/// A figure's value.
-#[derive(Clone, PartialEq, Debug)]
-pub enum FigureValue {
-    /// A number in the unit of the name.
-    Number(f64),
-    /// Text, such as a framing specification or an endpoint.
-    Text(String),
-}
-
-/// How a figure's single values lie.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Spread {
-    /// How many values.
-    pub count: u64,
-    /// Smallest.
-    pub min: f64,
-    /// Median.
-    pub median: f64,
-    /// Largest.
-    pub max: f64,
-}
+pub use crate::model::connection_ref::ConnectionRef;
+pub use crate::model::evidence::Evidence;
+pub use crate::model::figure::{Distribution, Figure, FigureValue, Spread};
+pub use crate::model::severity::Severity;
+use crate::model::waits::Waits;
 
 /// Another cause that looks alike, and why it is not this one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -138,15 +38,6 @@ pub struct HostCommand {
     pub command: String,
     /// What its output will tell.
     pub tells: String,
-}
-
-/// Values of one figure over all occurrences, for a small histogram (timeouts).
-#[derive(Clone, PartialEq, Debug)]
-pub struct Distribution {
-    /// The figure's name.
-    pub figure: &'static str,
-    /// The single values, sorted, at most 1,000 (evenly thinned).
-    pub values: Vec<f64>,
 }
 
 /// One cause, with everything a reader needs to believe and cure it.

@@ -11,7 +11,10 @@ use analyzer::event::SegmentRef;
 use analyzer::flow::Histogram;
 use analyzer::{Connection, Direction, Endpoint, QualityKind, Timestamp};
 
-use crate::finding::{ConnectionRef, Evidence, FigureValue, Severity};
+use crate::model::connection_ref::ConnectionRef;
+use crate::model::evidence::Evidence;
+use crate::model::figure::FigureValue;
+use crate::model::severity::Severity;
 
 /// Occurrences kept per rule: enough for any figure to be right within its spread, at about
 /// 1 kB each.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::finding::ConnectionRef;
+use crate::model::connection_ref::ConnectionRef;
 
 /// Milliseconds of a duration.
 #[must_use]

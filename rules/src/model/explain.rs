@@ -1,6 +1,6 @@
 //! The catalogue and the explanation of single rules, written from their declarations.
 
-use crate::rule::RuleMeta;
+use crate::model::meta::RuleMeta;
 
 /// The documentation of a rule as Markdown: what `pcapdoc explain RULE` prints.
 #[must_use]
