@@ -25,7 +25,6 @@ use crate::catalog;
 use crate::engine::fold::{default_narrative, finding, worst_first};
 use crate::engine::kept::{Kept, Place};
 use crate::engine::link::{Draft, rank};
-use crate::engine::settings::RuleSettings;
 use crate::model::context::Context;
 use crate::model::finding::{Assessment, Finding, RuleOutcome};
 use crate::model::meta::RuleMeta;
@@ -36,6 +35,7 @@ use crate::model::observation::{
     Observations,
 };
 use crate::model::rule::Rule;
+use crate::model::settings::RuleSettings;
 
 /// Findings per rule, at about 10 kB each in a report: a scan of a network has a cause per address.
 const FINDINGS_PER_RULE: usize = 1_000;

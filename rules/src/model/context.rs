@@ -1,7 +1,7 @@
 //! What a rule may ask about the configuration while it judges.
 
-use crate::engine::settings::RuleSettings;
 use crate::model::meta::RuleMeta;
+use crate::model::settings::RuleSettings;
 
 /// The thresholds and settings that hold for one rule.
 #[derive(Clone, Copy)]

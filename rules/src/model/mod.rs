@@ -11,6 +11,7 @@ pub mod narrative;
 pub mod needs;
 pub mod observation;
 pub mod rule;
+pub mod settings;
 pub mod severity;
 pub mod text;
 pub mod timeouts;

@@ -1,14 +1,16 @@
-//! Which rules run, with which limits, and what is known beforehand about the network.
+//! Reads which rules run, with which limits, and what is known beforehand about the network.
 //!
-//! Read from command line lists and from `pcapdoc.toml`; every unknown name is an error that
+//! It comes from command line lists and from `pcapdoc.toml`; every unknown name is an error that
 //! says where it stands and what was probably meant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use analyzer::Endpoint;
 use toml::{Table, Value};
 
+use crate::catalog;
 use crate::model::meta::RuleMeta;
+use crate::model::settings::pattern_matches;
+pub use crate::model::settings::{IgnoreEntry, RuleSettings};
 
 /// What is wrong with the configuration: always the user's to mend.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -53,56 +55,6 @@ pub enum SettingsError {
         /// What was probably meant.
         hint: String,
     },
-}
-
-/// Findings not to report, and why.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct IgnoreEntry {
-    /// Rule id, or a prefix followed by `*`.
-    pub rule: String,
-    /// Server address, or address and port; any server when `None`.
-    pub server: Option<String>,
-    /// Why it is known and accepted.
-    pub reason: String,
-    /// Day (`2026-12-31`) until which the entry holds, by capture time.
-    pub expires: Option<String>,
-}
-
-impl IgnoreEntry {
-    /// Whether the entry speaks of this rule and one of these servers.
-    #[must_use]
-    pub fn matches(&self, rule: &str, servers: &BTreeSet<Endpoint>) -> bool {
-        let server_matches = match &self.server {
-            None => true,
-            Some(text) => servers
-                .iter()
-                .any(|server| server.to_string() == *text || server.ip.to_string() == *text),
-        };
-        pattern_matches(&self.rule, rule) && server_matches
-    }
-
-    /// Whether the entry has run out on the day of `now` (RFC 3339 text).
-    #[must_use]
-    pub fn is_expired(&self, now: &str) -> bool {
-        self.expires
-            .as_deref()
-            .is_some_and(|day| now.get(..10).is_some_and(|today| today > day))
-    }
-}
-
-/// Resolved settings of the rules.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct RuleSettings {
-    selected: Option<BTreeSet<&'static str>>,
-    ignored: BTreeSet<&'static str>,
-    thresholds: BTreeMap<(&'static str, &'static str), f64>,
-    /// Accepted findings.
-    pub ignores: Vec<IgnoreEntry>,
-    /// Known receive buffers of UDP servers, by port, in octets.
-    pub udp_recv_buffers: BTreeMap<u16, u32>,
-    /// Known framings of TCP streams, by port, as `--framing` writes them. Rules do not read
-    /// them; they are parsed here because they stand in the same file.
-    pub framings: BTreeMap<u16, String>,
 }
 
 impl RuleSettings {
@@ -154,24 +106,6 @@ impl RuleSettings {
     pub fn ignore(&mut self, names: &[String]) -> Result<(), SettingsError> {
         self.ignored.extend(resolve(names, "--ignore")?);
         Ok(())
-    }
-
-    /// Whether a rule runs.
-    #[must_use]
-    pub fn is_enabled(&self, rule: &str) -> bool {
-        self.selected
-            .as_ref()
-            .is_none_or(|selected| selected.contains(rule))
-            && !self.ignored.contains(rule)
-    }
-
-    /// A configured threshold; `None` when the default holds.
-    #[must_use]
-    pub fn threshold(&self, rule: &str, name: &str) -> Option<f64> {
-        self.thresholds
-            .iter()
-            .find(|((known_rule, known), _)| *known_rule == rule && *known == name)
-            .map(|(_, value)| *value)
     }
 }
 
@@ -338,14 +272,14 @@ impl Reader<'_> {
 /// # Errors
 /// Fails when no rule bears the name, and suggests the nearest.
 pub fn find_rule(id: &str, place: &str) -> Result<&'static RuleMeta, SettingsError> {
-    crate::catalog::ALL
+    catalog::ALL
         .iter()
         .map(|rule| rule.meta())
         .find(|meta| meta.id == id)
         .ok_or_else(|| SettingsError::UnknownRule {
             place: place.to_owned(),
             name: id.to_owned(),
-            hint: hint(id, crate::catalog::ALL.iter().map(|rule| rule.meta().id)),
+            hint: hint(id, catalog::ALL.iter().map(|rule| rule.meta().id)),
         })
 }
 
@@ -358,7 +292,7 @@ fn resolve(names: &[String], place: &str) -> Result<BTreeSet<&'static str>, Sett
         .map(str::trim)
     {
         let before = found.len();
-        let ids = crate::catalog::ALL.iter().map(|rule| rule.meta().id);
+        let ids = catalog::ALL.iter().map(|rule| rule.meta().id);
         let matched: Vec<&'static str> = ids.filter(|id| pattern_matches(name, id)).collect();
         found.extend(&matched);
         if matched.is_empty() && found.len() == before {
@@ -366,13 +300,6 @@ fn resolve(names: &[String], place: &str) -> Result<BTreeSet<&'static str>, Sett
         }
     }
     Ok(found)
-}
-
-fn pattern_matches(pattern: &str, id: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => id.starts_with(prefix),
-        None => pattern == id,
-    }
 }
 
 /// `; did you mean …?` for the nearest known name, or the list when none is near.

@@ -1,5 +1,7 @@
 //! Settings as users write them, rightly and wrongly.
 
+use analyzer::Endpoint;
+
 use super::*;
 
 fn error(text: &str) -> String {
