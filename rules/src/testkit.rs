@@ -323,7 +323,7 @@ pub(crate) fn findings_in(
 pub(crate) fn figure(finding: &Finding, name: &str) -> f64 {
     let figure = finding.figures.iter().find(|figure| figure.name == name);
     match figure.map(|figure| &figure.value) {
-        Some(crate::finding::FigureValue::Number(number)) => *number,
+        Some(crate::model::figure::FigureValue::Number(number)) => *number,
         other => panic!("figure {name} is {other:?}"),
     }
 }

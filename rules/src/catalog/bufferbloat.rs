@@ -2,11 +2,14 @@
 
 use analyzer::{Connection, Direction};
 
-use crate::finding::{FigureValue, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, plural, time};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{ms, number, plural, time};
 
 declare_rule! {
     /// The round trip grows with the data in flight and falls when it drains.

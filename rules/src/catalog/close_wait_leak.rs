@@ -3,11 +3,14 @@
 use analyzer::flow::TcpState;
 use analyzer::{Analysis, Connection, Direction};
 
-use crate::finding::{FigureValue, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, other_end, plural, time};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{ms, number, other_end, plural, time};
 
 declare_rule! {
     /// A program keeps sockets open long after the other end has closed.

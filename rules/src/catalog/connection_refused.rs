@@ -8,11 +8,13 @@ use analyzer::event::EventKind;
 use analyzer::flow::ResetKind;
 use analyzer::{Analysis, Connection, Timestamp};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, plural, time};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{ms, number, plural, time};
 
 declare_rule! {
     /// Connection attempts are refused: nobody listens at that address and port.

@@ -6,11 +6,13 @@ use std::net::IpAddr;
 use analyzer::app::DnsExchange;
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations, segment_at};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{list, ms, number, percent, plural, share, time};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations, segment_at};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{list, ms, number, percent, plural, share, time};
 
 declare_rule! {
     /// DNS questions fail, stay without answer, or are answered late.
@@ -115,7 +117,10 @@ impl Rule for DnsFailure {
             let waited = later.unwrap_or(rest);
             let waited = waited.max(one.number("waited_ms").unwrap_or_default());
             if later.is_some() {
-                one.set_figure("waited_ms", crate::finding::FigureValue::Number(waited));
+                one.set_figure(
+                    "waited_ms",
+                    crate::model::figure::FigureValue::Number(waited),
+                );
             }
             if later.is_some_and(|later| later <= SECOND_SERVER_MS) {
                 one.severity = Severity::Low;

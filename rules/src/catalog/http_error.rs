@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use analyzer::app::HttpExchange;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
-use crate::finding::{FigureValue, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations, segment_at};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{list, number, percent, plural};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations, segment_at};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{list, number, percent, plural};
 
 declare_rule! {
     /// A server answers requests with 5xx or 429.

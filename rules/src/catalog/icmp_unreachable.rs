@@ -6,11 +6,13 @@ use analyzer::decode::IcmpFields;
 use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Direction, Endpoint, Transport};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{number, plural};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{number, plural};
 
 declare_rule! {
     /// ICMP errors say that packets of captured traffic could not be delivered.

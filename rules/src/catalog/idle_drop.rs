@@ -5,14 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use analyzer::flow::{IdleGap, ResetKind};
 use analyzer::{Analysis, Connection, Direction, Endpoint, QualityKind};
 
-use crate::alive::{Alive, since_epoch_ms};
-use crate::finding::{FigureValue, Severity};
-use crate::in_vain::silence_before;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, plural, seconds, span, time};
-use crate::timeouts::{Wait, typical_of};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{ms, number, plural, seconds, span, time};
+use crate::model::timeouts::{Wait, typical_of};
+use crate::signs::alive::{Alive, since_epoch_ms};
+use crate::signs::in_vain::silence_before;
 
 declare_rule! {
     /// A device on the path forgot connections that were idle, and what came next was lost.

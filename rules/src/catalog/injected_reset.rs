@@ -3,11 +3,13 @@
 use analyzer::Connection;
 use analyzer::flow::ResetKind;
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, number, plural};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, number, plural};
 
 declare_rule! {
     /// A reset was sent by a device on the way in the name of one end.

@@ -4,11 +4,13 @@ use analyzer::event::{Event, EventKind};
 use analyzer::flow::ResetKind;
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, ms, number, other_end, plural, span, time};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
     /// TCP keep-alive probes went unanswered until the connection was given up.

@@ -4,11 +4,13 @@ use analyzer::app::AppProtocol;
 use analyzer::flow::{Reset, ResetKind};
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, many, number, other_end, plural};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{bytes, many, number, other_end, plural};
 
 declare_rule! {
     /// An application closed a connection by reset instead of FIN.

@@ -1,6 +1,6 @@
-//! All rules, in order of their ids. One file each.
+//! All rules, in order of their ids: one file each, or one folder when tests or words lie apart.
 
-use crate::rule::Rule;
+use crate::model::rule::Rule;
 
 mod bufferbloat;
 mod client_timeout_close;

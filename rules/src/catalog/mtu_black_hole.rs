@@ -6,11 +6,13 @@ use std::net::IpAddr;
 use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, number, plural};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, number, plural};
 
 declare_rule! {
     /// Segments above a certain size never arrive, while smaller ones do.

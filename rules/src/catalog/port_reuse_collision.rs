@@ -3,11 +3,13 @@
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, ms, number, plural, time};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, ms, number, plural, time};
 
 declare_rule! {
     /// A new connection reused the addresses and ports of one that its peer still remembers.

@@ -7,11 +7,13 @@ use analyzer::event::RetransmissionKind;
 use analyzer::flow::{HoleEpisode, Turn};
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, many, ms, number, other_end, plural, span, time};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{bytes, many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
     /// A lost segment held back bytes that had already arrived behind it.
@@ -115,7 +117,7 @@ impl Rule for RetransmitHol {
                 bytes(blocked),
                 time(total),
                 time(longest),
-                crate::text::list(&kinds),
+                crate::model::text::list(&kinds),
                 waiting_messages(group) + &without_loss(group),
             ))
             .confidence(draft_confidence(group), "Holes, the bytes behind them and their repairs were all captured.");

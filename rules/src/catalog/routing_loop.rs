@@ -3,11 +3,14 @@
 use analyzer::Analysis;
 use analyzer::analysis::RoutingLoop;
 
-use crate::finding::{ConnectionRef, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{number, plural, span};
+use crate::model::connection_ref::ConnectionRef;
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{number, plural, span};
 
 declare_rule! {
     /// The same packets pass again and again with a falling hop limit: a routing loop.

@@ -8,11 +8,14 @@ use analyzer::event::EventKind;
 use analyzer::flow::Turn;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
-use crate::finding::{FigureValue, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{list, many, ms, number, span, time};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{list, many, ms, number, span, time};
 
 declare_rule! {
     /// A server took much longer than usual to begin its response, and the network was not the reason.

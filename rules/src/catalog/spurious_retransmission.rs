@@ -3,11 +3,13 @@
 use analyzer::event::{EventKind, RetransmissionKind};
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, number, plural, span};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{bytes, number, plural, span};
 
 declare_rule! {
     /// A sender repeated bytes that the receiver already had.

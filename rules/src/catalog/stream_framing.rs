@@ -5,11 +5,13 @@ use std::time::Duration;
 use analyzer::app::{AppProtocol, At, FramingFacts};
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations, segment_at};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{number, plural};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations, segment_at};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{number, plural};
 
 declare_rule! {
     /// Segments of a framed stream carry several messages, or parts of one.

@@ -7,12 +7,14 @@ use std::time::Duration;
 use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection};
 
-use crate::finding::Severity;
-use crate::held;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{list, ms, number, plural, time};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{list, ms, number, plural, time};
+use crate::signs::held;
 
 declare_rule! {
     /// Connection attempts get no answer of any kind.

@@ -7,12 +7,14 @@ use analyzer::event::SegmentRef;
 use analyzer::flow::ResetKind;
 use analyzer::{Analysis, Connection, Direction};
 
-use crate::finding::Severity;
-use crate::goodbye::GOODBYE_TO_FIN;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations, segment_at};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::plural;
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations, segment_at};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::plural;
+use crate::signs::goodbye::GOODBYE_TO_FIN;
 
 declare_rule! {
     /// TLS handshakes end in an alert or a close before any data flows.

@@ -2,11 +2,14 @@
 
 use analyzer::{Analysis, Connection};
 
-use crate::finding::{FigureValue, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, time};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{ms, number, time};
 
 declare_rule! {
     /// One pair of UDP sockets carries nearly all datagrams of a busy server.

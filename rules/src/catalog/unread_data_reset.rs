@@ -4,15 +4,17 @@ use analyzer::app::AppProtocol;
 use analyzer::flow::{Reset, ResetKind};
 use analyzer::{Analysis, Connection, Direction};
 
-use crate::finding::Severity;
-use crate::goodbye::is_tls_housekeeping;
-use crate::idle_close::{
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{bytes, many, ms, number, other_end, plural};
+use crate::signs::goodbye::is_tls_housekeeping;
+use crate::signs::idle_close::{
     IdleClose, MIN_IDLE_MS, SERVER_IDLE_CLOSE, idle_closes, idle_note, is_timer,
 };
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, many, ms, number, other_end, plural};
 
 declare_rule! {
     /// An application closed a connection while data for it was still unread, which resets it.
