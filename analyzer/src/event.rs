@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::decode::{IcmpFields, TcpFlags};
-use crate::flow::Direction;
+use crate::direction::Direction;
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 

@@ -1,6 +1,6 @@
 //! Reads the datagrams of one UDP flow: DNS, and what else is recognised by content.
 
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 use super::dns::{Message, Pairs};
 use super::{AppFacts, AppProtocol, At};

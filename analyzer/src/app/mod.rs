@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::flow::Direction;
+use crate::direction::Direction;
 use crate::time::Timestamp;
 
 mod datagram;

@@ -1,6 +1,6 @@
 //! What every protocol reader of a TCP stream offers, and the pieces it is fed.
 
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 use super::{AppFacts, At, MessagePosition};
 

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 use super::dns::DnsStream;
 use super::framing::{self, Framed};

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 use super::testing::{C, S, Step, at, data, noise, read, read_in_pieces};
 use super::{AppFacts, AppProtocol, AppSettings, MessageUnit, StreamReader};

@@ -1,6 +1,6 @@
 //! What the tests of readers share: conversations, cut in any way.
 
-use crate::flow::Direction;
+use crate::direction::Direction;
 use crate::time::Timestamp;
 
 use super::{AppFacts, AppSettings, At, SegmentShape, StreamReader};

@@ -15,7 +15,8 @@ use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
 use super::tcp::{PATIENCE_SYN, Verdict};
-use super::{Connection, Direction, ResetKind};
+use super::{Connection, ResetKind};
+use crate::direction::Direction;
 
 /// Names, listeners and UDP servers kept in all (see [`crate::Analysis`]).
 const ENTRIES: usize = 65_536;

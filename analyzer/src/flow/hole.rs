@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::app::MessageUnit;
 use crate::event::{RetransmissionKind, SegmentRef};
 
-use super::Direction;
+use crate::direction::Direction;
 
 /// A hole in one direction's octets that kept later ones from the application.
 #[derive(Clone, PartialEq, Debug)]

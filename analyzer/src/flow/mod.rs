@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::addr::{Endpoint, Transport};
 use crate::app::AppFacts;
+use crate::direction::Direction;
 use crate::event::{Event, SegmentRef};
 use crate::quality::QualityKind;
 use crate::time::Timestamp;
@@ -42,44 +43,6 @@ pub use state::{StateSpan, TcpState};
 pub use time_split::TimeSplit;
 pub use turn::{Span, Turn, Turns};
 pub use udp_facts::{SizeClass, UdpFacts};
-
-/// One direction of a connection, named by its sender.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Direction {
-    /// What the client sent.
-    ClientToServer,
-    /// What the server sent.
-    ServerToClient,
-}
-
-impl Direction {
-    /// Both, in the order of the JSON contract.
-    pub const BOTH: [Self; 2] = [Self::ClientToServer, Self::ServerToClient];
-
-    /// The other direction.
-    #[must_use]
-    pub const fn reverse(self) -> Self {
-        match self {
-            Self::ClientToServer => Self::ServerToClient,
-            Self::ServerToClient => Self::ClientToServer,
-        }
-    }
-
-    /// `0` for client to server, `1` for server to client.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// Who sends in this direction: `client` or `server`.
-    #[must_use]
-    pub const fn sender(self) -> &'static str {
-        match self {
-            Self::ClientToServer => "client",
-            Self::ServerToClient => "server",
-        }
-    }
-}
 
 /// How it was decided which end is the client.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -2,7 +2,7 @@
 
 use crate::time::Timestamp;
 
-use super::Direction;
+use crate::direction::Direction;
 
 /// The states of RFC 9293 §3.3.2, for one end, as an observer sees them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -12,9 +12,10 @@ use crate::time::Timestamp;
 
 use super::tcp::looks_like_client;
 use super::{
-    CapturePoint, Close, Connection, Direction, Half, Handshake, Holes, IdleGaps, Role, SizeClass,
-    TimeSplit, Turns, UdpFacts,
+    CapturePoint, Close, Connection, Half, Handshake, Holes, IdleGaps, Role, SizeClass, TimeSplit,
+    Turns, UdpFacts,
 };
+use crate::direction::Direction;
 
 /// Request sizes whose answers are followed.
 const SIZE_CLASSES: usize = 128;

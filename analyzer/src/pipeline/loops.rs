@@ -10,8 +10,8 @@ use crate::addr::{Endpoint, Transport};
 use crate::analysis::RoutingLoop;
 use crate::app::At;
 use crate::decode::{Packet, PacketKind};
+use crate::direction::Direction;
 use crate::event::SegmentRef;
-use crate::flow::Direction;
 
 /// Packets remembered at a time; copies of a looping packet follow within milliseconds.
 const SLOTS: usize = 1024;

@@ -8,7 +8,7 @@ mod tests;
 pub(super) use message::{Message, header_is_plausible};
 pub(super) use pairs::Pairs;
 
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 use super::reader::{Piece, Reader};
 use super::{AppFacts, AppProtocol, At, MessagePosition, MessageUnit};

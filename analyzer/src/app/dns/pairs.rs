@@ -1,7 +1,7 @@
 //! Joins DNS answers to their questions.
 
 use crate::app::{At, DnsExchange};
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 use super::Message;
 

@@ -17,7 +17,7 @@ use super::walk::{Rarity, Track};
 use super::{Delimiter, Framed, FramingSpec, LengthField, LengthWidth};
 use crate::app::probe::{Sample, What};
 use crate::app::reader::Reader;
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 /// Fewer messages infer nothing (RULES.md 9).
 const MESSAGES_MIN: u64 = 20;

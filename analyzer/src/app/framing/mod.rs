@@ -7,7 +7,7 @@ mod spec;
 mod tests;
 mod walk;
 
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 use super::reader::{Piece, Reader};
 use super::{AppFacts, AppProtocol, At, FramingFacts, MessagePosition, MessageUnit};

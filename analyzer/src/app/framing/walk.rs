@@ -7,7 +7,7 @@ use super::LengthField;
 use super::counter::{Counts, FULL_MIN, Fit, MESSAGE_MAX};
 use super::infer::BITS_PER_MESSAGE;
 use crate::app::probe::{SAMPLE_OCTETS, Sample};
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 /// A walk is looked at after every so many messages.
 const LOOK_EVERY: u64 = 64;

@@ -11,7 +11,7 @@ mod pending;
 #[cfg(test)]
 mod tests;
 
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 use super::reader::{Piece, Reader};
 use super::{AppFacts, AppProtocol, At, HttpExchange, HttpFacts, MessagePosition, MessageUnit};

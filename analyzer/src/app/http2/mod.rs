@@ -9,7 +9,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 use super::exchange::ExchangeLog;
 use super::reader::{Piece, Reader};

@@ -9,7 +9,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 use super::reader::{Piece, Reader};
 use super::{AppFacts, AppProtocol, At, MessagePosition, MessageUnit, TlsAlert, TlsFacts};

@@ -416,7 +416,7 @@ fn take_sacks(peer: &mut SenderState, segment: &Segment<'_>, ack: u64) -> Vec<Se
 mod tests {
     use super::super::send_order::Stamp;
     use super::*;
-    use crate::flow::Direction;
+    use crate::direction::Direction;
 
     /// Ten segments in flight, the first of them sent `copies` times, are acknowledged after 300 ms.
     fn loaded_round_trips(copies: u16) -> u64 {

@@ -6,8 +6,9 @@
 //! out of its sequence numbers and states.
 
 use crate::decode::{Packet, TcpFields};
+use crate::direction::Direction;
 use crate::event::{EventKind, SegmentRef};
-use crate::flow::{Direction, Role};
+use crate::flow::Role;
 use crate::seq::SeqNumber;
 
 use super::half::SenderState;

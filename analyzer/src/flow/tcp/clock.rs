@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use crate::flow::{Direction, IdleGap};
+use crate::direction::Direction;
+use crate::flow::IdleGap;
 
 use super::half::SenderState;
 use super::{Segment, TcpTracker};

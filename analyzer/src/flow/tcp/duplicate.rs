@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
+use crate::direction::Direction;
 use crate::time::Timestamp;
 
 use super::send_order::IpIdClock;
@@ -159,7 +160,7 @@ pub(super) fn signature(segment: &Segment<'_>) -> u64 {
         | u32::from(tcp.sack_count) << 8
         | u32::from(tcp.timestamps.is_some()) << 16
         | u32::from(packet.ip_id.is_some()) << 17
-        | u32::from(segment.direction == super::Direction::ClientToServer) << 18;
+        | u32::from(segment.direction == Direction::ClientToServer) << 18;
     let words = [
         pair(tcp.seq.0, tcp.ack.0),
         pair(value, echo),

@@ -8,8 +8,8 @@
 //! against each other.
 
 use crate::decode::{Packet, TcpFields, TcpFlags};
+use crate::direction::Direction;
 use crate::event::SegmentRef;
-use crate::flow::Direction;
 use crate::seq::SeqRange;
 
 use super::acknowledge::advance;

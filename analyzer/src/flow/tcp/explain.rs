@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::decode::{Packet, TcpFields};
+use crate::direction::Direction;
 use crate::event::{EventKind, RetransmissionKind, SegmentRef};
-use crate::flow::{CapturePoint, Direction};
+use crate::flow::CapturePoint;
 use crate::seq::SeqRange;
 
 use super::send_order::{SendOrder, Stamp, Trust};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 use super::{Segment, TcpTracker};
 

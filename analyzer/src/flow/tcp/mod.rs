@@ -48,7 +48,8 @@ use crate::event::{Event, EventKind, SegmentRef};
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
-use super::{Close, Connection, Direction, Handshake, Holes, IdleGaps, Reset, Role};
+use super::{Close, Connection, Handshake, Holes, IdleGaps, Reset, Role};
+use crate::direction::Direction;
 use half::SenderState;
 
 pub use classify::Verdict;

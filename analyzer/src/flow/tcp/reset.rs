@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::app::{AppProtocol, GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
 use crate::decode::TcpFlags;
+use crate::direction::Direction;
 use crate::event::{EventKind, SegmentRef};
-use crate::flow::{Direction, Reset, ResetKind, ResetShape, Turn};
+use crate::flow::{Reset, ResetKind, ResetShape, Turn};
 use crate::time::Timestamp;
 
 use super::half::{Outstanding, SenderState};

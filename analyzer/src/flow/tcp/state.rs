@@ -1,7 +1,8 @@
 //! Both ends' RFC 9293 states over time, as an observer at the capture point sees them.
 
 use crate::decode::TcpFlags;
-use crate::flow::{Direction, StateSpan, TcpState};
+use crate::direction::Direction;
+use crate::flow::{StateSpan, TcpState};
 use crate::time::Timestamp;
 
 use super::{Segment, TcpTracker};

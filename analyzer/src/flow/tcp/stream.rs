@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use crate::app::{At, MessagePosition, MessageUnit, SegmentShape};
 
+use crate::direction::Direction;
+
 use super::{Segment, TcpTracker, Verdict};
 
 /// Octets kept per direction that arrived behind a hole, with what each piece takes beside them.
@@ -139,7 +141,7 @@ impl TcpTracker {
     }
 
     /// Passes on what waits below `readable`; octets that never passed become a gap.
-    fn drain_direction(&mut self, direction: super::Direction, readable: u64, at: At) {
+    fn drain_direction(&mut self, direction: Direction, readable: u64, at: At) {
         loop {
             let pieces = &mut self.stream.halves[direction.index()];
             let Some(next) = pieces.next else { return };
@@ -173,7 +175,7 @@ impl TcpTracker {
 
     fn pass_on(
         &mut self,
-        direction: super::Direction,
+        direction: Direction,
         start: u64,
         bytes: &[u8],
         len: u64,

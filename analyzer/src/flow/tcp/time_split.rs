@@ -19,8 +19,9 @@
 use std::time::Duration;
 
 use crate::decode::TcpFlags;
+use crate::direction::Direction;
 use crate::event::RetransmissionKind;
-use crate::flow::{Direction, TimeSplit};
+use crate::flow::TimeSplit;
 use crate::time::Timestamp;
 
 use super::half::SenderState;
