@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use crate::app::{At, MessagePosition, MessageUnit, SegmentShape};
-
 use crate::direction::Direction;
 
 use super::{Segment, TcpTracker, Verdict};
