@@ -8,10 +8,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::addr::{Endpoint, Transport};
-use crate::app::At;
 use crate::capture::{FileSummary, InterfaceSummary, Mark};
 use crate::decode::IcmpFields;
-use crate::event::SegmentRef;
+use crate::event::{At, SegmentRef};
 use crate::flow::TcpState;
 use crate::quality::QualityNote;
 use crate::time::Timestamp;

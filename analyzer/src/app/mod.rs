@@ -10,7 +10,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::direction::Direction;
-use crate::time::Timestamp;
 
 mod datagram;
 mod dns;
@@ -31,16 +30,8 @@ mod tls;
 
 pub use datagram::DatagramReader;
 pub use framing::{Delimiter, FramingSpec, FramingSpecError, LengthField, LengthWidth};
-pub use stream::{AppSettings, MessagePosition, MessageUnit, SegmentShape, StreamReader};
-
-/// A place in the capture: a frame and its time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct At {
-    /// Wireshark's `frame.number`.
-    pub frame: u64,
-    /// Capture time.
-    pub time: Timestamp,
-}
+pub use reader::{MessagePosition, MessageUnit};
+pub use stream::{AppSettings, SegmentShape, StreamReader};
 
 /// What a connection's payload turned out to be.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

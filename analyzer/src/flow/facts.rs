@@ -8,15 +8,14 @@ use foldhash::fast::FixedState;
 
 use crate::addr::{Endpoint, Transport};
 use crate::analysis::{IcmpError, Interval, Intervals, ListenerFacts, UdpServerFacts};
-use crate::app::At;
 use crate::decode::Packet;
-use crate::event::SegmentRef;
+use crate::direction::Direction;
+use crate::event::{At, SegmentRef};
 use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
 use super::tcp::{PATIENCE_SYN, Verdict};
 use super::{Connection, ResetKind};
-use crate::direction::Direction;
 
 /// Names, listeners and UDP servers kept in all (see [`crate::Analysis`]).
 const ENTRIES: usize = 65_536;

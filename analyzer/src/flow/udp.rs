@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::addr::{Endpoint, Transport};
-use crate::app::{At, DatagramReader};
+use crate::app::DatagramReader;
 use crate::decode::{IcmpFields, Packet, TcpFlags};
-use crate::event::{Event, EventKind, SegmentRef};
+use crate::direction::Direction;
+use crate::event::{At, Event, EventKind, SegmentRef};
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
@@ -15,7 +16,6 @@ use super::{
     CapturePoint, Close, Connection, Half, Handshake, Holes, IdleGaps, Role, SizeClass, TimeSplit,
     Turns, UdpFacts,
 };
-use crate::direction::Direction;
 
 /// Request sizes whose answers are followed.
 const SIZE_CLASSES: usize = 128;

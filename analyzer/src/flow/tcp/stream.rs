@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::app::{At, MessagePosition, MessageUnit, SegmentShape};
+use crate::app::SegmentShape;
+use crate::app::{MessagePosition, MessageUnit};
 use crate::direction::Direction;
+use crate::event::At;
 
 use super::{Segment, TcpTracker, Verdict};
 

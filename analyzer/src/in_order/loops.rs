@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 
 use crate::addr::{Endpoint, Transport};
 use crate::analysis::RoutingLoop;
-use crate::app::At;
 use crate::decode::{Packet, PacketKind};
 use crate::direction::Direction;
-use crate::event::SegmentRef;
+use crate::event::{At, SegmentRef};
 
 /// Packets remembered at a time; copies of a looping packet follow within milliseconds.
 const SLOTS: usize = 1024;
