@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::direction::Direction;
+use crate::event::At;
 
 mod datagram;
 mod dns;
