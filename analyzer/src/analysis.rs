@@ -8,12 +8,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::addr::{Endpoint, Transport};
-use crate::capture::{FileSummary, InterfaceSummary, Mark};
+use crate::capture::Mark;
+use crate::connection::TcpState;
 use crate::decode::IcmpFields;
 use crate::event::{At, SegmentRef};
-use crate::flow::TcpState;
 use crate::quality::QualityNote;
 use crate::time::Timestamp;
+
+pub use crate::capture::{FileSummary, InterfaceSummary};
 
 /// The capture as a whole.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -10,7 +10,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::direction::Direction;
-use crate::event::At;
 
 mod datagram;
 mod dns;
@@ -29,6 +28,7 @@ mod testing;
 mod text;
 mod tls;
 
+pub use crate::event::At;
 pub use datagram::DatagramReader;
 pub use framing::{Delimiter, FramingSpec, FramingSpecError, LengthField, LengthWidth};
 pub use reader::{MessagePosition, MessageUnit};

@@ -8,6 +8,7 @@ use foldhash::fast::FixedState;
 
 use crate::addr::{Endpoint, Transport};
 use crate::analysis::{IcmpError, Interval, Intervals, ListenerFacts, UdpServerFacts};
+use crate::connection::{Connection, ResetKind};
 use crate::decode::Packet;
 use crate::direction::Direction;
 use crate::event::{At, SegmentRef};
@@ -15,7 +16,6 @@ use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
 use super::tcp::{PATIENCE_SYN, Verdict};
-use super::{Connection, ResetKind};
 
 /// Names, listeners and UDP servers kept in all (see [`crate::Analysis`]).
 const ENTRIES: usize = 65_536;
@@ -517,13 +517,13 @@ impl Timeline {
         }
     }
 
-    fn span(&mut self, span: &super::StateSpan, given_up: Option<Timestamp>) {
-        if span.state == super::TcpState::Closed {
+    fn span(&mut self, span: &crate::connection::StateSpan, given_up: Option<Timestamp>) {
+        if span.state == crate::connection::TcpState::Closed {
             return;
         }
         let from = self.boundary_after(span.from);
         self.change(from, span.end, span.state, 1);
-        if span.to.is_none() && span.state == super::TcpState::TimeWait {
+        if span.to.is_none() && span.state == crate::connection::TcpState::TimeWait {
             self.forget(span.end, span.state, span.from + TIME_WAIT);
         } else if let Some(to) = span.to.or(given_up) {
             let to = self.boundary_after(to);
@@ -532,7 +532,7 @@ impl Timeline {
     }
 
     /// Adds to the sockets of one end in one state from slice `at` on.
-    fn change(&mut self, at: usize, end: Direction, state: super::TcpState, by: i64) {
+    fn change(&mut self, at: usize, end: Direction, state: crate::connection::TcpState, by: i64) {
         if self.changes.len() <= at {
             self.changes.resize(at + 1, [[0; 11]; 2]);
         }
@@ -540,7 +540,7 @@ impl Timeline {
     }
 
     /// A socket leaves its state unseen at `time`, which may lie behind the end of the capture.
-    fn forget(&mut self, end: Direction, state: super::TcpState, time: Timestamp) {
+    fn forget(&mut self, end: Direction, state: crate::connection::TcpState, time: Timestamp) {
         let when = (time.nanos_since(self.start) / 1_000_000_000, state as usize);
         let (latest, sockets) = self.forgetting.get_or_insert((when, [0; 2]));
         if *latest == when {
@@ -564,7 +564,10 @@ impl Timeline {
 
     /// The client's socket of a lone SYN.
     fn lone_syn(&mut self, time: Timestamp, lone: LoneSyn) {
-        let (client, state) = (Direction::ClientToServer, super::TcpState::SynSent);
+        let (client, state) = (
+            Direction::ClientToServer,
+            crate::connection::TcpState::SynSent,
+        );
         // Given up at its own time it would leave the slice in which it came.
         if lone != LoneSyn::GivenUp {
             let from = self.boundary_after(time);
@@ -674,7 +677,7 @@ fn add_changes(changes: &mut Vec<[[i64; 11]; 2]>, at: usize, change: &[[i64; 11]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::{StateSpan, TcpState};
+    use crate::connection::{StateSpan, TcpState};
 
     #[test]
     fn time_wait_runs_out_after_a_minute() {

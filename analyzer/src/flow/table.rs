@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use crate::addr::Endpoint;
 use crate::analysis::IcmpError;
+use crate::connection::{Close, ConnectionSink};
 use crate::decode::{Packet, PacketKind, TcpFields, TcpFlags, ip_from_octets};
+use crate::direction::Direction;
 use crate::event::{RetransmissionKind, SegmentRef};
-use crate::pipeline::ConnectionSink;
 use crate::time::Timestamp;
 
-use super::Close;
 use super::arena::{Arena, FlowId};
 use super::facts::{LoneSyn, ShardFacts};
 use super::half_open::{HalfOpen, Opening};
@@ -21,7 +21,6 @@ use super::live_flow::{Flow, LINGER, Youth, datagram_verdict};
 use super::tcp::{PATIENCE_S, PATIENCE_SYN_S, TcpSettings, TcpTracker, Verdict};
 use super::udp::UdpTracker;
 use super::young::{Record, YoungTcp, YoungUdp};
-use crate::direction::Direction;
 
 /// Flows of a shard that stay in the cache anyway.
 const FEW_FLOWS: usize = 16;

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use crate::addr::{Endpoint, Transport};
 use crate::app::DatagramReader;
+use crate::connection::{
+    CapturePoint, Close, Connection, Half, Handshake, Holes, IdleGaps, Role, SizeClass, TimeSplit,
+    Turns, UdpFacts,
+};
 use crate::decode::{IcmpFields, Packet, TcpFlags};
 use crate::direction::Direction;
 use crate::event::{At, Event, EventKind, SegmentRef};
@@ -12,10 +16,6 @@ use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
 use super::tcp::looks_like_client;
-use super::{
-    CapturePoint, Close, Connection, Half, Handshake, Holes, IdleGaps, Role, SizeClass, TimeSplit,
-    Turns, UdpFacts,
-};
 
 /// Request sizes whose answers are followed.
 const SIZE_CLASSES: usize = 128;

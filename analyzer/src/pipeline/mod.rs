@@ -19,7 +19,6 @@ use crate::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
 use crate::decode::Packet;
 use crate::error::Error;
 use crate::filter::PacketFilter;
-use crate::flow::Connection;
 use crate::flow::facts::ShardFacts;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
@@ -28,6 +27,8 @@ use crate::time::Timestamp;
 
 use item::{Addressed, Item, shard_of};
 use sequencer::{Sequencer, clock_note};
+
+pub use crate::connection::ConnectionSink;
 
 /// Parts of the flow table: enough for many cores, few enough that each has work in a round.
 const SHARDS: usize = 32;
@@ -40,15 +41,6 @@ const ROUND: usize = 8;
 
 /// Slabs of an analysis, at most: in a round, in the one before it, read ahead, being filled.
 const IN_FLIGHT: usize = 4 * ROUND;
-
-/// Takes connections as they end. One sink serves one shard, so it needs no lock.
-///
-/// The order of calls within a shard is fixed by the input alone; merge what several sinks hold
-/// by something ordered, such as [`Connection::first_frame`].
-pub trait ConnectionSink: Send {
-    /// A connection has ended, expired or the capture is over.
-    fn connection(&mut self, connection: &Connection);
-}
 
 /// What an analysis needs to know beyond its input.
 #[derive(Clone, Debug, Default)]

@@ -43,13 +43,13 @@ use std::time::Duration;
 
 use crate::addr::{Endpoint, Transport};
 use crate::app::{AppSettings, StreamReader};
+use crate::connection::{Close, Connection, Handshake, Holes, IdleGaps, Reset, Role};
 use crate::decode::{IcmpFields, Packet, TcpFields};
+use crate::direction::Direction;
 use crate::event::{Event, EventKind, SegmentRef};
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
-use super::{Close, Connection, Handshake, Holes, IdleGaps, Reset, Role};
-use crate::direction::Direction;
 use half::SenderState;
 
 pub use classify::Verdict;

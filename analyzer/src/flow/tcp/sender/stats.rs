@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
+use crate::connection::{Burst, Half};
 use crate::event::SegmentRef;
-use crate::flow::{Burst, Half};
 use crate::time::Timestamp;
 
 use super::half::SenderState;

@@ -2,16 +2,14 @@
 //! repeats, and octets the capture missed.
 
 use crate::app::MessageUnit;
+use crate::connection::HoleEpisode;
 use crate::event::{EventKind, SegmentRef};
-use crate::flow::HoleEpisode;
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
 
 use super::half::{MAX_JUMP, Outstanding, Repeat, SackHole, SenderState};
-use super::held_writes;
 use super::holes::confirm_holes;
-use super::load;
-use super::{Segment, TcpTracker, split_pair};
+use super::{Segment, TcpTracker, held_writes, load, split_pair};
 
 /// Losses behind the capture point followed at one time.
 const SACK_HOLES: usize = 64;

@@ -18,10 +18,10 @@
 
 use std::time::Duration;
 
+use crate::connection::TimeSplit;
 use crate::decode::TcpFlags;
 use crate::direction::Direction;
 use crate::event::RetransmissionKind;
-use crate::flow::TimeSplit;
 use crate::time::Timestamp;
 
 use super::half::SenderState;

@@ -20,20 +20,18 @@
 
 use std::time::Duration;
 
+use crate::connection::{Burst, Stuck};
 use crate::event::{EventKind, RetransmissionKind};
-use crate::flow::{Burst, Stuck};
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
 
 use super::copies::{CopyKind, copy_kind, is_late_original};
 use super::half::{MAX_JUMP, Outstanding, Repeat, SenderState};
-use super::held_writes;
 use super::holes::{fill_holes, open_hole};
-use super::load;
 use super::offload::{count_data, segments_of};
 use super::rtt::whole_round_trip;
 use super::send_order::{SendOrder, Stamp};
-use super::{Segment, TcpTracker, split_pair};
+use super::{Segment, TcpTracker, held_writes, load, split_pair};
 
 /// Retransmissions remembered for a DSACK to come.
 const REPEATS: usize = 1024;

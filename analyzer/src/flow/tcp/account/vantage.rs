@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::flow::CapturePoint;
+use crate::connection::CapturePoint;
 
 use super::TcpTracker;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::event::SegmentRef;
 use crate::time::Timestamp;
 
-use super::Histogram;
+use super::histogram::Histogram;
 
 /// A run of data in one direction without data in the other between.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::app::{AppProtocol, GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
+use crate::connection::{Reset, ResetKind, ResetShape, Turn};
 use crate::decode::TcpFlags;
 use crate::direction::Direction;
 use crate::event::{EventKind, SegmentRef};
-use crate::flow::{Reset, ResetKind, ResetShape, Turn};
 use crate::time::Timestamp;
 
 use super::half::{Outstanding, SenderState};

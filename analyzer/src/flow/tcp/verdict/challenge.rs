@@ -5,10 +5,10 @@
 //! Neither segment says anything about the connection that is being opened, so both are kept
 //! out of its sequence numbers and states.
 
+use crate::connection::Role;
 use crate::decode::{Packet, TcpFields};
 use crate::direction::Direction;
 use crate::event::{EventKind, SegmentRef};
-use crate::flow::Role;
 use crate::seq::SeqNumber;
 
 use super::half::SenderState;

@@ -2,7 +2,7 @@
 
 use crate::event::SegmentRef;
 
-use super::Histogram;
+use super::histogram::Histogram;
 
 /// Datagrams of one size from the client and what became of them.
 #[derive(Clone, PartialEq, Debug)]

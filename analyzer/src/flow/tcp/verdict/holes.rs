@@ -1,8 +1,8 @@
 //! Holes in the octets that passed: opened by what lies behind them, confirmed by the receiver, filled.
 
 use crate::app::MessageUnit;
+use crate::connection::HoleEpisode;
 use crate::event::RetransmissionKind;
-use crate::flow::HoleEpisode;
 use crate::seq::SeqRange;
 
 use super::half::{Hole, SenderState};

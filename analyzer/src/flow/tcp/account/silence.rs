@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use crate::connection::IdleGap;
 use crate::direction::Direction;
-use crate::flow::IdleGap;
 
 use super::half::SenderState;
 use super::{Segment, TcpTracker};

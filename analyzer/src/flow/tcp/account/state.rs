@@ -1,8 +1,8 @@
 //! Both ends' RFC 9293 states over time, as an observer at the capture point sees them.
 
+use crate::connection::{StateSpan, TcpState};
 use crate::decode::TcpFlags;
 use crate::direction::Direction;
-use crate::flow::{StateSpan, TcpState};
 use crate::time::Timestamp;
 
 use super::{Segment, TcpTracker};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::event::SegmentRef;
 use crate::time::Timestamp;
 
-use super::Histogram;
+use super::histogram::Histogram;
 
 /// Counters and extremes of one direction; all about what its *sender* sent.
 #[derive(Clone, PartialEq, Debug, Default)]

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
+use crate::connection::{Span, Turn, Turns};
 use crate::direction::Direction;
-use crate::flow::{Span, Turn, Turns};
 use crate::time::Timestamp;
 
 use super::Segment;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::connection::CapturePoint;
 use crate::decode::{Packet, TcpFields};
 use crate::direction::Direction;
 use crate::event::{EventKind, RetransmissionKind, SegmentRef};
-use crate::flow::CapturePoint;
 use crate::seq::SeqRange;
 
 use super::send_order::{SendOrder, Stamp, Trust};
