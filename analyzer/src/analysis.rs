@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::addr::{Endpoint, Transport};
+use crate::addr::Endpoint;
 use crate::capture::Mark;
 use crate::connection::TcpState;
 use crate::decode::IcmpFields;
@@ -16,6 +16,7 @@ use crate::quality::QualityNote;
 use crate::time::Timestamp;
 
 pub use crate::capture::{FileSummary, InterfaceSummary};
+pub use crate::in_order::RoutingLoop;
 
 /// The capture as a whole.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -116,29 +117,6 @@ pub struct UdpServerFacts {
     pub flows: u64,
     /// Datagrams of the busiest flow.
     pub busiest: u64,
-}
-
-/// A flow whose packets went in circles: each seen again and again, its hop limit falling.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct RoutingLoop {
-    /// Of the packets.
-    pub transport: Transport,
-    /// Their source.
-    pub source: Endpoint,
-    /// Where they never arrived.
-    pub destination: Endpoint,
-    /// Packets that circled.
-    pub packets: u64,
-    /// How often they were seen, all together.
-    pub sightings: u64,
-    /// Largest hop limit seen.
-    pub hop_limit_first: u8,
-    /// Smallest hop limit seen.
-    pub hop_limit_last: u8,
-    /// First sighting of the first of them.
-    pub first: SegmentRef,
-    /// Last sighting of the first of them.
-    pub first_again: SegmentRef,
 }
 
 /// An ICMP error that quotes analysed or unknown traffic.

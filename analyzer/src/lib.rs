@@ -21,6 +21,7 @@ pub mod event;
 pub mod explain;
 pub mod filter;
 pub mod flow;
+pub mod in_order;
 pub mod inspect;
 pub mod pipeline;
 pub mod quality;

@@ -3,11 +3,9 @@
 pub(crate) mod arena;
 pub(crate) mod facts;
 mod half_open;
-pub mod ip_fragment;
 pub(crate) mod key;
 mod live_flow;
 pub(crate) mod table;
 pub mod tcp;
-pub(crate) mod translation;
 pub mod udp;
 pub(crate) mod young;

@@ -100,7 +100,7 @@ impl<S: ConnectionSink> Shard<S> {
     }
 
     /// Notes the address that an answer taken just now truly came from (see
-    /// [`super::translation`]).
+    /// [`crate::in_order::translation`]).
     pub fn answered_from(&mut self, packet: &Packet, hash: u64, answering: Endpoint) {
         let (key, _) = FlowKey::of(packet);
         let Some(id) = self.flows.find(&key, hash) else {

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use crate::addr::{Endpoint, Transport};
-use crate::analysis::RoutingLoop;
 use crate::decode::{Packet, PacketKind};
 use crate::direction::Direction;
 use crate::event::{At, SegmentRef};
@@ -20,6 +19,29 @@ const TOLD: u16 = 3;
 const PROOF: u16 = 4;
 /// Flows kept.
 const FLOWS: usize = 256;
+
+/// A flow whose packets went in circles: each seen again and again, its hop limit falling.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct RoutingLoop {
+    /// Of the packets.
+    pub transport: Transport,
+    /// Their source.
+    pub source: Endpoint,
+    /// Where they never arrived.
+    pub destination: Endpoint,
+    /// Packets that circled.
+    pub packets: u64,
+    /// How often they were seen, all together.
+    pub sightings: u64,
+    /// Largest hop limit seen.
+    pub hop_limit_first: u8,
+    /// Smallest hop limit seen.
+    pub hop_limit_last: u8,
+    /// First sighting of the first of them.
+    pub first: SegmentRef,
+    /// Last sighting of the first of them.
+    pub first_again: SegmentRef,
+}
 
 /// A packet that is remembered.
 #[derive(Clone, Copy, Default)]
@@ -35,7 +57,7 @@ struct Slot {
 
 /// A packet that was seen several times, its hop limit falling.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Circling {
+pub(crate) struct Circling {
     key: u64,
     packet: Packet,
     last: At,
@@ -45,7 +67,7 @@ pub(super) struct Circling {
 
 /// The scan of one slab.
 #[derive(Default)]
-pub(super) struct Scan {
+pub(crate) struct Scan {
     slots: Vec<Slot>,
     /// Number of the scan.
     scan: u32,
@@ -157,7 +179,7 @@ type Route = (Transport, Endpoint, Endpoint);
 
 /// The loops of a capture, by flow; of more than are kept, the smallest addresses stay.
 #[derive(Default)]
-pub(super) struct Loops {
+pub(crate) struct Loops {
     flows: BTreeMap<Route, (RoutingLoop, u64)>,
     /// The chain told last, which the next slab may continue.
     open: Option<Circling>,

@@ -7,7 +7,6 @@
 //! number is fixed, so results do not depend on the thread count.
 
 mod item;
-mod loops;
 mod sequencer;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,15 +22,13 @@ use crate::flow::facts::ShardFacts;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
 use crate::flow::tcp::TcpSettings;
+use crate::in_order::times::clock_note;
 use crate::time::Timestamp;
 
-use item::{Addressed, Item, shard_of};
-use sequencer::{Sequencer, clock_note};
+use item::{Addressed, Filled, Item, SHARDS, shard_of};
+use sequencer::Sequencer;
 
 pub use crate::connection::ConnectionSink;
-
-/// Parts of the flow table: enough for many cores, few enough that each has work in a round.
-const SHARDS: usize = 32;
 
 /// Packets of a shard whose flows are brought into the cache together.
 const WARMED: usize = 16;
@@ -206,14 +203,6 @@ pub fn run<S: ConnectionSink>(
             engine.unwrap_or_else(|| Engine::new(settings, &make_sink, Timestamp::default()));
         Ok(engine.finish(&reader, &settings.filter))
     })
-}
-
-/// A slab with what is needed to decode it.
-#[derive(Default)]
-struct Filled {
-    slab: Slab,
-    interfaces: Arc<[Interface]>,
-    bytes_read: u64,
 }
 
 /// A slab that was read ahead.
