@@ -7,5 +7,6 @@ pub(crate) mod key;
 mod live_flow;
 pub(crate) mod table;
 pub mod tcp;
+mod timeline;
 pub mod udp;
 pub(crate) mod young;

@@ -14,11 +14,12 @@ use crate::event::{RetransmissionKind, SegmentRef};
 use crate::time::Timestamp;
 
 use super::arena::{Arena, FlowId};
-use super::facts::{LoneSyn, ShardFacts};
+use super::facts::ShardFacts;
 use super::half_open::{HalfOpen, Opening};
 use super::key::{FlowKey, Sender};
 use super::live_flow::{Flow, LINGER, Youth, datagram_verdict};
 use super::tcp::{PATIENCE_S, PATIENCE_SYN_S, TcpSettings, TcpTracker, Verdict};
+use super::timeline::LoneSyn;
 use super::udp::UdpTracker;
 use super::young::{Record, YoungTcp, YoungUdp};
 
@@ -419,7 +420,7 @@ impl<S: ConnectionSink> Shard<S> {
             if self.cost <= limit / 4 * 3 {
                 break;
             }
-            self.facts.given_up += 1;
+            self.facts.limits.given_up += 1;
             self.take_out(id, true);
         }
     }
