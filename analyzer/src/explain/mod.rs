@@ -2,12 +2,20 @@
 //!
 //! Reads the capture twice: once to find the frame's connection, once to follow that connection.
 
+mod segment;
+mod wireshark;
+
 use crate::addr::Endpoint;
 use crate::capture::{CaptureReader, Input, ReadOptions, Slab};
 use crate::decode::{DecodedSlab, Packet, PacketKind, TcpFields, decode_slab};
 use crate::error::Error;
 use crate::flow::key::FlowKey;
-use crate::flow::tcp::{Explainer, Explanation, TcpSettings, TcpTracker};
+use crate::flow::tcp::{TcpSettings, TcpTracker};
+
+use segment::Explainer;
+
+pub use segment::{Explanation, OtherReading};
+pub use wireshark::WiresharkName;
 
 /// The explanation of a frame with the connection it belongs to.
 #[derive(Clone, PartialEq, Debug)]

@@ -4,13 +4,10 @@ use std::time::Duration;
 
 use crate::connection::CapturePoint;
 use crate::decode::{Packet, TcpFields};
-use crate::direction::Direction;
-use crate::event::{EventKind, RetransmissionKind, SegmentRef};
-use crate::seq::SeqRange;
+use crate::event::{RetransmissionKind, SegmentRef};
+use crate::flow::tcp::{Beside, KnownBefore, SendOrder, TcpTracker, Trust, Verdict};
 
-use super::send_order::{SendOrder, Stamp, Trust};
 use super::wireshark::{WiresharkName, WiresharkView};
-use super::{Segment, TcpTracker, Verdict, split_pair, vantage};
 
 /// A verdict that lost, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,7 +64,7 @@ impl Explainer {
             tracker.segment(packet, tcp, &[]);
             return;
         }
-        let facts = tracker.facts(packet, tcp, direction);
+        let facts = tracker.known_before(packet, tcp, direction);
         let (verdict, _) = tracker.segment(packet, tcp, &[]);
         let (because, instead_of) = facts.words(verdict);
         self.explanation = Some(Explanation {
@@ -85,12 +82,8 @@ impl Explainer {
     #[must_use]
     pub fn finish(self, tracker: &TcpTracker) -> Option<Explanation> {
         let mut explanation = self.explanation?;
-        explanation.capture_point = vantage::capture_point(tracker);
-        let proof = tracker.events.iter().find(|event| {
-            event.segment.frame == self.frame
-                && matches!(event.kind, EventKind::Retransmission { spurious: true, .. })
-        });
-        if proof.is_some() {
+        explanation.capture_point = tracker.capture_point();
+        if tracker.was_needless(self.frame) {
             explanation.spurious = true;
             explanation.because.push(
                 "a DSACK, or an acknowledgement that it cannot have drawn, proves that the receiver had every octet"
@@ -98,91 +91,6 @@ impl Explainer {
             );
         }
         Some(explanation)
-    }
-}
-
-/// A copy or a hole that the segment is compared with.
-struct Beside {
-    frame: u64,
-    apart: Duration,
-    order: SendOrder,
-    by: &'static str,
-}
-
-/// What was known when the segment came.
-struct Facts {
-    reference: SegmentRef,
-    /// Octets from the stream's end to the segment's first (negative: below it).
-    ahead: i64,
-    seq_len: u64,
-    unseen: u64,
-    hole: Option<Beside>,
-    copy: Option<Beside>,
-    acknowledged: bool,
-    sacked: bool,
-    duplicate_acks: u32,
-    later_sacked: bool,
-    quiet: Duration,
-    rto: Duration,
-    rtt: Option<Duration>,
-    peer_window_closed: bool,
-    trust: Trust,
-}
-
-impl TcpTracker {
-    fn facts(&mut self, packet: &Packet, tcp: &TcpFields, direction: Direction) -> Facts {
-        let rtt = self.rtt_hint();
-        let segment = self.lift(packet, tcp, direction);
-        let (sender, peer) = split_pair(&mut self.senders, direction);
-        let range = SeqRange::new(segment.start, segment.end);
-        let stamp = Stamp::of(&segment);
-        let beside = |known: Stamp, frame, time| Beside {
-            frame,
-            apart: packet.time.since(time),
-            order: stamp.order(known, &sender.ip_ids),
-            by: mark_that_tells(&segment, stamp, known),
-        };
-        let overlaps = |start: u64, end: u64| start < range.end && range.start < end;
-        let hole = sender
-            .holes
-            .iter()
-            .find(|hole| overlaps(hole.range.start, hole.range.end))
-            .map(|hole| beside(hole.opener_stamp, hole.opener.frame, hole.opener.time));
-        let copy = sender
-            .outstanding
-            .iter()
-            .find(|known| overlaps(known.range.start, known.range.end))
-            .map(|known| beside(known.latest, known.frame, known.last_sent));
-        Facts {
-            reference: segment.reference,
-            ahead: segment.start.wrapping_sub(sender.snd_max).cast_signed(),
-            seq_len: segment.seq_len(),
-            unseen: sender.unseen_octets(range),
-            hole,
-            copy,
-            acknowledged: !range.is_empty() && range.end <= sender.snd_una,
-            sacked: !range.is_empty() && sender.sacked.contains(range),
-            duplicate_acks: sender.duplicate_acks,
-            later_sacked: sender
-                .sacked
-                .ranges()
-                .iter()
-                .any(|known| known.start >= range.end),
-            quiet: packet.time.since(sender.last_sent.max(sender.una_advanced)),
-            rto: sender.rtt.rto(),
-            rtt,
-            peer_window_closed: peer.window == Some(0),
-            trust: sender.ip_ids.trust(),
-        }
-    }
-}
-
-/// Which mark decides the order of sending.
-fn mark_that_tells(segment: &Segment<'_>, own: Stamp, known: Stamp) -> &'static str {
-    match (own.ts_val, known.ts_val) {
-        (Some(own), Some(known)) if own != known => "its TSval",
-        _ if segment.packet.ip_id.is_some_and(|id| id != 0) => "its IP identification",
-        _ => "the time between them",
     }
 }
 
@@ -215,7 +123,7 @@ impl Beside {
 
 type Words = (Vec<String>, Option<OtherReading>);
 
-impl Facts {
+impl KnownBefore {
     fn words(&self, verdict: Verdict) -> Words {
         match verdict {
             Verdict::New => self.new_words(),

@@ -11,10 +11,10 @@ use crate::connection::{Connection, ResetKind};
 use crate::decode::Packet;
 use crate::direction::Direction;
 use crate::event::{At, SegmentRef};
+use crate::flow::tcp::Verdict;
 use crate::quality::{LimitCounts, QualityNote};
 use crate::time::Timestamp;
 
-use super::tcp::Verdict;
 use super::timeline::{LoneSyn, Timeline};
 
 /// Names, listeners and UDP servers kept in all (see [`crate::Analysis`]).

@@ -11,6 +11,7 @@ use crate::connection::{Close, ConnectionSink};
 use crate::decode::{Packet, PacketKind, TcpFields, TcpFlags, ip_from_octets};
 use crate::direction::Direction;
 use crate::event::{RetransmissionKind, SegmentRef};
+use crate::flow::tcp::Verdict;
 use crate::time::Timestamp;
 
 use super::arena::{Arena, FlowId};
@@ -18,7 +19,7 @@ use super::facts::ShardFacts;
 use super::half_open::{HalfOpen, Opening};
 use super::key::{FlowKey, Sender};
 use super::live_flow::{Flow, LINGER, Youth, datagram_verdict};
-use super::tcp::{PATIENCE_S, PATIENCE_SYN_S, TcpSettings, TcpTracker, Verdict};
+use super::tcp::{PATIENCE_S, PATIENCE_SYN_S, TcpSettings, TcpTracker};
 use super::timeline::LoneSyn;
 use super::udp::UdpTracker;
 use super::young::{Record, YoungTcp, YoungUdp};

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::connection::Handshake;
 use crate::direction::Direction;
-
-use super::{Segment, TcpTracker};
+use crate::event::SegmentRef;
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::{SenderState, round_trip};
 
 /// A SYN-ACK that follows the client's ACK within this time was under way. The kernel repeats one
 /// after a second (RFC 6298 §2.1).
@@ -13,28 +15,39 @@ const UNDER_WAY: Duration = Duration::from_millis(100);
 /// Handshake segments kept of each kind.
 const HANDSHAKE_SEGMENTS: usize = 8;
 
-impl TcpTracker {
+/// The handshake while the connection lives.
+#[derive(Debug, Default)]
+pub(in crate::flow::tcp) struct HandshakeTracker(Handshake);
+
+impl HandshakeTracker {
+    /// What was seen of it so far.
+    pub const fn seen(&self) -> &Handshake {
+        &self.0
+    }
+
+    /// The client's ACK came that completes it, unless it had come before.
+    pub fn complete(&mut self, ack: SegmentRef) {
+        self.0.ack.get_or_insert(ack);
+    }
+
     /// Takes a SYN or SYN-ACK.
-    pub(super) fn on_syn(&mut self, segment: &Segment<'_>) {
+    pub fn take(&mut self, segment: &Segment<'_>, senders: &mut [SenderState; 2]) {
         let tcp = segment.tcp;
-        let sender = &mut self.senders[segment.direction.index()];
+        let sender = &mut senders[segment.direction.index()];
         sender.stats.mss = tcp.mss.or(sender.stats.mss);
         sender.stats.window_shift = tcp.window_shift.or(sender.stats.window_shift);
         sender.stats.sack_permitted |= tcp.sack_permitted;
-        self.handshake.options_unknown |= tcp.options_cut;
+        self.0.options_unknown |= tcp.options_cut;
         let from_client = segment.direction == Direction::ClientToServer;
         if from_client == tcp.flags.ack() {
             // Simultaneous open (RFC 9293 §3.5): the lists are for the client's SYN and its answer.
-            self.learn_scales();
+            learn_scales(senders);
             return;
         }
         let (list, count) = if tcp.flags.ack() {
-            (
-                &mut self.handshake.syn_acks,
-                &mut self.handshake.syn_ack_count,
-            )
+            (&mut self.0.syn_acks, &mut self.0.syn_ack_count)
         } else {
-            (&mut self.handshake.syns, &mut self.handshake.syn_count)
+            (&mut self.0.syns, &mut self.0.syn_count)
         };
         *count += 1;
         if list.len() < HANDSHAKE_SEGMENTS {
@@ -43,30 +56,34 @@ impl TcpTracker {
             list.push(segment.reference);
         }
         if tcp.flags.ack() {
-            if self.ignores_handshake_ack(segment) {
-                self.handshake.syn_acks_after_ack += 1;
+            if self.ignores_ack(segment, round_trip(senders)) {
+                self.0.syn_acks_after_ack += 1;
             }
-            self.learn_scales();
+            learn_scales(senders);
         }
     }
 
     /// Whether the server must have had the client's ACK when it sent this SYN-ACK. What was sent
-    /// before comes within two round trips at most, be it the answer to a SYN that was sent twice or a
-    /// segment that a capture of several queues wrote down late.
-    fn ignores_handshake_ack(&self, segment: &Segment<'_>) -> bool {
-        let round_trip = self.rtt_hint().unwrap_or_default();
-        let under_way = (round_trip * 2).max(UNDER_WAY);
-        self.handshake
+    /// before comes within two round trips at most, be it the answer to a SYN that was sent twice
+    /// or a segment that a capture of several queues wrote down late.
+    fn ignores_ack(&self, segment: &Segment<'_>, round_trip: Option<Duration>) -> bool {
+        let under_way = (round_trip.unwrap_or_default() * 2).max(UNDER_WAY);
+        self.0
             .ack
             .is_some_and(|ack| segment.packet.time.since(ack.time) > under_way)
     }
 
-    /// RFC 7323 §2.2: scaling is on only when both SYNs carry the option.
-    fn learn_scales(&mut self) {
-        let shifts = [0, 1].map(|end: usize| self.senders[end].stats.window_shift);
-        if let [Some(client), Some(server)] = shifts {
-            self.senders[0].shift = client.min(14);
-            self.senders[1].shift = server.min(14);
-        }
+    /// The finished handshake.
+    pub fn finish(self) -> Handshake {
+        self.0
+    }
+}
+
+/// RFC 7323 §2.2: scaling is on only when both SYNs carry the option.
+fn learn_scales(senders: &mut [SenderState; 2]) {
+    let shifts = [0, 1].map(|end: usize| senders[end].stats.window_shift);
+    if let [Some(client), Some(server)] = shifts {
+        senders[0].shift = client.min(14);
+        senders[1].shift = server.min(14);
     }
 }

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use crate::event::SegmentRef;
-
-use super::half::SenderState;
-use super::{Segment, split_pair};
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::small_write::SmallWrite;
+use crate::flow::tcp::sender::{SenderState, split_pair};
 
 /// Shorter waits may be a round trip.
 const LEAST_WAIT: Duration = Duration::from_millis(20);
@@ -14,18 +13,13 @@ const LEAST_WAIT: Duration = Duration::from_millis(20);
 /// How soon after the acknowledgement the rest leaves, apart from the way to the sender and back.
 const AT_ONCE: Duration = Duration::from_millis(2);
 
-/// What is known of a message whose first part is outstanding.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SmallWrite {
-    segment: SegmentRef,
-    /// Offset after it.
-    end: u64,
-    /// The lone acknowledgement of it, when that came late.
-    released: Option<SegmentRef>,
-}
-
 /// Takes a segment that brought new octets; `start` and `end` are its offsets.
-pub(super) fn on_data(senders: &mut [SenderState; 2], segment: &Segment<'_>, start: u64, end: u64) {
+pub(in crate::flow::tcp) fn on_data(
+    senders: &mut [SenderState; 2],
+    segment: &Segment<'_>,
+    start: u64,
+    end: u64,
+) {
     let (sender, peer) = split_pair(senders, segment.direction);
     peer.small_write = None;
     if let Some(small) = sender.small_write.take()
@@ -55,7 +49,11 @@ pub(super) fn on_data(senders: &mut [SenderState; 2], segment: &Segment<'_>, sta
 }
 
 /// Takes an acknowledgement that made progress.
-pub(super) fn on_progress(senders: &mut [SenderState; 2], segment: &Segment<'_>, ack: u64) {
+pub(in crate::flow::tcp) fn on_progress(
+    senders: &mut [SenderState; 2],
+    segment: &Segment<'_>,
+    ack: u64,
+) {
     let (_, peer) = split_pair(senders, segment.direction);
     let Some(small) = &mut peer.small_write else {
         return;

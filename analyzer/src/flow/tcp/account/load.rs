@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use crate::event::SegmentRef;
-
-use super::half::SenderState;
-use super::{Segment, split_pair};
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::{SenderState, split_pair};
 
 /// Segments in flight from which a path is under load.
 const LOADED: u64 = 8;
@@ -19,7 +18,7 @@ const GROWTH_NS: u64 = 30_000_000;
 
 /// Takes a round trip that ended with `flight` octets outstanding. Nothing is kept before the
 /// first long one under load.
-pub(super) fn note_round_trip(
+pub(in crate::flow::tcp) fn note_round_trip(
     sender: &mut SenderState,
     rtt_ns: u64,
     flight: u64,
@@ -50,7 +49,11 @@ pub(super) fn note_round_trip(
 }
 
 /// Takes a segment with new payload that ends at offset `end`: whether it filled the window.
-pub(super) fn note_window(senders: &mut [SenderState; 2], segment: &Segment<'_>, end: u64) {
+pub(in crate::flow::tcp) fn note_window(
+    senders: &mut [SenderState; 2],
+    segment: &Segment<'_>,
+    end: u64,
+) {
     let (sender, peer) = split_pair(senders, segment.direction);
     let Some(window) = peer.window.filter(|window| *window > 0) else {
         return;

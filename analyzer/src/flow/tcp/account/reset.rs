@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use crate::app::{AppProtocol, GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
-use crate::connection::{Reset, ResetKind, ResetShape, Turn};
+use crate::connection::{Handshake, Reset, ResetKind, ResetShape, Turn};
 use crate::decode::TcpFlags;
 use crate::direction::Direction;
-use crate::event::{EventKind, SegmentRef};
+use crate::event::SegmentRef;
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::{Outstanding, SenderState};
 use crate::time::Timestamp;
-
-use super::half::{Outstanding, SenderState};
-use super::{Segment, TcpTracker, split_pair};
 
 /// Entries kept per connection.
 const RESETS: usize = 8;
@@ -68,32 +67,57 @@ struct Facts {
     idle_before: Duration,
 }
 
-impl TcpTracker {
-    /// Takes a RST.
-    pub(super) fn on_reset(&mut self, segment: &Segment<'_>, idle_before: Duration) {
-        let time = segment.packet.time;
-        let facts = self.reset_facts(segment, idle_before);
+/// The resets of a connection while it lives.
+#[derive(Debug, Default)]
+pub(in crate::flow::tcp) struct ResetTracker(Vec<Reset>);
+
+/// What a reset is judged beside.
+#[derive(Clone, Copy)]
+pub(in crate::flow::tcp) struct Surroundings<'a> {
+    pub senders: &'a [SenderState; 2],
+    pub handshake: &'a Handshake,
+    /// The latest turn, when anybody sent data.
+    pub last_turn: Option<&'a Turn>,
+    /// Silence before the reset.
+    pub idle_before: Duration,
+}
+
+/// What a reset means for the connection.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::flow::tcp) struct Outcome {
+    /// The client refuses an answer that does not fit its SYN (RFC 9293 §3.10.7.3); the attempt
+    /// goes on.
+    pub is_challenge: bool,
+    /// Its supposed sender sent it, so that the connection is over.
+    pub ends_connection: bool,
+    /// Its acknowledgement is the end's last word on what it received.
+    pub acknowledges: bool,
+}
+
+impl ResetTracker {
+    /// No reset was seen.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes a RST; nothing comes of one of many that one end sent, one per segment under way.
+    pub fn take(&mut self, segment: &Segment<'_>, beside: &Surroundings<'_>) -> Option<Outcome> {
+        let facts = facts_of(segment, beside);
         let end = segment.direction;
-        // Further resets of the same end, one per segment still under way, are one reset.
         if let Some(known) = self
-            .resets
+            .0
             .iter_mut()
             .find(|known| known.segment.direction == end)
         {
             let hop_agrees = known.hop_limit.abs_diff(segment.packet.hop_limit) <= HOP_LIMIT_SLACK;
             if hop_agrees {
                 known.count += 1;
-                return;
+                return None;
             }
         }
         let (kind, confidence, runner_up) = judge(&facts);
-        if facts.in_handshake && end == Direction::ClientToServer && !facts.answers_syn {
-            // The client refuses an answer that does not fit its SYN (RFC 9293 §3.10.7.3); the
-            // attempt goes on.
-            self.event(segment, EventKind::ChallengeAck);
-        }
-        if self.resets.len() < RESETS {
-            self.resets.push(Reset {
+        if self.0.len() < RESETS {
+            self.0.push(Reset {
                 segment: segment.reference,
                 count: 1,
                 kind,
@@ -106,121 +130,26 @@ impl TcpTracker {
                 unanswered_octets: facts.unanswered_octets,
                 own_fin_before: facts.own_fin_before,
                 peer_fin_before: facts.peer_fin_before,
-                idle_before,
+                idle_before: facts.idle_before,
                 hop_limit: facts.hop_limit,
                 usual_hop_limit: facts.usual_hop_limit,
                 sender_carried_on: false,
             });
         }
-        if kind != ResetKind::Forged {
-            if facts.shape == ResetShape::Active && facts.acks_unseen {
-                self.on_last_ack(segment);
-            }
-            self.reset_at.get_or_insert(time);
-            self.close_states(time, end);
-        }
-    }
-
-    fn reset_facts(&mut self, segment: &Segment<'_>, idle_before: Duration) -> Facts {
-        let in_handshake = self.handshake.ack.is_none() && self.handshake.syn_count > 0;
-        let server_answered = self.handshake.syn_ack_count > 0;
-        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
-        let has_ack = segment.tcp.flags.ack();
-        let last_peer = peer.stats.last_segment;
-        let last_own_data = sender.stats.last_data;
-        let answers = last_peer.filter(|last| {
-            last.ack == segment.tcp.seq && last.flags.ack() || (has_ack && last.flags.syn())
-        });
-        let at_next = segment.start == sender.snd_max || sender.stats.packets <= 1;
-        let shape = match (has_ack, at_next, answers) {
-            (false, _, Some(_)) => ResetShape::Reply,
-            (true, true, _) => ResetShape::Active,
-            (true, false, Some(_)) => ResetShape::Reply,
-            _ => ResetShape::Unclear,
-        };
-        let window_jump = (shape == ResetShape::Active && has_ack)
-            .then_some(sender.last_ack_window)
-            .flatten()
-            .map(|last| i64::from(segment.reference.window) - i64::from(last));
-        let answered_since = |data: SegmentRef| {
-            last_own_data.is_some_and(|own| own.relative_ack > data.relative_seq)
-        };
-        let unanswered = peer.stats.last_data.filter(|data| !answered_since(*data));
-        let answered_to = last_own_data.map_or(0, |own| own.relative_ack);
-        let missed_to = peer.missing.ranges().last().map(|missed| missed.end);
-        // What lies further back would show in the window, as all behind it.
-        let may_be_unread = |end: u64| {
-            peer.relative(end) > answered_to
-                && (window_jump.is_none() || end + SHOWS_IN_WINDOW > peer.snd_max)
-        };
-        let acks_unseen = has_ack
-            && peer.stats.packets > 0
-            && segment.ack.is_some_and(|ack| {
-                (peer.snd_max + 1..=peer.snd_max + CONTINUES_WITHIN).contains(&ack)
-            });
-        let peer_missed = missed_to.is_some_and(may_be_unread) || acks_unseen;
-        // What the RST does not acknowledge had not reached the resetter.
-        let arrived = |first: SegmentRef, octets: u64| {
-            let reached = segment
-                .reference
-                .relative_ack
-                .saturating_sub(first.relative_seq);
-            if has_ack { octets.min(reached) } else { octets }
-        };
-        Facts {
-            shape,
-            answers: if shape == ResetShape::Reply {
-                answers
-            } else {
-                None
-            },
-            bytes_unacked: sender.snd_max.saturating_sub(
-                sender
-                    .acks_under_way
-                    .snd_una_at_sender(segment.packet.time, sender.snd_una, peer.rtt.min_ns())
-                    .max(surely_acked(sender, segment.packet.time)),
-            ),
-            window_jump,
-            unanswered_octets: unanswered.map_or(0, |data| {
-                let turn = self
-                    .turns
-                    .last()
-                    .filter(|_| data.direction == Direction::ClientToServer);
-                match turn {
-                    Some(turn) if turn.answer_missed => 0,
-                    Some(turn) => arrived(turn.request.first, turn.request.octets),
-                    None => arrived(data, u64::from(data.payload_len)),
-                }
-            }),
-            peer_missed,
-            acks_unseen,
-            own_fin_before: sender.fin_at.is_some(),
-            peer_fin_before: peer.fin_at.is_some(),
-            usual_hop_limit: sender.hop_limit.map(|(usual, _)| usual),
-            newest_hop_limit: sender.newest_hop_limit,
-            hop_limit: segment.packet.hop_limit,
-            own_packets: sender.stats.packets.saturating_sub(1),
-            probes_unanswered: sender.unanswered_probes,
-            repeats_unanswered: sender.unanswered_repeats,
-            by_client: segment.direction == Direction::ClientToServer,
-            in_handshake,
-            answers_syn: in_handshake
-                && segment.direction == Direction::ServerToClient
-                && !server_answered,
-            refuses_right_answer: answers
-                .is_some_and(|last| last.flags.syn() && last.relative_ack == 1),
-            peer_carried_data: answers.is_some_and(|last| last.payload_len > 0),
-            idle_before,
-        }
+        let refuses = facts.in_handshake && end == Direction::ClientToServer;
+        Some(Outcome {
+            is_challenge: refuses && !facts.answers_syn,
+            ends_connection: kind != ResetKind::Forged,
+            acknowledges: facts.shape == ResetShape::Active && facts.acks_unseen,
+        })
     }
 
     /// A supposed resetter that carries on with data did not send the RST.
-    pub(super) fn note_carried_on(&mut self, segment: &Segment<'_>) {
+    pub fn note_carried_on(&mut self, segment: &Segment<'_>, sender: &SenderState) {
         let fresh = segment.packet.payload_len > 0 && !segment.tcp.flags.has(TcpFlags::SYN);
-        if self.resets.is_empty() || !fresh {
+        if self.is_empty() || !fresh {
             return;
         }
-        let sender = &self.senders[segment.direction.index()];
         // Numbers far away belong to a later connection whose SYN was not captured.
         let continues = segment.start >= sender.snd_una.saturating_sub(CONTINUES_WITHIN)
             && segment.start <= sender.snd_max.saturating_add(CONTINUES_WITHIN);
@@ -228,7 +157,7 @@ impl TcpTracker {
             return;
         }
         let is_new = segment.start >= sender.snd_max;
-        for reset in &mut self.resets {
+        for reset in &mut self.0 {
             if reset.segment.direction == segment.direction
                 && segment.packet.time.since(reset.segment.time)
                     > if is_new {
@@ -240,6 +169,138 @@ impl TcpTracker {
                 reset.sender_carried_on = true;
             }
         }
+    }
+
+    /// Revises judgements by what the whole connection tells: who carries on did not reset, a
+    /// TLS client that closes at once leaves session tickets unread (RFC 8446 §4.6.1), and the alert
+    /// with which a TLS server closes (§6.1) does not answer the request that came just before.
+    pub fn finish(mut self, protocol: AppProtocol, last: Option<&Turn>) -> Vec<Reset> {
+        for reset in &mut self.0 {
+            let unread = last.filter(|turn| {
+                protocol == AppProtocol::Tls
+                    && reset.kind == ResetKind::LingerZero
+                    && reset.segment.direction == Direction::ServerToClient
+                    && turn.request.octets > TLS_GOODBYE_OCTETS
+                    && turn.response.is_some_and(|response| {
+                        response.octets <= TLS_GOODBYE_OCTETS
+                            && reset.segment.time.since(response.first.time) <= GOODBYE_TO_FIN
+                    })
+            });
+            if let Some(turn) = unread {
+                reset.runner_up = Some((reset.kind, "a closing alert is no answer"));
+                reset.kind = ResetKind::UnreadData;
+                reset.confidence = 0.5;
+                reset.unanswered_octets = turn.request.octets;
+            }
+            if reset.sender_carried_on && reset.kind != ResetKind::Forged {
+                reset.runner_up = Some((reset.kind, "the supposed sender carried on afterwards"));
+                reset.kind = ResetKind::Forged;
+                reset.confidence = 0.8;
+            }
+            if protocol == AppProtocol::Tls
+                && reset.kind == ResetKind::LingerZero
+                && reset.segment.direction == Direction::ClientToServer
+                && reset.unanswered_octets > 0
+            {
+                reset.runner_up =
+                    Some((reset.kind, "TLS clients often leave session tickets unread"));
+                reset.kind = ResetKind::UnreadData;
+                reset.confidence = 0.5;
+            }
+        }
+        self.0
+    }
+}
+
+fn facts_of(segment: &Segment<'_>, beside: &Surroundings<'_>) -> Facts {
+    let handshake = beside.handshake;
+    let in_handshake = handshake.ack.is_none() && handshake.syn_count > 0;
+    let server_answered = handshake.syn_ack_count > 0;
+    let sender = &beside.senders[segment.direction.index()];
+    let peer = &beside.senders[segment.direction.reverse().index()];
+    let has_ack = segment.tcp.flags.ack();
+    let last_peer = peer.stats.last_segment;
+    let last_own_data = sender.stats.last_data;
+    let answers = last_peer.filter(|last| {
+        last.ack == segment.tcp.seq && last.flags.ack() || (has_ack && last.flags.syn())
+    });
+    let at_next = segment.start == sender.snd_max || sender.stats.packets <= 1;
+    let shape = match (has_ack, at_next, answers) {
+        (false, _, Some(_)) => ResetShape::Reply,
+        (true, true, _) => ResetShape::Active,
+        (true, false, Some(_)) => ResetShape::Reply,
+        _ => ResetShape::Unclear,
+    };
+    let window_jump = (shape == ResetShape::Active && has_ack)
+        .then_some(sender.last_ack_window)
+        .flatten()
+        .map(|last| i64::from(segment.reference.window) - i64::from(last));
+    let answered_since =
+        |data: SegmentRef| last_own_data.is_some_and(|own| own.relative_ack > data.relative_seq);
+    let unanswered = peer.stats.last_data.filter(|data| !answered_since(*data));
+    let answered_to = last_own_data.map_or(0, |own| own.relative_ack);
+    let missed_to = peer.missing.ranges().last().map(|missed| missed.end);
+    // What lies further back would show in the window, as all behind it.
+    let may_be_unread = |end: u64| {
+        peer.relative(end) > answered_to
+            && (window_jump.is_none() || end + SHOWS_IN_WINDOW > peer.snd_max)
+    };
+    let acks_unseen = has_ack
+        && peer.stats.packets > 0
+        && segment
+            .ack
+            .is_some_and(|ack| (peer.snd_max + 1..=peer.snd_max + CONTINUES_WITHIN).contains(&ack));
+    let peer_missed = missed_to.is_some_and(may_be_unread) || acks_unseen;
+    // What the RST does not acknowledge had not reached the resetter.
+    let arrived = |first: SegmentRef, octets: u64| {
+        let reached = segment
+            .reference
+            .relative_ack
+            .saturating_sub(first.relative_seq);
+        if has_ack { octets.min(reached) } else { octets }
+    };
+    Facts {
+        shape,
+        answers: if shape == ResetShape::Reply {
+            answers
+        } else {
+            None
+        },
+        bytes_unacked: sender.snd_max.saturating_sub(
+            sender
+                .acks_under_way
+                .snd_una_at_sender(segment.packet.time, sender.snd_una, peer.rtt.min_ns())
+                .max(surely_acked(sender, segment.packet.time)),
+        ),
+        window_jump,
+        unanswered_octets: unanswered.map_or(0, |data| {
+            let from_client = data.direction == Direction::ClientToServer;
+            let turn = beside.last_turn.filter(|_| from_client);
+            match turn {
+                Some(turn) if turn.answer_missed => 0,
+                Some(turn) => arrived(turn.request.first, turn.request.octets),
+                None => arrived(data, u64::from(data.payload_len)),
+            }
+        }),
+        peer_missed,
+        acks_unseen,
+        own_fin_before: sender.fin_at.is_some(),
+        peer_fin_before: peer.fin_at.is_some(),
+        usual_hop_limit: sender.hop_limit.map(|(usual, _)| usual),
+        newest_hop_limit: sender.newest_hop_limit,
+        hop_limit: segment.packet.hop_limit,
+        own_packets: sender.stats.packets.saturating_sub(1),
+        probes_unanswered: sender.unanswered_probes,
+        repeats_unanswered: sender.unanswered_repeats,
+        by_client: segment.direction == Direction::ClientToServer,
+        in_handshake,
+        answers_syn: in_handshake
+            && segment.direction == Direction::ServerToClient
+            && !server_answered,
+        refuses_right_answer: answers
+            .is_some_and(|last| last.flags.syn() && last.relative_ack == 1),
+        peer_carried_data: answers.is_some_and(|last| last.payload_len > 0),
+        idle_before: beside.idle_before,
     }
 }
 
@@ -370,47 +431,4 @@ fn judge_active(facts: &Facts) -> Judgement {
         },
         Some((Kind::UnreadData, reason)),
     )
-}
-
-/// Revises judgements by what the whole connection tells: who carries on did not reset, a
-/// TLS client that closes at once leaves session tickets unread (RFC 8446 §4.6.1), and the alert
-/// with which a TLS server closes (§6.1) does not answer the request that came just before.
-pub(super) fn conclude(
-    mut resets: Vec<Reset>,
-    protocol: AppProtocol,
-    last: Option<&Turn>,
-) -> Vec<Reset> {
-    for reset in &mut resets {
-        let unread = last.filter(|turn| {
-            protocol == AppProtocol::Tls
-                && reset.kind == ResetKind::LingerZero
-                && reset.segment.direction == Direction::ServerToClient
-                && turn.request.octets > TLS_GOODBYE_OCTETS
-                && turn.response.is_some_and(|response| {
-                    response.octets <= TLS_GOODBYE_OCTETS
-                        && reset.segment.time.since(response.first.time) <= GOODBYE_TO_FIN
-                })
-        });
-        if let Some(turn) = unread {
-            reset.runner_up = Some((reset.kind, "a closing alert is no answer"));
-            reset.kind = ResetKind::UnreadData;
-            reset.confidence = 0.5;
-            reset.unanswered_octets = turn.request.octets;
-        }
-        if reset.sender_carried_on && reset.kind != ResetKind::Forged {
-            reset.runner_up = Some((reset.kind, "the supposed sender carried on afterwards"));
-            reset.kind = ResetKind::Forged;
-            reset.confidence = 0.8;
-        }
-        if protocol == AppProtocol::Tls
-            && reset.kind == ResetKind::LingerZero
-            && reset.segment.direction == Direction::ClientToServer
-            && reset.unanswered_octets > 0
-        {
-            reset.runner_up = Some((reset.kind, "TLS clients often leave session tickets unread"));
-            reset.kind = ResetKind::UnreadData;
-            reset.confidence = 0.5;
-        }
-    }
-    resets
 }

@@ -3,9 +3,9 @@
 use crate::connection::{StateSpan, TcpState};
 use crate::decode::TcpFlags;
 use crate::direction::Direction;
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::SenderState;
 use crate::time::Timestamp;
-
-use super::{Segment, TcpTracker};
 
 /// State changes kept: both ends' whole life, many times over.
 const SPANS: usize = 64;
@@ -21,7 +21,7 @@ struct Entered {
 
 /// The states both ends entered, in the order in which they did.
 #[derive(Clone, Debug, Default)]
-pub(super) struct StateTracker {
+pub(in crate::flow::tcp) struct StateTracker {
     entered: Vec<Entered>,
     current: [Option<TcpState>; 2],
     /// When the current states were entered, where no room was left to tell.
@@ -87,24 +87,23 @@ impl StateTracker {
         );
         spans
     }
-}
 
-impl TcpTracker {
     /// A first SYN-ACK of an end that sent a SYN of its own: simultaneous open (RFC 9293 §3.5). It
     /// bears the SYN's number once more, but repeats nothing.
-    pub(super) fn answers_crossing_syn(&self, segment: &Segment<'_>) -> bool {
+    pub fn answers_crossing_syn(&self, segment: &Segment<'_>) -> bool {
         let is_syn_ack = segment.tcp.flags.has(TcpFlags::SYN | TcpFlags::ACK);
-        is_syn_ack && self.states.get(segment.direction) == Some(TcpState::SynSent)
+        is_syn_ack && self.get(segment.direction) == Some(TcpState::SynSent)
     }
 
-    /// Advances both ends' states by a segment that was taken.
-    pub(super) fn on_state(&mut self, segment: &Segment<'_>) {
+    /// Advances both ends' states by a segment that was taken; tells whether it is the client's ACK
+    /// that completes the handshake.
+    pub fn take(&mut self, segment: &Segment<'_>, senders: &[SenderState; 2]) -> bool {
         let time = segment.packet.time;
         let (own, other) = (segment.direction, segment.direction.reverse());
         let flags = segment.tcp.flags;
-        let closing = flags.fin() || self.senders.iter().any(|sender| sender.fin_at.is_some());
-        if !flags.syn() && !closing && self.states.both_established() {
-            return;
+        let closing = flags.fin() || senders.iter().any(|sender| sender.fin_at.is_some());
+        if !flags.syn() && !closing && self.both_established() {
+            return false;
         }
         if flags.syn() {
             let state = if flags.ack() {
@@ -112,96 +111,89 @@ impl TcpTracker {
             } else {
                 TcpState::SynSent
             };
-            let before = self.states.get(own);
+            let before = self.get(own);
             if before.is_none() || before == Some(TcpState::SynSent) {
-                self.states.enter(own, state, time, false);
+                self.enter(own, state, time, false);
             }
             // Simultaneous open (RFC 9293 §3.5): either SYN-ACK acknowledges the other end's SYN.
-            if flags.ack() && self.states.get(other) == Some(TcpState::SynReceived) {
-                self.states.enter(other, TcpState::Established, time, false);
+            if flags.ack() && self.get(other) == Some(TcpState::SynReceived) {
+                self.enter(other, TcpState::Established, time, false);
             }
-            return;
+            return false;
         }
         for end in [own, other] {
-            if self.states.get(end).is_none() {
+            if self.get(end).is_none() {
                 // In mid-stream: the connection existed before the capture.
-                self.states.enter(end, TcpState::Established, time, true);
+                self.enter(end, TcpState::Established, time, true);
             }
         }
+        let mut completes = false;
         if matches!(
-            self.states.get(own),
+            self.get(own),
             Some(TcpState::SynSent | TcpState::SynReceived)
         ) {
-            self.states.enter(own, TcpState::Established, time, false);
-            if own == Direction::ClientToServer && self.handshake.ack.is_none() && flags.ack() {
-                self.handshake.ack = Some(segment.reference);
-            }
-            if self.states.get(other) == Some(TcpState::SynReceived) && flags.ack() {
-                self.states.enter(other, TcpState::Established, time, false);
+            self.enter(own, TcpState::Established, time, false);
+            completes = own == Direction::ClientToServer && flags.ack();
+            if self.get(other) == Some(TcpState::SynReceived) && flags.ack() {
+                self.enter(other, TcpState::Established, time, false);
             }
         }
-        self.on_fin_acknowledged(segment, own, other);
+        self.on_fin_acknowledged(segment, senders);
         if flags.fin() {
             self.on_fin_sent(own, other, time);
         }
-        if self
-            .senders
-            .iter()
-            .all(|sender| sender.stats.fin_acked.is_some())
-        {
-            self.closed_at.get_or_insert(time);
-        }
+        completes
     }
 
     /// `own` sends its FIN (RFC 9293 §3.6). What it does to the other end shows when that
     /// acknowledges it; an end that has closed its own side already has nothing left to wait for.
     fn on_fin_sent(&mut self, own: Direction, other: Direction, time: Timestamp) {
-        match self.states.get(own) {
-            Some(TcpState::Established) => self.states.enter(own, TcpState::FinWait1, time, false),
-            Some(TcpState::CloseWait) => self.states.enter(own, TcpState::LastAck, time, false),
+        match self.get(own) {
+            Some(TcpState::Established) => self.enter(own, TcpState::FinWait1, time, false),
+            Some(TcpState::CloseWait) => self.enter(own, TcpState::LastAck, time, false),
             _ => {}
         }
-        if self.states.get(other) == Some(TcpState::FinWait2) {
-            self.states.enter(other, TcpState::TimeWait, time, false);
+        if self.get(other) == Some(TcpState::FinWait2) {
+            self.enter(other, TcpState::TimeWait, time, false);
         }
     }
 
     /// `own`'s segment may acknowledge `other`'s FIN: `own` has received it, and `other` will know.
-    fn on_fin_acknowledged(&mut self, segment: &Segment<'_>, own: Direction, other: Direction) {
+    fn on_fin_acknowledged(&mut self, segment: &Segment<'_>, senders: &[SenderState; 2]) {
         let time = segment.packet.time;
-        let other_fin = self.senders[other.index()].fin_at;
+        let (own, other) = (segment.direction, segment.direction.reverse());
+        let other_fin = senders[other.index()].fin_at;
         if other_fin.is_none_or(|fin| segment.ack.is_none_or(|ack| ack <= fin)) {
             return;
         }
-        match self.states.get(own) {
-            Some(TcpState::Established) => self.states.enter(own, TcpState::CloseWait, time, false),
+        match self.get(own) {
+            Some(TcpState::Established) => self.enter(own, TcpState::CloseWait, time, false),
             // RFC 9293 §3.6 case 3: both closed at once, each before it heard of the other.
-            Some(TcpState::FinWait1) => self.states.enter(own, TcpState::Closing, time, false),
-            Some(TcpState::FinWait2) => self.states.enter(own, TcpState::TimeWait, time, false),
+            Some(TcpState::FinWait1) => self.enter(own, TcpState::Closing, time, false),
+            Some(TcpState::FinWait2) => self.enter(own, TcpState::TimeWait, time, false),
             _ => {}
         }
         // A FIN of `own` that went before this acknowledgement arrives before it.
-        let own_fin_went_before =
-            self.senders[own.index()].fin_at.is_some() && !segment.tcp.flags.fin();
-        match self.states.get(other) {
+        let own_fin_went_before = senders[own.index()].fin_at.is_some() && !segment.tcp.flags.fin();
+        match self.get(other) {
             Some(TcpState::FinWait1) if own_fin_went_before => {
-                self.states.enter(other, TcpState::Closing, time, true);
-                self.states.enter(other, TcpState::TimeWait, time, false);
+                self.enter(other, TcpState::Closing, time, true);
+                self.enter(other, TcpState::TimeWait, time, false);
             }
-            Some(TcpState::FinWait1) => self.states.enter(other, TcpState::FinWait2, time, false),
-            Some(TcpState::Closing) => self.states.enter(other, TcpState::TimeWait, time, false),
-            Some(TcpState::LastAck) => self.states.enter(other, TcpState::Closed, time, false),
+            Some(TcpState::FinWait1) => self.enter(other, TcpState::FinWait2, time, false),
+            Some(TcpState::Closing) => self.enter(other, TcpState::TimeWait, time, false),
+            Some(TcpState::LastAck) => self.enter(other, TcpState::Closed, time, false),
             _ => {}
         }
     }
 
     /// A RST that ends the connection closes both ends: its sender's for sure, the other's when it
     /// arrives.
-    pub(super) fn close_states(&mut self, time: Timestamp, sent_by: Direction) {
+    pub fn close(&mut self, time: Timestamp, sent_by: Direction) {
         for end in Direction::BOTH {
-            if self.states.get(end).is_some() {
+            if self.get(end).is_some() {
                 let inferred = end != sent_by;
-                self.states.enter(end, TcpState::Closed, time, inferred);
+                self.enter(end, TcpState::Closed, time, inferred);
             }
         }
     }

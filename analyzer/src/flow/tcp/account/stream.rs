@@ -2,20 +2,28 @@
 
 use std::collections::VecDeque;
 
-use crate::app::SegmentShape;
-use crate::app::{MessagePosition, MessageUnit};
+use crate::app::{AppFacts, MessagePosition, MessageUnit, SegmentShape, StreamReader};
 use crate::direction::Direction;
 use crate::event::At;
-
-use super::{Segment, TcpTracker, Verdict};
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::SenderState;
+use crate::flow::tcp::verdict::Verdict;
 
 /// Octets kept per direction that arrived behind a hole, with what each piece takes beside them.
 const KEPT: usize = 256 << 10;
 
 /// Pieces behind a hole, and where the stream has been read to.
-#[derive(Debug, Default)]
-pub(super) struct StreamBuffer {
+#[derive(Debug)]
+pub(in crate::flow::tcp) struct StreamBuffer {
+    reader: StreamReader,
     halves: [Pieces; 2],
+}
+
+/// Messages that a segment let go by filling a hole.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::flow::tcp) struct MessagesFreed {
+    pub unit: MessageUnit,
+    pub count: u64,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +51,14 @@ impl Piece {
 }
 
 impl StreamBuffer {
+    /// Hands what comes to `reader`.
+    pub fn new(reader: StreamReader) -> Self {
+        Self {
+            reader,
+            halves: Default::default(),
+        }
+    }
+
     /// Roughly the octets it takes.
     pub const fn octets(&self) -> usize {
         self.halves[0].kept + self.halves[1].kept
@@ -55,28 +71,34 @@ impl StreamBuffer {
             half.kept = 0;
         }
     }
-}
 
-impl TcpTracker {
-    /// Passes a segment's payload on, and whatever it makes contiguous.
-    pub(super) fn deliver(&mut self, segment: &Segment<'_>, payload: &[u8], verdict: Verdict) {
+    /// Passes a segment's payload on, and whatever it makes contiguous; gives the messages that
+    /// had waited for it.
+    pub fn deliver(
+        &mut self,
+        segment: &Segment<'_>,
+        payload: &[u8],
+        verdict: Verdict,
+        senders: &[SenderState; 2],
+    ) -> Option<MessagesFreed> {
         let direction = segment.direction;
         let at = At {
             frame: segment.packet.frame,
             time: segment.packet.time,
         };
+        let mut freed = None;
         if segment.packet.payload_len > 0
             && verdict.brings_new_octets()
             && self.reader.wants_data(direction)
         {
             let start = segment.start + u64::from(segment.tcp.flags.syn());
-            let sender = &self.senders[direction.index()];
-            let limit = self.senders[direction.reverse().index()].stats.mss;
+            let sender = &senders[direction.index()];
+            let limit = senders[direction.reverse().index()].stats.mss;
             let oversized = segment.packet.payload_len > u32::from(limit.unwrap_or(u16::MAX));
             let readable = sender.next_unseen();
-            let waiting = !self.stream.halves[direction.index()].waiting.is_empty();
+            let waiting = !self.halves[direction.index()].waiting.is_empty();
             let before = waiting.then(|| self.reader.message_position(direction));
-            let pieces = &mut self.stream.halves[direction.index()];
+            let pieces = &mut self.halves[direction.index()];
             let next = *pieces.next.get_or_insert_with(|| {
                 sender
                     .base
@@ -97,54 +119,38 @@ impl TcpTracker {
                 let place = pieces.waiting.partition_point(|known| known.start <= start);
                 pieces.waiting.insert(place, piece);
             }
-            self.drain(segment, readable);
-            if let Some(before) = before {
-                self.note_freed_messages(segment, before);
-            }
+            self.drain_direction(direction, readable, at);
+            freed = before.map(|before| self.messages_since(before, direction));
         } else if segment.ack.is_some()
-            && !self.stream.halves[direction.reverse().index()]
-                .waiting
-                .is_empty()
+            && !self.halves[direction.reverse().index()].waiting.is_empty()
         {
-            let readable = self.senders[direction.reverse().index()].next_unseen();
+            let readable = senders[direction.reverse().index()].next_unseen();
             self.drain_direction(direction.reverse(), readable, at);
         }
         if segment.tcp.flags.fin() {
             self.reader.fin(direction, at);
         }
+        freed
     }
 
-    /// Adds to the hole that this segment filled which messages it let go.
-    fn note_freed_messages(&mut self, segment: &Segment<'_>, before: MessagePosition) {
-        let after = self.reader.message_position(segment.direction);
-        let hole = self.holes.as_mut().and_then(|holes| {
-            let mut kept = holes.longest.iter_mut();
-            kept.find(|hole| {
-                hole.filled.frame == segment.packet.frame && hole.direction == segment.direction
-            })
-        });
-        if let Some(hole) = hole {
-            hole.message_unit = after.unit;
-            hole.blocked_messages = match after.unit {
-                MessageUnit::Unknown => 0,
-                MessageUnit::Http2Stream => before.open,
-                _ => after.complete.saturating_sub(before.complete),
-            };
-        }
-    }
-
-    fn drain(&mut self, segment: &Segment<'_>, readable: u64) {
-        let at = At {
-            frame: segment.packet.frame,
-            time: segment.packet.time,
+    /// The messages that were completed since `before`.
+    fn messages_since(&self, before: MessagePosition, direction: Direction) -> MessagesFreed {
+        let after = self.reader.message_position(direction);
+        let count = match after.unit {
+            MessageUnit::Unknown => 0,
+            MessageUnit::Http2Stream => before.open,
+            _ => after.complete.saturating_sub(before.complete),
         };
-        self.drain_direction(segment.direction, readable, at);
+        MessagesFreed {
+            unit: after.unit,
+            count,
+        }
     }
 
     /// Passes on what waits below `readable`; octets that never passed become a gap.
     fn drain_direction(&mut self, direction: Direction, readable: u64, at: At) {
         loop {
-            let pieces = &mut self.stream.halves[direction.index()];
+            let pieces = &mut self.halves[direction.index()];
             let Some(next) = pieces.next else { return };
             let Some(first) = pieces.waiting.front() else {
                 return;
@@ -183,7 +189,7 @@ impl TcpTracker {
         at: At,
         oversized: bool,
     ) {
-        let pieces = &mut self.stream.halves[direction.index()];
+        let pieces = &mut self.halves[direction.index()];
         let next = pieces.next.unwrap_or(start);
         let known = next.saturating_sub(start);
         if known >= len {
@@ -206,5 +212,10 @@ impl TcpTracker {
         if cut > 0 {
             self.reader.gap(direction, cut, at);
         }
+    }
+
+    /// What the payload told.
+    pub fn finish(self) -> AppFacts {
+        self.reader.finish()
     }
 }

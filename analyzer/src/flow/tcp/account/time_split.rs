@@ -22,15 +22,15 @@ use crate::connection::TimeSplit;
 use crate::decode::TcpFlags;
 use crate::direction::Direction;
 use crate::event::RetransmissionKind;
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::SenderState;
+use crate::flow::tcp::sender::under_way::AT_THE_CAPTURE_POINT_NS;
+use crate::flow::tcp::verdict::Verdict;
 use crate::time::Timestamp;
-
-use super::half::SenderState;
-use super::under_way::AT_THE_CAPTURE_POINT_NS;
-use super::{Segment, Verdict};
 
 /// Sums intervals by cause while the connection lives.
 #[derive(Clone, Debug)]
-pub(super) struct SplitTracker {
+pub(in crate::flow::tcp) struct SplitTracker {
     parts: Parts,
     first: Timestamp,
     last: Timestamp,

@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use crate::connection::{Span, Turn, Turns};
 use crate::direction::Direction;
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::SenderState;
 use crate::time::Timestamp;
-
-use super::Segment;
-use super::half::SenderState;
 
 /// Slow turns kept.
 const SLOWEST: usize = 8;
 
 /// Builds [`Turns`] while the connection lives; nothing is allocated before the first payload.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TurnTracker(Option<Box<Conversation>>);
+pub(in crate::flow::tcp) struct TurnTracker(Option<Box<Conversation>>);
 
 #[derive(Clone, Debug, Default)]
 struct Conversation {

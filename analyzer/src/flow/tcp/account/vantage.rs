@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use crate::connection::CapturePoint;
-
-use super::TcpTracker;
+use crate::flow::tcp::sender::SenderState;
 
 /// An end answers by itself within this time; what takes longer has crossed a network.
 const LOCAL_TURNAROUND: Duration = Duration::from_micros(300);
@@ -13,8 +12,8 @@ const LOCAL_TURNAROUND: Duration = Duration::from_micros(300);
 ///
 /// The handshake is the best witness (a kernel answers a SYN at once); later samples may contain
 /// delayed acknowledgements, which only make the near side look farther.
-pub(super) fn capture_point(tracker: &TcpTracker) -> (CapturePoint, f64) {
-    let [client, server] = &tracker.senders;
+pub(in crate::flow::tcp) fn capture_point(senders: &[SenderState; 2]) -> (CapturePoint, f64) {
+    let [client, server] = senders;
     // The client's segments travel to the server and back: the server's side of the path.
     let (Some(to_server), Some(to_client)) = (client.rtt.min(), server.rtt.min()) else {
         return (CapturePoint::Unknown, 0.0);

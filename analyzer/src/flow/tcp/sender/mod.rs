@@ -4,18 +4,28 @@
 //! sequence number lies at [`SenderState::base`]. `snd_una` and friends are RFC 9293 §3.3.1 names
 //! for what the *sender* must believe, inferred from what passed.
 
-use std::collections::VecDeque;
+pub(super) mod passed_over;
+pub(super) mod rtt;
+pub(super) mod send_order;
+pub(super) mod small_write;
+mod stats;
+pub(super) mod under_way;
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::connection::Half;
+use crate::direction::Direction;
 use crate::event::{RetransmissionKind, SegmentRef};
 use crate::seq::{RangeSet, SeqNumber, SeqRange};
 use crate::time::Timestamp;
 
-use super::held_writes::SmallWrite;
-use super::hidden_loss::{DoubtfulRepeat, PassedOver};
-use super::rtt::RttEstimator;
-use super::send_order::{IpIdClock, Stamp};
-use super::stats::SenderStats;
-use super::under_way::AcksUnderWay;
+use passed_over::{DoubtfulRepeat, PassedOver};
+use rtt::{RttEstimator, whole_round_trip};
+use send_order::{IpIdClock, Stamp};
+use small_write::SmallWrite;
+use stats::SenderStats;
+use under_way::AcksUnderWay;
 
 /// Outstanding segments remembered per direction: a 64 MiB flight of full-size segments.
 const MAX_OUTSTANDING: usize = 1 << 16;
@@ -24,11 +34,11 @@ const MAX_OUTSTANDING: usize = 1 << 16;
 const SHED_TO: usize = 1024;
 
 /// A jump beyond this cannot be a window's worth of data (RFC 7323 §2.3: at most 2³⁰ octets).
-pub(super) const MAX_JUMP: u64 = 1 << 30;
+pub(in crate::flow::tcp) const MAX_JUMP: u64 = 1 << 30;
 
 /// Gives back room that is not used, but for what the next entries take: to shrink to fit at every
 /// pause would copy a long queue for each segment that comes after one.
-pub(super) fn give_back<T>(queue: &mut VecDeque<T>) {
+pub(in crate::flow::tcp) fn give_back<T>(queue: &mut VecDeque<T>) {
     if queue.capacity() / 4 >= queue.len() {
         queue.shrink_to(queue.len() * 2);
     }
@@ -36,7 +46,7 @@ pub(super) fn give_back<T>(queue: &mut VecDeque<T>) {
 
 /// A segment sent and not yet cumulatively acknowledged.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Outstanding {
+pub(in crate::flow::tcp) struct Outstanding {
     pub range: SeqRange,
     /// First copy.
     pub first_sent: Timestamp,
@@ -57,7 +67,7 @@ pub(super) struct Outstanding {
 
 /// Octets below `snd_max` that have not passed the capture point (yet).
 #[derive(Clone, Debug)]
-pub(super) struct Hole {
+pub(in crate::flow::tcp) struct Hole {
     pub range: SeqRange,
     /// Octets missing when it was opened.
     pub opened_octets: u64,
@@ -73,7 +83,7 @@ pub(super) struct Hole {
 
 /// A retransmission that a DSACK may still prove needless.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Repeat {
+pub(in crate::flow::tcp) struct Repeat {
     pub range: SeqRange,
     pub stamp: Stamp,
     /// When it passed.
@@ -88,7 +98,7 @@ const MAX_HOLES: usize = 512;
 
 /// One direction while the connection lives.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SenderState {
+pub(in crate::flow::tcp) struct SenderState {
     /// What goes into the read model.
     pub stats: SenderStats,
     /// Offset of the initial sequence number; `None` until a segment was seen.
@@ -152,7 +162,7 @@ pub(super) struct SenderState {
 
 /// A loss behind the capture point, judged from acknowledgements.
 #[derive(Clone, Debug)]
-pub(super) struct SackHole {
+pub(in crate::flow::tcp) struct SackHole {
     /// What is missing.
     pub range: SeqRange,
     pub opened: SegmentRef,
@@ -287,5 +297,66 @@ impl SenderState {
         self.holes
             .first()
             .map_or(self.snd_max, |hole| hole.range.start)
+    }
+
+    /// The read model of this direction of a connection that ended at `end`.
+    pub fn finish(mut self, end: Timestamp) -> Half {
+        if let Some(closed_at) = self.window_closed_at {
+            self.stats.add_closed_window(end.since(closed_at));
+        }
+        self.settle_doubtful_repeats();
+        self.note_lost_repeats();
+        let unacked_at_end = self.flight_size();
+        let (stats, rtt) = (self.stats, self.rtt);
+        Half {
+            packets: stats.packets,
+            wire_bytes: stats.wire_bytes,
+            payload_bytes: stats.payload_bytes,
+            unique_bytes: stats.unique_bytes,
+            data_segments: stats.data_segments,
+            duplicate_acks: stats.duplicate_acks,
+            cut_frames: stats.cut_frames,
+            oversized_segments: stats.oversized_segments,
+            largest_payload: stats.largest_payload,
+            largest_acked_payload: stats.largest_acked_payload,
+            window_min: stats.window_min,
+            window_max: stats.window_max,
+            mss: stats.mss,
+            window_shift: stats.window_shift,
+            sack_permitted: stats.sack_permitted,
+            timestamps: stats.timestamps,
+            fin: stats.fin,
+            fin_acked: stats.fin_acked,
+            first_data: stats.first_data,
+            last_data: stats.last_data,
+            last_segment: stats.last_segment,
+            last_burst: stats.last_burst,
+            rtt_min: rtt.min(),
+            rtt_max: rtt.max(),
+            srtt: rtt.srtt(),
+            rtt_samples: rtt.samples(),
+            rto: (rtt.samples() > 0).then(|| rtt.rto()),
+            unacked_at_end,
+            hop_limit: self.hop_limit.map(|(usual, _)| usual),
+            ..stats.seldom.map(|seldom| *seldom).unwrap_or_default()
+        }
+    }
+}
+
+/// The whole round trip, as well as it is known so far.
+pub(in crate::flow::tcp) fn round_trip(senders: &[SenderState; 2]) -> Option<Duration> {
+    let [client, server] = senders;
+    whole_round_trip(&client.rtt, &server.rtt).map(Duration::from_nanos)
+}
+
+/// The state of `direction`'s sender and that of its peer.
+pub(in crate::flow::tcp) fn split_pair(
+    senders: &mut [SenderState; 2],
+    direction: Direction,
+) -> (&mut SenderState, &mut SenderState) {
+    let [client, server] = senders;
+    match direction {
+        Direction::ClientToServer => (client, server),
+        Direction::ServerToClient => (server, client),
     }
 }

@@ -10,7 +10,7 @@ const RTO_INITIAL: Duration = Duration::from_secs(1);
 
 /// Smoothed round trip of one sender, fed with samples that Karn's rule allows (RFC 6298 §3).
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RttEstimator {
+pub(in crate::flow::tcp) struct RttEstimator {
     srtt_ns: u64,
     rttvar_ns: u64,
     min_ns: u64,
@@ -20,7 +20,10 @@ pub(super) struct RttEstimator {
 
 /// The whole round trip of a connection as well as it is known, in nanoseconds: the smallest from
 /// the capture point to either end and back.
-pub(super) fn whole_round_trip(one: &RttEstimator, other: &RttEstimator) -> Option<u64> {
+pub(in crate::flow::tcp) fn whole_round_trip(
+    one: &RttEstimator,
+    other: &RttEstimator,
+) -> Option<u64> {
     match (one.min_ns(), other.min_ns()) {
         (Some(one), Some(other)) => Some(one.saturating_add(other)),
         (one, other) => one.or(other),

@@ -4,19 +4,19 @@
 //! the identification, where the host counts it up (Linux: one counter for each socket, one step
 //! for each packet, also those that were cut from one large segment).
 
-use super::Segment;
 use crate::decode::TcpFlags;
+use crate::flow::tcp::segment::Segment;
 
 /// The marks of one packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Stamp {
+pub(in crate::flow::tcp) struct Stamp {
     pub ts_val: Option<u32>,
     pub ip_id: Option<u16>,
 }
 
 /// Two packets of one host by the time they were sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum SendOrder {
+pub(crate) enum SendOrder {
     Earlier,
     /// Every mark is equal: two copies of one packet, or sent within one tick.
     Same,
@@ -66,7 +66,7 @@ const fn by_sign(difference: i64) -> SendOrder {
 
 /// How trustworthy a sender's IP identifications are as a clock, and what they say was not seen.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct IpIdClock {
+pub(in crate::flow::tcp) struct IpIdClock {
     newest: Option<u16>,
     /// What the packet after the newest bears when nothing lies between.
     expected: u16,
@@ -170,7 +170,7 @@ impl IpIdClock {
 
 /// Where a packet stands in its sender's count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Passage {
+pub(in crate::flow::tcp) enum Passage {
     /// Newer than all before; so many packets between were not seen (yet).
     InTurn { passed_over: u16 },
     /// One of those that were passed over.
@@ -179,7 +179,7 @@ pub(super) enum Passage {
 
 /// How far passed-over identifications may be read as packets of this connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Trust {
+pub(crate) enum Trust {
     /// Not at all: no counter, or one shared with other connections.
     None,
     /// Too few packets so far.

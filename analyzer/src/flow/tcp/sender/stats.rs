@@ -9,11 +9,9 @@ use crate::connection::{Burst, Half};
 use crate::event::SegmentRef;
 use crate::time::Timestamp;
 
-use super::half::SenderState;
-
 /// The figures of [`Half`] that nearly every connection has; their meaning is told there.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SenderStats {
+pub(in crate::flow::tcp) struct SenderStats {
     pub packets: u64,
     pub wire_bytes: u64,
     pub payload_bytes: u64,
@@ -58,50 +56,5 @@ impl SenderStats {
         let seldom = self.seldom();
         seldom.zero_window_total += closed_for;
         seldom.zero_window_max = seldom.zero_window_max.max(closed_for);
-    }
-}
-
-impl SenderState {
-    /// The read model of this direction of a connection that ended at `end`.
-    pub fn finish(mut self, end: Timestamp) -> Half {
-        if let Some(closed_at) = self.window_closed_at {
-            self.stats.add_closed_window(end.since(closed_at));
-        }
-        self.settle_doubtful_repeats();
-        self.note_lost_repeats();
-        let unacked_at_end = self.flight_size();
-        let (stats, rtt) = (self.stats, self.rtt);
-        Half {
-            packets: stats.packets,
-            wire_bytes: stats.wire_bytes,
-            payload_bytes: stats.payload_bytes,
-            unique_bytes: stats.unique_bytes,
-            data_segments: stats.data_segments,
-            duplicate_acks: stats.duplicate_acks,
-            cut_frames: stats.cut_frames,
-            oversized_segments: stats.oversized_segments,
-            largest_payload: stats.largest_payload,
-            largest_acked_payload: stats.largest_acked_payload,
-            window_min: stats.window_min,
-            window_max: stats.window_max,
-            mss: stats.mss,
-            window_shift: stats.window_shift,
-            sack_permitted: stats.sack_permitted,
-            timestamps: stats.timestamps,
-            fin: stats.fin,
-            fin_acked: stats.fin_acked,
-            first_data: stats.first_data,
-            last_data: stats.last_data,
-            last_segment: stats.last_segment,
-            last_burst: stats.last_burst,
-            rtt_min: rtt.min(),
-            rtt_max: rtt.max(),
-            srtt: rtt.srtt(),
-            rtt_samples: rtt.samples(),
-            rto: (rtt.samples() > 0).then(|| rtt.rto()),
-            unacked_at_end,
-            hop_limit: self.hop_limit.map(|(usual, _)| usual),
-            ..stats.seldom.map(|seldom| *seldom).unwrap_or_default()
-        }
     }
 }

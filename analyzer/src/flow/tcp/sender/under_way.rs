@@ -11,11 +11,11 @@ use crate::time::Timestamp;
 const STEPS: usize = 64;
 
 /// A sender nearer than this is at the capture point: nothing is under way to it.
-pub(super) const AT_THE_CAPTURE_POINT_NS: u64 = 100_000;
+pub(in crate::flow::tcp) const AT_THE_CAPTURE_POINT_NS: u64 = 100_000;
 
 /// The recent steps of one sender's `snd_una`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct AcksUnderWay {
+pub(in crate::flow::tcp) struct AcksUnderWay {
     /// When an ACK passed, and the `snd_una` before it; the oldest first.
     steps: VecDeque<(Timestamp, u64)>,
 }

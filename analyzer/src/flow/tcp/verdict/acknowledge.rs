@@ -4,19 +4,20 @@
 use crate::app::MessageUnit;
 use crate::connection::HoleEpisode;
 use crate::event::{EventKind, SegmentRef};
+use crate::flow::tcp::TcpTracker;
+use crate::flow::tcp::account::{held_writes, load};
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::{MAX_JUMP, Outstanding, Repeat, SackHole, SenderState, split_pair};
+use crate::flow::tcp::verdict::holes::confirm_holes;
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
-
-use super::half::{MAX_JUMP, Outstanding, Repeat, SackHole, SenderState};
-use super::holes::confirm_holes;
-use super::{Segment, TcpTracker, held_writes, load, split_pair};
 
 /// Losses behind the capture point followed at one time.
 const SACK_HOLES: usize = 64;
 
 impl TcpTracker {
     /// Takes the acknowledgement fields of a segment.
-    pub(super) fn on_ack(&mut self, segment: &Segment<'_>) {
+    pub(in crate::flow::tcp) fn on_ack(&mut self, segment: &Segment<'_>) {
         let Some(ack) = segment.ack else { return };
         let time = segment.packet.time;
         let echo = segment.tcp.timestamps.map(|(_, echo)| echo);
@@ -79,7 +80,7 @@ impl TcpTracker {
     }
 
     /// Takes the acknowledgement of a RST with which its sender ends the connection.
-    pub(super) fn on_last_ack(&mut self, segment: &Segment<'_>) {
+    pub(in crate::flow::tcp) fn on_last_ack(&mut self, segment: &Segment<'_>) {
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
         if let Some(unseen) = segment.ack.and_then(|ack| acked_unseen(peer, ack)) {
             self.note_acked_unseen(segment, unseen);
@@ -307,7 +308,12 @@ fn acked_unseen(peer: &mut SenderState, ack: u64) -> Option<Unseen> {
 }
 
 /// Moves `snd_una` up and takes the round-trip sample of the newest segment that allows one.
-pub(super) fn advance(peer: &mut SenderState, ack: u64, reference: SegmentRef, echo: Option<u32>) {
+pub(in crate::flow::tcp) fn advance(
+    peer: &mut SenderState,
+    ack: u64,
+    reference: SegmentRef,
+    echo: Option<u32>,
+) {
     let time = reference.time;
     let flight = peer.flight_size();
     // While losses are repaired acknowledgements wait for the repair, not in a queue.
@@ -412,9 +418,9 @@ fn take_sacks(peer: &mut SenderState, segment: &Segment<'_>, ack: u64) -> Vec<Se
 
 #[cfg(test)]
 mod tests {
-    use super::super::send_order::Stamp;
     use super::*;
     use crate::direction::Direction;
+    use crate::flow::tcp::sender::send_order::Stamp;
 
     /// Ten segments in flight, the first of them sent `copies` times, are acknowledged after 300 ms.
     fn loaded_round_trips(copies: u16) -> u64 {

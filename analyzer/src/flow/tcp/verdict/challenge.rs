@@ -6,13 +6,13 @@
 //! out of its sequence numbers and states.
 
 use crate::connection::Role;
-use crate::decode::{Packet, TcpFields};
+use crate::decode::TcpFields;
 use crate::direction::Direction;
-use crate::event::{EventKind, SegmentRef};
-use crate::seq::SeqNumber;
-
-use super::half::SenderState;
-use super::{Segment, TcpTracker, Verdict};
+use crate::event::EventKind;
+use crate::flow::tcp::TcpTracker;
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::SenderState;
+use crate::flow::tcp::verdict::Verdict;
 
 /// Octets that a capture may have missed before the first answer it shows. An older connection's
 /// number lies as near above a new one's by chance once in 4,096 times.
@@ -20,18 +20,22 @@ const MISSED_AT_MOST: u64 = 1 << 20;
 
 impl TcpTracker {
     /// Nothing but the client's SYN is known of this connection.
-    pub(super) fn is_opening(&self) -> bool {
+    pub(in crate::flow::tcp) fn is_opening(&self) -> bool {
         let client = &self.senders[Direction::ClientToServer.index()];
         self.role == Role::Syn
-            && self.handshake.syn_ack_count == 0
-            && self.handshake.ack.is_none()
+            && self.handshake.seen().syn_ack_count == 0
+            && self.handshake.seen().ack.is_none()
             && client.stats.unique_bytes == 0
             && client.base == Some(client.snd_una)
     }
 
     /// Whether this packet belongs to such an older connection: an ACK that the client cannot
     /// take for an answer to its SYN, or the RST with which the client refuses it.
-    pub(super) fn is_of_older_connection(&self, tcp: &TcpFields, direction: Direction) -> bool {
+    pub(in crate::flow::tcp) fn is_of_older_connection(
+        &self,
+        tcp: &TcpFields,
+        direction: Direction,
+    ) -> bool {
         let client = &self.senders[Direction::ClientToServer.index()];
         let Some(iss) = client.base.filter(|_| self.is_opening()) else {
             return false;
@@ -55,7 +59,7 @@ impl TcpTracker {
     }
 
     /// Notes it.
-    pub(super) fn on_older_connection(&mut self, segment: &Segment<'_>) -> Verdict {
+    pub(in crate::flow::tcp) fn on_older_connection(&mut self, segment: &Segment<'_>) -> Verdict {
         self.event(segment, EventKind::ChallengeAck);
         if segment.tcp.flags.rst() {
             Verdict::Reset
@@ -74,29 +78,5 @@ fn answers_what_was_missed(tcp: &TcpFields, client: &SenderState, ack: u64) -> b
     match echo.zip(syn) {
         Some((echo, syn)) => echo.wrapping_sub(syn).cast_signed() >= 0,
         None => (1..=MISSED_AT_MOST).contains(&ack.saturating_sub(client.snd_max)),
-    }
-}
-
-impl<'a> Segment<'a> {
-    /// A segment whose numbers belong to another connection: they stay as they are on the wire.
-    pub(super) fn unlifted(packet: &'a Packet, tcp: &'a TcpFields, direction: Direction) -> Self {
-        let none = SeqNumber(0);
-        let reference = SegmentRef {
-            seq: tcp.seq,
-            ack: if tcp.flags.ack() { tcp.ack } else { none },
-            flags: tcp.flags,
-            payload_len: packet.payload_len,
-            window: u32::from(tcp.window_field),
-            ..SegmentRef::place(packet.frame, packet.time, direction)
-        };
-        Self {
-            packet,
-            tcp,
-            direction,
-            start: 0,
-            end: 0,
-            ack: None,
-            reference,
-        }
     }
 }

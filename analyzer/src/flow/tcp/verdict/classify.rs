@@ -15,86 +15,33 @@
 //! | 11 | retransmission | repeats octets seen |
 //!
 //! "Sent before" is told by TSval (RFC 7323 §3), else by IP identification where it is a
-//! counter ([`super::send_order`]), else by time: a repair needs a round trip after the segment
+//! counter ([`super::super::sender::send_order`]), else by time: a repair needs a round trip after the segment
 //! that showed the hole. A DSACK that comes later marks a retransmission as spurious.
 
 use std::time::Duration;
 
 use crate::connection::{Burst, Stuck};
 use crate::event::{EventKind, RetransmissionKind};
+use crate::flow::tcp::TcpTracker;
+use crate::flow::tcp::account::{held_writes, load};
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::send_order::{SendOrder, Stamp};
+use crate::flow::tcp::sender::{
+    MAX_JUMP, Outstanding, Repeat, SenderState, round_trip, split_pair,
+};
+use crate::flow::tcp::verdict::Verdict;
+use crate::flow::tcp::verdict::copies::{CopyKind, copy_kind, is_late_original};
+use crate::flow::tcp::verdict::holes::{fill_holes, open_hole};
+use crate::flow::tcp::verdict::offload::{count_data, segments_of};
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
-
-use super::copies::{CopyKind, copy_kind, is_late_original};
-use super::half::{MAX_JUMP, Outstanding, Repeat, SenderState};
-use super::holes::{fill_holes, open_hole};
-use super::offload::{count_data, segments_of};
-use super::rtt::whole_round_trip;
-use super::send_order::{SendOrder, Stamp};
-use super::{Segment, TcpTracker, held_writes, load, split_pair};
 
 /// Retransmissions remembered for a DSACK to come.
 const REPEATS: usize = 1024;
 
-/// What a segment was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// Octets (or SYN, FIN) sent for the first time.
-    New,
-    /// Some octets seen before, some new.
-    PartlyNew,
-    /// Octets sent again.
-    Retransmission(RetransmissionKind),
-    /// An original that arrived after a later one.
-    OutOfOrder,
-    /// A copy made by the network.
-    NetworkDuplicate,
-    /// A copy made by the capture.
-    DuplicateFrame,
-    /// A keep-alive probe.
-    KeepAlive,
-    /// A probe of a closed window.
-    ZeroWindowProbe,
-    /// Too far from anything sent.
-    OutsideWindow,
-    /// Carries nothing but an acknowledgement.
-    Acknowledgement,
-    /// A reset.
-    Reset,
-}
-
-impl Verdict {
-    /// The name in `pcapdoc explain-frame`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::PartlyNew => "partly-new",
-            Self::Retransmission(_) => "retransmission",
-            Self::OutOfOrder => "out-of-order",
-            Self::NetworkDuplicate => "network-duplicate",
-            Self::DuplicateFrame => "duplicate-frame",
-            Self::KeepAlive => "keep-alive",
-            Self::ZeroWindowProbe => "zero-window-probe",
-            Self::OutsideWindow => "outside-window",
-            Self::Acknowledgement => "acknowledgement",
-            Self::Reset => "reset",
-        }
-    }
-
-    /// Whether octets passed that had not passed before.
-    #[must_use]
-    pub const fn brings_new_octets(self) -> bool {
-        matches!(
-            self,
-            Self::New | Self::PartlyNew | Self::OutOfOrder | Self::Retransmission(_)
-        )
-    }
-}
-
 impl TcpTracker {
     /// Judges the sequence space a segment occupies and advances its sender.
-    pub(super) fn on_sequence(&mut self, segment: &Segment<'_>) -> Verdict {
+    pub(in crate::flow::tcp) fn on_sequence(&mut self, segment: &Segment<'_>) -> Verdict {
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         let payload = segment.packet.payload_len;
         let control = segment.tcp.flags.syn() || segment.tcp.flags.fin();
@@ -160,7 +107,11 @@ impl TcpTracker {
         }
     }
 
-    pub(super) fn on_new(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
+    pub(in crate::flow::tcp) fn on_new(
+        &mut self,
+        segment: &Segment<'_>,
+        range: SeqRange,
+    ) -> Verdict {
         let hidden = self.hidden_repeat(segment);
         if let Some(kind) = hidden {
             let last_sent = self.senders[segment.direction.index()].last_sent;
@@ -257,7 +208,7 @@ impl TcpTracker {
 
     /// All octets had passed before.
     fn on_repeat(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
-        if self.answers_crossing_syn(segment) {
+        if self.states.answers_crossing_syn(segment) {
             return Verdict::New;
         }
         let rtt = self.rtt_hint();
@@ -307,7 +258,7 @@ impl TcpTracker {
         Verdict::Retransmission(kind)
     }
 
-    pub(super) fn peer_mss(&self, segment: &Segment<'_>) -> Option<u16> {
+    pub(in crate::flow::tcp) fn peer_mss(&self, segment: &Segment<'_>) -> Option<u16> {
         self.senders[segment.direction.reverse().index()].stats.mss
     }
 
@@ -422,7 +373,7 @@ impl TcpTracker {
     }
 
     /// Data that follows a pause begins a burst.
-    pub(super) fn note_burst(&mut self, segment: &Segment<'_>) {
+    pub(in crate::flow::tcp) fn note_burst(&mut self, segment: &Segment<'_>) {
         const SHORTEST_PAUSE_NS: u64 = 100_000_000;
         let [client, server] = &self.senders;
         let last_payload = match (&client.stats.last_data, &server.stats.last_data) {
@@ -468,9 +419,8 @@ impl TcpTracker {
     }
 
     /// The whole round trip, as well as it is known so far.
-    pub(super) fn rtt_hint(&self) -> Option<Duration> {
-        let [client, server] = &self.senders;
-        whole_round_trip(&client.rtt, &server.rtt).map(Duration::from_nanos)
+    pub(in crate::flow::tcp) fn rtt_hint(&self) -> Option<Duration> {
+        round_trip(&self.senders)
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::send_order::{SendOrder, Stamp};
+use crate::flow::tcp::sender::{Hole, Outstanding, SenderState};
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
-
-use super::Segment;
-use super::half::{Hole, Outstanding, SenderState};
-use super::send_order::{SendOrder, Stamp};
 
 /// Without any measured round trip a late segment within this time is taken for reordering
 /// (the value Wireshark uses as well).
@@ -15,7 +14,7 @@ const REORDERING_WITHOUT_RTT: Duration = Duration::from_millis(3);
 
 /// Whether a segment that fills a hole was sent before the segment that showed the hole. Where no
 /// mark tells, time must: a repair needs a round trip after that segment.
-pub(super) fn is_late_original(
+pub(in crate::flow::tcp) fn is_late_original(
     segment: &Segment<'_>,
     hole: &Hole,
     sender: &SenderState,
@@ -32,7 +31,7 @@ pub(super) fn is_late_original(
 }
 
 /// What octets are that pass once more.
-pub(super) enum CopyKind {
+pub(in crate::flow::tcp) enum CopyKind {
     /// The host sent them again.
     Repeat,
     /// The network made a copy.
@@ -42,7 +41,7 @@ pub(super) enum CopyKind {
 }
 
 /// Compares a segment with the copies known of the same octets.
-pub(super) fn copy_kind(
+pub(in crate::flow::tcp) fn copy_kind(
     segment: &Segment<'_>,
     sender: &SenderState,
     range: SeqRange,

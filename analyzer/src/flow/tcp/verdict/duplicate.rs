@@ -10,10 +10,10 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 
 use crate::direction::Direction;
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::send_order::IpIdClock;
+use crate::flow::tcp::verdict::Verdict;
 use crate::time::Timestamp;
-
-use super::send_order::IpIdClock;
-use super::{Segment, Verdict};
 
 /// How many packets back a copy is looked for.
 const REMEMBERED: usize = 12;
@@ -42,7 +42,7 @@ struct Remembered {
 
 /// The last packets of a connection.
 #[derive(Clone, Debug, Default)]
-pub(super) struct RecentPackets {
+pub(in crate::flow::tcp) struct RecentPackets {
     ring: Vec<Remembered>,
     next: usize,
     two_points: bool,
@@ -144,7 +144,7 @@ impl RecentPackets {
 
 /// A hash of all that is equal in two copies of one packet. Two different packets of the twelve
 /// that are compared agree with a chance of 2⁻⁶⁰.
-pub(super) fn signature(segment: &Segment<'_>) -> u64 {
+pub(in crate::flow::tcp) fn signature(segment: &Segment<'_>) -> u64 {
     let (tcp, packet) = (segment.tcp, segment.packet);
     let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
     let (value, echo) = tcp.timestamps.unwrap_or_default();

@@ -4,22 +4,25 @@
 //! Of a long transfer nearly every segment is one. What [`TcpTracker::judge`] asks about copies,
 //! handshakes, silences, losses, probes, closed windows and ends cannot matter then, so that a few
 //! comparisons spare it. All conditions are asked before anything is changed, and `judge` stays the
-//! reference: with [`super::TcpSettings::judge_all`] it takes every segment, and tests hold the two
+//! reference: with [`TcpSettings::judge_all`](crate::flow::tcp::TcpSettings::judge_all) it takes every segment, and tests hold the two
 //! against each other.
 
 use crate::decode::{Packet, TcpFields, TcpFlags};
 use crate::direction::Direction;
 use crate::event::SegmentRef;
+use crate::flow::tcp::TcpTracker;
+use crate::flow::tcp::account::silence::SILENCE_NS;
+use crate::flow::tcp::account::{held_writes, load};
+use crate::flow::tcp::segment::{Segment, low32};
+use crate::flow::tcp::sender::split_pair;
+use crate::flow::tcp::verdict::acknowledge::advance;
+use crate::flow::tcp::verdict::offload::count_data;
+use crate::flow::tcp::verdict::{Verdict, duplicate};
 use crate::seq::SeqRange;
-
-use super::acknowledge::advance;
-use super::clock::SILENCE_NS;
-use super::offload::count_data;
-use super::{Segment, TcpTracker, Verdict, duplicate, held_writes, load, low32, split_pair};
 
 impl TcpTracker {
     /// The lifted acknowledgement of a segment that [`Self::take_expected`] may take.
-    pub(super) fn expects(
+    pub(in crate::flow::tcp) fn expects(
         &self,
         packet: &Packet,
         tcp: &TcpFields,
@@ -46,9 +49,7 @@ impl TcpTracker {
             return None;
         }
         let elapsed = packet.time.signed_since(self.end);
-        let answers_silence = (self.idle_gaps.as_ref())
-            .and_then(|gaps| gaps.last.as_ref())
-            .is_some_and(|last| !last.survived);
+        let answers_silence = self.silences.awaits_answer();
         let is_undisturbed = self.states.both_established()
             && (0..SILENCE_NS.cast_signed()).contains(&elapsed)
             && !answers_silence
@@ -75,7 +76,7 @@ impl TcpTracker {
 
     /// Takes a segment that [`Self::expects`]: what [`Self::judge`] does, as far as it matters.
     /// `ack` is its lifted acknowledgement.
-    pub(super) fn take_expected(
+    pub(in crate::flow::tcp) fn take_expected(
         &mut self,
         packet: &Packet,
         tcp: &TcpFields,
@@ -120,7 +121,7 @@ impl TcpTracker {
         } else {
             Verdict::Acknowledgement
         };
-        let scales_known = self.handshake.tells_scales();
+        let scales_known = self.handshake.seen().tells_scales();
         self.split
             .advance(segment, verdict, &self.senders, scales_known);
         self.deliver(segment, payload, verdict);

@@ -19,14 +19,14 @@ use std::time::Duration;
 
 use crate::decode::TcpFlags;
 use crate::event::RetransmissionKind;
-use crate::time::Timestamp;
-
-use super::half::SenderState;
-use super::offload::segments_of;
-use super::rtt::whole_round_trip;
-use super::send_order::{Passage, Trust};
-use super::under_way::AT_THE_CAPTURE_POINT_NS;
-use super::{Segment, TcpTracker, split_pair};
+use crate::flow::tcp::TcpTracker;
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::passed_over::DoubtfulRepeat;
+use crate::flow::tcp::sender::rtt::whole_round_trip;
+use crate::flow::tcp::sender::send_order::{Passage, Trust};
+use crate::flow::tcp::sender::under_way::AT_THE_CAPTURE_POINT_NS;
+use crate::flow::tcp::sender::{SenderState, split_pair};
+use crate::flow::tcp::verdict::offload::segments_of;
 
 /// Linux's smallest retransmission timeout: what a repair takes when no round trip is known.
 const REPAIR_WITHOUT_RTT: Duration = Duration::from_nanos(REPAIR_WITHOUT_RTT_NS);
@@ -35,77 +35,10 @@ const REPAIR_WITHOUT_RTT_NS: u64 = 200_000_000;
 /// RFC 6298 §2.1, less 10 % for the capture's own delay.
 const SYN_ACK_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// Packets of one sender that were passed over by its identification counter since the stream's
-/// end advanced, and that cannot have been pure ACKs.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct PassedOver {
-    packets: u16,
-    /// All such packets of the connection so far.
-    in_all: u32,
-    /// The packet before the first of them.
-    since: Timestamp,
-    /// A visible repeat came after: later gaps may be lost repeats.
-    closed: bool,
-    asked: Asked,
-    /// The latest packet is itself one of those that were passed over.
-    overtaken: bool,
-    last_packet: Timestamp,
-    answers_earlier_syn: bool,
-}
-
-/// What the other end sent to be acknowledged since a sender's last packet: when, and its TSval.
-#[derive(Clone, Copy, Debug, Default)]
-struct Asked {
-    count: u8,
-    questions: [(Timestamp, Option<u32>); 3],
-}
-
-impl Asked {
-    fn add(&mut self, segment: &Segment<'_>) {
-        let value = segment.tcp.timestamps.map(|(value, _)| value);
-        if let Some(free) = self.questions.get_mut(usize::from(self.count)) {
-            *free = (segment.packet.time, value);
-            self.count += 1;
-        }
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// When passed what `answer` answers: the segment whose TSval it echoes, else the first.
-    fn answered_by(&self, answer: &Segment<'_>) -> Option<Timestamp> {
-        let echo = answer.tcp.timestamps.map(|(_, echo)| echo);
-        let known = &self.questions[..usize::from(self.count)];
-        let echoed = known
-            .iter()
-            .find(|(_, value)| value.is_some() && *value == echo);
-        echoed.or(known.first()).map(|(time, _)| *time)
-    }
-}
-
-impl PassedOver {
-    /// Nothing was passed over that is not accounted for.
-    pub const fn is_empty(&self) -> bool {
-        self.packets == 0
-    }
-
-    /// A repeat came into view.
-    pub fn close(&mut self) {
-        self.closed = true;
-    }
-
-    /// The stream's end advanced by an original.
-    fn reset(&mut self) {
-        self.packets = 0;
-        self.closed = false;
-    }
-}
-
 impl TcpTracker {
     /// [`Self::note_identification`] of a packet that [`IpIdClock::expects`], when nothing was
     /// passed over before.
-    pub(super) fn note_expected_identification(&mut self, segment: &Segment<'_>) {
+    pub(in crate::flow::tcp) fn note_expected_identification(&mut self, segment: &Segment<'_>) {
         let segments = self.wire_segments(segment);
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         let owed = !sender.passed_over.asked.is_empty() || peer.flight_size() > 0;
@@ -125,7 +58,7 @@ impl TcpTracker {
 
     /// Follows the identification counter; call for every packet that is no copy, before its
     /// acknowledgement is taken.
-    pub(super) fn note_identification(&mut self, segment: &Segment<'_>) {
+    pub(in crate::flow::tcp) fn note_identification(&mut self, segment: &Segment<'_>) {
         let segments = self.wire_segments(segment);
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         let owed = !sender.passed_over.asked.is_empty() || peer.flight_size() > 0;
@@ -188,7 +121,10 @@ impl TcpTracker {
 
     /// Judges a segment that begins at or beyond the stream's end, before the end advances:
     /// `Some` when it was sent before.
-    pub(super) fn hidden_repeat(&mut self, segment: &Segment<'_>) -> Option<RetransmissionKind> {
+    pub(in crate::flow::tcp) fn hidden_repeat(
+        &mut self,
+        segment: &Segment<'_>,
+    ) -> Option<RetransmissionKind> {
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         if segment.tcp.flags.syn() {
             let repeated = sender.passed_over.answers_earlier_syn;
@@ -248,14 +184,6 @@ impl TcpTracker {
     }
 }
 
-/// A repeat that is one only if the identifications prove to be a counter of this connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct DoubtfulRepeat {
-    kind: RetransmissionKind,
-    segments: u64,
-    octets: u32,
-}
-
 impl SenderState {
     /// Packets that were passed over beyond those that were repaired: repeats that were lost as
     /// well. Nothing is known where the capture itself missed packets.
@@ -306,26 +234,6 @@ fn kind_of(segment: &Segment<'_>, waited_ns: u64) -> RetransmissionKind {
 /// for timer slack and variance.
 fn is_timeout_of_answer(delay: Duration, rtt: Duration) -> bool {
     delay >= rtt + REPAIR_WITHOUT_RTT && delay <= (rtt * 2 + REPAIR_WITHOUT_RTT) * 6 / 5
-}
-
-impl PassedOver {
-    /// Since when a repair could have been on its way.
-    fn last_sent_before(&self, last_sent: Timestamp) -> Timestamp {
-        if self.packets > 0 {
-            self.since
-        } else {
-            last_sent
-        }
-    }
-
-    /// Accounts for one repeat. The first must have had the time a repair takes; those after it
-    /// belong to the same recovery.
-    fn take_one(&mut self, had_time: bool) -> bool {
-        let continues = self.closed && self.packets > 0;
-        let hidden = !self.overtaken && self.packets > 0 && (had_time || continues);
-        self.packets = self.packets.saturating_sub(u16::from(hidden));
-        hidden
-    }
 }
 
 /// The capture point is next to the sender: what is not in the capture was missed by it, not lost

@@ -3,19 +3,19 @@
 use crate::app::MessageUnit;
 use crate::connection::HoleEpisode;
 use crate::event::RetransmissionKind;
+use crate::flow::tcp::TcpTracker;
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::send_order::Stamp;
+use crate::flow::tcp::sender::{Hole, SenderState, split_pair};
+use crate::flow::tcp::verdict::offload::segments_in;
 use crate::seq::SeqRange;
-
-use super::half::{Hole, SenderState};
-use super::offload::segments_in;
-use super::send_order::Stamp;
-use super::{Segment, TcpTracker, split_pair};
 
 /// Holes kept in detail.
 const LONGEST_HOLES: usize = 8;
 
 impl TcpTracker {
     /// Keeps a hole that a segment filled, when anything waited behind it.
-    pub(super) fn close_hole(
+    pub(in crate::flow::tcp) fn close_hole(
         &mut self,
         segment: &Segment<'_>,
         hole: &Hole,
@@ -51,7 +51,7 @@ impl TcpTracker {
     }
 
     /// Counts a hole and keeps it among the longest.
-    pub(super) fn keep_hole(&mut self, episode: HoleEpisode) {
+    pub(in crate::flow::tcp) fn keep_hole(&mut self, episode: HoleEpisode) {
         let holes = self.holes.get_or_insert_default();
         holes.count += 1;
         holes.stall_total += episode.stall;
@@ -68,7 +68,7 @@ impl TcpTracker {
 }
 
 /// What lies between the stream's end and a segment has not passed.
-pub(super) fn open_hole(sender: &mut SenderState, segment: &Segment<'_>) {
+pub(in crate::flow::tcp) fn open_hole(sender: &mut SenderState, segment: &Segment<'_>) {
     let missing = SeqRange::new(sender.snd_max, segment.start);
     sender.holes.push(Hole {
         range: missing,
@@ -85,7 +85,7 @@ pub(super) fn open_hole(sender: &mut SenderState, segment: &Segment<'_>) {
 /// Marks the holes of which the receiver says that it lacks them too: it reports octets behind
 /// them (RFC 2018), or acknowledges up to them when what showed them must have arrived: again, or,
 /// where it cannot report, for the first time.
-pub(super) fn confirm_holes(
+pub(in crate::flow::tcp) fn confirm_holes(
     senders: &mut [SenderState; 2],
     segment: &Segment<'_>,
     ack: u64,
@@ -108,7 +108,7 @@ pub(super) fn confirm_holes(
 }
 
 /// Takes `range` out of the holes; gives those that are closed now.
-pub(super) fn fill_holes(sender: &mut SenderState, range: SeqRange) -> Vec<Hole> {
+pub(in crate::flow::tcp) fn fill_holes(sender: &mut SenderState, range: SeqRange) -> Vec<Hole> {
     let first = sender
         .holes
         .partition_point(|hole| hole.range.end <= range.start);

@@ -1,11 +1,12 @@
 //! Offloaded segments: captured as one, several on the wire.
 
-use super::half::SenderState;
-use super::{Segment, TcpTracker};
+use crate::flow::tcp::TcpTracker;
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::SenderState;
 
 impl TcpTracker {
     /// How many packets a segment is on the wire.
-    pub(super) fn wire_segments(&self, segment: &Segment<'_>) -> u64 {
+    pub(in crate::flow::tcp) fn wire_segments(&self, segment: &Segment<'_>) -> u64 {
         let sender = &self.senders[segment.direction.index()];
         segments_of(segment, sender, self.peer_mss(segment))
     }
@@ -24,7 +25,11 @@ fn largest_on_wire(segment: &Segment<'_>, peer: &SenderState) -> u32 {
 }
 
 /// Counts a segment with payload.
-pub(super) fn count_data(segment: &Segment<'_>, sender: &mut SenderState, peer: &SenderState) {
+pub(in crate::flow::tcp) fn count_data(
+    segment: &Segment<'_>,
+    sender: &mut SenderState,
+    peer: &SenderState,
+) {
     sender.stats.data_segments += 1;
     if segment.packet.payload_len > largest_on_wire(segment, peer) {
         sender.stats.oversized_segments += 1;
@@ -34,7 +39,7 @@ pub(super) fn count_data(segment: &Segment<'_>, sender: &mut SenderState, peer: 
 }
 
 /// How many segments the network saw: an offloaded one is several (Linux counts them so).
-pub(super) fn segments_of(
+pub(in crate::flow::tcp) fn segments_of(
     segment: &Segment<'_>,
     sender: &SenderState,
     peer_mss: Option<u16>,
@@ -50,6 +55,6 @@ pub(super) fn segments_of(
 }
 
 /// How many segments of the largest size make up so many octets.
-pub(super) fn segments_in(octets: u64, largest: u32) -> u32 {
+pub(in crate::flow::tcp) fn segments_in(octets: u64, largest: u32) -> u32 {
     u32::try_from(octets.div_ceil(u64::from(largest.max(1)))).unwrap_or(u32::MAX)
 }
