@@ -4,9 +4,9 @@ use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
 use crate::model::figure::FigureValue;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Observation, Observations};
+use crate::model::narrative::Narrative;
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{ms, number, plural, time};
@@ -54,6 +54,9 @@ declare_rule! {
 }
 
 impl Rule for Bufferbloat {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -90,7 +93,7 @@ impl Rule for Bufferbloat {
                 Severity::Low
             };
             let sender = direction.sender();
-            let mut one = Observation::new(conn, 0.8, severity)
+            let mut one = Observation::untyped(conn, 0.8, severity)
                 .cause(format!("{} {sender}", conn.server))
                 .weight(added)
                 .evidence_if(

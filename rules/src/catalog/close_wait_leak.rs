@@ -5,9 +5,9 @@ use analyzer::{Analysis, Connection, Direction};
 
 use crate::model::context::Context;
 use crate::model::figure::FigureValue;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::narrative::Narrative;
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{ms, number, other_end, plural, time};
@@ -52,6 +52,9 @@ declare_rule! {
 }
 
 impl Rule for CloseWaitLeak {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -84,7 +87,7 @@ impl Rule for CloseWaitLeak {
             }
             let own_fin = conn.half(end).fin;
             out.push(
-                Observation::new(conn, 0.9, Severity::Low)
+                Observation::untyped(conn, 0.9, Severity::Low)
                     .cause(format!("{} {}", conn.server, end.sender()))
                     .at(span.from)
                     .weight(ms(waited))
@@ -140,7 +143,7 @@ impl Rule for CloseWaitLeak {
         };
         let max = group.number("waited_ms_max").unwrap_or_default();
         let sockets = group.number("sockets").unwrap_or_default();
-        let open = group.having("open");
+        let open = group.positive("open");
         let port = group.server().port;
         let severity = if sockets >= group.ctx.threshold("medium_sockets") {
             Severity::Medium

@@ -4,9 +4,9 @@ use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
 use crate::model::figure::FigureValue;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Observation, Observations};
+use crate::model::narrative::Narrative;
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{ms, number, plural, time};
@@ -52,6 +52,9 @@ declare_rule! {
 }
 
 impl Rule for DelayedAckNagle {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -73,7 +76,7 @@ impl Rule for DelayedAckNagle {
                 Severity::Low
             };
             let sender = direction.sender();
-            let mut observation = Observation::new(conn, 0.85, severity)
+            let mut observation = Observation::untyped(conn, 0.85, severity)
                 .cause(format!("{} {sender}", conn.server))
                 .weight(number(held.count))
                 .count(held.count)

@@ -3,9 +3,9 @@
 use analyzer::{Analysis, Connection};
 
 use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::narrative::Narrative;
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, number, plural};
@@ -49,6 +49,9 @@ declare_rule! {
 }
 
 impl Rule for IpFragmentLoss {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -62,7 +65,7 @@ impl Rule for IpFragmentLoss {
             .incomplete
             .first()
             .map_or(conn.start, |(segment, _)| segment.time);
-        let mut observation = Observation::new(conn, 0.85, Severity::Medium)
+        let mut observation = Observation::untyped(conn, 0.85, Severity::Medium)
             .at(first)
             .weight(number(count))
             .count(count)

@@ -5,9 +5,9 @@ use analyzer::event::{Event, EventKind};
 use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Observation, Observations};
+use crate::model::narrative::Narrative;
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, other_end, plural, span, time};
@@ -52,6 +52,9 @@ declare_rule! {
 }
 
 impl Rule for KeepaliveDeadPeer {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -80,7 +83,7 @@ impl Rule for KeepaliveDeadPeer {
                 .since(heard.map_or(conn.start, |heard| heard.time));
             let sender = direction.sender();
             out.push(
-                Observation::new(
+                Observation::untyped(
                     conn,
                     if reset.is_some() { 0.95 } else { 0.8 },
                     Severity::Medium,

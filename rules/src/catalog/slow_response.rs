@@ -10,9 +10,9 @@ use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::model::context::Context;
 use crate::model::figure::FigureValue;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::narrative::Narrative;
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{list, many, ms, number, span, time};
@@ -74,6 +74,9 @@ const WAITING_WORDS: [&str; 10] = [
 ];
 
 impl Rule for SlowResponse {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -97,7 +100,7 @@ impl Rule for SlowResponse {
             return;
         };
         let http = matches!(conn.app.protocol, AppProtocol::Http1 | AppProtocol::Http2);
-        let mut observation = Observation::new(conn, 0.85, Severity::Low)
+        let mut observation = Observation::untyped(conn, 0.85, Severity::Low)
             .at(worst.request.last.time)
             .weight(ms(took))
             .evidence(worst.request.last, "last bytes of the request from client")
@@ -145,9 +148,10 @@ impl Rule for SlowResponse {
                 median
             };
             one.set_figure("response_ms_p50", FigureValue::Number(median));
-            one.details
+            one.seen
+                .details
                 .extend(times.quantile(0.95).map(|p95| ("p95_ms", ms(p95))));
-            one.details.push(("answered", number(times.count())));
+            one.seen.details.push(("answered", number(times.count())));
             let http = one.number("http").is_some_and(|http| http > 0.0);
             one.severity = match took {
                 took if http && took >= ctx.threshold("high_ms") => Severity::High,
@@ -172,7 +176,7 @@ impl Rule for SlowResponse {
             .take(3)
             .map(|(text, _)| text)
             .collect();
-        let http = group.having("http") > 0;
+        let http = group.positive("http") > 0;
         let (confidence, reason) = if http {
             (
                 0.85,

@@ -8,9 +8,10 @@ use analyzer::event::SegmentRef;
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Collected, Observation, Observations, segment_at};
+use crate::model::narrative::Narrative;
+use crate::model::observation::segment_at;
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::plural;
@@ -57,6 +58,9 @@ declare_rule! {
 }
 
 impl Rule for TlsHandshakeFailure {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -72,7 +76,7 @@ impl Rule for TlsHandshakeFailure {
         let hello = segment_at(conn, hello, Direction::ClientToServer);
         let sni = tls.sni.clone().unwrap_or_else(|| "no name".to_owned());
         out.push(
-            Observation::new(conn, failure.confidence, Severity::Medium)
+            Observation::untyped(conn, failure.confidence, Severity::Medium)
                 .cause(format!("{} {}", conn.server, failure.reason))
                 .at(failure.segment.time)
                 .evidence(hello, format!("ClientHello for {sni}"))

@@ -6,9 +6,9 @@ use analyzer::event::EventKind;
 use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Observation, Observations};
+use crate::model::narrative::Narrative;
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, other_end, plural, span, time};
@@ -53,6 +53,9 @@ declare_rule! {
 }
 
 impl Rule for ZeroWindowStall {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -87,7 +90,7 @@ impl Rule for ZeroWindowStall {
                     _ => None,
                 });
             out.push(
-                Observation::new(conn, 0.95, severity)
+                Observation::untyped(conn, 0.95, severity)
                     .cause(format!("{} {reader}", conn.server))
                     .at(closed.map_or(conn.start, |event| event.segment.time))
                     .weight(longest)

@@ -18,7 +18,7 @@ const EXAMPLES_PER_FINDING: usize = 3;
 const VALUES_PER_DISTRIBUTION: usize = 1_000;
 
 /// What a finding says unless its rule says otherwise.
-pub(crate) fn default_narrative(group: &Group<'_>) -> Narrative {
+pub(crate) fn default_narrative<S, F>(group: &Group<'_, S, F>) -> Narrative {
     let mut confidences: Vec<f64> = group
         .observations
         .iter()
@@ -49,9 +49,9 @@ pub(crate) fn default_narrative(group: &Group<'_>) -> Narrative {
 }
 
 /// Distinct connections, the heaviest first.
-pub(crate) fn worst_first(observations: &[Observation]) -> Vec<ConnectionRef> {
+pub(crate) fn worst_first<S>(observations: &[Observation<S>]) -> Vec<ConnectionRef> {
     let mut seen = BTreeSet::new();
-    let mut ordered: Vec<&Observation> = observations.iter().collect();
+    let mut ordered: Vec<&Observation<S>> = observations.iter().collect();
     ordered.sort_by(|a, b| {
         b.weight
             .total_cmp(&a.weight)
@@ -65,12 +65,12 @@ pub(crate) fn worst_first(observations: &[Observation]) -> Vec<ConnectionRef> {
 }
 
 /// The finding of a group, with the rule's words and the engine's sums.
-pub(crate) fn finding(
-    group: &Group<'_>,
+pub(crate) fn finding<S, F>(
+    group: &Group<'_, S, F>,
     narrative: Narrative,
     connections: &[ConnectionRef],
 ) -> Finding {
-    let examples: Vec<&Observation> = group
+    let examples: Vec<&Observation<S>> = group
         .observations
         .iter()
         .take(EXAMPLES_PER_FINDING)
@@ -111,7 +111,7 @@ pub(crate) fn finding(
     }
 }
 
-fn worst_first_of(examples: &[&Observation]) -> Vec<ConnectionRef> {
+fn worst_first_of<S>(examples: &[&Observation<S>]) -> Vec<ConnectionRef> {
     let mut seen = BTreeSet::new();
     examples
         .iter()
@@ -121,7 +121,7 @@ fn worst_first_of(examples: &[&Observation]) -> Vec<ConnectionRef> {
 }
 
 /// Costs summed by name, in order of name.
-fn costs(observations: &[Observation]) -> Vec<Figure> {
+fn costs<S>(observations: &[Observation<S>]) -> Vec<Figure> {
     let mut sums = BTreeMap::<&'static str, f64>::new();
     for (name, value) in observations.iter().flat_map(|one| &one.cost) {
         *sums.entry(name).or_default() += value;
@@ -137,7 +137,7 @@ fn costs(observations: &[Observation]) -> Vec<Figure> {
 }
 
 /// The values of the first figure folded by median, when there are enough for a picture.
-fn distribution(group: &Group<'_>) -> Option<Distribution> {
+fn distribution<S, F>(group: &Group<'_, S, F>) -> Option<Distribution> {
     let spec = group
         .meta
         .figures
@@ -146,7 +146,7 @@ fn distribution(group: &Group<'_>) -> Option<Distribution> {
     let mut values: Vec<f64> = group
         .observations
         .iter()
-        .filter_map(|one| one.number(spec.name))
+        .filter_map(|one| one.figure_value(spec.name))
         .collect();
     values.sort_by(f64::total_cmp);
     let step = values.len().div_ceil(VALUES_PER_DISTRIBUTION).max(1);

@@ -5,9 +5,14 @@ use std::time::Duration;
 use analyzer::connection::{HoleEpisode, Holes, ResetKind};
 use analyzer::event::RetransmissionKind;
 
+use analyzer::QualityKind;
+
 use super::*;
+use crate::model::context::Context;
 use crate::model::meta::declare_rule;
+use crate::model::narrative::Group;
 use crate::model::narrative::Narrative;
+use crate::model::observation::{Observation, Observations};
 use crate::model::severity::Severity;
 use crate::testkit::{Builder, C, S, assess, assess_with, at};
 
@@ -265,6 +270,9 @@ declare_rule! {
 }
 
 impl Rule for Failing {
+    type Seen = ();
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -282,9 +290,8 @@ impl Rule for Failing {
 #[test]
 fn a_failing_rule_loses_one_call_and_says_so() {
     let inner = Inner {
-        rules: vec![&Failing],
+        rules: vec![Box::new(Adapter::new(&Failing))],
         settings: RuleSettings::default(),
-        slots: vec![Slot::new()],
     };
     let engine = Engine {
         inner: Arc::new(inner),

@@ -1,5 +1,8 @@
 //! Figures: named numbers with a unit, and how the values of single occurrences become one.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 /// A named number; its unit is the ending of its name (`_ms`, `_s`, `_bytes`, `_percent`,
 /// `_per_second`, or a bare count).
 #[derive(Clone, PartialEq, Debug)]
@@ -120,9 +123,13 @@ impl FigureSpec {
     #[must_use]
     pub fn fold(&self, values: &[FigureValue]) -> Option<Figure> {
         if self.fold == Fold::Most {
-            return most_frequent(values).map(|text| Figure {
+            let texts = values.iter().filter_map(|value| match value {
+                FigureValue::Text(text) => Some(text),
+                FigureValue::Number(_) => None,
+            });
+            return most(texts).map(|text| Figure {
                 name: self.name,
-                value: FigureValue::Text(text),
+                value: FigureValue::Text(text.clone()),
                 spread: None,
             });
         }
@@ -173,18 +180,29 @@ fn rounded(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }
 
-fn most_frequent(values: &[FigureValue]) -> Option<String> {
-    let mut counts = std::collections::BTreeMap::<&str, u64>::new();
+/// The middle one of `values`, or the mean of the two middle ones.
+#[must_use]
+pub fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    spread(&mut values.collect::<Vec<_>>()).map(|spread| spread.median)
+}
+
+/// The different ones of `values` with how often they occur, the most frequent first; equals in
+/// their own order.
+#[must_use]
+pub fn counted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<(T, u64)> {
+    let mut counts = BTreeMap::<T, u64>::new();
     for value in values {
-        if let FigureValue::Text(text) = value {
-            *counts.entry(text).or_default() += 1;
-        }
+        *counts.entry(value).or_default() += 1;
     }
-    let best = counts.values().max()?;
-    counts
-        .iter()
-        .find(|(_, count)| *count == best)
-        .map(|(text, _)| (*text).to_owned())
+    let mut counted: Vec<_> = counts.into_iter().collect();
+    counted.sort_by_key(|(_, count)| Reverse(*count));
+    counted
+}
+
+/// The most frequent one of `values`, the first in order among equals.
+#[must_use]
+pub fn most<T: Ord>(values: impl Iterator<Item = T>) -> Option<T> {
+    counted(values).into_iter().next().map(|(value, _)| value)
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! The words and the judgement of one finding, and the group of observations they speak of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use analyzer::{Analysis, Endpoint, Timestamp};
 
 use crate::model::context::Context;
-use crate::model::figure::{Figure, FigureValue, Spread};
-use crate::model::figure::{FigureSpec, Fold, Unit, spread};
+use crate::model::figure::{Figure, FigureValue};
 use crate::model::finding::{HostCommand, LookAlike, Remedy};
 use crate::model::meta::RuleMeta;
 use crate::model::observation::{Note, Observation};
@@ -16,20 +15,20 @@ use crate::model::timeouts::Wait;
 use crate::model::waits::Waits;
 
 /// Observations of one rule with one cause, best example first.
-pub struct Group<'a> {
+pub struct Group<'a, S = (), F = ()> {
     /// The rule's declaration.
     pub meta: &'static RuleMeta,
     /// The observations, the most telling first; never empty.
-    pub observations: &'a [Observation],
+    pub observations: &'a [Observation<S>],
     /// Everything the rule noted on any connection, by first frame.
-    pub notes: &'a [Note],
+    pub notes: &'a [Note<F>],
     /// The capture as a whole.
     pub analysis: &'a Analysis,
     /// Thresholds and settings.
     pub ctx: Context<'a>,
 }
 
-impl Group<'_> {
+impl<S, F> Group<'_, S, F> {
     /// How many times it happened.
     #[must_use]
     pub fn occurrences(&self) -> u64 {
@@ -41,7 +40,7 @@ impl Group<'_> {
 
     /// The most telling observation.
     #[must_use]
-    pub fn best(&self) -> &Observation {
+    pub fn best(&self) -> &Observation<S> {
         &self.observations[0]
     }
 
@@ -114,9 +113,9 @@ impl Group<'_> {
             .collect()
     }
 
-    /// A declared figure as a number.
+    /// A declared figure as a number, as the finding will bear it.
     #[must_use]
-    pub fn number(&self, name: &str) -> Option<f64> {
+    pub fn figure(&self, name: &str) -> Option<f64> {
         let spec = self.meta.figures.iter().find(|spec| spec.name == name)?;
         match spec.fold(&self.values(spec.name))?.value {
             FigureValue::Number(number) => Some(number),
@@ -124,81 +123,15 @@ impl Group<'_> {
         }
     }
 
-    /// Count, extremes and median of a figure or detail over the observations.
-    #[must_use]
-    pub fn spread(&self, name: &str) -> Option<Spread> {
-        spread(&mut self.all_of(name))
+    /// What was seen, the most telling first.
+    pub fn seen(&self) -> impl Iterator<Item = &S> {
+        self.observations.iter().map(|one| &one.seen)
     }
 
-    /// The median of a figure or detail.
+    /// How many observations are of that kind.
     #[must_use]
-    pub fn median(&self, name: &str) -> Option<f64> {
-        self.spread(name).map(|spread| spread.median)
-    }
-
-    /// The sum of a figure or detail.
-    #[must_use]
-    pub fn sum(&self, name: &str) -> f64 {
-        self.all_of(name).iter().sum()
-    }
-
-    /// All values of a figure or detail, in no order.
-    #[must_use]
-    pub fn all_of(&self, name: &str) -> Vec<f64> {
-        let observations = self.observations.iter();
-        observations.filter_map(|one| one.number(name)).collect()
-    }
-
-    /// The first number of every note of one kind at the group's server.
-    #[must_use]
-    pub fn noted(&self, key: &str) -> Vec<f64> {
-        let server = self.server();
-        self.notes
-            .iter()
-            .filter(|note| note.key == key && note.connection.server == server)
-            .filter_map(|note| note.numbers.first().copied())
-            .collect()
-    }
-
-    /// How many observations have a figure or detail above zero.
-    #[must_use]
-    pub fn having(&self, name: &str) -> u64 {
-        self.observations
-            .iter()
-            .filter(|one| one.number(name).is_some_and(|n| n > 0.0))
-            .count() as u64
-    }
-
-    /// The most frequent words of a label.
-    #[must_use]
-    pub fn words(&self, name: &'static str) -> Option<String> {
-        let values: Vec<FigureValue> = self
-            .observations
-            .iter()
-            .filter_map(|one| one.words(name))
-            .map(|words| FigureValue::Text(words.to_owned()))
-            .collect();
-        let spec = FigureSpec {
-            name,
-            unit: Unit::Text,
-            fold: Fold::Most,
-        };
-        match spec.fold(&values)?.value {
-            FigureValue::Text(words) => Some(words),
-            FigureValue::Number(_) => None,
-        }
-    }
-
-    /// The different words of a label with how many observations bear them, most frequent first.
-    #[must_use]
-    pub fn words_counted(&self, name: &str) -> Vec<(String, u64)> {
-        let mut counts = BTreeMap::<String, u64>::new();
-        for words in self.observations.iter().filter_map(|one| one.words(name)) {
-            *counts.entry(words.to_owned()).or_default() += 1;
-        }
-        let mut counted: Vec<_> = counts.into_iter().collect();
-        counted.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        counted
+    pub fn having(&self, is_so: impl Fn(&S) -> bool) -> u64 {
+        self.seen().filter(|seen| is_so(seen)).count() as u64
     }
 
     fn values(&self, name: &str) -> Vec<FigureValue> {

@@ -24,9 +24,9 @@ pub const NOTES_PER_RULE: usize = 30_000;
 /// Endpoints for which a rule may keep a histogram.
 pub const HISTOGRAMS_PER_RULE: usize = 16_384;
 
-/// One occurrence of a rule's state on one connection.
+/// One occurrence of a rule's state on one connection, with what the rule's words need of it.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Observation {
+pub struct Observation<S = ()> {
     /// Where.
     pub connection: ConnectionRef,
     /// Occurrences with an equal text become one finding.
@@ -47,10 +47,8 @@ pub struct Observation {
     pub figures: Vec<(&'static str, FigureValue)>,
     /// Costs in user terms; summed over occurrences.
     pub cost: Vec<(&'static str, f64)>,
-    /// Further numbers for the words of the finding; not part of its figures.
-    pub details: Vec<(&'static str, f64)>,
-    /// Further words for the finding.
-    pub labels: Vec<(&'static str, String)>,
+    /// What the words of the finding need beyond its figures.
+    pub seen: S,
     /// Limits of the capture that touch the connection.
     pub limits: Vec<QualityKind>,
 }
@@ -86,15 +84,14 @@ impl Observation {
             evidence: Vec::new(),
             figures: Vec::new(),
             cost: Vec::new(),
-            details: Vec::new(),
-            labels: Vec::new(),
+            seen: (),
             limits: limits_of(conn),
         }
     }
 
     /// An occurrence that only the end of the capture shows, placed on a connection noted before.
     #[must_use]
-    pub fn from_note(note: &Note, confidence: f64, severity: Severity) -> Self {
+    pub fn from_note<F>(note: &Note<F>, confidence: f64, severity: Severity) -> Self {
         Self {
             connection: note.connection,
             cause: note.connection.server.to_string(),
@@ -106,12 +103,32 @@ impl Observation {
             evidence: Vec::new(),
             figures: Vec::new(),
             cost: Vec::new(),
-            details: Vec::new(),
-            labels: Vec::new(),
+            seen: (),
             limits: note.limits.clone(),
         }
     }
 
+    /// Adds what the words of the finding need.
+    #[must_use]
+    pub fn seen<S>(self, seen: S) -> Observation<S> {
+        Observation {
+            connection: self.connection,
+            cause: self.cause,
+            at: self.at,
+            confidence: self.confidence,
+            severity: self.severity,
+            weight: self.weight,
+            count: self.count,
+            evidence: self.evidence,
+            figures: self.figures,
+            cost: self.cost,
+            seen,
+            limits: self.limits,
+        }
+    }
+}
+
+impl<S> Observation<S> {
     /// Groups with occurrences of the same text instead of the same server.
     #[must_use]
     pub fn cause(mut self, cause: impl Into<String>) -> Self {
@@ -190,50 +207,13 @@ impl Observation {
         self
     }
 
-    /// A further number for the words of the finding.
+    /// The number of a declared figure.
     #[must_use]
-    pub fn detail(mut self, name: &'static str, value: f64) -> Self {
-        self.details.push((name, value));
-        self
-    }
-
-    /// A further number that may not be known.
-    #[must_use]
-    pub fn detail_if(self, name: &'static str, value: Option<f64>) -> Self {
-        match value {
-            Some(value) => self.detail(name, value),
-            None => self,
+    pub fn figure_value(&self, name: &str) -> Option<f64> {
+        match self.figures.iter().find(|(known, _)| *known == name)?.1 {
+            FigureValue::Number(number) => Some(number),
+            FigureValue::Text(_) => None,
         }
-    }
-
-    /// Further words for the finding.
-    #[must_use]
-    pub fn label(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.labels.push((name, value.into()));
-        self
-    }
-
-    /// The number of a figure or detail.
-    #[must_use]
-    pub fn number(&self, name: &str) -> Option<f64> {
-        let figure = self.figures.iter().find(|(known, _)| *known == name);
-        match figure {
-            Some((_, FigureValue::Number(number))) => Some(*number),
-            _ => self
-                .details
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| *value),
-        }
-    }
-
-    /// The words of a label.
-    #[must_use]
-    pub fn words(&self, name: &str) -> Option<&str> {
-        self.labels
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, words)| words.as_str())
     }
 
     /// Replaces the value of a figure.
@@ -245,36 +225,34 @@ impl Observation {
 
 /// A fact about one connection that a rule needs at the end of the capture.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Note {
+pub struct Note<F> {
     /// Where.
     pub connection: ConnectionRef,
-    /// What kind of fact, by the rule's own names.
-    pub key: &'static str,
-    /// Words that belong to it.
-    pub words: String,
     /// When.
     pub at: Timestamp,
-    /// Numbers in an order of the rule's own.
-    pub numbers: Vec<f64>,
-    /// Frames that show it.
-    pub segments: Vec<SegmentRef>,
+    /// What.
+    pub fact: F,
     /// Limits of the capture that touch the connection.
     pub limits: Vec<QualityKind>,
 }
 
-impl Note {
+impl<F> Note<F> {
     /// A fact of `conn`.
     #[must_use]
-    pub fn new(conn: &Connection, key: &'static str) -> Self {
+    pub fn new(conn: &Connection, fact: F) -> Self {
         Self {
             connection: ConnectionRef::from(conn),
-            key,
-            words: String::new(),
             at: conn.start,
-            numbers: Vec::new(),
-            segments: Vec::new(),
+            fact,
             limits: limits_of(conn),
         }
+    }
+
+    /// When it was so.
+    #[must_use]
+    pub fn at(mut self, at: Timestamp) -> Self {
+        self.at = at;
+        self
     }
 }
 
@@ -303,10 +281,9 @@ pub fn segment_at(conn: &Connection, at: At, direction: Direction) -> SegmentRef
 }
 
 /// What a rule hands over while it judges one connection.
-#[derive(Default)]
-pub struct Observations {
-    pub(crate) observations: Vec<Observation>,
-    pub(crate) notes: Vec<Note>,
+pub struct Observations<S = (), F = ()> {
+    pub(crate) observations: Vec<Observation<S>>,
+    pub(crate) notes: Vec<Note<F>>,
     /// No more facts are kept: those of this connection are only counted.
     pub(crate) counts_notes: bool,
     pub(crate) notes_counted: u64,
@@ -314,14 +291,25 @@ pub struct Observations {
     pub(crate) not_assessed: Option<&'static str>,
 }
 
-impl Observations {
+impl<S, F> Observations<S, F> {
+    pub(crate) const fn new(counts_notes: bool) -> Self {
+        Self {
+            observations: Vec::new(),
+            notes: Vec::new(),
+            counts_notes,
+            notes_counted: 0,
+            histograms: Vec::new(),
+            not_assessed: None,
+        }
+    }
+
     /// An occurrence.
-    pub fn push(&mut self, observation: Observation) {
+    pub fn push(&mut self, observation: Observation<S>) {
         self.observations.push(observation);
     }
 
     /// A fact for the end, which is made only if it may be kept.
-    pub fn note(&mut self, make: impl FnOnce() -> Note) {
+    pub fn note(&mut self, make: impl FnOnce() -> Note<F>) {
         if self.counts_notes {
             self.notes_counted += 1;
         } else {
@@ -346,19 +334,11 @@ impl Observations {
 }
 
 /// Everything one rule collected over the whole capture.
-#[derive(Default)]
-pub struct Collected {
+pub struct Collected<S = (), F = ()> {
     /// Occurrences, by first frame of their connection.
-    pub observations: Vec<Observation>,
+    pub observations: Vec<Observation<S>>,
     /// Facts, by first frame of their connection.
-    pub notes: Vec<Note>,
+    pub notes: Vec<Note<F>>,
     /// Distributions per endpoint.
     pub durations: BTreeMap<Endpoint, Histogram>,
-}
-
-impl Collected {
-    /// The facts of one kind.
-    pub fn notes_of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Note> {
-        self.notes.iter().filter(move |note| note.key == key)
-    }
 }

@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use analyzer::{Connection, Direction, Timestamp};
 
-use crate::model::observation::Note;
-use crate::model::text::{ms, number};
+use crate::model::text::ms;
 
 /// What a connection tells of one of its ends.
 pub(crate) struct Alive {
@@ -21,32 +20,18 @@ pub(crate) struct Alive {
 }
 
 impl Alive {
-    /// When the sender of `direction` was heard last.
-    pub(crate) fn heard(conn: &Connection, direction: Direction) -> Timestamp {
+    /// What `conn` tells of the sender of `direction`.
+    pub(crate) fn of(conn: &Connection, direction: Direction) -> Self {
         let last = conn.half(direction).last_segment;
-        last.map_or(conn.start, |last| last.time)
-    }
-
-    /// The rest of it, as numbers of a note.
-    pub(crate) fn numbers(conn: &Connection) -> [f64; 3] {
         let survived = conn.idle_gaps.longest_survived;
         let answered = conn.handshake.syn_acks.first();
-        let repeats = conn.halves.iter().map(|half| half.retransmitted_segments);
-        [
-            survived.map_or(0.0, |gap| ms(gap.length())),
-            answered.map_or(0.0, |answer| since_epoch_ms(answer.time)),
-            number(repeats.sum()),
-        ]
-    }
-
-    /// Reads it back from a note that was made [`Self::heard`], with `numbers` of it.
-    pub(crate) fn of(note: &Note, numbers: &[f64]) -> Self {
+        let mut halves = conn.halves.iter();
         Self {
-            first_frame: note.connection.first_frame,
-            heard: note.at,
-            survived_ms: numbers[0],
-            answered_ms: numbers[1],
-            repeats: numbers[2] > 0.0,
+            first_frame: conn.first_frame,
+            heard: last.map_or(conn.start, |last| last.time),
+            survived_ms: survived.map_or(0.0, |gap| ms(gap.length())),
+            answered_ms: answered.map_or(0.0, |answer| since_epoch_ms(answer.time)),
+            repeats: halves.any(|half| half.retransmitted_segments > 0),
         }
     }
 

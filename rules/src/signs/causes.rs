@@ -7,9 +7,9 @@ use crate::model::timeouts::{Cluster, cluster};
 
 /// Parts occurrences that share a cause where two timers stand behind it: each seen at least
 /// three times, a third or more apart. Otherwise all stay together, strays included.
-pub fn split_causes(observations: &mut [Observation], figure: &str) {
+pub(crate) fn split_causes<S>(observations: &mut [Observation<S>], figure: &str) {
     let mut by_cause = BTreeMap::<String, Vec<usize>>::new();
-    let known = |observation: &Observation| observation.number(figure).is_some();
+    let known = |observation: &Observation<S>| observation.figure_value(figure).is_some();
     for (index, observation) in observations.iter().enumerate() {
         if !known(observation) {
             continue;
@@ -22,7 +22,11 @@ pub fn split_causes(observations: &mut [Observation], figure: &str) {
     for (cause, members) in by_cause {
         let values: Vec<f64> = members
             .iter()
-            .map(|index| observations[*index].number(figure).unwrap_or_default())
+            .map(|index| {
+                observations[*index]
+                    .figure_value(figure)
+                    .unwrap_or_default()
+            })
             .collect();
         let timers: Vec<Cluster> = cluster(&values)
             .into_iter()

@@ -8,15 +8,30 @@ use analyzer::connection::{Reset, ResetKind, ResetShape, Turn};
 use analyzer::event::SegmentRef;
 use analyzer::{Connection, Direction, Endpoint};
 
-use crate::model::observation::{Collected, Note};
+use crate::model::observation::Note;
 use crate::model::text::ms;
 use crate::signs::goodbye::{self, GOODBYE_TO_FIN, is_tls_housekeeping};
 
 /// Shortest silence before a close that counts as idle, in milliseconds: the default of `keepalive-race`.
 pub(crate) const MIN_IDLE_MS: f64 = 200.0;
 
-/// Key of the facts about harmless closes of idle connections by their server.
-pub(crate) const SERVER_IDLE_CLOSE: &str = "server-idle-close";
+/// One end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// Who opened it.
+    Client,
+    /// Who was called.
+    Server,
+}
+
+/// A harmless close of an idle connection.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct IdleEnd {
+    /// Who closed.
+    pub(crate) by: End,
+    /// The silence before it, in milliseconds.
+    pub(crate) idle_ms: f64,
+}
 
 /// So many other closes after the same idle time make it a timer's.
 const OTHERS: usize = 2;
@@ -65,22 +80,20 @@ impl<'a> IdleClose<'a> {
 /// A fact about a close of an idle connection.
 pub(crate) fn idle_note(
     conn: &Connection,
-    key: &'static str,
+    by: End,
     close: SegmentRef,
     idle: Duration,
-) -> Note {
-    let mut note = Note::new(conn, key);
-    note.at = close.time;
-    note.numbers = vec![ms(idle)];
-    note
+) -> Note<IdleEnd> {
+    let idle_ms = ms(idle);
+    Note::new(conn, IdleEnd { by, idle_ms }).at(close.time)
 }
 
-/// The idle times of the facts of one kind, in milliseconds, by server.
-pub(crate) fn idle_closes(collected: &Collected, key: &str) -> BTreeMap<Endpoint, Vec<f64>> {
+/// The idle times before the closes of one end, in milliseconds, by server.
+pub(crate) fn idle_closes(notes: &[Note<IdleEnd>], by: End) -> BTreeMap<Endpoint, Vec<f64>> {
     let mut closes = BTreeMap::<Endpoint, Vec<f64>>::new();
-    for note in collected.notes_of(key) {
+    for note in notes.iter().filter(|note| note.fact.by == by) {
         let of_server = closes.entry(note.connection.server).or_default();
-        of_server.extend(&note.numbers);
+        of_server.push(note.fact.idle_ms);
     }
     closes
 }

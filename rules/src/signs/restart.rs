@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use analyzer::{Endpoint, Timestamp};
 
-use crate::model::observation::Collected;
+use crate::model::observation::{Collected, Note};
 use crate::model::timeouts::cluster;
-use crate::signs::idle_close::SERVER_IDLE_CLOSE;
+use crate::signs::idle_close::{End, IdleEnd};
 
 /// Connections closed within one second of each other may be one event at the server.
 pub(crate) const RESTART_WINDOW: Duration = Duration::from_secs(1);
@@ -17,19 +17,22 @@ const RESTART_CONNECTIONS: usize = 4;
 pub(crate) const ONE_INSTANT: Duration = Duration::from_millis(100);
 
 /// Moments at which a server closed many connections at once that no single idle time explains.
-pub(crate) fn restarts(collected: &Collected) -> BTreeMap<Endpoint, BTreeSet<Timestamp>> {
+pub(crate) fn restarts<S>(
+    collected: &Collected<S, IdleEnd>,
+) -> BTreeMap<Endpoint, BTreeSet<Timestamp>> {
     let mut closes = BTreeMap::<Endpoint, Vec<(Timestamp, Option<f64>)>>::new();
-    for note in collected.notes_of(SERVER_IDLE_CLOSE) {
+    let by_server = |note: &&Note<IdleEnd>| note.fact.by == End::Server;
+    for note in collected.notes.iter().filter(by_server) {
         closes
             .entry(note.connection.server)
             .or_default()
-            .push((note.at, Some(note.numbers[0])));
+            .push((note.at, Some(note.fact.idle_ms)));
     }
     for observation in &collected.observations {
         closes
             .entry(observation.connection.server)
             .or_default()
-            .push((observation.at, observation.number("idle_timeout_ms")));
+            .push((observation.at, observation.figure_value("idle_timeout_ms")));
     }
     let mut found = BTreeMap::<_, BTreeSet<_>>::new();
     for (server, mut list) in closes {

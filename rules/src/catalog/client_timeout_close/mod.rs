@@ -9,9 +9,10 @@ use analyzer::event::SegmentRef;
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Collected, Observation, Observations, segment_at};
+use crate::model::narrative::Narrative;
+use crate::model::observation::segment_at;
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, ms, plural, span, time};
@@ -81,6 +82,9 @@ const TLS_FINISHED_OCTETS: u64 = 100;
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 impl Rule for ClientTimeoutClose {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -149,7 +153,8 @@ impl Rule for ClientTimeoutClose {
         for one in &mut collected.observations {
             if let Some(times) = answering.get(&one.connection.server) {
                 for (name, quantile) in [("p50_ms", 0.5), ("p99_ms", 0.99)] {
-                    one.details
+                    one.seen
+                        .details
                         .extend(times.quantile(quantile).map(|value| (name, ms(value))));
                 }
             }
@@ -174,7 +179,7 @@ impl Rule for ClientTimeoutClose {
         } else {
             String::new()
         };
-        let blame = if group.having("held_back") == count {
+        let blame = if group.positive("held_back") == count {
             "the server did answer, but the beginning of its response was lost on the way"
         } else {
             "the server was slower than the client's timeout"
@@ -344,7 +349,7 @@ impl<'a> GivenUp<'a> {
             reset.segment.direction == Direction::ClientToServer
                 && reset.segment.frame > self.close.frame
         });
-        let mut observation = Observation::new(conn, 0.8, Severity::High)
+        let mut observation = Observation::untyped(conn, 0.8, Severity::High)
             .at(self.close.time)
             .weight(flag(self.late.is_some()) * 1e9 + ms(self.length()))
             .evidence(self.request_end, "last bytes of the request from client")

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use analyzer::Timestamp;
 
-use crate::model::narrative::{Group, Narrative};
+use crate::model::legacy::Group;
+use crate::model::narrative::Narrative;
 use crate::model::severity::Severity;
 use crate::model::text::{list, many, plural, time};
 use crate::model::timeouts::{self, is_round};
@@ -29,7 +30,7 @@ pub(super) fn judge(group: &Group<'_>, draft: Narrative, timeout: f64) -> Narrat
             "{failed} connections waited the same time within {}: a configured timeout.",
             time(range)
         )
-    } else if group.having("late") > 0 {
+    } else if group.positive("late") > 0 {
         "Late responses drew resets: nobody waited for them any more.".to_owned()
     } else if is_round(timeout) {
         "The wait is a value people configure, but it was seen too rarely to be sure.".to_owned()
@@ -65,7 +66,7 @@ pub(super) fn reasons(group: &Group<'_>, draft: Narrative, late: f64) -> Narrati
             let (median, max) = states("fin_wait_2_ms").unwrap_or_default();
             format!(
                 "the client's sockets stayed in FIN-WAIT-2 for {} (longest {}), up to {} at once; {} were still there at the end of the capture",
-                time(median), time(max), many(peak, "socket"), group.having("fin_wait_2_open")
+                time(median), time(max), many(peak, "socket"), group.positive("fin_wait_2_open")
             )
         })
         .because_if(states("close_wait_ms").is_some(), || {
@@ -101,7 +102,7 @@ pub(super) fn confusables(group: &Group<'_>, draft: Narrative) -> Narrative {
         .not("slow-response", "the request was never answered in time; slow but answered requests are counted there")
         .not("keepalive-race", "a request was pending and the client closed first")
         .not("packet-loss", "the request was acknowledged and not lost; if loss delayed the answer, the loss is its own finding")
-        .not("deliberate half-close", if group.having("late") > 0 {
+        .not("deliberate half-close", if group.positive("late") > 0 {
             "late responses drew RST; a client that half-closes still reads"
         } else {
             "the client closed after waiting, not right after its request"
@@ -115,7 +116,7 @@ pub(super) fn remedies(group: &Group<'_>, draft: Narrative, timeout: f64) -> Nar
         .or_else(|| group.median("p99_ms"))
         .unwrap_or(0.0);
     let target = timeouts::above(needed.max(timeout)).as_secs();
-    let slow = if group.having("late") > 0 {
+    let slow = if group.positive("late") > 0 {
         format!(
             "answers came {} after the request: above the client's {}",
             time(needed),
@@ -124,7 +125,7 @@ pub(super) fn remedies(group: &Group<'_>, draft: Narrative, timeout: f64) -> Nar
     } else {
         format!("the server did not answer within {}", time(timeout))
     };
-    let first = if group.having("held_back") == group.connections() {
+    let first = if group.positive("held_back") == group.connections() {
         format!(
             "within {} the client could read nothing of the response; find what drops the server's segments on the way",
             time(timeout)

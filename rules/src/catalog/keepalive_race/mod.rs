@@ -6,16 +6,14 @@ use analyzer::connection::ResetKind;
 use analyzer::{Analysis, Connection};
 
 use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::narrative::Narrative;
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, span};
 use crate::signs::causes::split_causes;
-use crate::signs::idle_close::{
-    IdleClose, Race, SERVER_IDLE_CLOSE, idle_closes, idle_note, is_timer,
-};
+use crate::signs::idle_close::{End, IdleClose, IdleEnd, Race, idle_closes, idle_note, is_timer};
 use crate::signs::restart::{RESTART_WINDOW, restarts};
 
 declare_rule! {
@@ -78,11 +76,14 @@ declare_rule! {
 }
 
 impl Rule for KeepaliveRace {
+    type Seen = Legacy;
+    type Fact = IdleEnd;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<IdleEnd>) {
         let min_idle = Duration::from_secs_f64(ctx.threshold("min_idle_ms") / 1e3)
             .max(conn.rtt().unwrap_or_default() * 2);
         let Some(closed) = IdleClose::of(conn) else {
@@ -96,13 +97,18 @@ impl Rule for KeepaliveRace {
         match (&closed.race, idle) {
             (Some(race), _) => out.push(observation(conn, &closed, race)),
             (None, Some(idle)) => {
-                out.note(|| idle_note(conn, SERVER_IDLE_CLOSE, closed.close, idle));
+                out.note(|| idle_note(conn, End::Server, closed.close, idle));
             }
             (None, None) => {}
         }
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(
+        &self,
+        analysis: &Analysis,
+        ctx: &Context<'_>,
+        collected: &mut Collected<IdleEnd>,
+    ) {
         bound_unknown_idle(analysis, ctx.threshold("min_idle_ms"), collected);
         leave_other_unread(collected);
         let restarts = restarts(collected);
@@ -120,8 +126,8 @@ impl Rule for KeepaliveRace {
             }
         }
         split_causes(&mut collected.observations, "idle_timeout_ms");
-        let harmless = idle_closes(collected, SERVER_IDLE_CLOSE);
-        let client_closes = idle_closes(collected, "client-idle-close");
+        let harmless = idle_closes(&collected.notes, End::Server);
+        let client_closes = idle_closes(&collected.notes, End::Client);
         for observation in &mut collected.observations {
             let server = observation.connection.server;
             if let Some(values) = harmless.get(&server) {
@@ -131,17 +137,18 @@ impl Rule for KeepaliveRace {
                     .filter(|value| (*value - near).abs() <= near * 0.05)
                     .count();
                 observation
+                    .seen
                     .details
                     .push(("harmless_idle_closes", number(agreeing as u64)));
             }
             if let Some(values) = client_closes.get(&server) {
                 let longest = values.iter().copied().fold(0.0, f64::max);
-                observation.details.push(("client_idle_ms", longest));
+                observation.seen.details.push(("client_idle_ms", longest));
             }
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
         words::tell(group, draft)
     }
 }
@@ -179,7 +186,7 @@ fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Ob
     };
     let answer = first_reset.filter(|reset| reset.frame != closed.close.frame);
     let ended = (conn.from_client().fin).filter(|_| race.resets.is_empty());
-    let mut observation = Observation::new(conn, confidence, Severity::High)
+    let mut observation = Observation::untyped(conn, confidence, Severity::High)
             .at(closed.close.time)
             .weight(idle.map_or(0.0, ms))
             .evidence_if(last, last.map(|last| format!("last payload before the idle time, from {}", last.direction.sender())).unwrap_or_default())
@@ -228,22 +235,22 @@ fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Ob
 
 /// Where the capture began after a connection's last exchange, the silence in the capture is the
 /// least that its idle time can have been; too little of it proves no idle close.
-fn bound_unknown_idle(analysis: &Analysis, min_idle_ms: f64, collected: &mut Collected) {
+fn bound_unknown_idle(analysis: &Analysis, min_idle_ms: f64, collected: &mut Collected<IdleEnd>) {
     let begin = analysis.summary.first;
     collected.observations.retain_mut(|one| {
         if one.number("idle_timeout_ms").is_some() {
             return true;
         }
         let least = begin.map_or(0.0, |begin| ms(one.at.since(begin)));
-        one.details.push(("idle_at_least_ms", least));
+        one.seen.details.push(("idle_at_least_ms", least));
         least >= min_idle_ms
     });
 }
 
 /// A server has other reasons, too, to close over an unread request. It was the idle timer where
 /// other connections were closed after the same silence.
-fn leave_other_unread(collected: &mut Collected) {
-    let mut timers = idle_closes(collected, SERVER_IDLE_CLOSE);
+fn leave_other_unread(collected: &mut Collected<IdleEnd>) {
+    let mut timers = idle_closes(&collected.notes, End::Server);
     let is_unread = |one: &Observation| one.number("unread") == Some(1.0);
     for one in collected.observations.iter().filter(|one| !is_unread(one)) {
         let of_server = timers.entry(one.connection.server).or_default();
@@ -257,7 +264,7 @@ fn leave_other_unread(collected: &mut Collected) {
 }
 
 /// Remembers how long the client keeps idle connections, where it closes first.
-fn note_client_close(conn: &Connection, min_idle: Duration, out: &mut Observations) {
+fn note_client_close(conn: &Connection, min_idle: Duration, out: &mut Observations<IdleEnd>) {
     let Some(fin) = conn.from_client().fin else {
         return;
     };
@@ -270,7 +277,7 @@ fn note_client_close(conn: &Connection, min_idle: Duration, out: &mut Observatio
     };
     let idle = fin.time.since(last.time);
     if conn.turns.pending().is_none() && idle >= min_idle {
-        out.note(|| idle_note(conn, "client-idle-close", fin, idle));
+        out.note(|| idle_note(conn, End::Client, fin, idle));
     }
 }
 

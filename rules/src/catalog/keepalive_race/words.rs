@@ -1,14 +1,15 @@
 //! What `keepalive-race` says: judgement, reasons, confusables and cures.
 
-use crate::model::narrative::{Group, Narrative};
+use crate::model::legacy::Group;
+use crate::model::narrative::Narrative;
 use crate::model::severity::Severity;
 use crate::model::text::{list, many, number, plural, time};
 use crate::model::timeouts::{self, Wait, typical_of};
 use crate::signs::advice;
-use crate::signs::idle_close::SERVER_IDLE_CLOSE;
+use crate::signs::idle_close::{End, IdleEnd, idle_closes};
 
 /// The words for one group of lost requests, or for a restart.
-pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
+pub(super) fn tell(group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
     if group.best().cause.contains(" restart") {
         return describe_restart(group, draft);
     }
@@ -20,7 +21,7 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
     };
     let failed = group.occurrences();
     let (server, clients) = (group.server(), group.clients_text());
-    let late = group.having("late_write");
+    let late = group.positive("late_write");
     let typical = measured.and_then(|idle| typical_of(idle, Wait::ServerIdle));
     let draft = judge(group, draft, idle);
     let how = if late * 2 > failed {
@@ -28,7 +29,7 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
             "{clients} sent the next request on connections whose close it had already acknowledged"
         )
     } else {
-        let unread = if group.having("unread") > 0 {
+        let unread = if group.positive("unread") > 0 {
             " or lay unread"
         } else {
             ""
@@ -51,18 +52,18 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
 }
 
 /// A server that lingers after its FIN sends none.
-fn resets_came(group: &Group<'_>) -> bool {
+fn resets_came(group: &Group<'_, IdleEnd>) -> bool {
     group.number("resets").is_some_and(|resets| resets > 0.0)
 }
 
 /// The longest silence seen before a FIN whose last exchange lies before the capture.
-fn least_idle(group: &Group<'_>) -> f64 {
+fn least_idle(group: &Group<'_, IdleEnd>) -> f64 {
     let least = group.spread("idle_at_least_ms");
     least.map_or(0.0, |spread| spread.max)
 }
 
 /// Severity by the share of connections that failed, confidence by agreement on one timer.
-fn judge(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
+fn judge(group: &Group<'_, IdleEnd>, draft: Narrative, idle: f64) -> Narrative {
     let failed = group.occurrences();
     let attempts = group
         .analysis
@@ -93,8 +94,8 @@ fn judge(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
     draft.severity(severity).confidence(confidence, reason)
 }
 
-fn reasons(group: &Group<'_>, draft: Narrative, after: &str, late: u64) -> Narrative {
-    let unread = group.having("unread");
+fn reasons(group: &Group<'_, IdleEnd>, draft: Narrative, after: &str, late: u64) -> Narrative {
+    let unread = group.positive("unread");
     let crossed = group.occurrences() - late - unread;
     let rtt = group.median("rtt_ms");
     draft
@@ -109,8 +110,8 @@ fn reasons(group: &Group<'_>, draft: Narrative, after: &str, late: u64) -> Narra
             format!("{}: the request had reached the server, whose program closed before it read it; its kernel then sends RST instead of FIN", many(unread, "time"))
         })
         .because(format!("the server closed first, {after} after the last payload and with no request outstanding"))
-        .because_if(group.having("seq_fits") > 0, || {
-            format!("on {} the RST's sequence number is the request's ACK number: a closed socket answering that very segment", many(group.having("seq_fits"), "connection"))
+        .because_if(group.positive("seq_fits") > 0, || {
+            format!("on {} the RST's sequence number is the request's ACK number: a closed socket answering that very segment", many(group.positive("seq_fits"), "connection"))
         })
         .because_if(group.median("harmless_idle_closes").is_some_and(|count| count > 0.0), || {
             format!("the server closed {} more after the same idle time without a request under way", plural(group.median("harmless_idle_closes").unwrap_or_default(), "connection"))
@@ -125,15 +126,19 @@ fn reasons(group: &Group<'_>, draft: Narrative, after: &str, late: u64) -> Narra
 }
 
 /// The idle times before either side's close: of the lost requests and of the harmless closes.
-fn waits(group: &Group<'_>, draft: Narrative) -> Narrative {
+fn waits(group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
     let mut server = group.all_of("idle_timeout_ms");
-    server.extend(group.noted(SERVER_IDLE_CLOSE));
+    let closed_by = |end| {
+        let mut closes = idle_closes(group.notes, end);
+        closes.remove(&group.server()).unwrap_or_default()
+    };
+    server.extend(closed_by(End::Server));
     draft
         .waits(Wait::ServerIdle, server)
-        .waits(Wait::ClientIdle, group.noted("client-idle-close"))
+        .waits(Wait::ClientIdle, closed_by(End::Client))
 }
 
-fn remedies(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
+fn remedies(group: &Group<'_, IdleEnd>, draft: Narrative, idle: f64) -> Narrative {
     // The reusing side still held the connection at this age, so its own timeout is longer.
     let reuse = group
         .spread("reuse_age_ms")
@@ -177,8 +182,8 @@ fn remedies(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
     }
 }
 
-fn confusables(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
-    let unread = group.having("unread");
+fn confusables(group: &Group<'_, IdleEnd>, draft: Narrative, idle: f64) -> Narrative {
+    let unread = group.positive("unread");
     let spread = group
         .spread("idle_timeout_ms")
         .map_or(0.0, |spread| spread.max - spread.min);
@@ -202,7 +207,7 @@ fn confusables(group: &Group<'_>, draft: Narrative, idle: f64) -> Narrative {
         .not("announced close", "no response carried \"Connection: close\" before the FIN")
 }
 
-fn describe_restart(group: &Group<'_>, draft: Narrative) -> Narrative {
+fn describe_restart(group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
     let (server, failed) = (group.server(), group.occurrences());
     let known = group.all_of("idle_timeout_ms").len() as u64;
     let told = known * 2 > group.observations.len() as u64;

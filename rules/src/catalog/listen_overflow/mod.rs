@@ -10,9 +10,10 @@ use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Collected, Note, Observation, Observations};
+use crate::model::narrative::Narrative;
+use crate::model::observation::Note;
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{list, many, ms, number, percent, plural, share, time};
@@ -72,29 +73,38 @@ declare_rule! {
 /// How far around the trouble attempts are counted: the first SYN retry comes after a second.
 const AROUND: Duration = Duration::from_millis(500);
 
+/// What other connections tell of the listener and the path.
+pub(crate) enum Fact {
+    /// A SYN was sent then.
+    Attempt,
+    /// The same data was sent in vain from then on.
+    InVain {
+        /// The last copy.
+        until: Timestamp,
+    },
+    /// A connection from before the capture was last seen then.
+    Held,
+}
+
 impl Rule for ListenOverflow {
+    type Seen = Legacy;
+    type Fact = Fact;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Fact>) {
         if !ignored_handshake(conn) {
             for (from, to) in in_vain::spells(conn) {
-                out.note(|| Note {
-                    at: from,
-                    numbers: vec![ms(to.since(from))],
-                    ..Note::new(conn, "in-vain")
-                });
+                out.note(|| Note::new(conn, Fact::InVain { until: to }).at(from));
             }
         }
         let Some(syn) = conn.handshake.syns.first() else {
-            held::note(conn, out);
+            held::note(conn, Fact::Held, out);
             return;
         };
-        out.note(|| Note {
-            at: syn.time,
-            ..Note::new(conn, "attempt")
-        });
+        out.note(|| Note::new(conn, Fact::Attempt).at(syn.time));
         let refused = conn
             .resets
             .iter()
@@ -113,29 +123,28 @@ impl Rule for ListenOverflow {
         }
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Fact>) {
         let mut attempts = BTreeMap::<Endpoint, Vec<Timestamp>>::new();
-        for note in collected.notes_of("attempt") {
-            attempts
-                .entry(note.connection.server)
-                .or_default()
-                .push(note.at);
+        let mut in_vain = BTreeMap::<_, Vec<(Timestamp, Timestamp)>>::new();
+        let mut held = Vec::new();
+        for note in &collected.notes {
+            let server = note.connection.server;
+            match note.fact {
+                Fact::Attempt => attempts.entry(server).or_default().push(note.at),
+                Fact::InVain { until } => {
+                    let spells = in_vain.entry(hosts(&note.connection)).or_default();
+                    spells.push((note.at, until));
+                }
+                Fact::Held => held.push(note),
+            }
         }
+        let held = held::last_seen(held.into_iter());
         let mut by_server = BTreeMap::<Endpoint, Vec<Observation>>::new();
         let observations = std::mem::take(&mut collected.observations);
-        let mut in_vain = BTreeMap::<_, Vec<&Note>>::new();
-        for note in collected.notes_of("in-vain") {
-            in_vain
-                .entry(hosts(&note.connection))
-                .or_default()
-                .push(note);
-        }
         let on_bad_path = |one: &Observation| {
-            let notes = in_vain.get(&hosts(&one.connection));
-            notes
-                .into_iter()
-                .flatten()
-                .any(|note| lasts_at(note, one.at))
+            let spells = in_vain.get(&hosts(&one.connection));
+            let mut spells = spells.into_iter().flatten();
+            spells.any(|(from, until)| (*from..=*until).contains(&one.at))
         };
         for one in observations
             .into_iter()
@@ -146,7 +155,6 @@ impl Rule for ListenOverflow {
                 .or_default()
                 .push(one);
         }
-        let held = held::last_seen(collected);
         for (server, mut ours) in by_server {
             let completed = analysis
                 .listeners
@@ -166,10 +174,10 @@ impl Rule for ListenOverflow {
             }
             ours.retain(|one| is_burst || is_ignored(one));
             for one in &mut ours {
-                one.details.push(("share", burst));
+                one.seen.details.push(("share", burst));
                 if completed == 0 {
                     // A new rule of a firewall would look the same.
-                    one.details.push(("held", number(held as u64)));
+                    one.seen.details.push(("held", number(held as u64)));
                     one.severity = one.severity.min(Severity::Medium);
                 }
                 one.confidence = match (strong > 0, is_burst) {
@@ -186,12 +194,12 @@ impl Rule for ListenOverflow {
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
         let server = group.server();
         let syns = group.number("syn_retransmits").unwrap_or_default();
         let syn_acks = group.number("synack_retransmits").unwrap_or_default();
         let count = number(group.connections());
-        let never = group.having("never");
+        let never = group.positive("never");
         let delay = group.spread("delay_ms").filter(|spread| spread.max > 0.0);
         let delay = delay
             .map(|spread| {
@@ -207,9 +215,9 @@ impl Rule for ListenOverflow {
         let attempts = listener.map_or(0, |facts| facts.attempts);
         let confidence = draft.confidence;
         let held = group.median("held");
-        let reason = if held.is_some() && group.having("ignored") == 0 {
+        let reason = if held.is_some() && group.positive("ignored") == 0 {
             "The listener completed no handshake in this capture, though older connections to it live: a firewall that drops new ones cannot be excluded."
-        } else if group.having("ignored") > 0 {
+        } else if group.positive("ignored") > 0 {
             "The server ignored handshakes it had received while it accepted others."
         } else {
             "SYNs went unanswered together while the listener served others; a full queue and loss differ only in that."
@@ -225,8 +233,8 @@ impl Rule for ListenOverflow {
                 if never > 0 { format!(" {} never got through.", plural(number(never), "connection")) } else { String::new() },
             ))
             .confidence(confidence, reason)
-            .because_if(group.having("after_ack") > 0, || format!("on {} the server repeated SYN-ACK after the client's acknowledgement had passed the capture point: the kernel ignored it because the accept queue was full", many(group.having("after_ack"), "connection")))
-            .because_if(group.having("data_ignored") > 0, || format!("on {} the client's first data was ignored although the handshake was complete for the client: it was sent again until there was room, or in vain", many(group.having("data_ignored"), "connection")))
+            .because_if(group.positive("after_ack") > 0, || format!("on {} the server repeated SYN-ACK after the client's acknowledgement had passed the capture point: the kernel ignored it because the accept queue was full", many(group.positive("after_ack"), "connection")))
+            .because_if(group.positive("data_ignored") > 0, || format!("on {} the client's first data was ignored although the handshake was complete for the client: it was sent again until there was room, or in vain", many(group.positive("data_ignored"), "connection")))
             .because_if(syns > 0.0, || format!("{} without answer", plural(syns, "repeated SYN")))
             .because(format!("{} of {} to this listener completed in the capture, so it is up and reachable", listener.map_or(0, |facts| facts.completed), many(attempts, "attempt")))
             .because_if(group.median("share").is_some(), || format!("{} of the attempts in that time suffered, too many together for random loss", percent(group.median("share").unwrap_or_default())))
@@ -238,8 +246,8 @@ impl Rule for ListenOverflow {
 }
 
 /// What had to be sent again, in words.
-fn sent_again(group: &Group<'_>, syns: f64, syn_acks: f64) -> String {
-    let ignored = group.having("data_ignored");
+fn sent_again(group: &Group<'_, Fact>, syns: f64, syn_acks: f64) -> String {
+    let ignored = group.positive("data_ignored");
     let mut parts = Vec::new();
     if syns > 0.0 {
         parts.push(plural(syns, "SYN"));
@@ -292,12 +300,6 @@ fn is_ignored(one: &Observation) -> bool {
 
 fn hosts(one: &ConnectionRef) -> (IpAddr, IpAddr) {
     (one.client.ip, one.server.ip)
-}
-
-/// Whether data was sent in vain at that time: then the path was bad.
-fn lasts_at(note: &Note, time: Timestamp) -> bool {
-    let to = note.at + Duration::from_secs_f64(note.numbers[0] / 1e3);
-    (note.at..=to).contains(&time)
 }
 
 /// The share of the attempts around the trouble that suffered.
@@ -397,7 +399,7 @@ fn base(conn: &Connection, syn: SegmentRef, confidence: f64) -> Observation {
         .first()
         .map(|answer| ms(answer.time.since(syn.time)));
     let delay = through.filter(|_| handshake.syn_count > 1);
-    Observation::new(conn, confidence, Severity::High)
+    Observation::untyped(conn, confidence, Severity::High)
         .at(syn.time)
         .weight(f64::from(
             handshake.syn_acks_after_ack * 10 + handshake.syn_count,
@@ -417,7 +419,7 @@ fn base(conn: &Connection, syn: SegmentRef, confidence: f64) -> Observation {
         .detail("sent_data", flag(conn.from_client().unique_bytes > 0))
 }
 
-fn remedies(group: &Group<'_>, draft: Narrative) -> Narrative {
+fn remedies(group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
     let server = group.server();
     draft
         .set("Linux", "the kernel's limit: the smaller of it and the program's own backlog counts", "net.core.somaxconn = 4096; net.ipv4.tcp_max_syn_backlog = 8192")

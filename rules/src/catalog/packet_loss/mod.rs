@@ -6,13 +6,13 @@ use std::ops::Range;
 
 use analyzer::connection::{CapturePoint, Stuck};
 use analyzer::event::{EventKind, RetransmissionKind};
-use analyzer::{Analysis, Connection, Direction, Endpoint};
+use analyzer::{Analysis, Connection, Direction, Endpoint, Timestamp};
 
 use crate::model::context::Context;
-use crate::model::figure::FigureValue;
+use crate::model::figure::{FigureValue, median, most};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Collected, Note, Observation, Observations};
+use crate::model::narrative::{self, Narrative};
+use crate::model::observation::{self, Note};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, other_end, percent, plural, span};
@@ -74,7 +74,76 @@ declare_rule! {
 /// A segment sent this often without an acknowledgement belongs to a dead path, not to loss.
 const DEAD_COPIES: u32 = 3;
 
+type Group<'a> = narrative::Group<'a, Seen, Fact>;
+type Observation = observation::Observation<Seen>;
+type Observations = observation::Observations<Seen, Fact>;
+type Collected = observation::Collected<Seen, Fact>;
+
+/// What one end of a connection sent.
+pub(crate) struct Fact {
+    sender: Direction,
+    /// Segments, those not captured included.
+    segments: u64,
+    alive: Alive,
+}
+
+/// A connection with losses, or one that died.
+#[derive(Clone, Copy)]
+pub(crate) enum Seen {
+    Lost(Lost),
+    Dead(Dead),
+}
+
+/// Losses of one sender.
+#[derive(Clone, Copy)]
+pub(crate) struct Lost {
+    sender: Direction,
+    /// Segments of the sender on all connections to this server.
+    sent: u64,
+    /// Lost before the capture point.
+    before: u64,
+    /// Lost behind it.
+    after: u64,
+    /// Repaired by fast retransmission or probe.
+    fast: u64,
+    /// Repaired by timeout.
+    timeout: u64,
+    point: CapturePoint,
+}
+
+/// A connection that died.
+#[derive(Clone, Copy)]
+pub(crate) struct Dead {
+    sender: Direction,
+    /// How often the same data was sent.
+    copies: u32,
+    /// When for the last time.
+    until: Timestamp,
+    in_use: bool,
+    /// Others were heard meanwhile.
+    others_live: bool,
+}
+
+impl Seen {
+    const fn lost(&self) -> Option<&Lost> {
+        match self {
+            Self::Lost(lost) => Some(lost),
+            Self::Dead(_) => None,
+        }
+    }
+
+    const fn dead(&self) -> Option<&Dead> {
+        match self {
+            Self::Dead(dead) => Some(dead),
+            Self::Lost(_) => None,
+        }
+    }
+}
+
 impl Rule for PacketLoss {
+    type Seen = Seen;
+    type Fact = Fact;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -112,17 +181,12 @@ impl Rule for PacketLoss {
             // What was lost before the capture point was sent as well.
             let unseen = half.lost_before_capture + half.repeats_lost_before_capture;
             out.note(|| {
-                let [survived, answered, repeats] = Alive::numbers(conn);
-                Note {
-                    at: Alive::heard(conn, direction),
-                    numbers: vec![
-                        number(half.segments_on_wire() + unseen),
-                        survived,
-                        answered,
-                        repeats,
-                    ],
-                    ..Note::new(conn, direction.sender())
-                }
+                let fact = Fact {
+                    sender: direction,
+                    segments: half.segments_on_wire() + unseen,
+                    alive: Alive::of(conn, direction),
+                };
+                Note::new(conn, fact)
             });
             // What passed here right before its receiver was hardly lost; the DSACK that says that
             // it arrived twice was cut.
@@ -152,24 +216,25 @@ impl Rule for PacketLoss {
         let (mut died, lost): (Vec<_>, Vec<_>) = observations.into_iter().partition(has_died);
         judge_died(&mut died, &collected.notes);
         collected.observations = lost;
-        let mut sent = BTreeMap::<(Endpoint, &str), f64>::new();
+        let mut sent = BTreeMap::<(Endpoint, Direction), u64>::new();
         for note in &collected.notes {
-            *sent.entry((note.connection.server, note.key)).or_default() += note.numbers[0];
+            let of_sender = sent.entry((note.connection.server, note.fact.sender));
+            *of_sender.or_default() += note.fact.segments;
         }
         let mut lost = BTreeMap::<String, f64>::new();
         for one in &collected.observations {
             *lost.entry(one.cause.clone()).or_default() +=
-                one.number("segments_lost").unwrap_or_default();
+                one.figure_value("segments_lost").unwrap_or_default();
         }
         for one in &mut collected.observations {
-            let sender = one.words("sender").unwrap_or_default().to_owned();
-            let all = sent
-                .get(&(one.connection.server, sender.as_str()))
-                .copied()
-                .unwrap_or(0.0);
+            let Seen::Lost(seen) = &mut one.seen else {
+                continue;
+            };
+            let all = sent.get(&(one.connection.server, seen.sender));
+            seen.sent = all.copied().unwrap_or(0);
             let gone = lost.get(&one.cause).copied().unwrap_or(0.0);
-            let rate = if all > 0.0 {
-                (gone / all * 100.0).min(100.0)
+            let rate = if seen.sent > 0 {
+                (gone / number(seen.sent) * 100.0).min(100.0)
             } else {
                 0.0
             };
@@ -181,7 +246,6 @@ impl Rule for PacketLoss {
                 _ => Severity::Info,
             };
             one.set_figure("loss_percent", FigureValue::Number(rate));
-            one.details.push(("sent", all));
         }
         collected.observations.extend(died);
     }
@@ -190,13 +254,16 @@ impl Rule for PacketLoss {
         if has_died(group.best()) {
             return words::tell_died(group, draft);
         }
-        let sender = group.words("sender").unwrap_or_default();
-        let receiver = other_end(&sender);
+        let losses = || group.seen().filter_map(Seen::lost);
+        let sender = most(losses().map(|seen| seen.sender)).map_or("", Direction::sender);
+        let receiver = other_end(sender);
         let server = group.server();
-        let lost = group.number("segments_lost").unwrap_or_default();
-        let rate = group.number("loss_percent").unwrap_or_default() / 100.0;
-        let (before, after) = (group.sum("before"), group.sum("after"));
-        let point = group.words("point").unwrap_or_default();
+        let lost = group.figure("segments_lost").unwrap_or_default();
+        let rate = group.figure("loss_percent").unwrap_or_default() / 100.0;
+        let sum = |part: fn(&Lost) -> u64| number(losses().map(part).sum());
+        let (before, after) = (sum(|seen| seen.before), sum(|seen| seen.after));
+        let points = losses().map(|seen| seen.point.describe());
+        let point = most(points).unwrap_or_default();
         let place = if before > after * 3.0 {
             format!("between the {sender} and the capture point ({point})")
         } else if after > before * 3.0 {
@@ -206,14 +273,14 @@ impl Rule for PacketLoss {
         } else {
             "at a place the packets do not tell".to_owned()
         };
-        let (fast, timeout) = (group.sum("fast"), group.sum("timeout"));
+        let (fast, timeout) = (sum(|seen| seen.fast), sum(|seen| seen.timeout));
         draft
             .title(format!("{} of the {sender}'s segments are lost ({server})", percent(rate)))
             .summary(format!(
                 "The {sender} (server {server}) had to send {} again that had been lost, {} of {:.0}. The loss lies {place}.",
                 plural(lost, "segment"),
                 percent(rate),
-                group.median("sent").unwrap_or_default()
+                median(losses().map(|seen| number(seen.sent))).unwrap_or_default()
             ))
             .confidence(0.9, "Only retransmissions that the receiver needed are counted.")
             .because_if(after > 0.0, || format!("{} passed the capture point and had to be repeated: lost behind it", plural(after, "segment")))
@@ -227,13 +294,13 @@ impl Rule for PacketLoss {
             .advise("cloud", "instances have packet-rate and bandwidth limits that drop without a sign in the guest's counters; compare with the provider's metrics")
             .set("Linux", "keep recovery cheap", "net.ipv4.tcp_sack = 1, net.ipv4.tcp_recovery = 1; BBR where loss is random")
             .verify("both", "ip -s -s link show DEV; ethtool -S DEV | grep -iE 'drop|err|miss|crc'", "which interface drops")
-            .verify(&sender, "nstat -az TcpRetransSegs TcpExtTCPLostRetransmit; tc -s qdisc show", "retransmissions and drops in this host's own queue")
+            .verify(sender, "nstat -az TcpRetransSegs TcpExtTCPLostRetransmit; tc -s qdisc show", "retransmissions and drops in this host's own queue")
     }
 }
 
 /// Whether this is a connection that died, not one with losses.
 fn has_died(one: &Observation) -> bool {
-    one.number("copies").is_some()
+    one.seen.dead().is_some()
 }
 
 /// A connection on which data was sent in vain to the end.
@@ -241,7 +308,7 @@ fn in_vain(conn: &Connection, direction: Direction, stuck: &Stuck, in_use: bool)
     let (sender, receiver) = (direction.sender(), direction.reverse().sender());
     let heard = conn.half(direction.reverse()).last_segment;
     let pending = conn.turns.pending().is_some();
-    Observation::new(conn, 0.6, Severity::Low)
+    observation::Observation::new(conn, 0.6, Severity::Low)
         .cause(format!("{} {sender} in vain", conn.server))
         .at(stuck.first.time)
         // One in use tells more than one that was idle.
@@ -265,20 +332,25 @@ fn in_vain(conn: &Connection, direction: Direction, stuck: &Stuck, in_use: bool)
                 span(stuck.last.time.since(stuck.first.time))
             ),
         )
-        .detail("copies", f64::from(stuck.copies))
-        .detail("until_ms", since_epoch_ms(stuck.last.time))
-        .detail("in_use", f64::from(u8::from(in_use)))
-        .label("sender", sender)
+        .seen(Seen::Dead(Dead {
+            sender: direction,
+            copies: stuck.copies,
+            until: stuck.last.time,
+            in_use,
+            others_live: false,
+        }))
 }
 
 /// Several that died at one time tell of the path or the host; one that died while others lived, of
 /// itself. Those that had been idle count where one in use died with them.
-fn judge_died(died: &mut Vec<Observation>, notes: &[Note]) {
+fn judge_died(died: &mut Vec<Observation>, notes: &[Note<Fact>]) {
     if died.is_empty() {
         return;
     }
-    let time =
-        |one: &Observation| since_epoch_ms(one.at)..one.number("until_ms").unwrap_or_default();
+    let time = |one: &Observation| {
+        let until = one.seen.dead().map_or(one.at, |dead| dead.until);
+        since_epoch_ms(one.at)..since_epoch_ms(until)
+    };
     let mut together = BTreeMap::<String, Vec<(u64, Range<f64>, bool)>>::new();
     for one in &*died {
         let others = together.entry(one.cause.clone()).or_default();
@@ -295,32 +367,32 @@ fn judge_died(died: &mut Vec<Observation>, notes: &[Note]) {
         })
     };
     let dead: BTreeSet<_> = died.iter().map(|one| one.connection.first_frame).collect();
-    let live = |note: &&Note| !dead.contains(&note.connection.first_frame);
-    let mut alive = BTreeMap::<(IpAddr, &str), Vec<Alive>>::new();
+    let live = |note: &&Note<Fact>| !dead.contains(&note.connection.first_frame);
+    let mut alive = BTreeMap::<(IpAddr, Direction), Vec<&Alive>>::new();
     for note in notes.iter().filter(live) {
-        let others = alive
-            .entry((note.connection.server.ip, note.key))
-            .or_default();
-        others.push(Alive::of(note, &note.numbers[1..]));
+        let of_host = alive.entry((note.connection.server.ip, note.fact.sender));
+        of_host.or_default().push(&note.fact.alive);
     }
     died.retain(|one| is_in_use(one) || has_company(one));
     for one in died {
-        let silent = other_end(one.words("sender").unwrap_or_default());
-        let others = alive.get(&(one.connection.server.ip, silent));
-        let others_live =
-            (others.into_iter().flatten()).any(|other| other.is_heard_during(&time(one)));
-        (one.severity, one.confidence) = match (others_live, has_company(one)) {
+        let during = time(one);
+        let company = has_company(one);
+        let Seen::Dead(dead) = &mut one.seen else {
+            continue;
+        };
+        let silent = dead.sender.reverse();
+        let mut others = (alive.get(&(one.connection.server.ip, silent)).into_iter()).flatten();
+        dead.others_live = others.any(|other| other.is_heard_during(&during));
+        (one.severity, one.confidence) = match (dead.others_live, company) {
             (false, true) => (Severity::High, 0.85),
             (false, false) => (Severity::Medium, 0.6),
             (true, _) => (Severity::Low, 0.7),
         };
-        let others_live = f64::from(u8::from(others_live));
-        one.details.push(("others_live", others_live));
     }
 }
 
 fn is_in_use(one: &Observation) -> bool {
-    one.number("in_use").is_some_and(|flag| flag > 0.0)
+    one.seen.dead().is_some_and(|dead| dead.in_use)
 }
 
 /// Whether the capture point is where what `direction`'s sender sends arrives.
@@ -352,7 +424,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
             _ => None,
         })
         .collect();
-    let mut observation = Observation::new(conn, 0.9, Severity::Info)
+    let mut observation = observation::Observation::new(conn, 0.9, Severity::Info)
         .cause(format!("{} {sender}", conn.server))
         .at(repairs
             .first()
@@ -360,15 +432,15 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
         .weight(number(lost))
         .count(lost)
         .figure("segments_lost", number(lost))
-        .detail("before", number(half.lost_before_capture))
-        .detail("after", number(lost_after))
-        .detail(
-            "fast",
-            number(half.retransmissions_by_kind[0] + half.retransmissions_by_kind[2]),
-        )
-        .detail("timeout", number(half.retransmissions_by_kind[1]))
-        .label("sender", sender)
-        .label("point", conn.capture_point.describe());
+        .seen(Seen::Lost(Lost {
+            sender: direction,
+            sent: 0,
+            before: half.lost_before_capture,
+            after: lost_after,
+            fast: half.retransmissions_by_kind[0] + half.retransmissions_by_kind[2],
+            timeout: half.retransmissions_by_kind[1],
+            point: conn.capture_point,
+        }));
     for (segment, original, after) in repairs.into_iter().take(3) {
         let seen = match original {
             Some(frame) => format!("the copy in frame {frame} was lost behind the capture point"),

@@ -1,18 +1,23 @@
 //! What `packet-loss` says of connections on which nothing gets through any more.
 
-use crate::model::narrative::{Group, Narrative};
+use analyzer::Direction;
+
+use super::{Group, Seen};
+use crate::model::figure::most;
+use crate::model::narrative::Narrative;
 use crate::model::text::{many, ms, number, other_end, plural, time};
 
 /// The words for connections in use that died.
 pub(super) fn tell_died(group: &Group<'_>, draft: Narrative) -> Narrative {
-    let sender = group.words("sender").unwrap_or_default();
-    let receiver = other_end(&sender);
+    let deaths = || group.seen().filter_map(Seen::dead);
+    let sender = most(deaths().map(|seen| seen.sender)).map_or("", Direction::sender);
+    let receiver = other_end(sender);
     let server = group.server();
     let count = group.connections();
-    let copies = group.spread("copies").map_or(0.0, |spread| spread.max);
+    let copies = deaths().map(|seen| seen.copies).max().unwrap_or(0);
     let (from, to) = group.time_span();
-    let in_use = group.having("in_use");
-    let lives = group.having("others_live") > 0;
+    let in_use = deaths().filter(|seen| seen.in_use).count() as u64;
+    let lives = deaths().any(|seen| seen.others_live);
     let company = if lives {
         "Others were heard meanwhile, so path and host were not down for all: one of several paths, a device that dropped these connections, or one of several hosts behind the address."
     } else if count > 1 {
@@ -30,7 +35,7 @@ pub(super) fn tell_died(group: &Group<'_>, draft: Narrative) -> Narrative {
             format!("Nothing gets through to {server} any more")
         })
         .summary(format!(
-            "{}{} to {server}{} died{}: the {sender} sent the same data up to {copies:.0} times and got no answer. {company}",
+            "{}{} to {server}{} died{}: the {sender} sent the same data up to {copies} times and got no answer. {company}",
             plural(number(count), "connection"),
             if in_use < count { "" } else { " in use" },
             if in_use < count { format!(", {in_use} of them in use,") } else { String::new() },
@@ -53,6 +58,6 @@ pub(super) fn tell_died(group: &Group<'_>, draft: Narrative) -> Narrative {
         .not("client-timeout-close", "the data itself was never acknowledged: the application was not reached")
         .advise("network", format!("find what changed at that time between the hosts: routes, links, firewall rules, security groups, a fail-over; was the {receiver} up?"))
         .advise("any", "TCP_USER_TIMEOUT and application deadlines turn the hang into a quick error")
-        .verify(sender.as_str(), format!("ss -tino '( dport = :{0} or sport = :{0} )'", server.port), "timer:(on,…) with a growing backoff while it lasts")
+        .verify(sender, format!("ss -tino '( dport = :{0} or sport = :{0} )'", server.port), "timer:(on,…) with a growing backoff while it lasts")
         .verify("both", "ip neigh; ip route get ADDRESS; journalctl -k --since TIME", "a neighbour that failed, a route or a link that changed")
 }

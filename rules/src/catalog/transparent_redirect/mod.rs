@@ -8,9 +8,10 @@ use analyzer::event::SegmentRef;
 use analyzer::{Analysis, Connection, Direction, Endpoint, Transport};
 
 use crate::model::context::Context;
+use crate::model::figure::{counted, most};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Collected, Note, Observation, Observations};
+use crate::model::narrative::{self, Narrative};
+use crate::model::observation::{self, Note, Observation};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{number, plural};
@@ -62,7 +63,59 @@ declare_rule! {
 /// Inbound, outbound and tunnel ports of the usual meshes (Istio, Linkerd).
 const MESH_PORTS: [u16; 6] = [15_001, 15_006, 15_008, 15_053, 4_140, 4_143];
 
+type Group<'a> = narrative::Group<'a, Seen, Fact>;
+type Collected = observation::Collected<Seen, Fact>;
+type Observations = observation::Observations<Seen, Fact>;
+
+/// What one connection tells of names and addresses.
+pub(crate) enum Fact {
+    /// A name that its client asked DNS for, and got addresses.
+    Asked(String),
+    /// Its SYN.
+    Syn {
+        syn: SegmentRef,
+        /// The name that the client used.
+        name: Option<String>,
+    },
+    /// The name that the client used.
+    Named {
+        name: String,
+        /// Where it stands.
+        said: Option<SegmentRef>,
+    },
+}
+
+/// Where a connection was led.
+pub(crate) struct Seen {
+    /// Name and address it was meant for, in words.
+    intended: String,
+    actual: Endpoint,
+    how: How,
+    /// The change was made on the client's own host.
+    local: bool,
+    /// The port is one of a service mesh.
+    mesh: bool,
+}
+
+/// What shows that the destination was changed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum How {
+    /// SYN and SYN-ACK bear different addresses.
+    Answer,
+    /// Datagrams are answered from another address.
+    Datagram,
+    /// A loopback destination of a source that is none.
+    Loopback,
+    /// A name whose addresses are others.
+    Named,
+    /// One SYN towards two destinations.
+    SameSyn,
+}
+
 impl Rule for TransparentRedirect {
+    type Seen = Seen;
+    type Fact = Fact;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -74,10 +127,7 @@ impl Rule for TransparentRedirect {
             .iter()
             .filter(|exchange| !exchange.addresses.is_empty())
         {
-            out.note(|| Note {
-                words: exchange.name.clone(),
-                ..Note::new(conn, "asked")
-            });
+            out.note(|| Note::new(conn, Fact::Asked(exchange.name.clone())));
         }
         if let Some((intended, actual)) = translated(conn) {
             out.push(observation(conn, intended, actual));
@@ -87,14 +137,14 @@ impl Rule for TransparentRedirect {
             return;
         }
         if let Some(syn) = conn.handshake.syns.first() {
-            out.note(|| syn_note(conn, *syn));
+            out.note(|| {
+                let (syn, name) = (*syn, name_of(conn));
+                Note::new(conn, Fact::Syn { syn, name }).at(syn.time)
+            });
         }
         if let Some(name) = name_of(conn) {
-            out.note(|| Note {
-                words: name,
-                segments: conn.from_client().first_data.into_iter().collect(),
-                ..Note::new(conn, "named")
-            });
+            let said = conn.from_client().first_data;
+            out.note(|| Note::new(conn, Fact::Named { name, said }));
         }
     }
 
@@ -113,11 +163,10 @@ impl Rule for TransparentRedirect {
 
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
         let intended = destinations(group);
-        let actual = group.words("actual_text").unwrap_or_default();
-        let how = group.words("how").unwrap_or_default();
+        let (actual, how) = (destination(group), how(group));
         let count = number(group.connections());
         let clients = group.clients_text();
-        let local = group.having("local") > 0;
+        let local = is_local(group);
         let place = if local {
             format!(
                 "The change happens on the host {clients} itself (REDIRECT or DNAT in its own packet filter)."
@@ -133,14 +182,14 @@ impl Rule for TransparentRedirect {
                  program, and the intended server never sees these calls.",
                 plural(count, "connection")
             ))
-            .confidence(confidence, match how.as_str() {
-                "loopback" => "A loopback destination with a source that is not loopback exists only behind translation.",
-                "datagram" => "A datagram to a loopback address was answered from an address that the client never sent to.",
-                "answer" => "SYN and SYN-ACK of one connection bear different addresses of the server.",
-                "same-syn" => "The same SYN was seen towards two destinations.",
-                _ => "Rests on names: DNS and the Host header or SNI against the address connected to.",
+            .confidence(confidence, match how {
+                How::Loopback => "A loopback destination with a source that is not loopback exists only behind translation.",
+                How::Datagram => "A datagram to a loopback address was answered from an address that the client never sent to.",
+                How::Answer => "SYN and SYN-ACK of one connection bear different addresses of the server.",
+                How::SameSyn => "The same SYN was seen towards two destinations.",
+                How::Named => "Rests on names: DNS and the Host header or SNI against the address connected to.",
             });
-        let draft = reasons(group, draft, &how, &intended, &actual);
+        let draft = reasons(group, draft, how, &intended, actual);
         remedies(group, draft)
     }
 }
@@ -176,7 +225,11 @@ fn name_of(conn: &Connection) -> Option<String> {
     (!name.is_empty()).then(|| name.trim_end_matches('.').to_owned())
 }
 
-fn observation(conn: &Connection, intended: Option<Endpoint>, actual: Endpoint) -> Observation {
+fn observation(
+    conn: &Connection,
+    intended: Option<Endpoint>,
+    actual: Endpoint,
+) -> Observation<Seen> {
     let local = is_loopback(actual.ip) || actual.ip == conn.client.ip;
     let mesh = MESH_PORTS.contains(&actual.port);
     let wrong = conn.app.http.as_ref().is_some_and(|http| {
@@ -196,9 +249,9 @@ fn observation(conn: &Connection, intended: Option<Endpoint>, actual: Endpoint) 
         (None, None) => "an unknown address".to_owned(),
     };
     let how = match (intended, conn.transport) {
-        (None, _) => "loopback",
-        (Some(_), Transport::Tcp) => "answer",
-        (Some(_), Transport::Udp) => "datagram",
+        (None, _) => How::Loopback,
+        (Some(_), Transport::Tcp) => How::Answer,
+        (Some(_), Transport::Udp) => How::Datagram,
     };
     let syn = conn.handshake.syns.first().copied();
     let answer = conn.handshake.syn_acks.first().copied();
@@ -225,17 +278,19 @@ fn observation(conn: &Connection, intended: Option<Endpoint>, actual: Endpoint) 
             format!("SYN-ACK of the same connection from {}", conn.server),
         )
         .text("actual", actual.to_string())
-        .cost("requests_misdirected", number(conn.turns.count.max(1)))
-        .detail("local", f64::from(u8::from(local)))
-        .detail("mesh", f64::from(u8::from(mesh)))
-        .label("intended_text", intended_text.clone())
-        .label("actual_text", actual.to_string())
-        .label("how", how);
-    if intended.is_some() || name.is_some() {
-        observation.text("intended", intended_text)
+        .cost("requests_misdirected", number(conn.turns.count.max(1)));
+    let observation = if intended.is_some() || name.is_some() {
+        observation.text("intended", intended_text.clone())
     } else {
         observation
-    }
+    };
+    observation.seen(Seen {
+        intended: intended_text,
+        actual,
+        how,
+        local,
+        mesh,
+    })
 }
 
 /// One rule on a host usually sends many destinations to one place; elsewhere every service has a
@@ -247,51 +302,49 @@ fn cause(actual: Endpoint, intended: Option<Endpoint>, local: bool) -> String {
     }
 }
 
-fn syn_note(conn: &Connection, syn: SegmentRef) -> Note {
-    let mut note = Note::new(conn, "syn");
-    note.at = syn.time;
-    note.numbers = vec![f64::from(syn.seq.0)];
-    note.segments = vec![syn];
-    note.words = name_of(conn).unwrap_or_default();
-    note
-}
-
 /// The same SYN towards two destinations: before and after translation.
-fn same_syn(collected: &Collected, within: Duration) -> Vec<Observation> {
+fn same_syn(collected: &Collected, within: Duration) -> Vec<Observation<Seen>> {
+    let syns = collected.notes.iter().filter_map(|note| match &note.fact {
+        Fact::Syn { syn, name } => Some((note, syn, name)),
+        _ => None,
+    });
+    let mut syns: Vec<_> = syns.collect();
     // By the number first: it tells nearly all of them apart at once.
-    let key = |note: &Note| (note.numbers[0].to_bits(), note.connection.client);
-    let mut syns: Vec<&Note> = collected.notes_of("syn").collect();
-    syns.sort_by_key(|note| key(note));
-    let sightings = syns.chunk_by(|one, other| key(one) == key(other));
+    syns.sort_by_key(|(note, syn, _)| (syn.seq.0, note.connection.client));
+    let sightings = syns.chunk_by(|(one, syn, _), (other, again, _)| {
+        syn.seq == again.seq && one.connection.client == other.connection.client
+    });
     let mut found = Vec::new();
     for notes in sightings.filter(|notes| notes.len() > 1) {
-        let (before, after) = (notes[0], notes[1]);
+        let ((before, first, _), (after, again, name)) = (notes[0], notes[1]);
         let (intended, actual) = (before.connection.server, after.connection.server);
         if intended == actual || after.at.since(before.at) > within {
             continue;
         }
         let local = is_loopback(actual.ip) || actual.ip == after.connection.client.ip;
         let severity = if local { Severity::High } else { Severity::Low };
-        let intended_text = if after.words.is_empty() {
-            intended.to_string()
-        } else {
-            format!("{} ({intended})", after.words)
+        let intended_text = match name {
+            Some(name) => format!("{name} ({intended})"),
+            None => intended.to_string(),
         };
         found.push(
             Observation::from_note(after, 0.9, severity)
                 .cause(cause(actual, Some(intended), local))
-                .evidence(before.segments[0], format!("SYN to {intended}"))
+                .evidence(*first, format!("SYN to {intended}"))
                 .evidence(
-                    after.segments[0],
+                    *again,
                     format!("the same SYN (source port and sequence number) to {actual}"),
                 )
                 .text("intended", intended_text.clone())
                 .text("actual", actual.to_string())
                 .cost("requests_misdirected", 1.0)
-                .detail("local", f64::from(u8::from(local)))
-                .label("intended_text", intended_text)
-                .label("actual_text", actual.to_string())
-                .label("how", "same-syn"),
+                .seen(Seen {
+                    intended: intended_text,
+                    actual,
+                    how: How::SameSyn,
+                    local,
+                    mesh: false,
+                }),
         );
     }
     found
@@ -299,36 +352,39 @@ fn same_syn(collected: &Collected, within: Duration) -> Vec<Observation> {
 
 /// Connections under a name whose DNS answers do not contain the address connected to, by the
 /// very client that asked, while the named address is reached by others.
-fn other_than_named(collected: &Collected, analysis: &Analysis) -> Vec<Observation> {
-    let asked: BTreeSet<(IpAddr, &str)> = collected
-        .notes_of("asked")
-        .map(|note| (note.connection.client.ip, note.words.as_str()))
-        .collect();
+fn other_than_named(collected: &Collected, analysis: &Analysis) -> Vec<Observation<Seen>> {
+    let (mut asked, mut named) = (BTreeSet::<(IpAddr, &str)>::new(), Vec::new());
+    for note in &collected.notes {
+        match &note.fact {
+            Fact::Asked(name) => {
+                asked.insert((note.connection.client.ip, name));
+            }
+            Fact::Named { name, said } => named.push((note, name.as_str(), said)),
+            Fact::Syn { .. } => {}
+        }
+    }
     if asked.is_empty() {
         return Vec::new();
     }
-    let reached: BTreeSet<(&str, IpAddr)> = collected
-        .notes_of("named")
-        .map(|note| (note.words.as_str(), note.connection.server.ip))
-        .collect();
+    let reached = named.iter();
+    let reached = reached.map(|(note, name, _)| (*name, note.connection.server.ip));
+    let reached: BTreeSet<(&str, IpAddr)> = reached.collect();
     let mut found = Vec::new();
-    for note in collected.notes_of("named") {
-        let Some(addresses) = analysis.dns_names.get(&note.words) else {
+    for (note, name, said) in named {
+        let Some(addresses) = analysis.dns_names.get(name) else {
             continue;
         };
         let (client, server) = (note.connection.client, note.connection.server);
-        let named_reached = addresses
-            .iter()
-            .any(|ip| reached.contains(&(note.words.as_str(), *ip)));
+        let named_reached = addresses.iter().any(|ip| reached.contains(&(name, *ip)));
         let elsewhere = !addresses.contains(&server.ip) && !addresses.contains(&client.ip);
-        if !(elsewhere && named_reached && asked.contains(&(client.ip, note.words.as_str()))) {
+        if !(elsewhere && named_reached && asked.contains(&(client.ip, name))) {
             continue;
         }
         let Some(first) = addresses.first() else {
             continue;
         };
-        let intended = format!("{} ({})", note.words, Endpoint::new(*first, server.port));
-        let segment = note.segments.first().copied().unwrap_or(SegmentRef::place(
+        let intended = format!("{name} ({})", Endpoint::new(*first, server.port));
+        let segment = said.unwrap_or(SegmentRef::place(
             note.connection.first_frame,
             note.at,
             Direction::ClientToServer,
@@ -338,21 +394,18 @@ fn other_than_named(collected: &Collected, analysis: &Analysis) -> Vec<Observati
                 .cause(format!("{server} {intended}"))
                 .evidence(
                     segment,
-                    format!(
-                        "first data of a connection to {server} that names {}",
-                        note.words
-                    ),
+                    format!("first data of a connection to {server} that names {name}"),
                 )
                 .text("intended", intended.clone())
                 .text("actual", server.to_string())
                 .cost("requests_misdirected", 1.0)
-                .detail(
-                    "local",
-                    f64::from(u8::from(is_loopback(server.ip) || server.ip == client.ip)),
-                )
-                .label("intended_text", intended)
-                .label("actual_text", server.to_string())
-                .label("how", "named"),
+                .seen(Seen {
+                    intended,
+                    actual: server,
+                    how: How::Named,
+                    local: is_loopback(server.ip) || server.ip == client.ip,
+                    mesh: false,
+                }),
         );
     }
     found
@@ -360,13 +413,10 @@ fn other_than_named(collected: &Collected, analysis: &Analysis) -> Vec<Observati
 
 /// What the connections were meant for: the most frequent, and how many others.
 fn destinations(group: &Group<'_>) -> String {
-    let all = group.words_counted("intended_text");
-    let first = all
-        .first()
-        .map(|(text, _)| text.clone())
-        .unwrap_or_default();
+    let all = counted(group.seen().map(|seen| seen.intended.as_str()));
+    let first = all.first().map(|(text, _)| *text).unwrap_or_default();
     match all.len() {
-        0 | 1 => first,
+        0 | 1 => first.to_owned(),
         more => format!(
             "{first} and {}",
             plural(number(more as u64 - 1), "other destination")
@@ -374,34 +424,48 @@ fn destinations(group: &Group<'_>) -> String {
     }
 }
 
+/// Where the connections ended, most of them.
+fn destination(group: &Group<'_>) -> Endpoint {
+    most(group.seen().map(|seen| seen.actual)).unwrap_or(group.server())
+}
+
+/// What most of them show.
+fn how(group: &Group<'_>) -> How {
+    most(group.seen().map(|seen| seen.how)).unwrap_or(How::Named)
+}
+
+fn is_local(group: &Group<'_>) -> bool {
+    group.having(|seen| seen.local) > 0
+}
+
 fn reasons(
     group: &Group<'_>,
     draft: Narrative,
-    how: &str,
+    how: How,
     intended: &str,
-    actual: &str,
+    actual: Endpoint,
 ) -> Narrative {
     let client = group.client().ip;
     let draft = match how {
-        "loopback" => draft.because(format!("the destination {actual} is a loopback address although the source {client} is not: such packets never leave a host and are only made by translation on it")),
-        "answer" => draft.because(format!("the SYN went to one address and the SYN-ACK, with matching ports and numbers, bears another: {intended} and {actual} are two faces of one connection")),
-        "datagram" => draft.because(format!("datagrams of {client} go to {actual}, and their answers bear the address they were meant for: {intended}")),
-        "same-syn" => draft.because(format!("one SYN, told by source port and initial sequence number, was captured towards {intended} and again towards {actual}")),
-        _ => draft.because(format!("{client} asked DNS for the name, got addresses that do not include {actual}, and sent the name to {actual} all the same; others reach the named address")),
+        How::Loopback => draft.because(format!("the destination {actual} is a loopback address although the source {client} is not: such packets never leave a host and are only made by translation on it")),
+        How::Answer => draft.because(format!("the SYN went to one address and the SYN-ACK, with matching ports and numbers, bears another: {intended} and {actual} are two faces of one connection")),
+        How::Datagram => draft.because(format!("datagrams of {client} go to {actual}, and their answers bear the address they were meant for: {intended}")),
+        How::SameSyn => draft.because(format!("one SYN, told by source port and initial sequence number, was captured towards {intended} and again towards {actual}")),
+        How::Named => draft.because(format!("{client} asked DNS for the name, got addresses that do not include {actual}, and sent the name to {actual} all the same; others reach the named address")),
     };
     draft
         .not("plain loopback traffic", "client and server would both bear loopback addresses")
         .not("explicit proxy", "requests carry no absolute URI and no CONNECT: the client does not know about a proxy")
         .not("virtual hosts", "several names on the right address would still go to the right address")
-        .because_if(group.having("mesh") > 0, || {
+        .because_if(group.having(|seen| seen.mesh) > 0, || {
             "the port is one that service meshes use for their sidecars: expected there, as long as the answers are right".to_owned()
         })
 }
 
 /// The command that removes the rule, with the addresses measured.
 fn deletion(group: &Group<'_>) -> String {
-    let actual = group.words("actual_text").unwrap_or_default();
-    let port = actual.rsplit(':').next().unwrap_or_default();
+    let actual = destination(group);
+    let port = actual.port;
     let server = group.server();
     let tool = if server.ip.is_ipv4() {
         "iptables"
@@ -409,9 +473,7 @@ fn deletion(group: &Group<'_>) -> String {
         "ip6tables"
     };
     let proto = group.best().connection.transport.as_str();
-    if group.having("local") > 0
-        && matches!(group.words("how").as_deref(), Some("answer" | "datagram"))
-    {
+    if is_local(group) && matches!(how(group), How::Answer | How::Datagram) {
         format!(
             "{tool} -t nat -D CHAIN -p {proto} -d {} --dport {} -j REDIRECT --to-ports {port}  # CHAIN as listed by {tool} -t nat -S",
             server.ip, server.port
@@ -424,13 +486,8 @@ fn deletion(group: &Group<'_>) -> String {
 }
 
 fn remedies(group: &Group<'_>, draft: Narrative) -> Narrative {
-    let actual = group.words("actual_text").unwrap_or_default();
-    let port = actual.rsplit(':').next().unwrap_or_default().to_owned();
-    let host = if group.having("local") > 0 {
-        "client"
-    } else {
-        "path"
-    };
+    let port = destination(group).port;
+    let host = if is_local(group) { "client" } else { "path" };
     draft
         .set("Linux", "find the rule that changes the destination, then delete it or narrow it to the traffic it is meant for", deletion(group))
         .set("Service mesh", "exclude the ports or addresses that must not be intercepted", "Istio: traffic.sidecar.istio.io/excludeOutboundPorts, excludeOutboundIPRanges")

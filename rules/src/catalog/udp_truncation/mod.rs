@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use analyzer::flow::SizeClass;
 use analyzer::{Analysis, Connection, Endpoint};
 
 use crate::model::context::Context;
@@ -78,12 +79,59 @@ const BY_DESIGN: [&str; 9] = [
 /// Around here a datagram no longer fits one Ethernet frame, and fragments may be the cause.
 const FRAGMENT_SIZES: std::ops::RangeInclusive<u32> = 1_200..=1_500;
 
+/// What one flow sent.
+pub(crate) enum Fact {
+    /// Datagrams of one size.
+    Size(SizeClass),
+    /// Payload octets and how many datagrams had them, by size.
+    Counts(Vec<(u32, u64)>),
+}
+
+/// Why a buffer is thought to be too small, and between which sizes.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    ground: Ground,
+    buffer: u32,
+    /// Largest size known to be read whole.
+    largest_worked: u32,
+    /// Smallest size known or thought to be cut.
+    smallest_failed: u32,
+}
+
+/// What the judgement rests on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Ground {
+    /// Small requests are answered in one way, larger ones in another or never.
+    Answers,
+    /// The user named the buffer.
+    Configured,
+    /// Answers follow the size up to one value.
+    Proved,
+    /// Sizes alone.
+    Risk,
+}
+
+/// Datagrams of one size of one flow.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    note: &'a Note<Fact>,
+    class: &'a SizeClass,
+}
+
 impl Rule for UdpTruncation {
+    type Seen = Seen;
+    type Fact = Fact;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        _ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
         let Some(udp) = &conn.udp else { return };
         if udp
             .protocol
@@ -92,59 +140,49 @@ impl Rule for UdpTruncation {
             return;
         }
         for class in &udp.size_classes {
-            out.note(|| Note {
-                at: class.first_request.time,
-                numbers: vec![
-                    f64::from(class.request_len),
-                    number(class.requests),
-                    number(class.answered),
-                    f64::from(class.answer_min),
-                    f64::from(class.answer_max),
-                ],
-                segments: std::iter::once(class.first_request)
-                    .chain(class.first_answer)
-                    .collect(),
-                ..Note::new(conn, "size")
-            });
+            out.note(|| Note::new(conn, Fact::Size(class.clone())).at(class.first_request.time));
         }
-        out.note(|| Note {
-            numbers: udp
-                .size_counts
-                .iter()
-                .flat_map(|(len, count)| [f64::from(*len), number(*count)])
-                .collect(),
-            ..Note::new(conn, "counts")
-        });
+        out.note(|| Note::new(conn, Fact::Counts(udp.size_counts.clone())));
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
-        let mut servers = BTreeMap::<Endpoint, Vec<&Note>>::new();
-        for note in collected.notes_of("size") {
-            servers
-                .entry(note.connection.server)
-                .or_default()
-                .push(note);
+    fn on_capture(
+        &self,
+        _analysis: &Analysis,
+        ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Fact>,
+    ) {
+        let mut servers = BTreeMap::<Endpoint, Vec<Sent<'_>>>::new();
+        let mut counts = BTreeMap::<u64, &[(u32, u64)]>::new();
+        for note in &collected.notes {
+            match &note.fact {
+                Fact::Size(class) => {
+                    let server = note.connection.server;
+                    servers
+                        .entry(server)
+                        .or_default()
+                        .push(Sent { note, class });
+                }
+                Fact::Counts(sizes) => {
+                    counts.insert(note.connection.first_frame, sizes);
+                }
+            }
         }
-        let counts: BTreeMap<u64, &Note> = collected
-            .notes_of("counts")
-            .map(|note| (note.connection.first_frame, note))
-            .collect();
         let mut found = Vec::new();
-        for (server, notes) in servers {
-            let sizes = merged(&notes);
+        for (server, sent) in servers {
+            let sizes = merged(&sent);
             let configured = ctx.settings().udp_recv_buffers.get(&server.port).copied();
             let verdict = echo_cap(&sizes)
                 .or_else(|| configured.and_then(|buffer| exceeds(&sizes, buffer)))
                 .or_else(|| answered_differently(&sizes))
                 .or_else(|| risk(&sizes, ctx.threshold("min_risk_datagrams")));
             if let Some(verdict) = verdict {
-                found.extend(observations(&notes, &counts, &verdict));
+                found.extend(observations(&sent, &counts, &verdict));
             }
         }
         collected.observations = found;
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
         words::tell(group, draft)
     }
 }
@@ -152,8 +190,8 @@ impl Rule for UdpTruncation {
 /// One request size towards one server, over all flows.
 #[derive(Clone, Copy, Default)]
 struct Size {
-    requests: f64,
-    answered: f64,
+    requests: u64,
+    answered: u64,
     answer_min: u32,
     answer_max: u32,
 }
@@ -161,55 +199,31 @@ struct Size {
 impl Size {
     /// All answers to this size had one length: that length.
     fn answer(&self) -> Option<u32> {
-        (self.answered > 0.0 && self.answer_min == self.answer_max).then_some(self.answer_max)
+        (self.answered > 0 && self.answer_min == self.answer_max).then_some(self.answer_max)
     }
 }
 
 /// Why datagrams of a server are thought to be cut.
 struct Verdict {
-    ground: &'static str,
-    buffer: u32,
-    /// Largest size known to be read whole.
-    largest_worked: u32,
-    /// Smallest size known or thought to be cut.
-    smallest_failed: u32,
+    seen: Seen,
     confidence: f64,
     severity: Severity,
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "written from u32 by this rule"
-)]
-fn length(note: &Note, index: usize) -> u32 {
-    note.numbers[index] as u32
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a count"
-)]
-fn whole(count: f64) -> u64 {
-    count as u64
-}
-
-fn merged(notes: &[&Note]) -> BTreeMap<u32, Size> {
+fn merged(sent: &[Sent<'_>]) -> BTreeMap<u32, Size> {
     let mut sizes = BTreeMap::<u32, Size>::new();
-    for note in notes {
-        let size = sizes.entry(length(note, 0)).or_default();
-        if note.numbers[2] > 0.0 {
-            let (min, max) = (length(note, 3), length(note, 4));
-            size.answer_min = if size.answered > 0.0 {
-                size.answer_min.min(min)
+    for Sent { class, .. } in sent {
+        let size = sizes.entry(class.request_len).or_default();
+        if class.answered > 0 {
+            size.answer_min = if size.answered > 0 {
+                size.answer_min.min(class.answer_min)
             } else {
-                min
+                class.answer_min
             };
-            size.answer_max = size.answer_max.max(max);
+            size.answer_max = size.answer_max.max(class.answer_max);
         }
-        size.requests += note.numbers[1];
-        size.answered += note.numbers[2];
+        size.requests += class.requests;
+        size.answered += class.answered;
     }
     sizes
 }
@@ -237,10 +251,12 @@ fn echo_cap(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
         return None;
     }
     Some(Verdict {
-        ground: "proved",
-        buffer: u32::try_from(buffer).ok()?,
-        largest_worked: u32::try_from(buffer).ok()?,
-        smallest_failed: u32::try_from(*cut.iter().min()?).ok()?,
+        seen: Seen {
+            ground: Ground::Proved,
+            buffer: u32::try_from(buffer).ok()?,
+            largest_worked: u32::try_from(buffer).ok()?,
+            smallest_failed: u32::try_from(*cut.iter().min()?).ok()?,
+        },
         confidence: if followers >= 2 { 0.95 } else { 0.8 },
         severity: Severity::High,
     })
@@ -253,10 +269,12 @@ fn exceeds(sizes: &BTreeMap<u32, Size>, buffer: u32) -> Option<Verdict> {
         .range(buffer + 1..)
         .any(|(len, size)| size.answer() == Some(*len));
     (!echoed).then_some(Verdict {
-        ground: "configured",
-        buffer,
-        largest_worked: buffer,
-        smallest_failed: *smallest,
+        seen: Seen {
+            ground: Ground::Configured,
+            buffer,
+            largest_worked: buffer,
+            smallest_failed: *smallest,
+        },
         confidence: 0.95,
         severity: Severity::High,
     })
@@ -269,19 +287,18 @@ fn answered_differently(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
         let (small, large) = list.split_at(border);
         let served = small
             .iter()
-            .filter(|(_, size)| size.answered >= size.requests * 0.9)
+            .filter(|(_, size)| number(size.answered) >= number(size.requests) * 0.9)
             .count();
-        let small_answered: f64 = small.iter().map(|(_, size)| size.answered).sum();
-        let large_requests: f64 = large.iter().map(|(_, size)| size.requests).sum();
-        let never = large.iter().all(|(_, size)| size.answered == 0.0);
+        let small_answered: u64 = small.iter().map(|(_, size)| size.answered).sum();
+        let large_requests: u64 = large.iter().map(|(_, size)| size.requests).sum();
+        let never = large.iter().all(|(_, size)| size.answered == 0);
         let one = |part: &[(u32, Size)]| {
             let first = part[0].1.answer()?;
             (part.len() >= 2 && part.iter().all(|(_, size)| size.answer() == Some(first)))
                 .then_some(first)
         };
         let other_answer = matches!((one(small), one(large)), (Some(a), Some(b)) if a != b);
-        let silent =
-            never && served == small.len() && small_answered >= 3.0 && large_requests >= 2.0;
+        let silent = never && served == small.len() && small_answered >= 3 && large_requests >= 2;
         silent || other_answer
     })?;
     let (works, fails) = (list[border - 1].0, list[border].0);
@@ -295,10 +312,12 @@ fn answered_differently(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
     };
     let fragments = FRAGMENT_SIZES.contains(&works) || (works < 1_473 && fails > 1_472);
     Some(Verdict {
-        ground: "answers",
-        buffer,
-        largest_worked: works,
-        smallest_failed: fails,
+        seen: Seen {
+            ground: Ground::Answers,
+            buffer,
+            largest_worked: works,
+            smallest_failed: fails,
+        },
         confidence: if fragments { 0.5 } else { 0.7 },
         severity: if fragments {
             Severity::Low
@@ -310,25 +329,27 @@ fn answered_differently(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
 
 /// Sizes lie on both sides of a common buffer, and nothing shows that the large ones arrive whole.
 fn risk(sizes: &BTreeMap<u32, Size>, min_datagrams: f64) -> Option<Verdict> {
-    let total: f64 = sizes.values().map(|size| size.requests).sum();
+    let total: u64 = sizes.values().map(|size| size.requests).sum();
     // A service that echoes its largest request reads all of it.
     let whole = sizes
         .iter()
         .rev()
-        .find_map(|(len, size)| (size.answered > 0.0 && size.answer_max >= *len).then_some(*len));
+        .find_map(|(len, size)| (size.answered > 0 && size.answer_max >= *len).then_some(*len));
     let buffer = COMMON_BUFFERS.iter().rev().copied().find(|buffer| {
-        let above: f64 = sizes
+        let above: u64 = sizes
             .range(buffer + 1..)
             .map(|(_, size)| size.requests)
             .sum();
-        above > 0.0 && above * 2.0 < total && whole.is_none_or(|whole| whole <= *buffer)
+        above > 0 && above * 2 < total && whole.is_none_or(|whole| whole <= *buffer)
     })?;
     let smallest_failed = *sizes.range(buffer + 1..).next()?.0;
-    (total >= min_datagrams).then_some(Verdict {
-        ground: "risk",
-        buffer,
-        largest_worked: buffer,
-        smallest_failed,
+    (number(total) >= min_datagrams).then_some(Verdict {
+        seen: Seen {
+            ground: Ground::Risk,
+            buffer,
+            largest_worked: buffer,
+            smallest_failed,
+        },
         confidence: 0.3,
         severity: Severity::Low,
     })
@@ -336,80 +357,68 @@ fn risk(sizes: &BTreeMap<u32, Size>, min_datagrams: f64) -> Option<Verdict> {
 
 /// One observation per flow that sent datagrams above the buffer.
 fn observations(
-    notes: &[&Note],
-    counts: &BTreeMap<u64, &Note>,
+    sent: &[Sent<'_>],
+    counts: &BTreeMap<u64, &[(u32, u64)]>,
     verdict: &Verdict,
-) -> Vec<Observation> {
-    let mut flows = BTreeMap::<u64, Vec<&Note>>::new();
-    for note in notes.iter().filter(|note| length(note, 0) > verdict.buffer) {
-        flows
-            .entry(note.connection.first_frame)
-            .or_default()
-            .push(note);
+) -> Vec<Observation<Seen>> {
+    let buffer = verdict.seen.buffer;
+    let mut flows = BTreeMap::<u64, Vec<Sent<'_>>>::new();
+    for one in sent.iter().filter(|one| one.class.request_len > buffer) {
+        let flow = flows.entry(one.note.connection.first_frame).or_default();
+        flow.push(*one);
     }
-    let fit = notes
-        .iter()
-        .copied()
-        .filter(|note| length(note, 0) <= verdict.buffer && note.segments.len() > 1);
-    let fit = fit.max_by_key(|note| {
-        (
-            length(note, 0),
-            std::cmp::Reverse(note.connection.first_frame),
-        )
+    let fit = sent.iter().filter_map(|one| {
+        let answer = one.class.first_answer?;
+        (one.class.request_len <= buffer).then_some((*one, answer))
     });
-    flows
-        .into_iter()
-        .map(|(first_frame, flow)| {
-            let sizes = counts.get(&first_frame).map(|note| note.numbers.as_slice());
-            let above = sizes
-                .unwrap_or_default()
-                .chunks_exact(2)
-                .filter(|size| size[0] > f64::from(verdict.buffer));
-            let count: f64 = above.clone().map(|size| size[1]).sum();
-            let largest_size = above.map(|size| size[0]).fold(0.0, f64::max);
-            let largest = flow
-                .iter()
-                .max_by_key(|note| length(note, 0))
-                .copied()
-                .unwrap_or(flow[0]);
-            let mut observation =
-                Observation::from_note(largest, verdict.confidence, verdict.severity)
-                    .weight(f64::from(length(largest, 0)))
-                    .count(whole(count))
-                    .evidence(
-                        largest.segments[0],
-                        format!("datagram of {} bytes", length(largest, 0)),
-                    )
-                    .evidence_if(
-                        largest.segments.get(1).copied(),
-                        format!(
-                            "answer to it or to the first answered one of its size: {} bytes",
-                            largest.numbers[4]
-                        ),
-                    )
-                    .figure("receive_buffer_bytes", f64::from(verdict.buffer))
-                    .figure("largest_datagram_bytes", largest_size)
-                    .figure("datagrams", count)
-                    .detail("largest_worked", f64::from(verdict.largest_worked))
-                    .detail("smallest_failed", f64::from(verdict.smallest_failed))
-                    .label("ground", verdict.ground);
-            if verdict.severity >= Severity::Medium {
-                observation = observation.cost("messages_damaged", count);
-            }
-            if let Some(fit) = fit.filter(|fit| fit.connection == largest.connection) {
-                observation = observation
-                    .evidence(
-                        fit.segments[0],
-                        format!("datagram of {} bytes", length(fit, 0)),
-                    )
-                    .evidence(
-                        fit.segments[1],
-                        format!("answer of {} bytes", fit.numbers[4]),
-                    );
-            }
-            observation
-        })
-        .collect()
+    let fit = fit.max_by_key(|(one, _)| {
+        let first_frame = one.note.connection.first_frame;
+        (one.class.request_len, std::cmp::Reverse(first_frame))
+    });
+    let flows = flows.into_iter().map(|(first_frame, flow)| {
+        let sizes = counts.get(&first_frame).copied().unwrap_or_default();
+        let above = sizes.iter().filter(|(len, _)| *len > buffer);
+        let count: u64 = above.clone().map(|(_, count)| count).sum();
+        let largest_size = above.map(|(len, _)| *len).max().unwrap_or(0);
+        let longest = |one: &&Sent<'_>| one.class.request_len;
+        let largest = flow.iter().max_by_key(longest).copied().unwrap_or(flow[0]);
+        let mut observation = of_flow(largest, verdict)
+            .count(count)
+            .figure("receive_buffer_bytes", f64::from(buffer))
+            .figure("largest_datagram_bytes", f64::from(largest_size))
+            .figure("datagrams", number(count));
+        if verdict.severity >= Severity::Medium {
+            observation = observation.cost("messages_damaged", number(count));
+        }
+        if let Some((fit, answer)) =
+            fit.filter(|(fit, _)| fit.note.connection == largest.note.connection)
+        {
+            let (len, answer_len) = (fit.class.request_len, fit.class.answer_max);
+            observation = observation
+                .evidence(fit.class.first_request, format!("datagram of {len} bytes"))
+                .evidence(answer, format!("answer of {answer_len} bytes"));
+        }
+        observation.seen(verdict.seen)
+    });
+    flows.collect()
+}
+
+/// The observation of a flow by its `largest` datagrams.
+fn of_flow(largest: Sent<'_>, verdict: &Verdict) -> Observation {
+    let class = largest.class;
+    Observation::from_note(largest.note, verdict.confidence, verdict.severity)
+        .weight(f64::from(class.request_len))
+        .evidence(
+            class.first_request,
+            format!("datagram of {} bytes", class.request_len),
+        )
+        .evidence_if(
+            class.first_answer,
+            format!(
+                "answer to it or to the first answered one of its size: {} bytes",
+                class.answer_max
+            ),
+        )
 }
 
 mod words;

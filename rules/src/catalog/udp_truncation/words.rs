@@ -1,18 +1,23 @@
 //! What `udp-truncation` says: grounds, confusables and cures.
 
-use crate::model::narrative::{Group, Narrative};
+use super::{Fact, Ground, Seen};
+use crate::model::figure::{median, most};
+use crate::model::narrative::{self, Narrative};
 use crate::model::text::plural;
+
+type Group<'a> = narrative::Group<'a, Seen, Fact>;
 
 /// The words for one server's datagrams.
 pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
-    let buffer = group.number("receive_buffer_bytes").unwrap_or_default();
-    let largest = group.number("largest_datagram_bytes").unwrap_or_default();
-    let count = group.number("datagrams").unwrap_or_default();
+    let buffer = group.figure("receive_buffer_bytes").unwrap_or_default();
+    let largest = group.figure("largest_datagram_bytes").unwrap_or_default();
+    let count = group.figure("datagrams").unwrap_or_default();
     let server = group.server();
-    let ground = group.words("ground").unwrap_or_default();
+    let ground = most(group.seen().map(|seen| seen.ground)).unwrap_or(Ground::Risk);
+    let smallest = smallest_failed(group);
     let confidence = draft.confidence;
-    let (title, summary, reason) = match ground.as_str() {
-        "proved" => (
+    let (title, summary, reason) = match ground {
+        Ground::Proved => (
             format!("Server {server} reads datagrams into {buffer:.0} bytes and loses the rest"),
             format!(
                 "Answers of {server} grow with the request up to {buffer:.0} bytes and never beyond, while {} of up to \
@@ -21,7 +26,7 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
             ),
             "The answers follow the request size up to one value and stay there.",
         ),
-        "configured" => (
+        Ground::Configured => (
             format!("Datagrams to {server} exceed its receive buffer of {buffer:.0} bytes"),
             format!(
                 "{} to {server} are longer than its configured receive buffer of {buffer:.0} bytes (the largest has {largest:.0}): the rest of each is discarded.",
@@ -29,17 +34,16 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
             ),
             "The buffer size was given in the configuration, and the datagram sizes are measured.",
         ),
-        "answers" => (
+        Ground::Answers => (
             format!("Server {server} handles datagrams above about {buffer:.0} bytes differently"),
             format!(
-                "Requests of up to {buffer:.0} bytes to {server} are answered normally; the {} above that, from {:.0} bytes on, are not. \
+                "Requests of up to {buffer:.0} bytes to {server} are answered normally; the {} above that, from {smallest:.0} bytes on, are not. \
                  That fits a receive buffer between those sizes.",
-                plural(count, "datagram"),
-                group.median("smallest_failed").unwrap_or_default()
+                plural(count, "datagram")
             ),
             "Sizes part cleanly into answered and not, but the cut itself cannot be seen.",
         ),
-        _ => (
+        Ground::Risk => (
             format!("Datagrams to {server} straddle {buffer:.0} bytes, a common buffer size"),
             format!(
                 "{} to {server} are longer than {buffer:.0} bytes (the largest has {largest:.0}), others are shorter. If the receiver reads into \
@@ -53,24 +57,31 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
         .title(title)
         .summary(summary)
         .confidence(confidence, reason);
-    remedies(group, facts(group, draft, &ground), buffer, largest)
+    remedies(group, facts(group, draft, ground), buffer, largest)
 }
 
-fn facts(group: &Group<'_>, draft: Narrative, ground: &str) -> Narrative {
-    let smallest = group.median("smallest_failed").unwrap_or_default();
-    let buffer = group.number("receive_buffer_bytes").unwrap_or_default();
+/// The smallest size that does not get through, half-way over the flows.
+fn smallest_failed(group: &Group<'_>) -> f64 {
+    let sizes = group.seen().map(|seen| f64::from(seen.smallest_failed));
+    median(sizes).unwrap_or_default()
+}
+
+fn facts(group: &Group<'_>, draft: Narrative, ground: Ground) -> Narrative {
+    let smallest = smallest_failed(group);
+    let largest_worked = median(group.seen().map(|seen| f64::from(seen.largest_worked)));
+    let buffer = group.figure("receive_buffer_bytes").unwrap_or_default();
     let draft = match ground {
-        "proved" => draft
+        Ground::Proved => draft
             .because(format!("requests of up to {buffer:.0} bytes are answered in full length"))
             .because(format!("every answer to a request of {smallest:.0} bytes or more stops at the same length")),
-        "configured" => draft.because(format!("the receive buffer of {buffer:.0} bytes was given; the smallest datagram above it has {smallest:.0} bytes")),
-        "answers" => draft.because(format!("the largest size that works is {:.0} bytes, the smallest that does not is {smallest:.0}: the buffer lies between, {buffer:.0} being the usual size there", group.median("largest_worked").unwrap_or(buffer))),
-        _ => draft.because(format!("sizes on both sides of {buffer:.0} bytes were sent")),
+        Ground::Configured => draft.because(format!("the receive buffer of {buffer:.0} bytes was given; the smallest datagram above it has {smallest:.0} bytes")),
+        Ground::Answers => draft.because(format!("the largest size that works is {:.0} bytes, the smallest that does not is {smallest:.0}: the buffer lies between, {buffer:.0} being the usual size there", largest_worked.unwrap_or(buffer))),
+        Ground::Risk => draft.because(format!("sizes on both sides of {buffer:.0} bytes were sent")),
     };
     draft
         .not("ip-fragment-loss", if smallest <= 1_472.0 {
             "the smallest datagram affected fits into one Ethernet frame, so no fragments were needed".to_owned()
-        } else if ground == "proved" {
+        } else if ground == Ground::Proved {
             "the large datagrams were answered, so all their fragments arrived".to_owned()
         } else {
             format!("not excluded: {smallest:.0} bytes need fragments, which may be lost on the way")

@@ -272,14 +272,13 @@ impl Reader<'_> {
 /// # Errors
 /// Fails when no rule bears the name, and suggests the nearest.
 pub fn find_rule(id: &str, place: &str) -> Result<&'static RuleMeta, SettingsError> {
-    catalog::ALL
-        .iter()
-        .map(|rule| rule.meta())
+    catalog::metas()
+        .into_iter()
         .find(|meta| meta.id == id)
         .ok_or_else(|| SettingsError::UnknownRule {
             place: place.to_owned(),
             name: id.to_owned(),
-            hint: hint(id, catalog::ALL.iter().map(|rule| rule.meta().id)),
+            hint: hint(id, catalog::metas().into_iter().map(|meta| meta.id)),
         })
 }
 
@@ -292,7 +291,7 @@ fn resolve(names: &[String], place: &str) -> Result<BTreeSet<&'static str>, Sett
         .map(str::trim)
     {
         let before = found.len();
-        let ids = catalog::ALL.iter().map(|rule| rule.meta().id);
+        let ids = catalog::metas().into_iter().map(|meta| meta.id);
         let matched: Vec<&'static str> = ids.filter(|id| pattern_matches(name, id)).collect();
         found.extend(&matched);
         if matched.is_empty() && found.len() == before {
