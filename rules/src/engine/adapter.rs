@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use analyzer::flow::Histogram;
+use analyzer::connection::Histogram;
 use analyzer::{Analysis, Connection, Endpoint, QualityKind};
 
 use crate::engine::fold::{default_narrative, finding, worst_first};

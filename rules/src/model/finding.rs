@@ -1,6 +1,7 @@
 //! What rules conclude: findings, and what was checked without one.
 
 use analyzer::QualityKind;
+use serde::{Deserialize, Serialize};
 
 pub use crate::model::connection_ref::ConnectionRef;
 pub use crate::model::evidence::Evidence;
@@ -9,7 +10,8 @@ pub use crate::model::severity::Severity;
 use crate::model::waits::Waits;
 
 /// Another cause that looks alike, and why it is not this one.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct LookAlike {
     /// Rule id or plain words.
     pub name: String,
@@ -18,7 +20,8 @@ pub struct LookAlike {
 }
 
 /// One thing to change.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct Remedy {
     /// Product or layer: `any`, `nginx`, `Node.js`, `Go`, `Java`, `gunicorn`, `Envoy`, `HAProxy`,
     /// `AWS ALB`, `Linux`, ….
@@ -30,7 +33,8 @@ pub struct Remedy {
 }
 
 /// A command to run on a host to confirm.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct HostCommand {
     /// Where: `client`, `server`, ….
     pub host: String,

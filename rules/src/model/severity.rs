@@ -1,9 +1,10 @@
 //! How grave a finding is.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How much harm a finding did, if it is true.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing; nobody was harmed.

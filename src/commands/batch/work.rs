@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use analyzer::Timestamp;
 use analyzer::capture::Input;
-use analyzer::pipeline::Progress;
+use analyzer::pipeline::{Buffers, Progress};
 use reports::dataset::{Spill, TableFiles, Tables};
 use reports::render::rollup::SetSummary;
-use reports::{Document, Severity};
+use reports::{Afterwards, Document, Severity};
 use sha2::{Digest, Sha256};
 
 use super::entry::{Entry, Outcome};
@@ -31,12 +31,17 @@ pub const WORK: &str = ".work";
 /// Folder of the sets' reports.
 pub const REPORTS: &str = "reports";
 
+/// Why an archive's reports have no time-sequence data.
+const UNTRACED: &str = "an archive is read once; `pcapdoc analyze` of these files draws them";
+
 /// How sets are done, the same for all.
 pub struct Workshop<'a> {
     /// How captures are analysed; inputs are each set's own.
     pub settings: &'a Settings,
     /// Hash of them.
     pub settings_hash: String,
+    /// Memory that the analysis of one set leaves to the next.
+    pub buffers: Buffers,
     /// Output folder.
     pub out: &'a Path,
     /// Sets with a finding at least this severe get a report.
@@ -170,12 +175,13 @@ impl Workshop<'_> {
             redactor: None,
             rows: Some((set.name.clone(), Arc::new(Spill::new(scratch.to_owned())))),
         };
-        let (mut document, tables) = analyse_quietly(&settings, &wanted, progress)?;
-        if document.findings.iter().any(|finding| finding.cites_tcp()) {
-            document.untraced = Some(
-                "an archive is read once; `pcapdoc analyze` of these files draws them".to_owned(),
-            );
-        }
+        let (draft, tables) = analyse_quietly(&settings, &self.buffers, &wanted, progress)?;
+        let mut findings = draft.document().findings.iter();
+        let cites_tcp = findings.any(|finding| finding.cites_tcp());
+        let document = draft.finish(Afterwards {
+            untraced: cites_tcp.then(|| UNTRACED.to_owned()),
+            ..Afterwards::default()
+        });
         let report = if document.has_finding_at(self.report_from) {
             self.report(set, &document, scratch)?
         } else {
@@ -225,7 +231,8 @@ impl Workshop<'_> {
         hash.update(&self.settings_hash);
         for set in sets {
             hash.update(&set.identity);
-            hash.update(format!("{:?}", set.from));
+            let from = set.from.map(Timestamp::as_nanos);
+            hash.update(from.unwrap_or(i64::MIN).to_le_bytes());
             for file in &set.files {
                 hash.update(&file.content);
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use analyzer::flow::SizeClass;
+use analyzer::connection::SizeClass;
 use analyzer::{Analysis, Connection, Endpoint};
 
 use crate::model::context::Context;
