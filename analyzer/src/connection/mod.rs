@@ -168,7 +168,7 @@ pub struct Connection {
     /// The same 4-tuple was used before in this capture.
     pub port_reuse: bool,
     /// The two directions bore different server addresses: the address the SYN went to, when it
-    /// is not `server` (RULES.md 6).
+    /// is not `server`.
     pub translated_from: Option<Endpoint>,
     /// What the payload is.
     pub app: AppFacts,
@@ -261,7 +261,7 @@ impl Connection {
         }
     }
 
-    /// Seconds-to-frame text `client → server` used in titles.
+    /// `client → server`, as titles name it.
     #[must_use]
     pub fn label(&self) -> String {
         format!("{} → {}", self.client, self.server)

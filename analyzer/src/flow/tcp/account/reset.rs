@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 /// Entries kept per connection.
 const RESETS: usize = 8;
 
-/// A route change or another device shows as at least this many hops (RULES.md 18).
+/// A route change or another device shows as at least this many hops.
 const HOP_LIMIT_SLACK: u8 = 2;
 
 /// Octets around a sender's place that count as its going on.
