@@ -1,4 +1,4 @@
-//! Why a connection was reset: the taxonomy of RULES.md, judged once, with the runner-up.
+//! Why a connection was reset, judged once, with the runner-up.
 
 use std::time::Duration;
 
