@@ -28,11 +28,12 @@ use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
 use account::handshake::HandshakeTracker;
-use account::reset::{ResetTracker, Surroundings};
+use account::reset_kinds::Surroundings;
+use account::reset_tracker::ResetTracker;
 use account::silence::SilenceTracker;
-use account::state::StateTracker;
+use account::state_tracker::StateTracker;
 use account::stream::StreamBuffer;
-use account::time_split::SplitTracker;
+use account::time_split_tracker::SplitTracker;
 use account::turns::TurnTracker;
 use account::{vantage, window};
 use segment::{Segment, low32};
