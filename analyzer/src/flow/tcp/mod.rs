@@ -28,11 +28,12 @@ use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
 use account::handshake::HandshakeTracker;
-use account::reset::{ResetTracker, Surroundings};
+use account::reset_kinds::Surroundings;
+use account::reset_tracker::ResetTracker;
 use account::silence::SilenceTracker;
-use account::state::StateTracker;
+use account::state_tracker::StateTracker;
 use account::stream::StreamBuffer;
-use account::time_split::SplitTracker;
+use account::time_split_tracker::SplitTracker;
 use account::turns::TurnTracker;
 use account::{vantage, window};
 use segment::{Segment, low32};
@@ -73,7 +74,7 @@ pub struct TcpTracker {
     client: Endpoint,
     server: Endpoint,
     role: Role,
-    /// The address that answers, when it is not the one the SYN went to (RULES.md 6).
+    /// The address that answers, when it is not the one the SYN went to.
     answered_from: Option<Endpoint>,
     port_reuse: bool,
     first_frame: u64,
@@ -87,6 +88,8 @@ pub struct TcpTracker {
     resets: ResetTracker,
     events: Vec<Event>,
     events_dropped: u64,
+    /// Retransmissions among the events, dropped ones included.
+    repeats: u64,
     recent: RecentPackets,
     states: StateTracker,
     turns: TurnTracker,
@@ -125,6 +128,7 @@ impl TcpTracker {
             resets: ResetTracker::default(),
             events: Vec::new(),
             events_dropped: 0,
+            repeats: 0,
             recent: RecentPackets::default(),
             states: StateTracker::default(),
             turns: TurnTracker::default(),
@@ -282,11 +286,15 @@ impl TcpTracker {
         self.on_ack(&segment);
         self.on_window(&segment);
         let seen_before = self.senders[direction.index()].stats.unique_bytes;
+        let repeats_before = self.repeats;
         let verdict = self.on_sequence(&segment);
         let sender = &self.senders[direction.index()];
         // A repeat of octets that have passed neither lengthens a request nor ends it later.
         if sender.stats.unique_bytes > seen_before && packet.payload_len > 0 {
             self.turns.data(&segment, sender);
+        }
+        if self.repeats > repeats_before {
+            self.turns.repeated(packet.frame);
         }
         let scales_known = self.handshake.seen().tells_scales();
         self.split
@@ -479,6 +487,7 @@ impl TcpTracker {
     }
 
     fn push_event(&mut self, event: Event) -> Option<usize> {
+        self.repeats += u64::from(matches!(event.kind, EventKind::Retransmission { .. }));
         if self.events.len() >= EVENTS_PER_CONNECTION {
             self.events_dropped += 1;
             return None;

@@ -111,7 +111,7 @@ pub(in crate::flow::tcp) struct SenderState {
     pub acks_under_way: AcksUnderWay,
     /// When `snd_una` last advanced.
     pub una_advanced: Timestamp,
-    /// Frame and time of any packet that carried data or SYN/FIN last.
+    /// When a segment that carried data, SYN or FIN passed last.
     pub last_sent: Timestamp,
     pub outstanding: VecDeque<Outstanding>,
     /// In ascending order, without overlap; at most twice [`MAX_HOLES`].
@@ -131,7 +131,7 @@ pub(in crate::flow::tcp) struct SenderState {
     pub small_write: Option<SmallWrite>,
     /// Retransmissions below this belong to a timeout's recovery (RFC 5681 §3.1).
     pub timeout_recovery_to: u64,
-    /// Highest offset acknowledged when a tail loss probe may be told from new data.
+    /// The round trips of its segments, and the timeout that they make.
     pub rtt: RttEstimator,
     pub ip_ids: IpIdClock,
     pub passed_over: PassedOver,
@@ -292,7 +292,7 @@ impl SenderState {
         }
     }
 
-    /// Whether nothing is known to be missing, so that the stream can be read on.
+    /// The first offset that has not passed: up to there the stream can be read.
     pub fn next_unseen(&self) -> u64 {
         self.holes
             .first()

@@ -26,7 +26,11 @@ impl TcpTracker {
             return;
         }
         let probe_answered = peer.unanswered_probes > 0 && segment.seq_len() == 0;
-        peer.unanswered_probes = 0;
+        if std::mem::take(&mut peer.unanswered_probes) > 0
+            && let Some(seldom) = &mut peer.stats.seldom
+        {
+            seldom.unanswered_probes = None;
+        }
         let unseen = acked_unseen(peer, ack);
         let progress = ack > peer.snd_una;
         let same_window = segment.tcp.window_cut || sender.window == Some(segment.reference.window);

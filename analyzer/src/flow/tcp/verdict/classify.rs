@@ -91,7 +91,7 @@ impl TcpTracker {
             self.event(segment, EventKind::ZeroWindowProbe);
             Verdict::ZeroWindowProbe
         } else {
-            sender.stats.seldom().keep_alives += 1;
+            sender.stats.count_keep_alive(segment.reference);
             self.event(segment, EventKind::KeepAlive);
             Verdict::KeepAlive
         }

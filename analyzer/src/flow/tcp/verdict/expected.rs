@@ -149,6 +149,7 @@ impl TcpTracker {
         sender.stats.payload_bytes += u64::from(payload);
         sender.stats.unique_bytes += u64::from(payload);
         count_data(segment, sender, peer);
+        let repeats_before = self.repeats;
         let verdict = self.on_new(segment, SeqRange::new(segment.start, segment.end));
         self.senders[segment.direction.index()].note_sent(segment);
         if verdict == Verdict::New {
@@ -158,6 +159,9 @@ impl TcpTracker {
         }
         let sender = &self.senders[segment.direction.index()];
         self.turns.data(segment, sender);
+        if self.repeats > repeats_before {
+            self.turns.repeated(segment.packet.frame);
+        }
         verdict
     }
 }
