@@ -13,6 +13,7 @@ use crate::capture::Mark;
 use crate::decode::IcmpFields;
 use crate::event::SegmentRef;
 use crate::flow::TcpState;
+use crate::hosts::Hosts;
 use crate::quality::QualityNote;
 use crate::time::Timestamp;
 
@@ -194,6 +195,8 @@ pub struct Analysis {
     pub summary: CaptureSummary,
     /// Caveats.
     pub quality: Vec<QualityNote>,
+    /// What each address is and did.
+    pub hosts: Hosts,
     /// TCP connections.
     pub tcp_connections: u64,
     /// UDP flows.

@@ -9,8 +9,9 @@ use foldhash::fast::FixedState;
 use crate::addr::{Endpoint, Transport};
 use crate::analysis::{IcmpError, Interval, Intervals, ListenerFacts, UdpServerFacts};
 use crate::app::At;
-use crate::decode::Packet;
+use crate::decode::{Packet, PacketKind, TcpFlags};
 use crate::event::SegmentRef;
+use crate::hosts::table::HostTable;
 use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
@@ -62,6 +63,8 @@ pub(crate) struct ShardFacts {
     pub icmp_errors: Vec<IcmpError>,
     pub icmp_error_count: u64,
     pub timeline: Timeline,
+    /// What each address did.
+    pub hosts: HostTable,
     /// Connections that ended for want of memory.
     pub given_up: u64,
     /// Lone SYNs judged one by one, by listener.
@@ -84,6 +87,7 @@ impl ShardFacts {
     pub fn new(start: Timestamp) -> Self {
         Self {
             timeline: Timeline::new(start),
+            hosts: HostTable::new(start),
             ..Self::default()
         }
     }
@@ -93,6 +97,7 @@ impl ShardFacts {
         if verdict == Verdict::DuplicateFrame {
             return;
         }
+        self.hosts.packet(packet, demands_answer(packet, verdict));
         let slice = self.timeline.slice(packet.time);
         slice.packets[direction.index()] += 1;
         slice.bytes[direction.index()] += u64::from(packet.wire_len);
@@ -119,6 +124,7 @@ impl ShardFacts {
         self.missing_connections += u64::from(missing);
         self.timeline.slice(connection.start).opened += 1;
         self.names(connection);
+        self.hosts.connection(connection);
         match connection.transport {
             Transport::Tcp => self.tcp(connection, expired_open),
             Transport::Udp => self.udp(connection),
@@ -147,6 +153,7 @@ impl ShardFacts {
     ) {
         self.lone_syns_summed += 1;
         self.tcp_connections += 1;
+        self.hosts.lone_syn(client, server);
         let slice = self.timeline.slice(time);
         slice.packets[0] += 1;
         slice.bytes[0] += u64::from(wire_len);
@@ -269,6 +276,7 @@ impl ShardFacts {
         self.icmp_errors.truncate(1024);
         self.icmp_error_count += other.icmp_error_count;
         self.timeline.merge(other.timeline);
+        self.hosts.merge(other.hosts);
         self.given_up += other.given_up;
         self.lone_syns_summed += other.lone_syns_summed;
         self.unlisted += other.unlisted;
@@ -369,6 +377,16 @@ impl ShardFacts {
         );
         notes
     }
+}
+
+/// Whether the other end's TCP must answer: data, FIN or a probe of a connection.
+fn demands_answer(packet: &Packet, verdict: Verdict) -> bool {
+    const NEITHER: u8 = TcpFlags::SYN | TcpFlags::RST;
+    let PacketKind::Tcp(tcp) = &packet.kind else {
+        return false;
+    };
+    let is_probe = matches!(verdict, Verdict::KeepAlive | Verdict::ZeroWindowProbe);
+    tcp.flags.0 & NEITHER == 0 && (packet.payload_len > 0 || tcp.flags.fin() || is_probe)
 }
 
 /// Drops addresses beyond those that are kept.

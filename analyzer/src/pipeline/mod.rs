@@ -24,6 +24,7 @@ use crate::flow::facts::ShardFacts;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
 use crate::flow::tcp::TcpSettings;
+use crate::hosts::Hosts;
 use crate::time::Timestamp;
 
 use item::{Addressed, Item, shard_of};
@@ -378,8 +379,10 @@ impl<S: ConnectionSink> Engine<S> {
                 .collect(),
             protocols: sequencer.stats.protocols(),
         };
+        let hosts = Hosts::of(facts.hosts, &facts.dns_names);
         let analysis = Analysis {
             summary,
+            hosts,
             quality,
             tcp_connections: facts.tcp_connections,
             udp_flows: facts.udp_flows,
