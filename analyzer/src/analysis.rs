@@ -11,6 +11,7 @@ use crate::addr::{Endpoint, Transport};
 use crate::app::At;
 use crate::capture::Mark;
 use crate::decode::IcmpFields;
+use crate::episodes::Episodes;
 use crate::event::SegmentRef;
 use crate::flow::TcpState;
 use crate::hosts::Hosts;
@@ -197,6 +198,8 @@ pub struct Analysis {
     pub quality: Vec<QualityNote>,
     /// What each address is and did.
     pub hosts: Hosts,
+    /// What happened to many connections at one time.
+    pub episodes: Episodes,
     /// TCP connections.
     pub tcp_connections: u64,
     /// UDP flows.

@@ -14,6 +14,7 @@ pub mod app;
 pub mod capture;
 pub mod cursor;
 pub mod decode;
+pub mod episodes;
 pub mod error;
 pub mod event;
 pub mod explain;

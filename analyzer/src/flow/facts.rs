@@ -10,6 +10,7 @@ use crate::addr::{Endpoint, Transport};
 use crate::analysis::{IcmpError, Interval, Intervals, ListenerFacts, UdpServerFacts};
 use crate::app::At;
 use crate::decode::{Packet, PacketKind, TcpFlags};
+use crate::episodes::Records;
 use crate::event::SegmentRef;
 use crate::hosts::table::HostTable;
 use crate::quality::{QualityKind, QualityNote};
@@ -65,6 +66,8 @@ pub(crate) struct ShardFacts {
     pub timeline: Timeline,
     /// What each address did.
     pub hosts: HostTable,
+    /// Connections, to see what happened to many at one time.
+    pub records: Records,
     /// Connections that ended for want of memory.
     pub given_up: u64,
     /// Lone SYNs judged one by one, by listener.
@@ -125,6 +128,7 @@ impl ShardFacts {
         self.timeline.slice(connection.start).opened += 1;
         self.names(connection);
         self.hosts.connection(connection);
+        self.records.connection(connection);
         match connection.transport {
             Transport::Tcp => self.tcp(connection, expired_open),
             Transport::Udp => self.udp(connection),
@@ -277,6 +281,7 @@ impl ShardFacts {
         self.icmp_error_count += other.icmp_error_count;
         self.timeline.merge(other.timeline);
         self.hosts.merge(other.hosts);
+        self.records.merge(other.records);
         self.given_up += other.given_up;
         self.lone_syns_summed += other.lone_syns_summed;
         self.unlisted += other.unlisted;

@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use crate::analysis::{Analysis, CaptureSummary};
 use crate::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
 use crate::decode::Packet;
+use crate::episodes::Episodes;
 use crate::error::Error;
 use crate::filter::PacketFilter;
 use crate::flow::Connection;
@@ -380,9 +381,11 @@ impl<S: ConnectionSink> Engine<S> {
             protocols: sequencer.stats.protocols(),
         };
         let hosts = Hosts::of(facts.hosts, &facts.dns_names);
+        let episodes = Episodes::of(facts.records, &hosts, &facts.dns_names, end);
         let analysis = Analysis {
             summary,
             hosts,
+            episodes,
             quality,
             tcp_connections: facts.tcp_connections,
             udp_flows: facts.udp_flows,
