@@ -36,6 +36,8 @@ const ANALYZER: &[Room] = &[
         "connection",
         "the read model: all that rules see of a connection",
     ),
+    ("hosts", "what each address is"),
+    ("episodes", "what happened to many connections at one time"),
     ("analysis", "the read model of the whole capture"),
     ("flow/key", "which packets belong together"),
     ("flow/arena", "where flows lie"),
@@ -69,8 +71,6 @@ const ANALYZER: &[Room] = &[
         "a shard: from first packets to connections handed over",
     ),
     ("flow", "the list of the above"),
-    ("hosts", "what each address is"),
-    ("episodes", "what happened to many connections at one time"),
     ("pipeline", "drives all of it, in rounds"),
     ("explain", "words for one frame"),
     (

@@ -11,7 +11,9 @@ use crate::addr::Endpoint;
 use crate::capture::Mark;
 use crate::connection::TcpState;
 use crate::decode::IcmpFields;
+use crate::episodes::Episodes;
 use crate::event::{At, SegmentRef};
+use crate::hosts::Hosts;
 use crate::quality::QualityNote;
 use crate::time::Timestamp;
 
@@ -139,6 +141,10 @@ pub struct Analysis {
     pub summary: CaptureSummary,
     /// Caveats.
     pub quality: Vec<QualityNote>,
+    /// What each address is and did.
+    pub hosts: Hosts,
+    /// What happened to many connections at one time.
+    pub episodes: Episodes,
     /// TCP connections.
     pub tcp_connections: u64,
     /// UDP flows.

@@ -8,10 +8,12 @@ use foldhash::fast::FixedState;
 use crate::addr::{Endpoint, Transport};
 use crate::analysis::{IcmpError, ListenerFacts, UdpServerFacts};
 use crate::connection::{Connection, ResetKind};
-use crate::decode::Packet;
+use crate::decode::{Packet, PacketKind, TcpFlags};
 use crate::direction::Direction;
+use crate::episodes::Records;
 use crate::event::{At, SegmentRef};
 use crate::flow::tcp::Verdict;
+use crate::hosts::table::HostTable;
 use crate::quality::{LimitCounts, QualityNote};
 use crate::time::Timestamp;
 
@@ -44,6 +46,12 @@ pub(crate) struct ShardFacts {
     pub timeline: Timeline,
     /// What limits the capture.
     pub limits: LimitCounts,
+    /// What each address did.
+    pub hosts: HostTable,
+    /// Connections, to see what happened to many at one time.
+    pub records: Records,
+    /// Connections that ended for want of memory.
+    pub given_up: u64,
     /// Lone SYNs judged one by one, by listener.
     lone_syns: HashMap<Endpoint, u32, FixedState>,
 }
@@ -52,6 +60,7 @@ impl ShardFacts {
     pub fn new(start: Timestamp) -> Self {
         Self {
             timeline: Timeline::new(start),
+            hosts: HostTable::new(start),
             ..Self::default()
         }
     }
@@ -61,6 +70,7 @@ impl ShardFacts {
         if verdict == Verdict::DuplicateFrame {
             return;
         }
+        self.hosts.packet(packet, demands_answer(packet, verdict));
         let slice = self.timeline.slice(packet.time);
         slice.packets[direction.index()] += 1;
         slice.bytes[direction.index()] += u64::from(packet.wire_len);
@@ -90,6 +100,8 @@ impl ShardFacts {
         self.limits.missing_connections += u64::from(missing);
         self.timeline.slice(connection.start).opened += 1;
         self.names(connection);
+        self.hosts.connection(connection);
+        self.records.connection(connection);
         match connection.transport {
             Transport::Tcp => self.tcp(connection, expired_open),
             Transport::Udp => self.udp(connection),
@@ -118,6 +130,7 @@ impl ShardFacts {
     ) {
         self.limits.lone_syns_summed += 1;
         self.tcp_connections += 1;
+        self.hosts.lone_syn(client, server);
         let slice = self.timeline.slice(time);
         slice.packets[0] += 1;
         slice.bytes[0] += u64::from(wire_len);
@@ -241,12 +254,25 @@ impl ShardFacts {
         self.icmp_error_count += other.icmp_error_count;
         self.timeline.merge(other.timeline);
         self.limits.merge(&other.limits);
+        self.hosts.merge(other.hosts);
+        self.records.merge(other.records);
+        self.given_up += other.given_up;
     }
 
     /// The caveats that follow from connections.
     pub fn quality(&self) -> Vec<QualityNote> {
         self.limits.notes(ENTRIES)
     }
+}
+
+/// Whether the other end's TCP must answer: data, FIN or a probe of a connection.
+fn demands_answer(packet: &Packet, verdict: Verdict) -> bool {
+    const NEITHER: u8 = TcpFlags::SYN | TcpFlags::RST;
+    let PacketKind::Tcp(tcp) = &packet.kind else {
+        return false;
+    };
+    let is_probe = matches!(verdict, Verdict::KeepAlive | Verdict::ZeroWindowProbe);
+    tcp.flags.0 & NEITHER == 0 && (packet.payload_len > 0 || tcp.flags.fin() || is_probe)
 }
 
 /// Drops addresses beyond those that are kept.

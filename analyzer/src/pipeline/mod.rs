@@ -16,12 +16,14 @@ use rayon::prelude::*;
 use crate::analysis::{Analysis, CaptureSummary};
 use crate::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
 use crate::decode::Packet;
+use crate::episodes::Episodes;
 use crate::error::Error;
 use crate::filter::PacketFilter;
 use crate::flow::facts::ShardFacts;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
 use crate::flow::tcp::TcpSettings;
+use crate::hosts::Hosts;
 use crate::in_order::times::clock_note;
 use crate::time::Timestamp;
 
@@ -364,8 +366,12 @@ impl<S: ConnectionSink> Engine<S> {
                 .collect(),
             protocols: sequencer.stats.protocols(),
         };
+        let hosts = Hosts::of(facts.hosts, &facts.dns_names);
+        let episodes = Episodes::of(facts.records, &hosts, &facts.dns_names, end);
         let analysis = Analysis {
             summary,
+            hosts,
+            episodes,
             quality,
             tcp_connections: facts.tcp_connections,
             udp_flows: facts.udp_flows,
