@@ -129,6 +129,7 @@ fn evidence(
         },
         connection,
         note: note.to_owned(),
+        proves: true,
     }
 }
 

@@ -6,6 +6,7 @@ pub mod evidence;
 pub mod explain;
 pub mod figure;
 pub mod finding;
+pub mod impact;
 pub mod legacy;
 pub mod meta;
 pub mod narrative;

@@ -8,6 +8,7 @@ use analyzer::{Analysis, Endpoint, Timestamp};
 use crate::model::context::Context;
 use crate::model::figure::{Figure, FigureValue};
 use crate::model::finding::{HostCommand, LookAlike, Remedy};
+use crate::model::impact::Impact;
 use crate::model::meta::RuleMeta;
 use crate::model::observation::{Note, Observation};
 use crate::model::severity::Severity;
@@ -36,6 +37,16 @@ impl<S, F> Group<'_, S, F> {
             .iter()
             .map(|observation| observation.count)
             .sum()
+    }
+
+    /// What all observations together did to somebody, where every one measures it; failed attempts
+    /// are those of the client that failed most often.
+    #[must_use]
+    pub fn impact(&self) -> Option<Impact> {
+        let observations = self.observations.iter();
+        let measured = observations.map(|one| Some((one.connection.client.ip, one.impact?)));
+        let measured: Option<Vec<_>> = measured.collect();
+        measured.map(Impact::of_clients)
     }
 
     /// The most telling observation.
@@ -258,6 +269,14 @@ impl Narrative {
     #[must_use]
     pub fn summary(mut self, summary: impl Into<String>) -> Self {
         self.summary = summary.into();
+        self
+    }
+
+    /// Sets the harm by what it did, where that is not the sum over the observations (waits that
+    /// overlap, say); never above what the rule declares.
+    #[must_use]
+    pub fn impact(mut self, meta: &RuleMeta, impact: Impact) -> Self {
+        self.severity = impact.severity().min(meta.severity);
         self
     }
 
