@@ -4,10 +4,10 @@ use analyzer::connection::TcpState;
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::figure::FigureValue;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::figure::{FigureValue, most};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{ms, number, other_end, plural, time};
@@ -51,15 +51,23 @@ declare_rule! {
     }
 }
 
+/// A socket whose peer had closed.
+pub(crate) struct Seen {
+    /// Whose it is.
+    end: &'static str,
+    /// It was not closed in the capture.
+    open: bool,
+}
+
 impl Rule for CloseWaitLeak {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         for end in Direction::BOTH {
             let span = conn
                 .states
@@ -87,7 +95,7 @@ impl Rule for CloseWaitLeak {
             }
             let own_fin = conn.half(end).fin;
             out.push(
-                Observation::untyped(conn, 0.9, Severity::Low)
+                Observation::new(conn, 0.9, Severity::Low)
                     .cause(format!("{} {}", conn.server, end.sender()))
                     .at(span.from)
                     .weight(ms(waited))
@@ -106,22 +114,23 @@ impl Rule for CloseWaitLeak {
                     )
                     .figure("sockets", 1.0)
                     .figure("waited_ms_max", ms(waited))
-                    .detail("open", f64::from(u8::from(span.to.is_none())))
-                    .label("end", end.sender()),
+                    .seen(Seen {
+                        end: end.sender(),
+                        open: span.to.is_none(),
+                    }),
             );
         }
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
         let end = analysis.summary.last;
         let least = ctx.threshold("min_wait_ms");
         collected.observations.retain_mut(|one| {
-            let open = one.number("open").is_some_and(|open| open > 0.0);
-            if let (true, Some(end)) = (open, end) {
+            if let (true, Some(end)) = (one.seen.open, end) {
                 let waited = ms(end.since(one.at));
                 one.set_figure("waited_ms_max", FigureValue::Number(waited));
             }
-            one.number("waited_ms_max")
+            one.figure_value("waited_ms_max")
                 .is_some_and(|waited| waited >= least)
         });
         let sockets = number(collected.observations.len() as u64);
@@ -133,17 +142,17 @@ impl Rule for CloseWaitLeak {
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let end = group.words("end").unwrap_or_default();
-        let other = other_end(&end);
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let end = most(group.seen().map(|seen| seen.end)).unwrap_or_default();
+        let other = other_end(end);
         let who = if end == "server" {
             group.server().to_string()
         } else {
             group.clients_text()
         };
-        let max = group.number("waited_ms_max").unwrap_or_default();
-        let sockets = group.number("sockets").unwrap_or_default();
-        let open = group.positive("open");
+        let max = group.figure("waited_ms_max").unwrap_or_default();
+        let sockets = group.figure("sockets").unwrap_or_default();
+        let open = group.having(|seen| seen.open);
         let port = group.server().port;
         let severity = if sockets >= group.ctx.threshold("medium_sockets") {
             Severity::Medium

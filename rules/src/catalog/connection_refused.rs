@@ -9,10 +9,9 @@ use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Timestamp};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::Note;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{ms, number, plural, time};
@@ -60,15 +59,28 @@ const FALLBACK: Duration = Duration::from_secs(1);
 /// The client's SYN was answered.
 pub(crate) struct Fact;
 
+/// A SYN that was refused.
+pub(crate) struct Seen {
+    /// By an ICMP error.
+    icmp: bool,
+    /// The client then tried another address.
+    fell_back: bool,
+}
+
 impl Rule for ConnectionRefused {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = Fact;
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Fact>) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        _ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
         let Some(syn) = conn.handshake.syns.first() else {
             return;
         };
@@ -92,7 +104,7 @@ impl Rule for ConnectionRefused {
             (None, None) => return,
         };
         out.push(
-            Observation::untyped(conn, 0.97, Severity::Medium)
+            Observation::new(conn, 0.97, Severity::Medium)
                 .at(syn.time)
                 .evidence(*syn, "SYN from client")
                 .evidence(
@@ -101,11 +113,19 @@ impl Rule for ConnectionRefused {
                 )
                 .figure("attempts", 1.0)
                 .cost("connections_failed", 1.0)
-                .detail("icmp", f64::from(u8::from(refused.is_none()))),
+                .seen(Seen {
+                    icmp: refused.is_none(),
+                    fell_back: false,
+                }),
         );
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Fact>) {
+    fn on_capture(
+        &self,
+        _analysis: &Analysis,
+        ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Fact>,
+    ) {
         let mut ports = BTreeMap::<IpAddr, BTreeSet<(IpAddr, u16)>>::new();
         for one in &collected.observations {
             let server = one.connection.server;
@@ -152,15 +172,15 @@ impl Rule for ConnectionRefused {
                 one.cost.clear();
             } else if fell_back {
                 one.severity = Severity::Low;
-                one.seen.details.push(("fell_back", 1.0));
+                one.seen.fell_back = true;
             } else if per_server.get(&server).is_some_and(|count| *count >= 3) {
                 one.severity = Severity::High;
             }
         }
     }
 
-    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
-        let count = group.number("attempts").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
+        let count = group.figure("attempts").unwrap_or_default();
         if group.best().cause.starts_with("scan ") {
             return describe_scan(group, draft, count);
         }
@@ -188,8 +208,8 @@ impl Rule for ConnectionRefused {
             }
             (false, false) => "No connection to it succeeded in this capture.".to_owned(),
         };
-        let icmp = group.positive("icmp") > 0;
-        let fell_back = if group.positive("fell_back") > 0 {
+        let icmp = group.having(|seen| seen.icmp) > 0;
+        let fell_back = if group.having(|seen| seen.fell_back) > 0 {
             " Clients then reached another address at once, so little was lost."
         } else {
             ""
@@ -214,7 +234,7 @@ fn is_unreachable(v6: bool, icmp_type: u8) -> bool {
     icmp_type == if v6 { 1 } else { 3 }
 }
 
-fn describe_scan(group: &Group<'_, Fact>, draft: Narrative, count: f64) -> Narrative {
+fn describe_scan(group: &Group<'_, Seen, Fact>, draft: Narrative, count: f64) -> Narrative {
     let client = group.client().ip;
     let ports = group.servers().len();
     draft

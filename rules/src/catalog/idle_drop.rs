@@ -7,10 +7,9 @@ use analyzer::{Analysis, Connection, Direction, Endpoint, QualityKind};
 
 use crate::model::context::Context;
 use crate::model::figure::FigureValue;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::Note;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{ms, number, plural, seconds, span, time};
@@ -68,15 +67,35 @@ pub(crate) enum Fact {
     DiedActive,
 }
 
+/// A connection that died after a silence.
+pub(crate) struct Seen {
+    /// How often the data after it was sent, when more than once.
+    copies: Option<u32>,
+    /// It was met by RST.
+    reset: bool,
+    /// The RST is not the server's.
+    device: bool,
+    /// After a short silence, which needs proof: when it was last repeated, in milliseconds since
+    /// the epoch.
+    until_ms: Option<f64>,
+    /// Another connection shows that the server lived.
+    works: bool,
+}
+
 impl Rule for IdleDrop {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = Fact;
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Fact>) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
         out.note(|| {
             let alive = Alive::of(conn, Direction::ServerToClient);
             Note::new(conn, Fact::Alive(alive))
@@ -128,7 +147,7 @@ impl Rule for IdleDrop {
         }
         let mut observation = observation(conn, &gap, copies, reset);
         if short {
-            observation = observation.detail("until_ms", since_epoch_ms(conn.end));
+            observation.seen.until_ms = Some(since_epoch_ms(conn.end));
         }
         out.push(observation);
     }
@@ -137,7 +156,7 @@ impl Rule for IdleDrop {
         &self,
         _analysis: &Analysis,
         _ctx: &Context<'_>,
-        collected: &mut Collected<Fact>,
+        collected: &mut Collected<Seen, Fact>,
     ) {
         let mut alive = BTreeMap::<Endpoint, Vec<&Alive>>::new();
         let mut died_active = BTreeSet::new();
@@ -154,9 +173,9 @@ impl Rule for IdleDrop {
             let server = one.connection.server;
             let others = alive.get(&server).map_or(&[][..], Vec::as_slice);
             let is_outage = died_active.contains(&server);
-            match one.number("until_ms") {
+            match one.seen.until_ms {
                 Some(until) => !is_outage && is_proved(one, until, others),
-                None => !is_outage || one.number("reset") == Some(1.0) || lives(one, others),
+                None => !is_outage || one.seen.reset || lives(one, others),
             }
         });
         for one in &mut collected.observations {
@@ -168,9 +187,9 @@ impl Rule for IdleDrop {
             if survived > 0.0 {
                 one.set_figure("idle_ms_longest_alive", FigureValue::Number(survived));
             }
-            let device = one.number("device").is_some_and(|device| device > 0.0);
+            let device = one.seen.device;
             // Few tables forget within seconds.
-            let short = one.number("until_ms").is_some();
+            let short = one.seen.until_ms.is_some();
             one.confidence = match (works, device) {
                 (true, true) => 0.95,
                 (true, false) if short => 0.75,
@@ -183,14 +202,14 @@ impl Rule for IdleDrop {
             } else {
                 Severity::Medium
             };
-            one.seen.details.push(("works", f64::from(u8::from(works))));
+            one.seen.works = works;
         }
     }
 
-    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
-        let dead = group.number("idle_ms_shortest_dead").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
+        let dead = group.figure("idle_ms_shortest_dead").unwrap_or_default();
         let lived = group
-            .number("idle_ms_longest_alive")
+            .figure("idle_ms_longest_alive")
             .filter(|lived| *lived < dead);
         let server = group.server();
         let between = match lived {
@@ -207,10 +226,11 @@ impl Rule for IdleDrop {
         let typical = typical_of(dead, Wait::Path)
             .map(|text| format!(" ({text})"))
             .unwrap_or_default();
-        let works = group.positive("works") > 0;
+        let works = group.having(|seen| seen.works) > 0;
         let keepalive = (dead / 3.0).clamp(1_000.0, 300_000.0);
         let keepalive = keepalive - keepalive % 1_000.0;
         let confidence = draft.confidence;
+        let copies = group.seen().filter_map(|seen| seen.copies).max();
         draft
             .title(format!("Connections to {server} die after {} of silence", time(dead)))
             .summary(format!(
@@ -220,11 +240,11 @@ impl Rule for IdleDrop {
                 time(dead),
                 if works { ", while other connections to the same server worked" } else { "" },
             ))
-            .confidence(confidence, if group.positive("until_ms") == group.connections() { "The server answers others at that time, so the path forgot the connection; one dead server of several behind this address would look the same." } else if works { "The server answers others at that time, so the path and not the server forgot the connection." } else { "No other connection shows that the server was alive at that time." })
+            .confidence(confidence, if group.having(|seen| seen.until_ms.is_some()) == group.connections() { "The server answers others at that time, so the path forgot the connection; one dead server of several behind this address would look the same." } else if works { "The server answers others at that time, so the path and not the server forgot the connection." } else { "No other connection shows that the server was alive at that time." })
             .because(between)
-            .because_if(group.positive("copies") > 0, || format!("the data after the silence was sent up to {:.0} times without any answer", group.spread("copies").map_or(0.0, |spread| spread.max)))
-            .because_if(group.positive("reset") > 0, || "the data after the silence was met by RST: the answering side knew no such connection".to_owned())
-            .because_if(group.positive("device") > 0, || "the RST's hop limit differs from the server's: a device on the path sent it".to_owned())
+            .because_if(copies.is_some(), || format!("the data after the silence was sent up to {} times without any answer", copies.unwrap_or(0)))
+            .because_if(group.having(|seen| seen.reset) > 0, || "the data after the silence was met by RST: the answering side knew no such connection".to_owned())
+            .because_if(group.having(|seen| seen.device) > 0, || "the RST's hop limit differs from the server's: a device on the path sent it".to_owned())
             .not("keepalive-dead-peer", if works { "the peer answers others at the same time" } else { "not excluded: nothing shows that the peer was alive" })
             .not("keepalive-race", "no FIN was sent")
             .not("packet-loss", "nothing came through any more, on this connection only and only after the silence")
@@ -239,7 +259,7 @@ impl Rule for IdleDrop {
 }
 
 /// Whether another connection shows that the server lived.
-fn lives(one: &Observation, others: &[&Alive]) -> bool {
+fn lives(one: &Observation<Seen>, others: &[&Alive]) -> bool {
     let own = one.connection.first_frame;
     let mut others = others.iter().filter(|other| other.first_frame != own);
     others.any(|other| other.is_heard_after(one.at))
@@ -252,12 +272,14 @@ fn longest_survived(others: &[&Alive]) -> f64 {
 
 /// After a short silence: the server answered others while the data was still repeated in vain
 /// (`until`, in milliseconds), so the path was not down, and no silence as long was survived.
-fn is_proved(one: &Observation, until: f64, others: &[&Alive]) -> bool {
+fn is_proved(one: &Observation<Seen>, until: f64, others: &[&Alive]) -> bool {
     let during = since_epoch_ms(one.at)..until;
     let answers = others.iter().any(|other| {
         other.first_frame != one.connection.first_frame && other.is_heard_during(&during)
     });
-    let idle = one.number("idle_ms_shortest_dead").unwrap_or_default();
+    let idle = one
+        .figure_value("idle_ms_shortest_dead")
+        .unwrap_or_default();
     answers && longest_survived(others) < idle
 }
 
@@ -266,7 +288,7 @@ fn observation(
     gap: &IdleGap,
     copies: u32,
     reset: Option<&analyzer::connection::Reset>,
-) -> Observation {
+) -> Observation<Seen> {
     let sender = gap.after.direction.sender();
     let device = reset.is_some_and(|reset| {
         // Load-balanced paths differ by one or two hops; more is another sender.
@@ -279,7 +301,7 @@ fn observation(
         .stuck
         .map(|stuck| stuck.last)
         .filter(|last| last.frame != gap.after.frame);
-    Observation::untyped(conn, 0.5, Severity::Medium)
+    Observation::new(conn, 0.5, Severity::Medium)
         .at(gap.after.time)
         .weight(-ms(gap.length()))
         .evidence(gap.before, "last segment before the silence")
@@ -294,9 +316,13 @@ fn observation(
         .evidence_if(reset.map(|reset| reset.segment), "RST instead of an answer")
         .figure("idle_ms_shortest_dead", ms(gap.length()))
         .cost("requests_failed", 1.0)
-        .detail("copies", f64::from(if copies > 1 { copies } else { 0 }))
-        .detail("reset", f64::from(u8::from(reset.is_some())))
-        .detail("device", f64::from(u8::from(device)))
+        .seen(Seen {
+            copies: Some(copies).filter(|copies| *copies > 1),
+            reset: reset.is_some(),
+            device,
+            until_ms: None,
+            works: false,
+        })
 }
 
 #[cfg(test)]

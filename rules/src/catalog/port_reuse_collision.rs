@@ -4,9 +4,9 @@ use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, plural, time};
@@ -50,15 +50,23 @@ declare_rule! {
     }
 }
 
+/// A SYN that met an old connection.
+pub(crate) struct Seen {
+    /// The server answered with an ACK of the old connection.
+    challenged: bool,
+    /// The SYN was never answered.
+    never: bool,
+}
+
 impl Rule for PortReuseCollision {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Seen>) {
         let Some(syn) = conn.handshake.syns.first().copied() else {
             return;
         };
@@ -71,7 +79,7 @@ impl Rule for PortReuseCollision {
         let again = conn.handshake.syns.get(1).copied();
         let delay = syn_ack.map(|syn_ack| ms(syn_ack.time.since(syn.time)));
         out.push(
-            Observation::untyped(
+            Observation::new(
                 conn,
                 if challenge.is_some() { 0.95 } else { 0.5 },
                 Severity::Low,
@@ -106,24 +114,26 @@ impl Rule for PortReuseCollision {
             .figure("collisions", 1.0)
             .figure_if("delay_ms", delay)
             .cost("time_lost_ms", delay.unwrap_or_default())
-            .detail("challenged", f64::from(u8::from(challenge.is_some())))
-            .detail("never", f64::from(u8::from(syn_ack.is_none()))),
+            .seen(Seen {
+                challenged: challenge.is_some(),
+                never: syn_ack.is_none(),
+            }),
         );
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
         // Repeated SYNs alone are more likely loss, unless a challenge shows what happens there.
         let challenged: Vec<Endpoint> = collected
             .observations
             .iter()
-            .filter(|one| one.number("challenged").is_some_and(|yes| yes > 0.0))
+            .filter(|one| one.seen.challenged)
             .map(|one| one.connection.server)
             .collect();
         collected
             .observations
             .retain(|one| challenged.contains(&one.connection.server));
-        let costly = |one: &&Observation| {
-            one.number("delay_ms")
+        let costly = |one: &&Observation<Seen>| {
+            one.figure_value("delay_ms")
                 .is_none_or(|delay| delay >= ctx.threshold("medium_delay_ms"))
         };
         if number(collected.observations.iter().filter(costly).count() as u64)
@@ -136,17 +146,17 @@ impl Rule for PortReuseCollision {
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
         let server = group.server();
-        let collisions = group.number("collisions").unwrap_or_default();
-        let delay = group.number("delay_ms");
+        let collisions = group.figure("collisions").unwrap_or_default();
+        let delay = group.figure("delay_ms");
         let mut cost = delay
             .map(|delay| format!(" Connecting took {} in all.", time(delay)))
             .unwrap_or_default();
-        if group.positive("never") > 0 {
+        if group.having(|seen| seen.never) > 0 {
             cost.push_str(&format!(
                 " {} never connected.",
-                many(group.positive("never"), "attempt")
+                many(group.having(|seen| seen.never), "attempt")
             ));
         }
         let confidence = draft.confidence;
@@ -158,7 +168,7 @@ impl Rule for PortReuseCollision {
             ))
             .confidence(confidence, "The challenge acknowledgement with the old connection's numbers was captured.")
             .because("the SYN has a new sequence number, so it is no retransmission")
-            .because_if(group.positive("challenged") > 0, || "the server answered with a plain ACK bearing the old connection's numbers".to_owned())
+            .because_if(group.having(|seen| seen.challenged) > 0, || "the server answered with a plain ACK bearing the old connection's numbers".to_owned())
             .not("listen-overflow", "the SYN was answered, only not with SYN-ACK")
             .not("syn retransmission", "a repeated SYN would bear the same sequence number")
             .advise("client", "keep connections open and reuse them, so that ports are not used up")

@@ -1,6 +1,5 @@
 //! `client-timeout-close`: the client gives up on a pending answer.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use analyzer::app::AppProtocol;
@@ -16,10 +15,9 @@ use crate::model::observation::segment_at;
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, ms, plural, span, time};
-use crate::model::timeouts::{self, Wait, is_round, typical_of};
+use crate::model::timeouts::{Wait, is_round, typical_of};
 use crate::signs::causes::split_causes;
 use crate::signs::goodbye::{GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
-use crate::signs::restart::ONE_INSTANT;
 
 use words::{confusables, judge, reasons, remedies};
 
@@ -104,7 +102,7 @@ impl Rule for ClientTimeoutClose {
     }
 
     fn on_capture(&self, analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
-        let timers = timer_sizes(&collected.observations);
+        let timers = timers::sizes(&collected.observations);
         let answering = &collected.durations;
         collected.observations.retain_mut(|one| {
             let wait = one.number("timeout_ms").unwrap_or_default();
@@ -466,39 +464,7 @@ fn request_end(conn: &Connection, turn: &Turn, close: SegmentRef) -> Option<Segm
     }
 }
 
-/// How many connections to the same server waited as long, by first frame of the connection.
-fn timer_sizes(observations: &[Observation]) -> BTreeMap<u64, usize> {
-    let mut by_server = BTreeMap::<_, Vec<&Observation>>::new();
-    for one in observations {
-        let server = by_server.entry(one.connection.server).or_default();
-        server.push(one);
-    }
-    let mut sizes = BTreeMap::new();
-    for group in by_server.values() {
-        let wait = |one: &&Observation| one.number("timeout_ms").unwrap_or_default();
-        let values: Vec<f64> = group.iter().map(wait).collect();
-        for timer in timeouts::cluster(&values) {
-            let members = timer.members.iter().map(|member| group[*member]);
-            let is_chosen = timer.is_timer() && is_round(timer.median_ms);
-            let size = independent(members.clone(), is_chosen);
-            sizes.extend(members.map(|one| (one.connection.first_frame, size)));
-        }
-    }
-    sizes
-}
-
-/// How many of these closes agree by themselves. Connections on which nothing was due and that were
-/// closed at one moment were closed by one decision, such as the end of their program, unless the
-/// wait is one that people choose.
-fn independent<'a>(closes: impl Iterator<Item = &'a Observation>, is_chosen: bool) -> usize {
-    let (let_go, waited): (Vec<_>, Vec<_>) =
-        closes.partition(|one| one.number("let_go").is_some_and(|flag| flag > 0.0));
-    let mut moments: Vec<_> = let_go.iter().map(|one| one.at).collect();
-    moments.sort_unstable();
-    moments.dedup_by(|later, earlier| !is_chosen && later.since(*earlier) <= ONE_INSTANT);
-    waited.len() + moments.len()
-}
-
+mod timers;
 mod words;
 
 #[cfg(test)]
