@@ -9,6 +9,12 @@
 //! Analysis            ├─► Document ─► json · html · markdown · terminal
 //! Assessment, RunInfo ┘
 //! ```
+//!
+//! Its rooms, each importing only from those before it (`tests/layers.rs` of the program):
+//!
+//! ```text
+//! words ◄─ document ◄─ gather ◄─ redact ◄─ again ◄─ render, dataset
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod again;
