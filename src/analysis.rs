@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use analyzer::pipeline::{self, ConnectionSink, Progress};
+use analyzer::pipeline::{self, Buffers, ConnectionSink, Progress};
 use analyzer::{Connection, PacketFilter};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use reports::dataset::{RowSink, Spill, Tables};
@@ -82,17 +82,19 @@ pub fn analyse_shown(
     wanted: &Wanted<'_>,
 ) -> Result<(Document, Option<Tables>), Failure> {
     let meter = Meter::new();
-    let result = analyse_quietly(settings, wanted, |progress: Progress| meter.show(progress))?;
+    let show = |progress: Progress| meter.show(progress);
+    let result = analyse_quietly(settings, &Buffers::default(), wanted, show)?;
     meter.finish();
     Ok(result)
 }
 
-/// The analysis itself, on the current rayon pool.
+/// The analysis itself, on the current rayon pool, with the memory that earlier ones left.
 ///
 /// # Errors
 /// When no input can be read at all.
 pub fn analyse_quietly(
     settings: &Settings,
+    buffers: &Buffers,
     wanted: &Wanted<'_>,
     progress: impl FnMut(Progress),
 ) -> Result<(Document, Option<Tables>), Failure> {
@@ -104,9 +106,9 @@ pub fn analyse_quietly(
         rows: wanted.rows.as_ref().map(|(_, spill)| RowSink::new(spill)),
         redactor: wanted.redactor,
     };
-    let (analysis, sinks) =
-        pipeline::run(&settings.inputs, &settings.analysis, make_sink, progress)
-            .map_err(Failure::Input)?;
+    let (inputs, analysis) = (&settings.inputs, &settings.analysis);
+    let (analysis, sinks) = pipeline::run_with(buffers, inputs, analysis, make_sink, progress)
+        .map_err(Failure::Input)?;
     let mut rule_sinks = Vec::with_capacity(sinks.len());
     let mut collectors = Vec::with_capacity(sinks.len());
     let mut row_sinks = Vec::with_capacity(sinks.len());

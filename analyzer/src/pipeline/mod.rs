@@ -61,21 +61,12 @@ pub struct Settings {
     pub filter: PacketFilter,
     /// Roughly the octets that the analysis may take.
     pub memory: Memory,
-    /// Buffers of analyses that ended, for those to come; clones of the settings share them.
-    pub buffers: Buffers,
 }
 
 /// Memory that one analysis leaves to the next: what is used again need not be asked of the
-/// operating system, which hands out zeroed pages only.
-#[derive(Clone, Default)]
-pub struct Buffers(Arc<Mutex<Vec<Item>>>);
-
-impl std::fmt::Debug for Buffers {
-    /// They are no setting: nothing of them is told.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Buffers")
-    }
-}
+/// operating system, which hands out zeroed pages only. Analyses side by side share it.
+#[derive(Default)]
+pub struct Buffers(Mutex<Vec<Item>>);
 
 impl Buffers {
     /// Those of one analysis, as many as are there.
@@ -141,6 +132,20 @@ pub fn run<S: ConnectionSink>(
     inputs: &[Input],
     settings: &Settings,
     make_sink: impl Fn() -> S,
+    progress: impl FnMut(Progress),
+) -> Result<(Analysis, Vec<S>), Error> {
+    run_with(&Buffers::default(), inputs, settings, make_sink, progress)
+}
+
+/// As [`run`], with the memory that earlier analyses left.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with<S: ConnectionSink>(
+    pool: &Buffers,
+    inputs: &[Input],
+    settings: &Settings,
+    make_sink: impl Fn() -> S,
     mut progress: impl FnMut(Progress),
 ) -> Result<(Analysis, Vec<S>), Error> {
     let reader = CaptureReader::open(inputs, settings.read.clone())?;
@@ -150,7 +155,7 @@ pub fn run<S: ConnectionSink>(
         // Room for all there are: one is made only when none is empty.
         let (empty_sender, empty) = crossbeam_channel::bounded::<Slab>(IN_FLIGHT);
         let (idle_sender, idle) = crossbeam_channel::bounded::<Item>(IN_FLIGHT);
-        for mut item in settings.buffers.take() {
+        for mut item in pool.take() {
             let _ = empty_sender.try_send(std::mem::take(&mut item.filled.slab));
             let _ = idle_sender.try_send(item);
         }
@@ -209,7 +214,7 @@ pub fn run<S: ConnectionSink>(
         outcome?;
         let slab_bytes = settings.read.slab_bytes;
         let idle = idle.try_iter().collect();
-        settings.buffers.give(idle, empty.try_iter(), slab_bytes);
+        pool.give(idle, empty.try_iter(), slab_bytes);
         let engine =
             engine.unwrap_or_else(|| Engine::new(settings, &make_sink, Timestamp::default()));
         Ok(engine.finish(&reader, &settings.filter))

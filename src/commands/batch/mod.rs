@@ -19,7 +19,7 @@ use std::sync::{Mutex, mpsc};
 use std::thread::ScopedJoinHandle;
 use std::{fs, io};
 
-use analyzer::pipeline::Progress;
+use analyzer::pipeline::{Buffers, Progress};
 use rayon::ThreadPool;
 use reports::Severity;
 use serde_json::json;
@@ -84,6 +84,7 @@ pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
     let workshop = Workshop {
         settings: &settings,
         settings_hash,
+        buffers: Buffers::default(),
         out: &out,
         report_from: arguments.report_from.into(),
     };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use analyzer::Timestamp;
 use analyzer::capture::Input;
-use analyzer::pipeline::Progress;
+use analyzer::pipeline::{Buffers, Progress};
 use reports::dataset::{Spill, TableFiles, Tables};
 use reports::render::rollup::SetSummary;
 use reports::{Document, Severity};
@@ -37,6 +37,8 @@ pub struct Workshop<'a> {
     pub settings: &'a Settings,
     /// Hash of them.
     pub settings_hash: String,
+    /// Memory that the analysis of one set leaves to the next.
+    pub buffers: Buffers,
     /// Output folder.
     pub out: &'a Path,
     /// Sets with a finding at least this severe get a report.
@@ -170,7 +172,7 @@ impl Workshop<'_> {
             redactor: None,
             rows: Some((set.name.clone(), Arc::new(Spill::new(scratch.to_owned())))),
         };
-        let (mut document, tables) = analyse_quietly(&settings, &wanted, progress)?;
+        let (mut document, tables) = analyse_quietly(&settings, &self.buffers, &wanted, progress)?;
         if document.findings.iter().any(|finding| finding.cites_tcp()) {
             document.untraced = Some(
                 "an archive is read once; `pcapdoc analyze` of these files draws them".to_owned(),
