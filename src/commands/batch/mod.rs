@@ -4,6 +4,7 @@
 mod carry;
 mod entry;
 mod find;
+mod fingerprint;
 mod log;
 mod manifest;
 mod plan;
@@ -23,10 +24,9 @@ use analyzer::pipeline::{Buffers, Progress};
 use rayon::ThreadPool;
 use reports::Severity;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use self::entry::{Entry, Outcome};
-use self::find::{Broken, hex};
+use self::find::Broken;
 use self::log::Log;
 use self::manifest::Manifest;
 use self::plan::{Plan, Reason};
@@ -54,7 +54,7 @@ pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
     if let Some(since) = arguments.since {
         sets.retain(|set| set.files.iter().any(|file| file.modified_ns >= since.0));
     }
-    let settings_hash = settings_hash(&settings);
+    let settings_hash = fingerprint::fingerprint(&settings);
     if arguments.dry_run {
         let known = manifest::read(&out)?;
         let plan = Plan::new(
@@ -107,17 +107,6 @@ pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
 fn absolute(out: &Path) -> Result<PathBuf, Failure> {
     let canonical = fs::canonicalize(out).or_else(|_| std::path::absolute(out));
     canonical.map_err(|error| Failure::output(out, error))
-}
-
-/// Everything that decides what comes out of a set.
-fn settings_hash(settings: &Settings) -> String {
-    let text = format!(
-        "{} {:?} {:?}",
-        env!("CARGO_PKG_VERSION"),
-        settings.rules,
-        settings.analysis
-    );
-    hex(&Sha256::digest(text)[..8])
 }
 
 fn announce(log: &Log, plan: &Plan, broken: &[Broken], twice: &[Broken], others: u64) {

@@ -227,7 +227,8 @@ impl Workshop<'_> {
         hash.update(&self.settings_hash);
         for set in sets {
             hash.update(&set.identity);
-            hash.update(format!("{:?}", set.from));
+            let from = set.from.map(Timestamp::as_nanos);
+            hash.update(from.unwrap_or(i64::MIN).to_le_bytes());
             for file in &set.files {
                 hash.update(&file.content);
             }
