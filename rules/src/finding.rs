@@ -2,12 +2,13 @@
 
 use analyzer::event::SegmentRef;
 use analyzer::{Connection, Endpoint, QualityKind, Transport};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::waits::Waits;
 
 /// How much harm a finding did, if it is true.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing; nobody was harmed.

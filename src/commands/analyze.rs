@@ -93,7 +93,7 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     }
     let failed = arguments
         .fail_on
-        .is_some_and(|limit| document.has_finding_at(limit.into()));
+        .is_some_and(|limit| document.has_finding_at(limit));
     // The program ends: to free a hundred thousand strings first takes time.
     std::mem::forget(document);
     Ok(if stop.is_set() {

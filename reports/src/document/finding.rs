@@ -210,7 +210,7 @@ impl FindingView {
         Self {
             id: finding.id.clone(),
             rule: finding.rule.to_owned(),
-            severity: finding.severity.into(),
+            severity: finding.severity,
             confidence: rounded(finding.confidence.clamp(0.0, 1.0)),
             confidence_reason: finding.confidence_reason.clone(),
             title: finding.title.clone(),

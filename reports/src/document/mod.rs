@@ -25,6 +25,7 @@ pub use finding::{
     RemedyView,
 };
 pub(crate) use finding::{direction_name, figures, flag_names};
+pub use rules::finding::Severity;
 pub use series::{
     Bucket, Distribution, DurationSlot, DurationsOverTime, Intervals, ResponseTimes, StateSeries,
     TimePart, UdpSize,
@@ -142,50 +143,6 @@ pub struct Verdict {
     pub sentence: String,
     /// Worst severity among the findings; absent without findings.
     pub severity: Option<Severity>,
-}
-
-/// How much harm a finding did, if it is true. Ordered from least to most.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing; nobody was harmed.
-    Info,
-    /// A weakness, or harm that nobody would notice.
-    Low,
-    /// Users may have noticed.
-    Medium,
-    /// Requests failed or waited for long.
-    High,
-    /// The service was down for its users.
-    Critical,
-}
-
-impl Severity {
-    /// The name in the JSON contract.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
-
-impl From<rules::finding::Severity> for Severity {
-    fn from(severity: rules::finding::Severity) -> Self {
-        use rules::finding::Severity as Rule;
-        match severity {
-            Rule::Info => Self::Info,
-            Rule::Low => Self::Low,
-            Rule::Medium => Self::Medium,
-            Rule::High => Self::High,
-            Rule::Critical => Self::Critical,
-        }
-    }
 }
 
 /// What was analysed.

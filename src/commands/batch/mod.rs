@@ -22,7 +22,6 @@ use std::{fs, io};
 
 use analyzer::pipeline::{Buffers, Progress};
 use rayon::ThreadPool;
-use reports::Severity;
 use serde_json::json;
 
 use self::entry::{Entry, Outcome};
@@ -86,7 +85,7 @@ pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
         settings_hash,
         buffers: Buffers::default(),
         out: &out,
-        report_from: arguments.report_from.into(),
+        report_from: arguments.report_from,
     };
     note_broken(&broken, &workshop, &mut manifest)?;
     work_all(&plan, &workshop, &mut manifest, &mut log, (jobs, &threads))?;
@@ -328,7 +327,7 @@ fn exit_status(
     let is_read = |outcome: &&Outcome| matches!(outcome, Outcome::Done { .. });
     let worst = outcomes.iter().filter_map(severity).max();
     if let (Some(limit), Some(worst)) = (arguments.fail_on, worst)
-        && worst >= Severity::from(limit)
+        && worst >= limit
     {
         return Ok(ExitCode::from(1));
     }
