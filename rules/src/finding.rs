@@ -110,7 +110,8 @@ pub struct Spread {
 }
 
 /// Another cause that looks alike, and why it is not this one.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct LookAlike {
     /// Rule id or plain words.
     pub name: String,
@@ -119,7 +120,8 @@ pub struct LookAlike {
 }
 
 /// One thing to change.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct Remedy {
     /// Product or layer: `any`, `nginx`, `Node.js`, `Go`, `Java`, `gunicorn`, `Envoy`, `HAProxy`,
     /// `AWS ALB`, `Linux`, ….
@@ -131,7 +133,8 @@ pub struct Remedy {
 }
 
 /// A command to run on a host to confirm.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct HostCommand {
     /// Where: `client`, `server`, ….
     pub host: String,

@@ -20,12 +20,9 @@ mod trace;
 
 pub use connection::{ConnectionRow, HalfRow, ResetRow};
 pub(crate) use connection::{protocol_name, response_times};
-pub use finding::{
-    CaveatView, ConnectionKey, EvidenceView, FindingView, HostCommandView, LookAlikeView,
-    RemedyView,
-};
+pub use finding::{CaveatView, ConnectionKey, EvidenceView, FindingView};
 pub(crate) use finding::{direction_name, figures, flag_names};
-pub use rules::finding::Severity;
+pub use rules::finding::{HostCommand, LookAlike, Remedy, Severity};
 pub use series::{
     Bucket, Distribution, DurationSlot, DurationsOverTime, Intervals, ResponseTimes, StateSeries,
     TimePart, UdpSize,

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::fact::Fact;
 use super::ladder;
 use crate::document::{
-    CaveatView, ConnectionKey, Document, EvidenceView, FindingView, HostCommandView, LookAlikeView,
-    RemedyView, SpreadView,
+    CaveatView, ConnectionKey, Document, EvidenceView, FindingView, HostCommand, LookAlike, Remedy,
+    SpreadView,
 };
 use crate::error::Error;
 use crate::render::charts::{self, Chart};
@@ -40,16 +40,16 @@ pub(super) struct FindingPage {
     /// Why there is no time-sequence graph.
     untraced: Option<String>,
     why: Vec<String>,
-    look_alikes: Vec<LookAlikeView>,
+    look_alikes: Vec<LookAlike>,
     /// The first advice, shown among the facts.
     advice: Option<Advice>,
     /// Whether there is more advice than [`Self::advice`] says.
     has_more_advice: bool,
     /// The frames of the best example.
     look: Option<String>,
-    remedy: Vec<RemedyView>,
+    remedy: Vec<Remedy>,
     products: Vec<ProductPage>,
-    host_commands: Vec<HostCommandView>,
+    host_commands: Vec<HostCommand>,
     filter: String,
     evidence_file: Option<String>,
     connections: Vec<ConnectionKey>,
@@ -99,7 +99,7 @@ struct EvidencePage {
 #[derive(Serialize)]
 struct ProductPage {
     name: String,
-    steps: Vec<RemedyView>,
+    steps: Vec<Remedy>,
 }
 
 impl FindingPage {
@@ -210,7 +210,7 @@ fn spread_text(name: &str, spread: &SpreadView) -> String {
 }
 
 /// General advice apart from advice per product, in the rule's order.
-fn remedies(remedies: &[RemedyView]) -> (Vec<RemedyView>, Vec<ProductPage>) {
+fn remedies(remedies: &[Remedy]) -> (Vec<Remedy>, Vec<ProductPage>) {
     let mut any = Vec::new();
     let mut products: Vec<ProductPage> = Vec::new();
     for remedy in remedies {

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::document::{
-    Capture, Cell, Check, ConnectionKey, Document, EvidenceView, FindingView, RemedyView, Table,
+    Capture, Cell, Check, ConnectionKey, Document, EvidenceView, FindingView, Remedy, Table,
     TimePart,
 };
 use crate::error::Error;
@@ -254,7 +254,7 @@ impl Page {
     }
 
     /// General advice as text, advice per product as a table.
-    fn remedy(&mut self, remedy: &[RemedyView]) {
+    fn remedy(&mut self, remedy: &[Remedy]) {
         // The first advice for any product stands among the facts.
         let told = usize::from(remedy.first().is_some_and(|first| first.product == "any"));
         let remedy = &remedy[told..];
@@ -280,7 +280,7 @@ impl Page {
         self.out.push('\n');
     }
 
-    fn step(&mut self, step: &RemedyView) {
+    fn step(&mut self, step: &Remedy) {
         self.block(format_args!("{}", text(&step.text)));
         if let Some(setting) = &step.setting {
             self.block(format_args!("{}", code(setting, "")));
