@@ -4,10 +4,7 @@ use serde::Serialize;
 
 use super::fact::Fact;
 use super::ladder;
-use crate::document::{
-    CaveatView, ConnectionKey, Document, EvidenceView, FindingView, HostCommand, LookAlike, Remedy,
-    SpreadView,
-};
+use crate::document::{ConnectionKey, Document, EvidenceView, FindingView, Remedy, SpreadView};
 use crate::error::Error;
 use crate::render::charts::{self, Chart};
 use crate::words::format;
@@ -18,56 +15,46 @@ const LADDERS: usize = 3;
 /// Connections listed per finding.
 const CONNECTIONS: usize = 50;
 
-/// Everything a card shows.
+/// A finding, and what its card shows beside what it says itself.
 #[derive(Serialize)]
-pub(super) struct FindingPage {
-    id: String,
-    rule: String,
-    severity: &'static str,
-    title: String,
-    summary: String,
-    cost: Option<String>,
-    confidence: String,
-    confidence_reason: String,
-    occurrences: String,
-    affected: String,
-    figures: Vec<Fact>,
-    causes: Vec<Cause>,
-    caveats: Vec<CaveatView>,
+pub(super) struct FindingPage<'a> {
+    #[serde(flatten)]
+    finding: &'a FindingView,
+    cost_phrase: Option<String>,
+    facts: Vec<Fact>,
+    causes: Vec<Cause<'a>>,
     ladders: Vec<LadderPage>,
-    evidence: Vec<EvidencePage>,
+    /// Rows of the evidence table.
+    steps: Vec<EvidencePage<'a>>,
     charts: Vec<Chart>,
     /// Why there is no time-sequence graph.
-    untraced: Option<String>,
-    why: Vec<String>,
-    look_alikes: Vec<LookAlike>,
+    untraced: Option<&'a str>,
     /// The first advice, shown among the facts.
-    advice: Option<Advice>,
+    advice: Option<Advice<'a>>,
     /// Whether there is more advice than [`Self::advice`] says.
     has_more_advice: bool,
     /// The frames of the best example.
     look: Option<String>,
-    remedy: Vec<Remedy>,
-    products: Vec<ProductPage>,
-    host_commands: Vec<HostCommand>,
-    filter: String,
-    evidence_file: Option<String>,
-    connections: Vec<ConnectionKey>,
+    /// Further advice for any product.
+    general: Vec<&'a Remedy>,
+    products: Vec<ProductPage<'a>>,
+    /// The worst of its connections.
+    listed: &'a [ConnectionKey],
     connections_left_out: Option<String>,
 }
 
 /// What to do first.
 #[derive(Serialize)]
-struct Advice {
+struct Advice<'a> {
     text: String,
-    setting: Option<String>,
+    setting: Option<&'a str>,
 }
 
 /// A finding that causes this one.
 #[derive(Serialize)]
-struct Cause {
-    id: String,
-    title: String,
+struct Cause<'a> {
+    id: &'a str,
+    title: &'a str,
 }
 
 /// A ladder diagram with its caption.
@@ -81,86 +68,64 @@ struct LadderPage {
 
 /// A row of the evidence table.
 #[derive(Serialize)]
-struct EvidencePage {
+struct EvidencePage<'a> {
     frame: u64,
-    time: String,
+    time: &'a str,
     elapsed: String,
-    from: String,
-    to: String,
-    flags: String,
+    from: &'a str,
+    to: &'a str,
+    flags: &'a str,
     relative: String,
     absolute: String,
     payload: String,
     window: String,
-    note: String,
+    note: &'a str,
 }
 
 /// What to change in one product.
 #[derive(Serialize)]
-struct ProductPage {
-    name: String,
-    steps: Vec<Remedy>,
+struct ProductPage<'a> {
+    name: &'a str,
+    steps: Vec<&'a Remedy>,
 }
 
-impl FindingPage {
+impl<'a> FindingPage<'a> {
     /// `index` counts from zero; the finding stands in `document`.
     pub(super) fn new(
         index: usize,
-        finding: &FindingView,
-        document: &Document,
+        finding: &'a FindingView,
+        document: &'a Document,
     ) -> Result<Self, Error> {
-        let (mut any, products) = remedies(&finding.remedy);
+        let (mut general, products) = remedies(&finding.remedy);
         let advice = finding.remedy.first().map(|first| {
             if first.product == "any" {
-                any.remove(0);
+                general.remove(0);
             }
             Advice {
                 text: format::unbroken(&format::advice(&first.product, &first.text)),
-                setting: first.setting.clone(),
+                setting: first.setting.as_deref(),
             }
         });
         let told = usize::from(advice.is_some());
-        let left_out = finding
-            .connection_count
-            .saturating_sub(finding.connections.len().min(CONNECTIONS) as u64);
+        let listed = &finding.connections[..finding.connections.len().min(CONNECTIONS)];
+        let left_out = finding.connection_count.saturating_sub(listed.len() as u64);
+        let causes = finding.explained_by.iter();
+        let untraced = document.untraced.as_deref();
         Ok(Self {
-            id: finding.id.clone(),
-            rule: finding.rule.clone(),
-            severity: finding.severity.as_str(),
-            title: format::unbroken(&finding.title),
-            summary: format::unbroken(&finding.summary),
-            cost: format::cost_phrase(&finding.cost),
-            confidence: format::confidence(finding.confidence),
-            confidence_reason: finding.confidence_reason.clone(),
-            occurrences: format::counted(finding.occurrences, "time"),
-            affected: format::counted(finding.connection_count, "connection"),
-            figures: figures(finding),
-            causes: finding
-                .explained_by
-                .iter()
-                .map(|id| cause(id, &document.findings))
-                .collect(),
-            caveats: finding.caveats.clone(),
+            finding,
+            cost_phrase: format::cost_phrase(&finding.cost),
+            facts: facts(finding),
+            causes: causes.map(|id| cause(id, &document.findings)).collect(),
             ladders: ladders(index, finding),
-            evidence: finding.evidence.iter().map(evidence).collect(),
+            steps: finding.evidence.iter().map(evidence).collect(),
             charts: charts::of_finding(index, finding, &document.traces)?,
-            untraced: document.untraced.clone().filter(|_| finding.cites_tcp()),
-            why: finding.why.clone(),
-            look_alikes: finding.look_alikes.clone(),
+            untraced: untraced.filter(|_| finding.cites_tcp()),
             advice,
             has_more_advice: finding.remedy.len() > told,
             look: finding.look(),
-            remedy: any,
+            general,
             products,
-            host_commands: finding.host_commands.clone(),
-            filter: finding.filter.clone(),
-            evidence_file: finding.evidence_file.clone(),
-            connections: finding
-                .connections
-                .iter()
-                .take(CONNECTIONS)
-                .cloned()
-                .collect(),
+            listed,
             connections_left_out: (left_out > 0).then(|| {
                 format!(
                     "{} not listed here.",
@@ -171,16 +136,16 @@ impl FindingPage {
     }
 }
 
-fn cause(id: &str, all: &[FindingView]) -> Cause {
+fn cause<'a>(id: &'a str, all: &'a [FindingView]) -> Cause<'a> {
     let known = all.iter().find(|finding| finding.id == id);
     Cause {
-        id: id.to_owned(),
-        title: known.map_or_else(String::new, |f| f.title.clone()),
+        id,
+        title: known.map_or("", |finding| &finding.title),
     }
 }
 
 /// A figure with its unit and, when it is a median, how its values spread.
-fn figures(finding: &FindingView) -> Vec<Fact> {
+fn facts(finding: &FindingView) -> Vec<Fact> {
     let figures = finding.figures.iter().map(|(name, value)| {
         let mut text = format::figure(name, value);
         let spread = finding.spreads.get(name).cloned();
@@ -210,26 +175,21 @@ fn spread_text(name: &str, spread: &SpreadView) -> String {
 }
 
 /// General advice apart from advice per product, in the rule's order.
-fn remedies(remedies: &[Remedy]) -> (Vec<Remedy>, Vec<ProductPage>) {
-    let mut any = Vec::new();
-    let mut products: Vec<ProductPage> = Vec::new();
-    for remedy in remedies {
-        if remedy.product == "any" {
-            any.push(remedy.clone());
-            continue;
-        }
-        match products
-            .iter_mut()
-            .find(|product| product.name == remedy.product)
-        {
-            Some(product) => product.steps.push(remedy.clone()),
+fn remedies(remedies: &[Remedy]) -> (Vec<&Remedy>, Vec<ProductPage<'_>>) {
+    let (general, special): (Vec<_>, Vec<_>) =
+        remedies.iter().partition(|remedy| remedy.product == "any");
+    let mut products: Vec<ProductPage<'_>> = Vec::new();
+    for remedy in special {
+        let mut known = products.iter_mut();
+        match known.find(|product| product.name == remedy.product) {
+            Some(product) => product.steps.push(remedy),
             None => products.push(ProductPage {
-                name: remedy.product.clone(),
-                steps: vec![remedy.clone()],
+                name: &remedy.product,
+                steps: vec![remedy],
             }),
         }
     }
-    (any, products)
+    (general, products)
 }
 
 /// Evidence grouped by connection, in the order of first mention.
@@ -265,7 +225,7 @@ fn ladders(index: usize, finding: &FindingView) -> Vec<LadderPage> {
         .collect()
 }
 
-fn evidence(step: &EvidenceView) -> EvidencePage {
+fn evidence(step: &EvidenceView) -> EvidencePage<'_> {
     let connection = &step.connection;
     let (from, to) = if step.is_from_client() {
         (&connection.client, &connection.server)
@@ -282,15 +242,11 @@ fn evidence(step: &EvidenceView) -> EvidencePage {
     };
     EvidencePage {
         frame: step.frame,
-        time: step.time.clone(),
+        time: &step.time,
         elapsed: format::elapsed(step.elapsed_s),
-        from: from.clone(),
-        to: to.clone(),
-        flags: if is_tcp {
-            step.flags.clone()
-        } else {
-            "UDP".to_owned()
-        },
+        from,
+        to,
+        flags: if is_tcp { &step.flags } else { "UDP" },
         relative: pair(step.relative_seq.to_string(), step.relative_ack.to_string()),
         absolute: pair(step.seq.to_string(), step.ack.to_string()),
         payload: format::count(u64::from(step.payload_bytes)),
@@ -299,6 +255,6 @@ fn evidence(step: &EvidenceView) -> EvidencePage {
         } else {
             "–".to_owned()
         },
-        note: step.note.clone(),
+        note: &step.note,
     }
 }

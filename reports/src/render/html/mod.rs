@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::document::Document;
 use crate::error::Error;
-use crate::words::escape;
+use crate::words::{escape, format};
 
 mod fact;
 mod finding;
@@ -77,6 +77,9 @@ pub(crate) fn environment() -> Result<Environment<'static>, Error> {
             .build()?,
     );
     environment.set_formatter(write_escaped);
+    environment.add_filter("confidence", format::confidence);
+    environment.add_filter("counted", format::counted);
+    environment.add_filter("unbroken", format::unbroken);
     for (name, source) in TEMPLATES {
         environment.add_template(name, source)?;
     }

@@ -18,7 +18,7 @@ const CONNECTIONS: usize = 200;
 
 /// Everything the templates show.
 #[derive(Serialize)]
-pub(super) struct Page {
+pub(super) struct Page<'a> {
     title: String,
     tool: String,
     severity: Option<&'static str>,
@@ -27,7 +27,7 @@ pub(super) struct Page {
     facts: Vec<Fact>,
     quality: Vec<Quality>,
     notices: Vec<String>,
-    findings: Vec<FindingPage>,
+    findings: Vec<FindingPage<'a>>,
     charts: Vec<Chart>,
     time: Option<TimePage>,
     states: Vec<Chart>,
@@ -126,8 +126,8 @@ struct CheckPage {
     reasons: Vec<String>,
 }
 
-impl Page {
-    pub(super) fn new(document: &Document) -> Result<Self, Error> {
+impl<'a> Page<'a> {
+    pub(super) fn new(document: &'a Document) -> Result<Self, Error> {
         let capture = &document.capture;
         let drawn_findings = || {
             let findings = document.findings.par_iter().enumerate();
