@@ -1,4 +1,4 @@
-//! From captures to the document: the analysis, whatever becomes of its result.
+//! From captures to the draft of a document: the analysis, whatever becomes of its result.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use analyzer::pipeline::{self, Buffers, ConnectionSink, Progress};
 use analyzer::{Connection, PacketFilter};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use reports::dataset::{RowSink, Spill, Tables};
-use reports::{ConnectionCollector, Document, Redactor, RunInfo};
+use reports::{ConnectionCollector, Draft, Redactor, RunInfo};
 use rules::engine::{Engine, RuleSink};
 
 use crate::cli::RedactionArguments;
@@ -67,20 +67,20 @@ pub fn analyse(
     settings: &Settings,
     connections: Option<usize>,
     redactor: Option<&Redactor>,
-) -> Result<Document, Failure> {
+) -> Result<Draft, Failure> {
     let wanted = Wanted {
         connections,
         redactor,
         rows: None,
     };
-    analyse_shown(settings, &wanted).map(|(document, _)| document)
+    analyse_shown(settings, &wanted).map(|(draft, _)| draft)
 }
 
 /// As [`analyse`], with everything that may be wanted.
 pub fn analyse_shown(
     settings: &Settings,
     wanted: &Wanted<'_>,
-) -> Result<(Document, Option<Tables>), Failure> {
+) -> Result<(Draft, Option<Tables>), Failure> {
     let meter = Meter::new();
     let show = |progress: Progress| meter.show(progress);
     let result = analyse_quietly(settings, &Buffers::default(), wanted, show)?;
@@ -97,7 +97,7 @@ pub fn analyse_quietly(
     buffers: &Buffers,
     wanted: &Wanted<'_>,
     progress: impl FnMut(Progress),
-) -> Result<(Document, Option<Tables>), Failure> {
+) -> Result<(Draft, Option<Tables>), Failure> {
     let engine = Engine::new(settings.rules.clone());
     let collector = ConnectionCollector::new(wanted.connections);
     let make_sink = || Sink {
@@ -131,11 +131,12 @@ pub fn analyse_quietly(
             .notices
             .insert(0, partial(filter, wanted.redactor.is_some()));
     }
-    let document = Document::build(&analysis, &assessment, collector, &run_info(settings));
+    let draft = Draft::new(&analysis, &assessment, collector, &run_info(settings));
     let tables = wanted.rows.as_ref().map(|(capture_set, _)| {
-        Tables::new(capture_set, row_sinks, &analysis, &assessment, &document)
+        let document = draft.document();
+        Tables::new(capture_set, row_sinks, &analysis, &assessment, document)
     });
-    Ok((document, tables))
+    Ok((draft, tables))
 }
 
 /// Says that not all packets were analysed.

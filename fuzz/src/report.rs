@@ -5,7 +5,7 @@
 use analyzer::Connection;
 use analyzer::capture::Input;
 use analyzer::pipeline::{self, ConnectionSink};
-use reports::{ConnectionCollector, Document, Redactor, RunInfo};
+use reports::{Afterwards, ConnectionCollector, Document, Draft, Redactor, RunInfo};
 use rules::engine::{Engine, RuleSink};
 use rules::settings::RuleSettings;
 
@@ -80,7 +80,7 @@ fn analysed(capture: &[u8]) -> Document {
         configuration_file: None,
     };
     let collector = ConnectionCollector::merged(collectors);
-    Document::build(&analysis, &assessment, collector, &run)
+    Draft::new(&analysis, &assessment, collector, &run).finish(Afterwards::default())
 }
 
 fn capture(bytes: &[u8]) -> Vec<u8> {

@@ -6,8 +6,9 @@
 //!
 //! ```text
 //! ConnectionCollector ┐
-//! Analysis            ├─► Document ─► json · html · markdown · terminal
-//! Assessment, RunInfo ┘
+//! Analysis            ├─► Draft ─► Document ─► json · html · markdown · terminal · summary
+//! Assessment, RunInfo ┘      ▲
+//!               read again, hashes
 //! ```
 //!
 //! Its rooms, each importing only from those before it (`tests/layers.rs` of the program):
@@ -28,5 +29,5 @@ pub mod words;
 
 pub use document::{Document, RunInfo, Severity};
 pub use error::Error;
-pub use gather::{ConnectionCollector, DEFAULT_CONNECTIONS};
+pub use gather::{Afterwards, ConnectionCollector, DEFAULT_CONNECTIONS, Draft};
 pub use redact::Redactor;

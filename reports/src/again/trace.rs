@@ -12,6 +12,7 @@ use analyzer::seq::{RangeSet, SeqNumber, SeqRange};
 use super::reread::{Connections, reread};
 use super::reread_plan::{Plan, Stretch};
 use crate::document::{ConnectionKey, Document, Trace, TraceSlot, TraceView};
+use crate::gather::Draft;
 use crate::words::format;
 
 /// Connections drawn; each costs up to 150 kB of the page.
@@ -37,10 +38,11 @@ const MAX_HOLES: usize = 4096;
 /// # Errors
 /// When no input can be read any more.
 pub fn collect(
-    document: &Document,
+    draft: &Draft,
     inputs: &[Input],
     options: &ReadOptions,
 ) -> Result<Vec<Trace>, analyzer::Error> {
+    let document = draft.document();
     let mut connections = Connections::new(document);
     let mut courses: BTreeMap<usize, Course> = BTreeMap::new();
     for (key, findings) in cited(document) {
@@ -61,7 +63,7 @@ pub fn collect(
         .collect();
     let proofs = courses.values().flat_map(|course| course.proofs(document));
     stretches.extend(proofs.map(Stretch::Proof));
-    let plan = Plan::of(&document.marks, &stretches, connections.last_frame());
+    let plan = Plan::of(draft.marks(), &stretches, connections.last_frame());
     let mut shares = plan.shares.iter();
     for course in courses.values_mut() {
         course.take_shares(&mut shares);

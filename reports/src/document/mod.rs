@@ -7,7 +7,6 @@
 //! The described fields are the contract (`schema/pcapdoc-1.schema.json`); new ones may be added
 //! within a schema version, none is removed or changes its meaning.
 
-use analyzer::capture::Mark;
 use serde::{Deserialize, Serialize};
 
 mod connection;
@@ -86,9 +85,6 @@ pub struct Document {
     /// Why cited TCP connections have no time-sequence data; absent when nothing is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untraced: Option<String>,
-    /// Places at which the capture can be read again; of this run only, not in the contract.
-    #[serde(skip)]
-    pub marks: Vec<Mark>,
     /// Top lists.
     pub tables: Vec<Table>,
     /// Connections in all; [`Self::connections`] may hold fewer.

@@ -11,7 +11,7 @@ use analyzer::{Direction, Endpoint, QualityKind, QualityNote, Timestamp, Transpo
 use reports::document::{
     Bucket, Cell, Column, ConnectionRow, HalfRow, ResetRow, ResponseTimes, Table, TimePart,
 };
-use reports::{ConnectionCollector, Document, RunInfo};
+use reports::{Afterwards, ConnectionCollector, Document, Draft, RunInfo};
 use rules::finding::{
     Assessment, ConnectionRef, Distribution, Evidence, Figure, FigureValue, Finding, HostCommand,
     LookAlike, Remedy, RuleOutcome, Severity, Spread,
@@ -73,7 +73,8 @@ fn build(analysis: &Analysis, assessment: &Assessment) -> Document {
         configuration: vec![("retransmit-hol.min_stall_ms".to_owned(), "20".to_owned())],
         configuration_file: Some("pcapdoc.toml".to_owned()),
     };
-    Document::build(analysis, assessment, ConnectionCollector::default(), &run)
+    let draft = Draft::new(analysis, assessment, ConnectionCollector::default(), &run);
+    draft.finish(Afterwards::default())
 }
 
 fn at(seconds: f64) -> Timestamp {

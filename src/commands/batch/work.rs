@@ -14,7 +14,7 @@ use analyzer::capture::Input;
 use analyzer::pipeline::{Buffers, Progress};
 use reports::dataset::{Spill, TableFiles, Tables};
 use reports::render::rollup::SetSummary;
-use reports::{Document, Severity};
+use reports::{Afterwards, Document, Severity};
 use sha2::{Digest, Sha256};
 
 use super::entry::{Entry, Outcome};
@@ -30,6 +30,9 @@ pub const WORK: &str = ".work";
 
 /// Folder of the sets' reports.
 pub const REPORTS: &str = "reports";
+
+/// Why an archive's reports have no time-sequence data.
+const UNTRACED: &str = "an archive is read once; `pcapdoc analyze` of these files draws them";
 
 /// How sets are done, the same for all.
 pub struct Workshop<'a> {
@@ -172,12 +175,13 @@ impl Workshop<'_> {
             redactor: None,
             rows: Some((set.name.clone(), Arc::new(Spill::new(scratch.to_owned())))),
         };
-        let (mut document, tables) = analyse_quietly(&settings, &self.buffers, &wanted, progress)?;
-        if document.findings.iter().any(|finding| finding.cites_tcp()) {
-            document.untraced = Some(
-                "an archive is read once; `pcapdoc analyze` of these files draws them".to_owned(),
-            );
-        }
+        let (draft, tables) = analyse_quietly(&settings, &self.buffers, &wanted, progress)?;
+        let mut findings = draft.document().findings.iter();
+        let cites_tcp = findings.any(|finding| finding.cites_tcp());
+        let document = draft.finish(Afterwards {
+            untraced: cites_tcp.then(|| UNTRACED.to_owned()),
+            ..Afterwards::default()
+        });
         let report = if document.has_finding_at(self.report_from) {
             self.report(set, &document, scratch)?
         } else {

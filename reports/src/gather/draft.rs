@@ -1,63 +1,125 @@
-//! From the stages' results to the document.
+//! From the stages' results to the document, in two steps: what one reading of the capture gives,
+//! and what is learned afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use analyzer::Analysis;
 use analyzer::analysis::CaptureSummary;
+use analyzer::capture::Mark;
 use rules::finding::{Assessment, RuleOutcome};
 
 use super::collector::{ConnectionCollector, UDP_CLASS_BYTES};
 use super::tables;
 use crate::document::{
-    Capture, Check, Counted, Document, File, FindingView, Interface, Intervals, Quality,
-    ResponseTimes, RunInfo, SCHEMA_VERSION, Setting, Tool, UdpSize, Verdict, seconds, time_parts,
+    Capture, Check, Counted, Document, File, FileHash, FindingView, Interface, Intervals, Quality,
+    ResponseTimes, RunInfo, SCHEMA_VERSION, Setting, Tool, Trace, UdpSize, Verdict, seconds,
+    time_parts,
 };
 use crate::words::format;
 
-impl Document {
-    /// Joins what the stages found into the one value that all renderers read.
+/// What one reading of a capture gave: a document that lacks only what is learned afterwards.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Draft {
+    document: Document,
+    marks: Vec<Mark>,
+}
+
+/// What is learned after the first reading: from the capture read again, and from its files.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Afterwards {
+    /// Time-sequence data of cited TCP connections.
+    pub traces: Vec<Trace>,
+    /// Why there is none.
+    pub untraced: Option<String>,
+    /// What tells the bytes of each input file from others', in their order.
+    pub hashes: Vec<Option<FileHash>>,
+    /// Names of the captures that hold the frames of findings, by the finding's id.
+    pub evidence_files: BTreeMap<String, String>,
+}
+
+impl Draft {
+    /// Joins what the stages found.
     #[must_use]
-    pub fn build(
+    pub fn new(
         analysis: &Analysis,
         assessment: &Assessment,
         connections: ConnectionCollector,
         run: &RunInfo,
     ) -> Self {
-        let (rows, table_rows, requests, totals) = connections.into_parts();
-        // Attempts that were only summed were never handed to a collector.
-        let summed = analysis.tcp_connections + analysis.udp_flows;
-        let connection_total = totals.connections.max(summed);
-        let response_times = ResponseTimes::new(&totals.response_times);
-        let requests = requests.table(response_times.as_ref(), analysis.summary.first);
-        let mut tables = tables::top_lists(&table_rows, connection_total);
-        tables.splice(0..0, requests);
-        let findings: Vec<_> = assessment
-            .findings
-            .iter()
-            .map(|finding| FindingView::new(finding, analysis.summary.first))
-            .collect();
-        let checks: Vec<_> = assessment.outcomes.iter().map(check).collect();
         Self {
-            schema_version: SCHEMA_VERSION,
-            tool: tool(run),
-            verdict: verdict(&findings, &checks, connection_total),
-            capture: capture(analysis),
-            checks,
-            notices: assessment.notices.clone(),
-            intervals: Intervals::new(&analysis.intervals),
-            response_times,
-            round_trip_times: ResponseTimes::new(&totals.round_trip_times),
-            round_trips_over_time: totals.round_trips_over_time.finish(analysis.summary.first),
-            udp_sizes: udp_sizes(&totals.udp_sizes),
-            time_split: time_parts(&totals.time_split),
-            traces: Vec::new(),
-            untraced: None,
+            document: document(analysis, assessment, connections, run),
             marks: analysis.marks.clone(),
-            tables,
-            connection_total,
-            connections: rows,
-            findings,
         }
+    }
+
+    /// The document as far as it is known.
+    #[must_use]
+    pub const fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// Places at which the capture can be read again.
+    #[must_use]
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    /// The one value that all renderers read.
+    #[must_use]
+    pub fn finish(self, afterwards: Afterwards) -> Document {
+        let mut document = self.document;
+        document.traces = afterwards.traces;
+        document.untraced = afterwards.untraced;
+        for (file, hash) in document.capture.files.iter_mut().zip(afterwards.hashes) {
+            file.hash = hash;
+        }
+        let mut evidence_files = afterwards.evidence_files;
+        for finding in &mut document.findings {
+            finding.evidence_file = evidence_files.remove(&finding.id);
+        }
+        document
+    }
+}
+
+fn document(
+    analysis: &Analysis,
+    assessment: &Assessment,
+    connections: ConnectionCollector,
+    run: &RunInfo,
+) -> Document {
+    let (rows, table_rows, requests, totals) = connections.into_parts();
+    // Attempts that were only summed were never handed to a collector.
+    let summed = analysis.tcp_connections + analysis.udp_flows;
+    let connection_total = totals.connections.max(summed);
+    let response_times = ResponseTimes::new(&totals.response_times);
+    let requests = requests.table(response_times.as_ref(), analysis.summary.first);
+    let mut tables = tables::top_lists(&table_rows, connection_total);
+    tables.splice(0..0, requests);
+    let findings: Vec<_> = assessment
+        .findings
+        .iter()
+        .map(|finding| FindingView::new(finding, analysis.summary.first))
+        .collect();
+    let checks: Vec<_> = assessment.outcomes.iter().map(check).collect();
+    Document {
+        schema_version: SCHEMA_VERSION,
+        tool: tool(run),
+        verdict: verdict(&findings, &checks, connection_total),
+        capture: capture(analysis),
+        checks,
+        notices: assessment.notices.clone(),
+        intervals: Intervals::new(&analysis.intervals),
+        response_times,
+        round_trip_times: ResponseTimes::new(&totals.round_trip_times),
+        round_trips_over_time: totals.round_trips_over_time.finish(analysis.summary.first),
+        udp_sizes: udp_sizes(&totals.udp_sizes),
+        time_split: time_parts(&totals.time_split),
+        traces: Vec::new(),
+        untraced: None,
+        tables,
+        connection_total,
+        connections: rows,
+        findings,
     }
 }
 
