@@ -79,7 +79,7 @@ pub struct Evidence {
 /// `_per_second`, or a bare count).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Figure {
-    /// Name in the JSON contract (RULES.md).
+    /// Name in the JSON contract.
     pub name: &'static str,
     /// Number or text.
     pub value: FigureValue,
@@ -178,7 +178,7 @@ pub struct Finding {
     pub connection_count: u64,
     /// Frames of the best examples, in frame order within an example.
     pub evidence: Vec<Evidence>,
-    /// Measured figures (names of RULES.md).
+    /// Measured figures.
     pub figures: Vec<Figure>,
     /// What it cost, in user terms (requests failed, time lost, bytes lost).
     pub cost: Vec<Figure>,

@@ -216,7 +216,7 @@ pub struct Connection {
     /// The same 4-tuple was used before in this capture.
     pub port_reuse: bool,
     /// The two directions bore different server addresses: the address the SYN went to, when it
-    /// is not `server` (RULES.md 6).
+    /// is not `server`: a translated connection (docs/glossary.md).
     pub translated_from: Option<Endpoint>,
     /// What the payload is.
     pub app: AppFacts,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// The closed list of ways in which a capture can mislead (RULES.md, JSON contract).
+/// The closed list of ways in which a capture can mislead (docs/glossary.md, Capture quality).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QualityKind {

@@ -19,7 +19,7 @@ use crate::app::probe::{Sample, What};
 use crate::app::reader::Reader;
 use crate::flow::Direction;
 
-/// Fewer messages infer nothing (RULES.md 9).
+/// Fewer messages infer nothing.
 const MESSAGES_MIN: u64 = 20;
 /// Evidence demanded at the end: some 450 candidates are tried (9 bits), and one stream in 2³¹
 /// may be misjudged.

@@ -85,7 +85,8 @@ pub struct TcpTracker {
     client: Endpoint,
     server: Endpoint,
     role: Role,
-    /// The address that answers, when it is not the one the SYN went to (RULES.md 6).
+    /// The address that answers, when it is not the one the SYN went to: a translated
+    /// connection (docs/glossary.md).
     answered_from: Option<Endpoint>,
     port_reuse: bool,
     first_frame: u64,

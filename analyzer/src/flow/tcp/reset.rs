@@ -1,4 +1,4 @@
-//! Why a connection was reset: the taxonomy of RULES.md, judged once, with the runner-up.
+//! Why a connection was reset: the kinds of docs/glossary.md, judged once, with the runner-up.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::{Segment, TcpTracker, split_pair};
 /// Entries kept per connection.
 const RESETS: usize = 8;
 
-/// A route change or another device shows as at least this many hops (RULES.md 18).
+/// Hop limits of one sender that differ by more show a route change or another device.
 const HOP_LIMIT_SLACK: u8 = 2;
 
 /// Octets around a sender's place that count as its going on.
