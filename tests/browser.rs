@@ -89,11 +89,13 @@ fn the_page_was_silent_and_alone(browser: &Browser, page: &Path) {
 }
 
 fn tables_sort_filter_and_choose_columns(browser: &mut Browser) {
-    let table = "const t = document.querySelector('#table-connections').parentElement.querySelector('[aria-labelledby=table-connections] table');";
+    let table = "const place = document.querySelector('#table-connections').parentElement;
+         const t = place.querySelector('[aria-labelledby=table-connections] table');";
     let numbers = browser.evaluate(&format!(
         "{{ {table} const head = [...t.tHead.rows[0].cells].find((c) => c.textContent.startsWith('Bytes'));
          head.querySelector('button').click();
-         [head.getAttribute('aria-sort'), [...t.tBodies[0].rows].map((r) => Number(r.cells[head.cellIndex].dataset.sort))] }}"
+         const number = (row) => Number(row.cells[head.cellIndex].dataset.sort);
+         [head.getAttribute('aria-sort'), [...t.tBodies[0].rows].map(number)] }}"
     ));
     assert_eq!(numbers[0], "descending");
     let values: Vec<f64> = serde_json::from_value(numbers[1].clone()).expect("numbers");
@@ -111,7 +113,8 @@ fn tables_sort_filter_and_choose_columns(browser: &mut Browser) {
     let filtered = browser.evaluate(
         "{ const input = document.querySelector('input[type=search]');
          if (!input) 'none'; else { input.value = 'no such row'; input.dispatchEvent(new Event('input'));
-         const region = input.closest('p').nextElementSibling.matches('.scroll') ? input.closest('p').nextElementSibling : document.querySelector('.filters ~ .scroll');
+         const next = input.closest('p').nextElementSibling;
+         const region = next.matches('.scroll') ? next : document.querySelector('.filters ~ .scroll');
          const left = [...region.querySelectorAll('tbody tr')].filter((r) => !r.hidden).length;
          input.value = ''; input.dispatchEvent(new Event('input')); left } }",
     );
@@ -121,7 +124,8 @@ fn tables_sort_filter_and_choose_columns(browser: &mut Browser) {
 fn charts_are_read_under_the_pointer(browser: &mut Browser) {
     let reading = browser.evaluate(
         "{ const chart = document.querySelector('.plot .chart.wide'); const box = chart.getBoundingClientRect();
-           chart.dispatchEvent(new PointerEvent('pointermove', { clientX: box.left + box.width / 2, clientY: box.top + 20 }));
+           const middle = { clientX: box.left + box.width / 2, clientY: box.top + 20 };
+           chart.dispatchEvent(new PointerEvent('pointermove', middle));
            const figure = chart.closest('.plot'); const shown = figure.querySelector('.reading').textContent;
            const head = figure.querySelector('thead th').textContent;
            chart.dispatchEvent(new PointerEvent('pointerleave'));
@@ -135,9 +139,13 @@ fn charts_zoom(browser: &mut Browser) {
     let zoomed = browser.evaluate(
         "{ const line = document.querySelector('.zoom');
            if (!line) 'none'; else {
-             const chart = line.closest('.plot').querySelector('.chart.wide'); const [zoomIn, zoomOut] = line.querySelectorAll('button');
+             const chart = line.closest('.plot').querySelector('.chart.wide');
+             const [zoomIn, zoomOut] = line.querySelectorAll('button');
              const length = () => { const p = chart.dataset.plot.split(' ').map(Number); return p[3] - p[2]; };
-             const whole = length(); zoomIn.click(); const rounded = () => Math.round(length() / whole * 1000) / 1000; const half = rounded(); const ticks = [...chart.querySelectorAll('text')].filter((t) => t.style.display === 'none').length;
+             const whole = length(); zoomIn.click();
+             const rounded = () => Math.round(length() / whole * 1000) / 1000; const half = rounded();
+             const isHidden = (text) => text.style.display === 'none';
+             const ticks = [...chart.querySelectorAll('text')].filter(isHidden).length;
              zoomOut.click(); [half, ticks > 0, rounded(), zoomOut.disabled] } }",
     );
     if zoomed != "none" {
@@ -150,9 +158,12 @@ fn tabs_follow_the_keyboard(browser: &mut Browser) {
     let shown = browser.evaluate(
         "{ const tabs = [...document.querySelectorAll('.tabs')].find((t) => t.querySelector('.tablist'));
            if (!tabs) 'none'; else {
-             const buttons = [...tabs.querySelectorAll('[role=tab]')]; const panels = [...tabs.querySelectorAll('[role=tabpanel]')];
-             const open = () => panels.map((p, i) => getComputedStyle(p).display === 'none' ? -1 : i).filter((i) => i >= 0);
-             const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+             const buttons = [...tabs.querySelectorAll('[role=tab]')];
+             const panels = [...tabs.querySelectorAll('[role=tabpanel]')];
+             const place = (panel, i) => getComputedStyle(panel).display === 'none' ? -1 : i;
+             const open = () => panels.map(place).filter((i) => i >= 0);
+             const press = (key) => document.activeElement.dispatchEvent(
+               new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
              const seen = [open()]; buttons[0].focus();
              press('ArrowRight'); seen.push(open(), buttons.indexOf(document.activeElement));
              press('ArrowLeft'); press('ArrowLeft'); seen.push(open().map((i) => i - panels.length));
@@ -275,7 +286,8 @@ fn no_barrier_is_found(browser: &mut Browser, page: &Path, in_all_looks: bool) {
         browser.evaluate("for (const d of document.querySelectorAll('details')) d.open = true; 1");
         browser.evaluate(&format!("{axe}; 1"));
         let violations = browser.evaluate(
-            "axe.run().then((r) => r.violations.map((v) => [v.id, v.nodes.length, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200) + ' ' + n.failureSummary)]))",
+            "axe.run().then((r) => r.violations.map((v) => [v.id, v.nodes.length,
+               v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200) + ' ' + n.failureSummary)]))",
         );
         assert_eq!(
             violations,
@@ -304,7 +316,10 @@ fn sections_are_kept_as_pictures(browser: &mut Browser, page: &Path) {
         browser.show_as(width, scheme);
         browser.open(page, "");
         let sections = browser.evaluate(
-            "[...document.querySelectorAll('main > section, article.finding')].map((s) => { const b = s.getBoundingClientRect(); return { id: s.id || s.className, x: b.x + scrollX, y: b.y + scrollY, width: b.width, height: b.height }; })",
+            "[...document.querySelectorAll('main > section, article.finding')].map((s) => {
+               const b = s.getBoundingClientRect();
+               return { id: s.id || s.className, x: b.x + scrollX, y: b.y + scrollY,
+                 width: b.width, height: b.height }; })",
         );
         for section in sections.as_array().expect("sections") {
             let mut clip = section.clone();

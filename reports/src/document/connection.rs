@@ -96,7 +96,7 @@ pub struct ResetRow {
     pub frame: u64,
     /// Who sent it.
     pub direction: String,
-    /// Cause (RULES.md's taxonomy).
+    /// Cause, one of the kinds of resets in docs/glossary.md.
     pub kind: String,
     /// How sure, 0–1.
     #[cfg_attr(test, schemars(range(min = 0.0, max = 1.0)))]
