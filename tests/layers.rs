@@ -49,7 +49,7 @@ const ANALYZER: &[Room] = &[
         "one end's sequence space, as far as it passed",
     ),
     ("flow/tcp/verdict/mod", "the verdicts"),
-    ("flow/tcp/verdict/duplicate", "copies of one packet"),
+    ("flow/tcp/verdict/recent_packets", "copies of one packet"),
     (
         "flow/tcp/account",
         "what rules want to know, each part by itself",
@@ -57,11 +57,14 @@ const ANALYZER: &[Room] = &[
     ("flow/tcp/mod", "the tracker, that drives the other parts"),
     ("flow/tcp/verdict", "how the tracker judges a segment"),
     ("flow/udp", "one UDP flow"),
-    ("flow/young", "flows of a few packets, in few octets"),
-    ("flow/timeline", "slices of capture time"),
-    ("flow/facts", "what a shard knows beyond single connections"),
     (
-        "flow/live_flow",
+        "flow/first_packets",
+        "flows of a few packets, in few octets",
+    ),
+    ("flow/timeline", "slices of capture time"),
+    ("flow/tally", "what a shard knows beyond single connections"),
+    (
+        "flow/entry",
         "a live flow in the smallest form that holds it",
     ),
     (

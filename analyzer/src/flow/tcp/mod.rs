@@ -28,6 +28,7 @@ use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
 use account::handshake::HandshakeTracker;
+use account::held_writes::HeldWritesTracker;
 use account::reset_kinds::Surroundings;
 use account::reset_tracker::ResetTracker;
 use account::silence::SilenceTracker;
@@ -35,10 +36,11 @@ use account::state_tracker::StateTracker;
 use account::stream::StreamBuffer;
 use account::time_split_tracker::SplitTracker;
 use account::turns::TurnTracker;
-use account::{vantage, window};
+use account::{path_load, vantage, window};
 use segment::{Segment, low32};
+use sender::rtt::Progress;
 use sender::{SenderState, split_pair};
-use verdict::duplicate::{RecentPackets, signature};
+use verdict::recent_packets::{RecentPackets, signature};
 
 pub(crate) use sender::send_order::{SendOrder, Trust};
 pub use verdict::Verdict;
@@ -85,6 +87,7 @@ pub struct TcpTracker {
     handshake: HandshakeTracker,
     holes: Option<Box<Holes>>,
     silences: SilenceTracker,
+    held_writes: HeldWritesTracker,
     resets: ResetTracker,
     events: Vec<Event>,
     events_dropped: u64,
@@ -125,6 +128,7 @@ impl TcpTracker {
             handshake: HandshakeTracker::default(),
             holes: None,
             silences: SilenceTracker::default(),
+            held_writes: HeldWritesTracker::default(),
             resets: ResetTracker::default(),
             events: Vec::new(),
             events_dropped: 0,
@@ -225,7 +229,7 @@ impl TcpTracker {
     ) -> (Verdict, Direction) {
         let direction = self.direction_of(packet);
         let verdict = match self.expects(packet, tcp, direction) {
-            Some(ack) => self.take_expected(packet, tcp, payload, (direction, ack)),
+            Some(expected) => self.take_expected(packet, tcp, payload, expected),
             None => self.judge(packet, tcp, payload, direction),
         };
         (verdict, direction)
@@ -283,7 +287,8 @@ impl TcpTracker {
         let sender = &self.senders[direction.index()];
         self.resets.note_carried_on(&segment, sender);
         self.note_identification(&segment);
-        self.on_ack(&segment);
+        let progress = self.on_ack(&segment);
+        self.note_progress(&segment, progress);
         self.on_window(&segment);
         let seen_before = self.senders[direction.index()].stats.unique_bytes;
         let repeats_before = self.repeats;
@@ -296,6 +301,7 @@ impl TcpTracker {
         if self.repeats > repeats_before {
             self.turns.repeated(packet.frame);
         }
+        self.note_data(&segment, verdict);
         let scales_known = self.handshake.seen().tells_scales();
         self.split
             .advance(&segment, verdict, &self.senders, scales_known);
@@ -327,6 +333,22 @@ impl TcpTracker {
             self.reset_at.get_or_insert(time);
             self.states.close(time, segment.direction);
         }
+    }
+
+    /// Tells the parts of the account of an acknowledgement, when it made progress.
+    fn note_progress(&mut self, segment: &Segment<'_>, progress: Option<Progress>) {
+        let Some(progress) = progress else { return };
+        let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        if let Some(trip) = progress.round_trip {
+            path_load::note_round_trip(peer, trip, segment.reference);
+        }
+        self.held_writes.progress(segment, peer);
+    }
+
+    /// Tells the parts of the account of a segment that was judged.
+    fn note_data(&mut self, segment: &Segment<'_>, verdict: Verdict) {
+        self.held_writes.take(segment, verdict, &mut self.senders);
+        path_load::note_window(segment, verdict, &mut self.senders);
     }
 
     fn on_window(&mut self, segment: &Segment<'_>) {
