@@ -36,6 +36,8 @@ const ANALYZER: &[Room] = &[
         "connection",
         "the read model: all that rules see of a connection",
     ),
+    ("hosts", "what each address is"),
+    ("episodes", "what happened to many connections at one time"),
     ("analysis", "the read model of the whole capture"),
     ("flow/key", "which packets belong together"),
     ("flow/arena", "where flows lie"),
@@ -48,6 +50,8 @@ const ANALYZER: &[Room] = &[
         "flow/tcp/sender",
         "one end's sequence space, as far as it passed",
     ),
+    ("flow/tcp/lift", "from a packet to a segment"),
+    ("flow/tcp/roles", "which end is the client"),
     ("flow/tcp/verdict/mod", "the verdicts"),
     ("flow/tcp/verdict/recent_packets", "copies of one packet"),
     (
@@ -56,6 +60,7 @@ const ANALYZER: &[Room] = &[
     ),
     ("flow/tcp/mod", "the tracker, that drives the other parts"),
     ("flow/tcp/verdict", "how the tracker judges a segment"),
+    ("flow/tcp/finish", "what it hands over at the end"),
     ("flow/udp", "one UDP flow"),
     (
         "flow/first_packets",
@@ -72,8 +77,6 @@ const ANALYZER: &[Room] = &[
         "a shard: from first packets to connections handed over",
     ),
     ("flow", "the list of the above"),
-    ("hosts", "what each address is"),
-    ("episodes", "what happened to many connections at one time"),
     ("pipeline", "drives all of it, in rounds"),
     ("explain", "words for one frame"),
     (
