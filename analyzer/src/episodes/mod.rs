@@ -144,7 +144,7 @@ impl Episodes {
     ) -> Self {
         let mut list = records.list;
         list.sort_by_key(|record| record.first_frame);
-        let mut found = silence::find(hosts, end);
+        let mut found = silence::find(hosts, &list, end);
         found.extend(program_end::find(&list));
         found.extend(race::find(&list, names));
         found.sort_by_key(|episode| (episode.kind, episode.from, episode.host, episode.peer));
