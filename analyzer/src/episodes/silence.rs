@@ -1,9 +1,9 @@
 //! Hosts and paths that go dark, read from when addresses were heard.
 //!
-//! A question is what demands an answer: data, FIN or a probe on a TCP connection, or the look-up of
-//! a name. Questions without any packet back are a silence when the other end had been heard
-//! before. A SYN is a question only where nobody at all is heard: of one address it may be that the
-//! port is filtered.
+//! A question is what demands an answer: data, FIN or a probe on a TCP connection. Questions without
+//! any packet back are a silence when the other end had been heard before. A SYN and the look-up of a
+//! name are questions only where nobody at all is heard: of one address it may be that the port is
+//! filtered, or that the service does not answer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -19,8 +19,9 @@ use super::{Episode, EpisodeKind};
 /// A shorter silence is what any loss of a packet or two makes.
 const LONG_ENOUGH: Duration = Duration::from_secs(1);
 
-/// Questions in vain, in slices of their own.
-const QUESTIONS: usize = 2;
+/// Questions in vain, in slices of their own: what is asked first and repeated once may be lost
+/// twice without the path being dark.
+const QUESTIONS: usize = 3;
 
 /// Peers asked in vain that make it the host's own silence.
 const PEERS: usize = 2;
@@ -133,7 +134,7 @@ const fn long_enough(grid: &Grid) -> u64 {
 }
 
 /// Every time after the first packet heard in which nothing more is heard for a second or longer,
-/// although two slices have questions: from the first of these to the next packet heard.
+/// although three slices have questions: from the first of these to the next packet heard.
 fn silences(asked: &Moments, heard: &Moments, grid: &Grid, end: Timestamp) -> Vec<Span> {
     let heard: Vec<u64> = heard.iter().collect();
     let asked: Vec<u64> = asked.iter().collect();

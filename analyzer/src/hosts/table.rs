@@ -223,7 +223,7 @@ impl HostTable {
         for exchange in &connection.app.dns {
             let slice = self.grid.slice(exchange.asked.time);
             if Grid::has(slice) {
-                record.asked_at.note(slice);
+                record.called_at.note(slice);
             }
         }
         record.ports.note(tag((connection.transport, server.port)));
