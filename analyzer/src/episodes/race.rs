@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::app::At;
+use crate::event::At;
 use crate::event::SegmentRef;
 
 use super::record::ConnectionRecord;

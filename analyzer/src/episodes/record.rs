@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use crate::addr::{Endpoint, Transport};
-use crate::app::At;
+use crate::connection::Connection;
+use crate::direction::Direction;
+use crate::event::At;
 use crate::event::SegmentRef;
-use crate::flow::{Connection, Direction};
 use crate::hosts::first_close;
 use crate::time::Timestamp;
 

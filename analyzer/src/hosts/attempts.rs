@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::addr::Transport;
 use crate::app::{At, GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
+use crate::connection::{Connection, ResetKind};
+use crate::direction::Direction;
 use crate::event::{EventKind, SegmentRef};
-use crate::flow::{Connection, Direction, ResetKind};
 
 use super::distinct::{Distinct, tag};
 use super::record::Ends;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::app::At;
+use crate::event::At;
 use crate::time::Timestamp;
 
 use super::attempts::{ClientRecord, ServerRecord};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::app::At;
 use crate::decode::TcpFlags;
+use crate::event::At;
 
 use super::attempts::{ClientRecord, ServerRecord};
 use super::distinct::Distinct;

@@ -12,9 +12,9 @@ use std::net::IpAddr;
 use foldhash::fast::FixedState;
 
 use crate::addr::Endpoint;
-use crate::app::At;
+use crate::connection::Connection;
 use crate::decode::{Packet, PacketKind, TcpFlags, ip_from_octets};
-use crate::flow::Connection;
+use crate::event::At;
 use crate::time::Timestamp;
 
 use super::attempts;
