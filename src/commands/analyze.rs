@@ -9,7 +9,7 @@ use reports::dataset::Spill;
 use reports::document::Trace;
 use serde_json::{Value, json};
 
-use crate::analysis::{Wanted, analyse, analyse_shown, pool, redactor};
+use crate::analysis::{Wanted, analyse, analyse_quietly, analyse_shown, pool, redactor};
 use crate::cli::{AnalyzeArguments, ConnectionLimit};
 use crate::commands::evidence;
 use crate::failure::Failure;
@@ -23,6 +23,58 @@ use crate::settings::Settings;
 pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     let threads = arguments.analysis.threads.map_or(0, usize::from);
     pool(threads)?.install(|| run_in_pool(arguments))
+}
+
+/// The result alone: neither masked nor written, and without a meter.
+pub fn document(arguments: &AnalyzeArguments) -> Result<Document, Failure> {
+    let threads = arguments.analysis.threads.map_or(0, usize::from);
+    pool(threads)?.install(|| {
+        let settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
+        let wanted = Wanted {
+            connections: limit(arguments),
+            redactor: None,
+            rows: None,
+        };
+        let (mut document, _) = analyse_quietly(&settings, &wanted, |_| {})?;
+        complete(&mut document, arguments, &settings, true);
+        Ok(document)
+    })
+}
+
+/// Connections listed; `None` for all.
+const fn limit(arguments: &AnalyzeArguments) -> Option<usize> {
+    match arguments.connections {
+        ConnectionLimit::AtMost(limit) => Some(limit),
+        ConnectionLimit::All => None,
+    }
+}
+
+/// Adds what the files must be read again for: traces of cited connections, and the files' hashes
+/// when they are wanted.
+fn complete(
+    document: &mut Document,
+    arguments: &AnalyzeArguments,
+    settings: &Settings,
+    hashed: bool,
+) {
+    let is_pipe = evidence::must_be_readable_twice(&arguments.captures).is_err();
+    let interrupted = settings.analysis.read.stop.is_set();
+    let (traces, hashes) = rayon::join(
+        || traces(document, settings, is_pipe, interrupted),
+        || hashed.then(|| hashes::of_files(document)),
+    );
+    (document.traces, document.untraced) = match traces {
+        Ok(traces) => (traces, None),
+        Err(why) => (Vec::new(), Some(why)),
+    };
+    for (file, hash) in document
+        .capture
+        .files
+        .iter_mut()
+        .zip(hashes.into_iter().flatten())
+    {
+        file.hash = hash;
+    }
 }
 
 fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
@@ -41,10 +93,7 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     log::tell("start", json!({"inputs": settings.inputs.len()}));
     let stop = interrupt::stop_first();
     settings.analysis.read.stop = stop.clone();
-    let limit = match arguments.connections {
-        ConnectionLimit::AtMost(limit) => Some(limit),
-        ConnectionLimit::All => None,
-    };
+    let limit = limit(arguments);
     let mut document = match plan.tables() {
         Some(_) if redactor.is_some() => {
             return Err(Failure::Usage(
@@ -54,23 +103,7 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         Some(folder) => with_tables(&settings, limit, &stem, folder)?,
         None => analyse(&settings, limit, redactor.as_ref())?,
     };
-    let is_pipe = evidence::must_be_readable_twice(&arguments.captures).is_err();
-    let (traces, hashes) = rayon::join(
-        || traces(&document, &settings, is_pipe, stop.is_set()),
-        || redactor.is_none().then(|| hashes::of_files(&document)),
-    );
-    (document.traces, document.untraced) = match traces {
-        Ok(traces) => (traces, None),
-        Err(why) => (Vec::new(), Some(why)),
-    };
-    for (file, hash) in document
-        .capture
-        .files
-        .iter_mut()
-        .zip(hashes.into_iter().flatten())
-    {
-        file.hash = hash;
-    }
+    complete(&mut document, arguments, &settings, redactor.is_none());
     if arguments.strict {
         must_be_complete(&document)?;
     }
