@@ -90,8 +90,8 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
     }
     let mut settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
-    log::tell("start", json!({"inputs": settings.inputs.len()}));
     let stop = interrupt::stop_first();
+    log::tell("start", json!({"inputs": settings.inputs.len()}));
     settings.analysis.read.stop = stop.clone();
     let limit = limit(arguments);
     let mut document = match plan.tables() {
