@@ -1,4 +1,4 @@
-//! What really happened: findings with their severity, figures and connections.
+//! What really happened: findings with their severity, confidence, figures and connections.
 //! `testdata/lab/README.md` says what a truth file may state.
 
 use serde_json::Value;
@@ -58,6 +58,18 @@ fn wrong_with(finding: &Value, wanted: &Value) -> Vec<String> {
     if rank(severity) < rank(&wanted["severity_at_least"]) {
         let least = &wanted["severity_at_least"];
         wrong.push(format!("severity is {severity}, at least {least} was due"));
+    }
+    let most = &wanted["severity_at_most"];
+    if !most.is_null() && rank(severity) > rank(most) {
+        wrong.push(format!("severity is {severity}, at most {most} was due"));
+    }
+    let confidence = finding["confidence"].as_f64().expect("a confidence");
+    let bound = |name: &str| wanted[name].as_f64();
+    if let Some(least) = bound("confidence_at_least").filter(|least| confidence < *least) {
+        wrong.push(format!("confidence is {confidence}, not {least} or more"));
+    }
+    if let Some(most) = bound("confidence_at_most").filter(|most| confidence > *most) {
+        wrong.push(format!("confidence is {confidence}, not {most} or less"));
     }
     wrong.extend(wrong_figures(finding, wanted));
     let clients = |one: &Value| {
