@@ -188,8 +188,9 @@ fn filters_are_copied(browser: &mut Browser) {
     let copied = browser.evaluate(
         "(async () => { const block = document.querySelector('.copy');
            block.querySelector('button').click();
-           await new Promise((done) => setTimeout(done, 200));
-           return [await navigator.clipboard.readText(), block.querySelector('pre').textContent, document.querySelector('[role=status].quiet').textContent]; })()",
+           const status = document.querySelector('[role=status].quiet');
+           for (let i = 0; i < 200 && !status.textContent; i++) await new Promise((done) => setTimeout(done, 20));
+           return [await navigator.clipboard.readText(), block.querySelector('pre').textContent, status.textContent]; })()",
     );
     assert_eq!(copied[0], copied[1]);
     assert_eq!(copied[2], "Copied to the clipboard");
@@ -231,15 +232,13 @@ fn pages_are_printed(browser: &mut Browser) {
 fn deep_links_lead_to_their_finding(browser: &mut Browser, page: &Path) {
     browser.open(page, "#F1");
     // Scrolling takes a moment where motion is welcome.
-    std::thread::sleep(std::time::Duration::from_millis(900));
-    let target = browser.evaluate(
-        "[document.querySelector(':target')?.id, document.querySelector('#F1').getBoundingClientRect().top]",
-    );
-    assert_eq!(target[0], "F1");
-    assert!(
-        target[1].as_f64().is_some_and(|top| top.abs() < 100.0),
-        "{target}"
-    );
+    let arrived = browser.until(|browser| {
+        let target = browser.evaluate(
+            "[document.querySelector(':target')?.id, document.querySelector('#F1').getBoundingClientRect().top]",
+        );
+        target[0] == "F1" && target[1].as_f64().is_some_and(|top| top.abs() < 100.0)
+    });
+    assert!(arrived, "{}#F1 is not in sight", page.display());
 }
 
 fn it_is_whole_without_scripts(browser: &mut Browser, page: &Path) {
@@ -252,20 +251,25 @@ fn it_is_whole_without_scripts(browser: &mut Browser, page: &Path) {
         "Page.navigate",
         json!({"url": format!("file://{}", page.display())}),
     );
-    std::thread::sleep(std::time::Duration::from_millis(800));
-    let root = browser.call("DOM.getDocument", json!({"depth": 1}));
-    let node = root["root"]["nodeId"].clone();
+    let find = |browser: &mut Browser, selector: &str| {
+        let root = browser.call("DOM.getDocument", json!({"depth": 1}));
+        let node = &root["root"]["nodeId"];
+        let found = browser.call(
+            "DOM.querySelector",
+            json!({"nodeId": node, "selector": selector}),
+        );
+        found["nodeId"] != 0
+    };
+    // The page's last element: with it everything is there.
+    assert!(browser.until(|browser| find(browser, "footer")), "no page");
     for (selector, expected) in [
         ("#F1 h3", true),
         (".ladder", true),
         (".tabs .panel h5", true),
         ("button:not(.tablist button)", false),
     ] {
-        let found = browser.call(
-            "DOM.querySelector",
-            json!({"nodeId": node, "selector": selector}),
-        );
-        assert_eq!(found["nodeId"] != 0, expected, "{selector} without scripts");
+        let found = find(browser, selector);
+        assert_eq!(found, expected, "{selector} without scripts");
     }
     browser.call(
         "Emulation.setScriptExecutionDisabled",
@@ -275,7 +279,7 @@ fn it_is_whole_without_scripts(browser: &mut Browser, page: &Path) {
 
 fn no_barrier_is_found(browser: &mut Browser, page: &Path, in_all_looks: bool) {
     let Some(axe) = std::env::var_os("PCAPDOC_AXE") else {
-        eprintln!("SKIPPED: PCAPDOC_AXE names no axe-core, so accessibility was not checked");
+        common::skipped("PCAPDOC_AXE names no axe-core");
         return;
     };
     let axe = std::fs::read_to_string(axe).expect("the script of axe-core");

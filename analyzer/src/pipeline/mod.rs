@@ -372,8 +372,8 @@ impl<S: ConnectionSink> Engine<S> {
                 .collect(),
             protocols: sequencer.stats.protocols(),
         };
-        let hosts = Hosts::of(facts.hosts, &facts.dns_names);
-        let episodes = Episodes::of(facts.records, &hosts, &facts.dns_names, end);
+        let hosts = Hosts::of(tally.hosts, &tally.dns_names);
+        let episodes = Episodes::of(tally.records, &hosts, &tally.dns_names, end);
         let analysis = Analysis {
             summary,
             hosts,

@@ -191,41 +191,64 @@ fn older(conn: &Connection, direction: Direction) -> Option<SegmentRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkit::{Builder, C, S, figure, findings_of};
+    use crate::testkit::script::Capture;
+    use crate::testkit::{figure, findings_of};
+    use analyzer::decode::TcpFlags;
 
-    /// SYN, challenge, RST, the SYN again after `retry_ms`, SYN-ACK a millisecond later.
-    fn collided(port: u16, retry_ms: f64) -> Connection {
-        let mut builder = Builder::tcp(port);
-        let syn = builder.segment(0.0, C, 2, 0);
-        let challenge = builder.segment(1.0, S, 0x10, 0);
-        let refusal = builder.segment(1.1, C, 4, 0);
-        let again = builder.segment(retry_ms, C, 2, 0);
-        let syn_ack = builder.segment(retry_ms + 1.0, S, 0x12, 0);
-        builder
-            .event(challenge, EventKind::ChallengeAck)
-            .event(refusal, EventKind::ChallengeAck)
-            .with(|conn| {
-                conn.handshake.syn_count = 2;
-                conn.handshake.syns = vec![syn, again];
-                conn.handshake.syn_ack_count = 1;
-                conn.handshake.syn_acks = vec![syn_ack];
-            })
-            .build()
+    const SYN: u8 = TcpFlags::SYN;
+    const ACK: u8 = TcpFlags::ACK;
+    const RST: u8 = TcpFlags::RST;
+    const DATA: u8 = TcpFlags::ACK | TcpFlags::PSH;
+    const FIN: u8 = TcpFlags::ACK | TcpFlags::FIN;
+
+    /// Microseconds at which the second connection begins, and its client's first number.
+    const AGAIN: u64 = 1_000_000;
+    const ISS: u32 = 9_000_000;
+
+    /// A connection whose client has sent ten octets, all acknowledged: the server expects 111.
+    fn used(port: u16) -> Capture {
+        let mut capture = Capture::of_client(port, u64::from(port) * 100 + 1);
+        capture.handshake();
+        capture.client(21_000, DATA, 101, 901, 10);
+        capture.server(41_000, ACK, 901, 111, 0);
+        capture
     }
 
-    fn reused(port: u16, syns: u32) -> Connection {
-        Builder::tcp(port)
-            .handshake(0.0, 1.0)
-            .with(|conn| {
-                conn.port_reuse = true;
-                conn.handshake.syn_count = syns;
-            })
-            .build()
+    /// SYN-ACK and ACK of the second connection, the first of them at a time in microseconds.
+    fn accepted(mut capture: Capture, at_us: u64) -> Vec<Connection> {
+        capture.server(at_us, SYN | ACK, 5_000_000, ISS + 1, 0);
+        capture.client(at_us, ACK, ISS + 1, 5_000_001, 0);
+        capture.finish_all()
+    }
+
+    /// The client forgot its connection, the server did not: challenge, RST, and the SYN again
+    /// `retry_ms` after the first; accepted a millisecond later.
+    fn collided(port: u16, retry_ms: u64) -> Vec<Connection> {
+        let mut capture = used(port);
+        let again = AGAIN + retry_ms * 1_000;
+        capture.client(AGAIN, SYN, ISS, 0, 0);
+        capture.server(AGAIN + 1_000, ACK, 901, 111, 0);
+        capture.client(AGAIN + 1_100, RST, 111, 0, 0);
+        capture.client(again, SYN, ISS, 0, 0);
+        accepted(capture, again + 1_000)
+    }
+
+    /// The first connection was closed by both ends; the server takes the next one, whose SYN was
+    /// sent once or twice.
+    fn reused(port: u16, syns: u64) -> Vec<Connection> {
+        let mut capture = used(port);
+        capture.client(50_000, FIN, 111, 901, 0);
+        capture.server(70_000, FIN, 901, 112, 0);
+        capture.client(70_100, ACK, 112, 902, 0);
+        for number in 0..syns {
+            capture.client(AGAIN + number * 1_000_000, SYN, ISS, 0, 0);
+        }
+        accepted(capture, AGAIN + (syns - 1) * 1_000_000 + 20_000)
     }
 
     #[test]
     fn challenge_and_reset_then_accepted() {
-        let findings = findings_of("port-reuse-collision", &[collided(1, 11.0)]);
+        let findings = findings_of("port-reuse-collision", &collided(1, 11));
         assert_eq!(findings[0].severity, Severity::Low);
         assert!((figure(&findings[0], "collisions") - 1.0).abs() < f64::EPSILON);
         assert!((figure(&findings[0], "delay_ms") - 12.0).abs() < 0.01);
@@ -233,7 +256,7 @@ mod tests {
 
     #[test]
     fn several_are_one_finding_and_worse_when_each_costs_a_second() {
-        let connections: Vec<_> = (1..4).map(|port| collided(port, 1000.0)).collect();
+        let connections: Vec<_> = (1..4).flat_map(|port| collided(port, 1_000)).collect();
         let findings = findings_of("port-reuse-collision", &connections);
         assert!((figure(&findings[0], "collisions") - 3.0).abs() < f64::EPSILON);
         assert_eq!(findings[0].severity, Severity::Medium);
@@ -241,11 +264,15 @@ mod tests {
 
     #[test]
     fn legal_reuse_is_silent() {
-        assert!(findings_of("port-reuse-collision", &[reused(1, 1)]).is_empty());
+        let connections = reused(1, 1);
+        assert!(connections[1].port_reuse);
+        assert!(findings_of("port-reuse-collision", &connections).is_empty());
     }
 
     #[test]
     fn repeated_syn_without_challenge_is_loss() {
-        assert!(findings_of("port-reuse-collision", &[reused(1, 2)]).is_empty());
+        let connections = reused(1, 2);
+        assert_eq!(connections[1].handshake.syn_count, 2);
+        assert!(findings_of("port-reuse-collision", &connections).is_empty());
     }
 }
