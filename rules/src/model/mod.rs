@@ -7,7 +7,6 @@ pub mod explain;
 pub mod figure;
 pub mod finding;
 pub mod impact;
-pub mod legacy;
 pub mod meta;
 pub mod narrative;
 pub mod needs;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use analyzer::{Analysis, Endpoint, Timestamp};
 
 use crate::model::context::Context;
-use crate::model::figure::{Figure, FigureValue};
+use crate::model::figure::{Figure, FigureValue, Spread, spread};
 use crate::model::finding::{HostCommand, LookAlike, Remedy};
 use crate::model::impact::Impact;
 use crate::model::meta::RuleMeta;
@@ -143,6 +143,12 @@ impl<S, F> Group<'_, S, F> {
     #[must_use]
     pub fn having(&self, is_so: impl Fn(&S) -> bool) -> u64 {
         self.seen().filter(|seen| is_so(seen)).count() as u64
+    }
+
+    /// Count, extremes and median of what is known of the observations.
+    #[must_use]
+    pub fn spread(&self, value: impl Fn(&S) -> Option<f64>) -> Option<Spread> {
+        spread(&mut self.seen().filter_map(value).collect::<Vec<_>>())
     }
 
     fn values(&self, name: &str) -> Vec<FigureValue> {

@@ -8,10 +8,9 @@ use analyzer::event::SegmentRef;
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::segment_at;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations, segment_at};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, ms, plural, span, time};
@@ -79,15 +78,50 @@ const TLS_FINISHED_OCTETS: u64 = 100;
 /// How long after a FIN nothing must come to call the request given up.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
+/// A request whose client gave up.
+pub(crate) struct Seen {
+    timeout_ms: f64,
+    /// The response came after the close and met a closed socket.
+    late: bool,
+    /// How long after the request the response came, where it came after the close.
+    late_ms: Option<f64>,
+    /// Part of the response came before the close.
+    partial: bool,
+    /// What came of it lay behind a hole.
+    held_back: bool,
+    /// Only the client has closed: it may still read.
+    undecided: bool,
+    /// The protocol says that an answer was due.
+    expected: bool,
+    /// Nobody knows whether one was due, and the server closed as well.
+    let_go: bool,
+    /// Time of the client's socket in FIN-WAIT-2.
+    fin_wait_2: Option<InState>,
+    /// Time of the server's socket in CLOSE-WAIT.
+    close_wait: Option<InState>,
+    /// Method and target.
+    request: Option<String>,
+    /// Response times of the server.
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+}
+
+/// How long a socket was in a state.
+struct InState {
+    ms: f64,
+    /// It still was when the capture ended.
+    open: bool,
+}
+
 impl Rule for ClientTimeoutClose {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         out.durations(conn.server, &conn.turns.response_times);
         let Some(close) = client_close(conn) else {
             return;
@@ -101,11 +135,11 @@ impl Rule for ClientTimeoutClose {
         }
     }
 
-    fn on_capture(&self, analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected<Seen>) {
         let timers = timers::sizes(&collected.observations);
         let answering = &collected.durations;
         collected.observations.retain_mut(|one| {
-            let wait = one.number("timeout_ms").unwrap_or_default();
+            let wait = one.seen.timeout_ms;
             let size = timers
                 .get(&one.connection.first_frame)
                 .copied()
@@ -114,25 +148,25 @@ impl Rule for ClientTimeoutClose {
             let server_answers = answering
                 .get(&one.connection.server)
                 .is_some_and(|times| times.count() > 0);
-            let flag = |name| one.number(name).is_some_and(|value| value > 0.0);
-            let (proved, expected) = (flag("late"), flag("expected") || server_answers);
+            let let_go = one.seen.let_go;
+            let (proved, expected) = (one.seen.late, one.seen.expected || server_answers);
             // A client that only half-closed still reads what comes after the end of the capture;
             // several that do so after the same wait, as people choose it, have given up.
             let cut_off = !(agreed && is_round(wait))
-                && flag("undecided")
+                && one.seen.undecided
                 && analysis
                     .summary
                     .last
                     .is_some_and(|last| last.since(one.at) < SETTLED_AFTER);
             // Part of a response came: without a timer behind it, somebody may just have stopped.
-            let partial_alone = flag("partial") && !agreed && !is_round(wait);
+            let partial_alone = one.seen.partial && !agreed && !is_round(wait);
             one.confidence = match (proved, agreed, expected) {
                 (true, true, _) => 0.96,
                 (true, false, _) => 0.9,
                 (false, true, true) => 0.9,
                 (false, true, false) => 0.65,
-                (false, false, _) if flag("let_go") && !is_round(wait) => 0.0,
-                (false, false, true) if flag("let_go") => 0.5,
+                (false, false, _) if let_go && !is_round(wait) => 0.0,
+                (false, false, true) if let_go => 0.5,
                 (false, false, true) if is_round(wait) => 0.75,
                 (false, false, true) => 0.6,
                 (false, false, false) => 0.0,
@@ -150,20 +184,17 @@ impl Rule for ClientTimeoutClose {
         });
         for one in &mut collected.observations {
             if let Some(times) = answering.get(&one.connection.server) {
-                for (name, quantile) in [("p50_ms", 0.5), ("p99_ms", 0.99)] {
-                    one.seen
-                        .details
-                        .extend(times.quantile(quantile).map(|value| (name, ms(value))));
-                }
+                one.seen.p50_ms = times.quantile(0.5).map(ms);
+                one.seen.p99_ms = times.quantile(0.99).map(ms);
             }
         }
-        split_causes(&mut collected.observations, "timeout_ms");
+        split_causes(&mut collected.observations, |seen| Some(seen.timeout_ms));
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let timeout = group.number("timeout_ms").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let timeout = group.figure("timeout_ms").unwrap_or_default();
         let count = group.connections();
-        let late = group.number("late_responses").unwrap_or_default();
+        let late = group.figure("late_responses").unwrap_or_default();
         let (server, clients) = (group.server(), group.clients_text());
         let typical = typical_of(timeout, Wait::Answer);
         let typical = typical
@@ -177,7 +208,7 @@ impl Rule for ClientTimeoutClose {
         } else {
             String::new()
         };
-        let blame = if group.positive("held_back") == count {
+        let blame = if group.having(|seen| seen.held_back) == count {
             "the server did answer, but the beginning of its response was lost on the way"
         } else {
             "the server was slower than the client's timeout"
@@ -191,7 +222,10 @@ impl Rule for ClientTimeoutClose {
                 many(count, "connection"),
                 time(timeout),
             ));
-        let draft = draft.waits(Wait::Answer, group.all_of("timeout_ms"));
+        let draft = draft.waits(
+            Wait::Answer,
+            group.seen().map(|seen| seen.timeout_ms).collect(),
+        );
         remedies(
             group,
             confusables(group, reasons(group, draft, late)),
@@ -334,7 +368,7 @@ impl<'a> GivenUp<'a> {
         is_unknown && is_over && self.late.is_none()
     }
 
-    fn observation(&self) -> Observation {
+    fn observation(&self) -> Observation<Seen> {
         let conn = self.conn;
         let kind = if self.close.flags.fin() { "FIN" } else { "RST" };
         let part = match (self.partial, self.held_back) {
@@ -342,14 +376,15 @@ impl<'a> GivenUp<'a> {
             (false, true) => "what came of the response lay behind a hole",
             (false, false) => "no response byte came",
         };
-        let flag = |holds: bool| f64::from(u8::from(holds));
+        let is_late = f64::from(u8::from(self.late.is_some()));
         let reset = conn.resets.iter().find(|reset| {
             reset.segment.direction == Direction::ClientToServer
                 && reset.segment.frame > self.close.frame
         });
-        let mut observation = Observation::untyped(conn, 0.8, Severity::High)
+        let pending = conn.app.http.as_ref().and_then(|http| http.kept.last());
+        Observation::new(conn, 0.8, Severity::High)
             .at(self.close.time)
-            .weight(flag(self.late.is_some()) * 1e9 + ms(self.length()))
+            .weight(is_late * 1e9 + ms(self.length()))
             .evidence(self.request_end, "last bytes of the request from client")
             .evidence(
                 self.close,
@@ -375,68 +410,39 @@ impl<'a> GivenUp<'a> {
             )
             .figure("timeout_ms", ms(self.length()))
             .figure("connections", 1.0)
-            .figure("late_responses", flag(self.late.is_some()))
+            .figure("late_responses", is_late)
             .cost("requests_failed", 1.0)
             .cost("time_lost_ms", ms(self.length()))
-            .detail("late", flag(self.late.is_some() && reset.is_some()))
-            .detail("partial", flag(self.partial))
-            .detail("held_back", flag(self.held_back))
-            .detail(
-                "undecided",
-                flag(
-                    self.close.flags.fin()
-                        && self.late.is_none()
-                        && conn.from_server().fin.is_none(),
-                ),
-            )
-            .detail("expected", flag(self.expected()))
-            .detail("let_go", flag(self.is_let_go()))
-            .detail("from_start_ms", ms(self.close.time.since(conn.start)))
-            .detail("first_use", flag(conn.turns.count == 1))
-            .detail_if(
-                "late_ms",
-                self.late
-                    .map(|late| ms(late.time.since(self.request_end.time))),
-            );
-        for (name, end, state) in STATES {
-            if let Some((length, open)) = time_in(conn, end, state) {
-                observation = observation
-                    .detail(name.0, length)
-                    .detail(name.1, flag(open));
-            }
-        }
-        let pending = conn.app.http.as_ref().and_then(|http| http.kept.last());
-        match pending {
-            Some(last) => observation.label("request", format!("{} {}", last.method, last.target)),
-            None => observation,
-        }
+            .seen(Seen {
+                timeout_ms: ms(self.length()),
+                late: self.late.is_some() && reset.is_some(),
+                late_ms: (self.late).map(|late| ms(late.time.since(self.request_end.time))),
+                partial: self.partial,
+                held_back: self.held_back,
+                undecided: self.close.flags.fin()
+                    && self.late.is_none()
+                    && conn.from_server().fin.is_none(),
+                expected: self.expected(),
+                let_go: self.is_let_go(),
+                fin_wait_2: time_in(conn, Direction::ClientToServer, TcpState::FinWait2),
+                close_wait: time_in(conn, Direction::ServerToClient, TcpState::CloseWait),
+                request: pending.map(|last| format!("{} {}", last.method, last.target)),
+                p50_ms: None,
+                p99_ms: None,
+            })
     }
 }
 
-/// `((detail of the length, detail of "still there at the end"), whose socket, state)`.
-const STATES: [((&str, &str), Direction, TcpState); 2] = [
-    (
-        ("fin_wait_2_ms", "fin_wait_2_open"),
-        Direction::ClientToServer,
-        TcpState::FinWait2,
-    ),
-    (
-        ("close_wait_ms", "close_wait_open"),
-        Direction::ServerToClient,
-        TcpState::CloseWait,
-    ),
-];
-
-/// Milliseconds an end spent in a state, and whether it still was when the capture ended.
-fn time_in(conn: &Connection, end: Direction, state: TcpState) -> Option<(f64, bool)> {
+/// How long an end was in a state.
+fn time_in(conn: &Connection, end: Direction, state: TcpState) -> Option<InState> {
     let span = conn
         .states
         .iter()
         .find(|span| span.end == end && span.state == state)?;
-    Some((
-        ms(span.to.unwrap_or(conn.end).since(span.from)),
-        span.to.is_none(),
-    ))
+    Some(InState {
+        ms: ms(span.to.unwrap_or(conn.end).since(span.from)),
+        open: span.to.is_none(),
+    })
 }
 
 /// The last segment of the request proper; `None` when what stands last is no request.

@@ -6,9 +6,9 @@ use analyzer::connection::ResetKind;
 use analyzer::{Analysis, Connection};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, span};
@@ -75,15 +75,49 @@ declare_rule! {
     }
 }
 
+/// A request that met the server's close.
+pub(crate) struct Seen {
+    /// The silence before the close, where it was captured whole.
+    idle_ms: Option<f64>,
+    /// Otherwise: at least this long.
+    least_idle_ms: Option<f64>,
+    /// The client had acknowledged the close.
+    late_write: bool,
+    /// The request had arrived and was not read.
+    unread: bool,
+    /// The RST's sequence number is the request's ACK number.
+    seq_fits: bool,
+    rtt_ms: Option<f64>,
+    /// How long the client had not used the connection.
+    reuse_age_ms: Option<f64>,
+    /// The server's product, as it names itself.
+    product: Option<String>,
+    /// What its Keep-Alive header promises.
+    promised_ms: Option<f64>,
+    /// Method and target.
+    request: Option<String>,
+    /// Closes of this server after the same silence that met no request.
+    harmless: Option<u64>,
+    /// Longest silence after which a client of this server closed.
+    client_idle_ms: Option<f64>,
+    /// The server closed connections of every age at once.
+    restart: bool,
+}
+
 impl Rule for KeepaliveRace {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = IdleEnd;
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<IdleEnd>) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Seen, IdleEnd>,
+    ) {
         let min_idle = Duration::from_secs_f64(ctx.threshold("min_idle_ms") / 1e3)
             .max(conn.rtt().unwrap_or_default() * 2);
         let Some(closed) = IdleClose::of(conn) else {
@@ -107,11 +141,11 @@ impl Rule for KeepaliveRace {
         &self,
         analysis: &Analysis,
         ctx: &Context<'_>,
-        collected: &mut Collected<IdleEnd>,
+        collected: &mut Collected<Seen, IdleEnd>,
     ) {
         bound_unknown_idle(analysis, ctx.threshold("min_idle_ms"), collected);
         leave_other_unread(collected);
-        let restarts = restarts(collected);
+        let restarts = restarts(collected, |seen| seen.idle_ms);
         for observation in &mut collected.observations {
             let server = observation.connection.server;
             if restarts.get(&server).is_some_and(|times| {
@@ -121,39 +155,37 @@ impl Rule for KeepaliveRace {
                 })
             }) {
                 observation.cause = format!("{server} restart");
+                observation.seen.restart = true;
                 observation.severity = Severity::Low;
                 observation.confidence = observation.confidence.min(0.6);
             }
         }
-        split_causes(&mut collected.observations, "idle_timeout_ms");
+        split_causes(&mut collected.observations, |seen| seen.idle_ms);
         let harmless = idle_closes(&collected.notes, End::Server);
         let client_closes = idle_closes(&collected.notes, End::Client);
         for observation in &mut collected.observations {
             let server = observation.connection.server;
             if let Some(values) = harmless.get(&server) {
-                let near = observation.number("idle_timeout_ms").unwrap_or_default();
+                let near = observation.seen.idle_ms.unwrap_or_default();
                 let agreeing = values
                     .iter()
                     .filter(|value| (*value - near).abs() <= near * 0.05)
                     .count();
-                observation
-                    .seen
-                    .details
-                    .push(("harmless_idle_closes", number(agreeing as u64)));
+                observation.seen.harmless = Some(agreeing as u64);
             }
             if let Some(values) = client_closes.get(&server) {
                 let longest = values.iter().copied().fold(0.0, f64::max);
-                observation.seen.details.push(("client_idle_ms", longest));
+                observation.seen.client_idle_ms = Some(longest);
             }
         }
     }
 
-    fn describe(&self, group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrative {
         words::tell(group, draft)
     }
 }
 
-fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Observation {
+fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Observation<Seen> {
     let (last, idle) = (closed.last, closed.idle());
     let resets: u64 = race.resets.iter().map(|reset| u64::from(reset.count)).sum();
     let expected_kind = race
@@ -186,7 +218,11 @@ fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Ob
     };
     let answer = first_reset.filter(|reset| reset.frame != closed.close.frame);
     let ended = (conn.from_client().fin).filter(|_| race.resets.is_empty());
-    let mut observation = Observation::untyped(conn, confidence, Severity::High)
+    let http = conn.app.http.as_deref();
+    let lost = http
+        .and_then(|http| http.kept.last())
+        .filter(|last| last.status.is_none());
+    Observation::new(conn, confidence, Severity::High)
             .at(closed.close.time)
             .weight(idle.map_or(0.0, ms))
             .evidence_if(last, last.map(|last| format!("last payload before the idle time, from {}", last.direction.sender())).unwrap_or_default())
@@ -214,57 +250,59 @@ fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Ob
             .figure("race_gap_ms", race.gap_ms())
             .figure("resets", number(resets))
             .cost("requests_failed", 1.0)
-            .detail("late_write", f64::from(u8::from(race.knew)))
-            .detail("unread", f64::from(u8::from(race.unread)))
-            .detail("seq_fits", f64::from(u8::from(seq_fits)))
-            .detail_if("rtt_ms", conn.rtt().map(ms))
-            .detail_if("reuse_age_ms", last.map(|last| ms(race.request.time.since(last.time))));
-    if let Some(http) = &conn.app.http {
-        if let Some(product) = &http.server {
-            observation = observation.label("server_product", product.clone());
-        }
-        if let Some(promised) = http.keep_alive_timeout_s {
-            observation = observation.detail("promised_ms", f64::from(promised) * 1e3);
-        }
-        if let Some(lost) = http.kept.last().filter(|last| last.status.is_none()) {
-            observation = observation.label("request", format!("{} {}", lost.method, lost.target));
-        }
-    }
-    observation
+            .seen(Seen {
+                idle_ms: idle.map(ms),
+                least_idle_ms: None,
+                late_write: race.knew,
+                unread: race.unread,
+                seq_fits,
+                rtt_ms: conn.rtt().map(ms),
+                reuse_age_ms: last.map(|last| ms(race.request.time.since(last.time))),
+                product: http.and_then(|http| http.server.clone()),
+                promised_ms: http.and_then(|http| Some(f64::from(http.keep_alive_timeout_s?) * 1e3)),
+                request: lost.map(|lost| format!("{} {}", lost.method, lost.target)),
+                harmless: None,
+                client_idle_ms: None,
+                restart: false,
+            })
 }
 
 /// Where the capture began after a connection's last exchange, the silence in the capture is the
 /// least that its idle time can have been; too little of it proves no idle close.
-fn bound_unknown_idle(analysis: &Analysis, min_idle_ms: f64, collected: &mut Collected<IdleEnd>) {
+fn bound_unknown_idle(
+    analysis: &Analysis,
+    min_idle_ms: f64,
+    collected: &mut Collected<Seen, IdleEnd>,
+) {
     let begin = analysis.summary.first;
     collected.observations.retain_mut(|one| {
-        if one.number("idle_timeout_ms").is_some() {
+        if one.seen.idle_ms.is_some() {
             return true;
         }
         let least = begin.map_or(0.0, |begin| ms(one.at.since(begin)));
-        one.seen.details.push(("idle_at_least_ms", least));
+        one.seen.least_idle_ms = Some(least);
         least >= min_idle_ms
     });
 }
 
 /// A server has other reasons, too, to close over an unread request. It was the idle timer where
 /// other connections were closed after the same silence.
-fn leave_other_unread(collected: &mut Collected<IdleEnd>) {
+fn leave_other_unread(collected: &mut Collected<Seen, IdleEnd>) {
     let mut timers = idle_closes(&collected.notes, End::Server);
-    let is_unread = |one: &Observation| one.number("unread") == Some(1.0);
+    let is_unread = |one: &Observation<Seen>| one.seen.unread;
     for one in collected.observations.iter().filter(|one| !is_unread(one)) {
         let of_server = timers.entry(one.connection.server).or_default();
-        of_server.extend(one.number("idle_timeout_ms"));
+        of_server.extend(one.seen.idle_ms);
     }
     collected.observations.retain(|one| {
         let others = timers.get(&one.connection.server).into_iter().flatten();
-        let idle = one.number("idle_timeout_ms").unwrap_or_default();
+        let idle = one.seen.idle_ms.unwrap_or_default();
         !is_unread(one) || is_timer(idle, others.copied())
     });
 }
 
 /// Remembers how long the client keeps idle connections, where it closes first.
-fn note_client_close(conn: &Connection, min_idle: Duration, out: &mut Observations<IdleEnd>) {
+fn note_client_close(conn: &Connection, min_idle: Duration, out: &mut Observations<Seen, IdleEnd>) {
     let Some(fin) = conn.from_client().fin else {
         return;
     };

@@ -10,10 +10,10 @@ use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::figure::median;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::Note;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{list, many, ms, number, percent, plural, share, time};
@@ -86,15 +86,43 @@ pub(crate) enum Fact {
     Held,
 }
 
+/// A connection that the listener left unanswered or half-open.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// The server ignored a handshake that was complete at the client.
+    ignored: bool,
+    /// Captured at the server.
+    at_server: bool,
+    /// The SYN-ACK was sent again after the client's ACK.
+    after_ack: bool,
+    /// The client's first data was ignored.
+    data_ignored: bool,
+    /// It never got through.
+    never: bool,
+    /// The client sent data.
+    sent_data: bool,
+    /// From the first of several SYNs to the SYN-ACK.
+    delay_ms: Option<f64>,
+    /// Of the attempts at that time, those that suffered, 0–1.
+    share: f64,
+    /// Where the listener completed no handshake: older connections to it that live.
+    held: Option<u64>,
+}
+
 impl Rule for ListenOverflow {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = Fact;
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Fact>) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        _ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
         if !ignored_handshake(conn) {
             for (from, to) in in_vain::spells(conn) {
                 out.note(|| Note::new(conn, Fact::InVain { until: to }).at(from));
@@ -123,7 +151,12 @@ impl Rule for ListenOverflow {
         }
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Fact>) {
+    fn on_capture(
+        &self,
+        analysis: &Analysis,
+        ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Fact>,
+    ) {
         let mut attempts = BTreeMap::<Endpoint, Vec<Timestamp>>::new();
         let mut in_vain = BTreeMap::<_, Vec<(Timestamp, Timestamp)>>::new();
         let mut held = Vec::new();
@@ -139,9 +172,9 @@ impl Rule for ListenOverflow {
             }
         }
         let held = held::last_seen(held.into_iter());
-        let mut by_server = BTreeMap::<Endpoint, Vec<Observation>>::new();
+        let mut by_server = BTreeMap::<Endpoint, Vec<Observation<Seen>>>::new();
         let observations = std::mem::take(&mut collected.observations);
-        let on_bad_path = |one: &Observation| {
+        let on_bad_path = |one: &Observation<Seen>| {
             let spells = in_vain.get(&hosts(&one.connection));
             let mut spells = spells.into_iter().flatten();
             spells.any(|(from, until)| (*from..=*until).contains(&one.at))
@@ -174,10 +207,10 @@ impl Rule for ListenOverflow {
             }
             ours.retain(|one| is_burst || is_ignored(one));
             for one in &mut ours {
-                one.seen.details.push(("share", burst));
+                one.seen.share = burst;
                 if completed == 0 {
                     // A new rule of a firewall would look the same.
-                    one.seen.details.push(("held", number(held as u64)));
+                    one.seen.held = Some(held as u64);
                     one.severity = one.severity.min(Severity::Medium);
                 }
                 one.confidence = match (strong > 0, is_burst) {
@@ -194,13 +227,15 @@ impl Rule for ListenOverflow {
         }
     }
 
-    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
         let server = group.server();
-        let syns = group.number("syn_retransmits").unwrap_or_default();
-        let syn_acks = group.number("synack_retransmits").unwrap_or_default();
+        let syns = group.figure("syn_retransmits").unwrap_or_default();
+        let syn_acks = group.figure("synack_retransmits").unwrap_or_default();
         let count = number(group.connections());
-        let never = group.positive("never");
-        let delay = group.spread("delay_ms").filter(|spread| spread.max > 0.0);
+        let never = group.having(|seen| seen.never);
+        let delay = group
+            .spread(|seen| seen.delay_ms)
+            .filter(|spread| spread.max > 0.0);
         let delay = delay
             .map(|spread| {
                 format!(
@@ -214,10 +249,10 @@ impl Rule for ListenOverflow {
         let listener = group.analysis.listeners.get(&server);
         let attempts = listener.map_or(0, |facts| facts.attempts);
         let confidence = draft.confidence;
-        let held = group.median("held");
-        let reason = if held.is_some() && group.positive("ignored") == 0 {
+        let held = median(group.seen().filter_map(|seen| seen.held).map(number));
+        let reason = if held.is_some() && group.having(|seen| seen.ignored) == 0 {
             "The listener completed no handshake in this capture, though older connections to it live: a firewall that drops new ones cannot be excluded."
-        } else if group.positive("ignored") > 0 {
+        } else if group.having(|seen| seen.ignored) > 0 {
             "The server ignored handshakes it had received while it accepted others."
         } else {
             "SYNs went unanswered together while the listener served others; a full queue and loss differ only in that."
@@ -233,11 +268,11 @@ impl Rule for ListenOverflow {
                 if never > 0 { format!(" {} never got through.", plural(number(never), "connection")) } else { String::new() },
             ))
             .confidence(confidence, reason)
-            .because_if(group.positive("after_ack") > 0, || format!("on {} the server repeated SYN-ACK after the client's acknowledgement had passed the capture point: the kernel ignored it because the accept queue was full", many(group.positive("after_ack"), "connection")))
-            .because_if(group.positive("data_ignored") > 0, || format!("on {} the client's first data was ignored although the handshake was complete for the client: it was sent again until there was room, or in vain", many(group.positive("data_ignored"), "connection")))
+            .because_if(group.having(|seen| seen.after_ack) > 0, || format!("on {} the server repeated SYN-ACK after the client's acknowledgement had passed the capture point: the kernel ignored it because the accept queue was full", many(group.having(|seen| seen.after_ack), "connection")))
+            .because_if(group.having(|seen| seen.data_ignored) > 0, || format!("on {} the client's first data was ignored although the handshake was complete for the client: it was sent again until there was room, or in vain", many(group.having(|seen| seen.data_ignored), "connection")))
             .because_if(syns > 0.0, || format!("{} without answer", plural(syns, "repeated SYN")))
             .because(format!("{} of {} to this listener completed in the capture, so it is up and reachable", listener.map_or(0, |facts| facts.completed), many(attempts, "attempt")))
-            .because_if(group.median("share").is_some(), || format!("{} of the attempts in that time suffered, too many together for random loss", percent(group.median("share").unwrap_or_default())))
+            .because(format!("{} of the attempts in that time suffered, too many together for random loss", percent(median(group.seen().map(|seen| seen.share)).unwrap_or_default())))
             .not("syn-unanswered", "the listener answers others in the same time")
             .not("connection-refused", "no attempt was answered with RST")
             .not("packet-loss", format!("{} connections suffer at once and only while connecting ({} of all attempts)", group.connections(), percent(share(group.connections(), attempts))));
@@ -246,8 +281,8 @@ impl Rule for ListenOverflow {
 }
 
 /// What had to be sent again, in words.
-fn sent_again(group: &Group<'_, Fact>, syns: f64, syn_acks: f64) -> String {
-    let ignored = group.positive("data_ignored");
+fn sent_again(group: &Group<'_, Seen, Fact>, syns: f64, syn_acks: f64) -> String {
+    let ignored = group.having(|seen| seen.data_ignored);
     let mut parts = Vec::new();
     if syns > 0.0 {
         parts.push(plural(syns, "SYN"));
@@ -289,13 +324,12 @@ fn data_ignored(conn: &Connection) -> bool {
 }
 
 /// Proof enough without company: the server demonstrably ignored a finished handshake.
-fn is_strong(one: &Observation) -> bool {
-    let has = |name| one.number(name).is_some_and(|value| value > 0.0);
-    has("ignored") && has("sent_data") && has("at_server")
+fn is_strong(one: &Observation<Seen>) -> bool {
+    one.seen.ignored && one.seen.sent_data && one.seen.at_server
 }
 
-fn is_ignored(one: &Observation) -> bool {
-    one.number("ignored").is_some_and(|value| value > 0.0)
+fn is_ignored(one: &Observation<Seen>) -> bool {
+    one.seen.ignored
 }
 
 fn hosts(one: &ConnectionRef) -> (IpAddr, IpAddr) {
@@ -303,7 +337,7 @@ fn hosts(one: &ConnectionRef) -> (IpAddr, IpAddr) {
 }
 
 /// The share of the attempts around the trouble that suffered.
-fn burst_share(ours: &[Observation], attempts: &[Timestamp]) -> f64 {
+fn burst_share(ours: &[Observation<Seen>], attempts: &[Timestamp]) -> f64 {
     let first = ours.iter().map(|one| one.at).min().unwrap_or_default() - AROUND;
     let last = ours.iter().map(|one| one.at).max().unwrap_or_default() + AROUND;
     let during = attempts
@@ -313,11 +347,7 @@ fn burst_share(ours: &[Observation], attempts: &[Timestamp]) -> f64 {
     share(ours.len() as u64, during)
 }
 
-fn flag(holds: bool) -> f64 {
-    f64::from(u8::from(holds))
-}
-
-fn ignored(conn: &Connection, syn: SegmentRef) -> Observation {
+fn ignored(conn: &Connection, syn: SegmentRef) -> Observation<Seen> {
     let handshake = &conn.handshake;
     let after_ack = handshake.syn_acks_after_ack > 0;
     let at_server = conn.capture_point == CapturePoint::Server;
@@ -332,7 +362,7 @@ fn ignored(conn: &Connection, syn: SegmentRef) -> Observation {
         .rev()
         .find(|syn_ack| handshake.ack.is_some_and(|ack| syn_ack.frame > ack.frame));
     let confidence = if at_server { 0.9 } else { 0.7 };
-    base(conn, syn, confidence)
+    let mut observation = base(conn, syn, confidence)
         .evidence_if(
             handshake.ack,
             "the client's ACK that completes the handshake",
@@ -357,18 +387,17 @@ fn ignored(conn: &Connection, syn: SegmentRef) -> Observation {
                     time(ms(last.time.since(first_sent)))
                 )
             }),
-        )
-        .detail("ignored", 1.0)
-        .detail("at_server", flag(at_server))
-        .detail("after_ack", flag(after_ack))
-        .detail(
-            "data_ignored",
-            flag(data_ignored(conn) || !repeats.is_empty()),
-        )
-        .detail("never", flag(data_ignored(conn)))
+        );
+    let seen = &mut observation.seen;
+    seen.ignored = true;
+    seen.at_server = at_server;
+    seen.after_ack = after_ack;
+    seen.data_ignored = data_ignored(conn) || !repeats.is_empty();
+    seen.never = data_ignored(conn);
+    observation
 }
 
-fn dropped(conn: &Connection, syn: SegmentRef) -> Observation {
+fn dropped(conn: &Connection, syn: SegmentRef) -> Observation<Seen> {
     let handshake = &conn.handshake;
     let last = handshake
         .syns
@@ -376,7 +405,7 @@ fn dropped(conn: &Connection, syn: SegmentRef) -> Observation {
         .copied()
         .filter(|last| last.frame != syn.frame);
     let answer = handshake.syn_acks.first().copied();
-    base(conn, syn, 0.6)
+    let mut observation = base(conn, syn, 0.6)
         .evidence(syn, "first SYN")
         .evidence_if(
             last,
@@ -388,18 +417,19 @@ fn dropped(conn: &Connection, syn: SegmentRef) -> Observation {
             })
             .unwrap_or_default(),
         )
-        .evidence_if(answer, "SYN-ACK, only now")
-        .detail("never", flag(answer.is_none()))
+        .evidence_if(answer, "SYN-ACK, only now");
+    observation.seen.never = answer.is_none();
+    observation
 }
 
-fn base(conn: &Connection, syn: SegmentRef, confidence: f64) -> Observation {
+fn base(conn: &Connection, syn: SegmentRef, confidence: f64) -> Observation<Seen> {
     let handshake = &conn.handshake;
     let through = handshake
         .syn_acks
         .first()
         .map(|answer| ms(answer.time.since(syn.time)));
     let delay = through.filter(|_| handshake.syn_count > 1);
-    Observation::untyped(conn, confidence, Severity::High)
+    Observation::new(conn, confidence, Severity::High)
         .at(syn.time)
         .weight(f64::from(
             handshake.syn_acks_after_ack * 10 + handshake.syn_count,
@@ -415,11 +445,14 @@ fn base(conn: &Connection, syn: SegmentRef, confidence: f64) -> Observation {
         .figure("connections", 1.0)
         .cost("connections_delayed_or_lost", 1.0)
         .cost("time_lost_ms", delay.unwrap_or(0.0))
-        .detail_if("delay_ms", delay)
-        .detail("sent_data", flag(conn.from_client().unique_bytes > 0))
+        .seen(Seen {
+            delay_ms: delay,
+            sent_data: conn.from_client().unique_bytes > 0,
+            ..Seen::default()
+        })
 }
 
-fn remedies(group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
+fn remedies(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
     let server = group.server();
     draft
         .set("Linux", "the kernel's limit: the smaller of it and the program's own backlog counts", "net.core.somaxconn = 4096; net.ipv4.tcp_max_syn_backlog = 8192")
