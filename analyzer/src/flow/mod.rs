@@ -33,7 +33,7 @@ pub mod udp;
 mod udp_facts;
 pub(crate) mod young;
 
-pub use half::{Burst, Half, HeldWrites, Stuck};
+pub use half::{Burst, CounterTrust, Half, HeldWrites, Outage, Stuck, SuspectedRepeats};
 pub use histogram::Histogram;
 pub use hole::{HoleEpisode, Holes};
 pub use idle_gap::{IdleGap, IdleGaps};

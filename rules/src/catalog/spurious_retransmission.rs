@@ -170,6 +170,7 @@ mod tests {
                 EventKind::Retransmission {
                     kind,
                     spurious: true,
+                    presumed: false,
                     original_frame: Some(5),
                     after,
                 },

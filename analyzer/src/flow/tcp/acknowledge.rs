@@ -3,7 +3,7 @@
 
 use crate::app::MessageUnit;
 use crate::event::{EventKind, SegmentRef};
-use crate::flow::HoleEpisode;
+use crate::flow::{HoleEpisode, Outage};
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
 
@@ -319,9 +319,7 @@ pub(super) fn advance(peer: &mut SenderState, ack: u64, reference: SegmentRef, e
     peer.duplicate_acks = 0;
     peer.first_duplicate_ack = None;
     peer.unanswered_repeats = 0;
-    if let Some(seldom) = &mut peer.stats.seldom {
-        seldom.stuck = None;
-    }
+    note_outage(peer, reference);
     if !peer.sacked.is_empty() {
         peer.sacked.remove_below(ack);
     }
@@ -345,6 +343,28 @@ pub(super) fn advance(peer: &mut SenderState, ack: u64, reference: SegmentRef, e
         if undisturbed {
             load::note_round_trip(peer, rtt_ns, flight, reference);
         }
+    }
+}
+
+/// Ends the time in which a segment was repeated in vain; call before it is forgotten.
+fn note_outage(peer: &mut SenderState, ended: SegmentRef) {
+    let Some(seldom) = &mut peer.stats.seldom else {
+        return;
+    };
+    let Some(stuck) = seldom.stuck.take() else {
+        return;
+    };
+    let first_sent = peer.outstanding.front().map(|oldest| oldest.first_sent);
+    let outage = Outage {
+        since: first_sent.unwrap_or(stuck.first.time),
+        first: stuck.first,
+        last: stuck.last,
+        copies: stuck.copies,
+        ended,
+    };
+    let is_longest = (seldom.outage).is_none_or(|known| known.length() < outage.length());
+    if stuck.copies >= 3 && !stuck.smaller_passed && is_longest {
+        seldom.outage = Some(outage);
     }
 }
 

@@ -28,6 +28,7 @@ use crate::time::Timestamp;
 use super::copies::{CopyKind, copy_kind, is_late_original};
 use super::half::{MAX_JUMP, Outstanding, Repeat, SenderState};
 use super::held_writes;
+use super::hidden_loss::{HiddenRepeat, Hint, note_pushed_pause};
 use super::holes::{fill_holes, open_hole};
 use super::load;
 use super::offload::{count_data, segments_of};
@@ -164,26 +165,34 @@ impl TcpTracker {
 
     pub(super) fn on_new(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
         let hidden = self.hidden_repeat(segment);
-        if let Some(kind) = hidden {
+        if let Some(HiddenRepeat { kind, hint }) = hidden {
             let last_sent = self.senders[segment.direction.index()].last_sent;
-            let waited = segment.packet.time.since(last_sent);
-            self.count_repeat(segment, range, kind, None, waited);
+            let after = segment.packet.time.since(last_sent);
+            if hint != Hint::Counter {
+                self.count_repeat(segment, range, kind, false);
+            }
+            let event = EventKind::Retransmission {
+                kind,
+                spurious: false,
+                presumed: hint != Hint::Echo,
+                original_frame: None,
+                after,
+            };
+            self.note_repeat(segment, range, event);
         }
-        let peer_mss = self.peer_mss(segment);
-        let sender = &mut self.senders[segment.direction.index()];
+        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        note_pushed_pause(sender, peer, segment);
         if range.start > sender.snd_max {
             open_hole(sender, segment);
         }
         remember_outstanding(sender, segment, range);
         sender.snd_max = range.end;
         sender.edge = Stamp::of(segment);
-        let Some(kind) = hidden else {
+        let Some(hidden) = hidden else {
             return Verdict::New;
         };
-        let segments = segments_of(segment, sender, peer_mss);
-        sender.stats.seldom().lost_before_capture += segments;
         mark_copied(sender, range);
-        Verdict::Retransmission(kind)
+        Verdict::Retransmission(hidden.kind)
     }
 
     /// Octets of which some had not passed yet: a late original or the repair of a loss before
@@ -213,11 +222,12 @@ impl TcpTracker {
             return self.count_late_original(segment, late_by);
         }
         let kind = self.repeat_kind(segment, range, hole.opener.time);
-        self.count_repeat(segment, range, kind, None, late_by);
+        self.take_repeat(segment, range, kind, None, late_by);
         let peer_mss = self.peer_mss(segment);
         let sender = &mut self.senders[segment.direction.index()];
         let segments = segments_of(segment, sender, peer_mss);
         sender.stats.seldom().lost_before_capture += segments;
+        sender.note_loss(range.start);
         for open in &mut sender.holes {
             if open.range.start < range.end && range.start < open.range.end {
                 open.repair.get_or_insert(segment.reference);
@@ -245,7 +255,7 @@ impl TcpTracker {
         sender.snd_max = range.end;
         if segment.start >= sender.snd_una || old.len() > 1 {
             let kind = self.repeat_kind(segment, old, segment.packet.time);
-            self.count_repeat(segment, old, kind, None, Duration::ZERO);
+            self.take_repeat(segment, old, kind, None, Duration::ZERO);
         }
         Verdict::PartlyNew
     }
@@ -281,7 +291,7 @@ impl TcpTracker {
         let since = earlier.map_or(sender.last_sent, |known| known.last_sent);
         let kind = self.repeat_kind(segment, range, since);
         let after = segment.packet.time.since(since);
-        self.count_repeat(
+        self.take_repeat(
             segment,
             range,
             kind,
@@ -291,6 +301,7 @@ impl TcpTracker {
         let sender = &mut self.senders[segment.direction.index()];
         let segments = segments_of(segment, sender, peer_mss);
         sender.stats.seldom().lost_after_capture += segments;
+        sender.note_loss(range.start);
         for known in sender.overlapping(range) {
             known.copies = known.copies.saturating_add(1);
             known.last_sent = segment.packet.time;
@@ -313,8 +324,8 @@ impl TcpTracker {
         self.senders[segment.direction.reverse().index()].stats.mss
     }
 
-    /// Counts a retransmission and remembers it until a DSACK could name it.
-    fn count_repeat(
+    /// Takes a retransmission of octets whose copy or absence was seen.
+    fn take_repeat(
         &mut self,
         segment: &Segment<'_>,
         range: SeqRange,
@@ -322,44 +333,61 @@ impl TcpTracker {
         original_frame: Option<u64>,
         after: Duration,
     ) {
-        let peer_mss = self.peer_mss(segment);
         let sack = self
             .senders
             .iter()
             .all(|sender| sender.stats.sack_permitted);
+        let sender = &self.senders[segment.direction.index()];
+        // Without SACK no DSACK will come: octets acknowledged before the copy was sent prove it.
+        let data = segment.packet.payload_len > 0;
+        let spurious = data && !sack && range.end <= sender.snd_una;
+        self.count_repeat(segment, range, kind, spurious);
+        let event = EventKind::Retransmission {
+            kind,
+            spurious,
+            presumed: false,
+            original_frame,
+            after,
+        };
+        self.note_repeat(segment, range, event);
+    }
+
+    fn count_repeat(
+        &mut self,
+        segment: &Segment<'_>,
+        range: SeqRange,
+        kind: RetransmissionKind,
+        spurious: bool,
+    ) {
+        let peer_mss = self.peer_mss(segment);
         let sender = &mut self.senders[segment.direction.index()];
         let segments = segments_of(segment, sender, peer_mss);
-        let data = segment.packet.payload_len > 0;
-        // Without SACK no DSACK will come: octets acknowledged before the copy was sent prove it.
-        let spurious = data && !sack && range.end <= sender.snd_una;
         let stats = sender.stats.seldom();
         stats.retransmitted_segments += segments;
         stats.retransmitted_bytes += payload_part(segment, range.len());
         stats.retransmissions_by_kind[kind as usize] += segments;
         stats.spurious_retransmissions += if spurious { segments } else { 0 };
+    }
+
+    /// Remembers a retransmission until something could prove it needless.
+    fn note_repeat(&mut self, segment: &Segment<'_>, range: SeqRange, kind: EventKind) {
+        let spurious = matches!(kind, EventKind::Retransmission { spurious: true, .. });
+        let event = self.event(segment, kind);
+        let sender = &mut self.senders[segment.direction.index()];
         sender.unanswered_repeats += 1;
-        let event = self.event(
-            segment,
-            EventKind::Retransmission {
-                kind,
-                spurious,
-                original_frame,
-                after,
-            },
-        );
-        if !segment.tcp.flags.syn() {
-            let sender = &mut self.senders[segment.direction.index()];
-            if sender.repeats.len() >= REPEATS {
-                sender.repeats.pop_front();
-            }
-            sender.repeats.push_back(Repeat {
-                range,
-                stamp: Stamp::of(segment),
-                passed: segment.packet.time,
-                event,
-                spurious,
-            });
+        if segment.tcp.flags.syn() {
+            return;
         }
+        if sender.repeats.len() >= REPEATS {
+            sender.repeats.pop_front();
+        }
+        sender.repeats.push_back(Repeat {
+            range,
+            stamp: Stamp::of(segment),
+            passed: segment.packet.time,
+            event,
+            spurious,
+        });
     }
 
     /// What made the sender repeat `range`, which it sent last at `since`.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::decode::{Packet, TcpFields};
 use crate::event::{EventKind, RetransmissionKind, SegmentRef};
-use crate::flow::{CapturePoint, Direction};
+use crate::flow::{CapturePoint, CounterTrust, Direction};
 use crate::seq::SeqRange;
 
-use super::send_order::{SendOrder, Stamp, Trust};
+use super::send_order::{SendOrder, Stamp};
 use super::wireshark::{WiresharkName, WiresharkView};
 use super::{Segment, TcpTracker, Verdict, split_pair, vantage};
 
@@ -125,7 +125,7 @@ struct Facts {
     rto: Duration,
     rtt: Option<Duration>,
     peer_window_closed: bool,
-    trust: Trust,
+    trust: CounterTrust,
 }
 
 impl TcpTracker {
@@ -283,7 +283,7 @@ impl Facts {
             )
         }];
         words.push(match self.trust {
-            Trust::PerConnection => {
+            CounterTrust::PerConnection => {
                 "the identification counter passed over no packet that could have carried it".into()
             }
             _ => "nothing shows that it was sent before".into(),

@@ -11,7 +11,7 @@ use crate::seq::{RangeSet, SeqNumber, SeqRange};
 use crate::time::Timestamp;
 
 use super::held_writes::SmallWrite;
-use super::hidden_loss::{DoubtfulRepeat, PassedOver};
+use super::hidden_loss::PassedOver;
 use super::rtt::RttEstimator;
 use super::send_order::{IpIdClock, Stamp};
 use super::stats::SenderStats;
@@ -121,11 +121,12 @@ pub(super) struct SenderState {
     pub small_write: Option<SmallWrite>,
     /// Retransmissions below this belong to a timeout's recovery (RFC 5681 §3.1).
     pub timeout_recovery_to: u64,
+    /// Losses below this belong to the latest loss event.
+    pub loss_event_to: u64,
     /// Highest offset acknowledged when a tail loss probe may be told from new data.
     pub rtt: RttEstimator,
     pub ip_ids: IpIdClock,
     pub passed_over: PassedOver,
-    pub doubtful: Vec<DoubtfulRepeat>,
     /// Marks of the segment that set `snd_max`.
     pub edge: Stamp,
     /// Marks of the packet sent last, of those seen.
@@ -272,6 +273,14 @@ impl SenderState {
             })
             .sum();
         beyond + in_holes + self.missing.overlap(range)
+    }
+
+    /// Takes a segment that had to be repeated from `start` on.
+    pub fn note_loss(&mut self, start: u64) {
+        if start >= self.loss_event_to {
+            self.loss_event_to = self.snd_max;
+            self.stats.seldom().loss_events += 1;
+        }
     }
 
     /// Forgets the oldest holes when there are more than any receiver keeps open: without ACKs

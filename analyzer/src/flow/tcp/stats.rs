@@ -67,11 +67,11 @@ impl SenderState {
         if let Some(closed_at) = self.window_closed_at {
             self.stats.add_closed_window(end.since(closed_at));
         }
-        self.settle_doubtful_repeats();
         self.note_lost_repeats();
+        let counter_trust = self.counter_trust();
         let unacked_at_end = self.flight_size();
         let (stats, rtt) = (self.stats, self.rtt);
-        Half {
+        let mut half = Half {
             packets: stats.packets,
             wire_bytes: stats.wire_bytes,
             payload_bytes: stats.payload_bytes,
@@ -102,6 +102,8 @@ impl SenderState {
             unacked_at_end,
             hop_limit: self.hop_limit.map(|(usual, _)| usual),
             ..stats.seldom.map(|seldom| *seldom).unwrap_or_default()
-        }
+        };
+        half.settle(counter_trust);
+        half
     }
 }
