@@ -26,6 +26,7 @@ impl TcpTracker {
         if ack > peer.snd_max.saturating_add(MAX_JUMP) {
             return;
         }
+        peer.ack_passed = time;
         let probe_answered = peer.unanswered_probes > 0 && segment.seq_len() == 0;
         peer.unanswered_probes = 0;
         let unseen = acked_unseen(peer, ack);
@@ -40,6 +41,7 @@ impl TcpTracker {
             && segment.seq_len() == 0
             && peer.flight_size() > 0
             && same_window
+            && !(probe_answered && segment.reference.window == 0)
         {
             // RFC 5681 §2, all five conditions.
             peer.duplicate_acks += 1;

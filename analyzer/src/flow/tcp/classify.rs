@@ -3,7 +3,7 @@
 //! | # | verdict | condition |
 //! |---|---|---|
 //! | 1 | copy of one packet | every field equal to a recent packet ([`super::duplicate`]) |
-//! | 2 | keep-alive, zero-window probe | no octet or one, just below `snd_max`, all acknowledged |
+//! | 2 | keep-alive, zero-window probe | no octet or one, just below `snd_max`, all acknowledged; or the next octet alone into a closed window |
 //! | 3 | outside window | more than 2³⁰ octets beyond `snd_max` (RFC 7323 §2.3) |
 //! | 4 | retransmission | begins at or beyond `snd_max`, but a mark shows that it was sent before ([`super::hidden_loss`]) |
 //! | 5 | new | begins at or beyond `snd_max` |
@@ -108,6 +108,9 @@ impl TcpTracker {
         {
             return self.on_probe(segment, peer_window_closed(&self.senders, segment));
         }
+        if payload == 1 && !control && is_window_probe(segment, sender, peer) {
+            return self.on_window_probe(segment);
+        }
         if segment.start > sender.snd_max.saturating_add(MAX_JUMP)
             || sender.snd_max > segment.start.saturating_add(MAX_JUMP)
         {
@@ -123,7 +126,10 @@ impl TcpTracker {
         let range = SeqRange::new(segment.start, segment.end);
         let unseen = sender.unseen_octets(range);
         sender.stats.unique_bytes += payload_part(segment, unseen);
-        let verdict = if segment.start >= sender.snd_max {
+        let verdict = if is_first_syn(segment, sender) {
+            // The capture wrote what it was answered with first: no copy of it has passed.
+            Verdict::New
+        } else if segment.start >= sender.snd_max {
             self.on_new(segment, range)
         } else if sender.missing.overlap(range) > 0 {
             let found = sender.missing.remove(range);
@@ -151,6 +157,24 @@ impl TcpTracker {
             self.event(segment, EventKind::KeepAlive);
             Verdict::KeepAlive
         }
+    }
+
+    /// Takes a probe that carries the next octet, or carries it again.
+    fn on_window_probe(&mut self, segment: &Segment<'_>) -> Verdict {
+        let sender = &mut self.senders[segment.direction.index()];
+        if segment.start == sender.snd_max {
+            let octet = SeqRange::new(segment.start, segment.end);
+            sender.stats.data_segments += 1;
+            sender.stats.unique_bytes += 1;
+            remember_outstanding(sender, segment, octet);
+            // When it is accepted tells of the window, not of the path.
+            mark_copied(sender, octet);
+            sender.snd_max = segment.end;
+            sender.edge = Stamp::of(segment);
+            sender.probe_octet = Some(segment.start);
+        }
+        sender.note_sent(segment);
+        self.on_probe(segment, true)
     }
 
     /// An acknowledgement bears the number of the octet to be sent next (RFC 9293 §3.10.7.4):
@@ -225,7 +249,7 @@ impl TcpTracker {
         self.take_repeat(segment, range, kind, None, late_by);
         let peer_mss = self.peer_mss(segment);
         let sender = &mut self.senders[segment.direction.index()];
-        let segments = segments_of(segment, sender, peer_mss);
+        let segments = segments_of(segment, peer_mss);
         sender.stats.seldom().lost_before_capture += segments;
         sender.note_loss(range.start);
         for open in &mut sender.holes {
@@ -253,7 +277,8 @@ impl TcpTracker {
         remember_outstanding(sender, segment, fresh);
         let old = SeqRange::new(range.start, sender.snd_max);
         sender.snd_max = range.end;
-        if segment.start >= sender.snd_una || old.len() > 1 {
+        let was_probe = old.len() == 1 && sender.probe_octet == Some(old.start);
+        if !was_probe && (segment.start >= sender.snd_una || old.len() > 1) {
             let kind = self.repeat_kind(segment, old, segment.packet.time);
             self.take_repeat(segment, old, kind, None, Duration::ZERO);
         }
@@ -299,7 +324,7 @@ impl TcpTracker {
             after,
         );
         let sender = &mut self.senders[segment.direction.index()];
-        let segments = segments_of(segment, sender, peer_mss);
+        let segments = segments_of(segment, peer_mss);
         sender.stats.seldom().lost_after_capture += segments;
         sender.note_loss(range.start);
         for known in sender.overlapping(range) {
@@ -361,7 +386,7 @@ impl TcpTracker {
     ) {
         let peer_mss = self.peer_mss(segment);
         let sender = &mut self.senders[segment.direction.index()];
-        let segments = segments_of(segment, sender, peer_mss);
+        let segments = segments_of(segment, peer_mss);
         let stats = sender.stats.seldom();
         stats.retransmitted_segments += segments;
         stats.retransmitted_bytes += payload_part(segment, range.len());
@@ -397,35 +422,35 @@ impl TcpTracker {
         range: SeqRange,
         since: Timestamp,
     ) -> RetransmissionKind {
-        let time = segment.packet.time;
-        let sender = &mut self.senders[segment.direction.index()];
         if segment.packet.payload_len == 0 {
             return RetransmissionKind::Control;
         }
+        let time = segment.packet.time;
+        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         let quiet = time.since(since.max(sender.una_advanced));
-        let above_reported = sender.duplicate_acks >= 3
-            || sender
-                .sacked
-                .ranges()
-                .iter()
-                .any(|known| known.start >= range.end);
-        // RFC 6298 §5: the timer runs from the last progress; 10 % for the capture's own delay.
-        if quiet >= sender.rto_with_margin() && range.start <= sender.next_to_acknowledge() {
-            let is_tail = range.end >= sender.snd_max && !above_reported;
-            sender.timeout_recovery_to = sender.snd_max;
-            return if is_tail && sender.flight_size() > range.len() {
-                RetransmissionKind::TailLossProbe
-            } else {
-                RetransmissionKind::Timeout
-            };
+        let drawn_by_ack = time.since(sender.ack_passed) <= reaction(sender, peer);
+        let later_sacked = (sender.sacked.ranges().last()).is_some_and(|it| it.start >= range.end);
+        let reported = sender.duplicate_acks >= 3 || later_sacked;
+        // RFC 6582 §3.2: in recovery each acknowledgement that stops short draws the next repair.
+        let partial = range.start == sender.snd_una && range.start < sender.fast_recovery_to;
+        if drawn_by_ack && (reported || partial) {
+            sender.fast_recovery_to = sender.fast_recovery_to.max(sender.snd_max);
+            return RetransmissionKind::Fast;
         }
-        if above_reported || !sender.holes.is_empty() {
+        // RFC 6298 §5: the timer runs from the last progress; 10 % for the capture's own delay.
+        if quiet >= path_rto(sender, peer) * 9 / 10 && range.start <= sender.snd_una {
+            sender.timeout_recovery_to = sender.snd_max;
+            return RetransmissionKind::Timeout;
+        }
+        if reported || !sender.holes.is_empty() {
             return RetransmissionKind::Fast;
         }
         if range.start < sender.timeout_recovery_to {
             return RetransmissionKind::Timeout;
         }
-        if range.end >= sender.snd_max {
+        // RFC 8985 §7.2: the probe waits two smoothed round trips.
+        let probe_timeout = whole_round_trip(&sender.rtt, &peer.rtt).unwrap_or_default() * 9 / 5;
+        if range.end >= sender.snd_max && quiet >= Duration::from_nanos(probe_timeout) {
             return RetransmissionKind::TailLossProbe;
         }
         RetransmissionKind::Unknown
@@ -513,14 +538,19 @@ impl SenderState {
             self.newest = stamp;
         }
     }
+}
 
-    fn rto_with_margin(&self) -> Duration {
-        self.rtt.rto() * 9 / 10
-    }
+/// How soon after an acknowledgement passes what it draws from `sender` can be here: the way there
+/// and back, half as much for its changes, and 1 ms for the host.
+fn reaction(sender: &SenderState, peer: &SenderState) -> Duration {
+    let way = (peer.rtt.srtt())
+        .or_else(|| whole_round_trip(&sender.rtt, &peer.rtt).map(Duration::from_nanos));
+    way.unwrap_or_default() * 3 / 2 + Duration::from_millis(1)
+}
 
-    fn next_to_acknowledge(&self) -> u64 {
-        self.snd_una
-    }
+/// The sender's retransmission timeout, from the round trips on both sides of the capture point.
+fn path_rto(sender: &SenderState, peer: &SenderState) -> Duration {
+    sender.rtt.rto() + peer.rtt.srtt().unwrap_or_default()
 }
 
 /// A segment below `snd_max` that asks for an answer rather than repeating something: all was
@@ -530,6 +560,18 @@ fn is_probe(segment: &Segment<'_>, sender: &SenderState, peer: &SenderState) -> 
     let unknown = peer.stats.packets == 0 && segment.packet.payload_len == 0;
     let late = Stamp::of(segment).order(sender.newest, &sender.ip_ids) == SendOrder::Earlier;
     (unknown || sender.snd_una >= sender.snd_max) && !late
+}
+
+/// A SYN below what its receiver acknowledged, and the first packet of its sender.
+fn is_first_syn(segment: &Segment<'_>, sender: &SenderState) -> bool {
+    segment.tcp.flags.syn() && sender.stats.packets == 1 && segment.start < sender.snd_max
+}
+
+/// One octet, the next or the same again, into a closed window (RFC 9293 §3.8.6.1).
+fn is_window_probe(segment: &Segment<'_>, sender: &SenderState, peer: &SenderState) -> bool {
+    let is_next = segment.start == sender.snd_max && sender.holes.is_empty();
+    let is_again = segment.end == sender.snd_max && sender.probe_octet == Some(segment.start);
+    peer.window == Some(0) && segment.start == sender.snd_una && (is_next || is_again)
 }
 
 fn peer_window_closed(senders: &[SenderState; 2], segment: &Segment<'_>) -> bool {

@@ -132,6 +132,7 @@ impl TcpTracker {
         let Some(ack) = segment.ack else { return };
         let time = segment.packet.time;
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        peer.ack_passed = time;
         if ack > peer.snd_una {
             let echo = segment.tcp.timestamps.map(|(_, echo)| echo);
             let round_trip = sender.rtt.min_ns();

@@ -212,6 +212,17 @@ impl Beside {
     }
 }
 
+impl Beside {
+    /// Of a repeat: marks that say it was sent first were not taken for its sender's clock.
+    fn words_of_repeat(&self, what: &str) -> String {
+        let order = match self.order {
+            SendOrder::Earlier => SendOrder::Unknown,
+            order => order,
+        };
+        Self { order, ..*self }.words(what)
+    }
+}
+
 type Words = (Vec<String>, Option<OtherReading>);
 
 impl Facts {
@@ -320,9 +331,9 @@ impl Facts {
     fn repeat_words(&self, kind: RetransmissionKind) -> Words {
         let mut words = Vec::new();
         if let Some(hole) = &self.hole {
-            words.push(hole.words("which showed the hole it fills"));
+            words.push(hole.words_of_repeat("which showed the hole it fills"));
         } else if let Some(copy) = &self.copy {
-            words.push(copy.words("the copy of the same octets"));
+            words.push(copy.words_of_repeat("the copy of the same octets"));
         } else if self.ahead >= 0 {
             words.push("it begins where the stream ended, but its identification, the PSH flag before it or the timestamp it echoes shows that a copy was lost on the way here".into());
         } else {

@@ -121,6 +121,12 @@ pub(super) struct SenderState {
     pub small_write: Option<SmallWrite>,
     /// Retransmissions below this belong to a timeout's recovery (RFC 5681 §3.1).
     pub timeout_recovery_to: u64,
+    /// Repeats below this repair what one loss took (NewReno's recovery point, RFC 6582 §3.2).
+    pub fast_recovery_to: u64,
+    /// When the peer's latest acknowledgement passed.
+    pub ack_passed: Timestamp,
+    /// Offset of the octet that probed a closed window.
+    pub probe_octet: Option<u64>,
     /// Losses below this belong to the latest loss event.
     pub loss_event_to: u64,
     /// Highest offset acknowledged when a tail loss probe may be told from new data.

@@ -259,7 +259,7 @@ impl TcpTracker {
         }
         sender.passed_over.close();
         let kind = kind_of(segment, waited);
-        let segments = segments_of(segment, sender, peer.stats.mss);
+        let segments = segments_of(segment, peer.stats.mss);
         if held_back {
             sender.stats.seldom().presumed_repeats += segments;
             let hint = Hint::Pause;

@@ -6,8 +6,7 @@ use super::{Segment, TcpTracker};
 impl TcpTracker {
     /// How many packets a segment is on the wire.
     pub(super) fn wire_segments(&self, segment: &Segment<'_>) -> u64 {
-        let sender = &self.senders[segment.direction.index()];
-        segments_of(segment, sender, self.peer_mss(segment))
+        segments_of(segment, self.peer_mss(segment))
     }
 }
 
@@ -28,19 +27,20 @@ pub(super) fn count_data(segment: &Segment<'_>, sender: &mut SenderState, peer: 
     sender.stats.data_segments += 1;
     if segment.packet.payload_len > largest_on_wire(segment, peer) {
         sender.stats.oversized_segments += 1;
-        let more = segments_of(segment, sender, peer.stats.mss) - 1;
+        let more = segments_of(segment, peer.stats.mss) - 1;
         sender.stats.seldom().offloaded_segments += more;
     }
 }
 
 /// How many segments the network saw: an offloaded one is several (Linux counts them so).
-pub(super) fn segments_of(
-    segment: &Segment<'_>,
-    sender: &SenderState,
-    peer_mss: Option<u16>,
-) -> u64 {
+pub(super) fn segments_of(segment: &Segment<'_>, peer_mss: Option<u16>) -> u64 {
     let Some(mss) = peer_mss else { return 1 };
-    let options = if sender.stats.timestamps { 12 } else { 0 };
+    // Only what both ends agreed on is on every segment (RFC 7323 §3.2).
+    let options = if segment.tcp.timestamps.is_some() {
+        12
+    } else {
+        0
+    };
     let size = u32::from(mss.saturating_sub(options).max(1));
     let payload = segment.packet.payload_len;
     if payload <= size {

@@ -63,7 +63,7 @@ impl TcpTracker {
             time: segment.packet.time,
         };
         if segment.packet.payload_len > 0
-            && verdict.brings_new_octets()
+            && (verdict.brings_new_octets() || verdict == Verdict::ZeroWindowProbe)
             && self.reader.wants_data(direction)
         {
             let start = segment.start + u64::from(segment.tcp.flags.syn());
