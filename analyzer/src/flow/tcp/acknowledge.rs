@@ -1,10 +1,12 @@
 //! What acknowledgements prove: progress, round trips, losses behind the capture point, needless
 //! repeats, and octets the capture missed.
 
+use std::time::Duration;
+
 use crate::app::MessageUnit;
 use crate::event::{EventKind, SegmentRef};
 use crate::flow::{HoleEpisode, Outage};
-use crate::seq::SeqRange;
+use crate::seq::{RangeSet, SeqRange};
 use crate::time::Timestamp;
 
 use super::half::{MAX_JUMP, Outstanding, Repeat, SackHole, SenderState};
@@ -30,12 +32,12 @@ impl TcpTracker {
         let probe_answered = peer.unanswered_probes > 0 && segment.seq_len() == 0;
         peer.unanswered_probes = 0;
         let unseen = acked_unseen(peer, ack);
-        let progress = ack > peer.snd_una;
+        let acked_before = peer.snd_una;
+        let progress = ack > acked_before;
         let same_window = segment.tcp.window_cut || sender.window == Some(segment.reference.window);
         if progress {
-            let before = peer.snd_una;
             let round_trip = sender.rtt.min_ns();
-            peer.acks_under_way.note(time, before, round_trip);
+            peer.acks_under_way.note(time, acked_before, round_trip);
             advance(peer, ack, segment.reference, echo);
         } else if ack == peer.snd_una
             && segment.seq_len() == 0
@@ -69,7 +71,7 @@ impl TcpTracker {
         }
         if progress {
             held_writes::on_progress(&mut self.senders, segment, ack);
-            self.prove_needless(segment);
+            self.prove_needless(segment, acked_before);
         }
         confirm_holes(&mut self.senders, segment, ack, !progress);
         self.follow_sack_holes(segment, ack);
@@ -90,73 +92,73 @@ impl TcpTracker {
         }
     }
 
-    /// The receiver got `dsack` twice (RFC 2883): the copies we saw of it were needless.
+    /// The receiver got `dsack` twice (RFC 2883): the copy that drew the report was needless. It is
+    /// the latest that had the time to reach the receiver; one report names one copy of each octet.
     fn on_dsack(&mut self, segment: &Segment<'_>, dsack: SeqRange) {
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
-        // Linux counts a DSACK by its length (`tcp_dsack_seen`); the oldest repeat is meant first.
-        let segment_size = u64::from(peer.stats.largest_payload.max(1));
-        let copies = usize::try_from(dsack.len().div_ceil(segment_size)).unwrap_or(usize::MAX);
-        let proven: Vec<Option<usize>> = peer
-            .repeats
-            .iter_mut()
-            .filter(|repeat| {
-                !repeat.spurious && repeat.range.start < dsack.end && dsack.start < repeat.range.end
-            })
-            .map(|repeat| {
+        let soonest = soonest_answer(peer);
+        let time = segment.packet.time;
+        let mut unnamed = RangeSet::default();
+        unnamed.insert(dsack);
+        let mut proven = Vec::new();
+        for repeat in peer.repeats.iter_mut().rev() {
+            let can_have_drawn = time.since(repeat.passed) >= soonest;
+            if repeat.reported || !can_have_drawn || !unnamed.contains(repeat.range) {
+                continue;
+            }
+            unnamed.remove(repeat.range);
+            repeat.reported = true;
+            if !repeat.spurious {
                 repeat.spurious = true;
-                repeat.event
-            })
-            .take(copies)
-            .collect();
-        if proven.is_empty() {
-            return;
+                proven.push(repeat.event);
+            }
         }
-        peer.stats.seldom().spurious_retransmissions += proven.len() as u64;
-        self.mark_spurious(&proven);
+        self.count_spurious(segment, &proven);
     }
 
-    /// Without SACK no DSACK tells what was needless, but the acknowledgement itself may: it echoes
-    /// an older TSval than the repeat's (Eifel, RFC 3522), or it comes sooner than the repeat could
-    /// have drawn it. Either way the octets had arrived before.
-    fn prove_needless(&mut self, segment: &Segment<'_>) {
-        let nothing_repeated = self.senders[segment.direction.reverse().index()]
-            .repeats
-            .is_empty();
-        let reports = !segment.tcp.options_cut
-            && self
-                .senders
-                .iter()
-                .all(|sender| sender.stats.sack_permitted);
-        if nothing_repeated || reports {
-            return;
-        }
+    /// The acknowledgement itself may tell what was needless: it echoes an older TSval than the
+    /// repeat's (Eifel, RFC 3522), or it comes sooner than the repeat could have drawn it. Either
+    /// way the octets had arrived before.
+    fn prove_needless(&mut self, segment: &Segment<'_>, acked_before: u64) {
         let Some(ack) = segment.ack else { return };
         let echo = segment.tcp.timestamps.map(|(_, echo)| echo);
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
-        // A tenth for how exactly a capture tells time.
-        let soonest = peer.rtt.min().unwrap_or_default() * 9 / 10;
+        if peer.repeated_to <= acked_before {
+            return;
+        }
+        let soonest = soonest_answer(peer);
         let is_needless = |repeat: &Repeat| {
-            let echoes_older = repeat.stamp.ts_val.zip(echo);
-            let echoes_older = echoes_older
-                .is_some_and(|(value, echo)| echo.wrapping_sub(value).cast_signed() < 0);
+            // What fills the hole at the left edge is echoed (RFC 7323 §4.3), what follows may not be.
+            let echoes_older = (repeat.stamp.ts_val.zip(echo))
+                .is_some_and(|(value, echo)| echo.wrapping_sub(value).cast_signed() < 0)
+                && repeat.range.start <= acked_before;
             echoes_older || segment.packet.time.since(repeat.passed) < soonest
         };
         let proven: Vec<Option<usize>> = peer
             .repeats
             .iter_mut()
-            .filter(|repeat| !repeat.spurious && repeat.range.end <= ack && is_needless(repeat))
+            .filter(|repeat| {
+                !repeat.spurious
+                    && !repeat.presumed
+                    && repeat.range.end > acked_before
+                    && repeat.range.end <= ack
+                    && is_needless(repeat)
+            })
             .map(|repeat| {
                 repeat.spurious = true;
                 repeat.event
             })
             .collect();
+        self.count_spurious(segment, &proven);
+    }
+
+    fn count_spurious(&mut self, segment: &Segment<'_>, proven: &[Option<usize>]) {
         if proven.is_empty() {
             return;
         }
-        peer.stats.seldom().spurious_retransmissions += proven.len() as u64;
-        self.mark_spurious(&proven);
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
-        peer.repeats.retain(|repeat| repeat.range.end > ack);
+        peer.stats.seldom().spurious_retransmissions += proven.len() as u64;
+        self.mark_spurious(proven);
     }
 
     fn mark_spurious(&mut self, events: &[Option<usize>]) {
@@ -243,6 +245,12 @@ impl TcpTracker {
             message_unit: MessageUnit::Unknown,
         });
     }
+}
+
+/// The least time from a segment's passing to an acknowledgement that it drew, less a tenth for how
+/// exactly a capture tells time.
+fn soonest_answer(peer: &SenderState) -> Duration {
+    peer.rtt.min().unwrap_or_default() * 9 / 10
 }
 
 /// What the receiver misses below octets it has, with the acknowledgement that told first.

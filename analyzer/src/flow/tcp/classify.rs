@@ -358,14 +358,9 @@ impl TcpTracker {
         original_frame: Option<u64>,
         after: Duration,
     ) {
-        let sack = self
-            .senders
-            .iter()
-            .all(|sender| sender.stats.sack_permitted);
         let sender = &self.senders[segment.direction.index()];
-        // Without SACK no DSACK will come: octets acknowledged before the copy was sent prove it.
-        let data = segment.packet.payload_len > 0;
-        let spurious = data && !sack && range.end <= sender.snd_una;
+        // Octets acknowledged before the copy passed had arrived, whether a DSACK says so or not.
+        let spurious = segment.packet.payload_len > 0 && range.end <= sender.snd_una;
         self.count_repeat(segment, range, kind, spurious);
         let event = EventKind::Retransmission {
             kind,
@@ -396,7 +391,12 @@ impl TcpTracker {
 
     /// Remembers a retransmission until something could prove it needless.
     fn note_repeat(&mut self, segment: &Segment<'_>, range: SeqRange, kind: EventKind) {
-        let spurious = matches!(kind, EventKind::Retransmission { spurious: true, .. });
+        let EventKind::Retransmission {
+            spurious, presumed, ..
+        } = kind
+        else {
+            return;
+        };
         let event = self.event(segment, kind);
         let sender = &mut self.senders[segment.direction.index()];
         sender.unanswered_repeats += 1;
@@ -412,7 +412,10 @@ impl TcpTracker {
             passed: segment.packet.time,
             event,
             spurious,
+            presumed,
+            reported: false,
         });
+        sender.repeated_to = sender.repeated_to.max(range.end);
     }
 
     /// What made the sender repeat `range`, which it sent last at `since`.

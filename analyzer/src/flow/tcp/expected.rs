@@ -67,8 +67,7 @@ impl TcpTracker {
             && peer.fin_at.is_none()
             && peer.duplicate_acks == 0
             && peer.unanswered_probes == 0
-            && (peer.repeats.is_empty()
-                || (sender.stats.sack_permitted && peer.stats.sack_permitted));
+            && peer.repeated_to <= peer.snd_una;
         let is_expected = is_undisturbed && sends_on && receives_all;
         (is_expected && sender.base.is_some() && peer.base.is_some()).then_some(ack)
     }

@@ -81,6 +81,10 @@ pub(super) struct Repeat {
     /// Index in the connection's events, when it was kept.
     pub event: Option<usize>,
     pub spurious: bool,
+    /// No copy and no hole shows that it is one.
+    pub presumed: bool,
+    /// A DSACK named it.
+    pub reported: bool,
 }
 
 /// Holes of one direction that are followed at once.
@@ -109,6 +113,8 @@ pub(super) struct SenderState {
     /// Acknowledged but never seen, while a late frame may still show it.
     pub missing: RangeSet,
     pub repeats: VecDeque<Repeat>,
+    /// The highest of their ends.
+    pub repeated_to: u64,
     /// Offsets the peer reported by SACK above `snd_una`.
     pub sacked: RangeSet,
     /// The hole at `snd_una` judged from the peer's SACKs and duplicate ACKs.
