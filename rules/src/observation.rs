@@ -48,6 +48,8 @@ pub struct Observation {
     pub details: Vec<(&'static str, f64)>,
     /// Further words for the finding.
     pub labels: Vec<(&'static str, String)>,
+    /// Times it lasted, from and to in order, where it is told by the clock.
+    pub spans: Vec<(Timestamp, Timestamp)>,
     /// Limits of the capture that touch the connection.
     pub limits: Vec<QualityKind>,
 }
@@ -85,6 +87,7 @@ impl Observation {
             cost: Vec::new(),
             details: Vec::new(),
             labels: Vec::new(),
+            spans: Vec::new(),
             limits: limits_of(conn),
         }
     }
@@ -105,6 +108,7 @@ impl Observation {
             cost: Vec::new(),
             details: Vec::new(),
             labels: Vec::new(),
+            spans: Vec::new(),
             limits: note.limits.clone(),
         }
     }
@@ -191,6 +195,13 @@ impl Observation {
     #[must_use]
     pub fn detail(mut self, name: &'static str, value: f64) -> Self {
         self.details.push((name, value));
+        self
+    }
+
+    /// The times it lasted.
+    #[must_use]
+    pub fn spans(mut self, spans: Vec<(Timestamp, Timestamp)>) -> Self {
+        self.spans = spans;
         self
     }
 

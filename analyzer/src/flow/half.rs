@@ -38,6 +38,9 @@ pub struct Half {
     pub zero_window_probes: u64,
     /// Duplicate ACKs sent (RFC 5681 §2).
     pub duplicate_acks: u64,
+    /// Acknowledgements that the peer's segments must have drawn, at most one each: those that made
+    /// progress, and duplicate ones.
+    pub acks_drawn: u64,
     /// Payload octets the peer acknowledged that never passed the capture point.
     pub missing_octets: u64,
     /// Frames of this direction cut by the snap length.
@@ -100,6 +103,10 @@ pub struct Half {
     pub repeats_lost_before_capture: u64,
     /// Of the needed retransmissions: those whose lost copy had passed the capture point.
     pub lost_after_capture: u64,
+    /// Of the retransmissions: those of segments that a router refused as too large (ICMP).
+    pub refused_repeats: u64,
+    /// A segment that was sent whole at least three times in vain and then in smaller pieces.
+    pub too_large: Option<Stuck>,
     /// Losses counted as the sender has to: segments of one flight lost together are one (RFC 6675:
     /// until all is acknowledged that was sent when the loss showed).
     pub loss_events: u64,
@@ -162,6 +169,21 @@ pub struct SuspectedRepeats {
 }
 
 impl Half {
+    /// Counts the repeats that must have been needless because `peer`, which cannot report them,
+    /// acknowledged more segments than would have arrived otherwise.
+    pub(crate) fn count_needless(&mut self, peer: &Self) {
+        if self.sack_permitted && peer.sack_permitted {
+            return;
+        }
+        let delivered_twice = self.network_duplicates + self.duplicate_frames;
+        let sent = self.segments_on_wire() + delivered_twice;
+        let unanswered = sent.saturating_sub(peer.acks_drawn);
+        let needed = self
+            .lost_after_capture
+            .saturating_sub(self.spurious_retransmissions);
+        self.spurious_retransmissions += needed.saturating_sub(unanswered);
+    }
+
     /// Counts the suspected repeats as retransmissions, or takes them out again, by what is known
     /// of the sender's counter: from the connection first, then from all of that host's.
     pub fn settle(&mut self, trust: CounterTrust) {

@@ -35,7 +35,7 @@ pub(crate) mod young;
 
 pub use half::{Burst, CounterTrust, Half, HeldWrites, Outage, Stuck, SuspectedRepeats};
 pub use histogram::Histogram;
-pub use hole::{HoleEpisode, Holes};
+pub use hole::{HoleEpisode, Holes, Waits};
 pub use idle_gap::{IdleGap, IdleGaps};
 pub use reset::{Reset, ResetKind, ResetShape};
 pub use state::{StateSpan, TcpState};
@@ -161,6 +161,9 @@ pub struct Handshake {
     pub syn_acks_after_ack: u32,
     /// The SYN's options were cut or the SYN was not captured: scale and MSS are unknown.
     pub options_unknown: bool,
+    /// Ends whose SYN offers Multipath TCP (RFC 8684): with both, the octets belong to a stream that
+    /// other connections carry as well.
+    pub multipath_offers: u8,
 }
 
 impl Handshake {

@@ -141,6 +141,7 @@ impl Rule for PacketLoss {
                 .retransmitted_segments
                 .saturating_sub(half.spurious_retransmissions)
                 .saturating_sub(half.presumed_repeats)
+                .saturating_sub(half.refused_repeats)
                 .saturating_sub(control);
             let lost = if placed > 0 || arrived {
                 placed.min(needed)

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use crate::app::MessageUnit;
-use crate::event::{EventKind, SegmentRef};
-use crate::flow::{HoleEpisode, Outage};
+use crate::event::{EventKind, RetransmissionKind, SegmentRef};
+use crate::flow::{Direction, HoleEpisode, Outage};
 use crate::seq::{RangeSet, SeqRange};
 use crate::time::Timestamp;
 
-use super::half::{MAX_JUMP, Outstanding, Repeat, SackHole, SenderState};
+use super::half::{Hole, MAX_JUMP, Outstanding, Repeat, SackHole, SenderState};
 use super::held_writes;
 use super::holes::confirm_holes;
 use super::load;
@@ -31,11 +31,16 @@ impl TcpTracker {
         peer.ack_passed = time;
         let probe_answered = peer.unanswered_probes > 0 && segment.seq_len() == 0;
         peer.unanswered_probes = 0;
+        let unfilled: Vec<Hole> = (peer.holes.iter())
+            .filter(|hole| hole.range.end <= ack && hole.confirmed)
+            .cloned()
+            .collect();
         let unseen = acked_unseen(peer, ack);
         let acked_before = peer.snd_una;
         let progress = ack > acked_before;
         let same_window = segment.tcp.window_cut || sender.window == Some(segment.reference.window);
         if progress {
+            sender.stats.acks_drawn += 1;
             let round_trip = sender.rtt.min_ns();
             peer.acks_under_way.note(time, acked_before, round_trip);
             advance(peer, ack, segment.reference, echo);
@@ -49,6 +54,7 @@ impl TcpTracker {
             peer.duplicate_acks += 1;
             peer.first_duplicate_ack.get_or_insert(segment.reference);
             sender.stats.duplicate_acks += 1;
+            sender.stats.acks_drawn += 1;
         }
         let dsacks = if segment.tcp.sack_count > 0 {
             take_sacks(peer, segment, ack)
@@ -62,6 +68,11 @@ impl TcpTracker {
         }
         if let Some(unseen) = unseen {
             self.note_acked_unseen(segment, unseen);
+        }
+        for hole in unfilled {
+            let direction = segment.direction.reverse();
+            let kind = RetransmissionKind::Unknown;
+            self.close_hole(direction, &hole, segment.reference, kind, false);
         }
         if probe_answered {
             self.event(segment, EventKind::KeepAliveAck);
@@ -218,27 +229,38 @@ impl TcpTracker {
         for hole in closed {
             // Closed without a repeat: the network only reordered, behind the capture point.
             if hole.repairs > 0 {
-                self.close_sack_hole(segment, &hole);
+                let direction = segment.direction.reverse();
+                self.close_sack_hole(direction, &hole, segment.reference, false);
             }
         }
     }
 
-    fn close_sack_hole(&mut self, segment: &Segment<'_>, hole: &SackHole) {
-        let largest = self.senders[segment.direction.reverse().index()]
-            .stats
-            .largest_payload;
-        let blocked_segments = hole.blocked_octets.div_ceil(u64::from(largest.max(1)));
+    pub(super) fn close_sack_hole(
+        &mut self,
+        direction: Direction,
+        hole: &SackHole,
+        filled: SegmentRef,
+        at_least: bool,
+    ) {
+        let sender = &self.senders[direction.index()];
+        // A FIN is nothing that waits.
+        let fin_waits = sender.fin_at.is_some_and(|fin_at| fin_at >= hole.range.end);
+        let blocked_octets = hole.blocked_octets.saturating_sub(u64::from(fin_waits));
+        if blocked_octets == 0 {
+            return;
+        }
         self.keep_hole(HoleEpisode {
-            direction: segment.direction.reverse(),
+            direction,
             opened: hole.opened,
-            filled: segment.reference,
+            filled,
+            at_least,
+            too_large: hole.too_large,
             repair: hole.repair,
             repair_kind: hole.repair_kind,
             repairs: hole.repairs,
             missing_octets: hole.range.len(),
-            blocked_octets: hole.blocked_octets,
-            blocked_segments: u32::try_from(blocked_segments).unwrap_or(u32::MAX),
-            stall: segment.packet.time.since(hole.opened.time),
+            blocked_octets,
+            stall: Duration::ZERO,
             seen_at_sender: true,
             confirmed: true,
             blocked_messages: 0,

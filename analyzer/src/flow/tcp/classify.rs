@@ -29,7 +29,7 @@ use super::copies::{CopyKind, copy_kind, is_late_original};
 use super::half::{MAX_JUMP, Outstanding, Repeat, SenderState};
 use super::held_writes;
 use super::hidden_loss::{HiddenRepeat, Hint, note_pushed_pause};
-use super::holes::{fill_holes, open_hole};
+use super::holes::{fill_holes, note_behind, open_hole};
 use super::load;
 use super::offload::{count_data, segments_of};
 use super::rtt::whole_round_trip;
@@ -209,6 +209,7 @@ impl TcpTracker {
         if range.start > sender.snd_max {
             open_hole(sender, segment);
         }
+        note_behind(sender, segment);
         remember_outstanding(sender, segment, range);
         sender.snd_max = range.end;
         sender.edge = Stamp::of(segment);
@@ -240,6 +241,7 @@ impl TcpTracker {
             let overtaken_by_ack_only =
                 hole.opener.payload_len == 0 && hole.range.end == sender.snd_max;
             fill_holes(sender, range);
+            note_behind(sender, segment);
             if overtaken_by_ack_only {
                 return Verdict::New;
             }
@@ -262,11 +264,13 @@ impl TcpTracker {
         mark_copied(sender, range);
         sender.passed_over.close();
         let filled = fill_holes(sender, range);
+        note_behind(sender, segment);
         if partly_beyond {
             sender.snd_max = range.end;
         }
         for hole in filled {
-            self.close_hole(segment, &hole, kind);
+            let direction = segment.direction;
+            self.close_hole(direction, &hole, segment.reference, kind, false);
         }
         Verdict::Retransmission(kind)
     }
@@ -325,8 +329,14 @@ impl TcpTracker {
         );
         let sender = &mut self.senders[segment.direction.index()];
         let segments = segments_of(segment, peer_mss);
-        sender.stats.seldom().lost_after_capture += segments;
-        sender.note_loss(range.start);
+        let refused = range.start < sender.refused_to;
+        let seldom = sender.stats.seldom();
+        if refused {
+            seldom.refused_repeats += segments;
+        } else {
+            seldom.lost_after_capture += segments;
+            sender.note_loss(range.start);
+        }
         for known in sender.overlapping(range) {
             known.copies = known.copies.saturating_add(1);
             known.last_sent = segment.packet.time;
@@ -335,9 +345,7 @@ impl TcpTracker {
         }
         for hole in &mut sender.sack_holes {
             if range.start < hole.range.end && hole.range.start < range.end {
-                hole.repair.get_or_insert(segment.reference);
-                hole.repairs += 1;
-                hole.repair_kind = kind;
+                hole.take_repair(segment.reference, kind, refused);
             }
         }
         note_stuck(sender, segment, range);
@@ -616,7 +624,15 @@ fn note_stuck(sender: &mut SenderState, segment: &Segment<'_>, range: SeqRange) 
     if range.start > sender.snd_una || range.end <= sender.snd_una {
         return;
     }
-    match &mut sender.stats.seldom().stuck {
+    let seldom = sender.stats.seldom();
+    if let Some(stuck) = seldom.stuck
+        && stuck.first.relative_seq == segment.reference.relative_seq
+        && stuck.first.payload_len > segment.packet.payload_len
+        && stuck.copies >= 3
+    {
+        seldom.too_large.get_or_insert(stuck);
+    }
+    match &mut seldom.stuck {
         Some(stuck) if stuck.first.relative_seq == segment.reference.relative_seq => {
             stuck.last = segment.reference;
             stuck.copies += 1;

@@ -133,6 +133,7 @@ impl TcpTracker {
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         peer.ack_passed = time;
         if ack > peer.snd_una {
+            sender.stats.acks_drawn += 1;
             let echo = segment.tcp.timestamps.map(|(_, echo)| echo);
             let round_trip = sender.rtt.min_ns();
             peer.acks_under_way.note(time, peer.snd_una, round_trip);

@@ -7,6 +7,7 @@ use crate::event::{EventKind, RetransmissionKind, SegmentRef};
 use crate::flow::{CapturePoint, CounterTrust, Direction};
 use crate::seq::SeqRange;
 
+use super::duplicate;
 use super::send_order::{SendOrder, Stamp};
 use super::wireshark::{WiresharkName, WiresharkView};
 use super::{Segment, TcpTracker, Verdict, split_pair, vantage};
@@ -126,12 +127,15 @@ struct Facts {
     rtt: Option<Duration>,
     peer_window_closed: bool,
     trust: CounterTrust,
+    /// A packet with the same fields passed lately.
+    copied: bool,
 }
 
 impl TcpTracker {
     fn facts(&mut self, packet: &Packet, tcp: &TcpFields, direction: Direction) -> Facts {
         let rtt = self.rtt_hint();
         let segment = self.lift(packet, tcp, direction);
+        let copied = self.recent.knows(duplicate::signature(&segment));
         let (sender, peer) = split_pair(&mut self.senders, direction);
         let range = SeqRange::new(segment.start, segment.end);
         let stamp = Stamp::of(&segment);
@@ -172,6 +176,7 @@ impl TcpTracker {
             rtt,
             peer_window_closed: peer.window == Some(0),
             trust: sender.ip_ids.trust(),
+            copied,
         }
     }
 }
@@ -232,7 +237,11 @@ impl Facts {
             Verdict::OutOfOrder => self.late_words(),
             Verdict::Retransmission(kind) => self.repeat_words(kind),
             Verdict::NetworkDuplicate => (
-                vec!["every field equals a packet seen before, identification and timestamp included: one packet, delivered twice".into()],
+                vec![if self.copied {
+                    "every field equals a packet seen before, identification and timestamp included: one packet, delivered twice".into()
+                } else {
+                    "its octets have all passed, and its identification or timestamp says that it was sent no later than they were: one packet, delivered twice".into()
+                }],
                 self.other("retransmission", "a host that sends octets again makes a new packet with new marks"),
             ),
             Verdict::DuplicateFrame => (

@@ -64,6 +64,8 @@ pub(super) struct Hole {
     /// The first segment behind it.
     pub opener: SegmentRef,
     pub opener_stamp: Stamp,
+    /// The first segment with payload behind it.
+    pub first_behind: Option<SegmentRef>,
     /// The receiver said that it lacks these octets too: they are not only missing here.
     pub confirmed: bool,
     /// The first retransmission that went into it and how many did.
@@ -131,6 +133,8 @@ pub(super) struct SenderState {
     pub fast_recovery_to: u64,
     /// When the peer's latest acknowledgement passed.
     pub ack_passed: Timestamp,
+    /// What was sent below this was refused by a router as too large (ICMP).
+    pub refused_to: u64,
     /// Offset of the octet that probed a closed window.
     pub probe_octet: Option<u64>,
     /// Losses below this belong to the latest loss event.
@@ -173,6 +177,7 @@ pub(super) struct SackHole {
     pub repair: Option<SegmentRef>,
     pub repairs: u32,
     pub repair_kind: RetransmissionKind,
+    pub too_large: bool,
 }
 
 impl SackHole {
@@ -184,7 +189,19 @@ impl SackHole {
             repair: None,
             repairs: 0,
             repair_kind: RetransmissionKind::Unknown,
+            too_large: false,
         }
+    }
+
+    /// Takes a segment that goes into it once more. `refused`: ICMP said that it is too large.
+    pub fn take_repair(&mut self, repair: SegmentRef, kind: RetransmissionKind, refused: bool) {
+        let first = *self.repair.get_or_insert(repair);
+        let is_smaller =
+            repair.relative_seq == first.relative_seq && repair.payload_len < first.payload_len;
+        // The original and two repeats of it were lost whole.
+        self.too_large |= refused || is_smaller && self.repairs >= 2;
+        self.repairs += 1;
+        self.repair_kind = kind;
     }
 }
 

@@ -339,6 +339,11 @@ impl TcpTracker {
     /// packet was sent by the client.
     pub fn icmp_error(&mut self, packet: &Packet, icmp: IcmpFields) {
         let direction = self.direction_of(packet);
+        let needs_fragments = icmp.mtu > 0 || (icmp.icmp_type, icmp.code) == (3, 4);
+        if needs_fragments {
+            let sender = &mut self.senders[direction.index()];
+            sender.refused_to = sender.snd_max;
+        }
         let seq = icmp.quoted_seq.unwrap_or_default();
         let reference = SegmentRef {
             frame: packet.frame,
@@ -503,6 +508,7 @@ impl TcpTracker {
     /// Ends tracking and hands over what is known.
     #[must_use]
     pub fn finish(mut self: Box<Self>, expired: bool) -> Connection {
+        self.close_open_holes();
         let close = self.close(expired);
         let end = self.end;
         let (capture_point, capture_point_confidence) = vantage::capture_point(&self);
@@ -511,6 +517,10 @@ impl TcpTracker {
         let resets = std::mem::take(&mut self.resets);
         let resets = reset::conclude(resets, app.protocol, self.turns.last());
         let states = self.states.finish();
+        let mut halves = self.senders.map(|sender| sender.finish(end));
+        let [client, server] = &mut halves;
+        client.count_needless(server);
+        server.count_needless(client);
         Connection {
             transport: Transport::Tcp,
             client: self.client,
@@ -520,7 +530,7 @@ impl TcpTracker {
             last_frame: self.last_frame,
             start: self.start,
             end: self.end,
-            halves: self.senders.map(|sender| sender.finish(end)),
+            halves,
             close,
             handshake: self.handshake,
             turns: self.turns.finish(),

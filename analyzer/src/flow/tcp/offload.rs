@@ -48,8 +48,3 @@ pub(super) fn segments_of(segment: &Segment<'_>, peer_mss: Option<u16>) -> u64 {
     }
     payload.div_ceil(size).into()
 }
-
-/// How many segments of the largest size make up so many octets.
-pub(super) fn segments_in(octets: u64, largest: u32) -> u32 {
-    u32::try_from(octets.div_ceil(u64::from(largest.max(1)))).unwrap_or(u32::MAX)
-}
