@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::event::SegmentRef;
+use crate::event::{RetransmissionKind, SegmentRef};
 use crate::time::Timestamp;
 
 use super::Histogram;
@@ -169,19 +169,23 @@ pub struct SuspectedRepeats {
 }
 
 impl Half {
-    /// Counts the repeats that must have been needless because `peer`, which cannot report them,
-    /// acknowledged more segments than would have arrived otherwise.
+    /// Counts the repeats by timeout that must have been needless because `peer`, which cannot report
+    /// them, acknowledged more segments than would have arrived otherwise. What duplicate ACKs asked
+    /// for is not among them.
     pub(crate) fn count_needless(&mut self, peer: &Self) {
         if self.sack_permitted && peer.sack_permitted {
             return;
         }
-        let delivered_twice = self.network_duplicates + self.duplicate_frames;
-        let sent = self.segments_on_wire() + delivered_twice;
+        let repeats = |kind: RetransmissionKind| self.retransmissions_by_kind[kind as usize];
+        // SYN and FIN draw acknowledgements as well, and so do their copies.
+        let control = 2 + repeats(RetransmissionKind::Control);
+        let sent = self.segments_on_wire() + self.network_duplicates + control;
         let unanswered = sent.saturating_sub(peer.acks_drawn);
         let needed = self
             .lost_after_capture
             .saturating_sub(self.spurious_retransmissions);
-        self.spurious_retransmissions += needed.saturating_sub(unanswered);
+        let needless = needed.saturating_sub(unanswered);
+        self.spurious_retransmissions += needless.min(repeats(RetransmissionKind::Timeout));
     }
 
     /// Counts the suspected repeats as retransmissions, or takes them out again, by what is known

@@ -150,7 +150,7 @@ impl TcpTracker {
             .iter_mut()
             .filter(|repeat| {
                 !repeat.spurious
-                    && !repeat.presumed
+                    && repeat.provable
                     && repeat.range.end > acked_before
                     && repeat.range.end <= ack
                     && is_needless(repeat)
@@ -360,8 +360,10 @@ pub(super) fn advance(peer: &mut SenderState, ack: u64, reference: SegmentRef, e
         if oldest.range.end > ack {
             break;
         }
-        let payload = u32::try_from(oldest.range.len()).unwrap_or(u32::MAX);
-        peer.stats.largest_acked_payload = peer.stats.largest_acked_payload.max(payload);
+        if !oldest.in_pieces {
+            let payload = u32::try_from(oldest.range.len()).unwrap_or(u32::MAX);
+            peer.stats.largest_acked_payload = peer.stats.largest_acked_payload.max(payload);
+        }
         // Without SACK only the repair tells what waited for it.
         undisturbed &= oldest.copies == 1;
         // Nothing new from a segment that the receiver had reported before.
@@ -395,7 +397,8 @@ fn note_outage(peer: &mut SenderState, ended: SegmentRef) {
         ended,
     };
     let is_longest = (seldom.outage).is_none_or(|known| known.length() < outage.length());
-    if stuck.copies >= 3 && !stuck.smaller_passed && is_longest {
+    let nothing_passed = !stuck.smaller_passed && peer.sacked.is_empty();
+    if stuck.copies >= 3 && nothing_passed && is_longest {
         seldom.outage = Some(outage);
     }
 }
@@ -486,6 +489,7 @@ mod tests {
                 latest: Stamp::default(),
                 copies: if number == 0 { copies } else { 1 },
                 first_is_repeat: false,
+                in_pieces: false,
                 sacked: false,
             });
         }

@@ -339,6 +339,7 @@ impl TcpTracker {
         }
         for known in sender.overlapping(range) {
             known.copies = known.copies.saturating_add(1);
+            known.in_pieces |= range.start <= known.range.start && range.end < known.range.end;
             known.last_sent = segment.packet.time;
             known.frame = segment.packet.frame;
             known.latest = Stamp::of(segment);
@@ -420,7 +421,7 @@ impl TcpTracker {
             passed: segment.packet.time,
             event,
             spurious,
-            presumed,
+            provable: !presumed && segment.packet.payload_len > 0,
             reported: false,
         });
         sender.repeated_to = sender.repeated_to.max(range.end);
@@ -578,11 +579,12 @@ fn is_first_syn(segment: &Segment<'_>, sender: &SenderState) -> bool {
     segment.tcp.flags.syn() && sender.stats.packets == 1 && segment.start < sender.snd_max
 }
 
-/// One octet, the next or the same again, into a closed window (RFC 9293 §3.8.6.1).
+/// One octet, the next into a closed window (RFC 9293 §3.8.6.1), or the same again, which the window
+/// had refused.
 fn is_window_probe(segment: &Segment<'_>, sender: &SenderState, peer: &SenderState) -> bool {
     let is_next = segment.start == sender.snd_max && sender.holes.is_empty();
     let is_again = segment.end == sender.snd_max && sender.probe_octet == Some(segment.start);
-    peer.window == Some(0) && segment.start == sender.snd_una && (is_next || is_again)
+    segment.start == sender.snd_una && (is_next && peer.window == Some(0) || is_again)
 }
 
 fn peer_window_closed(senders: &[SenderState; 2], segment: &Segment<'_>) -> bool {
@@ -607,6 +609,7 @@ fn remember_outstanding(sender: &mut SenderState, segment: &Segment<'_>, range: 
         latest: Stamp::of(segment),
         copies: 1,
         first_is_repeat: false,
+        in_pieces: false,
         sacked: false,
     });
 }

@@ -67,7 +67,8 @@ impl TcpTracker {
             && peer.fin_at.is_none()
             && peer.duplicate_acks == 0
             && peer.unanswered_probes == 0
-            && peer.repeated_to <= peer.snd_una;
+            && peer.repeated_to <= peer.snd_una
+            && peer.window_closed_at.is_none();
         let is_expected = is_undisturbed && sends_on && receives_all;
         (is_expected && sender.base.is_some() && peer.base.is_some()).then_some(ack)
     }

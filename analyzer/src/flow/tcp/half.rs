@@ -51,6 +51,8 @@ pub(super) struct Outstanding {
     pub copies: u16,
     /// The first copy seen was itself a repeat.
     pub first_is_repeat: bool,
+    /// A later copy brought its beginning only.
+    pub in_pieces: bool,
     /// The peer reported it by SACK.
     pub sacked: bool,
 }
@@ -83,8 +85,8 @@ pub(super) struct Repeat {
     /// Index in the connection's events, when it was kept.
     pub event: Option<usize>,
     pub spurious: bool,
-    /// No copy and no hole shows that it is one.
-    pub presumed: bool,
+    /// An acknowledgement can prove it needless: it carries data, and a copy or a hole shows it.
+    pub provable: bool,
     /// A DSACK named it.
     pub reported: bool,
 }

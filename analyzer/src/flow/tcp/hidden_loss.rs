@@ -195,18 +195,23 @@ impl TcpTracker {
             return;
         }
         let due = repeats_due(segment, sender, rtt);
-        if gap > due && segment.start <= sender.snd_max {
+        let asked_at = sender.passed_over.asked.answered_by(segment);
+        let since = if owed {
+            asked_at
+        } else {
+            Some(sender.passed_over.last_packet)
+        };
+        let timed_out = gap == due + 1
+            && since.zip(rtt).is_some_and(|(since, rtt)| {
+                is_timeout_of_answer(segment.packet.time.since(since), rtt)
+            });
+        if gap > due && !timed_out && segment.start <= sender.snd_max {
             sender.ip_ids.note_moved_on(silence);
         }
         if owed {
             // What the sender says now answers what it was told since: nothing earlier, unless it
             // comes when a timeout would bring the answer that was passed over.
-            let passed = &mut sender.passed_over;
-            let asked_at = passed.asked.answered_by(segment);
-            let timed_out = asked_at.zip(rtt).is_some_and(|(asked_at, rtt)| {
-                is_timeout_of_answer(segment.packet.time.since(asked_at), rtt)
-            });
-            passed.packets = u16::from(gap == 1 && timed_out);
+            sender.passed_over.packets = u16::from(gap == 1 && timed_out);
             return;
         }
         if gap > due && is_unexplained(segment, sender, repair_takes(sender, peer)) {
@@ -428,7 +433,12 @@ fn was_held_back_by_loss(
     let timed_out = waited_ns >= near.saturating_add(far).saturating_mul(7) / 4;
     let counter_denies = sender.passed_over.follows
         || sender.passed_over.is_empty() && sender.ip_ids.trust() == CounterTrust::PerConnection;
-    if !at_receiver || !timed_out || counter_denies || sender.passed_over.pushed_pauses == 0 {
+    // Of a sender not seen pausing after a PSH, its counter must say the same.
+    let pushes = sender.passed_over.pushed_pauses > 0
+        || segment.tcp.flags.has(TcpFlags::PSH)
+            && !sender.passed_over.is_empty()
+            && sender.ip_ids.trust() != CounterTrust::Shared;
+    if !at_receiver || !timed_out || counter_denies || !pushes {
         return false;
     }
     let follows = before.relative_seq + u64::from(before.payload_len)

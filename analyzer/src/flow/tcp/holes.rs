@@ -54,16 +54,22 @@ impl TcpTracker {
         });
     }
 
-    /// Keeps the holes of which the receiver said that it lacks them and that nothing filled before
-    /// `last`.
+    /// Keeps the holes that the receiver reported (SACK) and that nothing filled: they count to the
+    /// last that was heard of it.
     pub(super) fn close_open_holes(&mut self) {
-        let last = (self.senders.iter())
-            .filter_map(|sender| sender.stats.last_segment)
-            .max_by_key(|last| last.frame);
-        let Some(last) = last else { return };
         for direction in Direction::BOTH {
-            let holes = self.senders[direction.index()].holes.clone();
-            for hole in holes.iter().filter(|hole| hole.confirmed) {
+            let receiver = direction.reverse();
+            let resets = self.resets.iter().map(|reset| reset.segment);
+            let last = resets
+                .chain(self.senders[receiver.index()].stats.last_segment)
+                .filter(|segment| segment.direction == receiver)
+                .max_by_key(|segment| segment.frame);
+            let Some(last) = last else { continue };
+            let sender = &self.senders[direction.index()];
+            let reported_to = sender.sacked.ranges().last().map_or(0, |range| range.end);
+            let holes = sender.holes.clone();
+            let reported = |hole: &&Hole| hole.confirmed && hole.range.end < reported_to;
+            for hole in holes.iter().filter(reported) {
                 self.close_hole(direction, hole, last, RetransmissionKind::Unknown, true);
             }
             let sack_holes = std::mem::take(&mut self.senders[direction.index()].sack_holes);
