@@ -169,9 +169,9 @@ pub struct SuspectedRepeats {
 }
 
 impl Half {
-    /// Counts the repeats by timeout that must have been needless because `peer`, which cannot report
-    /// them, acknowledged more segments than would have arrived otherwise. What duplicate ACKs asked
-    /// for is not among them.
+    /// Counts the repeats that must have been needless because `peer`, which cannot report them,
+    /// acknowledged more segments than would have arrived otherwise. What duplicate ACKs asked for
+    /// is not among them.
     pub(crate) fn count_needless(&mut self, peer: &Self) {
         if self.sack_permitted && peer.sack_permitted {
             return;
@@ -185,7 +185,9 @@ impl Half {
             .lost_after_capture
             .saturating_sub(self.spurious_retransmissions);
         let needless = needed.saturating_sub(unanswered);
-        self.spurious_retransmissions += needless.min(repeats(RetransmissionKind::Timeout));
+        let asked_for = repeats(RetransmissionKind::Fast);
+        let unasked = self.retransmitted_segments.saturating_sub(asked_for);
+        self.spurious_retransmissions += needless.min(unasked);
     }
 
     /// Counts the suspected repeats as retransmissions, or takes them out again, by what is known

@@ -271,7 +271,7 @@ impl TcpTracker {
 
 /// The least time from a segment's passing to an acknowledgement that it drew, less a tenth for how
 /// exactly a capture tells time.
-fn soonest_answer(peer: &SenderState) -> Duration {
+pub(super) fn soonest_answer(peer: &SenderState) -> Duration {
     peer.rtt.min().unwrap_or_default() * 9 / 10
 }
 

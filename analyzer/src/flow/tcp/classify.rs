@@ -25,6 +25,7 @@ use crate::flow::{Burst, Stuck};
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
 
+use super::acknowledge::soonest_answer;
 use super::copies::{CopyKind, copy_kind, is_late_original};
 use super::half::{MAX_JUMP, Outstanding, Repeat, SenderState};
 use super::held_writes;
@@ -346,10 +347,10 @@ impl TcpTracker {
         }
         for hole in &mut sender.sack_holes {
             if range.start < hole.range.end && hole.range.start < range.end {
-                hole.take_repair(segment.reference, kind, refused);
+                hole.take_repair(segment.reference, kind, refused, peer_mss);
             }
         }
-        note_stuck(sender, segment, range);
+        note_stuck(sender, segment, range, peer_mss);
         sender.passed_over.close();
         Verdict::Retransmission(kind)
     }
@@ -368,8 +369,11 @@ impl TcpTracker {
         after: Duration,
     ) {
         let sender = &self.senders[segment.direction.index()];
-        // Octets acknowledged before the copy passed had arrived, whether a DSACK says so or not.
-        let spurious = segment.packet.payload_len > 0 && range.end <= sender.snd_una;
+        // Octets acknowledged before the copy passed had arrived, whether a DSACK says so or not. And
+        // nobody can know of a loss sooner than a round trip after the copy before.
+        let too_soon = original_frame.is_some() && after < soonest_answer(sender);
+        let acknowledged = range.end <= sender.snd_una;
+        let spurious = segment.packet.payload_len > 0 && (acknowledged || too_soon);
         self.count_repeat(segment, range, kind, spurious);
         let event = EventKind::Retransmission {
             kind,
@@ -623,7 +627,12 @@ fn mark_copied(sender: &mut SenderState, range: SeqRange) {
 }
 
 /// Remembers the oldest segment that gets no acknowledgement.
-fn note_stuck(sender: &mut SenderState, segment: &Segment<'_>, range: SeqRange) {
+fn note_stuck(
+    sender: &mut SenderState,
+    segment: &Segment<'_>,
+    range: SeqRange,
+    peer_mss: Option<u16>,
+) {
     if range.start > sender.snd_una || range.end <= sender.snd_una {
         return;
     }
@@ -632,6 +641,7 @@ fn note_stuck(sender: &mut SenderState, segment: &Segment<'_>, range: SeqRange) 
         && stuck.first.relative_seq == segment.reference.relative_seq
         && stuck.first.payload_len > segment.packet.payload_len
         && stuck.copies >= 3
+        && peer_mss.is_some_and(|mss| stuck.first.payload_len <= mss.into())
     {
         seldom.too_large.get_or_insert(stuck);
     }

@@ -195,13 +195,21 @@ impl SackHole {
         }
     }
 
-    /// Takes a segment that goes into it once more. `refused`: ICMP said that it is too large.
-    pub fn take_repair(&mut self, repair: SegmentRef, kind: RetransmissionKind, refused: bool) {
+    /// Takes a segment that goes into it once more. `refused`: ICMP said that it is too large;
+    /// `mss`: what one packet can carry at most.
+    pub fn take_repair(
+        &mut self,
+        repair: SegmentRef,
+        kind: RetransmissionKind,
+        refused: bool,
+        mss: Option<u16>,
+    ) {
         let first = *self.repair.get_or_insert(repair);
         let is_smaller =
             repair.relative_seq == first.relative_seq && repair.payload_len < first.payload_len;
+        let is_one_packet = mss.is_some_and(|mss| first.payload_len <= mss.into());
         // The original and two repeats of it were lost whole.
-        self.too_large |= refused || is_smaller && self.repairs >= 2;
+        self.too_large |= refused || is_smaller && is_one_packet && self.repairs >= 2;
         self.repairs += 1;
         self.repair_kind = kind;
     }
