@@ -7,9 +7,18 @@
 use std::time::Duration;
 
 use crate::decode::{IcmpFields, TcpFlags};
-use crate::flow::Direction;
+use crate::direction::Direction;
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
+
+/// A place in the capture: a frame and its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct At {
+    /// Wireshark's `frame.number`.
+    pub frame: u64,
+    /// Capture time.
+    pub time: Timestamp,
+}
 
 /// A frame of a connection as a reader will check it: who, when, which header fields.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -106,7 +115,7 @@ pub enum EventKind {
         /// Whether the receiver already had every octet (DSACK, or seen arriving twice).
         spurious: bool,
         /// Whether no copy and no hole shows it, but only hints (see
-        /// [`crate::flow::Half::presumed_repeats`]).
+        /// [`crate::connection::Half::presumed_repeats`]).
         presumed: bool,
         /// Frame of the copy before it, when it was captured.
         original_frame: Option<u64>,

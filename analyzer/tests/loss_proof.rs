@@ -97,12 +97,12 @@ fn a_counter_seen_moving_in_short_pauses_only_leaves_it_open() {
         (0, 1)
     );
     let mut settled = server.clone();
-    settled.settle(pcapdoc_analyzer::flow::CounterTrust::PerConnection);
+    settled.settle(pcapdoc_analyzer::connection::CounterTrust::PerConnection);
     assert_eq!(
         (settled.retransmitted_segments, settled.presumed_repeats),
         (1, 1)
     );
-    settled.settle(pcapdoc_analyzer::flow::CounterTrust::Shared);
+    settled.settle(pcapdoc_analyzer::connection::CounterTrust::Shared);
     assert_eq!(&settled, server);
 }
 

@@ -1,11 +1,11 @@
-//! Each kind of reset by itself, with the reading that lost and why (RULES.md, reset taxonomy).
+//! Each kind of reset by itself, with the reading that lost and why (docs/glossary.md, Resets).
 
 mod segments;
 
+use pcapdoc_analyzer::connection::{Close, Connection, Reset, ResetKind, ResetShape};
 use pcapdoc_analyzer::decode::{TcpFields, TcpFlags};
 use pcapdoc_analyzer::event::EventKind;
 use pcapdoc_analyzer::flow::tcp::Verdict;
-use pcapdoc_analyzer::flow::{Close, Connection, Reset, ResetKind, ResetShape};
 
 use segments::{Capture, Marks, fields};
 

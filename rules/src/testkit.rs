@@ -1,19 +1,24 @@
-//! Connections built by hand for tests of rules.
+//! Connections for tests of rules: told packet by packet to the analyzer's tracker ([`script`]), or,
+//! where packets cannot say it, built by hand ([`Builder`]).
 
 use std::time::Duration;
 
 use analyzer::app::{AppFacts, AppProtocol};
+use analyzer::connection::{
+    CapturePoint, Close, Half, Handshake, Histogram, Holes, IdleGaps, Reset, ResetKind, ResetShape,
+    Role, Span, TimeSplit, Turn, Turns,
+};
 use analyzer::decode::TcpFlags;
 use analyzer::event::{Event, EventKind, SegmentRef};
-use analyzer::flow::{
-    CapturePoint, Close, Direction, Half, Handshake, Histogram, Holes, IdleGaps, Reset, ResetKind,
-    ResetShape, Role, Span, TimeSplit, Turn, Turns,
-};
 use analyzer::pipeline::ConnectionSink as _;
 use analyzer::seq::SeqNumber;
-use analyzer::{Analysis, Connection, Endpoint, Timestamp, Transport};
+use analyzer::{Analysis, Connection, Direction, Endpoint, Timestamp, Transport};
 
 use crate::{Assessment, Engine, Finding, RuleSettings};
+
+/// Packet scripts: a rule's test says what passes, and the rule sees what a tracker makes of it.
+#[path = "../../analyzer/tests/segments/mod.rs"]
+pub(crate) mod script;
 
 pub(crate) use Direction::{ClientToServer as C, ServerToClient as S};
 
@@ -40,7 +45,7 @@ impl Builder {
     /// A UDP flow of client port `40000 + number` to `10.9.0.2:80`.
     pub(crate) fn udp(number: u16) -> Self {
         let mut builder = Self::new(Transport::Udp, number);
-        builder.conn.udp = Some(analyzer::flow::UdpFacts::default());
+        builder.conn.udp = Some(analyzer::connection::UdpFacts::default());
         builder
     }
 
@@ -159,6 +164,7 @@ impl Builder {
             response: None,
             answer_missed: false,
             response_acked: None,
+            repeats: 0,
         };
         self.conn.turns.before_last = self.conn.turns.last;
         self.conn.turns.last = Some(turn);
@@ -323,7 +329,7 @@ pub(crate) fn findings_in(
 pub(crate) fn figure(finding: &Finding, name: &str) -> f64 {
     let figure = finding.figures.iter().find(|figure| figure.name == name);
     match figure.map(|figure| &figure.value) {
-        Some(crate::finding::FigureValue::Number(number)) => *number,
+        Some(crate::model::figure::FigureValue::Number(number)) => *number,
         other => panic!("figure {name} is {other:?}"),
     }
 }

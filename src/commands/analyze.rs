@@ -1,15 +1,17 @@
 //! `pcapdoc analyze`: captures → analysis → findings → document → outputs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
-use reports::Document;
+use analyzer::pipeline::Buffers;
 use reports::dataset::Spill;
 use reports::document::Trace;
+use reports::{Afterwards, Document, Draft};
 use serde_json::{Value, json};
 
-use crate::analysis::{Wanted, analyse, analyse_shown, pool, redactor};
+use crate::analysis::{Wanted, analyse, analyse_quietly, analyse_shown, pool, redactor};
 use crate::cli::{AnalyzeArguments, ConnectionLimit};
 use crate::commands::evidence;
 use crate::failure::Failure;
@@ -25,6 +27,52 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     pool(threads)?.install(|| run_in_pool(arguments))
 }
 
+/// The result alone: neither masked nor written, and without a meter.
+pub fn document(arguments: &AnalyzeArguments) -> Result<Document, Failure> {
+    let threads = arguments.analysis.threads.map_or(0, usize::from);
+    pool(threads)?.install(|| {
+        let settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
+        let wanted = Wanted {
+            connections: limit(arguments),
+            redactor: None,
+            rows: None,
+        };
+        let (draft, _) = analyse_quietly(&settings, &Buffers::default(), &wanted, |_| {})?;
+        let afterwards = read_again(&draft, arguments, &settings, true);
+        Ok(draft.finish(afterwards))
+    })
+}
+
+/// Connections listed; `None` for all.
+const fn limit(arguments: &AnalyzeArguments) -> Option<usize> {
+    match arguments.connections {
+        ConnectionLimit::AtMost(limit) => Some(limit),
+        ConnectionLimit::All => None,
+    }
+}
+
+/// What the files must be read again for: traces of cited connections, and the files' hashes when
+/// they are wanted.
+fn read_again(
+    draft: &Draft,
+    arguments: &AnalyzeArguments,
+    settings: &Settings,
+    hashed: bool,
+) -> Afterwards {
+    let is_pipe = evidence::must_be_readable_twice(&arguments.captures).is_err();
+    let interrupted = settings.analysis.read.stop.is_set();
+    let (traces, hashes) = rayon::join(
+        || traces(draft, settings, is_pipe, interrupted),
+        || hashed.then(|| hashes::of_files(draft.document())),
+    );
+    Afterwards {
+        untraced: traces.as_ref().err().cloned(),
+        traces: traces.unwrap_or_default(),
+        hashes: hashes.unwrap_or_default(),
+        evidence_files: BTreeMap::new(),
+    }
+}
+
 fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     let redactor = redactor(&arguments.redaction)?;
     let stem = stem_of(&arguments.captures, redactor.as_ref());
@@ -38,14 +86,11 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
     }
     let mut settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
-    log::tell("start", json!({"inputs": settings.inputs.len()}));
     let stop = interrupt::stop_first();
+    log::tell("start", json!({"inputs": settings.inputs.len()}));
     settings.analysis.read.stop = stop.clone();
-    let limit = match arguments.connections {
-        ConnectionLimit::AtMost(limit) => Some(limit),
-        ConnectionLimit::All => None,
-    };
-    let mut document = match plan.tables() {
+    let limit = limit(arguments);
+    let draft = match plan.tables() {
         Some(_) if redactor.is_some() => {
             return Err(Failure::Usage(
                 "--format parquet is not redacted: leave out one of the two".to_owned(),
@@ -54,31 +99,18 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         Some(folder) => with_tables(&settings, limit, &stem, folder)?,
         None => analyse(&settings, limit, redactor.as_ref())?,
     };
-    let is_pipe = evidence::must_be_readable_twice(&arguments.captures).is_err();
-    let (traces, hashes) = rayon::join(
-        || traces(&document, &settings, is_pipe, stop.is_set()),
-        || redactor.is_none().then(|| hashes::of_files(&document)),
-    );
-    (document.traces, document.untraced) = match traces {
-        Ok(traces) => (traces, None),
-        Err(why) => (Vec::new(), Some(why)),
-    };
-    for (file, hash) in document
-        .capture
-        .files
-        .iter_mut()
-        .zip(hashes.into_iter().flatten())
-    {
-        file.hash = hash;
-    }
+    let mut afterwards = read_again(&draft, arguments, &settings, redactor.is_none());
     if arguments.strict {
-        must_be_complete(&document)?;
+        must_be_complete(draft.document())?;
     }
     if let Some(folder) = &arguments.evidence
         && !stop.is_set()
     {
-        evidence::write_all(&mut document, &settings, redactor.as_ref(), folder, &stem)?;
+        let document = draft.document();
+        afterwards.evidence_files =
+            evidence::write_all(document, &settings, redactor.as_ref(), folder, &stem)?;
     }
+    let mut document = draft.finish(afterwards);
     if let Some(redactor) = &redactor {
         document = redactor
             .document(document)
@@ -93,7 +125,7 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     }
     let failed = arguments
         .fail_on
-        .is_some_and(|limit| document.has_finding_at(limit.into()));
+        .is_some_and(|limit| document.has_finding_at(limit));
     // The program ends: to free a hundred thousand strings first takes time.
     std::mem::forget(document);
     Ok(if stop.is_set() {
@@ -121,12 +153,13 @@ fn told(document: &Document, interrupted: bool) -> Value {
 /// The traces of cited connections, or why there are none. A capture that cannot be read again,
 /// because it was moved meanwhile, costs the graphs and nothing else.
 fn traces(
-    document: &Document,
+    draft: &Draft,
     settings: &Settings,
     is_pipe: bool,
     interrupted: bool,
 ) -> Result<Vec<Trace>, String> {
-    if !document.findings.iter().any(|finding| finding.cites_tcp()) {
+    let mut findings = draft.document().findings.iter();
+    if !findings.any(|finding| finding.cites_tcp()) {
         return Ok(Vec::new());
     }
     if is_pipe {
@@ -140,7 +173,7 @@ fn traces(
         return Err("the analysis was interrupted".to_owned());
     }
     let read = &settings.analysis.read;
-    reports::trace::collect(document, &settings.inputs, read)
+    reports::again::trace::collect(draft, &settings.inputs, read)
         .map_err(|error| format!("the capture could not be read again: {error}"))
 }
 
@@ -150,7 +183,7 @@ fn with_tables(
     connections: Option<usize>,
     stem: &str,
     folder: &Path,
-) -> Result<Document, Failure> {
+) -> Result<Draft, Failure> {
     let scratch =
         tempfile::tempdir().map_err(|error| Failure::output(&std::env::temp_dir(), error))?;
     let wanted = Wanted {
@@ -161,11 +194,11 @@ fn with_tables(
             Arc::new(Spill::new(scratch.path().to_owned())),
         )),
     };
-    let (document, tables) = analyse_shown(settings, &wanted)?;
+    let (draft, tables) = analyse_shown(settings, &wanted)?;
     if let Some(tables) = tables {
         write_tables(folder, tables)?;
     }
-    Ok(document)
+    Ok(draft)
 }
 
 /// What `--strict` asks for: no file was damaged, cut, unreadable or left before its end.

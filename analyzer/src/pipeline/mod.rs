@@ -7,7 +7,6 @@
 //! number is fixed, so results do not depend on the thread count.
 
 mod item;
-mod loops;
 mod sequencer;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,20 +16,21 @@ use rayon::prelude::*;
 use crate::analysis::{Analysis, CaptureSummary};
 use crate::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
 use crate::decode::Packet;
+use crate::episodes::Episodes;
 use crate::error::Error;
 use crate::filter::PacketFilter;
-use crate::flow::Connection;
-use crate::flow::facts::ShardFacts;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
+use crate::flow::tally::ShardTally;
 use crate::flow::tcp::TcpSettings;
+use crate::hosts::Hosts;
+use crate::in_order::times::clock_note;
 use crate::time::Timestamp;
 
-use item::{Addressed, Item, shard_of};
-use sequencer::{Sequencer, clock_note};
+use item::{Addressed, Filled, Item, SHARDS, shard_of};
+use sequencer::Sequencer;
 
-/// Parts of the flow table: enough for many cores, few enough that each has work in a round.
-const SHARDS: usize = 32;
+pub use crate::connection::ConnectionSink;
 
 /// Packets of a shard whose flows are brought into the cache together.
 const WARMED: usize = 16;
@@ -40,15 +40,6 @@ const ROUND: usize = 8;
 
 /// Slabs of an analysis, at most: in a round, in the one before it, read ahead, being filled.
 const IN_FLIGHT: usize = 4 * ROUND;
-
-/// Takes connections as they end. One sink serves one shard, so it needs no lock.
-///
-/// The order of calls within a shard is fixed by the input alone; merge what several sinks hold
-/// by something ordered, such as [`Connection::first_frame`].
-pub trait ConnectionSink: Send {
-    /// A connection has ended, expired or the capture is over.
-    fn connection(&mut self, connection: &Connection);
-}
 
 /// What an analysis needs to know beyond its input.
 #[derive(Clone, Debug, Default)]
@@ -61,21 +52,12 @@ pub struct Settings {
     pub filter: PacketFilter,
     /// Roughly the octets that the analysis may take.
     pub memory: Memory,
-    /// Buffers of analyses that ended, for those to come; clones of the settings share them.
-    pub buffers: Buffers,
 }
 
 /// Memory that one analysis leaves to the next: what is used again need not be asked of the
-/// operating system, which hands out zeroed pages only.
-#[derive(Clone, Default)]
-pub struct Buffers(Arc<Mutex<Vec<Item>>>);
-
-impl std::fmt::Debug for Buffers {
-    /// They are no setting: nothing of them is told.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Buffers")
-    }
-}
+/// operating system, which hands out zeroed pages only. Analyses side by side share it.
+#[derive(Default)]
+pub struct Buffers(Mutex<Vec<Item>>);
 
 impl Buffers {
     /// Those of one analysis, as many as are there.
@@ -141,6 +123,20 @@ pub fn run<S: ConnectionSink>(
     inputs: &[Input],
     settings: &Settings,
     make_sink: impl Fn() -> S,
+    progress: impl FnMut(Progress),
+) -> Result<(Analysis, Vec<S>), Error> {
+    run_with(&Buffers::default(), inputs, settings, make_sink, progress)
+}
+
+/// As [`run`], with the memory that earlier analyses left.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with<S: ConnectionSink>(
+    pool: &Buffers,
+    inputs: &[Input],
+    settings: &Settings,
+    make_sink: impl Fn() -> S,
     mut progress: impl FnMut(Progress),
 ) -> Result<(Analysis, Vec<S>), Error> {
     let reader = CaptureReader::open(inputs, settings.read.clone())?;
@@ -150,13 +146,16 @@ pub fn run<S: ConnectionSink>(
         // Room for all there are: one is made only when none is empty.
         let (empty_sender, empty) = crossbeam_channel::bounded::<Slab>(IN_FLIGHT);
         let (idle_sender, idle) = crossbeam_channel::bounded::<Item>(IN_FLIGHT);
-        for mut item in settings.buffers.take() {
+        for mut item in pool.take() {
             let _ = empty_sender.try_send(std::mem::take(&mut item.filled.slab));
             let _ = idle_sender.try_send(item);
         }
         let filter = &settings.filter;
-        let buffers = (empty.clone(), idle.clone());
-        let reading = scope.spawn(move || read_ahead(reader, filter, &ahead_sender, &buffers));
+        let emptied = Emptied {
+            slabs: empty.clone(),
+            items: idle.clone(),
+        };
+        let reading = scope.spawn(move || read_ahead(reader, filter, &ahead_sender, &emptied));
         let mut engine: Option<Engine<S>> = None;
         // Decoded and waiting for the shards, while the next round is decoded beside them.
         let mut decoded: Vec<Item> = Vec::new();
@@ -209,25 +208,23 @@ pub fn run<S: ConnectionSink>(
         outcome?;
         let slab_bytes = settings.read.slab_bytes;
         let idle = idle.try_iter().collect();
-        settings.buffers.give(idle, empty.try_iter(), slab_bytes);
+        pool.give(idle, empty.try_iter(), slab_bytes);
         let engine =
             engine.unwrap_or_else(|| Engine::new(settings, &make_sink, Timestamp::default()));
         Ok(engine.finish(&reader, &settings.filter))
     })
 }
 
-/// A slab with what is needed to decode it.
-#[derive(Default)]
-struct Filled {
-    slab: Slab,
-    interfaces: Arc<[Interface]>,
-    bytes_read: u64,
-}
-
 /// A slab that was read ahead.
 enum Ahead {
     Filled(Filled),
     Decoded(Box<Item>),
+}
+
+/// What the shards are done with: memory for the reader to use again.
+struct Emptied {
+    slabs: crossbeam_channel::Receiver<Slab>,
+    items: crossbeam_channel::Receiver<Item>,
 }
 
 /// Reads to the end. A round is handed over at once: every handing over may wake a thread, which
@@ -239,10 +236,7 @@ fn read_ahead(
     mut reader: CaptureReader,
     filter: &PacketFilter,
     ahead: &crossbeam_channel::Sender<Vec<Ahead>>,
-    (empty, idle): &(
-        crossbeam_channel::Receiver<Slab>,
-        crossbeam_channel::Receiver<Item>,
-    ),
+    emptied: &Emptied,
 ) -> (CaptureReader, Result<(), Error>) {
     /// Octets of a large frame, on average.
     const LARGE: usize = 512;
@@ -250,7 +244,7 @@ fn read_ahead(
     loop {
         let mut round = Vec::with_capacity(ROUND);
         while round.len() < ROUND {
-            let mut slab = empty.try_recv().unwrap_or_default();
+            let mut slab = emptied.slabs.try_recv().unwrap_or_default();
             match reader.read_slab(&mut slab) {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -266,7 +260,7 @@ fn read_ahead(
                 bytes_read: reader.bytes_read(),
             };
             round.push(if is_large && ahead.is_full() {
-                let mut item = Box::new(Item::of(filled, idle));
+                let mut item = Box::new(Item::of(filled, &emptied.items));
                 item.decode(filter);
                 Ahead::Decoded(item)
             } else {
@@ -303,7 +297,7 @@ fn advance<S: ConnectionSink>(shards: &mut [Shard<S>], items: &[Item]) {
                     }));
                     for &Addressed { hash, at, sender } in batch {
                         let packet = &item.decoded.packets[at as usize];
-                        shard.packet(packet, (hash, sender), item.payload(packet));
+                        shard.packet(packet, hash, sender, item.payload(packet));
                         if let Some(answering) = item.true_source(at) {
                             shard.answered_from(packet, hash, answering);
                         }
@@ -340,7 +334,7 @@ impl<S: ConnectionSink> Engine<S> {
         let incomplete = sequencer.finish(filter);
         let times = &sequencer.times;
         let end = times.last().unwrap_or_default();
-        let finished: Vec<(S, ShardFacts)> = self
+        let finished: Vec<(S, ShardTally)> = self
             .shards
             .into_par_iter()
             .enumerate()
@@ -349,18 +343,18 @@ impl<S: ConnectionSink> Engine<S> {
                 shard.finish(end)
             })
             .collect();
-        let mut facts = ShardFacts::new(Timestamp::default());
+        let mut tally = ShardTally::new(Timestamp::default());
         let mut sinks = Vec::with_capacity(SHARDS);
-        for (at, (sink, shard_facts)) in finished.into_iter().enumerate() {
+        for (at, (sink, of_shard)) in finished.into_iter().enumerate() {
             sinks.push(sink);
             if at == 0 {
-                facts = shard_facts;
+                tally = of_shard;
             } else {
-                facts.merge(shard_facts);
+                tally.merge(of_shard);
             }
         }
         let mut quality = reader.notes();
-        quality.extend(facts.quality());
+        quality.extend(tally.quality());
         quality.extend(clock_note(times));
         quality.sort();
         let summary = CaptureSummary {
@@ -378,17 +372,21 @@ impl<S: ConnectionSink> Engine<S> {
                 .collect(),
             protocols: sequencer.stats.protocols(),
         };
+        let hosts = Hosts::of(tally.hosts, &tally.dns_names);
+        let episodes = Episodes::of(tally.records, &hosts, &tally.dns_names, end);
         let analysis = Analysis {
             summary,
+            hosts,
+            episodes,
             quality,
-            tcp_connections: facts.tcp_connections,
-            udp_flows: facts.udp_flows,
-            dns_names: facts.dns_names,
-            listeners: facts.listeners,
-            udp_servers: facts.udp_servers,
-            icmp_errors: facts.icmp_errors,
-            icmp_error_count: facts.icmp_error_count,
-            intervals: facts.timeline.finish(),
+            tcp_connections: tally.tcp_connections,
+            udp_flows: tally.udp_flows,
+            dns_names: tally.dns_names,
+            listeners: tally.listeners,
+            udp_servers: tally.udp_servers,
+            icmp_errors: tally.icmp_errors,
+            icmp_error_count: tally.icmp_error_count,
+            intervals: tally.timeline.finish(),
             later_fragments_seen: sequencer.later_fragments_seen,
             marks: reader.marks().to_vec(),
             routing_loops: sequencer.loops.finish(),

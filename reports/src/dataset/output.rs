@@ -7,7 +7,8 @@ use polars::prelude::{AnyValue, DataFrame, TimeUnit};
 use polars_io::parquet::write::{ParquetCompression, ParquetWriter};
 use serde_json::{Map, Number, Value};
 
-use crate::{Error, escape, format};
+use crate::error::Error;
+use crate::words::{escape, format};
 
 /// How a result is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -158,7 +159,7 @@ fn table(frame: &DataFrame, out: &mut dyn Write) -> Result<(), Error> {
         .collect();
     let shown = |any: &AnyValue<'_>| {
         let text = match any {
-            AnyValue::Float64(number) => format::number(*number),
+            AnyValue::Float64(number) => format::rounded(*number),
             other => cell(other),
         };
         let line = escape::terminal(&text).replace('\n', " ");

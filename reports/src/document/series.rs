@@ -2,11 +2,11 @@
 
 use analyzer::Direction;
 use analyzer::analysis::{self, Interval};
-use analyzer::flow::{Histogram, TcpState, TimeSplit};
+use analyzer::connection::{Histogram, TcpState, TimeSplit};
 use serde::{Deserialize, Serialize};
 
 use super::{millis, rounded, seconds};
-use crate::format;
+use crate::words::format;
 
 /// The capture cut into equal slices of time; one entry per slice in every list.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -250,13 +250,13 @@ impl TimePart {
         let Some(largest) = largest.filter(|_| busy > 0.0) else {
             return Some(format!("{open} and idle all the time"));
         };
-        let share = format::share(largest.total_s / busy);
+        let share = format::percentage(largest.total_s / busy);
         let label = largest.label.to_lowercase();
         let rest = total - busy;
         Some(if rest > 0.0 {
             format!(
                 "{open}, idle for {} of it; of the other {}, {share} went into: {label}",
-                format::share(rest / total),
+                format::percentage(rest / total),
                 format::seconds(busy)
             )
         } else {

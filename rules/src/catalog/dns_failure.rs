@@ -6,11 +6,14 @@ use std::net::IpAddr;
 use analyzer::app::DnsExchange;
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations, segment_at};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{list, ms, number, percent, plural, share, time};
+use crate::model::context::Context;
+use crate::model::figure::{counted, median, most};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations, segment_at};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{list, ms, number, percent, plural, share, time};
 
 declare_rule! {
     /// DNS questions fail, stay without answer, or are answered late.
@@ -59,26 +62,46 @@ const CHATTER: [u16; 3] = [5353, 5355, 137];
 /// A question answered by another server within this time did little harm.
 const SECOND_SERVER_MS: f64 = 2_000.0;
 
+/// A name that was asked for.
+pub(crate) struct Fact {
+    name: String,
+    answered: bool,
+}
+
+/// A question that failed.
+pub(crate) struct Seen {
+    kind: &'static str,
+    name: String,
+    repeats: u32,
+    /// Questions to this server in all.
+    all: u64,
+}
+
 impl Rule for DnsFailure {
+    type Seen = Seen;
+    type Fact = Fact;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
         let chatter = CHATTER.contains(&conn.server.port) || conn.server.ip.is_multicast();
         if conn.app.dns.is_empty() || chatter {
             return;
         }
         for exchange in &conn.app.dns {
-            let key = if exchange.answered.is_some() {
-                "answered"
-            } else {
-                "asked"
-            };
-            out.note(|| Note {
-                at: exchange.answered.unwrap_or(exchange.asked).time,
-                words: exchange.name.clone(),
-                ..Note::new(conn, key)
+            out.note(|| {
+                let fact = Fact {
+                    name: exchange.name.clone(),
+                    answered: exchange.answered.is_some(),
+                };
+                Note::new(conn, fact).at(exchange.answered.unwrap_or(exchange.asked).time)
             });
             if let Some(kind) = failure(exchange, ctx) {
                 out.push(observation(conn, exchange, kind));
@@ -86,22 +109,27 @@ impl Rule for DnsFailure {
         }
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(
+        &self,
+        analysis: &Analysis,
+        ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Fact>,
+    ) {
         let mut answered = BTreeMap::<(IpAddr, String), Vec<Timestamp>>::new();
         let mut asked = BTreeMap::<_, u64>::new();
         for note in &collected.notes {
             *asked.entry(note.connection.server).or_default() += 1;
-            if note.key == "answered" {
-                let key = (note.connection.client.ip, note.words.clone());
+            if note.fact.answered {
+                let key = (note.connection.client.ip, note.fact.name.clone());
                 answered.entry(key).or_default().push(note.at);
             }
         }
         let end = analysis.summary.last;
         collected.observations.retain_mut(|one| {
-            if one.words("kind") != Some("no answer") {
+            if one.seen.kind != "no answer" {
                 return true;
             }
-            let name = one.words("name").unwrap_or_default().to_owned();
+            let name = one.seen.name.clone();
             let later = answered
                 .get(&(one.connection.client.ip, name))
                 .and_then(|times| {
@@ -111,11 +139,14 @@ impl Rule for DnsFailure {
                         .map(|time| ms(time.since(one.at)))
                 });
             let rest = end.map_or(0.0, |end| ms(end.since(one.at)));
-            let repeated = one.number("repeats").is_some_and(|repeats| repeats > 0.0);
+            let repeated = one.seen.repeats > 0;
             let waited = later.unwrap_or(rest);
-            let waited = waited.max(one.number("waited_ms").unwrap_or_default());
+            let waited = waited.max(one.figure_value("waited_ms").unwrap_or_default());
             if later.is_some() {
-                one.set_figure("waited_ms", crate::finding::FigureValue::Number(waited));
+                one.set_figure(
+                    "waited_ms",
+                    crate::model::figure::FigureValue::Number(waited),
+                );
             }
             if later.is_some_and(|later| later <= SECOND_SERVER_MS) {
                 one.severity = Severity::Low;
@@ -129,7 +160,7 @@ impl Rule for DnsFailure {
         for one in &mut collected.observations {
             let count = failed.get(&one.cause).copied().unwrap_or(0.0);
             let all = asked.get(&one.connection.server).copied().unwrap_or(0);
-            one.details.push(("all", number(all)));
+            one.seen.all = all;
             if count >= ctx.threshold("high_failures")
                 && count * 5.0 >= number(all)
                 && one.severity == Severity::Medium
@@ -139,30 +170,26 @@ impl Rule for DnsFailure {
         }
         let few = ctx.threshold("min_nxdomain");
         collected.observations.retain(|one| {
-            one.words("kind") != Some("NXDOMAIN")
-                || failed.get(&one.cause).is_some_and(|count| *count >= few)
+            one.seen.kind != "NXDOMAIN" || failed.get(&one.cause).is_some_and(|count| *count >= few)
         });
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
         let server = group.server();
-        let kind = group.words("kind").unwrap_or_default();
-        let failures = group.number("failures").unwrap_or_default();
-        let waited = group.number("waited_ms").unwrap_or_default();
-        let all = group.median("all").unwrap_or_default();
-        let names: Vec<String> = group
-            .words_counted("name")
-            .into_iter()
-            .take(3)
-            .map(|(name, _)| name)
-            .collect();
+        let kind = most(group.seen().map(|seen| seen.kind)).unwrap_or_default();
+        let failures = group.figure("failures").unwrap_or_default();
+        let waited = group.figure("waited_ms").unwrap_or_default();
+        let all = median(group.seen().map(|seen| number(seen.all))).unwrap_or_default();
+        let names = counted(group.seen().map(|seen| seen.name.as_str())).into_iter();
+        let names: Vec<String> = names.take(3).map(|(name, _)| name.to_owned()).collect();
+        let repeats: u64 = group.seen().map(|seen| u64::from(seen.repeats)).sum();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "counts"
         )]
         let part = percent(share(failures as u64, all as u64));
-        let what = match kind.as_str() {
+        let what = match kind {
             "no answer" => format!("Resolver {server} leaves questions without answer"),
             "slow" => format!("Resolver {server} answers slowly"),
             "NXDOMAIN" => format!("Resolver {server} is asked for many names that do not exist"),
@@ -177,9 +204,9 @@ impl Rule for DnsFailure {
             ))
             .confidence(confidence, "Questions and answers were paired by id, ports and name.")
             .because(format!("{}: {kind}", plural(failures, "question")))
-            .because_if(kind == "no answer", || format!("they were repeated {:.0} times in all", group.sum("repeats")))
+            .because_if(kind == "no answer", || format!("they were repeated {repeats} times in all"))
             .not("answered by a second server", "questions that another server answered within two seconds are rated low");
-        let draft = match kind.as_str() {
+        let draft = match kind {
             "no answer" => draft
                 .set("Linux", "parallel A and AAAA questions from one port can collide in connection tracking: ask one after the other", "options single-request-reopen timeout:2 attempts:3  # /etc/resolv.conf")
                 .advise("Kubernetes", "a node-local DNS cache avoids the translation that loses questions")
@@ -223,7 +250,7 @@ fn failure(exchange: &DnsExchange, ctx: &Context<'_>) -> Option<&'static str> {
     }
 }
 
-fn observation(conn: &Connection, exchange: &DnsExchange, kind: &'static str) -> Observation {
+fn observation(conn: &Connection, exchange: &DnsExchange, kind: &'static str) -> Observation<Seen> {
     let severity = match kind {
         "NXDOMAIN" => Severity::Info,
         "slow" => Severity::Low,
@@ -253,9 +280,12 @@ fn observation(conn: &Connection, exchange: &DnsExchange, kind: &'static str) ->
             "lookups_failed",
             f64::from(u8::from(severity >= Severity::Medium)),
         )
-        .detail("repeats", f64::from(exchange.repeats))
-        .label("kind", kind)
-        .label("name", exchange.name.clone())
+        .seen(Seen {
+            kind,
+            name: exchange.name.clone(),
+            repeats: exchange.repeats,
+            all: 0,
+        })
 }
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
 //! `icmp-unreachable`: routers and hosts say that packets cannot be delivered.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use analyzer::decode::IcmpFields;
 use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Direction, Endpoint, Transport};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{number, plural};
+use crate::model::context::Context;
+use crate::model::figure::most;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{number, plural};
 
 declare_rule! {
     /// ICMP errors say that packets of captured traffic could not be delivered.
@@ -51,14 +55,33 @@ declare_rule! {
 /// Ports traceroute sends to by default.
 const TRACEROUTE: std::ops::RangeInclusive<u16> = 33_434..=33_534;
 
+/// Something of the server was captured.
+pub(crate) struct Fact;
+
+/// ICMP errors that quote packets of a connection.
+pub(crate) struct Seen {
+    reason: &'static str,
+    reporter: IpAddr,
+    /// They quote the server's: the client no longer wanted them.
+    late: bool,
+}
+
 impl Rule for IcmpUnreachable {
+    type Seen = Seen;
+    type Fact = Fact;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        _ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
         if conn.from_server().packets > 0 {
-            out.note(|| Note::new(conn, "answered"));
+            out.note(|| Note::new(conn, Fact));
         }
         let errors: Vec<_> = conn
             .events
@@ -102,21 +125,29 @@ impl Rule for IcmpUnreachable {
                 ),
             )
             .figure("messages", number(errors.len() as u64))
-            .detail("late", f64::from(u8::from(late)))
-            .label("reason", reason)
-            .label("reporter", icmp.reporter.to_string()),
+            .seen(Seen {
+                reason,
+                reporter: icmp.reporter,
+                late,
+            }),
         );
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(
+        &self,
+        _analysis: &Analysis,
+        ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Fact>,
+    ) {
         let answered: BTreeSet<Endpoint> = collected
-            .notes_of("answered")
+            .notes
+            .iter()
             .map(|note| note.connection.server)
             .collect();
         let mut counts = std::collections::BTreeMap::<String, f64>::new();
         for one in &collected.observations {
             *counts.entry(one.cause.clone()).or_default() +=
-                one.number("messages").unwrap_or_default();
+                one.figure_value("messages").unwrap_or_default();
         }
         for one in &mut collected.observations {
             let many = counts
@@ -129,12 +160,12 @@ impl Rule for IcmpUnreachable {
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
         let server = group.server();
-        let reason = group.words("reason").unwrap_or_default();
-        let reporter = group.words("reporter").unwrap_or_default();
-        let messages = group.number("messages").unwrap_or_default();
-        let late = group.having("late") > 0;
+        let reason = most(group.seen().map(|seen| seen.reason)).unwrap_or_default();
+        let reporter = most(group.seen().map(|seen| seen.reporter.to_string())).unwrap_or_default();
+        let messages = group.figure("messages").unwrap_or_default();
+        let late = group.having(|seen| seen.late) > 0;
         let (title, summary) = if late {
             (
                 format!("Answers of {server} reach clients that no longer listen"),

@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use analyzer::flow::{IdleGap, ResetKind};
+use analyzer::connection::{IdleGap, ResetKind};
 use analyzer::{Analysis, Connection, Direction, Endpoint, QualityKind};
 
-use crate::alive::{Alive, since_epoch_ms};
-use crate::finding::{FigureValue, Severity};
-use crate::in_vain::silence_before;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, plural, seconds, span, time};
-use crate::timeouts::{Wait, typical_of};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{ms, number, plural, seconds, span, time};
+use crate::model::timeouts::{Wait, typical_of};
+use crate::signs::alive::{Alive, since_epoch_ms};
+use crate::signs::in_vain::silence_before;
 
 declare_rule! {
     /// A device on the path forgot connections that were idle, and what came next was lost.
@@ -56,16 +59,46 @@ declare_rule! {
     }
 }
 
+/// What a connection says of its server.
+pub(crate) enum Fact {
+    /// When it was heard.
+    Alive(Alive),
+    /// Data was sent in vain to the end without a silence before it.
+    DiedActive,
+}
+
+/// A connection that died after a silence.
+pub(crate) struct Seen {
+    /// How often the data after it was sent, when more than once.
+    copies: Option<u32>,
+    /// It was met by RST.
+    reset: bool,
+    /// The RST is not the server's.
+    device: bool,
+    /// After a short silence, which needs proof: when it was last repeated, in milliseconds since
+    /// the epoch.
+    until_ms: Option<f64>,
+    /// Another connection shows that the server lived.
+    works: bool,
+}
+
 impl Rule for IdleDrop {
+    type Seen = Seen;
+    type Fact = Fact;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
-        out.note(|| Note {
-            at: Alive::heard(conn, Direction::ServerToClient),
-            numbers: Alive::numbers(conn).to_vec(),
-            ..Note::new(conn, "alive")
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
+        out.note(|| {
+            let alive = Alive::of(conn, Direction::ServerToClient);
+            Note::new(conn, Fact::Alive(alive))
         });
         let gap = conn.idle_gaps.last.filter(|gap| !gap.survived);
         let died_active = conn.halves.iter().any(|half| {
@@ -75,7 +108,7 @@ impl Rule for IdleDrop {
             })
         });
         if died_active {
-            out.note(|| Note::new(conn, "died-active"));
+            out.note(|| Note::new(conn, Fact::DiedActive));
         }
         let Some(gap) = gap else {
             return;
@@ -114,26 +147,35 @@ impl Rule for IdleDrop {
         }
         let mut observation = observation(conn, &gap, copies, reset);
         if short {
-            observation = observation.detail("until_ms", since_epoch_ms(conn.end));
+            observation.seen.until_ms = Some(since_epoch_ms(conn.end));
         }
         out.push(observation);
     }
 
-    fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
-        let mut alive = BTreeMap::<Endpoint, Vec<Alive>>::new();
-        for note in collected.notes_of("alive") {
-            let others = alive.entry(note.connection.server).or_default();
-            others.push(Alive::of(note, &note.numbers));
+    fn on_capture(
+        &self,
+        _analysis: &Analysis,
+        _ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Fact>,
+    ) {
+        let mut alive = BTreeMap::<Endpoint, Vec<&Alive>>::new();
+        let mut died_active = BTreeSet::new();
+        for note in &collected.notes {
+            let server = note.connection.server;
+            match &note.fact {
+                Fact::Alive(one) => alive.entry(server).or_default().push(one),
+                Fact::DiedActive => {
+                    died_active.insert(server);
+                }
+            }
         }
-        let died_active = collected.notes_of("died-active");
-        let died_active: BTreeSet<_> = died_active.map(|note| note.connection.server).collect();
         collected.observations.retain(|one| {
             let server = one.connection.server;
             let others = alive.get(&server).map_or(&[][..], Vec::as_slice);
             let is_outage = died_active.contains(&server);
-            match one.number("until_ms") {
+            match one.seen.until_ms {
                 Some(until) => !is_outage && is_proved(one, until, others),
-                None => !is_outage || one.number("reset") == Some(1.0) || lives(one, others),
+                None => !is_outage || one.seen.reset || lives(one, others),
             }
         });
         for one in &mut collected.observations {
@@ -145,9 +187,9 @@ impl Rule for IdleDrop {
             if survived > 0.0 {
                 one.set_figure("idle_ms_longest_alive", FigureValue::Number(survived));
             }
-            let device = one.number("device").is_some_and(|device| device > 0.0);
+            let device = one.seen.device;
             // Few tables forget within seconds.
-            let short = one.number("until_ms").is_some();
+            let short = one.seen.until_ms.is_some();
             one.confidence = match (works, device) {
                 (true, true) => 0.95,
                 (true, false) if short => 0.75,
@@ -160,14 +202,14 @@ impl Rule for IdleDrop {
             } else {
                 Severity::Medium
             };
-            one.details.push(("works", f64::from(u8::from(works))));
+            one.seen.works = works;
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let dead = group.number("idle_ms_shortest_dead").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
+        let dead = group.figure("idle_ms_shortest_dead").unwrap_or_default();
         let lived = group
-            .number("idle_ms_longest_alive")
+            .figure("idle_ms_longest_alive")
             .filter(|lived| *lived < dead);
         let server = group.server();
         let between = match lived {
@@ -184,10 +226,11 @@ impl Rule for IdleDrop {
         let typical = typical_of(dead, Wait::Path)
             .map(|text| format!(" ({text})"))
             .unwrap_or_default();
-        let works = group.having("works") > 0;
+        let works = group.having(|seen| seen.works) > 0;
         let keepalive = (dead / 3.0).clamp(1_000.0, 300_000.0);
         let keepalive = keepalive - keepalive % 1_000.0;
         let confidence = draft.confidence;
+        let copies = group.seen().filter_map(|seen| seen.copies).max();
         draft
             .title(format!("Connections to {server} die after {} of silence", time(dead)))
             .summary(format!(
@@ -197,11 +240,11 @@ impl Rule for IdleDrop {
                 time(dead),
                 if works { ", while other connections to the same server worked" } else { "" },
             ))
-            .confidence(confidence, if group.having("until_ms") == group.connections() { "The server answers others at that time, so the path forgot the connection; one dead server of several behind this address would look the same." } else if works { "The server answers others at that time, so the path and not the server forgot the connection." } else { "No other connection shows that the server was alive at that time." })
+            .confidence(confidence, if group.having(|seen| seen.until_ms.is_some()) == group.connections() { "The server answers others at that time, so the path forgot the connection; one dead server of several behind this address would look the same." } else if works { "The server answers others at that time, so the path and not the server forgot the connection." } else { "No other connection shows that the server was alive at that time." })
             .because(between)
-            .because_if(group.having("copies") > 0, || format!("the data after the silence was sent up to {:.0} times without any answer", group.spread("copies").map_or(0.0, |spread| spread.max)))
-            .because_if(group.having("reset") > 0, || "the data after the silence was met by RST: the answering side knew no such connection".to_owned())
-            .because_if(group.having("device") > 0, || "the RST's hop limit differs from the server's: a device on the path sent it".to_owned())
+            .because_if(copies.is_some(), || format!("the data after the silence was sent up to {} times without any answer", copies.unwrap_or(0)))
+            .because_if(group.having(|seen| seen.reset) > 0, || "the data after the silence was met by RST: the answering side knew no such connection".to_owned())
+            .because_if(group.having(|seen| seen.device) > 0, || "the RST's hop limit differs from the server's: a device on the path sent it".to_owned())
             .not("keepalive-dead-peer", if works { "the peer answers others at the same time" } else { "not excluded: nothing shows that the peer was alive" })
             .not("keepalive-race", "no FIN was sent")
             .not("packet-loss", "nothing came through any more, on this connection only and only after the silence")
@@ -216,25 +259,27 @@ impl Rule for IdleDrop {
 }
 
 /// Whether another connection shows that the server lived.
-fn lives(one: &Observation, others: &[Alive]) -> bool {
+fn lives(one: &Observation<Seen>, others: &[&Alive]) -> bool {
     let own = one.connection.first_frame;
     let mut others = others.iter().filter(|other| other.first_frame != own);
     others.any(|other| other.is_heard_after(one.at))
 }
 
-fn longest_survived(others: &[Alive]) -> f64 {
+fn longest_survived(others: &[&Alive]) -> f64 {
     let survived = others.iter().map(|other| other.survived_ms);
     survived.fold(0.0, f64::max)
 }
 
 /// After a short silence: the server answered others while the data was still repeated in vain
 /// (`until`, in milliseconds), so the path was not down, and no silence as long was survived.
-fn is_proved(one: &Observation, until: f64, others: &[Alive]) -> bool {
+fn is_proved(one: &Observation<Seen>, until: f64, others: &[&Alive]) -> bool {
     let during = since_epoch_ms(one.at)..until;
     let answers = others.iter().any(|other| {
         other.first_frame != one.connection.first_frame && other.is_heard_during(&during)
     });
-    let idle = one.number("idle_ms_shortest_dead").unwrap_or_default();
+    let idle = one
+        .figure_value("idle_ms_shortest_dead")
+        .unwrap_or_default();
     answers && longest_survived(others) < idle
 }
 
@@ -242,8 +287,8 @@ fn observation(
     conn: &Connection,
     gap: &IdleGap,
     copies: u32,
-    reset: Option<&analyzer::flow::Reset>,
-) -> Observation {
+    reset: Option<&analyzer::connection::Reset>,
+) -> Observation<Seen> {
     let sender = gap.after.direction.sender();
     let device = reset.is_some_and(|reset| {
         // Load-balanced paths differ by one or two hops; more is another sender.
@@ -271,9 +316,13 @@ fn observation(
         .evidence_if(reset.map(|reset| reset.segment), "RST instead of an answer")
         .figure("idle_ms_shortest_dead", ms(gap.length()))
         .cost("requests_failed", 1.0)
-        .detail("copies", f64::from(if copies > 1 { copies } else { 0 }))
-        .detail("reset", f64::from(u8::from(reset.is_some())))
-        .detail("device", f64::from(u8::from(device)))
+        .seen(Seen {
+            copies: Some(copies).filter(|copies| *copies > 1),
+            reset: reset.is_some(),
+            device,
+            until_ms: None,
+            works: false,
+        })
 }
 
 #[cfg(test)]
@@ -282,7 +331,7 @@ mod tests {
 
     use super::*;
     use crate::testkit::{Builder, S, figure, findings_of};
-    use analyzer::flow::{IdleGaps, Stuck};
+    use analyzer::connection::{IdleGaps, Stuck};
 
     fn dropped(port: u16, idle_ms: f64, copies: u32) -> Builder {
         let builder = Builder::tcp(port)

@@ -1,13 +1,16 @@
 //! `injected-reset`: a reset that its supposed sender did not send.
 
 use analyzer::Connection;
-use analyzer::flow::ResetKind;
+use analyzer::connection::ResetKind;
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, number, plural};
+use crate::model::context::Context;
+use crate::model::figure::most;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, number, plural};
 
 declare_rule! {
     /// A reset was sent by a device on the way in the name of one end.
@@ -52,12 +55,25 @@ declare_rule! {
     }
 }
 
+/// A reset in another's name.
+pub(crate) struct Seen {
+    /// In whose name.
+    end: &'static str,
+    /// That end carried on after it.
+    carried_on: bool,
+    /// Its hop limit is not that end's.
+    differs: bool,
+}
+
 impl Rule for InjectedReset {
+    type Seen = Seen;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         for reset in conn
             .resets
             .iter()
@@ -98,19 +114,21 @@ impl Rule for InjectedReset {
                     .figure("ttl_seen", f64::from(reset.hop_limit))
                     .figure_if("ttl_expected", reset.usual_hop_limit.map(f64::from))
                     .cost("connections_broken", 1.0)
-                    .detail("carried_on", f64::from(u8::from(reset.sender_carried_on)))
-                    .detail("differs", f64::from(u8::from(differs)))
-                    .label("end", end),
+                    .seen(Seen {
+                        end,
+                        carried_on: reset.sender_carried_on,
+                        differs,
+                    }),
             );
             return;
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let end = group.words("end").unwrap_or_default();
-        let (server, seen) = (group.server(), group.number("ttl_seen").unwrap_or_default());
-        let expected = group.number("ttl_expected");
-        let carried_on = group.having("carried_on");
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let end = most(group.seen().map(|seen| seen.end)).unwrap_or_default();
+        let (server, seen) = (group.server(), group.figure("ttl_seen").unwrap_or_default());
+        let expected = group.figure("ttl_expected");
+        let carried_on = group.having(|seen| seen.carried_on);
         // Senders start at 64, 128 or 255; what is missing was used up on the way.
         let start = [64.0, 128.0, 255.0]
             .into_iter()
@@ -129,7 +147,7 @@ impl Rule for InjectedReset {
                 plural(number(group.connections()), "connection")
             ))
             .confidence(confidence, "The reset disagrees with its supposed sender; which device sent it is not seen.")
-            .because_if(group.having("differs") > 0, || format!("on {} the hop limit differs from that of the {end}'s other packets", many(group.having("differs"), "connection")))
+            .because_if(group.having(|seen| seen.differs) > 0, || format!("on {} the hop limit differs from that of the {end}'s other packets", many(group.having(|seen| seen.differs), "connection")))
             .because_if(carried_on > 0, || format!("on {} the {end} went on sending afterwards", many(carried_on, "connection")))
             .not("linger-zero-reset", "an end that aborts uses its own hop limit and stops sending")
             .not("route change", "the packets right before the reset bear the usual hop limit")

@@ -2,11 +2,13 @@
 
 use analyzer::{Analysis, Connection};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, number, plural};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, number, plural};
 
 declare_rule! {
     /// Datagrams arrived incomplete: some of their IP fragments are missing.
@@ -46,12 +48,25 @@ declare_rule! {
     }
 }
 
+/// Datagrams of which fragments are missing.
+pub(crate) struct Seen {
+    /// Fragmented datagrams of the flow that arrived whole.
+    reassembled: u64,
+    /// Frame of the first fragment of the first.
+    first_frame: u64,
+    /// Least frame at which the last one could have ended.
+    end_frame: u64,
+}
+
 impl Rule for IpFragmentLoss {
+    type Seen = Seen;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Seen>) {
         let Some(udp) = conn.udp.as_ref().filter(|udp| udp.incomplete_count > 0) else {
             return;
         };
@@ -68,23 +83,12 @@ impl Rule for IpFragmentLoss {
             // At least one of each; how many a datagram had is only known from its last one.
             .figure("fragments_missing", number(count))
             .cost("messages_lost", number(count))
-            .detail("reassembled", number(udp.reassembled))
-            .detail(
-                "first_frame",
-                number(
-                    udp.incomplete
-                        .first()
-                        .map_or(0, |(segment, _)| segment.frame),
-                ),
-            )
-            .detail(
-                "end_frame",
-                number(
-                    udp.incomplete
-                        .last()
-                        .map_or(0, |(segment, seen)| segment.frame + u64::from(*seen)),
-                ),
-            );
+            .seen(Seen {
+                reassembled: udp.reassembled,
+                first_frame: (udp.incomplete.first()).map_or(0, |(segment, _)| segment.frame),
+                end_frame: (udp.incomplete.last())
+                    .map_or(0, |(segment, seen)| segment.frame + u64::from(*seen)),
+            });
         for (segment, seen) in udp.incomplete.iter().take(3) {
             let note = format!(
                 "first fragment; {} of the datagram seen, the rest never came",
@@ -95,17 +99,18 @@ impl Rule for IpFragmentLoss {
         out.push(observation);
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
         if !analysis.later_fragments_seen {
             collected.observations.clear();
         }
-        let frames = number(analysis.summary.packets);
+        let frames = analysis.summary.packets;
         collected.observations.retain(|one| {
-            one.number("datagrams").unwrap_or_default() > 1.0 || !is_cut_by_capture(one, frames)
+            one.figure_value("datagrams").unwrap_or_default() > 1.0
+                || !is_cut_by_capture(one, frames)
         });
         for one in &mut collected.observations {
             if one
-                .number("datagrams")
+                .figure_value("datagrams")
                 .is_some_and(|count| count >= ctx.threshold("high_datagrams"))
             {
                 one.severity = Severity::High;
@@ -113,10 +118,10 @@ impl Rule for IpFragmentLoss {
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
         let server = place(group);
-        let lost = group.number("datagrams").unwrap_or_default();
-        let whole = group.sum("reassembled");
+        let lost = group.figure("datagrams").unwrap_or_default();
+        let whole = number(group.seen().map(|seen| seen.reassembled).sum());
         draft
             .title(format!("{} with {server} lost fragments", plural(lost, "datagram")))
             .summary(format!(
@@ -138,15 +143,14 @@ impl Rule for IpFragmentLoss {
 }
 
 /// The capture begins or ends inside the datagram.
-fn is_cut_by_capture(one: &Observation, frames: f64) -> bool {
-    let at = |name| one.number(name).unwrap_or_default();
-    let begun_before = at("first_frame") <= 2.0 && one.connection.server.port == 0;
-    let goes_on = frames > 0.0 && at("end_frame") > frames;
+fn is_cut_by_capture(one: &Observation<Seen>, frames: u64) -> bool {
+    let begun_before = one.seen.first_frame <= 2 && one.connection.server.port == 0;
+    let goes_on = frames > 0 && one.seen.end_frame > frames;
     begun_before || goes_on
 }
 
 /// The server, without a port where no first fragment told it.
-fn place(group: &Group<'_>) -> String {
+fn place(group: &Group<'_, Seen>) -> String {
     let server = group.server();
     if server.port == 0 {
         server.ip.to_string()

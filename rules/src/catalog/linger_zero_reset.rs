@@ -1,14 +1,17 @@
 //! `linger-zero-reset`: an application closes by reset and throws data away.
 
 use analyzer::app::AppProtocol;
-use analyzer::flow::{Reset, ResetKind};
+use analyzer::connection::{Reset, ResetKind};
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, many, number, other_end, plural};
+use crate::model::context::Context;
+use crate::model::figure::most;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{bytes, many, number, other_end, plural};
 
 declare_rule! {
     /// An application closed a connection by reset instead of FIN.
@@ -59,12 +62,25 @@ declare_rule! {
 /// Enough for the records of a TLS alert, or a few short frames of HTTP/2.
 const ALERT_OCTETS: u64 = 64;
 
+/// A connection that one end aborted.
+pub(crate) struct Seen {
+    /// Who.
+    end: &'static str,
+    /// A close with little unread data would look the same.
+    maybe_unread: bool,
+    /// The window of the RST is that of the last ACK.
+    window_same: bool,
+}
+
 impl Rule for LingerZeroReset {
+    type Seen = Seen;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         let abort = conn.resets.iter().find(|reset| {
             reset.kind == ResetKind::LingerZero
                 && !reset.own_fin_before
@@ -89,17 +105,17 @@ impl Rule for LingerZeroReset {
         out.push(observation(conn, reset));
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let lost = group.number("bytes_unacked").unwrap_or_default();
-        let resets = group.number("resets").unwrap_or_default();
-        let end = group.words("end").unwrap_or_default();
-        let other = other_end(&end);
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let lost = group.figure("bytes_unacked").unwrap_or_default();
+        let resets = group.figure("resets").unwrap_or_default();
+        let end = most(group.seen().map(|seen| seen.end)).unwrap_or_default();
+        let other = other_end(end);
         let who = if end == "server" {
             group.server().to_string()
         } else {
             group.clients_text()
         };
-        let runner_up = group.having("maybe_unread");
+        let runner_up = group.having(|seen| seen.maybe_unread);
         let (title, summary) = if lost > 0.0 {
             (
                 format!(
@@ -140,11 +156,11 @@ impl Rule for LingerZeroReset {
             .confidence(confidence, reason)
             .because(format!("{}: RST with ACK at the {end}'s next sequence number, no FIN of the {end} before", plural(resets, "reset")))
             .because("no segment arrived that a socket would answer with a reset")
-            .because_if(group.having("window_same") > 0, || {
-                format!("on {} the RST advertises the same window as the last ACK: nothing unread was discarded by close()", many(group.having("window_same"), "connection"))
+            .because_if(group.having(|seen| seen.window_same) > 0, || {
+                format!("on {} the RST advertises the same window as the last ACK: nothing unread was discarded by close()", many(group.having(|seen| seen.window_same), "connection"))
             })
             .because_if(lost > 0.0, || format!("{} were sent and not acknowledged when the RST left", bytes(lost)));
-        remedies(group, confusables(group, draft, &end), &end)
+        remedies(group, confusables(group, draft, end), end)
     }
 }
 
@@ -163,7 +179,7 @@ fn said_goodbye(conn: &Connection, end: Direction) -> bool {
     })
 }
 
-fn observation(conn: &Connection, reset: &Reset) -> Observation {
+fn observation(conn: &Connection, reset: &Reset) -> Observation<Seen> {
     let end = reset.segment.direction.sender();
     let exchanged = conn.halves.iter().any(|half| half.unique_bytes > 0);
     let severity = match (reset.bytes_unacked, exchanged) {
@@ -207,19 +223,20 @@ fn observation(conn: &Connection, reset: &Reset) -> Observation {
             ),
         )
         .figure("resets", 1.0)
-        .detail("replies", f64::from(reset.count.saturating_sub(1)))
         .figure("bytes_unacked", number(reset.bytes_unacked))
         .cost("bytes_lost", number(reset.bytes_unacked))
-        .detail("maybe_unread", f64::from(u8::from(maybe_unread)))
-        .detail("window_same", f64::from(u8::from(window_same)))
-        .label("end", end)
+        .seen(Seen {
+            end,
+            maybe_unread,
+            window_same,
+        })
 }
 
-fn confusables(group: &Group<'_>, draft: Narrative, end: &str) -> Narrative {
-    let unread = if group.having("maybe_unread") > 0 {
+fn confusables(group: &Group<'_, Seen>, draft: Narrative, end: &str) -> Narrative {
+    let unread = if group.having(|seen| seen.maybe_unread) > 0 {
         format!(
             "cannot be excluded on {}: very little unread data leaves the window unchanged; against it speaks that the peer's last bytes were acknowledged and answered",
-            many(group.having("maybe_unread"), "connection")
+            many(group.having(|seen| seen.maybe_unread), "connection")
         )
     } else {
         "the RST's window did not grow, and the peer's last bytes had been answered".to_owned()
@@ -237,7 +254,7 @@ fn confusables(group: &Group<'_>, draft: Narrative, end: &str) -> Narrative {
         .not("keepalive-dead-peer", "no unanswered probes came before")
 }
 
-fn remedies(group: &Group<'_>, draft: Narrative, end: &str) -> Narrative {
+fn remedies(group: &Group<'_, Seen>, draft: Narrative, end: &str) -> Narrative {
     let server = group.server();
     draft
         .advise("any", "close in order: shutdown(SHUT_WR) (Go: CloseWrite), read until end of file, then close")

@@ -6,11 +6,14 @@ use std::net::IpAddr;
 use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, number, plural};
+use crate::model::context::Context;
+use crate::model::figure::most;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, number, plural};
 
 declare_rule! {
     /// Segments above a certain size never arrive, while smaller ones do.
@@ -61,17 +64,40 @@ const LINKS: [(u32, &str); 6] = [
     (1448, "1500 bytes: Ethernet, behind jumbo frames"),
 ];
 
+/// The largest payload of one end that was acknowledged.
+pub(crate) struct Fact {
+    sender: &'static str,
+    largest: u32,
+}
+
+/// Data too big for the path.
+pub(crate) struct Seen {
+    sender: &'static str,
+    /// An ICMP error named the path's packet size.
+    icmp: bool,
+    /// Smaller segments sent later got through.
+    smaller_passed: bool,
+}
+
 impl Rule for MtuBlackHole {
+    type Seen = Seen;
+    type Fact = Fact;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
         for direction in Direction::BOTH {
             let half = conn.half(direction);
-            out.note(|| Note {
-                numbers: vec![f64::from(half.largest_acked_payload)],
-                ..Note::new(conn, direction.sender())
+            out.note(|| {
+                let (sender, largest) = (direction.sender(), half.largest_acked_payload);
+                Note::new(conn, Fact { sender, largest })
             });
             let Some(stuck) = half.too_large.or(half.stuck) else {
                 continue;
@@ -124,37 +150,44 @@ impl Rule for MtuBlackHole {
                 )
                 .figure("smallest_lost_bytes", f64::from(size))
                 .cost("connections_broken", 1.0)
-                .detail("icmp", f64::from(u8::from(icmp.is_some())))
-                .detail("smaller_passed", f64::from(u8::from(stuck.smaller_passed)))
-                .label("sender", sender),
+                .seen(Seen {
+                    sender,
+                    icmp: icmp.is_some(),
+                    smaller_passed: stuck.smaller_passed,
+                }),
             );
         }
     }
 
-    fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(
+        &self,
+        _analysis: &Analysis,
+        _ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Fact>,
+    ) {
         let mut passed = BTreeMap::<(IpAddr, IpAddr, &str), f64>::new();
         for note in &collected.notes {
             let key = (
                 note.connection.client.ip,
                 note.connection.server.ip,
-                note.key,
+                note.fact.sender,
             );
             let largest = passed.entry(key).or_default();
-            *largest = largest.max(note.numbers[0]);
+            *largest = largest.max(f64::from(note.fact.largest));
         }
         collected.observations.retain(|one| {
-            let sender = one.words("sender").unwrap_or_default();
+            let sender = one.seen.sender;
             let key = (one.connection.client.ip, one.connection.server.ip, sender);
-            let lost = one.number("smallest_lost_bytes").unwrap_or_default();
+            let lost = one.figure_value("smallest_lost_bytes").unwrap_or_default();
             passed.get(&key).is_none_or(|largest| *largest < lost)
         });
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let sender = group.words("sender").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
+        let sender = most(group.seen().map(|seen| seen.sender)).unwrap_or_default();
         let (client, server) = (group.client(), group.server());
-        let passed = group.number("largest_passed_bytes").unwrap_or_default();
-        let lost = group.number("smallest_lost_bytes").unwrap_or_default();
+        let passed = group.figure("largest_passed_bytes").unwrap_or_default();
+        let lost = group.figure("smallest_lost_bytes").unwrap_or_default();
         let fits = |size: &&(u32, &str)| passed <= f64::from(size.0) && f64::from(size.0) < lost;
         let link = LINKS
             .iter()
@@ -162,7 +195,7 @@ impl Rule for MtuBlackHole {
             .map(|(_, name)| format!(" A path of {name} would fit."))
             .unwrap_or_default();
         let confidence = draft.confidence;
-        let icmp = group.having("icmp") > 0;
+        let icmp = group.having(|seen| seen.icmp) > 0;
         let peer = if sender == "server" { server } else { client };
         draft
             .title(format!("Segments of {lost:.0} bytes from the {sender} vanish, smaller ones pass ({} and {})", client.ip, server.ip))
@@ -173,7 +206,7 @@ impl Rule for MtuBlackHole {
             ))
             .confidence(confidence, "Size alone parts what passes from what vanishes.")
             .because(format!("the largest segment acknowledged has {passed:.0} bytes, the smallest that never was has {lost:.0}"))
-            .because_if(group.having("smaller_passed") > 0, || "smaller segments sent later got through".to_owned())
+            .because_if(group.having(|seen| seen.smaller_passed) > 0, || "smaller segments sent later got through".to_owned())
             .because(if icmp { "an ICMP error names the packet size, and the sender does not act on it" } else { "no ICMP error about the packet size reached the capture point" })
             .not("packet-loss", "chance would not pick the same large segment every time and spare the small ones")
             .not("dead peer", "the peer acknowledges smaller segments")
@@ -181,8 +214,8 @@ impl Rule for MtuBlackHole {
             .set("Linux router", "lower the MSS of passing connections", "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu")
             .set("Linux", format!("make the {sender} probe for the size itself"), "net.ipv4.tcp_mtu_probing = 1")
             .advise("any", "or lower the MTU of the interface (tunnels: VXLAN 1450, WireGuard 1420)")
-            .verify(&sender, format!("ping -M do -s {:.0} {}", (lost + 20.0).max(0.0), if peer == server { client.ip } else { server.ip }), "no answer at the size that vanishes, answers below")
-            .verify(&sender, "ip route get ADDRESS; tracepath -n ADDRESS", "the path MTU the kernel believes, and where it changes")
+            .verify(sender, format!("ping -M do -s {:.0} {}", (lost + 20.0).max(0.0), if peer == server { client.ip } else { server.ip }), "no answer at the size that vanishes, answers below")
+            .verify(sender, "ip route get ADDRESS; tracepath -n ADDRESS", "the path MTU the kernel believes, and where it changes")
     }
 }
 
@@ -190,7 +223,7 @@ impl Rule for MtuBlackHole {
 mod tests {
     use super::*;
     use crate::testkit::{Builder, S, figure, findings_of};
-    use analyzer::flow::Stuck;
+    use analyzer::connection::Stuck;
 
     fn hanging(port: u16, passed: u32, copies: u32) -> Connection {
         let mut builder = Builder::tcp(port).handshake(0.0, 1.0).request(1.0, 300);

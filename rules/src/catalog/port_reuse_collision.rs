@@ -3,11 +3,13 @@
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, ms, number, plural, time};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, ms, number, plural, time};
 
 declare_rule! {
     /// A new connection reused the addresses and ports of one that its peer still remembers.
@@ -48,12 +50,23 @@ declare_rule! {
     }
 }
 
+/// A SYN that met an old connection.
+pub(crate) struct Seen {
+    /// The server answered with an ACK of the old connection.
+    challenged: bool,
+    /// The SYN was never answered.
+    never: bool,
+}
+
 impl Rule for PortReuseCollision {
+    type Seen = Seen;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Seen>) {
         let Some(syn) = conn.handshake.syns.first().copied() else {
             return;
         };
@@ -101,24 +114,26 @@ impl Rule for PortReuseCollision {
             .figure("collisions", 1.0)
             .figure_if("delay_ms", delay)
             .cost("time_lost_ms", delay.unwrap_or_default())
-            .detail("challenged", f64::from(u8::from(challenge.is_some())))
-            .detail("never", f64::from(u8::from(syn_ack.is_none()))),
+            .seen(Seen {
+                challenged: challenge.is_some(),
+                never: syn_ack.is_none(),
+            }),
         );
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
         // Repeated SYNs alone are more likely loss, unless a challenge shows what happens there.
         let challenged: Vec<Endpoint> = collected
             .observations
             .iter()
-            .filter(|one| one.number("challenged").is_some_and(|yes| yes > 0.0))
+            .filter(|one| one.seen.challenged)
             .map(|one| one.connection.server)
             .collect();
         collected
             .observations
             .retain(|one| challenged.contains(&one.connection.server));
-        let costly = |one: &&Observation| {
-            one.number("delay_ms")
+        let costly = |one: &&Observation<Seen>| {
+            one.figure_value("delay_ms")
                 .is_none_or(|delay| delay >= ctx.threshold("medium_delay_ms"))
         };
         if number(collected.observations.iter().filter(costly).count() as u64)
@@ -131,17 +146,17 @@ impl Rule for PortReuseCollision {
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
         let server = group.server();
-        let collisions = group.number("collisions").unwrap_or_default();
-        let delay = group.number("delay_ms");
+        let collisions = group.figure("collisions").unwrap_or_default();
+        let delay = group.figure("delay_ms");
         let mut cost = delay
             .map(|delay| format!(" Connecting took {} in all.", time(delay)))
             .unwrap_or_default();
-        if group.having("never") > 0 {
+        if group.having(|seen| seen.never) > 0 {
             cost.push_str(&format!(
                 " {} never connected.",
-                many(group.having("never"), "attempt")
+                many(group.having(|seen| seen.never), "attempt")
             ));
         }
         let confidence = draft.confidence;
@@ -153,7 +168,7 @@ impl Rule for PortReuseCollision {
             ))
             .confidence(confidence, "The challenge acknowledgement with the old connection's numbers was captured.")
             .because("the SYN has a new sequence number, so it is no retransmission")
-            .because_if(group.having("challenged") > 0, || "the server answered with a plain ACK bearing the old connection's numbers".to_owned())
+            .because_if(group.having(|seen| seen.challenged) > 0, || "the server answered with a plain ACK bearing the old connection's numbers".to_owned())
             .not("listen-overflow", "the SYN was answered, only not with SYN-ACK")
             .not("syn retransmission", "a repeated SYN would bear the same sequence number")
             .advise("client", "keep connections open and reuse them, so that ports are not used up")
@@ -176,41 +191,64 @@ fn older(conn: &Connection, direction: Direction) -> Option<SegmentRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkit::{Builder, C, S, figure, findings_of};
+    use crate::testkit::script::Capture;
+    use crate::testkit::{figure, findings_of};
+    use analyzer::decode::TcpFlags;
 
-    /// SYN, challenge, RST, the SYN again after `retry_ms`, SYN-ACK a millisecond later.
-    fn collided(port: u16, retry_ms: f64) -> Connection {
-        let mut builder = Builder::tcp(port);
-        let syn = builder.segment(0.0, C, 2, 0);
-        let challenge = builder.segment(1.0, S, 0x10, 0);
-        let refusal = builder.segment(1.1, C, 4, 0);
-        let again = builder.segment(retry_ms, C, 2, 0);
-        let syn_ack = builder.segment(retry_ms + 1.0, S, 0x12, 0);
-        builder
-            .event(challenge, EventKind::ChallengeAck)
-            .event(refusal, EventKind::ChallengeAck)
-            .with(|conn| {
-                conn.handshake.syn_count = 2;
-                conn.handshake.syns = vec![syn, again];
-                conn.handshake.syn_ack_count = 1;
-                conn.handshake.syn_acks = vec![syn_ack];
-            })
-            .build()
+    const SYN: u8 = TcpFlags::SYN;
+    const ACK: u8 = TcpFlags::ACK;
+    const RST: u8 = TcpFlags::RST;
+    const DATA: u8 = TcpFlags::ACK | TcpFlags::PSH;
+    const FIN: u8 = TcpFlags::ACK | TcpFlags::FIN;
+
+    /// Microseconds at which the second connection begins, and its client's first number.
+    const AGAIN: u64 = 1_000_000;
+    const ISS: u32 = 9_000_000;
+
+    /// A connection whose client has sent ten octets, all acknowledged: the server expects 111.
+    fn used(port: u16) -> Capture {
+        let mut capture = Capture::of_client(port, u64::from(port) * 100 + 1);
+        capture.handshake();
+        capture.client(21_000, DATA, 101, 901, 10);
+        capture.server(41_000, ACK, 901, 111, 0);
+        capture
     }
 
-    fn reused(port: u16, syns: u32) -> Connection {
-        Builder::tcp(port)
-            .handshake(0.0, 1.0)
-            .with(|conn| {
-                conn.port_reuse = true;
-                conn.handshake.syn_count = syns;
-            })
-            .build()
+    /// SYN-ACK and ACK of the second connection, the first of them at a time in microseconds.
+    fn accepted(mut capture: Capture, at_us: u64) -> Vec<Connection> {
+        capture.server(at_us, SYN | ACK, 5_000_000, ISS + 1, 0);
+        capture.client(at_us, ACK, ISS + 1, 5_000_001, 0);
+        capture.finish_all()
+    }
+
+    /// The client forgot its connection, the server did not: challenge, RST, and the SYN again
+    /// `retry_ms` after the first; accepted a millisecond later.
+    fn collided(port: u16, retry_ms: u64) -> Vec<Connection> {
+        let mut capture = used(port);
+        let again = AGAIN + retry_ms * 1_000;
+        capture.client(AGAIN, SYN, ISS, 0, 0);
+        capture.server(AGAIN + 1_000, ACK, 901, 111, 0);
+        capture.client(AGAIN + 1_100, RST, 111, 0, 0);
+        capture.client(again, SYN, ISS, 0, 0);
+        accepted(capture, again + 1_000)
+    }
+
+    /// The first connection was closed by both ends; the server takes the next one, whose SYN was
+    /// sent once or twice.
+    fn reused(port: u16, syns: u64) -> Vec<Connection> {
+        let mut capture = used(port);
+        capture.client(50_000, FIN, 111, 901, 0);
+        capture.server(70_000, FIN, 901, 112, 0);
+        capture.client(70_100, ACK, 112, 902, 0);
+        for number in 0..syns {
+            capture.client(AGAIN + number * 1_000_000, SYN, ISS, 0, 0);
+        }
+        accepted(capture, AGAIN + (syns - 1) * 1_000_000 + 20_000)
     }
 
     #[test]
     fn challenge_and_reset_then_accepted() {
-        let findings = findings_of("port-reuse-collision", &[collided(1, 11.0)]);
+        let findings = findings_of("port-reuse-collision", &collided(1, 11));
         assert_eq!(findings[0].severity, Severity::Low);
         assert!((figure(&findings[0], "collisions") - 1.0).abs() < f64::EPSILON);
         assert!((figure(&findings[0], "delay_ms") - 12.0).abs() < 0.01);
@@ -218,7 +256,7 @@ mod tests {
 
     #[test]
     fn several_are_one_finding_and_worse_when_each_costs_a_second() {
-        let connections: Vec<_> = (1..4).map(|port| collided(port, 1000.0)).collect();
+        let connections: Vec<_> = (1..4).flat_map(|port| collided(port, 1_000)).collect();
         let findings = findings_of("port-reuse-collision", &connections);
         assert!((figure(&findings[0], "collisions") - 3.0).abs() < f64::EPSILON);
         assert_eq!(findings[0].severity, Severity::Medium);
@@ -226,11 +264,15 @@ mod tests {
 
     #[test]
     fn legal_reuse_is_silent() {
-        assert!(findings_of("port-reuse-collision", &[reused(1, 1)]).is_empty());
+        let connections = reused(1, 1);
+        assert!(connections[1].port_reuse);
+        assert!(findings_of("port-reuse-collision", &connections).is_empty());
     }
 
     #[test]
     fn repeated_syn_without_challenge_is_loss() {
-        assert!(findings_of("port-reuse-collision", &[reused(1, 2)]).is_empty());
+        let connections = reused(1, 2);
+        assert_eq!(connections[1].handshake.syn_count, 2);
+        assert!(findings_of("port-reuse-collision", &connections).is_empty());
     }
 }

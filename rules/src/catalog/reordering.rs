@@ -3,11 +3,14 @@
 use analyzer::event::EventKind;
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, percent, plural, share, span, time};
+use crate::model::context::Context;
+use crate::model::figure::most;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{ms, number, percent, plural, share, span, time};
 
 declare_rule! {
     /// Segments arrived in another order than they were sent.
@@ -45,12 +48,24 @@ declare_rule! {
     }
 }
 
+/// Segments of one sender that came late.
+pub(crate) struct Seen {
+    sender: Direction,
+    /// Of all its segments, 0–1.
+    share: f64,
+    /// Segments that it repeated needlessly.
+    needless: u64,
+}
+
 impl Rule for Reordering {
+    type Seen = Seen;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         for direction in Direction::BOTH {
             let half = conn.half(direction);
             if number(half.out_of_order) < ctx.threshold("min_segments") {
@@ -98,19 +113,22 @@ impl Rule for Reordering {
                     )
                     .figure("segments", number(half.out_of_order))
                     .figure_if("extent_ms_max", worst.map(|(_, late_by)| ms(late_by)))
-                    .detail("share", part)
-                    .detail("needless", number(half.spurious_retransmissions))
-                    .label("sender", sender),
+                    .seen(Seen {
+                        sender: direction,
+                        share: part,
+                        needless: half.spurious_retransmissions,
+                    }),
             );
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let sender = group.words("sender").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let sender = most(group.seen().map(|seen| seen.sender)).map_or("", Direction::sender);
         let server = group.server();
-        let segments = group.number("segments").unwrap_or_default();
-        let extent = group.number("extent_ms_max");
-        let part = group.spread("share").map_or(0.0, |spread| spread.max);
+        let segments = group.figure("segments").unwrap_or_default();
+        let extent = group.figure("extent_ms_max");
+        let part = group.seen().map(|seen| seen.share).fold(0.0, f64::max);
+        let needless = number(group.seen().map(|seen| seen.needless).sum());
         let late = extent
             .map(|extent| format!(", by up to {}", time(extent)))
             .unwrap_or_default();
@@ -122,7 +140,7 @@ impl Rule for Reordering {
             ))
             .confidence(0.85, "The late segments are originals, not retransmissions.")
             .because("timestamps and IP identification of the late segments are older than their neighbours'")
-            .because_if(group.sum("needless") > 0.0, || format!("{} were sent needlessly in the same direction", plural(group.sum("needless"), "retransmission")))
+            .because_if(needless > 0.0, || format!("{} were sent needlessly in the same direction", plural(needless, "retransmission")))
             .not("packet-loss", "nothing was lost: the originals came")
             .not("retransmit-hol", "no retransmission was needed to fill the gaps")
             .advise("network", "balance per flow instead of per packet (ECMP, LACP, bonding mode round-robin)")

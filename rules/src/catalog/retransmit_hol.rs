@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use analyzer::app::MessageUnit;
+use analyzer::connection::{HoleEpisode, Turn, Waits};
 use analyzer::event::RetransmissionKind;
-use analyzer::flow::{HoleEpisode, Turn, Waits};
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
-use crate::finding::{FigureValue, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, many, ms, number, other_end, plural, span, time};
+use crate::model::context::Context;
+use crate::model::figure::{FigureValue, counted, median, most};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{bytes, many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
     /// A lost segment held back bytes that had already arrived behind it.
@@ -68,12 +71,33 @@ declare_rule! {
     }
 }
 
+/// Holes behind which data waited.
+pub(crate) struct Seen {
+    sender: Direction,
+    /// How the worst was repaired.
+    repair: &'static str,
+    /// Seen at the sender's side.
+    at_sender: bool,
+    rtt_ms: Option<f64>,
+    /// HTTP requests of the connection.
+    requests: u64,
+    /// Messages that waited behind the worst.
+    messages: Option<(u64, MessageUnit)>,
+    /// How long the exchange took that waited for it, and would have taken without it.
+    turn_ms: Option<(f64, f64)>,
+    /// When something waited, from and to in order.
+    spans: Vec<(Timestamp, Timestamp)>,
+}
+
 impl Rule for RetransmitHol {
+    type Seen = Seen;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         // What waits on a subflow of Multipath TCP need not wait in the application.
         if conn.handshake.multipath_offers == 2 {
             return;
@@ -97,25 +121,29 @@ impl Rule for RetransmitHol {
         }
     }
 
-    fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(
+        &self,
+        _analysis: &Analysis,
+        _ctx: &Context<'_>,
+        collected: &mut Collected<Seen>,
+    ) {
         count_time_once(&mut collected.observations);
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let total = group.number("stall_ms_total").unwrap_or_default();
-        let longest = group.number("stall_ms_max").unwrap_or_default();
-        let holes = group.number("holes").unwrap_or_default();
-        let blocked = group.number("blocked_bytes").unwrap_or_default();
-        let sender = group.words("sender").unwrap_or_default();
-        let receiver = other_end(&sender);
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let total = group.figure("stall_ms_total").unwrap_or_default();
+        let longest = group.figure("stall_ms_max").unwrap_or_default();
+        let holes = group.figure("holes").unwrap_or_default();
+        let blocked = group.figure("blocked_bytes").unwrap_or_default();
+        let sender = most(group.seen().map(|seen| seen.sender)).map_or("", Direction::sender);
+        let receiver = other_end(sender);
         let server = group.server();
         let high = longest >= group.ctx.threshold("high_stall_ms") || total >= 3_000.0;
         let severity = if high { Severity::High } else { draft.severity };
-        let kinds: Vec<String> = group
-            .words_counted("repair")
-            .into_iter()
-            .map(|(kind, _)| kind)
-            .collect();
+        let repairs = counted(group.seen().map(|seen| seen.repair));
+        let kinds: Vec<String> = repairs.iter().map(|(kind, _)| (*kind).to_owned()).collect();
+        let rtt = median(group.seen().filter_map(|seen| seen.rtt_ms));
+        let requests: u64 = group.seen().map(|seen| seen.requests).sum();
         let draft = draft
             .severity(severity)
             .title(format!("Loss from the {sender} held back bytes that had arrived for up to {} ({server})", time(longest)))
@@ -126,27 +154,25 @@ impl Rule for RetransmitHol {
                 bytes(blocked),
                 time(total),
                 time(longest),
-                crate::text::list(&kinds),
+                crate::model::text::list(&kinds),
                 waiting_messages(group) + &without_loss(group),
             ))
             .confidence(draft_confidence(group), "Holes, the bytes behind them and their repairs were all captured.");
         let draft = draft
             .because(format!("later segments of the {sender} were there while earlier ones were missing, until a retransmission filled the gap: {}", plural(holes, "time")))
-            .because_if(group.having("at_sender") > 0, || {
+            .because_if(group.having(|seen| seen.at_sender) > 0, || {
                 "seen at the sender's side: SACK or duplicate ACKs tell what the receiver held; both ends of the stall are seen the same half round trip late".to_owned()
             })
-            .because_if(group.median("rtt_ms").is_some(), || {
-                let rtt = group.median("rtt_ms").unwrap_or_default();
+            .because_if(rtt.is_some(), || {
+                let rtt = rtt.unwrap_or_default();
                 format!("the round trip is {}; a repair without waiting would take about as long", time(rtt))
             })
-            .because_if(group.having("requests") > 0, || {
-                format!("the connections carried {} requests in all", number_text(group.sum("requests")))
-            })
+            .because_if(requests > 0, || format!("the connections carried {requests} requests in all"))
             .not("reordering", "the missing segment came as a retransmission, not as a late original")
             .not("packet-loss", "something waited behind the hole; a lost tail with nothing behind it is counted there")
             .not("zero-window-stall", "the receiver's window was open; bytes waited for a missing one, not for the application")
             .not("slow server", format!("the {sender} had sent the bytes behind the hole already"));
-        remedies(group, draft, &sender)
+        remedies(group, draft, sender)
     }
 }
 
@@ -176,10 +202,10 @@ fn waits(conn: &Connection, direction: Direction, real: &[&HoleEpisode]) -> Wait
 }
 
 /// Takes the time in which others of the same cause waited as well out of all but one of them.
-fn count_time_once(observations: &mut [Observation]) {
+fn count_time_once(observations: &mut [Observation<Seen>]) {
     let mut spans = Vec::new();
     for (at, one) in observations.iter().enumerate() {
-        for (from, to) in &one.spans {
+        for (from, to) in &one.seen.spans {
             spans.push((one.cause.clone(), *from, *to, at));
         }
     }
@@ -193,7 +219,7 @@ fn count_time_once(observations: &mut [Observation]) {
         covered = Some((cause, known_to.max(*to)));
     }
     for (one, twice) in observations.iter_mut().zip(told_twice) {
-        let total = one.number("stall_ms_total").unwrap_or_default() - ms(twice);
+        let total = one.figure_value("stall_ms_total").unwrap_or_default() - ms(twice);
         one.set_figure("stall_ms_total", FigureValue::Number(total.max(0.0)));
         one.cost = vec![("time_lost_ms", total.max(0.0))];
     }
@@ -212,7 +238,7 @@ fn observation(
     worst: &HoleEpisode,
     ctx: &Context<'_>,
     waits: Waits,
-) -> Observation {
+) -> Observation<Seen> {
     let severity = severity(ctx, ms(worst.stall));
     let sender = worst.direction.sender();
     let opened = if worst.seen_at_sender {
@@ -229,7 +255,7 @@ fn observation(
     let repair = worst
         .repair
         .filter(|repair| repair.frame != worst.filled.frame);
-    let mut observation = Observation::new(
+    Observation::new(
         conn,
         if worst.seen_at_sender { 0.88 } else { 0.95 },
         severity,
@@ -252,29 +278,23 @@ fn observation(
     .figure("blocked_bytes", number(waits.octets))
     .figure("holes", number(waits.count))
     .cost("time_lost_ms", ms(waits.total))
-    .spans(waits.spans)
-    .detail("at_sender", f64::from(u8::from(worst.seen_at_sender)))
-    .detail_if("rtt_ms", round_trip(conn).map(ms))
-    .label("sender", sender)
-    .label("repair", repair_words(worst.repair_kind));
-    if let Some(http) = &conn.app.http {
-        observation = observation.detail("requests", number(http.requests));
-    }
-    if worst.blocked_messages > 0 {
-        observation = observation
-            .detail("blocked_messages", number(worst.blocked_messages))
-            .label("message_unit", unit_words(worst.message_unit));
-    }
-    if let Some(turn) = waiting_turn(conn, worst) {
-        let end = turn
-            .response
-            .map_or(turn.request.last.time, |response| response.last.time);
-        let took = end.since(turn.request.first.time);
-        observation = observation
-            .detail("turn_ms", ms(took))
-            .detail("turn_without_ms", ms(took.saturating_sub(worst.stall)));
-    }
-    observation
+    .seen(Seen {
+        sender: worst.direction,
+        repair: repair_words(worst.repair_kind),
+        at_sender: worst.seen_at_sender,
+        rtt_ms: round_trip(conn).map(ms),
+        requests: conn.app.http.as_ref().map_or(0, |http| http.requests),
+        messages: (worst.blocked_messages > 0)
+            .then_some((worst.blocked_messages, worst.message_unit)),
+        turn_ms: waiting_turn(conn, worst).map(|turn| {
+            let end = turn
+                .response
+                .map_or(turn.request.last.time, |response| response.last.time);
+            let took = end.since(turn.request.first.time);
+            (ms(took), ms(took.saturating_sub(worst.stall)))
+        }),
+        spans: waits.spans,
+    })
 }
 
 fn filled_words(hole: &HoleEpisode) -> String {
@@ -313,38 +333,33 @@ fn unit_words(unit: MessageUnit) -> &'static str {
     }
 }
 
-fn waiting_messages(group: &Group<'_>) -> String {
-    let best = group.best();
-    match (best.number("blocked_messages"), best.words("message_unit")) {
-        (Some(count), Some(unit)) => {
-            format!(" Behind the worst of them waited {}.", plural(count, unit))
-        }
-        _ => String::new(),
+fn waiting_messages(group: &Group<'_, Seen>) -> String {
+    match group.best().seen.messages {
+        Some((count, unit)) => format!(
+            " Behind the worst of them waited {}.",
+            plural(number(count), unit_words(unit))
+        ),
+        None => String::new(),
     }
 }
 
-fn without_loss(group: &Group<'_>) -> String {
-    let best = group.best();
-    match (best.number("turn_ms"), best.number("turn_without_ms")) {
-        (Some(took), Some(without)) => format!(
+fn without_loss(group: &Group<'_, Seen>) -> String {
+    match group.best().seen.turn_ms {
+        Some((took, without)) => format!(
             " The exchange that waited longest took {}; without the loss about {}.",
             time(took),
             time(without)
         ),
-        _ => String::new(),
+        None => String::new(),
     }
 }
 
-fn draft_confidence(group: &Group<'_>) -> f64 {
+fn draft_confidence(group: &Group<'_, Seen>) -> f64 {
     group
         .observations
         .iter()
         .map(|one| one.confidence)
         .fold(0.0, f64::max)
-}
-
-fn number_text(value: f64) -> String {
-    format!("{value:.0}")
 }
 
 /// Words for what triggered a repair.
@@ -357,12 +372,10 @@ fn repair_words(kind: RetransmissionKind) -> &'static str {
     }
 }
 
-fn remedies(group: &Group<'_>, draft: Narrative, sender: &str) -> Narrative {
+fn remedies(group: &Group<'_, Seen>, draft: Narrative, sender: &str) -> Narrative {
     let server = group.server();
-    let timeout = group
-        .words_counted("repair")
-        .iter()
-        .any(|(kind, _)| kind.contains("timeout"));
+    let by_timeout = repair_words(RetransmissionKind::Timeout);
+    let timeout = group.seen().any(|seen| seen.repair == by_timeout);
     let draft = draft
         .advise("any", format!("find and cure the loss on the way from the {sender}: the packet-loss finding says on which side of the capture point it is"))
         .set("Linux", "keep selective acknowledgements and time-based loss detection on, so that a repair takes one round trip", "net.ipv4.tcp_sack = 1, net.ipv4.tcp_recovery = 1, net.ipv4.tcp_early_retrans = 3")
@@ -395,7 +408,7 @@ fn remedies(group: &Group<'_>, draft: Narrative, sender: &str) -> Narrative {
 mod tests {
     use super::*;
     use crate::testkit::{Builder, S, figure, findings_of};
-    use analyzer::flow::Holes;
+    use analyzer::connection::Holes;
 
     fn with_hole(stall_ms: f64, blocked: u64) -> Connection {
         let mut builder = Builder::tcp(1)

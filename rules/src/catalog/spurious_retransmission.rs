@@ -3,11 +3,14 @@
 use analyzer::event::{EventKind, RetransmissionKind};
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, number, plural, span};
+use crate::model::context::Context;
+use crate::model::figure::most;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{bytes, number, plural, span};
 
 declare_rule! {
     /// A sender repeated bytes that the receiver already had.
@@ -48,11 +51,19 @@ declare_rule! {
 }
 
 impl Rule for SpuriousRetransmission {
+    type Seen = Direction;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Direction>,
+    ) {
         for direction in Direction::BOTH {
             let half = conn.half(direction);
             let needless: Vec<_> = conn
@@ -126,16 +137,16 @@ impl Rule for SpuriousRetransmission {
                 .figure("segments", number(count))
                 .figure("bytes", octets)
                 .cost("bytes_wasted", octets)
-                .label("sender", sender),
+                .seen(direction),
             );
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let sender = group.words("sender").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Direction>, draft: Narrative) -> Narrative {
+        let sender = most(group.seen().copied()).map_or("", Direction::sender);
         let server = group.server();
-        let segments = group.number("segments").unwrap_or_default();
-        let octets = group.number("bytes").unwrap_or_default();
+        let segments = group.figure("segments").unwrap_or_default();
+        let octets = group.figure("bytes").unwrap_or_default();
         draft
             .title(format!("The {sender} repeats bytes that had arrived ({server})"))
             .summary(format!(
@@ -147,7 +158,7 @@ impl Rule for SpuriousRetransmission {
             .not("packet-loss", "the first copies arrived")
             .advise("network", "look for delay spikes and for loss of acknowledgements in the other direction")
             .set("Linux", "keep what lets senders undo the slow-down", "net.ipv4.tcp_timestamps = 1, net.ipv4.tcp_dsack = 1, net.ipv4.tcp_frto = 2")
-            .verify(&sender, "nstat -az TcpExtTCPDSACKRecv TcpExtTCPSpuriousRTOs TcpExtTCPFullUndo", "duplicates reported to this host and slow-downs undone")
+            .verify(sender, "nstat -az TcpExtTCPDSACKRecv TcpExtTCPSpuriousRTOs TcpExtTCPFullUndo", "duplicates reported to this host and slow-downs undone")
     }
 }
 

@@ -7,12 +7,14 @@ use std::time::Duration;
 use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection};
 
-use crate::finding::Severity;
-use crate::held;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{list, ms, number, plural, time};
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{list, ms, number, plural, time};
+use crate::signs::held::{self, Held};
 
 declare_rule! {
     /// Connection attempts get no answer of any kind.
@@ -57,14 +59,29 @@ declare_rule! {
 /// Addresses that try one listener once each: of as many clients some would have repeated a SYN.
 const FLOOD_CLIENTS: usize = 1_000;
 
+/// SYNs that nobody answered.
+pub(crate) struct Seen {
+    syns: u32,
+    /// The waits between them, in words.
+    gaps: String,
+}
+
 impl Rule for SynUnanswered {
+    type Seen = Seen;
+    type Fact = Held;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        _ctx: &Context<'_>,
+        out: &mut Observations<Seen, Held>,
+    ) {
         let Some(first) = conn.handshake.syns.first() else {
-            held::note(conn, out);
+            held::note(conn, Held, out);
             return;
         };
         if conn.from_server().packets > 0 || conn.handshake.syn_ack_count > 0 {
@@ -113,12 +130,19 @@ impl Rule for SynUnanswered {
                 .figure("attempts", 1.0)
                 .figure("waited_ms", ms(waited))
                 .cost("connections_failed", 1.0)
-                .detail("syns", f64::from(conn.handshake.syn_count))
-                .label("gaps", list(&gaps)),
+                .seen(Seen {
+                    syns: conn.handshake.syn_count,
+                    gaps: list(&gaps),
+                }),
         );
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(
+        &self,
+        analysis: &Analysis,
+        ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Held>,
+    ) {
         let least = Duration::from_secs_f64(ctx.threshold("min_wait_ms") / 1e3);
         let end = analysis.summary.last;
         let mut ports = BTreeMap::<IpAddr, BTreeSet<(IpAddr, u16)>>::new();
@@ -129,9 +153,9 @@ impl Rule for SynUnanswered {
                 .or_default()
                 .insert((server.ip, server.port));
         }
-        let held = held::last_seen(collected);
+        let held = held::last_seen(collected.notes.iter());
         collected.observations.retain_mut(|one| {
-            let repeated = one.number("syns").is_some_and(|syns| syns > 1.0);
+            let repeated = one.seen.syns > 1;
             let waited = end.is_some_and(|end| end.since(one.at) >= least);
             // A listener that serves others at that time: overflow or loss, not silence.
             let serving = analysis
@@ -167,8 +191,8 @@ impl Rule for SynUnanswered {
         });
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let count = group.number("attempts").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Seen, Held>, draft: Narrative) -> Narrative {
+        let count = group.figure("attempts").unwrap_or_default();
         if group.best().cause.starts_with("scan ") {
             let client = group.client().ip;
             return draft
@@ -178,14 +202,14 @@ impl Rule for SynUnanswered {
                 .advise("any", "find out who runs it if it is not yours");
         }
         let server = group.server();
-        let waited = group.number("waited_ms").unwrap_or_default();
+        let waited = group.figure("waited_ms").unwrap_or_default();
         let facts = group.analysis.listeners.get(&server);
         let worked = facts.is_some_and(|facts| facts.completed > 0);
         // Those of a flood are summed, not judged one by one.
         let unanswered = facts.map_or(0, |facts| facts.unanswered);
         let summed = number(unanswered) > count
             && facts.is_some_and(|facts| facts.clients.len() >= FLOOD_CLIENTS);
-        let gaps = group.best().words("gaps").unwrap_or_default().to_owned();
+        let gaps = group.best().seen.gaps.clone();
         let is_flood = summed && gaps.is_empty();
         let confidence = draft.confidence;
         let draft = if is_flood {
@@ -212,7 +236,7 @@ impl Rule for SynUnanswered {
             } else {
                 "SYNs without answer were captured; an answer on another path cannot be excluded."
             })
-            .because(format!("{:.0} SYN segments, no SYN-ACK, no RST, no ICMP error", group.sum("syns")))
+            .because(format!("{} SYN segments, no SYN-ACK, no RST, no ICMP error", group.seen().map(|seen| u64::from(seen.syns)).sum::<u64>()))
             .because_if(!gaps.is_empty(), || format!("the SYN was repeated after {gaps} s, as a client does that hears nothing"))
             .because_if(is_flood, || format!("more than {FLOOD_CLIENTS} addresses sent one SYN each and none repeated it: made-up senders, as of a SYN flood, do so; clients do not"))
             .not("connection-refused", "a closed port on a host that is up would answer with RST")

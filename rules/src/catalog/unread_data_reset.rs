@@ -1,18 +1,21 @@
 //! `unread-data-reset`: a connection closed with data its application never read.
 
 use analyzer::app::AppProtocol;
-use analyzer::flow::{Reset, ResetKind};
+use analyzer::connection::{Reset, ResetKind};
 use analyzer::{Analysis, Connection, Direction};
 
-use crate::finding::Severity;
-use crate::goodbye::is_tls_housekeeping;
-use crate::idle_close::{
-    IdleClose, MIN_IDLE_MS, SERVER_IDLE_CLOSE, idle_closes, idle_note, is_timer,
+use crate::model::context::Context;
+use crate::model::figure::most;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{bytes, many, ms, number, other_end, plural};
+use crate::signs::goodbye::is_tls_housekeeping;
+use crate::signs::idle_close::{
+    End, IdleClose, IdleEnd, MIN_IDLE_MS, idle_closes, idle_note, is_timer,
 };
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, many, ms, number, other_end, plural};
 
 declare_rule! {
     /// An application closed a connection while data for it was still unread, which resets it.
@@ -57,18 +60,42 @@ declare_rule! {
     }
 }
 
+/// A close over unread data.
+pub(crate) struct Seen {
+    /// Whose.
+    end: &'static str,
+    /// The RST's window is larger than that of the last ACK.
+    jumped: bool,
+    /// The peer's last bytes were never answered.
+    unanswered: bool,
+    /// By a client of TLS, which leaves session tickets unread.
+    tickets: bool,
+    /// What lay unread was the closing alert of TLS.
+    goodbye: bool,
+    /// The silence before, where a request lay unread after it.
+    idle_ms: Option<f64>,
+}
+
 impl Rule for UnreadDataReset {
+    type Seen = Seen;
+    type Fact = IdleEnd;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Seen, IdleEnd>,
+    ) {
         let closed = IdleClose::of(conn).filter(|closed| !closed.was_announced(conn));
         let idle = closed.as_ref().and_then(IdleClose::idle);
         let idle = idle.filter(|idle| ms(*idle) >= MIN_IDLE_MS);
         let unread = (closed.as_ref()).is_some_and(|closed| closed.is_over_unread());
         if let (Some(closed), Some(idle), false) = (closed, idle, unread) {
-            out.note(|| idle_note(conn, SERVER_IDLE_CLOSE, closed.close, idle));
+            out.note(|| idle_note(conn, End::Server, closed.close, idle));
         }
         let reset = conn.resets.iter().find(|reset| {
             reset.kind == ResetKind::UnreadData
@@ -85,32 +112,35 @@ impl Rule for UnreadDataReset {
             return;
         }
         let idle = idle.filter(|_| unread).map(ms);
-        out.push(observation(conn, reset, by_client).detail_if("idle_ms", idle));
+        let mut observation = observation(conn, reset, by_client);
+        observation.seen.idle_ms = idle;
+        out.push(observation);
     }
 
     /// A server whose idle timer ran out as the request came: `keepalive-race`.
-    fn on_capture(&self, _: &Analysis, _: &Context<'_>, collected: &mut Collected) {
-        let timers = idle_closes(collected, SERVER_IDLE_CLOSE);
+    fn on_capture(&self, _: &Analysis, _: &Context<'_>, collected: &mut Collected<Seen, IdleEnd>) {
+        let timers = idle_closes(&collected.notes, End::Server);
         collected.observations.retain(|one| {
             let others = timers.get(&one.connection.server).into_iter().flatten();
-            let idle = one.number("idle_ms");
-            !idle.is_some_and(|idle| is_timer(idle, others.copied()))
+            !one.seen
+                .idle_ms
+                .is_some_and(|idle| is_timer(idle, others.copied()))
         });
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let end = group.words("end").unwrap_or_default();
-        let other = other_end(&end);
+    fn describe(&self, group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrative {
+        let end = most(group.seen().map(|seen| seen.end)).unwrap_or_default();
+        let other = other_end(end);
         let who = if end == "server" {
             group.server().to_string()
         } else {
             group.clients_text()
         };
-        let unread = group.number("unread_bytes_min").unwrap_or_default();
+        let unread = group.figure("unread_bytes_min").unwrap_or_default();
         let count = plural(number(group.connections()), "connection");
-        let jumped = group.having("jumped");
-        let tickets = group.having("tickets") > 0;
-        let goodbyes = group.having("goodbye");
+        let jumped = group.having(|seen| seen.jumped);
+        let tickets = group.having(|seen| seen.tickets) > 0;
+        let goodbyes = group.having(|seen| seen.goodbye);
         let cost = if goodbyes == group.observations.len() as u64 {
             "What was unread is the closing alert of TLS, sent when everything was answered: usual and harmless.".to_owned()
         } else if end == "server" {
@@ -134,7 +164,7 @@ impl Rule for UnreadDataReset {
             })
             .because(format!("RST with ACK from the {end}, no FIN before, nothing that provoked it"))
             .because_if(jumped > 0, || format!("on {} the RST advertises a larger window than the last ACK: the queue was emptied by the close", many(jumped, "connection")))
-            .because_if(group.having("unanswered") > 0, || format!("on {} the {other}'s last bytes were never answered", many(group.having("unanswered"), "connection")))
+            .because_if(group.having(|seen| seen.unanswered) > 0, || format!("on {} the {other}'s last bytes were never answered", many(group.having(|seen| seen.unanswered), "connection")))
             .not("linger-zero-reset", if jumped > 0 {
                 "SO_LINGER 0 leaves the window as it was"
             } else {
@@ -183,7 +213,7 @@ impl Rule for UnreadDataReset {
     }
 }
 
-fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation {
+fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation<Seen> {
     let jump = reset
         .window_jump
         .and_then(|jump| u64::try_from(jump).ok())
@@ -215,7 +245,6 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
         ),
         None => String::new(),
     };
-    let flag = |holds: bool| f64::from(u8::from(holds));
     let observation = Observation::new(conn, reset.confidence, severity)
         .cause(format!(
             "{} {end}{}",
@@ -238,11 +267,14 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
         )
         .figure("resets", 1.0)
         .figure("unread_bytes_min", number(unread))
-        .detail("jumped", flag(jump.is_some()))
-        .detail("unanswered", flag(reset.unanswered_octets > 0))
-        .detail("tickets", flag(by_client && tls))
-        .detail("goodbye", flag(goodbye))
-        .label("end", end);
+        .seen(Seen {
+            end,
+            jumped: jump.is_some(),
+            unanswered: reset.unanswered_octets > 0,
+            tickets: by_client && tls,
+            goodbye,
+            idle_ms: None,
+        });
     if severity == Severity::Info {
         observation
     } else {

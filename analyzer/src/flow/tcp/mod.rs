@@ -1,59 +1,55 @@
 //! One TCP connection while it lives: packets in, facts out.
 //!
 //! [`TcpTracker::segment`] takes every packet of one incarnation of a 4-tuple in frame order and
-//! keeps what the observer can know: both ends' sequence spaces (`half`), what each segment was
-//! (`classify`), the holes in them (`holes`), what acknowledgements prove (`acknowledge`), the states of RFC 9293
-//! (`state`), the turns of the conversation (`turns`), why it was reset (`reset`) and where
-//! its time went (`time_split`). Segments that go on as was to be expected take a shorter way
-//! through the same (`expected`). [`TcpTracker::finish`] hands over the read model.
+//! keeps what the observer can know: both ends' sequence spaces (`sender`), what each segment was, the
+//! holes and what acknowledgements prove (`verdict`), and what rules want to know (`account`): the
+//! states of RFC 9293, the turns of the conversation, why it was reset, where its time went.
+//! Segments that go on as was to be expected take a shorter way through the same
+//! (`verdict::expected`). [`TcpTracker::finish`] hands over the read model.
 //!
 //! The tracker never looks at a clock: a verdict depends on the packets of the connection alone,
 //! not on how the capture was cut into rounds.
 
-mod acknowledge;
-mod challenge;
-mod classify;
-mod clock;
-mod copies;
-mod duplicate;
-mod expected;
-mod explain;
-mod half;
-mod handshake;
-mod held_writes;
-mod hidden_loss;
-mod holes;
-mod load;
-mod offload;
-mod reset;
-mod rtt;
-mod send_order;
-mod state;
-mod stats;
-mod stream;
-mod time_split;
-mod turns;
-mod under_way;
-mod vantage;
-mod window;
-mod wireshark;
+mod account;
+mod finish;
+mod lift;
+mod roles;
+mod segment;
+mod sender;
+mod verdict;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::addr::{Endpoint, Transport};
+use crate::addr::Endpoint;
 use crate::app::{AppSettings, StreamReader};
+use crate::connection::{CapturePoint, Holes, Role};
 use crate::decode::{IcmpFields, Packet, TcpFields};
+use crate::direction::Direction;
 use crate::event::{Event, EventKind, SegmentRef};
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
-use super::{Close, Connection, Direction, Handshake, Holes, IdleGaps, Reset, Role};
-use half::SenderState;
+use account::handshake::HandshakeTracker;
+use account::held_writes::HeldWritesTracker;
+use account::reset_kinds::Surroundings;
+use account::reset_tracker::ResetTracker;
+use account::silence::SilenceTracker;
+use account::state_tracker::StateTracker;
+use account::stream::StreamBuffer;
+use account::time_split_tracker::SplitTracker;
+use account::turns::TurnTracker;
+use account::{path_load, vantage, window};
+use lift::lift;
+use roles::judge_role;
+use segment::{Segment, low32};
+use sender::rtt::Progress;
+use sender::{SenderState, split_pair};
+use verdict::recent_packets::{RecentPackets, signature};
 
-pub use classify::Verdict;
-pub use explain::{Explainer, Explanation, OtherReading};
-pub use wireshark::WiresharkName;
+pub(crate) use roles::looks_like_client;
+pub(crate) use sender::send_order::SendOrder;
+pub use verdict::Verdict;
+pub(crate) use verdict::{Beside, KnownBefore};
 
 /// Events kept per connection; further ones are counted.
 const EVENTS_PER_CONNECTION: usize = 256;
@@ -85,7 +81,7 @@ pub struct TcpTracker {
     client: Endpoint,
     server: Endpoint,
     role: Role,
-    /// The address that answers, when it is not the one the SYN went to (RULES.md 6).
+    /// The address that answers, when it is not the one the SYN went to.
     answered_from: Option<Endpoint>,
     port_reuse: bool,
     first_frame: u64,
@@ -93,46 +89,23 @@ pub struct TcpTracker {
     start: Timestamp,
     end: Timestamp,
     senders: [SenderState; 2],
-    handshake: Handshake,
+    handshake: HandshakeTracker,
     holes: Option<Box<Holes>>,
-    /// `None` until the first silence.
-    idle_gaps: Option<Box<IdleGaps>>,
-    /// The latest silence, when it may have been none.
-    denied_silence: Option<Box<clock::DeniedSilence>>,
-    resets: Vec<Reset>,
+    silences: SilenceTracker,
+    held_writes: HeldWritesTracker,
+    resets: ResetTracker,
     events: Vec<Event>,
     events_dropped: u64,
-    recent: duplicate::RecentPackets,
-    states: state::StateTracker,
-    turns: turns::TurnTracker,
-    split: time_split::SplitTracker,
-    stream: stream::StreamBuffer,
-    reader: StreamReader,
+    /// Retransmissions among the events, dropped ones included.
+    repeats: u64,
+    recent: RecentPackets,
+    states: StateTracker,
+    turns: TurnTracker,
+    split: SplitTracker,
+    stream: StreamBuffer,
     closed_at: Option<Timestamp>,
     reset_at: Option<Timestamp>,
     judge_all: bool,
-}
-
-/// A segment with its sequence numbers lifted to 64 bits.
-#[derive(Clone, Copy, Debug)]
-struct Segment<'a> {
-    packet: &'a Packet,
-    tcp: &'a TcpFields,
-    direction: Direction,
-    /// First offset occupied.
-    start: u64,
-    /// One past the last offset occupied (SYN and FIN count).
-    end: u64,
-    /// Lifted acknowledgement, when the ACK bit is set.
-    ack: Option<u64>,
-    reference: SegmentRef,
-}
-
-impl Segment<'_> {
-    /// SEG.LEN: data, SYN and FIN.
-    const fn seq_len(&self) -> u64 {
-        self.end - self.start
-    }
 }
 
 impl TcpTracker {
@@ -157,19 +130,19 @@ impl TcpTracker {
             start: packet.time,
             end: packet.time,
             senders: Default::default(),
-            handshake: Handshake::default(),
+            handshake: HandshakeTracker::default(),
             holes: None,
-            idle_gaps: None,
-            denied_silence: None,
-            resets: Vec::new(),
+            silences: SilenceTracker::default(),
+            held_writes: HeldWritesTracker::default(),
+            resets: ResetTracker::default(),
             events: Vec::new(),
             events_dropped: 0,
-            recent: duplicate::RecentPackets::default(),
-            states: state::StateTracker::default(),
-            turns: turns::TurnTracker::default(),
-            split: time_split::SplitTracker::new(packet.time),
-            stream: stream::StreamBuffer::default(),
-            reader: StreamReader::new(&settings.app, server.port),
+            repeats: 0,
+            recent: RecentPackets::default(),
+            states: StateTracker::default(),
+            turns: TurnTracker::default(),
+            split: SplitTracker::new(packet.time),
+            stream: StreamBuffer::new(StreamReader::new(&settings.app, server.port)),
             closed_at: None,
             reset_at: None,
             judge_all: settings.judge_all,
@@ -207,9 +180,10 @@ impl TcpTracker {
     /// Nothing but SYNs of one end so far.
     #[must_use]
     pub fn is_only_syn(&self) -> bool {
-        self.handshake.syn_count > 0
+        let syns = self.handshake.seen().syn_count;
+        syns > 0
             && self.senders[1].stats.packets == 0
-            && self.senders[0].stats.packets == u64::from(self.handshake.syn_count)
+            && self.senders[0].stats.packets == u64::from(syns)
     }
 
     /// Whether this packet opens a new incarnation: a SYN with another initial sequence number
@@ -238,7 +212,7 @@ impl TcpTracker {
         (self.client, self.server)
     }
 
-    fn direction_of(&self, packet: &Packet) -> Direction {
+    pub(crate) fn direction_of(&self, packet: &Packet) -> Direction {
         // Where the ports differ they tell the ends apart.
         let from_client = packet.src_port == self.client.port
             && (self.client.port != self.server.port || packet.is_from(self.client.ip));
@@ -260,7 +234,7 @@ impl TcpTracker {
     ) -> (Verdict, Direction) {
         let direction = self.direction_of(packet);
         let verdict = match self.expects(packet, tcp, direction) {
-            Some(ack) => self.take_expected(packet, tcp, payload, (direction, ack)),
+            Some(expected) => self.take_expected(packet, tcp, payload, expected),
             None => self.judge(packet, tcp, payload, direction),
         };
         (verdict, direction)
@@ -277,12 +251,12 @@ impl TcpTracker {
         let segment = if older {
             Segment::unlifted(packet, tcp, direction)
         } else {
-            self.lift(packet, tcp, direction)
+            lift(&mut self.senders, packet, tcp, direction)
         };
         let round_trip = self.rtt_hint();
         let stats = &mut self.senders[direction.index()].stats;
         stats.payload_bytes += u64::from(packet.payload_len);
-        let signature = duplicate::signature(&segment);
+        let signature = signature(&segment);
         let ip_ids = &self.senders[direction.index()].ip_ids;
         if let Some(verdict) = self.recent.copy_of(&segment, signature, ip_ids, round_trip) {
             if verdict == Verdict::DuplicateFrame {
@@ -300,7 +274,7 @@ impl TcpTracker {
         self.recent.remember(&segment, signature);
         self.count(&segment);
         let idle_ns = packet.time.nanos_since(self.end);
-        self.note_idle(&segment, idle_ns);
+        self.silences.take(&segment, idle_ns, &self.senders);
         self.start = self.start.min(packet.time);
         self.end = self.end.max(packet.time);
         self.last_frame = self.last_frame.max(packet.frame);
@@ -308,31 +282,120 @@ impl TcpTracker {
             return self.on_older_connection(&segment);
         }
         if tcp.flags.syn() {
-            self.on_syn(&segment);
+            self.handshake.take(&segment, &mut self.senders);
         }
         if tcp.flags.rst() {
             self.on_reset(&segment, Duration::from_nanos(idle_ns));
             self.split.pass(packet.time);
             return Verdict::Reset;
         }
-        self.note_carried_on(&segment);
+        let sender = &self.senders[direction.index()];
+        self.resets.note_carried_on(&segment, sender);
         self.note_identification(&segment);
-        self.on_ack(&segment);
+        let progress = self.on_ack(&segment);
+        self.note_progress(&segment, progress);
         self.on_window(&segment);
         let seen_before = self.senders[direction.index()].stats.unique_bytes;
+        let repeats_before = self.repeats;
         let verdict = self.on_sequence(&segment);
         let sender = &self.senders[direction.index()];
         // A repeat of octets that have passed neither lengthens a request nor ends it later.
         if sender.stats.unique_bytes > seen_before && packet.payload_len > 0 {
             self.turns.data(&segment, sender);
         }
-        let scales_known = self.handshake.tells_scales();
+        if self.repeats > repeats_before {
+            self.turns.repeated(packet.frame);
+        }
+        self.note_data(&segment, verdict);
+        let scales_known = self.handshake.seen().tells_scales();
         self.split
             .advance(&segment, verdict, &self.senders, scales_known);
         self.deliver(&segment, payload, verdict);
         self.on_state(&segment);
         self.senders[direction.index()].stats.last_segment = Some(segment.reference);
         verdict
+    }
+
+    /// Takes a RST.
+    fn on_reset(&mut self, segment: &Segment<'_>, idle_before: Duration) {
+        let beside = Surroundings {
+            senders: &self.senders,
+            handshake: self.handshake.seen(),
+            last_turn: self.turns.last(),
+            idle_before,
+        };
+        let Some(outcome) = self.resets.take(segment, &beside) else {
+            return;
+        };
+        if outcome.is_challenge {
+            self.event(segment, EventKind::ChallengeAck);
+        }
+        if outcome.ends_connection {
+            if outcome.acknowledges {
+                self.on_last_ack(segment);
+            }
+            let time = segment.packet.time;
+            self.reset_at.get_or_insert(time);
+            self.states.close(time, segment.direction);
+        }
+    }
+
+    /// Tells the parts of the account of an acknowledgement, when it made progress.
+    fn note_progress(&mut self, segment: &Segment<'_>, progress: Option<Progress>) {
+        let Some(progress) = progress else { return };
+        let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        if let Some(trip) = progress.round_trip {
+            path_load::note_round_trip(peer, trip, segment.reference);
+        }
+        self.held_writes.progress(segment, peer);
+    }
+
+    /// Tells the parts of the account of a segment that was judged.
+    fn note_data(&mut self, segment: &Segment<'_>, verdict: Verdict) {
+        self.held_writes.take(segment, verdict, &mut self.senders);
+        path_load::note_window(segment, verdict, &mut self.senders);
+    }
+
+    fn on_window(&mut self, segment: &Segment<'_>) {
+        let sender = &mut self.senders[segment.direction.index()];
+        if let Some(change) = window::take(sender, segment) {
+            self.event(segment, change);
+        }
+    }
+
+    /// Hands the payload to the application reader; a hole that the segment filled is told which
+    /// messages it let go.
+    fn deliver(&mut self, segment: &Segment<'_>, payload: &[u8], verdict: Verdict) {
+        let freed = self
+            .stream
+            .deliver(segment, payload, verdict, &self.senders);
+        let (Some(freed), Some(holes)) = (freed, &mut self.holes) else {
+            return;
+        };
+        let mut kept = holes.longest.iter_mut();
+        let filled = kept.find(|hole| {
+            hole.filled.frame == segment.packet.frame && hole.direction == segment.direction
+        });
+        if let Some(hole) = filled {
+            hole.message_unit = freed.unit;
+            hole.blocked_messages = freed.count;
+        }
+    }
+
+    /// Advances both ends' states.
+    fn on_state(&mut self, segment: &Segment<'_>) {
+        if self.states.take(segment, &self.senders) {
+            self.handshake.complete(segment.reference);
+        }
+        let fin_acked = |sender: &SenderState| sender.stats.fin_acked.is_some();
+        if !segment.tcp.flags.syn() && self.senders.iter().all(fin_acked) {
+            self.closed_at.get_or_insert(segment.packet.time);
+        }
+    }
+
+    /// Where the capture was taken, and how sure that is (0–1).
+    pub(crate) fn capture_point(&self) -> (CapturePoint, f64) {
+        vantage::capture_point(&self.senders)
     }
 
     /// Records an ICMP error that quotes a packet of this connection. `from_client`: the quoted
@@ -344,82 +407,14 @@ impl TcpTracker {
             let sender = &mut self.senders[direction.index()];
             sender.refused_to = sender.snd_max;
         }
-        let seq = icmp.quoted_seq.unwrap_or_default();
         let reference = SegmentRef {
-            frame: packet.frame,
-            time: packet.time,
-            direction,
-            flags: crate::decode::TcpFlags::default(),
-            seq,
-            ack: SeqNumber(0),
-            relative_seq: 0,
-            relative_ack: 0,
-            payload_len: 0,
-            window: 0,
+            seq: icmp.quoted_seq.unwrap_or_default(),
+            ..SegmentRef::place(packet.frame, packet.time, direction)
         };
         self.push_event(Event {
             segment: reference,
             kind: EventKind::IcmpError(icmp),
         });
-    }
-
-    fn lift<'a>(
-        &mut self,
-        packet: &'a Packet,
-        tcp: &'a TcpFields,
-        direction: Direction,
-    ) -> Segment<'a> {
-        let (sender, peer) = split_pair(&mut self.senders, direction);
-        if sender.base.is_none() {
-            let first = SenderState::base_for(tcp.seq);
-            // Without a SYN the first octet seen is number 1, as Wireshark counts.
-            let base = if tcp.flags.syn() { first } else { first - 1 };
-            sender.base = Some(base);
-            sender.snd_max = first;
-            sender.snd_una = first;
-        } else if tcp.flags.syn() && sender.stats.packets == 0 {
-            // Known only from the peer's acknowledgements so far.
-            let first = sender.lift(tcp.seq);
-            sender.base = Some(first);
-        }
-        let start = sender.lift(tcp.seq);
-        let length =
-            u64::from(packet.payload_len) + u64::from(tcp.flags.syn()) + u64::from(tcp.flags.fin());
-        let ack = tcp.flags.ack().then(|| {
-            if peer.base.is_none() && !tcp.flags.rst() {
-                let base = SenderState::base_for(tcp.ack) - 1;
-                peer.base = Some(base);
-                peer.snd_max = base + 1;
-                peer.snd_una = base + 1;
-            }
-            peer.lift(tcp.ack)
-        });
-        let window = u32::from(tcp.window_field) << if tcp.flags.syn() { 0 } else { sender.shift };
-        let reference = SegmentRef {
-            frame: packet.frame,
-            time: packet.time,
-            direction,
-            flags: tcp.flags,
-            seq: tcp.seq,
-            ack: if tcp.flags.ack() {
-                tcp.ack
-            } else {
-                SeqNumber(0)
-            },
-            relative_seq: sender.relative(start),
-            relative_ack: ack.map_or(0, |ack| peer.relative(ack)),
-            payload_len: packet.payload_len,
-            window,
-        };
-        Segment {
-            packet,
-            tcp,
-            direction,
-            start,
-            end: start + length,
-            ack,
-            reference,
-        }
     }
 
     fn count(&mut self, segment: &Segment<'_>) {
@@ -448,6 +443,7 @@ impl TcpTracker {
     }
 
     fn push_event(&mut self, event: Event) -> Option<usize> {
+        self.repeats += u64::from(matches!(event.kind, EventKind::Retransmission { .. }));
         if self.events.len() >= EVENTS_PER_CONNECTION {
             self.events_dropped += 1;
             return None;
@@ -483,8 +479,8 @@ impl TcpTracker {
         }
         self.recent.forget_after(idle);
         for sender in &mut self.senders {
-            half::give_back(&mut sender.outstanding);
-            half::give_back(&mut sender.repeats);
+            sender::give_back(&mut sender.outstanding);
+            sender::give_back(&mut sender.repeats);
         }
         self.events.shrink_to_fit();
         self.states.trim();
@@ -504,123 +500,4 @@ impl TcpTracker {
         }
         self.stream.shed();
     }
-
-    /// Ends tracking and hands over what is known.
-    #[must_use]
-    pub fn finish(mut self: Box<Self>, expired: bool) -> Connection {
-        self.close_open_holes();
-        let close = self.close(expired);
-        let end = self.end;
-        let (capture_point, capture_point_confidence) = vantage::capture_point(&self);
-        let time_split = self.split.finish(end);
-        let app = self.reader.finish();
-        let resets = std::mem::take(&mut self.resets);
-        let resets = reset::conclude(resets, app.protocol, self.turns.last());
-        let states = self.states.finish();
-        let mut halves = self.senders.map(|sender| sender.finish(end));
-        let [client, server] = &mut halves;
-        client.count_needless(server);
-        server.count_needless(client);
-        Connection {
-            transport: Transport::Tcp,
-            client: self.client,
-            server: self.answered_from.unwrap_or(self.server),
-            role: self.role,
-            first_frame: self.first_frame,
-            last_frame: self.last_frame,
-            start: self.start,
-            end: self.end,
-            halves,
-            close,
-            handshake: self.handshake,
-            turns: self.turns.finish(),
-            holes: self.holes.map_or_else(Holes::default, |holes| *holes),
-            idle_gaps: self.idle_gaps.map_or_else(IdleGaps::default, |gaps| *gaps),
-            resets,
-            states,
-            events: self.events,
-            events_dropped: self.events_dropped,
-            capture_point,
-            capture_point_confidence,
-            port_reuse: self.port_reuse,
-            translated_from: self.answered_from.map(|_| self.server),
-            app,
-            udp: None,
-            time_split,
-        }
-    }
-
-    fn close(&self, expired: bool) -> Close {
-        let fins = self
-            .senders
-            .iter()
-            .filter(|sender| sender.stats.fin.is_some())
-            .count();
-        if self.reset_at.is_some() {
-            Close::Reset
-        } else if fins == 2 {
-            Close::Fin
-        } else if expired {
-            Close::Timeout
-        } else {
-            Close::Open
-        }
-    }
-}
-
-/// The state of `direction`'s sender and that of its peer.
-fn split_pair(
-    senders: &mut [SenderState; 2],
-    direction: Direction,
-) -> (&mut SenderState, &mut SenderState) {
-    let [client, server] = senders;
-    match direction {
-        Direction::ClientToServer => (client, server),
-        Direction::ServerToClient => (server, client),
-    }
-}
-
-/// The 32 bits that stand on the wire.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the low half is the sequence number"
-)]
-const fn low32(offset: u64) -> u32 {
-    offset as u32
-}
-
-/// Who opened the connection, judged from its first packet: the role and whether the packet's
-/// source is the client.
-fn judge_role(packet: &Packet, tcp: &TcpFields) -> (Role, bool) {
-    if tcp.flags.syn() {
-        let role = if tcp.flags.ack() {
-            Role::SynAck
-        } else {
-            Role::Syn
-        };
-        return (role, !tcp.flags.ack());
-    }
-    (
-        Role::Judged,
-        looks_like_client(packet.src_port, packet.dst_port, packet),
-    )
-}
-
-/// Whether the source is more likely the client: servers sit on lower, well-known ports; between
-/// two ephemeral ports the one who speaks is taken for the client.
-pub(crate) fn looks_like_client(source: u16, destination: u16, packet: &Packet) -> bool {
-    /// First port of the range that operating systems hand out (Linux 32768, IANA 49152).
-    const EPHEMERAL: u16 = 32_768;
-    match (source >= EPHEMERAL, destination >= EPHEMERAL) {
-        (true, false) => true,
-        (false, true) => false,
-        (true, true) => source != destination || is_lower(packet),
-        (false, false) => source > destination || (source == destination && is_lower(packet)),
-    }
-}
-
-/// A last, arbitrary but fixed choice between equals.
-fn is_lower(packet: &Packet) -> bool {
-    let (source, destination): (IpAddr, IpAddr) = (packet.source().ip, packet.destination().ip);
-    source < destination
 }

@@ -1,0 +1,388 @@
+//! `transparent-redirect`: somebody else answers.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use analyzer::event::SegmentRef;
+use analyzer::{Analysis, Connection, Direction, Endpoint, Transport};
+
+use crate::model::context::Context;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{self, Narrative};
+use crate::model::observation::{self, Note, Observation};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::number;
+
+declare_rule! {
+    /// Connections reach another server than the one they were meant for.
+    ///
+    /// ## What it means
+    /// Address translation on the way, usually an iptables rule of a sidecar on the client's own host,
+    /// changes the destination of connections. The program, DNS and `netstat` all show the right address;
+    /// only the packets show where the connection really goes.
+    ///
+    /// ## Why it matters
+    /// Answers come from the wrong program, or the calls fail while the intended server never sees them.
+    /// Nothing on the client but the packets gives it away.
+    ///
+    /// ## How it is detected
+    /// Any of: a connection to 127.0.0.0/8 or ::1 from an address that is not loopback; a SYN to one address
+    /// answered from another with matching ports and numbers; the same SYN (port and initial sequence
+    /// number) towards two destinations within moments; a client that asked DNS for a name and connects, under
+    /// that name, to an address no answer contained, while others reach the named one.
+    /// High severity for a redirect to the client's own host; low for destinations changed elsewhere, which
+    /// load balancers do by design, and for the usual ports of a service mesh.
+    ///
+    /// ## What to do
+    /// List the translation rules of the client's host (`iptables -t nat -S`, `nft list ruleset`) and remove or
+    /// narrow the one that matches.
+    ///
+    /// ## Known limits
+    /// Translation beyond the capture point that also rewrites the answers leaves no trace but DNS and
+    /// Host. A mesh that redirects everything by design is reported as low. Stale DNS can look like a redirect.
+    ///
+    /// ## References
+    /// - netfilter REDIRECT and DNAT targets (iptables-extensions(8))
+    /// - RFC 1122 §3.2.1.3 (loopback addresses never leave a host)
+    pub(crate) struct TransparentRedirect {
+        id: "transparent-redirect",
+        title: "Connections reach another server than intended",
+        severity: High,
+        needs: [],
+        clouded_by: [DuplicateFrames, OneSided],
+        figures: [intended: Text / Most, actual: Text / Most],
+        thresholds: [
+            same_syn_ms = 50.0: "Two sightings of one SYN before and after translation lie closer than this; both are seen on one host.",
+        ],
+    }
+}
+
+/// Inbound, outbound and tunnel ports of the usual meshes (Istio, Linkerd).
+const MESH_PORTS: [u16; 6] = [15_001, 15_006, 15_008, 15_053, 4_140, 4_143];
+
+type Group<'a> = narrative::Group<'a, Seen, Fact>;
+type Collected = observation::Collected<Seen, Fact>;
+type Observations = observation::Observations<Seen, Fact>;
+
+/// What one connection tells of names and addresses.
+pub(crate) enum Fact {
+    /// A name that its client asked DNS for, and got addresses.
+    Asked(String),
+    /// Its SYN.
+    Syn {
+        syn: SegmentRef,
+        /// The name that the client used.
+        name: Option<String>,
+    },
+    /// The name that the client used.
+    Named {
+        name: String,
+        /// Where it stands.
+        said: Option<SegmentRef>,
+    },
+}
+
+/// Where a connection was led.
+pub(crate) struct Seen {
+    /// Name and address it was meant for, in words.
+    intended: String,
+    actual: Endpoint,
+    how: How,
+    /// The change was made on the client's own host.
+    local: bool,
+    /// The port is one of a service mesh.
+    mesh: bool,
+}
+
+/// What shows that the destination was changed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum How {
+    /// SYN and SYN-ACK bear different addresses.
+    Answer,
+    /// Datagrams are answered from another address.
+    Datagram,
+    /// A loopback destination of a source that is none.
+    Loopback,
+    /// A name whose addresses are others.
+    Named,
+    /// One SYN towards two destinations.
+    SameSyn,
+}
+
+impl Rule for TransparentRedirect {
+    type Seen = Seen;
+    type Fact = Fact;
+
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+        for exchange in conn
+            .app
+            .dns
+            .iter()
+            .filter(|exchange| !exchange.addresses.is_empty())
+        {
+            out.note(|| Note::new(conn, Fact::Asked(exchange.name.clone())));
+        }
+        if let Some((intended, actual)) = translated(conn) {
+            out.push(observation(conn, intended, actual));
+            return;
+        }
+        if conn.transport != Transport::Tcp {
+            return;
+        }
+        if let Some(syn) = conn.handshake.syns.first() {
+            out.note(|| {
+                let (syn, name) = (*syn, name_of(conn));
+                Note::new(conn, Fact::Syn { syn, name }).at(syn.time)
+            });
+        }
+        if let Some(name) = name_of(conn) {
+            let said = conn.from_client().first_data;
+            out.note(|| Note::new(conn, Fact::Named { name, said }));
+        }
+    }
+
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+        let within = Duration::from_secs_f64(ctx.threshold("same_syn_ms") / 1e3);
+        let mut found = same_syn(collected, within);
+        found.extend(other_than_named(collected, analysis));
+        let known: BTreeSet<u64> = collected
+            .observations
+            .iter()
+            .map(|one| one.connection.first_frame)
+            .collect();
+        found.retain(|one| !known.contains(&one.connection.first_frame));
+        collected.observations.extend(found);
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        words::tell(group, draft)
+    }
+}
+
+/// Intended and actual destination, where the packets of the connection alone tell.
+fn translated(conn: &Connection) -> Option<(Option<Endpoint>, Endpoint)> {
+    if let Some(other) = conn.translated_from {
+        // The loopback one is where a REDIRECT led; otherwise the SYN named the intended one.
+        return Some(if is_loopback(other.ip) || other.ip == conn.client.ip {
+            (Some(conn.server), other)
+        } else {
+            (Some(other), conn.server)
+        });
+    }
+    (is_loopback(conn.server.ip) && !is_loopback(conn.client.ip)).then_some((None, conn.server))
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.is_loopback()
+}
+
+/// The name the client used: Host header (no proxy request) or SNI, without port, lower case.
+fn name_of(conn: &Connection) -> Option<String> {
+    let http = conn.app.http.as_ref().filter(|http| !http.proxy_request);
+    let host = http.and_then(|http| http.kept.iter().find_map(|exchange| exchange.host.clone()));
+    let sni = conn.app.tls.as_ref().and_then(|tls| tls.sni.clone());
+    let name = host.or(sni)?.to_lowercase();
+    let name = if name.starts_with('[') {
+        name.as_str()
+    } else {
+        name.split(':').next().unwrap_or("")
+    };
+    (!name.is_empty()).then(|| name.trim_end_matches('.').to_owned())
+}
+
+fn observation(
+    conn: &Connection,
+    intended: Option<Endpoint>,
+    actual: Endpoint,
+) -> Observation<Seen> {
+    let local = is_loopback(actual.ip) || actual.ip == conn.client.ip;
+    let mesh = MESH_PORTS.contains(&actual.port);
+    let wrong = conn.app.http.as_ref().is_some_and(|http| {
+        http.responses > 0 && (http.by_class[3] + http.by_class[4]) * 2 > http.responses
+    });
+    let severity = match (local, mesh && !wrong) {
+        (true, false) => Severity::High,
+        _ => Severity::Low,
+    };
+    let name = name_of(conn);
+    let intended_text = match (&name, intended) {
+        (Some(name), Some(endpoint)) if *name != endpoint.ip.to_string() => {
+            format!("{name} ({endpoint})")
+        }
+        (_, Some(endpoint)) => endpoint.to_string(),
+        (Some(name), None) => name.clone(),
+        (None, None) => "an unknown address".to_owned(),
+    };
+    let how = match (intended, conn.transport) {
+        (None, _) => How::Loopback,
+        (Some(_), Transport::Tcp) => How::Answer,
+        (Some(_), Transport::Udp) => How::Datagram,
+    };
+    let syn = conn.handshake.syns.first().copied();
+    let answer = conn.handshake.syn_acks.first().copied();
+    let observation = Observation::new(conn, 0.97, severity)
+        .cause(cause(actual, intended, local))
+        .weight(number(conn.packets()))
+        .evidence_if(
+            syn.or(conn.from_client().first_data),
+            if local {
+                format!(
+                    "segment from {} to {actual}: the client's own host",
+                    conn.client.ip
+                )
+            } else {
+                format!(
+                    "SYN from {} to {}",
+                    conn.client.ip,
+                    intended.unwrap_or(actual)
+                )
+            },
+        )
+        .evidence_if(
+            answer.filter(|_| intended.is_some()),
+            format!("SYN-ACK of the same connection from {}", conn.server),
+        )
+        .text("actual", actual.to_string())
+        .cost("requests_misdirected", number(conn.turns.count.max(1)));
+    let observation = if intended.is_some() || name.is_some() {
+        observation.text("intended", intended_text.clone())
+    } else {
+        observation
+    };
+    observation.seen(Seen {
+        intended: intended_text,
+        actual,
+        how,
+        local,
+        mesh,
+    })
+}
+
+/// One rule on a host usually sends many destinations to one place; elsewhere every service has a
+/// translation of its own.
+fn cause(actual: Endpoint, intended: Option<Endpoint>, local: bool) -> String {
+    match intended.filter(|_| !local) {
+        Some(intended) => format!("{actual} {intended}"),
+        None => actual.to_string(),
+    }
+}
+
+/// The same SYN towards two destinations: before and after translation.
+fn same_syn(collected: &Collected, within: Duration) -> Vec<Observation<Seen>> {
+    let syns = collected.notes.iter().filter_map(|note| match &note.fact {
+        Fact::Syn { syn, name } => Some((note, syn, name)),
+        _ => None,
+    });
+    let mut syns: Vec<_> = syns.collect();
+    // By the number first: it tells nearly all of them apart at once.
+    syns.sort_by_key(|(note, syn, _)| (syn.seq.0, note.connection.client));
+    let sightings = syns.chunk_by(|(one, syn, _), (other, again, _)| {
+        syn.seq == again.seq && one.connection.client == other.connection.client
+    });
+    let mut found = Vec::new();
+    for notes in sightings.filter(|notes| notes.len() > 1) {
+        let ((before, first, _), (after, again, name)) = (notes[0], notes[1]);
+        let (intended, actual) = (before.connection.server, after.connection.server);
+        if intended == actual || after.at.since(before.at) > within {
+            continue;
+        }
+        let local = is_loopback(actual.ip) || actual.ip == after.connection.client.ip;
+        let severity = if local { Severity::High } else { Severity::Low };
+        let intended_text = match name {
+            Some(name) => format!("{name} ({intended})"),
+            None => intended.to_string(),
+        };
+        found.push(
+            Observation::from_note(after, 0.9, severity)
+                .cause(cause(actual, Some(intended), local))
+                .evidence(*first, format!("SYN to {intended}"))
+                .evidence(
+                    *again,
+                    format!("the same SYN (source port and sequence number) to {actual}"),
+                )
+                .text("intended", intended_text.clone())
+                .text("actual", actual.to_string())
+                .cost("requests_misdirected", 1.0)
+                .seen(Seen {
+                    intended: intended_text,
+                    actual,
+                    how: How::SameSyn,
+                    local,
+                    mesh: false,
+                }),
+        );
+    }
+    found
+}
+
+/// Connections under a name whose DNS answers do not contain the address connected to, by the
+/// very client that asked, while the named address is reached by others.
+fn other_than_named(collected: &Collected, analysis: &Analysis) -> Vec<Observation<Seen>> {
+    let (mut asked, mut named) = (BTreeSet::<(IpAddr, &str)>::new(), Vec::new());
+    for note in &collected.notes {
+        match &note.fact {
+            Fact::Asked(name) => {
+                asked.insert((note.connection.client.ip, name));
+            }
+            Fact::Named { name, said } => named.push((note, name.as_str(), said)),
+            Fact::Syn { .. } => {}
+        }
+    }
+    if asked.is_empty() {
+        return Vec::new();
+    }
+    let reached = named.iter();
+    let reached = reached.map(|(note, name, _)| (*name, note.connection.server.ip));
+    let reached: BTreeSet<(&str, IpAddr)> = reached.collect();
+    let mut found = Vec::new();
+    for (note, name, said) in named {
+        let Some(addresses) = analysis.dns_names.get(name) else {
+            continue;
+        };
+        let (client, server) = (note.connection.client, note.connection.server);
+        let named_reached = addresses.iter().any(|ip| reached.contains(&(name, *ip)));
+        let elsewhere = !addresses.contains(&server.ip) && !addresses.contains(&client.ip);
+        if !(elsewhere && named_reached && asked.contains(&(client.ip, name))) {
+            continue;
+        }
+        let Some(first) = addresses.first() else {
+            continue;
+        };
+        let intended = format!("{name} ({})", Endpoint::new(*first, server.port));
+        let segment = said.unwrap_or(SegmentRef::place(
+            note.connection.first_frame,
+            note.at,
+            Direction::ClientToServer,
+        ));
+        found.push(
+            Observation::from_note(note, 0.65, Severity::Medium)
+                .cause(format!("{server} {intended}"))
+                .evidence(
+                    segment,
+                    format!("first data of a connection to {server} that names {name}"),
+                )
+                .text("intended", intended.clone())
+                .text("actual", server.to_string())
+                .cost("requests_misdirected", 1.0)
+                .seen(Seen {
+                    intended,
+                    actual: server,
+                    how: How::Named,
+                    local: is_loopback(server.ip) || server.ip == client.ip,
+                    mesh: false,
+                }),
+        );
+    }
+    found
+}
+
+mod words;
+
+#[cfg(test)]
+mod tests;
