@@ -26,9 +26,9 @@ use crate::quality::QualityKind;
 use crate::time::Timestamp;
 
 pub use ending::{EndedBy, Ending};
-pub use half::{Burst, Half, HeldWrites, Probes, Stuck};
+pub use half::{Burst, CounterTrust, Half, HeldWrites, Outage, Probes, Stuck, SuspectedRepeats};
 pub use histogram::Histogram;
-pub use hole::{HoleEpisode, Holes};
+pub use hole::{HoleEpisode, Holes, Waits};
 pub use idle_gap::{IdleGap, IdleGaps};
 pub use reset::{Reset, ResetKind, ResetShape};
 pub use state::{StateSpan, TcpState};
@@ -116,6 +116,9 @@ pub struct Handshake {
     pub syn_acks_after_ack: u32,
     /// The SYN's options were cut or the SYN was not captured: scale and MSS are unknown.
     pub options_unknown: bool,
+    /// Ends whose SYN offers Multipath TCP (RFC 8684): with both, the octets belong to a stream that
+    /// other connections carry as well.
+    pub multipath_offers: u8,
 }
 
 impl Handshake {

@@ -109,6 +109,8 @@ pub struct TcpFields {
     pub window_shift: Option<u8>,
     /// SACK-permitted option, on SYNs (RFC 2018 §2).
     pub sack_permitted: bool,
+    /// Multipath TCP option (RFC 8684 §3), on SYNs.
+    pub multipath: bool,
     /// How many of `sack_blocks` are there.
     pub sack_count: u8,
     /// SACK blocks in the order sent; a DSACK block stands first (RFC 2883 §4).

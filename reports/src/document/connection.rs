@@ -130,7 +130,7 @@ impl From<&Connection> for ConnectionRow {
             response_p50_ms: histogram.quantile(0.5).map(millis),
             response_max_ms: histogram.quantile(1.0).map(millis),
             rtt_ms: connection.rtt().map(millis),
-            stall_ms: millis(connection.holes.stall_total),
+            stall_ms: millis(connection.holes.stall_total()),
             resets: connection.resets.iter().map(reset).collect(),
             translated_from: connection
                 .translated_from

@@ -28,7 +28,8 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// The same large segment is sent at least three times and never acknowledged, while smaller segments of the same
-    /// end are, and no larger one got through on any connection of the two hosts in that direction. Severity is high.
+    /// end are, also in pieces of it, and no larger one got through on any connection of the two hosts in that
+    /// direction. Severity is high.
     ///
     /// ## What to do
     /// Let ICMP "fragmentation needed" and "packet too big" pass, clamp the MSS, or lower the MTU.
@@ -98,7 +99,9 @@ impl Rule for MtuBlackHole {
                 let (sender, largest) = (direction.sender(), half.largest_acked_payload);
                 Note::new(conn, Fact { sender, largest })
             });
-            let Some(stuck) = half.stuck else { continue };
+            let Some(stuck) = half.too_large.or(half.stuck) else {
+                continue;
+            };
             let size = stuck.first.payload_len;
             let smaller_acked = half.largest_acked_payload > 0 || stuck.smaller_passed;
             let peer_lives = conn

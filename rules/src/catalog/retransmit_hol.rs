@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use analyzer::app::MessageUnit;
-use analyzer::connection::{HoleEpisode, Turn};
+use analyzer::connection::{HoleEpisode, Turn, Waits};
 use analyzer::event::RetransmissionKind;
-use analyzer::{Connection, Direction};
+use analyzer::{Analysis, Connection, Direction, Timestamp};
 
 use crate::model::context::Context;
-use crate::model::figure::{counted, median, most};
+use crate::model::figure::{FigureValue, counted, median, most};
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Observation, Observations};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{bytes, many, ms, number, other_end, plural, span, time};
@@ -33,7 +33,9 @@ declare_rule! {
     /// One direction has a hole in its sequence numbers while later bytes are there (at the
     /// receiver's side the later segments themselves, at the sender's side SACK blocks or three
     /// duplicate ACKs), and a retransmission fills it. The stall runs from the first byte that had to
-    /// wait until the hole was filled. Stalls below half a round trip or 20 ms are not reported.
+    /// wait until the hole was filled, or until the receiver closed or reset the connection. Stalls below half
+    /// a round trip or 20 ms are not reported, nor those of segments too large for the path (mtu-black-hole) or of
+    /// the subflows of Multipath TCP. Times that overlap, on one connection or on several, count once.
     /// Severity follows the time lost: low below 200 ms, high from one second in one stall or three in all.
     ///
     /// ## What to do
@@ -83,6 +85,8 @@ pub(crate) struct Seen {
     messages: Option<(u64, MessageUnit)>,
     /// How long the exchange took that waited for it, and would have taken without it.
     turn_ms: Option<(f64, f64)>,
+    /// When something waited, from and to in order.
+    spans: Vec<(Timestamp, Timestamp)>,
 }
 
 impl Rule for RetransmitHol {
@@ -94,22 +98,36 @@ impl Rule for RetransmitHol {
     }
 
     fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
-        let rtt = conn.rtt().unwrap_or_default();
-        let least = rtt.mul_f64(ctx.threshold("min_stall_round_trips"));
+        // What waits on a subflow of Multipath TCP need not wait in the application.
+        if conn.handshake.multipath_offers == 2 {
+            return;
+        }
+        let least =
+            (round_trip(conn).unwrap_or_default()).mul_f64(ctx.threshold("min_stall_round_trips"));
         let least = least.max(Duration::from_secs_f64(ctx.threshold("min_stall_ms") / 1e3));
         for direction in Direction::BOTH {
             // Where the capture missed octets, a hole that only it shows is its own.
             let all_real = conn.half(direction).missing_octets == 0;
-            let mut holes = conn.holes.longest.iter().filter(|hole| {
-                hole.direction == direction
-                    && hole.stall >= least
-                    && hole.blocked_octets > 0
-                    && (hole.confirmed || all_real)
-            });
-            let Some(worst) = holes.next() else { continue };
-            let (count, total, blocked) = totals(conn, direction, least);
-            out.push(observation(conn, worst, ctx, count, total, blocked));
+            let real: Vec<&HoleEpisode> = (conn.holes.longest.iter())
+                .filter(|hole| {
+                    hole.direction == direction
+                        && hole.stall >= least
+                        && !hole.too_large
+                        && (hole.confirmed || all_real)
+                })
+                .collect();
+            let Some(worst) = real.first() else { continue };
+            out.push(observation(conn, worst, ctx, waits(conn, direction, &real)));
         }
+    }
+
+    fn on_capture(
+        &self,
+        _analysis: &Analysis,
+        _ctx: &Context<'_>,
+        collected: &mut Collected<Seen>,
+    ) {
+        count_time_once(&mut collected.observations);
     }
 
     fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
@@ -128,7 +146,7 @@ impl Rule for RetransmitHol {
         let requests: u64 = group.seen().map(|seen| seen.requests).sum();
         let draft = draft
             .severity(severity)
-            .title(format!("Loss from the {sender} held back bytes already delivered for up to {} ({server})", time(longest)))
+            .title(format!("Loss from the {sender} held back bytes that had arrived for up to {} ({server})", time(longest)))
             .summary(format!(
                 "{} in what the {sender} sent (server {server}) kept {} waiting at the {receiver} for {} in all, {} at worst, although those bytes \
                  had arrived. The repair came by {}.{}",
@@ -158,45 +176,70 @@ impl Rule for RetransmitHol {
     }
 }
 
-/// Number of holes, sum of stalls and octets that waited, in one direction. Exact while all
-/// holes are kept, or all are of this direction and the capture missed none of its octets; otherwise
-/// of those kept.
-fn totals(conn: &Connection, direction: Direction, least: Duration) -> (u64, Duration, u64) {
+/// The round trip, where both halves of it are known: one alone may be next to nothing.
+fn round_trip(conn: &Connection) -> Option<Duration> {
+    let [client, server] = &conn.halves;
+    Some(client.rtt_min? + server.rtt_min?)
+}
+
+/// What waited in one direction: of all holes where the `real` ones among the longest are all that
+/// were kept, else of those.
+fn waits(conn: &Connection, direction: Direction, real: &[&HoleEpisode]) -> Waits {
+    let all = &conn.holes.waits[direction.index()];
     let kept = &conn.holes.longest;
-    let missed = conn.half(direction).missing_octets > 0;
-    let other = missed || kept.iter().any(|hole| hole.direction != direction);
-    if !other && conn.holes.count > kept.len() as u64 {
-        return (
-            conn.holes.count,
-            conn.holes.stall_total,
-            conn.holes.blocked_octets,
-        );
+    if real.len() == kept.len() && conn.holes.count() > kept.len() as u64 {
+        return all.clone();
     }
-    let ours = || {
-        kept.iter().filter(|hole| {
-            hole.direction == direction && hole.stall >= least && (hole.confirmed || !missed)
-        })
-    };
-    (
-        ours().count() as u64,
-        ours().map(|hole| hole.stall).sum(),
-        ours().map(|hole| hole.blocked_octets).sum(),
-    )
+    let mut in_order: Vec<_> = (real.iter())
+        .map(|hole| (hole.opened.time + hole.stall, hole))
+        .collect();
+    in_order.sort_by_key(|(end, hole)| (*end, hole.opened.frame));
+    let mut waits = Waits::default();
+    for (end, hole) in in_order {
+        waits.add(hole.opened.time, end, hole.blocked_octets);
+    }
+    waits
+}
+
+/// Takes the time in which others of the same cause waited as well out of all but one of them.
+fn count_time_once(observations: &mut [Observation<Seen>]) {
+    let mut spans = Vec::new();
+    for (at, one) in observations.iter().enumerate() {
+        for (from, to) in &one.seen.spans {
+            spans.push((one.cause.clone(), *from, *to, at));
+        }
+    }
+    spans.sort();
+    let mut told_twice = vec![Duration::ZERO; observations.len()];
+    let mut covered: Option<(&str, Timestamp)> = None;
+    for (cause, from, to, at) in &spans {
+        let known = covered.filter(|(other, _)| other == cause);
+        let known_to = known.map_or(*from, |(_, end)| end);
+        told_twice[*at] += known_to.min(*to).since(*from);
+        covered = Some((cause, known_to.max(*to)));
+    }
+    for (one, twice) in observations.iter_mut().zip(told_twice) {
+        let total = one.figure_value("stall_ms_total").unwrap_or_default() - ms(twice);
+        one.set_figure("stall_ms_total", FigureValue::Number(total.max(0.0)));
+        one.cost = vec![("time_lost_ms", total.max(0.0))];
+    }
+}
+
+fn severity(ctx: &Context<'_>, longest_ms: f64) -> Severity {
+    match longest_ms {
+        stall if stall >= ctx.threshold("high_stall_ms") => Severity::High,
+        stall if stall >= ctx.threshold("medium_stall_ms") => Severity::Medium,
+        _ => Severity::Low,
+    }
 }
 
 fn observation(
     conn: &Connection,
     worst: &HoleEpisode,
     ctx: &Context<'_>,
-    count: u64,
-    total: Duration,
-    blocked: u64,
+    waits: Waits,
 ) -> Observation<Seen> {
-    let severity = match ms(worst.stall) {
-        stall if stall >= ctx.threshold("high_stall_ms") => Severity::High,
-        stall if stall >= ctx.threshold("medium_stall_ms") => Severity::Medium,
-        _ => Severity::Low,
-    };
+    let severity = severity(ctx, ms(worst.stall));
     let sender = worst.direction.sender();
     let opened = if worst.seen_at_sender {
         format!(
@@ -220,7 +263,7 @@ fn observation(
     .cause(format!("{} {sender}", conn.server))
     .at(worst.opened.time)
     .weight(ms(worst.stall))
-    .count(count.max(1))
+    .count(waits.count.max(1))
     .evidence(worst.opened, opened)
     .evidence_if(
         repair,
@@ -229,25 +272,17 @@ fn observation(
             repair_words(worst.repair_kind)
         ),
     )
-    .evidence(
-        worst.filled,
-        format!(
-            "gap filled {} after the first byte behind it; {} in {} waited",
-            span(worst.stall),
-            many(worst.blocked_octets, "byte"),
-            many(u64::from(worst.blocked_segments), "segment")
-        ),
-    )
-    .figure("stall_ms_total", ms(total))
+    .evidence(worst.filled, filled_words(worst))
+    .figure("stall_ms_total", ms(waits.total))
     .figure("stall_ms_max", ms(worst.stall))
-    .figure("blocked_bytes", number(blocked))
-    .figure("holes", number(count))
-    .cost("time_lost_ms", ms(total))
+    .figure("blocked_bytes", number(waits.octets))
+    .figure("holes", number(waits.count))
+    .cost("time_lost_ms", ms(waits.total))
     .seen(Seen {
         sender: worst.direction,
         repair: repair_words(worst.repair_kind),
         at_sender: worst.seen_at_sender,
-        rtt_ms: conn.rtt().map(ms),
+        rtt_ms: round_trip(conn).map(ms),
         requests: conn.app.http.as_ref().map_or(0, |http| http.requests),
         messages: (worst.blocked_messages > 0)
             .then_some((worst.blocked_messages, worst.message_unit)),
@@ -258,7 +293,17 @@ fn observation(
             let took = end.since(turn.request.first.time);
             (ms(took), ms(took.saturating_sub(worst.stall)))
         }),
+        spans: waits.spans,
     })
+}
+
+fn filled_words(hole: &HoleEpisode) -> String {
+    let (stall, waited) = (span(hole.stall), many(hole.blocked_octets, "byte"));
+    if hole.at_least {
+        format!("the gap was not seen filled: {waited} waited {stall} at least")
+    } else {
+        format!("gap filled {stall} after the first byte behind it; {waited} waited")
+    }
 }
 
 /// The exchange during which the hole was open, when it was kept.
@@ -376,12 +421,13 @@ mod tests {
             direction: S,
             opened,
             filled,
+            at_least: false,
+            too_large: false,
             repair: Some(filled),
             repair_kind: RetransmissionKind::Timeout,
             repairs: 1,
             missing_octets: 1400,
             blocked_octets: blocked,
-            blocked_segments: 3,
             stall: Duration::from_secs_f64(stall_ms / 1e3),
             seen_at_sender: false,
             confirmed: false,
@@ -390,15 +436,38 @@ mod tests {
         };
         builder
             .with(|conn| {
-                conn.holes = Holes {
-                    count: 1,
-                    stall_total: hole.stall,
-                    stall_max: hole.stall,
-                    blocked_octets: blocked,
-                    longest: vec![hole],
-                };
+                conn.holes = with_waits(hole);
             })
             .build()
+    }
+
+    fn with_waits(hole: HoleEpisode) -> Holes {
+        let mut holes = Holes::default();
+        if hole.blocked_octets > 0 {
+            let end = hole.opened.time + hole.stall;
+            holes.waits[S.index()].add(hole.opened.time, end, hole.blocked_octets);
+            holes.longest.push(hole);
+        }
+        holes
+    }
+
+    #[test]
+    fn time_on_the_clock_counts_once() {
+        let mut other = with_hole(2500.0, 4200);
+        other.client.port = 999;
+        let findings = findings_of("retransmit-hol", &[with_hole(2000.0, 4200), other]);
+        assert!((figure(&findings[0], "stall_ms_total") - 2500.0).abs() < 0.01);
+        assert!((figure(&findings[0], "holes") - 2.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn subflows_and_too_large_segments_are_silent() {
+        let mut conn = with_hole(2000.0, 4200);
+        conn.handshake.multipath_offers = 2;
+        assert!(findings_of("retransmit-hol", &[conn]).is_empty());
+        let mut conn = with_hole(2000.0, 4200);
+        conn.holes.longest[0].too_large = true;
+        assert!(findings_of("retransmit-hol", &[conn]).is_empty());
     }
 
     #[test]

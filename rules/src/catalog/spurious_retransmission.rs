@@ -181,6 +181,7 @@ mod tests {
                 EventKind::Retransmission {
                     kind,
                     spurious: true,
+                    presumed: false,
                     original_frame: Some(5),
                     after,
                 },

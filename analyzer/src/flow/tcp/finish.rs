@@ -8,12 +8,17 @@ use super::TcpTracker;
 impl TcpTracker {
     /// Ends tracking and hands over what is known.
     #[must_use]
-    pub fn finish(self: Box<Self>, expired: bool) -> Connection {
+    pub fn finish(mut self: Box<Self>, expired: bool) -> Connection {
+        self.close_open_holes();
         let close = self.close(expired);
         let end = self.end;
         let (capture_point, capture_point_confidence) = self.capture_point();
         let app = self.stream.finish();
         let resets = self.resets.finish(app.protocol, self.turns.last());
+        let mut halves = self.senders.map(|sender| sender.finish(end));
+        let [client, server] = &mut halves;
+        client.count_needless(server);
+        server.count_needless(client);
         Connection {
             transport: Transport::Tcp,
             client: self.client,
@@ -23,7 +28,7 @@ impl TcpTracker {
             last_frame: self.last_frame,
             start: self.start,
             end: self.end,
-            halves: self.senders.map(|sender| sender.finish(end)),
+            halves,
             close,
             handshake: self.handshake.finish(),
             turns: self.turns.finish(),

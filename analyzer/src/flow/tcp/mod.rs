@@ -47,7 +47,7 @@ use sender::{SenderState, split_pair};
 use verdict::recent_packets::{RecentPackets, signature};
 
 pub(crate) use roles::looks_like_client;
-pub(crate) use sender::send_order::{SendOrder, Trust};
+pub(crate) use sender::send_order::SendOrder;
 pub use verdict::Verdict;
 pub(crate) use verdict::{Beside, KnownBefore};
 
@@ -402,6 +402,11 @@ impl TcpTracker {
     /// packet was sent by the client.
     pub fn icmp_error(&mut self, packet: &Packet, icmp: IcmpFields) {
         let direction = self.direction_of(packet);
+        let needs_fragments = icmp.mtu > 0 || (icmp.icmp_type, icmp.code) == (3, 4);
+        if needs_fragments {
+            let sender = &mut self.senders[direction.index()];
+            sender.refused_to = sender.snd_max;
+        }
         let reference = SegmentRef {
             seq: icmp.quoted_seq.unwrap_or_default(),
             ..SegmentRef::place(packet.frame, packet.time, direction)

@@ -111,6 +111,7 @@ fn syns_that_nobody_answers_while_data_is_sent_in_vain_tell_of_the_path() {
             let kind = EventKind::Retransmission {
                 kind: analyzer::event::RetransmissionKind::Timeout,
                 spurious: false,
+                presumed: false,
                 original_frame: Some(first.frame),
                 after: Duration::from_secs_f64(after / 1e3),
             };

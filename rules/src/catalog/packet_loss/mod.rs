@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::Range;
 
-use analyzer::connection::{CapturePoint, Stuck};
+use analyzer::connection::{CapturePoint, Outage, Stuck};
 use analyzer::event::{EventKind, RetransmissionKind};
 use analyzer::{Analysis, Connection, Direction, Endpoint, Timestamp};
 
@@ -34,8 +34,11 @@ declare_rule! {
     /// Retransmissions that were needed are counted, per server and direction: not those the receiver already had
     /// (DSACK, or acknowledged before), not keep-alives or window probes, not copies made by the capture or
     /// the network. Where the lost copy was captured, the loss lies between the capture point and the receiver;
-    /// where only the repair was seen, between the sender and the capture point. Severity: info for single
-    /// losses, low above 0.1 %, medium from 1 % and ten segments, high from 5 %.
+    /// where only the repair was seen, between the sender and the capture point. Repeats that only a pause
+    /// and the sender's identification counter hint at are named, not counted. Segments of one
+    /// flight lost together are one loss event. Severity: info for single losses, low above 0.1 %, medium
+    /// from 1 %, ten segments and three events, high from 5 % and five events. One or two events in which
+    /// nothing got through for a second are told as an outage of that direction: low.
     ///
     /// A connection in use that died is told apart: the same data was sent at least four times over two
     /// seconds and never acknowledged, without a close, a reset, a closed window or a silence before that would
@@ -64,6 +67,9 @@ declare_rule! {
             medium_percent = 1.0: "Loss rate that users notice.",
             high_percent = 5.0: "Loss rate at which connections hardly move.",
             min_segments = 10.0: "Lost segments below which a rate says little.",
+            medium_events = 3.0: "Loss events (segments of one flight lost together are one) below which a loss is an incident, not a rate.",
+            high_events = 5.0: "Loss events from which a high rate is no accident.",
+            outage_ms = 1000.0: "Time in which the same data was repeated in vain from which it is told as an outage: the first timeouts take less.",
             vain_copies = 4.0: "Times the same data must have been sent in vain; three losses in a row are one in a thousand where one segment in ten is lost.",
             vain_ms = 2000.0: "Shortest time over which it was sent; a capture that ends sooner may have missed the answer.",
             idle_ms = 2000.0: "Silence from which a connection is not in use: a device on the path may have forgotten it.",
@@ -108,6 +114,12 @@ pub(crate) struct Lost {
     fast: u64,
     /// Repaired by timeout.
     timeout: u64,
+    /// Loss events.
+    events: u64,
+    /// Further repeats that only hints show.
+    presumed: u64,
+    /// The longest time in which nothing got through.
+    outage: Option<Outage>,
     point: CapturePoint,
 }
 
@@ -191,13 +203,18 @@ impl Rule for PacketLoss {
             // What passed here right before its receiver was hardly lost; the DSACK that says that
             // it arrived twice was cut.
             let arrived = conn.handshake.options_unknown && is_at_receiver(conn, direction);
-            let lost_after = if arrived { 0 } else { half.lost_after_capture };
+            let after = half
+                .lost_after_capture
+                .saturating_sub(half.spurious_retransmissions);
+            let lost_after = if arrived { 0 } else { after };
             let placed = half.lost_before_capture + lost_after;
             // SYNs, SYN-ACKs and FINs may be repeated because the other end ignores them.
             let control = half.retransmissions_by_kind[3];
             let needed = half
                 .retransmitted_segments
                 .saturating_sub(half.spurious_retransmissions)
+                .saturating_sub(half.presumed_repeats)
+                .saturating_sub(half.refused_repeats)
                 .saturating_sub(control);
             let lost = if placed > 0 || arrived {
                 placed.min(needed)
@@ -221,10 +238,11 @@ impl Rule for PacketLoss {
             let of_sender = sent.entry((note.connection.server, note.fact.sender));
             *of_sender.or_default() += note.fact.segments;
         }
-        let mut lost = BTreeMap::<String, f64>::new();
+        let mut lost = BTreeMap::<String, (f64, u64)>::new();
         for one in &collected.observations {
-            *lost.entry(one.cause.clone()).or_default() +=
-                one.figure_value("segments_lost").unwrap_or_default();
+            let (segments, events) = lost.entry(one.cause.clone()).or_default();
+            *segments += one.figure_value("segments_lost").unwrap_or_default();
+            *events += one.seen.lost().map_or(0, |seen| seen.events);
         }
         for one in &mut collected.observations {
             let Seen::Lost(seen) = &mut one.seen else {
@@ -232,19 +250,13 @@ impl Rule for PacketLoss {
             };
             let all = sent.get(&(one.connection.server, seen.sender));
             seen.sent = all.copied().unwrap_or(0);
-            let gone = lost.get(&one.cause).copied().unwrap_or(0.0);
+            let (gone, events) = lost.get(&one.cause).copied().unwrap_or_default();
             let rate = if seen.sent > 0 {
                 (gone / number(seen.sent) * 100.0).min(100.0)
             } else {
                 0.0
             };
-            let many = gone >= ctx.threshold("min_segments");
-            one.severity = match rate {
-                rate if many && rate >= ctx.threshold("high_percent") => Severity::High,
-                rate if many && rate >= ctx.threshold("medium_percent") => Severity::Medium,
-                rate if rate >= ctx.threshold("low_percent") && gone >= 3.0 => Severity::Low,
-                _ => Severity::Info,
-            };
+            one.severity = severity(ctx, rate, gone, events);
             one.set_figure("loss_percent", FigureValue::Number(rate));
         }
         collected.observations.extend(died);
@@ -253,6 +265,9 @@ impl Rule for PacketLoss {
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
         if has_died(group.best()) {
             return words::tell_died(group, draft);
+        }
+        if is_outage(group) {
+            return words::tell_outage(group, draft);
         }
         let losses = || group.seen().filter_map(Seen::lost);
         let sender = most(losses().map(|seen| seen.sender)).map_or("", Direction::sender);
@@ -274,6 +289,7 @@ impl Rule for PacketLoss {
             "at a place the packets do not tell".to_owned()
         };
         let (fast, timeout) = (sum(|seen| seen.fast), sum(|seen| seen.timeout));
+        let presumed = sum(|seen| seen.presumed);
         draft
             .title(format!("{} of the {sender}'s segments are lost ({server})", percent(rate)))
             .summary(format!(
@@ -285,6 +301,7 @@ impl Rule for PacketLoss {
             .confidence(0.9, "Only retransmissions that the receiver needed are counted.")
             .because_if(after > 0.0, || format!("{} passed the capture point and had to be repeated: lost behind it", plural(after, "segment")))
             .because_if(before > 0.0, || format!("{} first passed the capture point as a retransmission: lost before it", plural(before, "segment")))
+            .because_if(presumed > 0.0, || format!("not counted: {} that only a pause and the sender's counter or its PSH flags hint at", plural(presumed, "further repeat")))
             .because_if(fast + timeout > 0.0, || format!("repairs by fast retransmission or probe: {fast:.0}; by timeout: {timeout:.0}"))
             .not("spurious-retransmission", "retransmissions of bytes the receiver already had are not counted")
             .not("reordering", "late originals are told apart by timestamp and IP identification")
@@ -295,6 +312,32 @@ impl Rule for PacketLoss {
             .set("Linux", "keep recovery cheap", "net.ipv4.tcp_sack = 1, net.ipv4.tcp_recovery = 1; BBR where loss is random")
             .verify("both", "ip -s -s link show DEV; ethtool -S DEV | grep -iE 'drop|err|miss|crc'", "which interface drops")
             .verify(sender, "nstat -az TcpRetransSegs TcpExtTCPLostRetransmit; tc -s qdisc show", "retransmissions and drops in this host's own queue")
+    }
+}
+
+/// Whether the losses are one or two times in which nothing got through, told best by the clock.
+fn is_outage(group: &Group<'_>) -> bool {
+    let outage = group.best().seen.lost().and_then(|seen| seen.outage);
+    let events: u64 = group
+        .seen()
+        .filter_map(Seen::lost)
+        .map(|seen| seen.events)
+        .sum();
+    outage.is_some_and(|outage| ms(outage.length()) >= group.ctx.threshold("outage_ms"))
+        && number(events) < group.ctx.threshold("medium_events")
+}
+
+/// Severity of `lost` segments in so many loss events, at a rate in percent.
+fn severity(ctx: &Context<'_>, rate: f64, lost: f64, events: u64) -> Severity {
+    let many = lost >= ctx.threshold("min_segments");
+    let again = |name| many && number(events) >= ctx.threshold(name);
+    match rate {
+        rate if again("high_events") && rate >= ctx.threshold("high_percent") => Severity::High,
+        rate if again("medium_events") && rate >= ctx.threshold("medium_percent") => {
+            Severity::Medium
+        }
+        rate if rate >= ctx.threshold("low_percent") && lost >= 3.0 => Severity::Low,
+        _ => Severity::Info,
     }
 }
 
@@ -414,6 +457,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
             EventKind::Retransmission {
                 kind,
                 spurious: false,
+                presumed: false,
                 original_frame,
                 after,
             } if kind != RetransmissionKind::Control
@@ -439,8 +483,25 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
             after: lost_after,
             fast: half.retransmissions_by_kind[0] + half.retransmissions_by_kind[2],
             timeout: half.retransmissions_by_kind[1],
+            events: half.loss_events.clamp(1, lost),
+            presumed: half.presumed_repeats,
+            outage: half.outage,
             point: conn.capture_point,
         }));
+    if let Some(outage) = half.outage {
+        observation = observation
+            .evidence(
+                outage.first,
+                format!("data from {sender}, repeated in vain for the first time"),
+            )
+            .evidence(
+                outage.ended,
+                format!(
+                    "the first acknowledgement of it, {} after it was sent first",
+                    span(outage.length())
+                ),
+            );
+    }
     for (segment, original, after) in repairs.into_iter().take(3) {
         let seen = match original {
             Some(frame) => format!("the copy in frame {frame} was lost behind the capture point"),

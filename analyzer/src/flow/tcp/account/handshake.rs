@@ -38,6 +38,9 @@ impl HandshakeTracker {
         sender.stats.window_shift = tcp.window_shift.or(sender.stats.window_shift);
         sender.stats.sack_permitted |= tcp.sack_permitted;
         self.0.options_unknown |= tcp.options_cut;
+        if sender.stats.packets == 1 {
+            self.0.multipath_offers += u8::from(tcp.multipath);
+        }
         let from_client = segment.direction == Direction::ClientToServer;
         if from_client == tcp.flags.ack() {
             // Simultaneous open (RFC 9293 §3.5): the lists are for the client's SYN and its answer.

@@ -6,6 +6,7 @@ use crate::app::{AppProtocol, GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
 use crate::connection::{Reset, ResetKind, ResetShape, Turn};
 use crate::decode::TcpFlags;
 use crate::direction::Direction;
+use crate::event::SegmentRef;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::SenderState;
 
@@ -37,6 +38,11 @@ impl ResetTracker {
     /// No reset was seen.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The first RST of each kind and end.
+    pub fn segments(&self) -> impl Iterator<Item = SegmentRef> {
+        self.0.iter().map(|reset| reset.segment)
     }
 
     /// Takes a RST; nothing comes of one of many that one end sent, one per segment under way.

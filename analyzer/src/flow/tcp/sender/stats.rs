@@ -18,6 +18,7 @@ pub(in crate::flow::tcp) struct SenderStats {
     pub unique_bytes: u64,
     pub data_segments: u64,
     pub duplicate_acks: u64,
+    pub acks_drawn: u64,
     pub cut_frames: u64,
     pub oversized_segments: u64,
     pub largest_payload: u32,

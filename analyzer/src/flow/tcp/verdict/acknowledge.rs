@@ -1,15 +1,20 @@
 //! What acknowledgements prove: progress, round trips, losses behind the capture point, needless
 //! repeats, and octets the capture missed.
 
+use std::time::Duration;
+
 use crate::app::MessageUnit;
-use crate::connection::HoleEpisode;
-use crate::event::{EventKind, SegmentRef};
+use crate::connection::{HoleEpisode, Outage};
+use crate::direction::Direction;
+use crate::event::{EventKind, RetransmissionKind, SegmentRef};
 use crate::flow::tcp::TcpTracker;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::rtt::{Progress, RoundTrip};
-use crate::flow::tcp::sender::{MAX_JUMP, Outstanding, Repeat, SackHole, SenderState, split_pair};
+use crate::flow::tcp::sender::{
+    Hole, MAX_JUMP, Outstanding, Repeat, SackHole, SenderState, split_pair,
+};
 use crate::flow::tcp::verdict::holes::confirm_holes;
-use crate::seq::SeqRange;
+use crate::seq::{RangeSet, SeqRange};
 use crate::time::Timestamp;
 
 /// Losses behind the capture point followed at one time.
@@ -25,29 +30,38 @@ impl TcpTracker {
         if ack > peer.snd_max.saturating_add(MAX_JUMP) {
             return None;
         }
+        peer.ack_passed = time;
         let probe_answered = peer.unanswered_probes > 0 && segment.seq_len() == 0;
         if std::mem::take(&mut peer.unanswered_probes) > 0
             && let Some(seldom) = &mut peer.stats.seldom
         {
             seldom.unanswered_probes = None;
         }
+        let unfilled: Vec<Hole> = (peer.holes.iter())
+            .filter(|hole| hole.range.end <= ack && hole.confirmed)
+            .cloned()
+            .collect();
         let unseen = acked_unseen(peer, ack);
+        let acked_before = peer.snd_una;
         let mut progress = None;
         let same_window = segment.tcp.window_cut || sender.window == Some(segment.reference.window);
-        if ack > peer.snd_una {
-            let before = peer.snd_una;
+        if ack > acked_before {
+            sender.stats.acks_drawn += 1;
             let round_trip = sender.rtt.min_ns();
-            peer.acks_under_way.note(time, before, round_trip);
+            peer.acks_under_way.note(time, acked_before, round_trip);
+            note_outage(peer, segment.reference);
             progress = Some(advance(peer, ack, time, echo));
         } else if ack == peer.snd_una
             && segment.seq_len() == 0
             && peer.flight_size() > 0
             && same_window
+            && !(probe_answered && segment.reference.window == 0)
         {
             // RFC 5681 §2, all five conditions.
             peer.duplicate_acks += 1;
             peer.first_duplicate_ack.get_or_insert(segment.reference);
             sender.stats.duplicate_acks += 1;
+            sender.stats.acks_drawn += 1;
         }
         let dsacks = if segment.tcp.sack_count > 0 {
             take_sacks(peer, segment, ack)
@@ -62,6 +76,11 @@ impl TcpTracker {
         if let Some(unseen) = unseen {
             self.note_acked_unseen(segment, unseen);
         }
+        for hole in unfilled {
+            let direction = segment.direction.reverse();
+            let kind = RetransmissionKind::Unknown;
+            self.close_hole(direction, &hole, segment.reference, kind, false);
+        }
         if probe_answered {
             self.event(segment, EventKind::KeepAliveAck);
         }
@@ -69,7 +88,7 @@ impl TcpTracker {
             self.on_dsack(segment, dsack);
         }
         if progress.is_some() {
-            self.prove_needless(segment);
+            self.prove_needless(segment, acked_before);
         }
         confirm_holes(&mut self.senders, segment, ack, progress.is_none());
         self.follow_sack_holes(segment, ack);
@@ -91,73 +110,73 @@ impl TcpTracker {
         }
     }
 
-    /// The receiver got `dsack` twice (RFC 2883): the copies we saw of it were needless.
+    /// The receiver got `dsack` twice (RFC 2883): the copy that drew the report was needless. It is
+    /// the latest that had the time to reach the receiver; one report names one copy of each octet.
     fn on_dsack(&mut self, segment: &Segment<'_>, dsack: SeqRange) {
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
-        // Linux counts a DSACK by its length (`tcp_dsack_seen`); the oldest repeat is meant first.
-        let segment_size = u64::from(peer.stats.largest_payload.max(1));
-        let copies = usize::try_from(dsack.len().div_ceil(segment_size)).unwrap_or(usize::MAX);
-        let proven: Vec<Option<usize>> = peer
-            .repeats
-            .iter_mut()
-            .filter(|repeat| {
-                !repeat.spurious && repeat.range.start < dsack.end && dsack.start < repeat.range.end
-            })
-            .map(|repeat| {
+        let soonest = soonest_answer(peer);
+        let time = segment.packet.time;
+        let mut unnamed = RangeSet::default();
+        unnamed.insert(dsack);
+        let mut proven = Vec::new();
+        for repeat in peer.repeats.iter_mut().rev() {
+            let can_have_drawn = time.since(repeat.passed) >= soonest;
+            if repeat.reported || !can_have_drawn || !unnamed.contains(repeat.range) {
+                continue;
+            }
+            unnamed.remove(repeat.range);
+            repeat.reported = true;
+            if !repeat.spurious {
                 repeat.spurious = true;
-                repeat.event
-            })
-            .take(copies)
-            .collect();
-        if proven.is_empty() {
-            return;
+                proven.push(repeat.event);
+            }
         }
-        peer.stats.seldom().spurious_retransmissions += proven.len() as u64;
-        self.mark_spurious(&proven);
+        self.count_spurious(segment, &proven);
     }
 
-    /// Without SACK no DSACK tells what was needless, but the acknowledgement itself may: it echoes
-    /// an older TSval than the repeat's (Eifel, RFC 3522), or it comes sooner than the repeat could
-    /// have drawn it. Either way the octets had arrived before.
-    fn prove_needless(&mut self, segment: &Segment<'_>) {
-        let nothing_repeated = self.senders[segment.direction.reverse().index()]
-            .repeats
-            .is_empty();
-        let reports = !segment.tcp.options_cut
-            && self
-                .senders
-                .iter()
-                .all(|sender| sender.stats.sack_permitted);
-        if nothing_repeated || reports {
-            return;
-        }
+    /// The acknowledgement itself may tell what was needless: it echoes an older TSval than the
+    /// repeat's (Eifel, RFC 3522), or it comes sooner than the repeat could have drawn it. Either
+    /// way the octets had arrived before.
+    fn prove_needless(&mut self, segment: &Segment<'_>, acked_before: u64) {
         let Some(ack) = segment.ack else { return };
         let echo = segment.tcp.timestamps.map(|(_, echo)| echo);
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
-        // A tenth for how exactly a capture tells time.
-        let soonest = peer.rtt.min().unwrap_or_default() * 9 / 10;
+        if peer.repeated_to <= acked_before {
+            return;
+        }
+        let soonest = soonest_answer(peer);
         let is_needless = |repeat: &Repeat| {
-            let echoes_older = repeat.stamp.ts_val.zip(echo);
-            let echoes_older = echoes_older
-                .is_some_and(|(value, echo)| echo.wrapping_sub(value).cast_signed() < 0);
+            // What fills the hole at the left edge is echoed (RFC 7323 §4.3), what follows may not be.
+            let echoes_older = (repeat.stamp.ts_val.zip(echo))
+                .is_some_and(|(value, echo)| echo.wrapping_sub(value).cast_signed() < 0)
+                && repeat.range.start <= acked_before;
             echoes_older || segment.packet.time.since(repeat.passed) < soonest
         };
         let proven: Vec<Option<usize>> = peer
             .repeats
             .iter_mut()
-            .filter(|repeat| !repeat.spurious && repeat.range.end <= ack && is_needless(repeat))
+            .filter(|repeat| {
+                !repeat.spurious
+                    && repeat.provable
+                    && repeat.range.end > acked_before
+                    && repeat.range.end <= ack
+                    && is_needless(repeat)
+            })
             .map(|repeat| {
                 repeat.spurious = true;
                 repeat.event
             })
             .collect();
+        self.count_spurious(segment, &proven);
+    }
+
+    fn count_spurious(&mut self, segment: &Segment<'_>, proven: &[Option<usize>]) {
         if proven.is_empty() {
             return;
         }
-        peer.stats.seldom().spurious_retransmissions += proven.len() as u64;
-        self.mark_spurious(&proven);
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
-        peer.repeats.retain(|repeat| repeat.range.end > ack);
+        peer.stats.seldom().spurious_retransmissions += proven.len() as u64;
+        self.mark_spurious(proven);
     }
 
     fn mark_spurious(&mut self, events: &[Option<usize>]) {
@@ -217,33 +236,50 @@ impl TcpTracker {
         for hole in closed {
             // Closed without a repeat: the network only reordered, behind the capture point.
             if hole.repairs > 0 {
-                self.close_sack_hole(segment, &hole);
+                let direction = segment.direction.reverse();
+                self.close_sack_hole(direction, &hole, segment.reference, false);
             }
         }
     }
 
-    fn close_sack_hole(&mut self, segment: &Segment<'_>, hole: &SackHole) {
-        let largest = self.senders[segment.direction.reverse().index()]
-            .stats
-            .largest_payload;
-        let blocked_segments = hole.blocked_octets.div_ceil(u64::from(largest.max(1)));
+    pub(in crate::flow::tcp) fn close_sack_hole(
+        &mut self,
+        direction: Direction,
+        hole: &SackHole,
+        filled: SegmentRef,
+        at_least: bool,
+    ) {
+        let sender = &self.senders[direction.index()];
+        // A FIN is nothing that waits.
+        let fin_waits = sender.fin_at.is_some_and(|fin_at| fin_at >= hole.range.end);
+        let blocked_octets = hole.blocked_octets.saturating_sub(u64::from(fin_waits));
+        if blocked_octets == 0 {
+            return;
+        }
         self.keep_hole(HoleEpisode {
-            direction: segment.direction.reverse(),
+            direction,
             opened: hole.opened,
-            filled: segment.reference,
+            filled,
+            at_least,
+            too_large: hole.too_large,
             repair: hole.repair,
             repair_kind: hole.repair_kind,
             repairs: hole.repairs,
             missing_octets: hole.range.len(),
-            blocked_octets: hole.blocked_octets,
-            blocked_segments: u32::try_from(blocked_segments).unwrap_or(u32::MAX),
-            stall: segment.packet.time.since(hole.opened.time),
+            blocked_octets,
+            stall: Duration::ZERO,
             seen_at_sender: true,
             confirmed: true,
             blocked_messages: 0,
             message_unit: MessageUnit::Unknown,
         });
     }
+}
+
+/// The least time from a segment's passing to an acknowledgement that it drew, less a tenth for how
+/// exactly a capture tells time.
+pub(in crate::flow::tcp) fn soonest_answer(peer: &SenderState) -> Duration {
+    peer.rtt.min().unwrap_or_default() * 9 / 10
 }
 
 /// What the receiver misses below octets it has, with the acknowledgement that told first.
@@ -326,9 +362,6 @@ pub(in crate::flow::tcp) fn advance(
     peer.duplicate_acks = 0;
     peer.first_duplicate_ack = None;
     peer.unanswered_repeats = 0;
-    if let Some(seldom) = &mut peer.stats.seldom {
-        seldom.stuck = None;
-    }
     if !peer.sacked.is_empty() {
         peer.sacked.remove_below(ack);
     }
@@ -337,8 +370,10 @@ pub(in crate::flow::tcp) fn advance(
         if oldest.range.end > ack {
             break;
         }
-        let payload = u32::try_from(oldest.range.len()).unwrap_or(u32::MAX);
-        peer.stats.largest_acked_payload = peer.stats.largest_acked_payload.max(payload);
+        if !oldest.in_pieces {
+            let payload = u32::try_from(oldest.range.len()).unwrap_or(u32::MAX);
+            peer.stats.largest_acked_payload = peer.stats.largest_acked_payload.max(payload);
+        }
         // Without SACK only the repair tells what waited for it.
         undisturbed &= oldest.copies == 1;
         // Nothing new from a segment that the receiver had reported before.
@@ -353,6 +388,29 @@ pub(in crate::flow::tcp) fn advance(
     let round_trip = sample.filter(|_| undisturbed);
     Progress {
         round_trip: round_trip.map(|ns| RoundTrip { ns, flight }),
+    }
+}
+
+/// Ends the time in which a segment was repeated in vain; call before it is forgotten.
+fn note_outage(peer: &mut SenderState, ended: SegmentRef) {
+    let Some(seldom) = &mut peer.stats.seldom else {
+        return;
+    };
+    let Some(stuck) = seldom.stuck.take() else {
+        return;
+    };
+    let first_sent = peer.outstanding.front().map(|oldest| oldest.first_sent);
+    let outage = Outage {
+        since: first_sent.unwrap_or(stuck.first.time),
+        first: stuck.first,
+        last: stuck.last,
+        copies: stuck.copies,
+        ended,
+    };
+    let is_longest = (seldom.outage).is_none_or(|known| known.length() < outage.length());
+    let nothing_passed = !stuck.smaller_passed && peer.sacked.is_empty();
+    if stuck.copies >= 3 && nothing_passed && is_longest {
+        seldom.outage = Some(outage);
     }
 }
 
@@ -441,6 +499,7 @@ mod tests {
                 latest: Stamp::default(),
                 copies: if number == 0 { copies } else { 1 },
                 first_is_repeat: false,
+                in_pieces: false,
                 sacked: false,
             });
         }

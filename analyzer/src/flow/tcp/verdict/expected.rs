@@ -76,8 +76,8 @@ impl TcpTracker {
             && peer.fin_at.is_none()
             && peer.duplicate_acks == 0
             && peer.unanswered_probes == 0
-            && (peer.repeats.is_empty()
-                || (sender.stats.sack_permitted && peer.stats.sack_permitted));
+            && peer.repeated_to <= peer.snd_una
+            && peer.window_closed_at.is_none();
         let is_expected = is_undisturbed && sends_on && receives_all;
         let is_known = sender.base.is_some() && peer.base.is_some();
         (is_expected && is_known).then_some(Expected { direction, ack })
@@ -143,7 +143,9 @@ impl TcpTracker {
     fn acknowledge_expected(&mut self, segment: &Segment<'_>, ack: u64) -> Option<Progress> {
         let time = segment.packet.time;
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        peer.ack_passed = time;
         let progress = (ack > peer.snd_una).then(|| {
+            sender.stats.acks_drawn += 1;
             let echo = segment.tcp.timestamps.map(|(_, echo)| echo);
             let round_trip = sender.rtt.min_ns();
             peer.acks_under_way.note(time, peer.snd_una, round_trip);

@@ -64,9 +64,12 @@ pub(in crate::flow::tcp) fn copy_kind(
             && (stamp.identification(&sender.ip_ids).is_some()
                 || segment.packet.time.since(passed) < soon)
     };
+    // A network copies whole packets: no other octets than those of the packet copied.
+    let is_whole = |known: SeqRange| known.start <= range.start && range.end <= known.end;
     if earlier.is_some_and(|known| {
-        is_copy(known.first, known.first_sent) || is_copy(known.latest, known.last_sent)
-    }) || repeats().any(|repeat| is_copy(repeat.stamp, repeat.passed))
+        is_whole(known.range)
+            && (is_copy(known.first, known.first_sent) || is_copy(known.latest, known.last_sent))
+    }) || repeats().any(|repeat| is_whole(repeat.range) && is_copy(repeat.stamp, repeat.passed))
     {
         return CopyKind::OfNetwork;
     }
