@@ -19,6 +19,7 @@ pub mod event;
 pub mod explain;
 pub mod filter;
 pub mod flow;
+mod in_order;
 pub mod inspect;
 pub mod pipeline;
 pub mod quality;

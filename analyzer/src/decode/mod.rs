@@ -3,6 +3,7 @@
 //! Headers are read as far as the captured bytes go; lengths are the true ones from the headers.
 //! Whatever cannot be decoded ends in a [`DecodeStop`] that is counted and named, never guessed.
 
+mod checksum;
 mod common;
 mod decoder;
 mod ether_encap;
@@ -33,6 +34,7 @@ use crate::time::Timestamp;
 use decoder::{Decoder, Path};
 use window::Window;
 
+pub use checksum::{RightSums, SUM_KINDS, SumOf, Sums, WrongSum};
 pub use decoder::IpFields;
 pub use stats::{DecodeStats, DecodeStop, OpaqueFlow, Protocol};
 
@@ -303,6 +305,8 @@ pub struct DecodedSlab {
     pub packets: Vec<Packet>,
     /// IP fragments in frame order, to be put together in sequence.
     pub fragments: Vec<Fragment>,
+    /// What the packets' checksums say.
+    pub sums: Sums,
     /// Counts.
     pub stats: DecodeStats,
 }
@@ -312,6 +316,7 @@ impl DecodedSlab {
     pub fn clear(&mut self) {
         self.packets.clear();
         self.fragments.clear();
+        self.sums.clear();
         self.stats.clear();
     }
 }

@@ -362,6 +362,7 @@ impl<S: ConnectionSink> Engine<S> {
         let mut quality = reader.notes();
         quality.extend(facts.quality());
         quality.extend(clock_note(times));
+        quality.extend(sequencer.damage.note());
         quality.sort();
         let summary = CaptureSummary {
             files: reader.files(),

@@ -7,6 +7,7 @@ use crate::decode::{DecodeStats, Packet, PacketKind};
 use crate::filter::PacketFilter;
 use crate::flow::ip_fragment::{IncompleteDatagram, Reassembler};
 use crate::flow::translation::Translator;
+use crate::in_order::damage::DamageFinder;
 use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
@@ -88,6 +89,7 @@ impl Span {
 /// Takes decoded slabs in the order of the capture.
 #[derive(Default)]
 pub(super) struct Sequencer {
+    pub damage: DamageFinder,
     reassembler: Reassembler,
     translator: Translator,
     pub loops: Loops,
@@ -103,6 +105,9 @@ impl Sequencer {
             self.times.append(&item.times);
             self.stats.merge(&item.decoded.stats);
             self.loops.take(&item.circling.found);
+            if self.damage.leave_out(&mut item.decoded) {
+                item.distribute();
+            }
             self.reassemble(item, filter);
             self.translate(item);
         }

@@ -20,6 +20,8 @@ pub enum QualityKind {
     ClockStep,
     /// The file ends inside a record, or is damaged from some place on.
     CutShort,
+    /// Packets whose checksum is wrong: damaged, and discarded by whom they reached.
+    BadChecksum,
     /// A limit of the analysis was reached: some of it is counted together or cut off.
     Summed,
 }
@@ -36,6 +38,7 @@ impl QualityKind {
             Self::Offload => "offload",
             Self::ClockStep => "clock-step",
             Self::CutShort => "cut-short",
+            Self::BadChecksum => "bad-checksum",
             Self::Summed => "summed",
         }
     }
