@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use analyzer::flow::{Close, Histogram, TimeSplit};
+use analyzer::connection::{Close, Histogram, TimeSplit};
 use analyzer::pipeline::ConnectionSink;
 use analyzer::{Connection, Transport};
 

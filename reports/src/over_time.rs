@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use analyzer::Timestamp;
-use analyzer::flow::Histogram;
+use analyzer::connection::Histogram;
 
 use crate::document::{DurationSlot, DurationsOverTime, millis, seconds};
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use analyzer::flow::{Close, Histogram, ResetKind};
+use analyzer::connection::{Close, Histogram, ResetKind};
 use analyzer::{Connection, Endpoint, Transport};
 
 use crate::document::{

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use analyzer::flow::Histogram;
+use analyzer::connection::Histogram;
 use analyzer::pipeline::ConnectionSink;
 use analyzer::{Analysis, Connection, Endpoint, QualityKind};
 use rayon::prelude::*;

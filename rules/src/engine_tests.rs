@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use analyzer::connection::{HoleEpisode, Holes, ResetKind};
 use analyzer::event::RetransmissionKind;
-use analyzer::flow::{HoleEpisode, Holes, ResetKind};
 
 use super::*;
 use crate::finding::Severity;

@@ -1,7 +1,7 @@
 //! What a server that ignored a finished handshake leaves behind.
 
+use analyzer::connection::CapturePoint;
 use analyzer::event::{EventKind, SegmentRef};
-use analyzer::flow::CapturePoint;
 use analyzer::{Connection, Direction};
 
 /// The repeats of the client's first data, captured at the server, that it had not acknowledged

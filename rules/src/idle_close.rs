@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use analyzer::app::AppProtocol;
+use analyzer::connection::{Reset, ResetKind, ResetShape, Turn};
 use analyzer::event::SegmentRef;
-use analyzer::flow::{Reset, ResetKind, ResetShape, Turn};
 use analyzer::{Connection, Direction, Endpoint};
 
 use crate::goodbye::{self, GOODBYE_TO_FIN, is_tls_housekeeping};

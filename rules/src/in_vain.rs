@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use analyzer::connection::Stuck;
 use analyzer::event::EventKind;
-use analyzer::flow::Stuck;
 use analyzer::{Connection, Direction, Timestamp};
 
 use crate::handshake::is_handshake_ignored;

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use analyzer::app::At;
+use analyzer::connection::Histogram;
 use analyzer::event::SegmentRef;
-use analyzer::flow::Histogram;
 use analyzer::{Connection, Direction, Endpoint, QualityKind, Timestamp};
 
 use crate::finding::{ConnectionRef, Evidence, FigureValue, Severity};

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
-use super::merge::{Lane, RING_OVERLAP};
-use super::open_file::{Bytes, OpenFile};
+use super::lane::{Lane, RING_OVERLAP};
+use super::open_file::OpenFile;
 use super::session::Session;
+use super::source::Bytes;
+use super::summary::{FileSummary, InterfaceSummary};
 use super::{Comment, Input, Interface, Mark, ReadOptions, Slab};
-use crate::analysis::{FileSummary, InterfaceSummary};
 use crate::error::Error;
 use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;

@@ -4,10 +4,11 @@
 //! Everything else is left to the decoder that goes layer by layer (`ip`, `tcp`), with which this
 //! one must agree on every packet: tests decode frames with and without it.
 
-use super::decoder::{Decoder, IpFields, Path, mapped};
+use super::decoder::{Decoder, Path, mapped};
+use super::packet::{IpFields, Packet, PacketKind, TcpFields, TcpFlags};
 use super::stats::Protocol;
+use super::tcp_option;
 use super::window::Window;
-use super::{Packet, PacketKind, TcpFields, TcpFlags, tcp_option};
 use crate::seq::SeqNumber;
 
 /// An IPv4 header without options and a TCP header without options.

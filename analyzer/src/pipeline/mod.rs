@@ -7,7 +7,6 @@
 //! number is fixed, so results do not depend on the thread count.
 
 mod item;
-mod loops;
 mod sequencer;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,18 +18,17 @@ use crate::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
 use crate::decode::Packet;
 use crate::error::Error;
 use crate::filter::PacketFilter;
-use crate::flow::Connection;
 use crate::flow::facts::ShardFacts;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
 use crate::flow::tcp::TcpSettings;
+use crate::in_order::times::clock_note;
 use crate::time::Timestamp;
 
-use item::{Addressed, Item, shard_of};
-use sequencer::{Sequencer, clock_note};
+use item::{Addressed, Filled, Item, SHARDS, shard_of};
+use sequencer::Sequencer;
 
-/// Parts of the flow table: enough for many cores, few enough that each has work in a round.
-const SHARDS: usize = 32;
+pub use crate::connection::ConnectionSink;
 
 /// Packets of a shard whose flows are brought into the cache together.
 const WARMED: usize = 16;
@@ -40,15 +38,6 @@ const ROUND: usize = 8;
 
 /// Slabs of an analysis, at most: in a round, in the one before it, read ahead, being filled.
 const IN_FLIGHT: usize = 4 * ROUND;
-
-/// Takes connections as they end. One sink serves one shard, so it needs no lock.
-///
-/// The order of calls within a shard is fixed by the input alone; merge what several sinks hold
-/// by something ordered, such as [`Connection::first_frame`].
-pub trait ConnectionSink: Send {
-    /// A connection has ended, expired or the capture is over.
-    fn connection(&mut self, connection: &Connection);
-}
 
 /// What an analysis needs to know beyond its input.
 #[derive(Clone, Debug, Default)]
@@ -214,14 +203,6 @@ pub fn run<S: ConnectionSink>(
             engine.unwrap_or_else(|| Engine::new(settings, &make_sink, Timestamp::default()));
         Ok(engine.finish(&reader, &settings.filter))
     })
-}
-
-/// A slab with what is needed to decode it.
-#[derive(Default)]
-struct Filled {
-    slab: Slab,
-    interfaces: Arc<[Interface]>,
-    bytes_read: u64,
 }
 
 /// A slab that was read ahead.

@@ -1,6 +1,10 @@
 //! Limits of the capture itself. Never findings: caveats, with their counts.
 
+mod notes;
+
 use serde::Serialize;
+
+pub(crate) use notes::LimitCounts;
 
 /// The closed list of ways in which a capture can mislead (RULES.md, JSON contract).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]

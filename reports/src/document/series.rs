@@ -2,7 +2,7 @@
 
 use analyzer::Direction;
 use analyzer::analysis::{self, Interval};
-use analyzer::flow::{Histogram, TcpState, TimeSplit};
+use analyzer::connection::{Histogram, TcpState, TimeSplit};
 use serde::{Deserialize, Serialize};
 
 use super::{millis, rounded, seconds};

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use analyzer::analysis::{Analysis, FileSummary, InterfaceSummary, Interval, Intervals};
+use analyzer::connection::{Histogram, TcpState};
 use analyzer::decode::TcpFlags;
 use analyzer::event::SegmentRef;
-use analyzer::flow::{Histogram, TcpState};
 use analyzer::seq::SeqNumber;
 use analyzer::{Direction, Endpoint, QualityKind, QualityNote, Timestamp, Transport};
 use reports::document::{

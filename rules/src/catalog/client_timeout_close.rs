@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use analyzer::app::AppProtocol;
+use analyzer::connection::{ResetShape, TcpState, Turn};
 use analyzer::event::SegmentRef;
-use analyzer::flow::{ResetShape, TcpState, Turn};
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::finding::Severity;

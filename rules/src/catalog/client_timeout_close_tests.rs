@@ -1,7 +1,7 @@
 //! Situations of `client-timeout-close`, built by hand.
 
 use analyzer::app::{AppProtocol, At, HttpExchange, HttpFacts};
-use analyzer::flow::ResetKind;
+use analyzer::connection::ResetKind;
 
 use super::*;
 use crate::testkit::{Builder, C, S, at, figure, findings_of};
@@ -194,7 +194,7 @@ fn tls_housekeeping_is_no_request() {
 fn time_in_fin_wait_2_is_told() {
     let conn = gives_up(1, 2000.0)
         .with(|conn| {
-            conn.states = vec![analyzer::flow::StateSpan {
+            conn.states = vec![analyzer::connection::StateSpan {
                 end: C,
                 state: TcpState::FinWait2,
                 from: at(2001.0),

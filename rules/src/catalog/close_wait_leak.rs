@@ -1,6 +1,6 @@
 //! `close-wait-leak`: a program does not close what its peer has closed.
 
-use analyzer::flow::TcpState;
+use analyzer::connection::TcpState;
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::finding::{FigureValue, Severity};
@@ -168,7 +168,7 @@ impl Rule for CloseWaitLeak {
 mod tests {
     use super::*;
     use crate::testkit::{Builder, C, S, at, figure, findings_in, findings_of};
-    use analyzer::flow::StateSpan;
+    use analyzer::connection::StateSpan;
 
     fn leaking(port: u16, to: Option<f64>) -> Builder {
         let builder = Builder::tcp(port)

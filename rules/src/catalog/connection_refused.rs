@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use analyzer::connection::ResetKind;
 use analyzer::event::EventKind;
-use analyzer::flow::ResetKind;
 use analyzer::{Analysis, Connection, Timestamp};
 
 use crate::finding::Severity;

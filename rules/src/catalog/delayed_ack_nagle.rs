@@ -128,7 +128,7 @@ impl Rule for DelayedAckNagle {
 mod tests {
     use super::*;
     use crate::testkit::{Builder, C, S, figure, findings_of, histogram};
-    use analyzer::flow::HeldWrites;
+    use analyzer::connection::HeldWrites;
 
     fn held(count: u64, wait_ms: f64) -> Connection {
         let mut builder = Builder::tcp(1).handshake(0.0, 1.0).request(1.0, 20);

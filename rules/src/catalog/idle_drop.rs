@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use analyzer::flow::{IdleGap, ResetKind};
+use analyzer::connection::{IdleGap, ResetKind};
 use analyzer::{Analysis, Connection, Direction, Endpoint, QualityKind};
 
 use crate::alive::{Alive, since_epoch_ms};
@@ -242,7 +242,7 @@ fn observation(
     conn: &Connection,
     gap: &IdleGap,
     copies: u32,
-    reset: Option<&analyzer::flow::Reset>,
+    reset: Option<&analyzer::connection::Reset>,
 ) -> Observation {
     let sender = gap.after.direction.sender();
     let device = reset.is_some_and(|reset| {
@@ -282,7 +282,7 @@ mod tests {
 
     use super::*;
     use crate::testkit::{Builder, S, figure, findings_of};
-    use analyzer::flow::{IdleGaps, Stuck};
+    use analyzer::connection::{IdleGaps, Stuck};
 
     fn dropped(port: u16, idle_ms: f64, copies: u32) -> Builder {
         let builder = Builder::tcp(port)

@@ -1,7 +1,7 @@
 //! `injected-reset`: a reset that its supposed sender did not send.
 
 use analyzer::Connection;
-use analyzer::flow::ResetKind;
+use analyzer::connection::ResetKind;
 
 use crate::finding::Severity;
 use crate::narrative::{Group, Narrative};

@@ -1,7 +1,7 @@
 //! `keepalive-dead-peer`: keep-alive probes that nobody answers.
 
+use analyzer::connection::ResetKind;
 use analyzer::event::{Event, EventKind};
-use analyzer::flow::ResetKind;
 use analyzer::{Connection, Direction};
 
 use crate::finding::Severity;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use analyzer::flow::ResetKind;
+use analyzer::connection::ResetKind;
 use analyzer::{Analysis, Connection};
 
 use crate::finding::Severity;

@@ -1,7 +1,7 @@
 //! Situations of `keepalive-race`, built by hand.
 
 use analyzer::app::{AppProtocol, At, HttpExchange, HttpFacts};
-use analyzer::flow::ResetKind;
+use analyzer::connection::ResetKind;
 
 use crate::finding::Severity;
 use crate::testkit::{Builder, C, S, at, figure, findings_of};

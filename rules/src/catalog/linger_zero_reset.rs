@@ -1,7 +1,7 @@
 //! `linger-zero-reset`: an application closes by reset and throws data away.
 
 use analyzer::app::AppProtocol;
-use analyzer::flow::{Reset, ResetKind};
+use analyzer::connection::{Reset, ResetKind};
 use analyzer::{Connection, Direction};
 
 use crate::finding::Severity;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use analyzer::connection::CapturePoint;
 use analyzer::event::{EventKind, SegmentRef};
-use analyzer::flow::CapturePoint;
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
 use crate::finding::{ConnectionRef, Severity};
@@ -95,7 +95,7 @@ impl Rule for ListenOverflow {
         let refused = conn
             .resets
             .iter()
-            .any(|reset| reset.kind == analyzer::flow::ResetKind::Refused);
+            .any(|reset| reset.kind == analyzer::connection::ResetKind::Refused);
         let challenged = conn
             .events
             .iter()

@@ -187,7 +187,7 @@ impl Rule for MtuBlackHole {
 mod tests {
     use super::*;
     use crate::testkit::{Builder, S, figure, findings_of};
-    use analyzer::flow::Stuck;
+    use analyzer::connection::Stuck;
 
     fn hanging(port: u16, passed: u32, copies: u32) -> Connection {
         let mut builder = Builder::tcp(port).handshake(0.0, 1.0).request(1.0, 300);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::Range;
 
+use analyzer::connection::{CapturePoint, Stuck};
 use analyzer::event::{EventKind, RetransmissionKind};
-use analyzer::flow::{CapturePoint, Stuck};
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::alive::{Alive, since_epoch_ms};

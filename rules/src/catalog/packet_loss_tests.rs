@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use analyzer::connection::ResetKind;
 use analyzer::event::SegmentRef;
-use analyzer::flow::ResetKind;
 
 use super::*;
 use crate::testkit::{Builder, C, S, figure, findings_of};
@@ -69,7 +69,7 @@ fn repeated_handshakes_are_no_loss_of_data() {
 fn dead_path_is_no_loss_rate() {
     let mut conn = lossy(100, 10, 0);
     let segment = conn.halves[1].last_data.unwrap();
-    conn.halves[1].stuck = Some(analyzer::flow::Stuck {
+    conn.halves[1].stuck = Some(analyzer::connection::Stuck {
         first: segment,
         last: segment,
         copies: 7,
@@ -104,7 +104,7 @@ fn dead(port: u16, vain_ms: f64) -> Builder {
 fn idle_dead(port: u16) -> Connection {
     dead(port, 4_000.0)
         .with(|conn| {
-            conn.idle_gaps.last = Some(analyzer::flow::IdleGap {
+            conn.idle_gaps.last = Some(analyzer::connection::IdleGap {
                 before: SegmentRef {
                     time: crate::testkit::at(-5_000.0),
                     ..conn.halves[1].last_data.unwrap()

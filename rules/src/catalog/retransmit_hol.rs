@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use analyzer::app::MessageUnit;
+use analyzer::connection::{HoleEpisode, Turn};
 use analyzer::event::RetransmissionKind;
-use analyzer::flow::{HoleEpisode, Turn};
 use analyzer::{Connection, Direction};
 
 use crate::finding::Severity;
@@ -357,7 +357,7 @@ fn remedies(group: &Group<'_>, draft: Narrative, sender: &str) -> Narrative {
 mod tests {
     use super::*;
     use crate::testkit::{Builder, S, figure, findings_of};
-    use analyzer::flow::Holes;
+    use analyzer::connection::Holes;
 
     fn with_hole(stall_ms: f64, blocked: u64) -> Connection {
         let mut builder = Builder::tcp(1)

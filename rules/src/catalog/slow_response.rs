@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use analyzer::app::{AppProtocol, HttpExchange};
+use analyzer::connection::Turn;
 use analyzer::event::EventKind;
-use analyzer::flow::Turn;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::finding::{FigureValue, Severity};
@@ -252,7 +252,7 @@ fn is_servers_time(conn: &Connection, turn: &Turn) -> bool {
 mod tests {
     use super::*;
     use crate::testkit::{Builder, C, figure, findings_of, histogram};
-    use analyzer::flow::ResetKind;
+    use analyzer::connection::ResetKind;
 
     fn answered(port: u16, after_ms: f64) -> Builder {
         let builder = Builder::tcp(port)

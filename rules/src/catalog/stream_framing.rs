@@ -311,7 +311,7 @@ fn remedies(group: &Group<'_>, draft: Narrative, spec: &str) -> Narrative {
 mod tests {
     use super::*;
     use crate::testkit::{Builder, C, S, figure, findings_of};
-    use analyzer::flow::ResetKind;
+    use analyzer::connection::ResetKind;
 
     fn framed(coalesced: u64, split: u64, confidence: f64) -> Builder {
         let builder = Builder::tcp(1).handshake(0.0, 1.0).request(1.0, 300);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use analyzer::app::{TlsAlert, TlsFacts};
+use analyzer::connection::ResetKind;
 use analyzer::event::SegmentRef;
-use analyzer::flow::ResetKind;
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::finding::Severity;

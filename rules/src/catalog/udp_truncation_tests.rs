@@ -1,7 +1,7 @@
 //! Situations of `udp-truncation`, built by hand.
 
 use analyzer::Connection;
-use analyzer::flow::SizeClass;
+use analyzer::connection::SizeClass;
 
 use super::*;
 use crate::RuleSettings;
@@ -95,7 +95,7 @@ fn constant_answers_prove_nothing() {
 fn tunnels_and_media_are_left_alone() {
     let conn = flow(&[(100, 50, 0), (1400, 5, 0)]);
     let conn = Connection {
-        udp: conn.udp.clone().map(|udp| analyzer::flow::UdpFacts {
+        udp: conn.udp.clone().map(|udp| analyzer::connection::UdpFacts {
             protocol: Some("quic"),
             ..udp
         }),

@@ -1,7 +1,7 @@
 //! `unread-data-reset`: a connection closed with data its application never read.
 
 use analyzer::app::AppProtocol;
-use analyzer::flow::{Reset, ResetKind};
+use analyzer::connection::{Reset, ResetKind};
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::finding::Severity;
