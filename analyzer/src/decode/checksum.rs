@@ -66,7 +66,9 @@ impl Decoder<'_> {
 fn counted_padding(segment: Window<'_>, difference: u16) -> usize {
     /// What a segment without options lacks to the least payload of a frame (IEEE 802.3: 46).
     const MOST: usize = 6;
-    let header_len = segment.u8(12).map_or(0, |octet| usize::from(octet >> 4) * 4);
+    let header_len = segment
+        .u8(12)
+        .map_or(0, |octet| usize::from(octet >> 4) * 4);
     let data = segment.skip(header_len).bytes;
     let is_padding = data.len() <= MOST
         && data.iter().all(|octet| *octet == 0)
@@ -137,7 +139,9 @@ fn header_sum(header: &[u8]) -> Reading {
 /// The sum of a TCP segment, and which kind it is of.
 #[inline]
 fn segment_sum(segment: Window<'_>, ip: &IpFields) -> (SumOf, Reading) {
-    let header_len = segment.u8(12).map_or(0, |octet| usize::from(octet >> 4) * 4);
+    let header_len = segment
+        .u8(12)
+        .map_or(0, |octet| usize::from(octet >> 4) * 4);
     let of = if segment.len > header_len {
         SumOf::TcpData
     } else {
@@ -169,12 +173,12 @@ fn transport_sum(transport: Window<'_>, protocol: u8, at: usize, ip: &IpFields) 
     }
     // The prefix of a mapped IPv4 address adds nothing: 0xffff is a zero.
     let addresses = add(sum(&ip.src), sum(&ip.dst));
-    let without_len = add(
-        addresses,
-        u64::from(u16::from_ne_bytes([0, protocol])),
-    );
+    let without_len = add(addresses, u64::from(u16::from_ne_bytes([0, protocol])));
     let len = u16::try_from(octets.len()).unwrap_or(u16::MAX);
-    let pseudo = add(without_len, u64::from(u16::from_ne_bytes(len.to_be_bytes())));
+    let pseudo = add(
+        without_len,
+        u64::from(u16::from_ne_bytes(len.to_be_bytes())),
+    );
     let total = fold(add(pseudo, sum(octets)));
     if total == 0xffff {
         return Reading::Right;

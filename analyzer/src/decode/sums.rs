@@ -75,7 +75,11 @@ impl Sums {
     fn of(&mut self, src: &[u8; 16]) -> &mut RightSums {
         let slot = usize::from(src[14].rotate_left(2) ^ src[15]) % RECENT;
         let mut place = self.recent[slot];
-        if self.senders.get(place).is_none_or(|(known, _)| known != src) {
+        if self
+            .senders
+            .get(place)
+            .is_none_or(|(known, _)| known != src)
+        {
             place = self.place(src);
             self.recent[slot] = place;
         }

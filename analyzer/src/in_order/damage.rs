@@ -101,9 +101,6 @@ impl DamageFinder {
 
     /// Takes the next slab and leaves out what was damaged; whether that was anything.
     pub fn leave_out(&mut self, decoded: &mut DecodedSlab) -> bool {
-        if decoded.sums.wrong.is_empty() && decoded.sums.senders.is_empty() {
-            return false;
-        }
         let damaged = self.take(&decoded.sums);
         if damaged.is_empty() {
             return false;
@@ -162,7 +159,11 @@ impl DamageFinder {
     pub fn note(&self) -> Option<QualityNote> {
         /// Senders that are named.
         const NAMED: usize = 3;
-        let mut senders: Vec<_> = self.senders.iter().filter(|(_, one)| one.damaged > 0).collect();
+        let mut senders: Vec<_> = self
+            .senders
+            .iter()
+            .filter(|(_, one)| one.damaged > 0)
+            .collect();
         senders.sort_by_key(|(src, one)| (std::cmp::Reverse(one.damaged), **src));
         let named: Vec<String> = senders
             .iter()
@@ -173,9 +174,13 @@ impl DamageFinder {
             kind: QualityKind::BadChecksum,
             count: self.damaged,
             note: format!(
-                "{} bear a checksum that is wrong, while other packets of their senders have right ones ({}{}): \
-                 they were damaged, and whom they reached discarded them, so they are left out of judgement",
-                if self.damaged == 1 { "1 packet".to_owned() } else { format!("{} packets", self.damaged) },
+                "{} with a wrong checksum, while other packets of the senders have right ones ({}{}): \
+                 damaged on the way, and discarded by whom they reached, so they are left out of judgement",
+                if self.damaged == 1 {
+                    "1 packet".to_owned()
+                } else {
+                    format!("{} packets", self.damaged)
+                },
                 named.join(", "),
                 if senders.len() > NAMED { ", …" } else { "" },
             ),
@@ -204,17 +209,18 @@ mod tests {
     }
 
     fn found(wrong: &[WrongSum]) -> Vec<u64> {
-        let sums = Sums {
-            wrong: wrong.to_vec(),
-            ..Sums::default()
-        };
+        let mut sums = Sums::default();
+        sums.wrong = wrong.to_vec();
         DamageFinder::default().take(&sums).to_vec()
     }
 
     #[test]
     fn a_single_wrong_sum_of_one_who_writes_right_ones_is_damage() {
         assert_eq!(found(&[wrong(9, SumOf::TcpData, 0x1234, 5)]), [9]);
-        assert_eq!(found(&[wrong(2, SumOf::TcpData, 0x1234, 1)]), [] as [u64; 0]);
+        assert_eq!(
+            found(&[wrong(2, SumOf::TcpData, 0x1234, 1)]),
+            [] as [u64; 0]
+        );
     }
 
     #[test]
@@ -245,16 +251,11 @@ mod tests {
     #[test]
     fn what_came_in_slabs_before_counts() {
         let mut finder = DamageFinder::default();
-        let sums = Sums {
-            senders: vec![(SRC, [7, 7, 7, 7])],
-            headers: 7,
-            ..Sums::default()
-        };
+        let mut sums = Sums::default();
+        (sums.senders, sums.headers) = (vec![(SRC, [7, 7, 7, 7])], 7);
         assert_eq!(finder.take(&sums), [] as [u64; 0]);
-        let sums = Sums {
-            wrong: vec![wrong(30, SumOf::Ipv4Header, 0x77, 0)],
-            ..Sums::default()
-        };
+        let mut sums = Sums::default();
+        sums.wrong = vec![wrong(30, SumOf::Ipv4Header, 0x77, 0)];
         assert_eq!(finder.take(&sums), [30]);
         assert_eq!(finder.note().map(|note| note.count), Some(1));
     }
