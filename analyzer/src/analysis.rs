@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::addr::Endpoint;
+use crate::addr::{Endpoint, Transport};
 use crate::capture::Mark;
 use crate::connection::TcpState;
 use crate::decode::IcmpFields;
@@ -130,6 +130,16 @@ pub struct IcmpError {
     pub from: Endpoint,
     /// Destination of the quoted packet.
     pub to: Endpoint,
+    /// Transport of the quoted packet.
+    pub transport: Transport,
+}
+
+impl IcmpError {
+    /// The host that the packet was for sent it, no router before it.
+    #[must_use]
+    pub fn is_from_destination(&self) -> bool {
+        self.icmp.reporter == self.to.ip
+    }
 }
 
 /// Everything about the capture that crosses connections.
@@ -155,8 +165,6 @@ pub struct Analysis {
     pub icmp_error_count: u64,
     /// Time slices.
     pub intervals: Intervals,
-    /// Whether any non-first IP fragment was captured (a port filter drops them all).
-    pub later_fragments_seen: bool,
     /// Places at which the capture can be read again without all that comes before.
     pub marks: Vec<Mark>,
     /// Flows whose packets went in circles, by addresses; at most 256.

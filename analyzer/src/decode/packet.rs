@@ -145,6 +145,41 @@ pub struct IcmpFields {
     pub quoted_seq: Option<SeqNumber>,
 }
 
+/// What kind of error an ICMP message reports, whatever the version (RFC 792, RFC 1812, RFC 4443).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum IcmpKind {
+    /// Nobody listens on the port. Of the addressed host itself it is a refusal.
+    PortUnreachable,
+    /// A filter forbids it.
+    Prohibited,
+    /// Too large for the next link, and not to be fragmented; or "packet too big".
+    TooBig,
+    /// No way to the network, the host or its protocol.
+    Unreachable,
+    /// The hop limit ran out.
+    HopLimitExceeded,
+    /// Fragments of a datagram did not all come.
+    ReassemblyTimeout,
+    /// Source quench, a field that cannot be, or what no RFC names.
+    Other,
+}
+
+impl IcmpFields {
+    /// What it reports.
+    #[must_use]
+    pub const fn kind(&self) -> IcmpKind {
+        match (self.v6, self.icmp_type, self.code) {
+            (false, 3, 3) | (true, 1, 4) => IcmpKind::PortUnreachable,
+            (false, 3, 9 | 10 | 13) | (true, 1, 1 | 5 | 6) => IcmpKind::Prohibited,
+            (false, 3, 4) | (true, 2, _) => IcmpKind::TooBig,
+            (false, 3, _) | (true, 1, _) => IcmpKind::Unreachable,
+            (false, 11, 0) | (true, 3, 0) => IcmpKind::HopLimitExceeded,
+            (false, 11, 1) | (true, 3, 1) => IcmpKind::ReassemblyTimeout,
+            _ => IcmpKind::Other,
+        }
+    }
+}
+
 /// The protocol-specific part of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PacketKind {

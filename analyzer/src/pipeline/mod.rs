@@ -371,7 +371,6 @@ impl<S: ConnectionSink> Engine<S> {
             icmp_errors: facts.icmp_errors,
             icmp_error_count: facts.icmp_error_count,
             intervals: facts.timeline.finish(),
-            later_fragments_seen: sequencer.later_fragments_seen,
             marks: reader.marks().to_vec(),
             routing_loops: sequencer.loops.finish(),
         };

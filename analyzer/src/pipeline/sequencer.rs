@@ -18,7 +18,6 @@ pub(super) struct Sequencer {
     reassembler: Reassembler,
     translator: Translator,
     pub loops: Loops,
-    pub later_fragments_seen: bool,
     pub stats: DecodeStats,
     pub times: Times,
 }
@@ -45,7 +44,6 @@ impl Sequencer {
         }
         let fragments = std::mem::take(&mut item.decoded.fragments);
         for fragment in &fragments {
-            self.later_fragments_seen |= fragment.offset > 0;
             let expired = self.reassembler.expire(fragment.time);
             let expired = incomplete(&expired).filter(|(packet, _)| filter.admits(packet));
             item.incomplete.extend(expired);
@@ -99,12 +97,14 @@ impl Sequencer {
     }
 }
 
-/// UDP datagrams that were given up, as packets without payload. Without the first fragment there
+/// UDP datagrams of which pieces were lost, as packets without payload. Without the first fragment there
 /// are no ports, and nothing that they could be told of.
 fn incomplete(datagrams: &[IncompleteDatagram]) -> impl Iterator<Item = (Packet, u32)> + '_ {
     /// Protocol number of UDP (RFC 768).
     const UDP: u8 = 17;
-    let of_udp = datagrams.iter().filter(|datagram| datagram.protocol == UDP);
+    let of_udp = datagrams
+        .iter()
+        .filter(|datagram| datagram.protocol == UDP && datagram.is_loss);
     of_udp.filter_map(|datagram| {
         let (src_port, dst_port) = datagram.ports?;
         let packet = Packet {

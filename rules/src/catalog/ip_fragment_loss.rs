@@ -1,6 +1,10 @@
 //! `ip-fragment-loss`: datagrams of which a fragment never came.
 
-use analyzer::{Analysis, Connection};
+use std::net::IpAddr;
+
+use analyzer::decode::IcmpKind;
+use analyzer::event::{EventKind, SegmentRef};
+use analyzer::{Analysis, Connection, Event};
 
 use crate::finding::Severity;
 use crate::narrative::{Group, Narrative};
@@ -20,9 +24,11 @@ declare_rule! {
     /// large datagram fail, while small ones pass.
     ///
     /// ## How it is detected
-    /// UDP datagrams of which at least one fragment was seen and others never. When the capture holds no later fragment
-    /// at all, its filter (`port …`) has dropped them: then nothing is reported. Severity is medium, high
-    /// from ten datagrams.
+    /// UDP datagrams of which the first fragment was seen and others never, while later fragments between the same two
+    /// hosts were captured within half a minute: where none was, the capture's filter (`port …`) has dropped them. Or the
+    /// receiver says so itself: ICMP "reassembly time exceeded". Fragments that overlap, that are shorter than any
+    /// network makes them, or that already hold the length the UDP header states are no loss. Severity is medium,
+    /// high from ten datagrams.
     ///
     /// ## What to do
     /// Keep datagrams within the path MTU (1232 bytes for DNS), or let fragments pass.
@@ -52,14 +58,17 @@ impl Rule for IpFragmentLoss {
     }
 
     fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
-        let Some(udp) = conn.udp.as_ref().filter(|udp| udp.incomplete_count > 0) else {
+        let Some(udp) = conn.udp.as_ref() else {
             return;
         };
-        let count = udp.incomplete_count;
-        let first = udp
-            .incomplete
-            .first()
-            .map_or(conn.start, |(segment, _)| segment.time);
+        let reports: Vec<_> = conn.events.iter().filter_map(reassembly_timeout).collect();
+        let count = udp.incomplete_count.max(reports.len() as u64);
+        if count == 0 {
+            return;
+        }
+        let first = udp.incomplete.first().map(|(segment, _)| segment.time);
+        let reported = reports.first().map(|(segment, _)| segment.time);
+        let first = first.or(reported).unwrap_or(conn.start);
         let mut observation = Observation::new(conn, 0.85, Severity::Medium)
             .at(first)
             .weight(number(count))
@@ -69,6 +78,7 @@ impl Rule for IpFragmentLoss {
             .figure("fragments_missing", number(count))
             .cost("messages_lost", number(count))
             .detail("reassembled", number(udp.reassembled))
+            .detail("reports", number(reports.len() as u64))
             .detail(
                 "first_frame",
                 number(
@@ -92,13 +102,15 @@ impl Rule for IpFragmentLoss {
             );
             observation = observation.evidence(*segment, note);
         }
+        for (segment, reporter) in reports.iter().take(2) {
+            let note =
+                format!("ICMP from {reporter}: not all fragments of the datagram came in time");
+            observation = observation.evidence(*segment, note);
+        }
         out.push(observation);
     }
 
     fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
-        if !analysis.later_fragments_seen {
-            collected.observations.clear();
-        }
         let frames = number(analysis.summary.packets);
         collected.observations.retain(|one| {
             one.number("datagrams").unwrap_or_default() > 1.0 || !is_cut_by_capture(one, frames)
@@ -117,6 +129,7 @@ impl Rule for IpFragmentLoss {
         let server = place(group);
         let lost = group.number("datagrams").unwrap_or_default();
         let whole = group.sum("reassembled");
+        let reports = group.sum("reports");
         draft
             .title(format!("{} with {server} lost fragments", plural(lost, "datagram")))
             .summary(format!(
@@ -124,8 +137,16 @@ impl Rule for IpFragmentLoss {
                  {whole:.0} fragmented datagrams of the same flows arrived whole.",
                 plural(lost, "datagram")
             ))
-            .confidence(0.85, "First fragments were captured without the rest, and the capture does hold later fragments.")
-            .because("first fragments were seen whose later ones never passed the capture point")
+            .confidence(
+                0.85,
+                if reports > 0.0 {
+                    "The receiver reports by ICMP that it waited for fragments in vain."
+                } else {
+                    "First fragments were captured without the rest, and the capture does hold later fragments of these hosts."
+                },
+            )
+            .because_if(reports > 0.0, || format!("{} by ICMP: reassembly time exceeded", plural(reports, "report")))
+            .because_if(reports == 0.0, || "first fragments were seen whose later ones never passed the capture point".to_owned())
             .because_if(whole == 0.0, || "no fragmented datagram of these flows was ever complete: a filter that drops fragments fits better than loss".to_owned())
             .not("capture filter", "later fragments of other datagrams were captured, so the filter lets them through")
             .not("udp-truncation", "the datagrams never reached the receiver's buffer")
@@ -137,9 +158,22 @@ impl Rule for IpFragmentLoss {
     }
 }
 
+/// The report of a host that waited for fragments in vain, and the host.
+fn reassembly_timeout(event: &Event) -> Option<(SegmentRef, IpAddr)> {
+    match event.kind {
+        EventKind::IcmpError(icmp) if icmp.kind() == IcmpKind::ReassemblyTimeout => {
+            Some((event.segment, icmp.reporter))
+        }
+        _ => None,
+    }
+}
+
 /// The capture begins or ends inside the datagram.
 fn is_cut_by_capture(one: &Observation, frames: f64) -> bool {
     let at = |name| one.number(name).unwrap_or_default();
+    if at("reports") > 0.0 {
+        return false;
+    }
     let begun_before = at("first_frame") <= 2.0 && one.connection.server.port == 0;
     let goes_on = frames > 0.0 && at("end_frame") > frames;
     begun_before || goes_on
@@ -172,23 +206,16 @@ mod tests {
             .build()
     }
 
-    fn analysis(later: bool) -> Analysis {
-        Analysis {
-            later_fragments_seen: later,
-            ..Analysis::default()
-        }
-    }
-
     #[test]
     fn incomplete_datagrams_are_counted() {
-        let findings = findings_in("ip-fragment-loss", &[incomplete(3)], &analysis(true));
+        let findings = findings_in("ip-fragment-loss", &[incomplete(3)], &Analysis::default());
         assert_eq!(findings[0].severity, Severity::Medium);
         assert!((figure(&findings[0], "datagrams") - 3.0).abs() < f64::EPSILON);
     }
 
     #[test]
     fn lone_datagram_that_the_capture_cuts_is_no_finding() {
-        let mut analysis = analysis(true);
+        let mut analysis = Analysis::default();
         analysis.summary.packets = 1;
         assert!(findings_in("ip-fragment-loss", &[incomplete(1)], &analysis).is_empty());
         assert_eq!(
@@ -200,18 +227,13 @@ mod tests {
     #[test]
     fn many_are_a_pattern() {
         assert_eq!(
-            findings_in("ip-fragment-loss", &[incomplete(30)], &analysis(true))[0].severity,
+            findings_in("ip-fragment-loss", &[incomplete(30)], &Analysis::default())[0].severity,
             Severity::High
         );
     }
 
     #[test]
-    fn capture_filter_that_drops_fragments_is_no_finding() {
-        assert!(findings_in("ip-fragment-loss", &[incomplete(3)], &analysis(false)).is_empty());
-    }
-
-    #[test]
     fn complete_datagrams_are_healthy() {
-        assert!(findings_in("ip-fragment-loss", &[incomplete(0)], &analysis(true)).is_empty());
+        assert!(findings_in("ip-fragment-loss", &[incomplete(0)], &Analysis::default()).is_empty());
     }
 }
