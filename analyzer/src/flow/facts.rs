@@ -12,7 +12,7 @@ use crate::decode::Packet;
 use crate::direction::Direction;
 use crate::event::{At, SegmentRef};
 use crate::flow::tcp::Verdict;
-use crate::quality::{LimitCounts, QualityNote};
+use crate::quality::{LimitCounts, QualityKind, QualityNote};
 use crate::time::Timestamp;
 
 use super::timeline::{LoneSyn, Timeline};
@@ -76,7 +76,11 @@ impl ShardFacts {
             self.limits.cut_frames += half.cut_frames;
             self.limits.missing_octets += half.missing_octets;
             self.limits.oversized += half.oversized_segments;
+            self.limits.written_late += half.written_late;
+            self.limits.written_late_max = self.limits.written_late_max.max(half.written_late_max);
         }
+        let disordered = connection.is_touched_by(QualityKind::CaptureDisorder);
+        self.limits.written_late_connections += u64::from(disordered);
         if connection.is_mirrored() {
             let copies = connection.halves.iter().map(|half| half.network_duplicates);
             self.limits.duplicate_frames += copies.sum::<u64>();

@@ -51,6 +51,13 @@ impl SenderStats {
         seldom.map_or(0, |seldom| seldom.missing_octets)
     }
 
+    /// The most by which the capture wrote a segment of this end too late; zero as long as that
+    /// is not proved.
+    pub fn written_late_max(&self) -> Duration {
+        let seldom = self.seldom.as_ref();
+        seldom.map_or(Duration::ZERO, |seldom| seldom.written_late_max)
+    }
+
     /// Adds a time in which this end's window was closed.
     pub fn add_closed_window(&mut self, closed_for: Duration) {
         let seldom = self.seldom();

@@ -30,7 +30,9 @@ use crate::flow::tcp::sender::{
     MAX_JUMP, Outstanding, Repeat, SenderState, round_trip, split_pair,
 };
 use crate::flow::tcp::verdict::Verdict;
-use crate::flow::tcp::verdict::copies::{CopyKind, copy_kind, is_late_original};
+use crate::flow::tcp::verdict::copies::{
+    CopyKind, REORDERING_WITHOUT_RTT, copy_kind, is_late_original,
+};
 use crate::flow::tcp::verdict::holes::{fill_holes, open_hole};
 use crate::flow::tcp::verdict::offload::{count_data, segments_of};
 use crate::seq::SeqRange;
@@ -71,8 +73,13 @@ impl TcpTracker {
             self.on_new(segment, range)
         } else if sender.missing.overlap(range) > 0 {
             let found = sender.missing.remove(range);
+            let late_by = segment.packet.time.since(sender.una_advanced);
             let seldom = sender.stats.seldom();
             seldom.missing_octets = seldom.missing_octets.saturating_sub(found);
+            if late_by < REORDERING_WITHOUT_RTT {
+                seldom.written_late += 1;
+                seldom.written_late_max = seldom.written_late_max.max(late_by);
+            }
             Verdict::New
         } else if unseen == 0 {
             self.on_repeat(segment, range)
