@@ -16,7 +16,7 @@ use crate::quality::QualityNote;
 use crate::time::Timestamp;
 
 pub use crate::capture::{FileSummary, InterfaceSummary};
-pub use crate::in_order::RoutingLoop;
+pub use crate::in_order::{ClockBreak, RoutingLoop};
 
 /// The capture as a whole.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -169,4 +169,15 @@ pub struct Analysis {
     pub marks: Vec<Mark>,
     /// Flows whose packets went in circles, by addresses; at most 256.
     pub routing_loops: Vec<RoutingLoop>,
+    /// Where the capture's clock ran backwards or leapt, in frame order; at most 256.
+    pub clock_breaks: Vec<ClockBreak>,
+}
+
+impl Analysis {
+    /// Whether the capture's clock tells how long it was from `from` to `to`.
+    #[must_use]
+    pub fn tells_time(&self, from: Timestamp, to: Timestamp) -> bool {
+        let mut breaks = self.clock_breaks.iter();
+        !breaks.any(|one| one.lies_within(from, to))
+    }
 }

@@ -8,3 +8,4 @@ pub(crate) mod times;
 pub(crate) mod translation;
 
 pub use loops::RoutingLoop;
+pub use times::ClockBreak;

@@ -22,7 +22,7 @@ use crate::flow::facts::ShardFacts;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
 use crate::flow::tcp::TcpSettings;
-use crate::in_order::times::clock_note;
+use crate::in_order::times::clock_notes;
 use crate::time::Timestamp;
 
 use item::{Addressed, Filled, Item, SHARDS, shard_of};
@@ -342,7 +342,7 @@ impl<S: ConnectionSink> Engine<S> {
         }
         let mut quality = reader.notes();
         quality.extend(facts.quality());
-        quality.extend(clock_note(times));
+        quality.extend(clock_notes(times));
         quality.extend(sequencer.damage.note());
         quality.sort();
         let summary = CaptureSummary {
@@ -373,6 +373,7 @@ impl<S: ConnectionSink> Engine<S> {
             intervals: facts.timeline.finish(),
             marks: reader.marks().to_vec(),
             routing_loops: sequencer.loops.finish(),
+            clock_breaks: times.breaks(),
         };
         (analysis, sinks)
     }

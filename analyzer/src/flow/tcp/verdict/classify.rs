@@ -234,7 +234,8 @@ impl TcpTracker {
                 return self.count_late_original(segment, late_by);
             }
         }
-        let since = earlier.map_or(sender.last_sent, |known| known.last_sent);
+        // What was sent before the connection's first packet passed unseen, nobody knows when.
+        let since = earlier.map_or(sender.last_sent.max(self.start), |known| known.last_sent);
         let kind = self.repeat_kind(segment, range, since);
         let after = segment.packet.time.since(since);
         self.count_repeat(
