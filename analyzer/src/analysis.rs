@@ -50,7 +50,7 @@ impl CaptureSummary {
     }
 }
 
-/// What one second-or-longer slice of capture time held; the charts' data.
+/// What one slice of capture time held, a millisecond long or longer; the charts' data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Interval {
     /// Packets by direction (client to server, server to client).
@@ -76,7 +76,7 @@ pub struct Intervals {
     pub width: Duration,
     /// The slices, at most 512, without gaps.
     pub slices: Vec<Interval>,
-    /// Sockets per state in the middle of each slice, one row per slice: client ends, then server
+    /// Sockets per state at the start of each slice, one row per slice: client ends, then server
     /// ends, in the order of [`TcpState::ALL`].
     pub states: Vec<[[u32; 11]; 2]>,
 }

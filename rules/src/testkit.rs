@@ -159,6 +159,7 @@ impl Builder {
             response: None,
             answer_missed: false,
             response_acked: None,
+            repeats: 0,
         };
         self.conn.turns.before_last = self.conn.turns.last;
         self.conn.turns.last = Some(turn);

@@ -111,7 +111,7 @@ impl CaptureReader {
     /// Fills `slab` with the next whole records; `false` at the end of the last input.
     ///
     /// # Errors
-    /// None at present: damage within an input is a note.
+    /// Never so far: damage within an input ends that input with a note, as one that cannot be opened.
     pub fn read_slab(&mut self, slab: &mut Slab) -> Result<bool, Error> {
         slab.frames.clear();
         if self.options.stop.is_set() {

@@ -26,7 +26,7 @@ pub struct InterfaceSummary {
     pub index: u32,
     /// Name from the file, when it has one.
     pub name: Option<String>,
-    /// LINKTYPE_ name, such as `EN10MB`.
+    /// LINKTYPE_ name without its prefix, such as `ETHERNET`.
     pub link_type: String,
     /// Snap length; 0 means no limit.
     pub snaplen: u32,

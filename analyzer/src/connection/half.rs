@@ -110,6 +110,8 @@ pub struct Half {
     pub largest_acked_payload: u32,
     /// The segment at the oldest unacknowledged octet when the connection ended.
     pub stuck: Option<Stuck>,
+    /// Keep-alive probes at the end of the connection that nothing answered.
+    pub unanswered_probes: Option<Probes>,
     /// Small segments held back until the peer's delayed acknowledgement came.
     pub held_writes: HeldWrites,
     /// Round trips measured while at least eight segments were in flight.
@@ -172,4 +174,15 @@ pub struct HeldWrites {
     pub waits: Histogram,
     /// The first occurrence: the small segment, the late acknowledgement, the released rest.
     pub first: Option<[SegmentRef; 3]>,
+}
+
+/// Keep-alive probes in a row without an answer.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Probes {
+    /// The first of them.
+    pub first: SegmentRef,
+    /// The latest.
+    pub last: SegmentRef,
+    /// How many.
+    pub count: u32,
 }

@@ -4,6 +4,7 @@
 //! [`Connection::role`] says how. Sender variables mean *as inferred at the capture point*.
 //! Every list here is bounded; the counters beside it tell the whole.
 
+mod ending;
 mod half;
 mod histogram;
 mod hole;
@@ -14,6 +15,7 @@ mod time_split;
 mod turn;
 mod udp_facts;
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::addr::{Endpoint, Transport};
@@ -23,7 +25,8 @@ use crate::event::{Event, SegmentRef};
 use crate::quality::QualityKind;
 use crate::time::Timestamp;
 
-pub use half::{Burst, Half, HeldWrites, Stuck};
+pub use ending::{EndedBy, Ending};
+pub use half::{Burst, Half, HeldWrites, Probes, Stuck};
 pub use histogram::Histogram;
 pub use hole::{HoleEpisode, Holes};
 pub use idle_gap::{IdleGap, IdleGaps};
@@ -157,7 +160,8 @@ pub struct Connection {
     pub resets: Vec<Reset>,
     /// Both ends' states over time.
     pub states: Vec<StateSpan>,
-    /// Other facts in frame order, capped.
+    /// Other facts in frame order, capped: whoever concludes from what is *not* here asks
+    /// [`Self::all_events`] or [`Self::events_within`].
     pub events: Vec<Event>,
     /// Events beyond the cap.
     pub events_dropped: u64,
@@ -168,7 +172,7 @@ pub struct Connection {
     /// The same 4-tuple was used before in this capture.
     pub port_reuse: bool,
     /// The two directions bore different server addresses: the address the SYN went to, when it
-    /// is not `server` (RULES.md 6).
+    /// is not `server`.
     pub translated_from: Option<Endpoint>,
     /// What the payload is.
     pub app: AppFacts,
@@ -218,6 +222,25 @@ impl Connection {
         self.halves.iter().any(|half| half.packets == 0)
     }
 
+    /// All events in frame order; `None` when there were more than are kept, so that what is not in
+    /// the list may have happened all the same.
+    #[must_use]
+    pub fn all_events(&self) -> Option<&[Event]> {
+        (self.events_dropped == 0).then_some(&self.events[..])
+    }
+
+    /// The events of these frames; `None` when some of them may not have been kept.
+    #[must_use]
+    pub fn events_within(
+        &self,
+        frames: RangeInclusive<u64>,
+    ) -> Option<impl Iterator<Item = &Event>> {
+        let kept_before = self.events.last().map_or(0, |last| last.segment.frame);
+        let known = self.events_dropped == 0 || *frames.end() < kept_before;
+        let within = move |event: &&Event| frames.contains(&event.segment.frame);
+        known.then(|| self.events.iter().filter(within))
+    }
+
     /// Whether a limit of the capture touches this connection. Those of the capture as a whole
     /// (its clock, its end) touch every one.
     #[must_use]
@@ -265,7 +288,7 @@ impl Connection {
         }
     }
 
-    /// Seconds-to-frame text `client → server` used in titles.
+    /// `client → server`, as titles name it.
     #[must_use]
     pub fn label(&self) -> String {
         format!("{} → {}", self.client, self.server)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::event::SegmentRef;
 
-/// The cause of a reset (RULES.md, reset taxonomy).
+/// The cause of a reset.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ResetKind {
     /// Answers a SYN: nobody listens.

@@ -32,6 +32,9 @@ pub struct Turn {
     pub answer_missed: bool,
     /// When the client's acknowledgement of all response data so far passed.
     pub response_acked: Option<Timestamp>,
+    /// Segments sent again, by either end, from the first of the request to the first of the
+    /// response, both included.
+    pub repeats: u32,
 }
 
 impl Turn {

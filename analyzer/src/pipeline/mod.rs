@@ -18,9 +18,9 @@ use crate::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
 use crate::decode::Packet;
 use crate::error::Error;
 use crate::filter::PacketFilter;
-use crate::flow::facts::ShardFacts;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
+use crate::flow::tally::ShardTally;
 use crate::flow::tcp::TcpSettings;
 use crate::in_order::times::clock_notes;
 use crate::time::Timestamp;
@@ -144,8 +144,11 @@ pub fn run<S: ConnectionSink>(
             let _ = idle_sender.try_send(item);
         }
         let filter = &settings.filter;
-        let buffers = (empty.clone(), idle.clone());
-        let reading = scope.spawn(move || read_ahead(reader, filter, &ahead_sender, &buffers));
+        let emptied = Emptied {
+            slabs: empty.clone(),
+            items: idle.clone(),
+        };
+        let reading = scope.spawn(move || read_ahead(reader, filter, &ahead_sender, &emptied));
         let mut engine: Option<Engine<S>> = None;
         // Decoded and waiting for the shards, while the next round is decoded beside them.
         let mut decoded: Vec<Item> = Vec::new();
@@ -211,6 +214,12 @@ enum Ahead {
     Decoded(Box<Item>),
 }
 
+/// What the shards are done with: memory for the reader to use again.
+struct Emptied {
+    slabs: crossbeam_channel::Receiver<Slab>,
+    items: crossbeam_channel::Receiver<Item>,
+}
+
 /// Reads to the end. A round is handed over at once: every handing over may wake a thread, which
 /// takes long on a busy machine.
 ///
@@ -220,10 +229,7 @@ fn read_ahead(
     mut reader: CaptureReader,
     filter: &PacketFilter,
     ahead: &crossbeam_channel::Sender<Vec<Ahead>>,
-    (empty, idle): &(
-        crossbeam_channel::Receiver<Slab>,
-        crossbeam_channel::Receiver<Item>,
-    ),
+    emptied: &Emptied,
 ) -> (CaptureReader, Result<(), Error>) {
     /// Octets of a large frame, on average.
     const LARGE: usize = 512;
@@ -231,7 +237,7 @@ fn read_ahead(
     loop {
         let mut round = Vec::with_capacity(ROUND);
         while round.len() < ROUND {
-            let mut slab = empty.try_recv().unwrap_or_default();
+            let mut slab = emptied.slabs.try_recv().unwrap_or_default();
             match reader.read_slab(&mut slab) {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -247,7 +253,7 @@ fn read_ahead(
                 bytes_read: reader.bytes_read(),
             };
             round.push(if is_large && ahead.is_full() {
-                let mut item = Box::new(Item::of(filled, idle));
+                let mut item = Box::new(Item::of(filled, &emptied.items));
                 item.decode(filter);
                 Ahead::Decoded(item)
             } else {
@@ -284,7 +290,7 @@ fn advance<S: ConnectionSink>(shards: &mut [Shard<S>], items: &[Item]) {
                     }));
                     for &Addressed { hash, at, sender } in batch {
                         let packet = &item.decoded.packets[at as usize];
-                        shard.packet(packet, (hash, sender), item.payload(packet));
+                        shard.packet(packet, hash, sender, item.payload(packet));
                         if let Some(answering) = item.true_source(at) {
                             shard.answered_from(packet, hash, answering);
                         }
@@ -321,7 +327,7 @@ impl<S: ConnectionSink> Engine<S> {
         let incomplete = sequencer.finish(filter);
         let times = &sequencer.times;
         let end = times.last().unwrap_or_default();
-        let finished: Vec<(S, ShardFacts)> = self
+        let finished: Vec<(S, ShardTally)> = self
             .shards
             .into_par_iter()
             .enumerate()
@@ -330,18 +336,18 @@ impl<S: ConnectionSink> Engine<S> {
                 shard.finish(end)
             })
             .collect();
-        let mut facts = ShardFacts::new(Timestamp::default());
+        let mut tally = ShardTally::new(Timestamp::default());
         let mut sinks = Vec::with_capacity(SHARDS);
-        for (at, (sink, shard_facts)) in finished.into_iter().enumerate() {
+        for (at, (sink, of_shard)) in finished.into_iter().enumerate() {
             sinks.push(sink);
             if at == 0 {
-                facts = shard_facts;
+                tally = of_shard;
             } else {
-                facts.merge(shard_facts);
+                tally.merge(of_shard);
             }
         }
         let mut quality = reader.notes();
-        quality.extend(facts.quality());
+        quality.extend(tally.quality());
         quality.extend(clock_notes(times));
         quality.extend(sequencer.damage.note());
         quality.sort();
@@ -363,14 +369,14 @@ impl<S: ConnectionSink> Engine<S> {
         let analysis = Analysis {
             summary,
             quality,
-            tcp_connections: facts.tcp_connections,
-            udp_flows: facts.udp_flows,
-            dns_names: facts.dns_names,
-            listeners: facts.listeners,
-            udp_servers: facts.udp_servers,
-            icmp_errors: facts.icmp_errors,
-            icmp_error_count: facts.icmp_error_count,
-            intervals: facts.timeline.finish(),
+            tcp_connections: tally.tcp_connections,
+            udp_flows: tally.udp_flows,
+            dns_names: tally.dns_names,
+            listeners: tally.listeners,
+            udp_servers: tally.udp_servers,
+            icmp_errors: tally.icmp_errors,
+            icmp_error_count: tally.icmp_error_count,
+            intervals: tally.timeline.finish(),
             marks: reader.marks().to_vec(),
             routing_loops: sequencer.loops.finish(),
             clock_breaks: times.breaks(),

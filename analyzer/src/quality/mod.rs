@@ -6,7 +6,7 @@ use serde::Serialize;
 
 pub(crate) use notes::LimitCounts;
 
-/// The closed list of ways in which a capture can mislead (RULES.md, JSON contract).
+/// The closed list of ways in which a capture can mislead (JSON contract).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QualityKind {

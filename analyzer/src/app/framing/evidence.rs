@@ -4,7 +4,7 @@ use super::counter::{Counter, Counts, Fit};
 use super::spec::FramingSpec;
 use super::walk::{BITS_PER_MESSAGE, Rarity};
 
-/// Fewer messages infer nothing (RULES.md 9).
+/// Fewer messages infer nothing.
 const MESSAGES_MIN: u64 = 20;
 
 /// Evidence demanded at the end: some 450 candidates are tried (9 bits), and one stream in 2³¹

@@ -2,12 +2,13 @@
 
 pub(super) mod handshake;
 pub(super) mod held_writes;
-pub(super) mod load;
-pub(super) mod reset;
+pub(super) mod path_load;
+pub(super) mod reset_kinds;
+pub(super) mod reset_tracker;
 pub(super) mod silence;
-pub(super) mod state;
+pub(super) mod state_tracker;
 pub(super) mod stream;
-pub(super) mod time_split;
+pub(super) mod time_split_tracker;
 pub(super) mod turns;
 pub(super) mod vantage;
 pub(super) mod window;

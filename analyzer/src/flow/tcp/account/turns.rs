@@ -58,6 +58,15 @@ impl TurnTracker {
         }
     }
 
+    /// Notes that the segment of `frame`, already told as data if it is, was sent before.
+    pub fn repeated(&mut self, frame: u64) {
+        let turn = self.0.as_mut().and_then(|it| it.turns.last.as_mut());
+        let waits = |turn: &&mut Turn| turn.response.is_none_or(|it| it.first.frame == frame);
+        if let Some(turn) = turn.filter(waits) {
+            turn.repeats += 1;
+        }
+    }
+
     /// The latest turn, when anybody sent data.
     pub fn last(&self) -> Option<&Turn> {
         self.0.as_ref()?.turns.last.as_ref()
@@ -92,6 +101,7 @@ impl Conversation {
                         response: None,
                         answer_missed: false,
                         response_acked: None,
+                        repeats: 0,
                     }),
                 }
             }

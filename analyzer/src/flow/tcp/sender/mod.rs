@@ -4,12 +4,11 @@
 //! sequence number lies at [`SenderState::base`]. `snd_una` and friends are RFC 9293 §3.3.1 names
 //! for what the *sender* must believe, inferred from what passed.
 
+pub(super) mod acks_under_way;
 pub(super) mod passed_over;
 pub(super) mod rtt;
 pub(super) mod send_order;
-pub(super) mod small_write;
 mod stats;
-pub(super) mod under_way;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,15 +16,14 @@ use std::time::Duration;
 use crate::connection::Half;
 use crate::direction::Direction;
 use crate::event::{RetransmissionKind, SegmentRef};
+use crate::flow::tcp::sender::acks_under_way::AcksUnderWay;
 use crate::seq::{RangeSet, SeqNumber, SeqRange};
 use crate::time::Timestamp;
 
 use passed_over::{DoubtfulRepeat, PassedOver};
 use rtt::{RttEstimator, whole_round_trip};
 use send_order::{IpIdClock, Stamp};
-use small_write::SmallWrite;
 use stats::SenderStats;
-use under_way::AcksUnderWay;
 
 /// Outstanding segments remembered per direction: a 64 MiB flight of full-size segments.
 const MAX_OUTSTANDING: usize = 1 << 16;
@@ -111,7 +109,7 @@ pub(in crate::flow::tcp) struct SenderState {
     pub acks_under_way: AcksUnderWay,
     /// When `snd_una` last advanced.
     pub una_advanced: Timestamp,
-    /// Frame and time of any packet that carried data or SYN/FIN last.
+    /// When a segment that carried data, SYN or FIN passed last.
     pub last_sent: Timestamp,
     pub outstanding: VecDeque<Outstanding>,
     /// In ascending order, without overlap; at most twice [`MAX_HOLES`].
@@ -127,11 +125,9 @@ pub(in crate::flow::tcp) struct SenderState {
     pub duplicate_acks: u32,
     /// The first of them.
     pub first_duplicate_ack: Option<SegmentRef>,
-    /// A small segment that is outstanding alone.
-    pub small_write: Option<SmallWrite>,
     /// Retransmissions below this belong to a timeout's recovery (RFC 5681 §3.1).
     pub timeout_recovery_to: u64,
-    /// Highest offset acknowledged when a tail loss probe may be told from new data.
+    /// The round trips of its segments, and the timeout that they make.
     pub rtt: RttEstimator,
     pub ip_ids: IpIdClock,
     pub passed_over: PassedOver,
@@ -292,7 +288,7 @@ impl SenderState {
         }
     }
 
-    /// Whether nothing is known to be missing, so that the stream can be read on.
+    /// The first offset that has not passed: up to there the stream can be read.
     pub fn next_unseen(&self) -> u64 {
         self.holes
             .first()

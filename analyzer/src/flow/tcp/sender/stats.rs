@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::connection::{Burst, Half};
+use crate::connection::{Burst, Half, Probes};
 use crate::event::SegmentRef;
 use crate::time::Timestamp;
 
@@ -56,6 +56,21 @@ impl SenderStats {
     pub fn written_late_max(&self) -> Duration {
         let seldom = self.seldom.as_ref();
         seldom.map_or(Duration::ZERO, |seldom| seldom.written_late_max)
+    }
+
+    /// Counts a keep-alive probe.
+    pub fn count_keep_alive(&mut self, probe: SegmentRef) {
+        let seldom = self.seldom();
+        seldom.keep_alives += 1;
+        let first = seldom
+            .unanswered_probes
+            .map_or(probe, |probes| probes.first);
+        let before = seldom.unanswered_probes.map_or(0, |probes| probes.count);
+        seldom.unanswered_probes = Some(Probes {
+            first,
+            last: probe,
+            count: before.saturating_add(1),
+        });
     }
 
     /// Adds a time in which this end's window was closed.

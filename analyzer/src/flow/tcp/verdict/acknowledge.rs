@@ -5,8 +5,8 @@ use crate::app::MessageUnit;
 use crate::connection::HoleEpisode;
 use crate::event::{EventKind, SegmentRef};
 use crate::flow::tcp::TcpTracker;
-use crate::flow::tcp::account::{held_writes, load};
 use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::rtt::{Progress, RoundTrip};
 use crate::flow::tcp::sender::{MAX_JUMP, Outstanding, Repeat, SackHole, SenderState, split_pair};
 use crate::flow::tcp::verdict::holes::confirm_holes;
 use crate::seq::SeqRange;
@@ -16,25 +16,29 @@ use crate::time::Timestamp;
 const SACK_HOLES: usize = 64;
 
 impl TcpTracker {
-    /// Takes the acknowledgement fields of a segment.
-    pub(in crate::flow::tcp) fn on_ack(&mut self, segment: &Segment<'_>) {
-        let Some(ack) = segment.ack else { return };
+    /// Takes the acknowledgement fields of a segment; gives what they moved on.
+    pub(in crate::flow::tcp) fn on_ack(&mut self, segment: &Segment<'_>) -> Option<Progress> {
+        let ack = segment.ack?;
         let time = segment.packet.time;
         let echo = segment.tcp.timestamps.map(|(_, echo)| echo);
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         if ack > peer.snd_max.saturating_add(MAX_JUMP) {
-            return;
+            return None;
         }
         let probe_answered = peer.unanswered_probes > 0 && segment.seq_len() == 0;
-        peer.unanswered_probes = 0;
+        if std::mem::take(&mut peer.unanswered_probes) > 0
+            && let Some(seldom) = &mut peer.stats.seldom
+        {
+            seldom.unanswered_probes = None;
+        }
         let unseen = acked_unseen(peer, ack);
-        let progress = ack > peer.snd_una;
+        let mut progress = None;
         let same_window = segment.tcp.window_cut || sender.window == Some(segment.reference.window);
-        if progress {
+        if ack > peer.snd_una {
             let before = peer.snd_una;
             let round_trip = sender.rtt.min_ns();
             peer.acks_under_way.note(time, before, round_trip);
-            advance(peer, ack, segment.reference, echo);
+            progress = Some(advance(peer, ack, time, echo));
         } else if ack == peer.snd_una
             && segment.seq_len() == 0
             && peer.flight_size() > 0
@@ -64,13 +68,13 @@ impl TcpTracker {
         for dsack in dsacks {
             self.on_dsack(segment, dsack);
         }
-        if progress {
-            held_writes::on_progress(&mut self.senders, segment, ack);
+        if progress.is_some() {
             self.prove_needless(segment);
         }
-        confirm_holes(&mut self.senders, segment, ack, !progress);
+        confirm_holes(&mut self.senders, segment, ack, progress.is_none());
         self.follow_sack_holes(segment, ack);
         self.turns.acknowledged(segment.direction, ack, time);
+        progress
     }
 
     fn note_acked_unseen(&mut self, segment: &Segment<'_>, unseen: Unseen) {
@@ -311,10 +315,9 @@ fn acked_unseen(peer: &mut SenderState, ack: u64) -> Option<Unseen> {
 pub(in crate::flow::tcp) fn advance(
     peer: &mut SenderState,
     ack: u64,
-    reference: SegmentRef,
+    time: Timestamp,
     echo: Option<u32>,
-) {
-    let time = reference.time;
+) -> Progress {
     let flight = peer.flight_size();
     // While losses are repaired acknowledgements wait for the repair, not in a queue.
     let mut undisturbed = peer.sacked.is_empty() && peer.duplicate_acks == 0;
@@ -346,9 +349,10 @@ pub(in crate::flow::tcp) fn advance(
     }
     if let Some(rtt_ns) = sample {
         peer.rtt.sample(rtt_ns);
-        if undisturbed {
-            load::note_round_trip(peer, rtt_ns, flight, reference);
-        }
+    }
+    let round_trip = sample.filter(|_| undisturbed);
+    Progress {
+        round_trip: round_trip.map(|ns| RoundTrip { ns, flight }),
     }
 }
 
@@ -419,11 +423,10 @@ fn take_sacks(peer: &mut SenderState, segment: &Segment<'_>, ack: u64) -> Vec<Se
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::direction::Direction;
     use crate::flow::tcp::sender::send_order::Stamp;
 
     /// Ten segments in flight, the first of them sent `copies` times, are acknowledged after 300 ms.
-    fn loaded_round_trips(copies: u16) -> u64 {
+    fn round_trip_of(copies: u16) -> Option<(u64, u64)> {
         let start = Timestamp::default();
         let mut sender = SenderState::default();
         sender.stats.largest_payload = 1000;
@@ -443,15 +446,13 @@ mod tests {
         }
         sender.snd_max = 10_000;
         let later = start + std::time::Duration::from_millis(300);
-        let ack = SegmentRef::place(20, later, Direction::ServerToClient);
-        advance(&mut sender, 10_000, ack, None);
-        let seldom = sender.stats.seldom.as_ref();
-        seldom.map_or(0, |seldom| seldom.loaded_rtts.count())
+        let progress = advance(&mut sender, 10_000, later, None);
+        progress.round_trip.map(|trip| (trip.ns, trip.flight))
     }
 
     #[test]
     fn what_waited_for_a_repair_did_not_wait_in_a_queue() {
-        assert_eq!(loaded_round_trips(1), 1);
-        assert_eq!(loaded_round_trips(2), 0);
+        assert_eq!(round_trip_of(1), Some((300_000_000, 10_000)));
+        assert_eq!(round_trip_of(2), None);
     }
 }

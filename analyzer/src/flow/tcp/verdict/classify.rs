@@ -2,7 +2,7 @@
 //!
 //! | # | verdict | condition |
 //! |---|---|---|
-//! | 1 | copy of one packet | every field equal to a recent packet ([`super::duplicate`]) |
+//! | 1 | copy of one packet | every field equal to a recent packet ([`super::recent_packets`]) |
 //! | 2 | keep-alive, zero-window probe | no octet or one, just below `snd_max`, all acknowledged |
 //! | 3 | outside window | more than 2³⁰ octets beyond `snd_max` (RFC 7323 §2.3) |
 //! | 4 | retransmission | begins at or beyond `snd_max`, but a mark shows that it was sent before ([`super::hidden_loss`]) |
@@ -23,18 +23,17 @@ use std::time::Duration;
 use crate::connection::{Burst, Stuck};
 use crate::event::{EventKind, RetransmissionKind};
 use crate::flow::tcp::TcpTracker;
-use crate::flow::tcp::account::{held_writes, load};
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::send_order::{SendOrder, Stamp};
 use crate::flow::tcp::sender::{
     MAX_JUMP, Outstanding, Repeat, SenderState, round_trip, split_pair,
 };
 use crate::flow::tcp::verdict::Verdict;
-use crate::flow::tcp::verdict::copies::{
-    CopyKind, REORDERING_WITHOUT_RTT, copy_kind, is_late_original,
-};
 use crate::flow::tcp::verdict::holes::{fill_holes, open_hole};
 use crate::flow::tcp::verdict::offload::{count_data, segments_of};
+use crate::flow::tcp::verdict::repeat_or_copy::{
+    CopyKind, REORDERING_WITHOUT_RTT, copy_kind, is_late_original,
+};
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
 
@@ -98,7 +97,7 @@ impl TcpTracker {
             self.event(segment, EventKind::ZeroWindowProbe);
             Verdict::ZeroWindowProbe
         } else {
-            sender.stats.seldom().keep_alives += 1;
+            sender.stats.count_keep_alive(segment.reference);
             self.event(segment, EventKind::KeepAlive);
             Verdict::KeepAlive
         }
@@ -369,10 +368,6 @@ impl TcpTracker {
         }
         if segment.packet.payload_len == 0 || !verdict.brings_new_octets() {
             return;
-        }
-        if verdict == Verdict::New {
-            held_writes::on_data(&mut self.senders, segment, range.start, range.end);
-            load::note_window(&mut self.senders, segment, range.end);
         }
         if matches!(verdict, Verdict::New | Verdict::PartlyNew) {
             self.note_burst(segment);

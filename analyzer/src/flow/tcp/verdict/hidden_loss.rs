@@ -21,10 +21,10 @@ use crate::decode::TcpFlags;
 use crate::event::RetransmissionKind;
 use crate::flow::tcp::TcpTracker;
 use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::acks_under_way::AT_THE_CAPTURE_POINT_NS;
 use crate::flow::tcp::sender::passed_over::DoubtfulRepeat;
 use crate::flow::tcp::sender::rtt::whole_round_trip;
 use crate::flow::tcp::sender::send_order::{Passage, Trust};
-use crate::flow::tcp::sender::under_way::AT_THE_CAPTURE_POINT_NS;
 use crate::flow::tcp::sender::{SenderState, split_pair};
 use crate::flow::tcp::verdict::offload::segments_of;
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::decode::{Packet, TcpFields};
 use crate::direction::Direction;
-use crate::event::SegmentRef;
+use crate::event::{EventKind, SegmentRef};
 use crate::flow::tcp::TcpTracker;
+use crate::flow::tcp::lift::lift;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::send_order::{SendOrder, Stamp, Trust};
 use crate::flow::tcp::sender::split_pair;
@@ -48,7 +49,7 @@ impl TcpTracker {
         direction: Direction,
     ) -> KnownBefore {
         let rtt = self.rtt_hint();
-        let segment = self.lift(packet, tcp, direction);
+        let segment = lift(&mut self.senders, packet, tcp, direction);
         let (sender, peer) = split_pair(&mut self.senders, direction);
         let range = SeqRange::new(segment.start, segment.end);
         let stamp = Stamp::of(&segment);
@@ -90,6 +91,14 @@ impl TcpTracker {
             peer_window_closed: peer.window == Some(0),
             trust: sender.ip_ids.trust(),
         }
+    }
+
+    /// Whether a retransmission in `frame` has been proven needless.
+    pub(crate) fn was_needless(&self, frame: u64) -> bool {
+        self.events.iter().any(|event| {
+            event.segment.frame == frame
+                && matches!(event.kind, EventKind::Retransmission { spurious: true, .. })
+        })
     }
 }
 

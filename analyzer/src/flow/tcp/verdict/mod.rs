@@ -3,13 +3,13 @@
 mod acknowledge;
 mod challenge;
 mod classify;
-mod copies;
-pub(super) mod duplicate;
 mod expected;
 mod hidden_loss;
 mod holes;
 mod known_before;
 mod offload;
+pub(super) mod recent_packets;
+mod repeat_or_copy;
 
 use crate::event::RetransmissionKind;
 
