@@ -256,8 +256,12 @@ impl Connection {
             }
             QualityKind::Snaplen => any(|half| half.cut_frames > 0),
             QualityKind::OneSided => self.is_one_sided(),
+            QualityKind::CaptureDisorder => any(|half| half.written_late > 0),
             QualityKind::Offload => any(|half| half.oversized_segments > 0),
-            QualityKind::ClockStep | QualityKind::CutShort | QualityKind::Summed => true,
+            QualityKind::ClockStep
+            | QualityKind::CutShort
+            | QualityKind::BadChecksum
+            | QualityKind::Summed => true,
         }
     }
 

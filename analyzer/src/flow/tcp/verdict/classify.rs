@@ -34,7 +34,9 @@ use crate::flow::tcp::verdict::acknowledge::soonest_answer;
 use crate::flow::tcp::verdict::hidden_loss::{HiddenRepeat, Hint, note_pushed_pause};
 use crate::flow::tcp::verdict::holes::{fill_holes, note_behind, open_hole};
 use crate::flow::tcp::verdict::offload::{count_data, segments_of};
-use crate::flow::tcp::verdict::repeat_or_copy::{CopyKind, copy_kind, is_late_original};
+use crate::flow::tcp::verdict::repeat_or_copy::{
+    CopyKind, REORDERING_WITHOUT_RTT, copy_kind, is_late_original,
+};
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
 
@@ -79,8 +81,13 @@ impl TcpTracker {
             self.on_new(segment, range)
         } else if sender.missing.overlap(range) > 0 {
             let found = sender.missing.remove(range);
+            let late_by = segment.packet.time.since(sender.una_advanced);
             let seldom = sender.stats.seldom();
             seldom.missing_octets = seldom.missing_octets.saturating_sub(found);
+            if late_by < REORDERING_WITHOUT_RTT {
+                seldom.written_late += 1;
+                seldom.written_late_max = seldom.written_late_max.max(late_by);
+            }
             Verdict::New
         } else if unseen == 0 {
             self.on_repeat(segment, range)
@@ -267,7 +274,8 @@ impl TcpTracker {
                 return self.count_late_original(segment, late_by);
             }
         }
-        let since = earlier.map_or(sender.last_sent, |known| known.last_sent);
+        // What was sent before the connection's first packet passed unseen, nobody knows when.
+        let since = earlier.map_or(sender.last_sent.max(self.start), |known| known.last_sent);
         let kind = self.repeat_kind(segment, range, since);
         let after = segment.packet.time.since(since);
         self.take_repeat(
