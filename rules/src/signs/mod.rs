@@ -2,6 +2,7 @@
 
 pub(crate) mod advice;
 pub(crate) mod alive;
+pub(crate) mod attempts;
 pub(crate) mod causes;
 pub(crate) mod goodbye;
 pub(crate) mod handshake;
