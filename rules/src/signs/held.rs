@@ -6,10 +6,8 @@ use analyzer::{Connection, Endpoint, Timestamp};
 
 use crate::model::observation::{Note, Observations};
 
-/// A connection from before the capture was last seen then.
-pub(crate) struct Held;
-
-/// Remembers a connection without SYN whose server sends: somebody accepted it.
+/// Remembers by the fact `held` a connection without SYN whose server sends, at its last packet:
+/// somebody accepted it.
 pub(crate) fn note<S, F>(conn: &Connection, held: F, out: &mut Observations<S, F>) {
     if conn.handshake.syn_count > 0 || conn.from_server().packets == 0 {
         return;

@@ -10,3 +10,4 @@ pub(crate) mod held;
 pub(crate) mod idle_close;
 pub(crate) mod in_vain;
 pub(crate) mod restart;
+pub(crate) mod waits;

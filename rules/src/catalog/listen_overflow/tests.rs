@@ -1,6 +1,7 @@
 //! Situations of `listen-overflow`, built by hand.
 
 use super::*;
+use crate::model::severity::Severity;
 use crate::testkit::{Builder, C, S, figure, findings_in};
 use analyzer::analysis::ListenerFacts;
 
