@@ -225,11 +225,12 @@ fn describe_harmless(
     nobody: Nobody,
 ) -> Narrative {
     let clients = group.clients_text();
+    let who = nobody.describe(group.client_ips().len());
     let attempts = plural(group.figure("attempts").unwrap_or_default(), "attempt");
     let ports = many(group.servers().len() as u64, "port");
     draft
-        .title(format!("{clients} meets closed ports: {}", nobody.describe()))
-        .summary(format!("{attempts} of {clients} at {ports} met nobody who listens. This is {}, not a service that fails.", nobody.describe()))
+        .title(format!("Closed ports refuse {clients}: {who}"))
+        .summary(format!("{attempts} of {clients} at {ports}: nobody listens there. The client's other traffic shows {who}, not users of a service that fails."))
         .confidence(0.9, "What the client does elsewhere in the capture shows what it is.")
         .because(format!("{ports} refused {attempts}"))
         .advise("any", "find out who runs it if it comes from your own network")

@@ -115,7 +115,11 @@ impl Rule for IcmpUnreachable {
             Observation::new(
                 conn,
                 0.95,
-                if late { Impact::NONE } else { Impact::attempts_failed(1) },
+                if late {
+                    Impact::NONE
+                } else {
+                    Impact::attempts_failed(1)
+                },
             )
             .cause(format!(
                 "{} {reason} {late}",
@@ -282,7 +286,11 @@ mod tests {
         assert!((figure(&once[0], "messages") - 4.0).abs() < f64::EPSILON);
         assert!(once[0].title.contains("port unreachable"));
         let flows: Vec<_> = (1..=3_u16)
-            .map(|n| error(C, 3, 1, 1).with(|conn| conn.first_frame = n.into()).build())
+            .map(|n| {
+                error(C, 3, 1, 1)
+                    .with(|conn| conn.first_frame = n.into())
+                    .build()
+            })
             .collect();
         let findings = findings_of("icmp-unreachable", &flows);
         assert_eq!(findings[0].severity, Severity::Medium);

@@ -124,7 +124,12 @@ impl Rule for PortReuseCollision {
         );
     }
 
-    fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected<Seen>) {
+    fn on_capture(
+        &self,
+        _analysis: &Analysis,
+        _ctx: &Context<'_>,
+        collected: &mut Collected<Seen>,
+    ) {
         // Repeated SYNs alone are more likely loss, unless a challenge shows what happens there.
         let challenged: Vec<Endpoint> = collected
             .observations

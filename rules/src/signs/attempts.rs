@@ -8,7 +8,7 @@ use std::time::Duration;
 use analyzer::connection::ResetKind;
 use analyzer::decode::IcmpFields;
 use analyzer::event::EventKind;
-use analyzer::hosts::SegmentKind;
+use analyzer::hosts::{HostProfile, SegmentKind};
 use analyzer::{Analysis, Connection, Endpoint, Timestamp, Transport};
 
 use crate::model::connection_ref::ConnectionRef;
@@ -149,13 +149,17 @@ pub(crate) enum Nobody {
 }
 
 impl Nobody {
-    /// What the client is, in words.
-    pub(crate) const fn describe(self) -> &'static str {
-        match self {
-            Self::Scanner => "a scanner",
-            Self::PeerToPeer => "a peer-to-peer client",
-            Self::Stranger => "a stranger that exchanges nothing with anybody",
-            Self::Tool => "a tool that makes its own SYNs",
+    /// What `clients` clients of this kind are, in words.
+    pub(crate) const fn describe(self, clients: usize) -> &'static str {
+        match (self, clients) {
+            (Self::Scanner, 1) => "a scanner",
+            (Self::Scanner, _) => "scanners",
+            (Self::PeerToPeer, 1) => "a peer-to-peer client",
+            (Self::PeerToPeer, _) => "peer-to-peer clients",
+            (Self::Stranger, 1) => "a stranger from the Internet",
+            (Self::Stranger, _) => "strangers from the Internet",
+            (Self::Tool, 1) => "a tool that makes its own SYNs",
+            (Self::Tool, _) => "tools that make their own SYNs",
         }
     }
 
@@ -266,7 +270,7 @@ impl<'a> Attempts<'a> {
             Some(Nobody::Scanner)
         } else if client.is_peer_to_peer() && !is_named {
             Some(Nobody::PeerToPeer)
-        } else if client.is_background_noise() && !is_named {
+        } else if client.is_background_noise() && !is_named && comes_from_afar(client) {
             Some(Nobody::Stranger)
         } else {
             None
@@ -318,13 +322,14 @@ impl<'a> Attempts<'a> {
             || of_client.iter().any(|(other, tries)| {
                 let other_port = other.ip == server.ip && other.port != server.port;
                 let other_address = other.port == server.port && other.ip != server.ip;
-                other_port && tries.begin_as_alternative(at, until)
+                let is_refused = attempt.outcome == Outcome::Refused;
+                other_port && is_refused && tries.begin_between(until, until + AT_ONCE)
                     || other_address
                         && self.is_one_service(other.ip, server.ip)
                         && tries.accepted_between(at - AT_ONCE, until + PATIENCE)
                     // Whoever learns that one address refuses turns to the next one.
                     || other_address
-                        && attempt.outcome == Outcome::Refused
+                        && is_refused
                         && tries.accepted_between(until, until + AT_ONCE)
             })
             || self.is_other_family_served(server, at, until)
@@ -371,12 +376,10 @@ impl Tries {
         before + after < OUTAGE && next.is_some_and(|(begun, _)| *begun <= until + PATIENCE)
     }
 
-    /// Whether the client came here for the first time with the failure of an attempt elsewhere,
-    /// and was accepted in time.
-    fn begin_as_alternative(&self, at: Timestamp, until: Timestamp) -> bool {
+    /// Whether the client came here for the first time then, and was accepted.
+    fn begin_between(&self, from: Timestamp, to: Timestamp) -> bool {
         let first = self.all.first();
-        first.is_some_and(|(first, _)| *first >= at - AT_ONCE)
-            && self.accepted_between(at - AT_ONCE, until + PATIENCE)
+        first.is_some_and(|(first, _)| *first >= from) && self.accepted_between(from, to)
     }
 
     fn accepted_between(&self, from: Timestamp, to: Timestamp) -> bool {
@@ -384,6 +387,15 @@ impl Tries {
         let mut within = self.all[begin..].iter().take_while(|(at, _)| *at <= to);
         within.any(|(_, outcome)| *outcome == Outcome::Accepted)
     }
+}
+
+/// Values from which hop limits are counted down.
+const FULL_HOP_LIMITS: [u8; 4] = [32, 64, 128, 255];
+
+/// Routers stand between the host and the capture point.
+fn comes_from_afar(host: &HostProfile) -> bool {
+    let mut hop_limits = host.hop_limits().of(SegmentKind::Syn);
+    hop_limits.all(|(hop_limit, _)| !FULL_HOP_LIMITS.contains(&hop_limit))
 }
 
 /// The host that has an address: all loopback addresses are one.

@@ -6,7 +6,6 @@ pub(crate) mod attempts;
 pub(crate) mod causes;
 pub(crate) mod goodbye;
 pub(crate) mod handshake;
-pub(crate) mod held;
 pub(crate) mod idle_close;
 pub(crate) mod in_vain;
 pub(crate) mod restart;

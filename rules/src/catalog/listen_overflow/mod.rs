@@ -19,7 +19,6 @@ use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::text::{ms, number, share, time};
 use crate::signs::handshake::{first_data_ignored, is_handshake_ignored};
-use crate::signs::held;
 use crate::signs::in_vain;
 use crate::signs::waits::union;
 
@@ -48,11 +47,12 @@ declare_rule! {
     /// (b) SYNs are repeated without an answer:
     /// - at least three connections and a fifth of the attempts in that time suffer, which random loss
     ///   does not do;
-    /// - the server is heard in that time, and data between the same hosts is not repeated in vain: the
-    ///   host is up, and the path;
+    /// - what is connected lives on, and data between the same hosts is not repeated in vain: the host is
+    ///   up, and the path;
     /// - the port was not used before by the client.
     ///
-    /// Two or three connections of one client cannot be told from loss at that client and are low. Else
+    /// Two or three connections of one client, or more that each lost one SYN, cannot be told from loss at
+    /// that client and are low. Else
     /// the time that clients waited and the requests that were lost decide.
     ///
     /// ## What to do
@@ -92,15 +92,18 @@ const AROUND: Duration = Duration::from_millis(500);
 
 /// What other connections tell of the listener and the path.
 pub(crate) enum Fact {
-    /// A SYN was sent then.
-    Attempt,
+    /// A connection began then.
+    Connection {
+        /// By a SYN.
+        opened: bool,
+        /// When its server was last heard on it.
+        heard: Option<Timestamp>,
+    },
     /// The same data was sent in vain from then on.
     InVain {
         /// The last copy.
         until: Timestamp,
     },
-    /// A connection from before the capture was last seen then.
-    Held,
 }
 
 /// A connection that the listener dropped or ignored.
@@ -153,11 +156,16 @@ impl Rule for ListenOverflow {
                 out.note(|| Note::new(conn, Fact::InVain { until: to }).at(from));
             }
         }
-        let Some(syn) = conn.handshake.syns.first() else {
-            held::note(conn, Fact::Held, out);
+        let syn = conn.handshake.syns.first();
+        out.note(|| {
+            let heard = conn.from_server().last_segment.map(|last| last.time);
+            let opened = syn.is_some();
+            Note::new(conn, Fact::Connection { opened, heard })
+                .at(syn.map_or(conn.start, |syn| syn.time))
+        });
+        let Some(syn) = syn else {
             return;
         };
-        out.note(|| Note::new(conn, Fact::Attempt).at(syn.time));
         let mut resets = conn.resets.iter();
         let mut events = conn.events.iter();
         if resets.any(|reset| reset.kind == ResetKind::Refused)
@@ -192,7 +200,7 @@ impl Rule for ListenOverflow {
             let burst = company.burst_share(server, &ours);
             let is_burst = number(ours.len() as u64) >= ctx.threshold("min_connections")
                 && burst * 100.0 >= ctx.threshold("min_share_percent")
-                && is_up(analysis, server, &ours);
+                && company.is_up(server, &ours);
             let proved = ours.iter().filter(|one| is_proved(one)).count();
             let held = company.held_since(server, &ours);
             if completed == 0 && held == 0 || proved == 0 && !is_burst {
@@ -229,8 +237,13 @@ fn impact(observations: &[Observation<Seen>]) -> Impact {
         .map(|one| one.connection.client.ip)
         .collect();
     clients.dedup();
-    if !is_any_proved && clients.len() == 1 && observations.len() <= FEW {
-        return Impact::SOME; // As likely loss at the client.
+    // A full queue drops repeats as well, which loss seldom does.
+    let is_once = |one: &Observation<Seen>| {
+        one.figure_value("syn_retransmits") == Some(1.0) && !one.seen.never
+    };
+    let is_loss_likely = observations.len() <= FEW || observations.iter().all(is_once);
+    if !is_any_proved && clients.len() == 1 && is_loss_likely {
+        return Impact::SOME;
     }
     let served = observations.iter().filter(|one| !one.seen.never);
     let waited = union(served.map(|one| (one.at, one.seen.until)));
@@ -246,33 +259,49 @@ fn impact(observations: &[Observation<Seen>]) -> Impact {
 }
 
 /// What the connections of a capture say of listeners and paths.
+#[derive(Default)]
 struct Company {
     attempts: BTreeMap<Endpoint, Vec<Timestamp>>,
     in_vain: BTreeMap<(IpAddr, IpAddr), Vec<(Timestamp, Timestamp)>>,
+    /// Connections to an address: when each began, and when its server was last heard.
+    lives: BTreeMap<IpAddr, Vec<(Timestamp, Timestamp)>>,
+    /// When the servers of connections from before the capture were last heard.
     held: BTreeMap<Endpoint, Vec<Timestamp>>,
 }
 
 impl Company {
     fn of(notes: &[Note<Fact>]) -> Self {
-        let mut attempts = BTreeMap::<Endpoint, Vec<Timestamp>>::new();
-        let mut in_vain = BTreeMap::<_, Vec<(Timestamp, Timestamp)>>::new();
+        let mut all = Self::default();
         for note in notes {
             let server = note.connection.server;
             match note.fact {
-                Fact::Attempt => attempts.entry(server).or_default().push(note.at),
                 Fact::InVain { until } => {
-                    let spells = in_vain.entry(hosts(&note.connection)).or_default();
+                    let spells = all.in_vain.entry(hosts(&note.connection)).or_default();
                     spells.push((note.at, until));
                 }
-                Fact::Held => {}
+                Fact::Connection { opened, heard } => {
+                    if opened {
+                        all.attempts.entry(server).or_default().push(note.at);
+                    }
+                    let Some(heard) = heard else { continue };
+                    let lives = all.lives.entry(server.ip).or_default();
+                    lives.push((note.at, heard));
+                    if !opened {
+                        all.held.entry(server).or_default().push(heard);
+                    }
+                }
             }
         }
-        let held = notes.iter().filter(|note| matches!(note.fact, Fact::Held));
-        Self {
-            attempts,
-            in_vain,
-            held: held::last_seen(held),
-        }
+        all
+    }
+
+    /// Whether the host of a listener was up while its clients suffered: what was connected lived
+    /// on. One that restarts forgets its connections.
+    fn is_up(&self, server: Endpoint, ours: &[Observation<Seen>]) -> bool {
+        let (_, last) = begins(ours);
+        let vain = ours.iter().map(|one| one.seen.last_vain).min();
+        let mut lives = self.lives.get(&server.ip).into_iter().flatten();
+        vain.is_some_and(|vain| lives.any(|(begun, heard)| *begun <= last && *heard >= vain))
     }
 
     /// Data between the same hosts was sent in vain when it suffered.
@@ -297,18 +326,6 @@ impl Company {
         let held = self.held.get(&server).into_iter().flatten();
         held.filter(|at| **at >= first).count() as u64
     }
-}
-
-/// Whether the host of a listener was heard while its clients suffered: one that restarts is not.
-fn is_up(analysis: &Analysis, server: Endpoint, ours: &[Observation<Seen>]) -> bool {
-    let (first, _) = begins(ours);
-    let last = ours
-        .iter()
-        .map(|one| one.seen.last_vain)
-        .max()
-        .unwrap_or(first);
-    let host = analysis.hosts.get(server.ip);
-    host.is_none_or(|host| host.may_have_been_heard_between(first, last))
 }
 
 /// When the first and the last of them began.

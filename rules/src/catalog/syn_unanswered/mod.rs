@@ -2,12 +2,12 @@
 
 mod causes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use analyzer::event::SegmentRef;
-use analyzer::{Analysis, Connection};
+use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
 use crate::model::context::Context;
 use crate::model::impact::Impact;
@@ -17,7 +17,6 @@ use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::text::{list, many, ms, number, plural, time};
 use crate::signs::attempts::{Attempt, Attempts, Nobody, Outcome, is_answered_unseen};
-use crate::signs::held;
 
 declare_rule! {
     /// Connection attempts get no answer of any kind.
@@ -83,11 +82,11 @@ pub(crate) struct Seen {
 }
 
 /// What other connections tell.
-pub(crate) enum Fact {
+pub(crate) struct Fact {
     /// Somebody tried to connect.
-    Tried(Attempt),
-    /// A connection from before the capture was last seen then.
-    Held,
+    attempt: Option<Attempt>,
+    /// When the server was last heard on it.
+    heard: Option<Timestamp>,
 }
 
 impl Rule for SynUnanswered {
@@ -104,17 +103,18 @@ impl Rule for SynUnanswered {
         _ctx: &Context<'_>,
         out: &mut Observations<Seen, Fact>,
     ) {
-        let Some(first) = conn.handshake.syns.first() else {
-            held::note(conn, Fact::Held, out);
-            return;
-        };
-        let Some(attempt) = Attempt::of(conn) else {
-            if conn.from_server().packets == 0 && is_answered_unseen(conn) {
+        let attempt = Attempt::of(conn);
+        let begin = conn.handshake.syns.first();
+        let heard = conn.from_server().last_segment.map(|last| last.time);
+        out.note(|| {
+            Note::new(conn, Fact { attempt, heard }).at(begin.map_or(conn.start, |syn| syn.time))
+        });
+        let (Some(first), Some(attempt)) = (begin, attempt) else {
+            if begin.is_some() && heard.is_none() && is_answered_unseen(conn) {
                 out.not_assessed("only one direction was captured");
             }
             return;
         };
-        out.note(|| Note::new(conn, Fact::Tried(attempt)).at(first.time));
         // A client that resets its own SYN heard something.
         if attempt.outcome == Outcome::Silent && conn.resets.is_empty() {
             out.push(silent(conn, attempt, *first));
@@ -129,13 +129,16 @@ impl Rule for SynUnanswered {
     ) {
         let least = Duration::from_secs_f64(ctx.threshold("min_wait_ms") / 1e3);
         let end = analysis.summary.last;
-        let tried = collected.notes.iter().filter_map(|note| match note.fact {
-            Fact::Tried(attempt) => Some((&note.connection, note.at, attempt)),
-            Fact::Held => None,
-        });
+        let notes = collected.notes.iter();
+        let tried = notes.filter_map(|note| Some((&note.connection, note.at, note.fact.attempt?)));
         let attempts = Attempts::of(tried, analysis);
-        let is_held = |note: &&Note<Fact>| matches!(note.fact, Fact::Held);
-        let held = held::last_seen(collected.notes.iter().filter(is_held));
+        let mut heard = BTreeMap::<Endpoint, Timestamp>::new();
+        for note in &collected.notes {
+            if let Some(time) = note.fact.heard {
+                let last = heard.entry(note.connection.server).or_insert(time);
+                *last = time.max(*last);
+            }
+        }
         collected.observations.retain(|one| {
             let repeated = one.seen.attempt.syns > 1;
             let waited = end.is_some_and(|end| end.since(one.at) >= least);
@@ -150,12 +153,12 @@ impl Rule for SynUnanswered {
         for one in &mut collected.observations {
             one.seen.nobody = attempts.nobody(&one.connection, &one.seen.attempt);
             one.set_impact(attempts.impact(&one.connection, one.at, &one.seen.attempt));
-            // Connections from before the capture live: the host is up, whatever the SYNs met.
-            let lived_on = held
-                .get(&one.connection.server)
-                .and_then(|times| times.last())
-                .is_some_and(|last| *last >= one.at);
-            if lived_on && one.seen.nobody.is_none() {
+            // What is connected lives on: the host is up, whatever the SYNs met.
+            let last_heard = heard.get(&one.connection.server);
+            let lives_on = last_heard.is_some_and(|last| *last >= one.seen.attempt.until);
+            // A single SYN may have been answered unseen, or its sender is no kernel.
+            let is_weak = one.seen.attempt.syns < 2;
+            if (lives_on || is_weak) && one.seen.nobody.is_none() {
                 one.set_impact(Impact::SOME);
                 one.confidence = one.confidence.min(0.5);
             }
@@ -278,11 +281,12 @@ fn recovered_text(recovered: u64) -> String {
 fn describe_harmless(group: &Group<'_, Seen, Fact>, draft: Narrative, nobody: Nobody) -> Narrative {
     let clients = group.clients_text();
     let attempts = plural(group.figure("attempts").unwrap_or_default(), "attempt");
+    let who = nobody.describe(group.client_ips().len());
     let ports = many(group.servers().len() as u64, "port");
     let confidence = draft.confidence;
     draft
-        .title(format!("Nobody answers {clients}: {}", nobody.describe()))
-        .summary(format!("{attempts} of {clients} at {ports} got no answer. This is {}, not a service that fails.", nobody.describe()))
+        .title(format!("Nobody answers {clients}: {who}"))
+        .summary(format!("{attempts} of {clients} at {ports} got no answer. The client's other traffic shows {who}, not users of a service that fails."))
         .confidence(confidence, "What the client does elsewhere in the capture shows what it is.")
         .because(format!("{attempts} went to {ports} in vain"))
         .advise("any", "find out who runs it if it comes from your own network")
@@ -304,10 +308,15 @@ fn describe_many(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
         more => format!(" and {more} more"),
     };
     let clients = group.clients_text();
+    let verb = if group.client_ips().len() == 1 {
+        "gets"
+    } else {
+        "get"
+    };
     let confidence = draft.confidence;
     let recovered = recovered_text(causes::impact(group.observations).recovered);
     draft
-        .title(format!("{clients} gets no answer from {} destinations", servers.len()))
+        .title(format!("{clients} {verb} no answer from {} destinations", servers.len()))
         .summary(format!("{attempts} from {clients} got no answer of any kind; the longest tried for {waited}. They went to {}{more}, at one time or to one destination: one cause is likelier than {} failures.{recovered}", names.join(", "), servers.len()))
         .confidence(confidence, "SYNs without answer were captured; an answer on another path cannot be excluded.")
         .because(format!("{} SYN segments, no SYN-ACK, no RST, no ICMP error", group.seen().map(|seen| u64::from(seen.attempt.syns)).sum::<u64>()))
