@@ -247,7 +247,7 @@ impl TcpTracker {
         payload: &[u8],
         direction: Direction,
     ) -> Verdict {
-        let older = self.is_of_older_connection(tcp, direction);
+        let older = self.is_of_older_connection(tcp, direction, packet.time);
         let segment = if older {
             Segment::unlifted(packet, tcp, direction)
         } else {
