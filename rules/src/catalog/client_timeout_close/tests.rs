@@ -1,7 +1,7 @@
 //! Situations of `client-timeout-close`, built by hand.
 
 use analyzer::app::{AppProtocol, At, HttpExchange, HttpFacts};
-use analyzer::connection::ResetKind;
+use analyzer::connection::{ResetKind, TcpState};
 
 use super::*;
 use crate::testkit::{Builder, C, S, at, figure, findings_of};
