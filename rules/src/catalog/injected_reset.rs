@@ -144,7 +144,10 @@ impl Rule for InjectedReset {
         let place = if start - seen > FARTHEST_HOPS {
             format!("on the way to the {end}")
         } else {
-            format!("about {} from the capture point towards the {end} (the device's packets probably start at {start:.0})", plural(start - seen, "hop"))
+            format!(
+                "about {} from the capture point towards the {end} (the device's packets probably start at {start:.0})",
+                plural(start - seen, "hop")
+            )
         };
         let confidence = draft.confidence;
         draft

@@ -8,8 +8,8 @@ use analyzer::event::SegmentRef;
 use analyzer::{Connection, Direction};
 
 use super::{InState, Seen};
+use crate::model::impact::Impact;
 use crate::model::observation::{Observation, segment_at};
-use crate::model::severity::Severity;
 use crate::model::text::{ms, span};
 use crate::signs::goodbye::{GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
 
@@ -59,6 +59,9 @@ impl<'a> GivenUp<'a> {
         let reached =
             |first: &SegmentRef| !close.flags.ack() || first.relative_seq < close.relative_ack;
         let before = response.filter(|first| first.frame < close.frame && reached(first));
+        if response.is_some_and(|first| lay_ready(conn, &first, close)) {
+            return None;
+        }
         let late = response.filter(|first| first.frame > close.frame);
         let http = conn.app.http.as_deref();
         let last = http.and_then(|http| http.kept.last());
@@ -74,6 +77,9 @@ impl<'a> GivenUp<'a> {
             return None;
         }
         if partial && conn.from_server().missing_octets > 0 {
+            return None;
+        }
+        if !partial && (acknowledges_more(conn, turn, close) || answer_passed_unseen(conn)) {
             return None;
         }
         let request_end = request_end(conn, turn, close)?;
@@ -117,7 +123,8 @@ impl<'a> GivenUp<'a> {
         wait.is_proved(turn).then_some(wait)
     }
 
-    /// The request had arrived, no answer to it was missed, and none was accepted after the close.
+    /// The request had arrived before the close, no answer to it was missed, and none was accepted
+    /// after the close. A late answer proves the arrival where it acknowledges the request.
     fn is_proved(&self, last: &Turn) -> bool {
         let resets = self.conn.resets.iter().any(|reset| {
             reset.segment.direction == Direction::ClientToServer
@@ -125,12 +132,31 @@ impl<'a> GivenUp<'a> {
         });
         let half_closed = self.late.is_some() && !resets && self.close.flags.fin();
         let answer_missed = last.answer_missed && self.late.is_none();
-        let arrived = last.request_acked.is_some() || self.late.is_some();
-        arrived && !half_closed && !answer_missed
+        let request_end = self.request_end.relative_seq + u64::from(self.request_end.payload_len);
+        let answers = |late: SegmentRef| late.relative_ack >= request_end;
+        let acknowledged = last.request_acked.is_some_and(|at| at <= self.close.time);
+        let arrived = acknowledged || self.late.is_some_and(answers);
+        arrived && !half_closed && !answer_missed && !self.server_closed_unasked()
+    }
+
+    /// The server closed by itself, without an answer: its FIN crossed the client's.
+    fn server_closed_unasked(&self) -> bool {
+        let crossed = |fin: SegmentRef| fin.relative_ack <= self.close.relative_seq;
+        self.late.is_none()
+            && self.close.flags.fin()
+            && self.conn.from_server().fin.is_some_and(crossed)
     }
 
     pub(super) fn length(&self) -> Duration {
         self.close.time.since(self.request_end.time)
+    }
+
+    /// It speaks HTTP, in clear text or most likely in TLS.
+    fn is_http(&self) -> bool {
+        matches!(
+            self.conn.app.protocol,
+            AppProtocol::Http1 | AppProtocol::Http2 | AppProtocol::Tls
+        )
     }
 
     /// The protocol says that an answer was due.
@@ -164,18 +190,18 @@ impl<'a> GivenUp<'a> {
                 && reset.segment.frame > self.close.frame
         });
         let pending = conn.app.http.as_ref().and_then(|http| http.kept.last());
-        Observation::new(conn, 0.8, Severity::High)
+        Observation::new(conn, 0.8, Impact::SOME)
             .at(self.close.time)
             .weight(is_late * 1e9 + ms(self.length()))
-            .evidence(self.request_end, "last bytes of the request from client")
-            .evidence(
+            .proof(self.request_end, "last bytes of the request from client")
+            .proof(
                 self.close,
                 format!(
                     "{kind} from client, {} after the request; {part}",
                     span(self.length())
                 ),
             )
-            .evidence_if(
+            .proof_if(
                 self.late,
                 self.late
                     .map(|late| {
@@ -205,6 +231,7 @@ impl<'a> GivenUp<'a> {
                     && self.late.is_none()
                     && conn.from_server().fin.is_none(),
                 expected: self.expected(),
+                is_http: self.is_http(),
                 let_go: self.is_let_go(),
                 fin_wait_2: time_in(conn, Direction::ClientToServer, TcpState::FinWait2),
                 close_wait: time_in(conn, Direction::ServerToClient, TcpState::CloseWait),
@@ -213,6 +240,42 @@ impl<'a> GivenUp<'a> {
                 p99_ms: None,
             })
     }
+}
+
+/// Whether a response lay ready for the client's program when it closed, although the close does not
+/// acknowledge it: it comes next in the stream, and longer ago than the way to the client takes.
+fn lay_ready(conn: &Connection, first: &SegmentRef, close: SegmentRef) -> bool {
+    let way = conn.from_server().rtt_min.unwrap_or_default();
+    close.flags.ack()
+        && first.frame < close.frame
+        && first.relative_seq == close.relative_ack
+        && close.time.since(first.time) > way * 2
+}
+
+/// Whether the close acknowledges more of the server than had passed when the request was sent: what
+/// came was an answer, captured as such or not.
+fn acknowledges_more(conn: &Connection, turn: &Turn, close: SegmentRef) -> bool {
+    let before = [
+        conn.turns.before_last.and_then(|turn| turn.response),
+        conn.turns.greeting,
+    ];
+    let ends = before.iter().flatten().map(|span| end_of(&span.last));
+    let known = ends.fold(turn.request.last.relative_ack, u64::max);
+    close.flags.ack() && close.relative_ack > known
+}
+
+/// Whether the server sent what the capture cannot place: payload outside of its stream, or a FIN
+/// beyond all that was captured of it.
+fn answer_passed_unseen(conn: &Connection) -> bool {
+    let server = conn.from_server();
+    let unplaced = server.unique_bytes == 0 && server.payload_bytes > 0;
+    let known = server.last_data.map_or(1, |last| end_of(&last));
+    unplaced || conn.has_handshake() && server.fin.is_some_and(|fin| end_of(&fin) > known)
+}
+
+/// The stream offset behind the payload of a segment.
+fn end_of(segment: &SegmentRef) -> u64 {
+    segment.relative_seq + u64::from(segment.payload_len)
 }
 
 /// How long an end was in a state.

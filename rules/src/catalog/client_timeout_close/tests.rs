@@ -4,6 +4,7 @@ use analyzer::app::{AppProtocol, At, HttpExchange, HttpFacts};
 use analyzer::connection::{ResetKind, TcpState};
 
 use super::*;
+use crate::model::severity::Severity;
 use crate::testkit::{Builder, C, S, at, figure, findings_of};
 
 fn gives_up(port: u16, wait_ms: f64) -> Builder {
