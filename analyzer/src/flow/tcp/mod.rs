@@ -323,6 +323,7 @@ impl TcpTracker {
             handshake: self.handshake.seen(),
             last_turn: self.turns.last(),
             idle_before,
+            peer_reset_before: self.resets.has_reset(segment.direction.reverse()),
         };
         let Some(outcome) = self.resets.take(segment, &beside) else {
             return;
