@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::event::SegmentRef;
 use crate::time::Timestamp;
 
+use super::episode::{Episode, EpisodeKind};
 use super::record::ConnectionRecord;
-use super::{Episode, EpisodeKind};
 
 /// An exit closes descriptor after descriptor, in far less.
 const AT_ONCE: Duration = Duration::from_millis(50);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::event::At;
 use crate::event::SegmentRef;
 
+use super::episode::{Episode, EpisodeKind};
 use super::record::ConnectionRecord;
-use super::{Episode, EpisodeKind};
 
 /// RFC 8305 §8: the next attempt begins after 2 s at most.
 const OPENED_WITHIN: Duration = Duration::from_secs(2);

@@ -9,7 +9,8 @@ use crate::direction::Direction;
 use crate::event::{EventKind, SegmentRef};
 
 use super::distinct::{Distinct, tag};
-use super::record::Ends;
+use super::ends::Ends;
+use super::kind::AddressKind;
 
 /// Waits kept of a client.
 const WAITS: usize = 32;
@@ -71,7 +72,7 @@ impl Attempt {
 
 /// Sent to a group of hosts: nobody need answer.
 fn is_for_many(connection: &Connection) -> bool {
-    super::kind::AddressKind::of(connection.server.ip) == super::kind::AddressKind::Group
+    AddressKind::of(connection.server.ip) == AddressKind::Group
 }
 
 /// What a host did as a client.
@@ -202,8 +203,8 @@ pub(super) fn note_server(server: &mut ServerRecord, connection: &Connection, at
     server.asked += 1;
     let caller = connection.client.ip;
     server.callers.note(tag(caller));
-    let kind = super::kind::AddressKind::of(caller);
-    server.public_callers += u64::from(kind == super::kind::AddressKind::Public);
+    let is_public = AddressKind::of(caller) == AddressKind::Public;
+    server.public_callers += u64::from(is_public);
 }
 
 /// How long the client waited for the answer to its last request before it closed. A goodbye that

@@ -8,6 +8,7 @@
 mod attempts;
 mod clock;
 mod distinct;
+mod ends;
 mod ip_id;
 mod kind;
 pub(crate) mod moments;

@@ -8,12 +8,12 @@ use crate::event::At;
 use crate::time::Timestamp;
 
 use super::attempts::{ClientRecord, ServerRecord};
-use super::clock::timestamp_clock;
-use super::ip_id;
+use super::clock::{TimestampClock, timestamp_clock};
+use super::ends::Ends;
+use super::ip_id::{self, IpIdBehaviour};
 use super::kind::AddressKind;
 use super::moments::{Grid, Moments};
-use super::record::{Ends, HopLimits, HostRecord};
-use super::{IpIdBehaviour, TimestampClock};
+use super::record::{HopLimits, HostRecord};
 
 /// What a host did as a client, over connections whose beginning was captured and UDP flows.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

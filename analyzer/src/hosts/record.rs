@@ -7,6 +7,7 @@ use crate::event::At;
 
 use super::attempts::{ClientRecord, ServerRecord};
 use super::distinct::Distinct;
+use super::ends::Ends;
 use super::moments::Moments;
 use super::samples::Samples;
 
@@ -83,30 +84,6 @@ impl HopLimits {
     #[must_use]
     pub fn has(&self, kind: SegmentKind, hop_limit: u8) -> bool {
         self.of(kind).any(|(known, _)| known == hop_limit)
-    }
-}
-
-/// First and last of something, by frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Ends {
-    pub first: Option<At>,
-    pub last: Option<At>,
-}
-
-impl Ends {
-    pub fn note(&mut self, at: At) {
-        if self.first.is_none_or(|known| at.frame < known.frame) {
-            self.first = Some(at);
-        }
-        if self.last.is_none_or(|known| at.frame > known.frame) {
-            self.last = Some(at);
-        }
-    }
-
-    pub fn join(&mut self, other: &Self) {
-        for at in [other.first, other.last].into_iter().flatten() {
-            self.note(at);
-        }
     }
 }
 
