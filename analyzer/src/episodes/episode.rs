@@ -24,6 +24,16 @@ pub enum EpisodeKind {
     ProgramEnd,
     /// Of connections opened together for one purpose one is used; the others are closed at once.
     RaceLosers,
+    /// Several connections of one client are closed at once, in the midst of an answer, around its
+    /// next request: a page is left.
+    PageCancelled,
+    /// A server closes three connections or more within 50 ms although they had waited unequally:
+    /// its process ends. It lasts until the next connection is accepted.
+    Restart,
+    /// Several connections lack octets that were acknowledged: the capture missed frames.
+    CaptureGap,
+    /// The capture's clock was set forward.
+    ClockStep,
 }
 
 impl EpisodeKind {
@@ -35,6 +45,10 @@ impl EpisodeKind {
             Self::PathDark => "path-dark",
             Self::ProgramEnd => "program-end",
             Self::RaceLosers => "race-losers",
+            Self::PageCancelled => "page-cancelled",
+            Self::Restart => "restart",
+            Self::CaptureGap => "capture-gap",
+            Self::ClockStep => "clock-step",
         }
     }
 }
@@ -44,7 +58,8 @@ impl EpisodeKind {
 pub struct Episode {
     /// What it is.
     pub kind: EpisodeKind,
-    /// Where: the host that hears nobody, the one that asks in vain, or the client.
+    /// Where: the host that hears nobody, the one that asks in vain, the client, or the server that
+    /// restarts; `0.0.0.0` for the whole capture.
     pub host: IpAddr,
     /// The address that is not heard (`PathDark`).
     pub peer: Option<IpAddr>,

@@ -4,8 +4,10 @@
 //! which addresses were heard ([`crate::hosts`]). Rules ask whether a moment at a host, or a
 //! connection, lies in one.
 
+mod capture;
 mod episode;
-mod program_end;
+mod page;
+mod process_end;
 mod race;
 mod record;
 mod silence;
@@ -41,7 +43,11 @@ impl Episodes {
         let mut list = records.list;
         list.sort_by_key(|record| record.first_frame);
         let mut found = silence::find(hosts, &list, end);
-        found.extend(program_end::find(&list));
+        found.extend(process_end::programs(&list));
+        found.extend(process_end::restarts(&list, end));
+        found.extend(page::find(&list));
+        found.extend(capture::gaps(&list));
+        found.extend(capture::clock_steps(&list));
         found.extend(race::find(&list, names));
         found.sort_by_key(|episode| (episode.kind, episode.from, episode.host, episode.peer));
         let mut of_kind = BTreeMap::<EpisodeKind, usize>::new();

@@ -210,18 +210,9 @@ pub(super) fn note_server(server: &mut ServerRecord, connection: &Connection, at
 /// How long the client waited for the answer to its last request before it closed. A goodbye that
 /// leaves with the close is no request.
 fn wait_given_up(connection: &Connection) -> Option<Duration> {
-    let pending = connection.turns.pending()?;
-    let asked = pending.request.last;
-    let close = first_close(connection)?;
-    let wait = close.time.since(asked.time);
-    let is_goodbye = pending.request.octets <= TLS_GOODBYE_OCTETS && wait <= GOODBYE_TO_FIN;
-    let is_given_up = close.direction == Direction::ClientToServer && close.frame > asked.frame;
-    (is_given_up && !is_goodbye).then_some(wait)
-}
-
-/// The first FIN or RST of a connection.
-pub(crate) fn first_close(connection: &Connection) -> Option<SegmentRef> {
-    let fins = connection.halves.iter().filter_map(|half| half.fin);
-    let resets = connection.resets.iter().map(|reset| reset.segment);
-    fins.chain(resets).min_by_key(|segment| segment.frame)
+    let ending = connection.ending()?;
+    let request = ending.pending?.request;
+    let wait = ending.at.time.since(request.last.time);
+    let is_goodbye = request.octets <= TLS_GOODBYE_OCTETS && wait <= GOODBYE_TO_FIN;
+    (ending.by == Direction::ClientToServer && !is_goodbye).then_some(wait)
 }

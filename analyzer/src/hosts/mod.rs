@@ -21,13 +21,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
 use moments::Grid;
 use record::PairRecord;
 use table::HostTable;
 
-pub(crate) use attempts::first_close;
 pub use clock::TimestampClock;
 pub use ip_id::IpIdBehaviour;
 pub use kind::AddressKind;
@@ -110,6 +110,18 @@ impl Hosts {
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// A caveat when addresses were dropped.
+    pub(crate) fn note(&self) -> Option<QualityNote> {
+        (self.dropped > 0).then(|| QualityNote {
+            kind: QualityKind::Summed,
+            count: self.dropped,
+            note: format!(
+                "profiles are kept of the {KEPT} addresses with the most packets; {} others have none",
+                self.dropped
+            ),
+        })
     }
 
     /// How exactly times of activity are known: the length of a slice.

@@ -167,6 +167,14 @@ impl PairRecord {
         self.sent_ends.note(at);
     }
 
+    #[inline]
+    pub fn note_moment(&mut self, slice: u64, asks: bool) {
+        self.sent_at.note(slice);
+        if asks {
+            self.asked_at.note(slice);
+        }
+    }
+
     pub fn note_round_trip(&mut self, round_trip: Option<Duration>) {
         self.round_trip = [self.round_trip, round_trip].into_iter().flatten().min();
     }

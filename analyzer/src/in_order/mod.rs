@@ -1,5 +1,6 @@
 //! What has to be done in the order of the capture, before packets are spread over connections:
-//! putting fragments together, joining translated connections, seeing loops and clock steps.
+//! putting fragments together, joining translated connections, seeing loops, clock steps and
+//! hardware addresses.
 
 pub mod fragments;
 pub(crate) mod loops;

@@ -350,7 +350,6 @@ impl<S: ConnectionSink> Engine<S> {
         let mut quality = reader.notes();
         quality.extend(facts.quality());
         quality.extend(clock_note(times));
-        quality.sort();
         let summary = CaptureSummary {
             files: reader.files(),
             interfaces: reader.interface_summaries(),
@@ -367,6 +366,8 @@ impl<S: ConnectionSink> Engine<S> {
             protocols: sequencer.stats.protocols(),
         };
         let hosts = Hosts::of(facts.hosts, &facts.dns_names);
+        quality.extend(hosts.note());
+        quality.sort();
         let episodes = Episodes::of(facts.records, &hosts, &facts.dns_names, end);
         let analysis = Analysis {
             summary,
