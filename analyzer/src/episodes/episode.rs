@@ -32,6 +32,8 @@ pub enum EpisodeKind {
     Restart,
     /// Several connections lack octets that were acknowledged: the capture missed frames.
     CaptureGap,
+    /// ARP claims an address for a second hardware address, from then on.
+    SecondMac,
     /// The capture's clock was set forward.
     ClockStep,
 }
@@ -48,6 +50,7 @@ impl EpisodeKind {
             Self::PageCancelled => "page-cancelled",
             Self::Restart => "restart",
             Self::CaptureGap => "capture-gap",
+            Self::SecondMac => "second-mac",
             Self::ClockStep => "clock-step",
         }
     }

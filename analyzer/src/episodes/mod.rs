@@ -10,6 +10,7 @@ mod page;
 mod process_end;
 mod race;
 mod record;
+mod second_mac;
 mod silence;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +47,7 @@ impl Episodes {
         found.extend(process_end::programs(&list));
         found.extend(process_end::restarts(&list, end));
         found.extend(page::find(&list));
+        found.extend(second_mac::find(hosts, end));
         found.extend(capture::gaps(&list));
         found.extend(capture::clock_steps(&list));
         found.extend(race::find(&list, names));

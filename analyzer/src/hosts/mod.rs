@@ -17,10 +17,11 @@ mod record;
 mod samples;
 pub(crate) mod table;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::in_order::neighbours::Neighbour;
 use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
@@ -50,7 +51,12 @@ pub struct Hosts {
 
 impl Hosts {
     /// What the shards gathered. `names`: the addresses of each name that DNS answered.
-    pub(crate) fn of(table: HostTable, names: &BTreeMap<String, BTreeSet<IpAddr>>) -> Self {
+    /// `neighbours`: hardware addresses by IP address.
+    pub(crate) fn of(
+        table: HostTable,
+        names: &BTreeMap<String, BTreeSet<IpAddr>>,
+        mut neighbours: HashMap<IpAddr, Vec<Neighbour>>,
+    ) -> Self {
         let gathered = table.finish();
         let [mut dropped, mut dropped_pairs] = gathered.dropped;
         let (mut hosts, mut pairs) = (gathered.hosts, gathered.pairs);
@@ -69,7 +75,8 @@ impl Hosts {
         let named: HashSet<u32> = names.values().flatten().map(distinct::tag).collect();
         let profiles = hosts.into_iter().map(|(ip, record)| {
             let most_ports = ports.get(&ip).copied().unwrap_or(0);
-            let profile = HostProfile::of(ip, record, gathered.grid, most_ports, &named);
+            let mut profile = HostProfile::of(ip, record, gathered.grid, most_ports, &named);
+            profile.neighbours = neighbours.remove(&ip).unwrap_or_default();
             (ip, profile)
         });
         Self {

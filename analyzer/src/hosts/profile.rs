@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::event::At;
+use crate::in_order::neighbours::Neighbour;
 use crate::time::Timestamp;
 
 use super::attempts::{ClientRecord, ServerRecord};
@@ -161,6 +162,7 @@ pub struct HostProfile {
     received_at: Moments,
     accepted_at: Moments,
     grid: Grid,
+    pub(super) neighbours: Vec<Neighbour>,
 }
 
 impl HostProfile {
@@ -188,6 +190,7 @@ impl HostProfile {
             received_at: record.received_at,
             accepted_at: record.accepted_at,
             grid,
+            neighbours: Vec::new(),
         }
     }
 
@@ -207,6 +210,13 @@ impl HostProfile {
     #[must_use]
     pub const fn ip_id(&self) -> IpIdBehaviour {
         self.ip_id
+    }
+
+    /// Hardware addresses that its packets came from at the capture point, at most four, in the order
+    /// in which they were seen: its own, or the routers'.
+    #[must_use]
+    pub fn hardware_addresses(&self) -> &[Neighbour] {
+        &self.neighbours
     }
 
     /// Hop limits (TTLs) of its packets, by kind of segment.

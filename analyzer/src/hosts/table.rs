@@ -468,7 +468,7 @@ mod tests {
             one.merge(other);
             one
         });
-        Hosts::of(joined.unwrap_or_default(), &BTreeMap::new())
+        Hosts::of(joined.unwrap_or_default(), &BTreeMap::new(), HashMap::new())
     }
 
     proptest! {

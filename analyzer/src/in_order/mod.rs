@@ -4,6 +4,7 @@
 
 pub mod fragments;
 pub(crate) mod loops;
+pub mod neighbours;
 pub(crate) mod times;
 pub(crate) mod translation;
 

@@ -365,7 +365,7 @@ impl<S: ConnectionSink> Engine<S> {
                 .collect(),
             protocols: sequencer.stats.protocols(),
         };
-        let hosts = Hosts::of(facts.hosts, &facts.dns_names);
+        let hosts = Hosts::of(facts.hosts, &facts.dns_names, sequencer.neighbours.finish());
         quality.extend(hosts.note());
         quality.sort();
         let episodes = Episodes::of(facts.records, &hosts, &facts.dns_names, end);

@@ -5,6 +5,7 @@ use crate::decode::{DecodeStats, Packet, PacketKind};
 use crate::filter::PacketFilter;
 use crate::in_order::fragments::{IncompleteDatagram, Reassembler};
 use crate::in_order::loops::Loops;
+use crate::in_order::neighbours::Neighbours;
 use crate::in_order::times::Times;
 use crate::in_order::translation::Translator;
 
@@ -16,6 +17,7 @@ pub(super) struct Sequencer {
     reassembler: Reassembler,
     translator: Translator,
     pub loops: Loops,
+    pub neighbours: Neighbours,
     pub later_fragments_seen: bool,
     pub stats: DecodeStats,
     pub times: Times,
@@ -28,6 +30,7 @@ impl Sequencer {
             self.times.append(&item.times);
             self.stats.merge(&item.decoded.stats);
             self.loops.take(&item.circling.found);
+            self.neighbours.take(&item.sightings.list);
             self.reassemble(item, filter);
             self.translate(item);
         }
