@@ -9,6 +9,7 @@ mod attempts;
 mod clock;
 mod distinct;
 mod ends;
+mod front;
 mod ip_id;
 mod kind;
 pub(crate) mod moments;
@@ -30,6 +31,7 @@ use record::PairRecord;
 use table::HostTable;
 
 pub use clock::TimestampClock;
+pub use front::SharedFront;
 pub use ip_id::IpIdBehaviour;
 pub use kind::AddressKind;
 pub use profile::{ClientRole, HostProfile, ServerRole};
@@ -73,9 +75,11 @@ impl Hosts {
             *most = (*most).max(pair.ports.count());
         }
         let named: HashSet<u32> = names.values().flatten().map(distinct::tag).collect();
+        let mut fronts = front::find(&hosts);
         let profiles = hosts.into_iter().map(|(ip, record)| {
             let most_ports = ports.get(&ip).copied().unwrap_or(0);
             let mut profile = HostProfile::of(ip, record, gathered.grid, most_ports, &named);
+            profile.shared_front = fronts.remove(&ip);
             profile.neighbours = neighbours.remove(&ip).unwrap_or_default();
             (ip, profile)
         });

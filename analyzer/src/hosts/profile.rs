@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 use super::attempts::{ClientRecord, ServerRecord};
 use super::clock::{TimestampClock, timestamp_clock};
 use super::ends::Ends;
+use super::front::SharedFront;
 use super::ip_id::{self, IpIdBehaviour};
 use super::kind::AddressKind;
 use super::moments::{Grid, Moments};
@@ -163,6 +164,7 @@ pub struct HostProfile {
     accepted_at: Moments,
     grid: Grid,
     pub(super) neighbours: Vec<Neighbour>,
+    pub(super) shared_front: Option<SharedFront>,
 }
 
 impl HostProfile {
@@ -191,6 +193,7 @@ impl HostProfile {
             accepted_at: record.accepted_at,
             grid,
             neighbours: Vec::new(),
+            shared_front: None,
         }
     }
 
@@ -217,6 +220,13 @@ impl HostProfile {
     #[must_use]
     pub fn hardware_addresses(&self) -> &[Neighbour] {
         &self.neighbours
+    }
+
+    /// What answers in its name, when one stack answers for several public addresses (a user-mode
+    /// NAT, VPN or proxy): then neither its acknowledgements nor its resets are the address's own.
+    #[must_use]
+    pub const fn shared_front(&self) -> Option<&SharedFront> {
+        self.shared_front.as_ref()
     }
 
     /// Hop limits (TTLs) of its packets, by kind of segment.

@@ -102,6 +102,11 @@ impl Samples {
         }
     }
 
+    /// In no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Sample> {
+        self.list.iter()
+    }
+
     /// In the order of frames.
     pub fn sorted(&self) -> Vec<Sample> {
         let mut list = self.list.clone();
