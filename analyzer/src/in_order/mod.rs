@@ -2,6 +2,7 @@
 //! putting fragments together, joining translated connections, seeing loops, clock steps and
 //! hardware addresses.
 
+pub(crate) mod damage;
 pub mod fragments;
 pub(crate) mod loops;
 pub mod neighbours;
@@ -9,3 +10,4 @@ pub(crate) mod times;
 pub(crate) mod translation;
 
 pub use loops::RoutingLoop;
+pub use times::ClockBreak;

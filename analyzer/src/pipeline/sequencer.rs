@@ -3,6 +3,7 @@
 
 use crate::decode::{DecodeStats, Packet, PacketKind};
 use crate::filter::PacketFilter;
+use crate::in_order::damage::DamageFinder;
 use crate::in_order::fragments::{IncompleteDatagram, Reassembler};
 use crate::in_order::loops::Loops;
 use crate::in_order::neighbours::Neighbours;
@@ -14,11 +15,11 @@ use super::item::Item;
 /// Takes decoded slabs in the order of the capture.
 #[derive(Default)]
 pub(super) struct Sequencer {
+    pub damage: DamageFinder,
     reassembler: Reassembler,
     translator: Translator,
     pub loops: Loops,
     pub neighbours: Neighbours,
-    pub later_fragments_seen: bool,
     pub stats: DecodeStats,
     pub times: Times,
 }
@@ -31,6 +32,9 @@ impl Sequencer {
             self.stats.merge(&item.decoded.stats);
             self.loops.take(&item.circling.found);
             self.neighbours.take(&item.sightings.list);
+            if self.damage.leave_out(&mut item.decoded) {
+                item.distribute();
+            }
             self.reassemble(item, filter);
             self.translate(item);
         }
@@ -43,7 +47,6 @@ impl Sequencer {
         }
         let fragments = std::mem::take(&mut item.decoded.fragments);
         for fragment in &fragments {
-            self.later_fragments_seen |= fragment.offset > 0;
             let expired = self.reassembler.expire(fragment.time);
             let expired = incomplete(&expired).filter(|(packet, _)| filter.admits(packet));
             item.incomplete.extend(expired);
@@ -97,12 +100,14 @@ impl Sequencer {
     }
 }
 
-/// UDP datagrams that were given up, as packets without payload. Without the first fragment there
+/// UDP datagrams of which pieces were lost, as packets without payload. Without the first fragment there
 /// are no ports, and nothing that they could be told of.
 fn incomplete(datagrams: &[IncompleteDatagram]) -> impl Iterator<Item = (Packet, u32)> + '_ {
     /// Protocol number of UDP (RFC 768).
     const UDP: u8 = 17;
-    let of_udp = datagrams.iter().filter(|datagram| datagram.protocol == UDP);
+    let of_udp = datagrams
+        .iter()
+        .filter(|datagram| datagram.protocol == UDP && datagram.is_loss);
     of_udp.filter_map(|datagram| {
         let (src_port, dst_port) = datagram.ports?;
         let packet = Packet {
