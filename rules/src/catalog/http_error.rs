@@ -289,7 +289,7 @@ mod tests {
     fn share_is_taken_over_all_responses_of_the_server() {
         let findings = findings_of("http-error", &[served(1, 10, 6), served(2, 90, 0)]);
         assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].severity, Severity::Medium);
+        assert_eq!(findings[0].severity, Severity::High);
         assert!((figure(&findings[0], "responses") - 100.0).abs() < f64::EPSILON);
         assert!((figure(&findings[0], "errors") - 6.0).abs() < f64::EPSILON);
         assert!((figure(&findings[0], "share_percent") - 6.0).abs() < 0.001);
@@ -301,6 +301,13 @@ mod tests {
             findings_of("http-error", &[served(1, 8, 8)])[0].severity,
             Severity::High
         );
+    }
+
+    #[test]
+    fn one_response_makes_no_share() {
+        let findings = findings_of("http-error", &[served(1, 1, 1)]);
+        assert_eq!(findings[0].severity, Severity::Low);
+        assert!(findings[0].title.contains("1 of 1 request with"));
     }
 
     #[test]
