@@ -52,7 +52,7 @@ declare_rule! {
         title: "Segments are lost on the path",
         severity: High,
         needs: [Tcp, BothDirections],
-        clouded_by: [CaptureDrops, DuplicateFrames, ClockStep],
+        clouded_by: [CaptureDrops, DuplicateFrames, ClockStep, CaptureDisorder],
         figures: [loss_percent: Percent / Max, segments_lost: Count / Sum],
         thresholds: [
             low_percent = 0.1: "Loss rate from which long paths lose throughput (rate is about 1.2 MSS / (RTT * sqrt(loss))).",
