@@ -8,4 +8,5 @@ pub(crate) mod handshake;
 pub(crate) mod held;
 pub(crate) mod idle_close;
 pub(crate) mod in_vain;
+pub(crate) mod named;
 pub(crate) mod restart;

@@ -14,6 +14,7 @@ use crate::model::observation::{self, Note, Observation};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::number;
+use crate::signs::named::name_of;
 
 declare_rule! {
     /// Connections reach another server than the one they were meant for.
@@ -180,20 +181,6 @@ fn translated(conn: &Connection) -> Option<(Option<Endpoint>, Endpoint)> {
 
 fn is_loopback(ip: IpAddr) -> bool {
     ip.is_loopback()
-}
-
-/// The name the client used: Host header (no proxy request) or SNI, without port, lower case.
-fn name_of(conn: &Connection) -> Option<String> {
-    let http = conn.app.http.as_ref().filter(|http| !http.proxy_request);
-    let host = http.and_then(|http| http.kept.iter().find_map(|exchange| exchange.host.clone()));
-    let sni = conn.app.tls.as_ref().and_then(|tls| tls.sni.clone());
-    let name = host.or(sni)?.to_lowercase();
-    let name = if name.starts_with('[') {
-        name.as_str()
-    } else {
-        name.split(':').next().unwrap_or("")
-    };
-    (!name.is_empty()).then(|| name.trim_end_matches('.').to_owned())
 }
 
 fn observation(
