@@ -102,7 +102,11 @@ impl Builder {
             direction,
             flags,
             seq: SeqNumber(1000 + self.next[own] as u32),
-            ack: SeqNumber(1000 + self.next[peer] as u32),
+            ack: SeqNumber(if flags.0 == TcpFlags::SYN {
+                0
+            } else {
+                1000 + self.next[peer] as u32
+            }),
             relative_seq: self.next[own],
             relative_ack: self.next[peer],
             payload_len: len,

@@ -30,6 +30,10 @@ pub struct Half {
     pub out_of_order: u64,
     /// Copies made by the network.
     pub network_duplicates: u64,
+    /// Segments that the capture wrote after the acknowledgement that covers them.
+    pub written_late: u64,
+    /// By how much at most.
+    pub written_late_max: Duration,
     /// Copies made by the capture (the same packet seen at two points).
     pub duplicate_frames: u64,
     /// Keep-alive probes sent.

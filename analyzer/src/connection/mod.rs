@@ -114,6 +114,9 @@ pub struct Handshake {
     pub syn_ack_count: u32,
     /// SYN-ACKs sent after the client's ACK had already passed the capture point.
     pub syn_acks_after_ack: u32,
+    /// SYN-ACKs that echo a newer timestamp than any SYN bore: the server had received a later
+    /// segment of the client, wherever this was captured (RFC 7323 §4.3).
+    pub syn_acks_after_arrival: u32,
     /// The SYN's options were cut or the SYN was not captured: scale and MSS are unknown.
     pub options_unknown: bool,
     /// Ends whose SYN offers Multipath TCP (RFC 8684): with both, the octets belong to a stream that
@@ -256,8 +259,12 @@ impl Connection {
             }
             QualityKind::Snaplen => any(|half| half.cut_frames > 0),
             QualityKind::OneSided => self.is_one_sided(),
+            QualityKind::CaptureDisorder => any(|half| half.written_late > 0),
             QualityKind::Offload => any(|half| half.oversized_segments > 0),
-            QualityKind::ClockStep | QualityKind::CutShort | QualityKind::Summed => true,
+            QualityKind::ClockStep
+            | QualityKind::CutShort
+            | QualityKind::BadChecksum
+            | QualityKind::Summed => true,
         }
     }
 

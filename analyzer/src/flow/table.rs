@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
-use crate::addr::Endpoint;
+use crate::addr::{Endpoint, Transport};
 use crate::analysis::IcmpError;
 use crate::connection::{Close, ConnectionSink};
-use crate::decode::{Packet, PacketKind, TcpFields, TcpFlags, ip_from_octets};
+use crate::decode::{
+    IcmpFields, IcmpKind, Packet, PacketKind, TcpFields, TcpFlags, ip_from_octets,
+};
 use crate::direction::Direction;
 use crate::event::{RetransmissionKind, SegmentRef};
 use crate::flow::entry::{Flow, LINGER, Liveness, datagram_verdict};
@@ -101,7 +103,9 @@ impl<S: ConnectionSink> Shard<S> {
         match &packet.kind {
             PacketKind::Tcp(tcp) => self.segment(&keyed, packet, tcp, payload),
             PacketKind::Udp => self.datagram(&keyed, packet, payload),
-            PacketKind::IcmpError { icmp, .. } => self.icmp(&keyed.key, hash, packet, *icmp),
+            PacketKind::IcmpError { transport, icmp } => {
+                self.icmp((&keyed.key, *transport), hash, packet, *icmp);
+            }
         }
     }
 
@@ -286,8 +290,23 @@ impl<S: ConnectionSink> Shard<S> {
         self.tally.segment(packet, direction, datagram_verdict(new));
     }
 
-    fn icmp(&mut self, key: &FlowKey, hash: u64, packet: &Packet, icmp: crate::decode::IcmpFields) {
-        if let Some(id) = self.flows.find(key, hash) {
+    fn icmp(
+        &mut self,
+        (key, transport): (&FlowKey, Transport),
+        hash: u64,
+        packet: &Packet,
+        icmp: IcmpFields,
+    ) {
+        let mut found = self.flows.find(key, hash);
+        // Of a flow whose datagrams never become whole, this may be all there is to see.
+        if found.is_none()
+            && transport == Transport::Udp
+            && icmp.kind() == IcmpKind::ReassemblyTimeout
+        {
+            let tracker = UdpTracker::new(packet);
+            found = Some(self.insert(*key, hash, Flow::Udp(Box::new(tracker))));
+        }
+        if let Some(id) = found {
             self.grow(id);
             match self.flows.get_mut(id) {
                 Some(Flow::Tcp(tracker)) => tracker.icmp_error(packet, icmp),
@@ -302,6 +321,7 @@ impl<S: ConnectionSink> Shard<S> {
                 icmp,
                 from: packet.source(),
                 to: packet.destination(),
+                transport,
             });
         }
     }

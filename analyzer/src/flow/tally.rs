@@ -15,7 +15,7 @@ use crate::event::{At, SegmentRef};
 use crate::flow::tcp::Verdict;
 use crate::flow::timeline::{LoneSyn, Timeline};
 use crate::hosts::table::HostTable;
-use crate::quality::{LimitCounts, QualityNote};
+use crate::quality::{LimitCounts, QualityKind, QualityNote};
 use crate::time::Timestamp;
 
 /// Names, listeners and UDP servers kept in all (see [`crate::Analysis`]).
@@ -96,7 +96,11 @@ impl ShardTally {
             self.limits.cut_frames += half.cut_frames;
             self.limits.missing_octets += half.missing_octets;
             self.limits.oversized += half.oversized_segments;
+            self.limits.written_late += half.written_late;
+            self.limits.written_late_max = self.limits.written_late_max.max(half.written_late_max);
         }
+        let disordered = connection.is_touched_by(QualityKind::CaptureDisorder);
+        self.limits.written_late_connections += u64::from(disordered);
         if connection.is_mirrored() {
             let copies = connection.halves.iter().map(|half| half.network_duplicates);
             self.limits.duplicate_frames += copies.sum::<u64>();

@@ -24,7 +24,7 @@ use crate::flow::table::Shard;
 use crate::flow::tally::ShardTally;
 use crate::flow::tcp::TcpSettings;
 use crate::hosts::Hosts;
-use crate::in_order::times::clock_note;
+use crate::in_order::times::clock_notes;
 use crate::time::Timestamp;
 
 use item::{Addressed, Filled, Item, SHARDS, shard_of};
@@ -355,7 +355,8 @@ impl<S: ConnectionSink> Engine<S> {
         }
         let mut quality = reader.notes();
         quality.extend(tally.quality());
-        quality.extend(clock_note(times));
+        quality.extend(clock_notes(times));
+        quality.extend(sequencer.damage.note());
         quality.sort();
         let summary = CaptureSummary {
             files: reader.files(),
@@ -387,9 +388,9 @@ impl<S: ConnectionSink> Engine<S> {
             icmp_errors: tally.icmp_errors,
             icmp_error_count: tally.icmp_error_count,
             intervals: tally.timeline.finish(),
-            later_fragments_seen: sequencer.later_fragments_seen,
             marks: reader.marks().to_vec(),
             routing_loops: sequencer.loops.finish(),
+            clock_breaks: times.breaks(),
         };
         (analysis, sinks)
     }

@@ -81,7 +81,10 @@ impl Rule for CloseWaitLeak {
                 .half(end)
                 .last_data
                 .is_some_and(|data| data.frame > fin.frame);
+            // Any RST ends CLOSE-WAIT, whoever sent it.
+            let is_reset = (conn.resets.iter()).any(|reset| reset.segment.frame > fin.frame);
             if sends
+                || is_reset
                 || conn.from_client().fin.is_some()
                     && conn.from_server().fin.is_some()
                     && span.to.is_none()

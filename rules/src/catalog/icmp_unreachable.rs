@@ -5,16 +5,18 @@ use std::net::IpAddr;
 
 use analyzer::decode::IcmpFields;
 use analyzer::event::EventKind;
+use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint, Transport};
 
 use crate::model::context::Context;
 use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{number, plural};
+use crate::signs::attempts::is_refusal;
 
 declare_rule! {
     /// ICMP errors say that packets of captured traffic could not be delivered.
@@ -27,9 +29,14 @@ declare_rule! {
     /// It is the network's own statement about what failed, and it names who says so.
     ///
     /// ## How it is detected
-    /// ICMP type 3 (but "fragmentation needed") and ICMPv6 type 1 that quote a packet of a captured flow. Answers to a client
-    /// that has closed its port meanwhile (late DNS answers) are info. Severity: low for single messages, medium from
-    /// three about a destination that never answered. Refused TCP connections belong to connection-refused.
+    /// - An ICMP error of type 3 (but "fragmentation needed"), or an ICMPv6 error of type 1, quotes a packet
+    ///   of a captured flow.
+    /// - A SYN that the target itself answers with "port unreachable" belongs to connection-refused.
+    /// - Answers to a client that has closed its port meanwhile (late DNS answers) are info, as are errors
+    ///   that a scanner or a traceroute provokes.
+    ///
+    /// The quoted packet proves that it was not delivered. How many flows of one client failed decides how
+    /// grave it is; a destination that was heard refutes that it is broken (low).
     ///
     /// ## What to do
     /// By code: routing, the host, the port, or the filter that the reporter applies.
@@ -46,9 +53,7 @@ declare_rule! {
         needs: [],
         clouded_by: [CaptureDrops],
         figures: [messages: Count / Sum],
-        thresholds: [
-            medium_messages = 3.0: "Messages about a silent destination from which it is broken rather than busy.",
-        ],
+        thresholds: [],
     }
 }
 
@@ -96,7 +101,9 @@ impl Rule for IcmpUnreachable {
         let Some((first, icmp, reason)) = errors.first().copied() else {
             return;
         };
-        let refused = conn.transport == Transport::Tcp && conn.handshake.syn_ack_count == 0;
+        let refused = conn.transport == Transport::Tcp
+            && conn.handshake.syn_ack_count == 0
+            && is_refusal(&icmp, conn.server.ip);
         let traceroute = conn.transport == Transport::Udp && TRACEROUTE.contains(&conn.server.port);
         if refused || traceroute {
             return;
@@ -108,7 +115,11 @@ impl Rule for IcmpUnreachable {
             Observation::new(
                 conn,
                 0.95,
-                if late { Severity::Info } else { Severity::Low },
+                if late {
+                    Impact::NONE
+                } else {
+                    Impact::attempts_failed(1)
+                },
             )
             .cause(format!(
                 "{} {reason} {late}",
@@ -117,7 +128,7 @@ impl Rule for IcmpUnreachable {
             .at(first.time)
             .weight(number(errors.len() as u64))
             .count(errors.len() as u64)
-            .evidence(
+            .proof(
                 first,
                 format!(
                     "ICMP error from {}: {reason}; it quotes a packet to {to}",
@@ -135,8 +146,8 @@ impl Rule for IcmpUnreachable {
 
     fn on_capture(
         &self,
-        _analysis: &Analysis,
-        ctx: &Context<'_>,
+        analysis: &Analysis,
+        _ctx: &Context<'_>,
         collected: &mut Collected<Seen, Fact>,
     ) {
         let answered: BTreeSet<Endpoint> = collected
@@ -144,18 +155,12 @@ impl Rule for IcmpUnreachable {
             .iter()
             .map(|note| note.connection.server)
             .collect();
-        let mut counts = std::collections::BTreeMap::<String, f64>::new();
-        for one in &collected.observations {
-            *counts.entry(one.cause.clone()).or_default() +=
-                one.figure_value("messages").unwrap_or_default();
-        }
         for one in &mut collected.observations {
-            let many = counts
-                .get(&one.cause)
-                .is_some_and(|count| *count >= ctx.threshold("medium_messages"));
-            let silent = !answered.contains(&one.connection.server);
-            if many && silent && one.severity == Severity::Low {
-                one.severity = Severity::Medium;
+            let client = analysis.hosts.get(one.connection.client.ip);
+            if one.seen.late || client.is_some_and(HostProfile::is_scanner) {
+                one.set_impact(Impact::NONE);
+            } else if answered.contains(&one.connection.server) {
+                one.set_impact(Impact::SOME);
             }
         }
     }
@@ -254,6 +259,7 @@ fn reason(icmp: &IcmpFields) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, C, S, figure, findings_of};
 
     fn error(direction: Direction, icmp_type: u8, code: u8, count: u32) -> Builder {
@@ -274,11 +280,27 @@ mod tests {
     }
 
     #[test]
-    fn silent_port_is_medium() {
-        let findings = findings_of("icmp-unreachable", &[error(C, 3, 3, 4).build()]);
+    fn flows_of_one_client_that_fail_add_up() {
+        let once = findings_of("icmp-unreachable", &[error(C, 3, 3, 4).build()]);
+        assert_eq!(once[0].severity, Severity::Low);
+        assert!((figure(&once[0], "messages") - 4.0).abs() < f64::EPSILON);
+        assert!(once[0].title.contains("port unreachable"));
+        let flows: Vec<_> = (1..=3_u16)
+            .map(|n| {
+                error(C, 3, 1, 1)
+                    .with(|conn| conn.first_frame = n.into())
+                    .build()
+            })
+            .collect();
+        let findings = findings_of("icmp-unreachable", &flows);
         assert_eq!(findings[0].severity, Severity::Medium);
-        assert!((figure(&findings[0], "messages") - 4.0).abs() < f64::EPSILON);
-        assert!(findings[0].title.contains("port unreachable"));
+    }
+
+    #[test]
+    fn connection_that_a_router_forbids_is_told_here() {
+        let conn = error(C, 3, 13, 1).with(|conn| conn.transport = Transport::Tcp);
+        let findings = findings_of("icmp-unreachable", &[conn.build()]);
+        assert!(findings[0].title.contains("administratively prohibited"));
     }
 
     #[test]

@@ -1,17 +1,20 @@
 //! `idle-drop`: something on the path forgets idle connections.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use analyzer::connection::{IdleGap, ResetKind};
+use analyzer::episodes::EpisodeKind;
+use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint, QualityKind};
 
 use crate::model::context::Context;
 use crate::model::figure::FigureValue;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{ms, number, plural, seconds, span, time};
 use crate::model::timeouts::{Wait, typical_of};
 use crate::signs::alive::{Alive, since_epoch_ms};
@@ -29,11 +32,15 @@ declare_rule! {
     /// healthy.
     ///
     /// ## How it is detected
-    /// After a silence the next data is repeated without any answer, or met by RST, no FIN before; other
-    /// connections to the same server work at that time, or at least none in use dies as well. A silence of less
-    /// than half a minute is blamed only where the server answers others meanwhile, no silence as long was
-    /// survived and no connection died without one. The shortest silence that died and the longest that lived
-    /// bound the limit. Severity is high when the server is known to be alive, medium otherwise.
+    /// - After a silence the next data is repeated without any answer, or met at once by RST, no FIN before.
+    /// - What proves it: other connections to the same server work at that time, or a RST from a device on the
+    ///   path. A silence of less than half a minute is blamed only where the server answers others meanwhile and
+    ///   no connection died without a silence.
+    /// - What refutes it: a silence as long was survived; one of the hosts heard nothing from anybody at that
+    ///   time (its own link was down); a connection in use died as well.
+    ///
+    /// The shortest silence that died and the longest that lived bound the limit. Severity follows the requests
+    /// lost; low where nothing shows that the server was alive, info between peer-to-peer hosts.
     ///
     /// ## What to do
     /// Send TCP keep-alives more often than the limit, close pooled connections before it, or raise the limit.
@@ -58,6 +65,9 @@ declare_rule! {
         ],
     }
 }
+
+/// A RST that answers the data after the silence comes within this, or three round trips.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a connection says of its server.
 pub(crate) enum Fact {
@@ -123,9 +133,11 @@ impl Rule for IdleDrop {
         }
         let sender = gap.after.direction;
         let copies = conn.half(sender).stuck.map_or(0, |stuck| stuck.copies);
+        let at_once = ANSWERS_WITHIN.max(conn.rtt().unwrap_or_default() * 3);
         let reset = conn.resets.iter().find(|reset| {
             reset.segment.direction == sender.reverse()
                 && reset.segment.frame > gap.after.frame
+                && reset.segment.time.since(gap.after.time) <= at_once
                 && matches!(
                     reset.kind,
                     ResetKind::HalfOpen | ResetKind::Forged | ResetKind::Unknown
@@ -154,7 +166,7 @@ impl Rule for IdleDrop {
 
     fn on_capture(
         &self,
-        _analysis: &Analysis,
+        analysis: &Analysis,
         _ctx: &Context<'_>,
         collected: &mut Collected<Seen, Fact>,
     ) {
@@ -173,6 +185,9 @@ impl Rule for IdleDrop {
             let server = one.connection.server;
             let others = alive.get(&server).map_or(&[][..], Vec::as_slice);
             let is_outage = died_active.contains(&server);
+            if longest_survived(others) >= idle_of(one) || is_cut_off(analysis, one) {
+                return false;
+            }
             match one.seen.until_ms {
                 Some(until) => !is_outage && is_proved(one, until, others),
                 None => !is_outage || one.seen.reset || lives(one, others),
@@ -197,12 +212,17 @@ impl Rule for IdleDrop {
                 (false, true) => 0.8,
                 (false, false) => 0.5,
             };
-            one.severity = if works || device {
-                Severity::High
-            } else {
-                Severity::Medium
-            };
             one.seen.works = works;
+            let ends = [one.connection.client.ip, one.connection.server.ip];
+            let hosts = ends.iter().filter_map(|end| analysis.hosts.get(*end));
+            let is_peer_to_peer = hosts.into_iter().any(HostProfile::is_peer_to_peer);
+            one.set_impact(if is_peer_to_peer {
+                Impact::NONE
+            } else if works || device || one.seen.reset {
+                Impact::requests_lost(1)
+            } else {
+                Impact::SOME
+            });
         }
     }
 
@@ -230,11 +250,16 @@ impl Rule for IdleDrop {
         let keepalive = (dead / 3.0).clamp(1_000.0, 300_000.0);
         let keepalive = keepalive - keepalive % 1_000.0;
         let confidence = draft.confidence;
+        let (end, got) = if group.having(|seen| seen.reset) == group.observations.len() as u64 {
+            ("are reset", "got a RST")
+        } else {
+            ("die", "got no answer any more")
+        };
         let copies = group.seen().filter_map(|seen| seen.copies).max();
         draft
-            .title(format!("Connections to {server} die after {} of silence", time(dead)))
+            .title(format!("Connections to {server} {end} after {} of silence", time(dead)))
             .summary(format!(
-                "{} to {server} got no answer any more after a silence of at least {}{typical}, without FIN from either end{}. \
+                "{} to {server} {got} after a silence of at least {}{typical}, without FIN from either end{}. \
                  A firewall, NAT gateway or balancer on the path has most likely dropped the idle entry.",
                 plural(number(group.connections()), "connection"),
                 time(dead),
@@ -277,10 +302,23 @@ fn is_proved(one: &Observation<Seen>, until: f64, others: &[&Alive]) -> bool {
     let answers = others.iter().any(|other| {
         other.first_frame != one.connection.first_frame && other.is_heard_during(&during)
     });
-    let idle = one
-        .figure_value("idle_ms_shortest_dead")
-        .unwrap_or_default();
-    answers && longest_survived(others) < idle
+    answers && longest_survived(others) < idle_of(one)
+}
+
+/// The silence after which it died, in milliseconds.
+fn idle_of(one: &Observation<Seen>) -> f64 {
+    let idle = one.figure_value("idle_ms_shortest_dead");
+    idle.unwrap_or_default()
+}
+
+/// One of its hosts heard nothing from anybody at that time.
+fn is_cut_off(analysis: &Analysis, one: &Observation<Seen>) -> bool {
+    let ends = [one.connection.client.ip, one.connection.server.ip];
+    let mut ends = ends.into_iter();
+    ends.any(|end| {
+        let episodes = &analysis.episodes;
+        episodes.covers(EpisodeKind::HostSilent, end, one.at)
+    })
 }
 
 fn observation(
@@ -301,19 +339,19 @@ fn observation(
         .stuck
         .map(|stuck| stuck.last)
         .filter(|last| last.frame != gap.after.frame);
-    Observation::new(conn, 0.5, Severity::Medium)
+    Observation::new(conn, 0.5, Impact::SOME)
         .at(gap.after.time)
         .weight(-ms(gap.length()))
         .evidence(gap.before, "last segment before the silence")
-        .evidence(
+        .proof(
             gap.after,
             format!("data from {sender} after {} of silence", span(gap.length())),
         )
-        .evidence_if(
+        .proof_if(
             last.filter(|_| copies > 1),
-            format!("the same data sent for the {copies}th time, still no answer"),
+            format!("the same data, sent {copies} times by now, still no answer"),
         )
-        .evidence_if(reset.map(|reset| reset.segment), "RST instead of an answer")
+        .proof_if(reset.map(|reset| reset.segment), "RST instead of an answer")
         .figure("idle_ms_shortest_dead", ms(gap.length()))
         .cost("requests_failed", 1.0)
         .seen(Seen {
@@ -330,6 +368,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, S, figure, findings_of};
     use analyzer::connection::{IdleGaps, Stuck};
 
@@ -410,7 +449,7 @@ mod tests {
     #[test]
     fn dead_after_silence_while_others_work() {
         let findings = findings_of("idle-drop", &[dropped(1, 360_000.0, 6).build(), alive(2)]);
-        assert_eq!(findings[0].severity, Severity::High);
+        assert_eq!(findings[0].severity, Severity::Medium);
         assert!((figure(&findings[0], "idle_ms_shortest_dead") - 360_000.0).abs() < 0.01);
     }
 
@@ -421,6 +460,21 @@ mod tests {
             .build();
         let findings = findings_of("idle-drop", &[conn]);
         assert_eq!(findings[0].severity, Severity::Medium);
+    }
+
+    #[test]
+    fn a_reset_long_after_answers_something_else() {
+        let conn = dropped(1, 360_000.0, 1)
+            .reset(760_003.0, S, ResetKind::HalfOpen)
+            .build();
+        assert!(findings_of("idle-drop", &[conn]).is_empty());
+    }
+
+    #[test]
+    fn a_longer_silence_that_was_survived_refutes_it() {
+        let longer = answered_meanwhile(400_000.0);
+        let dead = dropped(1, 360_000.0, 6).build();
+        assert!(findings_of("idle-drop", &[dead, longer]).is_empty());
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! `port-reuse-collision`: a new connection meets the remains of an old one.
 
+use std::time::Duration;
+
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::model::context::Context;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
-use crate::model::text::{many, ms, number, plural, time};
+use crate::model::text::{many, ms, plural, time};
 
 declare_rule! {
     /// A new connection reused the addresses and ports of one that its peer still remembers.
@@ -23,9 +25,13 @@ declare_rule! {
     /// Connecting takes longer, from some milliseconds to a second or more; behind devices that drop such SYNs it fails.
     ///
     /// ## How it is detected
-    /// A SYN with a new sequence number draws a plain ACK with the old numbers (challenge ACK), the client answers RST,
-    /// and the SYN comes again; or the SYN on a reused port had to be repeated. Reuse that the server accepts at once
-    /// is legal and silent. Severity is low, medium from three collisions that cost a second each.
+    /// - A SYN with a new sequence number draws a plain ACK with numbers that are not its own (challenge
+    ///   ACK), and the client answers RST or sends its SYN again.
+    /// - A SYN on a reused port is repeated at a server that challenged others.
+    ///
+    /// The challenge ACK proves it; a SYN-ACK to the first SYN refutes it: reuse that the server accepts at
+    /// once is legal and silent. An ACK that the new connection can have earned meanwhile, by its timestamp,
+    /// is no challenge. The time that clients waited decides how grave it is.
     ///
     /// ## What to do
     /// Keep connections alive, give the client more ports or addresses, do not bind to a fixed port.
@@ -43,10 +49,7 @@ declare_rule! {
         needs: [Tcp],
         clouded_by: [CaptureDrops, OneSided],
         figures: [collisions: Count / Sum, delay_ms: Milliseconds / Median],
-        thresholds: [
-            medium_delay_ms = 500.0: "Delay that users notice.",
-            medium_collisions = 3.0: "Collisions that make a pattern.",
-        ],
+        thresholds: [],
     }
 }
 
@@ -77,17 +80,17 @@ impl Rule for PortReuseCollision {
         }
         let syn_ack = conn.handshake.syn_acks.first().copied();
         let again = conn.handshake.syns.get(1).copied();
-        let delay = syn_ack.map(|syn_ack| ms(syn_ack.time.since(syn.time)));
+        let delay = syn_ack.map(|syn_ack| syn_ack.time.since(syn.time));
         out.push(
             Observation::new(
                 conn,
                 if challenge.is_some() { 0.95 } else { 0.5 },
-                Severity::Low,
+                impact(delay),
             )
             .at(syn.time)
-            .weight(delay.unwrap_or_default())
+            .weight(delay.map_or(0.0, ms))
             .evidence(syn, "SYN with a new sequence number")
-            .evidence_if(
+            .proof_if(
                 challenge,
                 challenge.map_or_else(String::new, |ack| {
                     format!(
@@ -101,7 +104,7 @@ impl Rule for PortReuseCollision {
                 older(conn, Direction::ClientToServer),
                 "RST from client refuses that ACK; its sequence number is the ACK's number",
             )
-            .evidence_if(
+            .proof_if(
                 again,
                 again.map_or_else(String::new, |again| {
                     format!(
@@ -112,8 +115,8 @@ impl Rule for PortReuseCollision {
             )
             .evidence_if(syn_ack, "SYN-ACK at last")
             .figure("collisions", 1.0)
-            .figure_if("delay_ms", delay)
-            .cost("time_lost_ms", delay.unwrap_or_default())
+            .figure_if("delay_ms", delay.map(ms))
+            .cost("time_lost_ms", delay.map_or(0.0, ms))
             .seen(Seen {
                 challenged: challenge.is_some(),
                 never: syn_ack.is_none(),
@@ -121,7 +124,12 @@ impl Rule for PortReuseCollision {
         );
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
+    fn on_capture(
+        &self,
+        _analysis: &Analysis,
+        _ctx: &Context<'_>,
+        collected: &mut Collected<Seen>,
+    ) {
         // Repeated SYNs alone are more likely loss, unless a challenge shows what happens there.
         let challenged: Vec<Endpoint> = collected
             .observations
@@ -132,18 +140,6 @@ impl Rule for PortReuseCollision {
         collected
             .observations
             .retain(|one| challenged.contains(&one.connection.server));
-        let costly = |one: &&Observation<Seen>| {
-            one.figure_value("delay_ms")
-                .is_none_or(|delay| delay >= ctx.threshold("medium_delay_ms"))
-        };
-        if number(collected.observations.iter().filter(costly).count() as u64)
-            >= ctx.threshold("medium_collisions")
-        {
-            collected
-                .observations
-                .iter_mut()
-                .for_each(|one| one.severity = Severity::Medium);
-        }
     }
 
     fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
@@ -151,7 +147,7 @@ impl Rule for PortReuseCollision {
         let collisions = group.figure("collisions").unwrap_or_default();
         let delay = group.figure("delay_ms");
         let mut cost = delay
-            .map(|delay| format!(" Connecting took {} in all.", time(delay)))
+            .map(|delay| format!(" Connecting took {}.", time(delay)))
             .unwrap_or_default();
         if group.having(|seen| seen.never) > 0 {
             cost.push_str(&format!(
@@ -180,6 +176,11 @@ impl Rule for PortReuseCollision {
     }
 }
 
+/// Who was served later waited; who never was had one attempt fail.
+fn impact(delay: Option<Duration>) -> Impact {
+    delay.map_or(Impact::attempts_failed(1), Impact::waited)
+}
+
 /// The segment of an older connection of the same ports that came from `direction`'s sender.
 fn older(conn: &Connection, direction: Direction) -> Option<SegmentRef> {
     conn.events
@@ -191,6 +192,7 @@ fn older(conn: &Connection, direction: Direction) -> Option<SegmentRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::script::Capture;
     use crate::testkit::{figure, findings_of};
     use analyzer::decode::TcpFlags;
@@ -259,7 +261,31 @@ mod tests {
         let connections: Vec<_> = (1..4).flat_map(|port| collided(port, 1_000)).collect();
         let findings = findings_of("port-reuse-collision", &connections);
         assert!((figure(&findings[0], "collisions") - 3.0).abs() < f64::EPSILON);
-        assert_eq!(findings[0].severity, Severity::Medium);
+        assert!(findings[0].severity >= Severity::Medium);
+    }
+
+    /// The same with timestamps: the server echoes `echo` in its challenge, 5 µs after the SYN.
+    fn challenged_with_timestamps(echo: u32) -> Vec<Connection> {
+        use crate::testkit::script::{Marks, fields};
+        let mut capture = used(1);
+        let at = |us: u64| (AGAIN + us) * 1_000;
+        let marks = |ts| Marks {
+            ts: Some(ts),
+            ip_id: None,
+        };
+        capture.packet(true, at(0), marks((5_000, 0)), fields(ISS, 0, SYN), 0);
+        capture.packet(false, at(5), marks((70, echo)), fields(901, 111, ACK), 0);
+        capture.client(AGAIN + 100, RST, 111, 0, 0);
+        capture.packet(true, at(998_000), marks((5_250, 0)), fields(ISS, 0, SYN), 0);
+        accepted(capture, AGAIN + 999_000)
+    }
+
+    #[test]
+    fn challenge_echoes_an_older_or_a_newer_timestamp() {
+        for echo in [4_000, 300_000_000] {
+            let findings = findings_of("port-reuse-collision", &challenged_with_timestamps(echo));
+            assert_eq!(findings.len(), 1, "{echo}");
+        }
     }
 
     #[test]

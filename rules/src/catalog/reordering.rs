@@ -39,7 +39,7 @@ declare_rule! {
         title: "Segments overtake each other on the path",
         severity: Low,
         needs: [Tcp, BothDirections],
-        clouded_by: [CaptureDrops, DuplicateFrames, ClockStep],
+        clouded_by: [CaptureDrops, DuplicateFrames, ClockStep, CaptureDisorder],
         figures: [segments: Count / Sum, extent_ms_max: Milliseconds / Max],
         thresholds: [
             min_segments = 3.0: "Late segments on a connection; single ones happen on any path.",

@@ -2,10 +2,12 @@
 
 use analyzer::app::AppProtocol;
 use analyzer::connection::{Reset, ResetKind};
+use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::model::context::Context;
 use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
@@ -29,12 +31,16 @@ declare_rule! {
     /// and closes at once takes its own answer away; the client sees a reset instead of the status.
     ///
     /// ## How it is detected
-    /// RST with ACK, unprovoked, while the resetter held unread bytes: on Linux the RST's window is larger than
-    /// that of the last ACK, because closing empties the queue first; otherwise the peer's last bytes
-    /// were never answered. `unread_bytes_min` is the least that was unread.
-    /// Severity: high when a server resets a request without a complete answer, medium when it resets after
-    /// answering, info when a client closes without reading the rest (TLS clients leave session tickets
-    /// unread; load generators stop) and when only the client's closing alert of TLS was unread.
+    /// - RST with ACK, unprovoked, no FIN of that end before, while the resetter held unread bytes.
+    /// - What proves it: on Linux the RST's window is larger than that of the last ACK, because closing empties
+    ///   the queue first; otherwise the peer's last bytes were never answered. `unread_bytes_min` is the least
+    ///   that was unread.
+    /// - What refutes harm: the peer had closed before (its last message wants no answer); the response was
+    ///   complete and acknowledged; the unread bytes are the closing alert of TLS, or session tickets.
+    ///
+    /// Severity follows the requests lost: one for each connection on which a server resets a request without a
+    /// complete answer that arrived. Info when a client closes without reading the rest (load generators stop),
+    /// or the peer had closed before.
     ///
     /// ## What to do
     /// Read or drain what the peer sends before closing; close for writing first and read to the end.
@@ -72,6 +78,8 @@ pub(crate) struct Seen {
     tickets: bool,
     /// What lay unread was the closing alert of TLS.
     goodbye: bool,
+    /// The peer had closed before.
+    after_close: bool,
     /// The silence before, where a request lay unread after it.
     idle_ms: Option<f64>,
 }
@@ -118,7 +126,18 @@ impl Rule for UnreadDataReset {
     }
 
     /// A server whose idle timer ran out as the request came: `keepalive-race`.
-    fn on_capture(&self, _: &Analysis, _: &Context<'_>, collected: &mut Collected<Seen, IdleEnd>) {
+    fn on_capture(
+        &self,
+        analysis: &Analysis,
+        _: &Context<'_>,
+        collected: &mut Collected<Seen, IdleEnd>,
+    ) {
+        for one in &mut collected.observations {
+            let client = analysis.hosts.get(one.connection.client.ip);
+            if client.is_some_and(HostProfile::is_scanner) {
+                one.set_impact(Impact::NONE);
+            }
+        }
         let timers = idle_closes(&collected.notes, End::Server);
         collected.observations.retain(|one| {
             let others = timers.get(&one.connection.server).into_iter().flatten();
@@ -141,7 +160,10 @@ impl Rule for UnreadDataReset {
         let jumped = group.having(|seen| seen.jumped);
         let tickets = group.having(|seen| seen.tickets) > 0;
         let goodbyes = group.having(|seen| seen.goodbye);
-        let cost = if goodbyes == group.observations.len() as u64 {
+        let after_close = group.having(|seen| seen.after_close);
+        let cost = if after_close == group.observations.len() as u64 {
+            format!("The {other} had closed before: nobody waits for what is lost.")
+        } else if goodbyes == group.observations.len() as u64 {
             "What was unread is the closing alert of TLS, sent when everything was answered: usual and harmless.".to_owned()
         } else if end == "server" {
             format!(
@@ -232,10 +254,14 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
     // The answer was complete, and what lies unread is the client's closing alert.
     let goodbye =
         !by_client && last_request.is_some_and(|octets| is_tls_housekeeping(conn, octets));
-    let severity = match (by_client || goodbye, pending) {
-        (true, _) => Severity::Info,
-        (false, true) => Severity::High,
-        (false, false) => Severity::Medium,
+    let own = conn.half(reset.segment.direction);
+    let answer_arrived = reset.bytes_unacked.min(own.unacked_at_end) == 0;
+    let impact = if by_client || goodbye || reset.peer_fin_before {
+        Impact::NONE
+    } else if pending || !answer_arrived {
+        Impact::requests_lost(1)
+    } else {
+        Impact::SOME
     };
     let peer = conn.half(reset.segment.direction.reverse());
     let window = match jump {
@@ -245,7 +271,7 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
         ),
         None => String::new(),
     };
-    let observation = Observation::new(conn, reset.confidence, severity)
+    let observation = Observation::new(conn, reset.confidence, impact)
         .cause(format!(
             "{} {end}{}",
             conn.server,
@@ -261,7 +287,7 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
                 reset.segment.direction.reverse().sender()
             ),
         )
-        .evidence(
+        .proof(
             reset.segment,
             format!("RST with ACK from {end}, no FIN before{window}"),
         )
@@ -273,9 +299,10 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
             unanswered: reset.unanswered_octets > 0,
             tickets: by_client && tls,
             goodbye,
+            after_close: reset.peer_fin_before,
             idle_ms: None,
         });
-    if severity == Severity::Info {
+    if impact.requests_lost == 0 {
         observation
     } else {
         observation.cost("requests_failed", 1.0)
@@ -296,22 +323,38 @@ mod tests {
             .with(|conn| conn.resets[0].window_jump = Some(46_080))
             .build();
         let findings = findings_of("unread-data-reset", &[conn]);
-        assert_eq!(findings[0].severity, Severity::High);
+        assert_eq!(findings[0].severity, Severity::Medium);
         assert!((figure(&findings[0], "unread_bytes_min") - 46_080.0).abs() < f64::EPSILON);
     }
 
     #[test]
-    fn server_that_answered_first_is_medium() {
+    fn server_whose_answer_may_be_lost_is_medium() {
         let conn = Builder::tcp(1)
             .handshake(0.0, 1.0)
             .request(1.0, 500)
             .response(1.5, 100)
             .reset(2.0, S, ResetKind::UnreadData)
+            .with(|conn| {
+                conn.resets[0].bytes_unacked = 100;
+                conn.halves[1].unacked_at_end = 100;
+            })
             .build();
         assert_eq!(
             findings_of("unread-data-reset", &[conn])[0].severity,
             Severity::Medium
         );
+    }
+
+    #[test]
+    fn after_the_client_closed_nobody_waits() {
+        let conn = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .request(1.0, 18)
+            .fin(1.1, C)
+            .reset(1.6, S, ResetKind::UnreadData)
+            .build();
+        let findings = findings_of("unread-data-reset", &[conn]);
+        assert_eq!(findings[0].severity, Severity::Info);
     }
 
     #[test]

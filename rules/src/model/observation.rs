@@ -57,12 +57,13 @@ pub struct Observation<S = ()> {
 }
 
 /// The limits of the capture that may touch one connection and not another.
-const OF_CONNECTIONS: [QualityKind; 5] = [
+const OF_CONNECTIONS: [QualityKind; 6] = [
     QualityKind::CaptureDrops,
     QualityKind::DuplicateFrames,
     QualityKind::Snaplen,
     QualityKind::OneSided,
     QualityKind::Offload,
+    QualityKind::CaptureDisorder,
 ];
 
 fn limits_of(conn: &Connection) -> Vec<QualityKind> {

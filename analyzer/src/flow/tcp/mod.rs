@@ -247,7 +247,7 @@ impl TcpTracker {
         payload: &[u8],
         direction: Direction,
     ) -> Verdict {
-        let older = self.is_of_older_connection(tcp, direction);
+        let older = self.is_of_older_connection(tcp, direction, packet.time);
         let segment = if older {
             Segment::unlifted(packet, tcp, direction)
         } else {
@@ -323,6 +323,7 @@ impl TcpTracker {
             handshake: self.handshake.seen(),
             last_turn: self.turns.last(),
             idle_before,
+            peer_reset_before: self.resets.has_reset(segment.direction.reverse()),
         };
         let Some(outcome) = self.resets.take(segment, &beside) else {
             return;
@@ -402,11 +403,7 @@ impl TcpTracker {
     /// packet was sent by the client.
     pub fn icmp_error(&mut self, packet: &Packet, icmp: IcmpFields) {
         let direction = self.direction_of(packet);
-        let needs_fragments = icmp.mtu > 0 || (icmp.icmp_type, icmp.code) == (3, 4);
-        if needs_fragments {
-            let sender = &mut self.senders[direction.index()];
-            sender.refused_to = sender.snd_max;
-        }
+        self.senders[direction.index()].take_icmp(&icmp);
         let reference = SegmentRef {
             seq: icmp.quoted_seq.unwrap_or_default(),
             ..SegmentRef::place(packet.frame, packet.time, direction)

@@ -20,7 +20,7 @@ pub(super) fn sizes(observations: &[Observation<Seen>]) -> BTreeMap<u64, usize> 
         let values: Vec<f64> = group.iter().map(wait).collect();
         for timer in timeouts::cluster(&values) {
             let members = timer.members.iter().map(|member| group[*member]);
-            let is_chosen = timer.is_timer() && is_round(timer.median_ms);
+            let is_chosen = is_round(timer.median_ms);
             let size = independent(members.clone(), is_chosen);
             sizes.extend(members.map(|one| (one.connection.first_frame, size)));
         }
@@ -28,13 +28,12 @@ pub(super) fn sizes(observations: &[Observation<Seen>]) -> BTreeMap<u64, usize> 
     sizes
 }
 
-/// How many of these closes agree by themselves. Connections on which nothing was due and that were
-/// closed at one moment were closed by one decision, such as the end of their program, unless the
-/// wait is one that people choose.
+/// How many of these closes agree by themselves. Connections that were closed at one moment were
+/// closed by one decision, such as the end of their program, unless the wait is one that people
+/// choose.
 fn independent<'a>(closes: impl Iterator<Item = &'a Observation<Seen>>, is_chosen: bool) -> usize {
-    let (let_go, waited): (Vec<_>, Vec<_>) = closes.partition(|one| one.seen.let_go);
-    let mut moments: Vec<_> = let_go.iter().map(|one| one.at).collect();
+    let mut moments: Vec<_> = closes.map(|one| one.at).collect();
     moments.sort_unstable();
     moments.dedup_by(|later, earlier| !is_chosen && later.since(*earlier) <= ONE_INSTANT);
-    waited.len() + moments.len()
+    moments.len()
 }

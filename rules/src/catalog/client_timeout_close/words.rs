@@ -7,23 +7,11 @@ use analyzer::Timestamp;
 use super::Seen;
 use crate::model::figure::{counted, median};
 use crate::model::narrative::{Group, Narrative};
-use crate::model::severity::Severity;
 use crate::model::text::{list, many, plural, time};
 use crate::model::timeouts::{self, is_round};
 
-pub(super) fn judge(group: &Group<'_, Seen>, draft: Narrative, timeout: f64) -> Narrative {
+pub(super) fn confidence(group: &Group<'_, Seen>, draft: Narrative, timeout: f64) -> Narrative {
     let failed = group.connections();
-    let attempts = group
-        .analysis
-        .listeners
-        .get(&group.server())
-        .map_or(0, |facts| facts.attempts);
-    let mostly = failed >= 5 && failed * 2 > attempts && attempts > 0;
-    let severity = if mostly && draft.severity == Severity::High {
-        Severity::Critical
-    } else {
-        draft.severity
-    };
     let spread = group.spread(|seen| Some(seen.timeout_ms));
     let range = spread.map_or(0.0, |spread| spread.max - spread.min);
     let reason = if failed >= 3 && range <= (timeout * 0.04).max(50.0) {
@@ -35,11 +23,13 @@ pub(super) fn judge(group: &Group<'_, Seen>, draft: Narrative, timeout: f64) -> 
         "Late responses drew resets: nobody waited for them any more.".to_owned()
     } else if is_round(timeout) {
         "The wait is a value people configure, but it was seen too rarely to be sure.".to_owned()
+    } else if failed == 1 {
+        "One wait alone may be a user who stopped waiting.".to_owned()
     } else {
         "The waits do not agree on one value; some may be users who stopped waiting.".to_owned()
     };
     let confidence = draft.confidence;
-    draft.severity(severity).confidence(confidence, reason)
+    draft.confidence(confidence, reason)
 }
 
 pub(super) fn reasons(group: &Group<'_, Seen>, draft: Narrative, late: f64) -> Narrative {
@@ -51,7 +41,7 @@ pub(super) fn reasons(group: &Group<'_, Seen>, draft: Narrative, late: f64) -> N
     let p99 = median(group.seen().filter_map(|seen| seen.p99_ms));
     let requests = counted(group.seen().filter_map(|seen| seen.request.as_deref()));
     draft
-        .because("the server's kernel acknowledged the request, so it arrived; no complete response followed before the client closed")
+        .because("the request was acknowledged in the server's name before the client closed, and no complete response followed")
         .because_if(group.spread(|seen| Some(seen.timeout_ms)).is_some_and(|spread| spread.count > 1), || {
             let spread = group.spread(|seen| Some(seen.timeout_ms));
             let (min, max) = spread.map_or((0.0, 0.0), |spread| (spread.min, spread.max));
@@ -144,8 +134,23 @@ pub(super) fn remedies(group: &Group<'_, Seen>, draft: Narrative, timeout: f64) 
             "{slow}; find out why the server is slow first, then choose a timeout above its 99th percentile"
         )
     };
+    let draft = draft.advise("any", first);
+    let draft = if group.having(|seen| seen.is_http) == group.observations.len() as u64 {
+        http_timeouts(draft, target)
+    } else {
+        draft
+    };
     draft
-        .advise("any", first)
+        .advise("server", "stop working when the client has left (Go: request context; nginx: proxy_ignore_client_abort off) and pass deadlines on to further calls")
+        .advise("Linux", "net.ipv4.tcp_fin_timeout only shortens how long abandoned sockets wait in FIN-WAIT-2; it cures no timeout")
+        .verify("client", format!("ss -tano state fin-wait-2 dst {} | wc -l", server.ip), "sockets whose peer has not closed yet: one per request given up")
+        .verify("server", format!("ss -tanp state close-wait '( sport = :{} )'", server.port), "connections the client has closed and the handler still holds")
+        .verify("client", format!("strace -f -tt -e trace=shutdown,close,epoll_pwait -p PID  # process at {}", client.ip), "close() at the deadline; Go programs keep deadlines in user space, so no socket option shows them")
+}
+
+/// Where timeouts for an answer are set, by product.
+fn http_timeouts(draft: Narrative, target: u64) -> Narrative {
+    draft
         .set("Go", "client", format!("http.Client{{Timeout: {target} * time.Second}} or a context deadline; Transport.ResponseHeaderTimeout"))
         .set("Java", "client", format!("HttpRequest.timeout(Duration.ofSeconds({target}))"))
         .set("Python", "client (requests)", format!("requests.get(url, timeout={target})"))
@@ -153,9 +158,4 @@ pub(super) fn remedies(group: &Group<'_, Seen>, draft: Narrative, timeout: f64) 
         .set("Envoy", "route", format!("timeout: {target}s"))
         .set("HAProxy", "as a proxy (sH in its log)", format!("timeout server {target}s"))
         .set("AWS ALB", "balancer", format!("idle_timeout.timeout_seconds={target}"))
-        .advise("server", "stop working when the client has left (Go: request context; nginx: proxy_ignore_client_abort off) and pass deadlines on to further calls")
-        .advise("Linux", "net.ipv4.tcp_fin_timeout only shortens how long abandoned sockets wait in FIN-WAIT-2; it cures no timeout")
-        .verify("client", format!("ss -tano state fin-wait-2 dst {} | wc -l", server.ip), "sockets whose peer has not closed yet: one per request given up")
-        .verify("server", format!("ss -tanp state close-wait '( sport = :{} )'", server.port), "connections the client has closed and the handler still holds")
-        .verify("client", format!("strace -f -tt -e trace=shutdown,close,epoll_pwait -p PID  # process at {}", client.ip), "close() at the deadline; Go programs keep deadlines in user space, so no socket option shows them")
 }

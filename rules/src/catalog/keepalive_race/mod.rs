@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
-use analyzer::connection::ResetKind;
+use analyzer::app::AppProtocol;
+use analyzer::connection::{ResetKind, Turn};
+use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection};
 
 use crate::model::context::Context;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, span};
 use crate::signs::causes::split_causes;
+use crate::signs::goodbye::is_tls_housekeeping;
 use crate::signs::idle_close::{End, IdleClose, IdleEnd, Race, idle_closes, idle_note, is_timer};
+use crate::signs::in_vain::spells;
 use crate::signs::restart::{RESTART_WINDOW, restarts};
 
 declare_rule! {
@@ -42,8 +46,10 @@ declare_rule! {
     /// request minus FIN on the server's clock, negative when the request left first. Many connections
     /// closed at one instant after different idle times are called a restart, not a race.
     /// Goodbye messages (TLS close alerts, short quit commands sent together with FIN) are no requests.
-    /// Severity is high, critical when most of the server's connections lost a request. Confidence
-    /// rises with the number of idle closes that agree on one value.
+    /// A connection on which either end repeated data in vain before the close was not idle and is left out.
+    /// Severity follows the requests lost; a message that may be a goodbye (in a protocol that is not known,
+    /// unlike the one answered before it) is low, a scanner's info. Confidence rises with the number of
+    /// idle closes that agree on one value.
     ///
     /// ## What to do
     /// The side that reuses connections must give up first. Set the server's idle timeout above the
@@ -61,7 +67,7 @@ declare_rule! {
     pub(crate) struct KeepaliveRace {
         id: "keepalive-race",
         title: "Requests cross the server's idle close and are lost",
-        severity: Critical,
+        severity: High,
         needs: [Tcp, BothDirections],
         clouded_by: [CaptureDrops, ClockStep, OneSided],
         figures: [
@@ -102,6 +108,8 @@ pub(crate) struct Seen {
     client_idle_ms: Option<f64>,
     /// The server closed connections of every age at once.
     restart: bool,
+    /// It is HTTP, or TLS.
+    is_http: bool,
 }
 
 impl Rule for KeepaliveRace {
@@ -125,7 +133,8 @@ impl Rule for KeepaliveRace {
             return;
         };
         let idle = closed.idle();
-        if closed.was_announced(conn) || idle.is_some_and(|idle| idle < min_idle) {
+        let too_soon = idle.is_some_and(|idle| idle < min_idle);
+        if too_soon || closed.was_announced(conn) || is_desynchronised(conn, &closed) {
             return;
         }
         match (&closed.race, idle) {
@@ -156,8 +165,14 @@ impl Rule for KeepaliveRace {
             }) {
                 observation.cause = format!("{server} restart");
                 observation.seen.restart = true;
-                observation.severity = Severity::Low;
+                observation.set_impact(Impact::SOME);
                 observation.confidence = observation.confidence.min(0.6);
+            }
+        }
+        for one in &mut collected.observations {
+            let client = analysis.hosts.get(one.connection.client.ip);
+            if client.is_some_and(HostProfile::is_scanner) {
+                one.set_impact(Impact::NONE);
             }
         }
         split_causes(&mut collected.observations, |seen| seen.idle_ms);
@@ -222,22 +237,22 @@ fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Ob
     let lost = http
         .and_then(|http| http.kept.last())
         .filter(|last| last.status.is_none());
-    Observation::new(conn, confidence, Severity::High)
+    Observation::new(conn, confidence, impact(conn))
             .at(closed.close.time)
             .weight(idle.map_or(0.0, ms))
             .evidence_if(last, last.map(|last| format!("last payload before the idle time, from {}", last.direction.sender())).unwrap_or_default())
-            .evidence(closed.close, match idle {
+            .proof(closed.close, match idle {
                 Some(idle) => format!("{kind} from server, {} after the last payload", span(idle)),
                 None => format!("{kind} from server; no payload of this connection was captured before it"),
             })
-            .evidence(
+            .proof(
                 race.request,
                 format!(
                     "request data from client ({}), {gap_text} {order} the {kind} at the capture point; {seen}",
                     many(u64::from(race.request.payload_len), "byte")
                 ),
             )
-            .evidence_if(
+            .proof_if(
                 answer,
                 if answer.is_some_and(|reset| reset.seq == race.request.ack) {
                     "RST from server; its sequence number is the request's ACK number".to_owned()
@@ -264,7 +279,42 @@ fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Ob
                 harmless: None,
                 client_idle_ms: None,
                 restart: false,
+                is_http: is_http(conn),
             })
+}
+
+/// It speaks HTTP, in clear text or most likely in TLS.
+const fn is_http(conn: &Connection) -> bool {
+    matches!(
+        conn.app.protocol,
+        AppProtocol::Http1 | AppProtocol::Http2 | AppProtocol::Tls
+    )
+}
+
+/// A request was lost where the protocol answers every one, or answered one of the same length just
+/// before; anything else may be a goodbye, which nobody waits for.
+fn impact(conn: &Connection) -> Impact {
+    let octets = |turn: Option<Turn>| turn.map(|turn| turn.request.octets);
+    let last = octets(conn.turns.last);
+    let before = conn
+        .turns
+        .before_last
+        .filter(|turn| turn.response.is_some());
+    let is_request = is_http(conn) && !last.is_some_and(|last| is_tls_housekeeping(conn, last));
+    if is_request || last.is_some() && octets(before) == last {
+        Impact::requests_lost(1)
+    } else {
+        Impact::SOME
+    }
+}
+
+/// Either end repeated data in vain between the last payload and the close: the ends no longer agree
+/// on the sequence numbers, or one does not hear the other. Such a connection is not idle.
+fn is_desynchronised(conn: &Connection, closed: &IdleClose<'_>) -> bool {
+    let since = closed.last.map_or(conn.start, |last| last.time);
+    spells(conn)
+        .into_iter()
+        .any(|(_, last)| last > since && last < closed.close.time)
 }
 
 /// Where the capture began after a connection's last exchange, the silence in the capture is the

@@ -3,7 +3,6 @@
 use super::Seen;
 use crate::model::figure::{counted, median, most};
 use crate::model::narrative::{Group, Narrative};
-use crate::model::severity::Severity;
 use crate::model::text::{list, many, number, plural, time};
 use crate::model::timeouts::{self, Wait, typical_of};
 use crate::signs::advice;
@@ -23,12 +22,11 @@ pub(super) fn tell(group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrat
     let failed = group.occurrences();
     let (server, clients) = (group.server(), group.clients_text());
     let late = group.having(|seen| seen.late_write);
-    let typical = measured.and_then(|idle| typical_of(idle, Wait::ServerIdle));
+    let measured_http = measured.filter(|_| is_http(group));
+    let typical = measured_http.and_then(|idle| typical_of(idle, Wait::ServerIdle));
     let draft = judge(group, draft, idle);
     let how = if late * 2 > failed {
-        format!(
-            "{clients} sent the next request on connections whose close it had already acknowledged"
-        )
+        format!("{clients} wrote again on connections whose close had already been acknowledged")
     } else {
         let unread = if group.having(|seen| seen.unread) > 0 {
             " or lay unread"
@@ -38,18 +36,42 @@ pub(super) fn tell(group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrat
         format!("the next request from {clients} was on its way{unread} at that moment")
     };
     let typical_text = typical
-        .map(|text| format!(" ({text}; the number alone proves no product)"))
+        .map(|text| format!(" ({text}; the value alone does not identify the product)"))
         .unwrap_or_default();
+    let is_late = late == failed;
+    let what = if is_http(group) { "request" } else { "message" };
+    let gateway = if is_http(group) {
+        "; a proxy returns 502"
+    } else {
+        ""
+    };
+    let title = if is_late {
+        let verb = if group.client_ips().len() == 1 {
+            "keeps"
+        } else {
+            "keep"
+        };
+        format!("{clients} {verb} writing to idle connections that {server} has closed")
+    } else {
+        format!(
+            "Server {server} closes idle connections after {after} while {what}s are on their way"
+        )
+    };
     let draft = draft
-            .title(format!("Server {server} closes idle connections after {after} while requests are on their way"))
+            .title(title)
             .summary(format!(
                 "Server {server} closed connections that had been idle for {after}{typical_text}, and {how}. \
-                 {} got {}; the client sees \"connection reset\" or an end of file, or returns 502.",
-                plural(number(failed), "request"),
+                 {} got {}; the client sees \"connection reset\" or an end of file{gateway}.",
+                plural(number(failed), what),
                 if resets_came(group) { "RST instead of a response" } else { "no response" },
             ));
     let draft = remedies(group, reasons(group, draft, &after, late), idle);
     confusables(group, waits(group, draft), idle)
+}
+
+/// All of it is HTTP: only then do its products have settings for it.
+fn is_http(group: &Group<'_, Seen, IdleEnd>) -> bool {
+    group.having(|seen| seen.is_http) == group.observations.len() as u64
 }
 
 /// A server that lingers after its FIN sends none.
@@ -63,19 +85,9 @@ fn least_idle(group: &Group<'_, Seen, IdleEnd>) -> f64 {
     least.map_or(0.0, |spread| spread.max)
 }
 
-/// Severity by the share of connections that failed, confidence by agreement on one timer.
+/// Confidence by agreement on one timer.
 fn judge(group: &Group<'_, Seen, IdleEnd>, draft: Narrative, idle: f64) -> Narrative {
     let failed = group.occurrences();
-    let attempts = group
-        .analysis
-        .listeners
-        .get(&group.server())
-        .map_or(0, |facts| facts.attempts);
-    let severity = if failed >= 5 && failed * 2 > attempts && attempts > 0 {
-        Severity::Critical
-    } else {
-        Severity::High
-    };
     let base = draft.confidence;
     let agreeing = group
         .spread(|seen| seen.idle_ms)
@@ -92,7 +104,7 @@ fn judge(group: &Group<'_, Seen, IdleEnd>, draft: Narrative, idle: f64) -> Narra
         None if failed == 1 => (base - 0.03, "The full signature was seen once.".to_owned()),
         None => (base, format!("The full signature was seen {failed} times.")),
     };
-    draft.severity(severity).confidence(confidence, reason)
+    draft.confidence(confidence, reason)
 }
 
 fn reasons(
@@ -168,9 +180,12 @@ fn remedies(group: &Group<'_, Seen, IdleEnd>, draft: Narrative, idle: f64) -> Na
         ),
     };
     let draft = draft.advise("any", text);
-    let product = most(group.seen().filter_map(|seen| seen.product.as_deref()));
-    let draft = advice::server_idle_timeout(draft, target, product);
-    let draft = advice::client_pool(draft, idle);
+    let draft = if is_http(group) {
+        let product = most(group.seen().filter_map(|seen| seen.product.as_deref()));
+        advice::client_pool(advice::server_idle_timeout(draft, target, product), idle)
+    } else {
+        draft
+    };
     let (client, server) = (group.client(), group.server());
     let draft = draft
         .verify(

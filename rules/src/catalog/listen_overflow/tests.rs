@@ -1,6 +1,7 @@
 //! Situations of `listen-overflow`, built by hand.
 
 use super::*;
+use crate::model::severity::Severity;
 use crate::testkit::{Builder, C, S, figure, findings_in};
 use analyzer::analysis::ListenerFacts;
 
@@ -46,6 +47,8 @@ fn healthy(port: u16) -> Connection {
         .handshake(0.0, 1.0)
         .request(1.0, 50)
         .response(2.0, 50)
+        .request(8_999.0, 50)
+        .response(9_000.0, 50)
         .build()
 }
 

@@ -1,10 +1,8 @@
 //! `packet-loss`: segments lost on the way and sent again.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::ops::Range;
+use std::collections::BTreeMap;
 
-use analyzer::connection::{CapturePoint, Outage, Stuck};
+use analyzer::connection::{CapturePoint, Outage};
 use analyzer::event::{EventKind, RetransmissionKind};
 use analyzer::{Analysis, Connection, Direction, Endpoint, Timestamp};
 
@@ -16,7 +14,7 @@ use crate::model::observation::{self, Note};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, other_end, percent, plural, span};
-use crate::signs::alive::{Alive, since_epoch_ms};
+use crate::signs::alive::Alive;
 use crate::signs::handshake::is_handshake_ignored;
 use crate::signs::in_vain::{Died, died};
 
@@ -60,7 +58,7 @@ declare_rule! {
         title: "Segments are lost on the path",
         severity: High,
         needs: [Tcp, BothDirections],
-        clouded_by: [CaptureDrops, DuplicateFrames, ClockStep],
+        clouded_by: [CaptureDrops, DuplicateFrames, ClockStep, CaptureDisorder],
         figures: [loss_percent: Percent / Max, segments_lost: Count / Sum],
         thresholds: [
             low_percent = 0.1: "Loss rate from which long paths lose throughput (rate is about 1.2 MSS / (RTT * sqrt(loss))).",
@@ -168,7 +166,7 @@ impl Rule for PacketLoss {
             });
             if let Some(died) = died {
                 let in_use = ms(died.silence) < ctx.threshold("idle_ms");
-                out.push(in_vain(conn, direction, &died.stuck, in_use));
+                out.push(died::in_vain(conn, direction, &died.stuck, in_use));
             }
         }
         // What a full accept queue ignores was not lost on the way.
@@ -231,7 +229,7 @@ impl Rule for PacketLoss {
     fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
         let observations = std::mem::take(&mut collected.observations);
         let (mut died, lost): (Vec<_>, Vec<_>) = observations.into_iter().partition(has_died);
-        judge_died(&mut died, &collected.notes);
+        died::judge_died(&mut died, &collected.notes);
         collected.observations = lost;
         let mut sent = BTreeMap::<(Endpoint, Direction), u64>::new();
         for note in &collected.notes {
@@ -346,98 +344,6 @@ fn has_died(one: &Observation) -> bool {
     one.seen.dead().is_some()
 }
 
-/// A connection on which data was sent in vain to the end.
-fn in_vain(conn: &Connection, direction: Direction, stuck: &Stuck, in_use: bool) -> Observation {
-    let (sender, receiver) = (direction.sender(), direction.reverse().sender());
-    let heard = conn.half(direction.reverse()).last_segment;
-    let pending = conn.turns.pending().is_some();
-    observation::Observation::new(conn, 0.6, Severity::Low)
-        .cause(format!("{} {sender} in vain", conn.server))
-        .at(stuck.first.time)
-        // One in use tells more than one that was idle.
-        .weight(f64::from(stuck.copies) + if in_use { 100.0 } else { 0.0 })
-        .figure("loss_percent", 100.0)
-        .figure("segments_lost", f64::from(stuck.copies))
-        .cost("requests_failed", if pending { 1.0 } else { 0.0 })
-        .evidence_if(
-            heard,
-            format!("the last that was captured of the {receiver}"),
-        )
-        .evidence(
-            stuck.first,
-            format!("data from {sender}, sent again and never acknowledged"),
-        )
-        .evidence(
-            stuck.last,
-            format!(
-                "the same data for the {}th time, {} later",
-                stuck.copies,
-                span(stuck.last.time.since(stuck.first.time))
-            ),
-        )
-        .seen(Seen::Dead(Dead {
-            sender: direction,
-            copies: stuck.copies,
-            until: stuck.last.time,
-            in_use,
-            others_live: false,
-        }))
-}
-
-/// Several that died at one time tell of the path or the host; one that died while others lived, of
-/// itself. Those that had been idle count where one in use died with them.
-fn judge_died(died: &mut Vec<Observation>, notes: &[Note<Fact>]) {
-    if died.is_empty() {
-        return;
-    }
-    let time = |one: &Observation| {
-        let until = one.seen.dead().map_or(one.at, |dead| dead.until);
-        since_epoch_ms(one.at)..since_epoch_ms(until)
-    };
-    let mut together = BTreeMap::<String, Vec<(u64, Range<f64>, bool)>>::new();
-    for one in &*died {
-        let others = together.entry(one.cause.clone()).or_default();
-        others.push((one.connection.first_frame, time(one), is_in_use(one)));
-    }
-    // Whether another one died at that time: one in use, where `one` was idle.
-    let has_company = |one: &Observation| {
-        let (own, during) = (one.connection.first_frame, time(one));
-        (together.get(&one.cause).into_iter().flatten()).any(|(first_frame, other, in_use)| {
-            *first_frame != own
-                && (*in_use || is_in_use(one))
-                && other.start < during.end
-                && during.start < other.end
-        })
-    };
-    let dead: BTreeSet<_> = died.iter().map(|one| one.connection.first_frame).collect();
-    let live = |note: &&Note<Fact>| !dead.contains(&note.connection.first_frame);
-    let mut alive = BTreeMap::<(IpAddr, Direction), Vec<&Alive>>::new();
-    for note in notes.iter().filter(live) {
-        let of_host = alive.entry((note.connection.server.ip, note.fact.sender));
-        of_host.or_default().push(&note.fact.alive);
-    }
-    died.retain(|one| is_in_use(one) || has_company(one));
-    for one in died {
-        let during = time(one);
-        let company = has_company(one);
-        let Seen::Dead(dead) = &mut one.seen else {
-            continue;
-        };
-        let silent = dead.sender.reverse();
-        let mut others = (alive.get(&(one.connection.server.ip, silent)).into_iter()).flatten();
-        dead.others_live = others.any(|other| other.is_heard_during(&during));
-        (one.severity, one.confidence) = match (dead.others_live, company) {
-            (false, true) => (Severity::High, 0.85),
-            (false, false) => (Severity::Medium, 0.6),
-            (true, _) => (Severity::Low, 0.7),
-        };
-    }
-}
-
-fn is_in_use(one: &Observation) -> bool {
-    one.seen.dead().is_some_and(|dead| dead.in_use)
-}
-
 /// Whether the capture point is where what `direction`'s sender sends arrives.
 fn is_at_receiver(conn: &Connection, direction: Direction) -> bool {
     match direction {
@@ -526,6 +432,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
     )
 }
 
+mod died;
 mod words;
 
 #[cfg(test)]

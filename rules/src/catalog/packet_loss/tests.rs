@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use analyzer::connection::ResetKind;
+use analyzer::connection::{ResetKind, Stuck};
 use analyzer::event::SegmentRef;
 
 use super::*;

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::connection::Half;
+use crate::decode::IcmpFields;
 use crate::direction::Direction;
 use crate::event::{RetransmissionKind, SegmentRef};
 use crate::flow::tcp::sender::acks_under_way::AcksUnderWay;
@@ -318,6 +319,13 @@ impl SenderState {
             })
             .sum();
         beyond + in_holes + self.missing.overlap(range)
+    }
+
+    /// Takes an ICMP error: "fragmentation needed" or "packet too big" refuses what was sent so far.
+    pub fn take_icmp(&mut self, icmp: &IcmpFields) {
+        if icmp.mtu > 0 || (icmp.icmp_type, icmp.code) == (3, 4) {
+            self.refused_to = self.snd_max;
+        }
     }
 
     /// Takes a segment that had to be repeated from `start` on.

@@ -156,6 +156,27 @@ impl IpIdClock {
         self.expected = id.wrapping_add(u16::try_from(segments).unwrap_or(1));
     }
 
+    /// Whether an identification comes next in the counter that the packets so far show. Within 256
+    /// steps chance does so in one of 256 packets.
+    pub fn continues_with(&self, ip_id: Option<u16>) -> bool {
+        const NEXT: u16 = 256;
+        let step = ip_id.zip(self.newest);
+        let step = step.map(|(id, newest)| id.wrapping_sub(newest));
+        self.is_counter() && step.is_some_and(|step| (1..=NEXT).contains(&step))
+    }
+
+    /// Whether an identification cannot come from the counter that the packets so far show: they
+    /// bear the next number each, and it lies thousands away. A zero is what hosts send that have no
+    /// socket.
+    pub fn is_foreign(&self, ip_id: Option<u16>) -> bool {
+        const FAR: u16 = 4 * IpIdClock::MAX_STEP;
+        let (Some(id), Some(newest)) = (ip_id.filter(|id| *id != 0), self.newest) else {
+            return false;
+        };
+        let distance = id.wrapping_sub(newest).min(newest.wrapping_sub(id));
+        self.exact >= 2 && self.exact == self.good && self.bad == 0 && distance > FAR
+    }
+
     /// The identifications seen so far grow like a counter.
     pub fn is_counter(&self) -> bool {
         self.good >= 2 && u32::from(self.good) >= 8 * u32::from(self.bad)

@@ -52,6 +52,13 @@ impl SenderStats {
         seldom.map_or(0, |seldom| seldom.missing_octets)
     }
 
+    /// The most by which the capture wrote a segment of this end too late; zero as long as that
+    /// is not proved.
+    pub fn written_late_max(&self) -> Duration {
+        let seldom = self.seldom.as_ref();
+        seldom.map_or(Duration::ZERO, |seldom| seldom.written_late_max)
+    }
+
     /// Counts a keep-alive probe.
     pub fn count_keep_alive(&mut self, probe: SegmentRef) {
         let seldom = self.seldom();

@@ -20,26 +20,21 @@
 
 use std::time::Duration;
 
-use crate::connection::{Burst, Stuck};
-use crate::event::{EventKind, RetransmissionKind};
+use crate::connection::Burst;
+use crate::event::EventKind;
 use crate::flow::tcp::TcpTracker;
 use crate::flow::tcp::segment::Segment;
-use crate::flow::tcp::sender::rtt::whole_round_trip;
 use crate::flow::tcp::sender::send_order::{SendOrder, Stamp};
-use crate::flow::tcp::sender::{
-    MAX_JUMP, Outstanding, Repeat, SenderState, round_trip, split_pair,
-};
+use crate::flow::tcp::sender::{MAX_JUMP, Outstanding, SenderState, round_trip, split_pair};
 use crate::flow::tcp::verdict::Verdict;
-use crate::flow::tcp::verdict::acknowledge::soonest_answer;
 use crate::flow::tcp::verdict::hidden_loss::{HiddenRepeat, Hint, note_pushed_pause};
 use crate::flow::tcp::verdict::holes::{fill_holes, note_behind, open_hole};
 use crate::flow::tcp::verdict::offload::{count_data, segments_of};
-use crate::flow::tcp::verdict::repeat_or_copy::{CopyKind, copy_kind, is_late_original};
+use crate::flow::tcp::verdict::repeat_or_copy::{
+    CopyKind, REORDERING_WITHOUT_RTT, copy_kind, is_late_original,
+};
+use crate::flow::tcp::verdict::retransmission::note_stuck;
 use crate::seq::SeqRange;
-use crate::time::Timestamp;
-
-/// Retransmissions remembered for a DSACK to come.
-const REPEATS: usize = 1024;
 
 impl TcpTracker {
     /// Judges the sequence space a segment occupies and advances its sender.
@@ -79,8 +74,13 @@ impl TcpTracker {
             self.on_new(segment, range)
         } else if sender.missing.overlap(range) > 0 {
             let found = sender.missing.remove(range);
+            let late_by = segment.packet.time.since(sender.una_advanced);
             let seldom = sender.stats.seldom();
             seldom.missing_octets = seldom.missing_octets.saturating_sub(found);
+            if late_by < REORDERING_WITHOUT_RTT {
+                seldom.written_late += 1;
+                seldom.written_late_max = seldom.written_late_max.max(late_by);
+            }
             Verdict::New
         } else if unseen == 0 {
             self.on_repeat(segment, range)
@@ -267,7 +267,8 @@ impl TcpTracker {
                 return self.count_late_original(segment, late_by);
             }
         }
-        let since = earlier.map_or(sender.last_sent, |known| known.last_sent);
+        // What was sent before the connection's first packet passed unseen, nobody knows when.
+        let since = earlier.map_or(sender.last_sent.max(self.start), |known| known.last_sent);
         let kind = self.repeat_kind(segment, range, since);
         let after = segment.packet.time.since(since);
         self.take_repeat(
@@ -306,119 +307,6 @@ impl TcpTracker {
 
     pub(in crate::flow::tcp) fn peer_mss(&self, segment: &Segment<'_>) -> Option<u16> {
         self.senders[segment.direction.reverse().index()].stats.mss
-    }
-
-    /// Takes a retransmission of octets whose copy or absence was seen.
-    fn take_repeat(
-        &mut self,
-        segment: &Segment<'_>,
-        range: SeqRange,
-        kind: RetransmissionKind,
-        original_frame: Option<u64>,
-        after: Duration,
-    ) {
-        let sender = &self.senders[segment.direction.index()];
-        // Octets acknowledged before the copy passed had arrived, whether a DSACK says so or not. And
-        // nobody can know of a loss sooner than a round trip after the copy before.
-        let too_soon = original_frame.is_some() && after < soonest_answer(sender);
-        let acknowledged = range.end <= sender.snd_una;
-        let spurious = segment.packet.payload_len > 0 && (acknowledged || too_soon);
-        self.count_repeat(segment, range, kind, spurious);
-        let event = EventKind::Retransmission {
-            kind,
-            spurious,
-            presumed: false,
-            original_frame,
-            after,
-        };
-        self.note_repeat(segment, range, event);
-    }
-
-    fn count_repeat(
-        &mut self,
-        segment: &Segment<'_>,
-        range: SeqRange,
-        kind: RetransmissionKind,
-        spurious: bool,
-    ) {
-        let peer_mss = self.peer_mss(segment);
-        let sender = &mut self.senders[segment.direction.index()];
-        let segments = segments_of(segment, peer_mss);
-        let stats = sender.stats.seldom();
-        stats.retransmitted_segments += segments;
-        stats.retransmitted_bytes += payload_part(segment, range.len());
-        stats.retransmissions_by_kind[kind as usize] += segments;
-        stats.spurious_retransmissions += if spurious { segments } else { 0 };
-    }
-
-    /// Remembers a retransmission until something could prove it needless.
-    fn note_repeat(&mut self, segment: &Segment<'_>, range: SeqRange, kind: EventKind) {
-        let EventKind::Retransmission {
-            spurious, presumed, ..
-        } = kind
-        else {
-            return;
-        };
-        let event = self.event(segment, kind);
-        let sender = &mut self.senders[segment.direction.index()];
-        sender.unanswered_repeats += 1;
-        if segment.tcp.flags.syn() {
-            return;
-        }
-        if sender.repeats.len() >= REPEATS {
-            sender.repeats.pop_front();
-        }
-        sender.repeats.push_back(Repeat {
-            range,
-            stamp: Stamp::of(segment),
-            passed: segment.packet.time,
-            event,
-            spurious,
-            provable: !presumed && segment.packet.payload_len > 0,
-            reported: false,
-        });
-        sender.repeated_to = sender.repeated_to.max(range.end);
-    }
-
-    /// What made the sender repeat `range`, which it sent last at `since`.
-    fn repeat_kind(
-        &mut self,
-        segment: &Segment<'_>,
-        range: SeqRange,
-        since: Timestamp,
-    ) -> RetransmissionKind {
-        if segment.packet.payload_len == 0 {
-            return RetransmissionKind::Control;
-        }
-        let time = segment.packet.time;
-        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
-        let quiet = time.since(since.max(sender.una_advanced));
-        let drawn_by_ack = time.since(sender.ack_passed) <= reaction(sender, peer);
-        let later_sacked = (sender.sacked.ranges().last()).is_some_and(|it| it.start >= range.end);
-        let reported = sender.duplicate_acks >= 3 || later_sacked;
-        // RFC 6582 §3.2: in recovery each acknowledgement that stops short draws the next repair.
-        let partial = range.start == sender.snd_una && range.start < sender.fast_recovery_to;
-        if drawn_by_ack && (reported || partial) {
-            sender.fast_recovery_to = sender.fast_recovery_to.max(sender.snd_max);
-            return RetransmissionKind::Fast;
-        }
-        // RFC 6298 §5: the timer runs from the last progress; 10 % for the capture's own delay.
-        if quiet >= path_rto(sender, peer) * 9 / 10 && range.start <= sender.snd_una {
-            sender.timeout_recovery_to = sender.snd_max;
-            return RetransmissionKind::Timeout;
-        }
-        if reported || !sender.holes.is_empty() {
-            return RetransmissionKind::Fast;
-        }
-        if range.start < sender.timeout_recovery_to {
-            return RetransmissionKind::Timeout;
-        }
-        // RFC 8985 §7.2: the probe waits two smoothed round trips.
-        let probe_timeout = whole_round_trip(&sender.rtt, &peer.rtt).unwrap_or_default() * 9 / 5;
-        if range.end >= sender.snd_max && quiet >= Duration::from_nanos(probe_timeout) {
-            return RetransmissionKind::TailLossProbe;
-        }
-        RetransmissionKind::Unknown
     }
 
     fn after_sequence(&mut self, segment: &Segment<'_>, range: SeqRange, verdict: Verdict) {
@@ -500,19 +388,6 @@ impl SenderState {
     }
 }
 
-/// How soon after an acknowledgement passes what it draws from `sender` can be here: the way there
-/// and back, half as much for its changes, and 1 ms for the host.
-fn reaction(sender: &SenderState, peer: &SenderState) -> Duration {
-    let way = (peer.rtt.srtt())
-        .or_else(|| whole_round_trip(&sender.rtt, &peer.rtt).map(Duration::from_nanos));
-    way.unwrap_or_default() * 3 / 2 + Duration::from_millis(1)
-}
-
-/// The sender's retransmission timeout, from the round trips on both sides of the capture point.
-fn path_rto(sender: &SenderState, peer: &SenderState) -> Duration {
-    sender.rtt.rto() + peer.rtt.srtt().unwrap_or_default()
-}
-
 /// A segment below `snd_max` that asks for an answer rather than repeating something: all was
 /// acknowledged when it was sent (RFC 9293 §3.8.4), and it is no acknowledgement that comes late.
 fn is_probe(segment: &Segment<'_>, sender: &SenderState, peer: &SenderState) -> bool {
@@ -540,7 +415,7 @@ fn peer_window_closed(senders: &[SenderState; 2], segment: &Segment<'_>) -> bool
 }
 
 /// Payload octets among `octets` of the segment's sequence space.
-fn payload_part(segment: &Segment<'_>, octets: u64) -> u64 {
+pub(in crate::flow::tcp) fn payload_part(segment: &Segment<'_>, octets: u64) -> u64 {
     octets.min(u64::from(segment.packet.payload_len))
 }
 
@@ -567,40 +442,5 @@ fn mark_copied(sender: &mut SenderState, range: SeqRange) {
     for known in sender.overlapping(range) {
         known.copies = known.copies.max(2);
         known.first_is_repeat = true;
-    }
-}
-
-/// Remembers the oldest segment that gets no acknowledgement.
-fn note_stuck(
-    sender: &mut SenderState,
-    segment: &Segment<'_>,
-    range: SeqRange,
-    peer_mss: Option<u16>,
-) {
-    if range.start > sender.snd_una || range.end <= sender.snd_una {
-        return;
-    }
-    let seldom = sender.stats.seldom();
-    if let Some(stuck) = seldom.stuck
-        && stuck.first.relative_seq == segment.reference.relative_seq
-        && stuck.first.payload_len > segment.packet.payload_len
-        && stuck.copies >= 3
-        && peer_mss.is_some_and(|mss| stuck.first.payload_len <= mss.into())
-    {
-        seldom.too_large.get_or_insert(stuck);
-    }
-    match &mut seldom.stuck {
-        Some(stuck) if stuck.first.relative_seq == segment.reference.relative_seq => {
-            stuck.last = segment.reference;
-            stuck.copies += 1;
-        }
-        stuck => {
-            *stuck = Some(Stuck {
-                first: segment.reference,
-                last: segment.reference,
-                copies: 2,
-                smaller_passed: false,
-            });
-        }
     }
 }

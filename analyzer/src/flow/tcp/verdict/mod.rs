@@ -7,9 +7,11 @@ mod expected;
 mod hidden_loss;
 mod holes;
 mod known_before;
+mod needless;
 mod offload;
 pub(super) mod recent_packets;
 mod repeat_or_copy;
+mod retransmission;
 
 use crate::event::RetransmissionKind;
 
