@@ -196,6 +196,7 @@ fn first_data_that_was_acknowledged_was_not_ignored() {
         spurious: false,
         original_frame: Some(first.frame),
         after: Duration::from_secs(9),
+        presumed: false,
     };
     let conn = builder.event(again, kind).build();
     assert!(findings_in("listen-overflow", &[conn, healthy(2)], &analysis(9)).is_empty());
