@@ -257,10 +257,14 @@ fn is_outage(group: &Group<'_>) -> bool {
 /// Severity of `lost` segments in so many loss events, at a rate in percent.
 fn severity(ctx: &Context<'_>, rate: f64, lost: f64, events: u64) -> Severity {
     let many = lost >= ctx.threshold("min_segments");
-    let again = |name| many && number(events) >= ctx.threshold(name);
+    let again = |least| many && number(events) >= least;
     match rate {
-        rate if again("high_events") && rate >= ctx.threshold("high_percent") => Severity::High,
-        rate if again("medium_events") && rate >= ctx.threshold("medium_percent") => {
+        rate if again(ctx.threshold("high_events")) && rate >= ctx.threshold("high_percent") => {
+            Severity::High
+        }
+        rate if again(ctx.threshold("medium_events"))
+            && rate >= ctx.threshold("medium_percent") =>
+        {
             Severity::Medium
         }
         rate if rate >= ctx.threshold("low_percent") && lost >= 3.0 => Severity::Low,
