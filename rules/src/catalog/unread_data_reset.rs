@@ -39,7 +39,7 @@ declare_rule! {
     ///   complete and acknowledged; the unread bytes are the closing alert of TLS, or session tickets.
     ///
     /// Severity follows the requests lost: one for each connection on which a server resets a request without a
-    /// complete answer that arrived. Info when a client closes without reading the rest (load generators stop),
+    /// complete answer that arrived, or throws away what its window proves to be unread. Info when a client closes without reading the rest (load generators stop),
     /// or the peer had closed before.
     ///
     /// ## What to do
@@ -263,7 +263,7 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
     let answer_arrived = reset.bytes_unacked.min(own.unacked_at_end) == 0;
     let impact = if by_client || goodbye || reset.peer_fin_before {
         Impact::NONE
-    } else if pending || !answer_arrived {
+    } else if pending || !answer_arrived || jump.is_some() {
         Impact::requests_lost(1)
     } else {
         Impact::SOME

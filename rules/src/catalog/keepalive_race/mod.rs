@@ -1,9 +1,11 @@
 //! `keepalive-race`: a request crosses the server's idle close.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use analyzer::app::AppProtocol;
 use analyzer::connection::{ResetKind, Turn};
+use analyzer::event::EventKind;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection};
 
@@ -17,7 +19,6 @@ use crate::model::text::{many, ms, number, span};
 use crate::signs::causes::split_causes;
 use crate::signs::goodbye::is_tls_housekeeping;
 use crate::signs::idle_close::{End, IdleClose, IdleEnd, Race, idle_closes, idle_note, is_timer};
-use crate::signs::in_vain::spells;
 use crate::signs::restart::{RESTART_WINDOW, restarts};
 
 declare_rule! {
@@ -309,13 +310,27 @@ fn impact(conn: &Connection) -> Impact {
     }
 }
 
-/// Either end repeated data in vain between the last payload and the close: the ends no longer agree
-/// on the sequence numbers, or one does not hear the other. Such a connection is not idle.
+/// Either end sent the same data three times or more between the last payload and the close: the ends
+/// no longer agree on the sequence numbers, or one does not hear the other. Such a connection is not
+/// idle.
 fn is_desynchronised(conn: &Connection, closed: &IdleClose<'_>) -> bool {
+    /// Further copies: a tail loss probe and one timeout are usual.
+    const COPIES: u32 = 3;
     let since = closed.last.map_or(conn.start, |last| last.time);
-    spells(conn)
-        .into_iter()
-        .any(|(_, last)| last > since && last < closed.close.time)
+    let mut copies = BTreeMap::<(usize, u64), u32>::new();
+    for event in &conn.events {
+        let segment = event.segment;
+        let is_repeat = matches!(event.kind, EventKind::Retransmission { .. });
+        if is_repeat
+            && segment.payload_len > 0
+            && segment.time > since
+            && segment.frame < closed.close.frame
+        {
+            let place = (segment.direction.index(), segment.relative_seq);
+            *copies.entry(place).or_default() += 1;
+        }
+    }
+    copies.into_values().any(|copies| copies >= COPIES)
 }
 
 /// Where the capture began after a connection's last exchange, the silence in the capture is the
