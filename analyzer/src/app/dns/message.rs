@@ -173,11 +173,7 @@ enum Read<T> {
 }
 
 /// Name and type of a question, and its class.
-fn read_question(
-    bytes: &[u8],
-    at: usize,
-    cursor: &mut Cursor<'_>,
-) -> Read<((String, u16), u16)> {
+fn read_question(bytes: &[u8], at: usize, cursor: &mut Cursor<'_>) -> Read<((String, u16), u16)> {
     let (name, len) = match read_name(bytes, at) {
         Read::Whole(found) => found,
         Read::Cut => return Read::Cut,

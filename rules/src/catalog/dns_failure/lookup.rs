@@ -46,13 +46,19 @@ impl Lookup<'_> {
     }
 
     fn settled(&self) -> Option<Timestamp> {
-        let settled = self.questions.iter().filter_map(|question| question.settled);
+        let settled = self
+            .questions
+            .iter()
+            .filter_map(|question| question.settled);
         settled.min()
     }
 
     /// When the client had its answer; else when it had the last sign that it waited.
     fn end(&self) -> Timestamp {
-        let answered = self.questions.iter().filter_map(|question| question.answered);
+        let answered = self
+            .questions
+            .iter()
+            .filter_map(|question| question.answered);
         let last = answered.max().unwrap_or_default().max(self.last_asked());
         self.settled().unwrap_or(last)
     }
@@ -174,7 +180,14 @@ pub(super) fn judge(
                 let own = question.observation == Some(index);
                 own && question.asked.since(lookup.begin()) >= known.retry_after
             });
-            verdicts.insert(index, Verdict { impact, waited, asked_again });
+            verdicts.insert(
+                index,
+                Verdict {
+                    impact,
+                    waited,
+                    asked_again,
+                },
+            );
         }
     }
     let asked = asked(notes, &observations);
@@ -268,7 +281,11 @@ fn lookups<'a>(
             });
             if !goes_on {
                 let questions = Vec::new();
-                lookups.extend(current.replace(Lookup { client, name, questions }));
+                lookups.extend(current.replace(Lookup {
+                    client,
+                    name,
+                    questions,
+                }));
             }
             if let Some(lookup) = &mut current {
                 lookup.questions.push(question);
@@ -304,7 +321,10 @@ fn roots(
     let mut roots = BTreeMap::<(Outcome, Endpoint), Endpoint>::new();
     for lookup in lookups {
         let mut first = BTreeMap::<Outcome, Endpoint>::new();
-        let indices = lookup.questions.iter().filter_map(|question| question.observation);
+        let indices = lookup
+            .questions
+            .iter()
+            .filter_map(|question| question.observation);
         for index in indices.filter(|index| verdicts.contains_key(index)) {
             let Some(one) = observations.get(index) else {
                 continue;

@@ -223,8 +223,8 @@ fn observation(conn: &Connection, exchange: &DnsExchange, outcome: Outcome) -> O
     let (asked, last_asked) = (exchange.asked, exchange.last_asked);
     let answered = exchange.answered;
     let until = answered.map_or(last_asked, |answered| answered);
-    let repeated = (exchange.repeats > 0)
-        .then(|| segment_at(conn, last_asked, Direction::ClientToServer));
+    let repeated =
+        (exchange.repeats > 0).then(|| segment_at(conn, last_asked, Direction::ClientToServer));
     let answer = answered.map(|at| segment_at(conn, at, Direction::ServerToClient));
     let waited = ms(until.time.since(asked.time));
     Observation::new(conn, 0.9, Impact::SOME)

@@ -67,7 +67,10 @@ fn asked_once_or_at_several_servers_at_once_proves_nothing() {
 fn resolvers_that_all_keep_silent_are_one_fault() {
     let second = asked(2, 1_010.0, None, 1).with(to_server(3)).build();
     let third = asked(3, 3_010.0, None, 1).with(to_server(4)).build();
-    let findings = findings_of("dns-failure", &[asked(1, 10.0, None, 0).build(), second, third]);
+    let findings = findings_of(
+        "dns-failure",
+        &[asked(1, 10.0, None, 0).build(), second, third],
+    );
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].severity, Severity::High);
     assert!((figure(&findings[0], "waited_ms") - 4_000.0).abs() < 0.5);
@@ -76,14 +79,19 @@ fn resolvers_that_all_keep_silent_are_one_fault() {
 
 #[test]
 fn another_server_that_answers_soon_makes_it_low() {
-    let other = asked(2, 500.0, Some((20.0, 0)), 0).with(to_server(3)).build();
+    let other = asked(2, 500.0, Some((20.0, 0)), 0)
+        .with(to_server(3))
+        .build();
     let first = asked(1, 10.0, None, 0).build();
     assert_eq!(severities(&[first, other]), [Severity::Low]);
 }
 
 #[test]
 fn repetition_that_is_answered_at_once_shows_a_lost_question() {
-    let findings = findings_of("dns-failure", &[asked(1, 10.0, Some((2_010.0, 0)), 2).build()]);
+    let findings = findings_of(
+        "dns-failure",
+        &[asked(1, 10.0, Some((2_010.0, 0)), 2).build()],
+    );
     assert!(findings[0].title.contains("without answer"));
     assert_eq!(findings[0].severity, Severity::Medium);
 }
@@ -126,23 +134,37 @@ fn returned_questions_belong_to_icmp_unreachable() {
 fn failed_answers_by_kind_and_by_count() {
     let single = [
         asked(1, 10.0, Some((5.0, 2)), 0).build(),
-        asked(2, 10.0, Some((5.0, 5)), 0).with(named("b.example")).build(),
+        asked(2, 10.0, Some((5.0, 5)), 0)
+            .with(named("b.example"))
+            .build(),
     ];
     assert_eq!(severities(&single), [Severity::Low, Severity::Low]);
     let names = ["a.example", "b.example", "c.example"];
     let several = (1..).zip(names);
     let several: Vec<_> = several
-        .map(|(port, name)| asked(port, 10.0, Some((5.0, 2)), 0).with(named(name)).build())
+        .map(|(port, name)| {
+            asked(port, 10.0, Some((5.0, 2)), 0)
+                .with(named(name))
+                .build()
+        })
         .collect();
     assert_eq!(severities(&several), [Severity::High]);
 }
 
 #[test]
 fn variant_of_a_search_domain_is_low_when_the_name_resolves() {
-    let variants = ["a.example.corp.test", "a.example.lab.test", "a.example.test"];
+    let variants = [
+        "a.example.corp.test",
+        "a.example.lab.test",
+        "a.example.test",
+    ];
     let mut all: Vec<_> = (1..)
         .zip(variants)
-        .map(|(port, name)| asked(port, 10.0, Some((5.0, 5)), 0).with(named(name)).build())
+        .map(|(port, name)| {
+            asked(port, 10.0, Some((5.0, 5)), 0)
+                .with(named(name))
+                .build()
+        })
         .collect();
     all.push(asked(9, 20.0, Some((5.0, 0)), 0).build());
     assert_eq!(severities(&all), [Severity::Low]);

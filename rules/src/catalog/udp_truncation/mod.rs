@@ -379,9 +379,12 @@ fn observations(
 fn of_flow(largest: Sent<'_>, flow: &[Sent<'_>], verdict: &Verdict, count: u64) -> Observation {
     let class = largest.class;
     let text = format!("datagram of {} bytes", class.request_len);
-    let observation =
-        Observation::from_note(largest.note, verdict.confidence, Impact::requests_lost(count))
-            .weight(f64::from(class.request_len));
+    let observation = Observation::from_note(
+        largest.note,
+        verdict.confidence,
+        Impact::requests_lost(count),
+    )
+    .weight(f64::from(class.request_len));
     let answer = format!(
         "answer to it or to the first answered one of its size: {} bytes",
         class.answer_max

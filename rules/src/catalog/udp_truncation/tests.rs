@@ -91,7 +91,10 @@ fn other_answers_below_any_usual_buffer_are_other_contents() {
     let conn = flow(&[(120, 5, 151), (174, 5, 151), (179, 4, 165), (259, 4, 165)]);
     assert!(findings_of("udp-truncation", &[conn]).is_empty());
     let conn = flow(&[(900, 5, 2), (1000, 5, 2), (1100, 4, 14), (1150, 4, 14)]);
-    assert_eq!(findings_of("udp-truncation", &[conn])[0].severity, Severity::High);
+    assert_eq!(
+        findings_of("udp-truncation", &[conn])[0].severity,
+        Severity::High
+    );
 }
 
 #[test]
