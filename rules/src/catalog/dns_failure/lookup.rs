@@ -4,11 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use analyzer::app::At;
 use analyzer::episodes::EpisodeKind;
-use analyzer::{Analysis, Endpoint, Timestamp};
+use analyzer::event::SegmentRef;
+use analyzer::{Analysis, Direction, Endpoint, Timestamp};
 
 use super::{Fact, Outcome, Seen};
+use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
+use crate::model::evidence::Evidence;
 use crate::model::figure::FigureValue;
 use crate::model::impact::Impact;
 use crate::model::observation::{Note, Observation};
@@ -17,7 +21,8 @@ use crate::model::text::ms;
 /// One question of a look-up.
 #[derive(Clone, Copy)]
 struct Question {
-    asked: Timestamp,
+    connection: ConnectionRef,
+    asked: At,
     last_asked: Timestamp,
     /// An answer that settles the look-up: addresses, or that there are none.
     settled: Option<Timestamp>,
@@ -36,7 +41,7 @@ struct Lookup<'a> {
 
 impl Lookup<'_> {
     fn begin(&self) -> Timestamp {
-        let asked = self.questions.iter().map(|question| question.asked);
+        let asked = self.questions.iter().map(|question| question.asked.time);
         asked.min().unwrap_or_default()
     }
 
@@ -51,6 +56,12 @@ impl Lookup<'_> {
             .iter()
             .filter_map(|question| question.settled);
         settled.min()
+    }
+
+    /// The question that repeats one of `asked` at another port or server.
+    fn repetition(&self, asked: Timestamp, after: Duration) -> Option<Question> {
+        let mut questions = self.questions.iter().copied();
+        questions.find(|question| question.asked.time.since(asked) >= after)
     }
 
     /// When the client had its answer; else when it had the last sign that it waited.
@@ -176,18 +187,15 @@ pub(super) fn judge(
                 impact = harm(lookup, &known, again).and(Impact::waited(waited));
             }
             let waited = lookup.end().since(lookup.begin());
-            let asked_again = lookup.questions.iter().any(|question| {
-                let own = question.observation == Some(index);
-                own && question.asked.since(lookup.begin()) >= known.retry_after
-            });
-            verdicts.insert(
-                index,
-                Verdict {
-                    impact,
-                    waited,
-                    asked_again,
-                },
-            );
+            let asked = observations.get(index).map(|one| one.seen.asked.time);
+            let asked = asked.unwrap_or_default();
+            let verdict = Verdict {
+                impact,
+                waited,
+                repeats: asked.since(lookup.begin()) >= known.retry_after,
+                repetition: lookup.repetition(asked, known.retry_after),
+            };
+            verdicts.insert(index, verdict);
         }
     }
     let asked = asked(notes, &observations);
@@ -218,21 +226,30 @@ struct Verdict {
     /// From the first question of its look-up to the answer or the last question.
     waited: Duration,
     /// The question itself repeats one of another port or to another server.
-    asked_again: bool,
+    repeats: bool,
+    /// The question that repeats it there.
+    repetition: Option<Question>,
 }
 
 impl Verdict {
     fn apply(&self, one: Observation<Seen>, all: u64) -> Observation<Seen> {
-        let failed = self.impact.attempts_failed;
-        let question = one.evidence.first().map(|evidence| evidence.segment);
-        let question = question.filter(|_| self.asked_again);
-        let mut one = one
-            .impact(self.impact)
-            .proof_if(question, "it repeats a question without answer")
-            .weight(ms(self.waited));
+        let mut one = one.impact(self.impact).weight(ms(self.waited));
         one.set_figure("waited_ms", FigureValue::Number(ms(self.waited)));
         one.seen.all = all;
-        if failed > 0 {
+        if let Some(question) = one.evidence.first_mut().filter(|_| self.repeats) {
+            question.note.push_str(", which had been asked before");
+            question.proves = true;
+        }
+        if let Some(again) = self.repetition {
+            let at = again.asked;
+            one.evidence.push(Evidence {
+                segment: SegmentRef::place(at.frame, at.time, Direction::ClientToServer),
+                connection: again.connection,
+                note: "the name is asked for again: no answer had come".to_owned(),
+                proves: true,
+            });
+        }
+        if self.impact.attempts_failed > 0 {
             one = one.cost("lookups_failed", 1.0);
         }
         one
@@ -250,8 +267,9 @@ fn lookups<'a>(
         if let Fact::Answered { name, qtype, asked } = &note.fact {
             let key = (note.connection.client.ip, name.as_str(), *qtype);
             questions.entry(key).or_default().push(Question {
+                connection: note.connection,
                 asked: *asked,
-                last_asked: *asked,
+                last_asked: asked.time,
                 settled: Some(note.at),
                 answered: Some(note.at),
                 observation: None,
@@ -263,6 +281,7 @@ fn lookups<'a>(
         let key = (one.connection.client.ip, seen.name.as_str(), seen.qtype);
         let failed = matches!(seen.outcome, Outcome::ServFail | Outcome::Refused);
         questions.entry(key).or_default().push(Question {
+            connection: one.connection,
             asked: seen.asked,
             last_asked: seen.last_asked,
             settled: seen.answered.filter(|_| !failed),
@@ -272,12 +291,12 @@ fn lookups<'a>(
     }
     let mut lookups = Vec::new();
     for ((client, name, _), mut questions) in questions {
-        questions.sort_by_key(|question| (question.asked, question.observation));
+        questions.sort_by_key(|question| (question.asked.time, question.asked.frame));
         let mut current: Option<Lookup<'_>> = None;
         for question in questions {
             let goes_on = current.as_ref().is_some_and(|lookup| {
-                let settled = lookup.settled().is_some_and(|at| at <= question.asked);
-                !settled && question.asked.since(lookup.end()) <= retry_within
+                let settled = lookup.settled().is_some_and(|at| at <= question.asked.time);
+                !settled && question.asked.time.since(lookup.end()) <= retry_within
             });
             if !goes_on {
                 let questions = Vec::new();

@@ -83,7 +83,13 @@ fn another_server_that_answers_soon_makes_it_low() {
         .with(to_server(3))
         .build();
     let first = asked(1, 10.0, None, 0).build();
-    assert_eq!(severities(&[first, other]), [Severity::Low]);
+    let findings = findings_of("dns-failure", &[first, other]);
+    assert_eq!(findings[0].severity, Severity::Low);
+    let proof = findings[0].evidence.iter().find(|evidence| evidence.proves);
+    assert_eq!(
+        proof.map(|proof| proof.connection.client.port),
+        Some(40_002)
+    );
 }
 
 #[test]
