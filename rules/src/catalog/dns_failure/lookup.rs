@@ -113,24 +113,25 @@ impl<'a> Known<'a> {
         known
     }
 
-    /// Whether the client called a server by this name right after it had asked.
+    /// Whether the client called a server by this name right after it had asked, though no answer was
+    /// captured.
     fn is_used(&self, lookup: &Lookup<'_>) -> bool {
+        if lookup.settled().is_some() || self.is_answered_otherwise(lookup) {
+            return false;
+        }
         let times = self.used.get(&(lookup.client, lookup.name));
-        times.is_some_and(|times| self.is_near(lookup, times))
+        let near = lookup.begin()..=lookup.end() + self.retry_within;
+        times.is_some_and(|times| times.iter().any(|time| near.contains(time)))
     }
 
     /// Whether the name was answered under another type, or the name before its search domain.
     fn is_answered_otherwise(&self, lookup: &Lookup<'_>) -> bool {
+        let near = lookup.begin() - self.retry_within..=lookup.end() + self.retry_within;
         let ends = lookup.name.match_indices('.').map(|(index, _)| index);
         ends.chain([lookup.name.len()]).any(|end| {
             let times = self.answered.get(&(lookup.client, &lookup.name[..end]));
-            times.is_some_and(|times| self.is_near(lookup, times))
+            times.is_some_and(|times| times.iter().any(|time| near.contains(time)))
         })
-    }
-
-    fn is_near(&self, lookup: &Lookup<'_>, times: &[Timestamp]) -> bool {
-        let near = lookup.begin()..=lookup.end() + self.retry_within;
-        times.iter().any(|time| near.contains(time))
     }
 
     /// Whether a look-up without answer is proved: the client asked again, and nothing says that it
@@ -158,8 +159,7 @@ pub(super) fn judge(
     let known = Known::new(notes, ctx);
     let lookups = lookups(notes, &observations, known.retry_within);
     let mut verdicts = BTreeMap::<usize, Verdict>::new();
-    let mut waits = BTreeMap::<(IpAddr, Outcome), Timestamp>::new();
-    let mut names = BTreeMap::<(IpAddr, Outcome, &str), Timestamp>::new();
+    let mut counted = Counted::default();
     for lookup in &lookups {
         let failed = lookup.questions.iter().filter_map(|question| {
             let index = question.observation?;
@@ -177,14 +177,7 @@ pub(super) fn judge(
             if outcome == Outcome::NoSuchName {
                 impact = Impact::NONE;
             } else if told.insert(outcome) {
-                let covered = waits.entry((lookup.client, outcome)).or_default();
-                let waited = lookup.end().since(lookup.begin().max(*covered));
-                *covered = lookup.end().max(*covered);
-                let name = names.entry((lookup.client, outcome, lookup.name));
-                let name = name.or_default();
-                let again = lookup.begin() <= *name;
-                *name = lookup.end().max(*name);
-                impact = harm(lookup, &known, again).and(Impact::waited(waited));
+                impact = counted.harm(lookup, outcome, &known);
             }
             let waited = lookup.end().since(lookup.begin());
             let asked = observations.get(index).map(|one| one.seen.asked.time);
@@ -211,12 +204,31 @@ pub(super) fn judge(
     kept.collect()
 }
 
-/// What a look-up that failed at first or for good cost, but for the time.
-fn harm(lookup: &Lookup<'_>, known: &Known<'_>, again: bool) -> Impact {
-    if lookup.settled().is_some() || known.is_answered_otherwise(lookup) {
-        Impact::recovered(1)
-    } else {
-        Impact::attempts_failed(u64::from(!again))
+/// Up to when the waits of each client, and its look-ups of each name, are counted: look-ups at one
+/// time, or of several types of one name, cost it once.
+#[derive(Default)]
+struct Counted<'a> {
+    waits: BTreeMap<(IpAddr, Outcome), Timestamp>,
+    names: BTreeMap<(IpAddr, Outcome, &'a str), Timestamp>,
+}
+
+impl<'a> Counted<'a> {
+    /// What a look-up cost that failed at first or for good; look-ups come in the order of their begin.
+    fn harm(&mut self, lookup: &Lookup<'a>, outcome: Outcome, known: &Known<'_>) -> Impact {
+        let (begin, end) = (lookup.begin(), lookup.end());
+        let covered = self.waits.entry((lookup.client, outcome)).or_insert(begin);
+        let waited = Impact::waited(end.since(begin.max(*covered)));
+        *covered = end.max(*covered);
+        let key = (lookup.client, outcome, lookup.name);
+        let before = self.names.get(&key).copied();
+        let again = before.is_some_and(|before| begin <= before);
+        self.names
+            .insert(key, before.map_or(end, |before| before.max(end)));
+        if lookup.settled().is_some() || known.is_answered_otherwise(lookup) {
+            Impact::recovered(1).and(waited)
+        } else {
+            Impact::attempts_failed(u64::from(!again)).and(waited)
+        }
     }
 }
 
