@@ -4,11 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use analyzer::app::At;
 use analyzer::episodes::EpisodeKind;
-use analyzer::{Analysis, Endpoint, Timestamp};
+use analyzer::event::SegmentRef;
+use analyzer::{Analysis, Direction, Endpoint, Timestamp};
 
 use super::{Fact, Outcome, Seen};
+use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
+use crate::model::evidence::Evidence;
 use crate::model::figure::FigureValue;
 use crate::model::impact::Impact;
 use crate::model::observation::{Note, Observation};
@@ -17,7 +21,8 @@ use crate::model::text::ms;
 /// One question of a look-up.
 #[derive(Clone, Copy)]
 struct Question {
-    asked: Timestamp,
+    connection: ConnectionRef,
+    asked: At,
     last_asked: Timestamp,
     /// An answer that settles the look-up: addresses, or that there are none.
     settled: Option<Timestamp>,
@@ -36,7 +41,7 @@ struct Lookup<'a> {
 
 impl Lookup<'_> {
     fn begin(&self) -> Timestamp {
-        let asked = self.questions.iter().map(|question| question.asked);
+        let asked = self.questions.iter().map(|question| question.asked.time);
         asked.min().unwrap_or_default()
     }
 
@@ -51,6 +56,12 @@ impl Lookup<'_> {
             .iter()
             .filter_map(|question| question.settled);
         settled.min()
+    }
+
+    /// The question that repeats one of `asked` at another port or server.
+    fn repetition(&self, asked: Timestamp, after: Duration) -> Option<Question> {
+        let mut questions = self.questions.iter().copied();
+        questions.find(|question| question.asked.time.since(asked) >= after)
     }
 
     /// When the client had its answer; else when it had the last sign that it waited.
@@ -102,24 +113,25 @@ impl<'a> Known<'a> {
         known
     }
 
-    /// Whether the client called a server by this name right after it had asked.
+    /// Whether the client called a server by this name right after it had asked, though no answer was
+    /// captured.
     fn is_used(&self, lookup: &Lookup<'_>) -> bool {
+        if lookup.settled().is_some() || self.is_answered_otherwise(lookup) {
+            return false;
+        }
         let times = self.used.get(&(lookup.client, lookup.name));
-        times.is_some_and(|times| self.is_near(lookup, times))
+        let near = lookup.begin()..=lookup.end() + self.retry_within;
+        times.is_some_and(|times| times.iter().any(|time| near.contains(time)))
     }
 
     /// Whether the name was answered under another type, or the name before its search domain.
     fn is_answered_otherwise(&self, lookup: &Lookup<'_>) -> bool {
+        let near = lookup.begin() - self.retry_within..=lookup.end() + self.retry_within;
         let ends = lookup.name.match_indices('.').map(|(index, _)| index);
         ends.chain([lookup.name.len()]).any(|end| {
             let times = self.answered.get(&(lookup.client, &lookup.name[..end]));
-            times.is_some_and(|times| self.is_near(lookup, times))
+            times.is_some_and(|times| times.iter().any(|time| near.contains(time)))
         })
-    }
-
-    fn is_near(&self, lookup: &Lookup<'_>, times: &[Timestamp]) -> bool {
-        let near = lookup.begin()..=lookup.end() + self.retry_within;
-        times.iter().any(|time| near.contains(time))
     }
 
     /// Whether a look-up without answer is proved: the client asked again, and nothing says that it
@@ -147,8 +159,7 @@ pub(super) fn judge(
     let known = Known::new(notes, ctx);
     let lookups = lookups(notes, &observations, known.retry_within);
     let mut verdicts = BTreeMap::<usize, Verdict>::new();
-    let mut waits = BTreeMap::<(IpAddr, Outcome), Timestamp>::new();
-    let mut names = BTreeMap::<(IpAddr, Outcome, &str), Timestamp>::new();
+    let mut counted = Counted::default();
     for lookup in &lookups {
         let failed = lookup.questions.iter().filter_map(|question| {
             let index = question.observation?;
@@ -166,28 +177,18 @@ pub(super) fn judge(
             if outcome == Outcome::NoSuchName {
                 impact = Impact::NONE;
             } else if told.insert(outcome) {
-                let covered = waits.entry((lookup.client, outcome)).or_default();
-                let waited = lookup.end().since(lookup.begin().max(*covered));
-                *covered = lookup.end().max(*covered);
-                let name = names.entry((lookup.client, outcome, lookup.name));
-                let name = name.or_default();
-                let again = lookup.begin() <= *name;
-                *name = lookup.end().max(*name);
-                impact = harm(lookup, &known, again).and(Impact::waited(waited));
+                impact = counted.harm(lookup, outcome, &known);
             }
             let waited = lookup.end().since(lookup.begin());
-            let asked_again = lookup.questions.iter().any(|question| {
-                let own = question.observation == Some(index);
-                own && question.asked.since(lookup.begin()) >= known.retry_after
-            });
-            verdicts.insert(
-                index,
-                Verdict {
-                    impact,
-                    waited,
-                    asked_again,
-                },
-            );
+            let asked = observations.get(index).map(|one| one.seen.asked.time);
+            let asked = asked.unwrap_or_default();
+            let verdict = Verdict {
+                impact,
+                waited,
+                repeats: asked.since(lookup.begin()) >= known.retry_after,
+                repetition: lookup.repetition(asked, known.retry_after),
+            };
+            verdicts.insert(index, verdict);
         }
     }
     let asked = asked(notes, &observations);
@@ -203,12 +204,31 @@ pub(super) fn judge(
     kept.collect()
 }
 
-/// What a look-up that failed at first or for good cost, but for the time.
-fn harm(lookup: &Lookup<'_>, known: &Known<'_>, again: bool) -> Impact {
-    if lookup.settled().is_some() || known.is_answered_otherwise(lookup) {
-        Impact::recovered(1)
-    } else {
-        Impact::attempts_failed(u64::from(!again))
+/// Up to when the waits of each client, and its look-ups of each name, are counted: look-ups at one
+/// time, or of several types of one name, cost it once.
+#[derive(Default)]
+struct Counted<'a> {
+    waits: BTreeMap<(IpAddr, Outcome), Timestamp>,
+    names: BTreeMap<(IpAddr, Outcome, &'a str), Timestamp>,
+}
+
+impl<'a> Counted<'a> {
+    /// What a look-up cost that failed at first or for good; look-ups come in the order of their begin.
+    fn harm(&mut self, lookup: &Lookup<'a>, outcome: Outcome, known: &Known<'_>) -> Impact {
+        let (begin, end) = (lookup.begin(), lookup.end());
+        let covered = self.waits.entry((lookup.client, outcome)).or_insert(begin);
+        let waited = Impact::waited(end.since(begin.max(*covered)));
+        *covered = end.max(*covered);
+        let key = (lookup.client, outcome, lookup.name);
+        let before = self.names.get(&key).copied();
+        let again = before.is_some_and(|before| begin <= before);
+        self.names
+            .insert(key, before.map_or(end, |before| before.max(end)));
+        if lookup.settled().is_some() || known.is_answered_otherwise(lookup) {
+            Impact::recovered(1).and(waited)
+        } else {
+            Impact::attempts_failed(u64::from(!again)).and(waited)
+        }
     }
 }
 
@@ -218,21 +238,30 @@ struct Verdict {
     /// From the first question of its look-up to the answer or the last question.
     waited: Duration,
     /// The question itself repeats one of another port or to another server.
-    asked_again: bool,
+    repeats: bool,
+    /// The question that repeats it there.
+    repetition: Option<Question>,
 }
 
 impl Verdict {
     fn apply(&self, one: Observation<Seen>, all: u64) -> Observation<Seen> {
-        let failed = self.impact.attempts_failed;
-        let question = one.evidence.first().map(|evidence| evidence.segment);
-        let question = question.filter(|_| self.asked_again);
-        let mut one = one
-            .impact(self.impact)
-            .proof_if(question, "it repeats a question without answer")
-            .weight(ms(self.waited));
+        let mut one = one.impact(self.impact).weight(ms(self.waited));
         one.set_figure("waited_ms", FigureValue::Number(ms(self.waited)));
         one.seen.all = all;
-        if failed > 0 {
+        if let Some(question) = one.evidence.first_mut().filter(|_| self.repeats) {
+            question.note.push_str(", which had been asked before");
+            question.proves = true;
+        }
+        if let Some(again) = self.repetition {
+            let at = again.asked;
+            one.evidence.push(Evidence {
+                segment: SegmentRef::place(at.frame, at.time, Direction::ClientToServer),
+                connection: again.connection,
+                note: "the name is asked for again: no answer had come".to_owned(),
+                proves: true,
+            });
+        }
+        if self.impact.attempts_failed > 0 {
             one = one.cost("lookups_failed", 1.0);
         }
         one
@@ -250,8 +279,9 @@ fn lookups<'a>(
         if let Fact::Answered { name, qtype, asked } = &note.fact {
             let key = (note.connection.client.ip, name.as_str(), *qtype);
             questions.entry(key).or_default().push(Question {
+                connection: note.connection,
                 asked: *asked,
-                last_asked: *asked,
+                last_asked: asked.time,
                 settled: Some(note.at),
                 answered: Some(note.at),
                 observation: None,
@@ -263,6 +293,7 @@ fn lookups<'a>(
         let key = (one.connection.client.ip, seen.name.as_str(), seen.qtype);
         let failed = matches!(seen.outcome, Outcome::ServFail | Outcome::Refused);
         questions.entry(key).or_default().push(Question {
+            connection: one.connection,
             asked: seen.asked,
             last_asked: seen.last_asked,
             settled: seen.answered.filter(|_| !failed),
@@ -272,12 +303,12 @@ fn lookups<'a>(
     }
     let mut lookups = Vec::new();
     for ((client, name, _), mut questions) in questions {
-        questions.sort_by_key(|question| (question.asked, question.observation));
+        questions.sort_by_key(|question| (question.asked.time, question.asked.frame));
         let mut current: Option<Lookup<'_>> = None;
         for question in questions {
             let goes_on = current.as_ref().is_some_and(|lookup| {
-                let settled = lookup.settled().is_some_and(|at| at <= question.asked);
-                !settled && question.asked.since(lookup.end()) <= retry_within
+                let settled = lookup.settled().is_some_and(|at| at <= question.asked.time);
+                !settled && question.asked.time.since(lookup.end()) <= retry_within
             });
             if !goes_on {
                 let questions = Vec::new();

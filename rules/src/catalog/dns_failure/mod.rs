@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use analyzer::app::DnsExchange;
+use analyzer::app::{At, DnsExchange};
 use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Direction, Timestamp, Transport};
 
@@ -98,11 +98,7 @@ impl Outcome {
 /// What a connection tells that is no failure.
 pub(crate) enum Fact {
     /// A name of this record type was answered at the time of the note.
-    Answered {
-        name: String,
-        qtype: u16,
-        asked: Timestamp,
-    },
+    Answered { name: String, qtype: u16, asked: At },
     /// The client used this name at the time of the note.
     Used(String),
     /// The client sends data on a connection of which the server's packets were not captured.
@@ -115,7 +111,7 @@ pub(crate) struct Seen {
     name: String,
     qtype: u16,
     repeats: u32,
-    asked: Timestamp,
+    asked: At,
     last_asked: Timestamp,
     answered: Option<Timestamp>,
     /// Questions to this server in all.
@@ -156,7 +152,7 @@ impl Rule for DnsFailure {
                     let fact = Fact::Answered {
                         name: exchange.name.clone(),
                         qtype: exchange.qtype,
-                        asked: exchange.asked.time,
+                        asked: exchange.asked,
                     };
                     Note::new(conn, fact).at(answered.unwrap_or(exchange.asked).time)
                 }),
@@ -247,7 +243,7 @@ fn observation(conn: &Connection, exchange: &DnsExchange, outcome: Outcome) -> O
             name: exchange.name.clone(),
             qtype: exchange.qtype,
             repeats: exchange.repeats,
-            asked: asked.time,
+            asked,
             last_asked: last_asked.time,
             answered: answered.map(|at| at.time),
             all: 0,

@@ -83,7 +83,13 @@ fn another_server_that_answers_soon_makes_it_low() {
         .with(to_server(3))
         .build();
     let first = asked(1, 10.0, None, 0).build();
-    assert_eq!(severities(&[first, other]), [Severity::Low]);
+    let findings = findings_of("dns-failure", &[first, other]);
+    assert_eq!(findings[0].severity, Severity::Low);
+    let proof = findings[0].evidence.iter().find(|evidence| evidence.proves);
+    assert_eq!(
+        proof.map(|proof| proof.connection.client.port),
+        Some(40_002)
+    );
 }
 
 #[test]
@@ -96,16 +102,32 @@ fn repetition_that_is_answered_at_once_shows_a_lost_question() {
     assert_eq!(findings[0].severity, Severity::Medium);
 }
 
-#[test]
-fn client_that_uses_the_name_was_answered() {
-    let call = Builder::tcp(2).handshake(1_500.0, 1.0).with(|conn| {
-        conn.start = at(1_500.0);
+/// A call of `a.example`.
+fn call(port: u16, ms: f64) -> Connection {
+    let call = Builder::tcp(port).handshake(ms, 1.0).with(|conn| {
+        conn.start = at(ms);
         conn.app.tls = Some(Box::new(TlsFacts {
             sni: Some("a.example".to_owned()),
             ..TlsFacts::default()
         }));
     });
-    assert!(severities(&[asked(1, 10.0, None, 2).build(), call.build()]).is_empty());
+    call.build()
+}
+
+#[test]
+fn client_that_uses_the_name_was_answered() {
+    assert!(severities(&[asked(1, 10.0, None, 2).build(), call(2, 1_500.0)]).is_empty());
+}
+
+#[test]
+fn half_of_a_pair_that_is_lost_costs_the_wait_for_its_repetition() {
+    let mut lost = asked(1, 10.0, Some((5_020.0, 0)), 1).build();
+    lost.app.dns[0].qtype = 28;
+    lost.app.dns[0].last_asked.time = at(5_015.0);
+    let answered = asked(2, 10.0, Some((20.0, 0)), 0).build();
+    let findings = findings_of("dns-failure", &[lost, answered, call(3, 5_040.0)]);
+    assert_eq!(findings[0].severity, Severity::High);
+    assert!((figure(&findings[0], "waited_ms") - 5_020.0).abs() < 0.5);
 }
 
 #[test]

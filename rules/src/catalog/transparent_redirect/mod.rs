@@ -184,6 +184,10 @@ fn translated(conn: &Connection) -> Option<(Option<Endpoint>, Endpoint)> {
         return None;
     }
     if let Some(other) = conn.translated_from {
+        // Another port of the same address: tools that probe many send all SYNs with one number.
+        if other.ip == conn.server.ip {
+            return None;
+        }
         // The loopback one is where a REDIRECT led; otherwise the SYN named the intended one.
         return Some(if is_loopback(other.ip) || other.ip == conn.client.ip {
             (Some(conn.server), other)

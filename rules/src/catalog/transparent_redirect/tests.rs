@@ -137,6 +137,14 @@ fn probes_of_mpls_paths_go_to_loopback_by_design() {
 }
 
 #[test]
+fn answer_from_another_port_of_the_same_address_is_that_of_another_probe() {
+    let conn = exchange(1)
+        .with(|conn| conn.translated_from = Some(Endpoint::new(conn.server.ip, 445)))
+        .build();
+    assert!(findings_of("transparent-redirect", &[conn]).is_empty());
+}
+
+#[test]
 fn scan_with_one_sequence_number_is_no_redirect() {
     let mut scan: Vec<_> = (0..3).map(|_| exchange(1).build()).collect();
     for (index, conn) in (0..).zip(&mut scan) {
