@@ -1,0 +1,161 @@
+//! Where a device rewrites sequence numbers: by payload at a constant distance of the numbers.
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use super::segments::winner;
+use super::{Link, PairedBy, Progress, handshake, is_tcp, same_ends};
+use crate::reading::{Fact, Flow, Record};
+
+/// A payload that more flows than this share is no name.
+const COMMON: usize = 8;
+
+/// Octets from which a payload can be a name.
+const TELLING: u32 = 8;
+
+/// Joins flows that carry the same payload under other sequence numbers.
+pub(super) fn pair_by_payload(progress: &mut Progress<'_>, one: usize, other: usize) {
+    let single = |progress: &Progress<'_>, point: usize, partner: usize| {
+        let mut single = progress.single(point, partner);
+        single.retain(|flow| is_tcp(progress.flow(point, *flow)));
+        single
+    };
+    let (here, there) = (single(progress, one, other), single(progress, other, one));
+    if here.is_empty() || there.is_empty() {
+        return;
+    }
+    let by_payload = owners(progress, other, &there);
+    let mut by_ends: HashMap<[([u8; 16], u16); 2], Vec<u32>, FixedState> = HashMap::default();
+    let mut by_stamp: HashMap<u32, Vec<u32>, FixedState> = HashMap::default();
+    for &flow in &there {
+        let partner = progress.flow(other, flow);
+        by_ends.entry(partner.ends).or_default().push(flow);
+        if let Some(stamp) = partner.syn_ts {
+            by_stamp.entry(stamp).or_default().push(flow);
+        }
+    }
+    for flow in here {
+        let own = progress.flow(one, flow);
+        let mut votes: Vec<u32> = telling(progress, one, own)
+            .filter_map(|record| by_payload.get(&name(record)))
+            .flatten()
+            .copied()
+            .collect();
+        votes.extend(by_ends.get(&own.ends).into_iter().flatten().take(COMMON));
+        let stamped = own.syn_ts.and_then(|stamp| by_stamp.get(&stamp));
+        votes.extend(stamped.into_iter().flatten().take(COMMON));
+        votes.sort_unstable();
+        let Some((partner, _, is_clear)) = winner(&votes) else {
+            continue;
+        };
+        let Some(shift) = proven_shift(progress, (one, own), (other, partner)) else {
+            continue;
+        };
+        if !is_clear {
+            progress.ambiguous[one] += 1;
+            continue;
+        }
+        progress.link(Link {
+            one: (one, flow),
+            other: (other, partner),
+            by: PairedBy::Payload,
+            shift,
+        });
+    }
+}
+
+fn telling<'a>(
+    progress: &Progress<'a>,
+    point: usize,
+    flow: &Flow,
+) -> impl Iterator<Item = &'a Record> + use<'a> {
+    let points = progress.points;
+    let records = points[point].records_of(flow).iter();
+    records
+        .filter(|record| record.len >= TELLING && record.has(Fact::HEAD | Fact::TCP))
+        .take(256)
+}
+
+/// What a payload is known by, at any snap length.
+const fn name(record: &Record) -> (u32, u32) {
+    (record.head, record.len)
+}
+
+/// Flows by their rare payloads.
+fn owners(
+    progress: &Progress<'_>,
+    point: usize,
+    flows: &[u32],
+) -> HashMap<(u32, u32), Vec<u32>, FixedState> {
+    let mut owners: HashMap<(u32, u32), Vec<u32>, FixedState> = HashMap::default();
+    for &flow in flows {
+        for record in telling(progress, point, progress.flow(point, flow)) {
+            let known = owners.entry(name(record)).or_default();
+            if known.last() != Some(&flow) && known.len() <= COMMON {
+                known.push(flow);
+            }
+        }
+    }
+    owners.retain(|_, flows| flows.len() <= COMMON);
+    owners
+}
+
+/// The distance of the sequence numbers, when nearly all segments of the shorter flow confirm it.
+fn proven_shift(
+    progress: &Progress<'_>,
+    (one, own): (usize, &Flow),
+    (other, partner): (usize, u32),
+) -> Option<[u32; 2]> {
+    let partner = progress.flow(other, partner);
+    let (here, there) = (
+        progress.points[one].records_of(own),
+        progress.points[other].records_of(partner),
+    );
+    let shift = if own.handshake().is_some() && partner.handshake().is_some() {
+        handshake::shift(own, partner)
+    } else {
+        [0, 1].map(|role| constant_distance((here, own), (there, partner), role).unwrap_or(0))
+    };
+    let mut numbers: Vec<(usize, u32, u32)> = Vec::new();
+    for record in here.iter().filter(|record| record.has(Fact::TCP)) {
+        let role = usize::from(record.side() != own.client());
+        numbers.push((role, record.seq.wrapping_add(shift[role]), record.len));
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut found: Vec<(usize, u32, u32)> = there
+        .iter()
+        .filter(|record| record.has(Fact::TCP))
+        .map(|record| (usize::from(record.side() != partner.client()), record.seq, record.len))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    let total = numbers.len().min(found.len());
+    let equal = numbers.iter().filter(|one| found.binary_search(one).is_ok()).count();
+    let is_known = same_ends(own, partner) || (own.syn_ts.is_some() && own.syn_ts == partner.syn_ts);
+    let enough = if is_known { 2 } else { 4 };
+    (equal >= enough && equal * 2 >= total).then_some(shift)
+}
+
+/// The distance that most segments of equal payload have.
+fn constant_distance(
+    (here, own): (&[Record], &Flow),
+    (there, partner): (&[Record], &Flow),
+    role: usize,
+) -> Option<u32> {
+    let of_role = |record: &&Record, flow: &Flow| {
+        usize::from(record.side() != flow.client()) == role && record.len > 0
+    };
+    let mut places: HashMap<(u32, u32), u32, FixedState> = HashMap::default();
+    for record in here.iter().filter(|record| of_role(record, own)).take(4096) {
+        places.entry(name(record)).or_insert(record.seq);
+    }
+    let mut distances: Vec<u32> = there
+        .iter()
+        .filter(|record| of_role(record, partner))
+        .take(4096)
+        .filter_map(|record| Some(record.seq.wrapping_sub(*places.get(&name(record))?)))
+        .collect();
+    distances.sort_unstable();
+    winner(&distances).map(|(distance, _, _)| distance)
+}
