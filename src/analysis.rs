@@ -145,7 +145,7 @@ fn partial(filter: &PacketFilter, redacted: bool) -> String {
 }
 
 /// How the program was called, for the report's last section.
-fn run_info(settings: &Settings) -> RunInfo {
+pub fn run_info(settings: &Settings) -> RunInfo {
     RunInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         arguments: std::env::args_os()

@@ -9,6 +9,7 @@
 mod assess;
 mod clock;
 mod findings;
+mod forwarded;
 mod hops;
 mod matching;
 mod pairing;
@@ -66,7 +67,8 @@ pub fn compare(
         .collect::<Result<Vec<_>, _>>()?;
     let points = read(inputs, settings, progress)?;
     let pairing = pairing::pair(&points);
-    let route = path::route(&points, &pairing.groups);
+    let mut route = path::route(&points, &pairing.groups);
+    let forwarded = forwarded::forwarded(&points, &pairing, &mut route);
     let groups = 0..pairing.groups.len();
     let mut traversed: Vec<hops::Traversed> = groups
         .into_par_iter()
@@ -78,6 +80,7 @@ pub fn compare(
         pairing: &pairing,
         route: &route,
         traversed: &traversed,
+        forwarded: &forwarded,
     };
     Ok(findings::conclude(&facts, assessed, settings))
 }

@@ -143,6 +143,8 @@ pub struct HopSummary {
     pub to: usize,
     /// Connections that crossed it.
     pub connections: u64,
+    /// Requests that a proxy between the points forwarded.
+    pub requests: Option<RequestTimes>,
     /// Along the path and against it.
     pub ways: [WaySummary; 2],
 }

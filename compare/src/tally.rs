@@ -2,11 +2,14 @@
 
 use analyzer::Timestamp;
 
+use crate::forwarded::{Forwarded, times};
 use crate::hops::{Hop, Traversed};
-use crate::pairing::Pairing;
+use crate::pairing::{Pairing, RequestPair};
 use crate::path::Route;
 use crate::reading::Point;
-use crate::result::{ConnectionHop, ConnectionSummary, HopSummary, Slice, WaySummary};
+use crate::result::{
+    ConnectionHop, ConnectionSummary, HopSummary, RequestTimes, Slice, WaySummary,
+};
 use crate::verdict::{Case, Delays, Fate, Judged, Open, Tally, settle};
 
 /// Everything that conclusions are drawn from.
@@ -15,6 +18,7 @@ pub(crate) struct Facts<'a> {
     pub pairing: &'a Pairing,
     pub route: &'a Route,
     pub traversed: &'a [Traversed],
+    pub forwarded: &'a [Forwarded],
 }
 
 /// Slices of the heat map.
@@ -89,10 +93,35 @@ impl Facts<'_> {
         order.iter().position(|one| *one == point).unwrap_or(0)
     }
 
+    /// Per point, its flows without a partner.
+    pub fn unpaired(&self) -> Vec<Vec<u32>> {
+        let mut paired: Vec<Vec<bool>> = self
+            .points
+            .iter()
+            .map(|point| vec![false; point.flows.len()])
+            .collect();
+        for group in &self.pairing.groups {
+            for (point, flow) in group.members() {
+                paired[point][flow as usize] = true;
+            }
+        }
+        for forwarded in self.forwarded {
+            for (point, flow) in [forwarded.one, forwarded.other] {
+                paired[point][flow as usize] = true;
+            }
+        }
+        let lone = |flows: Vec<bool>| {
+            let indices = (0..).zip(flows);
+            indices.filter(|(_, paired)| !paired).map(|(index, _)| index).collect()
+        };
+        paired.into_iter().map(lone).collect()
+    }
+
     /// The connections for the report; points are counted in path order.
     pub fn connections(&self) -> Vec<ConnectionSummary> {
-        let all = self.traversed.iter();
-        all.map(|traversed| self.connection(traversed)).collect()
+        let whole = self.traversed.iter().map(|traversed| self.connection(traversed));
+        let joined = self.forwarded.iter().map(|forwarded| forwarded.summary(self));
+        whole.chain(joined).collect()
     }
 
     fn connection(&self, traversed: &Traversed) -> ConnectionSummary {
@@ -153,6 +182,7 @@ impl Facts<'_> {
             from: self.place(from),
             to: self.place(to),
             connections: 0,
+            requests: self.requests(from, to),
             ways: [WaySummary::default(), WaySummary::default()],
         };
         let mut delays = [Vec::new(), Vec::new()];
@@ -178,6 +208,16 @@ impl Facts<'_> {
             summary.ways[way].total.delay_ms = Delays::of(&delays).filter(|_| has_clock);
         }
         summary
+    }
+
+    /// Requests that were forwarded between two points.
+    fn requests(&self, from: usize, to: usize) -> Option<RequestTimes> {
+        let here = self
+            .forwarded
+            .iter()
+            .filter(|one| (one.one.0, one.other.0) == (from, to));
+        let pairs: Vec<RequestPair> = here.flat_map(|one| &one.pairs).copied().collect();
+        times(&pairs)
     }
 
     /// The time that both captures cover, by the clock of the leg's first point.

@@ -13,6 +13,7 @@
 
 pub mod charts;
 pub mod collector;
+pub mod comparison;
 pub mod dataset;
 pub mod document;
 pub mod escape;

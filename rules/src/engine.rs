@@ -16,6 +16,7 @@ use analyzer::pipeline::ConnectionSink;
 use analyzer::{Analysis, Connection, Endpoint, QualityKind};
 use rayon::prelude::*;
 
+use crate::between;
 use crate::catalog;
 use crate::finding::{Assessment, Finding, RuleOutcome};
 use crate::fold::{default_narrative, finding, worst_first};
@@ -70,10 +71,19 @@ impl Engine {
         }
     }
 
-    /// All rules there are, by id.
+    /// All rules there are for single captures, by id.
     #[must_use]
     pub fn catalogue() -> Vec<&'static RuleMeta> {
         catalog::ALL.iter().map(|rule| rule.meta()).collect()
+    }
+
+    /// All rules there are, those of comparisons included, by id.
+    #[must_use]
+    pub fn full_catalogue() -> Vec<&'static RuleMeta> {
+        let mut all = Self::catalogue();
+        all.extend(between::ALL);
+        all.sort_by_key(|meta| meta.id);
+        all
     }
 
     /// A sink for one shard.

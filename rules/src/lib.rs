@@ -12,6 +12,7 @@
 
 mod advice;
 mod alive;
+pub mod between;
 mod catalog;
 pub mod engine;
 pub mod explain;

@@ -157,7 +157,7 @@ macro_rules! declare_rule {
 
         impl $name {
             /// The declaration.
-            const META: $crate::rule::RuleMeta = $crate::rule::RuleMeta {
+            pub(crate) const META: $crate::rule::RuleMeta = $crate::rule::RuleMeta {
                 id: $id,
                 title: $title,
                 severity: $crate::finding::Severity::$severity,

@@ -338,14 +338,16 @@ impl Reader<'_> {
 /// # Errors
 /// Fails when no rule bears the name, and suggests the nearest.
 pub fn find_rule(id: &str, place: &str) -> Result<&'static RuleMeta, SettingsError> {
-    crate::catalog::ALL
-        .iter()
-        .map(|rule| rule.meta())
+    crate::Engine::full_catalogue()
+        .into_iter()
         .find(|meta| meta.id == id)
         .ok_or_else(|| SettingsError::UnknownRule {
             place: place.to_owned(),
             name: id.to_owned(),
-            hint: hint(id, crate::catalog::ALL.iter().map(|rule| rule.meta().id)),
+            hint: hint(
+                id,
+                crate::Engine::full_catalogue().into_iter().map(|meta| meta.id),
+            ),
         })
 }
 
@@ -358,7 +360,7 @@ fn resolve(names: &[String], place: &str) -> Result<BTreeSet<&'static str>, Sett
         .map(str::trim)
     {
         let before = found.len();
-        let ids = crate::catalog::ALL.iter().map(|rule| rule.meta().id);
+        let ids = crate::Engine::full_catalogue().into_iter().map(|meta| meta.id);
         let matched: Vec<&'static str> = ids.filter(|id| pattern_matches(name, id)).collect();
         found.extend(&matched);
         if matched.is_empty() && found.len() == before {

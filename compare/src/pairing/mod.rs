@@ -14,7 +14,7 @@ use analyzer::Transport;
 
 use crate::reading::{Flow, Point};
 
-pub(crate) use requests::pair_requests;
+pub(crate) use requests::{RequestPair, pair_requests};
 
 /// What showed that flows are one connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]

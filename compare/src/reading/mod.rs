@@ -11,7 +11,7 @@ use analyzer::flow::ip_fragment::Reassembler;
 use analyzer::{Error, PacketFilter};
 use rayon::prelude::*;
 
-pub(crate) use flow::Flow;
+pub(crate) use flow::{Flow, Place};
 pub(crate) use record::{ACK, FIN, Fact, RST, Record, SYN};
 
 use crate::requests::{Request, request_of};

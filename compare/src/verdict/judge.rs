@@ -43,6 +43,8 @@ pub(crate) struct Judged {
     pub examples: Vec<(&'static str, u64, u64, i64)>,
     /// The slowest: delay, frames upstream and downstream, and time.
     pub slowest: Option<(i64, u64, u64, i64)>,
+    /// When the last packet left that came through.
+    pub last_delivered: Option<i64>,
     /// Packets that the upstream and the downstream point saw.
     pub seen: [u64; 2],
 }
@@ -88,6 +90,7 @@ impl Direction<'_, '_> {
         for portion in &self.matching.portions {
             let (up, down) = (&self.up[portion.up], &self.down[portion.down]);
             judged.delivered += portion.units;
+            judged.last_delivered = judged.last_delivered.max(Some(up.time));
             for _ in 0..portion.units {
                 judged.delays.push(portion.delay);
             }

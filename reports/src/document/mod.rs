@@ -17,6 +17,7 @@ mod series;
 mod timeouts;
 mod trace;
 
+pub(crate) use build::tool;
 pub use connection::{ConnectionRow, HalfRow, ResetRow};
 pub(crate) use connection::{protocol_name, response_times};
 pub use finding::{
