@@ -53,7 +53,12 @@ fn run_in_pool(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
         ConnectionLimit::AtMost(limit) => Some(limit),
         ConnectionLimit::All => None,
     };
-    let document = ComparisonDocument::build(&comparison, limit, &run_info(&settings));
+    let mut document = ComparisonDocument::build(&comparison, limit, &run_info(&settings));
+    if let Some(redactor) = &redactor {
+        document = redactor
+            .comparison(document)
+            .map_err(|error| Failure::Internal(error.to_string()))?;
+    }
     plan.write_comparison(&document)?;
     log::tell(
         "end",

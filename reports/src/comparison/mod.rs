@@ -3,6 +3,7 @@
 mod build;
 pub mod html;
 pub mod markdown;
+mod picture;
 mod redact;
 pub mod terminal;
 mod words;
