@@ -6,7 +6,7 @@ use analyzer::decode::{DecodedSlab, decode_slab};
 use analyzer::pipeline::{self, ConnectionSink, Settings};
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use reports::{ConnectionCollector, Document, RunInfo};
+use reports::{ConnectionCollector, Draft, RunInfo};
 use rules::{Engine, RuleSettings, RuleSink};
 
 mod workload;
@@ -135,7 +135,9 @@ fn whole_analysis(bencher: Bencher, threads: usize) {
                 .unzip();
             let assessment = engine.finish(rules, &analysis);
             let collector = ConnectionCollector::merged(collectors);
-            let document = Document::build(&analysis, &assessment, collector, &RunInfo::default());
-            reports::html::render(&document).expect("a page").len()
+            let draft = Draft::new(&analysis, &assessment, collector, &RunInfo::default());
+            reports::render::html::render(draft.document())
+                .expect("a page")
+                .len()
         });
 }

@@ -1,13 +1,13 @@
-//! From captures to the document: the analysis, whatever becomes of its result.
+//! From captures to the draft of a document: the analysis, whatever becomes of its result.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use analyzer::pipeline::{self, ConnectionSink, Progress};
+use analyzer::pipeline::{self, Buffers, ConnectionSink, Progress};
 use analyzer::{Connection, PacketFilter};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use reports::dataset::{RowSink, Spill, Tables};
-use reports::{ConnectionCollector, Document, Redactor, RunInfo};
+use reports::{ConnectionCollector, Draft, Redactor, RunInfo};
 use rules::engine::{Engine, RuleSink};
 
 use crate::cli::RedactionArguments;
@@ -67,35 +67,37 @@ pub fn analyse(
     settings: &Settings,
     connections: Option<usize>,
     redactor: Option<&Redactor>,
-) -> Result<Document, Failure> {
+) -> Result<Draft, Failure> {
     let wanted = Wanted {
         connections,
         redactor,
         rows: None,
     };
-    analyse_shown(settings, &wanted).map(|(document, _)| document)
+    analyse_shown(settings, &wanted).map(|(draft, _)| draft)
 }
 
 /// As [`analyse`], with everything that may be wanted.
 pub fn analyse_shown(
     settings: &Settings,
     wanted: &Wanted<'_>,
-) -> Result<(Document, Option<Tables>), Failure> {
+) -> Result<(Draft, Option<Tables>), Failure> {
     let meter = Meter::new();
-    let result = analyse_quietly(settings, wanted, |progress: Progress| meter.show(progress))?;
+    let show = |progress: Progress| meter.show(progress);
+    let result = analyse_quietly(settings, &Buffers::default(), wanted, show)?;
     meter.finish();
     Ok(result)
 }
 
-/// The analysis itself, on the current rayon pool.
+/// The analysis itself, on the current rayon pool, with the memory that earlier ones left.
 ///
 /// # Errors
 /// When no input can be read at all.
 pub fn analyse_quietly(
     settings: &Settings,
+    buffers: &Buffers,
     wanted: &Wanted<'_>,
     progress: impl FnMut(Progress),
-) -> Result<(Document, Option<Tables>), Failure> {
+) -> Result<(Draft, Option<Tables>), Failure> {
     let engine = Engine::new(settings.rules.clone());
     let collector = ConnectionCollector::new(wanted.connections);
     let make_sink = || Sink {
@@ -104,9 +106,9 @@ pub fn analyse_quietly(
         rows: wanted.rows.as_ref().map(|(_, spill)| RowSink::new(spill)),
         redactor: wanted.redactor,
     };
-    let (analysis, sinks) =
-        pipeline::run(&settings.inputs, &settings.analysis, make_sink, progress)
-            .map_err(Failure::Input)?;
+    let (inputs, analysis) = (&settings.inputs, &settings.analysis);
+    let (analysis, sinks) = pipeline::run_with(buffers, inputs, analysis, make_sink, progress)
+        .map_err(Failure::Input)?;
     let mut rule_sinks = Vec::with_capacity(sinks.len());
     let mut collectors = Vec::with_capacity(sinks.len());
     let mut row_sinks = Vec::with_capacity(sinks.len());
@@ -129,11 +131,12 @@ pub fn analyse_quietly(
             .notices
             .insert(0, partial(filter, wanted.redactor.is_some()));
     }
-    let document = Document::build(&analysis, &assessment, collector, &run_info(settings));
+    let draft = Draft::new(&analysis, &assessment, collector, &run_info(settings));
     let tables = wanted.rows.as_ref().map(|(capture_set, _)| {
-        Tables::new(capture_set, row_sinks, &analysis, &assessment, &document)
+        let document = draft.document();
+        Tables::new(capture_set, row_sinks, &analysis, &assessment, document)
     });
-    Ok((document, tables))
+    Ok((draft, tables))
 }
 
 /// Says that not all packets were analysed.

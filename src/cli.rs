@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use analyzer::Timestamp;
 use analyzer::filter::{Ends, Hosts};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use reports::Severity;
 
 /// Explains what went wrong in a packet capture, with proof.
 #[derive(Debug, Parser)]
@@ -108,8 +110,8 @@ pub struct AnalyzeArguments {
     #[arg(long, conflicts_with = "format")]
     pub summary: bool,
     /// Exit with status 1 when a finding is at least this severe
-    #[arg(long, value_name = "SEVERITY")]
-    pub fail_on: Option<SeverityArgument>,
+    #[arg(long, value_name = "SEVERITY", value_parser = severity())]
+    pub fail_on: Option<Severity>,
     /// Folder for one capture per finding: the frames of its connections, the proof commented
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
@@ -337,12 +339,12 @@ pub struct BatchArguments {
     #[arg(long)]
     pub dry_run: bool,
     /// Write a report for captures with a finding at least this severe
-    #[arg(long, value_name = "SEVERITY", default_value = "low")]
-    pub report_from: SeverityArgument,
+    #[arg(long, value_name = "SEVERITY", value_parser = severity(), default_value = "low")]
+    pub report_from: Severity,
     /// Exit with status 1 when any of these captures, analysed now or before, has a finding at
     /// least this severe
-    #[arg(long, value_name = "SEVERITY")]
-    pub fail_on: Option<SeverityArgument>,
+    #[arg(long, value_name = "SEVERITY", value_parser = severity())]
+    pub fail_on: Option<Severity>,
     /// Compare with the --out folder of another batch instead of the last run
     #[arg(long, value_name = "DIR")]
     pub baseline: Option<PathBuf>,
@@ -434,33 +436,6 @@ pub enum Format {
     Parquet,
 }
 
-/// A severity as an argument.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum SeverityArgument {
-    /// Worth knowing
-    Info,
-    /// A weakness
-    Low,
-    /// Users may have noticed
-    Medium,
-    /// Requests failed or waited for long
-    High,
-    /// The service was down
-    Critical,
-}
-
-impl From<SeverityArgument> for reports::Severity {
-    fn from(argument: SeverityArgument) -> Self {
-        match argument {
-            SeverityArgument::Info => Self::Info,
-            SeverityArgument::Low => Self::Low,
-            SeverityArgument::Medium => Self::Medium,
-            SeverityArgument::High => Self::High,
-            SeverityArgument::Critical => Self::Critical,
-        }
-    }
-}
-
 /// How many connections to list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConnectionLimit {
@@ -468,6 +443,23 @@ pub enum ConnectionLimit {
     AtMost(usize),
     /// All of them.
     All,
+}
+
+fn severity() -> impl TypedValueParser<Value = Severity> {
+    let known = [
+        (Severity::Info, "Worth knowing"),
+        (Severity::Low, "A weakness"),
+        (Severity::Medium, "Users may have noticed"),
+        (Severity::High, "Requests failed or waited for long"),
+        (Severity::Critical, "The service was down"),
+    ];
+    let values = known.map(|(severity, help)| PossibleValue::new(severity.as_str()).help(help));
+    PossibleValuesParser::new(values).try_map(move |name| {
+        let mut named = known.into_iter().map(|(severity, _)| severity);
+        named
+            .find(|severity| severity.as_str() == name)
+            .ok_or("no severity")
+    })
 }
 
 fn connection_limit(text: &str) -> Result<ConnectionLimit, String> {

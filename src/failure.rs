@@ -59,3 +59,11 @@ impl fmt::Display for Failure {
         }
     }
 }
+
+/// Rows could not be written below `folder`.
+pub fn table_failure(folder: &Path, error: reports::Error) -> Failure {
+    match error {
+        reports::Error::Write(error) => Failure::output(folder, error),
+        other => Failure::Internal(other.to_string()),
+    }
+}

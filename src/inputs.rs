@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use analyzer::capture::{self, Input};
 
-use crate::commands::batch::names::is_capture_name;
+use crate::capture_names::is_capture_name;
 use crate::failure::Failure;
 
 /// The inputs that the arguments stand for, in the order given, those of folders and patterns by

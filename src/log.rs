@@ -27,7 +27,7 @@ pub fn say(event: &str, text: &str, fields: Value) {
     }
     // Names of files come from other people: control characters are made visible. That standard
     // error may be closed does not make the results worse.
-    let _ = writeln!(io::stderr(), "{}", reports::escape::terminal(text));
+    let _ = writeln!(io::stderr(), "{}", reports::words::escape::terminal(text));
 }
 
 /// Says something to programs alone.

@@ -4,6 +4,7 @@
 //! renders nothing itself.
 
 mod analysis;
+mod capture_names;
 mod cli;
 mod commands;
 mod failure;

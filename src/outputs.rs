@@ -11,7 +11,7 @@ use reports::{Document, Redactor};
 use serde_json::json;
 
 use crate::cli::Format;
-use crate::failure::Failure;
+use crate::failure::{Failure, table_failure};
 use crate::log;
 use crate::output::{write_file, write_stdout};
 
@@ -27,7 +27,7 @@ pub fn formats(asked: &[Format], summary: bool) -> &[Format] {
 
 /// A path as a terminal may show it.
 pub fn shown(path: &Path) -> String {
-    reports::escape::terminal(&path.display().to_string()).into_owned()
+    reports::words::escape::terminal(&path.display().to_string()).into_owned()
 }
 
 /// Where a rendering goes.
@@ -124,8 +124,8 @@ impl Plan {
     }
 }
 
-fn style(target: &Target) -> reports::terminal::Style {
-    reports::terminal::Style {
+fn style(target: &Target) -> reports::render::terminal::Style {
+    reports::render::terminal::Style {
         width: 80,
         colour: matches!(target, Target::Stdout) && wants_colour(),
     }
@@ -182,10 +182,7 @@ pub fn write_tables(folder: &Path, tables: Tables) -> Result<(), Failure> {
     let partial = |table: &str| folder.join(format!("{table}.parquet.{}.part", std::process::id()));
     let mut files = TableFiles::new(|table| File::create(partial(table)));
     let written = files.add(tables).and_then(|()| files.finish());
-    let written = written.map_err(|error| match error {
-        reports::Error::Write(error) => Failure::output(folder, error),
-        other => Failure::Internal(other.to_string()),
-    })?;
+    let written = written.map_err(|error| table_failure(folder, error))?;
     for table in reports::dataset::tables() {
         let file = folder.join(format!("{}.parquet", table.name));
         let new = written.iter().find(|(name, _)| *name == table.name);
@@ -248,7 +245,7 @@ fn stem(captures: &[PathBuf]) -> String {
 fn write_markdown(path: &Path, document: &Document) -> Result<(), Failure> {
     let folder = path.with_extension("");
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let (text, pictures) = reports::markdown::render_with_pictures(document, &name)
+    let (text, pictures) = reports::render::markdown::render_with_pictures(document, &name)
         .map_err(|error| Failure::Internal(error.to_string()))?;
     if !pictures.is_empty() {
         std::fs::create_dir_all(&folder).map_err(|error| Failure::output(&folder, error))?;
@@ -277,16 +274,15 @@ type Rendering<'a> = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + 'a>;
 fn rendering(
     format: Format,
     document: &Document,
-    style: reports::terminal::Style,
+    style: reports::render::terminal::Style,
 ) -> Result<Rendering<'_>, Failure> {
     let text = match format {
-        Format::Json => return Ok(Box::new(|out| reports::json::write(document, out))),
-        Format::Html => {
-            reports::html::render(document).map_err(|error| Failure::Internal(error.to_string()))?
-        }
-        Format::Md => reports::markdown::render(document),
-        Format::Terminal => reports::terminal::render(document, style),
-        Format::Summary => reports::summary::render(document),
+        Format::Json => return Ok(Box::new(|out| reports::render::json::write(document, out))),
+        Format::Html => reports::render::html::render(document)
+            .map_err(|error| Failure::Internal(error.to_string()))?,
+        Format::Md => reports::render::markdown::render(document),
+        Format::Terminal => reports::render::terminal::render(document, style),
+        Format::Summary => reports::render::summary::render(document),
         // Tables are no rendering of the document: see `write_tables`.
         Format::Parquet => String::new(),
     };
@@ -296,7 +292,7 @@ fn rendering(
 fn comparison_rendering(
     format: Format,
     document: &ComparisonDocument,
-    style: reports::terminal::Style,
+    style: reports::render::terminal::Style,
 ) -> Result<Rendering<'_>, Failure> {
     let text = match format {
         Format::Json => return Ok(Box::new(|out| comparison::write_json(document, out))),

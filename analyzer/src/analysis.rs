@@ -7,48 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::addr::{Endpoint, Transport};
-use crate::app::At;
+use crate::addr::Endpoint;
 use crate::capture::Mark;
+use crate::connection::TcpState;
 use crate::decode::IcmpFields;
-use crate::event::SegmentRef;
-use crate::flow::TcpState;
+use crate::episodes::Episodes;
+use crate::event::{At, SegmentRef};
+use crate::hosts::Hosts;
 use crate::quality::QualityNote;
 use crate::time::Timestamp;
 
-/// One input file as it was read.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FileSummary {
-    /// Name as given; `-` is standard input.
-    pub name: String,
-    /// `pcap`, `pcapng`, `snoop`, with the compression when there was one: `pcap (gzip)`.
-    pub format: String,
-    /// Bytes as stored (compressed size for a compressed file; 0 for a pipe).
-    pub stored_bytes: u64,
-    /// Frames read from it.
-    pub frames: u64,
-    /// First frame's time.
-    pub first: Option<Timestamp>,
-    /// Last frame's time.
-    pub last: Option<Timestamp>,
-}
-
-/// One interface of the capture.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct InterfaceSummary {
-    /// Index in [`crate::capture::Frame::interface`].
-    pub index: u32,
-    /// Name from the file, when it has one.
-    pub name: Option<String>,
-    /// LINKTYPE_ name, such as `EN10MB`.
-    pub link_type: String,
-    /// Snap length; 0 means no limit.
-    pub snaplen: u32,
-    /// Frames recorded on it.
-    pub frames: u64,
-    /// Frames the capturing host says it dropped, when the file tells.
-    pub drops: Option<u64>,
-}
+pub use crate::capture::{FileSummary, InterfaceSummary};
+pub use crate::in_order::RoutingLoop;
 
 /// The capture as a whole.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -82,7 +52,7 @@ impl CaptureSummary {
     }
 }
 
-/// What one second-or-longer slice of capture time held; the charts' data.
+/// What one slice of capture time held, a millisecond long or longer; the charts' data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Interval {
     /// Packets by direction (client to server, server to client).
@@ -108,7 +78,7 @@ pub struct Intervals {
     pub width: Duration,
     /// The slices, at most 512, without gaps.
     pub slices: Vec<Interval>,
-    /// Sockets per state in the middle of each slice, one row per slice: client ends, then server
+    /// Sockets per state at the start of each slice, one row per slice: client ends, then server
     /// ends, in the order of [`TcpState::ALL`].
     pub states: Vec<[[u32; 11]; 2]>,
 }
@@ -151,29 +121,6 @@ pub struct UdpServerFacts {
     pub busiest: u64,
 }
 
-/// A flow whose packets went in circles: each seen again and again, its hop limit falling.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct RoutingLoop {
-    /// Of the packets.
-    pub transport: Transport,
-    /// Their source.
-    pub source: Endpoint,
-    /// Where they never arrived.
-    pub destination: Endpoint,
-    /// Packets that circled.
-    pub packets: u64,
-    /// How often they were seen, all together.
-    pub sightings: u64,
-    /// Largest hop limit seen.
-    pub hop_limit_first: u8,
-    /// Smallest hop limit seen.
-    pub hop_limit_last: u8,
-    /// First sighting of the first of them.
-    pub first: SegmentRef,
-    /// Last sighting of the first of them.
-    pub first_again: SegmentRef,
-}
-
 /// An ICMP error that quotes analysed or unknown traffic.
 #[derive(Clone, PartialEq, Debug)]
 pub struct IcmpError {
@@ -194,6 +141,10 @@ pub struct Analysis {
     pub summary: CaptureSummary,
     /// Caveats.
     pub quality: Vec<QualityNote>,
+    /// What each address is and did.
+    pub hosts: Hosts,
+    /// What happened to many connections at one time.
+    pub episodes: Episodes,
     /// TCP connections.
     pub tcp_connections: u64,
     /// UDP flows.

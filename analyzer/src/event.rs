@@ -7,9 +7,18 @@
 use std::time::Duration;
 
 use crate::decode::{IcmpFields, TcpFlags};
-use crate::flow::Direction;
+use crate::direction::Direction;
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
+
+/// A place in the capture: a frame and its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct At {
+    /// Wireshark's `frame.number`.
+    pub frame: u64,
+    /// Capture time.
+    pub time: Timestamp,
+}
 
 /// A frame of a connection as a reader will check it: who, when, which header fields.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -9,8 +9,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use pcapdoc_analyzer::capture::Input;
+use pcapdoc_analyzer::connection::{Connection, Half};
 use pcapdoc_analyzer::event::EventKind;
-use pcapdoc_analyzer::flow::{Connection, Half};
 use pcapdoc_analyzer::pipeline::{self, ConnectionSink, Settings};
 use pcapdoc_analyzer::{QualityKind, QualityNote};
 use serde_json::Value;

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use pcapdoc_analyzer::capture::Input;
-use pcapdoc_analyzer::flow::{CapturePoint, Connection};
+use pcapdoc_analyzer::connection::{CapturePoint, Connection};
 use pcapdoc_analyzer::pipeline::{self, ConnectionSink, Settings};
 use rayon::prelude::*;
 use serde_json::Value;

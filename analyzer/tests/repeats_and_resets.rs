@@ -2,8 +2,8 @@
 
 mod segments;
 
+use pcapdoc_analyzer::connection::ResetKind;
 use pcapdoc_analyzer::decode::TcpFlags;
-use pcapdoc_analyzer::flow::ResetKind;
 
 use segments::Capture;
 

@@ -2,10 +2,10 @@
 
 mod segments;
 
+use pcapdoc_analyzer::connection::{Close, Connection, Reset, ResetKind, ResetShape};
 use pcapdoc_analyzer::decode::{TcpFields, TcpFlags};
 use pcapdoc_analyzer::event::EventKind;
 use pcapdoc_analyzer::flow::tcp::Verdict;
-use pcapdoc_analyzer::flow::{Close, Connection, Reset, ResetKind, ResetShape};
 
 use segments::{Capture, Marks, fields};
 

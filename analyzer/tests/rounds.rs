@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pcapdoc_analyzer::Connection;
 use pcapdoc_analyzer::capture::{CaptureReader, Input, ReadOptions, Slab};
-use pcapdoc_analyzer::flow::Close;
+use pcapdoc_analyzer::connection::Close;
 use pcapdoc_analyzer::pipeline::{self, ConnectionSink, Settings};
 
 #[derive(Default)]

@@ -2,8 +2,8 @@
 
 mod segments;
 
+use pcapdoc_analyzer::connection::Connection;
 use pcapdoc_analyzer::decode::TcpFlags;
-use pcapdoc_analyzer::flow::Connection;
 
 use segments::{Capture, MS, Marks, fields};
 

@@ -10,10 +10,11 @@ mod segments;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pcapdoc_analyzer::Direction;
 use pcapdoc_analyzer::Timestamp;
 use pcapdoc_analyzer::capture::Input;
+use pcapdoc_analyzer::connection::{Connection, ResetKind, StateSpan, TcpState};
 use pcapdoc_analyzer::decode::TcpFlags;
-use pcapdoc_analyzer::flow::{Connection, Direction, ResetKind, StateSpan, TcpState};
 use pcapdoc_analyzer::pipeline::{self, ConnectionSink, Settings};
 use serde_json::Value;
 

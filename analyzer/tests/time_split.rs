@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pcapdoc_analyzer::capture::Input;
+use pcapdoc_analyzer::connection::{Connection, TimeSplit};
 use pcapdoc_analyzer::decode::TcpFlags;
-use pcapdoc_analyzer::flow::{Connection, TimeSplit};
 use pcapdoc_analyzer::pipeline::{self, ConnectionSink, Settings};
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! What a comparison gives: the facts of the report, in path order.
 
-use analyzer::analysis::FileSummary;
+use analyzer::capture::FileSummary;
 use analyzer::{Endpoint, QualityNote, Timestamp, Transport};
 use rules::Finding;
 use rules::finding::Severity;

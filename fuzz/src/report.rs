@@ -5,7 +5,7 @@
 use analyzer::Connection;
 use analyzer::capture::Input;
 use analyzer::pipeline::{self, ConnectionSink};
-use reports::{ConnectionCollector, Document, Redactor, RunInfo};
+use reports::{Afterwards, ConnectionCollector, Document, Draft, Redactor, RunInfo};
 use rules::engine::{Engine, RuleSink};
 use rules::settings::RuleSettings;
 
@@ -20,7 +20,7 @@ const SERVER: [u8; 4] = [10, 0, 0, 2];
 /// HTTP failure, a name that does not exist, and a refused TLS handshake.
 pub fn report(bytes: &[u8]) {
     let document = if bytes.starts_with(b"{") {
-        reports::json::read(bytes).ok()
+        reports::render::json::read(bytes).ok()
     } else {
         Some(analysed(&capture(bytes)))
     };
@@ -32,13 +32,14 @@ pub fn report(bytes: &[u8]) {
 }
 
 fn render(document: &Document) {
-    let page = reports::html::render(document).expect("a page");
-    let text = reports::markdown::render(document);
-    let screen = reports::terminal::render(document, reports::terminal::Style::default());
-    let summary = reports::summary::render(document);
+    let page = reports::render::html::render(document).expect("a page");
+    let text = reports::render::markdown::render(document);
+    let screen =
+        reports::render::terminal::render(document, reports::render::terminal::Style::default());
+    let summary = reports::render::summary::render(document);
     let mut stored = Vec::new();
-    reports::json::write(document, &mut stored).expect("memory takes it");
-    let again = reports::json::read(&stored[..]).expect("what was written can be read");
+    reports::render::json::write(document, &mut stored).expect("memory takes it");
+    let again = reports::render::json::read(&stored[..]).expect("what was written can be read");
     assert!(again == *document, "a stored result comes back");
     let mark = std::str::from_utf8(MARK).expect("UTF-8");
     assert!(!page.contains(mark), "markup from a packet in the page");
@@ -79,7 +80,7 @@ fn analysed(capture: &[u8]) -> Document {
         configuration_file: None,
     };
     let collector = ConnectionCollector::merged(collectors);
-    Document::build(&analysis, &assessment, collector, &run)
+    Draft::new(&analysis, &assessment, collector, &run).finish(Afterwards::default())
 }
 
 fn capture(bytes: &[u8]) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use reports::terminal::Style;
+use reports::render::terminal::Style;
 
 #[path = "../tests/sample/mod.rs"]
 mod sample;
@@ -21,13 +21,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("empty", sample::empty()),
     ] {
         let path = |ending: &str| folder.join(format!("{name}.{ending}"));
-        fs::write(path("html"), reports::html::render(&document)?)?;
-        fs::write(path("md"), reports::markdown::render(&document))?;
+        fs::write(path("html"), reports::render::html::render(&document)?)?;
+        fs::write(path("md"), reports::render::markdown::render(&document))?;
         fs::write(
             path("txt"),
-            reports::terminal::render(&document, Style::default()),
+            reports::render::terminal::render(&document, Style::default()),
         )?;
-        reports::json::write(&document, fs::File::create(path("json"))?)?;
+        reports::render::json::write(&document, fs::File::create(path("json"))?)?;
     }
     Ok(())
 }

@@ -10,34 +10,18 @@
 //! `catalog/mod.rs`, run the tests with `PCAPDOC_BLESS=1`.
 #![forbid(unsafe_code)]
 
-mod advice;
-mod alive;
 pub mod between;
 mod catalog;
 pub mod engine;
-pub mod explain;
-pub mod figure;
-pub mod finding;
-mod fold;
-mod goodbye;
-mod handshake;
-mod held;
-mod idle_close;
-mod in_vain;
-mod kept;
-mod link;
-pub mod narrative;
-pub mod needs;
-pub mod observation;
-mod restart;
-pub mod rule;
-pub mod settings;
+mod model;
+mod signs;
 #[cfg(test)]
 mod testkit;
-pub mod text;
-pub mod timeouts;
-pub mod waits;
 
+pub use engine::settings::{self, RuleSettings, SettingsError};
 pub use engine::{Engine, RuleSink};
-pub use finding::{Assessment, Finding, Severity};
-pub use settings::{RuleSettings, SettingsError};
+pub use model::finding::{Assessment, Finding, Severity};
+pub use model::{
+    context, explain, figure, finding, meta, narrative, needs, observation, rule, text, timeouts,
+    waits,
+};

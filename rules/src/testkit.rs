@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use analyzer::app::{AppFacts, AppProtocol};
+use analyzer::connection::{
+    CapturePoint, Close, Half, Handshake, Histogram, Holes, IdleGaps, Reset, ResetKind, ResetShape,
+    Role, Span, TimeSplit, Turn, Turns,
+};
 use analyzer::decode::TcpFlags;
 use analyzer::event::{Event, EventKind, SegmentRef};
-use analyzer::flow::{
-    CapturePoint, Close, Direction, Half, Handshake, Histogram, Holes, IdleGaps, Reset, ResetKind,
-    ResetShape, Role, Span, TimeSplit, Turn, Turns,
-};
 use analyzer::pipeline::ConnectionSink as _;
 use analyzer::seq::SeqNumber;
-use analyzer::{Analysis, Connection, Endpoint, Timestamp, Transport};
+use analyzer::{Analysis, Connection, Direction, Endpoint, Timestamp, Transport};
 
 use crate::{Assessment, Engine, Finding, RuleSettings};
 
@@ -40,7 +40,7 @@ impl Builder {
     /// A UDP flow of client port `40000 + number` to `10.9.0.2:80`.
     pub(crate) fn udp(number: u16) -> Self {
         let mut builder = Self::new(Transport::Udp, number);
-        builder.conn.udp = Some(analyzer::flow::UdpFacts::default());
+        builder.conn.udp = Some(analyzer::connection::UdpFacts::default());
         builder
     }
 
@@ -159,6 +159,7 @@ impl Builder {
             response: None,
             answer_missed: false,
             response_acked: None,
+            repeats: 0,
         };
         self.conn.turns.before_last = self.conn.turns.last;
         self.conn.turns.last = Some(turn);
@@ -323,7 +324,7 @@ pub(crate) fn findings_in(
 pub(crate) fn figure(finding: &Finding, name: &str) -> f64 {
     let figure = finding.figures.iter().find(|figure| figure.name == name);
     match figure.map(|figure| &figure.value) {
-        Some(crate::finding::FigureValue::Number(number)) => *number,
+        Some(crate::model::figure::FigureValue::Number(number)) => *number,
         other => panic!("figure {name} is {other:?}"),
     }
 }

@@ -6,17 +6,26 @@ use std::path::{Path, PathBuf};
 
 use pcapdoc_rules::Engine;
 use pcapdoc_rules::explain::{catalog_page, explain, listing};
-use pcapdoc_rules::rule::{DOC_SECTIONS, RuleMeta};
+use pcapdoc_rules::meta::{DOC_SECTIONS, RuleMeta};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The text of a rule: its file, or all files of its folder.
 fn source(meta: &RuleMeta) -> String {
-    let file = root()
-        .join("src/catalog")
-        .join(format!("{}.rs", meta.id.replace('-', "_")));
-    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    let name = meta.id.replace('-', "_");
+    let folder = root().join("src/catalog").join(&name);
+    let files: Vec<PathBuf> = if folder.is_dir() {
+        let entries = fs::read_dir(&folder).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    } else {
+        vec![folder.with_extension("rs")]
+    };
+    let read = |file: &PathBuf| {
+        fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    };
+    files.iter().map(read).collect()
 }
 
 /// The first string argument of every call of `function` in a source text.
@@ -30,15 +39,14 @@ fn arguments(source: &str, function: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_rule_is_one_file_named_after_it() {
+fn every_rule_is_a_file_or_a_folder_named_after_it() {
     let ids: Vec<&str> = Engine::catalogue().iter().map(|meta| meta.id).collect();
     assert!(ids.is_sorted(), "the registry is in order of ids");
     let files: BTreeSet<String> = fs::read_dir(root().join("src/catalog"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter_map(|name| name.strip_suffix(".rs").map(str::to_owned))
-        .filter(|name| name != "mod" && !name.ends_with("_tests") && !name.ends_with("_words"))
-        .map(|name| name.replace('_', "-"))
+        .map(|name| name.trim_end_matches(".rs").replace('_', "-"))
+        .filter(|name| name != "mod")
         .collect();
     assert_eq!(files, ids.iter().map(|id| (*id).to_owned()).collect());
 }
@@ -116,11 +124,7 @@ fn figures_and_thresholds_are_declared_and_used() {
 #[test]
 fn every_rule_tests_firing_and_silence() {
     for meta in Engine::catalogue() {
-        let own = source(meta);
-        let apart = root()
-            .join("src/catalog")
-            .join(format!("{}_tests.rs", meta.id.replace('-', "_")));
-        let tests = own + &fs::read_to_string(apart).unwrap_or_default();
+        let tests = source(meta);
         assert!(
             tests.matches("#[test]").count() >= 2,
             "{}: too few tests",

@@ -1,12 +1,13 @@
 //! `pcapdoc analyze`: captures → analysis → findings → document → outputs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
-use reports::Document;
 use reports::dataset::Spill;
 use reports::document::Trace;
+use reports::{Afterwards, Document, Draft};
 use serde_json::{Value, json};
 
 use crate::analysis::{Wanted, analyse, analyse_shown, pool, redactor};
@@ -45,7 +46,7 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         ConnectionLimit::AtMost(limit) => Some(limit),
         ConnectionLimit::All => None,
     };
-    let mut document = match plan.tables() {
+    let draft = match plan.tables() {
         Some(_) if redactor.is_some() => {
             return Err(Failure::Usage(
                 "--format parquet is not redacted: leave out one of the two".to_owned(),
@@ -56,29 +57,30 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     };
     let is_pipe = evidence::must_be_readable_twice(&arguments.captures).is_err();
     let (traces, hashes) = rayon::join(
-        || traces(&document, &settings, is_pipe, stop.is_set()),
-        || redactor.is_none().then(|| hashes::of_files(&document)),
+        || traces(&draft, &settings, is_pipe, stop.is_set()),
+        || {
+            redactor
+                .is_none()
+                .then(|| hashes::of_files(draft.document()))
+        },
     );
-    (document.traces, document.untraced) = match traces {
-        Ok(traces) => (traces, None),
-        Err(why) => (Vec::new(), Some(why)),
-    };
-    for (file, hash) in document
-        .capture
-        .files
-        .iter_mut()
-        .zip(hashes.into_iter().flatten())
-    {
-        file.hash = hash;
-    }
     if arguments.strict {
-        must_be_complete(&document)?;
+        must_be_complete(draft.document())?;
     }
-    if let Some(folder) = &arguments.evidence
-        && !stop.is_set()
-    {
-        evidence::write_all(&mut document, &settings, redactor.as_ref(), folder, &stem)?;
-    }
+    let evidence_files = match &arguments.evidence {
+        Some(folder) if !stop.is_set() => {
+            let document = draft.document();
+            evidence::write_all(document, &settings, redactor.as_ref(), folder, &stem)?
+        }
+        _ => BTreeMap::new(),
+    };
+    let untraced = traces.as_ref().err().cloned();
+    let mut document = draft.finish(Afterwards {
+        traces: traces.unwrap_or_default(),
+        untraced,
+        hashes: hashes.unwrap_or_default(),
+        evidence_files,
+    });
     if let Some(redactor) = &redactor {
         document = redactor
             .document(document)
@@ -93,7 +95,7 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     }
     let failed = arguments
         .fail_on
-        .is_some_and(|limit| document.has_finding_at(limit.into()));
+        .is_some_and(|limit| document.has_finding_at(limit));
     // The program ends: to free a hundred thousand strings first takes time.
     std::mem::forget(document);
     Ok(if stop.is_set() {
@@ -121,12 +123,13 @@ fn told(document: &Document, interrupted: bool) -> Value {
 /// The traces of cited connections, or why there are none. A capture that cannot be read again,
 /// because it was moved meanwhile, costs the graphs and nothing else.
 fn traces(
-    document: &Document,
+    draft: &Draft,
     settings: &Settings,
     is_pipe: bool,
     interrupted: bool,
 ) -> Result<Vec<Trace>, String> {
-    if !document.findings.iter().any(|finding| finding.cites_tcp()) {
+    let mut findings = draft.document().findings.iter();
+    if !findings.any(|finding| finding.cites_tcp()) {
         return Ok(Vec::new());
     }
     if is_pipe {
@@ -140,7 +143,7 @@ fn traces(
         return Err("the analysis was interrupted".to_owned());
     }
     let read = &settings.analysis.read;
-    reports::trace::collect(document, &settings.inputs, read)
+    reports::again::trace::collect(draft, &settings.inputs, read)
         .map_err(|error| format!("the capture could not be read again: {error}"))
 }
 
@@ -150,7 +153,7 @@ fn with_tables(
     connections: Option<usize>,
     stem: &str,
     folder: &Path,
-) -> Result<Document, Failure> {
+) -> Result<Draft, Failure> {
     let scratch =
         tempfile::tempdir().map_err(|error| Failure::output(&std::env::temp_dir(), error))?;
     let wanted = Wanted {
@@ -161,11 +164,11 @@ fn with_tables(
             Arc::new(Spill::new(scratch.path().to_owned())),
         )),
     };
-    let (document, tables) = analyse_shown(settings, &wanted)?;
+    let (draft, tables) = analyse_shown(settings, &wanted)?;
     if let Some(tables) = tables {
         write_tables(folder, tables)?;
     }
-    Ok(document)
+    Ok(draft)
 }
 
 /// What `--strict` asks for: no file was damaged, cut, unreadable or left before its end.

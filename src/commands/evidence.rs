@@ -1,10 +1,11 @@
 //! `pcapdoc evidence` and `--evidence`: the frames of findings as captures of their own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use reports::again::evidence::{self, EvidenceFile};
 use reports::document::FindingView;
-use reports::evidence::{self, EvidenceFile};
 use reports::{Document, Redactor};
 
 use serde_json::json;
@@ -22,12 +23,12 @@ pub fn run(arguments: &EvidenceArguments) -> Result<ExitCode, Failure> {
     must_be_readable_twice(&arguments.captures)?;
     let settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
     let redactor = redactor(&arguments.redaction)?;
-    let document = pool(settings.threads)?.install(|| {
+    let draft = pool(settings.threads)?.install(|| {
         let connections = Some(reports::DEFAULT_CONNECTIONS);
         analyse(&settings, connections, redactor.as_ref())
     })?;
-    let wanted = choose(&document, &arguments.finding)?;
-    let files = collect(&document, &settings, |finding| finding.id == wanted)?;
+    let wanted = choose(draft.document(), &arguments.finding)?;
+    let files = collect(draft.document(), &settings, |finding| finding.id == wanted)?;
     let Some(file) = files.first() else {
         return Err(Failure::Usage(format!(
             "{wanted} cites no frame of a connection"
@@ -68,29 +69,23 @@ pub fn must_be_readable_twice(captures: &[PathBuf]) -> Result<(), Failure> {
     }
 }
 
-/// Writes one capture per finding into `folder` and notes their names in the document.
+/// Writes one capture per finding into `folder`; gives their names by the finding's id.
 pub fn write_all(
-    document: &mut Document,
+    document: &Document,
     settings: &Settings,
     redactor: Option<&Redactor>,
     folder: &Path,
     stem: &str,
-) -> Result<(), Failure> {
-    let files = collect(document, settings, |_| true)?;
-    for file in &files {
-        let name = file_name(stem, file);
+) -> Result<BTreeMap<String, String>, Failure> {
+    let mut names = BTreeMap::new();
+    for file in collect(document, settings, |_| true)? {
+        let name = file_name(stem, &file);
         let path = folder.join(&name);
         write_file(&path, |out| file.write(out, redactor))?;
-        say_written(&path, file);
-        let finding = document
-            .findings
-            .iter_mut()
-            .find(|finding| finding.id == file.finding);
-        if let Some(finding) = finding {
-            finding.evidence_file = Some(name);
-        }
+        say_written(&path, &file);
+        names.insert(file.finding, name);
     }
-    Ok(())
+    Ok(names)
 }
 
 fn collect(

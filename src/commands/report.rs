@@ -33,7 +33,8 @@ pub fn run(arguments: &ReportArguments) -> Result<ExitCode, Failure> {
     } else {
         Box::new(File::open(&arguments.result).map_err(|error| failed(&error))?)
     };
-    let document = reports::json::read(BufReader::new(input)).map_err(|error| failed(&error))?;
+    let document =
+        reports::render::json::read(BufReader::new(input)).map_err(|error| failed(&error))?;
     plan.write(&document)?;
     Ok(ExitCode::SUCCESS)
 }

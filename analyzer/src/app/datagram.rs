@@ -1,9 +1,10 @@
 //! Reads the datagrams of one UDP flow: DNS, and what else is recognised by content.
 
-use crate::flow::Direction;
+use crate::direction::Direction;
+use crate::event::At;
 
 use super::dns::{Message, Pairs};
-use super::{AppFacts, AppProtocol, At};
+use super::{AppFacts, AppProtocol};
 
 mod recognise;
 #[cfg(test)]

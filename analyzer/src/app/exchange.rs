@@ -86,7 +86,7 @@ impl ExchangeLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::At;
+    use crate::event::At;
     use crate::time::Timestamp;
 
     fn exchange(order: u64, status: u16, millis: i64) -> HttpExchange {

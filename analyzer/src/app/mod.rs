@@ -9,8 +9,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::flow::Direction;
-use crate::time::Timestamp;
+use crate::direction::Direction;
 
 mod datagram;
 mod dns;
@@ -29,18 +28,11 @@ mod testing;
 mod text;
 mod tls;
 
+pub use crate::event::At;
 pub use datagram::DatagramReader;
 pub use framing::{Delimiter, FramingSpec, FramingSpecError, LengthField, LengthWidth};
-pub use stream::{AppSettings, MessagePosition, MessageUnit, SegmentShape, StreamReader};
-
-/// A place in the capture: a frame and its time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct At {
-    /// Wireshark's `frame.number`.
-    pub frame: u64,
-    /// Capture time.
-    pub time: Timestamp,
-}
+pub use reader::{MessagePosition, MessageUnit};
+pub use stream::{AppSettings, SegmentShape, StreamReader};
 
 /// What a connection's payload turned out to be.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

@@ -1,6 +1,6 @@
 //! The first octets of a stream, kept until it is known what they are.
 
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 use super::reader::Piece;
 

@@ -1,8 +1,38 @@
 //! What every protocol reader of a TCP stream offers, and the pieces it is fed.
 
-use crate::flow::Direction;
+use crate::direction::Direction;
+use crate::event::At;
 
-use super::{AppFacts, At, MessagePosition};
+use super::AppFacts;
+
+/// What the complete messages of one direction are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MessageUnit {
+    /// Not known (yet).
+    #[default]
+    Unknown,
+    /// HTTP messages.
+    HttpMessage,
+    /// HTTP/2 streams whose sender is done.
+    Http2Stream,
+    /// TLS records.
+    TlsRecord,
+    /// DNS messages.
+    DnsMessage,
+    /// Messages of a framed stream.
+    FramedMessage,
+}
+
+/// How far one direction has been read, in messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MessagePosition {
+    /// What is counted.
+    pub unit: MessageUnit,
+    /// Messages known complete so far; 0 while the unit is unknown.
+    pub complete: u64,
+    /// HTTP/2 only: streams open at this moment.
+    pub open: u64,
+}
 
 /// Where a run of stream octets came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,9 +6,8 @@
 //! matter. Protocols that are only named are those whose framing or lines would otherwise be
 //! reported as somebody's own.
 
-use super::dns;
 use super::http1::looks_like_head;
-use super::tls;
+use super::{dns, http2, tls};
 
 /// A protocol that was recognised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,14 +30,11 @@ pub(super) enum Verdict {
     No,
 }
 
-/// The client's connection preface (RFC 9113 §3.4).
-pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
 /// Judges the first octets of a direction. `cut`: no octet of this run will follow.
 pub(super) fn first_octets(bytes: &[u8], cut: bool) -> Verdict {
     let http1: fn(&[u8]) -> Verdict = if cut { http1_cut } else { http1 };
     let mut verdict = Verdict::No;
-    for test in [http2, http1, tls, dns, ssh, named] {
+    for test in [http2_preface, http1, tls, dns, ssh, named] {
         let found = test(bytes);
         match found {
             Verdict::Is(_) => return found,
@@ -70,8 +66,8 @@ fn magic(bytes: &[u8], magic: &[u8], is: Recognised) -> Verdict {
     }
 }
 
-fn http2(bytes: &[u8]) -> Verdict {
-    magic(bytes, HTTP2_PREFACE, Recognised::Http2)
+fn http2_preface(bytes: &[u8]) -> Verdict {
+    magic(bytes, http2::PREFACE, Recognised::Http2)
 }
 
 fn http1(bytes: &[u8]) -> Verdict {
@@ -295,7 +291,7 @@ mod tests {
     fn openings() {
         check(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n", Recognised::Http1);
         check(b"HTTP/1.1 200 OK\r\n\r\n", Recognised::Http1);
-        check(HTTP2_PREFACE, Recognised::Http2);
+        check(http2::PREFACE, Recognised::Http2);
         check(b"SSH-2.0-OpenSSH_9.6\r\n", Recognised::Ssh);
         check(b"220 mail.example ESMTP\r\n", Recognised::Named("smtp"));
         check(b"220 (vsFTPd 3.0.5)\r\n", Recognised::Named("ftp"));

@@ -6,52 +6,24 @@
 
 use std::fmt;
 
-use crate::flow::Direction;
+use crate::direction::Direction;
+use crate::event::At;
 
 use super::dns::DnsStream;
 use super::framing::{self, Framed};
 use super::http1::Http1;
 use super::http2::Http2;
 use super::probe::{Sample, What};
-use super::reader::{Piece, Reader};
+use super::reader::{MessagePosition, Piece, Reader};
 use super::recognise::{self, Recognised, Verdict};
 use super::tls::Tls;
-use super::{AppFacts, AppProtocol, At, FramingSpec};
+use super::{AppFacts, AppProtocol, FramingSpec};
 
 /// What the user said about payloads.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AppSettings {
     /// Framing by server port (`--framing PORT=SPEC`); the first entry of a port counts.
     pub framings: Vec<(u16, FramingSpec)>,
-}
-
-/// What the complete messages of one direction are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum MessageUnit {
-    /// Not known (yet).
-    #[default]
-    Unknown,
-    /// HTTP messages.
-    HttpMessage,
-    /// HTTP/2 streams whose sender is done.
-    Http2Stream,
-    /// TLS records.
-    TlsRecord,
-    /// DNS messages.
-    DnsMessage,
-    /// Messages of a framed stream.
-    FramedMessage,
-}
-
-/// How far one direction has been read, in messages.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct MessagePosition {
-    /// What is counted.
-    pub unit: MessageUnit,
-    /// Messages known complete so far; 0 while the unit is unknown.
-    pub complete: u64,
-    /// HTTP/2 only: streams open at this moment.
-    pub open: u64,
 }
 
 /// Reads both directions of one TCP connection's stream.

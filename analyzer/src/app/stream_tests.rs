@@ -3,10 +3,11 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::flow::Direction;
+use crate::app::reader::MessageUnit;
+use crate::direction::Direction;
 
 use super::testing::{C, S, Step, at, data, noise, read, read_in_pieces};
-use super::{AppFacts, AppProtocol, AppSettings, MessageUnit, StreamReader};
+use super::{AppFacts, AppProtocol, AppSettings, StreamReader};
 
 fn reader() -> StreamReader {
     StreamReader::new(&AppSettings::default(), 9000)

@@ -1,9 +1,10 @@
 //! What the tests of readers share: conversations, cut in any way.
 
-use crate::flow::Direction;
+use crate::direction::Direction;
+use crate::event::At;
 use crate::time::Timestamp;
 
-use super::{AppFacts, AppSettings, At, SegmentShape, StreamReader};
+use super::{AppFacts, AppSettings, SegmentShape, StreamReader};
 
 pub(super) const C: Direction = Direction::ClientToServer;
 pub(super) const S: Direction = Direction::ServerToClient;

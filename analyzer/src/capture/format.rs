@@ -12,44 +12,6 @@ pub(super) enum Format {
     Snoop,
 }
 
-/// A compression that is undone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Compression {
-    Gzip,
-    Zstd,
-    Lz4,
-    Xz,
-    Bzip2,
-}
-
-impl Compression {
-    /// The name in a file summary.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-            Self::Lz4 => "lz4",
-            Self::Xz => "xz",
-            Self::Bzip2 => "bzip2",
-        }
-    }
-
-    /// Recognises a compression by its first bytes.
-    pub fn of(head: &[u8]) -> Option<Self> {
-        match head {
-            [0x1f, 0x8b, ..] => Some(Self::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
-            // A skippable frame may stand first; zstd and lz4 share these numbers, and of the
-            // two only zstd's tools write them (pzstd, zstd --seekable).
-            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
-            [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => Some(Self::Lz4),
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
-            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
-            _ => None,
-        }
-    }
-}
-
 /// Recognises a capture format by its first bytes.
 pub(super) fn recognise(head: &[u8]) -> Option<Format> {
     if pcap::is_pcap(head) {

@@ -2,6 +2,14 @@
 
 use std::fmt;
 
+/// Largest captured length that is believed: libpcap's and Wireshark's limit
+/// (`MAXIMUM_SNAPLEN`, `WTAP_MAX_PACKET_SIZE_STANDARD`).
+pub(super) const MAX_CAPTURED: u32 = 262_144;
+
+/// The same for link types whose records are larger: D-Bus messages and USB transfers. Wireshark
+/// allows 128 MiB; a slab must not grow so far.
+pub(super) const MAX_CAPTURED_LARGE: u32 = 16 << 20;
+
 /// A LINKTYPE_ number: what the first header of a frame is.
 ///
 /// The registry is <https://www.tcpdump.org/linktypes.html>; Wireshark: `frame.encap_type`.
@@ -135,5 +143,17 @@ impl fmt::Display for LinkType {
             Some(name) => f.write_str(name),
             None => write!(f, "LINKTYPE {}", self.0),
         }
+    }
+}
+
+/// The captured length that is believed for a link type.
+pub(super) const fn max_captured(link_type: LinkType) -> u32 {
+    match link_type {
+        LinkType::DBUS
+        | LinkType::USBPCAP
+        | LinkType::USB_LINUX_MMAPPED
+        | LinkType::USB_LINUX
+        | LinkType::USB_DARWIN => MAX_CAPTURED_LARGE,
+        _ => MAX_CAPTURED,
     }
 }

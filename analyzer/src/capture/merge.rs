@@ -4,68 +4,13 @@
 //! [`MAX_LANES`] files are open at once, each with one slab: memory does not depend on how long
 //! they overlap. Order within a file is never changed.
 
-use std::time::Duration;
-
-use super::open_file::OpenFile;
+use super::Slab;
+use super::lane::RING_OVERLAP;
 use super::reader::CaptureReader;
-use super::{Frame, Slab};
 use crate::time::Timestamp;
 
 /// Files merged at once; one more is read after one of them.
 const MAX_LANES: usize = 64;
-/// A file of a ring may begin this much before the one before it ends: queues of the capturing
-/// host were emptied in turn. Such files follow each other.
-pub(super) const RING_OVERLAP: Duration = Duration::from_millis(100);
-
-/// A file being read.
-pub(super) struct Lane {
-    pub file: OpenFile,
-    /// Keeps the interfaces of files apart that are open at the same time.
-    pub number: u32,
-    slab: Slab,
-    at: usize,
-}
-
-impl Lane {
-    pub fn new(file: OpenFile, number: u32) -> Self {
-        Self {
-            file,
-            number,
-            slab: Slab::default(),
-            at: 0,
-        }
-    }
-
-    /// Whether no frame of it waits.
-    pub fn is_drained(&self) -> bool {
-        self.at >= self.slab.frames.len()
-    }
-
-    fn waiting(&self) -> Option<&Frame> {
-        self.slab.frames.get(self.at)
-    }
-
-    /// Takes back what was read into `slab`; other files have older frames.
-    pub fn hold(&mut self, slab: &mut Slab) {
-        std::mem::swap(&mut self.slab, slab);
-        slab.frames.clear();
-        self.at = 0;
-    }
-
-    /// Moves the next frame into `slab` under a number.
-    fn hand_out(&mut self, number: u64, slab: &mut Slab) -> Option<Frame> {
-        let frame = *self.waiting()?;
-        let start = u32::try_from(slab.bytes.len()).unwrap_or(u32::MAX);
-        slab.bytes.extend_from_slice(self.slab.data(&frame));
-        slab.frames.push(Frame {
-            number,
-            start,
-            ..frame
-        });
-        self.at += 1;
-        Some(frame)
-    }
-}
 
 impl CaptureReader {
     /// Whether the next file has frames that are older than `newest`, the newest of the file

@@ -12,6 +12,7 @@
 mod compression;
 mod format;
 mod gzip;
+mod lane;
 mod link_type;
 mod merge;
 mod open_file;
@@ -20,8 +21,11 @@ mod pcapng;
 mod pcapng_option;
 mod pipe;
 mod reader;
+mod records;
 mod session;
 mod snoop;
+mod source;
+mod summary;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +35,10 @@ use crate::time::Timestamp;
 
 pub use link_type::LinkType;
 pub use reader::{CaptureReader, peek};
+pub use summary::{FileSummary, InterfaceSummary};
+
+/// Bytes looked at to recognise a file; also what the variants of pcap are told by.
+const HEAD_BYTES: usize = 4096;
 
 /// One record of a capture, pointing into its [`Slab`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

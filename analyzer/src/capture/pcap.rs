@@ -6,34 +6,16 @@
 
 use pcap_parser::parse_pcap_header;
 
+use super::link_type::{MAX_CAPTURED, max_captured};
 use super::session::{InterfaceDescription, Session, WalkEnd, Walked};
-use super::{Frame, LinkType};
+use super::{Frame, HEAD_BYTES, LinkType};
 use crate::time::Timestamp;
-
-/// Largest captured length that is believed: libpcap's and Wireshark's limit
-/// (`MAXIMUM_SNAPLEN`, `WTAP_MAX_PACKET_SIZE_STANDARD`).
-pub(super) const MAX_CAPTURED: u32 = 262_144;
-/// The same for link types whose records are larger: D-Bus messages and USB transfers. Wireshark
-/// allows 128 MiB; a slab must not grow so far.
-pub(super) const MAX_CAPTURED_LARGE: u32 = 16 << 20;
 
 /// Length of the file header.
 const FILE_HEADER: usize = 24;
 
 /// Bits of the header's link type word that must be zero (draft-ietf-opsawg-pcap §4).
 const RESERVED_BITS: u32 = 0x03ff_0000;
-
-/// The captured length that is believed for a link type.
-pub(super) const fn max_captured(link_type: LinkType) -> u32 {
-    match link_type {
-        LinkType::DBUS
-        | LinkType::USBPCAP
-        | LinkType::USB_LINUX_MMAPPED
-        | LinkType::USB_LINUX
-        | LinkType::USB_DARWIN => MAX_CAPTURED_LARGE,
-        _ => MAX_CAPTURED,
-    }
-}
 
 /// A recognised magic number.
 #[derive(Clone, Copy, Debug)]
@@ -199,7 +181,7 @@ impl Pcap {
                 length_order,
                 parsed.snaplen,
                 records,
-                head.len() < super::open_file::HEAD_BYTES,
+                head.len() < HEAD_BYTES,
             ),
             length_order,
             interface,

@@ -7,7 +7,7 @@
 
 use pcap_parser::{Block, parse_block_be, parse_block_le};
 
-use super::pcap::max_captured;
+use super::link_type::max_captured;
 use super::pcapng_option::{self as option, TimeUnits};
 use super::session::{InterfaceDescription, LargeBlock, Session, WalkEnd, Walked};
 use super::{Frame, LinkType};

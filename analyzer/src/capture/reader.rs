@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
-use super::merge::{Lane, RING_OVERLAP};
-use super::open_file::{Bytes, OpenFile};
+use super::lane::{Lane, RING_OVERLAP};
+use super::open_file::OpenFile;
 use super::session::Session;
+use super::source::Bytes;
+use super::summary::{FileSummary, InterfaceSummary};
 use super::{Comment, Input, Interface, Mark, ReadOptions, Slab};
-use crate::analysis::{FileSummary, InterfaceSummary};
 use crate::error::Error;
 use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
@@ -110,7 +111,7 @@ impl CaptureReader {
     /// Fills `slab` with the next whole records; `false` at the end of the last input.
     ///
     /// # Errors
-    /// None at present: damage within an input is a note.
+    /// Never so far: damage within an input ends that input with a note, as one that cannot be opened.
     pub fn read_slab(&mut self, slab: &mut Slab) -> Result<bool, Error> {
         slab.frames.clear();
         if self.options.stop.is_set() {

@@ -1,5 +1,6 @@
 //! Snoop, the format of Solaris (RFC 1761).
 
+use super::link_type::MAX_CAPTURED;
 use super::session::{InterfaceDescription, Session, WalkEnd, Walked};
 use super::{Frame, LinkType};
 use crate::cursor::Cursor;
@@ -10,7 +11,7 @@ pub(super) const MAGIC: &[u8; 8] = b"snoop\0\0\0";
 /// Length of a record header.
 const RECORD_HEADER: usize = 24;
 /// Wireshark's limit, as for pcap.
-const MAX_RECORD: u32 = super::pcap::MAX_CAPTURED + 4096;
+const MAX_RECORD: u32 = MAX_CAPTURED + 4096;
 
 /// Reading state of a snoop file.
 #[derive(Debug)]

@@ -5,9 +5,10 @@
 //! one must agree on every packet: tests decode frames with and without it.
 
 use super::decoder::{Decoder, Path, mapped};
+use super::packet::{Packet, PacketKind, TcpFields, TcpFlags};
 use super::stats::Protocol;
+use super::tcp_option;
 use super::window::Window;
-use super::{Packet, PacketKind, TcpFields, TcpFlags, tcp_option};
 use crate::seq::SeqNumber;
 
 /// An IPv4 header without options and a TCP header without options.

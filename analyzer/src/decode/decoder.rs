@@ -3,11 +3,9 @@
 //! Layers call each other through [`Decoder`]; [`Path`] says how the frame came so far. Every
 //! tunnel makes the path one deeper and ends at [`MAX_DEPTH`].
 
-use std::net::IpAddr;
-
+use super::packet::{DecodedSlab, Fragment, IpFields, Packet, PacketKind};
 use super::stats::{DecodeStop, OpaqueFlow, Protocol};
 use super::window::Window;
-use super::{DecodedSlab, Fragment, Packet, PacketKind, ip_from_octets};
 use crate::capture::{Frame, Interface, LinkType};
 use crate::time::Timestamp;
 
@@ -72,37 +70,6 @@ pub(super) enum PathKind {
     Mpls,
     Lisp,
     Capwap,
-}
-
-/// What the transport needs of the IP header before it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct IpFields {
-    /// Source address, 16 octets.
-    pub src: [u8; 16],
-    /// Destination address, 16 octets.
-    pub dst: [u8; 16],
-    /// IPv4 identification.
-    pub identification: Option<u16>,
-    /// TTL or hop limit.
-    pub hop_limit: u8,
-    /// ECN codepoint.
-    pub ecn: u8,
-    /// IPv4 don't-fragment bit.
-    pub dont_fragment: bool,
-}
-
-impl IpFields {
-    /// Source address.
-    #[must_use]
-    pub fn source(&self) -> IpAddr {
-        ip_from_octets(self.src)
-    }
-
-    /// Destination address.
-    #[must_use]
-    pub fn destination(&self) -> IpAddr {
-        ip_from_octets(self.dst)
-    }
 }
 
 /// An IPv4 address as an IPv4-mapped IPv6 address.

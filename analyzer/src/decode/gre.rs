@@ -1,6 +1,7 @@
 //! GRE (RFC 2784, 2890), PPTP's variant (RFC 2637), and ERSPAN in it.
 
-use super::decoder::{Decoder, IpFields, Path, PathKind};
+use super::decoder::{Decoder, Path, PathKind};
+use super::packet::IpFields;
 use super::stats::{DecodeStop, Protocol};
 use super::window::Window;
 

@@ -2,10 +2,10 @@
 
 use etherparse::{Icmpv4Slice, Icmpv6Slice, Ipv4HeaderSlice, Ipv6HeaderSlice};
 
-use super::decoder::{Decoder, IpFields, Path, mapped};
+use super::decoder::{Decoder, Path, mapped};
+use super::packet::{IcmpFields, IpFields, PacketKind};
 use super::stats::Protocol;
 use super::window::Window;
-use super::{IcmpFields, PacketKind};
 use crate::addr::Transport;
 use crate::seq::SeqNumber;
 

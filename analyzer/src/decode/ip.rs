@@ -1,9 +1,12 @@
 //! IPv4 and IPv6 headers: true lengths, fragments, extension headers.
 
-use etherparse::Ipv6RawExtHeaderSlice;
-use etherparse::{IpAuthHeaderSlice, Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice};
+use etherparse::{
+    IpAuthHeaderSlice, Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice,
+    Ipv6RawExtHeaderSlice,
+};
 
-use super::decoder::{Decoder, FragmentPiece, IpFields, Path, mapped};
+use super::decoder::{Decoder, FragmentPiece, Path, mapped};
+use super::packet::IpFields;
 use super::stats::Protocol;
 use super::window::Window;
 

@@ -1,7 +1,8 @@
 //! Rarer tunnels over UDP: LISP, CAPWAP, the first GTP, AYIYA.
 
-use super::decoder::{Decoder, IpFields, Path, PathKind};
+use super::decoder::{Decoder, Path, PathKind};
 use super::mpls::{looks_like_ipv4, looks_like_ipv6};
+use super::packet::IpFields;
 use super::stats::Protocol;
 use super::window::Window;
 

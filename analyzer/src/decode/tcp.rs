@@ -1,9 +1,10 @@
 //! TCP headers (RFC 9293 §3.1), also cut ones.
 
-use super::decoder::{Decoder, IpFields, Path};
+use super::decoder::{Decoder, Path};
+use super::packet::{IpFields, PacketKind, TcpFields, TcpFlags};
 use super::stats::{DecodeStop, Protocol};
+use super::tcp_option;
 use super::window::Window;
-use super::{PacketKind, TcpFields, TcpFlags, tcp_option};
 use crate::seq::SeqNumber;
 
 /// The header without options.

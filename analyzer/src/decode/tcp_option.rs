@@ -3,7 +3,7 @@
 //! etherparse's iterator ends at the first kind it does not know (MPTCP, fast open, MD5), and a
 //! timestamp after it would be lost.
 
-use super::{SackBlock, TcpFields};
+use super::packet::{SackBlock, TcpFields};
 use crate::seq::SeqNumber;
 
 const END: u8 = 0;

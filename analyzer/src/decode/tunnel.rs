@@ -1,7 +1,8 @@
 //! Tunnels right over IP, and those over UDP, told by port and content.
 
-use super::decoder::{Decoder, IpFields, Path, PathKind};
+use super::decoder::{Decoder, Path, PathKind};
 use super::mpls::{LOOKED_AT, looks_like_ethernet, looks_like_ipv4, looks_like_ipv6};
+use super::packet::IpFields;
 use super::stats::{DecodeStop, Protocol};
 use super::window::Window;
 

@@ -1,7 +1,7 @@
 //! UDP datagrams (RFC 768), and the tunnels that are told by their port and content.
 
-use super::PacketKind;
-use super::decoder::{Decoder, IpFields, Path};
+use super::decoder::{Decoder, Path};
+use super::packet::{IpFields, PacketKind};
 use super::stats::{DecodeStop, Protocol};
 use super::window::Window;
 

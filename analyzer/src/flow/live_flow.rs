@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::decode::{Packet, PacketKind};
+use crate::flow::tcp::Verdict;
 use crate::time::Timestamp;
 
 use super::facts::ShardFacts;
 use super::key::FlowKey;
-use super::tcp::{PATIENCE_SYN, TcpSettings, TcpTracker, Verdict};
+use super::tcp::{PATIENCE_SYN, TcpSettings, TcpTracker};
 use super::udp::UdpTracker;
 use super::young::{Record, YoungTcp, YoungUdp};
 

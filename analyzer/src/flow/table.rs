@@ -7,20 +7,22 @@ use std::time::Duration;
 
 use crate::addr::Endpoint;
 use crate::analysis::IcmpError;
+use crate::connection::{Close, ConnectionSink};
 use crate::decode::{Packet, PacketKind, TcpFields, TcpFlags, ip_from_octets};
+use crate::direction::Direction;
 use crate::event::{RetransmissionKind, SegmentRef};
-use crate::pipeline::ConnectionSink;
+use crate::flow::tcp::Verdict;
 use crate::time::Timestamp;
 
 use super::arena::{Arena, FlowId};
-use super::facts::{LoneSyn, ShardFacts};
+use super::facts::ShardFacts;
 use super::half_open::{HalfOpen, Opening};
 use super::key::{FlowKey, Sender};
 use super::live_flow::{Flow, LINGER, Youth, datagram_verdict};
-use super::tcp::{PATIENCE_S, PATIENCE_SYN_S, TcpSettings, TcpTracker, Verdict};
+use super::tcp::{PATIENCE_S, PATIENCE_SYN_S, TcpSettings, TcpTracker};
+use super::timeline::LoneSyn;
 use super::udp::UdpTracker;
 use super::young::{Record, YoungTcp, YoungUdp};
-use super::{Close, Direction};
 
 /// Flows of a shard that stay in the cache anyway.
 const FEW_FLOWS: usize = 16;
@@ -100,7 +102,7 @@ impl<S: ConnectionSink> Shard<S> {
     }
 
     /// Notes the address that an answer taken just now truly came from (see
-    /// [`super::translation`]).
+    /// [`crate::in_order::translation`]).
     pub fn answered_from(&mut self, packet: &Packet, hash: u64, answering: Endpoint) {
         let (key, _) = FlowKey::of(packet);
         let Some(id) = self.flows.find(&key, hash) else {
@@ -419,7 +421,7 @@ impl<S: ConnectionSink> Shard<S> {
             if self.cost <= limit / 4 * 3 {
                 break;
             }
-            self.facts.given_up += 1;
+            self.facts.limits.given_up += 1;
             self.take_out(id, true);
         }
     }

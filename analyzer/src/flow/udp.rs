@@ -4,17 +4,18 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::addr::{Endpoint, Transport};
-use crate::app::{At, DatagramReader};
+use crate::app::DatagramReader;
+use crate::connection::{
+    CapturePoint, Close, Connection, Half, Handshake, Holes, IdleGaps, Role, SizeClass, TimeSplit,
+    Turns, UdpFacts,
+};
 use crate::decode::{IcmpFields, Packet, TcpFlags};
-use crate::event::{Event, EventKind, SegmentRef};
+use crate::direction::Direction;
+use crate::event::{At, Event, EventKind, SegmentRef};
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
 use super::tcp::looks_like_client;
-use super::{
-    CapturePoint, Close, Connection, Direction, Half, Handshake, Holes, IdleGaps, Role, SizeClass,
-    TimeSplit, Turns, UdpFacts,
-};
 
 /// Request sizes whose answers are followed.
 const SIZE_CLASSES: usize = 128;

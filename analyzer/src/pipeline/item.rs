@@ -1,17 +1,29 @@
 //! A slab on its way: bytes, packets, and which shard takes which packet.
 
+use std::sync::Arc;
+
 use crossbeam_channel::Receiver;
 
 use crate::addr::Endpoint;
+use crate::capture::{Interface, Slab};
 use crate::decode::{DecodedSlab, Packet, decode_slab};
 use crate::filter::PacketFilter;
 use crate::flow::key::{FlowKey, Sender};
-use crate::flow::translation::Translator;
+use crate::in_order::loops::Scan;
+use crate::in_order::times::Times;
+use crate::in_order::translation::Translator;
 use crate::time::Timestamp;
 
-use super::loops::Scan;
-use super::sequencer::Times;
-use super::{Filled, SHARDS};
+/// Parts of the flow table: enough for many cores, few enough that each has work in a round.
+pub(super) const SHARDS: usize = 32;
+
+/// A slab with what is needed to decode it.
+#[derive(Default)]
+pub(super) struct Filled {
+    pub slab: Slab,
+    pub interfaces: Arc<[Interface]>,
+    pub bytes_read: u64,
+}
 
 /// A slab on its way through a round. Items are used again, with the memory they have.
 #[derive(Default)]

@@ -7,7 +7,6 @@
 //! number is fixed, so results do not depend on the thread count.
 
 mod item;
-mod loops;
 mod sequencer;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,20 +16,21 @@ use rayon::prelude::*;
 use crate::analysis::{Analysis, CaptureSummary};
 use crate::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
 use crate::decode::Packet;
+use crate::episodes::Episodes;
 use crate::error::Error;
 use crate::filter::PacketFilter;
-use crate::flow::Connection;
 use crate::flow::facts::ShardFacts;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
 use crate::flow::tcp::TcpSettings;
+use crate::hosts::Hosts;
+use crate::in_order::times::clock_note;
 use crate::time::Timestamp;
 
-use item::{Addressed, Item, shard_of};
-use sequencer::{Sequencer, clock_note};
+use item::{Addressed, Filled, Item, SHARDS, shard_of};
+use sequencer::Sequencer;
 
-/// Parts of the flow table: enough for many cores, few enough that each has work in a round.
-const SHARDS: usize = 32;
+pub use crate::connection::ConnectionSink;
 
 /// Packets of a shard whose flows are brought into the cache together.
 const WARMED: usize = 16;
@@ -40,15 +40,6 @@ const ROUND: usize = 8;
 
 /// Slabs of an analysis, at most: in a round, in the one before it, read ahead, being filled.
 const IN_FLIGHT: usize = 4 * ROUND;
-
-/// Takes connections as they end. One sink serves one shard, so it needs no lock.
-///
-/// The order of calls within a shard is fixed by the input alone; merge what several sinks hold
-/// by something ordered, such as [`Connection::first_frame`].
-pub trait ConnectionSink: Send {
-    /// A connection has ended, expired or the capture is over.
-    fn connection(&mut self, connection: &Connection);
-}
 
 /// What an analysis needs to know beyond its input.
 #[derive(Clone, Debug, Default)]
@@ -61,21 +52,12 @@ pub struct Settings {
     pub filter: PacketFilter,
     /// Roughly the octets that the analysis may take.
     pub memory: Memory,
-    /// Buffers of analyses that ended, for those to come; clones of the settings share them.
-    pub buffers: Buffers,
 }
 
 /// Memory that one analysis leaves to the next: what is used again need not be asked of the
-/// operating system, which hands out zeroed pages only.
-#[derive(Clone, Default)]
-pub struct Buffers(Arc<Mutex<Vec<Item>>>);
-
-impl std::fmt::Debug for Buffers {
-    /// They are no setting: nothing of them is told.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Buffers")
-    }
-}
+/// operating system, which hands out zeroed pages only. Analyses side by side share it.
+#[derive(Default)]
+pub struct Buffers(Mutex<Vec<Item>>);
 
 impl Buffers {
     /// Those of one analysis, as many as are there.
@@ -141,6 +123,20 @@ pub fn run<S: ConnectionSink>(
     inputs: &[Input],
     settings: &Settings,
     make_sink: impl Fn() -> S,
+    progress: impl FnMut(Progress),
+) -> Result<(Analysis, Vec<S>), Error> {
+    run_with(&Buffers::default(), inputs, settings, make_sink, progress)
+}
+
+/// As [`run`], with the memory that earlier analyses left.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with<S: ConnectionSink>(
+    pool: &Buffers,
+    inputs: &[Input],
+    settings: &Settings,
+    make_sink: impl Fn() -> S,
     mut progress: impl FnMut(Progress),
 ) -> Result<(Analysis, Vec<S>), Error> {
     let reader = CaptureReader::open(inputs, settings.read.clone())?;
@@ -150,7 +146,7 @@ pub fn run<S: ConnectionSink>(
         // Room for all there are: one is made only when none is empty.
         let (empty_sender, empty) = crossbeam_channel::bounded::<Slab>(IN_FLIGHT);
         let (idle_sender, idle) = crossbeam_channel::bounded::<Item>(IN_FLIGHT);
-        for mut item in settings.buffers.take() {
+        for mut item in pool.take() {
             let _ = empty_sender.try_send(std::mem::take(&mut item.filled.slab));
             let _ = idle_sender.try_send(item);
         }
@@ -209,19 +205,11 @@ pub fn run<S: ConnectionSink>(
         outcome?;
         let slab_bytes = settings.read.slab_bytes;
         let idle = idle.try_iter().collect();
-        settings.buffers.give(idle, empty.try_iter(), slab_bytes);
+        pool.give(idle, empty.try_iter(), slab_bytes);
         let engine =
             engine.unwrap_or_else(|| Engine::new(settings, &make_sink, Timestamp::default()));
         Ok(engine.finish(&reader, &settings.filter))
     })
-}
-
-/// A slab with what is needed to decode it.
-#[derive(Default)]
-struct Filled {
-    slab: Slab,
-    interfaces: Arc<[Interface]>,
-    bytes_read: u64,
 }
 
 /// A slab that was read ahead.
@@ -378,8 +366,12 @@ impl<S: ConnectionSink> Engine<S> {
                 .collect(),
             protocols: sequencer.stats.protocols(),
         };
+        let hosts = Hosts::of(facts.hosts, &facts.dns_names);
+        let episodes = Episodes::of(facts.records, &hosts, &facts.dns_names, end);
         let analysis = Analysis {
             summary,
+            hosts,
+            episodes,
             quality,
             tcp_connections: facts.tcp_connections,
             udp_flows: facts.udp_flows,

@@ -1,8 +1,12 @@
 //! Limits of the capture itself. Never findings: caveats, with their counts.
 
+mod notes;
+
 use serde::Serialize;
 
-/// The closed list of ways in which a capture can mislead (RULES.md, JSON contract).
+pub(crate) use notes::LimitCounts;
+
+/// The closed list of ways in which a capture can mislead (JSON contract).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QualityKind {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use pcapdoc_analyzer::capture::{CaptureReader, Input, ReadOptions, Slab};
 use pcapdoc_analyzer::decode::{DecodeStats, DecodedSlab, Packet, PacketKind, decode_slab};
-use pcapdoc_analyzer::flow::ip_fragment::Reassembler;
+use pcapdoc_analyzer::in_order::fragments::Reassembler;
 use pcapdoc_analyzer::{Endpoint, Error};
 
 /// Frames and payload bytes from the smaller to the larger endpoint, and back.

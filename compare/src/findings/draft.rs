@@ -8,7 +8,7 @@ use analyzer::seq::SeqNumber;
 use analyzer::{Direction, Timestamp};
 use rules::Finding;
 use rules::finding::{ConnectionRef, Evidence, Figure, FigureValue, Remedy, Severity};
-use rules::rule::RuleMeta;
+use rules::meta::RuleMeta;
 
 use crate::reading::{Flow, Record};
 use crate::result::{Place, PlacedFinding};

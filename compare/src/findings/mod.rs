@@ -13,7 +13,7 @@ mod view;
 use analyzer::Timestamp;
 use rules::RuleSettings;
 use rules::between;
-use rules::rule::RuleMeta;
+use rules::meta::RuleMeta;
 
 use crate::Settings;
 use crate::assess::Assessed;

@@ -1,7 +1,7 @@
 //! The other rules of comparisons: what is made, copied, overtaken, delayed or missed on the way.
 
 use rules::finding::Severity;
-use rules::rule::RuleMeta;
+use rules::meta::RuleMeta;
 use rules::text::{many, number, percent, share, time};
 
 use super::draft::Draft;

@@ -4,10 +4,9 @@ mod flow;
 mod header;
 mod record;
 
-use analyzer::analysis::FileSummary;
-use analyzer::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
+use analyzer::capture::{CaptureReader, FileSummary, Input, Interface, ReadOptions, Slab};
 use analyzer::decode::{DecodedSlab, Packet, PacketKind, decode_slab};
-use analyzer::flow::ip_fragment::Reassembler;
+use analyzer::in_order::fragments::Reassembler;
 use analyzer::{Error, PacketFilter};
 use rayon::prelude::*;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use analyzer::QualityNote;
-use analyzer::analysis::FileSummary;
+use analyzer::capture::FileSummary;
 use compare::{
     ClockSummary, Comparison, ConnectionHop, ConnectionSummary, Delays, HopSummary, Place,
     PlacedFinding, PointSummary, RequestTimes, Slice, Tally, WaySummary,
@@ -14,8 +14,9 @@ use super::{
     PathHopView, PlacedFindingView, PointView, RequestsView, SliceView, StepView, WayView,
 };
 use crate::document::{
-    Counted, File, FindingView, Quality, RunInfo, SCHEMA_VERSION, Verdict, rounded, tool,
+    Counted, File, FindingView, Quality, RunInfo, SCHEMA_VERSION, Verdict, rounded,
 };
+use crate::gather::tool;
 
 impl ComparisonDocument {
     /// The document of a comparison that lists at most `limit` connections; `None` lists all.

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use super::picture;
 use super::{ComparisonDocument, PlacedFindingView, WayView, markdown, words};
-use crate::escape::html as text;
-use crate::html::{STYLE, policy};
-use crate::{Error, format};
+use crate::words::escape::html as text;
+use crate::render::html::{STYLE, policy};
+use crate::Error;
+use crate::words::format;
 
 /// What the page of a comparison has beside the style of all pages.
 const OWN_STYLE: &str = include_str!("style.css");

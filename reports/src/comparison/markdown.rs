@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{ComparedConnection, ComparisonDocument, PlacedFindingView, words};
-use crate::escape::{markdown as text, markdown_code as code};
-use crate::format;
+use crate::words::escape::{markdown as text, markdown_code as code};
+use crate::words::format;
 
 /// Connections in the table.
 const CONNECTIONS: usize = 20;

@@ -41,7 +41,7 @@ pub struct ComparisonDocument {
     /// Connections that at least two points saw; [`Self::connections`] may hold fewer.
     pub connection_total: u64,
     /// Connections, those with trouble first.
-    #[serde(serialize_with = "crate::json::a_line_each")]
+    #[serde(serialize_with = "crate::document::lines::a_line_each")]
     pub connections: Vec<ComparedConnection>,
     /// Connections and UDP flows without a partner, by name of the point.
     pub unpaired: BTreeMap<String, u64>,

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use super::{ComparisonDocument, PlacedFindingView, SliceView, WayView, words};
 use crate::document::EvidenceView;
-use crate::escape::html as text;
-use crate::format;
+use crate::words::escape::html as text;
+use crate::words::format;
 
 /// Width of a point's box and of the way between two of them.
 const BOX: usize = 130;

@@ -6,8 +6,8 @@ use anstyle::{AnsiColor, Style as Ansi};
 
 use super::{ComparisonDocument, words};
 use crate::document::Severity;
-use crate::escape;
-use crate::terminal::Style;
+use crate::words::escape;
+use crate::render::terminal::Style;
 
 /// Findings listed.
 const LISTED: usize = 8;

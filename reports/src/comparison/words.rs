@@ -1,7 +1,7 @@
 //! Phrases that all renderers of a comparison share.
 
 use super::{ClockView, ComparisonDocument, DelayView, PathHopView, PlacedFindingView, RequestsView, WayView};
-use crate::format;
+use crate::words::format;
 
 /// Where a finding happens, without markup.
 pub(super) fn place(finding: &PlacedFindingView) -> String {

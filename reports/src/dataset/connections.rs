@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use analyzer::flow::CapturePoint;
+use analyzer::connection::CapturePoint;
 use analyzer::{Connection, Direction, Endpoint, Half};
 
 use super::rows::{count, hour, number, text, time};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use analyzer::app::{DnsExchange, HttpExchange};
+use analyzer::connection::Turn;
 use analyzer::event::SegmentRef;
-use analyzer::flow::Turn;
 use analyzer::{Connection, Timestamp};
 
 use super::connections::{ConnectionRecord, ip, ms, port};

@@ -13,11 +13,8 @@ use polars_io::parquet::write::{
 };
 
 use super::schema::CAPTURE_SET;
-use super::sink::Tables;
-use crate::Error;
-
-/// Rows that are enough for a row group; what the shards of a capture keep in memory is less.
-pub(super) const ROW_GROUP: usize = 32_768;
+use super::sink::{ROW_GROUP, Tables};
+use crate::error::Error;
 
 /// Octets that are handed to the operating system at once: a Parquet file consists of many small
 /// pieces.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use analyzer::analysis::{Interval, Intervals};
-use analyzer::flow::TcpState;
+use analyzer::connection::TcpState;
 use analyzer::{Analysis, QualityKind, Timestamp};
 use rules::finding::{Evidence, Figure, FigureValue, Finding};
 

@@ -13,6 +13,7 @@
 //! times are a frame number away. Counts are signed 64-bit: Spark reads no unsigned integers.
 
 mod connections;
+mod describe;
 mod exchanges;
 mod files;
 mod findings;
@@ -22,8 +23,9 @@ mod rows;
 mod schema;
 mod sink;
 
+pub use describe::{TableSchema, describe, markdown, tables};
 pub use files::{TableFiles, copy_without};
 pub use output::{Rendering, render};
 pub use query::{QueryError, Source, run};
-pub use schema::{ColumnType, TableSchema, describe, markdown, tables};
+pub use schema::ColumnType;
 pub use sink::{RowSink, Spill, Tables};

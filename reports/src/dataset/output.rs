@@ -7,7 +7,8 @@ use polars::prelude::{AnyValue, DataFrame, TimeUnit};
 use polars_io::parquet::write::{ParquetCompression, ParquetWriter};
 use serde_json::{Map, Number, Value};
 
-use crate::{Error, escape, format};
+use crate::error::Error;
+use crate::words::{escape, format};
 
 /// How a result is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

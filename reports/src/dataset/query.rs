@@ -12,10 +12,12 @@ use polars::sql::{SQLContext, extract_table_identifiers};
 use polars_io::SerReader as _;
 use polars_io::parquet::read::ParquetReader;
 
+use super::describe::tables;
 use super::rows::constant;
-use super::schema::{PARTITIONS, tables};
+use super::schema::PARTITIONS;
 use super::sink::Tables;
-use crate::{Error, format};
+use crate::error::Error;
+use crate::words::format;
 
 /// Why a query gave no result.
 #[derive(Debug, thiserror::Error)]

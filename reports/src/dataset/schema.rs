@@ -1,10 +1,6 @@
-//! What the tables hold: the one place where a column has its name, type and meaning.
-
-use std::fmt::Write as _;
+//! How a table declares its columns: the one place where one has its name, type and meaning.
 
 use polars::prelude::{DataType, PlSmallStr, TimeUnit};
-
-use super::{connections, exchanges, findings};
 
 /// How a column is stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,17 +88,6 @@ pub(super) struct Table<R: Record> {
     pub columns: &'static [Column<R>],
 }
 
-/// A table as its readers see it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TableSchema {
-    /// Its name in SQL and its folder in the dataset.
-    pub name: &'static str,
-    /// What one row is.
-    pub about: &'static str,
-    /// Name, type and meaning of every column, in order.
-    pub columns: Vec<(&'static str, ColumnType, &'static str)>,
-}
-
 /// The first column of every table: joins them.
 pub(super) const CAPTURE_SET: &str = "capture_set";
 
@@ -117,73 +102,3 @@ pub(super) const PARTITIONS: [(&str, &str); 2] = [
         "folder of the capture set below the archive; from the folder name",
     ),
 ];
-
-impl TableSchema {
-    fn of<R: Record>(table: &Table<R>) -> Self {
-        let set = (
-            CAPTURE_SET,
-            ColumnType::Text,
-            "the capture, or set of rotated files, the row comes from",
-        );
-        let own = table.columns.iter().map(|c| (c.name, c.kind, c.about));
-        Self {
-            name: table.name,
-            about: table.about,
-            columns: std::iter::once(set).chain(own).collect(),
-        }
-    }
-}
-
-/// All tables of the dataset.
-#[must_use]
-pub fn tables() -> Vec<TableSchema> {
-    vec![
-        TableSchema::of(&connections::CONNECTIONS),
-        TableSchema::of(&findings::FINDINGS),
-        TableSchema::of(&findings::EVIDENCE),
-        TableSchema::of(&exchanges::REQUESTS),
-        TableSchema::of(&exchanges::DNS),
-        TableSchema::of(&findings::INTERVALS),
-        TableSchema::of(&findings::CAPTURES),
-    ]
-}
-
-/// The tables as text for a terminal.
-#[must_use]
-pub fn describe() -> String {
-    let mut text = String::new();
-    for table in tables() {
-        let _ = writeln!(text, "{}: {}", table.name, table.about);
-        for (name, kind, about) in &table.columns {
-            let _ = writeln!(text, "  {name:<31} {:<10} {about}", kind.as_str());
-        }
-        text.push('\n');
-    }
-    text.push_str("In a dataset every table has two more columns:\n");
-    for (name, about) in PARTITIONS {
-        let _ = writeln!(text, "  {name:<31} {:<10} {about}", "text");
-    }
-    text
-}
-
-/// The tables as Markdown for the documentation.
-#[must_use]
-pub fn markdown() -> String {
-    let mut text = String::new();
-    for table in tables() {
-        let _ = writeln!(text, "### `{}`\n\n{}\n", table.name, sentence(table.about));
-        text.push_str("| column | type | meaning |\n|---|---|---|\n");
-        for (name, kind, about) in &table.columns {
-            let _ = writeln!(text, "| `{name}` | {} | {about} |", kind.as_str());
-        }
-        text.push('\n');
-    }
-    text
-}
-
-fn sentence(about: &str) -> String {
-    let mut letters = about.chars();
-    letters.next().map_or_else(String::new, |first| {
-        format!("{}{}.", first.to_uppercase(), letters.as_str())
-    })
-}

@@ -17,17 +17,21 @@ use rules::finding::Assessment;
 
 use super::connections::{CONNECTIONS, ConnectionRecord, Connections};
 use super::exchanges::{DNS, DnsQuestions, DnsRecord, REQUESTS, RequestRecord, Requests};
-use super::files::ROW_GROUP;
 use super::findings::{
     CAPTURES, CaptureRecord, Captures, EVIDENCE, EvidenceRecord, FINDINGS, Findings, Frames,
     INTERVALS, IntervalRecord, Slices,
 };
 use super::rows::Rows;
 use super::schema::{Record, Table};
-use crate::{Document, Error};
+use crate::document::Document;
+use crate::error::Error;
 
 /// Rows of a table that a shard keeps in memory: about 1 MB of connections.
 const ROWS_KEPT: usize = 1024;
+
+/// Rows that are handed over at once, and enough for a row group of a file; what the shards of a
+/// capture keep in memory is less.
+pub(super) const ROW_GROUP: usize = 32_768;
 
 /// Where rows go that do not fit into memory.
 #[derive(Debug)]

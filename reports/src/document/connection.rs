@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use analyzer::app::AppProtocol;
-use analyzer::flow::Role;
+use analyzer::connection::Role;
 use analyzer::{Connection, Half};
 use serde::{Deserialize, Serialize};
 
@@ -156,7 +156,7 @@ impl From<&Half> for HalfRow {
 }
 
 /// Response times of the connection's turns, or of its datagrams.
-pub(crate) fn response_times(connection: &Connection) -> &analyzer::flow::Histogram {
+pub(crate) fn response_times(connection: &Connection) -> &analyzer::connection::Histogram {
     match &connection.udp {
         Some(udp) => &udp.response_times,
         None => &connection.turns.response_times,
@@ -175,7 +175,7 @@ fn requests(connection: &Connection) -> (u64, u64) {
     )
 }
 
-fn reset(reset: &analyzer::flow::Reset) -> ResetRow {
+fn reset(reset: &analyzer::connection::Reset) -> ResetRow {
     ResetRow {
         frame: reset.segment.frame,
         direction: direction_name(reset.segment.direction).to_owned(),

@@ -2,12 +2,14 @@
 
 use analyzer::decode::TcpFlags;
 use analyzer::{Direction, Timestamp, Transport};
-use rules::finding::{self, ConnectionRef, Figure, FigureValue, Finding, Spread};
+use rules::finding::{
+    self, ConnectionRef, Figure, FigureValue, Finding, HostCommand, LookAlike, Remedy,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
-use super::{Distribution, Severity, WaitsView, rounded, seconds};
-use crate::format;
+use super::{Distribution, Severity, SpreadView, WaitsView, rounded, seconds};
+use crate::words::format;
 
 /// One cause, with everything a reader needs to believe and cure it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -45,11 +47,11 @@ pub struct FindingView {
     /// Why we believe it, strongest first.
     pub why: Vec<String>,
     /// What it is not.
-    pub look_alikes: Vec<LookAlikeView>,
+    pub look_alikes: Vec<LookAlike>,
     /// What to change.
-    pub remedy: Vec<RemedyView>,
+    pub remedy: Vec<Remedy>,
     /// How to verify on the hosts.
-    pub host_commands: Vec<HostCommandView>,
+    pub host_commands: Vec<HostCommand>,
     /// Limits of the capture that touch this finding.
     pub caveats: Vec<CaveatView>,
     /// Findings that cause this one.
@@ -123,65 +125,6 @@ impl EvidenceView {
     }
 }
 
-/// How a figure's single values lie.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct SpreadView {
-    /// How many values.
-    pub count: u64,
-    /// Smallest.
-    pub min: f64,
-    /// Median.
-    pub median: f64,
-    /// Largest.
-    pub max: f64,
-}
-
-impl From<&Spread> for SpreadView {
-    fn from(spread: &Spread) -> Self {
-        Self {
-            count: spread.count,
-            min: rounded(spread.min),
-            median: rounded(spread.median),
-            max: rounded(spread.max),
-        }
-    }
-}
-
-/// Another cause that looks alike.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct LookAlikeView {
-    /// Rule id or plain words.
-    pub name: String,
-    /// What speaks against it.
-    pub why_not: String,
-}
-
-/// One thing to change.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct RemedyView {
-    /// Product or layer; `any` for all.
-    pub product: String,
-    /// What to do and why.
-    pub text: String,
-    /// The setting or code to write.
-    pub setting: Option<String>,
-}
-
-/// A command to run on a host to confirm.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct HostCommandView {
-    /// Where.
-    pub host: String,
-    /// The command.
-    pub command: String,
-    /// What its output will tell.
-    pub tells: String,
-}
-
 /// A limit of the capture that touches a finding.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -238,7 +181,7 @@ impl FindingView {
         Self {
             id: finding.id.clone(),
             rule: finding.rule.to_owned(),
-            severity: finding.severity.into(),
+            severity: finding.severity,
             confidence: rounded(finding.confidence.clamp(0.0, 1.0)),
             confidence_reason: finding.confidence_reason.clone(),
             title: finding.title.clone(),
@@ -255,9 +198,9 @@ impl FindingView {
             spreads: spreads(&finding.figures),
             cost: figures(&finding.cost),
             why: finding.why.clone(),
-            look_alikes: finding.look_alikes.iter().map(look_alike).collect(),
-            remedy: finding.remedy.iter().map(remedy).collect(),
-            host_commands: finding.host_commands.iter().map(host_command).collect(),
+            look_alikes: finding.look_alikes.clone(),
+            remedy: finding.remedy.clone(),
+            host_commands: finding.host_commands.clone(),
             caveats: finding
                 .caveats
                 .iter()
@@ -346,27 +289,4 @@ fn spreads(figures: &[Figure]) -> Map<String, Value> {
             Some((figure.name.to_owned(), serde_json::to_value(view).ok()?))
         })
         .collect()
-}
-
-fn look_alike(look_alike: &finding::LookAlike) -> LookAlikeView {
-    LookAlikeView {
-        name: look_alike.name.clone(),
-        why_not: look_alike.why_not.clone(),
-    }
-}
-
-fn remedy(remedy: &finding::Remedy) -> RemedyView {
-    RemedyView {
-        product: remedy.product.clone(),
-        text: remedy.text.clone(),
-        setting: remedy.setting.clone(),
-    }
-}
-
-fn host_command(command: &finding::HostCommand) -> HostCommandView {
-    HostCommandView {
-        host: command.host.clone(),
-        command: command.command.clone(),
-        tells: command.tells.clone(),
-    }
 }

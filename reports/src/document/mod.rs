@@ -7,29 +7,27 @@
 //! The described fields are the contract (`schema/pcapdoc-1.schema.json`); new ones may be added
 //! within a schema version, none is removed or changes its meaning.
 
-use analyzer::capture::Mark;
 use serde::{Deserialize, Serialize};
 
-mod build;
 mod connection;
 mod finding;
+pub(crate) mod lines;
 mod series;
+mod spread;
 mod timeouts;
 mod trace;
 
-pub(crate) use build::tool;
 pub use connection::{ConnectionRow, HalfRow, ResetRow};
 pub(crate) use connection::{protocol_name, response_times};
-pub use finding::{
-    CaveatView, ConnectionKey, EvidenceView, FindingView, HostCommandView, LookAlikeView,
-    RemedyView, SpreadView,
-};
+pub use finding::{CaveatView, ConnectionKey, EvidenceView, FindingView};
 pub(crate) use finding::{direction_name, figures, flag_names};
-pub(crate) use series::add_time_split;
+pub use rules::finding::{HostCommand, LookAlike, Remedy, Severity};
 pub use series::{
     Bucket, Distribution, DurationSlot, DurationsOverTime, Intervals, ResponseTimes, StateSeries,
     TimePart, UdpSize,
 };
+pub(crate) use series::{add_time_split, time_parts};
+pub use spread::SpreadView;
 pub use timeouts::{KnownDefault, TimerView, WaitsView};
 pub use trace::{Trace, TraceSlot, TraceView};
 
@@ -87,16 +85,21 @@ pub struct Document {
     /// Why cited TCP connections have no time-sequence data; absent when nothing is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untraced: Option<String>,
-    /// Places at which the capture can be read again; of this run only, not in the contract.
-    #[serde(skip)]
-    pub marks: Vec<Mark>,
     /// Top lists.
     pub tables: Vec<Table>,
     /// Connections in all; [`Self::connections`] may hold fewer.
     pub connection_total: u64,
     /// The most relevant connections, most relevant first.
-    #[serde(serialize_with = "crate::json::a_line_each")]
+    #[serde(serialize_with = "lines::a_line_each")]
     pub connections: Vec<ConnectionRow>,
+}
+
+impl Document {
+    /// Whether any finding is at or above `severity` (`--fail-on`).
+    #[must_use]
+    pub fn has_finding_at(&self, severity: Severity) -> bool {
+        self.verdict.severity.is_some_and(|worst| worst >= severity)
+    }
 }
 
 /// The program that made a document.
@@ -133,50 +136,6 @@ pub struct Verdict {
     pub sentence: String,
     /// Worst severity among the findings; absent without findings.
     pub severity: Option<Severity>,
-}
-
-/// How much harm a finding did, if it is true. Ordered from least to most.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing; nobody was harmed.
-    Info,
-    /// A weakness, or harm that nobody would notice.
-    Low,
-    /// Users may have noticed.
-    Medium,
-    /// Requests failed or waited for long.
-    High,
-    /// The service was down for its users.
-    Critical,
-}
-
-impl Severity {
-    /// The name in the JSON contract.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
-
-impl From<rules::finding::Severity> for Severity {
-    fn from(severity: rules::finding::Severity) -> Self {
-        use rules::finding::Severity as Rule;
-        match severity {
-            Rule::Info => Self::Info,
-            Rule::Low => Self::Low,
-            Rule::Medium => Self::Medium,
-            Rule::High => Self::High,
-            Rule::Critical => Self::Critical,
-        }
-    }
 }
 
 /// What was analysed.

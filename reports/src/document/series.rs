@@ -2,11 +2,11 @@
 
 use analyzer::Direction;
 use analyzer::analysis::{self, Interval};
-use analyzer::flow::{Histogram, TcpState, TimeSplit};
+use analyzer::connection::{Histogram, TcpState, TimeSplit};
 use serde::{Deserialize, Serialize};
 
 use super::{millis, rounded, seconds};
-use crate::format;
+use crate::words::format;
 
 /// The capture cut into equal slices of time; one entry per slice in every list.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::Redactor;
-use crate::Error;
 use crate::document::Document;
+use crate::error::Error;
 
 impl Redactor {
     /// Masks everything that names hosts, people or files.

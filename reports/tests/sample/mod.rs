@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use analyzer::analysis::{Analysis, FileSummary, InterfaceSummary, Interval, Intervals};
+use analyzer::connection::{Histogram, TcpState};
 use analyzer::decode::TcpFlags;
 use analyzer::event::SegmentRef;
-use analyzer::flow::{Histogram, TcpState};
 use analyzer::seq::SeqNumber;
 use analyzer::{Direction, Endpoint, QualityKind, QualityNote, Timestamp, Transport};
 use reports::document::{
     Bucket, Cell, Column, ConnectionRow, HalfRow, ResetRow, ResponseTimes, Table, TimePart,
 };
-use reports::{ConnectionCollector, Document, RunInfo};
+use reports::{Afterwards, ConnectionCollector, Document, Draft, RunInfo};
 use rules::finding::{
     Assessment, ConnectionRef, Distribution, Evidence, Figure, FigureValue, Finding, HostCommand,
     LookAlike, Remedy, RuleOutcome, Severity, Spread,
@@ -73,7 +73,8 @@ fn build(analysis: &Analysis, assessment: &Assessment) -> Document {
         configuration: vec![("retransmit-hol.min_stall_ms".to_owned(), "20".to_owned())],
         configuration_file: Some("pcapdoc.toml".to_owned()),
     };
-    Document::build(analysis, assessment, ConnectionCollector::default(), &run)
+    let draft = Draft::new(analysis, assessment, ConnectionCollector::default(), &run);
+    draft.finish(Afterwards::default())
 }
 
 fn at(seconds: f64) -> Timestamp {

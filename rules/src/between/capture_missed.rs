@@ -1,6 +1,6 @@
 //! `capture-missed`: packets that a point must have carried and its capture does not hold.
 
-use crate::rule::declare_rule;
+use crate::model::meta::declare_rule;
 
 declare_rule! {
     /// Packets passed a capture point that its capture does not hold.

@@ -1,6 +1,6 @@
 //! `changed-between`: fields that a device rewrites.
 
-use crate::rule::declare_rule;
+use crate::model::meta::declare_rule;
 
 declare_rule! {
     /// Packets came to the next capture point with other fields than they left with.

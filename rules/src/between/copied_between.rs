@@ -1,6 +1,6 @@
 //! `copied-between`: the network delivers packets twice.
 
-use crate::rule::declare_rule;
+use crate::model::meta::declare_rule;
 
 declare_rule! {
     /// Packets left one capture point once and came to the next one more than once.

@@ -1,6 +1,6 @@
 //! `delay-between`: packets wait between two points.
 
-use crate::rule::declare_rule;
+use crate::model::meta::declare_rule;
 
 declare_rule! {
     /// Packets took much longer than the least delay of the same way.

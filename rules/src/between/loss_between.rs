@@ -1,6 +1,6 @@
 //! `loss-between`: segments leave one point and never come to the next.
 
-use crate::rule::declare_rule;
+use crate::model::meta::declare_rule;
 
 declare_rule! {
     /// Segments left one capture point and never reached the next one.

@@ -1,6 +1,6 @@
 //! `made-between`: packets that no end sent.
 
-use crate::rule::declare_rule;
+use crate::model::meta::declare_rule;
 
 declare_rule! {
     /// Packets came to one capture point that never passed the one before it.

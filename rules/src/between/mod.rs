@@ -3,7 +3,7 @@
 //!
 //! Here they are declared; `pcapdoc-compare`, which knows the points, judges by them.
 
-use crate::rule::RuleMeta;
+use crate::model::meta::RuleMeta;
 
 mod capture_missed;
 mod changed_between;

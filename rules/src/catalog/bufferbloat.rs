@@ -2,11 +2,14 @@
 
 use analyzer::{Connection, Direction};
 
-use crate::finding::{FigureValue, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, plural, time};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{ms, number, plural, time};
 
 declare_rule! {
     /// The round trip grows with the data in flight and falls when it drains.
@@ -51,6 +54,9 @@ declare_rule! {
 }
 
 impl Rule for Bufferbloat {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -87,7 +93,7 @@ impl Rule for Bufferbloat {
                 Severity::Low
             };
             let sender = direction.sender();
-            let mut one = Observation::new(conn, 0.8, severity)
+            let mut one = Observation::untyped(conn, 0.8, severity)
                 .cause(format!("{} {sender}", conn.server))
                 .weight(added)
                 .evidence_if(

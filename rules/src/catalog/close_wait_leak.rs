@@ -1,13 +1,16 @@
 //! `close-wait-leak`: a program does not close what its peer has closed.
 
-use analyzer::flow::TcpState;
+use analyzer::connection::TcpState;
 use analyzer::{Analysis, Connection, Direction};
 
-use crate::finding::{FigureValue, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, other_end, plural, time};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{ms, number, other_end, plural, time};
 
 declare_rule! {
     /// A program keeps sockets open long after the other end has closed.
@@ -49,6 +52,9 @@ declare_rule! {
 }
 
 impl Rule for CloseWaitLeak {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -81,7 +87,7 @@ impl Rule for CloseWaitLeak {
             }
             let own_fin = conn.half(end).fin;
             out.push(
-                Observation::new(conn, 0.9, Severity::Low)
+                Observation::untyped(conn, 0.9, Severity::Low)
                     .cause(format!("{} {}", conn.server, end.sender()))
                     .at(span.from)
                     .weight(ms(waited))
@@ -137,7 +143,7 @@ impl Rule for CloseWaitLeak {
         };
         let max = group.number("waited_ms_max").unwrap_or_default();
         let sockets = group.number("sockets").unwrap_or_default();
-        let open = group.having("open");
+        let open = group.positive("open");
         let port = group.server().port;
         let severity = if sockets >= group.ctx.threshold("medium_sockets") {
             Severity::Medium
@@ -168,7 +174,7 @@ impl Rule for CloseWaitLeak {
 mod tests {
     use super::*;
     use crate::testkit::{Builder, C, S, at, figure, findings_in, findings_of};
-    use analyzer::flow::StateSpan;
+    use analyzer::connection::StateSpan;
 
     fn leaking(port: u16, to: Option<f64>) -> Builder {
         let builder = Builder::tcp(port)

@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use analyzer::connection::ResetKind;
 use analyzer::event::EventKind;
-use analyzer::flow::ResetKind;
 use analyzer::{Analysis, Connection, Timestamp};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, plural, time};
+use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::observation::Note;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{ms, number, plural, time};
 
 declare_rule! {
     /// Connection attempts are refused: nobody listens at that address and port.
@@ -54,20 +57,23 @@ declare_rule! {
 /// A client that has another address at hand tries it within this time.
 const FALLBACK: Duration = Duration::from_secs(1);
 
+/// The client's SYN was answered.
+pub(crate) struct Fact;
+
 impl Rule for ConnectionRefused {
+    type Seen = Legacy;
+    type Fact = Fact;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Fact>) {
         let Some(syn) = conn.handshake.syns.first() else {
             return;
         };
         if conn.handshake.syn_ack_count > 0 {
-            out.note(|| Note {
-                at: syn.time,
-                ..Note::new(conn, "connected")
-            });
+            out.note(|| Note::new(conn, Fact).at(syn.time));
             return;
         }
         let refused = conn
@@ -86,7 +92,7 @@ impl Rule for ConnectionRefused {
             (None, None) => return,
         };
         out.push(
-            Observation::new(conn, 0.97, Severity::Medium)
+            Observation::untyped(conn, 0.97, Severity::Medium)
                 .at(syn.time)
                 .evidence(*syn, "SYN from client")
                 .evidence(
@@ -99,7 +105,7 @@ impl Rule for ConnectionRefused {
         );
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Fact>) {
         let mut ports = BTreeMap::<IpAddr, BTreeSet<(IpAddr, u16)>>::new();
         for one in &collected.observations {
             let server = one.connection.server;
@@ -109,7 +115,8 @@ impl Rule for ConnectionRefused {
                 .insert((server.ip, server.port));
         }
         let connected: Vec<(IpAddr, u16, Timestamp)> = collected
-            .notes_of("connected")
+            .notes
+            .iter()
             .map(|note| {
                 (
                     note.connection.client.ip,
@@ -145,14 +152,14 @@ impl Rule for ConnectionRefused {
                 one.cost.clear();
             } else if fell_back {
                 one.severity = Severity::Low;
-                one.details.push(("fell_back", 1.0));
+                one.seen.details.push(("fell_back", 1.0));
             } else if per_server.get(&server).is_some_and(|count| *count >= 3) {
                 one.severity = Severity::High;
             }
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
         let count = group.number("attempts").unwrap_or_default();
         if group.best().cause.starts_with("scan ") {
             return describe_scan(group, draft, count);
@@ -181,8 +188,8 @@ impl Rule for ConnectionRefused {
             }
             (false, false) => "No connection to it succeeded in this capture.".to_owned(),
         };
-        let icmp = group.having("icmp") > 0;
-        let fell_back = if group.having("fell_back") > 0 {
+        let icmp = group.positive("icmp") > 0;
+        let fell_back = if group.positive("fell_back") > 0 {
             " Clients then reached another address at once, so little was lost."
         } else {
             ""
@@ -207,7 +214,7 @@ fn is_unreachable(v6: bool, icmp_type: u8) -> bool {
     icmp_type == if v6 { 1 } else { 3 }
 }
 
-fn describe_scan(group: &Group<'_>, draft: Narrative, count: f64) -> Narrative {
+fn describe_scan(group: &Group<'_, Fact>, draft: Narrative, count: f64) -> Narrative {
     let client = group.client().ip;
     let ports = group.servers().len();
     draft

@@ -2,11 +2,14 @@
 
 use analyzer::{Connection, Direction};
 
-use crate::finding::{FigureValue, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, plural, time};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{ms, number, plural, time};
 
 declare_rule! {
     /// A sender holds small pieces of a message back until the other end's delayed acknowledgement comes.
@@ -49,6 +52,9 @@ declare_rule! {
 }
 
 impl Rule for DelayedAckNagle {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -70,7 +76,7 @@ impl Rule for DelayedAckNagle {
                 Severity::Low
             };
             let sender = direction.sender();
-            let mut observation = Observation::new(conn, 0.85, severity)
+            let mut observation = Observation::untyped(conn, 0.85, severity)
                 .cause(format!("{} {sender}", conn.server))
                 .weight(number(held.count))
                 .count(held.count)
@@ -128,7 +134,7 @@ impl Rule for DelayedAckNagle {
 mod tests {
     use super::*;
     use crate::testkit::{Builder, C, S, figure, findings_of, histogram};
-    use analyzer::flow::HeldWrites;
+    use analyzer::connection::HeldWrites;
 
     fn held(count: u64, wait_ms: f64) -> Connection {
         let mut builder = Builder::tcp(1).handshake(0.0, 1.0).request(1.0, 20);

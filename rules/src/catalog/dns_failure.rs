@@ -6,11 +6,14 @@ use std::net::IpAddr;
 use analyzer::app::DnsExchange;
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations, segment_at};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{list, ms, number, percent, plural, share, time};
+use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::observation::{Note, segment_at};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{list, ms, number, percent, plural, share, time};
 
 declare_rule! {
     /// DNS questions fail, stay without answer, or are answered late.
@@ -59,26 +62,32 @@ const CHATTER: [u16; 3] = [5353, 5355, 137];
 /// A question answered by another server within this time did little harm.
 const SECOND_SERVER_MS: f64 = 2_000.0;
 
+/// A name that was asked for.
+pub(crate) struct Fact {
+    name: String,
+    answered: bool,
+}
+
 impl Rule for DnsFailure {
+    type Seen = Legacy;
+    type Fact = Fact;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Fact>) {
         let chatter = CHATTER.contains(&conn.server.port) || conn.server.ip.is_multicast();
         if conn.app.dns.is_empty() || chatter {
             return;
         }
         for exchange in &conn.app.dns {
-            let key = if exchange.answered.is_some() {
-                "answered"
-            } else {
-                "asked"
-            };
-            out.note(|| Note {
-                at: exchange.answered.unwrap_or(exchange.asked).time,
-                words: exchange.name.clone(),
-                ..Note::new(conn, key)
+            out.note(|| {
+                let fact = Fact {
+                    name: exchange.name.clone(),
+                    answered: exchange.answered.is_some(),
+                };
+                Note::new(conn, fact).at(exchange.answered.unwrap_or(exchange.asked).time)
             });
             if let Some(kind) = failure(exchange, ctx) {
                 out.push(observation(conn, exchange, kind));
@@ -86,13 +95,13 @@ impl Rule for DnsFailure {
         }
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Fact>) {
         let mut answered = BTreeMap::<(IpAddr, String), Vec<Timestamp>>::new();
         let mut asked = BTreeMap::<_, u64>::new();
         for note in &collected.notes {
             *asked.entry(note.connection.server).or_default() += 1;
-            if note.key == "answered" {
-                let key = (note.connection.client.ip, note.words.clone());
+            if note.fact.answered {
+                let key = (note.connection.client.ip, note.fact.name.clone());
                 answered.entry(key).or_default().push(note.at);
             }
         }
@@ -115,7 +124,10 @@ impl Rule for DnsFailure {
             let waited = later.unwrap_or(rest);
             let waited = waited.max(one.number("waited_ms").unwrap_or_default());
             if later.is_some() {
-                one.set_figure("waited_ms", crate::finding::FigureValue::Number(waited));
+                one.set_figure(
+                    "waited_ms",
+                    crate::model::figure::FigureValue::Number(waited),
+                );
             }
             if later.is_some_and(|later| later <= SECOND_SERVER_MS) {
                 one.severity = Severity::Low;
@@ -129,7 +141,7 @@ impl Rule for DnsFailure {
         for one in &mut collected.observations {
             let count = failed.get(&one.cause).copied().unwrap_or(0.0);
             let all = asked.get(&one.connection.server).copied().unwrap_or(0);
-            one.details.push(("all", number(all)));
+            one.seen.details.push(("all", number(all)));
             if count >= ctx.threshold("high_failures")
                 && count * 5.0 >= number(all)
                 && one.severity == Severity::Medium
@@ -144,7 +156,7 @@ impl Rule for DnsFailure {
         });
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
         let server = group.server();
         let kind = group.words("kind").unwrap_or_default();
         let failures = group.number("failures").unwrap_or_default();
@@ -235,7 +247,7 @@ fn observation(conn: &Connection, exchange: &DnsExchange, kind: &'static str) ->
     let answer = exchange
         .answered
         .map(|at| segment_at(conn, at, Direction::ServerToClient));
-    Observation::new(conn, 0.9, severity)
+    Observation::untyped(conn, 0.9, severity)
         .cause(format!("{} {kind}", conn.server))
         .at(exchange.asked.time)
         .weight(waited)

@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use analyzer::app::HttpExchange;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
-use crate::finding::{FigureValue, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations, segment_at};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{list, number, percent, plural};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::observation::{Note, segment_at};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{list, number, percent, plural};
 
 declare_rule! {
     /// A server answers requests with 5xx or 429.
@@ -49,22 +53,28 @@ declare_rule! {
     }
 }
 
+/// A connection without errors.
+pub(crate) struct Fact {
+    responses: u64,
+}
+
 impl Rule for HttpError {
+    type Seen = Legacy;
+    type Fact = Fact;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Fact>) {
         let Some(http) = &conn.app.http else { return };
         if http.responses == 0 {
             return;
         }
         let errors = http.by_class[4] + http.too_many_requests;
         if errors == 0 {
-            out.note(|| Note {
-                numbers: vec![number(http.responses)],
-                ..Note::new(conn, "healthy")
-            });
+            let responses = http.responses;
+            out.note(|| Note::new(conn, Fact { responses }));
             return;
         }
         let failed: Vec<&HttpExchange> = http
@@ -76,7 +86,7 @@ impl Rule for HttpError {
             .first()
             .and_then(|one| one.response_start)
             .map_or(conn.start, |at| at.time);
-        let mut observation = Observation::new(conn, 0.97, Severity::Low)
+        let mut observation = Observation::untyped(conn, 0.97, Severity::Low)
             .at(at)
             .weight(number(errors))
             .count(errors)
@@ -110,10 +120,10 @@ impl Rule for HttpError {
         out.push(observation);
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Fact>) {
         let mut healthy = BTreeMap::<Endpoint, f64>::new();
         for note in &collected.notes {
-            *healthy.entry(note.connection.server).or_default() += note.numbers[0];
+            *healthy.entry(note.connection.server).or_default() += number(note.fact.responses);
         }
         let mut totals = BTreeMap::<Endpoint, (f64, f64)>::new();
         for one in &collected.observations {
@@ -142,7 +152,7 @@ impl Rule for HttpError {
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
         let server = group.server();
         let errors = group.number("errors").unwrap_or_default();
         let responses = group.number("responses").unwrap_or_default();

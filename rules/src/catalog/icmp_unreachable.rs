@@ -6,11 +6,14 @@ use analyzer::decode::IcmpFields;
 use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Direction, Endpoint, Transport};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{number, plural};
+use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::observation::Note;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{number, plural};
 
 declare_rule! {
     /// ICMP errors say that packets of captured traffic could not be delivered.
@@ -51,14 +54,20 @@ declare_rule! {
 /// Ports traceroute sends to by default.
 const TRACEROUTE: std::ops::RangeInclusive<u16> = 33_434..=33_534;
 
+/// Something of the server was captured.
+pub(crate) struct Fact;
+
 impl Rule for IcmpUnreachable {
+    type Seen = Legacy;
+    type Fact = Fact;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Fact>) {
         if conn.from_server().packets > 0 {
-            out.note(|| Note::new(conn, "answered"));
+            out.note(|| Note::new(conn, Fact));
         }
         let errors: Vec<_> = conn
             .events
@@ -82,7 +91,7 @@ impl Rule for IcmpUnreachable {
         let late = first.direction == Direction::ServerToClient;
         let to = if late { conn.client } else { conn.server };
         out.push(
-            Observation::new(
+            Observation::untyped(
                 conn,
                 0.95,
                 if late { Severity::Info } else { Severity::Low },
@@ -108,9 +117,10 @@ impl Rule for IcmpUnreachable {
         );
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Fact>) {
         let answered: BTreeSet<Endpoint> = collected
-            .notes_of("answered")
+            .notes
+            .iter()
             .map(|note| note.connection.server)
             .collect();
         let mut counts = std::collections::BTreeMap::<String, f64>::new();
@@ -129,12 +139,12 @@ impl Rule for IcmpUnreachable {
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
         let server = group.server();
         let reason = group.words("reason").unwrap_or_default();
         let reporter = group.words("reporter").unwrap_or_default();
         let messages = group.number("messages").unwrap_or_default();
-        let late = group.having("late") > 0;
+        let late = group.positive("late") > 0;
         let (title, summary) = if late {
             (
                 format!("Answers of {server} reach clients that no longer listen"),

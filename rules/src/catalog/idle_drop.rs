@@ -2,17 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use analyzer::flow::{IdleGap, ResetKind};
+use analyzer::connection::{IdleGap, ResetKind};
 use analyzer::{Analysis, Connection, Direction, Endpoint, QualityKind};
 
-use crate::alive::{Alive, since_epoch_ms};
-use crate::finding::{FigureValue, Severity};
-use crate::in_vain::silence_before;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, plural, seconds, span, time};
-use crate::timeouts::{Wait, typical_of};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::observation::Note;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{ms, number, plural, seconds, span, time};
+use crate::model::timeouts::{Wait, typical_of};
+use crate::signs::alive::{Alive, since_epoch_ms};
+use crate::signs::in_vain::silence_before;
 
 declare_rule! {
     /// A device on the path forgot connections that were idle, and what came next was lost.
@@ -56,16 +60,26 @@ declare_rule! {
     }
 }
 
+/// What a connection says of its server.
+pub(crate) enum Fact {
+    /// When it was heard.
+    Alive(Alive),
+    /// Data was sent in vain to the end without a silence before it.
+    DiedActive,
+}
+
 impl Rule for IdleDrop {
+    type Seen = Legacy;
+    type Fact = Fact;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
-        out.note(|| Note {
-            at: Alive::heard(conn, Direction::ServerToClient),
-            numbers: Alive::numbers(conn).to_vec(),
-            ..Note::new(conn, "alive")
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Fact>) {
+        out.note(|| {
+            let alive = Alive::of(conn, Direction::ServerToClient);
+            Note::new(conn, Fact::Alive(alive))
         });
         let gap = conn.idle_gaps.last.filter(|gap| !gap.survived);
         let died_active = conn.halves.iter().any(|half| {
@@ -75,7 +89,7 @@ impl Rule for IdleDrop {
             })
         });
         if died_active {
-            out.note(|| Note::new(conn, "died-active"));
+            out.note(|| Note::new(conn, Fact::DiedActive));
         }
         let Some(gap) = gap else {
             return;
@@ -119,14 +133,23 @@ impl Rule for IdleDrop {
         out.push(observation);
     }
 
-    fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
-        let mut alive = BTreeMap::<Endpoint, Vec<Alive>>::new();
-        for note in collected.notes_of("alive") {
-            let others = alive.entry(note.connection.server).or_default();
-            others.push(Alive::of(note, &note.numbers));
+    fn on_capture(
+        &self,
+        _analysis: &Analysis,
+        _ctx: &Context<'_>,
+        collected: &mut Collected<Fact>,
+    ) {
+        let mut alive = BTreeMap::<Endpoint, Vec<&Alive>>::new();
+        let mut died_active = BTreeSet::new();
+        for note in &collected.notes {
+            let server = note.connection.server;
+            match &note.fact {
+                Fact::Alive(one) => alive.entry(server).or_default().push(one),
+                Fact::DiedActive => {
+                    died_active.insert(server);
+                }
+            }
         }
-        let died_active = collected.notes_of("died-active");
-        let died_active: BTreeSet<_> = died_active.map(|note| note.connection.server).collect();
         collected.observations.retain(|one| {
             let server = one.connection.server;
             let others = alive.get(&server).map_or(&[][..], Vec::as_slice);
@@ -160,11 +183,11 @@ impl Rule for IdleDrop {
             } else {
                 Severity::Medium
             };
-            one.details.push(("works", f64::from(u8::from(works))));
+            one.seen.details.push(("works", f64::from(u8::from(works))));
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
         let dead = group.number("idle_ms_shortest_dead").unwrap_or_default();
         let lived = group
             .number("idle_ms_longest_alive")
@@ -184,7 +207,7 @@ impl Rule for IdleDrop {
         let typical = typical_of(dead, Wait::Path)
             .map(|text| format!(" ({text})"))
             .unwrap_or_default();
-        let works = group.having("works") > 0;
+        let works = group.positive("works") > 0;
         let keepalive = (dead / 3.0).clamp(1_000.0, 300_000.0);
         let keepalive = keepalive - keepalive % 1_000.0;
         let confidence = draft.confidence;
@@ -197,11 +220,11 @@ impl Rule for IdleDrop {
                 time(dead),
                 if works { ", while other connections to the same server worked" } else { "" },
             ))
-            .confidence(confidence, if group.having("until_ms") == group.connections() { "The server answers others at that time, so the path forgot the connection; one dead server of several behind this address would look the same." } else if works { "The server answers others at that time, so the path and not the server forgot the connection." } else { "No other connection shows that the server was alive at that time." })
+            .confidence(confidence, if group.positive("until_ms") == group.connections() { "The server answers others at that time, so the path forgot the connection; one dead server of several behind this address would look the same." } else if works { "The server answers others at that time, so the path and not the server forgot the connection." } else { "No other connection shows that the server was alive at that time." })
             .because(between)
-            .because_if(group.having("copies") > 0, || format!("the data after the silence was sent up to {:.0} times without any answer", group.spread("copies").map_or(0.0, |spread| spread.max)))
-            .because_if(group.having("reset") > 0, || "the data after the silence was met by RST: the answering side knew no such connection".to_owned())
-            .because_if(group.having("device") > 0, || "the RST's hop limit differs from the server's: a device on the path sent it".to_owned())
+            .because_if(group.positive("copies") > 0, || format!("the data after the silence was sent up to {:.0} times without any answer", group.spread("copies").map_or(0.0, |spread| spread.max)))
+            .because_if(group.positive("reset") > 0, || "the data after the silence was met by RST: the answering side knew no such connection".to_owned())
+            .because_if(group.positive("device") > 0, || "the RST's hop limit differs from the server's: a device on the path sent it".to_owned())
             .not("keepalive-dead-peer", if works { "the peer answers others at the same time" } else { "not excluded: nothing shows that the peer was alive" })
             .not("keepalive-race", "no FIN was sent")
             .not("packet-loss", "nothing came through any more, on this connection only and only after the silence")
@@ -216,20 +239,20 @@ impl Rule for IdleDrop {
 }
 
 /// Whether another connection shows that the server lived.
-fn lives(one: &Observation, others: &[Alive]) -> bool {
+fn lives(one: &Observation, others: &[&Alive]) -> bool {
     let own = one.connection.first_frame;
     let mut others = others.iter().filter(|other| other.first_frame != own);
     others.any(|other| other.is_heard_after(one.at))
 }
 
-fn longest_survived(others: &[Alive]) -> f64 {
+fn longest_survived(others: &[&Alive]) -> f64 {
     let survived = others.iter().map(|other| other.survived_ms);
     survived.fold(0.0, f64::max)
 }
 
 /// After a short silence: the server answered others while the data was still repeated in vain
 /// (`until`, in milliseconds), so the path was not down, and no silence as long was survived.
-fn is_proved(one: &Observation, until: f64, others: &[Alive]) -> bool {
+fn is_proved(one: &Observation, until: f64, others: &[&Alive]) -> bool {
     let during = since_epoch_ms(one.at)..until;
     let answers = others.iter().any(|other| {
         other.first_frame != one.connection.first_frame && other.is_heard_during(&during)
@@ -242,7 +265,7 @@ fn observation(
     conn: &Connection,
     gap: &IdleGap,
     copies: u32,
-    reset: Option<&analyzer::flow::Reset>,
+    reset: Option<&analyzer::connection::Reset>,
 ) -> Observation {
     let sender = gap.after.direction.sender();
     let device = reset.is_some_and(|reset| {
@@ -256,7 +279,7 @@ fn observation(
         .stuck
         .map(|stuck| stuck.last)
         .filter(|last| last.frame != gap.after.frame);
-    Observation::new(conn, 0.5, Severity::Medium)
+    Observation::untyped(conn, 0.5, Severity::Medium)
         .at(gap.after.time)
         .weight(-ms(gap.length()))
         .evidence(gap.before, "last segment before the silence")
@@ -282,7 +305,7 @@ mod tests {
 
     use super::*;
     use crate::testkit::{Builder, S, figure, findings_of};
-    use analyzer::flow::{IdleGaps, Stuck};
+    use analyzer::connection::{IdleGaps, Stuck};
 
     fn dropped(port: u16, idle_ms: f64, copies: u32) -> Builder {
         let builder = Builder::tcp(port)

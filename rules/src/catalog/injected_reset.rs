@@ -1,13 +1,15 @@
 //! `injected-reset`: a reset that its supposed sender did not send.
 
 use analyzer::Connection;
-use analyzer::flow::ResetKind;
+use analyzer::connection::ResetKind;
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, number, plural};
+use crate::model::context::Context;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, number, plural};
 
 declare_rule! {
     /// A reset was sent by a device on the way in the name of one end.
@@ -53,6 +55,9 @@ declare_rule! {
 }
 
 impl Rule for InjectedReset {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -86,7 +91,7 @@ impl Rule for InjectedReset {
             let after =
                 after.filter(|after| after.frame > reset.segment.frame && reset.sender_carried_on);
             out.push(
-                Observation::new(conn, reset.confidence, Severity::High)
+                Observation::untyped(conn, reset.confidence, Severity::High)
                     .cause(format!("{} {end}", conn.server))
                     .at(reset.segment.time)
                     .weight(
@@ -110,7 +115,7 @@ impl Rule for InjectedReset {
         let end = group.words("end").unwrap_or_default();
         let (server, seen) = (group.server(), group.number("ttl_seen").unwrap_or_default());
         let expected = group.number("ttl_expected");
-        let carried_on = group.having("carried_on");
+        let carried_on = group.positive("carried_on");
         // Senders start at 64, 128 or 255; what is missing was used up on the way.
         let start = [64.0, 128.0, 255.0]
             .into_iter()
@@ -129,7 +134,7 @@ impl Rule for InjectedReset {
                 plural(number(group.connections()), "connection")
             ))
             .confidence(confidence, "The reset disagrees with its supposed sender; which device sent it is not seen.")
-            .because_if(group.having("differs") > 0, || format!("on {} the hop limit differs from that of the {end}'s other packets", many(group.having("differs"), "connection")))
+            .because_if(group.positive("differs") > 0, || format!("on {} the hop limit differs from that of the {end}'s other packets", many(group.positive("differs"), "connection")))
             .because_if(carried_on > 0, || format!("on {} the {end} went on sending afterwards", many(carried_on, "connection")))
             .not("linger-zero-reset", "an end that aborts uses its own hop limit and stops sending")
             .not("route change", "the packets right before the reset bear the usual hop limit")

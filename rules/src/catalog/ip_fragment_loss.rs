@@ -2,11 +2,13 @@
 
 use analyzer::{Analysis, Connection};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, number, plural};
+use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, number, plural};
 
 declare_rule! {
     /// Datagrams arrived incomplete: some of their IP fragments are missing.
@@ -47,6 +49,9 @@ declare_rule! {
 }
 
 impl Rule for IpFragmentLoss {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -60,7 +65,7 @@ impl Rule for IpFragmentLoss {
             .incomplete
             .first()
             .map_or(conn.start, |(segment, _)| segment.time);
-        let mut observation = Observation::new(conn, 0.85, Severity::Medium)
+        let mut observation = Observation::untyped(conn, 0.85, Severity::Medium)
             .at(first)
             .weight(number(count))
             .count(count)

@@ -1,14 +1,16 @@
 //! `keepalive-dead-peer`: keep-alive probes that nobody answers.
 
+use analyzer::connection::ResetKind;
 use analyzer::event::{Event, EventKind};
-use analyzer::flow::ResetKind;
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, ms, number, other_end, plural, span, time};
+use crate::model::context::Context;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
     /// TCP keep-alive probes went unanswered until the connection was given up.
@@ -50,6 +52,9 @@ declare_rule! {
 }
 
 impl Rule for KeepaliveDeadPeer {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -78,7 +83,7 @@ impl Rule for KeepaliveDeadPeer {
                 .since(heard.map_or(conn.start, |heard| heard.time));
             let sender = direction.sender();
             out.push(
-                Observation::new(
+                Observation::untyped(
                     conn,
                     if reset.is_some() { 0.95 } else { 0.8 },
                     Severity::Medium,

@@ -1,14 +1,16 @@
 //! `linger-zero-reset`: an application closes by reset and throws data away.
 
 use analyzer::app::AppProtocol;
-use analyzer::flow::{Reset, ResetKind};
+use analyzer::connection::{Reset, ResetKind};
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, many, number, other_end, plural};
+use crate::model::context::Context;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{bytes, many, number, other_end, plural};
 
 declare_rule! {
     /// An application closed a connection by reset instead of FIN.
@@ -60,6 +62,9 @@ declare_rule! {
 const ALERT_OCTETS: u64 = 64;
 
 impl Rule for LingerZeroReset {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -99,7 +104,7 @@ impl Rule for LingerZeroReset {
         } else {
             group.clients_text()
         };
-        let runner_up = group.having("maybe_unread");
+        let runner_up = group.positive("maybe_unread");
         let (title, summary) = if lost > 0.0 {
             (
                 format!(
@@ -140,8 +145,8 @@ impl Rule for LingerZeroReset {
             .confidence(confidence, reason)
             .because(format!("{}: RST with ACK at the {end}'s next sequence number, no FIN of the {end} before", plural(resets, "reset")))
             .because("no segment arrived that a socket would answer with a reset")
-            .because_if(group.having("window_same") > 0, || {
-                format!("on {} the RST advertises the same window as the last ACK: nothing unread was discarded by close()", many(group.having("window_same"), "connection"))
+            .because_if(group.positive("window_same") > 0, || {
+                format!("on {} the RST advertises the same window as the last ACK: nothing unread was discarded by close()", many(group.positive("window_same"), "connection"))
             })
             .because_if(lost > 0.0, || format!("{} were sent and not acknowledged when the RST left", bytes(lost)));
         remedies(group, confusables(group, draft, &end), &end)
@@ -183,7 +188,7 @@ fn observation(conn: &Connection, reset: &Reset) -> Observation {
     } else {
         ""
     };
-    Observation::new(conn, reset.confidence, severity)
+    Observation::untyped(conn, reset.confidence, severity)
         .cause(format!("{} {end}", conn.server))
         .at(reset.segment.time)
         .weight(number(reset.bytes_unacked))
@@ -216,10 +221,10 @@ fn observation(conn: &Connection, reset: &Reset) -> Observation {
 }
 
 fn confusables(group: &Group<'_>, draft: Narrative, end: &str) -> Narrative {
-    let unread = if group.having("maybe_unread") > 0 {
+    let unread = if group.positive("maybe_unread") > 0 {
         format!(
             "cannot be excluded on {}: very little unread data leaves the window unchanged; against it speaks that the peer's last bytes were acknowledged and answered",
-            many(group.having("maybe_unread"), "connection")
+            many(group.positive("maybe_unread"), "connection")
         )
     } else {
         "the RST's window did not grow, and the peer's last bytes had been answered".to_owned()

@@ -1,6 +1,7 @@
-//! All rules, in order of their ids. One file each.
+//! All rules, in order of their ids: one file each, or one folder when tests or words lie apart.
 
-use crate::rule::Rule;
+use crate::model::meta::RuleMeta;
+use crate::model::rule::{Rule, RuleVisitor};
 
 mod bufferbloat;
 mod client_timeout_close;
@@ -35,38 +36,51 @@ mod unread_data_reset;
 mod window_limited;
 mod zero_window_stall;
 
-/// Every rule there is, by id.
-pub(crate) const ALL: &[&dyn Rule] = &[
-    &bufferbloat::Bufferbloat,
-    &client_timeout_close::ClientTimeoutClose,
-    &close_wait_leak::CloseWaitLeak,
-    &connection_refused::ConnectionRefused,
-    &delayed_ack_nagle::DelayedAckNagle,
-    &dns_failure::DnsFailure,
-    &http_error::HttpError,
-    &icmp_unreachable::IcmpUnreachable,
-    &idle_drop::IdleDrop,
-    &injected_reset::InjectedReset,
-    &ip_fragment_loss::IpFragmentLoss,
-    &keepalive_dead_peer::KeepaliveDeadPeer,
-    &keepalive_race::KeepaliveRace,
-    &linger_zero_reset::LingerZeroReset,
-    &listen_overflow::ListenOverflow,
-    &mtu_black_hole::MtuBlackHole,
-    &packet_loss::PacketLoss,
-    &port_reuse_collision::PortReuseCollision,
-    &reordering::Reordering,
-    &retransmit_hol::RetransmitHol,
-    &routing_loop::LoopedPackets,
-    &slow_response::SlowResponse,
-    &spurious_retransmission::SpuriousRetransmission,
-    &stream_framing::StreamFraming,
-    &syn_unanswered::SynUnanswered,
-    &tls_handshake_failure::TlsHandshakeFailure,
-    &transparent_redirect::TransparentRedirect,
-    &udp_single_socket::UdpSingleSocket,
-    &udp_truncation::UdpTruncation,
-    &unread_data_reset::UnreadDataReset,
-    &window_limited::WindowLimited,
-    &zero_window_stall::ZeroWindowStall,
-];
+/// Shows every rule there is, by id.
+pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
+    visitor.visit(&bufferbloat::Bufferbloat);
+    visitor.visit(&client_timeout_close::ClientTimeoutClose);
+    visitor.visit(&close_wait_leak::CloseWaitLeak);
+    visitor.visit(&connection_refused::ConnectionRefused);
+    visitor.visit(&delayed_ack_nagle::DelayedAckNagle);
+    visitor.visit(&dns_failure::DnsFailure);
+    visitor.visit(&http_error::HttpError);
+    visitor.visit(&icmp_unreachable::IcmpUnreachable);
+    visitor.visit(&idle_drop::IdleDrop);
+    visitor.visit(&injected_reset::InjectedReset);
+    visitor.visit(&ip_fragment_loss::IpFragmentLoss);
+    visitor.visit(&keepalive_dead_peer::KeepaliveDeadPeer);
+    visitor.visit(&keepalive_race::KeepaliveRace);
+    visitor.visit(&linger_zero_reset::LingerZeroReset);
+    visitor.visit(&listen_overflow::ListenOverflow);
+    visitor.visit(&mtu_black_hole::MtuBlackHole);
+    visitor.visit(&packet_loss::PacketLoss);
+    visitor.visit(&port_reuse_collision::PortReuseCollision);
+    visitor.visit(&reordering::Reordering);
+    visitor.visit(&retransmit_hol::RetransmitHol);
+    visitor.visit(&routing_loop::LoopedPackets);
+    visitor.visit(&slow_response::SlowResponse);
+    visitor.visit(&spurious_retransmission::SpuriousRetransmission);
+    visitor.visit(&stream_framing::StreamFraming);
+    visitor.visit(&syn_unanswered::SynUnanswered);
+    visitor.visit(&tls_handshake_failure::TlsHandshakeFailure);
+    visitor.visit(&transparent_redirect::TransparentRedirect);
+    visitor.visit(&udp_single_socket::UdpSingleSocket);
+    visitor.visit(&udp_truncation::UdpTruncation);
+    visitor.visit(&unread_data_reset::UnreadDataReset);
+    visitor.visit(&window_limited::WindowLimited);
+    visitor.visit(&zero_window_stall::ZeroWindowStall);
+}
+
+/// The declarations of all rules, by id.
+pub(crate) fn metas() -> Vec<&'static RuleMeta> {
+    struct Metas(Vec<&'static RuleMeta>);
+    impl RuleVisitor for Metas {
+        fn visit<R: Rule>(&mut self, rule: &'static R) {
+            self.0.push(rule.meta());
+        }
+    }
+    let mut metas = Metas(Vec::new());
+    visit(&mut metas);
+    metas.0
+}

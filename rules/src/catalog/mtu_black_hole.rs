@@ -6,11 +6,14 @@ use std::net::IpAddr;
 use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, number, plural};
+use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::observation::Note;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, number, plural};
 
 declare_rule! {
     /// Segments above a certain size never arrive, while smaller ones do.
@@ -60,17 +63,26 @@ const LINKS: [(u32, &str); 6] = [
     (1448, "1500 bytes: Ethernet, behind jumbo frames"),
 ];
 
+/// The largest payload of one end that was acknowledged.
+pub(crate) struct Fact {
+    sender: &'static str,
+    largest: u32,
+}
+
 impl Rule for MtuBlackHole {
+    type Seen = Legacy;
+    type Fact = Fact;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Fact>) {
         for direction in Direction::BOTH {
             let half = conn.half(direction);
-            out.note(|| Note {
-                numbers: vec![f64::from(half.largest_acked_payload)],
-                ..Note::new(conn, direction.sender())
+            out.note(|| {
+                let (sender, largest) = (direction.sender(), half.largest_acked_payload);
+                Note::new(conn, Fact { sender, largest })
             });
             let Some(stuck) = half.stuck else { continue };
             let size = stuck.first.payload_len;
@@ -92,7 +104,7 @@ impl Rule for MtuBlackHole {
                 .find(|event| matches!(event.kind, EventKind::IcmpError(icmp) if icmp.mtu > 0));
             let sender = direction.sender();
             out.push(
-                Observation::new(
+                Observation::untyped(
                     conn,
                     if stuck.smaller_passed { 0.93 } else { 0.8 },
                     Severity::High,
@@ -128,16 +140,21 @@ impl Rule for MtuBlackHole {
         }
     }
 
-    fn on_capture(&self, _analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(
+        &self,
+        _analysis: &Analysis,
+        _ctx: &Context<'_>,
+        collected: &mut Collected<Fact>,
+    ) {
         let mut passed = BTreeMap::<(IpAddr, IpAddr, &str), f64>::new();
         for note in &collected.notes {
             let key = (
                 note.connection.client.ip,
                 note.connection.server.ip,
-                note.key,
+                note.fact.sender,
             );
             let largest = passed.entry(key).or_default();
-            *largest = largest.max(note.numbers[0]);
+            *largest = largest.max(f64::from(note.fact.largest));
         }
         collected.observations.retain(|one| {
             let sender = one.words("sender").unwrap_or_default();
@@ -147,7 +164,7 @@ impl Rule for MtuBlackHole {
         });
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
         let sender = group.words("sender").unwrap_or_default();
         let (client, server) = (group.client(), group.server());
         let passed = group.number("largest_passed_bytes").unwrap_or_default();
@@ -159,7 +176,7 @@ impl Rule for MtuBlackHole {
             .map(|(_, name)| format!(" A path of {name} would fit."))
             .unwrap_or_default();
         let confidence = draft.confidence;
-        let icmp = group.having("icmp") > 0;
+        let icmp = group.positive("icmp") > 0;
         let peer = if sender == "server" { server } else { client };
         draft
             .title(format!("Segments of {lost:.0} bytes from the {sender} vanish, smaller ones pass ({} and {})", client.ip, server.ip))
@@ -170,7 +187,7 @@ impl Rule for MtuBlackHole {
             ))
             .confidence(confidence, "Size alone parts what passes from what vanishes.")
             .because(format!("the largest segment acknowledged has {passed:.0} bytes, the smallest that never was has {lost:.0}"))
-            .because_if(group.having("smaller_passed") > 0, || "smaller segments sent later got through".to_owned())
+            .because_if(group.positive("smaller_passed") > 0, || "smaller segments sent later got through".to_owned())
             .because(if icmp { "an ICMP error names the packet size, and the sender does not act on it" } else { "no ICMP error about the packet size reached the capture point" })
             .not("packet-loss", "chance would not pick the same large segment every time and spare the small ones")
             .not("dead peer", "the peer acknowledges smaller segments")
@@ -187,7 +204,7 @@ impl Rule for MtuBlackHole {
 mod tests {
     use super::*;
     use crate::testkit::{Builder, S, figure, findings_of};
-    use analyzer::flow::Stuck;
+    use analyzer::connection::Stuck;
 
     fn hanging(port: u16, passed: u32, copies: u32) -> Connection {
         let mut builder = Builder::tcp(port).handshake(0.0, 1.0).request(1.0, 300);

@@ -3,11 +3,13 @@
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, ms, number, plural, time};
+use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, ms, number, plural, time};
 
 declare_rule! {
     /// A new connection reused the addresses and ports of one that its peer still remembers.
@@ -49,6 +51,9 @@ declare_rule! {
 }
 
 impl Rule for PortReuseCollision {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -66,7 +71,7 @@ impl Rule for PortReuseCollision {
         let again = conn.handshake.syns.get(1).copied();
         let delay = syn_ack.map(|syn_ack| ms(syn_ack.time.since(syn.time)));
         out.push(
-            Observation::new(
+            Observation::untyped(
                 conn,
                 if challenge.is_some() { 0.95 } else { 0.5 },
                 Severity::Low,
@@ -138,10 +143,10 @@ impl Rule for PortReuseCollision {
         let mut cost = delay
             .map(|delay| format!(" Connecting took {} in all.", time(delay)))
             .unwrap_or_default();
-        if group.having("never") > 0 {
+        if group.positive("never") > 0 {
             cost.push_str(&format!(
                 " {} never connected.",
-                many(group.having("never"), "attempt")
+                many(group.positive("never"), "attempt")
             ));
         }
         let confidence = draft.confidence;
@@ -153,7 +158,7 @@ impl Rule for PortReuseCollision {
             ))
             .confidence(confidence, "The challenge acknowledgement with the old connection's numbers was captured.")
             .because("the SYN has a new sequence number, so it is no retransmission")
-            .because_if(group.having("challenged") > 0, || "the server answered with a plain ACK bearing the old connection's numbers".to_owned())
+            .because_if(group.positive("challenged") > 0, || "the server answered with a plain ACK bearing the old connection's numbers".to_owned())
             .not("listen-overflow", "the SYN was answered, only not with SYN-ACK")
             .not("syn retransmission", "a repeated SYN would bear the same sequence number")
             .advise("client", "keep connections open and reuse them, so that ports are not used up")

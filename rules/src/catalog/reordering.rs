@@ -3,11 +3,13 @@
 use analyzer::event::EventKind;
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, percent, plural, share, span, time};
+use crate::model::context::Context;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{ms, number, percent, plural, share, span, time};
 
 declare_rule! {
     /// Segments arrived in another order than they were sent.
@@ -46,6 +48,9 @@ declare_rule! {
 }
 
 impl Rule for Reordering {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -78,7 +83,7 @@ impl Rule for Reordering {
             let worst = late.iter().max_by_key(|(_, late_by)| *late_by).copied();
             let place = worst.map(|(segment, _)| segment).or(half.last_data);
             out.push(
-                Observation::new(conn, 0.85, severity)
+                Observation::untyped(conn, 0.85, severity)
                     .cause(format!("{} {sender}", conn.server))
                     .at(place.map_or(conn.start, |segment| segment.time))
                     .weight(number(half.out_of_order))

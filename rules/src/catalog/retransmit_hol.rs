@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use analyzer::app::MessageUnit;
+use analyzer::connection::{HoleEpisode, Turn};
 use analyzer::event::RetransmissionKind;
-use analyzer::flow::{HoleEpisode, Turn};
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, many, ms, number, other_end, plural, span, time};
+use crate::model::context::Context;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{bytes, many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
     /// A lost segment held back bytes that had already arrived behind it.
@@ -67,6 +69,9 @@ declare_rule! {
 }
 
 impl Rule for RetransmitHol {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -115,20 +120,20 @@ impl Rule for RetransmitHol {
                 bytes(blocked),
                 time(total),
                 time(longest),
-                crate::text::list(&kinds),
+                crate::model::text::list(&kinds),
                 waiting_messages(group) + &without_loss(group),
             ))
             .confidence(draft_confidence(group), "Holes, the bytes behind them and their repairs were all captured.");
         let draft = draft
             .because(format!("later segments of the {sender} were there while earlier ones were missing, until a retransmission filled the gap: {}", plural(holes, "time")))
-            .because_if(group.having("at_sender") > 0, || {
+            .because_if(group.positive("at_sender") > 0, || {
                 "seen at the sender's side: SACK or duplicate ACKs tell what the receiver held; both ends of the stall are seen the same half round trip late".to_owned()
             })
             .because_if(group.median("rtt_ms").is_some(), || {
                 let rtt = group.median("rtt_ms").unwrap_or_default();
                 format!("the round trip is {}; a repair without waiting would take about as long", time(rtt))
             })
-            .because_if(group.having("requests") > 0, || {
+            .because_if(group.positive("requests") > 0, || {
                 format!("the connections carried {} requests in all", number_text(group.sum("requests")))
             })
             .not("reordering", "the missing segment came as a retransmission, not as a late original")
@@ -193,7 +198,7 @@ fn observation(
     let repair = worst
         .repair
         .filter(|repair| repair.frame != worst.filled.frame);
-    let mut observation = Observation::new(
+    let mut observation = Observation::untyped(
         conn,
         if worst.seen_at_sender { 0.88 } else { 0.95 },
         severity,
@@ -357,7 +362,7 @@ fn remedies(group: &Group<'_>, draft: Narrative, sender: &str) -> Narrative {
 mod tests {
     use super::*;
     use crate::testkit::{Builder, S, figure, findings_of};
-    use analyzer::flow::Holes;
+    use analyzer::connection::Holes;
 
     fn with_hole(stall_ms: f64, blocked: u64) -> Connection {
         let mut builder = Builder::tcp(1)

@@ -3,11 +3,15 @@
 use analyzer::Analysis;
 use analyzer::analysis::RoutingLoop;
 
-use crate::finding::{ConnectionRef, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Note, Observation};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{number, plural, span};
+use crate::model::connection_ref::ConnectionRef;
+use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::observation::Note;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{number, plural, span};
 
 declare_rule! {
     /// The same packets pass again and again with a falling hop limit: a routing loop.
@@ -51,6 +55,9 @@ declare_rule! {
 }
 
 impl Rule for LoopedPackets {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -110,16 +117,13 @@ fn observation(one: &RoutingLoop) -> Observation {
     };
     let note = Note {
         connection,
-        key: "loop",
-        words: String::new(),
         at: one.first.time,
-        numbers: Vec::new(),
-        segments: Vec::new(),
+        fact: (),
         limits: Vec::new(),
     };
     let fell = f64::from(one.hop_limit_first) - f64::from(one.hop_limit_last);
     let steps = number(one.sightings) / number(one.packets.max(1)) - 1.0;
-    Observation::from_note(&note, 0.95, Severity::High)
+    Observation::untyped_from(&note, 0.95, Severity::High)
         .cause(one.destination.ip.to_string())
         .weight(number(one.sightings))
         .evidence(one.first, "the packet's first sighting")

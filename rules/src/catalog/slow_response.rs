@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use analyzer::app::{AppProtocol, HttpExchange};
+use analyzer::connection::Turn;
 use analyzer::event::EventKind;
-use analyzer::flow::Turn;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
-use crate::finding::{FigureValue, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{list, many, ms, number, span, time};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{list, many, ms, number, span, time};
 
 declare_rule! {
     /// A server took much longer than usual to begin its response, and the network was not the reason.
@@ -71,6 +74,9 @@ const WAITING_WORDS: [&str; 10] = [
 ];
 
 impl Rule for SlowResponse {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -94,7 +100,7 @@ impl Rule for SlowResponse {
             return;
         };
         let http = matches!(conn.app.protocol, AppProtocol::Http1 | AppProtocol::Http2);
-        let mut observation = Observation::new(conn, 0.85, Severity::Low)
+        let mut observation = Observation::untyped(conn, 0.85, Severity::Low)
             .at(worst.request.last.time)
             .weight(ms(took))
             .evidence(worst.request.last, "last bytes of the request from client")
@@ -142,9 +148,10 @@ impl Rule for SlowResponse {
                 median
             };
             one.set_figure("response_ms_p50", FigureValue::Number(median));
-            one.details
+            one.seen
+                .details
                 .extend(times.quantile(0.95).map(|p95| ("p95_ms", ms(p95))));
-            one.details.push(("answered", number(times.count())));
+            one.seen.details.push(("answered", number(times.count())));
             let http = one.number("http").is_some_and(|http| http > 0.0);
             one.severity = match took {
                 took if http && took >= ctx.threshold("high_ms") => Severity::High,
@@ -169,7 +176,7 @@ impl Rule for SlowResponse {
             .take(3)
             .map(|(text, _)| text)
             .collect();
-        let http = group.having("http") > 0;
+        let http = group.positive("http") > 0;
         let (confidence, reason) = if http {
             (
                 0.85,
@@ -252,7 +259,7 @@ fn is_servers_time(conn: &Connection, turn: &Turn) -> bool {
 mod tests {
     use super::*;
     use crate::testkit::{Builder, C, figure, findings_of, histogram};
-    use analyzer::flow::ResetKind;
+    use analyzer::connection::ResetKind;
 
     fn answered(port: u16, after_ms: f64) -> Builder {
         let builder = Builder::tcp(port)

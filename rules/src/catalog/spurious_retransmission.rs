@@ -3,11 +3,13 @@
 use analyzer::event::{EventKind, RetransmissionKind};
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, number, plural, span};
+use crate::model::context::Context;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{bytes, number, plural, span};
 
 declare_rule! {
     /// A sender repeated bytes that the receiver already had.
@@ -48,6 +50,9 @@ declare_rule! {
 }
 
 impl Rule for SpuriousRetransmission {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -97,7 +102,7 @@ impl Rule for SpuriousRetransmission {
             let sender = direction.sender();
             let first = listed.first().copied();
             out.push(
-                Observation::new(
+                Observation::untyped(
                     conn,
                     0.9,
                     if costly {

@@ -5,11 +5,14 @@ use std::time::Duration;
 use analyzer::app::{AppProtocol, At, FramingFacts};
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations, segment_at};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{number, plural};
+use crate::model::context::Context;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::observation::segment_at;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{number, plural};
 
 declare_rule! {
     /// Segments of a framed stream carry several messages, or parts of one.
@@ -60,6 +63,9 @@ declare_rule! {
 const SOON: Duration = Duration::from_secs(1);
 
 impl Rule for StreamFraming {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -90,8 +96,8 @@ impl Rule for StreamFraming {
         let split = group.number("split_messages").unwrap_or_default();
         let messages = group.sum("messages");
         let server = group.server();
-        let broken = group.having("broke");
-        let given = group.having("given") > 0;
+        let broken = group.positive("broke");
+        let given = group.positive("given") > 0;
         let sizes = (group.spread("message_min"), group.spread("message_max"));
         let sizes = match sizes {
             (Some(min), Some(max)) => format!(" of {:.0} to {:.0} bytes", min.min, max.max),
@@ -121,7 +127,7 @@ impl Rule for StreamFraming {
             .confidence(confidence, reason)
             .because(format!("framing {spec} parses the stream from message to message without remainder"))
             .because(format!("{} with more than one message start, {} over several segments", plural(coalesced, "segment"), plural(split, "message")))
-            .because_if(group.having("oversized") > 0, || {
+            .because_if(group.positive("oversized") > 0, || {
                 "segments above the MSS were captured: the card joins or splits them outside the capture, so the wire's own borders differ".to_owned()
             })
             .not("recognised protocol", "the payload is no HTTP, TLS, SSH or DNS, which have framings of their own")
@@ -154,7 +160,7 @@ fn observation(conn: &Connection, framing: &FramingFacts) -> Observation {
             .filter(|(_, count)| *count > 0);
         used.map(|(value, _)| value).reduce(pick).map(number)
     };
-    Observation::new(
+    Observation::untyped(
         conn,
         if framing.given {
             0.95
@@ -311,7 +317,7 @@ fn remedies(group: &Group<'_>, draft: Narrative, spec: &str) -> Narrative {
 mod tests {
     use super::*;
     use crate::testkit::{Builder, C, S, figure, findings_of};
-    use analyzer::flow::ResetKind;
+    use analyzer::connection::ResetKind;
 
     fn framed(coalesced: u64, split: u64, confidence: f64) -> Builder {
         let builder = Builder::tcp(1).handshake(0.0, 1.0).request(1.0, 300);

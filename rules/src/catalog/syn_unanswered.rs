@@ -7,12 +7,14 @@ use std::time::Duration;
 use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection};
 
-use crate::finding::Severity;
-use crate::held;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{list, ms, number, plural, time};
+use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{list, ms, number, plural, time};
+use crate::signs::held::{self, Held};
 
 declare_rule! {
     /// Connection attempts get no answer of any kind.
@@ -58,13 +60,16 @@ declare_rule! {
 const FLOOD_CLIENTS: usize = 1_000;
 
 impl Rule for SynUnanswered {
+    type Seen = Legacy;
+    type Fact = Held;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Held>) {
         let Some(first) = conn.handshake.syns.first() else {
-            held::note(conn, out);
+            held::note(conn, Held, out);
             return;
         };
         if conn.from_server().packets > 0 || conn.handshake.syn_ack_count > 0 {
@@ -98,7 +103,7 @@ impl Rule for SynUnanswered {
             (0.5, Severity::Low)
         };
         out.push(
-            Observation::new(conn, confidence, severity)
+            Observation::untyped(conn, confidence, severity)
                 .at(first.time)
                 .weight(ms(waited))
                 .evidence(*first, "first SYN, never answered")
@@ -118,7 +123,7 @@ impl Rule for SynUnanswered {
         );
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Held>) {
         let least = Duration::from_secs_f64(ctx.threshold("min_wait_ms") / 1e3);
         let end = analysis.summary.last;
         let mut ports = BTreeMap::<IpAddr, BTreeSet<(IpAddr, u16)>>::new();
@@ -129,7 +134,7 @@ impl Rule for SynUnanswered {
                 .or_default()
                 .insert((server.ip, server.port));
         }
-        let held = held::last_seen(collected);
+        let held = held::last_seen(collected.notes.iter());
         collected.observations.retain_mut(|one| {
             let repeated = one.number("syns").is_some_and(|syns| syns > 1.0);
             let waited = end.is_some_and(|end| end.since(one.at) >= least);
@@ -167,7 +172,7 @@ impl Rule for SynUnanswered {
         });
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Held>, draft: Narrative) -> Narrative {
         let count = group.number("attempts").unwrap_or_default();
         if group.best().cause.starts_with("scan ") {
             let client = group.client().ip;

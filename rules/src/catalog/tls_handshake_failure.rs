@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use analyzer::app::{TlsAlert, TlsFacts};
+use analyzer::connection::ResetKind;
 use analyzer::event::SegmentRef;
-use analyzer::flow::ResetKind;
 use analyzer::{Analysis, Connection, Direction};
 
-use crate::finding::Severity;
-use crate::goodbye::GOODBYE_TO_FIN;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations, segment_at};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::plural;
+use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::observation::segment_at;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::plural;
+use crate::signs::goodbye::GOODBYE_TO_FIN;
 
 declare_rule! {
     /// TLS handshakes end in an alert or a close before any data flows.
@@ -55,6 +58,9 @@ declare_rule! {
 }
 
 impl Rule for TlsHandshakeFailure {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -70,7 +76,7 @@ impl Rule for TlsHandshakeFailure {
         let hello = segment_at(conn, hello, Direction::ClientToServer);
         let sni = tls.sni.clone().unwrap_or_else(|| "no name".to_owned());
         out.push(
-            Observation::new(conn, failure.confidence, Severity::Medium)
+            Observation::untyped(conn, failure.confidence, Severity::Medium)
                 .cause(format!("{} {}", conn.server, failure.reason))
                 .at(failure.segment.time)
                 .evidence(hello, format!("ClientHello for {sni}"))

@@ -2,11 +2,14 @@
 
 use analyzer::{Analysis, Connection};
 
-use crate::finding::{FigureValue, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{ms, number, time};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{ms, number, time};
 
 declare_rule! {
     /// One pair of UDP sockets carries nearly all datagrams of a busy server.
@@ -67,6 +70,9 @@ const BY_DESIGN: [&str; 10] = [
 const PLATEAU: f64 = 1.15;
 
 impl Rule for UdpSingleSocket {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -105,7 +111,7 @@ impl Rule for UdpSingleSocket {
         };
         let answers = &udp.response_times;
         out.push(
-            Observation::new(conn, 0.6, severity)
+            Observation::untyped(conn, 0.6, severity)
                 .at(first.time)
                 .weight(rate)
                 .evidence(first, "first datagram of the flow from client")
@@ -140,7 +146,7 @@ impl Rule for UdpSingleSocket {
         let rate = group.number("packets_per_second").unwrap_or_default();
         let share = group.number("share_percent").unwrap_or_default();
         let (client, server) = (group.client(), group.server());
-        let flat = group.having("plateau") > 0;
+        let flat = group.positive("plateau") > 0;
         let confidence = if flat { 0.65 } else { 0.5 };
         draft
             .title(format!("One UDP flow carries {share:.0} % of the datagrams to {server}"))

@@ -1,18 +1,20 @@
 //! `unread-data-reset`: a connection closed with data its application never read.
 
 use analyzer::app::AppProtocol;
-use analyzer::flow::{Reset, ResetKind};
+use analyzer::connection::{Reset, ResetKind};
 use analyzer::{Analysis, Connection, Direction};
 
-use crate::finding::Severity;
-use crate::goodbye::is_tls_housekeeping;
-use crate::idle_close::{
-    IdleClose, MIN_IDLE_MS, SERVER_IDLE_CLOSE, idle_closes, idle_note, is_timer,
+use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{bytes, many, ms, number, other_end, plural};
+use crate::signs::goodbye::is_tls_housekeeping;
+use crate::signs::idle_close::{
+    End, IdleClose, IdleEnd, MIN_IDLE_MS, idle_closes, idle_note, is_timer,
 };
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Collected, Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, many, ms, number, other_end, plural};
 
 declare_rule! {
     /// An application closed a connection while data for it was still unread, which resets it.
@@ -58,17 +60,20 @@ declare_rule! {
 }
 
 impl Rule for UnreadDataReset {
+    type Seen = Legacy;
+    type Fact = IdleEnd;
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<IdleEnd>) {
         let closed = IdleClose::of(conn).filter(|closed| !closed.was_announced(conn));
         let idle = closed.as_ref().and_then(IdleClose::idle);
         let idle = idle.filter(|idle| ms(*idle) >= MIN_IDLE_MS);
         let unread = (closed.as_ref()).is_some_and(|closed| closed.is_over_unread());
         if let (Some(closed), Some(idle), false) = (closed, idle, unread) {
-            out.note(|| idle_note(conn, SERVER_IDLE_CLOSE, closed.close, idle));
+            out.note(|| idle_note(conn, End::Server, closed.close, idle));
         }
         let reset = conn.resets.iter().find(|reset| {
             reset.kind == ResetKind::UnreadData
@@ -89,8 +94,8 @@ impl Rule for UnreadDataReset {
     }
 
     /// A server whose idle timer ran out as the request came: `keepalive-race`.
-    fn on_capture(&self, _: &Analysis, _: &Context<'_>, collected: &mut Collected) {
-        let timers = idle_closes(collected, SERVER_IDLE_CLOSE);
+    fn on_capture(&self, _: &Analysis, _: &Context<'_>, collected: &mut Collected<IdleEnd>) {
+        let timers = idle_closes(&collected.notes, End::Server);
         collected.observations.retain(|one| {
             let others = timers.get(&one.connection.server).into_iter().flatten();
             let idle = one.number("idle_ms");
@@ -98,7 +103,7 @@ impl Rule for UnreadDataReset {
         });
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
         let end = group.words("end").unwrap_or_default();
         let other = other_end(&end);
         let who = if end == "server" {
@@ -108,9 +113,9 @@ impl Rule for UnreadDataReset {
         };
         let unread = group.number("unread_bytes_min").unwrap_or_default();
         let count = plural(number(group.connections()), "connection");
-        let jumped = group.having("jumped");
-        let tickets = group.having("tickets") > 0;
-        let goodbyes = group.having("goodbye");
+        let jumped = group.positive("jumped");
+        let tickets = group.positive("tickets") > 0;
+        let goodbyes = group.positive("goodbye");
         let cost = if goodbyes == group.observations.len() as u64 {
             "What was unread is the closing alert of TLS, sent when everything was answered: usual and harmless.".to_owned()
         } else if end == "server" {
@@ -134,7 +139,7 @@ impl Rule for UnreadDataReset {
             })
             .because(format!("RST with ACK from the {end}, no FIN before, nothing that provoked it"))
             .because_if(jumped > 0, || format!("on {} the RST advertises a larger window than the last ACK: the queue was emptied by the close", many(jumped, "connection")))
-            .because_if(group.having("unanswered") > 0, || format!("on {} the {other}'s last bytes were never answered", many(group.having("unanswered"), "connection")))
+            .because_if(group.positive("unanswered") > 0, || format!("on {} the {other}'s last bytes were never answered", many(group.positive("unanswered"), "connection")))
             .not("linger-zero-reset", if jumped > 0 {
                 "SO_LINGER 0 leaves the window as it was"
             } else {
@@ -216,7 +221,7 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
         None => String::new(),
     };
     let flag = |holds: bool| f64::from(u8::from(holds));
-    let observation = Observation::new(conn, reset.confidence, severity)
+    let observation = Observation::untyped(conn, reset.confidence, severity)
         .cause(format!(
             "{} {end}{}",
             conn.server,

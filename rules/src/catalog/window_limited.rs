@@ -2,11 +2,14 @@
 
 use analyzer::{Connection, Direction};
 
-use crate::finding::{FigureValue, Severity};
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{bytes, ms, number, percent, time};
+use crate::model::context::Context;
+use crate::model::figure::FigureValue;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{bytes, ms, number, percent, time};
 
 declare_rule! {
     /// A transfer rests at the receiver's window while the path could carry more.
@@ -48,6 +51,9 @@ declare_rule! {
 }
 
 impl Rule for WindowLimited {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -83,7 +89,7 @@ impl Rule for WindowLimited {
                 flight
             };
             let receiver = direction.reverse().sender();
-            let mut one = Observation::new(conn, 0.85, Severity::Low)
+            let mut one = Observation::untyped(conn, 0.85, Severity::Low)
                 .cause(format!("{} {receiver}", conn.server))
                 .weight(number(half.unique_bytes))
                 .evidence_if(
@@ -121,7 +127,7 @@ impl Rule for WindowLimited {
             .confidence(0.85, "Flights and windows were measured on the sender's side.")
             .because(format!("after {} of the segments less than two more fitted into the window", percent(share)))
             .because("nothing was lost and the round trip stayed near its shortest: the path was not full")
-            .because_if(group.having("unscaled") > 0, || format!("the {receiver} offered no window scaling in its SYN: 65,535 bytes are its limit"))
+            .because_if(group.positive("unscaled") > 0, || format!("the {receiver} offered no window scaling in its SYN: 65,535 bytes are its limit"))
             .not("zero-window-stall", "the window never closed: the application reads as fast as data comes")
             .not("packet-loss", "loss would have kept the flight below the window")
             .set("Linux receiver", "let the buffer grow to twice rate times round trip", "net.ipv4.tcp_rmem = 4096 131072 16777216; net.ipv4.tcp_window_scaling = 1")

@@ -5,11 +5,13 @@ use std::time::Duration;
 use analyzer::event::EventKind;
 use analyzer::{Connection, Direction};
 
-use crate::finding::Severity;
-use crate::narrative::{Group, Narrative};
-use crate::observation::{Observation, Observations};
-use crate::rule::{Context, Rule, RuleMeta, declare_rule};
-use crate::text::{many, ms, number, other_end, plural, span, time};
+use crate::model::context::Context;
+use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
     /// A receiver's buffer was full, so the sender had to stop.
@@ -51,6 +53,9 @@ declare_rule! {
 }
 
 impl Rule for ZeroWindowStall {
+    type Seen = Legacy;
+    type Fact = ();
+
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
@@ -85,7 +90,7 @@ impl Rule for ZeroWindowStall {
                     _ => None,
                 });
             out.push(
-                Observation::new(conn, 0.95, severity)
+                Observation::untyped(conn, 0.95, severity)
                     .cause(format!("{} {reader}", conn.server))
                     .at(closed.map_or(conn.start, |event| event.segment.time))
                     .weight(longest)

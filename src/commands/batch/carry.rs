@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use reports::dataset::copy_without;
 use sha2::{Digest, Sha256};
 
+use super::entry::{Entry, Outcome};
 use super::find::hex;
-use super::manifest::{Entry, Outcome};
-use super::work::table_failure;
 use crate::commands::query::DATASET;
-use crate::failure::Failure;
+use crate::failure::{Failure, table_failure};
 
 /// Writes the files that hold rows of `replaced` sets and of others again, without the former;
 /// gives the entries of the others as they are then.

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::names;
+use crate::capture_names::is_capture_name;
 use crate::failure::Failure;
 use crate::inputs::{matching, pattern};
 
@@ -143,7 +143,7 @@ enum Look {
 
 fn look(path: PathBuf, group: String) -> Look {
     let peeked = capture::peek(&path);
-    let is_named = names::is_capture_name(&path);
+    let is_named = is_capture_name(&path);
     let first_ns = peeked.as_ref().ok().copied().flatten();
     let first_ns = first_ns.map(Timestamp::as_nanos);
     match (peeked, stamp(&path, first_ns)) {

@@ -9,7 +9,7 @@ use analyzer::pipeline::Progress;
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::manifest::{Entry, Outcome};
+use super::entry::{Entry, Outcome};
 use super::sets::CaptureSet;
 use crate::log;
 

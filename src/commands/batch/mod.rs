@@ -2,10 +2,11 @@
 //! dataset, one roll-up; what is done stays done.
 
 mod carry;
+mod entry;
 mod find;
+mod fingerprint;
 mod log;
 mod manifest;
-pub mod names;
 mod plan;
 mod rollup;
 mod sets;
@@ -19,15 +20,14 @@ use std::sync::{Mutex, mpsc};
 use std::thread::ScopedJoinHandle;
 use std::{fs, io};
 
-use analyzer::pipeline::Progress;
+use analyzer::pipeline::{Buffers, Progress};
 use rayon::ThreadPool;
-use reports::Severity;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
-use self::find::{Broken, hex};
+use self::entry::{Entry, Outcome};
+use self::find::Broken;
 use self::log::Log;
-use self::manifest::{Entry, Manifest, Outcome};
+use self::manifest::Manifest;
 use self::plan::{Plan, Reason};
 use self::sets::CaptureSet;
 use self::work::{REPORTS, WORK, Workshop};
@@ -53,7 +53,7 @@ pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
     if let Some(since) = arguments.since {
         sets.retain(|set| set.files.iter().any(|file| file.modified_ns >= since.0));
     }
-    let settings_hash = settings_hash(&settings);
+    let settings_hash = fingerprint::fingerprint(&settings);
     if arguments.dry_run {
         let known = manifest::read(&out)?;
         let plan = Plan::new(
@@ -83,8 +83,9 @@ pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
     let workshop = Workshop {
         settings: &settings,
         settings_hash,
+        buffers: Buffers::default(),
         out: &out,
-        report_from: arguments.report_from.into(),
+        report_from: arguments.report_from,
     };
     note_broken(&broken, &workshop, &mut manifest)?;
     work_all(&plan, &workshop, &mut manifest, &mut log, (jobs, &threads))?;
@@ -105,17 +106,6 @@ pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
 fn absolute(out: &Path) -> Result<PathBuf, Failure> {
     let canonical = fs::canonicalize(out).or_else(|_| std::path::absolute(out));
     canonical.map_err(|error| Failure::output(out, error))
-}
-
-/// Everything that decides what comes out of a set.
-fn settings_hash(settings: &Settings) -> String {
-    let text = format!(
-        "{} {:?} {:?}",
-        env!("CARGO_PKG_VERSION"),
-        settings.rules,
-        settings.analysis
-    );
-    hex(&Sha256::digest(text)[..8])
 }
 
 fn announce(log: &Log, plan: &Plan, broken: &[Broken], twice: &[Broken], others: u64) {
@@ -337,7 +327,7 @@ fn exit_status(
     let is_read = |outcome: &&Outcome| matches!(outcome, Outcome::Done { .. });
     let worst = outcomes.iter().filter_map(severity).max();
     if let (Some(limit), Some(worst)) = (arguments.fail_on, worst)
-        && worst >= Severity::from(limit)
+        && worst >= limit
     {
         return Ok(ExitCode::from(1));
     }

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 
 use indicatif::HumanBytes;
 
+use super::entry::{Entry, Outcome};
 use super::find::Broken;
-use super::manifest::{Entry, Outcome};
 use super::sets::CaptureSet;
 use crate::cli::BatchArguments;
 
@@ -151,7 +151,9 @@ impl Plan {
             }
         }
         // Names of files come from other people.
-        let escaped = lines.iter().map(|line| reports::escape::terminal(line));
+        let escaped = lines
+            .iter()
+            .map(|line| reports::words::escape::terminal(line));
         escaped.fold(String::new(), |text, line| text + &line + "\n")
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use reports::rollup::{self, FindingKey, Input, Rollup, RunCounts, SetSummary, Trouble};
+use reports::render::rollup::{self, FindingKey, Input, Rollup, RunCounts, SetSummary, Trouble};
 use serde::{Deserialize, Serialize};
 
+use super::entry::{Entry, Outcome};
 use super::find::Broken;
-use super::manifest::{self, Entry, Manifest, Outcome};
+use super::manifest::{self, Manifest};
 use super::plan::Plan;
 use crate::cli::BatchArguments;
 use crate::failure::Failure;
@@ -95,7 +96,7 @@ fn keys<'a>(sets: impl Iterator<Item = &'a SetSummary>) -> BTreeSet<FindingKey> 
     sets.flat_map(|set| {
         set.findings
             .iter()
-            .map(reports::rollup::FindingSummary::key)
+            .map(reports::render::rollup::FindingSummary::key)
     })
     .collect()
 }

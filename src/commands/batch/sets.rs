@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use analyzer::Timestamp;
 
+use super::entry::Entry;
 use super::find::{Archive, Broken, Found, Stamp};
-use super::manifest::Entry;
-use super::names::{self, Name};
+use crate::capture_names::{self, Name};
 use crate::cli::GroupBy;
 
 /// The day of a set without any frame.
@@ -144,7 +144,7 @@ fn without_copies(captures: Vec<Found>) -> (Vec<(Found, Name)>, Vec<Broken>) {
     let mut kept = BTreeMap::<PathBuf, (Found, Name)>::new();
     let mut twice = Vec::new();
     for file in captures {
-        let name = names::parse(&file.stamp.path);
+        let name = capture_names::parse(&file.stamp.path);
         let content = file.stamp.path.with_file_name(&name.content);
         // Paths come in order, so the plain one comes before `….gz`.
         if let Some((other, _)) = kept.get(&content) {

@@ -11,18 +11,18 @@ use std::sync::Arc;
 
 use analyzer::Timestamp;
 use analyzer::capture::Input;
-use analyzer::pipeline::Progress;
+use analyzer::pipeline::{Buffers, Progress};
 use reports::dataset::{Spill, TableFiles, Tables};
-use reports::rollup::SetSummary;
-use reports::{Document, Severity};
+use reports::render::rollup::SetSummary;
+use reports::{Afterwards, Document, Severity};
 use sha2::{Digest, Sha256};
 
+use super::entry::{Entry, Outcome};
 use super::find::{hex, reason};
-use super::manifest::{Entry, Outcome};
 use super::sets::CaptureSet;
 use crate::analysis::{Wanted, analyse_quietly};
 use crate::commands::query::DATASET;
-use crate::failure::Failure;
+use crate::failure::{Failure, table_failure};
 use crate::settings::Settings;
 
 /// Folder for what is not finished; whatever is left in it is of no use.
@@ -31,12 +31,17 @@ pub const WORK: &str = ".work";
 /// Folder of the sets' reports.
 pub const REPORTS: &str = "reports";
 
+/// Why an archive's reports have no time-sequence data.
+const UNTRACED: &str = "an archive is read once; `pcapdoc analyze` of these files draws them";
+
 /// How sets are done, the same for all.
 pub struct Workshop<'a> {
     /// How captures are analysed; inputs are each set's own.
     pub settings: &'a Settings,
     /// Hash of them.
     pub settings_hash: String,
+    /// Memory that the analysis of one set leaves to the next.
+    pub buffers: Buffers,
     /// Output folder.
     pub out: &'a Path,
     /// Sets with a finding at least this severe get a report.
@@ -170,12 +175,13 @@ impl Workshop<'_> {
             redactor: None,
             rows: Some((set.name.clone(), Arc::new(Spill::new(scratch.to_owned())))),
         };
-        let (mut document, tables) = analyse_quietly(&settings, &wanted, progress)?;
-        if document.findings.iter().any(|finding| finding.cites_tcp()) {
-            document.untraced = Some(
-                "an archive is read once; `pcapdoc analyze` of these files draws them".to_owned(),
-            );
-        }
+        let (draft, tables) = analyse_quietly(&settings, &self.buffers, &wanted, progress)?;
+        let mut findings = draft.document().findings.iter();
+        let cites_tcp = findings.any(|finding| finding.cites_tcp());
+        let document = draft.finish(Afterwards {
+            untraced: cites_tcp.then(|| UNTRACED.to_owned()),
+            ..Afterwards::default()
+        });
         let report = if document.has_finding_at(self.report_from) {
             self.report(set, &document, scratch)?
         } else {
@@ -201,8 +207,8 @@ impl Workshop<'_> {
         scratch: &Path,
     ) -> Result<Vec<Output>, Failure> {
         let internal = |error: reports::Error| Failure::Internal(error.to_string());
-        let html = reports::html::render(document).map_err(internal)?;
-        let markdown = reports::markdown::render(document);
+        let html = reports::render::html::render(document).map_err(internal)?;
+        let markdown = reports::render::markdown::render(document);
         let write = |(ending, text): (&str, String)| {
             let partial = scratch.join(format!("{}.{ending}", self.fingerprint(&[set])));
             let written = File::create(&partial)
@@ -225,7 +231,8 @@ impl Workshop<'_> {
         hash.update(&self.settings_hash);
         for set in sets {
             hash.update(&set.identity);
-            hash.update(format!("{:?}", set.from));
+            let from = set.from.map(Timestamp::as_nanos);
+            hash.update(from.unwrap_or(i64::MIN).to_le_bytes());
             for file in &set.files {
                 hash.update(&file.content);
             }
@@ -274,14 +281,6 @@ fn place_of(table: &str, first: &CaptureSet, fingerprint: &str) -> PathBuf {
     );
     let name = format!("{}-{fingerprint}.parquet", slug(&first.name));
     Path::new(DATASET).join(table).join(partition).join(name)
-}
-
-/// Rows could not be written below `folder`.
-pub fn table_failure(folder: &Path, error: reports::Error) -> Failure {
-    match error {
-        reports::Error::Write(error) => Failure::output(folder, error),
-        other => Failure::Internal(other.to_string()),
-    }
 }
 
 /// Letters, digits, dots, dashes and underscores of a name's last part.

@@ -6,7 +6,7 @@
 //! alone.
 
 use crate::app::dns::Message;
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 /// What one datagram says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

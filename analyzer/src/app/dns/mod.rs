@@ -8,10 +8,12 @@ mod tests;
 pub(super) use message::{Message, header_is_plausible};
 pub(super) use pairs::Pairs;
 
-use crate::flow::Direction;
+use crate::app::reader::{MessagePosition, MessageUnit};
+use crate::direction::Direction;
+use crate::event::At;
 
 use super::reader::{Piece, Reader};
-use super::{AppFacts, AppProtocol, At, MessagePosition, MessageUnit};
+use super::{AppFacts, AppProtocol};
 
 /// Longest message kept of a TCP stream; the rest of a longer one is skipped.
 const MESSAGE_KEPT: usize = 4096;

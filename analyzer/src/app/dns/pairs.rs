@@ -1,7 +1,8 @@
 //! Joins DNS answers to their questions.
 
-use crate::app::{At, DnsExchange};
-use crate::flow::Direction;
+use crate::app::DnsExchange;
+use crate::direction::Direction;
+use crate::event::At;
 
 use super::Message;
 

@@ -8,8 +8,8 @@
 use smallvec::SmallVec;
 
 use super::FramingSpec;
-use crate::app::At;
 use crate::app::reader::Piece;
+use crate::event::At;
 
 /// Not longer: a header that announces more is taken for a border that was lost.
 pub(super) const MESSAGE_MAX: u64 = 1 << 28;

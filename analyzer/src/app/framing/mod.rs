@@ -1,16 +1,19 @@
 //! Framing of byte streams: how a stream is cut into messages, given or inferred.
 
 mod counter;
+mod evidence;
 mod infer;
 mod spec;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-use crate::flow::Direction;
+use crate::app::reader::{MessagePosition, MessageUnit};
+use crate::direction::Direction;
+use crate::event::At;
 
 use super::reader::{Piece, Reader};
-use super::{AppFacts, AppProtocol, At, FramingFacts, MessagePosition, MessageUnit};
+use super::{AppFacts, AppProtocol, FramingFacts};
 use counter::{Counter, Counts};
 pub(super) use infer::infer;
 pub use spec::{Delimiter, FramingSpec, FramingSpecError, LengthField, LengthWidth};
@@ -100,7 +103,7 @@ impl Reader for Framed {
             let lost = self.halves.iter().any(|half| half.counts.lost_track);
             Some(if lost { 0.8 } else { 1.0 })
         } else {
-            infer::confidence(&self)
+            evidence::confidence(self.spec, &self.halves, &self.rarity)
         };
         match confidence {
             Some(confidence) => AppFacts {

@@ -3,11 +3,10 @@
 //! Gives the same figures as the counter that later reads the stream, as far as evidence needs
 //! them; hundreds of candidates are tried on every stream that nothing else explains.
 
-use super::LengthField;
 use super::counter::{Counts, FULL_MIN, Fit, MESSAGE_MAX};
-use super::infer::BITS_PER_MESSAGE;
+use super::spec::LengthField;
 use crate::app::probe::{SAMPLE_OCTETS, Sample};
-use crate::flow::Direction;
+use crate::direction::Direction;
 
 /// A walk is looked at after every so many messages.
 const LOOK_EVERY: u64 = 64;
@@ -16,6 +15,10 @@ const MESSAGES_MAX: u64 = SAMPLE_OCTETS as u64 / 8;
 /// One end of a segment at a border is worth at most 14 bits, the size of the sample: so many are
 /// less than what a sample must prove.
 const ENDS_WITHOUT_PROOF: u64 = 1;
+
+/// Less per message proves nothing however often it is seen: octets of a row of numbers or
+/// records are not independent of one another.
+pub(super) const BITS_PER_MESSAGE: f64 = 2.0;
 
 /// One direction of a sample, prepared for walking.
 #[derive(Debug)]

@@ -11,14 +11,15 @@ mod pending;
 #[cfg(test)]
 mod tests;
 
-use crate::flow::Direction;
+use crate::app::reader::{MessagePosition, MessageUnit};
+use crate::direction::Direction;
+use crate::event::At;
 
 use super::reader::{Piece, Reader};
-use super::{AppFacts, AppProtocol, At, HttpExchange, HttpFacts, MessagePosition, MessageUnit};
+use super::{AppFacts, AppProtocol, HttpExchange, HttpFacts};
 use body::{Body, Chunked, Progress};
 use head::{Head, Line};
-use pending::Asked;
-use pending::Pending;
+use pending::{Asked, Pending};
 
 pub(super) use head::looks_like_head;
 

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
+use crate::app::HttpExchange;
 use crate::app::exchange::ExchangeLog;
-use crate::app::{At, HttpExchange};
+use crate::event::At;
 
 /// Requests that may wait; a client that pipelines more has the oldest given up.
 const WAITING_MAX: usize = 64;

@@ -1,9 +1,11 @@
 //! Cuts one direction of an HTTP/2 connection into frames (RFC 9113 §4.1), across segments and
 //! gaps. Bodies of frames that are read are kept, others are counted.
 
-use crate::app::At;
 use crate::app::reader::Piece;
-use crate::app::recognise::HTTP2_PREFACE;
+use crate::event::At;
+
+/// The client's connection preface (RFC 9113 §3.4).
+pub(in crate::app) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
@@ -75,11 +77,11 @@ impl Frames {
         if !self.begun {
             self.begun = true;
             // A frame header that begins like the preface would announce five million octets.
-            self.preface = usize::from(bytes.first() == Some(&HTTP2_PREFACE[0]));
+            self.preface = usize::from(bytes.first() == Some(&PREFACE[0]));
             bytes = &bytes[self.preface..];
         }
         if self.has_preface() {
-            let used = (HTTP2_PREFACE.len() - self.preface).min(bytes.len());
+            let used = (PREFACE.len() - self.preface).min(bytes.len());
             self.preface += used;
             bytes = &bytes[used..];
         }

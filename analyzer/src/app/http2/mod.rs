@@ -9,15 +9,18 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use crate::flow::Direction;
+use crate::app::reader::{MessagePosition, MessageUnit};
+use crate::direction::Direction;
+use crate::event::At;
 
 use super::exchange::ExchangeLog;
 use super::reader::{Piece, Reader};
 use super::text::capped;
-use super::{AppFacts, AppProtocol, At, HttpExchange, HttpFacts, HttpGoaway};
-use super::{MessagePosition, MessageUnit};
+use super::{AppFacts, AppProtocol, HttpExchange, HttpFacts, HttpGoaway};
 use frames::{CONTINUATION, DATA, Frame, Frames, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM};
 use hpack::{Field, Hpack};
+
+pub(super) use frames::PREFACE;
 
 /// Streams followed at a time; the oldest gives way.
 const STREAMS_MAX: usize = 256;

@@ -9,10 +9,12 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-use crate::flow::Direction;
+use crate::app::reader::{MessagePosition, MessageUnit};
+use crate::direction::Direction;
+use crate::event::At;
 
 use super::reader::{Piece, Reader};
-use super::{AppFacts, AppProtocol, At, MessagePosition, MessageUnit, TlsAlert, TlsFacts};
+use super::{AppFacts, AppProtocol, TlsAlert, TlsFacts};
 use hello::{Hello, TLS13};
 use record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, Record, Records};
 

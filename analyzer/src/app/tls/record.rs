@@ -1,7 +1,7 @@
 //! Cuts one direction of a TLS stream into records (RFC 8446 §5.1), across segments and gaps.
 
-use crate::app::At;
 use crate::app::reader::Piece;
+use crate::event::At;
 
 /// ContentType values.
 pub(super) const CHANGE_CIPHER_SPEC: u8 = 20;

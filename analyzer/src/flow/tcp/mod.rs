@@ -1,59 +1,48 @@
 //! One TCP connection while it lives: packets in, facts out.
 //!
 //! [`TcpTracker::segment`] takes every packet of one incarnation of a 4-tuple in frame order and
-//! keeps what the observer can know: both ends' sequence spaces (`half`), what each segment was
-//! (`classify`), the holes in them (`holes`), what acknowledgements prove (`acknowledge`), the states of RFC 9293
-//! (`state`), the turns of the conversation (`turns`), why it was reset (`reset`) and where
-//! its time went (`time_split`). Segments that go on as was to be expected take a shorter way
-//! through the same (`expected`). [`TcpTracker::finish`] hands over the read model.
+//! keeps what the observer can know: both ends' sequence spaces (`sender`), what each segment was, the
+//! holes and what acknowledgements prove (`verdict`), and what rules want to know (`account`): the
+//! states of RFC 9293, the turns of the conversation, why it was reset, where its time went.
+//! Segments that go on as was to be expected take a shorter way through the same
+//! (`verdict::expected`). [`TcpTracker::finish`] hands over the read model.
 //!
 //! The tracker never looks at a clock: a verdict depends on the packets of the connection alone,
 //! not on how the capture was cut into rounds.
 
-mod acknowledge;
-mod challenge;
-mod classify;
-mod clock;
-mod copies;
-mod duplicate;
-mod expected;
-mod explain;
-mod half;
-mod handshake;
-mod held_writes;
-mod hidden_loss;
-mod holes;
-mod load;
-mod offload;
-mod reset;
-mod rtt;
-mod send_order;
-mod state;
-mod stats;
-mod stream;
-mod time_split;
-mod turns;
-mod under_way;
-mod vantage;
-mod window;
-mod wireshark;
+mod account;
+mod segment;
+mod sender;
+mod verdict;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::addr::{Endpoint, Transport};
 use crate::app::{AppSettings, StreamReader};
+use crate::connection::{CapturePoint, Close, Connection, Holes, Role};
 use crate::decode::{IcmpFields, Packet, TcpFields};
+use crate::direction::Direction;
 use crate::event::{Event, EventKind, SegmentRef};
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
-use super::{Close, Connection, Direction, Handshake, Holes, IdleGaps, Reset, Role};
-use half::SenderState;
+use account::handshake::HandshakeTracker;
+use account::reset_kinds::Surroundings;
+use account::reset_tracker::ResetTracker;
+use account::silence::SilenceTracker;
+use account::state_tracker::StateTracker;
+use account::stream::StreamBuffer;
+use account::time_split_tracker::SplitTracker;
+use account::turns::TurnTracker;
+use account::{vantage, window};
+use segment::{Segment, low32};
+use sender::{SenderState, split_pair};
+use verdict::duplicate::{RecentPackets, signature};
 
-pub use classify::Verdict;
-pub use explain::{Explainer, Explanation, OtherReading};
-pub use wireshark::WiresharkName;
+pub(crate) use sender::send_order::{SendOrder, Trust};
+pub use verdict::Verdict;
+pub(crate) use verdict::{Beside, KnownBefore};
 
 /// Events kept per connection; further ones are counted.
 const EVENTS_PER_CONNECTION: usize = 256;
@@ -85,7 +74,7 @@ pub struct TcpTracker {
     client: Endpoint,
     server: Endpoint,
     role: Role,
-    /// The address that answers, when it is not the one the SYN went to (RULES.md 6).
+    /// The address that answers, when it is not the one the SYN went to.
     answered_from: Option<Endpoint>,
     port_reuse: bool,
     first_frame: u64,
@@ -93,46 +82,22 @@ pub struct TcpTracker {
     start: Timestamp,
     end: Timestamp,
     senders: [SenderState; 2],
-    handshake: Handshake,
+    handshake: HandshakeTracker,
     holes: Option<Box<Holes>>,
-    /// `None` until the first silence.
-    idle_gaps: Option<Box<IdleGaps>>,
-    /// The latest silence, when it may have been none.
-    denied_silence: Option<Box<clock::DeniedSilence>>,
-    resets: Vec<Reset>,
+    silences: SilenceTracker,
+    resets: ResetTracker,
     events: Vec<Event>,
     events_dropped: u64,
-    recent: duplicate::RecentPackets,
-    states: state::StateTracker,
-    turns: turns::TurnTracker,
-    split: time_split::SplitTracker,
-    stream: stream::StreamBuffer,
-    reader: StreamReader,
+    /// Retransmissions among the events, dropped ones included.
+    repeats: u64,
+    recent: RecentPackets,
+    states: StateTracker,
+    turns: TurnTracker,
+    split: SplitTracker,
+    stream: StreamBuffer,
     closed_at: Option<Timestamp>,
     reset_at: Option<Timestamp>,
     judge_all: bool,
-}
-
-/// A segment with its sequence numbers lifted to 64 bits.
-#[derive(Clone, Copy, Debug)]
-struct Segment<'a> {
-    packet: &'a Packet,
-    tcp: &'a TcpFields,
-    direction: Direction,
-    /// First offset occupied.
-    start: u64,
-    /// One past the last offset occupied (SYN and FIN count).
-    end: u64,
-    /// Lifted acknowledgement, when the ACK bit is set.
-    ack: Option<u64>,
-    reference: SegmentRef,
-}
-
-impl Segment<'_> {
-    /// SEG.LEN: data, SYN and FIN.
-    const fn seq_len(&self) -> u64 {
-        self.end - self.start
-    }
 }
 
 impl TcpTracker {
@@ -157,19 +122,18 @@ impl TcpTracker {
             start: packet.time,
             end: packet.time,
             senders: Default::default(),
-            handshake: Handshake::default(),
+            handshake: HandshakeTracker::default(),
             holes: None,
-            idle_gaps: None,
-            denied_silence: None,
-            resets: Vec::new(),
+            silences: SilenceTracker::default(),
+            resets: ResetTracker::default(),
             events: Vec::new(),
             events_dropped: 0,
-            recent: duplicate::RecentPackets::default(),
-            states: state::StateTracker::default(),
-            turns: turns::TurnTracker::default(),
-            split: time_split::SplitTracker::new(packet.time),
-            stream: stream::StreamBuffer::default(),
-            reader: StreamReader::new(&settings.app, server.port),
+            repeats: 0,
+            recent: RecentPackets::default(),
+            states: StateTracker::default(),
+            turns: TurnTracker::default(),
+            split: SplitTracker::new(packet.time),
+            stream: StreamBuffer::new(StreamReader::new(&settings.app, server.port)),
             closed_at: None,
             reset_at: None,
             judge_all: settings.judge_all,
@@ -207,9 +171,10 @@ impl TcpTracker {
     /// Nothing but SYNs of one end so far.
     #[must_use]
     pub fn is_only_syn(&self) -> bool {
-        self.handshake.syn_count > 0
+        let syns = self.handshake.seen().syn_count;
+        syns > 0
             && self.senders[1].stats.packets == 0
-            && self.senders[0].stats.packets == u64::from(self.handshake.syn_count)
+            && self.senders[0].stats.packets == u64::from(syns)
     }
 
     /// Whether this packet opens a new incarnation: a SYN with another initial sequence number
@@ -238,7 +203,7 @@ impl TcpTracker {
         (self.client, self.server)
     }
 
-    fn direction_of(&self, packet: &Packet) -> Direction {
+    pub(crate) fn direction_of(&self, packet: &Packet) -> Direction {
         // Where the ports differ they tell the ends apart.
         let from_client = packet.src_port == self.client.port
             && (self.client.port != self.server.port || packet.is_from(self.client.ip));
@@ -282,7 +247,7 @@ impl TcpTracker {
         let round_trip = self.rtt_hint();
         let stats = &mut self.senders[direction.index()].stats;
         stats.payload_bytes += u64::from(packet.payload_len);
-        let signature = duplicate::signature(&segment);
+        let signature = signature(&segment);
         let ip_ids = &self.senders[direction.index()].ip_ids;
         if let Some(verdict) = self.recent.copy_of(&segment, signature, ip_ids, round_trip) {
             if verdict == Verdict::DuplicateFrame {
@@ -300,7 +265,7 @@ impl TcpTracker {
         self.recent.remember(&segment, signature);
         self.count(&segment);
         let idle_ns = packet.time.nanos_since(self.end);
-        self.note_idle(&segment, idle_ns);
+        self.silences.take(&segment, idle_ns, &self.senders);
         self.start = self.start.min(packet.time);
         self.end = self.end.max(packet.time);
         self.last_frame = self.last_frame.max(packet.frame);
@@ -308,31 +273,110 @@ impl TcpTracker {
             return self.on_older_connection(&segment);
         }
         if tcp.flags.syn() {
-            self.on_syn(&segment);
+            self.handshake.take(&segment, &mut self.senders);
         }
         if tcp.flags.rst() {
             self.on_reset(&segment, Duration::from_nanos(idle_ns));
             self.split.pass(packet.time);
             return Verdict::Reset;
         }
-        self.note_carried_on(&segment);
+        let sender = &self.senders[direction.index()];
+        self.resets.note_carried_on(&segment, sender);
         self.note_identification(&segment);
         self.on_ack(&segment);
         self.on_window(&segment);
         let seen_before = self.senders[direction.index()].stats.unique_bytes;
+        let repeats_before = self.repeats;
         let verdict = self.on_sequence(&segment);
         let sender = &self.senders[direction.index()];
         // A repeat of octets that have passed neither lengthens a request nor ends it later.
         if sender.stats.unique_bytes > seen_before && packet.payload_len > 0 {
             self.turns.data(&segment, sender);
         }
-        let scales_known = self.handshake.tells_scales();
+        if self.repeats > repeats_before {
+            self.turns.repeated(packet.frame);
+        }
+        let scales_known = self.handshake.seen().tells_scales();
         self.split
             .advance(&segment, verdict, &self.senders, scales_known);
         self.deliver(&segment, payload, verdict);
         self.on_state(&segment);
         self.senders[direction.index()].stats.last_segment = Some(segment.reference);
         verdict
+    }
+
+    /// Takes a RST.
+    fn on_reset(&mut self, segment: &Segment<'_>, idle_before: Duration) {
+        let beside = Surroundings {
+            senders: &self.senders,
+            handshake: self.handshake.seen(),
+            last_turn: self.turns.last(),
+            idle_before,
+        };
+        let Some(outcome) = self.resets.take(segment, &beside) else {
+            return;
+        };
+        if outcome.is_challenge {
+            self.event(segment, EventKind::ChallengeAck);
+        }
+        if outcome.ends_connection {
+            if outcome.acknowledges {
+                self.on_last_ack(segment);
+            }
+            let time = segment.packet.time;
+            self.reset_at.get_or_insert(time);
+            self.states.close(time, segment.direction);
+        }
+    }
+
+    fn on_window(&mut self, segment: &Segment<'_>) {
+        let sender = &mut self.senders[segment.direction.index()];
+        if let Some(change) = window::take(sender, segment) {
+            self.event(segment, change);
+        }
+    }
+
+    /// Hands the payload to the application reader; a hole that the segment filled is told which
+    /// messages it let go.
+    fn deliver(&mut self, segment: &Segment<'_>, payload: &[u8], verdict: Verdict) {
+        let freed = self
+            .stream
+            .deliver(segment, payload, verdict, &self.senders);
+        let (Some(freed), Some(holes)) = (freed, &mut self.holes) else {
+            return;
+        };
+        let mut kept = holes.longest.iter_mut();
+        let filled = kept.find(|hole| {
+            hole.filled.frame == segment.packet.frame && hole.direction == segment.direction
+        });
+        if let Some(hole) = filled {
+            hole.message_unit = freed.unit;
+            hole.blocked_messages = freed.count;
+        }
+    }
+
+    /// Advances both ends' states.
+    fn on_state(&mut self, segment: &Segment<'_>) {
+        if self.states.take(segment, &self.senders) {
+            self.handshake.complete(segment.reference);
+        }
+        let fin_acked = |sender: &SenderState| sender.stats.fin_acked.is_some();
+        if !segment.tcp.flags.syn() && self.senders.iter().all(fin_acked) {
+            self.closed_at.get_or_insert(segment.packet.time);
+        }
+    }
+
+    /// Where the capture was taken, and how sure that is (0–1).
+    pub(crate) fn capture_point(&self) -> (CapturePoint, f64) {
+        vantage::capture_point(&self.senders)
+    }
+
+    /// Whether a retransmission in `frame` has been proven needless.
+    pub(crate) fn was_needless(&self, frame: u64) -> bool {
+        self.events.iter().any(|event| {
+            event.segment.frame == frame
+                && matches!(event.kind, EventKind::Retransmission { spurious: true, .. })
+        })
     }
 
     /// Records an ICMP error that quotes a packet of this connection. `from_client`: the quoted
@@ -443,6 +487,7 @@ impl TcpTracker {
     }
 
     fn push_event(&mut self, event: Event) -> Option<usize> {
+        self.repeats += u64::from(matches!(event.kind, EventKind::Retransmission { .. }));
         if self.events.len() >= EVENTS_PER_CONNECTION {
             self.events_dropped += 1;
             return None;
@@ -478,8 +523,8 @@ impl TcpTracker {
         }
         self.recent.forget_after(idle);
         for sender in &mut self.senders {
-            half::give_back(&mut sender.outstanding);
-            half::give_back(&mut sender.repeats);
+            sender::give_back(&mut sender.outstanding);
+            sender::give_back(&mut sender.repeats);
         }
         self.events.shrink_to_fit();
         self.states.trim();
@@ -502,15 +547,12 @@ impl TcpTracker {
 
     /// Ends tracking and hands over what is known.
     #[must_use]
-    pub fn finish(mut self: Box<Self>, expired: bool) -> Connection {
+    pub fn finish(self: Box<Self>, expired: bool) -> Connection {
         let close = self.close(expired);
         let end = self.end;
-        let (capture_point, capture_point_confidence) = vantage::capture_point(&self);
-        let time_split = self.split.finish(end);
-        let app = self.reader.finish();
-        let resets = std::mem::take(&mut self.resets);
-        let resets = reset::conclude(resets, app.protocol, self.turns.last());
-        let states = self.states.finish();
+        let (capture_point, capture_point_confidence) = self.capture_point();
+        let app = self.stream.finish();
+        let resets = self.resets.finish(app.protocol, self.turns.last());
         Connection {
             transport: Transport::Tcp,
             client: self.client,
@@ -522,12 +564,12 @@ impl TcpTracker {
             end: self.end,
             halves: self.senders.map(|sender| sender.finish(end)),
             close,
-            handshake: self.handshake,
+            handshake: self.handshake.finish(),
             turns: self.turns.finish(),
             holes: self.holes.map_or_else(Holes::default, |holes| *holes),
-            idle_gaps: self.idle_gaps.map_or_else(IdleGaps::default, |gaps| *gaps),
+            idle_gaps: self.silences.finish(),
             resets,
-            states,
+            states: self.states.finish(),
             events: self.events,
             events_dropped: self.events_dropped,
             capture_point,
@@ -536,7 +578,7 @@ impl TcpTracker {
             translated_from: self.answered_from.map(|_| self.server),
             app,
             udp: None,
-            time_split,
+            time_split: self.split.finish(end),
         }
     }
 
@@ -556,27 +598,6 @@ impl TcpTracker {
             Close::Open
         }
     }
-}
-
-/// The state of `direction`'s sender and that of its peer.
-fn split_pair(
-    senders: &mut [SenderState; 2],
-    direction: Direction,
-) -> (&mut SenderState, &mut SenderState) {
-    let [client, server] = senders;
-    match direction {
-        Direction::ClientToServer => (client, server),
-        Direction::ServerToClient => (server, client),
-    }
-}
-
-/// The 32 bits that stand on the wire.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the low half is the sequence number"
-)]
-const fn low32(offset: u64) -> u32 {
-    offset as u32
 }
 
 /// Who opened the connection, judged from its first packet: the role and whether the packet's

@@ -1,0 +1,76 @@
+//! Requests and responses, read from the direction changes of the payload.
+
+use std::time::Duration;
+
+use crate::event::SegmentRef;
+use crate::time::Timestamp;
+
+use super::histogram::Histogram;
+
+/// A run of data in one direction without data in the other between.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Span {
+    /// First segment with new data.
+    pub first: SegmentRef,
+    /// Last segment with new data.
+    pub last: SegmentRef,
+    /// Octets of new data.
+    pub octets: u64,
+}
+
+/// A request and its response, read from the direction changes of the payload.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Turn {
+    /// The client's data.
+    pub request: Span,
+    /// When the server's acknowledgement of the whole request passed the capture point.
+    pub request_acked: Option<Timestamp>,
+    /// The server's data that followed.
+    pub response: Option<Span>,
+    /// Octets of the server passed unseen between the request and the first of its data captured,
+    /// or while none was: when the answer began, or whether one came, is not known.
+    pub answer_missed: bool,
+    /// When the client's acknowledgement of all response data so far passed.
+    pub response_acked: Option<Timestamp>,
+    /// Segments sent again, by either end, from the first of the request to the first of the
+    /// response, both included.
+    pub repeats: u32,
+}
+
+impl Turn {
+    /// From the last request octet to the first response octet, at the capture point.
+    #[must_use]
+    pub fn response_time(&self) -> Option<Duration> {
+        self.response
+            .filter(|_| !self.answer_missed)
+            .map(|response| response.first.time.since(self.request.last.time))
+    }
+}
+
+/// The turns of a connection: all counted, the telling ones kept.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Turns {
+    /// How many were opened.
+    pub count: u64,
+    /// How many got a response of which some was captured.
+    pub answered: u64,
+    /// Data the server sent before the client sent any.
+    pub greeting: Option<Span>,
+    /// The latest turn, answered or pending.
+    pub last: Option<Turn>,
+    /// The turn before the latest.
+    pub before_last: Option<Turn>,
+    /// The slowest answered ones by response time, slowest first, at most eight.
+    pub slowest: Vec<Turn>,
+    /// Response times of all answered turns, counted per bucket.
+    pub response_times: Histogram,
+}
+
+impl Turns {
+    /// The latest turn, when its request has no response at all, nor one that passed unseen.
+    #[must_use]
+    pub fn pending(&self) -> Option<&Turn> {
+        let last = self.last.as_ref();
+        last.filter(|turn| turn.response.is_none() && !turn.answer_missed)
+    }
+}

@@ -1,0 +1,136 @@
+//! Hosts and paths that go dark, read from when addresses were heard.
+//!
+//! A question is what demands an answer: data, FIN or a probe on a TCP connection, or the look-up of
+//! a name. Questions without any packet back are a silence when the other end had been heard
+//! before. A SYN is a question only where nobody at all is heard: of one address it may be that the
+//! port is filtered.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::hosts::Hosts;
+use crate::hosts::moments::{Grid, Moments};
+use crate::time::Timestamp;
+
+use super::{Episode, EpisodeKind};
+
+/// A shorter silence is what any loss of a packet or two makes.
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
+
+/// Questions in vain, in slices of their own.
+const QUESTIONS: usize = 2;
+
+/// Peers asked in vain that make it the host's own silence.
+const PEERS: usize = 2;
+
+/// Slices with questions and without anything heard.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    /// That of the first question in vain.
+    from: u64,
+    /// That of the first packet heard again.
+    to: Option<u64>,
+}
+
+/// When one address asked another, and heard from it.
+struct Dialogue<'a> {
+    peer: IpAddr,
+    asked: &'a Moments,
+    called: &'a Moments,
+    heard: &'a Moments,
+}
+
+/// `end`: the time of the capture's last frame.
+pub(super) fn find(hosts: &Hosts, end: Timestamp) -> Vec<Episode> {
+    let mut dialogues = BTreeMap::<IpAddr, Vec<Dialogue<'_>>>::new();
+    for (&(host, peer), asked) in hosts.pairs() {
+        if let Some(heard) = hosts.pairs().get(&(peer, host)) {
+            dialogues.entry(host).or_default().push(Dialogue {
+                peer,
+                asked: &asked.asked_at,
+                called: &asked.called_at,
+                heard: &heard.sent_at,
+            });
+        }
+    }
+    let mut found = Vec::new();
+    for (host, dialogues) in dialogues {
+        let whole = of_host(hosts, host, &dialogues, end);
+        for dialogue in &dialogues {
+            for span in silences(dialogue.asked, dialogue.heard, hosts.grid(), end) {
+                let is_part =
+                    |all: &Span| span.from >= all.from && all.to.is_none_or(|to| span.from < to);
+                if !whole.iter().any(is_part) {
+                    let mut dark = episode(EpisodeKind::PathDark, host, span, hosts.grid(), end);
+                    dark.peer = Some(dialogue.peer);
+                    found.push(dark);
+                }
+            }
+        }
+        let whole = whole.into_iter();
+        found.extend(
+            whole.map(|span| episode(EpisodeKind::HostSilent, host, span, hosts.grid(), end)),
+        );
+    }
+    found
+}
+
+/// Silences in which nothing comes to a host from anybody, though it asks several that it had heard
+/// before.
+fn of_host(hosts: &Hosts, host: IpAddr, dialogues: &[Dialogue<'_>], end: Timestamp) -> Vec<Span> {
+    let Some(profile) = hosts.get(host).filter(|_| dialogues.len() >= PEERS) else {
+        return Vec::new();
+    };
+    let mut asked = Moments::default();
+    for dialogue in dialogues {
+        asked.join(dialogue.asked);
+        asked.join(dialogue.called);
+    }
+    let spans = silences(&asked, profile.received_at(), hosts.grid(), end).into_iter();
+    let is_asked_in_vain = |dialogue: &Dialogue<'_>, span: &Span| {
+        let until = span.to.unwrap_or(u64::MAX);
+        dialogue
+            .heard
+            .iter()
+            .next()
+            .is_some_and(|first| first < span.from)
+            && (dialogue.asked.iter().chain(dialogue.called.iter()))
+                .any(|slice| (span.from..until).contains(&slice))
+    };
+    spans
+        .filter(|span| {
+            let peers = dialogues
+                .iter()
+                .filter(|dialogue| is_asked_in_vain(dialogue, span));
+            peers.count() >= PEERS
+        })
+        .collect()
+}
+
+/// Every time after the first packet heard in which nothing more is heard for a second or longer,
+/// although two slices have questions: from the first of these to the next packet heard.
+fn silences(asked: &Moments, heard: &Moments, grid: &Grid, end: Timestamp) -> Vec<Span> {
+    let heard: Vec<u64> = heard.iter().collect();
+    let asked: Vec<u64> = asked.iter().collect();
+    let last = grid.slice(end);
+    // The first and the last slice may be touched only just.
+    let least = LONG_ENOUGH.as_nanos() as u64 / grid.width_ns() + 2;
+    let spans = heard.iter().enumerate().filter_map(|(at, after)| {
+        let to = heard.get(at + 1).copied();
+        let first = asked.partition_point(|slice| slice <= after);
+        let behind = asked.partition_point(|slice| to.is_none_or(|to| *slice < to));
+        let in_vain = asked.get(first..behind)?;
+        let from = *in_vain.first()?;
+        let is_silence = in_vain.len() >= QUESTIONS && to.unwrap_or(last) >= from + least;
+        is_silence.then_some(Span { from, to })
+    });
+    spans.collect()
+}
+
+fn episode(kind: EpisodeKind, host: IpAddr, span: Span, grid: &Grid, end: Timestamp) -> Episode {
+    let to = span.to.map_or(end, |slice| grid.begin(slice));
+    let mut episode = Episode::new(kind, host, grid.begin(span.from), to);
+    episode.is_cut = span.to.is_none();
+    episode
+}

@@ -1,0 +1,89 @@
+//! What the SYNs of both ends say (RFC 9293 §3.5): options, and the segments to show.
+
+use std::time::Duration;
+
+use crate::connection::Handshake;
+use crate::direction::Direction;
+use crate::event::SegmentRef;
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::{SenderState, round_trip};
+
+/// A SYN-ACK that follows the client's ACK within this time was under way. The kernel repeats one
+/// after a second (RFC 6298 §2.1).
+const UNDER_WAY: Duration = Duration::from_millis(100);
+
+/// Handshake segments kept of each kind.
+const HANDSHAKE_SEGMENTS: usize = 8;
+
+/// The handshake while the connection lives.
+#[derive(Debug, Default)]
+pub(in crate::flow::tcp) struct HandshakeTracker(Handshake);
+
+impl HandshakeTracker {
+    /// What was seen of it so far.
+    pub const fn seen(&self) -> &Handshake {
+        &self.0
+    }
+
+    /// The client's ACK came that completes it, unless it had come before.
+    pub fn complete(&mut self, ack: SegmentRef) {
+        self.0.ack.get_or_insert(ack);
+    }
+
+    /// Takes a SYN or SYN-ACK.
+    pub fn take(&mut self, segment: &Segment<'_>, senders: &mut [SenderState; 2]) {
+        let tcp = segment.tcp;
+        let sender = &mut senders[segment.direction.index()];
+        sender.stats.mss = tcp.mss.or(sender.stats.mss);
+        sender.stats.window_shift = tcp.window_shift.or(sender.stats.window_shift);
+        sender.stats.sack_permitted |= tcp.sack_permitted;
+        self.0.options_unknown |= tcp.options_cut;
+        let from_client = segment.direction == Direction::ClientToServer;
+        if from_client == tcp.flags.ack() {
+            // Simultaneous open (RFC 9293 §3.5): the lists are for the client's SYN and its answer.
+            learn_scales(senders);
+            return;
+        }
+        let (list, count) = if tcp.flags.ack() {
+            (&mut self.0.syn_acks, &mut self.0.syn_ack_count)
+        } else {
+            (&mut self.0.syns, &mut self.0.syn_count)
+        };
+        *count += 1;
+        if list.len() < HANDSHAKE_SEGMENTS {
+            // One is the rule: no room for more.
+            list.reserve_exact(1);
+            list.push(segment.reference);
+        }
+        if tcp.flags.ack() {
+            if self.ignores_ack(segment, round_trip(senders)) {
+                self.0.syn_acks_after_ack += 1;
+            }
+            learn_scales(senders);
+        }
+    }
+
+    /// Whether the server must have had the client's ACK when it sent this SYN-ACK. What was sent
+    /// before comes within two round trips at most, be it the answer to a SYN that was sent twice
+    /// or a segment that a capture of several queues wrote down late.
+    fn ignores_ack(&self, segment: &Segment<'_>, round_trip: Option<Duration>) -> bool {
+        let under_way = (round_trip.unwrap_or_default() * 2).max(UNDER_WAY);
+        self.0
+            .ack
+            .is_some_and(|ack| segment.packet.time.since(ack.time) > under_way)
+    }
+
+    /// The finished handshake.
+    pub fn finish(self) -> Handshake {
+        self.0
+    }
+}
+
+/// RFC 7323 §2.2: scaling is on only when both SYNs carry the option.
+fn learn_scales(senders: &mut [SenderState; 2]) {
+    let shifts = [0, 1].map(|end: usize| senders[end].stats.window_shift);
+    if let [Some(client), Some(server)] = shifts {
+        senders[0].shift = client.min(14);
+        senders[1].shift = server.min(14);
+    }
+}

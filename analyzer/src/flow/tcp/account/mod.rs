@@ -1,0 +1,14 @@
+//! What rules want to know of a connection, each part counted by itself.
+
+pub(super) mod handshake;
+pub(super) mod held_writes;
+pub(super) mod load;
+pub(super) mod reset_kinds;
+pub(super) mod reset_tracker;
+pub(super) mod silence;
+pub(super) mod state_tracker;
+pub(super) mod stream;
+pub(super) mod time_split_tracker;
+pub(super) mod turns;
+pub(super) mod vantage;
+pub(super) mod window;

@@ -1,0 +1,118 @@
+//! Whether a silence is one, or the capture's clock was set forward meanwhile.
+//!
+//! Both ends have clocks of their own: the timestamp option counts at least one tick a second
+//! (RFC 7323 §5.4), so a sender whose TSval advanced by n has lived through at most n + 1 seconds.
+//! One end alone may have been asleep; when both say so the capture is wrong.
+
+use std::time::Duration;
+
+use crate::connection::{IdleGap, IdleGaps};
+use crate::direction::Direction;
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::SenderState;
+
+/// A silence worth noting, in nanoseconds.
+pub(in crate::flow::tcp) const SILENCE_NS: u64 = 1_000_000_000;
+
+/// A silence that one end's clock denies.
+#[derive(Clone, Copy, Debug)]
+struct DeniedSilence {
+    by: Direction,
+    excess: Duration,
+}
+
+impl DeniedSilence {
+    /// Takes the segment that ends a silence.
+    fn after_silence(segment: &Segment<'_>, sender: &SenderState) -> Option<Self> {
+        let excess = beyond_own_clock(segment, sender)?;
+        Some(Self {
+            by: segment.direction,
+            excess,
+        })
+    }
+
+    /// Takes the other end's first segment after it: how far the capture's clock jumped at least,
+    /// when there was no such silence.
+    fn confirm(self, segment: &Segment<'_>, sender: &SenderState) -> Option<Duration> {
+        let excess = beyond_own_clock(segment, sender)?;
+        (segment.direction != self.by).then(|| excess.min(self.excess))
+    }
+}
+
+/// Capture time since the sender's last segment beyond what its own clock allows.
+fn beyond_own_clock(segment: &Segment<'_>, sender: &SenderState) -> Option<Duration> {
+    let (now, _) = segment.tcp.timestamps?;
+    let ticks = now.wrapping_sub(sender.newest.ts_val?);
+    // Half of the range or more is backwards (RFC 7323 §5.2).
+    let lived = u64::from(ticks & 0x7fff_ffff) + 1;
+    let passed = segment.packet.time.since(sender.last_sent);
+    let excess = passed.checked_sub(Duration::from_secs(lived))?;
+    (ticks < 1 << 31 && !excess.is_zero()).then_some(excess)
+}
+
+/// The silences of a connection while it lives; nothing is allocated before the first.
+#[derive(Debug, Default)]
+pub(in crate::flow::tcp) struct SilenceTracker {
+    gaps: Option<Box<IdleGaps>>,
+    /// The latest silence, when it may have been none.
+    denied: Option<Box<DeniedSilence>>,
+}
+
+impl SilenceTracker {
+    /// The latest silence has ended and the other end has not been heard since.
+    pub fn awaits_answer(&self) -> bool {
+        let last = self.gaps.as_ref().and_then(|gaps| gaps.last.as_ref());
+        last.is_some_and(|last| !last.survived)
+    }
+
+    /// Notes a silence of a second or more, and whether the other end was still there after it.
+    pub fn take(&mut self, segment: &Segment<'_>, idle_ns: u64, senders: &[SenderState; 2]) {
+        let sender = &senders[segment.direction.index()];
+        self.note_answer(segment, sender);
+        if idle_ns < SILENCE_NS {
+            return;
+        }
+        let before = senders
+            .iter()
+            .filter_map(|sender| sender.stats.last_segment)
+            .max_by_key(|last| last.frame);
+        if let Some(before) = before {
+            let gaps = self.gaps.get_or_insert_default();
+            gaps.count += 1;
+            self.denied = DeniedSilence::after_silence(segment, sender).map(Box::new);
+            // What follows a silence that nobody answered are repeats, not another silence.
+            if gaps.last.is_none_or(|last| last.survived) {
+                gaps.last = Some(IdleGap {
+                    before,
+                    after: segment.reference,
+                    survived: false,
+                });
+            }
+        }
+    }
+
+    fn note_answer(&mut self, segment: &Segment<'_>, sender: &SenderState) {
+        let Some(gaps) = &mut self.gaps else { return };
+        let Some(last) = &mut gaps.last else { return };
+        if last.survived || segment.direction == last.after.direction || segment.tcp.flags.rst() {
+            return;
+        }
+        last.survived = true;
+        let denied = self.denied.take();
+        let jump = denied.and_then(|denied| denied.confirm(segment, sender));
+        let longest = gaps
+            .longest_survived
+            .map_or(Duration::ZERO, |gap| gap.length());
+        if let Some(jump) = jump {
+            gaps.clock_jumps += 1;
+            gaps.clock_jump_max = gaps.clock_jump_max.max(jump);
+        } else if last.length() > longest {
+            gaps.longest_survived = Some(*last);
+        }
+    }
+
+    /// The finished silences.
+    pub fn finish(self) -> IdleGaps {
+        self.gaps.map_or_else(IdleGaps::default, |gaps| *gaps)
+    }
+}

@@ -1,0 +1,362 @@
+//! One direction's sequence space as far as the capture point saw it.
+//!
+//! Offsets are 64-bit numbers whose low half is the sequence number on the wire; the initial
+//! sequence number lies at [`SenderState::base`]. `snd_una` and friends are RFC 9293 §3.3.1 names
+//! for what the *sender* must believe, inferred from what passed.
+
+pub(super) mod passed_over;
+pub(super) mod rtt;
+pub(super) mod send_order;
+pub(super) mod small_write;
+mod stats;
+pub(super) mod under_way;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::connection::Half;
+use crate::direction::Direction;
+use crate::event::{RetransmissionKind, SegmentRef};
+use crate::seq::{RangeSet, SeqNumber, SeqRange};
+use crate::time::Timestamp;
+
+use passed_over::{DoubtfulRepeat, PassedOver};
+use rtt::{RttEstimator, whole_round_trip};
+use send_order::{IpIdClock, Stamp};
+use small_write::SmallWrite;
+use stats::SenderStats;
+use under_way::AcksUnderWay;
+
+/// Outstanding segments remembered per direction: a 64 MiB flight of full-size segments.
+const MAX_OUTSTANDING: usize = 1 << 16;
+
+/// What is left of them when memory runs short: more than most flights.
+const SHED_TO: usize = 1024;
+
+/// A jump beyond this cannot be a window's worth of data (RFC 7323 §2.3: at most 2³⁰ octets).
+pub(in crate::flow::tcp) const MAX_JUMP: u64 = 1 << 30;
+
+/// Gives back room that is not used, but for what the next entries take: to shrink to fit at every
+/// pause would copy a long queue for each segment that comes after one.
+pub(in crate::flow::tcp) fn give_back<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() / 4 >= queue.len() {
+        queue.shrink_to(queue.len() * 2);
+    }
+}
+
+/// A segment sent and not yet cumulatively acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::flow::tcp) struct Outstanding {
+    pub range: SeqRange,
+    /// First copy.
+    pub first_sent: Timestamp,
+    /// Latest copy.
+    pub last_sent: Timestamp,
+    /// Frame of the latest copy.
+    pub frame: u64,
+    /// Marks of the first copy seen and of the latest.
+    pub first: Stamp,
+    pub latest: Stamp,
+    /// Copies known to exist: a repair's lost original counts.
+    pub copies: u16,
+    /// The first copy seen was itself a repeat.
+    pub first_is_repeat: bool,
+    /// The peer reported it by SACK.
+    pub sacked: bool,
+}
+
+/// Octets below `snd_max` that have not passed the capture point (yet).
+#[derive(Clone, Debug)]
+pub(in crate::flow::tcp) struct Hole {
+    pub range: SeqRange,
+    /// Octets missing when it was opened.
+    pub opened_octets: u64,
+    /// The first segment behind it.
+    pub opener: SegmentRef,
+    pub opener_stamp: Stamp,
+    /// The receiver said that it lacks these octets too: they are not only missing here.
+    pub confirmed: bool,
+    /// The first retransmission that went into it and how many did.
+    pub repair: Option<SegmentRef>,
+    pub repairs: u32,
+}
+
+/// A retransmission that a DSACK may still prove needless.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::flow::tcp) struct Repeat {
+    pub range: SeqRange,
+    pub stamp: Stamp,
+    /// When it passed.
+    pub passed: Timestamp,
+    /// Index in the connection's events, when it was kept.
+    pub event: Option<usize>,
+    pub spurious: bool,
+}
+
+/// Holes of one direction that are followed at once.
+const MAX_HOLES: usize = 512;
+
+/// One direction while the connection lives.
+#[derive(Clone, Debug, Default)]
+pub(in crate::flow::tcp) struct SenderState {
+    /// What goes into the read model.
+    pub stats: SenderStats,
+    /// Offset of the initial sequence number; `None` until a segment was seen.
+    pub base: Option<u64>,
+    /// Highest offset seen + 1.
+    pub snd_max: u64,
+    /// Highest offset the peer acknowledged.
+    pub snd_una: u64,
+    /// How it came there in the last round trip.
+    pub acks_under_way: AcksUnderWay,
+    /// When `snd_una` last advanced.
+    pub una_advanced: Timestamp,
+    /// When a segment that carried data, SYN or FIN passed last.
+    pub last_sent: Timestamp,
+    pub outstanding: VecDeque<Outstanding>,
+    /// In ascending order, without overlap; at most twice [`MAX_HOLES`].
+    pub holes: Vec<Hole>,
+    /// Acknowledged but never seen, while a late frame may still show it.
+    pub missing: RangeSet,
+    pub repeats: VecDeque<Repeat>,
+    /// Offsets the peer reported by SACK above `snd_una`.
+    pub sacked: RangeSet,
+    /// The hole at `snd_una` judged from the peer's SACKs and duplicate ACKs.
+    pub sack_holes: Vec<SackHole>,
+    /// Duplicate ACKs the peer sent at the current `snd_una`.
+    pub duplicate_acks: u32,
+    /// The first of them.
+    pub first_duplicate_ack: Option<SegmentRef>,
+    /// A small segment that is outstanding alone.
+    pub small_write: Option<SmallWrite>,
+    /// Retransmissions below this belong to a timeout's recovery (RFC 5681 §3.1).
+    pub timeout_recovery_to: u64,
+    /// The round trips of its segments, and the timeout that they make.
+    pub rtt: RttEstimator,
+    pub ip_ids: IpIdClock,
+    pub passed_over: PassedOver,
+    pub doubtful: Vec<DoubtfulRepeat>,
+    /// Marks of the segment that set `snd_max`.
+    pub edge: Stamp,
+    /// Marks of the packet sent last, of those seen.
+    pub newest: Stamp,
+    /// Shift that applies to this sender's window field.
+    pub shift: u8,
+    /// Last advertised window in octets; `None` before the first.
+    pub window: Option<u32>,
+    /// When this sender's window closed.
+    pub window_closed_at: Option<Timestamp>,
+    /// Window field of the last segment with ACK that was not a RST.
+    pub last_ack_window: Option<u32>,
+    /// Offset of the FIN, when one was seen.
+    pub fin_at: Option<u64>,
+    /// Keep-alive probes in a row without an answer.
+    pub unanswered_probes: u32,
+    /// Retransmissions in a row without progress.
+    pub unanswered_repeats: u32,
+    /// Hop limit seen first, and how many packets agree.
+    pub hop_limit: Option<(u8, u32)>,
+    /// Hop limit of the latest packet that was not a RST.
+    pub newest_hop_limit: Option<u8>,
+}
+
+/// A loss behind the capture point, judged from acknowledgements.
+#[derive(Clone, Debug)]
+pub(in crate::flow::tcp) struct SackHole {
+    /// What is missing.
+    pub range: SeqRange,
+    pub opened: SegmentRef,
+    pub blocked_octets: u64,
+    pub repair: Option<SegmentRef>,
+    pub repairs: u32,
+    pub repair_kind: RetransmissionKind,
+}
+
+impl SackHole {
+    pub const fn new(range: SeqRange, opened: SegmentRef) -> Self {
+        Self {
+            range,
+            opened,
+            blocked_octets: 0,
+            repair: None,
+            repairs: 0,
+            repair_kind: RetransmissionKind::Unknown,
+        }
+    }
+}
+
+impl SenderState {
+    /// Offset 0 of a stream whose first sequence number on the wire was `seq`. The high half
+    /// leaves room below, so that no arithmetic goes under zero.
+    pub fn base_for(seq: SeqNumber) -> u64 {
+        (1 << 32) + u64::from(seq.0)
+    }
+
+    /// Lifts a sequence number of this sender.
+    pub fn lift(&self, seq: SeqNumber) -> u64 {
+        seq.unwrap_near(self.snd_max)
+    }
+
+    /// Offset relative to the initial sequence number, as Wireshark shows it.
+    pub fn relative(&self, offset: u64) -> u64 {
+        offset.saturating_sub(self.base.unwrap_or(offset))
+    }
+
+    /// Octets in flight as far as the acknowledgements seen tell.
+    pub fn flight_size(&self) -> u64 {
+        self.snd_max.saturating_sub(self.snd_una)
+    }
+
+    /// Remembers a segment sent for the first time.
+    pub fn push_outstanding(&mut self, segment: Outstanding) {
+        if self.outstanding.len() >= MAX_OUTSTANDING {
+            self.outstanding.pop_front();
+        }
+        // Originals arrive in order but for reordering.
+        let in_order =
+            (self.outstanding.back()).is_none_or(|last| last.range.start <= segment.range.start);
+        let at = if in_order {
+            self.outstanding.len()
+        } else {
+            self.outstanding
+                .partition_point(|known| known.range.start <= segment.range.start)
+        };
+        if at == self.outstanding.len() {
+            self.outstanding.push_back(segment);
+        } else {
+            self.outstanding.insert(at, segment);
+        }
+    }
+
+    /// Roughly the octets in what it remembers of single segments.
+    pub fn octets(&self) -> usize {
+        self.outstanding.len() * size_of::<Outstanding>() + self.holes.len() * size_of::<Hole>()
+    }
+
+    /// Forgets all but the newest segments, for want of memory.
+    pub fn shed(&mut self) {
+        let old = self.outstanding.len().saturating_sub(SHED_TO);
+        self.outstanding.drain(..old);
+        self.outstanding.shrink_to_fit();
+    }
+
+    /// Outstanding segments that overlap `range`.
+    pub fn overlapping(&mut self, range: SeqRange) -> impl Iterator<Item = &mut Outstanding> {
+        let first = self
+            .outstanding
+            .partition_point(|known| known.range.end <= range.start);
+        self.outstanding
+            .range_mut(first..)
+            .take_while(move |known| known.range.start < range.end)
+    }
+
+    /// Marks of the first outstanding original that begins at or behind `offset`.
+    pub fn next_original(&self, offset: u64) -> Option<Stamp> {
+        let first = self
+            .outstanding
+            .partition_point(|known| known.range.start < offset);
+        let mut behind = self.outstanding.range(first..);
+        behind
+            .find(|known| !known.first_is_repeat)
+            .map(|known| known.first)
+    }
+
+    /// Octets of `range` that never passed the capture point before.
+    pub fn unseen_octets(&self, range: SeqRange) -> u64 {
+        if range.start >= self.snd_max && self.missing.is_empty() {
+            return range.len();
+        }
+        let beyond = range.end.saturating_sub(range.start.max(self.snd_max));
+        let first = self
+            .holes
+            .partition_point(|hole| hole.range.end <= range.start);
+        let in_holes: u64 = self.holes[first..]
+            .iter()
+            .take_while(|hole| hole.range.start < range.end)
+            .map(|hole| {
+                let (start, end) = (
+                    hole.range.start.max(range.start),
+                    hole.range.end.min(range.end),
+                );
+                end.saturating_sub(start)
+            })
+            .sum();
+        beyond + in_holes + self.missing.overlap(range)
+    }
+
+    /// Forgets the oldest holes when there are more than any receiver keeps open: without ACKs
+    /// (a capture of one direction) nothing else ends them.
+    pub fn bound_holes(&mut self) {
+        if self.holes.len() >= 2 * MAX_HOLES {
+            self.holes.drain(..MAX_HOLES);
+        }
+    }
+
+    /// The first offset that has not passed: up to there the stream can be read.
+    pub fn next_unseen(&self) -> u64 {
+        self.holes
+            .first()
+            .map_or(self.snd_max, |hole| hole.range.start)
+    }
+
+    /// The read model of this direction of a connection that ended at `end`.
+    pub fn finish(mut self, end: Timestamp) -> Half {
+        if let Some(closed_at) = self.window_closed_at {
+            self.stats.add_closed_window(end.since(closed_at));
+        }
+        self.settle_doubtful_repeats();
+        self.note_lost_repeats();
+        let unacked_at_end = self.flight_size();
+        let (stats, rtt) = (self.stats, self.rtt);
+        Half {
+            packets: stats.packets,
+            wire_bytes: stats.wire_bytes,
+            payload_bytes: stats.payload_bytes,
+            unique_bytes: stats.unique_bytes,
+            data_segments: stats.data_segments,
+            duplicate_acks: stats.duplicate_acks,
+            cut_frames: stats.cut_frames,
+            oversized_segments: stats.oversized_segments,
+            largest_payload: stats.largest_payload,
+            largest_acked_payload: stats.largest_acked_payload,
+            window_min: stats.window_min,
+            window_max: stats.window_max,
+            mss: stats.mss,
+            window_shift: stats.window_shift,
+            sack_permitted: stats.sack_permitted,
+            timestamps: stats.timestamps,
+            fin: stats.fin,
+            fin_acked: stats.fin_acked,
+            first_data: stats.first_data,
+            last_data: stats.last_data,
+            last_segment: stats.last_segment,
+            last_burst: stats.last_burst,
+            rtt_min: rtt.min(),
+            rtt_max: rtt.max(),
+            srtt: rtt.srtt(),
+            rtt_samples: rtt.samples(),
+            rto: (rtt.samples() > 0).then(|| rtt.rto()),
+            unacked_at_end,
+            hop_limit: self.hop_limit.map(|(usual, _)| usual),
+            ..stats.seldom.map(|seldom| *seldom).unwrap_or_default()
+        }
+    }
+}
+
+/// The whole round trip, as well as it is known so far.
+pub(in crate::flow::tcp) fn round_trip(senders: &[SenderState; 2]) -> Option<Duration> {
+    let [client, server] = senders;
+    whole_round_trip(&client.rtt, &server.rtt).map(Duration::from_nanos)
+}
+
+/// The state of `direction`'s sender and that of its peer.
+pub(in crate::flow::tcp) fn split_pair(
+    senders: &mut [SenderState; 2],
+    direction: Direction,
+) -> (&mut SenderState, &mut SenderState) {
+    let [client, server] = senders;
+    match direction {
+        Direction::ClientToServer => (client, server),
+        Direction::ServerToClient => (server, client),
+    }
+}

@@ -1,0 +1,461 @@
+//! What acknowledgements prove: progress, round trips, losses behind the capture point, needless
+//! repeats, and octets the capture missed.
+
+use crate::app::MessageUnit;
+use crate::connection::HoleEpisode;
+use crate::event::{EventKind, SegmentRef};
+use crate::flow::tcp::TcpTracker;
+use crate::flow::tcp::account::{held_writes, load};
+use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::{MAX_JUMP, Outstanding, Repeat, SackHole, SenderState, split_pair};
+use crate::flow::tcp::verdict::holes::confirm_holes;
+use crate::seq::SeqRange;
+use crate::time::Timestamp;
+
+/// Losses behind the capture point followed at one time.
+const SACK_HOLES: usize = 64;
+
+impl TcpTracker {
+    /// Takes the acknowledgement fields of a segment.
+    pub(in crate::flow::tcp) fn on_ack(&mut self, segment: &Segment<'_>) {
+        let Some(ack) = segment.ack else { return };
+        let time = segment.packet.time;
+        let echo = segment.tcp.timestamps.map(|(_, echo)| echo);
+        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        if ack > peer.snd_max.saturating_add(MAX_JUMP) {
+            return;
+        }
+        let probe_answered = peer.unanswered_probes > 0 && segment.seq_len() == 0;
+        if std::mem::take(&mut peer.unanswered_probes) > 0
+            && let Some(seldom) = &mut peer.stats.seldom
+        {
+            seldom.unanswered_probes = None;
+        }
+        let unseen = acked_unseen(peer, ack);
+        let progress = ack > peer.snd_una;
+        let same_window = segment.tcp.window_cut || sender.window == Some(segment.reference.window);
+        if progress {
+            let before = peer.snd_una;
+            let round_trip = sender.rtt.min_ns();
+            peer.acks_under_way.note(time, before, round_trip);
+            advance(peer, ack, segment.reference, echo);
+        } else if ack == peer.snd_una
+            && segment.seq_len() == 0
+            && peer.flight_size() > 0
+            && same_window
+        {
+            // RFC 5681 §2, all five conditions.
+            peer.duplicate_acks += 1;
+            peer.first_duplicate_ack.get_or_insert(segment.reference);
+            sender.stats.duplicate_acks += 1;
+        }
+        let dsacks = if segment.tcp.sack_count > 0 {
+            take_sacks(peer, segment, ack)
+        } else {
+            Vec::new()
+        };
+        if let Some(fin_at) = peer.fin_at
+            && ack > fin_at
+        {
+            peer.stats.fin_acked.get_or_insert(time);
+        }
+        if let Some(unseen) = unseen {
+            self.note_acked_unseen(segment, unseen);
+        }
+        if probe_answered {
+            self.event(segment, EventKind::KeepAliveAck);
+        }
+        for dsack in dsacks {
+            self.on_dsack(segment, dsack);
+        }
+        if progress {
+            held_writes::on_progress(&mut self.senders, segment, ack);
+            self.prove_needless(segment);
+        }
+        confirm_holes(&mut self.senders, segment, ack, !progress);
+        self.follow_sack_holes(segment, ack);
+        self.turns.acknowledged(segment.direction, ack, time);
+    }
+
+    fn note_acked_unseen(&mut self, segment: &Segment<'_>, unseen: Unseen) {
+        let octets = unseen.octets;
+        self.turns.acked_unseen(segment.direction, unseen.first);
+        self.event(segment, EventKind::AckedUnseen { octets });
+    }
+
+    /// Takes the acknowledgement of a RST with which its sender ends the connection.
+    pub(in crate::flow::tcp) fn on_last_ack(&mut self, segment: &Segment<'_>) {
+        let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        if let Some(unseen) = segment.ack.and_then(|ack| acked_unseen(peer, ack)) {
+            self.note_acked_unseen(segment, unseen);
+        }
+    }
+
+    /// The receiver got `dsack` twice (RFC 2883): the copies we saw of it were needless.
+    fn on_dsack(&mut self, segment: &Segment<'_>, dsack: SeqRange) {
+        let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        // Linux counts a DSACK by its length (`tcp_dsack_seen`); the oldest repeat is meant first.
+        let segment_size = u64::from(peer.stats.largest_payload.max(1));
+        let copies = usize::try_from(dsack.len().div_ceil(segment_size)).unwrap_or(usize::MAX);
+        let proven: Vec<Option<usize>> = peer
+            .repeats
+            .iter_mut()
+            .filter(|repeat| {
+                !repeat.spurious && repeat.range.start < dsack.end && dsack.start < repeat.range.end
+            })
+            .map(|repeat| {
+                repeat.spurious = true;
+                repeat.event
+            })
+            .take(copies)
+            .collect();
+        if proven.is_empty() {
+            return;
+        }
+        peer.stats.seldom().spurious_retransmissions += proven.len() as u64;
+        self.mark_spurious(&proven);
+    }
+
+    /// Without SACK no DSACK tells what was needless, but the acknowledgement itself may: it echoes
+    /// an older TSval than the repeat's (Eifel, RFC 3522), or it comes sooner than the repeat could
+    /// have drawn it. Either way the octets had arrived before.
+    fn prove_needless(&mut self, segment: &Segment<'_>) {
+        let nothing_repeated = self.senders[segment.direction.reverse().index()]
+            .repeats
+            .is_empty();
+        let reports = !segment.tcp.options_cut
+            && self
+                .senders
+                .iter()
+                .all(|sender| sender.stats.sack_permitted);
+        if nothing_repeated || reports {
+            return;
+        }
+        let Some(ack) = segment.ack else { return };
+        let echo = segment.tcp.timestamps.map(|(_, echo)| echo);
+        let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        // A tenth for how exactly a capture tells time.
+        let soonest = peer.rtt.min().unwrap_or_default() * 9 / 10;
+        let is_needless = |repeat: &Repeat| {
+            let echoes_older = repeat.stamp.ts_val.zip(echo);
+            let echoes_older = echoes_older
+                .is_some_and(|(value, echo)| echo.wrapping_sub(value).cast_signed() < 0);
+            echoes_older || segment.packet.time.since(repeat.passed) < soonest
+        };
+        let proven: Vec<Option<usize>> = peer
+            .repeats
+            .iter_mut()
+            .filter(|repeat| !repeat.spurious && repeat.range.end <= ack && is_needless(repeat))
+            .map(|repeat| {
+                repeat.spurious = true;
+                repeat.event
+            })
+            .collect();
+        if proven.is_empty() {
+            return;
+        }
+        peer.stats.seldom().spurious_retransmissions += proven.len() as u64;
+        self.mark_spurious(&proven);
+        let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        peer.repeats.retain(|repeat| repeat.range.end > ack);
+    }
+
+    fn mark_spurious(&mut self, events: &[Option<usize>]) {
+        for event in events.iter().flatten() {
+            if let Some(EventKind::Retransmission { spurious, .. }) =
+                self.events.get_mut(*event).map(|event| &mut event.kind)
+            {
+                *spurious = true;
+            }
+        }
+    }
+
+    /// Opens and closes losses behind the capture point: octets that passed here, but that the
+    /// receiver reports missing below later ones.
+    fn follow_sack_holes(&mut self, segment: &Segment<'_>, ack: u64) {
+        let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        if peer.sack_holes.is_empty() && peer.sacked.is_empty() && peer.duplicate_acks < 3 {
+            return;
+        }
+        let sacked = &peer.sacked;
+        let (mut closed, open): (Vec<SackHole>, Vec<SackHole>) =
+            std::mem::take(&mut peer.sack_holes)
+                .into_iter()
+                .partition(|hole| {
+                    let rest = SeqRange::new(hole.range.start.max(ack), hole.range.end);
+                    hole.range.end <= ack || sacked.contains(rest)
+                });
+        peer.sack_holes = open;
+        for (range, opened) in reported_gaps(peer, segment, ack) {
+            if peer.sack_holes.len() >= SACK_HOLES {
+                break;
+            }
+            let overlaps = |known: &SeqRange| known.start < range.end && range.start < known.end;
+            let is_new = !peer.sack_holes.iter().any(|hole| overlaps(&hole.range));
+            let seen_here = !peer.holes.iter().any(|hole| overlaps(&hole.range));
+            if is_new && seen_here {
+                peer.sack_holes.push(SackHole::new(range, opened));
+            }
+        }
+        let starts: Vec<u64> = closed
+            .iter()
+            .chain(&peer.sack_holes)
+            .map(|hole| hole.range.start)
+            .collect();
+        let next_hole = |end: u64| starts.iter().copied().filter(|start| *start >= end).min();
+        for hole in &mut peer.sack_holes {
+            let end = hole.range.end;
+            let behind = SeqRange::new(end, next_hole(end).unwrap_or(u64::MAX));
+            hole.blocked_octets = hole.blocked_octets.max(peer.sacked.overlap(behind));
+        }
+        // The jump of the ACK tells what had waited, also where no SACK did.
+        for hole in &mut closed {
+            let end = hole.range.end;
+            let freed = ack.min(next_hole(end).unwrap_or(ack)).saturating_sub(end);
+            hole.blocked_octets = hole.blocked_octets.max(freed);
+        }
+        for hole in closed {
+            // Closed without a repeat: the network only reordered, behind the capture point.
+            if hole.repairs > 0 {
+                self.close_sack_hole(segment, &hole);
+            }
+        }
+    }
+
+    fn close_sack_hole(&mut self, segment: &Segment<'_>, hole: &SackHole) {
+        let largest = self.senders[segment.direction.reverse().index()]
+            .stats
+            .largest_payload;
+        let blocked_segments = hole.blocked_octets.div_ceil(u64::from(largest.max(1)));
+        self.keep_hole(HoleEpisode {
+            direction: segment.direction.reverse(),
+            opened: hole.opened,
+            filled: segment.reference,
+            repair: hole.repair,
+            repair_kind: hole.repair_kind,
+            repairs: hole.repairs,
+            missing_octets: hole.range.len(),
+            blocked_octets: hole.blocked_octets,
+            blocked_segments: u32::try_from(blocked_segments).unwrap_or(u32::MAX),
+            stall: segment.packet.time.since(hole.opened.time),
+            seen_at_sender: true,
+            confirmed: true,
+            blocked_messages: 0,
+            message_unit: MessageUnit::Unknown,
+        });
+    }
+}
+
+/// What the receiver misses below octets it has, with the acknowledgement that told first.
+fn reported_gaps(
+    peer: &mut SenderState,
+    segment: &Segment<'_>,
+    ack: u64,
+) -> Vec<(SeqRange, SegmentRef)> {
+    let mut gaps = Vec::new();
+    let mut from = ack;
+    // No more than a few are followed: those nearest to the acknowledgement.
+    for range in peer.sacked.ranges().iter().take(2 * SACK_HOLES) {
+        if range.start > from {
+            gaps.push((SeqRange::new(from, range.start), segment.reference));
+        }
+        from = from.max(range.end);
+    }
+    // Without SACK: the first duplicate ACK was drawn by the first segment behind the hole.
+    if peer.sacked.is_empty()
+        && peer.duplicate_acks >= 3
+        && let Some(first) = peer.first_duplicate_ack
+        && let Some(lost) = peer.overlapping(SeqRange::new(ack, ack + 1)).next()
+    {
+        gaps.push((SeqRange::new(ack, lost.range.end), first));
+    }
+    gaps
+}
+
+/// Octets acknowledged that never passed.
+#[derive(Clone, Copy)]
+struct Unseen {
+    octets: u64,
+    /// The first of them.
+    first: u64,
+}
+
+/// What is acknowledged and never passed; it is taken as sent from now on.
+fn acked_unseen(peer: &mut SenderState, ack: u64) -> Option<Unseen> {
+    if ack <= peer.snd_max && peer.holes.is_empty() {
+        return None;
+    }
+    let (mut octets, mut first) = (0, peer.snd_max);
+    for hole in &peer.holes {
+        let part = SeqRange::new(hole.range.start, hole.range.end.min(ack));
+        octets += peer.missing.insert(part);
+        if !part.is_empty() {
+            first = first.min(part.start);
+        }
+    }
+    peer.holes.retain_mut(|hole| {
+        hole.range = SeqRange::new(hole.range.start.max(ack), hole.range.end);
+        !hole.range.is_empty()
+    });
+    if ack > peer.snd_max {
+        // With no packet of that end at all the capture is one-sided: nothing was "missed".
+        if peer.stats.packets > 0 {
+            octets += peer.missing.insert(SeqRange::new(peer.snd_max, ack));
+        }
+        peer.snd_max = ack;
+    }
+    if octets == 0 {
+        return None;
+    }
+    peer.stats.seldom().missing_octets += octets;
+    Some(Unseen { octets, first })
+}
+
+/// Moves `snd_una` up and takes the round-trip sample of the newest segment that allows one.
+pub(in crate::flow::tcp) fn advance(
+    peer: &mut SenderState,
+    ack: u64,
+    reference: SegmentRef,
+    echo: Option<u32>,
+) {
+    let time = reference.time;
+    let flight = peer.flight_size();
+    // While losses are repaired acknowledgements wait for the repair, not in a queue.
+    let mut undisturbed = peer.sacked.is_empty() && peer.duplicate_acks == 0;
+    peer.snd_una = ack;
+    peer.una_advanced = time;
+    peer.duplicate_acks = 0;
+    peer.first_duplicate_ack = None;
+    peer.unanswered_repeats = 0;
+    if let Some(seldom) = &mut peer.stats.seldom {
+        seldom.stuck = None;
+    }
+    if !peer.sacked.is_empty() {
+        peer.sacked.remove_below(ack);
+    }
+    let mut sample = None;
+    while let Some(oldest) = peer.outstanding.front() {
+        if oldest.range.end > ack {
+            break;
+        }
+        let payload = u32::try_from(oldest.range.len()).unwrap_or(u32::MAX);
+        peer.stats.largest_acked_payload = peer.stats.largest_acked_payload.max(payload);
+        // Without SACK only the repair tells what waited for it.
+        undisturbed &= oldest.copies == 1;
+        // Nothing new from a segment that the receiver had reported before.
+        if !oldest.sacked {
+            sample = round_trip(oldest, time, echo).or(sample);
+        }
+        peer.outstanding.pop_front();
+    }
+    if let Some(rtt_ns) = sample {
+        peer.rtt.sample(rtt_ns);
+        if undisturbed {
+            load::note_round_trip(peer, rtt_ns, flight, reference);
+        }
+    }
+}
+
+/// The round trip, in nanoseconds, of a segment that is acknowledged now. Karn's rule (RFC 6298 §3): never from a
+/// segment sent twice, unless the echoed timestamp tells which copy is meant (RFC 7323 §4).
+fn round_trip(known: &Outstanding, time: Timestamp, echo: Option<u32>) -> Option<u64> {
+    if known.copies == 1 {
+        return Some(time.nanos_since(known.first_sent));
+    }
+    let (first, latest) = (known.first.ts_val?, known.latest.ts_val?);
+    let echo = echo?;
+    if known.copies == 2 && echo == latest && (first != latest || known.first_is_repeat) {
+        return Some(time.nanos_since(known.last_sent));
+    }
+    (echo == first && first != latest).then(|| time.nanos_since(known.first_sent))
+}
+
+/// Takes the SACK blocks of a segment; gives the DSACK blocks among them.
+fn take_sacks(peer: &mut SenderState, segment: &Segment<'_>, ack: u64) -> Vec<SeqRange> {
+    let mut dsacks = Vec::new();
+    let blocks: Vec<SeqRange> = segment
+        .tcp
+        .sacks()
+        .iter()
+        .map(|block| SeqRange::new(peer.lift(block.left_edge), peer.lift(block.right_edge)))
+        .filter(|block| !block.is_empty() && block.len() <= MAX_JUMP)
+        .collect();
+    for (at, block) in blocks.iter().enumerate() {
+        // RFC 2883 §4: the first block lies below the cumulative ACK or within the second.
+        let below = block.end <= ack;
+        let within = at == 0
+            && blocks
+                .get(1)
+                .is_some_and(|next| next.start <= block.start && block.end <= next.end);
+        if at == 0 && (below || within) {
+            dsacks.push(*block);
+            continue;
+        }
+        if block.start < ack || block.end > peer.snd_max {
+            continue;
+        }
+        if peer.sacked.contains(*block) {
+            continue;
+        }
+        peer.sacked.insert(*block);
+        let mut sample = None;
+        for known in peer.overlapping(*block) {
+            if !known.sacked && known.copies == 1 && known.range.end <= block.end {
+                sample = Some(segment.packet.time.nanos_since(known.first_sent));
+            }
+            known.sacked = true;
+        }
+        if let Some(rtt_ns) = sample {
+            peer.rtt.sample(rtt_ns);
+        }
+        if let Some(stuck) = peer
+            .stats
+            .seldom
+            .as_mut()
+            .and_then(|seldom| seldom.stuck.as_mut())
+        {
+            stuck.smaller_passed = true;
+        }
+    }
+    dsacks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::direction::Direction;
+    use crate::flow::tcp::sender::send_order::Stamp;
+
+    /// Ten segments in flight, the first of them sent `copies` times, are acknowledged after 300 ms.
+    fn loaded_round_trips(copies: u16) -> u64 {
+        let start = Timestamp::default();
+        let mut sender = SenderState::default();
+        sender.stats.largest_payload = 1000;
+        sender.rtt.sample(20_000_000);
+        for number in 0..10 {
+            sender.push_outstanding(Outstanding {
+                range: SeqRange::new(number * 1000, (number + 1) * 1000),
+                first_sent: start,
+                last_sent: start,
+                frame: number + 1,
+                first: Stamp::default(),
+                latest: Stamp::default(),
+                copies: if number == 0 { copies } else { 1 },
+                first_is_repeat: false,
+                sacked: false,
+            });
+        }
+        sender.snd_max = 10_000;
+        let later = start + std::time::Duration::from_millis(300);
+        let ack = SegmentRef::place(20, later, Direction::ServerToClient);
+        advance(&mut sender, 10_000, ack, None);
+        let seldom = sender.stats.seldom.as_ref();
+        seldom.map_or(0, |seldom| seldom.loaded_rtts.count())
+    }
+
+    #[test]
+    fn what_waited_for_a_repair_did_not_wait_in_a_queue() {
+        assert_eq!(loaded_round_trips(1), 1);
+        assert_eq!(loaded_round_trips(2), 0);
+    }
+}

@@ -1,0 +1,229 @@
+//! When something happened, in bounded space: a set of slices of capture time.
+//!
+//! Sets of one grid are joined by OR, and a coarser grid follows from a finer one, so what comes
+//! out does not depend on the order in which times were noted or sets were joined.
+
+use std::ops::RangeInclusive;
+
+use crate::time::Timestamp;
+
+/// Slices of a grid.
+const SLICES: u64 = 2048;
+
+/// The finest slice: 2 to the power of 20 nanoseconds, about a millisecond.
+const FINEST: u32 = 20;
+
+/// Equal slices of capture time, at most 2048; they double when the capture grows longer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Grid {
+    start: Timestamp,
+    /// A slice lasts 2 to the power of this, in nanoseconds.
+    shift: u32,
+}
+
+impl Default for Grid {
+    fn default() -> Self {
+        Self::from(Timestamp::default())
+    }
+}
+
+impl From<Timestamp> for Grid {
+    /// A grid that begins with the capture.
+    fn from(start: Timestamp) -> Self {
+        Self {
+            start,
+            shift: FINEST,
+        }
+    }
+}
+
+impl Grid {
+    /// The slice of a time; it may lie beyond the last one.
+    #[inline]
+    pub const fn slice(&self, time: Timestamp) -> u64 {
+        time.nanos_since(self.start) >> self.shift
+    }
+
+    /// Whether the grid reaches as far.
+    #[inline]
+    pub const fn has(slice: u64) -> bool {
+        slice < SLICES
+    }
+
+    /// How often the slices must double for the grid to have `slice`.
+    pub const fn doublings_for(slice: u64) -> u32 {
+        let mut doublings = 0;
+        while slice >> doublings >= SLICES {
+            doublings += 1;
+        }
+        doublings
+    }
+
+    /// How often the slices must double to be those of `other`; 0 when they are as long or longer.
+    pub const fn doublings_to(&self, other: &Self) -> u32 {
+        other.shift.saturating_sub(self.shift)
+    }
+
+    /// Doubles the slices so often.
+    pub const fn widen(&mut self, doublings: u32) {
+        self.shift += doublings;
+    }
+
+    /// Length of a slice, in nanoseconds.
+    pub const fn width_ns(&self) -> u64 {
+        1 << self.shift
+    }
+
+    /// When a slice begins.
+    pub const fn begin(&self, slice: u64) -> Timestamp {
+        let since = slice << self.shift;
+        Timestamp::from_nanos(self.start.as_nanos().saturating_add_unsigned(since))
+    }
+
+    /// The slices that lie wholly between two times.
+    fn within(&self, from: Timestamp, to: Timestamp) -> RangeInclusive<u64> {
+        let after = from.nanos_since(self.start).div_ceil(self.width_ns());
+        let before = self.slice(to);
+        // `before` holds `to` itself, so the last whole slice is the one before it.
+        match before.checked_sub(1) {
+            Some(last) => after..=last,
+            #[expect(clippy::reversed_empty_ranges, reason = "none is wanted")]
+            None => 1..=0,
+        }
+    }
+
+    /// The slices that a span of time touches.
+    const fn touched(&self, from: Timestamp, to: Timestamp) -> RangeInclusive<u64> {
+        self.slice(from)..=self.slice(to)
+    }
+}
+
+/// The slices of a grid in which something happened.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Moments {
+    /// 64 slices each, by number; words without a slice are left out.
+    words: Vec<(u8, u64)>,
+}
+
+impl Moments {
+    /// Notes a slice that the grid has.
+    pub fn note(&mut self, slice: u64) {
+        self.join_word((slice / 64) as u8, 1 << (slice % 64));
+    }
+
+    fn join_word(&mut self, number: u8, bits: u64) {
+        match self.words.binary_search_by_key(&number, |(at, _)| *at) {
+            Ok(at) => self.words[at].1 |= bits,
+            Err(at) => self.words.insert(at, (number, bits)),
+        }
+    }
+
+    /// Notes all slices of another set on the same grid.
+    pub fn join(&mut self, other: &Self) {
+        for &(number, bits) in &other.words {
+            self.join_word(number, bits);
+        }
+    }
+
+    /// Fits the set to slices of twice the length, so often.
+    pub fn widen(&mut self, doublings: u32) {
+        if doublings == 0 || self.is_empty() {
+            return;
+        }
+        let old = std::mem::take(self);
+        for slice in old.iter() {
+            self.note(slice.checked_shr(doublings).unwrap_or(0));
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// The slices, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.words.iter().flat_map(|&(number, bits)| {
+            (0..64)
+                .filter(move |bit| bits >> bit & 1 == 1)
+                .map(move |bit| u64::from(number) * 64 + bit)
+        })
+    }
+
+    fn has_any(&self, slices: RangeInclusive<u64>) -> bool {
+        let (from, to) = slices.into_inner();
+        let words = self.words.iter().filter(|(number, _)| {
+            let first = u64::from(*number) * 64;
+            first + 63 >= from && first <= to
+        });
+        from <= to
+            && words.into_iter().any(|&(number, bits)| {
+                let first = u64::from(number) * 64;
+                let low = from.saturating_sub(first);
+                let high = (to - first).min(63);
+                bits & (u64::MAX << low) & (u64::MAX >> (63 - high)) != 0
+            })
+    }
+
+    /// Whether it surely happened between two times: in a slice that lies wholly between them.
+    pub fn surely_between(&self, grid: &Grid, from: Timestamp, to: Timestamp) -> bool {
+        self.has_any(grid.within(from, to))
+    }
+
+    /// Whether it may have happened between two times: in a slice that they touch.
+    pub fn maybe_between(&self, grid: &Grid, from: Timestamp, to: Timestamp) -> bool {
+        self.has_any(grid.touched(from, to))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn moments(slices: &[u64]) -> Moments {
+        let mut all = Moments::default();
+        for slice in slices {
+            all.note(*slice);
+        }
+        all
+    }
+
+    #[test]
+    fn between_is_told_by_whole_slices_only() {
+        let grid = Grid::from(Timestamp::from_nanos(1_000));
+        let at = |slice: u64, more: i64| Timestamp::from_nanos(grid.begin(slice).as_nanos() + more);
+        let set = moments(&[3, 70]);
+        assert!(set.surely_between(&grid, at(3, 0), at(4, 0)));
+        assert!(
+            !set.surely_between(&grid, at(3, 1), at(4, 0)),
+            "slice 3 began before"
+        );
+        assert!(set.maybe_between(&grid, at(3, 1), at(3, 2)));
+        assert!(!set.maybe_between(&grid, at(4, 0), at(69, 5)));
+        assert!(set.surely_between(&grid, at(4, 0), at(71, 0)));
+        assert!(!set.surely_between(&grid, at(0, 0), at(0, 5)));
+        assert_eq!(Grid::doublings_for(2047), 0);
+        assert_eq!(Grid::doublings_for(2048), 1);
+        assert_eq!(set.iter().collect::<Vec<_>>(), [3, 70]);
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_grain_of_joining_change_nothing(
+            slices in proptest::collection::vec(0..2048_u64, 0..60),
+            cut in 0..60_usize,
+            doublings in 0..12_u32,
+        ) {
+            let (one, other) = slices.split_at(cut.min(slices.len()));
+            let mut whole = moments(&slices);
+            whole.widen(doublings);
+            let mut parts = moments(other);
+            parts.widen(doublings);
+            let mut first = moments(one);
+            first.widen(doublings);
+            parts.join(&first);
+            prop_assert_eq!(parts, whole);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Some packets of a host, so chosen that neighbours stay neighbours.
+//!
+//! Whether a host counts its IP identifications per connection or for all of them shows only in
+//! packets of several connections that follow each other closely. So whole windows of frames are
+//! sampled; where there are too many samples every second window is given up, then three quarters
+//! of them, and so on. Which ones that are depends on frame numbers alone: shards that saw parts
+//! of the host's packets choose the same.
+
+use crate::time::Timestamp;
+
+/// Frames of a window, as a power of two: 16.
+const WINDOW: u32 = 4;
+
+/// Samples kept of a host.
+const KEPT: usize = 64;
+
+/// A packet that a host sent.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Sample {
+    pub frame: u64,
+    pub time: Timestamp,
+    /// TSval, when there is one.
+    pub ts_val: Option<u32>,
+    /// IPv4 identification.
+    pub ip_id: Option<u16>,
+    /// Tells the flow from others.
+    pub flow: u16,
+    /// Tells the address it went to from others.
+    pub peer: u16,
+    /// Linux sends such packets from no socket: a SYN-ACK or a RST.
+    pub is_socketless: bool,
+}
+
+/// The number of the window that a frame lies in.
+pub(crate) const fn window(frame: u64) -> u64 {
+    frame >> WINDOW
+}
+
+/// How long a frame's window is kept: one more for every thinning that it survives.
+#[inline]
+pub(crate) const fn level(frame: u64) -> u8 {
+    window(frame).trailing_zeros() as u8
+}
+
+/// A host's samples.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Samples {
+    list: Vec<Sample>,
+    /// Windows below this level are given up.
+    level: u8,
+}
+
+impl Samples {
+    /// The level that a frame must have to be sampled.
+    #[inline]
+    pub const fn level(&self) -> u8 {
+        self.level
+    }
+
+    pub fn push(&mut self, sample: Sample) {
+        if level(sample.frame) < self.level {
+            return;
+        }
+        self.list.push(sample);
+        while self.list.len() > KEPT && self.level < u8::MAX {
+            self.thin();
+        }
+    }
+
+    fn thin(&mut self) {
+        /// Of a window of frame 0 and of none else.
+        const TOP: u8 = 64;
+        self.level = if self.level >= TOP {
+            // One window holds more than is kept: frames with several packets.
+            self.list.sort_unstable();
+            self.list.truncate(KEPT);
+            TOP
+        } else {
+            self.level + 1
+        };
+        let least = self.level;
+        self.list.retain(|sample| level(sample.frame) >= least);
+    }
+
+    pub fn join(&mut self, other: &Self) {
+        self.level = self.level.max(other.level);
+        let least = self.level;
+        self.list.retain(|sample| level(sample.frame) >= least);
+        for sample in &other.list {
+            self.push(*sample);
+        }
+    }
+
+    /// In the order of frames.
+    pub fn sorted(&self) -> Vec<Sample> {
+        let mut list = self.list.clone();
+        list.sort_unstable();
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn samples(frames: impl IntoIterator<Item = u64>) -> Samples {
+        let mut samples = Samples::default();
+        for frame in frames {
+            samples.push(Sample {
+                frame,
+                time: Timestamp::from_nanos(frame.cast_signed()),
+                ts_val: None,
+                ip_id: Some(1),
+                flow: 0,
+                peer: 0,
+                is_socketless: false,
+            });
+        }
+        samples
+    }
+
+    #[test]
+    fn whole_windows_are_kept() {
+        let kept = samples(16..100_000).sorted();
+        assert!((32..=KEPT).contains(&kept.len()), "{}", kept.len());
+        for of_window in kept.chunk_by(|one, other| window(one.frame) == window(other.frame)) {
+            assert_eq!(of_window.len(), 16);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn shards_choose_the_same_in_any_order(
+            frames in proptest::collection::vec(1..5_000_u64, 0..400),
+            shards in proptest::collection::vec(0..4_usize, 400),
+        ) {
+            let frames: std::collections::BTreeSet<u64> = frames.into_iter().collect();
+            let of_shard = |shard: usize| {
+                let own = frames.iter().zip(&shards).filter(|(_, of)| **of == shard);
+                samples(own.map(|(frame, _)| *frame))
+            };
+            let mut forth = Samples::default();
+            let mut back = Samples::default();
+            for shard in 0..4 {
+                forth.join(&of_shard(shard));
+                back.join(&of_shard(3 - shard));
+            }
+            let whole = samples(frames.iter().copied()).sorted();
+            prop_assert_eq!(&forth.sorted(), &whole);
+            prop_assert_eq!(&back.sorted(), &whole);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What a report needs of every connection, kept while connections come and go, and the document
+//! made of it.
+
+mod collector;
+mod draft;
+mod over_time;
+mod requests;
+mod tables;
+
+pub use collector::{ConnectionCollector, DEFAULT_CONNECTIONS};
+pub(crate) use draft::tool;
+pub use draft::{Afterwards, Draft};

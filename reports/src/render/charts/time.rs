@@ -1,0 +1,611 @@
+//! Charts over capture time.
+
+use std::ops::Range;
+
+use super::plot::{Plot, Shape};
+use super::{Chart, LegendItem, elapsed_label, whole};
+use crate::document::{DurationsOverTime, Intervals, StateSeries};
+use crate::error::Error;
+use crate::words::format;
+
+/// Fewer slices show no course of anything.
+const MIN_SLICES: usize = 3;
+
+const TIME_AXIS: &str = "time since the capture's first frame";
+
+/// One named series over the slices.
+struct Series<'a> {
+    label: &'a str,
+    values: Vec<f64>,
+}
+
+/// Bits per second of each direction.
+pub(super) fn throughput(intervals: &Intervals) -> Result<Option<Chart>, Error> {
+    let rate = |bytes: &[u64]| -> Vec<f64> {
+        bytes
+            .iter()
+            .map(|&bytes| bytes as f64 * 8.0 / intervals.width_s.max(1e-9))
+            .collect()
+    };
+    let series = [
+        Series {
+            label: "from clients",
+            values: rate(&intervals.client_to_server_bytes),
+        },
+        Series {
+            label: "from servers",
+            values: rate(&intervals.server_to_client_bytes),
+        },
+    ];
+    let Some(((slice, rate), label)) = highest(&series) else {
+        return Ok(None);
+    };
+    let title = format!(
+        "Throughput peaked at {} {label}, {} into the capture",
+        format::bits_per_second(rate),
+        format::seconds(slice as f64 * intervals.width_s),
+    );
+    let axes = format!("Bits per second on the wire; {TIME_AXIS}");
+    lines(
+        intervals,
+        "throughput",
+        title,
+        axes,
+        &series,
+        &format::bits_per_second,
+    )
+}
+
+/// Packets per second of each direction.
+pub(super) fn packets(intervals: &Intervals) -> Result<Option<Chart>, Error> {
+    let rate = |packets: &[u64]| -> Vec<f64> {
+        let per_second = packets
+            .iter()
+            .map(|&n| n as f64 / intervals.width_s.max(1e-9));
+        per_second.collect()
+    };
+    let series = [
+        Series {
+            label: "from clients",
+            values: rate(&intervals.client_to_server_packets),
+        },
+        Series {
+            label: "from servers",
+            values: rate(&intervals.server_to_client_packets),
+        },
+    ];
+    let Some(((slice, most), label)) = highest(&series) else {
+        return Ok(None);
+    };
+    let sum = |counts: &[u64]| counts.iter().sum::<u64>();
+    let title = format!(
+        "{} from clients and {} from servers, at most {} a second {label}, at {}",
+        format::counted(sum(&intervals.client_to_server_packets), "packet"),
+        format::count(sum(&intervals.server_to_client_packets)),
+        format::number(most),
+        elapsed_label(slice as f64 * intervals.width_s),
+    );
+    let axes = format!(
+        "Packets per second, counted over {}; {TIME_AXIS}",
+        slice_text(intervals)
+    );
+    lines(intervals, "packets", title, axes, &series, &format::number)
+}
+
+/// The highest point of several series, and whose it is.
+fn highest<'a>(series: &'a [Series<'_>]) -> Option<((usize, f64), &'a str)> {
+    let peaks = series
+        .iter()
+        .filter_map(|series| Some((peak(&series.values)?, series.label)));
+    peaks.max_by(|a, b| a.0.1.total_cmp(&b.0.1))
+}
+
+/// Segments sent again by each side.
+pub(super) fn retransmissions(intervals: &Intervals) -> Result<Option<Chart>, Error> {
+    let series = [
+        Series {
+            label: "by clients",
+            values: floats(&intervals.client_to_server_retransmissions),
+        },
+        Series {
+            label: "by servers",
+            values: floats(&intervals.server_to_client_retransmissions),
+        },
+    ];
+    let both: Vec<f64> = series[0]
+        .values
+        .iter()
+        .zip(&series[1].values)
+        .map(|(a, b)| a + b)
+        .collect();
+    let total: f64 = both.iter().sum();
+    let packets: u64 = intervals.client_to_server_packets.iter().sum::<u64>()
+        + intervals.server_to_client_packets.iter().sum::<u64>();
+    if total == 0.0 {
+        return Ok(None);
+    }
+    let share = format::share(total / packets.max(1) as f64);
+    let (from, to, inside) = half_within(&both);
+    let title = format!(
+        "{} of {} segments sent again ({share} of packets) fell between {} and {}",
+        format::number(inside),
+        format::number(total),
+        elapsed_label(from as f64 * intervals.width_s),
+        elapsed_label((to + 1) as f64 * intervals.width_s),
+    );
+    events(
+        intervals,
+        "retransmissions",
+        title,
+        "Segments sent again",
+        &series,
+    )
+}
+
+/// Medians within this factor of each other are no course worth a story.
+const STEADY: f64 = 1.5;
+
+/// Smallest round trip of the connections that began in each slot: median and largest, joined by
+/// lines only where most slots hold something.
+pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Error> {
+    let slots = &times.slots;
+    let [first, .., last] = slots.as_slice() else {
+        return Ok(None);
+    };
+    if slots.len() < MIN_SLICES {
+        return Ok(None);
+    }
+    let worst = slots
+        .iter()
+        .rev()
+        .max_by(|a, b| a.p50_ms.total_cmp(&b.p50_ms));
+    let worst = worst.unwrap_or(last);
+    let place = |from_s: f64| (from_s + times.slot_s / 2.0).max(0.0);
+    let best = slots.iter().min_by(|a, b| a.p50_ms.total_cmp(&b.p50_ms));
+    let best = best.unwrap_or(first);
+    let title = if worst.p50_ms <= best.p50_ms * STEADY {
+        let (low, high) = (format::millis(best.p50_ms), format::millis(worst.p50_ms));
+        if low == high {
+            format!("Round trips stayed at {low} in the median")
+        } else {
+            format!("Round trips stayed between {low} and {high} in the median")
+        }
+    } else {
+        format!(
+            "Round trips took {} in the median for connections that began around {}, elsewhere as little as {}",
+            format::millis(worst.p50_ms),
+            elapsed_label(place(worst.from_s)),
+            format::millis(best.p50_ms)
+        )
+    };
+    let axes = format!(
+        "Smallest round trip of each TCP connection, by when it began, per {}; {TIME_AXIS}",
+        format::seconds(times.slot_s)
+    );
+    let line = |pick: fn(&crate::document::DurationSlot) -> f64| {
+        let points = slots.iter();
+        points
+            .map(|slot| (place(slot.from_s), pick(slot)))
+            .collect::<Vec<_>>()
+    };
+    let top = slots.iter().map(|slot| slot.max_ms).fold(0.0, f64::max);
+    let reach = (last.from_s - first.from_s) / times.slot_s.max(1e-9) + 1.0;
+    let is_dense = slots.len() as f64 >= reach / 2.0;
+    let plot = Plot {
+        x: place(first.from_s)..place(last.from_s).max(place(first.from_s) + 1e-6),
+        log_x: false,
+        bottom: 0.0,
+        top: (top * 1.08).max(1e-3),
+        x_label: &elapsed_label,
+        y_label: &format::millis,
+        shapes: [(1, line(|slot| slot.max_ms)), (0, line(|slot| slot.p50_ms))]
+            .map(|(series, points)| {
+                if is_dense {
+                    Shape::Line(series, points)
+                } else {
+                    Shape::Dots(series, points)
+                }
+            })
+            .into(),
+    };
+    Chart {
+        id: "round-trips-over-time".to_owned(),
+        legend: vec![LegendItem::new(0, "median"), LegendItem::new(1, "largest")],
+        heads: ["Time", "Connections", "Median", "Largest"]
+            .map(str::to_owned)
+            .into(),
+        rows: slots
+            .iter()
+            .map(|slot| {
+                vec![
+                    elapsed_label(place(slot.from_s)),
+                    format::count(slot.count),
+                    format::millis(slot.p50_ms),
+                    format::millis(slot.max_ms),
+                ]
+            })
+            .collect(),
+        places: slots.iter().map(|slot| place(slot.from_s)).collect(),
+        title,
+        axes,
+        ..Chart::default()
+    }
+    .draw(&plot)
+    .map(Some)
+}
+
+/// Fewer connections are better read in their table.
+const MIN_OPENED: u64 = 20;
+
+/// Connections opened and failed.
+pub(super) fn connections(intervals: &Intervals) -> Result<Option<Chart>, Error> {
+    let failed: u64 = intervals.failed.iter().sum();
+    let resets: u64 = intervals.resets.iter().sum();
+    let opened: u64 = intervals.opened.iter().sum();
+    if failed + resets < 2 && opened < MIN_OPENED {
+        return Ok(None);
+    }
+    let series = [
+        Series {
+            label: "opened",
+            values: floats(&intervals.opened),
+        },
+        Series {
+            label: "refused or unanswered",
+            values: floats(&intervals.failed),
+        },
+        Series {
+            label: "resets",
+            values: floats(&intervals.resets),
+        },
+    ];
+    let title = format!(
+        "{} began, {}; {}",
+        format::counted(opened, "connection"),
+        match failed {
+            0 => "none was refused or unanswered".to_owned(),
+            failed => format!("{} refused or unanswered", format::count(failed)),
+        },
+        match resets {
+            0 => "no reset".to_owned(),
+            resets => format::counted(resets, "reset"),
+        },
+    );
+    events(
+        intervals,
+        "connections-over-time",
+        title,
+        "Connections and resets",
+        &series,
+    )
+}
+
+/// Sockets of one end by state, stacked.
+pub(super) fn states(intervals: &Intervals, end: &str) -> Result<Option<Chart>, Error> {
+    let series: Vec<_> = intervals
+        .states
+        .iter()
+        .filter(|series| series.end == end)
+        .collect();
+    let slices = intervals.opened.len();
+    let totals: Vec<u32> = (0..slices)
+        .map(|slice| series.iter().filter_map(|s| s.sockets.get(slice)).sum())
+        .collect();
+    let most = totals.iter().copied().max().unwrap_or(0);
+    if slices < MIN_SLICES || most < 2 {
+        return Ok(None);
+    }
+    let title = states_title(&series, end, &totals, intervals.width_s);
+    let axes = format!("Sockets of {end} ends by state; {TIME_AXIS}");
+    let mut below = vec![0.0; slices];
+    let mut shapes = Vec::new();
+    for series in &series {
+        let index = state_colour(&series.state);
+        let area =
+            below
+                .iter_mut()
+                .zip(&series.sockets)
+                .enumerate()
+                .map(|(slice, (below, &count))| {
+                    let low = *below;
+                    *below += f64::from(count);
+                    (middle(intervals, slice), low, *below)
+                });
+        shapes.push(Shape::Area(index, area.collect()));
+    }
+    let plot = Plot {
+        x: time_range(intervals),
+        log_x: false,
+        bottom: 0.0,
+        top: f64::from(most) * 1.08,
+        x_label: &elapsed_label,
+        y_label: &whole,
+        shapes,
+    };
+    let places = (0..slices).map(|slice| middle(intervals, slice)).collect();
+    let id = format!("states-{end}");
+    let labels: Vec<_> = series.iter().map(|series| series.state.clone()).collect();
+    let rows = (0..slices).map(|slice| {
+        let counts = series
+            .iter()
+            .map(|s| s.sockets.get(slice).copied().unwrap_or(0));
+        let time = elapsed_label(middle(intervals, slice));
+        std::iter::once(time)
+            .chain(counts.map(|n| format::count(u64::from(n))))
+            .collect()
+    });
+    Chart {
+        legend: series
+            .iter()
+            .map(|series| LegendItem::new(state_colour(&series.state), series.state.as_str()))
+            .collect(),
+        heads: std::iter::once("Time".to_owned()).chain(labels).collect(),
+        rows: rows.collect(),
+        places,
+        id,
+        title,
+        axes,
+        ..Chart::default()
+    }
+    .draw(&plot)
+    .map(Some)
+}
+
+/// Names the state other than ESTABLISHED that most sockets were in at once.
+fn states_title(series: &[&StateSeries], end: &str, totals: &[u32], width_s: f64) -> String {
+    let peaks = series
+        .iter()
+        .filter(|series| series.state != "ESTABLISHED")
+        .filter_map(|series| {
+            let (slice, count) = first_maximum(&series.sockets)?;
+            Some((count, slice, series.state.as_str()))
+        });
+    let most = peaks.rev().max_by_key(|&(count, ..)| count);
+    match most {
+        Some((count, slice, state)) if count > 1 => format!(
+            "Up to {} {end} sockets in {state} at once, at {}",
+            format::count(u64::from(count)),
+            elapsed_label((slice as f64 + 0.5) * width_s)
+        ),
+        _ => format!(
+            "Up to {} {end} sockets at once",
+            format::count(u64::from(totals.iter().copied().max().unwrap_or(0)))
+        ),
+    }
+}
+
+fn first_maximum(counts: &[u32]) -> Option<(usize, u32)> {
+    counts
+        .iter()
+        .copied()
+        .enumerate()
+        .rev()
+        .max_by_key(|&(_, count)| count)
+}
+
+/// A state keeps its colour in both charts.
+fn state_colour(state: &str) -> u8 {
+    const ORDER: [&str; 9] = [
+        "ESTABLISHED",
+        "FIN-WAIT-2",
+        "CLOSE-WAIT",
+        "TIME-WAIT",
+        "SYN-SENT",
+        "SYN-RECEIVED",
+        "FIN-WAIT-1",
+        "LAST-ACK",
+        "CLOSING",
+    ];
+    let index = ORDER
+        .iter()
+        .position(|known| *known == state)
+        .unwrap_or(ORDER.len() - 1);
+    u8::try_from(index).unwrap_or(0)
+}
+
+/// Bars across a chart at most: wide enough to be told apart.
+const BARS: usize = 120;
+
+/// Counts of events as bars beside each other, slices taken together where there are many.
+fn events(
+    intervals: &Intervals,
+    id: &str,
+    title: String,
+    what: &str,
+    series: &[Series<'_>],
+) -> Result<Option<Chart>, Error> {
+    let slices = intervals.opened.len();
+    let drawn = series.iter().enumerate();
+    let drawn: Vec<_> = drawn
+        .filter(|(_, series)| series.values.iter().any(|&value| value > 0.0))
+        .map(|(index, series)| (u8::try_from(index).unwrap_or(0), series))
+        .collect();
+    if slices < MIN_SLICES || drawn.is_empty() {
+        return Ok(None);
+    }
+    let together = slices.div_ceil(BARS / drawn.len()).max(1);
+    let width_s = intervals.width_s * together as f64;
+    let sums: Vec<Vec<f64>> = drawn
+        .iter()
+        .map(|(_, series)| {
+            series
+                .values
+                .chunks(together)
+                .map(|c| c.iter().sum())
+                .collect()
+        })
+        .collect();
+    let bar = width_s * 0.9 / drawn.len() as f64;
+    let shapes = drawn.iter().zip(&sums).enumerate();
+    let shapes = shapes.map(|(place, ((index, _), sums))| {
+        let bars = sums.iter().enumerate().map(|(bin, &sum)| {
+            let left = (bin as f64 + 0.05) * width_s + place as f64 * bar;
+            (left, left + bar, sum)
+        });
+        Shape::Bars(*index, bars.collect())
+    });
+    let bins = slices.div_ceil(together);
+    let plot = Plot {
+        x: 0.0..width_s.max(1e-9) * bins as f64,
+        log_x: false,
+        bottom: 0.0,
+        top: sums.iter().flatten().copied().fold(0.0, f64::max) * 1.08,
+        x_label: &elapsed_label,
+        y_label: &whole,
+        shapes: shapes.collect(),
+    };
+    let axes = format!("{what} per {}; {TIME_AXIS}", format::seconds(width_s));
+    let heads = std::iter::once("Time").chain(drawn.iter().map(|(_, series)| series.label));
+    let rows = (0..bins).map(|bin| {
+        let counts = sums.iter().map(|sums| format::number(sums[bin]));
+        std::iter::once(elapsed_label(bin as f64 * width_s))
+            .chain(counts)
+            .collect()
+    });
+    Chart {
+        id: id.to_owned(),
+        heads: heads.map(str::to_owned).collect(),
+        rows: rows.collect(),
+        places: (0..bins).map(|bin| (bin as f64 + 0.5) * width_s).collect(),
+        legend: drawn
+            .iter()
+            .map(|(index, series)| LegendItem::new(*index, series.label))
+            .collect(),
+        title,
+        axes,
+        ..Chart::default()
+    }
+    .draw(&plot)
+    .map(Some)
+}
+
+fn lines(
+    intervals: &Intervals,
+    id: &str,
+    title: String,
+    axes: String,
+    series: &[Series<'_>],
+    label: &(dyn Fn(f64) -> String + Sync),
+) -> Result<Option<Chart>, Error> {
+    let top = series
+        .iter()
+        .flat_map(|series| &series.values)
+        .copied()
+        .fold(0.0, f64::max);
+    if intervals.opened.len() < MIN_SLICES || top <= 0.0 {
+        return Ok(None);
+    }
+    let drawn = series
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| s.values.iter().any(|&v| v > 0.0));
+    let drawn: Vec<_> = drawn
+        .map(|(index, s)| (u8::try_from(index).unwrap_or(0), s))
+        .collect();
+    let shapes = drawn.iter().map(|(index, series)| {
+        let points = series.values.iter().enumerate();
+        Shape::Line(
+            *index,
+            points
+                .map(|(slice, &value)| (middle(intervals, slice), value))
+                .collect(),
+        )
+    });
+    let plot = Plot {
+        x: time_range(intervals),
+        log_x: false,
+        bottom: 0.0,
+        top: top * 1.08,
+        x_label: &elapsed_label,
+        y_label: label,
+        shapes: shapes.collect(),
+    };
+    let heads = std::iter::once("Time").chain(drawn.iter().map(|(_, series)| series.label));
+    let rows = (0..intervals.opened.len()).map(|slice| {
+        let values = drawn
+            .iter()
+            .map(|(_, s)| s.values.get(slice).copied().unwrap_or(0.0));
+        let time = elapsed_label(slice as f64 * intervals.width_s);
+        std::iter::once(time).chain(values.map(label)).collect()
+    });
+    Chart {
+        id: id.to_owned(),
+        heads: heads.map(str::to_owned).collect(),
+        rows: rows.collect(),
+        places: (0..intervals.opened.len())
+            .map(|slice| middle(intervals, slice))
+            .collect(),
+        legend: drawn
+            .iter()
+            .map(|(index, s)| LegendItem::new(*index, s.label))
+            .collect(),
+        title,
+        axes,
+        ..Chart::default()
+    }
+    .draw(&plot)
+    .map(Some)
+}
+
+fn floats(counts: &[u64]) -> Vec<f64> {
+    counts.iter().map(|&count| count as f64).collect()
+}
+
+/// Slice and value of the first maximum; `None` when all is zero.
+fn peak(values: &[f64]) -> Option<(usize, f64)> {
+    let found = values
+        .iter()
+        .copied()
+        .enumerate()
+        .rev()
+        .max_by(|a, b| a.1.total_cmp(&b.1));
+    found.filter(|(_, value)| *value > 0.0)
+}
+
+/// The shortest run of slices that holds at least half of everything, and how much it holds.
+fn half_within(values: &[f64]) -> (usize, usize, f64) {
+    let half = values.iter().sum::<f64>() / 2.0;
+    let mut best = (0, values.len().saturating_sub(1), half * 2.0);
+    let (mut from, mut inside) = (0, 0.0);
+    for (to, value) in values.iter().enumerate() {
+        inside += value;
+        while inside - values[from] >= half && from < to {
+            inside -= values[from];
+            from += 1;
+        }
+        if inside >= half && to - from < best.1 - best.0 {
+            best = (from, to, inside);
+        }
+    }
+    best
+}
+
+fn slice_text(intervals: &Intervals) -> String {
+    format::seconds(intervals.width_s)
+}
+
+fn middle(intervals: &Intervals, slice: usize) -> f64 {
+    (slice as f64 + 0.5) * intervals.width_s
+}
+
+fn time_range(intervals: &Intervals) -> Range<f64> {
+    0.0..intervals.width_s.max(1e-9) * intervals.opened.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_run_with_half_of_all() {
+        assert_eq!(half_within(&[1.0, 0.0, 5.0, 4.0, 0.0, 1.0]), (2, 3, 9.0));
+        assert_eq!(half_within(&[1.0, 0.0, 7.0, 1.0]), (2, 2, 7.0));
+        assert_eq!(half_within(&[0.0, 3.0]), (1, 1, 3.0));
+    }
+
+    #[test]
+    fn the_first_of_equal_peaks_is_named() {
+        assert_eq!(peak(&[0.0, 2.0, 2.0]), Some((1, 2.0)));
+        assert_eq!(peak(&[0.0, 0.0]), None);
+    }
+}

@@ -1,0 +1,485 @@
+//! The page's texts: every number already formatted, every list already cut.
+
+use std::fmt::Write as _;
+
+use rayon::prelude::*;
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
+
+use super::fact::Fact;
+use super::finding::FindingPage;
+use crate::document::{Cell, Check, ConnectionRow, Counted, Document, Quality, Table, TimePart};
+use crate::error::Error;
+use crate::render::charts::{self, Chart};
+use crate::words::{escape, format};
+
+/// Connections listed in the page; the JSON holds more.
+const CONNECTIONS: usize = 200;
+
+/// Everything the templates show.
+#[derive(Serialize)]
+pub(super) struct Page<'a> {
+    title: String,
+    tool: String,
+    severity: Option<&'static str>,
+    verdict: String,
+    capture: String,
+    facts: Vec<Fact>,
+    quality: Vec<Quality>,
+    notices: Vec<String>,
+    findings: Vec<FindingPage<'a>>,
+    charts: Vec<Chart>,
+    time: Option<TimePage>,
+    states: Vec<Chart>,
+    tables: Vec<TablePage>,
+    clean: Vec<CheckPage>,
+    partly: Vec<CheckPage>,
+    blind: Vec<CheckPage>,
+    files: TablePage,
+    undecoded: Vec<String>,
+    arguments: String,
+    configuration: Vec<Fact>,
+    configuration_file: Option<String>,
+}
+
+/// Where the time went.
+#[derive(Serialize)]
+struct TimePage {
+    title: String,
+    parts: Vec<TimePartPage>,
+}
+
+#[derive(Serialize)]
+struct TimePartPage {
+    label: String,
+    time: String,
+    share: String,
+    /// Length of the bar, 0–200.
+    bar: u32,
+}
+
+/// A table. Serialised, its rows are a body of markup.
+pub(super) struct TablePage {
+    id: String,
+    title: String,
+    note: Option<String>,
+    heads: Vec<HeadPage>,
+    rows: Vec<Vec<CellPage>>,
+    left_out: Option<String>,
+}
+
+impl TablePage {
+    /// The rows as markup: a page has thousands of cells, and a template takes its time for each.
+    fn body(&self) -> String {
+        let mut body = String::new();
+        for row in &self.rows {
+            body.push_str("<tr>");
+            for (cell, head) in row.iter().zip(&self.heads) {
+                body.push_str(if head.number {
+                    "<td class=\"n\""
+                } else {
+                    "<td"
+                });
+                if let Some(sort) = cell.sort {
+                    // Writing to a string cannot fail.
+                    let _ = write!(body, " data-sort=\"{sort}\"");
+                }
+                let _ = write!(body, ">{}</td>", escape::html(&cell.text));
+            }
+            body.push_str("</tr>\n");
+        }
+        body
+    }
+}
+
+impl Serialize for TablePage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut table = serializer.serialize_struct("TablePage", 6)?;
+        table.serialize_field("id", &self.id)?;
+        table.serialize_field("title", &self.title)?;
+        table.serialize_field("note", &self.note)?;
+        table.serialize_field("heads", &self.heads)?;
+        table.serialize_field("body", &self.body())?;
+        table.serialize_field("left_out", &self.left_out)?;
+        table.end()
+    }
+}
+
+#[derive(Serialize)]
+struct HeadPage {
+    label: String,
+    number: bool,
+}
+
+struct CellPage {
+    text: String,
+    /// What numbers are sorted by.
+    sort: Option<f64>,
+}
+
+/// One rule in the lists of what was checked.
+#[derive(Serialize)]
+struct CheckPage {
+    rule: String,
+    title: String,
+    assessed: String,
+    reasons: Vec<String>,
+}
+
+impl<'a> Page<'a> {
+    pub(super) fn new(document: &'a Document) -> Result<Self, Error> {
+        let capture = &document.capture;
+        let drawn_findings = || {
+            let findings = document.findings.par_iter().enumerate();
+            let pages = findings.map(|(index, finding)| FindingPage::new(index, finding, document));
+            pages.collect::<Result<Vec<_>, _>>()
+        };
+        let (findings, (charts, states)) = rayon::join(drawn_findings, || {
+            rayon::join(
+                || charts::of_capture(document),
+                || charts::of_states(document),
+            )
+        });
+        let name = capture_name(document);
+        let (clean, partly, blind) = checks(&document.checks);
+        let mut tables: Vec<_> = document.tables.iter().map(table).collect();
+        tables.extend(connections(document));
+        Ok(Self {
+            title: format!("{name} – pcapdoc"),
+            tool: format!("{} {}", document.tool.name, document.tool.version),
+            severity: document.verdict.severity.map(|severity| severity.as_str()),
+            verdict: format::unbroken(&document.verdict.sentence),
+            capture: name,
+            facts: facts(document),
+            quality: capture.quality.clone(),
+            notices: document.notices.clone(),
+            findings: findings?,
+            charts: charts?,
+            time: time(&document.time_split),
+            states: states?,
+            tables,
+            clean,
+            partly,
+            blind,
+            files: files(document),
+            undecoded: capture
+                .undecoded
+                .iter()
+                .map(|item| format!("{}: {}", item.name, format::counted(item.count, "frame")))
+                .collect(),
+            arguments: document.tool.arguments.join(" "),
+            configuration: document
+                .tool
+                .configuration
+                .iter()
+                .map(|setting| Fact::new(setting.name.as_str(), setting.value.as_str()))
+                .collect(),
+            configuration_file: document.tool.configuration_file.clone(),
+        })
+    }
+}
+
+fn capture_name(document: &Document) -> String {
+    match document.capture.files.as_slice() {
+        [] => "capture".to_owned(),
+        [only] if only.name == "-" => "standard input".to_owned(),
+        [only] => only
+            .name
+            .rsplit('/')
+            .next()
+            .unwrap_or(&only.name)
+            .to_owned(),
+        [first, rest @ ..] => {
+            let first = first.name.rsplit('/').next().unwrap_or(&first.name);
+            format!("{first} and {} more", rest.len())
+        }
+    }
+}
+
+fn facts(document: &Document) -> Vec<Fact> {
+    let capture = &document.capture;
+    let mut facts = Vec::new();
+    if let Some(start) = &capture.start {
+        facts.push(Fact::new("Captured", format::date_time(start)));
+    }
+    facts.push(Fact::new("Duration", format::seconds(capture.duration_s)));
+    facts.push(Fact::new("Packets", format::count(capture.packets)));
+    facts.push(Fact::new("Volume", format::bytes(capture.bytes as f64)));
+    let connections = match (capture.tcp_connections, capture.udp_flows) {
+        (tcp, 0) => format!("{} TCP", format::count(tcp)),
+        (0, udp) => format!("{} UDP", format::count(udp)),
+        (tcp, udp) => format!("{} TCP, {} UDP", format::count(tcp), format::count(udp)),
+    };
+    facts.push(Fact::new("Connections", connections));
+    if !capture.link_types.is_empty() {
+        facts.push(Fact::new("Link", capture.link_types.join(", ")));
+    }
+    facts
+}
+
+fn checks(checks: &[Check]) -> (Vec<CheckPage>, Vec<CheckPage>, Vec<CheckPage>) {
+    let (mut clean, mut partly, mut blind) = (Vec::new(), Vec::new(), Vec::new());
+    for check in checks {
+        let missed: u64 = check.not_assessed.iter().map(|reason| reason.count).sum();
+        let list = match (
+            check.failure.is_some(),
+            check.assessed,
+            check.findings,
+            missed,
+        ) {
+            (true, ..) | (_, 0, 0, _) => &mut blind,
+            (_, _, 0, 0) => &mut clean,
+            (_, _, 0, _) => &mut partly,
+            _ => continue,
+        };
+        list.push(CheckPage {
+            rule: check.rule.clone(),
+            title: check.title.clone(),
+            assessed: format::counted(check.assessed, "connection"),
+            reasons: reasons(check),
+        });
+    }
+    (clean, partly, blind)
+}
+
+fn reasons(check: &Check) -> Vec<String> {
+    let failure = check
+        .failure
+        .iter()
+        .map(|failure| format!("this rule failed, which is a defect of pcapdoc: {failure}"));
+    let reasons = check.not_assessed.iter().map(|Counted { name, count }| {
+        format!("{}: {name}", format::counted(*count, "connection"))
+    });
+    let mut all: Vec<_> = failure.chain(reasons).collect();
+    if all.is_empty() && check.assessed == 0 {
+        all.push("no connection of this kind in the capture".to_owned());
+    }
+    all
+}
+
+fn time(parts: &[TimePart]) -> Option<TimePage> {
+    let total: f64 = parts.iter().map(|part| part.total_s).sum();
+    let longest = parts.iter().map(|part| part.total_s).fold(0.0, f64::max);
+    if total <= 0.0 {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0–200"
+    )]
+    let bar = |seconds: f64| (seconds / longest * 200.0).round() as u32;
+    Some(TimePage {
+        title: TimePart::sentence(parts)?,
+        parts: parts
+            .iter()
+            .map(|part| TimePartPage {
+                label: part.label.clone(),
+                time: format::seconds(part.total_s),
+                share: format::share(part.total_s / total),
+                bar: bar(part.total_s),
+            })
+            .collect(),
+    })
+}
+
+fn table(table: &Table) -> TablePage {
+    TablePage {
+        id: table.id.clone(),
+        title: table.title.clone(),
+        note: table.note.clone(),
+        heads: table
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(index, column)| HeadPage {
+                label: column.label.clone(),
+                number: table
+                    .rows
+                    .iter()
+                    .any(|row| matches!(row.get(index), Some(Cell::Count(_) | Cell::Number(_)))),
+            })
+            .collect(),
+        rows: table
+            .rows
+            .iter()
+            .map(|row| {
+                let cells = row.iter().zip(&table.columns);
+                cells
+                    .map(|(cell, column)| cell_page(cell, &column.name))
+                    .collect()
+            })
+            .collect(),
+        left_out: (table.rows_left_out > 0).then(|| {
+            format!(
+                "{} left out.",
+                format::counted(table.rows_left_out, "more row")
+            )
+        }),
+    }
+}
+
+fn cell_page(cell: &Cell, column: &str) -> CellPage {
+    match cell {
+        Cell::Count(count) => number_cell(*count as f64, format::table_count(column, *count)),
+        Cell::Number(number) => {
+            number_cell(*number, format::figure(column, &serde_json::json!(number)))
+        }
+        Cell::Text(text) => text_cell(text.clone()),
+        Cell::Missing(()) => text_cell("–".to_owned()),
+    }
+}
+
+const fn number_cell(sort: f64, text: String) -> CellPage {
+    CellPage {
+        text,
+        sort: Some(sort),
+    }
+}
+
+const fn text_cell(text: String) -> CellPage {
+    CellPage { text, sort: None }
+}
+
+/// The most relevant connections.
+fn connections(document: &Document) -> Option<TablePage> {
+    if document.connections.is_empty() {
+        return None;
+    }
+    let heads = [
+        ("Client", false),
+        ("Server", false),
+        ("Protocol", false),
+        ("End", false),
+        ("Start", true),
+        ("Duration", true),
+        ("Bytes", true),
+        ("Sent again", true),
+        ("Round trip", true),
+        ("Slowest response", true),
+        ("First frame", true),
+    ];
+    let shown = document.connections.len().min(CONNECTIONS);
+    let left_out = document.connection_total.saturating_sub(shown as u64);
+    let start = document.capture.start.as_deref();
+    Some(TablePage {
+        id: "connections".to_owned(),
+        title: "Connections, most relevant first".to_owned(),
+        note: None,
+        heads: heads
+            .map(|(label, number)| HeadPage {
+                label: label.to_owned(),
+                number,
+            })
+            .into(),
+        rows: document.connections[..shown]
+            .iter()
+            .map(|row| connection(row, start))
+            .collect(),
+        left_out: (left_out > 0).then(|| {
+            format!(
+                "{} of {} shown; the JSON output lists {}.",
+                format::count(shown as u64),
+                format::count(document.connection_total),
+                if document.connections.len() as u64 == document.connection_total {
+                    "all".to_owned()
+                } else {
+                    format::count(document.connections.len() as u64)
+                },
+            )
+        }),
+    })
+}
+
+fn connection(row: &ConnectionRow, start: Option<&str>) -> Vec<CellPage> {
+    let ms = |ms: Option<f64>| match ms {
+        Some(ms) => number_cell(ms, format::millis(ms)),
+        None => text_cell("–".to_owned()),
+    };
+    let protocol = if row.protocol == "unknown" {
+        &row.transport
+    } else {
+        &row.protocol
+    };
+    let server = match &row.server_name {
+        Some(name) => format!("{} ({})", row.server, format::shortened(name, 60)),
+        None => row.server.clone(),
+    };
+    let close = match row.resets.last() {
+        Some(reset) if row.close == "reset" => format!("reset ({})", reset.kind),
+        _ => row.close.to_string(),
+    };
+    let resent =
+        row.client_to_server.retransmitted_segments + row.server_to_client.retransmitted_segments;
+    let elapsed = start.and_then(|start| format::seconds_between(start, &row.start));
+    vec![
+        text_cell(row.client.clone()),
+        text_cell(server),
+        text_cell(protocol.to_string()),
+        text_cell(close),
+        match elapsed {
+            Some(elapsed) => number_cell(elapsed, format!("+{}", format::seconds(elapsed))),
+            None => text_cell(format::time_of_day(&row.start).to_owned()),
+        },
+        ms(Some(row.duration_ms)),
+        number_cell(row.bytes as f64, format::bytes(row.bytes as f64)),
+        number_cell(resent as f64, format::count(resent)),
+        ms(row.rtt_ms),
+        ms(row.response_max_ms),
+        number_cell(row.first_frame as f64, row.first_frame.to_string()),
+    ]
+}
+
+/// How the hashes were made, when not of whole files.
+fn hash_note(document: &Document) -> Option<String> {
+    let hashes = document.capture.files.iter();
+    let partial = hashes
+        .filter_map(|file| file.hash.as_ref())
+        .find(|hash| hash.end_bytes.is_some())?;
+    Some(format!(
+        "Of files over {} both ends are hashed: {}",
+        format::bytes(2.0 * partial.end_bytes.unwrap_or_default() as f64),
+        partial.command()
+    ))
+}
+
+fn files(document: &Document) -> TablePage {
+    let heads = [
+        ("File", false),
+        ("Format", false),
+        ("Size", true),
+        ("Packets", true),
+        ("First frame (UTC)", false),
+        ("SHA-256", false),
+    ];
+    let rows = document.capture.files.iter().map(|file| {
+        vec![
+            text_cell(if file.name == "-" {
+                "standard input".to_owned()
+            } else {
+                file.name.clone()
+            }),
+            text_cell(file.format.clone()),
+            number_cell(file.bytes as f64, format::bytes(file.bytes as f64)),
+            number_cell(file.packets as f64, format::count(file.packets)),
+            text_cell(file.start.as_deref().unwrap_or("–").to_owned()),
+            text_cell(match &file.hash {
+                Some(hash) => hash.sha256.clone(),
+                None => "–".to_owned(),
+            }),
+        ]
+    });
+    TablePage {
+        id: "files".to_owned(),
+        title: "Files".to_owned(),
+        note: hash_note(document),
+        heads: heads
+            .map(|(label, number)| HeadPage {
+                label: label.to_owned(),
+                number,
+            })
+            .into(),
+        rows: rows.collect(),
+        left_out: None,
+    }
+}

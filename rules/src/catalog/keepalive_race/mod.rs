@@ -1,0 +1,287 @@
+//! `keepalive-race`: a request crosses the server's idle close.
+
+use std::time::Duration;
+
+use analyzer::connection::ResetKind;
+use analyzer::{Analysis, Connection};
+
+use crate::model::context::Context;
+use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::Narrative;
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, ms, number, span};
+use crate::signs::causes::split_causes;
+use crate::signs::idle_close::{End, IdleClose, IdleEnd, Race, idle_closes, idle_note, is_timer};
+use crate::signs::restart::{RESTART_WINDOW, restarts};
+
+declare_rule! {
+    /// A request was sent on a kept-alive connection while the server was closing it as idle.
+    ///
+    /// ## What it means
+    /// Both ends keep a connection open between requests, each for as long as its own idle timeout.
+    /// When the server's runs out it sends FIN. A client that picks the connection for its next
+    /// request at that moment has not seen the FIN yet: request and FIN cross. The server has no
+    /// socket for the request any more and answers with RST; there is no response.
+    ///
+    /// ## Why it matters
+    /// The request is lost although both programs are healthy. A load balancer turns it into a 502,
+    /// a client library into "connection reset by peer" or "socket hang up". It happens to a small,
+    /// steady share of requests, and more often when traffic is low.
+    ///
+    /// ## How it is detected
+    /// The server sends FIN on a connection that was idle with nothing outstanding; the client's next
+    /// request is never answered and draws RST from the server, or is read and dropped by a server that
+    /// lingers (told in HTTP/1, and in TLS once it was answered after its handshake). Where the request
+    /// had arrived but the program closed before it read it, the close itself is a RST; that counts when
+    /// other connections were closed after the same silence. The test that holds at every capture
+    /// point is the request's ACK number: if it does not cover the FIN, the two crossed. If it does,
+    /// the client wrote although it had acknowledged the close (a *late write*): the same cure, and
+    /// the text says so. `idle_timeout_ms` runs from the last response to the FIN; `race_gap_ms` is
+    /// request minus FIN on the server's clock, negative when the request left first. Many connections
+    /// closed at one instant after different idle times are called a restart, not a race.
+    /// Goodbye messages (TLS close alerts, short quit commands sent together with FIN) are no requests.
+    /// Severity is high, critical when most of the server's connections lost a request. Confidence
+    /// rises with the number of idle closes that agree on one value.
+    ///
+    /// ## What to do
+    /// The side that reuses connections must give up first. Set the server's idle timeout above the
+    /// client's or balancer's (65 s for the usual 60 s), or the client's pool below the server's, and
+    /// let the client retry requests that may be repeated.
+    ///
+    /// ## Known limits
+    /// In protocols other than HTTP/1 and TLS a server that lingers is not told from one that half-closes on
+    /// purpose and still reads; in TLS a message that wants no answer passes for a request. A race whose RST was not captured is missed. In a protocol that was not recognised a
+    /// long goodbye message sent together with FIN may pass for a request.
+    ///
+    /// ## References
+    /// - RFC 9112 §9.3.1, §9.5, §9.6; RFC 9110 §9.2.2
+    /// - RFC 9293 §3.10.7.1 (a segment to a closed connection draws RST)
+    pub(crate) struct KeepaliveRace {
+        id: "keepalive-race",
+        title: "Requests cross the server's idle close and are lost",
+        severity: Critical,
+        needs: [Tcp, BothDirections],
+        clouded_by: [CaptureDrops, ClockStep, OneSided],
+        figures: [
+            idle_timeout_ms: Milliseconds / Median,
+            race_gap_ms: Milliseconds / Median,
+            resets: Count / Sum,
+        ],
+        thresholds: [
+            min_idle_ms = 200.0: "Shortest silence before the server's FIN that counts as idle. Servers do not use idle timeouts below this; a FIN right after a response is a planned close.",
+        ],
+    }
+}
+
+impl Rule for KeepaliveRace {
+    type Seen = Legacy;
+    type Fact = IdleEnd;
+
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<IdleEnd>) {
+        let min_idle = Duration::from_secs_f64(ctx.threshold("min_idle_ms") / 1e3)
+            .max(conn.rtt().unwrap_or_default() * 2);
+        let Some(closed) = IdleClose::of(conn) else {
+            note_client_close(conn, min_idle, out);
+            return;
+        };
+        let idle = closed.idle();
+        if closed.was_announced(conn) || idle.is_some_and(|idle| idle < min_idle) {
+            return;
+        }
+        match (&closed.race, idle) {
+            (Some(race), _) => out.push(observation(conn, &closed, race)),
+            (None, Some(idle)) => {
+                out.note(|| idle_note(conn, End::Server, closed.close, idle));
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn on_capture(
+        &self,
+        analysis: &Analysis,
+        ctx: &Context<'_>,
+        collected: &mut Collected<IdleEnd>,
+    ) {
+        bound_unknown_idle(analysis, ctx.threshold("min_idle_ms"), collected);
+        leave_other_unread(collected);
+        let restarts = restarts(collected);
+        for observation in &mut collected.observations {
+            let server = observation.connection.server;
+            if restarts.get(&server).is_some_and(|times| {
+                times.iter().any(|at| {
+                    observation.at.signed_since(*at).unsigned_abs()
+                        <= RESTART_WINDOW.as_nanos() as u64
+                })
+            }) {
+                observation.cause = format!("{server} restart");
+                observation.severity = Severity::Low;
+                observation.confidence = observation.confidence.min(0.6);
+            }
+        }
+        split_causes(&mut collected.observations, "idle_timeout_ms");
+        let harmless = idle_closes(&collected.notes, End::Server);
+        let client_closes = idle_closes(&collected.notes, End::Client);
+        for observation in &mut collected.observations {
+            let server = observation.connection.server;
+            if let Some(values) = harmless.get(&server) {
+                let near = observation.number("idle_timeout_ms").unwrap_or_default();
+                let agreeing = values
+                    .iter()
+                    .filter(|value| (*value - near).abs() <= near * 0.05)
+                    .count();
+                observation
+                    .seen
+                    .details
+                    .push(("harmless_idle_closes", number(agreeing as u64)));
+            }
+            if let Some(values) = client_closes.get(&server) {
+                let longest = values.iter().copied().fold(0.0, f64::max);
+                observation.seen.details.push(("client_idle_ms", longest));
+            }
+        }
+    }
+
+    fn describe(&self, group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
+        words::tell(group, draft)
+    }
+}
+
+fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Observation {
+    let (last, idle) = (closed.last, closed.idle());
+    let resets: u64 = race.resets.iter().map(|reset| u64::from(reset.count)).sum();
+    let expected_kind = race
+        .resets
+        .iter()
+        .any(|reset| reset.kind == ResetKind::AbortedAfterClose);
+    let seq_fits = race
+        .resets
+        .iter()
+        .any(|reset| reset.segment.seq == race.request.ack);
+    let confidence = match (expected_kind, seq_fits) {
+        _ if race.resets.is_empty() || race.unread => 0.85,
+        (true, true) => 0.95,
+        (true, false) | (false, true) => 0.88,
+        (false, false) => 0.7,
+    };
+    let raw_gap = race.request.time.signed_since(closed.close.time);
+    let order = if raw_gap < 0 { "before" } else { "after" };
+    let gap_text = span(Duration::from_nanos(raw_gap.unsigned_abs()));
+    let first_reset = race.resets.first().map(|reset| reset.segment);
+    let kind = if closed.close.flags.fin() {
+        "FIN"
+    } else {
+        "RST"
+    };
+    let seen = match (race.unread, race.knew) {
+        (true, _) => "the RST acknowledges it, but no response came: it lay unread".to_owned(),
+        (false, true) => format!("its ACK number covers the {kind}"),
+        (false, false) => format!("its ACK number does not cover the {kind}"),
+    };
+    let answer = first_reset.filter(|reset| reset.frame != closed.close.frame);
+    let ended = (conn.from_client().fin).filter(|_| race.resets.is_empty());
+    let mut observation = Observation::untyped(conn, confidence, Severity::High)
+            .at(closed.close.time)
+            .weight(idle.map_or(0.0, ms))
+            .evidence_if(last, last.map(|last| format!("last payload before the idle time, from {}", last.direction.sender())).unwrap_or_default())
+            .evidence(closed.close, match idle {
+                Some(idle) => format!("{kind} from server, {} after the last payload", span(idle)),
+                None => format!("{kind} from server; no payload of this connection was captured before it"),
+            })
+            .evidence(
+                race.request,
+                format!(
+                    "request data from client ({}), {gap_text} {order} the {kind} at the capture point; {seen}",
+                    many(u64::from(race.request.payload_len), "byte")
+                ),
+            )
+            .evidence_if(
+                answer,
+                if answer.is_some_and(|reset| reset.seq == race.request.ack) {
+                    "RST from server; its sequence number is the request's ACK number".to_owned()
+                } else {
+                    "RST from server; no response follows".to_owned()
+                },
+            )
+            .evidence_if(ended, "FIN from client: it gives up, no response came")
+            .figure_if("idle_timeout_ms", idle.map(ms))
+            .figure("race_gap_ms", race.gap_ms())
+            .figure("resets", number(resets))
+            .cost("requests_failed", 1.0)
+            .detail("late_write", f64::from(u8::from(race.knew)))
+            .detail("unread", f64::from(u8::from(race.unread)))
+            .detail("seq_fits", f64::from(u8::from(seq_fits)))
+            .detail_if("rtt_ms", conn.rtt().map(ms))
+            .detail_if("reuse_age_ms", last.map(|last| ms(race.request.time.since(last.time))));
+    if let Some(http) = &conn.app.http {
+        if let Some(product) = &http.server {
+            observation = observation.label("server_product", product.clone());
+        }
+        if let Some(promised) = http.keep_alive_timeout_s {
+            observation = observation.detail("promised_ms", f64::from(promised) * 1e3);
+        }
+        if let Some(lost) = http.kept.last().filter(|last| last.status.is_none()) {
+            observation = observation.label("request", format!("{} {}", lost.method, lost.target));
+        }
+    }
+    observation
+}
+
+/// Where the capture began after a connection's last exchange, the silence in the capture is the
+/// least that its idle time can have been; too little of it proves no idle close.
+fn bound_unknown_idle(analysis: &Analysis, min_idle_ms: f64, collected: &mut Collected<IdleEnd>) {
+    let begin = analysis.summary.first;
+    collected.observations.retain_mut(|one| {
+        if one.number("idle_timeout_ms").is_some() {
+            return true;
+        }
+        let least = begin.map_or(0.0, |begin| ms(one.at.since(begin)));
+        one.seen.details.push(("idle_at_least_ms", least));
+        least >= min_idle_ms
+    });
+}
+
+/// A server has other reasons, too, to close over an unread request. It was the idle timer where
+/// other connections were closed after the same silence.
+fn leave_other_unread(collected: &mut Collected<IdleEnd>) {
+    let mut timers = idle_closes(&collected.notes, End::Server);
+    let is_unread = |one: &Observation| one.number("unread") == Some(1.0);
+    for one in collected.observations.iter().filter(|one| !is_unread(one)) {
+        let of_server = timers.entry(one.connection.server).or_default();
+        of_server.extend(one.number("idle_timeout_ms"));
+    }
+    collected.observations.retain(|one| {
+        let others = timers.get(&one.connection.server).into_iter().flatten();
+        let idle = one.number("idle_timeout_ms").unwrap_or_default();
+        !is_unread(one) || is_timer(idle, others.copied())
+    });
+}
+
+/// Remembers how long the client keeps idle connections, where it closes first.
+fn note_client_close(conn: &Connection, min_idle: Duration, out: &mut Observations<IdleEnd>) {
+    let Some(fin) = conn.from_client().fin else {
+        return;
+    };
+    let Some(last) = conn
+        .from_server()
+        .last_data
+        .filter(|data| data.frame < fin.frame)
+    else {
+        return;
+    };
+    let idle = fin.time.since(last.time);
+    if conn.turns.pending().is_none() && idle >= min_idle {
+        out.note(|| idle_note(conn, End::Client, fin, idle));
+    }
+}
+
+mod words;
+
+#[cfg(test)]
+mod tests;

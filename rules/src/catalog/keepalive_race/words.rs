@@ -1,0 +1,244 @@
+//! What `keepalive-race` says: judgement, reasons, confusables and cures.
+
+use crate::model::legacy::Group;
+use crate::model::narrative::Narrative;
+use crate::model::severity::Severity;
+use crate::model::text::{list, many, number, plural, time};
+use crate::model::timeouts::{self, Wait, typical_of};
+use crate::signs::advice;
+use crate::signs::idle_close::{End, IdleEnd, idle_closes};
+
+/// The words for one group of lost requests, or for a restart.
+pub(super) fn tell(group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
+    if group.best().cause.contains(" restart") {
+        return describe_restart(group, draft);
+    }
+    let measured = group.number("idle_timeout_ms");
+    let idle = measured.unwrap_or_else(|| least_idle(group));
+    let after = match measured {
+        Some(idle) => time(idle),
+        None => format!("more than {}", time(idle)),
+    };
+    let failed = group.occurrences();
+    let (server, clients) = (group.server(), group.clients_text());
+    let late = group.positive("late_write");
+    let typical = measured.and_then(|idle| typical_of(idle, Wait::ServerIdle));
+    let draft = judge(group, draft, idle);
+    let how = if late * 2 > failed {
+        format!(
+            "{clients} sent the next request on connections whose close it had already acknowledged"
+        )
+    } else {
+        let unread = if group.positive("unread") > 0 {
+            " or lay unread"
+        } else {
+            ""
+        };
+        format!("the next request from {clients} was on its way{unread} at that moment")
+    };
+    let typical_text = typical
+        .map(|text| format!(" ({text}; the number alone proves no product)"))
+        .unwrap_or_default();
+    let draft = draft
+            .title(format!("Server {server} closes idle connections after {after} while requests are on their way"))
+            .summary(format!(
+                "Server {server} closed connections that had been idle for {after}{typical_text}, and {how}. \
+                 {} got {}; the client sees \"connection reset\" or an end of file, or returns 502.",
+                plural(number(failed), "request"),
+                if resets_came(group) { "RST instead of a response" } else { "no response" },
+            ));
+    let draft = remedies(group, reasons(group, draft, &after, late), idle);
+    confusables(group, waits(group, draft), idle)
+}
+
+/// A server that lingers after its FIN sends none.
+fn resets_came(group: &Group<'_, IdleEnd>) -> bool {
+    group.number("resets").is_some_and(|resets| resets > 0.0)
+}
+
+/// The longest silence seen before a FIN whose last exchange lies before the capture.
+fn least_idle(group: &Group<'_, IdleEnd>) -> f64 {
+    let least = group.spread("idle_at_least_ms");
+    least.map_or(0.0, |spread| spread.max)
+}
+
+/// Severity by the share of connections that failed, confidence by agreement on one timer.
+fn judge(group: &Group<'_, IdleEnd>, draft: Narrative, idle: f64) -> Narrative {
+    let failed = group.occurrences();
+    let attempts = group
+        .analysis
+        .listeners
+        .get(&group.server())
+        .map_or(0, |facts| facts.attempts);
+    let severity = if failed >= 5 && failed * 2 > attempts && attempts > 0 {
+        Severity::Critical
+    } else {
+        Severity::High
+    };
+    let base = draft.confidence;
+    let agreeing = group
+        .spread("idle_timeout_ms")
+        .filter(|spread| spread.count >= 3 && spread.max - spread.min <= (idle * 0.04).max(50.0));
+    let (confidence, reason) = match agreeing {
+        Some(spread) => (
+            base + 0.03,
+            format!(
+                "{} connections closed after idle times within {} of each other: a timer.",
+                spread.count,
+                time(spread.max - spread.min)
+            ),
+        ),
+        None if failed == 1 => (base - 0.03, "The full signature was seen once.".to_owned()),
+        None => (base, format!("The full signature was seen {failed} times.")),
+    };
+    draft.severity(severity).confidence(confidence, reason)
+}
+
+fn reasons(group: &Group<'_, IdleEnd>, draft: Narrative, after: &str, late: u64) -> Narrative {
+    let unread = group.positive("unread");
+    let crossed = group.occurrences() - late - unread;
+    let rtt = group.median("rtt_ms");
+    draft
+        .because_if(crossed > 0, || {
+            let rtt = rtt.map(|rtt| format!(" (round trip {})", time(rtt))).unwrap_or_default();
+            format!("{}: the request's ACK number does not cover the server's FIN, so the client had not seen it when it wrote{rtt}", many(crossed, "time"))
+        })
+        .because_if(late > 0, || {
+            format!("{}: the client had acknowledged the FIN and wrote all the same: its pool does not watch idle sockets", many(late, "time"))
+        })
+        .because_if(unread > 0, || {
+            format!("{}: the request had reached the server, whose program closed before it read it; its kernel then sends RST instead of FIN", many(unread, "time"))
+        })
+        .because(format!("the server closed first, {after} after the last payload and with no request outstanding"))
+        .because_if(group.positive("seq_fits") > 0, || {
+            format!("on {} the RST's sequence number is the request's ACK number: a closed socket answering that very segment", many(group.positive("seq_fits"), "connection"))
+        })
+        .because_if(group.median("harmless_idle_closes").is_some_and(|count| count > 0.0), || {
+            format!("the server closed {} more after the same idle time without a request under way", plural(group.median("harmless_idle_closes").unwrap_or_default(), "connection"))
+        })
+        .because_if(group.median("promised_ms").is_some(), || {
+            format!("the server's Keep-Alive header promises {}", time(group.median("promised_ms").unwrap_or_default()))
+        })
+        .because_if(!group.words_counted("request").is_empty(), || {
+            let lost: Vec<String> = group.words_counted("request").into_iter().take(3).map(|(request, _)| request).collect();
+            format!("lost requests: {}", list(&lost))
+        })
+}
+
+/// The idle times before either side's close: of the lost requests and of the harmless closes.
+fn waits(group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
+    let mut server = group.all_of("idle_timeout_ms");
+    let closed_by = |end| {
+        let mut closes = idle_closes(group.notes, end);
+        closes.remove(&group.server()).unwrap_or_default()
+    };
+    server.extend(closed_by(End::Server));
+    draft
+        .waits(Wait::ServerIdle, server)
+        .waits(Wait::ClientIdle, closed_by(End::Client))
+}
+
+fn remedies(group: &Group<'_, IdleEnd>, draft: Narrative, idle: f64) -> Narrative {
+    // The reusing side still held the connection at this age, so its own timeout is longer.
+    let reuse = group
+        .spread("reuse_age_ms")
+        .map_or(idle, |spread| spread.max);
+    let client_idle = group.median("client_idle_ms");
+    let target = timeouts::above(client_idle.unwrap_or(0.0).max(reuse).max(60_000.0));
+    let text = match client_idle {
+        Some(client) => format!(
+            "the server closes at {}, the client keeps connections for {}: the shorter one must be the client's",
+            time(idle),
+            time(client)
+        ),
+        None => format!(
+            "the server closes at {}, and {} still used connections of that age; raise it above the client's or balancer's idle timeout (60 s on most balancers)",
+            time(idle),
+            group.clients_text()
+        ),
+    };
+    let draft = draft.advise("any", text);
+    let draft =
+        advice::server_idle_timeout(draft, target, group.words("server_product").as_deref());
+    let draft = advice::client_pool(draft, idle);
+    let (client, server) = (group.client(), group.server());
+    let draft = draft
+        .verify(
+            "server",
+            format!("ss -tano state established '( sport = :{} )'", server.port),
+            "idle connections and their age; run it again to see them vanish at the timeout",
+        )
+        .verify(
+            "client",
+            format!("ss -tan state close-wait dst {}", server.ip),
+            "pooled sockets whose peer has closed: each is a late write waiting to happen",
+        );
+    if resets_came(group) {
+        draft
+            .verify("server", "nstat -az TcpExtTCPAbortOnData TcpOutRsts", "TCPAbortOnData grows by one for every request that met a closed socket")
+            .verify("client", format!("strace -f -tt -e trace=sendto,write,recvfrom,read -p PID 2>&1 | grep -B2 ECONNRESET  # PID of the process at {}", client.ip), "the write of the request followed by ECONNRESET")
+    } else {
+        draft
+    }
+}
+
+fn confusables(group: &Group<'_, IdleEnd>, draft: Narrative, idle: f64) -> Narrative {
+    let unread = group.positive("unread");
+    let spread = group
+        .spread("idle_timeout_ms")
+        .map_or(0.0, |spread| spread.max - spread.min);
+    draft
+        .not("server restart", if group.connections() > 1 {
+            format!("idle ages at the close agree within {}, and the closes are spread over time; a restart closes connections of every age at one instant", time(spread))
+        } else {
+            "no other connections were closed at that instant after different idle times".to_owned()
+        })
+        .not("client-timeout-close", "the server closed first, and nothing was outstanding when it did")
+        .not("unread-data-reset", if unread > 0 {
+            format!("{} lay unread when the server closed, after the same {} of silence as the others: its idle timer ran out", plural(number(unread), "request"), time(idle))
+        } else {
+            format!("the RST follows the server's FIN of {} idle, so the application had closed before the request came", time(idle))
+        })
+        .not("linger-zero-reset", if unread > 0 {
+            "a request had just come when the server reset, and its other closes are FINs"
+        } else {
+            "the server closed with FIN; the RST answers a later segment"
+        })
+        .not("announced close", "no response carried \"Connection: close\" before the FIN")
+}
+
+fn describe_restart(group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
+    let (server, failed) = (group.server(), group.occurrences());
+    let known = group.all_of("idle_timeout_ms").len() as u64;
+    let told = known * 2 > group.observations.len() as u64;
+    let ages = group
+        .spread("idle_timeout_ms")
+        .filter(|_| told)
+        .map_or_else(String::new, |spread| {
+            format!(" (from {} to {})", time(spread.min), time(spread.max))
+        });
+    let (which, end) = if told {
+        (
+            "connections of different idle age",
+            "That is a process going away, not an idle timeout.",
+        )
+    } else {
+        (
+            "connections whose last exchange lies before the capture",
+            "That looks like a process going away; connections that were last used together \
+             and ran into one idle timeout would look the same.",
+        )
+    };
+    draft
+        .title(format!("Server {server} closed many idle connections at one instant: a restart or reload"))
+        .summary(format!(
+            "Server {server} closed {which}{ages} within one second, and {} met the closed sockets. {end}",
+            plural(number(failed), "request")
+        ))
+        .confidence(if told { 0.6 } else { 0.5 }, "Closes at one instant point to a restart; the process itself is not seen.")
+        .because("the closes lie within one second of each other although each connection has an idle clock of its own")
+        .not("keepalive-race", "an idle timer would close each connection at the same age, not at the same moment")
+        .advise("any", "let the process drain before it stops: stop accepting, answer with \"Connection: close\", close idle connections, then exit")
+        .set("Kubernetes", "give balancers time to stop sending before the process ends", "lifecycle.preStop: sleep 10")
+        .verify("server", "journalctl -u SERVICE --since '5 minutes ago'", "a stop or reload at the time of the FINs")
+}

@@ -1,0 +1,471 @@
+//! `packet-loss`: segments lost on the way and sent again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::ops::Range;
+
+use analyzer::connection::{CapturePoint, Stuck};
+use analyzer::event::{EventKind, RetransmissionKind};
+use analyzer::{Analysis, Connection, Direction, Endpoint, Timestamp};
+
+use crate::model::context::Context;
+use crate::model::figure::{FigureValue, median, most};
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{self, Narrative};
+use crate::model::observation::{self, Note};
+use crate::model::rule::Rule;
+use crate::model::severity::Severity;
+use crate::model::text::{many, ms, number, other_end, percent, plural, span};
+use crate::signs::alive::{Alive, since_epoch_ms};
+use crate::signs::handshake::is_handshake_ignored;
+use crate::signs::in_vain::{Died, died};
+
+declare_rule! {
+    /// Segments were lost on the network and had to be sent again.
+    ///
+    /// ## What it means
+    /// Some segments of one direction never arrived. TCP notices and sends them again.
+    ///
+    /// ## Why it matters
+    /// Every loss costs at least a round trip for what waits behind it, a timeout 200 ms and more, and makes the
+    /// sender slow down. On long paths 0.1 % already limits throughput; from 1 % on users notice.
+    ///
+    /// ## How it is detected
+    /// Retransmissions that were needed are counted, per server and direction: not those the receiver already had
+    /// (DSACK, or acknowledged before), not keep-alives or window probes, not copies made by the capture or
+    /// the network. Where the lost copy was captured, the loss lies between the capture point and the receiver;
+    /// where only the repair was seen, between the sender and the capture point. Severity: info for single
+    /// losses, low above 0.1 %, medium from 1 % and ten segments, high from 5 %.
+    ///
+    /// A connection in use that died is told apart: the same data was sent at least four times over two
+    /// seconds and never acknowledged, without a close, a reset, a closed window or a silence before that would
+    /// explain it; idle ones that died with it count too. High where several died and nothing of the host was
+    /// heard meanwhile, medium where one did, low where others lived.
+    ///
+    /// ## What to do
+    /// Find the place by side and direction: interface errors, full queues, policers, overloaded receivers.
+    ///
+    /// ## Known limits
+    /// Without timestamps or SACK some needless retransmissions are counted as losses. Losses by the capture itself
+    /// are kept apart as capture drops. When nothing gets through any more, the path and the host at its end
+    /// look the same.
+    ///
+    /// ## References
+    /// - RFC 5681, RFC 6298, RFC 6675, RFC 8985
+    pub(crate) struct PacketLoss {
+        id: "packet-loss",
+        title: "Segments are lost on the path",
+        severity: High,
+        needs: [Tcp, BothDirections],
+        clouded_by: [CaptureDrops, DuplicateFrames, ClockStep],
+        figures: [loss_percent: Percent / Max, segments_lost: Count / Sum],
+        thresholds: [
+            low_percent = 0.1: "Loss rate from which long paths lose throughput (rate is about 1.2 MSS / (RTT * sqrt(loss))).",
+            medium_percent = 1.0: "Loss rate that users notice.",
+            high_percent = 5.0: "Loss rate at which connections hardly move.",
+            min_segments = 10.0: "Lost segments below which a rate says little.",
+            vain_copies = 4.0: "Times the same data must have been sent in vain; three losses in a row are one in a thousand where one segment in ten is lost.",
+            vain_ms = 2000.0: "Shortest time over which it was sent; a capture that ends sooner may have missed the answer.",
+            idle_ms = 2000.0: "Silence from which a connection is not in use: a device on the path may have forgotten it.",
+        ],
+    }
+}
+
+/// A segment sent this often without an acknowledgement belongs to a dead path, not to loss.
+const DEAD_COPIES: u32 = 3;
+
+type Group<'a> = narrative::Group<'a, Seen, Fact>;
+type Observation = observation::Observation<Seen>;
+type Observations = observation::Observations<Seen, Fact>;
+type Collected = observation::Collected<Seen, Fact>;
+
+/// What one end of a connection sent.
+pub(crate) struct Fact {
+    sender: Direction,
+    /// Segments, those not captured included.
+    segments: u64,
+    alive: Alive,
+}
+
+/// A connection with losses, or one that died.
+#[derive(Clone, Copy)]
+pub(crate) enum Seen {
+    Lost(Lost),
+    Dead(Dead),
+}
+
+/// Losses of one sender.
+#[derive(Clone, Copy)]
+pub(crate) struct Lost {
+    sender: Direction,
+    /// Segments of the sender on all connections to this server.
+    sent: u64,
+    /// Lost before the capture point.
+    before: u64,
+    /// Lost behind it.
+    after: u64,
+    /// Repaired by fast retransmission or probe.
+    fast: u64,
+    /// Repaired by timeout.
+    timeout: u64,
+    point: CapturePoint,
+}
+
+/// A connection that died.
+#[derive(Clone, Copy)]
+pub(crate) struct Dead {
+    sender: Direction,
+    /// How often the same data was sent.
+    copies: u32,
+    /// When for the last time.
+    until: Timestamp,
+    in_use: bool,
+    /// Others were heard meanwhile.
+    others_live: bool,
+}
+
+impl Seen {
+    const fn lost(&self) -> Option<&Lost> {
+        match self {
+            Self::Lost(lost) => Some(lost),
+            Self::Dead(_) => None,
+        }
+    }
+
+    const fn dead(&self) -> Option<&Dead> {
+        match self {
+            Self::Dead(dead) => Some(dead),
+            Self::Lost(_) => None,
+        }
+    }
+}
+
+impl Rule for PacketLoss {
+    type Seen = Seen;
+    type Fact = Fact;
+
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+        for direction in Direction::BOTH {
+            let died = died(conn, direction).filter(|Died { stuck, .. }| {
+                f64::from(stuck.copies) >= ctx.threshold("vain_copies")
+                    && ms(stuck.last.time.since(stuck.first.time)) >= ctx.threshold("vain_ms")
+            });
+            if let Some(died) = died {
+                let in_use = ms(died.silence) < ctx.threshold("idle_ms");
+                out.push(in_vain(conn, direction, &died.stuck, in_use));
+            }
+        }
+        // What a full accept queue ignores was not lost on the way.
+        if is_handshake_ignored(conn) {
+            return;
+        }
+        for direction in Direction::BOTH {
+            let half = conn.half(direction);
+            let never_acknowledged = half.unacked_at_end >= half.unique_bytes;
+            // Many copies of one segment in a connection that began unseen: what came before may
+            // explain them, such as a handshake that the server ignored.
+            let only_copies = !conn.has_handshake()
+                && half.retransmitted_segments >= 2
+                && half.segments_on_wire() <= half.retransmitted_segments + 1;
+            if half.data_segments == 0
+                || never_acknowledged
+                || only_copies
+                || half.stuck.is_some_and(|stuck| stuck.copies >= DEAD_COPIES)
+            {
+                continue;
+            }
+            // What was lost before the capture point was sent as well.
+            let unseen = half.lost_before_capture + half.repeats_lost_before_capture;
+            out.note(|| {
+                let fact = Fact {
+                    sender: direction,
+                    segments: half.segments_on_wire() + unseen,
+                    alive: Alive::of(conn, direction),
+                };
+                Note::new(conn, fact)
+            });
+            // What passed here right before its receiver was hardly lost; the DSACK that says that
+            // it arrived twice was cut.
+            let arrived = conn.handshake.options_unknown && is_at_receiver(conn, direction);
+            let lost_after = if arrived { 0 } else { half.lost_after_capture };
+            let placed = half.lost_before_capture + lost_after;
+            // SYNs, SYN-ACKs and FINs may be repeated because the other end ignores them.
+            let control = half.retransmissions_by_kind[3];
+            let needed = half
+                .retransmitted_segments
+                .saturating_sub(half.spurious_retransmissions)
+                .saturating_sub(control);
+            let lost = if placed > 0 || arrived {
+                placed.min(needed)
+            } else {
+                needed
+            };
+            if lost > 0 {
+                let lost = lost + half.repeats_lost_before_capture;
+                out.push(observation(conn, direction, lost, lost_after));
+            }
+        }
+    }
+
+    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+        let observations = std::mem::take(&mut collected.observations);
+        let (mut died, lost): (Vec<_>, Vec<_>) = observations.into_iter().partition(has_died);
+        judge_died(&mut died, &collected.notes);
+        collected.observations = lost;
+        let mut sent = BTreeMap::<(Endpoint, Direction), u64>::new();
+        for note in &collected.notes {
+            let of_sender = sent.entry((note.connection.server, note.fact.sender));
+            *of_sender.or_default() += note.fact.segments;
+        }
+        let mut lost = BTreeMap::<String, f64>::new();
+        for one in &collected.observations {
+            *lost.entry(one.cause.clone()).or_default() +=
+                one.figure_value("segments_lost").unwrap_or_default();
+        }
+        for one in &mut collected.observations {
+            let Seen::Lost(seen) = &mut one.seen else {
+                continue;
+            };
+            let all = sent.get(&(one.connection.server, seen.sender));
+            seen.sent = all.copied().unwrap_or(0);
+            let gone = lost.get(&one.cause).copied().unwrap_or(0.0);
+            let rate = if seen.sent > 0 {
+                (gone / number(seen.sent) * 100.0).min(100.0)
+            } else {
+                0.0
+            };
+            let many = gone >= ctx.threshold("min_segments");
+            one.severity = match rate {
+                rate if many && rate >= ctx.threshold("high_percent") => Severity::High,
+                rate if many && rate >= ctx.threshold("medium_percent") => Severity::Medium,
+                rate if rate >= ctx.threshold("low_percent") && gone >= 3.0 => Severity::Low,
+                _ => Severity::Info,
+            };
+            one.set_figure("loss_percent", FigureValue::Number(rate));
+        }
+        collected.observations.extend(died);
+    }
+
+    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+        if has_died(group.best()) {
+            return words::tell_died(group, draft);
+        }
+        let losses = || group.seen().filter_map(Seen::lost);
+        let sender = most(losses().map(|seen| seen.sender)).map_or("", Direction::sender);
+        let receiver = other_end(sender);
+        let server = group.server();
+        let lost = group.figure("segments_lost").unwrap_or_default();
+        let rate = group.figure("loss_percent").unwrap_or_default() / 100.0;
+        let sum = |part: fn(&Lost) -> u64| number(losses().map(part).sum());
+        let (before, after) = (sum(|seen| seen.before), sum(|seen| seen.after));
+        let points = losses().map(|seen| seen.point.describe());
+        let point = most(points).unwrap_or_default();
+        let place = if before > after * 3.0 {
+            format!("between the {sender} and the capture point ({point})")
+        } else if after > before * 3.0 {
+            format!("between the capture point ({point}) and the {receiver}")
+        } else if before + after > 0.0 {
+            format!("on both sides of the capture point ({point})")
+        } else {
+            "at a place the packets do not tell".to_owned()
+        };
+        let (fast, timeout) = (sum(|seen| seen.fast), sum(|seen| seen.timeout));
+        draft
+            .title(format!("{} of the {sender}'s segments are lost ({server})", percent(rate)))
+            .summary(format!(
+                "The {sender} (server {server}) had to send {} again that had been lost, {} of {:.0}. The loss lies {place}.",
+                plural(lost, "segment"),
+                percent(rate),
+                median(losses().map(|seen| number(seen.sent))).unwrap_or_default()
+            ))
+            .confidence(0.9, "Only retransmissions that the receiver needed are counted.")
+            .because_if(after > 0.0, || format!("{} passed the capture point and had to be repeated: lost behind it", plural(after, "segment")))
+            .because_if(before > 0.0, || format!("{} first passed the capture point as a retransmission: lost before it", plural(before, "segment")))
+            .because_if(fast + timeout > 0.0, || format!("repairs by fast retransmission or probe: {fast:.0}; by timeout: {timeout:.0}"))
+            .not("spurious-retransmission", "retransmissions of bytes the receiver already had are not counted")
+            .not("reordering", "late originals are told apart by timestamp and IP identification")
+            .not("capture drops", "bytes that were acknowledged without ever being captured are not counted")
+            .advise("network", format!("look {place}: interface errors (duplex, cable, optics), full queues, policers"))
+            .set("Linux", format!("receive ring and backlog of the {receiver}"), "ethtool -g DEV; ethtool -G DEV rx 4096; net.core.netdev_max_backlog")
+            .advise("cloud", "instances have packet-rate and bandwidth limits that drop without a sign in the guest's counters; compare with the provider's metrics")
+            .set("Linux", "keep recovery cheap", "net.ipv4.tcp_sack = 1, net.ipv4.tcp_recovery = 1; BBR where loss is random")
+            .verify("both", "ip -s -s link show DEV; ethtool -S DEV | grep -iE 'drop|err|miss|crc'", "which interface drops")
+            .verify(sender, "nstat -az TcpRetransSegs TcpExtTCPLostRetransmit; tc -s qdisc show", "retransmissions and drops in this host's own queue")
+    }
+}
+
+/// Whether this is a connection that died, not one with losses.
+fn has_died(one: &Observation) -> bool {
+    one.seen.dead().is_some()
+}
+
+/// A connection on which data was sent in vain to the end.
+fn in_vain(conn: &Connection, direction: Direction, stuck: &Stuck, in_use: bool) -> Observation {
+    let (sender, receiver) = (direction.sender(), direction.reverse().sender());
+    let heard = conn.half(direction.reverse()).last_segment;
+    let pending = conn.turns.pending().is_some();
+    observation::Observation::new(conn, 0.6, Severity::Low)
+        .cause(format!("{} {sender} in vain", conn.server))
+        .at(stuck.first.time)
+        // One in use tells more than one that was idle.
+        .weight(f64::from(stuck.copies) + if in_use { 100.0 } else { 0.0 })
+        .figure("loss_percent", 100.0)
+        .figure("segments_lost", f64::from(stuck.copies))
+        .cost("requests_failed", if pending { 1.0 } else { 0.0 })
+        .evidence_if(
+            heard,
+            format!("the last that was captured of the {receiver}"),
+        )
+        .evidence(
+            stuck.first,
+            format!("data from {sender}, sent again and never acknowledged"),
+        )
+        .evidence(
+            stuck.last,
+            format!(
+                "the same data for the {}th time, {} later",
+                stuck.copies,
+                span(stuck.last.time.since(stuck.first.time))
+            ),
+        )
+        .seen(Seen::Dead(Dead {
+            sender: direction,
+            copies: stuck.copies,
+            until: stuck.last.time,
+            in_use,
+            others_live: false,
+        }))
+}
+
+/// Several that died at one time tell of the path or the host; one that died while others lived, of
+/// itself. Those that had been idle count where one in use died with them.
+fn judge_died(died: &mut Vec<Observation>, notes: &[Note<Fact>]) {
+    if died.is_empty() {
+        return;
+    }
+    let time = |one: &Observation| {
+        let until = one.seen.dead().map_or(one.at, |dead| dead.until);
+        since_epoch_ms(one.at)..since_epoch_ms(until)
+    };
+    let mut together = BTreeMap::<String, Vec<(u64, Range<f64>, bool)>>::new();
+    for one in &*died {
+        let others = together.entry(one.cause.clone()).or_default();
+        others.push((one.connection.first_frame, time(one), is_in_use(one)));
+    }
+    // Whether another one died at that time: one in use, where `one` was idle.
+    let has_company = |one: &Observation| {
+        let (own, during) = (one.connection.first_frame, time(one));
+        (together.get(&one.cause).into_iter().flatten()).any(|(first_frame, other, in_use)| {
+            *first_frame != own
+                && (*in_use || is_in_use(one))
+                && other.start < during.end
+                && during.start < other.end
+        })
+    };
+    let dead: BTreeSet<_> = died.iter().map(|one| one.connection.first_frame).collect();
+    let live = |note: &&Note<Fact>| !dead.contains(&note.connection.first_frame);
+    let mut alive = BTreeMap::<(IpAddr, Direction), Vec<&Alive>>::new();
+    for note in notes.iter().filter(live) {
+        let of_host = alive.entry((note.connection.server.ip, note.fact.sender));
+        of_host.or_default().push(&note.fact.alive);
+    }
+    died.retain(|one| is_in_use(one) || has_company(one));
+    for one in died {
+        let during = time(one);
+        let company = has_company(one);
+        let Seen::Dead(dead) = &mut one.seen else {
+            continue;
+        };
+        let silent = dead.sender.reverse();
+        let mut others = (alive.get(&(one.connection.server.ip, silent)).into_iter()).flatten();
+        dead.others_live = others.any(|other| other.is_heard_during(&during));
+        (one.severity, one.confidence) = match (dead.others_live, company) {
+            (false, true) => (Severity::High, 0.85),
+            (false, false) => (Severity::Medium, 0.6),
+            (true, _) => (Severity::Low, 0.7),
+        };
+    }
+}
+
+fn is_in_use(one: &Observation) -> bool {
+    one.seen.dead().is_some_and(|dead| dead.in_use)
+}
+
+/// Whether the capture point is where what `direction`'s sender sends arrives.
+fn is_at_receiver(conn: &Connection, direction: Direction) -> bool {
+    match direction {
+        Direction::ClientToServer => conn.capture_point == CapturePoint::Server,
+        Direction::ServerToClient => conn.capture_point == CapturePoint::Client,
+    }
+}
+
+fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u64) -> Observation {
+    let half = conn.half(direction);
+    let sender = direction.sender();
+    let repairs: Vec<_> = conn
+        .events
+        .iter()
+        .filter(|event| event.segment.direction == direction)
+        .filter_map(|event| match event.kind {
+            EventKind::Retransmission {
+                kind,
+                spurious: false,
+                original_frame,
+                after,
+            } if kind != RetransmissionKind::Control
+                && (original_frame.is_none() || lost_after > 0) =>
+            {
+                Some((event.segment, original_frame, after))
+            }
+            _ => None,
+        })
+        .collect();
+    let mut observation = observation::Observation::new(conn, 0.9, Severity::Info)
+        .cause(format!("{} {sender}", conn.server))
+        .at(repairs
+            .first()
+            .map_or(conn.start, |(segment, ..)| segment.time))
+        .weight(number(lost))
+        .count(lost)
+        .figure("segments_lost", number(lost))
+        .seen(Seen::Lost(Lost {
+            sender: direction,
+            sent: 0,
+            before: half.lost_before_capture,
+            after: lost_after,
+            fast: half.retransmissions_by_kind[0] + half.retransmissions_by_kind[2],
+            timeout: half.retransmissions_by_kind[1],
+            point: conn.capture_point,
+        }));
+    for (segment, original, after) in repairs.into_iter().take(3) {
+        let seen = match original {
+            Some(frame) => format!("the copy in frame {frame} was lost behind the capture point"),
+            None => "its first copy never passed the capture point".to_owned(),
+        };
+        observation = observation.evidence(
+            segment,
+            format!(
+                "retransmission of {} from {sender} after {}; {seen}",
+                many(u64::from(segment.payload_len), "byte"),
+                span(after)
+            ),
+        );
+    }
+    let fallback = half.last_data.filter(|_| observation.evidence.is_empty());
+    observation.evidence_if(
+        fallback,
+        format!(
+            "last data of the {sender} on a connection with {}",
+            many(lost, "lost segment")
+        ),
+    )
+}
+
+mod words;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! Situations of `packet-loss`, built by hand.
+
+use std::time::Duration;
+
+use analyzer::connection::ResetKind;
+use analyzer::event::SegmentRef;
+
+use super::*;
+use crate::testkit::{Builder, C, S, figure, findings_of};
+
+fn lossy(sent: u64, lost: u64, spurious: u64) -> Connection {
+    let mut builder = Builder::tcp(1)
+        .handshake(0.0, 10.0)
+        .request(1.0, 100)
+        .response(2.0, 1400);
+    let again = builder.segment(30.0, S, 0x10, 1400);
+    let kind = EventKind::Retransmission {
+        kind: RetransmissionKind::Fast,
+        spurious: false,
+        original_frame: Some(5),
+        after: Duration::from_millis(28),
+    };
+    builder
+        .event(again, kind)
+        .with(|conn| {
+            conn.halves[1].data_segments = sent;
+            conn.halves[1].retransmitted_segments = lost + spurious;
+            conn.halves[1].spurious_retransmissions = spurious;
+            conn.halves[1].lost_after_capture = lost;
+        })
+        .build()
+}
+
+#[test]
+fn rate_over_the_direction_decides_the_severity() {
+    let findings = findings_of("packet-loss", &[lossy(1000, 20, 0)]);
+    assert_eq!(findings[0].severity, Severity::Medium);
+    assert!((figure(&findings[0], "loss_percent") - 2.0).abs() < 0.001);
+    assert!((figure(&findings[0], "segments_lost") - 20.0).abs() < f64::EPSILON);
+    assert!(
+        findings[0].summary.contains("and the client"),
+        "{}",
+        findings[0].summary
+    );
+}
+
+#[test]
+fn single_loss_is_information() {
+    assert_eq!(
+        findings_of("packet-loss", &[lossy(10, 1, 0)])[0].severity,
+        Severity::Info
+    );
+}
+
+#[test]
+fn needless_retransmissions_are_no_loss() {
+    assert!(findings_of("packet-loss", &[lossy(1000, 0, 20)]).is_empty());
+}
+
+#[test]
+fn repeated_handshakes_are_no_loss_of_data() {
+    let mut conn = lossy(100, 10, 0);
+    conn.halves[1].lost_after_capture = 0;
+    conn.halves[1].retransmissions_by_kind[3] = 10;
+    assert!(findings_of("packet-loss", &[conn]).is_empty());
+}
+
+#[test]
+fn dead_path_is_no_loss_rate() {
+    let mut conn = lossy(100, 10, 0);
+    let segment = conn.halves[1].last_data.unwrap();
+    conn.halves[1].stuck = Some(analyzer::connection::Stuck {
+        first: segment,
+        last: segment,
+        copies: 7,
+        smaller_passed: false,
+    });
+    assert!(findings_of("packet-loss", &[conn]).is_empty());
+}
+
+/// A connection that was served, and then sent the same request in vain for `vain_ms`.
+fn dead(port: u16, vain_ms: f64) -> Builder {
+    let mut builder = Builder::tcp(port)
+        .handshake(0.0, 1.0)
+        .request(1.0, 100)
+        .response(2.0, 200)
+        .request(1_000.0, 100);
+    let last = builder.segment(1_000.0 + vain_ms, C, 0x18, 0);
+    builder.with(|conn| {
+        let client = &mut conn.halves[0];
+        let first = client.last_data.unwrap();
+        client.unacked_at_end = 100;
+        client.largest_acked_payload = 100;
+        client.stuck = Some(Stuck {
+            first,
+            last,
+            copies: 5,
+            smaller_passed: false,
+        });
+    })
+}
+
+/// The same after a silence.
+fn idle_dead(port: u16) -> Connection {
+    dead(port, 4_000.0)
+        .with(|conn| {
+            conn.idle_gaps.last = Some(analyzer::connection::IdleGap {
+                before: SegmentRef {
+                    time: crate::testkit::at(-5_000.0),
+                    ..conn.halves[1].last_data.unwrap()
+                },
+                after: conn.halves[0].stuck.unwrap().first,
+                survived: false,
+            });
+        })
+        .build()
+}
+
+fn judged(connections: &[Connection]) -> Option<(Severity, u64)> {
+    let findings = findings_of("packet-loss", connections);
+    findings
+        .first()
+        .map(|finding| (finding.severity, finding.occurrences))
+}
+
+#[test]
+fn connections_that_die_together_tell_of_the_path() {
+    let [one, other] = [1, 2].map(|port| dead(port, 4_000.0).build());
+    assert_eq!(
+        judged(std::slice::from_ref(&one)),
+        Some((Severity::Medium, 1))
+    );
+    assert_eq!(judged(&[one.clone(), other]), Some((Severity::High, 2)));
+    // One that is opened and answered meanwhile.
+    let answered = Builder::tcp(9)
+        .handshake(3_000.0, 1.0)
+        .request(3_001.0, 9)
+        .response(3_002.0, 9);
+    assert_eq!(judged(&[one, answered.build()]), Some((Severity::Low, 1)));
+}
+
+#[test]
+fn idle_connections_count_where_one_in_use_died_with_them() {
+    assert_eq!(judged(&[idle_dead(1), idle_dead(2)]), None);
+    let in_use = dead(3, 4_000.0).build();
+    let all = [idle_dead(1), idle_dead(2), in_use];
+    assert_eq!(judged(&all), Some((Severity::High, 3)));
+}
+
+#[test]
+fn what_has_another_cause_did_not_die() {
+    let reset = dead(1, 4_000.0).reset(5_100.0, S, ResetKind::HalfOpen);
+    let soon_over = dead(1, 900.0);
+    let closed_window = dead(1, 4_000.0).with(|conn| {
+        conn.halves[1].last_segment.as_mut().unwrap().window = 0;
+    });
+    let too_large = dead(1, 4_000.0).with(|conn| {
+        conn.halves[0].stuck.as_mut().unwrap().first.payload_len = 1400;
+    });
+    for builder in [reset, soon_over, closed_window, too_large] {
+        assert_eq!(judged(&[builder.build()]), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! What `udp-truncation` says: grounds, confusables and cures.
+
+use super::{Fact, Ground, Seen};
+use crate::model::figure::{median, most};
+use crate::model::narrative::{self, Narrative};
+use crate::model::text::plural;
+
+type Group<'a> = narrative::Group<'a, Seen, Fact>;
+
+/// The words for one server's datagrams.
+pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
+    let buffer = group.figure("receive_buffer_bytes").unwrap_or_default();
+    let largest = group.figure("largest_datagram_bytes").unwrap_or_default();
+    let count = group.figure("datagrams").unwrap_or_default();
+    let server = group.server();
+    let ground = most(group.seen().map(|seen| seen.ground)).unwrap_or(Ground::Risk);
+    let smallest = smallest_failed(group);
+    let confidence = draft.confidence;
+    let (title, summary, reason) = match ground {
+        Ground::Proved => (
+            format!("Server {server} reads datagrams into {buffer:.0} bytes and loses the rest"),
+            format!(
+                "Answers of {server} grow with the request up to {buffer:.0} bytes and never beyond, while {} of up to \
+                 {largest:.0} bytes were sent. The server's read buffer holds {buffer:.0} bytes; what is longer is cut off without an error.",
+                plural(count, "datagram")
+            ),
+            "The answers follow the request size up to one value and stay there.",
+        ),
+        Ground::Configured => (
+            format!("Datagrams to {server} exceed its receive buffer of {buffer:.0} bytes"),
+            format!(
+                "{} to {server} are longer than its configured receive buffer of {buffer:.0} bytes (the largest has {largest:.0}): the rest of each is discarded.",
+                plural(count, "datagram")
+            ),
+            "The buffer size was given in the configuration, and the datagram sizes are measured.",
+        ),
+        Ground::Answers => (
+            format!("Server {server} handles datagrams above about {buffer:.0} bytes differently"),
+            format!(
+                "Requests of up to {buffer:.0} bytes to {server} are answered normally; the {} above that, from {smallest:.0} bytes on, are not. \
+                 That fits a receive buffer between those sizes.",
+                plural(count, "datagram")
+            ),
+            "Sizes part cleanly into answered and not, but the cut itself cannot be seen.",
+        ),
+        Ground::Risk => (
+            format!("Datagrams to {server} straddle {buffer:.0} bytes, a common buffer size"),
+            format!(
+                "{} to {server} are longer than {buffer:.0} bytes (the largest has {largest:.0}), others are shorter. If the receiver reads into \
+                 {buffer:.0} bytes, the long ones are cut; nothing in the capture shows whether it does.",
+                plural(count, "datagram")
+            ),
+            "Only the sizes are known; give the buffer with --udp-recv-buffer to be sure.",
+        ),
+    };
+    let draft = draft
+        .title(title)
+        .summary(summary)
+        .confidence(confidence, reason);
+    remedies(group, facts(group, draft, ground), buffer, largest)
+}
+
+/// The smallest size that does not get through, half-way over the flows.
+fn smallest_failed(group: &Group<'_>) -> f64 {
+    let sizes = group.seen().map(|seen| f64::from(seen.smallest_failed));
+    median(sizes).unwrap_or_default()
+}
+
+fn facts(group: &Group<'_>, draft: Narrative, ground: Ground) -> Narrative {
+    let smallest = smallest_failed(group);
+    let largest_worked = median(group.seen().map(|seen| f64::from(seen.largest_worked)));
+    let buffer = group.figure("receive_buffer_bytes").unwrap_or_default();
+    let draft = match ground {
+        Ground::Proved => draft
+            .because(format!("requests of up to {buffer:.0} bytes are answered in full length"))
+            .because(format!("every answer to a request of {smallest:.0} bytes or more stops at the same length")),
+        Ground::Configured => draft.because(format!("the receive buffer of {buffer:.0} bytes was given; the smallest datagram above it has {smallest:.0} bytes")),
+        Ground::Answers => draft.because(format!("the largest size that works is {:.0} bytes, the smallest that does not is {smallest:.0}: the buffer lies between, {buffer:.0} being the usual size there", largest_worked.unwrap_or(buffer))),
+        Ground::Risk => draft.because(format!("sizes on both sides of {buffer:.0} bytes were sent")),
+    };
+    draft
+        .not("ip-fragment-loss", if smallest <= 1_472.0 {
+            "the smallest datagram affected fits into one Ethernet frame, so no fragments were needed".to_owned()
+        } else if ground == Ground::Proved {
+            "the large datagrams were answered, so all their fragments arrived".to_owned()
+        } else {
+            format!("not excluded: {smallest:.0} bytes need fragments, which may be lost on the way")
+        })
+        .not("cut capture", "sizes are taken from UDP length fields, not from what the capture file kept")
+}
+
+fn remedies(group: &Group<'_>, draft: Narrative, buffer: f64, largest: f64) -> Narrative {
+    let server = group.server();
+    let (headers, v6) = if server.ip.is_ipv4() {
+        (28, "IPv4")
+    } else {
+        (48, "IPv6")
+    };
+    draft
+        .advise("server", format!("read with a buffer for the largest legal message (the largest seen has {largest:.0} bytes; 65,535 is always enough)"))
+        .set("Go", "tell truncation from a whole message", "buf := make([]byte, 65535); n, oobn, flags, addr, err := conn.ReadMsgUDP(buf, oob); flags&syscall.MSG_TRUNC != 0")
+        .set("C", "tell truncation from a whole message", "recvmsg() and test msg.msg_flags & MSG_TRUNC; or ioctl(FIONREAD) before the read")
+        .set("Python", "read with a sufficient size", "sock.recvfrom(65535)")
+        .advise("client", format!("or keep every datagram within {buffer:.0} bytes, and within the path MTU less {headers} bytes of headers ({v6})"))
+        .advise("any", "messages that do not fit belong into TCP with framing, or must be split by the application")
+        .verify("server", format!("strace -f -e trace=recvfrom,recvmsg,read -p $(ss -lunp 'sport = :{}' | grep -o 'pid=[0-9]*' | head -1 | cut -d= -f2)", server.port), format!("the size argument of the read: {buffer:.0} would confirm"))
+        .verify("server", "nstat -az UdpInErrors UdpRcvbufErrors UdpInCsumErrors", "errors of the socket's queue, which would be another cause")
+}

@@ -1,0 +1,348 @@
+//! Runs one rule: keeps what it collects and turns that into drafts of findings.
+//!
+//! The one place where a rule's own types end: to the engine all rules are [`Running`].
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use analyzer::connection::Histogram;
+use analyzer::{Analysis, Connection, Endpoint, QualityKind};
+
+use crate::engine::fold::{default_narrative, finding, worst_first};
+use crate::engine::kept::{Kept, Place};
+use crate::engine::link::Draft;
+use crate::model::context::Context;
+use crate::model::finding::{Finding, RuleOutcome};
+use crate::model::meta::RuleMeta;
+use crate::model::narrative::Group;
+use crate::model::observation::{
+    Collected, HISTOGRAMS_PER_RULE, NOTES_PER_RULE, Note, OBSERVATIONS_PER_RULE, Observation,
+    Observations,
+};
+use crate::model::rule::Rule;
+use crate::model::settings::RuleSettings;
+
+/// Findings per rule, at about 10 kB each in a report: a scan of a network has a cause per address.
+const FINDINGS_PER_RULE: usize = 1_000;
+
+/// A selected rule, with what all sinks together keep for it.
+pub(super) trait Running: Send + Sync {
+    /// The declaration.
+    fn meta(&self) -> &'static RuleMeta;
+
+    /// Has the rule judge one connection; what it hands over is kept here and counted in `slot`.
+    fn judge(&self, settings: &RuleSettings, conn: &Connection, slot: &mut Slot);
+
+    /// Has the rule conclude from all that was kept.
+    fn finish(&self, settings: &RuleSettings, analysis: &Analysis, slot: Slot) -> Finished;
+}
+
+/// A rule and what is kept for it, in its own types.
+pub(super) struct Adapter<R: Rule> {
+    rule: &'static R,
+    observations: Kept<Observation<R::Seen>>,
+    notes: Kept<Note<R::Fact>>,
+}
+
+impl<R: Rule> Adapter<R> {
+    pub(super) fn new(rule: &'static R) -> Self {
+        Self {
+            rule,
+            observations: Kept::new(OBSERVATIONS_PER_RULE),
+            notes: Kept::new(NOTES_PER_RULE),
+        }
+    }
+
+    fn context<'a>(&self, settings: &'a RuleSettings) -> Context<'a> {
+        Context {
+            meta: self.rule.meta(),
+            settings,
+        }
+    }
+}
+
+impl<R: Rule> Running for Adapter<R> {
+    fn meta(&self) -> &'static RuleMeta {
+        self.rule.meta()
+    }
+
+    fn judge(&self, settings: &RuleSettings, conn: &Connection, slot: &mut Slot) {
+        // Into a fresh place first: what a panicking call left behind is dropped with it.
+        let place = Place::of(conn);
+        let ctx = self.context(settings);
+        let mut out = Observations::new(self.notes.is_beyond(place));
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            self.rule.on_connection(conn, &ctx, &mut out);
+        }));
+        if let Err(panic) = called {
+            slot.failed(conn.first_frame, panic_text(panic.as_ref()));
+            return;
+        }
+        match out.not_assessed {
+            Some(reason) => *slot.not_assessed.entry(reason).or_default() += 1,
+            None => slot.assessed += 1,
+        }
+        slot.notes += out.notes_counted;
+        if out.is_empty() {
+            return;
+        }
+        slot.observations += out.observations.len() as u64;
+        for (ordinal, observation) in out.observations.into_iter().enumerate() {
+            self.observations.offer(place.nth(ordinal), observation);
+        }
+        slot.notes += out.notes.len() as u64;
+        for (ordinal, note) in out.notes.into_iter().enumerate() {
+            self.notes.offer(place.nth(ordinal), note);
+        }
+        for (endpoint, histogram) in out.histograms {
+            slot.add_durations(endpoint, &histogram);
+        }
+    }
+
+    fn finish(&self, settings: &RuleSettings, analysis: &Analysis, mut slot: Slot) -> Finished {
+        let collected = Collected {
+            observations: self.observations.take(),
+            notes: self.notes.take(),
+            durations: std::mem::take(&mut slot.durations),
+        };
+        let run = RuleRun {
+            rule: self.rule,
+            ctx: self.context(settings),
+            analysis,
+        };
+        run.finish(collected, slot)
+    }
+}
+
+/// One rule's share of a sink: what is counted, while what is kept is shared.
+#[derive(Default)]
+pub(super) struct Slot {
+    /// Occurrences that were offered.
+    observations: u64,
+    /// Facts that were offered.
+    notes: u64,
+    durations: BTreeMap<Endpoint, Histogram>,
+    assessed: u64,
+    pub(super) not_assessed: BTreeMap<&'static str, u64>,
+    /// First connection on which the rule panicked, and what it said.
+    failure: Option<(u64, String)>,
+}
+
+impl Slot {
+    /// Keeps the smallest endpoints: one that is dropped can never come back, so each that is
+    /// kept is complete.
+    fn add_durations(&mut self, endpoint: Endpoint, histogram: &Histogram) {
+        self.durations.entry(endpoint).or_default().merge(histogram);
+        if self.durations.len() > HISTOGRAMS_PER_RULE {
+            self.durations.pop_last();
+        }
+    }
+
+    fn failed(&mut self, frame: u64, message: String) {
+        if self
+            .failure
+            .as_ref()
+            .is_none_or(|(known, _)| frame < *known)
+        {
+            self.failure = Some((frame, message));
+        }
+    }
+
+    /// Adds what another sink counted.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.observations += other.observations;
+        self.notes += other.notes;
+        for (endpoint, histogram) in &other.durations {
+            self.add_durations(*endpoint, histogram);
+        }
+        self.assessed += other.assessed;
+        for (reason, count) in other.not_assessed {
+            *self.not_assessed.entry(reason).or_default() += count;
+        }
+        if let Some((frame, message)) = other.failure {
+            self.failed(frame, message);
+        }
+    }
+}
+
+/// One rule at the end of the capture.
+struct RuleRun<'a, R: Rule> {
+    rule: &'static R,
+    ctx: Context<'a>,
+    analysis: &'a Analysis,
+}
+
+/// What one rule says of the capture.
+pub(super) struct Finished {
+    pub(super) drafts: Vec<Draft>,
+    pub(super) notices: Vec<String>,
+    pub(super) outcome: RuleOutcome,
+}
+
+impl<R: Rule> RuleRun<'_, R> {
+    fn finish(&self, mut collected: Collected<R::Seen, R::Fact>, slot: Slot) -> Finished {
+        let meta = self.rule.meta();
+        let mut notices = Vec::new();
+        let mut failure = slot.failure.map(|(frame, message)| {
+            format!("failed on the connection that begins at frame {frame}: {message}")
+        });
+        if slot.observations > OBSERVATIONS_PER_RULE as u64 {
+            notices.push(format!(
+                "{}: {} occurrences were seen; findings rest on the first {OBSERVATIONS_PER_RULE}",
+                meta.id, slot.observations
+            ));
+        }
+        if slot.notes > NOTES_PER_RULE as u64 {
+            notices.push(format!(
+                "{}: {} connections were compared with each other out of {}",
+                meta.id, NOTES_PER_RULE, slot.notes
+            ));
+        }
+        let drafts = catch_unwind(AssertUnwindSafe(|| {
+            self.rule
+                .on_capture(self.analysis, &self.ctx, &mut collected);
+            let (groups, causes) = groups(collected.observations);
+            let drafts: Vec<Draft> = groups
+                .into_iter()
+                .map(|group| self.draft(group, &collected.notes))
+                .collect();
+            (drafts, causes)
+        }));
+        let (drafts, causes) = drafts.unwrap_or_else(|panic| {
+            failure = Some(format!(
+                "failed at the end of the capture: {}",
+                panic_text(panic.as_ref())
+            ));
+            (Vec::new(), 0)
+        });
+        if causes > FINDINGS_PER_RULE {
+            notices.push(format!(
+                "{}: {causes} causes were found; the {FINDINGS_PER_RULE} gravest and most frequent are findings",
+                meta.id
+            ));
+        }
+        if let Some(failure) = &failure {
+            notices.push(format!("rule {}: {failure}", meta.id));
+        }
+        let outcome = RuleOutcome {
+            rule: meta.id,
+            title: meta.title,
+            assessed: slot.assessed,
+            not_assessed: slot
+                .not_assessed
+                .into_iter()
+                .map(|(reason, count)| (reason.to_owned(), count))
+                .collect(),
+            findings: 0,
+            failure,
+        };
+        Finished {
+            drafts,
+            notices,
+            outcome,
+        }
+    }
+
+    fn draft(&self, mut observations: Vec<Observation<R::Seen>>, notes: &[Note<R::Fact>]) -> Draft {
+        observations.sort_by(|a, b| {
+            let strength = |one: &Observation<R::Seen>| (one.confidence * 20.0).round();
+            strength(b)
+                .total_cmp(&strength(a))
+                .then(b.weight.total_cmp(&a.weight))
+                .then(a.connection.first_frame.cmp(&b.connection.first_frame))
+        });
+        for observation in &mut observations {
+            observation
+                .evidence
+                .sort_by_key(|evidence| evidence.segment.frame);
+        }
+        let meta = self.rule.meta();
+        let group = Group {
+            meta,
+            observations: &observations,
+            notes,
+            analysis: self.analysis,
+            ctx: self.ctx,
+        };
+        let narrative = self.rule.describe(&group, default_narrative(&group));
+        let connections = worst_first(&observations);
+        let mut finding = finding(&group, narrative, &connections);
+        self.add_caveats(&observations, &mut finding);
+        let mut times: Vec<_> = observations.iter().map(|one| one.at).collect();
+        times.sort_unstable();
+        Draft {
+            connections: connections.iter().map(|one| one.first_frame).collect(),
+            servers: group.servers(),
+            client_ips: group.client_ips(),
+            times,
+            finding,
+        }
+    }
+
+    /// Notes of the capture that cloud this rule, and what they cost in confidence.
+    fn add_caveats(&self, observations: &[Observation<R::Seen>], finding: &mut Finding) {
+        let touched = |limit: QualityKind| {
+            let touched = observations
+                .iter()
+                .filter(|one| one.limits.contains(&limit));
+            touched.count()
+        };
+        let dropped = touched(QualityKind::CaptureDrops);
+        let interfaces = &self.analysis.summary.interfaces;
+        let host_dropped = interfaces.iter().any(|one| one.drops.unwrap_or(0) > 0);
+        for note in &self.analysis.quality {
+            let touches = match note.kind {
+                // A host that dropped frames may have dropped those that are not there to be missed.
+                QualityKind::CaptureDrops => dropped > 0 || host_dropped,
+                QualityKind::ClockStep | QualityKind::CutShort | QualityKind::Summed => true,
+                kind => touched(kind) > 0,
+            };
+            if touches && self.rule.meta().clouded_by.contains(&note.kind) {
+                finding.caveats.push((note.kind, note.note.clone()));
+            }
+        }
+        if dropped * 2 > observations.len()
+            && self
+                .rule
+                .meta()
+                .clouded_by
+                .contains(&QualityKind::CaptureDrops)
+        {
+            // What rests on frames that may be missing is worth about a fifth less.
+            finding.confidence *= 0.8;
+            finding.confidence_reason.push_str(
+                " It is lowered because most of these connections have octets missing from the capture.",
+            );
+        }
+    }
+}
+
+/// The occurrences of each cause, and how many causes there were: of more than
+/// [`FINDINGS_PER_RULE`] the gravest stay, then those that occurred most often, then the earliest.
+fn groups<S>(observations: Vec<Observation<S>>) -> (Vec<Vec<Observation<S>>>, usize) {
+    let mut groups = BTreeMap::<String, Vec<Observation<S>>>::new();
+    for observation in observations {
+        groups
+            .entry(observation.cause.clone())
+            .or_default()
+            .push(observation);
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    let causes = groups.len();
+    if causes > FINDINGS_PER_RULE {
+        groups.sort_by_cached_key(|group| {
+            let gravest = group.iter().map(|one| one.severity).max();
+            let earliest = group.iter().map(|one| one.connection.first_frame).min();
+            (Reverse(gravest), Reverse(group.len()), earliest)
+        });
+        groups.truncate(FINDINGS_PER_RULE);
+    }
+    (groups, causes)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}

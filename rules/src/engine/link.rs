@@ -1,0 +1,253 @@
+//! Which findings cause which, and the order in which a reader should meet them.
+//!
+//! A link is only drawn where two findings touch: on the same connections, at the same server,
+//! or one hop up the call chain at the same time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use analyzer::{Endpoint, Timestamp};
+
+use crate::model::finding::Finding;
+use crate::model::severity::Severity;
+
+/// A finding with what linking needs to know about it.
+pub(crate) struct Draft {
+    pub(crate) finding: Finding,
+    /// All connections by first frame.
+    pub(crate) connections: BTreeSet<u64>,
+    pub(crate) servers: BTreeSet<Endpoint>,
+    pub(crate) client_ips: BTreeSet<IpAddr>,
+    /// Times of the occurrences, sorted.
+    pub(crate) times: Vec<Timestamp>,
+}
+
+/// How a cause must touch its symptom.
+#[derive(Clone, Copy)]
+enum Touch {
+    /// At least a fifth of the symptom's connections bear the cause too.
+    Connections,
+    /// The same listening endpoint.
+    Server,
+    /// The symptom's server is the cause's client, and the times agree: the failure travelled up.
+    Upstream,
+}
+
+/// `(symptom, cause, how they must touch)`.
+const LINKS: &[(&str, &str, Touch)] = &[
+    ("http-error", "keepalive-race", Touch::Upstream),
+    ("http-error", "client-timeout-close", Touch::Upstream),
+    ("http-error", "connection-refused", Touch::Upstream),
+    ("http-error", "syn-unanswered", Touch::Upstream),
+    ("http-error", "listen-overflow", Touch::Upstream),
+    ("http-error", "linger-zero-reset", Touch::Upstream),
+    ("http-error", "unread-data-reset", Touch::Upstream),
+    ("http-error", "injected-reset", Touch::Upstream),
+    ("http-error", "idle-drop", Touch::Upstream),
+    ("http-error", "transparent-redirect", Touch::Connections),
+    ("slow-response", "client-timeout-close", Touch::Upstream),
+    ("slow-response", "slow-response", Touch::Upstream),
+    ("slow-response", "retransmit-hol", Touch::Upstream),
+    ("slow-response", "dns-failure", Touch::Upstream),
+    ("slow-response", "udp-single-socket", Touch::Server),
+    ("slow-response", "bufferbloat", Touch::Connections),
+    ("retransmit-hol", "packet-loss", Touch::Connections),
+    ("client-timeout-close", "packet-loss", Touch::Connections),
+    ("client-timeout-close", "retransmit-hol", Touch::Connections),
+    ("client-timeout-close", "mtu-black-hole", Touch::Connections),
+    ("client-timeout-close", "listen-overflow", Touch::Server),
+    ("slow-response", "listen-overflow", Touch::Server),
+    ("packet-loss", "listen-overflow", Touch::Connections),
+    (
+        "client-timeout-close",
+        "zero-window-stall",
+        Touch::Connections,
+    ),
+    ("client-timeout-close", "idle-drop", Touch::Connections),
+    ("client-timeout-close", "slow-response", Touch::Server),
+    (
+        "client-timeout-close",
+        "client-timeout-close",
+        Touch::Upstream,
+    ),
+    (
+        "close-wait-leak",
+        "client-timeout-close",
+        Touch::Connections,
+    ),
+    (
+        "tls-handshake-failure",
+        "mtu-black-hole",
+        Touch::Connections,
+    ),
+    (
+        "tls-handshake-failure",
+        "injected-reset",
+        Touch::Connections,
+    ),
+    (
+        "tls-handshake-failure",
+        "transparent-redirect",
+        Touch::Connections,
+    ),
+    ("packet-loss", "mtu-black-hole", Touch::Connections),
+    ("syn-unanswered", "routing-loop", Touch::Connections),
+    ("icmp-unreachable", "routing-loop", Touch::Connections),
+    ("dns-failure", "routing-loop", Touch::Connections),
+    ("packet-loss", "idle-drop", Touch::Connections),
+    ("spurious-retransmission", "reordering", Touch::Connections),
+    ("keepalive-dead-peer", "idle-drop", Touch::Connections),
+    ("udp-truncation", "ip-fragment-loss", Touch::Connections),
+    ("dns-failure", "ip-fragment-loss", Touch::Connections),
+    ("icmp-unreachable", "dns-failure", Touch::Connections),
+    ("icmp-unreachable", "connection-refused", Touch::Connections),
+    (
+        "connection-refused",
+        "transparent-redirect",
+        Touch::Connections,
+    ),
+];
+
+/// How far apart in time a failure and its echo one hop up may lie.
+const ECHO: Duration = Duration::from_secs(1);
+
+/// Links, ranks and numbers the findings.
+pub(crate) fn rank(mut drafts: Vec<Draft>) -> Vec<Finding> {
+    drafts.sort_by(|a, b| {
+        let key = |draft: &Draft| (draft.finding.severity, confidence_step(&draft.finding));
+        key(b)
+            .cmp(&key(a))
+            .then_with(|| total_cost(&b.finding).total_cmp(&total_cost(&a.finding)))
+            .then_with(|| b.finding.occurrences.cmp(&a.finding.occurrences))
+            .then_with(|| a.finding.rule.cmp(b.finding.rule))
+            .then_with(|| a.connections.first().cmp(&b.connections.first()))
+    });
+    let causes: Vec<Vec<usize>> = (0..drafts.len()).map(|at| causes_of(&drafts, at)).collect();
+    let order = roots_first(&leading(&drafts, &causes));
+    let number: BTreeMap<usize, usize> = order
+        .iter()
+        .enumerate()
+        .map(|(rank, draft)| (*draft, rank + 1))
+        .collect();
+    let mut findings: Vec<Option<Finding>> = drafts
+        .into_iter()
+        .map(|draft| Some(draft.finding))
+        .collect();
+    order
+        .iter()
+        .filter_map(|&at| {
+            let mut finding = findings[at].take()?;
+            finding.id = format!("F{}", number[&at]);
+            let mut ranks: Vec<usize> = causes[at].iter().map(|cause| number[cause]).collect();
+            ranks.sort_unstable();
+            finding.explained_by = ranks.iter().map(|rank| format!("F{rank}")).collect();
+            Some(finding)
+        })
+        .collect()
+}
+
+/// Confidence in steps of a tenth, so that noise in it does not reorder equals.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "0 to 10"
+)]
+fn confidence_step(finding: &Finding) -> u8 {
+    (finding.confidence.clamp(0.0, 1.0) * 10.0).round() as u8
+}
+
+/// Costs have different units; only findings of one severity and confidence are compared by it.
+fn total_cost(finding: &Finding) -> f64 {
+    finding
+        .cost
+        .iter()
+        .map(|cost| match cost.value {
+            crate::model::figure::FigureValue::Number(number) => number,
+            crate::model::figure::FigureValue::Text(_) => 0.0,
+        })
+        .sum()
+}
+
+/// The causes that stand before their symptoms: information never leads over what users noticed.
+fn leading(drafts: &[Draft], causes: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let severity = |at: usize| drafts[at].finding.severity;
+    let leads = |symptom: usize, cause: usize| {
+        severity(cause) > Severity::Info || severity(symptom) < Severity::Medium
+    };
+    let of = |(symptom, causes): (usize, &Vec<usize>)| {
+        let causes = causes.iter().copied();
+        causes.filter(|&cause| leads(symptom, cause)).collect()
+    };
+    causes.iter().enumerate().map(of).collect()
+}
+
+/// Depth first along causes: every finding comes after all that explain it. `causes` has no
+/// cycle among distinct ranks that matters: a finding being visited is not visited again.
+fn roots_first(causes: &[Vec<usize>]) -> Vec<usize> {
+    fn visit(at: usize, causes: &[Vec<usize>], seen: &mut [bool], order: &mut Vec<usize>) {
+        if std::mem::replace(&mut seen[at], true) {
+            return;
+        }
+        for &cause in &causes[at] {
+            visit(cause, causes, seen, order);
+        }
+        order.push(at);
+    }
+    let (mut seen, mut order) = (vec![false; causes.len()], Vec::new());
+    for at in 0..causes.len() {
+        visit(at, causes, &mut seen, &mut order);
+    }
+    order
+}
+
+fn causes_of(drafts: &[Draft], symptom_at: usize) -> Vec<usize> {
+    let symptom = &drafts[symptom_at];
+    let mut causes = Vec::new();
+    for (at, cause) in drafts
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| *at != symptom_at)
+    {
+        let linked = LINKS.iter().any(|(of, by, touch)| {
+            *of == symptom.finding.rule
+                && *by == cause.finding.rule
+                && touches(*touch, symptom, cause)
+        });
+        if linked {
+            causes.push(at);
+        }
+    }
+    causes
+}
+
+fn touches(touch: Touch, symptom: &Draft, cause: &Draft) -> bool {
+    match touch {
+        Touch::Connections => {
+            let shared = symptom.connections.intersection(&cause.connections).count();
+            shared > 0 && shared * 5 >= symptom.connections.len()
+        }
+        Touch::Server => symptom
+            .servers
+            .intersection(&cause.servers)
+            .next()
+            .is_some(),
+        Touch::Upstream => {
+            // A server on loopback is a program of the capturing host, whatever address it calls from.
+            symptom
+                .servers
+                .iter()
+                .any(|server| server.ip.is_loopback() || cause.client_ips.contains(&server.ip))
+                && symptom.servers.is_disjoint(&cause.servers)
+                && cause
+                    .times
+                    .iter()
+                    .any(|time| is_near(&symptom.times, *time))
+        }
+    }
+}
+
+fn is_near(times: &[Timestamp], time: Timestamp) -> bool {
+    let from = times.partition_point(|known| *known < time - ECHO);
+    times.get(from).is_some_and(|known| *known <= time + ECHO)
+}

@@ -1,0 +1,194 @@
+//! Runs the catalogue: hands connections to rules, counts what could not be judged, folds
+//! observations into findings.
+//!
+//! Each shard owns a [`RuleSink`]; nothing is shared while connections end. Everything that
+//! depends on order happens once, in [`Engine::finish`], on data ordered by frame numbers, so
+//! the result is the same for any number of shards. A rule that panics loses that one call and
+//! is reported; the others go on.
+
+mod adapter;
+mod fold;
+mod kept;
+mod link;
+pub mod settings;
+
+use std::sync::Arc;
+
+use analyzer::pipeline::ConnectionSink;
+use analyzer::{Analysis, Connection};
+use rayon::prelude::*;
+
+use crate::between;
+use crate::catalog;
+use crate::engine::adapter::{Adapter, Running, Slot};
+use crate::engine::link::{Draft, rank};
+use crate::model::finding::Assessment;
+use crate::model::meta::RuleMeta;
+use crate::model::needs::{Fitness, Offer};
+use crate::model::rule::{Rule, RuleVisitor};
+use crate::model::settings::RuleSettings;
+
+/// The selected rules and their settings.
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    rules: Vec<Box<dyn Running>>,
+    settings: RuleSettings,
+}
+
+/// Starts the rules that the settings enable.
+struct Starter<'a> {
+    settings: &'a RuleSettings,
+    rules: Vec<Box<dyn Running>>,
+}
+
+impl RuleVisitor for Starter<'_> {
+    fn visit<R: Rule>(&mut self, rule: &'static R) {
+        if self.settings.is_enabled(rule.meta().id) {
+            self.rules.push(Box::new(Adapter::new(rule)));
+        }
+    }
+}
+
+impl Engine {
+    /// An engine that runs the rules `settings` enable.
+    #[must_use]
+    pub fn new(settings: RuleSettings) -> Self {
+        let mut starter = Starter {
+            settings: &settings,
+            rules: Vec::new(),
+        };
+        catalog::visit(&mut starter);
+        let rules = starter.rules;
+        Self {
+            inner: Arc::new(Inner { rules, settings }),
+        }
+    }
+
+    /// All rules there are for single captures, by id.
+    #[must_use]
+    pub fn catalogue() -> Vec<&'static RuleMeta> {
+        catalog::metas()
+    }
+
+    /// All rules there are, those of comparisons included, by id.
+    #[must_use]
+    pub fn full_catalogue() -> Vec<&'static RuleMeta> {
+        let mut all = Self::catalogue();
+        all.extend(between::ALL);
+        all.sort_by_key(|meta| meta.id);
+        all
+    }
+
+    /// A sink for one shard.
+    #[must_use]
+    pub fn sink(&self) -> RuleSink {
+        let slots = self.inner.rules.iter().map(|_| Slot::default()).collect();
+        RuleSink {
+            inner: Arc::clone(&self.inner),
+            slots,
+        }
+    }
+
+    /// Judges the capture as a whole from what the sinks saw, in whatever order they come; the
+    /// rules side by side on the current rayon pool.
+    #[must_use]
+    pub fn finish(self, sinks: Vec<RuleSink>, analysis: &Analysis) -> Assessment {
+        let slots = self.inner.rules.iter().map(|_| Slot::default());
+        let mut slots: Vec<Slot> = slots.collect();
+        for sink in sinks {
+            slots
+                .iter_mut()
+                .zip(sink.slots)
+                .for_each(|(slot, other)| slot.merge(other));
+        }
+        let settings = &self.inner.settings;
+        let rules = self.inner.rules.par_iter().zip(slots);
+        let runs = rules.map(|(rule, slot)| rule.finish(settings, analysis, slot));
+        let mut assessment = Assessment::default();
+        let mut drafts = Vec::new();
+        for finished in runs.collect::<Vec<_>>() {
+            drafts.extend(finished.drafts);
+            assessment.notices.extend(finished.notices);
+            assessment.outcomes.push(finished.outcome);
+        }
+        let today = analysis
+            .summary
+            .last
+            .map(|last| last.rfc3339())
+            .unwrap_or_default();
+        apply_ignores(
+            &self.inner.settings,
+            &today,
+            &mut drafts,
+            &mut assessment.notices,
+        );
+        for outcome in &mut assessment.outcomes {
+            outcome.findings = drafts
+                .iter()
+                .filter(|draft| draft.finding.rule == outcome.rule)
+                .count() as u64;
+        }
+        assessment.findings = rank(drafts);
+        assessment
+    }
+}
+
+/// What one shard's connections showed; see [`Engine::sink`].
+pub struct RuleSink {
+    inner: Arc<Inner>,
+    slots: Vec<Slot>,
+}
+
+impl ConnectionSink for RuleSink {
+    fn connection(&mut self, connection: &Connection) {
+        let offer = Offer::of(connection);
+        for (rule, slot) in self.inner.rules.iter().zip(&mut self.slots) {
+            match offer.fitness(rule.meta().needs) {
+                Fitness::NotApplicable => {}
+                Fitness::NotAssessed(reason) => *slot.not_assessed.entry(reason).or_default() += 1,
+                Fitness::Fit => rule.judge(&self.inner.settings, connection, slot),
+            }
+        }
+    }
+}
+
+/// Drops accepted findings and says so; says also which entries did nothing.
+fn apply_ignores(
+    settings: &RuleSettings,
+    today: &str,
+    drafts: &mut Vec<Draft>,
+    notices: &mut Vec<String>,
+) {
+    for entry in &settings.ignores {
+        let whom = entry
+            .server
+            .as_ref()
+            .map(|server| format!(" at {server}"))
+            .unwrap_or_default();
+        if entry.is_expired(today) {
+            let day = entry.expires.as_deref().unwrap_or_default();
+            notices.push(format!(
+                "ignore entry for {}{whom} ended on {day} and is not applied",
+                entry.rule
+            ));
+            continue;
+        }
+        let before = drafts.len();
+        drafts.retain(|draft| !entry.matches(draft.finding.rule, &draft.servers));
+        notices.push(match before - drafts.len() {
+            0 => format!("ignore entry for {}{whom} matched no finding", entry.rule),
+            hidden => format!(
+                "{hidden} {} of {}{whom} not shown: {}",
+                if hidden == 1 { "finding" } else { "findings" },
+                entry.rule,
+                entry.reason
+            ),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

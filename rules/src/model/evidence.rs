@@ -1,0 +1,16 @@
+//! Frames that prove.
+
+use analyzer::event::SegmentRef;
+
+use crate::model::connection_ref::ConnectionRef;
+
+/// A frame that proves something, and what a reader will see at that frame.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Evidence {
+    /// The frame with its header fields.
+    pub segment: SegmentRef,
+    /// Its connection.
+    pub connection: ConnectionRef,
+    /// A fact that can be checked at that frame, without final full stop.
+    pub note: String,
+}

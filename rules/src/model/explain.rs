@@ -1,0 +1,89 @@
+//! The catalogue and the explanation of single rules, written from their declarations.
+
+use crate::model::meta::RuleMeta;
+
+/// The documentation of a rule as Markdown: what `pcapdoc explain RULE` prints.
+#[must_use]
+pub fn explain(meta: &RuleMeta) -> String {
+    use std::fmt::Write as _;
+
+    let mut page = format!("# {}\n\n", meta.id);
+    let _ = writeln!(page, "{}.\n", meta.title);
+    let _ = writeln!(page, "{}\n", meta.docs());
+    let _ = writeln!(page, "## Figures");
+    for figure in meta.figures {
+        let (unit, fold) = (figure.unit.describe(), figure.fold.describe());
+        let _ = writeln!(page, "- `{}`: {unit}, {fold} over occurrences", figure.name);
+    }
+    let _ = writeln!(page, "\n## Settings\n");
+    if meta.thresholds.is_empty() {
+        let _ = writeln!(page, "None but `enabled = false`.");
+    } else {
+        let _ = writeln!(page, "In `pcapdoc.toml` under `[rules.{}]`:\n", meta.id);
+    }
+    for threshold in meta.thresholds {
+        let _ = writeln!(
+            page,
+            "- `{} = {}`: {}",
+            threshold.name, threshold.default, threshold.doc
+        );
+    }
+    let needs: Vec<&str> = meta.needs.iter().map(|need| need.describe()).collect();
+    let _ = writeln!(
+        page,
+        "\nSeverity: up to {}. Needs: {}.",
+        meta.severity.as_str(),
+        needs.join(", ")
+    );
+    page
+}
+
+/// One line per rule: what `pcapdoc rules` prints.
+#[must_use]
+pub fn listing(metas: &[&RuleMeta]) -> String {
+    let width = metas.iter().map(|meta| meta.id.len()).max().unwrap_or(0);
+    metas
+        .iter()
+        .map(|meta| {
+            format!(
+                "{:width$}  {:8}  {}\n",
+                meta.id,
+                meta.severity.as_str(),
+                meta.title
+            )
+        })
+        .collect()
+}
+
+/// The generated page `rules/CATALOG.md`.
+#[must_use]
+pub fn catalog_page(metas: &[&RuleMeta]) -> String {
+    use std::fmt::Write as _;
+
+    let mut page = String::from(
+        "# Rules\n\nGenerated from the declarations in `rules/src/catalog/`; \
+         `PCAPDOC_BLESS=1 cargo test -p pcapdoc-rules` writes it again.\n\n\
+         | rule | severity up to | what it finds | figures |\n| --- | --- | --- | --- |\n",
+    );
+    for meta in metas {
+        let figures: Vec<String> = meta
+            .figures
+            .iter()
+            .map(|figure| format!("`{}`", figure.name))
+            .collect();
+        let _ = writeln!(
+            page,
+            "| [{id}](#{id}) | {} | {} | {} |",
+            meta.severity.as_str(),
+            meta.title,
+            figures.join(", "),
+            id = meta.id,
+        );
+    }
+    for meta in metas {
+        // One level deeper than on its own.
+        let text = explain(meta).replace("\n## ", "\n### ");
+        let _ = write!(page, "\n#{text}");
+    }
+    page
+}

@@ -1,0 +1,19 @@
+//! What rules speak in: declarations, what was seen, what is concluded. Knows neither rules nor engine.
+
+pub mod connection_ref;
+pub mod context;
+pub mod evidence;
+pub mod explain;
+pub mod figure;
+pub mod finding;
+pub mod legacy;
+pub mod meta;
+pub mod narrative;
+pub mod needs;
+pub mod observation;
+pub mod rule;
+pub mod settings;
+pub mod severity;
+pub mod text;
+pub mod timeouts;
+pub mod waits;

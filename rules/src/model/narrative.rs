@@ -1,0 +1,309 @@
+//! The words and the judgement of one finding, and the group of observations they speak of.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use analyzer::{Analysis, Endpoint, Timestamp};
+
+use crate::model::context::Context;
+use crate::model::figure::{Figure, FigureValue};
+use crate::model::finding::{HostCommand, LookAlike, Remedy};
+use crate::model::meta::RuleMeta;
+use crate::model::observation::{Note, Observation};
+use crate::model::severity::Severity;
+use crate::model::timeouts::Wait;
+use crate::model::waits::Waits;
+
+/// Observations of one rule with one cause, best example first.
+pub struct Group<'a, S = (), F = ()> {
+    /// The rule's declaration.
+    pub meta: &'static RuleMeta,
+    /// The observations, the most telling first; never empty.
+    pub observations: &'a [Observation<S>],
+    /// Everything the rule noted on any connection, by first frame.
+    pub notes: &'a [Note<F>],
+    /// The capture as a whole.
+    pub analysis: &'a Analysis,
+    /// Thresholds and settings.
+    pub ctx: Context<'a>,
+}
+
+impl<S, F> Group<'_, S, F> {
+    /// How many times it happened.
+    #[must_use]
+    pub fn occurrences(&self) -> u64 {
+        self.observations
+            .iter()
+            .map(|observation| observation.count)
+            .sum()
+    }
+
+    /// The most telling observation.
+    #[must_use]
+    pub fn best(&self) -> &Observation<S> {
+        &self.observations[0]
+    }
+
+    /// The server of the best example.
+    #[must_use]
+    pub fn server(&self) -> Endpoint {
+        self.best().connection.server
+    }
+
+    /// The client of the best example.
+    #[must_use]
+    pub fn client(&self) -> Endpoint {
+        self.best().connection.client
+    }
+
+    /// Distinct connections.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        let ids: BTreeSet<u64> = self
+            .observations
+            .iter()
+            .map(|one| one.connection.first_frame)
+            .collect();
+        ids.len() as u64
+    }
+
+    /// Distinct client addresses.
+    #[must_use]
+    pub fn client_ips(&self) -> BTreeSet<IpAddr> {
+        self.observations
+            .iter()
+            .map(|one| one.connection.client.ip)
+            .collect()
+    }
+
+    /// Distinct servers.
+    #[must_use]
+    pub fn servers(&self) -> BTreeSet<Endpoint> {
+        self.observations
+            .iter()
+            .map(|one| one.connection.server)
+            .collect()
+    }
+
+    /// Who the clients are, in words: one address, or their number.
+    #[must_use]
+    pub fn clients_text(&self) -> String {
+        let ips = self.client_ips();
+        match ips.first() {
+            Some(ip) if ips.len() == 1 => ip.to_string(),
+            _ => format!("{} clients", ips.len()),
+        }
+    }
+
+    /// First and last time it showed.
+    #[must_use]
+    pub fn time_span(&self) -> (Timestamp, Timestamp) {
+        let times = self.observations.iter().map(|one| one.at);
+        let (first, last) = (times.clone().min(), times.max());
+        (first.unwrap_or_default(), last.unwrap_or_default())
+    }
+
+    /// All declared figures, folded.
+    #[must_use]
+    pub fn figures(&self) -> Vec<Figure> {
+        self.meta
+            .figures
+            .iter()
+            .filter_map(|spec| spec.fold(&self.values(spec.name)))
+            .collect()
+    }
+
+    /// A declared figure as a number, as the finding will bear it.
+    #[must_use]
+    pub fn figure(&self, name: &str) -> Option<f64> {
+        let spec = self.meta.figures.iter().find(|spec| spec.name == name)?;
+        match spec.fold(&self.values(spec.name))?.value {
+            FigureValue::Number(number) => Some(number),
+            FigureValue::Text(_) => None,
+        }
+    }
+
+    /// What was seen, the most telling first.
+    pub fn seen(&self) -> impl Iterator<Item = &S> {
+        self.observations.iter().map(|one| &one.seen)
+    }
+
+    /// How many observations are of that kind.
+    #[must_use]
+    pub fn having(&self, is_so: impl Fn(&S) -> bool) -> u64 {
+        self.seen().filter(|seen| is_so(seen)).count() as u64
+    }
+
+    fn values(&self, name: &str) -> Vec<FigureValue> {
+        self.observations
+            .iter()
+            .flat_map(|one| &one.figures)
+            .filter(|(known, _)| *known == name)
+            .map(|(_, value)| value.clone())
+            .collect()
+    }
+}
+
+/// What a rule says about a group.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Narrative {
+    /// One line, without final full stop.
+    pub title: String,
+    /// Two to four sentences with this capture's numbers.
+    pub summary: String,
+    /// Harm.
+    pub severity: Severity,
+    /// How sure, 0–1.
+    pub confidence: f64,
+    /// Why the confidence is what it is, one sentence.
+    pub confidence_reason: String,
+    /// Facts, strongest first.
+    pub why: Vec<String>,
+    /// What it is not, and why.
+    pub look_alikes: Vec<LookAlike>,
+    /// What to change.
+    pub remedy: Vec<Remedy>,
+    /// How to verify.
+    pub host_commands: Vec<HostCommand>,
+    /// Display filter; the engine makes one from the examples when `None`.
+    pub filter: Option<String>,
+    /// How long each side waited before it closed, where timeouts are the matter.
+    pub timeouts: Vec<Waits>,
+}
+
+impl Narrative {
+    /// Adds a fact.
+    #[must_use]
+    pub fn because(mut self, fact: impl Into<String>) -> Self {
+        self.why.push(sentence(fact));
+        self
+    }
+
+    /// Adds a fact when it holds.
+    #[must_use]
+    pub fn because_if(self, holds: bool, fact: impl FnOnce() -> String) -> Self {
+        if holds { self.because(fact()) } else { self }
+    }
+
+    /// Adds a confusable and what speaks against it.
+    #[must_use]
+    pub fn not(mut self, name: impl Into<String>, why_not: impl Into<String>) -> Self {
+        self.look_alikes.push(LookAlike {
+            name: name.into(),
+            why_not: sentence(why_not),
+        });
+        self
+    }
+
+    /// Adds advice without a setting.
+    #[must_use]
+    pub fn advise(mut self, product: &str, text: impl Into<String>) -> Self {
+        let (product, text) = (product.to_owned(), sentence(text));
+        self.remedy.push(Remedy {
+            product,
+            text,
+            setting: None,
+        });
+        self
+    }
+
+    /// Adds advice with the setting to write.
+    #[must_use]
+    pub fn set(
+        mut self,
+        product: &str,
+        text: impl Into<String>,
+        setting: impl Into<String>,
+    ) -> Self {
+        let (product, text) = (product.to_owned(), sentence(text));
+        self.remedy.push(Remedy {
+            product,
+            text,
+            setting: Some(setting.into()),
+        });
+        self
+    }
+
+    /// Adds a command that confirms.
+    #[must_use]
+    pub fn verify(
+        mut self,
+        host: &str,
+        command: impl Into<String>,
+        tells: impl Into<String>,
+    ) -> Self {
+        self.host_commands.push(HostCommand {
+            host: host.to_owned(),
+            command: command.into(),
+            tells: sentence(tells),
+        });
+        self
+    }
+
+    /// Adds the waits of one kind, from which timers are inferred.
+    #[must_use]
+    pub fn waits(mut self, wait: Wait, values_ms: Vec<f64>) -> Self {
+        self.timeouts.extend(Waits::new(wait, values_ms));
+        self
+    }
+
+    /// The one line.
+    #[must_use]
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.title = title.into();
+        self
+    }
+
+    /// What happened here.
+    #[must_use]
+    pub fn summary(mut self, summary: impl Into<String>) -> Self {
+        self.summary = summary.into();
+        self
+    }
+
+    /// Sets the harm.
+    #[must_use]
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    /// Sets how sure, and why.
+    #[must_use]
+    pub fn confidence(mut self, confidence: f64, reason: impl Into<String>) -> Self {
+        self.confidence = confidence.clamp(0.0, 0.99);
+        self.confidence_reason = reason.into();
+        self
+    }
+}
+
+/// A capital letter at its beginning and a full stop at its end; names of settings stay as they are.
+fn sentence(text: impl Into<String>) -> String {
+    let mut text = text.into();
+    let first = text.split(' ').next().unwrap_or_default();
+    let is_name = first.contains(|character: char| !character.is_alphabetic() && character != ',')
+        && !first.contains('-')
+        || first.chars().skip(1).any(char::is_uppercase);
+    if !is_name && let Some(letter) = text.chars().next() {
+        text.replace_range(..letter.len_utf8(), &letter.to_uppercase().to_string());
+    }
+    if !text.is_empty() && !text.ends_with(['.', '!', '?', ':', '"', ';']) {
+        text.push('.');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sentence;
+
+    #[test]
+    fn sentences_begin_and_end_as_such() {
+        assert_eq!(sentence("raise it (60 s)"), "Raise it (60 s).");
+        assert_eq!(sentence("request-wise retry"), "Request-wise retry.");
+        assert_eq!(sentence("tcp_fin_timeout is 60"), "tcp_fin_timeout is 60.");
+        assert_eq!(sentence("nginx.conf has it."), "nginx.conf has it.");
+        assert_eq!(sentence("pH of"), "pH of.");
+        assert_eq!(sentence(""), "");
+    }
+}

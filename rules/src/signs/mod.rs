@@ -1,0 +1,11 @@
+//! Judgement that several rules share: what one connection shows, what its neighbours say of it.
+
+pub(crate) mod advice;
+pub(crate) mod alive;
+pub(crate) mod causes;
+pub(crate) mod goodbye;
+pub(crate) mod handshake;
+pub(crate) mod held;
+pub(crate) mod idle_close;
+pub(crate) mod in_vain;
+pub(crate) mod restart;

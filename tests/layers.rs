@@ -1,0 +1,208 @@
+//! The rooms of each crate and the one way in which they import each other.
+//!
+//! A file imports only from its own room and from those that stand before it in the table, and no
+//! file imports one that imports it, however many stand between. The tables are the plan of the
+//! house: who looks for the place of something new finds it here.
+
+mod imports;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use imports::{Arrow, Crate};
+
+/// A room: a folder, or a file without its ending; a file belongs to the longest that names it.
+type Room = (&'static str, &'static str);
+
+/// From capture bytes to connections.
+const ANALYZER: &[Room] = &[
+    ("error", "what the user's input can be refused for"),
+    ("cursor", "octets, read with their length in view"),
+    ("seq", "sequence numbers, ranges and sets of them"),
+    ("direction", "client to server, server to client"),
+    ("addr", "endpoints and transports"),
+    ("time", "capture time"),
+    ("quality", "what limits a capture, counted and in words"),
+    ("capture", "files in, frames out"),
+    ("decode", "frames in, flat packets out"),
+    ("event", "what happened on a connection, and at which frame"),
+    ("filter", "which packets are analysed"),
+    (
+        "in_order",
+        "what takes the packets of a capture one after the other",
+    ),
+    ("app", "what the payload is, by content"),
+    (
+        "connection",
+        "the read model: all that rules see of a connection",
+    ),
+    ("hosts", "what each address is"),
+    ("episodes", "what happened to many connections at one time"),
+    ("analysis", "the read model of the whole capture"),
+    ("flow/key", "which packets belong together"),
+    ("flow/arena", "where flows lie"),
+    ("flow/half_open", "how many SYNs wait for a listener"),
+    (
+        "flow/tcp/segment",
+        "a segment with its numbers lifted to 64 bits",
+    ),
+    (
+        "flow/tcp/sender",
+        "one end's sequence space, as far as it passed",
+    ),
+    ("flow/tcp/verdict/mod", "the verdicts"),
+    ("flow/tcp/verdict/duplicate", "copies of one packet"),
+    (
+        "flow/tcp/account",
+        "what rules want to know, each part by itself",
+    ),
+    ("flow/tcp/mod", "the tracker, that drives the other parts"),
+    ("flow/tcp/verdict", "how the tracker judges a segment"),
+    ("flow/udp", "one UDP flow"),
+    ("flow/young", "flows of a few packets, in few octets"),
+    ("flow/timeline", "slices of capture time"),
+    ("flow/facts", "what a shard knows beyond single connections"),
+    (
+        "flow/live_flow",
+        "a live flow in the smallest form that holds it",
+    ),
+    (
+        "flow/table",
+        "a shard: from first packets to connections handed over",
+    ),
+    ("flow", "the list of the above"),
+    ("pipeline", "drives all of it, in rounds"),
+    ("explain", "words for one frame"),
+    (
+        "inspect",
+        "what a capture holds, without following connections",
+    ),
+    ("lib", "the list of the above"),
+];
+
+/// From connections to findings.
+const RULES: &[Room] = &[
+    ("model", "what a rule is, and what it finds"),
+    ("signs", "judgement that several rules share"),
+    ("catalog", "the rules"),
+    ("engine", "runs them, and makes findings of what they saw"),
+    ("lib", "the list of the above"),
+];
+
+/// From findings to what people read.
+const REPORTS: &[Room] = &[
+    ("error", "why a report could not be made"),
+    ("words", "units, times, plurals, and nothing trusted"),
+    ("document", "the view model and JSON contract"),
+    ("gather", "from what the rules found to the document"),
+    ("redact", "the document without what is private"),
+    ("again", "the capture read a second time, for frames"),
+    ("render/charts", "pictures"),
+    ("render", "pages, text and JSON"),
+    ("dataset", "tables"),
+    ("lib", "the list of the above"),
+];
+
+/// The program.
+const PROGRAM: &[Room] = &[
+    ("cli", "arguments"),
+    ("failure", "exit statuses"),
+    ("log", "messages"),
+    ("capture_names", "which names are captures"),
+    ("output", "where results go"),
+    ("interrupt", "Ctrl-C"),
+    ("progress", "how far it is"),
+    ("inputs", "which files are read"),
+    ("settings", "what was asked for"),
+    ("hashes", "what a capture is known by"),
+    ("analysis", "one analysis"),
+    ("outputs", "its results"),
+    ("commands", "what can be asked for"),
+    ("main", "the entry"),
+];
+
+/// Folders whose own file declares what its parts use, and uses the parts: not yet taken apart.
+const WHOLES_OF_PARTS: &[&str] = &["redact/", "render/charts/"];
+
+#[test]
+fn analyzer_keeps_its_rooms() {
+    check("analyzer/src", ANALYZER);
+}
+
+#[test]
+fn rules_keep_their_rooms() {
+    check("rules/src", RULES);
+}
+
+#[test]
+fn reports_keep_their_rooms() {
+    check("reports/src", REPORTS);
+}
+
+#[test]
+fn the_program_keeps_its_rooms() {
+    check("src", PROGRAM);
+}
+
+fn check(folder: &str, rooms: &[Room]) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = Crate::read(&root.join(folder));
+    let homeless: Vec<&str> = files
+        .paths()
+        .filter(|path| place(rooms, path).is_none())
+        .collect();
+    assert!(homeless.is_empty(), "{folder}: in no room: {homeless:#?}");
+    let arrows = files.arrows();
+    let runs_back = |(from, to): &&Arrow| place(rooms, from) < place(rooms, to);
+    let back: Vec<&Arrow> = arrows.iter().filter(runs_back).collect();
+    assert!(
+        back.is_empty(),
+        "{folder}: imports from a room that comes later: {back:#?}"
+    );
+    let of_one_whole = |(from, to): &&Arrow| {
+        let mut wholes = WHOLES_OF_PARTS.iter();
+        wholes.any(|whole| from.starts_with(whole) && to.starts_with(whole))
+    };
+    let rest = arrows.iter().filter(|arrow| !of_one_whole(arrow));
+    let circle = in_circles(rest.cloned().collect());
+    assert!(
+        circle.is_empty(),
+        "{folder}: files in a circle: {circle:#?}"
+    );
+}
+
+/// The number of a file's room.
+fn place(rooms: &[Room], path: &str) -> Option<usize> {
+    let named = |room: &str| {
+        let rest = path.strip_prefix(room);
+        rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    };
+    let fitting = rooms
+        .iter()
+        .enumerate()
+        .filter(|(_, (room, _))| named(room));
+    fitting
+        .max_by_key(|(_, (room, _))| room.len())
+        .map(|(at, _)| at)
+}
+
+/// The arrows that lie in circles, or lead from one to another.
+fn in_circles(mut left: BTreeSet<Arrow>) -> BTreeSet<Arrow> {
+    loop {
+        let mut degree = BTreeMap::<&str, (bool, bool)>::new();
+        for (from, to) in &left {
+            degree.entry(from).or_default().0 = true;
+            degree.entry(to).or_default().1 = true;
+        }
+        let stays = |file: &str| degree.get(file) == Some(&(true, true));
+        let kept: BTreeSet<Arrow> = left
+            .iter()
+            .filter(|(from, to)| stays(from) && stays(to))
+            .cloned()
+            .collect();
+        if kept.len() == left.len() {
+            return kept;
+        }
+        left = kept;
+    }
+}
