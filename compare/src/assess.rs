@@ -1,10 +1,11 @@
 //! The ordinary analysis of one point.
 
 use analyzer::pipeline::{self, Progress};
-use analyzer::{Analysis, Error};
-use rules::{Assessment, Engine};
+use analyzer::pipeline::ConnectionSink;
+use analyzer::{Analysis, Connection, Error};
+use rules::{Assessment, Engine, RuleSink};
 
-use crate::{PointInput, Settings};
+use crate::{Mask, PointInput, Settings};
 
 /// What the rules say of one point alone.
 pub(crate) struct Assessed {
@@ -12,10 +13,26 @@ pub(crate) struct Assessed {
     pub assessment: Assessment,
 }
 
+/// Hands connections to the rules, without the names in them where that is asked for.
+struct Sink<'a> {
+    rules: RuleSink,
+    mask: Option<&'a dyn Mask>,
+}
+
+impl ConnectionSink for Sink<'_> {
+    fn connection(&mut self, connection: &Connection) {
+        match self.mask {
+            Some(mask) => self.rules.connection(&mask.connection(connection)),
+            None => self.rules.connection(connection),
+        }
+    }
+}
+
 /// Analyses a point and runs the rules.
 pub(crate) fn assess(
     point: &PointInput,
     settings: &Settings,
+    mask: Option<&dyn Mask>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Assessed, Error> {
     let engine = Engine::new(settings.rules.clone());
@@ -24,8 +41,17 @@ pub(crate) fn assess(
         progress(state.bytes_read.saturating_sub(done));
         done = state.bytes_read;
     };
+    let make_sink = || Sink {
+        rules: engine.sink(),
+        mask,
+    };
     let (analysis, sinks) =
-        pipeline::run(&point.inputs, &settings.analysis, || engine.sink(), shown)?;
+        pipeline::run(&point.inputs, &settings.analysis, make_sink, shown)?;
+    let analysis = match mask {
+        Some(mask) => mask.analysis(analysis),
+        None => analysis,
+    };
+    let sinks = sinks.into_iter().map(|sink| sink.rules).collect();
     let assessment = engine.finish(sinks, &analysis);
     Ok(Assessed {
         analysis,

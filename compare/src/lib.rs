@@ -21,7 +21,7 @@ mod tally;
 mod verdict;
 
 use analyzer::capture::Input;
-use analyzer::{Error, pipeline};
+use analyzer::{Analysis, Connection, Error, pipeline};
 use rayon::prelude::*;
 use rules::RuleSettings;
 
@@ -52,6 +52,14 @@ pub struct Settings {
     pub rules: RuleSettings,
 }
 
+/// Takes names out of what the rules see; addresses are masked in the document.
+pub trait Mask: Sync {
+    /// A connection without names.
+    fn connection(&self, connection: &Connection) -> Connection;
+    /// An analysis without names.
+    fn analysis(&self, analysis: Analysis) -> Analysis;
+}
+
 /// Compares points.
 ///
 /// # Errors
@@ -59,11 +67,12 @@ pub struct Settings {
 pub fn compare(
     inputs: &[PointInput],
     settings: &Settings,
+    mask: Option<&dyn Mask>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Comparison, Error> {
     let assessed = inputs
         .iter()
-        .map(|point| assess::assess(point, settings, progress))
+        .map(|point| assess::assess(point, settings, mask, progress))
         .collect::<Result<Vec<_>, _>>()?;
     let points = read(inputs, settings, progress)?;
     let pairing = pairing::pair(&points);

@@ -1,14 +1,17 @@
 //! `pcapdoc compare`: captures of several points → comparison → document → outputs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use analyzer::capture::Input;
 use analyzer::pipeline::Progress;
-use compare::PointInput;
-use reports::comparison::ComparisonDocument;
+use analyzer::{Analysis, Connection};
+use compare::{Mask, PointInput};
+use reports::Redactor;
+use reports::comparison::evidence::PathEvidence;
+use reports::comparison::{self, ComparisonDocument};
 use serde_json::json;
 
 use crate::analysis::{pool, redactor, run_info};
@@ -17,7 +20,8 @@ use crate::failure::Failure;
 use crate::inputs::inputs;
 use crate::interrupt;
 use crate::log;
-use crate::outputs::{Plan, formats, stem_of};
+use crate::output::write_file;
+use crate::outputs::{Plan, formats, shown, stem_of};
 use crate::progress::Meter;
 use crate::settings::Settings;
 
@@ -48,12 +52,23 @@ fn run_in_pool(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
     settings.analysis.read.stop = stop.clone();
     let inputs: Vec<PointInput> = points.into_iter().map(|point| point.input).collect();
     log::tell("start", json!({"points": inputs.len()}));
-    let comparison = compared(&inputs, &settings)?;
+    let comparison = compared(&inputs, &settings, redactor.as_ref())?;
     let limit = match arguments.connections {
         ConnectionLimit::AtMost(limit) => Some(limit),
         ConnectionLimit::All => None,
     };
+    let points: BTreeMap<String, Vec<Input>> = inputs
+        .iter()
+        .map(|point| (point.name.clone(), point.inputs.clone()))
+        .collect();
     let mut document = ComparisonDocument::build(&comparison, limit, &run_info(&settings));
+    if let Some(folder) = &arguments.evidence
+        && !stop.is_set()
+    {
+        let read = &settings.analysis.read;
+        let files = comparison::evidence::collect(&document, &points, read).map_err(Failure::Input)?;
+        write_evidence(&mut document, &files, redactor.as_ref(), (folder, &stem))?;
+    }
     if let Some(redactor) = &redactor {
         document = redactor
             .comparison(document)
@@ -82,8 +97,35 @@ fn run_in_pool(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
     })
 }
 
+/// Writes one capture per finding and notes their names in the document.
+fn write_evidence(
+    document: &mut ComparisonDocument,
+    files: &[PathEvidence],
+    redactor: Option<&Redactor>,
+    (folder, stem): (&Path, &str),
+) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
+    for file in files {
+        let name = format!("{stem}.{}", file.name());
+        let path = folder.join(&name);
+        write_file(&path, |out| file.write(out, redactor))?;
+        let fields = json!({"files": [shown(&path)], "finding": file.finding, "frames": file.frames()});
+        let text = format!("wrote {} ({} frames)", shown(&path), file.frames());
+        log::say("wrote", &text, fields);
+        let mut findings = document.findings.iter_mut();
+        if let Some(placed) = findings.find(|one| one.finding.id == file.finding) {
+            placed.finding.evidence_file = Some(name);
+        }
+    }
+    Ok(())
+}
+
 /// Compares with a meter.
-fn compared(inputs: &[PointInput], settings: &Settings) -> Result<compare::Comparison, Failure> {
+fn compared(
+    inputs: &[PointInput],
+    settings: &Settings,
+    redactor: Option<&Redactor>,
+) -> Result<compare::Comparison, Failure> {
     let meter = Meter::new();
     let total: Option<u64> = stored_bytes(inputs).map(|bytes| 2 * bytes);
     let read = AtomicU64::new(0);
@@ -99,9 +141,24 @@ fn compared(inputs: &[PointInput], settings: &Settings) -> Result<compare::Compa
         analysis: settings.analysis.clone(),
         rules: settings.rules.clone(),
     };
-    let comparison = compare::compare(inputs, &settings, &show).map_err(Failure::Input)?;
+    let masked = redactor.map(Masked);
+    let mask = masked.as_ref().map(|mask| mask as &dyn Mask);
+    let comparison = compare::compare(inputs, &settings, mask, &show).map_err(Failure::Input)?;
     meter.finish();
     Ok(comparison)
+}
+
+/// What a redactor does to what the rules see.
+struct Masked<'a>(&'a Redactor);
+
+impl Mask for Masked<'_> {
+    fn connection(&self, connection: &Connection) -> Connection {
+        self.0.connection(connection)
+    }
+
+    fn analysis(&self, analysis: Analysis) -> Analysis {
+        self.0.analysis(analysis)
+    }
 }
 
 fn stored_bytes(points: &[PointInput]) -> Option<u64> {

@@ -8,6 +8,8 @@ mod corridor;
 mod estimate;
 mod samples;
 mod skew;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use estimate::estimate;
 pub(crate) use samples::{GroupSamples, Keeps, Sample, sample};

@@ -1,6 +1,7 @@
 //! A comparison of several captures of one path: view model, JSON contract and renderers.
 
 mod build;
+pub mod evidence;
 pub mod html;
 pub mod markdown;
 mod picture;
