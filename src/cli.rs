@@ -152,8 +152,8 @@ pub struct CompareArguments {
     #[arg(long, conflicts_with = "format")]
     pub summary: bool,
     /// Exit with status 1 when a finding is at least this severe
-    #[arg(long, value_name = "SEVERITY")]
-    pub fail_on: Option<SeverityArgument>,
+    #[arg(long, value_name = "SEVERITY", value_parser = severity())]
+    pub fail_on: Option<Severity>,
     /// Folder for one capture per finding, with an interface for each point
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,

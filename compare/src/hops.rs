@@ -37,7 +37,7 @@ struct Crossing<'a> {
     leg: &'a Leg,
     /// At the first and the second point of the connection's own order.
     sides: [Sides<'a>; 2],
-    paths: [crate::matching::Path; 2],
+    paths: [crate::matching::Path<'a>; 2],
     matchings: [Matching; 2],
 }
 
@@ -230,15 +230,17 @@ fn full_segment(points: &[Point], group: &Group) -> u32 {
         .filter(|record| record.flags & SYN != 0 && record.mss > 0)
         .map(|record| u32::from(record.mss))
         .min();
-    if let Some(mss) = mss {
-        let options = if with_timestamps { TIMESTAMPS } else { 0 };
-        return mss.saturating_sub(options).max(1);
-    }
     let mut lengths: Vec<u32> = records()
         .map(|record| record.len)
         .filter(|len| (1..=ETHERNET).contains(len))
         .collect();
     lengths.sort_unstable();
     let largest = lengths.chunk_by(|a, b| a == b).rev().find(|run| run.len() >= 3);
-    largest.map_or(ETHERNET, |run| run[0])
+    let largest = largest.map_or(0, |run| run[0]);
+    let options = if with_timestamps { TIMESTAMPS } else { 0 };
+    match mss.map(|mss| mss.saturating_sub(options)) {
+        Some(allowed) => allowed.max(largest),
+        None if largest > 0 => largest,
+        None => ETHERNET,
+    }
 }

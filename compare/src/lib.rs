@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod assess;
+mod both_ends;
 mod clock;
 mod findings;
 mod forwarded;
@@ -25,6 +26,7 @@ use analyzer::{Analysis, Connection, Error, pipeline};
 use rayon::prelude::*;
 use rules::RuleSettings;
 
+pub use both_ends::{BothEnds, both_ends};
 pub use pairing::PairedBy;
 pub use result::{
     ClockSummary, Comparison, ConnectionHop, ConnectionSummary, HopSummary, Place, PlacedFinding,

@@ -26,6 +26,8 @@ pub(crate) struct Leg {
     pub keeps: Keeps,
     /// From `one` to `other`, and back.
     pub ways: [Option<Way>; 2],
+    /// When either clock was set, by the first one, and by how much.
+    pub steps: Vec<(i64, i64)>,
     /// Connections whose client is on the other side.
     pub reversed: HashMap<usize, bool>,
 }
@@ -38,7 +40,7 @@ const UNKNOWN: i64 = i64::MAX / 4;
 
 impl Leg {
     /// What matching needs to know of one way (0: from `one` to `other`) for packets of a role.
-    pub fn path(&self, way: usize, role: usize, full_segment: u32) -> Path {
+    pub fn path(&self, way: usize, role: usize, full_segment: u32) -> Path<'_> {
         let known = self.ways[way];
         Path {
             keeps_ip_id: self.keeps.ip_id[role],
@@ -47,6 +49,7 @@ impl Leg {
             typical: known.map_or(0, |way| way.typical),
             largest: known.map_or(UNKNOWN, |way| 2 * way.largest + 100_000_000),
             full_segment,
+            steps: &self.steps,
         }
     }
 
@@ -210,6 +213,7 @@ fn leg(sampled: Sampled, flips: bool) -> Leg {
     Leg {
         one,
         other,
+        steps: clock.as_ref().map_or_else(Vec::new, Clock::steps),
         clock,
         keeps,
         ways,

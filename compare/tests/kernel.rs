@@ -32,7 +32,6 @@ fn number(value: &Value, name: &str) -> u64 {
 #[test]
 fn counts_are_those_of_the_wire() {
     let mut wrong = Vec::new();
-    let mut directions = 0;
     let mut folders: Vec<_> = std::fs::read_dir(folder()).unwrap().map(|e| e.unwrap().path()).collect();
     folders.sort();
     for case in folders {
@@ -51,7 +50,6 @@ fn counts_are_those_of_the_wire() {
             };
             let hop = &found.hops[0];
             for (way, tally) in [("client_to_server", &hop.client_to_server), ("server_to_client", &hop.server_to_client)] {
-                directions += 1;
                 let wire = &known[way]["wire"];
                 let lost = number(wire, "originals_dropped") + number(wire, "retransmitted_dropped");
                 let data = [number(wire, "originals"), number(wire, "retransmitted")];

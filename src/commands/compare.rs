@@ -87,7 +87,7 @@ fn run_in_pool(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
     );
     let failed = arguments
         .fail_on
-        .is_some_and(|limit| document.has_finding_at(limit.into()));
+        .is_some_and(|limit| document.has_finding_at(limit));
     Ok(if stop.is_set() {
         interrupt::exit_code()
     } else if failed {

@@ -254,7 +254,10 @@ impl Connection {
             QualityKind::Snaplen => any(|half| half.cut_frames > 0),
             QualityKind::OneSided => self.is_one_sided(),
             QualityKind::Offload => any(|half| half.oversized_segments > 0),
-            QualityKind::ClockStep | QualityKind::CutShort | QualityKind::Summed => true,
+            QualityKind::ClockStep
+            | QualityKind::CutShort
+            | QualityKind::Summed
+            | QualityKind::TwoPoints => true,
         }
     }
 

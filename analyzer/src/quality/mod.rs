@@ -26,6 +26,8 @@ pub enum QualityKind {
     CutShort,
     /// A limit of the analysis was reached: some of it is counted together or cut off.
     Summed,
+    /// The files of one set hold both ends of one path.
+    TwoPoints,
 }
 
 impl QualityKind {
@@ -41,6 +43,7 @@ impl QualityKind {
             Self::ClockStep => "clock-step",
             Self::CutShort => "cut-short",
             Self::Summed => "summed",
+            Self::TwoPoints => "two-points",
         }
     }
 }

@@ -72,9 +72,6 @@ const ENOUGH: usize = 6;
 /// What captures cannot resolve, in nanoseconds.
 const RESOLUTION: f64 = 50e3;
 
-/// Positions tried at a time.
-const TRIED: usize = 32;
-
 /// Where steps divide the points, in order: the corridor of both sides together is narrower than
 /// each alone by more than their noise.
 pub(super) fn steps(points: &[Bound]) -> Vec<usize> {
@@ -91,51 +88,167 @@ fn divide(points: &[Bound], base: usize, found: &mut Vec<usize>) {
     if found.len() >= MAX_STEPS {
         return;
     }
-    let Some((at, _)) = best_division(points) else {
+    let before = found.len();
+    divide_clearly(points, base, found);
+    if found.len() > before {
+        return;
+    }
+    // Bounds that contradict each other prove a step, even one with little on one side of it.
+    if widest(points).0 < -RESOLUTION
+        && let Some(at) = contradiction(points)
+    {
+        found.push(base + at);
+    }
+}
+
+/// Where the longer of two stretches ends, from the beginning or from the end, that contradict
+/// nothing.
+fn contradiction(points: &[Bound]) -> Option<usize> {
+    let is_possible = |stretch: &[Bound]| widest(stretch).0 >= 0.0;
+    let longest = |stretch: &dyn Fn(usize) -> bool| {
+        let (mut low, mut high) = (0, points.len());
+        while low + 1 < high {
+            let middle = usize::midpoint(low, high);
+            if stretch(middle) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    };
+    let head = longest(&|len| is_possible(&points[..len]));
+    let tail = longest(&|len| is_possible(&points[points.len() - len..]));
+    let at = if head >= tail { head } else { points.len() - tail };
+    (at > 0 && at < points.len()).then_some(at)
+}
+
+/// Divides where both sides have enough to be judged by.
+fn divide_clearly(points: &[Bound], base: usize, found: &mut Vec<usize>) {
+    let Some(near) = best_division(points) else {
         return;
     };
-    let (left, right) = points.split_at(at);
+    // Where exactly is found afterwards: what lies around it must not blur either side.
+    let blur = (points.len() / 50).max(4);
+    let (from, to) = (near.saturating_sub(blur), (near + blur).min(points.len()));
+    let (left, right) = (&points[..from], &points[to..]);
+    if !is_enough(left) || !is_enough(right) {
+        return;
+    }
     let (whole, _) = widest(points);
     let ((width_left, skew_left), (width_right, skew_right)) = (widest(left), widest(right));
     let noise = noise(left, skew_left).max(noise(right, skew_right));
     if width_left.min(width_right) - whole <= 2.0 * noise + RESOLUTION {
         return;
     }
+    let sides = (Side::of(left, skew_left), Side::of(right, skew_right));
+    let at = (from..=to)
+        .min_by(|a, b| {
+            let outside = |at: usize| {
+                let before = points[from..at].iter().map(|point| sides.0.outside(point));
+                let after = points[at..to].iter().map(|point| sides.1.outside(point));
+                before.chain(after).sum::<f64>()
+            };
+            outside(*a).total_cmp(&outside(*b))
+        })
+        .unwrap_or(near);
     found.push(base + at);
-    divide(left, base, found);
-    divide(right, base + at, found);
+    divide(&points[..at], base, found);
+    divide(&points[at..], base + at, found);
 }
 
-/// The division that gains most, coarse first, then finer around it.
-fn best_division(points: &[Bound]) -> Option<(usize, f64)> {
-    let (whole, _) = widest(points);
-    let gain = |at: usize| {
-        let (left, right) = points.split_at(at);
-        if !is_enough(left) || !is_enough(right) {
-            return f64::NEG_INFINITY;
+/// The corridor on one side of a step.
+struct Side {
+    skew: f64,
+    upper: f64,
+    lower: f64,
+}
+
+impl Side {
+    fn of(points: &[Bound], skew: f64) -> Self {
+        let (upper, lower) = bounds(points, skew);
+        Self { skew, upper, lower }
+    }
+
+    /// How far a bound lies on the wrong side of the corridor.
+    fn outside(&self, point: &Bound) -> f64 {
+        let level = point.z - self.skew * point.t;
+        let beyond = if point.is_upper {
+            self.upper - level
+        } else {
+            level - self.lower
+        };
+        beyond.max(0.0)
+    }
+}
+
+/// Sums from which the least squares of a stretch follow, of upper and lower bounds.
+#[derive(Clone, Copy, Default)]
+struct Sums([[f64; 6]; 2]);
+
+impl Sums {
+    fn add(&mut self, point: &Bound) {
+        let (t, z) = (point.t, point.z);
+        let side = &mut self.0[usize::from(point.is_upper)];
+        for (sum, value) in side.iter_mut().zip([1.0, t, z, t * t, t * z, z * z]) {
+            *sum += value;
         }
-        widest(left).0.min(widest(right).0) - whole
-    };
-    let (mut from, mut to) = (1, points.len());
-    let mut best: Option<(usize, f64)> = None;
-    while to > from {
-        let stride = ((to - from) / TRIED).max(1);
-        for at in (from..to).step_by(stride) {
-            let gain = gain(at);
-            if gain.is_finite() && best.is_none_or(|(_, known)| gain > known) {
-                best = Some((at, gain));
+    }
+
+    fn less(&self, other: &Self) -> Self {
+        let mut sums = *self;
+        for (side, less) in sums.0.iter_mut().zip(&other.0) {
+            side.iter_mut().zip(less).for_each(|(sum, less)| *sum -= less);
+        }
+        sums
+    }
+
+    /// What two parallel lines, one through each kind of bounds, leave unexplained.
+    fn residual(&self) -> f64 {
+        let (mut tt, mut tz, mut zz) = (0.0, 0.0, 0.0);
+        for [n, t, z, t2, both, z2] in self.0 {
+            if n > 0.0 {
+                tt += t2 - t * t / n;
+                tz += both - t * z / n;
+                zz += z2 - z * z / n;
             }
         }
-        let (at, _) = best?;
-        if stride == 1 {
-            break;
-        }
-        (from, to) = (
-            at.saturating_sub(stride).max(1),
-            (at + stride).min(points.len()),
-        );
+        let slope = if tt > 0.0 {
+            (tz / tt).clamp(-MAX_SKEW, MAX_SKEW)
+        } else {
+            0.0
+        };
+        zz - 2.0 * slope * tz + slope * slope * tt
     }
-    best
+}
+
+/// The division into two stretches that leaves least unexplained.
+fn best_division(points: &[Bound]) -> Option<usize> {
+    // In milliseconds from the middle, so that squares keep their digits.
+    let (first, last) = (points.first()?, points.last()?);
+    let (t0, z0) = (f64::midpoint(first.t, last.t), first.z);
+    let scaled = |point: &Bound| Bound {
+        t: (point.t - t0) / 1e6,
+        z: (point.z - z0) / 1e6,
+        ..*point
+    };
+    let mut total = Sums::default();
+    points.iter().for_each(|point| total.add(&scaled(point)));
+    let mut left = Sums::default();
+    let mut best: Option<(usize, f64)> = None;
+    for (at, point) in points.iter().enumerate() {
+        let right = total.less(&left);
+        let enough = ENOUGH as f64;
+        let is_enough = |sums: &Sums| sums.0.iter().all(|side| side[0] >= enough);
+        if is_enough(&left) && is_enough(&right) {
+            let residual = left.residual() + right.residual();
+            if best.is_none_or(|(_, known)| residual < known) {
+                best = Some((at, residual));
+            }
+        }
+        left.add(&scaled(point));
+    }
+    best.map(|(at, _)| at)
 }
 
 fn is_enough(points: &[Bound]) -> bool {

@@ -33,12 +33,18 @@ pub(crate) fn estimate(passages: &[Passage]) -> Option<Clock> {
     borders.push(points.len());
     let stretches: Vec<&[Bound]> = borders
         .windows(2)
-        .map(|pair| &points[pair[0]..pair[1]])
+        .map(|pair| inside(&points, pair[0], pair[1]))
         .filter(|stretch| !stretch.is_empty())
         .collect();
     let longest = stretches.iter().max_by_key(|stretch| stretch.len());
     let guess = longest.map_or(0.0, |stretch| widest(stretch).1);
     let (skew, sigma) = skew(&stretches, guess);
+    let half = stretches
+        .iter()
+        .map(|stretch| bounds(stretch, skew))
+        .map(|(upper, lower)| (upper - lower) / 2.0)
+        .filter(|half| half.is_finite())
+        .fold(0.0, f64::max);
     let mut error = f64::INFINITY;
     let pieces = stretches
         .iter()
@@ -48,15 +54,16 @@ pub(crate) fn estimate(passages: &[Passage]) -> Option<Clock> {
             let middle = if upper.is_finite() && lower.is_finite() {
                 f64::midpoint(upper, lower)
             } else if upper.is_finite() {
-                upper
+                // The least delays are those of the other stretches.
+                upper - half
             } else {
-                lower
+                lower + half
             };
             if number == 0 {
                 let span = stretch.last().map_or(0.0, |last| last.t - stretch[0].t);
                 error = (upper - lower).abs() / 2.0 + sigma * span;
             }
-            piece(passages, stretch[0].index, origin, middle, skew)
+            piece(passages, borders[number], origin, middle, skew)
         })
         .collect();
     Some(Clock {
@@ -65,6 +72,15 @@ pub(crate) fn estimate(passages: &[Passage]) -> Option<Clock> {
         error: error.is_finite().then(|| error.ceil() as i64),
         passages: counts,
     })
+}
+
+/// A stretch without what was under way when a clock was set, which is of neither side.
+fn inside(points: &[Bound], from: usize, to: usize) -> &[Bound] {
+    let stretch = &points[from..to];
+    let blur = (stretch.len() / 50).max(4);
+    let begin = if from == 0 { 0 } else { blur };
+    let end = if to == points.len() { stretch.len() } else { stretch.len().saturating_sub(blur) };
+    stretch.get(begin..end).filter(|core| core.len() > 2).unwrap_or(stretch)
 }
 
 /// The level holds at the origin of time; a piece says where it stands at its own beginning.

@@ -82,7 +82,7 @@ fn kind(what: What) -> &'static str {
 /// Whether the last segments of a connection in this direction were all lost.
 fn is_cut(on: &OnWay<'_>) -> bool {
     let lost = on.judged.cases.iter().filter(|case| {
-        case.fate == Fate::Lost && on.judged.last_delivered.is_none_or(|last| case.time > last)
+        case.fate == Fate::Lost && case.what == What::Data && on.judged.last_delivered.is_none_or(|last| case.time > last)
     });
     lost.map(|case| case.units).sum::<u64>() >= CUT
 }

@@ -9,7 +9,7 @@ const WEIGHED: usize = 96;
 pub(super) fn align(
     (up, ups): (&[Segment<'_>], &[usize]),
     (down, downs): (&[Segment<'_>], &[usize]),
-    path: &Path,
+    path: &Path<'_>,
 ) -> Vec<(usize, usize)> {
     if let ([a], [b]) = (ups, downs) {
         let fits = path.admits(&up[*a], &down[*b]);
@@ -44,7 +44,7 @@ pub(super) fn align(
 fn weigh(
     (up, ups): (&[Segment<'_>], &[usize]),
     (down, downs): (&[Segment<'_>], &[usize]),
-    path: &Path,
+    path: &Path<'_>,
     pairs: &mut Vec<(usize, usize)>,
 ) {
     let width = downs.len() + 1;
@@ -55,7 +55,7 @@ fn weigh(
         let (a, b) = (&up[ups[i - 1]], &down[downs[j - 1]]);
         path.admits(a, b).then(|| {
             let (count, cost) = best[(i - 1) * width + j - 1];
-            let unlike = (b.time - a.time - path.typical).abs();
+            let unlike = (path.delay(a, b) - path.typical).abs();
             (count + 1, cost.saturating_add(unlike))
         })
     };
@@ -89,14 +89,14 @@ fn weigh(
 fn pass(
     (up, ups): (&[Segment<'_>], &[usize]),
     (down, downs): (&[Segment<'_>], &[usize]),
-    path: &Path,
+    path: &Path<'_>,
     pairs: &mut Vec<(usize, usize)>,
 ) {
     let mut next = 0;
     for &b in downs {
         while next < ups.len() {
             let a = &up[ups[next]];
-            let delay = down[b].time - a.time;
+            let delay = path.delay(a, &down[b]);
             if path.admits(a, &down[b]) {
                 pairs.push((ups[next], b));
                 next += 1;

@@ -18,7 +18,7 @@ pub(crate) use segment::{Bases, Segment, segments};
 
 /// What matching needs to know of the path from one point to the next, in one direction.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct Path {
+pub(crate) struct Path<'a> {
     /// IP identifications come through.
     pub keeps_ip_id: bool,
     /// TSvals come through.
@@ -31,6 +31,8 @@ pub(crate) struct Path {
     pub largest: i64,
     /// Octets of payload of a full segment on the wire.
     pub full_segment: u32,
+    /// When either clock was set, and by how much.
+    pub steps: &'a [(i64, i64)],
 }
 
 /// A piece of a packet that both points saw.
@@ -72,7 +74,7 @@ pub(crate) enum Likeness {
     Different,
 }
 
-impl Path {
+impl Path<'_> {
     /// Compares what tells copies of one segment apart.
     pub fn likeness(&self, a: &Record, b: &Record) -> Likeness {
         let both = |fact: u16| a.has(fact) && b.has(fact);
@@ -94,7 +96,7 @@ impl Path {
 
     /// Whether the second can be the first, as to fields and time.
     fn admits(&self, up: &Segment<'_>, down: &Segment<'_>) -> bool {
-        let delay = down.time - up.time;
+        let delay = self.delay(up, down);
         if delay < -self.tolerance {
             return false;
         }
@@ -103,6 +105,26 @@ impl Path {
             Likeness::Possible => delay <= self.largest,
             Likeness::Different => false,
         }
+    }
+
+    /// Nanoseconds from the upstream to the downstream point. What was under way when a clock was set
+    /// is measured as if it had not been.
+    pub fn delay(&self, up: &Segment<'_>, down: &Segment<'_>) -> i64 {
+        let delay = down.time - up.time;
+        let mut best = delay;
+        for &(time, size) in self.steps {
+            let near = self.largest + size.abs();
+            if (up.time - time).abs() > near && (down.time - time).abs() > near {
+                continue;
+            }
+            for other in [delay - size, delay + size] {
+                let unlike = |delay: i64| (delay < -self.tolerance, (delay - self.typical).abs());
+                if unlike(other) < unlike(best) {
+                    best = other;
+                }
+            }
+        }
+        best
     }
 
     /// Segments on the wire that carry so many octets.
@@ -116,11 +138,12 @@ impl Path {
 pub(crate) fn match_copies(
     up: &[Segment<'_>],
     down: &[Segment<'_>],
-    path: &Path,
+    path: &Path<'_>,
 ) -> Matching {
     let mut partner_of_up = vec![None; up.len()];
     let mut partner_of_down = vec![None; down.len()];
-    let (here, there) = (names(up), names(down));
+    let is_cut = up.iter().chain(down).any(|one| one.record.has(Fact::CUT));
+    let (here, there) = (names(up, path, is_cut), names(down, path, is_cut));
     let mut rest = &there[..];
     for run in here.chunk_by(|a, b| a.0 == b.0) {
         let name = run[0].0;
@@ -147,7 +170,7 @@ pub(crate) fn match_copies(
                 down: partner,
                 start: up[index].start,
                 units: path.units(up[index].end - up[index].start),
-                delay: down[partner].time - up[index].time,
+                delay: path.delay(&up[index], &down[partner]),
                 is_whole: true,
             });
         }
@@ -168,12 +191,18 @@ pub(crate) fn match_copies(
     matching
 }
 
-/// Digest of what a packet is, whichever copy, with its index; sorted.
-fn names(segments: &[Segment<'_>]) -> Vec<(u64, usize)> {
+/// Digest of what a packet is, with what tells its copies apart, and its index; sorted.
+fn names(segments: &[Segment<'_>], path: &Path<'_>, is_cut: bool) -> Vec<(u64, usize)> {
     let hasher = FixedState::with_seed(0x636f_7079);
-    let is_cut = segments.iter().any(|one| one.record.has(Fact::CUT));
     let name = |segment: &Segment<'_>| {
         let record = segment.record;
+        let stamp = if path.keeps_timestamps && record.has(Fact::TIMESTAMPS) {
+            (record.ts_value, record.ts_echo)
+        } else {
+            (0, 0)
+        };
+        let ip_id = if path.keeps_ip_id { record.ip_id } else { 0 };
+        let copy = (stamp, ip_id);
         if record.has(Fact::ICMP) {
             return hasher.hash_one((2_u8, record.digest));
         }
@@ -183,11 +212,11 @@ fn names(segments: &[Segment<'_>]) -> Vec<(u64, usize)> {
             } else {
                 record.digest
             };
-            return hasher.hash_one((1_u8, payload, record.len));
+            return hasher.hash_one((1_u8, payload, record.len, copy));
         }
         let control = record.flags & !(CARE_FREE);
         let ack = if segment.occupies() { 0 } else { segment.ack };
-        hasher.hash_one((0_u8, segment.start, record.len, control, ack))
+        hasher.hash_one((0_u8, segment.start, record.len, control, ack, copy))
     };
     let mut names: Vec<(u64, usize)> = segments
         .iter()

@@ -16,7 +16,7 @@ pub(crate) struct Gaps {
 
 impl Gaps {
     /// Segments on the wire.
-    pub fn units(&self, path: &Path) -> u64 {
+    pub fn units(&self, path: &Path<'_>) -> u64 {
         let ranges = self.ranges.iter();
         ranges
             .map(|(start, end)| path.units(end - start))
@@ -29,7 +29,7 @@ impl Gaps {
 pub(super) fn match_ranges(
     (up, open_up): (&[Segment<'_>], Vec<usize>),
     (down, open_down): (&[Segment<'_>], Vec<usize>),
-    path: &Path,
+    path: &Path<'_>,
     matching: &mut Matching,
 ) {
     let has_payload = |segment: &Segment<'_>| {
@@ -63,7 +63,7 @@ pub(super) fn match_ranges(
                         down: target,
                         start,
                         units: path.units(end - start),
-                        delay: down[target].time - up[source].time,
+                        delay: path.delay(&up[source], &down[target]),
                         is_whole: false,
                     });
                 }
@@ -142,11 +142,11 @@ fn take(ranges: &mut Vec<(i64, i64)>, taken: (i64, i64)) {
     }
 }
 
-impl Path {
+impl Path<'_> {
     /// Whether the second can be a part of the first, or both of one offloaded segment: the
     /// pieces of one have its timestamps, but identifications of their own.
     fn admits_part(&self, up: &Segment<'_>, down: &Segment<'_>) -> bool {
-        let delay = down.time - up.time;
+        let delay = self.delay(up, down);
         if delay < -self.tolerance {
             return false;
         }

@@ -36,25 +36,43 @@ pub(super) fn pair_by_payload(progress: &mut Progress<'_>, one: usize, other: us
     }
     for flow in here {
         let own = progress.flow(one, flow);
-        let mut votes: Vec<u32> = telling(progress, one, own)
-            .filter_map(|record| by_payload.get(&name(record)))
+        let stamped = own.syn_ts.and_then(|stamp| by_stamp.get(&stamp));
+        let same_ends = by_ends.get(&own.ends);
+        let mut names: Vec<(u32, u32)> = telling(progress, one, own).map(name).collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut by_name: Vec<u32> = names
+            .iter()
+            .filter_map(|name| by_payload.get(name))
             .flatten()
             .copied()
             .collect();
-        votes.extend(by_ends.get(&own.ends).into_iter().flatten().take(COMMON));
-        let stamped = own.syn_ts.and_then(|stamp| by_stamp.get(&stamp));
-        votes.extend(stamped.into_iter().flatten().take(COMMON));
-        votes.sort_unstable();
-        let Some((partner, _, is_clear)) = winner(&votes) else {
-            continue;
-        };
-        let Some(shift) = proven_shift(progress, (one, own), (other, partner)) else {
-            continue;
-        };
-        if !is_clear {
-            progress.ambiguous[one] += 1;
-            continue;
+        by_name.sort_unstable();
+        by_name.dedup();
+        // What names it best decides alone.
+        let mut found: Vec<(u32, [u32; 2])> = Vec::new();
+        for candidates in [stamped, same_ends, Some(&by_name)].into_iter().flatten() {
+            let proven = candidates.iter().take(COMMON).filter_map(|partner| {
+                let shift = proven_shift(progress, (one, own), (other, *partner))?;
+                Some((*partner, shift))
+            });
+            found = proven.collect();
+            if !found.is_empty() {
+                break;
+            }
         }
+        if found.len() > 1 {
+            // Connections opened at one moment may bear one timestamp.
+            found.retain(|(partner, _)| same_ends.is_some_and(|same| same.contains(partner)));
+        }
+        let (partner, shift) = match found[..] {
+            [] => continue,
+            [only] => only,
+            _ => {
+                progress.ambiguous[one] += 1;
+                continue;
+            }
+        };
         progress.link(Link {
             one: (one, flow),
             other: (other, partner),

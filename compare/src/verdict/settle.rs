@@ -20,14 +20,14 @@ pub(crate) struct Open<'a> {
 /// What all connections together prove.
 #[derive(Default)]
 struct Proof {
-    /// Segments that a point missed for certain, and saw.
-    missed: HashMap<usize, u64>,
+    /// Of what came from a point's side: packets that it saw and that it must have missed.
     seen: HashMap<usize, u64>,
-    /// Segments lost and delivered, by direction.
-    lost: HashMap<HopKey, u64>,
+    missed: HashMap<usize, u64>,
+    /// Segments that were delivered, and those whose fate is open, by direction.
     delivered: HashMap<HopKey, u64>,
-    /// Times of the first and the last packet that must have passed the upstream point unseen.
-    unseen: HashMap<HopKey, (i64, i64)>,
+    open: HashMap<HopKey, u64>,
+    /// Times of the first and the last packet that only one of the two points saw, by direction.
+    alone: HashMap<HopKey, (i64, i64)>,
 }
 
 /// Decides what was left open.
@@ -37,16 +37,16 @@ pub(crate) fn settle(open: &mut [Open<'_>]) {
         proof.add(direction);
     }
     for direction in open {
-        let (key, window) = (direction.key, direction.down_window);
-        let up_window = direction.up_window;
+        let key = direction.key;
+        let (down, up) = (direction.down_window, direction.up_window);
         for case in &mut direction.judged.cases {
             case.fate = match case.fate {
-                Fate::Lost | Fate::LostOrMissed if proof.was_off(key, window, case.time) => {
+                Fate::Lost | Fate::LostOrMissed if proof.was_off(key, down, case.time) => {
                     Fate::MissedDown
                 }
                 Fate::LostOrMissed => proof.lost_or_missed(key),
                 Fate::MadeOrMissed | Fate::Made
-                    if case.what != What::Icmp && proof.was_off_up(key, up_window, case.time) =>
+                    if case.what != What::Icmp && proof.was_off(key, up, case.time) =>
                 {
                     Fate::MissedUp
                 }
@@ -59,50 +59,50 @@ pub(crate) fn settle(open: &mut [Open<'_>]) {
 
 impl Proof {
     fn add(&mut self, direction: &Open<'_>) {
-        let (up, down) = direction.key;
+        let (up, _) = direction.key;
         let judged = &direction.judged;
         *self.delivered.entry(direction.key).or_default() += judged.delivered;
-        *self.seen.entry(up).or_default() += judged.seen[0];
-        *self.seen.entry(down).or_default() += judged.seen[1];
+        let mut missed = 0;
         for case in &judged.cases {
             match case.fate {
-                Fate::Lost => *self.lost.entry(direction.key).or_default() += case.units,
-                Fate::MissedDown => *self.missed.entry(down).or_default() += case.units,
-                Fate::MissedUp => {
-                    *self.missed.entry(up).or_default() += case.units;
-                    let span = self.unseen.entry(direction.key).or_insert((case.time, case.time));
-                    *span = (span.0.min(case.time), span.1.max(case.time));
+                Fate::LostOrMissed => {
+                    *self.open.entry(direction.key).or_default() += case.units;
                 }
+                Fate::MissedUp => missed += case.units,
+                Fate::MadeOrMissed if case.what != What::Reset => missed += case.units,
+                Fate::Duplicated | Fate::Reordered => continue,
                 _ => {}
             }
+            let span = self.alone.entry(direction.key).or_insert((case.time, case.time));
+            *span = (span.0.min(case.time), span.1.max(case.time));
+        }
+        // A direction that a point did not capture at all tells nothing of its drops.
+        if judged.seen[0] > 0 {
+            *self.seen.entry(up).or_default() += judged.delivered;
+            *self.missed.entry(up).or_default() += missed;
         }
     }
 
-    /// Whether the downstream point did not capture yet, or no more: packets that came from there
-    /// at that time passed it unseen.
+    /// Whether a point did not capture yet, or no more, at that time: from there on nothing is seen of
+    /// either direction at both points.
     fn was_off(&self, (up, down): HopKey, window: (i64, i64), time: i64) -> bool {
-        self.is_uncovered((down, up), window, time)
-    }
-
-    /// The same of the upstream point.
-    fn was_off_up(&self, key: HopKey, window: (i64, i64), time: i64) -> bool {
-        self.is_uncovered(key, window, time)
-    }
-
-    fn is_uncovered(&self, key: HopKey, window: (i64, i64), time: i64) -> bool {
-        let Some(unseen) = self.unseen.get(&key) else {
+        let alone = |key: HopKey| self.alone.get(&key).copied();
+        let (Some(one), Some(other)) = (alone((up, down)), alone((down, up))) else {
             return false;
         };
-        (time < window.0 && unseen.0 < window.0) || (time > window.1 && unseen.1 > window.1)
+        (time < window.0 && one.0 < window.0 && other.0 < window.0)
+            || (time > window.1 && one.1 > window.1 && other.1 > window.1)
     }
 
+    /// What the downstream point is known to miss of what comes from its own side it misses here, too.
+    /// Where that explains most of what is open, all of it is taken for missed, else for lost.
     fn lost_or_missed(&self, key: HopKey) -> Fate {
-        let of = |counts: &HashMap<usize, u64>| counts.get(&key.1).copied().unwrap_or(0);
+        let of = |counts: &HashMap<usize, u64>| counts.get(&key.1).copied().unwrap_or(0) as f64;
         let (missed, seen) = (of(&self.missed), of(&self.seen));
-        let of = |counts: &HashMap<HopKey, u64>| counts.get(&key).copied().unwrap_or(0);
-        let (lost, delivered) = (of(&self.lost), of(&self.delivered));
-        let share = |part: u64, rest: u64| part as f64 / (part + rest).max(1) as f64;
-        if share(missed, seen) > share(lost, delivered) {
+        let of = |counts: &HashMap<HopKey, u64>| counts.get(&key).copied().unwrap_or(0) as f64;
+        let (open, delivered) = (of(&self.open), of(&self.delivered));
+        let expected = missed / (missed + seen).max(1.0) * (open + delivered);
+        if expected * 2.0 >= open {
             Fate::MissedDown
         } else {
             Fate::Lost
