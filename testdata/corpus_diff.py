@@ -31,7 +31,7 @@ def record(pcapdoc, folder):
     def one(path):
         name = str(path).removeprefix(str(ROOT.parent) + "/").removeprefix(ROOT.name + "/").replace("/", "%")
         try:
-            run = subprocess.run([pcapdoc, "analyze", str(path), "--format", "json", "--output", "-", "--quiet"],
+            run = subprocess.run([pcapdoc, "analyze", str(path), "--format", "json", "--output", "-"],
                                  capture_output=True, timeout=120)
             (folder / f"{name}.json").write_bytes(run.stdout or b"exit %d" % run.returncode)
         except subprocess.TimeoutExpired:

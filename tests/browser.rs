@@ -89,11 +89,13 @@ fn the_page_was_silent_and_alone(browser: &Browser, page: &Path) {
 }
 
 fn tables_sort_filter_and_choose_columns(browser: &mut Browser) {
-    let table = "const t = document.querySelector('#table-connections').parentElement.querySelector('[aria-labelledby=table-connections] table');";
+    let table = "const place = document.querySelector('#table-connections').parentElement;
+         const t = place.querySelector('[aria-labelledby=table-connections] table');";
     let numbers = browser.evaluate(&format!(
         "{{ {table} const head = [...t.tHead.rows[0].cells].find((c) => c.textContent.startsWith('Bytes'));
          head.querySelector('button').click();
-         [head.getAttribute('aria-sort'), [...t.tBodies[0].rows].map((r) => Number(r.cells[head.cellIndex].dataset.sort))] }}"
+         const number = (row) => Number(row.cells[head.cellIndex].dataset.sort);
+         [head.getAttribute('aria-sort'), [...t.tBodies[0].rows].map(number)] }}"
     ));
     assert_eq!(numbers[0], "descending");
     let values: Vec<f64> = serde_json::from_value(numbers[1].clone()).expect("numbers");
@@ -111,7 +113,8 @@ fn tables_sort_filter_and_choose_columns(browser: &mut Browser) {
     let filtered = browser.evaluate(
         "{ const input = document.querySelector('input[type=search]');
          if (!input) 'none'; else { input.value = 'no such row'; input.dispatchEvent(new Event('input'));
-         const region = input.closest('p').nextElementSibling.matches('.scroll') ? input.closest('p').nextElementSibling : document.querySelector('.filters ~ .scroll');
+         const next = input.closest('p').nextElementSibling;
+         const region = next.matches('.scroll') ? next : document.querySelector('.filters ~ .scroll');
          const left = [...region.querySelectorAll('tbody tr')].filter((r) => !r.hidden).length;
          input.value = ''; input.dispatchEvent(new Event('input')); left } }",
     );
@@ -121,7 +124,8 @@ fn tables_sort_filter_and_choose_columns(browser: &mut Browser) {
 fn charts_are_read_under_the_pointer(browser: &mut Browser) {
     let reading = browser.evaluate(
         "{ const chart = document.querySelector('.plot .chart.wide'); const box = chart.getBoundingClientRect();
-           chart.dispatchEvent(new PointerEvent('pointermove', { clientX: box.left + box.width / 2, clientY: box.top + 20 }));
+           const middle = { clientX: box.left + box.width / 2, clientY: box.top + 20 };
+           chart.dispatchEvent(new PointerEvent('pointermove', middle));
            const figure = chart.closest('.plot'); const shown = figure.querySelector('.reading').textContent;
            const head = figure.querySelector('thead th').textContent;
            chart.dispatchEvent(new PointerEvent('pointerleave'));
@@ -135,9 +139,13 @@ fn charts_zoom(browser: &mut Browser) {
     let zoomed = browser.evaluate(
         "{ const line = document.querySelector('.zoom');
            if (!line) 'none'; else {
-             const chart = line.closest('.plot').querySelector('.chart.wide'); const [zoomIn, zoomOut] = line.querySelectorAll('button');
+             const chart = line.closest('.plot').querySelector('.chart.wide');
+             const [zoomIn, zoomOut] = line.querySelectorAll('button');
              const length = () => { const p = chart.dataset.plot.split(' ').map(Number); return p[3] - p[2]; };
-             const whole = length(); zoomIn.click(); const rounded = () => Math.round(length() / whole * 1000) / 1000; const half = rounded(); const ticks = [...chart.querySelectorAll('text')].filter((t) => t.style.display === 'none').length;
+             const whole = length(); zoomIn.click();
+             const rounded = () => Math.round(length() / whole * 1000) / 1000; const half = rounded();
+             const isHidden = (text) => text.style.display === 'none';
+             const ticks = [...chart.querySelectorAll('text')].filter(isHidden).length;
              zoomOut.click(); [half, ticks > 0, rounded(), zoomOut.disabled] } }",
     );
     if zoomed != "none" {
@@ -150,9 +158,12 @@ fn tabs_follow_the_keyboard(browser: &mut Browser) {
     let shown = browser.evaluate(
         "{ const tabs = [...document.querySelectorAll('.tabs')].find((t) => t.querySelector('.tablist'));
            if (!tabs) 'none'; else {
-             const buttons = [...tabs.querySelectorAll('[role=tab]')]; const panels = [...tabs.querySelectorAll('[role=tabpanel]')];
-             const open = () => panels.map((p, i) => getComputedStyle(p).display === 'none' ? -1 : i).filter((i) => i >= 0);
-             const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+             const buttons = [...tabs.querySelectorAll('[role=tab]')];
+             const panels = [...tabs.querySelectorAll('[role=tabpanel]')];
+             const place = (panel, i) => getComputedStyle(panel).display === 'none' ? -1 : i;
+             const open = () => panels.map(place).filter((i) => i >= 0);
+             const press = (key) => document.activeElement.dispatchEvent(
+               new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
              const seen = [open()]; buttons[0].focus();
              press('ArrowRight'); seen.push(open(), buttons.indexOf(document.activeElement));
              press('ArrowLeft'); press('ArrowLeft'); seen.push(open().map((i) => i - panels.length));
@@ -177,8 +188,9 @@ fn filters_are_copied(browser: &mut Browser) {
     let copied = browser.evaluate(
         "(async () => { const block = document.querySelector('.copy');
            block.querySelector('button').click();
-           await new Promise((done) => setTimeout(done, 200));
-           return [await navigator.clipboard.readText(), block.querySelector('pre').textContent, document.querySelector('[role=status].quiet').textContent]; })()",
+           const status = document.querySelector('[role=status].quiet');
+           for (let i = 0; i < 200 && !status.textContent; i++) await new Promise((done) => setTimeout(done, 20));
+           return [await navigator.clipboard.readText(), block.querySelector('pre').textContent, status.textContent]; })()",
     );
     assert_eq!(copied[0], copied[1]);
     assert_eq!(copied[2], "Copied to the clipboard");
@@ -220,15 +232,13 @@ fn pages_are_printed(browser: &mut Browser) {
 fn deep_links_lead_to_their_finding(browser: &mut Browser, page: &Path) {
     browser.open(page, "#F1");
     // Scrolling takes a moment where motion is welcome.
-    std::thread::sleep(std::time::Duration::from_millis(900));
-    let target = browser.evaluate(
-        "[document.querySelector(':target')?.id, document.querySelector('#F1').getBoundingClientRect().top]",
-    );
-    assert_eq!(target[0], "F1");
-    assert!(
-        target[1].as_f64().is_some_and(|top| top.abs() < 100.0),
-        "{target}"
-    );
+    let arrived = browser.until(|browser| {
+        let target = browser.evaluate(
+            "[document.querySelector(':target')?.id, document.querySelector('#F1').getBoundingClientRect().top]",
+        );
+        target[0] == "F1" && target[1].as_f64().is_some_and(|top| top.abs() < 100.0)
+    });
+    assert!(arrived, "{}#F1 is not in sight", page.display());
 }
 
 fn it_is_whole_without_scripts(browser: &mut Browser, page: &Path) {
@@ -241,20 +251,25 @@ fn it_is_whole_without_scripts(browser: &mut Browser, page: &Path) {
         "Page.navigate",
         json!({"url": format!("file://{}", page.display())}),
     );
-    std::thread::sleep(std::time::Duration::from_millis(800));
-    let root = browser.call("DOM.getDocument", json!({"depth": 1}));
-    let node = root["root"]["nodeId"].clone();
+    let find = |browser: &mut Browser, selector: &str| {
+        let root = browser.call("DOM.getDocument", json!({"depth": 1}));
+        let node = &root["root"]["nodeId"];
+        let found = browser.call(
+            "DOM.querySelector",
+            json!({"nodeId": node, "selector": selector}),
+        );
+        found["nodeId"] != 0
+    };
+    // The page's last element: with it everything is there.
+    assert!(browser.until(|browser| find(browser, "footer")), "no page");
     for (selector, expected) in [
         ("#F1 h3", true),
         (".ladder", true),
         (".tabs .panel h5", true),
         ("button:not(.tablist button)", false),
     ] {
-        let found = browser.call(
-            "DOM.querySelector",
-            json!({"nodeId": node, "selector": selector}),
-        );
-        assert_eq!(found["nodeId"] != 0, expected, "{selector} without scripts");
+        let found = find(browser, selector);
+        assert_eq!(found, expected, "{selector} without scripts");
     }
     browser.call(
         "Emulation.setScriptExecutionDisabled",
@@ -264,7 +279,7 @@ fn it_is_whole_without_scripts(browser: &mut Browser, page: &Path) {
 
 fn no_barrier_is_found(browser: &mut Browser, page: &Path, in_all_looks: bool) {
     let Some(axe) = std::env::var_os("PCAPDOC_AXE") else {
-        eprintln!("SKIPPED: PCAPDOC_AXE names no axe-core, so accessibility was not checked");
+        common::skipped("PCAPDOC_AXE names no axe-core");
         return;
     };
     let axe = std::fs::read_to_string(axe).expect("the script of axe-core");
@@ -275,7 +290,8 @@ fn no_barrier_is_found(browser: &mut Browser, page: &Path, in_all_looks: bool) {
         browser.evaluate("for (const d of document.querySelectorAll('details')) d.open = true; 1");
         browser.evaluate(&format!("{axe}; 1"));
         let violations = browser.evaluate(
-            "axe.run().then((r) => r.violations.map((v) => [v.id, v.nodes.length, v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200) + ' ' + n.failureSummary)]))",
+            "axe.run().then((r) => r.violations.map((v) => [v.id, v.nodes.length,
+               v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200) + ' ' + n.failureSummary)]))",
         );
         assert_eq!(
             violations,
@@ -304,7 +320,10 @@ fn sections_are_kept_as_pictures(browser: &mut Browser, page: &Path) {
         browser.show_as(width, scheme);
         browser.open(page, "");
         let sections = browser.evaluate(
-            "[...document.querySelectorAll('main > section, article.finding')].map((s) => { const b = s.getBoundingClientRect(); return { id: s.id || s.className, x: b.x + scrollX, y: b.y + scrollY, width: b.width, height: b.height }; })",
+            "[...document.querySelectorAll('main > section, article.finding')].map((s) => {
+               const b = s.getBoundingClientRect();
+               return { id: s.id || s.className, x: b.x + scrollX, y: b.y + scrollY,
+                 width: b.width, height: b.height }; })",
         );
         for section in sections.as_array().expect("sections") {
             let mut clip = section.clone();

@@ -2,28 +2,30 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 fn documentation() -> String {
     fs::read_to_string(common::root().join("docs/dataset.md")).expect("docs/dataset.md")
 }
 
-/// The output folder of a batch over the repository's captures.
-fn batch() -> TempDir {
-    let out = tempfile::tempdir().expect("a folder");
-    let captures = common::root().join("testdata/captures");
-    let paths = [&captures, out.path()].map(|path: &Path| path.to_str().expect("UTF-8").to_owned());
-    let output = common::run(&["batch", &paths[0], "--out", &paths[1]]);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    out
+/// The output folder of a batch over the repository's captures, made once for all tests.
+fn batch() -> &'static Path {
+    static OUT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dataset");
+        let _ = fs::remove_dir_all(&out);
+        let captures = common::root().join("testdata/captures");
+        let paths = [&captures, &out].map(|path| path.to_str().expect("UTF-8"));
+        let output = common::run(&["batch", paths[0], "--out", paths[1]]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{error}");
+        out
+    });
+    &OUT
 }
 
 fn query(path: &Path, sql: &str) -> Vec<Value> {
@@ -44,7 +46,7 @@ fn the_twelve_questions_have_answers() {
         .filter_map(|rest| rest.split("```").next())
         .collect();
     assert_eq!(queries.len(), 12);
-    let rows: Vec<Vec<Value>> = queries.iter().map(|sql| query(out.path(), sql)).collect();
+    let rows: Vec<Vec<Value>> = queries.iter().map(|sql| query(out, sql)).collect();
     // Real captures of these problems are among the test data.
     for (index, what) in [
         (0, "races"),
@@ -63,28 +65,45 @@ fn the_twelve_questions_have_answers() {
     assert!(rows[7][0]["refused"].as_u64() > Some(0), "{}", rows[7][0]);
 }
 
+/// The name of a capture's set in that dataset.
+fn set_of(capture: &Path) -> String {
+    let below = capture.strip_prefix(common::root().join("testdata"));
+    let name = below.expect("test data").to_str().expect("UTF-8");
+    name.trim_end_matches(".gz").to_owned()
+}
+
+/// The rows of a query by the set they are of, without that column.
+fn by_set(sql: &str) -> BTreeMap<String, Vec<Value>> {
+    let mut sets = BTreeMap::<String, Vec<Value>>::new();
+    for mut row in query(batch(), sql) {
+        let set = row
+            .as_object_mut()
+            .and_then(|row| row.remove("capture_set"));
+        let set = set.expect("the set").as_str().expect("text").to_owned();
+        sets.entry(set).or_default().push(row);
+    }
+    sets
+}
+
+const FINDINGS: &str = "SELECT rule, occurrences FROM findings ORDER BY finding";
+
 #[test]
 fn rows_agree_with_the_report() {
-    let out = batch();
-    for (capture, _) in common::captures_with_truth().iter().step_by(5) {
-        let document = common::json(capture);
-        let folder = capture
-            .parent()
-            .and_then(Path::file_name)
-            .expect("a folder");
-        let file = capture.file_name().expect("a name").to_string_lossy();
-        let file = file.trim_end_matches(".gz");
-        let set = format!("captures/{}/{}", folder.to_string_lossy(), file);
-        let sql = format!(
-            "SELECT client, server, packets, client_retransmitted_segments, close, first_frame \
-             FROM connections WHERE capture_set = '{set}' ORDER BY first_frame"
-        );
-        let rows = query(out.path(), &sql);
-        let mut expected = document["connections"]
-            .as_array()
-            .expect("connections")
-            .clone();
+    let connections = by_set(
+        "SELECT capture_set, client, server, packets, client_retransmitted_segments, close, \
+         first_frame FROM connections ORDER BY first_frame",
+    );
+    let findings = by_set(&FINDINGS.replace("rule,", "capture_set, rule,"));
+    let none = Vec::new();
+    for (capture, _) in common::captures_with_truth() {
+        let set = set_of(&capture);
+        let arguments = [capture.to_str().expect("UTF-8"), "--connections", "all"];
+        let document = pcapdoc::analyze(&arguments).expect("a capture");
+        let document = serde_json::to_value(&document).expect("JSON");
+        let list = |name: &str| document[name].as_array().expect("a list").clone();
+        let mut expected = list("connections");
         expected.sort_by_key(|connection| connection["first_frame"].as_u64());
+        let rows = connections.get(&set).unwrap_or(&none);
         assert_eq!(rows.len(), expected.len(), "{set}");
         for (row, connection) in rows.iter().zip(&expected) {
             for column in ["client", "server", "packets", "close", "first_frame"] {
@@ -93,21 +112,19 @@ fn rows_agree_with_the_report() {
             let sent_again = &connection["client_to_server"]["retransmitted_segments"];
             assert_eq!(&row["client_retransmitted_segments"], sent_again, "{set}");
         }
-        let sql = format!(
-            "SELECT rule, occurrences FROM findings WHERE capture_set = '{set}' ORDER BY finding"
-        );
-        let findings = query(out.path(), &sql);
-        assert_eq!(
-            findings.len(),
-            document["findings"].as_array().expect("findings").len(),
-            "{set}"
-        );
-        // The same straight over the capture.
-        let direct = query(
-            capture,
-            "SELECT rule, occurrences FROM findings ORDER BY finding",
-        );
-        assert_eq!(findings, direct, "{set}");
+        let rows = findings.get(&set).unwrap_or(&none);
+        assert_eq!(rows.len(), list("findings").len(), "{set}");
+    }
+}
+
+#[test]
+fn a_capture_answers_as_its_rows_in_the_dataset() {
+    let findings = by_set(&FINDINGS.replace("rule,", "capture_set, rule,"));
+    let none = Vec::new();
+    for capture in common::first_captures().iter().step_by(4) {
+        let set = set_of(capture);
+        let rows = findings.get(&set).unwrap_or(&none);
+        assert_eq!(rows, &query(capture, FINDINGS), "{set}");
     }
 }
 

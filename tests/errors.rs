@@ -6,7 +6,6 @@ mod common;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("pcapdoc-errors-{name}-{}", std::process::id()));
@@ -51,7 +50,9 @@ fn a_file_that_may_not_be_read_is_named() {
             assert!(message.contains("secret.pcap"), "{message}");
             assert!(message.contains("ermission"), "{message}");
         }
-        Err(error) => println!("SKIPPED: cannot become a user whom modes bind: {error}"),
+        Err(error) => {
+            common::notice(&format!("cannot become a user whom modes bind: {error}"));
+        }
     }
     std::fs::remove_dir_all(&folder).expect("the folder can go");
 }
@@ -128,14 +129,15 @@ fn a_file_that_goes_away_while_others_are_read_is_named() {
         .write(true)
         .open(&pipe)
         .expect("the program reads");
-    // Before the files' first frames, so that the pipe comes first.
-    let mut early = bytes.clone();
-    early[24..28].copy_from_slice(&1_u32.to_le_bytes());
-    let half = early.len() / 2;
-    writer.write_all(&early[..half]).expect("the pipe takes it");
-    std::thread::sleep(Duration::from_millis(1500));
+    // Before the files' first frames, so that the pipe comes first; more than a pipe holds, and than
+    // is read to see what it is: when it is written, the program has looked at all files.
+    let record = [1_u32, 0, 60_000, 60_000].map(u32::to_le_bytes).concat();
+    let frames = [record, vec![0; 60_000]].concat().repeat(100);
+    for part in [&bytes[..24], &frames] {
+        writer.write_all(part).expect("the pipe takes it");
+    }
     std::fs::remove_file(&names[3]).expect("a file");
-    writer.write_all(&early[half..]).expect("the pipe takes it");
+    writer.write_all(&bytes[24..]).expect("the pipe takes it");
     drop(writer);
     let output = child.wait_with_output().expect("a child");
     assert!(output.status.success(), "{output:?}");

@@ -151,7 +151,7 @@ fn a_set_of_files_gives_the_same_frames_as_one() {
 #[test]
 fn wireshark_shows_the_comments_on_the_proving_frames() {
     if Command::new("tshark").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: tshark is not installed");
+        common::notice("no tshark: this check is skipped");
         return;
     }
     let folder = scratch("evidence-tshark");

@@ -58,7 +58,7 @@ fn told(output: &Output) -> String {
 fn is_there(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
-        eprintln!("NOTICE: no {program}: this check is skipped");
+        common::notice(&format!("no {program}: this check is skipped"));
     }
     found
 }

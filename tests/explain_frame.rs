@@ -121,3 +121,13 @@ fn a_frame_that_is_not_there_is_wrong_use() {
     assert!(output.stdout.is_empty());
     assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
 }
+
+/// A frame whose checksum shows that it was damaged is not judged as if it had arrived.
+#[test]
+fn damaged_frames_are_said_to_be() {
+    const CAPTURE: &str = "capture-quality/damaged-questions.pcap";
+    let found = document(CAPTURE, 13);
+    assert_eq!(found["verdict"], "damaged");
+    assert_eq!(found["frame"], 13);
+    assert!(explain(CAPTURE, 13, &[]).starts_with("Frame 13: damaged\n"));
+}

@@ -2,9 +2,9 @@
 
 mod common;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -143,7 +143,7 @@ fn strict_refuses_what_is_not_whole() {
 #[test]
 fn a_full_disk_is_told_and_devices_stay_devices() {
     if !Path::new("/dev/full").exists() {
-        println!("SKIPPED: this system has no /dev/full");
+        common::notice("this system has no /dev/full: a full disk is not tried");
         return;
     }
     let race = race();
@@ -179,13 +179,21 @@ fn inspect_says_what_is_in_a_capture() {
     assert_eq!(inspection["files"].as_array().map(Vec::len), Some(1));
 }
 
-fn spawn_reading_pipe(arguments: &[&str]) -> Child {
-    common::pcapdoc(arguments)
+/// Starts the program with a pipe to read, and waits until it listens to signals: it says that it
+/// starts.
+fn spawn_reading_pipe(arguments: &[&str]) -> (Child, BufReader<ChildStderr>) {
+    let mut child = common::pcapdoc(arguments)
+        .args(["--log", "json"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("the program starts")
+        .expect("the program starts");
+    let mut told = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    told.read_line(&mut line).expect("it says something");
+    assert!(line.contains("\"start\""), "{line}");
+    (child, told)
 }
 
 fn signal(child: &Child, name: &str) {
@@ -195,41 +203,54 @@ fn signal(child: &Child, name: &str) {
     assert!(killed.expect("kill runs").success());
 }
 
-fn ends_soon(child: &mut Child) {
+fn ends_soon(child: &mut Child) -> ExitStatus {
     let start = Instant::now();
-    while child.try_wait().expect("a child").is_none() {
+    loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return status;
+        }
         assert!(start.elapsed() < Duration::from_secs(60), "still running");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Frames of an hour later, more than a pipe holds: when they are written, what came before has been
+/// read.
+fn fill(pipe: &mut impl Write, capture: &[u8]) {
+    const LENGTH: u32 = 60_000;
+    let first = u32::from_le_bytes(capture[24..28].try_into().expect("four bytes"));
+    let record = [first + 3_600, 0, LENGTH, LENGTH].map(u32::to_le_bytes);
+    let frame = [record.concat(), vec![0; LENGTH as usize]].concat();
+    pipe.write_all(&frame.repeat(8)).expect("the pipe takes it");
 }
 
 #[test]
 fn an_interrupt_reports_what_was_read_though_the_pipe_stays_open() {
-    let mut child = spawn_reading_pipe(&["analyze", "-", "--format", "json", "--output", "-"]);
+    let (mut child, _told) =
+        spawn_reading_pipe(&["analyze", "-", "--format", "json", "--output", "-"]);
     let mut pipe = child.stdin.take().expect("piped");
     let bytes = std::fs::read(race()).expect("the capture");
-    pipe.write_all(&bytes[..bytes.len() / 2])
-        .expect("the pipe takes it");
-    // Long enough to have read it; a signal before the program listens would just end it.
-    std::thread::sleep(Duration::from_millis(1500));
+    pipe.write_all(&bytes).expect("the pipe takes it");
+    fill(&mut pipe, &bytes);
     signal(&child, "-INT");
-    ends_soon(&mut child);
+    let mut output = child.stdout.take().expect("piped");
+    let document = std::thread::spawn(move || serde_json::from_reader(&mut output));
+    let status = ends_soon(&mut child);
     drop(pipe);
-    let output = child.wait_with_output().expect("a child");
-    assert_eq!(output.status.code(), Some(130), "{output:?}");
-    let document: Value = serde_json::from_slice(&output.stdout).expect("valid JSON");
+    assert_eq!(status.code(), Some(130));
+    let document: Value = document.join().expect("it was read").expect("valid JSON");
     assert!(
         document["capture"]["quality"]
             .to_string()
             .contains("interrupted")
     );
+    assert_eq!(document["findings"][0]["rule"], "keepalive-race");
 }
 
 #[test]
 fn a_termination_ends_at_once_and_leaves_nothing() {
     let folder = folder("term");
-    let mut child = spawn_reading_pipe(&["analyze", "-", "-o", text(&folder)]);
-    std::thread::sleep(Duration::from_millis(1000));
+    let (mut child, _told) = spawn_reading_pipe(&["analyze", "-", "-o", text(&folder)]);
     signal(&child, "-TERM");
     ends_soon(&mut child);
     let left = std::fs::read_dir(&folder).map_or(0, Iterator::count);

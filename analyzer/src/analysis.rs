@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::addr::Endpoint;
+use crate::addr::{Endpoint, Transport};
 use crate::capture::Mark;
 use crate::connection::TcpState;
 use crate::decode::IcmpFields;
@@ -18,7 +18,7 @@ use crate::quality::QualityNote;
 use crate::time::Timestamp;
 
 pub use crate::capture::{FileSummary, InterfaceSummary};
-pub use crate::in_order::RoutingLoop;
+pub use crate::in_order::{ClockBreak, RoutingLoop};
 
 /// The capture as a whole.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -132,6 +132,16 @@ pub struct IcmpError {
     pub from: Endpoint,
     /// Destination of the quoted packet.
     pub to: Endpoint,
+    /// Transport of the quoted packet.
+    pub transport: Transport,
+}
+
+impl IcmpError {
+    /// The host that the packet was for sent it, no router before it.
+    #[must_use]
+    pub fn is_from_destination(&self) -> bool {
+        self.icmp.reporter == self.to.ip
+    }
 }
 
 /// Everything about the capture that crosses connections.
@@ -161,10 +171,19 @@ pub struct Analysis {
     pub icmp_error_count: u64,
     /// Time slices.
     pub intervals: Intervals,
-    /// Whether any non-first IP fragment was captured (a port filter drops them all).
-    pub later_fragments_seen: bool,
     /// Places at which the capture can be read again without all that comes before.
     pub marks: Vec<Mark>,
     /// Flows whose packets went in circles, by addresses; at most 256.
     pub routing_loops: Vec<RoutingLoop>,
+    /// Where the capture's clock ran backwards or leapt, in frame order; at most 256.
+    pub clock_breaks: Vec<ClockBreak>,
+}
+
+impl Analysis {
+    /// Whether the capture's clock tells how long it was from `from` to `to`.
+    #[must_use]
+    pub fn tells_time(&self, from: Timestamp, to: Timestamp) -> bool {
+        let mut breaks = self.clock_breaks.iter();
+        !breaks.any(|one| one.lies_within(from, to))
+    }
 }

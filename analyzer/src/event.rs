@@ -114,6 +114,9 @@ pub enum EventKind {
         kind: RetransmissionKind,
         /// Whether the receiver already had every octet (DSACK, or seen arriving twice).
         spurious: bool,
+        /// Whether no copy and no hole shows it, but only hints (see
+        /// [`crate::connection::Half::presumed_repeats`]).
+        presumed: bool,
         /// Frame of the copy before it, when it was captured.
         original_frame: Option<u64>,
         /// Time since the copy before it (or since the hole was seen to open).

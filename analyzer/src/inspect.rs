@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::capture::{CaptureReader, Input, ReadOptions, Slab};
 use crate::decode::{DecodeStats, DecodedSlab, decode_slab};
 use crate::error::Error;
+use crate::in_order::damage::DamageFinder;
 use crate::quality::QualityNote;
 use crate::time::Timestamp;
 
@@ -46,7 +47,7 @@ pub struct Inspection {
     pub opaque: Vec<Opaque>,
     /// Comments on files, sections, interfaces and packets; the first 100.
     pub comments: Vec<Comment>,
-    /// What limits the capture as far as its files tell.
+    /// What limits the capture as far as its files and the checksums in them tell.
     pub quality: Vec<QualityNote>,
 }
 
@@ -151,15 +152,22 @@ pub fn inspect(inputs: &[Input], options: ReadOptions) -> Result<Inspection, Err
     let mut reader = CaptureReader::open(inputs, options)?;
     let (mut slab, mut decoded) = (Slab::default(), DecodedSlab::default());
     let (mut stats, mut tally) = (DecodeStats::default(), Tally::default());
+    let mut damage = DamageFinder::default();
     while reader.read_slab(&mut slab)? {
         decode_slab(&slab, reader.interfaces(), &mut decoded);
         stats.merge(&decoded.stats);
+        damage.take(&decoded.sums);
         tally.take(&slab);
     }
-    Ok(describe(&reader, &stats, &tally))
+    Ok(describe(&reader, &stats, &tally, &damage))
 }
 
-fn describe(reader: &CaptureReader, stats: &DecodeStats, tally: &Tally) -> Inspection {
+fn describe(
+    reader: &CaptureReader,
+    stats: &DecodeStats,
+    tally: &Tally,
+    damage: &DamageFinder,
+) -> Inspection {
     let text = |time: Timestamp| time.to_string();
     let files = reader.files().into_iter().map(|file| File {
         name: file.name,
@@ -189,6 +197,7 @@ fn describe(reader: &CaptureReader, stats: &DecodeStats, tally: &Tally) -> Inspe
     let mean = stats.wire_bytes as f64 / stats.frames.max(1) as f64;
     let span = tally.first.zip(tally.last);
     let mut quality = reader.notes();
+    quality.extend(damage.note());
     quality.sort();
     Inspection {
         files: files.collect(),

@@ -269,7 +269,7 @@ fn a_mirror_that_writes_everything_twice() {
 
 #[test]
 fn frames_the_capture_lost_are_no_retransmissions() {
-    let mut wrong = 0;
+    let mut wrong = Vec::new();
     each_of_the_kernel(|name, path| {
         let capture = Records::read(name);
         let whole = analyse(path).retransmitted();
@@ -277,12 +277,11 @@ fn frames_the_capture_lost_are_no_retransmissions() {
             let found = capture.without_bursts(bursts).analyse("bursts");
             let found = found.retransmitted();
             if found > whole {
-                wrong += 1;
-                println!("{name} {bursts:?}: {whole} -> {found}");
+                wrong.push(format!("{name} {bursts:?}: {whole} -> {found}"));
             }
         }
     });
-    assert_eq!(wrong, 0);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// Calls `check` with every capture of `testdata/captures/kernel`.
@@ -299,15 +298,17 @@ fn each_of_the_kernel(mut check: impl FnMut(&str, &Path)) {
 
 #[test]
 fn no_connection_whose_handshake_was_missed_meets_an_older_one() {
+    let mut wrong = Vec::new();
     each_of_the_kernel(|name, _| {
         for bursts in [(700, 300), (97, 20), (31, 3)] {
             let analysed = Records::read(name).without_bursts(bursts);
             let analysed = analysed.analyse("handshakes");
             let mut events = analysed.connections.iter().flat_map(|one| &one.events);
             let challenge = events.find(|event| matches!(event.kind, EventKind::ChallengeAck));
-            assert!(challenge.is_none(), "{name} {bursts:?}: {challenge:?}");
+            wrong.extend(challenge.map(|event| format!("{name} {bursts:?}: {event:?}")));
         }
     });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// An answer of which the capture missed the beginning has no response time.

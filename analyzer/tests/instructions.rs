@@ -49,16 +49,19 @@ fn a_packet_costs_what_it_did() -> io::Result<()> {
     let mut missed = Vec::new();
     for name in CAPTURES {
         let capture = plain(manifest, name)?;
-        // What it takes to start and to end is left out.
-        let ((once, packets), (often, _)) = (least(&capture, 1)?, least(&capture, 6)?);
-        let each = (often - once) as f64 / 5.0 / packets as f64;
-        counted.push_str(&format!("{name}\t{each:.0}\n"));
         let allowed: Option<f64> = budget.lines().find_map(|line| {
             let (known, each) = line.split_once('\t')?;
             (known == name).then(|| each.parse().ok())?
         });
-        let fits = allowed.is_some_and(|allowed| (each / allowed - 1.0).abs() <= tolerance);
-        if !fits {
+        let fits =
+            |each: f64| allowed.is_some_and(|allowed| (each / allowed - 1.0).abs() <= tolerance);
+        // A busy machine only adds: only what does not fit at once is counted again.
+        let mut each = per_packet(&capture, 1)?;
+        if bless || !fits(each) {
+            each = per_packet(&capture, 3)?;
+        }
+        counted.push_str(&format!("{name}\t{each:.0}\n"));
+        if !fits(each) {
             missed.push(format!("{name}: {each:.0}, budget {allowed:?}"));
         }
     }
@@ -103,10 +106,16 @@ fn machine() -> String {
     )
 }
 
-/// The least of three countings: a busy machine only adds.
-fn least(capture: &Path, times: u32) -> io::Result<(u64, u64)> {
-    let counted: io::Result<Vec<_>> = (0..3).map(|_| instructions(capture, times)).collect();
-    Ok(counted?.into_iter().min().unwrap_or_default())
+/// Instructions for each packet, by the least of so many countings; what it takes to start and to
+/// end is left out.
+fn per_packet(capture: &Path, countings: u32) -> io::Result<f64> {
+    let least = |times: u32| -> io::Result<(u64, u64)> {
+        let counted = (0..countings).map(|_| instructions(capture, times));
+        let counted: Vec<_> = counted.collect::<io::Result<_>>()?;
+        Ok(counted.into_iter().min().unwrap_or_default())
+    };
+    let ((once, packets), (often, _)) = (least(1)?, least(6)?);
+    Ok((often - once) as f64 / 5.0 / packets as f64)
 }
 
 /// All instructions of so many analyses on one thread, and the packets of each.

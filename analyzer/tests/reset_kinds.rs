@@ -1,4 +1,4 @@
-//! Each kind of reset by itself, with the reading that lost and why (RULES.md, reset taxonomy).
+//! Each kind of reset by itself, with the reading that lost and why (docs/glossary.md, Resets).
 
 mod segments;
 

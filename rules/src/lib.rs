@@ -10,6 +10,10 @@
 //! `catalog/mod.rs`, run the tests with `PCAPDOC_BLESS=1`.
 #![forbid(unsafe_code)]
 
+// Packet scripts are shared with the analyzer's own tests, which know it by the package's name.
+#[cfg(test)]
+extern crate analyzer as pcapdoc_analyzer;
+
 pub mod between;
 mod catalog;
 pub mod engine;

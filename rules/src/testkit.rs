@@ -1,4 +1,5 @@
-//! Connections built by hand for tests of rules.
+//! Connections for tests of rules: told packet by packet to the analyzer's tracker ([`script`]), or,
+//! where packets cannot say it, built by hand ([`Builder`]).
 
 use std::time::Duration;
 
@@ -14,6 +15,10 @@ use analyzer::seq::SeqNumber;
 use analyzer::{Analysis, Connection, Direction, Endpoint, Timestamp, Transport};
 
 use crate::{Assessment, Engine, Finding, RuleSettings};
+
+/// Packet scripts: a rule's test says what passes, and the rule sees what a tracker makes of it.
+#[path = "../../analyzer/tests/segments/mod.rs"]
+pub(crate) mod script;
 
 pub(crate) use Direction::{ClientToServer as C, ServerToClient as S};
 
@@ -97,7 +102,11 @@ impl Builder {
             direction,
             flags,
             seq: SeqNumber(1000 + self.next[own] as u32),
-            ack: SeqNumber(1000 + self.next[peer] as u32),
+            ack: SeqNumber(if flags.0 == TcpFlags::SYN {
+                0
+            } else {
+                1000 + self.next[peer] as u32
+            }),
             relative_seq: self.next[own],
             relative_ack: self.next[peer],
             payload_len: len,

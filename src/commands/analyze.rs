@@ -5,12 +5,13 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
+use analyzer::pipeline::Buffers;
 use reports::dataset::Spill;
 use reports::document::Trace;
 use reports::{Afterwards, Document, Draft};
 use serde_json::{Value, json};
 
-use crate::analysis::{Wanted, analyse, analyse_shown, pool, redactor};
+use crate::analysis::{Wanted, analyse, analyse_quietly, analyse_shown, pool, redactor};
 use crate::cli::{AnalyzeArguments, ConnectionLimit};
 use crate::commands::evidence;
 use crate::failure::Failure;
@@ -26,6 +27,52 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     pool(threads)?.install(|| run_in_pool(arguments))
 }
 
+/// The result alone: neither masked nor written, and without a meter.
+pub fn document(arguments: &AnalyzeArguments) -> Result<Document, Failure> {
+    let threads = arguments.analysis.threads.map_or(0, usize::from);
+    pool(threads)?.install(|| {
+        let settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
+        let wanted = Wanted {
+            connections: limit(arguments),
+            redactor: None,
+            rows: None,
+        };
+        let (draft, _) = analyse_quietly(&settings, &Buffers::default(), &wanted, |_| {})?;
+        let afterwards = read_again(&draft, arguments, &settings, true);
+        Ok(draft.finish(afterwards))
+    })
+}
+
+/// Connections listed; `None` for all.
+const fn limit(arguments: &AnalyzeArguments) -> Option<usize> {
+    match arguments.connections {
+        ConnectionLimit::AtMost(limit) => Some(limit),
+        ConnectionLimit::All => None,
+    }
+}
+
+/// What the files must be read again for: traces of cited connections, and the files' hashes when
+/// they are wanted.
+fn read_again(
+    draft: &Draft,
+    arguments: &AnalyzeArguments,
+    settings: &Settings,
+    hashed: bool,
+) -> Afterwards {
+    let is_pipe = evidence::must_be_readable_twice(&arguments.captures).is_err();
+    let interrupted = settings.analysis.read.stop.is_set();
+    let (traces, hashes) = rayon::join(
+        || traces(draft, settings, is_pipe, interrupted),
+        || hashed.then(|| hashes::of_files(draft.document())),
+    );
+    Afterwards {
+        untraced: traces.as_ref().err().cloned(),
+        traces: traces.unwrap_or_default(),
+        hashes: hashes.unwrap_or_default(),
+        evidence_files: BTreeMap::new(),
+    }
+}
+
 fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     let redactor = redactor(&arguments.redaction)?;
     let stem = stem_of(&arguments.captures, redactor.as_ref());
@@ -39,13 +86,10 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
     }
     let mut settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
-    log::tell("start", json!({"inputs": settings.inputs.len()}));
     let stop = interrupt::stop_first();
+    log::tell("start", json!({"inputs": settings.inputs.len()}));
     settings.analysis.read.stop = stop.clone();
-    let limit = match arguments.connections {
-        ConnectionLimit::AtMost(limit) => Some(limit),
-        ConnectionLimit::All => None,
-    };
+    let limit = limit(arguments);
     let draft = match plan.tables() {
         Some(_) if redactor.is_some() => {
             return Err(Failure::Usage(
@@ -55,32 +99,18 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         Some(folder) => with_tables(&settings, limit, &stem, folder)?,
         None => analyse(&settings, limit, redactor.as_ref())?,
     };
-    let is_pipe = evidence::must_be_readable_twice(&arguments.captures).is_err();
-    let (traces, hashes) = rayon::join(
-        || traces(&draft, &settings, is_pipe, stop.is_set()),
-        || {
-            redactor
-                .is_none()
-                .then(|| hashes::of_files(draft.document()))
-        },
-    );
+    let mut afterwards = read_again(&draft, arguments, &settings, redactor.is_none());
     if arguments.strict {
         must_be_complete(draft.document())?;
     }
-    let evidence_files = match &arguments.evidence {
-        Some(folder) if !stop.is_set() => {
-            let document = draft.document();
-            evidence::write_all(document, &settings, redactor.as_ref(), folder, &stem)?
-        }
-        _ => BTreeMap::new(),
-    };
-    let untraced = traces.as_ref().err().cloned();
-    let mut document = draft.finish(Afterwards {
-        traces: traces.unwrap_or_default(),
-        untraced,
-        hashes: hashes.unwrap_or_default(),
-        evidence_files,
-    });
+    if let Some(folder) = &arguments.evidence
+        && !stop.is_set()
+    {
+        let document = draft.document();
+        afterwards.evidence_files =
+            evidence::write_all(document, &settings, redactor.as_ref(), folder, &stem)?;
+    }
+    let mut document = draft.finish(afterwards);
     if let Some(redactor) = &redactor {
         document = redactor
             .document(document)

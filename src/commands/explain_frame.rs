@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use analyzer::capture::{Input, ReadOptions};
-use analyzer::explain::{ExplainedFrame, explain_frame};
+use analyzer::explain::{ExplainedFrame, FrameReading, explain_frame};
 use analyzer::flow::tcp::Verdict;
 use serde_json::{Value, json};
 
@@ -12,6 +12,9 @@ use crate::cli::{ExplainFormat, ExplainFrameArguments};
 use crate::commands::evidence;
 use crate::failure::Failure;
 use crate::output;
+
+/// Why a frame is not judged.
+const DAMAGED: &str = "a checksum in it is wrong, while other packets of its sender have right ones: whom it reached discarded it";
 
 /// Runs the subcommand.
 pub fn run(arguments: &ExplainFrameArguments) -> Result<ExitCode, Failure> {
@@ -23,16 +26,30 @@ pub fn run(arguments: &ExplainFrameArguments) -> Result<ExitCode, Failure> {
         .map(Input::Path)
         .collect();
     let frame = arguments.frame;
-    let explained = explain_frame(&inputs, &ReadOptions::default(), frame)
+    let reading = explain_frame(&inputs, &ReadOptions::default(), frame)
         .map_err(Failure::Input)?
         .ok_or_else(|| {
             Failure::Usage(format!(
                 "the capture has no frame {frame}, or that frame holds no TCP segment; give Wireshark's frame.number"
             ))
         })?;
-    let text = match arguments.format {
-        ExplainFormat::Terminal => terminal(&explained),
-        ExplainFormat::Json => format!("{:#}\n", document(&explained)),
+    let text = match (arguments.format, &reading) {
+        (ExplainFormat::Terminal, FrameReading::Judged(explained)) => terminal(explained),
+        (ExplainFormat::Json, FrameReading::Judged(explained)) => {
+            format!("{:#}\n", document(explained))
+        }
+        (ExplainFormat::Terminal, FrameReading::Damaged) => {
+            format!("Frame {frame}: damaged\nBecause\n  - {DAMAGED}\n")
+        }
+        (ExplainFormat::Json, FrameReading::Damaged) => {
+            let document = json!({
+                "schema_version": 1,
+                "frame": frame,
+                "verdict": "damaged",
+                "because": [DAMAGED],
+            });
+            format!("{document:#}\n")
+        }
     };
     output::write_stdout(|out| out.write_all(text.as_bytes()))?;
     Ok(ExitCode::SUCCESS)

@@ -85,12 +85,12 @@ def play(net, address, port, plans):
     return net.call("client", lambda: together(len(plans), pool_member, address, port, plans))
 
 
-def tell(paths, story, made, outcomes, idle_s, tolerance_ms, resets, rules=(), **facts):
-    """Truth: every request that was not answered was lost to the race."""
+def tell(paths, story, made, outcomes, idle_s, tolerance_ms, resets, rules=(), bounds=None, **facts):
+    """Truth: every request that was not answered was lost to the race. `bounds`: further ones of the finding."""
     lost = [(seen.client, seen.server) for seen in outcomes if seen.result in ("reset", "end of file")]
     assert lost or not resets, "nothing was lost"
     figures = {"idle_timeout_ms": (idle_s * 1000, tolerance_ms), "resets": (resets, 0)}
-    finding = {"rule": "keepalive-race", "occurrences": len(lost), "connections": lost, "figures": figures}
+    finding = {"rule": "keepalive-race", "occurrences": len(lost), "connections": lost, "figures": figures, **(bounds or {})}
     truths(paths, story, f"{MADE}: {made}", findings=[finding] if lost else [], may=list(rules),
            tcp_connections=len(outcomes), results=[seen.result for seen in outcomes], **facts)
 
@@ -128,7 +128,7 @@ def late_write(folder):
         with points(net, folder, "late-write", "server") as paths:
             outcomes, resets = resets_sent(net, lambda: play(net, ADDRESSES[4][1], 8080, plans))
         tell(paths, "Three of six clients use a pooled connection after the server closed it for being idle.",
-             "Python server, idle timeout 2.0 s", outcomes, 2.0, 50, resets)
+             "Python server, idle timeout 2.0 s", outcomes, 2.0, 50, resets, bounds={"confidence_at_least": 0.9})
 
 
 def lingering_close(folder):

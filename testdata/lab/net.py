@@ -248,7 +248,7 @@ def write_truth(capture, story, made, findings=(), may=(), none_at_or_above="med
 
     `findings`: what must be found, each a dict of `rule`, `connections` (list of (client, server)
     pairs, or of dicts), `figures` (name -> (value, tolerance), or name -> text), and optionally `occurrences`,
-    `severity_at_least`. `may`: rules that are allowed as well. Nothing else may reach the
+    `severity_at_least`, `severity_at_most`, `confidence_at_least`, `confidence_at_most`. `may`: rules that are allowed as well. Nothing else may reach the
     severity `none_at_or_above`. `facts` go into the file as they are; `arguments` among them are
     given to the program.
     """

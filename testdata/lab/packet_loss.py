@@ -83,7 +83,7 @@ def not_ack_loss(folder):
 def reordered_client(folder):
     def expect(books, ends):
         late = len(data(books, "late"))
-        return [{"rule": "reordering", "connections": ends, "severity_at_least": "info", "figures": {"segments": (late, max(2, late // 20))}}]
+        return [{"rule": "reordering", "connections": ends, "severity_at_least": "info", "severity_at_most": "low", "figures": {"segments": (late, max(2, late // 20))}}]
 
     # Paced by the writer, so that a held frame is overtaken by others of its flow.
     wire = Wire(up=Way(delay_ms=15), down=Way(delay_ms=15, reorder=0.04, reorder_by_ms=5), seed=4)
@@ -106,7 +106,7 @@ def delay_spike(folder):
         return ("delay", (1.1 - since) * 1e3) if 0.5 < since < 1.1 else None
 
     def expect(books, ends):
-        return [{"rule": "spurious-retransmission", "connections": ends, "severity_at_least": "info", "figures": {}}]
+        return [{"rule": "spurious-retransmission", "connections": ends, "severity_at_least": "info", "severity_at_most": "low", "figures": {}}]
 
     wire = Wire(up=Way(delay_ms=10, choose=hold), down=Way(delay_ms=10))
     download(folder, "spurious-retransmission", "delay-spike-server", "Acknowledgements are held for up to 600 ms; nothing is lost.", wire, 400_000, expect, chunk=4000, pause_s=0.02,

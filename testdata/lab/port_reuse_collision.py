@@ -66,7 +66,8 @@ def collisions(folder):
     truths(paths, "A client forgets three connections without a word and opens new ones from the same ports.",
            f"{MADE}: TCP_REPAIR close, 2 ms each way", kernel=kernel, connect_ms=[took * 1e3 for took in times],
            findings=[{"rule": "port-reuse-collision", "occurrences": 3,
-                      "connections": [(f"10.9.0.1:{port}", "10.9.0.2:8080") for port in ports], "figures": {"collisions": (3, 0), "delay_ms": (sorted(times)[1] * 1e3 - 4, 3)}, "severity_at_least": "low"}])
+                      "connections": [(f"10.9.0.1:{port}", "10.9.0.2:8080") for port in ports], "figures": {"collisions": (3, 0), "delay_ms": (sorted(times)[1] * 1e3 - 4, 3)}, "severity_at_least": "low",
+                      "severity_at_most": "low", "confidence_at_least": 0.9}])
 
 
 def legal(folder):

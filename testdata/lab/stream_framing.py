@@ -95,7 +95,7 @@ def framed_case(folder, name, story, framing, up, down=(), address=SERVER, given
     both = [one + other for one, other in zip(counts(up, up_writes), counts(down, down_writes))]
     findings = []
     if finds:
-        findings = [{"rule": "stream-framing", "occurrences": 1, "connections": [ends], "severity_at_least": "info",
+        findings = [{"rule": "stream-framing", "occurrences": 1, "connections": [ends], "severity_at_least": "info", "severity_at_most": "info",
                      "figures": {"framing": framing, "coalesced_segments": (both[0], 0), "split_messages": (both[1], 0)}}]
     facts = {"arguments": ["--framing", f"{PORT}={given}"]} if given else {}
     write_truth(path, story, f"testdata/lab/stream_framing.py, {len(up)} messages up, {len(down)} down", findings, may=may, capture_point=side, tcp_connections=1, **facts)

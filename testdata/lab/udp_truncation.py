@@ -159,7 +159,9 @@ def silent_on_large(folder):
             client, sent = net.call("client", talk)
     write_truth(path, "The server reads into 512 octets; longer requests do not parse after the cut and are never answered, whatever the client repeats.",
                 "testdata/lab/udp_truncation.py, recvfrom(512), no answer to what is cut",
-                [finding(buffer, sent, client, endpoint((SERVER, PORT)), severity="medium", tolerance=26)], capture_point="server")
+                # Silence alone does not show a cut.
+                [{**finding(buffer, sent, client, endpoint((SERVER, PORT)), severity="medium", tolerance=26), "confidence_at_most": 0.85}],
+                capture_point="server")
     compress(path)
 
 

@@ -28,7 +28,7 @@ impl Browser {
             let version = Command::new(name).arg("--version").output();
             version.is_ok_and(|output| output.status.success())
         }) else {
-            eprintln!("SKIPPED: no Chromium is installed, so no page was opened in a browser");
+            crate::common::skipped("no Chromium opens a page");
             return None;
         };
         let profile = std::env::temp_dir().join(format!("pcapdoc-chromium-{}", std::process::id()));
@@ -136,6 +136,20 @@ impl Browser {
         let fault = &result["exceptionDetails"];
         assert!(fault.is_null(), "{expression}: {fault}");
         result["result"]["value"].clone()
+    }
+
+    /// Whether something holds within ten seconds.
+    pub fn until(&mut self, holds: impl Fn(&mut Self) -> bool) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if holds(self) {
+                return true;
+            }
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Sets the width of the window in CSS pixels and the colour scheme of the system.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::event::SegmentRef;
+use crate::event::{RetransmissionKind, SegmentRef};
 use crate::time::Timestamp;
 
 use super::histogram::Histogram;
@@ -30,6 +30,10 @@ pub struct Half {
     pub out_of_order: u64,
     /// Copies made by the network.
     pub network_duplicates: u64,
+    /// Segments that the capture wrote after the acknowledgement that covers them.
+    pub written_late: u64,
+    /// By how much at most.
+    pub written_late_max: Duration,
     /// Copies made by the capture (the same packet seen at two points).
     pub duplicate_frames: u64,
     /// Keep-alive probes sent.
@@ -38,6 +42,9 @@ pub struct Half {
     pub zero_window_probes: u64,
     /// Duplicate ACKs sent (RFC 5681 §2).
     pub duplicate_acks: u64,
+    /// Acknowledgements that the peer's segments must have drawn, at most one each: those that made
+    /// progress, and duplicate ones.
+    pub acks_drawn: u64,
     /// Payload octets the peer acknowledged that never passed the capture point.
     pub missing_octets: u64,
     /// Frames of this direction cut by the snap length.
@@ -100,8 +107,22 @@ pub struct Half {
     pub repeats_lost_before_capture: u64,
     /// Of the needed retransmissions: those whose lost copy had passed the capture point.
     pub lost_after_capture: u64,
+    /// Of the retransmissions: those of segments that a router refused as too large (ICMP).
+    pub refused_repeats: u64,
+    /// A segment that was sent whole at least three times in vain and then in smaller pieces.
+    pub too_large: Option<Stuck>,
+    /// Losses counted as the sender has to: segments of one flight lost together are one (RFC 6675:
+    /// until all is acknowledged that was sent when the loss showed).
+    pub loss_events: u64,
+    /// The longest time in which the same data was repeated in vain and at last acknowledged.
+    pub outage: Option<Outage>,
     /// What this end sent after the latest pause of the connection's payload; see [`Burst`].
     pub last_burst: Option<Burst>,
+    /// What may have been repeats, but only its identification counter and a pause say so.
+    pub suspected: SuspectedRepeats,
+    /// Of the retransmissions: those that no copy, no hole and no acknowledgement shows, but the
+    /// counter of this end, or a write that went on after a pause. No loss is proved by them.
+    pub presumed_repeats: u64,
     /// Largest payload of one segment that the peer acknowledged (by ACK or SACK).
     pub largest_acked_payload: u32,
     /// The segment at the oldest unacknowledged octet when the connection ended.
@@ -124,7 +145,85 @@ pub struct Half {
     pub window_full_octets: u64,
 }
 
+/// How far the identifications a sender's counter passed over may be read as packets of this
+/// connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CounterTrust {
+    /// Not at all: no counter, or one that other connections use as well.
+    Shared,
+    /// The packets of the connection do not tell.
+    #[default]
+    Unknown,
+    /// Fully: it counts the packets of this connection only.
+    PerConnection,
+}
+
+/// Segments that were repeats if the sender's identification counter is this connection's own:
+/// it passed over packets, and a pause came before them in which a timer could have run out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SuspectedRepeats {
+    /// How many.
+    pub segments: u64,
+    /// Their payload octets.
+    pub octets: u64,
+    /// By kind, as [`Half::retransmissions_by_kind`].
+    pub by_kind: [u64; 5],
+    /// Frame of the first; 0 without any.
+    pub first_frame: u64,
+    /// Whether they are counted as retransmissions.
+    pub counted: bool,
+}
+
 impl Half {
+    /// Counts the repeats that must have been needless because `peer`, which cannot report them,
+    /// acknowledged more segments than would have arrived otherwise. What duplicate ACKs asked for
+    /// is not among them.
+    pub(crate) fn count_needless(&mut self, peer: &Self) {
+        if self.sack_permitted && peer.sack_permitted {
+            return;
+        }
+        let repeats = |kind: RetransmissionKind| self.retransmissions_by_kind[kind as usize];
+        // SYN and FIN draw acknowledgements as well, and so do their copies.
+        let control = 2 + repeats(RetransmissionKind::Control);
+        let sent = self.segments_on_wire() + self.network_duplicates + control;
+        let unanswered = sent.saturating_sub(peer.acks_drawn);
+        let needed = self
+            .lost_after_capture
+            .saturating_sub(self.spurious_retransmissions);
+        let needless = needed.saturating_sub(unanswered);
+        let asked_for = repeats(RetransmissionKind::Fast);
+        let unasked = self.retransmitted_segments.saturating_sub(asked_for);
+        self.spurious_retransmissions += needless.min(unasked);
+    }
+
+    /// Counts the suspected repeats as retransmissions, or takes them out again, by what is known
+    /// of the sender's counter: from the connection first, then from all of that host's.
+    pub fn settle(&mut self, trust: CounterTrust) {
+        let counts = trust == CounterTrust::PerConnection;
+        if counts == self.suspected.counted {
+            return;
+        }
+        self.suspected.counted = counts;
+        let suspected = self.suspected;
+        let change = |figure: &mut u64, by: u64| {
+            *figure = if counts {
+                *figure + by
+            } else {
+                figure.saturating_sub(by)
+            };
+        };
+        change(&mut self.retransmitted_segments, suspected.segments);
+        change(&mut self.retransmitted_bytes, suspected.octets);
+        change(&mut self.presumed_repeats, suspected.segments);
+        for (kind, by) in self
+            .retransmissions_by_kind
+            .iter_mut()
+            .zip(suspected.by_kind)
+        {
+            change(kind, by);
+        }
+    }
+
     /// Segments with payload that the network saw, as the kernel counts them: of those that were
     /// captured, an offloaded one is several.
     #[must_use]
@@ -158,6 +257,30 @@ pub struct Stuck {
     pub copies: u32,
     /// Later octets of this end were acknowledged by SACK, or smaller segments got through.
     pub smaller_passed: bool,
+}
+
+/// A time in which nothing of one direction got through: the segment at the oldest unacknowledged
+/// octet was repeated at least twice in vain, and no later octet was reported either.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Outage {
+    /// When the first copy passed.
+    pub since: Timestamp,
+    /// Its first repeat.
+    pub first: SegmentRef,
+    /// Its last one.
+    pub last: SegmentRef,
+    /// How often it was sent.
+    pub copies: u32,
+    /// The acknowledgement that ended it.
+    pub ended: SegmentRef,
+}
+
+impl Outage {
+    /// From the first copy to the acknowledgement.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        self.ended.time.since(self.since)
+    }
 }
 
 /// Write-write-read against delayed acknowledgements: a small segment is outstanding, the rest of

@@ -26,9 +26,9 @@ use crate::quality::QualityKind;
 use crate::time::Timestamp;
 
 pub use ending::{EndedBy, Ending};
-pub use half::{Burst, Half, HeldWrites, Probes, Stuck};
+pub use half::{Burst, CounterTrust, Half, HeldWrites, Outage, Probes, Stuck, SuspectedRepeats};
 pub use histogram::Histogram;
-pub use hole::{HoleEpisode, Holes};
+pub use hole::{HoleEpisode, Holes, Waits};
 pub use idle_gap::{IdleGap, IdleGaps};
 pub use reset::{Reset, ResetKind, ResetShape};
 pub use state::{StateSpan, TcpState};
@@ -114,8 +114,14 @@ pub struct Handshake {
     pub syn_ack_count: u32,
     /// SYN-ACKs sent after the client's ACK had already passed the capture point.
     pub syn_acks_after_ack: u32,
+    /// SYN-ACKs that echo a newer timestamp than any SYN bore: the server had received a later
+    /// segment of the client, wherever this was captured (RFC 7323 §4.3).
+    pub syn_acks_after_arrival: u32,
     /// The SYN's options were cut or the SYN was not captured: scale and MSS are unknown.
     pub options_unknown: bool,
+    /// Ends whose SYN offers Multipath TCP (RFC 8684): with both, the octets belong to a stream that
+    /// other connections carry as well.
+    pub multipath_offers: u8,
 }
 
 impl Handshake {
@@ -253,9 +259,11 @@ impl Connection {
             }
             QualityKind::Snaplen => any(|half| half.cut_frames > 0),
             QualityKind::OneSided => self.is_one_sided(),
+            QualityKind::CaptureDisorder => any(|half| half.written_late > 0),
             QualityKind::Offload => any(|half| half.oversized_segments > 0),
             QualityKind::ClockStep
             | QualityKind::CutShort
+            | QualityKind::BadChecksum
             | QualityKind::Summed
             | QualityKind::TwoPoints => true,
         }

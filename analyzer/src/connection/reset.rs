@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::event::SegmentRef;
 
-/// The cause of a reset.
+/// The cause of a reset (docs/glossary.md, Resets).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ResetKind {
     /// Answers a SYN: nobody listens.

@@ -5,7 +5,7 @@
 //! one must agree on every packet: tests decode frames with and without it.
 
 use super::decoder::{Decoder, Path, mapped};
-use super::packet::{Packet, PacketKind, TcpFields, TcpFlags};
+use super::packet::{IpFields, Packet, PacketKind, TcpFields, TcpFlags};
 use super::stats::Protocol;
 use super::tcp_option;
 use super::window::Window;
@@ -36,7 +36,7 @@ impl Decoder<'_> {
         }
         self.met(Protocol::Ipv4);
         self.met(Protocol::Tcp);
-        let payload = window.limit(total).skip(header_len);
+        let segment = window.limit(total).skip(20);
         let mut tcp = TcpFields {
             seq: SeqNumber(u32_at(24)),
             ack: SeqNumber(u32_at(28)),
@@ -47,21 +47,32 @@ impl Decoder<'_> {
         if header_len > HEADERS {
             tcp_option::read(&window.bytes[HEADERS..header_len], &mut tcp);
         }
+        let ip = IpFields {
+            src: mapped([header[12], header[13], header[14], header[15]]),
+            dst: mapped([header[16], header[17], header[18], header[19]]),
+            identification: Some(u16_at(4)),
+            hop_limit: header[8],
+            ecn: header[1] & 3,
+            dont_fragment: header[6] & 0x40 != 0,
+        };
+        let summed = if total <= window.len { 6 } else { 0 };
+        let padding = self.note_sums(&header[..20], (summed, segment), &ip);
+        let payload = segment.limit(segment.len - padding).skip(header_len - 20);
         self.out.packets.push(Packet {
             frame: self.number,
             time: self.time,
-            src: mapped([header[12], header[13], header[14], header[15]]),
-            dst: mapped([header[16], header[17], header[18], header[19]]),
+            src: ip.src,
+            dst: ip.dst,
             src_port: u16_at(20),
             dst_port: u16_at(22),
             wire_len: self.wire_len,
             payload_len: u32::try_from(payload.len).unwrap_or(u32::MAX),
             payload_start: u32::try_from(payload.at).unwrap_or(u32::MAX),
             payload_captured: u32::try_from(payload.bytes.len()).unwrap_or(0),
-            ip_id: Some(u16_at(4)),
-            hop_limit: header[8],
-            ecn: header[1] & 3,
-            dont_fragment: header[6] & 0x40 != 0,
+            ip_id: ip.identification,
+            hop_limit: ip.hop_limit,
+            ecn: ip.ecn,
+            dont_fragment: ip.dont_fragment,
             reassembled: self.reassembled,
             observation_point: path.point,
             kind: PacketKind::Tcp(tcp),

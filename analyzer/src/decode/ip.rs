@@ -59,7 +59,15 @@ impl Decoder<'_> {
             total => window.limit(total),
         }
         .skip(header_len);
-        if header.is_fragmenting_payload() {
+        let is_piece = header.is_fragmenting_payload();
+        // Of a piece, and of a packet of a length that nobody wrote, only the header's sum can be told.
+        let summed = match header.protocol().0 {
+            protocol if !is_piece && (1..=window.len).contains(&total) => protocol,
+            _ => 0,
+        };
+        let padding = self.note_sums(header.slice(), (summed, payload), &ip);
+        let payload = payload.limit(payload.len - padding);
+        if is_piece {
             let piece = FragmentPiece {
                 identification: header.identification().into(),
                 protocol: header.protocol().0,
@@ -93,7 +101,15 @@ impl Decoder<'_> {
             len => rest.limit(len.into()),
         };
         match next {
-            6 | 17 | 58 => self.ip_payload(next, payload, &ip, path),
+            6 | 17 | 58 => {
+                let summed = match usize::from(header.payload_length()) {
+                    len if (1..=rest.len).contains(&len) => next,
+                    _ => 0,
+                };
+                let padding = self.note_sums(&[], (summed, payload), &ip);
+                let payload = payload.limit(payload.len - padding);
+                self.ip_payload(next, payload, &ip, path);
+            }
             _ => self.ipv6_extensions(next, payload, ip, path),
         }
     }

@@ -3,6 +3,7 @@
 //! Headers are read as far as the captured bytes go; lengths are the true ones from the headers.
 //! Whatever cannot be decoded ends in a [`DecodeStop`] that is counted and named, never guessed.
 
+mod checksum;
 mod common;
 mod decoder;
 mod ether_encap;
@@ -17,6 +18,7 @@ mod overlay;
 mod packet;
 mod ppp;
 mod stats;
+mod sums;
 mod tcp;
 mod tcp_option;
 mod tunnel;
@@ -31,10 +33,11 @@ use decoder::{Decoder, Path};
 use window::Window;
 
 pub use packet::{
-    DecodedSlab, Fragment, IcmpFields, IpFields, Packet, PacketKind, SackBlock, TcpFields,
-    TcpFlags, ip_from_octets,
+    DecodedSlab, Fragment, IcmpFields, IcmpKind, IpFields, Packet, PacketKind, SackBlock,
+    TcpFields, TcpFlags, ip_from_octets,
 };
 pub use stats::{DecodeStats, DecodeStop, OpaqueFlow, Protocol};
+pub use sums::{RightSums, SUM_KINDS, SumOf, Sums, WrongSum};
 
 /// Decodes every frame of a slab into `out`, which is cleared first.
 ///

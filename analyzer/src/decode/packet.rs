@@ -7,6 +7,7 @@ use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
 use super::stats::DecodeStats;
+use super::sums::Sums;
 
 /// TCP control bits as they stand in the header (RFC 9293 §3.1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -109,6 +110,8 @@ pub struct TcpFields {
     pub window_shift: Option<u8>,
     /// SACK-permitted option, on SYNs (RFC 2018 §2).
     pub sack_permitted: bool,
+    /// Multipath TCP option (RFC 8684 §3), on SYNs.
+    pub multipath: bool,
     /// How many of `sack_blocks` are there.
     pub sack_count: u8,
     /// SACK blocks in the order sent; a DSACK block stands first (RFC 2883 §4).
@@ -142,6 +145,41 @@ pub struct IcmpFields {
     pub reporter: IpAddr,
     /// First sequence number of the quoted TCP header, when it was quoted.
     pub quoted_seq: Option<SeqNumber>,
+}
+
+/// What kind of error an ICMP message reports, whatever the version (RFC 792, RFC 1812, RFC 4443).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum IcmpKind {
+    /// Nobody listens on the port. Of the addressed host itself it is a refusal.
+    PortUnreachable,
+    /// A filter forbids it.
+    Prohibited,
+    /// Too large for the next link, and not to be fragmented; or "packet too big".
+    TooBig,
+    /// No way to the network, the host or its protocol.
+    Unreachable,
+    /// The hop limit ran out.
+    HopLimitExceeded,
+    /// Fragments of a datagram did not all come.
+    ReassemblyTimeout,
+    /// Source quench, a field that cannot be, or what no RFC names.
+    Other,
+}
+
+impl IcmpFields {
+    /// What it reports.
+    #[must_use]
+    pub const fn kind(&self) -> IcmpKind {
+        match (self.v6, self.icmp_type, self.code) {
+            (false, 3, 3) | (true, 1, 4) => IcmpKind::PortUnreachable,
+            (false, 3, 9 | 10 | 13) | (true, 1, 1 | 5 | 6) => IcmpKind::Prohibited,
+            (false, 3, 4) | (true, 2, _) => IcmpKind::TooBig,
+            (false, 3, _) | (true, 1, _) => IcmpKind::Unreachable,
+            (false, 11, 0) | (true, 3, 0) => IcmpKind::HopLimitExceeded,
+            (false, 11, 1) | (true, 3, 1) => IcmpKind::ReassemblyTimeout,
+            _ => IcmpKind::Other,
+        }
+    }
 }
 
 /// The protocol-specific part of a packet.
@@ -306,6 +344,8 @@ pub struct DecodedSlab {
     pub packets: Vec<Packet>,
     /// IP fragments in frame order, to be put together in sequence.
     pub fragments: Vec<Fragment>,
+    /// What the packets' checksums say.
+    pub sums: Sums,
     /// Counts.
     pub stats: DecodeStats,
 }
@@ -315,6 +355,7 @@ impl DecodedSlab {
     pub fn clear(&mut self) {
         self.packets.clear();
         self.fragments.clear();
+        self.sums.clear();
         self.stats.clear();
     }
 }

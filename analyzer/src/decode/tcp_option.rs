@@ -13,6 +13,7 @@ const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
+const MULTIPATH: u8 = 30;
 /// RFC 7323 §2.3: a larger shift is used as 14.
 const MAX_WINDOW_SHIFT: u8 = 14;
 
@@ -55,6 +56,7 @@ fn one(kind: u8, value: &[u8], tcp: &mut TcpFields) {
         (MAXIMUM_SEGMENT_SIZE, [a, b]) => tcp.mss = Some(u16::from_be_bytes([*a, *b])),
         (WINDOW_SCALE, [shift]) => tcp.window_shift = Some((*shift).min(MAX_WINDOW_SHIFT)),
         (SACK_PERMITTED, []) => tcp.sack_permitted = true,
+        (MULTIPATH, _) => tcp.multipath = tcp.flags.syn(),
         (TIMESTAMPS, value) if value.len() == 8 => tcp.timestamps = two_words(value),
         (SACK, blocks) if blocks.len() % 8 == 0 => {
             for (slot, block) in tcp.sack_blocks.iter_mut().zip(blocks.chunks_exact(8)) {

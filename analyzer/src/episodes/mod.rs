@@ -30,7 +30,9 @@ pub enum EpisodeKind {
     /// A host asks several others that had answered before, and hears from nobody: its own link
     /// is down, or the capture's.
     HostSilent,
-    /// One address asks another that had answered before, and hears nothing from it.
+    /// One address asks another that had answered before on a connection in use, three times or
+    /// more over a second at least, and hears nothing at all from it: the path is dark, or the
+    /// other host gone. A path that only lets small packets pass may look the same.
     PathDark,
     /// All connections of one client are closed within 50 ms although they had waited unequally:
     /// its process ends.
@@ -144,7 +146,7 @@ impl Episodes {
     ) -> Self {
         let mut list = records.list;
         list.sort_by_key(|record| record.first_frame);
-        let mut found = silence::find(hosts, end);
+        let mut found = silence::find(hosts, &list, end);
         found.extend(program_end::find(&list));
         found.extend(race::find(&list, names));
         found.sort_by_key(|episode| (episode.kind, episode.from, episode.host, episode.peer));

@@ -50,9 +50,15 @@ pub(super) fn find(records: &[ConnectionRecord]) -> Vec<Episode> {
         let mut rest = &ended[..];
         while let Some(first) = rest.first() {
             let len = rest.partition_point(|one| one.close.time.since(first.close.time) <= AT_ONCE);
-            let (together, later) = rest.split_at(len);
-            if is_end(together, &own) {
-                found.push(episode(client, together));
+            let (near, later) = rest.split_at(len);
+            // What was opened after the first close is used one after the other.
+            let together: Vec<Ended<'_>> = near
+                .iter()
+                .filter(|one| one.record.start < first.close.time)
+                .copied()
+                .collect();
+            if is_end(&together, &own) {
+                found.push(episode(client, &together));
                 rest = later;
             } else {
                 rest = &rest[1..];

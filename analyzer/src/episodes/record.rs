@@ -22,10 +22,10 @@ pub(crate) struct ConnectionRecord {
     pub start: Timestamp,
     /// Its last packet.
     pub end: Timestamp,
-    /// It was open when the capture ended, as far as is known.
-    pub is_open: bool,
     /// The SYN was captured.
     pub was_opened: bool,
+    /// One end acknowledged payload of the other.
+    pub is_in_use: bool,
     /// The server's SYN-ACK.
     pub accepted: Option<At>,
     /// First payload of the client.
@@ -55,7 +55,10 @@ impl ConnectionRecord {
             first_frame: connection.first_frame,
             start: connection.start,
             end: connection.end,
-            is_open: close.is_none(),
+            is_in_use: connection
+                .halves
+                .iter()
+                .any(|half| half.largest_acked_payload > 0),
             was_opened: connection.handshake.syn_count > 0,
             accepted: connection.handshake.syn_acks.first().copied().map(at),
             first_request: client.first_data.map(at),

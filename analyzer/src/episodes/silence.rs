@@ -1,11 +1,11 @@
 //! Hosts and paths that go dark, read from when addresses were heard.
 //!
-//! A question is what demands an answer: data, FIN or a probe on a TCP connection, or the look-up of
-//! a name. Questions without any packet back are a silence when the other end had been heard
-//! before. A SYN is a question only where nobody at all is heard: of one address it may be that the
-//! port is filtered.
+//! A question is what demands an answer: data, FIN or a probe on a TCP connection. Questions without
+//! any packet back are a silence when the other end had been heard before. A SYN and the look-up of a
+//! name are questions only where nobody at all is heard: of one address it may be that the port is
+//! filtered, or that the service does not answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,13 +13,15 @@ use crate::hosts::Hosts;
 use crate::hosts::moments::{Grid, Moments};
 use crate::time::Timestamp;
 
+use super::record::ConnectionRecord;
 use super::{Episode, EpisodeKind};
 
 /// A shorter silence is what any loss of a packet or two makes.
 const LONG_ENOUGH: Duration = Duration::from_secs(1);
 
-/// Questions in vain, in slices of their own.
-const QUESTIONS: usize = 2;
+/// Questions in vain, in slices of their own: what is asked first and repeated once may be lost
+/// twice without the path being dark.
+const QUESTIONS: usize = 3;
 
 /// Peers asked in vain that make it the host's own silence.
 const PEERS: usize = 2;
@@ -41,8 +43,22 @@ struct Dialogue<'a> {
     heard: &'a Moments,
 }
 
-/// `end`: the time of the capture's last frame.
-pub(super) fn find(hosts: &Hosts, end: Timestamp) -> Vec<Episode> {
+/// `records`: of all connections; `end`: the time of the capture's last frame.
+pub(super) fn find(hosts: &Hosts, records: &[ConnectionRecord], end: Timestamp) -> Vec<Episode> {
+    let mut connections = HashMap::<(IpAddr, IpAddr), Vec<&ConnectionRecord>>::new();
+    for record in records {
+        let key = (record.client.ip, record.server.ip);
+        connections.entry(key).or_default().push(record);
+    }
+    let were_ignored = |host: IpAddr, peer: IpAddr, span: Span| {
+        let of = |key| connections.get(&key).into_iter().flatten();
+        let from = hosts.grid().begin(span.from);
+        let mut open = of((host, peer))
+            .chain(of((peer, host)))
+            .filter(|record| record.start <= from && record.end >= from);
+        // Only where all of its connections are new: a listener that accepts no more drops them.
+        open.clone().next().is_some() && open.all(|record| !record.is_in_use)
+    };
     let mut dialogues = BTreeMap::<IpAddr, Vec<Dialogue<'_>>>::new();
     for (&(host, peer), asked) in hosts.pairs() {
         if let Some(heard) = hosts.pairs().get(&(peer, host)) {
@@ -61,7 +77,7 @@ pub(super) fn find(hosts: &Hosts, end: Timestamp) -> Vec<Episode> {
             for span in silences(dialogue.asked, dialogue.heard, hosts.grid(), end) {
                 let is_part =
                     |all: &Span| span.from >= all.from && all.to.is_none_or(|to| span.from < to);
-                if !whole.iter().any(is_part) {
+                if !whole.iter().any(is_part) && !were_ignored(host, dialogue.peer, span) {
                     let mut dark = episode(EpisodeKind::PathDark, host, span, hosts.grid(), end);
                     dark.peer = Some(dialogue.peer);
                     found.push(dark);
@@ -88,41 +104,49 @@ fn of_host(hosts: &Hosts, host: IpAddr, dialogues: &[Dialogue<'_>], end: Timesta
         asked.join(dialogue.called);
     }
     let spans = silences(&asked, profile.received_at(), hosts.grid(), end).into_iter();
-    let is_asked_in_vain = |dialogue: &Dialogue<'_>, span: &Span| {
-        let until = span.to.unwrap_or(u64::MAX);
-        dialogue
-            .heard
-            .iter()
-            .next()
-            .is_some_and(|first| first < span.from)
-            && (dialogue.asked.iter().chain(dialogue.called.iter()))
-                .any(|slice| (span.from..until).contains(&slice))
-    };
     spans
         .filter(|span| {
-            let peers = dialogues
-                .iter()
-                .filter(|dialogue| is_asked_in_vain(dialogue, span));
-            peers.count() >= PEERS
+            let falls_silent =
+                |dialogue: &&Dialogue<'_>| dialogue.falls_silent_in(span, hosts, end);
+            dialogues.iter().filter(falls_silent).count() >= PEERS
         })
         .collect()
 }
 
+impl Dialogue<'_> {
+    /// Whether the peer answered until a span began, and was asked in vain long enough in it.
+    fn falls_silent_in(&self, span: &Span, hosts: &Hosts, end: Timestamp) -> bool {
+        let grid = hosts.grid();
+        let until = span.to.unwrap_or(grid.slice(end));
+        let last_before =
+            |moments: &Moments| moments.iter().take_while(|at| *at < span.from).last();
+        let questions = self.asked.iter().chain(self.called.iter());
+        let first = questions.filter(|at| (span.from..until).contains(at)).min();
+        let pending = last_before(self.asked).max(last_before(self.called));
+        last_before(self.heard).is_some_and(|heard| pending.is_none_or(|asked| asked <= heard))
+            && first.is_some_and(|first| first + long_enough(grid) <= until)
+    }
+}
+
+/// Slices that last a second at least: the first and the last may be touched only just.
+const fn long_enough(grid: &Grid) -> u64 {
+    LONG_ENOUGH.as_nanos() as u64 / grid.width_ns() + 2
+}
+
 /// Every time after the first packet heard in which nothing more is heard for a second or longer,
-/// although two slices have questions: from the first of these to the next packet heard.
+/// although three slices have questions: from the first of these to the next packet heard.
 fn silences(asked: &Moments, heard: &Moments, grid: &Grid, end: Timestamp) -> Vec<Span> {
     let heard: Vec<u64> = heard.iter().collect();
     let asked: Vec<u64> = asked.iter().collect();
     let last = grid.slice(end);
-    // The first and the last slice may be touched only just.
-    let least = LONG_ENOUGH.as_nanos() as u64 / grid.width_ns() + 2;
     let spans = heard.iter().enumerate().filter_map(|(at, after)| {
         let to = heard.get(at + 1).copied();
         let first = asked.partition_point(|slice| slice <= after);
         let behind = asked.partition_point(|slice| to.is_none_or(|to| *slice < to));
         let in_vain = asked.get(first..behind)?;
         let from = *in_vain.first()?;
-        let is_silence = in_vain.len() >= QUESTIONS && to.unwrap_or(last) >= from + least;
+        let is_silence =
+            in_vain.len() >= QUESTIONS && to.unwrap_or(last) >= from + long_enough(grid);
         is_silence.then_some(Span { from, to })
     });
     spans.collect()

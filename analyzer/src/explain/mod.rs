@@ -11,6 +11,7 @@ use crate::decode::{DecodedSlab, Packet, PacketKind, TcpFields, decode_slab};
 use crate::error::Error;
 use crate::flow::key::FlowKey;
 use crate::flow::tcp::{TcpSettings, TcpTracker};
+use crate::in_order::damage::DamageFinder;
 
 use segment::Explainer;
 
@@ -28,6 +29,15 @@ pub struct ExplainedFrame {
     pub explanation: Explanation,
 }
 
+/// What is said of a frame.
+#[derive(Clone, PartialEq, Debug)]
+pub enum FrameReading {
+    /// The segment in it was judged.
+    Judged(Box<ExplainedFrame>),
+    /// It was damaged on its way: whom it reached discarded it.
+    Damaged,
+}
+
 /// Explains frame `number` (Wireshark's `frame.number`). `None` when there is no such frame or it
 /// holds no TCP segment.
 ///
@@ -37,18 +47,21 @@ pub fn explain_frame(
     inputs: &[Input],
     options: &ReadOptions,
     number: u64,
-) -> Result<Option<ExplainedFrame>, Error> {
+) -> Result<Option<FrameReading>, Error> {
     let mut key = None;
-    for_each_segment(inputs, options, |packet, _| {
+    let is_damaged = for_each_segment(inputs, options, number, |packet, _| {
         if packet.frame == number {
             key.get_or_insert(FlowKey::of(packet).0);
         }
     })?;
+    if is_damaged {
+        return Ok(Some(FrameReading::Damaged));
+    }
     let Some(key) = key else { return Ok(None) };
     let mut explainer = Explainer::new(number);
     let mut tracker: Option<TcpTracker> = None;
     let mut over = false;
-    for_each_segment(inputs, options, |packet, tcp| {
+    for_each_segment(inputs, options, number, |packet, tcp| {
         if over || FlowKey::of(packet).0 != key {
             return;
         }
@@ -71,28 +84,34 @@ pub fn explain_frame(
     Ok(tracker.and_then(|tracker| {
         let explanation = explainer.finish(&tracker)?;
         let (client, server) = tracker.endpoints();
-        Some(ExplainedFrame {
+        Some(FrameReading::Judged(Box::new(ExplainedFrame {
             client,
             server,
             explanation,
-        })
+        })))
     }))
 }
 
+/// Passes every segment that is judged; gives back whether frame `number` was damaged.
 fn for_each_segment(
     inputs: &[Input],
     options: &ReadOptions,
+    number: u64,
     mut take: impl FnMut(&Packet, &TcpFields),
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
+    let mut damage = DamageFinder::default();
+    let mut is_damaged = false;
     let mut reader = CaptureReader::open(inputs, options.clone())?;
     let (mut slab, mut decoded) = (Slab::default(), DecodedSlab::default());
     while reader.read_slab(&mut slab)? {
         decode_slab(&slab, reader.interfaces(), &mut decoded);
+        damage.leave_out(&mut decoded);
+        is_damaged |= damage.found().contains(&number);
         for packet in &decoded.packets {
             if let PacketKind::Tcp(tcp) = packet.kind {
                 take(packet, &tcp);
             }
         }
     }
-    Ok(())
+    Ok(is_damaged)
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::connection::CapturePoint;
+use crate::connection::{CapturePoint, CounterTrust};
 use crate::decode::{Packet, TcpFields};
 use crate::event::{RetransmissionKind, SegmentRef};
-use crate::flow::tcp::{Beside, KnownBefore, SendOrder, TcpTracker, Trust, Verdict};
+use crate::flow::tcp::{Beside, KnownBefore, SendOrder, TcpTracker, Verdict};
 
 use super::wireshark::{WiresharkName, WiresharkView};
 
@@ -121,6 +121,17 @@ impl Beside {
     }
 }
 
+impl Beside {
+    /// Of a repeat: marks that say it was sent first were not taken for its sender's clock.
+    fn words_of_repeat(&self, what: &str) -> String {
+        let order = match self.order {
+            SendOrder::Earlier => SendOrder::Unknown,
+            order => order,
+        };
+        Self { order, ..*self }.words(what)
+    }
+}
+
 type Words = (Vec<String>, Option<OtherReading>);
 
 impl KnownBefore {
@@ -130,7 +141,11 @@ impl KnownBefore {
             Verdict::OutOfOrder => self.late_words(),
             Verdict::Retransmission(kind) => self.repeat_words(kind),
             Verdict::NetworkDuplicate => (
-                vec!["every field equals a packet seen before, identification and timestamp included: one packet, delivered twice".into()],
+                vec![if self.copied {
+                    "every field equals a packet seen before, identification and timestamp included: one packet, delivered twice".into()
+                } else {
+                    "its octets have all passed, and its identification or timestamp says that it was sent no later than they were: one packet, delivered twice".into()
+                }],
                 self.other("retransmission", "a host that sends octets again makes a new packet with new marks"),
             ),
             Verdict::DuplicateFrame => (
@@ -192,7 +207,7 @@ impl KnownBefore {
             )
         }];
         words.push(match self.trust {
-            Trust::PerConnection => {
+            CounterTrust::PerConnection => {
                 "the identification counter passed over no packet that could have carried it".into()
             }
             _ => "nothing shows that it was sent before".into(),
@@ -229,9 +244,9 @@ impl KnownBefore {
     fn repeat_words(&self, kind: RetransmissionKind) -> Words {
         let mut words = Vec::new();
         if let Some(hole) = &self.hole {
-            words.push(hole.words("which showed the hole it fills"));
+            words.push(hole.words_of_repeat("which showed the hole it fills"));
         } else if let Some(copy) = &self.copy {
-            words.push(copy.words("the copy of the same octets"));
+            words.push(copy.words_of_repeat("the copy of the same octets"));
         } else if self.ahead >= 0 {
             words.push("it begins where the stream ended, but its identification, the PSH flag before it or the timestamp it echoes shows that a copy was lost on the way here".into());
         } else {

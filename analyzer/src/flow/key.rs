@@ -24,6 +24,15 @@ pub(crate) enum Sender {
     High,
 }
 
+/// A packet's flow: its key, the key's hash, and which end sent the packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keyed {
+    pub key: FlowKey,
+    /// [`FlowKey::hash64`] of the key.
+    pub hash: u64,
+    pub sender: Sender,
+}
+
 impl FlowKey {
     /// The key of a packet and which side sent it. For an ICMP error: that of the quoted packet.
     pub(crate) fn of(packet: &Packet) -> (Self, Sender) {

@@ -1,12 +1,12 @@
 //! The trackers that follow connections and fill their read model, and the table that holds them.
 
-pub(crate) mod arena;
-pub(crate) mod facts;
+mod arena;
+mod entry;
+mod first_packets;
 mod half_open;
 pub(crate) mod key;
-mod live_flow;
 pub(crate) mod table;
+pub(crate) mod tally;
 pub mod tcp;
 mod timeline;
 pub mod udp;
-pub(crate) mod young;

@@ -5,24 +5,26 @@
 
 use std::time::Duration;
 
-use crate::addr::Endpoint;
+use crate::addr::{Endpoint, Transport};
 use crate::analysis::IcmpError;
 use crate::connection::{Close, ConnectionSink};
-use crate::decode::{Packet, PacketKind, TcpFields, TcpFlags, ip_from_octets};
+use crate::decode::{
+    IcmpFields, IcmpKind, Packet, PacketKind, TcpFields, TcpFlags, ip_from_octets,
+};
 use crate::direction::Direction;
 use crate::event::{RetransmissionKind, SegmentRef};
+use crate::flow::entry::{Flow, LINGER, Liveness, datagram_verdict};
+use crate::flow::first_packets::{FirstDatagrams, FirstSegments, Record};
+use crate::flow::tally::{Attempt, ShardTally};
 use crate::flow::tcp::Verdict;
 use crate::time::Timestamp;
 
 use super::arena::{Arena, FlowId};
-use super::facts::ShardFacts;
 use super::half_open::{HalfOpen, Opening};
-use super::key::{FlowKey, Sender};
-use super::live_flow::{Flow, LINGER, Youth, datagram_verdict};
+use super::key::{FlowKey, Keyed, Sender};
 use super::tcp::{PATIENCE_S, PATIENCE_SYN_S, TcpSettings, TcpTracker};
 use super::timeline::LoneSyn;
 use super::udp::UdpTracker;
-use super::young::{Record, YoungTcp, YoungUdp};
 
 /// Flows of a shard that stay in the cache anyway.
 const FEW_FLOWS: usize = 16;
@@ -39,7 +41,7 @@ pub(crate) struct Shard<S> {
     flows: Arena<Flow>,
     settings: TcpSettings,
     sink: S,
-    facts: ShardFacts,
+    tally: ShardTally,
     now: Timestamp,
     next_sweep: Timestamp,
     since_sweep: usize,
@@ -60,7 +62,7 @@ impl<S: ConnectionSink> Shard<S> {
             flows: Arena::new(),
             settings,
             sink,
-            facts: ShardFacts::new(start),
+            tally: ShardTally::new(start),
             now: start,
             next_sweep: start + SWEEP_EVERY,
             since_sweep: 0,
@@ -86,18 +88,24 @@ impl<S: ConnectionSink> Shard<S> {
 
     /// Takes the next packet of this shard. `hash` is [`FlowKey::hash64`] of its key, `sender` the
     /// side of it that sent the packet, `payload` are its captured octets.
-    pub fn packet(&mut self, packet: &Packet, (hash, sender): (u64, Sender), payload: &[u8]) {
+    pub fn packet(&mut self, packet: &Packet, hash: u64, sender: Sender, payload: &[u8]) {
         self.now = self.now.max(packet.time);
         self.sweep();
         self.since_relief += 1;
         if self.cost > self.budget / 2 && self.since_relief > self.flows.len() / 4 {
             self.relieve();
         }
-        let key = FlowKey::from(packet, sender);
+        let keyed = Keyed {
+            key: FlowKey::from(packet, sender),
+            hash,
+            sender,
+        };
         match &packet.kind {
-            PacketKind::Tcp(tcp) => self.segment((key, sender), hash, packet, tcp, payload),
-            PacketKind::Udp => self.datagram((key, sender), hash, packet, payload),
-            PacketKind::IcmpError { icmp, .. } => self.icmp(&key, hash, packet, *icmp),
+            PacketKind::Tcp(tcp) => self.segment(&keyed, packet, tcp, payload),
+            PacketKind::Udp => self.datagram(&keyed, packet, payload),
+            PacketKind::IcmpError { transport, icmp } => {
+                self.icmp((&keyed.key, *transport), hash, packet, *icmp);
+            }
         }
     }
 
@@ -116,14 +124,8 @@ impl<S: ConnectionSink> Shard<S> {
         }
     }
 
-    fn segment(
-        &mut self,
-        (key, sender): (FlowKey, Sender),
-        hash: u64,
-        packet: &Packet,
-        tcp: &TcpFields,
-        payload: &[u8],
-    ) {
+    fn segment(&mut self, keyed: &Keyed, packet: &Packet, tcp: &TcpFields, payload: &[u8]) {
+        let Keyed { key, hash, .. } = *keyed;
         let mut reused = false;
         let (latest, place) = self.latest;
         let mut found = if latest == hash && self.flows.is_at(place, &key) {
@@ -134,7 +136,7 @@ impl<S: ConnectionSink> Shard<S> {
         if let Some(id) = found {
             self.latest = (hash, id);
             if !matches!(self.flows.get_mut(id), Some(Flow::Tcp(_))) {
-                if self.keep_young((&key, sender), id, packet, tcp, payload) {
+                if self.keep_first(keyed, id, packet, tcp, payload) {
                     return;
                 }
                 self.grow(id);
@@ -148,14 +150,14 @@ impl<S: ConnectionSink> Shard<S> {
                 self.take_out(id, false);
             }
         } else if Record::is_syn(packet, tcp) {
-            self.first_syn((key, sender), hash, packet, tcp);
+            self.first_syn(keyed, packet, tcp);
             return;
         } else if tcp.flags.has(TcpFlags::SYN | TcpFlags::ACK)
             && self
                 .half_open
                 .was_summed(hash ^ u64::from(tcp.ack.0.wrapping_sub(1)))
         {
-            self.facts.lone_syn_answered(packet.source());
+            self.tally.lone_syn_answered(packet.source());
         }
         let id = found.unwrap_or_else(|| {
             let tracker = TcpTracker::new(packet, tcp, &self.settings);
@@ -170,17 +172,12 @@ impl<S: ConnectionSink> Shard<S> {
         let held = tracker.octets_held();
         let (verdict, direction) = tracker.segment(packet, tcp, payload);
         self.cost = self.cost + tracker.octets_held() - held;
-        self.facts.segment(packet, direction, verdict);
+        self.tally.segment(packet, direction, verdict);
     }
 
     /// Takes a SYN of a flow that is not known: keeps it, or sums it when too many wait already.
-    fn first_syn(
-        &mut self,
-        (key, sender): (FlowKey, Sender),
-        hash: u64,
-        packet: &Packet,
-        tcp: &TcpFields,
-    ) {
+    fn first_syn(&mut self, keyed: &Keyed, packet: &Packet, tcp: &TcpFields) {
+        let Keyed { key, hash, sender } = *keyed;
         let server = packet.destination();
         match self.half_open.take(server, hash ^ u64::from(tcp.seq.0)) {
             Opening::Kept => {
@@ -188,21 +185,25 @@ impl<S: ConnectionSink> Shard<S> {
                 self.insert(key, hash, Flow::Syn(syn));
             }
             Opening::Summed => {
-                let (sent, client) = ((packet.time, packet.wire_len), packet.source());
-                self.facts
-                    .lone_syn(sent, client, server, LoneSyn::GivenUpLater);
+                let attempt = Attempt {
+                    time: packet.time,
+                    wire_len: packet.wire_len,
+                    client: packet.source(),
+                    server,
+                };
+                self.tally.lone_syn(&attempt, LoneSyn::GivenUpLater);
             }
             Opening::Repeated => {
                 let again = Verdict::Retransmission(RetransmissionKind::Control);
-                self.facts.segment(packet, Direction::ClientToServer, again);
+                self.tally.segment(packet, Direction::ClientToServer, again);
             }
         }
     }
 
     /// Adds a segment to a flow that has no tracker yet; false when it needs one.
-    fn keep_young(
+    fn keep_first(
         &mut self,
-        (key, sender): (&FlowKey, Sender),
+        keyed: &Keyed,
         id: FlowId,
         packet: &Packet,
         tcp: &TcpFields,
@@ -213,25 +214,25 @@ impl<S: ConnectionSink> Shard<S> {
         };
         let before = flow.cost();
         if let Flow::Syn(syn) = *flow {
-            let youth = Youth {
+            let liveness = Liveness {
                 last: syn.time(),
                 patience_s: PATIENCE_SYN_S,
                 closing: false,
             };
-            *flow = Flow::YoungTcp(youth, YoungTcp::new(&syn));
-            self.half_open.leave(server_of(key, &syn));
+            *flow = Flow::FirstSegments(liveness, FirstSegments::new(&syn));
+            self.half_open.leave(server_of(&keyed.key, &syn));
         }
         let kept = match flow {
             // What opens may be another connection, once this one may be over.
-            Flow::YoungTcp(youth, _) if youth.closing && tcp.flags.syn() => false,
-            Flow::YoungTcp(youth, young) => {
-                let kept = young.push(sender, packet, tcp, payload);
+            Flow::FirstSegments(liveness, _) if liveness.closing && tcp.flags.syn() => false,
+            Flow::FirstSegments(liveness, first) => {
+                let kept = first.push(keyed.sender, packet, tcp, payload);
                 if kept {
-                    youth.last = youth.last.max(packet.time);
+                    liveness.last = liveness.last.max(packet.time);
                     if !tcp.flags.syn() || tcp.flags.ack() {
-                        youth.patience_s = PATIENCE_S;
+                        liveness.patience_s = PATIENCE_S;
                     }
-                    youth.closing |= tcp.flags.fin();
+                    liveness.closing |= tcp.flags.fin();
                 }
                 kept
             }
@@ -241,13 +242,8 @@ impl<S: ConnectionSink> Shard<S> {
         kept
     }
 
-    fn datagram(
-        &mut self,
-        (key, sender): (FlowKey, Sender),
-        hash: u64,
-        packet: &Packet,
-        payload: &[u8],
-    ) {
+    fn datagram(&mut self, keyed: &Keyed, packet: &Packet, payload: &[u8]) {
+        let Keyed { key, hash, sender } = *keyed;
         let mut found = self.flows.find(&key, hash);
         // A flow that was silent for too long ends here whether or not a sweep came by, so that
         // sweeps never change a result.
@@ -261,24 +257,24 @@ impl<S: ConnectionSink> Shard<S> {
             found = None;
         }
         if let Some(id) = found {
-            if let Some(Flow::YoungUdp(youth, young)) = self.flows.get_mut(id) {
-                let before = young.octets();
-                if young.push(&key, sender, packet, payload) {
-                    youth.last = youth.last.max(packet.time);
-                    youth.patience_s = young.patience_s(&key);
-                    self.cost += young.octets() - before;
+            if let Some(Flow::FirstDatagrams(liveness, first)) = self.flows.get_mut(id) {
+                let before = first.octets();
+                if first.push(&key, sender, packet, payload) {
+                    liveness.last = liveness.last.max(packet.time);
+                    liveness.patience_s = first.patience_s(&key);
+                    self.cost += first.octets() - before;
                     return;
                 }
             }
         } else {
-            let mut young = YoungUdp::default();
-            if young.push(&key, sender, packet, payload) {
-                let youth = Youth {
+            let mut first = FirstDatagrams::default();
+            if first.push(&key, sender, packet, payload) {
+                let liveness = Liveness {
                     last: packet.time,
-                    patience_s: young.patience_s(&key),
+                    patience_s: first.patience_s(&key),
                     closing: false,
                 };
-                self.insert(key, hash, Flow::YoungUdp(youth, young));
+                self.insert(key, hash, Flow::FirstDatagrams(liveness, first));
                 return;
             }
         }
@@ -291,11 +287,26 @@ impl<S: ConnectionSink> Shard<S> {
             return;
         };
         let (new, direction) = tracker.datagram(packet, payload);
-        self.facts.segment(packet, direction, datagram_verdict(new));
+        self.tally.segment(packet, direction, datagram_verdict(new));
     }
 
-    fn icmp(&mut self, key: &FlowKey, hash: u64, packet: &Packet, icmp: crate::decode::IcmpFields) {
-        if let Some(id) = self.flows.find(key, hash) {
+    fn icmp(
+        &mut self,
+        (key, transport): (&FlowKey, Transport),
+        hash: u64,
+        packet: &Packet,
+        icmp: IcmpFields,
+    ) {
+        let mut found = self.flows.find(key, hash);
+        // Of a flow whose datagrams never become whole, this may be all there is to see.
+        if found.is_none()
+            && transport == Transport::Udp
+            && icmp.kind() == IcmpKind::ReassemblyTimeout
+        {
+            let tracker = UdpTracker::new(packet);
+            found = Some(self.insert(*key, hash, Flow::Udp(Box::new(tracker))));
+        }
+        if let Some(id) = found {
             self.grow(id);
             match self.flows.get_mut(id) {
                 Some(Flow::Tcp(tracker)) => tracker.icmp_error(packet, icmp),
@@ -303,13 +314,14 @@ impl<S: ConnectionSink> Shard<S> {
                 _ => {}
             }
         }
-        self.facts.icmp_error_count += 1;
-        if self.facts.icmp_errors.len() < ICMP_ERRORS {
-            self.facts.icmp_errors.push(IcmpError {
+        self.tally.icmp_error_count += 1;
+        if self.tally.icmp_errors.len() < ICMP_ERRORS {
+            self.tally.icmp_errors.push(IcmpError {
                 segment: SegmentRef::place(packet.frame, packet.time, Direction::ClientToServer),
                 icmp,
                 from: packet.source(),
                 to: packet.destination(),
+                transport,
             });
         }
     }
@@ -347,7 +359,7 @@ impl<S: ConnectionSink> Shard<S> {
             self.half_open.leave(server_of(&key, syn));
         }
         let before = flow.cost();
-        flow.grow(&key, &self.settings, &mut self.facts);
+        flow.grow(&key, &self.settings, &mut self.tally);
         self.cost = self.cost + flow.cost() - before;
     }
 
@@ -364,7 +376,9 @@ impl<S: ConnectionSink> Shard<S> {
         let mut due = Vec::new();
         for (id, flow) in self.flows.iter_mut() {
             let may_be_closed = match flow {
-                Flow::YoungTcp(youth, _) => youth.closing && now.since(youth.last) > LINGER,
+                Flow::FirstSegments(liveness, _) => {
+                    liveness.closing && now.since(liveness.last) > LINGER
+                }
                 _ => false,
             };
             if may_be_closed || flow.is_silent(now) {
@@ -383,7 +397,7 @@ impl<S: ConnectionSink> Shard<S> {
         }
     }
 
-    /// Whether a young flow that saw a FIN is over; only a tracker can tell, so it gets one.
+    /// Whether a flow of a few packets that saw a FIN is over; only a tracker can tell, so it gets one.
     fn is_closed_and_silent(&mut self, id: FlowId) -> bool {
         self.grow(id);
         let grown = self.flows.get(id);
@@ -421,7 +435,7 @@ impl<S: ConnectionSink> Shard<S> {
             if self.cost <= limit / 4 * 3 {
                 break;
             }
-            self.facts.limits.given_up += 1;
+            self.tally.limits.given_up += 1;
             self.take_out(id, true);
         }
     }
@@ -439,31 +453,36 @@ impl<S: ConnectionSink> Shard<S> {
     fn hand_over(&mut self, key: &FlowKey, mut flow: Flow, expired: bool) {
         if let Flow::Syn(syn) = &flow {
             let [client, server] = ends_of(key, syn.sender());
-            if !self.facts.judges_lone_syn(server) {
+            if !self.tally.judges_lone_syn(server) {
                 let lone = if expired {
                     LoneSyn::GivenUp
                 } else {
                     LoneSyn::Waits
                 };
-                let sent = (syn.time(), syn.wire_len());
-                self.facts.lone_syn(sent, client, server, lone);
+                let attempt = Attempt {
+                    time: syn.time(),
+                    wire_len: syn.wire_len(),
+                    client,
+                    server,
+                };
+                self.tally.lone_syn(&attempt, lone);
                 return;
             }
         }
-        flow.grow(key, &self.settings, &mut self.facts);
+        flow.grow(key, &self.settings, &mut self.tally);
         let connection = match flow {
             Flow::Tcp(tracker) => tracker.finish(expired),
             Flow::Udp(tracker) => tracker.finish(expired),
             // All others have just been made one of these.
-            Flow::Syn(_) | Flow::YoungTcp(..) | Flow::YoungUdp(..) => return,
+            Flow::Syn(_) | Flow::FirstSegments(..) | Flow::FirstDatagrams(..) => return,
         };
         let expired_open = connection.close == Close::Timeout;
-        self.facts.connection(&connection, expired_open);
+        self.tally.connection(&connection, expired_open);
         self.sink.connection(&connection);
     }
 
     /// The capture is over, and `end` the time of its latest frame: hands over everything.
-    pub fn finish(mut self, end: Timestamp) -> (S, ShardFacts) {
+    pub fn finish(mut self, end: Timestamp) -> (S, ShardTally) {
         let mut order: Vec<_> = self
             .flows
             .iter_mut()
@@ -476,7 +495,7 @@ impl<S: ConnectionSink> Shard<S> {
                 self.hand_over(&key, flow, expired);
             }
         }
-        (self.sink, self.facts)
+        (self.sink, self.tally)
     }
 }
 
@@ -548,7 +567,7 @@ mod tests {
         const ACK: u8 = TcpFlags::ACK;
         let (syn, tcp, _) = packet(true, SYN, 0);
         let syn = Record::of_segment(&syn, &tcp, FlowKey::of(&syn).1);
-        let mut young = YoungTcp::new(&syn);
+        let mut first = FirstSegments::new(&syn);
         for (from_client, flags, payload) in [
             (false, SYN | ACK, 0),
             (true, ACK, 0),
@@ -559,9 +578,9 @@ mod tests {
         ] {
             let (packet, tcp, payload) = packet(from_client, flags, payload);
             let (_, sender) = FlowKey::of(&packet);
-            assert!(young.push(sender, &packet, &tcp, &payload));
+            assert!(first.push(sender, &packet, &tcp, &payload));
         }
-        let octets = Arena::<Flow>::PLACE + young.octets();
+        let octets = Arena::<Flow>::PLACE + first.octets();
         assert!(octets <= 700, "established: {octets} octets");
     }
 }

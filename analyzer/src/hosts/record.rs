@@ -174,9 +174,9 @@ pub(crate) struct PairRecord {
     pub sent: u64,
     pub sent_ends: Ends,
     pub sent_at: Moments,
-    /// When something was sent that demands an answer: on TCP connections, and look-ups of names.
+    /// When something was sent on a TCP connection that demands an answer.
     pub asked_at: Moments,
-    /// When connections were opened.
+    /// When connections were opened and names looked up.
     pub called_at: Moments,
     /// Smallest time that an acknowledgement took to come back.
     pub round_trip: Option<Duration>,

@@ -25,6 +25,8 @@ const MAX_DATAGRAMS: usize = 4096;
 const MAX_BYTES: usize = 16 << 20;
 /// Largest payload of a datagram that can be fragmented (a 13-bit offset in units of 8).
 const MAX_DATAGRAM: u32 = 65_535 + 8;
+/// Pairs of hosts of which it is known when fragments passed.
+const MAX_PAIRS: usize = 4096;
 /// Pieces of one datagram: one may be as short as eight octets.
 const MAX_PIECES: usize = 8192;
 /// Datagrams inside reassembled datagrams that are put together in turn.
@@ -79,6 +81,8 @@ struct Partial {
     total: Option<u32>,
     /// Octets held.
     held: usize,
+    /// Pieces overlap: nothing more is taken, so that the rest is no datagram of its own.
+    overlaps: bool,
 }
 
 /// A datagram that became whole, and the packets in it.
@@ -113,6 +117,9 @@ pub struct IncompleteDatagram {
     pub pieces: u32,
     /// Why it was given up.
     pub reason: GivenUp,
+    /// Pieces of it were on their way and did not come: the datagram is longer than what was seen,
+    /// its pieces are such as a network makes, and the capture takes later pieces of this pair.
+    pub is_loss: bool,
 }
 
 /// Why a datagram was given up.
@@ -128,9 +135,14 @@ pub enum GivenUp {
     Bounds,
 }
 
+/// Source, destination and protocol.
+type Pair = ([u8; 16], [u8; 16], u8);
+
 /// Puts fragments together. Feed it in frame order.
 #[derive(Debug, Default)]
 pub struct Reassembler {
+    /// When the latest piece that is not a datagram's first passed between two hosts.
+    later_pieces: BTreeMap<Pair, Timestamp>,
     waiting: BTreeMap<Key, Partial>,
     /// Datagrams by when they began, for expiry and eviction.
     by_age: BTreeMap<(Timestamp, u64, Key), ()>,
@@ -228,6 +240,7 @@ impl Reassembler {
         if end > MAX_DATAGRAM {
             return None;
         }
+        self.note_later_piece(fragment);
         let captured = captured(fragment, bytes);
         let by_age = &mut self.by_age;
         let partial = self.waiting.entry(key).or_insert_with(|| {
@@ -237,7 +250,7 @@ impl Reassembler {
         match partial.insert(fragment, captured) {
             Inserted::Copy => return None,
             Inserted::Overlap => {
-                self.give_up(&key, GivenUp::Overlap);
+                self.held -= partial.discard();
                 return None;
             }
             Inserted::New => self.held += captured.len(),
@@ -264,6 +277,14 @@ impl Reassembler {
         None
     }
 
+    fn note_later_piece(&mut self, fragment: &Fragment) {
+        let pair = pair_of(fragment);
+        let is_known = self.later_pieces.contains_key(&pair);
+        if fragment.offset > 0 && (is_known || self.later_pieces.len() < MAX_PAIRS) {
+            self.later_pieces.insert(pair, fragment.time);
+        }
+    }
+
     fn remove(&mut self, key: &Key) -> Option<Partial> {
         let partial = self.waiting.remove(key)?;
         self.by_age
@@ -279,7 +300,17 @@ impl Reassembler {
         if self.given_up.len() >= MAX_DATAGRAMS {
             return;
         }
+        let reason = if partial.overlaps {
+            GivenUp::Overlap
+        } else {
+            reason
+        };
+        let latest = self.later_pieces.get(&pair_of(&partial.first));
+        let takes_later_pieces =
+            latest.is_some_and(|latest| *latest + TIMEOUT_V4 >= partial.first.time);
+        let waited = matches!(reason, GivenUp::TimedOut | GivenUp::CaptureEnded);
         self.given_up.push(IncompleteDatagram {
+            is_loss: waited && takes_later_pieces && partial.lacks_pieces(),
             ip: partial.first.ip,
             protocol: partial.protocol,
             ports: partial.ports,
@@ -311,10 +342,41 @@ impl Partial {
             have: 0,
             total: None,
             held: 0,
+            overlaps: false,
         }
     }
 
+    /// Drops its pieces for good; gives back how many octets they held.
+    fn discard(&mut self) -> usize {
+        self.overlaps = true;
+        self.pieces.clear();
+        std::mem::take(&mut self.held)
+    }
+
+    /// Pieces of it must exist that were not seen, as far as it can be trusted itself.
+    fn lacks_pieces(&self) -> bool {
+        /// What every network takes without fragmenting it (RFC 791 §3.2: 68 octets), less a header.
+        const LEAST_PIECE: u32 = 48;
+        const UDP: u8 = 17;
+        let end = |piece: &Piece| piece.offset + piece.len;
+        let goes_on = |piece: &&Piece| self.total != Some(end(piece));
+        let are_of_a_network = (self.pieces.iter().filter(goes_on))
+            .all(|piece| piece.len >= LEAST_PIECE && piece.len % 8 == 0);
+        // A sender that forbids fragments makes none; routers drop what is too large.
+        let is_contradiction = self.pieces.len() == 1 && self.first.ip.dont_fragment;
+        let first = self.pieces.first().filter(|piece| piece.offset == 0);
+        let stated = first
+            .filter(|_| self.protocol == UDP)
+            .and_then(|piece| piece.bytes.get(4..)?.first_chunk::<2>())
+            .map(|len| u32::from(u16::from_be_bytes(*len)));
+        let is_longer = stated.is_none_or(|len| len > self.have);
+        are_of_a_network && !is_contradiction && is_longer
+    }
+
     fn insert(&mut self, fragment: &Fragment, captured: &[u8]) -> Inserted {
+        if self.overlaps {
+            return Inserted::Copy;
+        }
         let (offset, len) = (fragment.offset, fragment.len);
         let end = offset + len;
         let place = self.pieces.partition_point(|piece| piece.offset < offset);
@@ -362,6 +424,10 @@ impl Partial {
     fn is_whole(&self) -> bool {
         self.total == Some(self.have)
     }
+}
+
+const fn pair_of(fragment: &Fragment) -> Pair {
+    (fragment.ip.src, fragment.ip.dst, fragment.protocol)
 }
 
 /// The captured octets of a fragment.

@@ -1,9 +1,11 @@
 //! What has to be done in the order of the capture, before packets are spread over connections:
 //! putting fragments together, joining translated connections, seeing loops and clock steps.
 
+pub(crate) mod damage;
 pub mod fragments;
 pub(crate) mod loops;
 pub(crate) mod times;
 pub(crate) mod translation;
 
 pub use loops::RoutingLoop;
+pub use times::ClockBreak;

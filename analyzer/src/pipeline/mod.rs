@@ -19,12 +19,12 @@ use crate::decode::Packet;
 use crate::episodes::Episodes;
 use crate::error::Error;
 use crate::filter::PacketFilter;
-use crate::flow::facts::ShardFacts;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
+use crate::flow::tally::ShardTally;
 use crate::flow::tcp::TcpSettings;
 use crate::hosts::Hosts;
-use crate::in_order::times::clock_note;
+use crate::in_order::times::clock_notes;
 use crate::time::Timestamp;
 
 use item::{Addressed, Filled, Item, SHARDS, shard_of};
@@ -151,8 +151,11 @@ pub fn run_with<S: ConnectionSink>(
             let _ = idle_sender.try_send(item);
         }
         let filter = &settings.filter;
-        let buffers = (empty.clone(), idle.clone());
-        let reading = scope.spawn(move || read_ahead(reader, filter, &ahead_sender, &buffers));
+        let emptied = Emptied {
+            slabs: empty.clone(),
+            items: idle.clone(),
+        };
+        let reading = scope.spawn(move || read_ahead(reader, filter, &ahead_sender, &emptied));
         let mut engine: Option<Engine<S>> = None;
         // Decoded and waiting for the shards, while the next round is decoded beside them.
         let mut decoded: Vec<Item> = Vec::new();
@@ -218,6 +221,12 @@ enum Ahead {
     Decoded(Box<Item>),
 }
 
+/// What the shards are done with: memory for the reader to use again.
+struct Emptied {
+    slabs: crossbeam_channel::Receiver<Slab>,
+    items: crossbeam_channel::Receiver<Item>,
+}
+
 /// Reads to the end. A round is handed over at once: every handing over may wake a thread, which
 /// takes long on a busy machine.
 ///
@@ -227,10 +236,7 @@ fn read_ahead(
     mut reader: CaptureReader,
     filter: &PacketFilter,
     ahead: &crossbeam_channel::Sender<Vec<Ahead>>,
-    (empty, idle): &(
-        crossbeam_channel::Receiver<Slab>,
-        crossbeam_channel::Receiver<Item>,
-    ),
+    emptied: &Emptied,
 ) -> (CaptureReader, Result<(), Error>) {
     /// Octets of a large frame, on average.
     const LARGE: usize = 512;
@@ -238,7 +244,7 @@ fn read_ahead(
     loop {
         let mut round = Vec::with_capacity(ROUND);
         while round.len() < ROUND {
-            let mut slab = empty.try_recv().unwrap_or_default();
+            let mut slab = emptied.slabs.try_recv().unwrap_or_default();
             match reader.read_slab(&mut slab) {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -254,7 +260,7 @@ fn read_ahead(
                 bytes_read: reader.bytes_read(),
             };
             round.push(if is_large && ahead.is_full() {
-                let mut item = Box::new(Item::of(filled, idle));
+                let mut item = Box::new(Item::of(filled, &emptied.items));
                 item.decode(filter);
                 Ahead::Decoded(item)
             } else {
@@ -291,7 +297,7 @@ fn advance<S: ConnectionSink>(shards: &mut [Shard<S>], items: &[Item]) {
                     }));
                     for &Addressed { hash, at, sender } in batch {
                         let packet = &item.decoded.packets[at as usize];
-                        shard.packet(packet, (hash, sender), item.payload(packet));
+                        shard.packet(packet, hash, sender, item.payload(packet));
                         if let Some(answering) = item.true_source(at) {
                             shard.answered_from(packet, hash, answering);
                         }
@@ -328,7 +334,7 @@ impl<S: ConnectionSink> Engine<S> {
         let incomplete = sequencer.finish(filter);
         let times = &sequencer.times;
         let end = times.last().unwrap_or_default();
-        let finished: Vec<(S, ShardFacts)> = self
+        let finished: Vec<(S, ShardTally)> = self
             .shards
             .into_par_iter()
             .enumerate()
@@ -337,19 +343,20 @@ impl<S: ConnectionSink> Engine<S> {
                 shard.finish(end)
             })
             .collect();
-        let mut facts = ShardFacts::new(Timestamp::default());
+        let mut tally = ShardTally::new(Timestamp::default());
         let mut sinks = Vec::with_capacity(SHARDS);
-        for (at, (sink, shard_facts)) in finished.into_iter().enumerate() {
+        for (at, (sink, of_shard)) in finished.into_iter().enumerate() {
             sinks.push(sink);
             if at == 0 {
-                facts = shard_facts;
+                tally = of_shard;
             } else {
-                facts.merge(shard_facts);
+                tally.merge(of_shard);
             }
         }
         let mut quality = reader.notes();
-        quality.extend(facts.quality());
-        quality.extend(clock_note(times));
+        quality.extend(tally.quality());
+        quality.extend(clock_notes(times));
+        quality.extend(sequencer.damage.note());
         quality.sort();
         let summary = CaptureSummary {
             files: reader.files(),
@@ -366,24 +373,24 @@ impl<S: ConnectionSink> Engine<S> {
                 .collect(),
             protocols: sequencer.stats.protocols(),
         };
-        let hosts = Hosts::of(facts.hosts, &facts.dns_names);
-        let episodes = Episodes::of(facts.records, &hosts, &facts.dns_names, end);
+        let hosts = Hosts::of(tally.hosts, &tally.dns_names);
+        let episodes = Episodes::of(tally.records, &hosts, &tally.dns_names, end);
         let analysis = Analysis {
             summary,
             hosts,
             episodes,
             quality,
-            tcp_connections: facts.tcp_connections,
-            udp_flows: facts.udp_flows,
-            dns_names: facts.dns_names,
-            listeners: facts.listeners,
-            udp_servers: facts.udp_servers,
-            icmp_errors: facts.icmp_errors,
-            icmp_error_count: facts.icmp_error_count,
-            intervals: facts.timeline.finish(),
-            later_fragments_seen: sequencer.later_fragments_seen,
+            tcp_connections: tally.tcp_connections,
+            udp_flows: tally.udp_flows,
+            dns_names: tally.dns_names,
+            listeners: tally.listeners,
+            udp_servers: tally.udp_servers,
+            icmp_errors: tally.icmp_errors,
+            icmp_error_count: tally.icmp_error_count,
+            intervals: tally.timeline.finish(),
             marks: reader.marks().to_vec(),
             routing_loops: sequencer.loops.finish(),
+            clock_breaks: times.breaks(),
         };
         (analysis, sinks)
     }

@@ -3,6 +3,7 @@
 
 use crate::decode::{DecodeStats, Packet, PacketKind};
 use crate::filter::PacketFilter;
+use crate::in_order::damage::DamageFinder;
 use crate::in_order::fragments::{IncompleteDatagram, Reassembler};
 use crate::in_order::loops::Loops;
 use crate::in_order::times::Times;
@@ -13,10 +14,10 @@ use super::item::Item;
 /// Takes decoded slabs in the order of the capture.
 #[derive(Default)]
 pub(super) struct Sequencer {
+    pub damage: DamageFinder,
     reassembler: Reassembler,
     translator: Translator,
     pub loops: Loops,
-    pub later_fragments_seen: bool,
     pub stats: DecodeStats,
     pub times: Times,
 }
@@ -28,6 +29,9 @@ impl Sequencer {
             self.times.append(&item.times);
             self.stats.merge(&item.decoded.stats);
             self.loops.take(&item.circling.found);
+            if self.damage.leave_out(&mut item.decoded) {
+                item.distribute();
+            }
             self.reassemble(item, filter);
             self.translate(item);
         }
@@ -40,7 +44,6 @@ impl Sequencer {
         }
         let fragments = std::mem::take(&mut item.decoded.fragments);
         for fragment in &fragments {
-            self.later_fragments_seen |= fragment.offset > 0;
             let expired = self.reassembler.expire(fragment.time);
             let expired = incomplete(&expired).filter(|(packet, _)| filter.admits(packet));
             item.incomplete.extend(expired);
@@ -94,12 +97,14 @@ impl Sequencer {
     }
 }
 
-/// UDP datagrams that were given up, as packets without payload. Without the first fragment there
+/// UDP datagrams of which pieces were lost, as packets without payload. Without the first fragment there
 /// are no ports, and nothing that they could be told of.
 fn incomplete(datagrams: &[IncompleteDatagram]) -> impl Iterator<Item = (Packet, u32)> + '_ {
     /// Protocol number of UDP (RFC 768).
     const UDP: u8 = 17;
-    let of_udp = datagrams.iter().filter(|datagram| datagram.protocol == UDP);
+    let of_udp = datagrams
+        .iter()
+        .filter(|datagram| datagram.protocol == UDP && datagram.is_loss);
     of_udp.filter_map(|datagram| {
         let (src_port, dst_port) = datagram.ports?;
         let packet = Packet {

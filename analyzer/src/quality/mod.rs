@@ -20,10 +20,14 @@ pub enum QualityKind {
     OneSided,
     /// Segments larger than the MTU: captured before segmentation or after coalescing.
     Offload,
+    /// Frames written in another order than they passed in: by several queues or taps.
+    CaptureDisorder,
     /// Capture time that runs backwards or jumps.
     ClockStep,
     /// The file ends inside a record, or is damaged from some place on.
     CutShort,
+    /// Packets whose checksum is wrong: damaged, and discarded by whom they reached.
+    BadChecksum,
     /// A limit of the analysis was reached: some of it is counted together or cut off.
     Summed,
     /// The files of one set hold both ends of one path.
@@ -40,8 +44,10 @@ impl QualityKind {
             Self::Snaplen => "snaplen",
             Self::OneSided => "one-sided",
             Self::Offload => "offload",
+            Self::CaptureDisorder => "capture-disorder",
             Self::ClockStep => "clock-step",
             Self::CutShort => "cut-short",
+            Self::BadChecksum => "bad-checksum",
             Self::Summed => "summed",
             Self::TwoPoints => "two-points",
         }

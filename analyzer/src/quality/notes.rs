@@ -21,6 +21,11 @@ pub(crate) struct LimitCounts {
     /// Connections across which the capture's clock jumped forward, and how far at least.
     pub clock_jumps: u64,
     pub clock_jump_max: Duration,
+    /// Segments written after the acknowledgement that covers them, their connections, and by how
+    /// much at most.
+    pub written_late: u64,
+    pub written_late_connections: u64,
+    pub written_late_max: Duration,
     /// Lone SYNs that were summed.
     pub lone_syns_summed: u64,
     /// Connections and flows to servers for which there was no room.
@@ -41,6 +46,9 @@ impl LimitCounts {
         self.one_sided += other.one_sided;
         self.cut_frames += other.cut_frames;
         self.oversized += other.oversized;
+        self.written_late += other.written_late;
+        self.written_late_connections += other.written_late_connections;
+        self.written_late_max = self.written_late_max.max(other.written_late_max);
         self.clock_jumps += other.clock_jumps;
         self.clock_jump_max = self.clock_jump_max.max(other.clock_jump_max);
     }
@@ -95,6 +103,16 @@ impl LimitCounts {
             format!(
                 "{} segments are larger than the peer's MSS: captured before segmentation or after coalescing, so packet counts are not those of the wire",
                 self.oversized
+            ),
+        );
+        note(
+            QualityKind::CaptureDisorder,
+            self.written_late,
+            format!(
+                "{} segments in {} connections were written after the acknowledgement that covers them, by up to {:.3} ms: the capture was written by several queues or taps, and what stands close together in it may have passed in another order",
+                self.written_late,
+                self.written_late_connections,
+                self.written_late_max.as_secs_f64() * 1e3
             ),
         );
         note(

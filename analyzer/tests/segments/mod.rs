@@ -1,4 +1,5 @@
-//! One connection told packet by packet to the tracker, for tests that say exactly what passes.
+//! Connections told packet by packet to the tracker, for tests that say exactly what passes: those of
+//! the analyzer, and those of rules, which are thereby tested on what a tracker makes.
 
 #![allow(
     dead_code,
@@ -15,11 +16,15 @@ use pcapdoc_analyzer::{Connection, Timestamp};
 /// Nanoseconds.
 pub const MS: u64 = 1_000_000;
 
-/// A capture point with one connection.
+/// A capture point with one pair of endpoints, on which connections may follow each other.
 pub struct Capture {
     tracker: Option<TcpTracker>,
     /// One that judges every segment in full: it must come to the same.
     reference: Option<TcpTracker>,
+    /// Connections that a SYN of the next one ended.
+    earlier: Vec<Connection>,
+    /// Port of the client.
+    client_port: u16,
     pub frame: u64,
     /// Hop limit of the packets to come.
     pub hop_limit: u8,
@@ -33,11 +38,19 @@ pub struct Marks {
 }
 
 impl Capture {
+    /// Of client port 40,000 and server port 80; the first packet is frame 1.
     pub const fn new() -> Self {
+        Self::of_client(40_000, 1)
+    }
+
+    /// Of another client port; the first packet has this frame number.
+    pub const fn of_client(client_port: u16, first_frame: u64) -> Self {
         Self {
             tracker: None,
             reference: None,
-            frame: 0,
+            earlier: Vec::new(),
+            client_port,
+            frame: first_frame - 1,
             hop_limit: 64,
         }
     }
@@ -57,7 +70,7 @@ impl Capture {
             ..tcp
         };
         let ends = [
-            (Ipv4Addr::new(10, 0, 0, 1), 40_000),
+            (Ipv4Addr::new(10, 0, 0, 1), self.client_port),
             (Ipv4Addr::new(10, 0, 0, 2), 80),
         ];
         let [(src, src_port), (dst, dst_port)] = if from_client {
@@ -84,16 +97,25 @@ impl Capture {
             observation_point: 0,
             kind: PacketKind::Tcp(tcp),
         };
+        // As the flow table does it.
+        let known = self.tracker.as_ref();
+        let reused = known.is_some_and(|known| known.is_new_incarnation(&packet, &tcp));
+        if reused {
+            let earlier = self.ended();
+            self.earlier.push(earlier);
+        }
         let [verdict, in_full] = [(&mut self.tracker, false), (&mut self.reference, true)].map(
             |(tracker, judge_all)| {
                 let settings = TcpSettings {
                     judge_all,
                     ..TcpSettings::default()
                 };
-                tracker
-                    .get_or_insert_with(|| TcpTracker::new(&packet, &tcp, &settings))
-                    .segment(&packet, &tcp, &[])
-                    .0
+                let tracker =
+                    tracker.get_or_insert_with(|| TcpTracker::new(&packet, &tcp, &settings));
+                if reused {
+                    tracker.mark_port_reuse();
+                }
+                tracker.segment(&packet, &tcp, &[]).0
             },
         );
         assert_eq!(verdict, in_full, "frame {}", self.frame);
@@ -130,9 +152,23 @@ impl Capture {
     }
 
     /// The connection as it stands.
-    pub fn finish(self) -> Connection {
-        let [connection, in_full] = [self.tracker, self.reference]
-            .map(|tracker| Box::new(tracker.expect("a packet passed")).finish(false));
+    pub fn finish(mut self) -> Connection {
+        self.ended()
+    }
+
+    /// All connections of these endpoints, in their order.
+    pub fn finish_all(mut self) -> Vec<Connection> {
+        let last = self.ended();
+        self.earlier.push(last);
+        self.earlier
+    }
+
+    /// Ends what is tracked.
+    fn ended(&mut self) -> Connection {
+        let [connection, in_full] = [&mut self.tracker, &mut self.reference].map(|tracker| {
+            let tracker = tracker.take().expect("a packet passed");
+            Box::new(tracker).finish(false)
+        });
         assert!(connection == in_full, "judged in full it is another one");
         connection
     }

@@ -159,7 +159,7 @@ fn table(frame: &DataFrame, out: &mut dyn Write) -> Result<(), Error> {
         .collect();
     let shown = |any: &AnyValue<'_>| {
         let text = match any {
-            AnyValue::Float64(number) => format::number(*number),
+            AnyValue::Float64(number) => format::rounded(*number),
             other => cell(other),
         };
         let line = escape::terminal(&text).replace('\n', " ");

@@ -96,7 +96,7 @@ pub struct ResetRow {
     pub frame: u64,
     /// Who sent it.
     pub direction: String,
-    /// Cause (RULES.md's taxonomy).
+    /// Cause, one of the kinds of resets in docs/glossary.md.
     pub kind: String,
     /// How sure, 0–1.
     #[cfg_attr(test, schemars(range(min = 0.0, max = 1.0)))]
@@ -130,7 +130,7 @@ impl From<&Connection> for ConnectionRow {
             response_p50_ms: histogram.quantile(0.5).map(millis),
             response_max_ms: histogram.quantile(1.0).map(millis),
             rtt_ms: connection.rtt().map(millis),
-            stall_ms: millis(connection.holes.stall_total),
+            stall_ms: millis(connection.holes.stall_total()),
             resets: connection.resets.iter().map(reset).collect(),
             translated_from: connection
                 .translated_from

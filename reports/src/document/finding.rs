@@ -92,6 +92,9 @@ pub struct EvidenceView {
     pub time: String,
     /// A fact that can be checked at that frame.
     pub note: String,
+    /// The frame proves the finding; others show where it began, or only suggest it.
+    #[serde(default)]
+    pub proves: bool,
     /// Since the capture's first frame.
     pub elapsed_s: f64,
     /// Its connection.
@@ -228,6 +231,7 @@ fn evidence(evidence: &finding::Evidence, start: Option<Timestamp>) -> EvidenceV
         frame: segment.frame,
         time: segment.time.rfc3339(),
         note: evidence.note.clone(),
+        proves: evidence.proves,
         elapsed_s: start.map_or(0.0, |start| seconds(segment.time.since(start))),
         connection: evidence.connection.into(),
         direction: direction_name(segment.direction).to_owned(),

@@ -250,13 +250,13 @@ impl TimePart {
         let Some(largest) = largest.filter(|_| busy > 0.0) else {
             return Some(format!("{open} and idle all the time"));
         };
-        let share = format::share(largest.total_s / busy);
+        let share = format::percentage(largest.total_s / busy);
         let label = largest.label.to_lowercase();
         let rest = total - busy;
         Some(if rest > 0.0 {
             format!(
                 "{open}, idle for {} of it; of the other {}, {share} went into: {label}",
-                format::share(rest / total),
+                format::percentage(rest / total),
                 format::seconds(busy)
             )
         } else {

@@ -175,7 +175,7 @@ impl Rank {
         let pending = connection.turns.pending().is_some();
         let failed = is_tcp
             && (connection.close == Close::Reset || pending && connection.close != Close::Open);
-        let held_up = connection.holes.count > 0
+        let held_up = connection.holes.count() > 0
             || connection.translated_from.is_some()
             || connection
                 .halves

@@ -85,7 +85,7 @@ impl Requests {
         for turn in turns.slowest.iter().chain(unanswered) {
             let first = turn.request.first;
             let outcome = || match &turn.response {
-                Some(response) => format!("{} back", format::bytes(response.octets as f64)),
+                Some(response) => format!("{} back", format::size(response.octets as f64)),
                 None => "no answer".to_owned(),
             };
             let key = (turn.response_time(), Reverse(first.frame));
@@ -94,7 +94,7 @@ impl Requests {
                 frame: key.1,
                 start: first.time,
                 protocol: "tcp",
-                what: format!("{} sent", format::bytes(turn.request.octets as f64)),
+                what: format!("{} sent", format::size(turn.request.octets as f64)),
                 outcome: outcome(),
                 client: connection.client.to_string(),
                 server: connection.server.to_string(),
@@ -143,10 +143,10 @@ impl Requests {
             format!(
                 "All {}: half came within {}, 95 % within {}, 99 % within {}, the slowest after {}.",
                 format::counted(times.count, "response"),
-                format::millis(times.p50_ms),
-                format::millis(times.p95_ms),
-                format::millis(times.p99_ms),
-                format::millis(times.max_ms),
+                format::duration(times.p50_ms),
+                format::duration(times.p95_ms),
+                format::duration(times.p99_ms),
+                format::duration(times.max_ms),
             )
         });
         Some(Table {

@@ -61,7 +61,7 @@ impl Screen {
         let facts = format!(
             "{name}: {}, {}, {}, {}",
             format::counted(capture.packets, "packet"),
-            format::bytes(capture.bytes as f64),
+            format::size(capture.bytes as f64),
             format::seconds(capture.duration_s),
             format::counted(document.connection_total, "connection"),
         );

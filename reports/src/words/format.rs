@@ -1,122 +1,14 @@
-//! Numbers for people: the one place where units are written.
+//! Figures, times and costs for people; units are written by [`rules::text`].
 //!
-//! A figure's unit is the ending of its name; see [`figure`]. Rendering never depends on a
-//! locale: a comma groups thousands, a point separates decimals.
+//! A figure's unit is the ending of its name; see [`figure`].
 
+pub use rules::text::{bit_rate, count, counted, duration, percentage, rounded, size};
 use serde_json::{Map, Value};
-
-/// `12,345`.
-#[must_use]
-pub fn count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// `1 check`, `12 checks`.
-#[must_use]
-pub fn counted(number: u64, noun: &str) -> String {
-    format!(
-        "{} {noun}{}",
-        count(number),
-        if number == 1 { "" } else { "s" }
-    )
-}
-
-/// Three significant digits at most, whole numbers in full: `0.05`, `5`, `65`, `12.3`, `1,234`.
-#[must_use]
-pub fn number(value: f64) -> String {
-    if !value.is_finite() {
-        return "–".to_owned();
-    }
-    let magnitude = value.abs();
-    if magnitude >= 100.0 || (value.fract() == 0.0 && magnitude < 1e15) {
-        let sign = if value <= -0.5 { "−" } else { "" };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "rounded, not negative; huge values saturate"
-        )]
-        return format!("{sign}{}", count(magnitude.round() as u64));
-    }
-    let decimals = if magnitude >= 10.0 {
-        1
-    } else if magnitude >= 0.1 {
-        2
-    } else {
-        3
-    };
-    let text = format!("{value:.decimals$}");
-    text.trim_end_matches('0')
-        .trim_end_matches('.')
-        .replace('-', "−")
-}
-
-/// A duration in its fitting unit: `45 µs`, `12.3 ms`, `5 s`, `2 min 5 s`, `3 h 12 min`.
-#[must_use]
-pub fn millis(ms: f64) -> String {
-    let magnitude = ms.abs();
-    if magnitude == 0.0 {
-        "0 ms".to_owned()
-    } else if magnitude < 0.9995 {
-        format!("{} µs", number(ms * 1e3))
-    } else if magnitude < 999.5 {
-        format!("{} ms", number(ms))
-    } else if magnitude < 119_500.0 {
-        format!("{} s", number((ms / 10.0).round() / 100.0))
-    } else {
-        let sign = if ms < 0.0 { "−" } else { "" };
-        let seconds = (magnitude / 1e3).round();
-        let (hours, minutes) = (
-            (seconds / 3600.0).floor(),
-            (seconds % 3600.0 / 60.0).floor(),
-        );
-        match (hours > 0.0, minutes, seconds % 60.0) {
-            (false, minutes, 0.0) => format!("{sign}{minutes} min"),
-            (false, minutes, rest) => format!("{sign}{minutes} min {rest} s"),
-            (true, minutes, _) => format!("{sign}{} h {minutes} min", number(hours)),
-        }
-    }
-}
 
 /// A duration given in seconds.
 #[must_use]
 pub fn seconds(s: f64) -> String {
-    millis(s * 1e3)
-}
-
-/// Bytes in decimal units, as network people count: `512 B`, `1.5 kB`, `12.3 MB`.
-#[must_use]
-pub fn bytes(bytes: f64) -> String {
-    scaled(bytes, ["B", "kB", "MB", "GB", "TB", "PB"])
-}
-
-/// Bits per second: `9.6 Mbit/s`.
-#[must_use]
-pub fn bits_per_second(rate: f64) -> String {
-    scaled(
-        rate,
-        ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s"],
-    )
-}
-
-fn scaled(value: f64, units: [&str; 6]) -> String {
-    let mut scaled = value;
-    let mut unit = units[0];
-    for larger in &units[1..] {
-        if scaled.abs() < 999.5 {
-            break;
-        }
-        scaled /= 1e3;
-        unit = larger;
-    }
-    format!("{} {unit}", number(scaled))
+    duration(s * 1e3)
 }
 
 /// Advice with the product it is for in front, unless it is for any.
@@ -150,19 +42,6 @@ pub fn frames(frames: &[u64]) -> String {
         (Some(_), Some(more)) => (named.as_slice(), more),
     };
     format!("frames {} and {last}", named.join(", "))
-}
-
-/// A share of 0–1 as `97 %`; small ones keep a digit. Never says 100 % or 0 % unless it is.
-#[must_use]
-pub fn share(share: f64) -> String {
-    let percent = share * 100.0;
-    if percent > 99.5 && percent < 100.0 {
-        "> 99 %".to_owned()
-    } else if percent.abs() < 9.95 {
-        format!("{} %", number((percent * 10.0).round() / 10.0))
-    } else {
-        format!("{} %", number(percent.round()))
-    }
 }
 
 /// Time of day of an RFC 3339 text, to the millisecond: `12:30:05.123`.
@@ -202,7 +81,7 @@ pub fn figure_label(name: &str) -> String {
 pub fn figure(name: &str, value: &Value) -> String {
     match value {
         Value::Number(value) => value.as_f64().map_or_else(String::new, |value| {
-            unit_of(name).map_or_else(|| number(value), |(_, format)| format(value))
+            unit_of(name).map_or_else(|| rounded(value), |(_, format)| format(value))
         }),
         Value::String(text) => text.clone(),
         Value::Null => "–".to_owned(),
@@ -216,14 +95,14 @@ type Format = fn(f64) -> String;
 /// Splits a figure's name into its stem and the way its unit is written.
 fn unit_of(name: &str) -> Option<(&str, Format)> {
     let units: [(&str, Format); 8] = [
-        ("_ms", millis),
+        ("_ms", duration),
         ("_s", seconds),
-        ("_bytes", bytes),
-        ("_percent", |percent| share(percent / 100.0)),
-        ("_per_second", |rate| format!("{}/s", number(rate))),
-        ("_bps", bits_per_second),
-        ("_bits_per_second", bits_per_second),
-        ("_share", share),
+        ("_bytes", size),
+        ("_percent", |percent| percentage(percent / 100.0)),
+        ("_per_second", |rate| format!("{}/s", rounded(rate))),
+        ("_bps", bit_rate),
+        ("_bits_per_second", bit_rate),
+        ("_share", percentage),
     ];
     let found = units
         .into_iter()
@@ -231,11 +110,11 @@ fn unit_of(name: &str) -> Option<(&str, Format)> {
     // `bytes` alone, or `stall_ms_total`: the unit stands inside the name.
     found.or_else(|| {
         let (inside, format): (_, Format) = if name.contains("_ms_") {
-            (true, millis)
+            (true, duration)
         } else if name == "bytes" || name.starts_with("bytes_") || name.contains("_bytes_") {
-            (true, bytes)
+            (true, size)
         } else {
-            (false, number)
+            (false, rounded)
         };
         inside.then_some((name, format))
     })
@@ -255,7 +134,7 @@ pub fn cost_phrase(cost: &Map<String, Value>) -> Option<String> {
 #[must_use]
 pub fn table_count(column: &str, number: u64) -> String {
     if column == "bytes" || column.ends_with("_bytes") {
-        bytes(number as f64)
+        size(number as f64)
     } else {
         count(number)
     }
@@ -327,7 +206,7 @@ pub fn confidence(confidence: f64) -> String {
     } else {
         "possible"
     };
-    format!("{words} ({})", share(confidence))
+    format!("{words} ({})", percentage(confidence))
 }
 
 /// Keeps numbers and their units on one line, for headings and paragraphs of the page.
@@ -367,42 +246,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn counts_are_grouped() {
-        assert_eq!(count(0), "0");
-        assert_eq!(count(999), "999");
-        assert_eq!(count(1_000), "1,000");
-        assert_eq!(count(12_345_678), "12,345,678");
-    }
-
-    #[test]
-    fn durations_take_the_fitting_unit() {
-        assert_eq!(millis(0.045), "45 µs");
-        assert_eq!(millis(12.34), "12.3 ms");
-        assert_eq!(millis(5_000.0), "5 s");
-        assert_eq!(millis(5_012.0), "5.01 s");
-        assert_eq!(millis(125_000.0), "2 min 5 s");
-        assert_eq!(millis(11_520_000.0), "3 h 12 min");
-        assert_eq!(millis(999.9), "1 s");
-        assert_eq!(millis(-3.0), "−3 ms");
-    }
-
-    #[test]
-    fn bytes_and_rates() {
-        assert_eq!(bytes(512.0), "512 B");
-        assert_eq!(bytes(1_500.0), "1.5 kB");
-        assert_eq!(bytes(999_999.0), "1 MB");
-        assert_eq!(bits_per_second(9_600_000.0), "9.6 Mbit/s");
-    }
-
-    #[test]
-    fn shares_never_round_to_certainty() {
-        assert_eq!(share(0.997), "> 99 %");
-        assert_eq!(share(1.0), "100 %");
-        assert_eq!(share(0.004), "0.4 %");
-        assert_eq!(share(0.95), "95 %");
-    }
 
     #[test]
     fn figures_take_their_unit_from_the_name() {

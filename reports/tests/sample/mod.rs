@@ -129,6 +129,7 @@ fn evidence(
         },
         connection,
         note: note.to_owned(),
+        proves: true,
     }
 }
 
@@ -195,7 +196,8 @@ fn race_example(port: u16, first_frame: u64, start: f64) -> Vec<Evidence> {
             412,
             1_285,
             411,
-            "request data from client (411 bytes), 1.3 ms after the FIN at the capture point; its ACK number does not cover the FIN",
+            "request data from client (411 bytes), 1.3 ms after the FIN at the capture \
+                 point; its ACK number does not cover the FIN",
         ),
         Step(
             first_frame + 212,
@@ -218,13 +220,28 @@ fn race() -> Finding {
         rule: "keepalive-race",
         severity: Severity::High,
         confidence: 0.95,
-        confidence_reason: "14 connections closed after the same 5 s, and each reset answers its request by number".to_owned(),
-        title: "Server 10.9.0.2:80 closes idle connections after 5 s while requests are on their way".to_owned(),
-        summary: "Server 10.9.0.2:80 closed connections that had been idle for 5 s (typical of Node.js, Apache and uvicorn; the number alone proves no product), and the next request from 10.9.0.1 was on its way at that moment. 14 requests got RST instead of a response; the client sees \"connection reset\" or returns 502.".to_owned(),
+        confidence_reason:
+            "14 connections closed after the same 5 s, and each reset answers its request \
+             by number"
+                .to_owned(),
+        title: "Server 10.9.0.2:80 closes idle connections after 5 s while requests are on \
+             their way"
+            .to_owned(),
+        summary: "Server 10.9.0.2:80 closed connections that had been idle for 5 s (typical of \
+             Node.js, Apache and uvicorn; the number alone proves no product), and the next \
+             request from 10.9.0.1 was on its way at that moment. 14 requests got RST \
+             instead of a response; the client sees \"connection reset\" or returns 502."
+            .to_owned(),
         occurrences: 14,
-        connections: (0..14).map(|n| connection(Transport::Tcp, 40_000 + n, 80, 12 + u64::from(n) * 300)).collect(),
+        connections: (0..14)
+            .map(|n| connection(Transport::Tcp, 40_000 + n, 80, 12 + u64::from(n) * 300))
+            .collect(),
         connection_count: 14,
-        evidence: [race_example(40_000, 12, 11.204), race_example(40_003, 912, 31.877)].concat(),
+        evidence: [
+            race_example(40_000, 12, 11.204),
+            race_example(40_003, 912, 31.877),
+        ]
+        .concat(),
         figures: vec![
             median("idle_timeout_ms", 14, 4_998.0, 5_001.9, 5_010.2),
             median("race_gap_ms", 14, 0.2, 1.3, 3.9),
@@ -232,31 +249,80 @@ fn race() -> Finding {
         ],
         cost: vec![number("requests_failed", 14.0), number("time_lost_ms", 0.0)],
         why: vec![
-            "All 14 requests carry an ACK number that does not cover the server's FIN: the client did not know of the close".to_owned(),
+            "All 14 requests carry an ACK number that does not cover the server's FIN: \
+                 the client did not know of the close"
+                .to_owned(),
             "The idle times lie between 4.998 s and 5.010 s: a timer, not chance".to_owned(),
-            "Each RST bears the sequence number of the request's ACK: it answers that request".to_owned(),
+            "Each RST bears the sequence number of the request's ACK: it answers that request"
+                .to_owned(),
         ],
         look_alikes: vec![
-            LookAlike { name: "server restart".to_owned(), why_not: "the 14 closes are spread over 55 s and the server served other requests in between".to_owned() },
-            LookAlike { name: "client-timeout-close".to_owned(), why_not: "the server sent FIN first, and nothing was pending".to_owned() },
+            LookAlike {
+                name: "server restart".to_owned(),
+                why_not:
+                    "the 14 closes are spread over 55 s and the server served other requests in \
+                 between"
+                        .to_owned(),
+            },
+            LookAlike {
+                name: "client-timeout-close".to_owned(),
+                why_not: "the server sent FIN first, and nothing was pending".to_owned(),
+            },
         ],
         remedy: vec![
-            remedy("any", "The server closes at 5 s: raise its idle timeout above the client's or balancer's (65 s for the usual 60 s), and let the client retry requests that may be repeated.", ""),
-            remedy("Node.js", "Keep idle connections longer than the balancer does; headersTimeout must be longer still.", "server.keepAliveTimeout = 65_000;\nserver.headersTimeout = 66_000;"),
-            remedy("nginx", "As the server behind a balancer.", "keepalive_timeout 75s;"),
-            remedy("gunicorn", "Only asynchronous workers keep connections.", "gunicorn --keep-alive 65"),
-            remedy("AWS ALB", "Lower the balancer's idle timeout below the server's, when the server cannot be changed.", "aws elbv2 modify-load-balancer-attributes --load-balancer-arn ARN --attributes Key=idle_timeout.timeout_seconds,Value=4"),
+            remedy(
+                "any",
+                "The server closes at 5 s: raise its idle timeout above the client's or \
+                 balancer's (65 s for the usual 60 s), and let the client retry requests \
+                 that may be repeated.",
+                "",
+            ),
+            remedy(
+                "Node.js",
+                "Keep idle connections longer than the balancer does; headersTimeout must \
+                 be longer still.",
+                "server.keepAliveTimeout = 65_000;\nserver.headersTimeout = 66_000;",
+            ),
+            remedy(
+                "nginx",
+                "As the server behind a balancer.",
+                "keepalive_timeout 75s;",
+            ),
+            remedy(
+                "gunicorn",
+                "Only asynchronous workers keep connections.",
+                "gunicorn --keep-alive 65",
+            ),
+            remedy(
+                "AWS ALB",
+                "Lower the balancer's idle timeout below the server's, when the server \
+                 cannot be changed.",
+                "aws elbv2 modify-load-balancer-attributes --load-balancer-arn ARN \
+                 --attributes Key=idle_timeout.timeout_seconds,Value=4",
+            ),
         ],
         host_commands: vec![HostCommand {
             host: "server".to_owned(),
             command: "ss -tnoi 'sport = :80'".to_owned(),
             tells: "which connections are idle, and since when (lastrcv)".to_owned(),
         }],
-        caveats: vec![(QualityKind::CaptureDrops, "212 bytes were acknowledged but not captured; none of the proving frames lies near them".to_owned())],
+        caveats: vec![(
+            QualityKind::CaptureDrops,
+            "212 bytes were acknowledged but not captured; none of the proving frames lies \
+             near them"
+                .to_owned(),
+        )],
         explained_by: Vec::new(),
-        filter: "tcp.port == 80 && (tcp.flags.reset == 1 || tcp.flags.fin == 1) && ip.addr == 10.9.0.1".to_owned(),
-        timeouts: Waits::new(Wait::ServerIdle, values.clone()).into_iter().collect(),
-        distribution: Some(Distribution { figure: "idle_timeout_ms", values }),
+        filter: "tcp.port == 80 && (tcp.flags.reset == 1 || tcp.flags.fin == 1) && ip.addr == \
+             10.9.0.1"
+            .to_owned(),
+        timeouts: Waits::new(Wait::ServerIdle, values.clone())
+            .into_iter()
+            .collect(),
+        distribution: Some(Distribution {
+            figure: "idle_timeout_ms",
+            values,
+        }),
     }
 }
 
@@ -311,17 +377,39 @@ fn stall() -> Finding {
         severity: Severity::Medium,
         confidence: 0.88,
         confidence_reason: "seen at the receiver, with SACK".to_owned(),
-        title: "Lost segments from 10.9.0.2:443 held back data that had already arrived, for up to 322 ms".to_owned(),
-        summary: "9 holes on 3 connections kept 1.1 MB waiting for 1.9 s in sum. 7 were repaired by timeout.".to_owned(),
+        title: "Lost segments from 10.9.0.2:443 held back data that had already arrived, for \
+             up to 322 ms"
+            .to_owned(),
+        summary: "9 holes on 3 connections kept 1.1 MB waiting for 1.9 s in sum. 7 were repaired \
+             by timeout."
+            .to_owned(),
         occurrences: 9,
         connections: vec![conn],
         connection_count: 3,
         evidence: steps.into_iter().map(|step| evidence(conn, step)).collect(),
-        figures: vec![number("stall_ms_total", 1_913.4), number("stall_ms_max", 322.0), number("blocked_bytes", 1_104_000.0), number("holes", 9.0)],
+        figures: vec![
+            number("stall_ms_total", 1_913.4),
+            number("stall_ms_max", 322.0),
+            number("blocked_bytes", 1_104_000.0),
+            number("holes", 9.0),
+        ],
         cost: vec![number("time_lost_ms", 1_913.4)],
-        why: vec!["The segments behind each hole were captured and acknowledged by SACK before the repair".to_owned()],
-        look_alikes: vec![LookAlike { name: "reordering".to_owned(), why_not: "TSval of the filling segments is newer than that of the segments behind the hole".to_owned() }],
-        remedy: vec![remedy("Linux", "Let the sender recover without waiting for a timer.", "sysctl -w net.ipv4.tcp_recovery=1")],
+        why: vec![
+            "The segments behind each hole were captured and acknowledged by SACK before \
+             the repair"
+                .to_owned(),
+        ],
+        look_alikes: vec![LookAlike {
+            name: "reordering".to_owned(),
+            why_not: "TSval of the filling segments is newer than that of the segments behind the \
+             hole"
+                .to_owned(),
+        }],
+        remedy: vec![remedy(
+            "Linux",
+            "Let the sender recover without waiting for a timer.",
+            "sysctl -w net.ipv4.tcp_recovery=1",
+        )],
         host_commands: Vec::new(),
         caveats: Vec::new(),
         explained_by: vec!["F3".to_owned()],

@@ -3,10 +3,10 @@
 use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::figure::FigureValue;
-use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::figure::{FigureValue, most};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{ms, number, plural, time};
@@ -53,15 +53,22 @@ declare_rule! {
     }
 }
 
+/// A queue that a sender fills.
+pub(crate) struct Seen {
+    sender: Direction,
+    /// Round trips under load.
+    samples: u64,
+}
+
 impl Rule for Bufferbloat {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         for direction in Direction::BOTH {
             let half = conn.half(direction);
             let rest = conn.half(direction.reverse()).rtt_min.unwrap_or_default();
@@ -93,7 +100,7 @@ impl Rule for Bufferbloat {
                 Severity::Low
             };
             let sender = direction.sender();
-            let mut one = Observation::untyped(conn, 0.8, severity)
+            let mut one = Observation::new(conn, 0.8, severity)
                 .cause(format!("{} {sender}", conn.server))
                 .weight(added)
                 .evidence_if(
@@ -104,21 +111,22 @@ impl Rule for Bufferbloat {
                     half.longest_rtt_at,
                     "acknowledgement that ends the longest round trip under load",
                 )
-                .detail("samples", number(half.loaded_rtts.count()))
-                .detail("added_ms", added)
-                .label("sender", sender);
+                .seen(Seen {
+                    sender: direction,
+                    samples: half.loaded_rtts.count(),
+                });
             one.set_figure("rtt_ms_min", FigureValue::Number(shortest));
             one.set_figure("rtt_ms_p95", FigureValue::Number(longest));
             out.push(one);
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
         let (least, p95) = (
-            group.number("rtt_ms_min").unwrap_or_default(),
-            group.number("rtt_ms_p95").unwrap_or_default(),
+            group.figure("rtt_ms_min").unwrap_or_default(),
+            group.figure("rtt_ms_p95").unwrap_or_default(),
         );
-        let sender = group.words("sender").unwrap_or_default();
+        let sender = most(group.seen().map(|seen| seen.sender)).map_or("", Direction::sender);
         let server = group.server();
         draft
             .title(format!("What the {sender} sends fills a queue: round trips grow from {} to {} ({server})", time(least), time(p95)))
@@ -128,14 +136,14 @@ impl Rule for Bufferbloat {
                 time(p95), time(least)
             ))
             .confidence(0.8, "Round trips were measured at the sender's side of the queue, with and without load.")
-            .because(format!("{} under load against the shortest one of the same connections", plural(group.sum("samples"), "round trip")))
+            .because(format!("{} under load against the shortest one of the same connections", plural(number(group.seen().map(|seen| seen.samples).sum()), "round trip")))
             .not("packet-loss", "the round trips come from segments that were sent once")
             .not("slow server", "acknowledgements are the kernel's work, not the application's")
             .not("long path", format!("the same connections also had round trips of {}", time(least)))
             .set("Linux router", "manage the queue of the slowest link, just below its rate", "tc qdisc replace dev DEV root cake bandwidth RATE")
             .set("Linux sender", "keep less in flight", "net.ipv4.tcp_congestion_control = bbr; net.ipv4.tcp_notsent_lowat = 131072")
             .advise("network", "switch on ECN and active queue management where the link is slowest; more buffer makes it worse")
-            .verify(&sender, format!("ss -tino '( dport = :{0} or sport = :{0} )'", server.port), "rtt against minrtt while the transfer runs")
+            .verify(sender, format!("ss -tino '( dport = :{0} or sport = :{0} )'", server.port), "rtt against minrtt while the transfer runs")
             .verify("both", format!("ping -i 0.2 {}  # while the transfer runs, and after it", server.ip), "times that rise and fall with the transfer")
     }
 }

@@ -4,10 +4,10 @@ use analyzer::connection::TcpState;
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::figure::FigureValue;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::figure::{FigureValue, most};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{ms, number, other_end, plural, time};
@@ -51,15 +51,23 @@ declare_rule! {
     }
 }
 
+/// A socket whose peer had closed.
+pub(crate) struct Seen {
+    /// Whose it is.
+    end: &'static str,
+    /// It was not closed in the capture.
+    open: bool,
+}
+
 impl Rule for CloseWaitLeak {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         for end in Direction::BOTH {
             let span = conn
                 .states
@@ -73,7 +81,10 @@ impl Rule for CloseWaitLeak {
                 .half(end)
                 .last_data
                 .is_some_and(|data| data.frame > fin.frame);
+            // Any RST ends CLOSE-WAIT, whoever sent it.
+            let is_reset = (conn.resets.iter()).any(|reset| reset.segment.frame > fin.frame);
             if sends
+                || is_reset
                 || conn.from_client().fin.is_some()
                     && conn.from_server().fin.is_some()
                     && span.to.is_none()
@@ -87,7 +98,7 @@ impl Rule for CloseWaitLeak {
             }
             let own_fin = conn.half(end).fin;
             out.push(
-                Observation::untyped(conn, 0.9, Severity::Low)
+                Observation::new(conn, 0.9, Severity::Low)
                     .cause(format!("{} {}", conn.server, end.sender()))
                     .at(span.from)
                     .weight(ms(waited))
@@ -106,22 +117,23 @@ impl Rule for CloseWaitLeak {
                     )
                     .figure("sockets", 1.0)
                     .figure("waited_ms_max", ms(waited))
-                    .detail("open", f64::from(u8::from(span.to.is_none())))
-                    .label("end", end.sender()),
+                    .seen(Seen {
+                        end: end.sender(),
+                        open: span.to.is_none(),
+                    }),
             );
         }
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
         let end = analysis.summary.last;
         let least = ctx.threshold("min_wait_ms");
         collected.observations.retain_mut(|one| {
-            let open = one.number("open").is_some_and(|open| open > 0.0);
-            if let (true, Some(end)) = (open, end) {
+            if let (true, Some(end)) = (one.seen.open, end) {
                 let waited = ms(end.since(one.at));
                 one.set_figure("waited_ms_max", FigureValue::Number(waited));
             }
-            one.number("waited_ms_max")
+            one.figure_value("waited_ms_max")
                 .is_some_and(|waited| waited >= least)
         });
         let sockets = number(collected.observations.len() as u64);
@@ -133,17 +145,17 @@ impl Rule for CloseWaitLeak {
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let end = group.words("end").unwrap_or_default();
-        let other = other_end(&end);
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let end = most(group.seen().map(|seen| seen.end)).unwrap_or_default();
+        let other = other_end(end);
         let who = if end == "server" {
             group.server().to_string()
         } else {
             group.clients_text()
         };
-        let max = group.number("waited_ms_max").unwrap_or_default();
-        let sockets = group.number("sockets").unwrap_or_default();
-        let open = group.positive("open");
+        let max = group.figure("waited_ms_max").unwrap_or_default();
+        let sockets = group.figure("sockets").unwrap_or_default();
+        let open = group.having(|seen| seen.open);
         let port = group.server().port;
         let severity = if sockets >= group.ctx.threshold("medium_sockets") {
             Severity::Medium
@@ -173,51 +185,61 @@ impl Rule for CloseWaitLeak {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkit::{Builder, C, S, at, figure, findings_in, findings_of};
-    use analyzer::connection::StateSpan;
+    use crate::testkit::script::Capture;
+    use crate::testkit::{at, figure, findings_in, findings_of};
+    use analyzer::decode::TcpFlags;
 
-    fn leaking(port: u16, to: Option<f64>) -> Builder {
-        let builder = Builder::tcp(port)
-            .handshake(0.0, 1.0)
-            .request(1.0, 10)
-            .response(2.0, 10)
-            .fin(3.0, C);
-        builder.with(|conn| {
-            conn.states = vec![StateSpan {
-                end: S,
-                state: TcpState::CloseWait,
-                from: at(3.0),
-                to: to.map(at),
-                inferred: false,
-            }];
-        })
+    const ACK: u8 = TcpFlags::ACK;
+    const DATA: u8 = TcpFlags::ACK | TcpFlags::PSH;
+    const FIN: u8 = TcpFlags::ACK | TcpFlags::FIN;
+
+    /// A request and its response; the client closes at 50 ms, which the server acknowledges.
+    fn closed_by_client(port: u16) -> Capture {
+        let mut capture = Capture::of_client(port, u64::from(port) * 100 + 1);
+        capture.handshake();
+        capture.client(21_000, DATA, 101, 901, 10);
+        capture.server(41_000, DATA, 901, 111, 10);
+        capture.client(41_100, ACK, 111, 911, 0);
+        capture.client(50_000, FIN, 111, 911, 0);
+        capture.server(70_000, ACK, 911, 112, 0);
+        capture
+    }
+
+    /// The server closes as well, so many seconds after the capture began.
+    fn closed_after(seconds: u64) -> Connection {
+        let mut capture = closed_by_client(1);
+        capture.server(seconds * 1_000_000, FIN, 911, 112, 0);
+        capture.client(seconds * 1_000_000 + 100, ACK, 112, 912, 0);
+        capture.finish()
     }
 
     #[test]
     fn open_to_the_end_of_a_long_capture() {
         let mut analysis = Analysis::default();
-        analysis.summary.last = Some(at(90_003.0));
-        let connections: Vec<_> = (0..3).map(|n| leaking(n, None).build()).collect();
+        analysis.summary.last = Some(at(90_070.0));
+        let connections: Vec<_> = (1..4).map(|n| closed_by_client(n).finish()).collect();
         let findings = findings_in("close-wait-leak", &connections, &analysis);
         assert_eq!(findings[0].severity, Severity::Medium);
         assert!((figure(&findings[0], "sockets") - 3.0).abs() < f64::EPSILON);
-        assert!((figure(&findings[0], "waited_ms_max") - 90_000.0).abs() < 0.01);
+        assert!((figure(&findings[0], "waited_ms_max") - 90_000.0).abs() < 30.0);
     }
 
     #[test]
     fn closed_after_minutes() {
-        let findings = findings_of("close-wait-leak", &[leaking(1, Some(70_003.0)).build()]);
+        let findings = findings_of("close-wait-leak", &[closed_after(70)]);
         assert_eq!(findings[0].severity, Severity::Low);
     }
 
     #[test]
     fn short_waits_are_healthy() {
-        assert!(findings_of("close-wait-leak", &[leaking(1, Some(20_000.0)).build()]).is_empty());
+        assert!(findings_of("close-wait-leak", &[closed_after(20)]).is_empty());
     }
 
     #[test]
     fn half_close_in_use_is_healthy() {
-        let conn = leaking(1, Some(90_000.0)).response(80_000.0, 500).build();
-        assert!(findings_of("close-wait-leak", &[conn]).is_empty());
+        let mut capture = closed_by_client(1);
+        capture.server(80_000_000, DATA, 911, 112, 500);
+        capture.client(80_000_100, ACK, 112, 1411, 0);
+        assert!(findings_of("close-wait-leak", &[capture.finish()]).is_empty());
     }
 }

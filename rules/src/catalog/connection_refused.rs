@@ -1,21 +1,17 @@
 //! `connection-refused`: nobody listens where clients connect.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::time::Duration;
-
 use analyzer::connection::ResetKind;
-use analyzer::event::EventKind;
-use analyzer::{Analysis, Connection, Timestamp};
+use analyzer::event::{EventKind, SegmentRef};
+use analyzer::{Analysis, Connection};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::Note;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
-use crate::model::text::{ms, number, plural, time};
+use crate::model::text::{many, ms, plural, time};
+use crate::signs::attempts::{Attempt, Attempts, Nobody, Outcome, is_refusal};
 
 declare_rule! {
     /// Connection attempts are refused: nobody listens at that address and port.
@@ -28,10 +24,18 @@ declare_rule! {
     /// Every attempt fails at once. During a restart the window without a listener is an outage.
     ///
     /// ## How it is detected
-    /// RST with ACK that answers a SYN, or an ICMP unreachable error that quotes it. Whether the listener
-    /// served others before or after tells "never worked" from "went away". One client that tries
-    /// many ports is called a scan (info). A client that at once succeeds at another address of the same port
-    /// (IPv6 first, then IPv4) makes it low. Severity is otherwise medium, high from three attempts on.
+    /// - A SYN is answered by RST with ACK, or by an ICMP "port unreachable" of the target itself. ICMP
+    ///   errors of other hosts or with other codes belong to icmp-unreachable.
+    /// - The same SYN is not answered by SYN-ACK afterwards: that refutes it, as the RST was then not the
+    ///   listener's.
+    /// - Attempts of a scanner, a worm, a peer-to-peer client, or of a stranger from the Internet that
+    ///   exchanges nothing with anybody harm nobody (info).
+    /// - Where a retry, another port or address, or the other address family served the client within
+    ///   ten seconds, little was lost (low); so it is for one or two attempts of a client. Three or more
+    ///   of one client, or a listener that had accepted before and never does again, are high.
+    ///
+    /// The refusal itself proves it. Whether the listener served others before or after tells "never
+    /// worked" from "went away".
     ///
     /// ## What to do
     /// Start the program, correct the port or the address it binds to, or drain before stopping.
@@ -48,121 +52,91 @@ declare_rule! {
         needs: [Tcp],
         clouded_by: [CaptureDrops],
         figures: [attempts: Count / Sum],
-        thresholds: [
-            scan_ports = 10.0: "Different refused ports of one client that make a scan rather than a broken service; half as many when it tries each only once.",
-        ],
+        thresholds: [],
     }
 }
 
-/// A client that has another address at hand tries it within this time.
-const FALLBACK: Duration = Duration::from_secs(1);
-
-/// The client's SYN was answered.
-pub(crate) struct Fact;
+/// A SYN that was refused.
+pub(crate) struct Seen {
+    attempt: Attempt,
+    /// By an ICMP error.
+    icmp: bool,
+    /// Why that harmed nobody.
+    nobody: Option<Nobody>,
+}
 
 impl Rule for ConnectionRefused {
-    type Seen = Legacy;
-    type Fact = Fact;
+    type Seen = Seen;
+    type Fact = Attempt;
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Fact>) {
-        let Some(syn) = conn.handshake.syns.first() else {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        _ctx: &Context<'_>,
+        out: &mut Observations<Seen, Attempt>,
+    ) {
+        let Some(attempt) = Attempt::of(conn) else {
             return;
         };
-        if conn.handshake.syn_ack_count > 0 {
-            out.note(|| Note::new(conn, Fact).at(syn.time));
+        out.note(|| attempt.note(conn));
+        let refusal = refusal(conn, &attempt);
+        let (Some(syn), Some((segment, icmp))) = (conn.handshake.syns.first(), refusal) else {
             return;
-        }
-        let refused = conn
-            .resets
-            .iter()
-            .find(|reset| reset.kind == ResetKind::Refused);
-        let unreachable = conn.events.iter().find(|event| {
-            matches!(event.kind, EventKind::IcmpError(icmp) if is_unreachable(icmp.v6, icmp.icmp_type))
-        });
-        let (segment, note) = match (refused, unreachable) {
-            (Some(reset), _) => (reset.segment, "RST from server answers the SYN".to_owned()),
-            (None, Some(event)) => (
-                event.segment,
-                "ICMP unreachable error quotes the SYN".to_owned(),
-            ),
-            (None, None) => return,
         };
+        let what = if icmp {
+            "ICMP port unreachable from the target quotes the SYN"
+        } else {
+            "RST from server answers the SYN"
+        };
+        let later = time(ms(segment.time.since(syn.time)));
         out.push(
-            Observation::untyped(conn, 0.97, Severity::Medium)
+            Observation::new(conn, 0.97, Impact::attempts_failed(1))
                 .at(syn.time)
                 .evidence(*syn, "SYN from client")
-                .evidence(
-                    segment,
-                    format!("{note}, {} later", time(ms(segment.time.since(syn.time)))),
-                )
+                .proof(segment, format!("{what}, {later} later"))
                 .figure("attempts", 1.0)
                 .cost("connections_failed", 1.0)
-                .detail("icmp", f64::from(u8::from(refused.is_none()))),
+                .seen(Seen {
+                    attempt,
+                    icmp,
+                    nobody: None,
+                }),
         );
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Fact>) {
-        let mut ports = BTreeMap::<IpAddr, BTreeSet<(IpAddr, u16)>>::new();
-        for one in &collected.observations {
-            let server = one.connection.server;
-            ports
-                .entry(one.connection.client.ip)
-                .or_default()
-                .insert((server.ip, server.port));
-        }
-        let connected: Vec<(IpAddr, u16, Timestamp)> = collected
-            .notes
-            .iter()
-            .map(|note| {
-                (
-                    note.connection.client.ip,
-                    note.connection.server.port,
-                    note.at,
-                )
-            })
-            .collect();
-        let mut per_server = BTreeMap::<_, u64>::new();
-        let mut attempts = BTreeMap::<IpAddr, usize>::new();
-        for one in &collected.observations {
-            *per_server.entry(one.connection.server).or_default() += 1;
-            *attempts.entry(one.connection.client.ip).or_default() += 1;
-        }
-        for one in &mut collected.observations {
-            let (client, server) = (one.connection.client.ip, one.connection.server);
-            let tried = ports.get(&client).map_or(0, BTreeSet::len);
-            let fell_back = connected.iter().any(|(ip, port, at)| {
-                *ip == client
-                    && *port == server.port
-                    && *at >= one.at
-                    && at.since(one.at) <= FALLBACK
-            });
-            // Half as many are enough where none is tried again: clients of a service come back.
-            let needed = if attempts.get(&client) == Some(&tried) {
-                ctx.threshold("scan_ports") / 2.0
-            } else {
-                ctx.threshold("scan_ports")
-            };
-            if number(tried as u64) >= needed {
-                one.cause = format!("scan {client}");
-                one.severity = Severity::Info;
+    fn on_capture(
+        &self,
+        analysis: &Analysis,
+        _ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Attempt>,
+    ) {
+        let notes = collected.notes.iter();
+        let attempts = Attempts::of(
+            notes.map(|note| (&note.connection, note.at, note.fact)),
+            analysis,
+        );
+        let observations = &mut collected.observations;
+        observations
+            .retain(|one| !attempts.is_accepted_after_all(&one.connection, &one.seen.attempt));
+        for one in observations {
+            let nobody = attempts.nobody(&one.connection, &one.seen.attempt);
+            if let Some(nobody) = nobody {
+                one.cause = nobody.cause(&one.connection);
                 one.cost.clear();
-            } else if fell_back {
-                one.severity = Severity::Low;
-                one.seen.details.push(("fell_back", 1.0));
-            } else if per_server.get(&server).is_some_and(|count| *count >= 3) {
-                one.severity = Severity::High;
             }
+            one.seen.nobody = nobody;
+            one.set_impact(attempts.impact(&one.connection, one.at, &one.seen.attempt));
         }
     }
 
-    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
-        let count = group.number("attempts").unwrap_or_default();
-        if group.best().cause.starts_with("scan ") {
-            return describe_scan(group, draft, count);
+    fn describe(&self, group: &Group<'_, Seen, Attempt>, draft: Narrative) -> Narrative {
+        let count = group.figure("attempts").unwrap_or_default();
+        if let Some(nobody) = group.best().seen.nobody {
+            return describe_harmless(group, draft, nobody);
         }
         let server = group.server();
         let listener = group.analysis.listeners.get(&server);
@@ -188,17 +162,20 @@ impl Rule for ConnectionRefused {
             }
             (false, false) => "No connection to it succeeded in this capture.".to_owned(),
         };
-        let icmp = group.positive("icmp") > 0;
-        let fell_back = if group.positive("fell_back") > 0 {
-            " Clients then reached another address at once, so little was lost."
-        } else {
-            ""
+        let icmp = group.having(|seen| seen.icmp) > 0;
+        let recovered = group.impact().map_or(0, |impact| impact.recovered);
+        let recovered = match recovered {
+            0 => String::new(),
+            some => format!(
+                " A retry, another port or another address served the client after {} within seconds.",
+                many(some, "attempt")
+            ),
         };
         draft
             .title(format!("{server} refuses connections"))
-            .summary(format!("{} from {} to {server} refused within {window}. {story}{fell_back}", plural(count, "attempt"), group.clients_text()))
+            .summary(format!("{}. {story}{recovered}", refusals(group, count)))
             .confidence(0.97, "The refusal itself was captured.")
-            .because(if icmp { "ICMP unreachable errors answer the SYNs".to_owned() } else { "RST segments with the ACK bit answer the SYNs: the host is up and nobody listens on the port".to_owned() })
+            .because(if icmp { "ICMP port unreachable errors of the target itself answer the SYNs".to_owned() } else { "RST segments with the ACK bit answer the SYNs: the host is up and nobody listens on the port".to_owned() })
             .because_if(worked.is_some(), || format!("{} handshakes with this listener completed in the capture", worked.map_or(0, |facts| facts.completed)))
             .not("syn-unanswered", "the host answers at once; a silent drop would leave the SYN without answer")
             .not("listen-overflow", "a full accept queue drops in silence and refuses nobody")
@@ -210,25 +187,60 @@ impl Rule for ConnectionRefused {
     }
 }
 
-fn is_unreachable(v6: bool, icmp_type: u8) -> bool {
-    icmp_type == if v6 { 1 } else { 3 }
+/// How many attempts of whom were refused, in words.
+fn refusals(group: &Group<'_, Seen, Attempt>, count: f64) -> String {
+    let server = group.server();
+    let (from, to) = group.time_span();
+    let (attempts, clients) = (plural(count, "attempt"), group.clients_text());
+    let verb = if count > 1.5 { "were" } else { "was" };
+    let within = if to > from {
+        format!(" within {}", time(ms(to.since(from))))
+    } else {
+        String::new()
+    };
+    format!("{attempts} from {clients} to {server} {verb} refused{within}")
 }
 
-fn describe_scan(group: &Group<'_, Fact>, draft: Narrative, count: f64) -> Narrative {
-    let client = group.client().ip;
-    let ports = group.servers().len();
+/// The segment that refused the attempt, and whether it is an ICMP error.
+fn refusal(conn: &Connection, attempt: &Attempt) -> Option<(SegmentRef, bool)> {
+    if attempt.outcome != Outcome::Refused {
+        return None;
+    }
+    let reset = conn
+        .resets
+        .iter()
+        .find(|reset| reset.kind == ResetKind::Refused);
+    if let Some(reset) = reset {
+        return Some((reset.segment, false));
+    }
+    let error = conn.events.iter().find(|event| {
+        matches!(event.kind, EventKind::IcmpError(icmp) if is_refusal(&icmp, conn.server.ip))
+    });
+    error.map(|event| (event.segment, true))
+}
+
+fn describe_harmless(
+    group: &Group<'_, Seen, Attempt>,
+    draft: Narrative,
+    nobody: Nobody,
+) -> Narrative {
+    let clients = group.clients_text();
+    let who = nobody.describe(group.client_ips().len());
+    let attempts = plural(group.figure("attempts").unwrap_or_default(), "attempt");
+    let ports = many(group.servers().len() as u64, "port");
     draft
-        .title(format!("{client} tries many closed ports: a scan"))
-        .summary(format!("{client} tried {ports} ports that refuse connections ({}). That is a port scan or a health check gone astray, not a broken service.", plural(count, "attempt")))
-        .confidence(0.9, "Many different ports of one client were refused.")
-        .because(format!("{ports} different addresses or ports were refused to one client"))
-        .advise("any", "find out who runs it if it is not yours")
+        .title(format!("Closed ports refuse {clients}: {who}"))
+        .summary(format!("{attempts} of {clients} at {ports}: nobody listens there. The client's other traffic shows {who}, not users of a service that fails."))
+        .confidence(0.9, "What the client does elsewhere in the capture shows what it is.")
+        .because(format!("{ports} refused {attempts}"))
+        .advise("any", "find out who runs it if it comes from your own network")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkit::{Builder, C, S, figure, findings_of};
+    use crate::model::severity::Severity;
+    use crate::testkit::{Builder, C, S, at, figure, findings_in, findings_of};
 
     fn refused(port: u16) -> Builder {
         let mut builder = Builder::tcp(port);
@@ -259,24 +271,70 @@ mod tests {
     }
 
     #[test]
-    fn many_ports_are_a_scan() {
-        let connections: Vec<_> = (1..15)
-            .map(|n| refused(n).with(|conn| conn.server.port = 1000 + n).build())
+    fn one_or_two_attempts_are_a_single_event() {
+        let once = findings_of("connection-refused", &[refused(1).build()]);
+        assert_eq!(once[0].severity, Severity::Low);
+        let other_clients: Vec<_> = (1..9_u8)
+            .map(|n| {
+                let of = |conn: &mut Connection| conn.client.ip = [10, 9, 1, n].into();
+                refused(n.into()).with(of).build()
+            })
             .collect();
-        let findings = findings_of("connection-refused", &connections);
-        assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].severity, Severity::Info);
+        let findings = findings_of("connection-refused", &other_clients);
+        assert_eq!(findings[0].severity, Severity::Low);
     }
 
     #[test]
-    fn few_ports_are_a_scan_when_none_is_tried_again() {
-        let at_port = |n: u16, port: u16| refused(n).with(|conn| conn.server.port = port).build();
-        let mut connections: Vec<_> = (1..7).map(|n| at_port(n, 1000 + n)).collect();
-        let findings = findings_of("connection-refused", &connections);
-        assert_eq!(findings[0].severity, Severity::Info);
-        connections.push(at_port(8, 1001));
-        let findings = findings_of("connection-refused", &connections);
-        assert!(findings[0].severity >= Severity::Medium);
+    fn listener_that_went_away_is_high() {
+        let conn = refused(500).build();
+        let mut analysis = Analysis::default();
+        let listener = analysis.listeners.entry(conn.server).or_default();
+        let completed = analyzer::app::At {
+            frame: 1,
+            time: at(100.0),
+        };
+        (listener.completed, listener.last_completed) = (1, Some(completed));
+        let findings = findings_in("connection-refused", &[conn], &analysis);
+        assert_eq!(findings[0].severity, Severity::High);
+    }
+
+    #[test]
+    fn syn_that_is_accepted_after_all_was_not_refused() {
+        let mut builder = Builder::tcp(1);
+        let answer = builder.segment(3.0, S, 0x12, 0);
+        let accepted = builder.with(|conn| {
+            conn.first_frame = 1900;
+            conn.handshake.syn_ack_count = 1;
+            conn.handshake.syn_acks = vec![answer];
+        });
+        let findings = findings_of(
+            "connection-refused",
+            &[refused(1).build(), accepted.build()],
+        );
+        assert!(findings.is_empty());
+    }
+
+    #[test]
+    fn icmp_error_of_a_router_is_no_refusal() {
+        let with_error = |n: u16, reporter: &str| {
+            let mut builder = refused(n).with(|conn| conn.resets.clear());
+            let quoted = builder.segment(f64::from(n), C, 2, 0);
+            let icmp = analyzer::decode::IcmpFields {
+                icmp_type: 3,
+                code: 3,
+                v6: false,
+                mtu: 0,
+                reporter: reporter.parse().unwrap(),
+                quoted_seq: None,
+            };
+            let unanswered = builder.with(|conn| conn.halves[1].packets = 0);
+            unanswered.event(quoted, EventKind::IcmpError(icmp)).build()
+        };
+        assert!(findings_of("connection-refused", &[with_error(1, "10.9.0.254")]).is_empty());
+        assert_eq!(
+            findings_of("connection-refused", &[with_error(1, "10.9.0.2")]).len(),
+            1
+        );
     }
 
     #[test]

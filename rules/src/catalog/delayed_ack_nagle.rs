@@ -3,10 +3,10 @@
 use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::figure::FigureValue;
-use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::figure::{FigureValue, most};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{ms, number, plural, time};
@@ -52,14 +52,19 @@ declare_rule! {
 }
 
 impl Rule for DelayedAckNagle {
-    type Seen = Legacy;
+    type Seen = Direction;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Direction>,
+    ) {
         for direction in Direction::BOTH {
             let held = &conn.half(direction).held_writes;
             let Some(median) = held.waits.quantile(0.5).map(ms) else {
@@ -76,13 +81,13 @@ impl Rule for DelayedAckNagle {
                 Severity::Low
             };
             let sender = direction.sender();
-            let mut observation = Observation::untyped(conn, 0.85, severity)
+            let mut observation = Observation::new(conn, 0.85, severity)
                 .cause(format!("{} {sender}", conn.server))
                 .weight(number(held.count))
                 .count(held.count)
                 .figure("stalls", number(held.count))
                 .cost("time_lost_ms", median * number(held.count))
-                .label("sender", sender);
+                .seen(direction);
             observation.set_figure("stall_ms_median", FigureValue::Number(median));
             if let Some([small, ack, rest]) = held.first {
                 let wait = time(ms(ack.time.since(small.time)));
@@ -105,11 +110,11 @@ impl Rule for DelayedAckNagle {
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let sender = group.words("sender").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Direction>, draft: Narrative) -> Narrative {
+        let sender = most(group.seen().copied()).map_or("", Direction::sender);
         let server = group.server();
-        let stalls = group.number("stalls").unwrap_or_default();
-        let median = group.number("stall_ms_median").unwrap_or_default();
+        let stalls = group.figure("stalls").unwrap_or_default();
+        let median = group.figure("stall_ms_median").unwrap_or_default();
         draft
             .title(format!("Messages from the {sender} wait {} for delayed acknowledgements ({server})", time(median)))
             .summary(format!(
@@ -126,7 +131,7 @@ impl Rule for DelayedAckNagle {
             .set("C / Java / Node.js", "switch Nagle's algorithm off", "TCP_NODELAY; socket.setTcpNoDelay(true); socket.setNoDelay(true)")
             .set("nginx / HAProxy", "default or option", "tcp_nodelay on; option http-no-delay")
             .advise("Go", "TCP_NODELAY is the default: look for the other end, or for SetNoDelay(false)")
-            .verify(&sender, "strace -f -e trace=write,sendto,setsockopt -p PID", "two small writes for one message; whether TCP_NODELAY is set")
+            .verify(sender, "strace -f -e trace=write,sendto,setsockopt -p PID", "two small writes for one message; whether TCP_NODELAY is set")
     }
 }
 

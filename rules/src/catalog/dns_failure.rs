@@ -7,10 +7,10 @@ use analyzer::app::DnsExchange;
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::figure::{counted, median, most};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::{Note, segment_at};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations, segment_at};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{list, ms, number, percent, plural, share, time};
@@ -68,15 +68,29 @@ pub(crate) struct Fact {
     answered: bool,
 }
 
+/// A question that failed.
+pub(crate) struct Seen {
+    kind: &'static str,
+    name: String,
+    repeats: u32,
+    /// Questions to this server in all.
+    all: u64,
+}
+
 impl Rule for DnsFailure {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = Fact;
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Fact>) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
         let chatter = CHATTER.contains(&conn.server.port) || conn.server.ip.is_multicast();
         if conn.app.dns.is_empty() || chatter {
             return;
@@ -95,7 +109,12 @@ impl Rule for DnsFailure {
         }
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Fact>) {
+    fn on_capture(
+        &self,
+        analysis: &Analysis,
+        ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Fact>,
+    ) {
         let mut answered = BTreeMap::<(IpAddr, String), Vec<Timestamp>>::new();
         let mut asked = BTreeMap::<_, u64>::new();
         for note in &collected.notes {
@@ -107,10 +126,10 @@ impl Rule for DnsFailure {
         }
         let end = analysis.summary.last;
         collected.observations.retain_mut(|one| {
-            if one.words("kind") != Some("no answer") {
+            if one.seen.kind != "no answer" {
                 return true;
             }
-            let name = one.words("name").unwrap_or_default().to_owned();
+            let name = one.seen.name.clone();
             let later = answered
                 .get(&(one.connection.client.ip, name))
                 .and_then(|times| {
@@ -120,9 +139,9 @@ impl Rule for DnsFailure {
                         .map(|time| ms(time.since(one.at)))
                 });
             let rest = end.map_or(0.0, |end| ms(end.since(one.at)));
-            let repeated = one.number("repeats").is_some_and(|repeats| repeats > 0.0);
+            let repeated = one.seen.repeats > 0;
             let waited = later.unwrap_or(rest);
-            let waited = waited.max(one.number("waited_ms").unwrap_or_default());
+            let waited = waited.max(one.figure_value("waited_ms").unwrap_or_default());
             if later.is_some() {
                 one.set_figure(
                     "waited_ms",
@@ -141,7 +160,7 @@ impl Rule for DnsFailure {
         for one in &mut collected.observations {
             let count = failed.get(&one.cause).copied().unwrap_or(0.0);
             let all = asked.get(&one.connection.server).copied().unwrap_or(0);
-            one.seen.details.push(("all", number(all)));
+            one.seen.all = all;
             if count >= ctx.threshold("high_failures")
                 && count * 5.0 >= number(all)
                 && one.severity == Severity::Medium
@@ -151,30 +170,26 @@ impl Rule for DnsFailure {
         }
         let few = ctx.threshold("min_nxdomain");
         collected.observations.retain(|one| {
-            one.words("kind") != Some("NXDOMAIN")
-                || failed.get(&one.cause).is_some_and(|count| *count >= few)
+            one.seen.kind != "NXDOMAIN" || failed.get(&one.cause).is_some_and(|count| *count >= few)
         });
     }
 
-    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
         let server = group.server();
-        let kind = group.words("kind").unwrap_or_default();
-        let failures = group.number("failures").unwrap_or_default();
-        let waited = group.number("waited_ms").unwrap_or_default();
-        let all = group.median("all").unwrap_or_default();
-        let names: Vec<String> = group
-            .words_counted("name")
-            .into_iter()
-            .take(3)
-            .map(|(name, _)| name)
-            .collect();
+        let kind = most(group.seen().map(|seen| seen.kind)).unwrap_or_default();
+        let failures = group.figure("failures").unwrap_or_default();
+        let waited = group.figure("waited_ms").unwrap_or_default();
+        let all = median(group.seen().map(|seen| number(seen.all))).unwrap_or_default();
+        let names = counted(group.seen().map(|seen| seen.name.as_str())).into_iter();
+        let names: Vec<String> = names.take(3).map(|(name, _)| name.to_owned()).collect();
+        let repeats: u64 = group.seen().map(|seen| u64::from(seen.repeats)).sum();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "counts"
         )]
         let part = percent(share(failures as u64, all as u64));
-        let what = match kind.as_str() {
+        let what = match kind {
             "no answer" => format!("Resolver {server} leaves questions without answer"),
             "slow" => format!("Resolver {server} answers slowly"),
             "NXDOMAIN" => format!("Resolver {server} is asked for many names that do not exist"),
@@ -189,9 +204,9 @@ impl Rule for DnsFailure {
             ))
             .confidence(confidence, "Questions and answers were paired by id, ports and name.")
             .because(format!("{}: {kind}", plural(failures, "question")))
-            .because_if(kind == "no answer", || format!("they were repeated {:.0} times in all", group.sum("repeats")))
+            .because_if(kind == "no answer", || format!("they were repeated {repeats} times in all"))
             .not("answered by a second server", "questions that another server answered within two seconds are rated low");
-        let draft = match kind.as_str() {
+        let draft = match kind {
             "no answer" => draft
                 .set("Linux", "parallel A and AAAA questions from one port can collide in connection tracking: ask one after the other", "options single-request-reopen timeout:2 attempts:3  # /etc/resolv.conf")
                 .advise("Kubernetes", "a node-local DNS cache avoids the translation that loses questions")
@@ -235,7 +250,7 @@ fn failure(exchange: &DnsExchange, ctx: &Context<'_>) -> Option<&'static str> {
     }
 }
 
-fn observation(conn: &Connection, exchange: &DnsExchange, kind: &'static str) -> Observation {
+fn observation(conn: &Connection, exchange: &DnsExchange, kind: &'static str) -> Observation<Seen> {
     let severity = match kind {
         "NXDOMAIN" => Severity::Info,
         "slow" => Severity::Low,
@@ -247,7 +262,7 @@ fn observation(conn: &Connection, exchange: &DnsExchange, kind: &'static str) ->
     let answer = exchange
         .answered
         .map(|at| segment_at(conn, at, Direction::ServerToClient));
-    Observation::untyped(conn, 0.9, severity)
+    Observation::new(conn, 0.9, severity)
         .cause(format!("{} {kind}", conn.server))
         .at(exchange.asked.time)
         .weight(waited)
@@ -265,9 +280,12 @@ fn observation(conn: &Connection, exchange: &DnsExchange, kind: &'static str) ->
             "lookups_failed",
             f64::from(u8::from(severity >= Severity::Medium)),
         )
-        .detail("repeats", f64::from(exchange.repeats))
-        .label("kind", kind)
-        .label("name", exchange.name.clone())
+        .seen(Seen {
+            kind,
+            name: exchange.name.clone(),
+            repeats: exchange.repeats,
+            all: 0,
+        })
 }
 
 #[cfg(test)]

@@ -6,11 +6,10 @@ use analyzer::app::HttpExchange;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::model::context::Context;
-use crate::model::figure::FigureValue;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::figure::{FigureValue, counted};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::{Note, segment_at};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations, segment_at};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{list, number, percent, plural};
@@ -58,15 +57,32 @@ pub(crate) struct Fact {
     responses: u64,
 }
 
+/// The first response of a connection that is an error, when it was kept.
+pub(crate) struct Seen {
+    failed: Option<Failed>,
+}
+
+/// A request that was answered with an error.
+struct Failed {
+    status: u16,
+    /// Method and target.
+    request: String,
+}
+
 impl Rule for HttpError {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = Fact;
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Fact>) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        _ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
         let Some(http) = &conn.app.http else { return };
         if http.responses == 0 {
             return;
@@ -86,7 +102,7 @@ impl Rule for HttpError {
             .first()
             .and_then(|one| one.response_start)
             .map_or(conn.start, |at| at.time);
-        let mut observation = Observation::untyped(conn, 0.97, Severity::Low)
+        let mut observation = Observation::new(conn, 0.97, Severity::Low)
             .at(at)
             .weight(number(errors))
             .count(errors)
@@ -109,18 +125,19 @@ impl Rule for HttpError {
                     format!("response {status} to it"),
                 );
         }
-        for one in &failed {
-            let status = one.status.unwrap_or_default();
-            observation = observation.label("status", status.to_string());
-            observation = observation.label(
-                "request",
-                format!("{status} {} {}", one.method, shortened(&one.target)),
-            );
-        }
-        out.push(observation);
+        let first = failed.first().map(|one| Failed {
+            status: one.status.unwrap_or_default(),
+            request: format!("{} {}", one.method, shortened(&one.target)),
+        });
+        out.push(observation.seen(Seen { failed: first }));
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Fact>) {
+    fn on_capture(
+        &self,
+        _analysis: &Analysis,
+        ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Fact>,
+    ) {
         let mut healthy = BTreeMap::<Endpoint, f64>::new();
         for note in &collected.notes {
             *healthy.entry(note.connection.server).or_default() += number(note.fact.responses);
@@ -128,8 +145,8 @@ impl Rule for HttpError {
         let mut totals = BTreeMap::<Endpoint, (f64, f64)>::new();
         for one in &collected.observations {
             let total = totals.entry(one.connection.server).or_default();
-            total.0 += one.number("responses").unwrap_or_default();
-            total.1 += one.number("errors").unwrap_or_default();
+            total.0 += one.figure_value("responses").unwrap_or_default();
+            total.1 += one.figure_value("errors").unwrap_or_default();
         }
         for one in &mut collected.observations {
             let server = one.connection.server;
@@ -137,7 +154,7 @@ impl Rule for HttpError {
             let rest = healthy.remove(&server).unwrap_or(0.0);
             let total = totals.entry(server).or_default();
             total.0 += rest;
-            let own = one.number("responses").unwrap_or_default();
+            let own = one.figure_value("responses").unwrap_or_default();
             one.set_figure("responses", FigureValue::Number(own + rest));
             let share = total.1 / total.0.max(1.0) * 100.0;
             one.set_figure("share_percent", FigureValue::Number(share));
@@ -152,21 +169,18 @@ impl Rule for HttpError {
         }
     }
 
-    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
         let server = group.server();
-        let errors = group.number("errors").unwrap_or_default();
-        let responses = group.number("responses").unwrap_or_default();
-        let share = group.number("share_percent").unwrap_or_default() / 100.0;
-        let statuses: Vec<String> = group
-            .words_counted("status")
-            .into_iter()
-            .map(|(status, _)| status)
-            .collect();
-        let requests: Vec<String> = group
-            .words_counted("request")
-            .into_iter()
-            .take(3)
-            .map(|(text, _)| text)
+        let errors = group.figure("errors").unwrap_or_default();
+        let responses = group.figure("responses").unwrap_or_default();
+        let share = group.figure("share_percent").unwrap_or_default() / 100.0;
+        let failed = || group.seen().filter_map(|seen| seen.failed.as_ref());
+        let statuses = counted(failed().map(|failed| failed.status)).into_iter();
+        let statuses: Vec<String> = statuses.map(|(status, _)| status.to_string()).collect();
+        let requests = counted(failed().map(|failed| (failed.status, failed.request.as_str())));
+        let requests = requests.into_iter().take(3);
+        let requests: Vec<String> = requests
+            .map(|((status, request), _)| format!("{status} {request}"))
             .collect();
         let draft = draft
             .title(format!(

@@ -1,19 +1,22 @@
 //! `icmp-unreachable`: routers and hosts say that packets cannot be delivered.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use analyzer::decode::IcmpFields;
 use analyzer::event::EventKind;
+use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint, Transport};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::Note;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{number, plural};
+use crate::signs::attempts::is_refusal;
 
 declare_rule! {
     /// ICMP errors say that packets of captured traffic could not be delivered.
@@ -26,9 +29,14 @@ declare_rule! {
     /// It is the network's own statement about what failed, and it names who says so.
     ///
     /// ## How it is detected
-    /// ICMP type 3 (but "fragmentation needed") and ICMPv6 type 1 that quote a packet of a captured flow. Answers to a client
-    /// that has closed its port meanwhile (late DNS answers) are info. Severity: low for single messages, medium from
-    /// three about a destination that never answered. Refused TCP connections belong to connection-refused.
+    /// - An ICMP error of type 3 (but "fragmentation needed"), or an ICMPv6 error of type 1, quotes a packet
+    ///   of a captured flow.
+    /// - A SYN that the target itself answers with "port unreachable" belongs to connection-refused.
+    /// - Answers to a client that has closed its port meanwhile (late DNS answers) are info, as are errors
+    ///   that a scanner or a traceroute provokes.
+    ///
+    /// The quoted packet proves that it was not delivered. How many flows of one client failed decides how
+    /// grave it is; a destination that was heard refutes that it is broken (low).
     ///
     /// ## What to do
     /// By code: routing, the host, the port, or the filter that the reporter applies.
@@ -45,9 +53,7 @@ declare_rule! {
         needs: [],
         clouded_by: [CaptureDrops],
         figures: [messages: Count / Sum],
-        thresholds: [
-            medium_messages = 3.0: "Messages about a silent destination from which it is broken rather than busy.",
-        ],
+        thresholds: [],
     }
 }
 
@@ -57,15 +63,28 @@ const TRACEROUTE: std::ops::RangeInclusive<u16> = 33_434..=33_534;
 /// Something of the server was captured.
 pub(crate) struct Fact;
 
+/// ICMP errors that quote packets of a connection.
+pub(crate) struct Seen {
+    reason: &'static str,
+    reporter: IpAddr,
+    /// They quote the server's: the client no longer wanted them.
+    late: bool,
+}
+
 impl Rule for IcmpUnreachable {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = Fact;
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Fact>) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        _ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
         if conn.from_server().packets > 0 {
             out.note(|| Note::new(conn, Fact));
         }
@@ -82,7 +101,9 @@ impl Rule for IcmpUnreachable {
         let Some((first, icmp, reason)) = errors.first().copied() else {
             return;
         };
-        let refused = conn.transport == Transport::Tcp && conn.handshake.syn_ack_count == 0;
+        let refused = conn.transport == Transport::Tcp
+            && conn.handshake.syn_ack_count == 0
+            && is_refusal(&icmp, conn.server.ip);
         let traceroute = conn.transport == Transport::Udp && TRACEROUTE.contains(&conn.server.port);
         if refused || traceroute {
             return;
@@ -91,10 +112,14 @@ impl Rule for IcmpUnreachable {
         let late = first.direction == Direction::ServerToClient;
         let to = if late { conn.client } else { conn.server };
         out.push(
-            Observation::untyped(
+            Observation::new(
                 conn,
                 0.95,
-                if late { Severity::Info } else { Severity::Low },
+                if late {
+                    Impact::NONE
+                } else {
+                    Impact::attempts_failed(1)
+                },
             )
             .cause(format!(
                 "{} {reason} {late}",
@@ -103,7 +128,7 @@ impl Rule for IcmpUnreachable {
             .at(first.time)
             .weight(number(errors.len() as u64))
             .count(errors.len() as u64)
-            .evidence(
+            .proof(
                 first,
                 format!(
                     "ICMP error from {}: {reason}; it quotes a packet to {to}",
@@ -111,40 +136,41 @@ impl Rule for IcmpUnreachable {
                 ),
             )
             .figure("messages", number(errors.len() as u64))
-            .detail("late", f64::from(u8::from(late)))
-            .label("reason", reason)
-            .label("reporter", icmp.reporter.to_string()),
+            .seen(Seen {
+                reason,
+                reporter: icmp.reporter,
+                late,
+            }),
         );
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Fact>) {
+    fn on_capture(
+        &self,
+        analysis: &Analysis,
+        _ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Fact>,
+    ) {
         let answered: BTreeSet<Endpoint> = collected
             .notes
             .iter()
             .map(|note| note.connection.server)
             .collect();
-        let mut counts = std::collections::BTreeMap::<String, f64>::new();
-        for one in &collected.observations {
-            *counts.entry(one.cause.clone()).or_default() +=
-                one.number("messages").unwrap_or_default();
-        }
         for one in &mut collected.observations {
-            let many = counts
-                .get(&one.cause)
-                .is_some_and(|count| *count >= ctx.threshold("medium_messages"));
-            let silent = !answered.contains(&one.connection.server);
-            if many && silent && one.severity == Severity::Low {
-                one.severity = Severity::Medium;
+            let client = analysis.hosts.get(one.connection.client.ip);
+            if one.seen.late || client.is_some_and(HostProfile::is_scanner) {
+                one.set_impact(Impact::NONE);
+            } else if answered.contains(&one.connection.server) {
+                one.set_impact(Impact::SOME);
             }
         }
     }
 
-    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
         let server = group.server();
-        let reason = group.words("reason").unwrap_or_default();
-        let reporter = group.words("reporter").unwrap_or_default();
-        let messages = group.number("messages").unwrap_or_default();
-        let late = group.positive("late") > 0;
+        let reason = most(group.seen().map(|seen| seen.reason)).unwrap_or_default();
+        let reporter = most(group.seen().map(|seen| seen.reporter.to_string())).unwrap_or_default();
+        let messages = group.figure("messages").unwrap_or_default();
+        let late = group.having(|seen| seen.late) > 0;
         let (title, summary) = if late {
             (
                 format!("Answers of {server} reach clients that no longer listen"),
@@ -233,6 +259,7 @@ fn reason(icmp: &IcmpFields) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, C, S, figure, findings_of};
 
     fn error(direction: Direction, icmp_type: u8, code: u8, count: u32) -> Builder {
@@ -253,11 +280,27 @@ mod tests {
     }
 
     #[test]
-    fn silent_port_is_medium() {
-        let findings = findings_of("icmp-unreachable", &[error(C, 3, 3, 4).build()]);
+    fn flows_of_one_client_that_fail_add_up() {
+        let once = findings_of("icmp-unreachable", &[error(C, 3, 3, 4).build()]);
+        assert_eq!(once[0].severity, Severity::Low);
+        assert!((figure(&once[0], "messages") - 4.0).abs() < f64::EPSILON);
+        assert!(once[0].title.contains("port unreachable"));
+        let flows: Vec<_> = (1..=3_u16)
+            .map(|n| {
+                error(C, 3, 1, 1)
+                    .with(|conn| conn.first_frame = n.into())
+                    .build()
+            })
+            .collect();
+        let findings = findings_of("icmp-unreachable", &flows);
         assert_eq!(findings[0].severity, Severity::Medium);
-        assert!((figure(&findings[0], "messages") - 4.0).abs() < f64::EPSILON);
-        assert!(findings[0].title.contains("port unreachable"));
+    }
+
+    #[test]
+    fn connection_that_a_router_forbids_is_told_here() {
+        let conn = error(C, 3, 13, 1).with(|conn| conn.transport = Transport::Tcp);
+        let findings = findings_of("icmp-unreachable", &[conn.build()]);
+        assert!(findings[0].title.contains("administratively prohibited"));
     }
 
     #[test]

@@ -1,18 +1,20 @@
 //! `idle-drop`: something on the path forgets idle connections.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use analyzer::connection::{IdleGap, ResetKind};
+use analyzer::episodes::EpisodeKind;
+use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint, QualityKind};
 
 use crate::model::context::Context;
 use crate::model::figure::FigureValue;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::Note;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{ms, number, plural, seconds, span, time};
 use crate::model::timeouts::{Wait, typical_of};
 use crate::signs::alive::{Alive, since_epoch_ms};
@@ -30,11 +32,15 @@ declare_rule! {
     /// healthy.
     ///
     /// ## How it is detected
-    /// After a silence the next data is repeated without any answer, or met by RST, no FIN before; other
-    /// connections to the same server work at that time, or at least none in use dies as well. A silence of less
-    /// than half a minute is blamed only where the server answers others meanwhile, no silence as long was
-    /// survived and no connection died without one. The shortest silence that died and the longest that lived
-    /// bound the limit. Severity is high when the server is known to be alive, medium otherwise.
+    /// - After a silence the next data is repeated without any answer, or met at once by RST, no FIN before.
+    /// - What proves it: other connections to the same server work at that time, or a RST from a device on the
+    ///   path. A silence of less than half a minute is blamed only where the server answers others meanwhile and
+    ///   no connection died without a silence.
+    /// - What refutes it: a silence as long was survived; one of the hosts heard nothing from anybody at that
+    ///   time (its own link was down); a connection in use died as well.
+    ///
+    /// The shortest silence that died and the longest that lived bound the limit. Severity follows the requests
+    /// lost; low where nothing shows that the server was alive, info between peer-to-peer hosts.
     ///
     /// ## What to do
     /// Send TCP keep-alives more often than the limit, close pooled connections before it, or raise the limit.
@@ -60,6 +66,9 @@ declare_rule! {
     }
 }
 
+/// A RST that answers the data after the silence comes within this, or three round trips.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+
 /// What a connection says of its server.
 pub(crate) enum Fact {
     /// When it was heard.
@@ -68,15 +77,35 @@ pub(crate) enum Fact {
     DiedActive,
 }
 
+/// A connection that died after a silence.
+pub(crate) struct Seen {
+    /// How often the data after it was sent, when more than once.
+    copies: Option<u32>,
+    /// It was met by RST.
+    reset: bool,
+    /// The RST is not the server's.
+    device: bool,
+    /// After a short silence, which needs proof: when it was last repeated, in milliseconds since
+    /// the epoch.
+    until_ms: Option<f64>,
+    /// Another connection shows that the server lived.
+    works: bool,
+}
+
 impl Rule for IdleDrop {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = Fact;
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Fact>) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
         out.note(|| {
             let alive = Alive::of(conn, Direction::ServerToClient);
             Note::new(conn, Fact::Alive(alive))
@@ -104,9 +133,11 @@ impl Rule for IdleDrop {
         }
         let sender = gap.after.direction;
         let copies = conn.half(sender).stuck.map_or(0, |stuck| stuck.copies);
+        let at_once = ANSWERS_WITHIN.max(conn.rtt().unwrap_or_default() * 3);
         let reset = conn.resets.iter().find(|reset| {
             reset.segment.direction == sender.reverse()
                 && reset.segment.frame > gap.after.frame
+                && reset.segment.time.since(gap.after.time) <= at_once
                 && matches!(
                     reset.kind,
                     ResetKind::HalfOpen | ResetKind::Forged | ResetKind::Unknown
@@ -128,16 +159,16 @@ impl Rule for IdleDrop {
         }
         let mut observation = observation(conn, &gap, copies, reset);
         if short {
-            observation = observation.detail("until_ms", since_epoch_ms(conn.end));
+            observation.seen.until_ms = Some(since_epoch_ms(conn.end));
         }
         out.push(observation);
     }
 
     fn on_capture(
         &self,
-        _analysis: &Analysis,
+        analysis: &Analysis,
         _ctx: &Context<'_>,
-        collected: &mut Collected<Fact>,
+        collected: &mut Collected<Seen, Fact>,
     ) {
         let mut alive = BTreeMap::<Endpoint, Vec<&Alive>>::new();
         let mut died_active = BTreeSet::new();
@@ -154,9 +185,12 @@ impl Rule for IdleDrop {
             let server = one.connection.server;
             let others = alive.get(&server).map_or(&[][..], Vec::as_slice);
             let is_outage = died_active.contains(&server);
-            match one.number("until_ms") {
+            if longest_survived(others) >= idle_of(one) || is_cut_off(analysis, one) {
+                return false;
+            }
+            match one.seen.until_ms {
                 Some(until) => !is_outage && is_proved(one, until, others),
-                None => !is_outage || one.number("reset") == Some(1.0) || lives(one, others),
+                None => !is_outage || one.seen.reset || lives(one, others),
             }
         });
         for one in &mut collected.observations {
@@ -168,9 +202,9 @@ impl Rule for IdleDrop {
             if survived > 0.0 {
                 one.set_figure("idle_ms_longest_alive", FigureValue::Number(survived));
             }
-            let device = one.number("device").is_some_and(|device| device > 0.0);
+            let device = one.seen.device;
             // Few tables forget within seconds.
-            let short = one.number("until_ms").is_some();
+            let short = one.seen.until_ms.is_some();
             one.confidence = match (works, device) {
                 (true, true) => 0.95,
                 (true, false) if short => 0.75,
@@ -178,19 +212,24 @@ impl Rule for IdleDrop {
                 (false, true) => 0.8,
                 (false, false) => 0.5,
             };
-            one.severity = if works || device {
-                Severity::High
+            one.seen.works = works;
+            let ends = [one.connection.client.ip, one.connection.server.ip];
+            let hosts = ends.iter().filter_map(|end| analysis.hosts.get(*end));
+            let is_peer_to_peer = hosts.into_iter().any(HostProfile::is_peer_to_peer);
+            one.set_impact(if is_peer_to_peer {
+                Impact::NONE
+            } else if works || device || one.seen.reset {
+                Impact::requests_lost(1)
             } else {
-                Severity::Medium
-            };
-            one.seen.details.push(("works", f64::from(u8::from(works))));
+                Impact::SOME
+            });
         }
     }
 
-    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
-        let dead = group.number("idle_ms_shortest_dead").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
+        let dead = group.figure("idle_ms_shortest_dead").unwrap_or_default();
         let lived = group
-            .number("idle_ms_longest_alive")
+            .figure("idle_ms_longest_alive")
             .filter(|lived| *lived < dead);
         let server = group.server();
         let between = match lived {
@@ -207,24 +246,30 @@ impl Rule for IdleDrop {
         let typical = typical_of(dead, Wait::Path)
             .map(|text| format!(" ({text})"))
             .unwrap_or_default();
-        let works = group.positive("works") > 0;
+        let works = group.having(|seen| seen.works) > 0;
         let keepalive = (dead / 3.0).clamp(1_000.0, 300_000.0);
         let keepalive = keepalive - keepalive % 1_000.0;
         let confidence = draft.confidence;
+        let (end, got) = if group.having(|seen| seen.reset) == group.observations.len() as u64 {
+            ("are reset", "got a RST")
+        } else {
+            ("die", "got no answer any more")
+        };
+        let copies = group.seen().filter_map(|seen| seen.copies).max();
         draft
-            .title(format!("Connections to {server} die after {} of silence", time(dead)))
+            .title(format!("Connections to {server} {end} after {} of silence", time(dead)))
             .summary(format!(
-                "{} to {server} got no answer any more after a silence of at least {}{typical}, without FIN from either end{}. \
+                "{} to {server} {got} after a silence of at least {}{typical}, without FIN from either end{}. \
                  A firewall, NAT gateway or balancer on the path has most likely dropped the idle entry.",
                 plural(number(group.connections()), "connection"),
                 time(dead),
                 if works { ", while other connections to the same server worked" } else { "" },
             ))
-            .confidence(confidence, if group.positive("until_ms") == group.connections() { "The server answers others at that time, so the path forgot the connection; one dead server of several behind this address would look the same." } else if works { "The server answers others at that time, so the path and not the server forgot the connection." } else { "No other connection shows that the server was alive at that time." })
+            .confidence(confidence, if group.having(|seen| seen.until_ms.is_some()) == group.connections() { "The server answers others at that time, so the path forgot the connection; one dead server of several behind this address would look the same." } else if works { "The server answers others at that time, so the path and not the server forgot the connection." } else { "No other connection shows that the server was alive at that time." })
             .because(between)
-            .because_if(group.positive("copies") > 0, || format!("the data after the silence was sent up to {:.0} times without any answer", group.spread("copies").map_or(0.0, |spread| spread.max)))
-            .because_if(group.positive("reset") > 0, || "the data after the silence was met by RST: the answering side knew no such connection".to_owned())
-            .because_if(group.positive("device") > 0, || "the RST's hop limit differs from the server's: a device on the path sent it".to_owned())
+            .because_if(copies.is_some(), || format!("the data after the silence was sent up to {} times without any answer", copies.unwrap_or(0)))
+            .because_if(group.having(|seen| seen.reset) > 0, || "the data after the silence was met by RST: the answering side knew no such connection".to_owned())
+            .because_if(group.having(|seen| seen.device) > 0, || "the RST's hop limit differs from the server's: a device on the path sent it".to_owned())
             .not("keepalive-dead-peer", if works { "the peer answers others at the same time" } else { "not excluded: nothing shows that the peer was alive" })
             .not("keepalive-race", "no FIN was sent")
             .not("packet-loss", "nothing came through any more, on this connection only and only after the silence")
@@ -239,7 +284,7 @@ impl Rule for IdleDrop {
 }
 
 /// Whether another connection shows that the server lived.
-fn lives(one: &Observation, others: &[&Alive]) -> bool {
+fn lives(one: &Observation<Seen>, others: &[&Alive]) -> bool {
     let own = one.connection.first_frame;
     let mut others = others.iter().filter(|other| other.first_frame != own);
     others.any(|other| other.is_heard_after(one.at))
@@ -252,13 +297,28 @@ fn longest_survived(others: &[&Alive]) -> f64 {
 
 /// After a short silence: the server answered others while the data was still repeated in vain
 /// (`until`, in milliseconds), so the path was not down, and no silence as long was survived.
-fn is_proved(one: &Observation, until: f64, others: &[&Alive]) -> bool {
+fn is_proved(one: &Observation<Seen>, until: f64, others: &[&Alive]) -> bool {
     let during = since_epoch_ms(one.at)..until;
     let answers = others.iter().any(|other| {
         other.first_frame != one.connection.first_frame && other.is_heard_during(&during)
     });
-    let idle = one.number("idle_ms_shortest_dead").unwrap_or_default();
-    answers && longest_survived(others) < idle
+    answers && longest_survived(others) < idle_of(one)
+}
+
+/// The silence after which it died, in milliseconds.
+fn idle_of(one: &Observation<Seen>) -> f64 {
+    let idle = one.figure_value("idle_ms_shortest_dead");
+    idle.unwrap_or_default()
+}
+
+/// One of its hosts heard nothing from anybody at that time.
+fn is_cut_off(analysis: &Analysis, one: &Observation<Seen>) -> bool {
+    let ends = [one.connection.client.ip, one.connection.server.ip];
+    let mut ends = ends.into_iter();
+    ends.any(|end| {
+        let episodes = &analysis.episodes;
+        episodes.covers(EpisodeKind::HostSilent, end, one.at)
+    })
 }
 
 fn observation(
@@ -266,7 +326,7 @@ fn observation(
     gap: &IdleGap,
     copies: u32,
     reset: Option<&analyzer::connection::Reset>,
-) -> Observation {
+) -> Observation<Seen> {
     let sender = gap.after.direction.sender();
     let device = reset.is_some_and(|reset| {
         // Load-balanced paths differ by one or two hops; more is another sender.
@@ -279,24 +339,28 @@ fn observation(
         .stuck
         .map(|stuck| stuck.last)
         .filter(|last| last.frame != gap.after.frame);
-    Observation::untyped(conn, 0.5, Severity::Medium)
+    Observation::new(conn, 0.5, Impact::SOME)
         .at(gap.after.time)
         .weight(-ms(gap.length()))
         .evidence(gap.before, "last segment before the silence")
-        .evidence(
+        .proof(
             gap.after,
             format!("data from {sender} after {} of silence", span(gap.length())),
         )
-        .evidence_if(
+        .proof_if(
             last.filter(|_| copies > 1),
-            format!("the same data sent for the {copies}th time, still no answer"),
+            format!("the same data, sent {copies} times by now, still no answer"),
         )
-        .evidence_if(reset.map(|reset| reset.segment), "RST instead of an answer")
+        .proof_if(reset.map(|reset| reset.segment), "RST instead of an answer")
         .figure("idle_ms_shortest_dead", ms(gap.length()))
         .cost("requests_failed", 1.0)
-        .detail("copies", f64::from(if copies > 1 { copies } else { 0 }))
-        .detail("reset", f64::from(u8::from(reset.is_some())))
-        .detail("device", f64::from(u8::from(device)))
+        .seen(Seen {
+            copies: Some(copies).filter(|copies| *copies > 1),
+            reset: reset.is_some(),
+            device,
+            until_ms: None,
+            works: false,
+        })
 }
 
 #[cfg(test)]
@@ -304,6 +368,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, S, figure, findings_of};
     use analyzer::connection::{IdleGaps, Stuck};
 
@@ -384,7 +449,7 @@ mod tests {
     #[test]
     fn dead_after_silence_while_others_work() {
         let findings = findings_of("idle-drop", &[dropped(1, 360_000.0, 6).build(), alive(2)]);
-        assert_eq!(findings[0].severity, Severity::High);
+        assert_eq!(findings[0].severity, Severity::Medium);
         assert!((figure(&findings[0], "idle_ms_shortest_dead") - 360_000.0).abs() < 0.01);
     }
 
@@ -395,6 +460,21 @@ mod tests {
             .build();
         let findings = findings_of("idle-drop", &[conn]);
         assert_eq!(findings[0].severity, Severity::Medium);
+    }
+
+    #[test]
+    fn a_reset_long_after_answers_something_else() {
+        let conn = dropped(1, 360_000.0, 1)
+            .reset(760_003.0, S, ResetKind::HalfOpen)
+            .build();
+        assert!(findings_of("idle-drop", &[conn]).is_empty());
+    }
+
+    #[test]
+    fn a_longer_silence_that_was_survived_refutes_it() {
+        let longer = answered_meanwhile(400_000.0);
+        let dead = dropped(1, 360_000.0, 6).build();
+        assert!(findings_of("idle-drop", &[dead, longer]).is_empty());
     }
 
     #[test]

@@ -1,15 +1,20 @@
 //! `injected-reset`: a reset that its supposed sender did not send.
 
-use analyzer::Connection;
-use analyzer::connection::ResetKind;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use analyzer::connection::{Reset, ResetKind};
+use analyzer::hosts::{Hosts, SegmentKind};
+use analyzer::{Analysis, Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::figure::{median, most};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
-use crate::model::text::{many, number, plural};
+use crate::model::text::{many, ms, number, plural, time};
 
 declare_rule! {
     /// A reset was sent by a device on the way in the name of one end.
@@ -22,10 +27,17 @@ declare_rule! {
     /// Healthy connections break, and the search goes to the wrong host: neither end has sent the reset.
     ///
     /// ## How it is detected
-    /// The RST's hop limit does not fit the other packets of its supposed sender, its sequence number does not
-    /// fit, or the sender carries on with data as if nothing had happened. An IP identification of zero or
-    /// missing timestamps alone prove nothing: real resets of closed sockets look so too.
-    /// Severity is high: a working connection was broken.
+    /// - The connection was live: neither end had closed or reset it before.
+    /// - What proves it: the RST's hop limit fits neither the sender's other packets nor, counted from the
+    ///   usual start values 64, 128 and 255, their distance; or its IP identification is far from a counter
+    ///   that the sender's other packets follow one by one; or the sender carries on with data that continues
+    ///   its stream, its hop limit and its counter.
+    /// - What refutes it: the RST bears the next number of the sender's own counter, or a hop limit of its
+    ///   SYN-ACKs; the RST refuses the SYN-ACK of a raw-socket tool.
+    ///
+    /// An IP identification of zero or missing timestamps alone prove nothing: real resets of closed sockets
+    /// look so too. Severity follows the requests that were broken: a connection that was idle with nothing
+    /// pending lost none (low).
     ///
     /// ## What to do
     /// Find the device: the hop limit tells how far away it is.
@@ -54,68 +66,63 @@ declare_rule! {
     }
 }
 
+/// From here on a connection without a pending request counts as idle.
+const IDLE: Duration = Duration::from_secs(1);
+/// Hop counts above this are no distance that anybody could look for.
+const FARTHEST_HOPS: f64 = 30.0;
+
+/// A reset in another's name.
+pub(crate) struct Seen {
+    /// In whose name.
+    end: Direction,
+    hop_limit: u8,
+    /// The silence before it, where nothing was pending.
+    idle: Option<Duration>,
+    /// That end carried on after it.
+    carried_on: bool,
+    /// Its hop limit is not that end's.
+    differs: bool,
+}
+
 impl Rule for InjectedReset {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
-        for reset in conn
-            .resets
-            .iter()
-            .filter(|reset| reset.kind == ResetKind::Forged)
-        {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
+        let forged = conn.resets.iter().find(|reset| {
+            reset.kind == ResetKind::Forged
+                && reset.confidence >= ctx.threshold("min_confidence")
+                && !(reset.own_fin_before || reset.peer_fin_before)
+        });
+        if let Some(reset) = forged {
             let differs = reset.usual_hop_limit.is_some_and(|usual| {
                 f64::from(usual.abs_diff(reset.hop_limit)) >= ctx.threshold("min_hop_difference")
             });
-            if reset.confidence < ctx.threshold("min_confidence")
-                || !(differs || reset.sender_carried_on)
-            {
-                continue;
-            }
-            let end = reset.segment.direction.sender();
-            let hops =
-                reset
-                    .usual_hop_limit
-                    .filter(|_| differs)
-                    .map_or_else(String::new, |usual| {
-                        format!(
-                            ", hop limit {} where the {end}'s other packets bear {usual}",
-                            reset.hop_limit
-                        )
-                    });
-            let after = conn.half(reset.segment.direction).last_segment;
-            let after =
-                after.filter(|after| after.frame > reset.segment.frame && reset.sender_carried_on);
-            out.push(
-                Observation::untyped(conn, reset.confidence, Severity::High)
-                    .cause(format!("{} {end}", conn.server))
-                    .at(reset.segment.time)
-                    .weight(
-                        f64::from(u8::from(differs)) + f64::from(u8::from(reset.sender_carried_on)),
-                    )
-                    .evidence(reset.segment, format!("RST in the name of the {end}{hops}"))
-                    .evidence_if(after, format!("the {end} carries on after \"its\" RST"))
-                    .figure("resets", f64::from(reset.count))
-                    .figure("ttl_seen", f64::from(reset.hop_limit))
-                    .figure_if("ttl_expected", reset.usual_hop_limit.map(f64::from))
-                    .cost("connections_broken", 1.0)
-                    .detail("carried_on", f64::from(u8::from(reset.sender_carried_on)))
-                    .detail("differs", f64::from(u8::from(differs)))
-                    .label("end", end),
-            );
-            return;
+            out.push(observation(conn, reset, differs));
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let end = group.words("end").unwrap_or_default();
-        let (server, seen) = (group.server(), group.number("ttl_seen").unwrap_or_default());
-        let expected = group.number("ttl_expected");
-        let carried_on = group.positive("carried_on");
+    fn on_capture(&self, analysis: &Analysis, _: &Context<'_>, collected: &mut Collected<Seen>) {
+        collected.observations.retain(|one| {
+            let end = match one.seen.end {
+                Direction::ClientToServer => one.connection.client,
+                Direction::ServerToClient => one.connection.server,
+            };
+            !is_own(&analysis.hosts, end.ip, one)
+        });
+    }
+
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let end = most(group.seen().map(|seen| seen.end)).map_or("", Direction::sender);
+        let idle = median(group.seen().filter_map(|seen| seen.idle.map(ms)));
+        let idle = idle.filter(|_| group.having(|seen| seen.idle.is_some()) == group.connections());
+        let (server, seen) = (group.server(), group.figure("ttl_seen").unwrap_or_default());
+        let expected = group.figure("ttl_expected");
+        let carried_on = group.having(|seen| seen.carried_on);
         // Senders start at 64, 128 or 255; what is missing was used up on the way.
         let start = [64.0, 128.0, 255.0]
             .into_iter()
@@ -124,24 +131,92 @@ impl Rule for InjectedReset {
         let hops = expected
             .filter(|expected| (expected - seen).abs() >= 1.0)
             .map(|expected| format!(" (hop limit {seen:.0} instead of {expected:.0})"))
-            .unwrap_or_else(|| format!(", since the {end} went on sending"));
+            .unwrap_or_else(|| {
+                if carried_on > 0 {
+                    format!(", since the {end} went on sending")
+                } else {
+                    ", as their IP identification shows".to_owned()
+                }
+            });
+        let when = idle.map_or_else(String::new, |idle| {
+            format!(" after {} of silence, with nothing pending", time(idle))
+        });
+        let place = if start - seen > FARTHEST_HOPS {
+            format!("on the way to the {end}")
+        } else {
+            format!(
+                "about {} from the capture point towards the {end} (the device's packets probably start at {start:.0})",
+                plural(start - seen, "hop")
+            )
+        };
         let confidence = draft.confidence;
         draft
             .title(format!("Resets in the name of the {end} come from a device on the path ({server})"))
             .summary(format!(
-                "{} to {server} were ended by RST segments that bear the {end}'s address but were not sent by it{hops}. \
+                "{} to {server} were ended{when} by RST segments that bear the {end}'s address but were not sent by it{hops}. \
                  A firewall, filter or intrusion prevention between the ends does that.",
                 plural(number(group.connections()), "connection")
             ))
             .confidence(confidence, "The reset disagrees with its supposed sender; which device sent it is not seen.")
-            .because_if(group.positive("differs") > 0, || format!("on {} the hop limit differs from that of the {end}'s other packets", many(group.positive("differs"), "connection")))
+            .because_if(group.having(|seen| seen.differs) > 0, || format!("on {} the hop limit differs from that of the {end}'s other packets", many(group.having(|seen| seen.differs), "connection")))
             .because_if(carried_on > 0, || format!("on {} the {end} went on sending afterwards", many(carried_on, "connection")))
             .not("linger-zero-reset", "an end that aborts uses its own hop limit and stops sending")
             .not("route change", "the packets right before the reset bear the usual hop limit")
-            .advise("any", format!("look about {} from the capture point towards the {end} (the device's packets probably start at {start:.0}): logs of firewall, intrusion prevention and content filter at that place", plural(start - seen, "hop")))
+            .advise("any", format!("look {place}: logs of firewall, intrusion prevention, content filter and load balancer at that place"))
             .advise("Linux", "packets that connection tracking calls INVALID can cause resets at a NAT: drop them, or set net.netfilter.nf_conntrack_tcp_be_liberal = 1")
             .verify("capture", format!("traceroute -n -T -p {} {}", server.port, server.ip), "which device stands at that distance")
     }
+}
+
+fn observation(conn: &Connection, reset: &Reset, differs: bool) -> Observation<Seen> {
+    let end = reset.segment.direction.sender();
+    let usual = reset.usual_hop_limit.filter(|_| differs);
+    let hops = usual.map_or_else(String::new, |usual| {
+        format!(
+            ", hop limit {} where the {end}'s other packets bear {usual}",
+            reset.hop_limit
+        )
+    });
+    let after = conn.half(reset.segment.direction).last_segment;
+    let after = after.filter(|after| after.frame > reset.segment.frame && reset.sender_carried_on);
+    let was_pending = conn.turns.last.is_some_and(|turn| {
+        turn.request.first.frame < reset.segment.frame
+            && (turn.response).is_none_or(|response| response.first.frame > reset.segment.frame)
+    });
+    let idle = Some(reset.idle_before).filter(|idle| *idle >= IDLE && !was_pending);
+    let impact = match idle {
+        Some(_) => Impact::SOME,
+        None => Impact::requests_lost(1),
+    };
+    let strength = u8::from(differs) + u8::from(reset.sender_carried_on);
+    Observation::new(conn, reset.confidence, impact)
+        .cause(format!("{} {end}", conn.server))
+        .at(reset.segment.time)
+        .weight(f64::from(strength))
+        .proof(reset.segment, format!("RST in the name of the {end}{hops}"))
+        .proof_if(after, format!("the {end} carries on after \"its\" RST"))
+        .figure("resets", f64::from(reset.count))
+        .figure("ttl_seen", f64::from(reset.hop_limit))
+        .figure_if("ttl_expected", reset.usual_hop_limit.map(f64::from))
+        .cost("connections_broken", 1.0)
+        .seen(Seen {
+            end: reset.segment.direction,
+            hop_limit: reset.hop_limit,
+            idle,
+            carried_on: reset.sender_carried_on,
+            differs,
+        })
+}
+
+/// What is known of the host in whose name it came explains the reset: its SYN-ACKs come from as far
+/// away: a balancer, of which only the data comes from behind it.
+fn is_own(hosts: &Hosts, ip: IpAddr, one: &Observation<Seen>) -> bool {
+    let Some(host) = hosts.get(ip) else {
+        return false;
+    };
+    one.seen.differs
+        && !one.seen.carried_on
+        && host.hop_limits().has(SegmentKind::Syn, one.seen.hop_limit)
 }
 
 #[cfg(test)]

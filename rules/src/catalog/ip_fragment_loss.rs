@@ -1,14 +1,21 @@
 //! `ip-fragment-loss`: datagrams of which a fragment never came.
 
-use analyzer::{Analysis, Connection};
+use std::net::IpAddr;
+
+use analyzer::decode::IcmpKind;
+use analyzer::event::{EventKind, SegmentRef};
+use analyzer::{Analysis, Connection, Event};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{self, Narrative};
+use crate::model::observation::{self, Collected, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{many, number, plural};
+
+type Observation = observation::Observation<Seen>;
+type Group<'a> = narrative::Group<'a, Seen>;
 
 declare_rule! {
     /// Datagrams arrived incomplete: some of their IP fragments are missing.
@@ -22,9 +29,12 @@ declare_rule! {
     /// large datagram fail, while small ones pass.
     ///
     /// ## How it is detected
-    /// UDP datagrams of which at least one fragment was seen and others never. When the capture holds no later fragment
-    /// at all, its filter (`port …`) has dropped them: then nothing is reported. Severity is medium, high
-    /// from ten datagrams.
+    /// UDP datagrams of which the first fragment was seen and others never, while later fragments between the same two
+    /// hosts were captured within half a minute: where none was, the capture's filter (`port …`) has dropped them. Or the
+    /// receiver says so itself: ICMP "reassembly time exceeded". Fragments that overlap, that are shorter than any
+    /// network makes them, or that already hold the length the UDP header states are no loss. Proved by the first
+    /// fragment, which no other follows, or by the report; refuted by a later fragment of the same datagram. Each
+    /// incomplete datagram is a lost message.
     ///
     /// ## What to do
     /// Keep datagrams within the path MTU (1232 bytes for DNS), or let fragments pass.
@@ -42,86 +52,84 @@ declare_rule! {
         needs: [Udp],
         clouded_by: [CaptureDrops, CutShort],
         figures: [datagrams: Count / Sum, fragments_missing: Count / Sum],
-        thresholds: [
-            high_datagrams = 10.0: "Incomplete datagrams from which it is a pattern rather than loss.",
-        ],
+        thresholds: [],
     }
 }
 
+/// What the words need of one flow.
+pub(crate) struct Seen {
+    /// Fragmented datagrams of the flow that arrived whole.
+    reassembled: u64,
+    /// Reports by ICMP that fragments did not come in time.
+    reports: u64,
+    /// Frame of the first fragment of the first; 0 where none was captured.
+    first_frame: u64,
+    /// Least frame at which the last one could have ended; 0 where none was captured.
+    end_frame: u64,
+}
+
 impl Rule for IpFragmentLoss {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
-        let Some(udp) = conn.udp.as_ref().filter(|udp| udp.incomplete_count > 0) else {
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Seen>) {
+        let Some(udp) = conn.udp.as_ref() else {
             return;
         };
-        let count = udp.incomplete_count;
-        let first = udp
-            .incomplete
-            .first()
-            .map_or(conn.start, |(segment, _)| segment.time);
-        let mut observation = Observation::untyped(conn, 0.85, Severity::Medium)
-            .at(first)
-            .weight(number(count))
-            .count(count)
-            .figure("datagrams", number(count))
-            // At least one of each; how many a datagram had is only known from its last one.
-            .figure("fragments_missing", number(count))
-            .cost("messages_lost", number(count))
-            .detail("reassembled", number(udp.reassembled))
-            .detail(
-                "first_frame",
-                number(
-                    udp.incomplete
-                        .first()
-                        .map_or(0, |(segment, _)| segment.frame),
-                ),
-            )
-            .detail(
-                "end_frame",
-                number(
-                    udp.incomplete
-                        .last()
-                        .map_or(0, |(segment, seen)| segment.frame + u64::from(*seen)),
-                ),
-            );
+        let reports: Vec<_> = conn.events.iter().filter_map(reassembly_timeout).collect();
+        let count = udp.incomplete_count.max(reports.len() as u64);
+        if count == 0 {
+            return;
+        }
+        let first = udp.incomplete.first().map(|(segment, _)| segment.time);
+        let reported = reports.first().map(|(segment, _)| segment.time);
+        let end = |(segment, seen): &(SegmentRef, u32)| segment.frame + u64::from(*seen);
+        let mut observation =
+            observation::Observation::new(conn, 0.85, Impact::requests_lost(count))
+                .at(first.or(reported).unwrap_or(conn.start))
+                .weight(number(count))
+                .count(count)
+                .figure("datagrams", number(count))
+                // At least one of each; how many a datagram had is only known from its last one.
+                .figure("fragments_missing", number(count))
+                .cost("messages_lost", number(count))
+                .seen(Seen {
+                    reassembled: udp.reassembled,
+                    reports: reports.len() as u64,
+                    first_frame: (udp.incomplete.first()).map_or(0, |(segment, _)| segment.frame),
+                    end_frame: udp.incomplete.last().map_or(0, end),
+                });
         for (segment, seen) in udp.incomplete.iter().take(3) {
             let note = format!(
                 "first fragment; {} of the datagram seen, the rest never came",
                 many(u64::from(*seen), "fragment")
             );
-            observation = observation.evidence(*segment, note);
+            observation = observation.proof(*segment, note);
+        }
+        for (segment, reporter) in reports.iter().take(2) {
+            let note =
+                format!("ICMP from {reporter}: not all fragments of the datagram came in time");
+            observation = observation.proof(*segment, note);
         }
         out.push(observation);
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
-        if !analysis.later_fragments_seen {
-            collected.observations.clear();
-        }
-        let frames = number(analysis.summary.packets);
-        collected.observations.retain(|one| {
-            one.number("datagrams").unwrap_or_default() > 1.0 || !is_cut_by_capture(one, frames)
-        });
-        for one in &mut collected.observations {
-            if one
-                .number("datagrams")
-                .is_some_and(|count| count >= ctx.threshold("high_datagrams"))
-            {
-                one.severity = Severity::High;
-            }
-        }
+    fn on_capture(&self, analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected<Seen>) {
+        let frames = analysis.summary.packets;
+        collected
+            .observations
+            .retain(|one| one.count > 1 || !is_cut_by_capture(one, frames));
     }
 
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
         let server = place(group);
-        let lost = group.number("datagrams").unwrap_or_default();
-        let whole = group.sum("reassembled");
+        let lost = group.figure("datagrams").unwrap_or_default();
+        let whole = number(group.seen().map(|seen| seen.reassembled).sum());
+        let reports = number(group.seen().map(|seen| seen.reports).sum());
         draft
             .title(format!("{} with {server} lost fragments", plural(lost, "datagram")))
             .summary(format!(
@@ -129,8 +137,16 @@ impl Rule for IpFragmentLoss {
                  {whole:.0} fragmented datagrams of the same flows arrived whole.",
                 plural(lost, "datagram")
             ))
-            .confidence(0.85, "First fragments were captured without the rest, and the capture does hold later fragments.")
-            .because("first fragments were seen whose later ones never passed the capture point")
+            .confidence(
+                0.85,
+                if reports > 0.0 {
+                    "The receiver reports by ICMP that it waited for fragments in vain."
+                } else {
+                    "First fragments were captured without the rest, and the capture does hold later fragments of these hosts."
+                },
+            )
+            .because_if(reports > 0.0, || format!("{} by ICMP: reassembly time exceeded", plural(reports, "report")))
+            .because_if(reports == 0.0, || "first fragments were seen whose later ones never passed the capture point".to_owned())
             .because_if(whole == 0.0, || "no fragmented datagram of these flows was ever complete: a filter that drops fragments fits better than loss".to_owned())
             .not("capture filter", "later fragments of other datagrams were captured, so the filter lets them through")
             .not("udp-truncation", "the datagrams never reached the receiver's buffer")
@@ -142,11 +158,24 @@ impl Rule for IpFragmentLoss {
     }
 }
 
+/// The report of a host that waited for fragments in vain, and the host.
+fn reassembly_timeout(event: &Event) -> Option<(SegmentRef, IpAddr)> {
+    match event.kind {
+        EventKind::IcmpError(icmp) if icmp.kind() == IcmpKind::ReassemblyTimeout => {
+            Some((event.segment, icmp.reporter))
+        }
+        _ => None,
+    }
+}
+
 /// The capture begins or ends inside the datagram.
-fn is_cut_by_capture(one: &Observation, frames: f64) -> bool {
-    let at = |name| one.number(name).unwrap_or_default();
-    let begun_before = at("first_frame") <= 2.0 && one.connection.server.port == 0;
-    let goes_on = frames > 0.0 && at("end_frame") > frames;
+fn is_cut_by_capture(one: &Observation, frames: u64) -> bool {
+    let seen = &one.seen;
+    if seen.reports > 0 {
+        return false;
+    }
+    let begun_before = seen.first_frame <= 2 && one.connection.server.port == 0;
+    let goes_on = frames > 0 && seen.end_frame > frames;
     begun_before || goes_on
 }
 
@@ -163,6 +192,7 @@ fn place(group: &Group<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, C, figure, findings_in};
 
     fn incomplete(count: u64) -> Connection {
@@ -177,23 +207,16 @@ mod tests {
             .build()
     }
 
-    fn analysis(later: bool) -> Analysis {
-        Analysis {
-            later_fragments_seen: later,
-            ..Analysis::default()
-        }
-    }
-
     #[test]
     fn incomplete_datagrams_are_counted() {
-        let findings = findings_in("ip-fragment-loss", &[incomplete(3)], &analysis(true));
+        let findings = findings_in("ip-fragment-loss", &[incomplete(2)], &Analysis::default());
         assert_eq!(findings[0].severity, Severity::Medium);
-        assert!((figure(&findings[0], "datagrams") - 3.0).abs() < f64::EPSILON);
+        assert!((figure(&findings[0], "datagrams") - 2.0).abs() < f64::EPSILON);
     }
 
     #[test]
     fn lone_datagram_that_the_capture_cuts_is_no_finding() {
-        let mut analysis = analysis(true);
+        let mut analysis = Analysis::default();
         analysis.summary.packets = 1;
         assert!(findings_in("ip-fragment-loss", &[incomplete(1)], &analysis).is_empty());
         assert_eq!(
@@ -205,18 +228,13 @@ mod tests {
     #[test]
     fn many_are_a_pattern() {
         assert_eq!(
-            findings_in("ip-fragment-loss", &[incomplete(30)], &analysis(true))[0].severity,
+            findings_in("ip-fragment-loss", &[incomplete(30)], &Analysis::default())[0].severity,
             Severity::High
         );
     }
 
     #[test]
-    fn capture_filter_that_drops_fragments_is_no_finding() {
-        assert!(findings_in("ip-fragment-loss", &[incomplete(3)], &analysis(false)).is_empty());
-    }
-
-    #[test]
     fn complete_datagrams_are_healthy() {
-        assert!(findings_in("ip-fragment-loss", &[incomplete(0)], &analysis(true)).is_empty());
+        assert!(findings_in("ip-fragment-loss", &[incomplete(0)], &Analysis::default()).is_empty());
     }
 }

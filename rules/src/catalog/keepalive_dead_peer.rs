@@ -5,9 +5,10 @@ use analyzer::event::{Event, EventKind};
 use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::figure::{median, most};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, other_end, plural, span, time};
@@ -51,15 +52,22 @@ declare_rule! {
     }
 }
 
+/// Probes without answer.
+pub(crate) struct Seen {
+    sender: Direction,
+    /// Time from one to the next.
+    interval_ms: f64,
+}
+
 impl Rule for KeepaliveDeadPeer {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         for direction in Direction::BOTH {
             let probes = unanswered(conn, direction);
             let reset = conn.resets.iter().find(|reset| {
@@ -83,7 +91,7 @@ impl Rule for KeepaliveDeadPeer {
                 .since(heard.map_or(conn.start, |heard| heard.time));
             let sender = direction.sender();
             out.push(
-                Observation::untyped(
+                Observation::new(
                     conn,
                     if reset.is_some() { 0.95 } else { 0.8 },
                     Severity::Medium,
@@ -115,19 +123,21 @@ impl Rule for KeepaliveDeadPeer {
                 .figure("probes", count)
                 .figure("idle_ms", ms(idle))
                 .cost("connections_broken", 1.0)
-                .detail("interval_ms", interval)
-                .label("sender", sender),
+                .seen(Seen {
+                    sender: direction,
+                    interval_ms: interval,
+                }),
             );
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
         let server = group.server();
-        let sender = group.words("sender").unwrap_or_default();
-        let peer = other_end(&sender);
-        let probes = group.number("probes").unwrap_or_default();
-        let idle = group.number("idle_ms").unwrap_or_default();
-        let interval = group.median("interval_ms").unwrap_or_default();
+        let sender = most(group.seen().map(|seen| seen.sender)).map_or("", Direction::sender);
+        let peer = other_end(sender);
+        let probes = group.figure("probes").unwrap_or_default();
+        let idle = group.figure("idle_ms").unwrap_or_default();
+        let interval = median(group.seen().map(|seen| seen.interval_ms)).unwrap_or_default();
         let confidence = draft.confidence;
         draft
             .title(format!("The {peer} of {} vanished without closing ({server})", plural(number(group.connections()), "connection")))
@@ -143,8 +153,8 @@ impl Rule for KeepaliveDeadPeer {
             .advise("any", "look for hosts, containers or processes that ended without closing: scale-in, crash, power loss, flushed NAT table")
             .set("Linux", "notice it sooner: about 60 s + 3 x 10 s", "TCP_KEEPIDLE=60, TCP_KEEPINTVL=10, TCP_KEEPCNT=3 on the socket")
             .set("Linux", "bound the time sent data may stay unacknowledged", "TCP_USER_TIMEOUT=30000")
-            .verify(&sender, format!("ss -tano '( sport = :{0} or dport = :{0} )'", server.port), "timer:(keepalive,…) and the number of probes")
-            .verify(&sender, "nstat -az TcpExtTCPKeepAlive TcpExtTCPAbortOnTimeout", "probes sent and connections given up")
+            .verify(sender, format!("ss -tano '( sport = :{0} or dport = :{0} )'", server.port), "timer:(keepalive,…) and the number of probes")
+            .verify(sender, "nstat -az TcpExtTCPKeepAlive TcpExtTCPAbortOnTimeout", "probes sent and connections given up")
     }
 }
 

@@ -2,15 +2,18 @@
 
 use analyzer::app::AppProtocol;
 use analyzer::connection::{Reset, ResetKind};
-use analyzer::{Connection, Direction};
+use analyzer::hosts::HostProfile;
+use analyzer::{Analysis, Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{bytes, many, number, other_end, plural};
+use crate::signs::goodbye::GOODBYE_TO_FIN;
 
 declare_rule! {
     /// An application closed a connection by reset instead of FIN.
@@ -26,14 +29,18 @@ declare_rule! {
     /// often in the middle of a response it had nearly complete.
     ///
     /// ## How it is detected
-    /// RST with ACK at the sender's next sequence number, in an established connection, no FIN of that
-    /// end before, no segment that would draw a reset, and the peer's bytes acknowledged and read: the
-    /// RST's window equals the window of the last ACK (Linux empties the receive queue before it resets
-    /// for unread data, which makes that window larger). `bytes_unacked` is what was sent and not
-    /// acknowledged when the RST left (an ACK seen less than a round trip before it had not reached the
-    /// resetter): the least that was thrown away.
-    /// Severity: high when such bytes existed; low after a complete exchange; info when the connection
-    /// carried no data (health checks, scans).
+    /// - RST with ACK at the sender's next sequence number, no FIN of that end before, no segment that would
+    ///   draw a reset, in a connection whose handshake was captured or on which that end sent data.
+    /// - The peer's bytes were acknowledged and read: the RST's window equals the window of the last ACK (Linux
+    ///   empties the receive queue before it resets for unread data, which makes that window larger).
+    /// - What proves a loss: bytes that were sent and that no acknowledgment covers, not even one that crossed
+    ///   the RST (`bytes_unacked`): the least that was thrown away.
+    /// - What refutes it: the other end had closed first and nobody is left to lose data; the lost bytes are a
+    ///   short message right before the reset (an alert, a logoff), which nobody waits for.
+    ///
+    /// Severity follows the messages lost: each connection that lost bytes in use counts as one; low after a
+    /// complete exchange; info when the other end had closed, or the connection carried no data (health checks,
+    /// scans).
     ///
     /// ## What to do
     /// Do not set `SO_LINGER` to zero. Half-close with shutdown(SHUT_WR), read to the end, then close.
@@ -58,57 +65,88 @@ declare_rule! {
     }
 }
 
-/// Enough for the records of a TLS alert, or a few short frames of HTTP/2.
-const ALERT_OCTETS: u64 = 64;
+/// Enough for the records of a TLS alert, a logoff, or a few short frames of HTTP/2.
+const GOODBYE_OCTETS: u64 = 64;
+
+/// A connection that one end aborted.
+pub(crate) struct Seen {
+    /// Who.
+    end: &'static str,
+    /// A close with little unread data would look the same.
+    maybe_unread: bool,
+    /// The window of the RST is that of the last ACK.
+    window_same: bool,
+    /// A response was under way.
+    in_response: bool,
+}
 
 impl Rule for LingerZeroReset {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         let abort = conn.resets.iter().find(|reset| {
             reset.kind == ResetKind::LingerZero
                 && !reset.own_fin_before
                 && reset.confidence >= ctx.threshold("min_confidence")
         });
         let Some(reset) = abort else { return };
+        // Without a handshake a RST answers a scan, or belongs to a connection that is not known.
+        let end = reset.segment.direction;
+        if !conn.has_handshake() && conn.half(end).unique_bytes == 0 {
+            return;
+        }
         // A client that aborts while its request is pending gave up waiting: another rule.
         let by_client = reset.segment.direction == Direction::ClientToServer;
-        if by_client && conn.turns.pending().is_some() && reset.bytes_unacked == 0 {
+        if by_client && conn.turns.pending().is_some() && bytes_lost(conn, reset) == 0 {
             return;
         }
         // Whoever gives up a TLS session sends an alert and leaves; nothing but the alert is lost,
         // nor but acknowledgements of settings and the like on an HTTP/2 connection without streams.
-        let end = reset.segment.direction;
-        let lost = reset.bytes_unacked;
+        let lost = bytes_lost(conn, reset);
         let may_be_tls = matches!(conn.app.protocol, AppProtocol::Tls | AppProtocol::Unknown);
         let may_be_alert = lost > 0 && may_be_tls && conn.half(end).cut_frames > 0;
         let only_housekeeping = said_goodbye(conn, end) || may_be_alert || has_no_stream(conn);
-        if lost <= ALERT_OCTETS && only_housekeeping {
+        if lost <= GOODBYE_OCTETS && only_housekeeping {
             return;
         }
         out.push(observation(conn, reset));
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let lost = group.number("bytes_unacked").unwrap_or_default();
-        let resets = group.number("resets").unwrap_or_default();
-        let end = group.words("end").unwrap_or_default();
-        let other = other_end(&end);
+    fn on_capture(&self, analysis: &Analysis, _: &Context<'_>, collected: &mut Collected<Seen>) {
+        for one in &mut collected.observations {
+            let client = analysis.hosts.get(one.connection.client.ip);
+            if client.is_some_and(HostProfile::is_scanner) {
+                one.set_impact(Impact::NONE);
+            }
+        }
+    }
+
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let lost = group.figure("bytes_unacked").unwrap_or_default();
+        let resets = group.figure("resets").unwrap_or_default();
+        let end = most(group.seen().map(|seen| seen.end)).unwrap_or_default();
+        let other = other_end(end);
         let who = if end == "server" {
             group.server().to_string()
         } else {
             group.clients_text()
         };
-        let runner_up = group.positive("maybe_unread");
+        let runner_up = group.having(|seen| seen.maybe_unread);
+        let resets_text = if group.client_ips().len() > 1 && end == "client" {
+            "reset"
+        } else {
+            "resets"
+        };
+        let in_response = group.having(|seen| seen.in_response);
         let (title, summary) = if lost > 0.0 {
             (
                 format!(
-                    "The {end} {who} resets connections and discards at least {}",
+                    "The {end} {who} {resets_text} connections and discards at least {}",
                     bytes(lost)
                 ),
                 format!(
@@ -120,7 +158,14 @@ impl Rule for LingerZeroReset {
             )
         } else {
             (
-                format!("The {end} {who} ends connections by reset instead of FIN"),
+                format!(
+                    "The {end} {who} {} connections by reset instead of FIN",
+                    if resets_text == "reset" {
+                        "end"
+                    } else {
+                        "ends"
+                    }
+                ),
                 format!(
                     "The {end} {who} ended {} by RST without FIN, unprovoked and with nothing of its own outstanding. \
                      That is how health checks and programs that avoid TIME-WAIT close on purpose; data that the \
@@ -145,11 +190,49 @@ impl Rule for LingerZeroReset {
             .confidence(confidence, reason)
             .because(format!("{}: RST with ACK at the {end}'s next sequence number, no FIN of the {end} before", plural(resets, "reset")))
             .because("no segment arrived that a socket would answer with a reset")
-            .because_if(group.positive("window_same") > 0, || {
-                format!("on {} the RST advertises the same window as the last ACK: nothing unread was discarded by close()", many(group.positive("window_same"), "connection"))
+            .because_if(group.having(|seen| seen.window_same) > 0, || {
+                format!("on {} the RST advertises the same window as the last ACK: nothing unread was discarded by close()", many(group.having(|seen| seen.window_same), "connection"))
             })
-            .because_if(lost > 0.0, || format!("{} were sent and not acknowledged when the RST left", bytes(lost)));
-        remedies(group, confusables(group, draft, &end), &end)
+            .because_if(lost > 0.0, || format!("{} were sent and never acknowledged", bytes(lost)))
+            .because_if(in_response > 0, || format!("{} ended in the middle of a response", many(in_response, "connection")));
+        remedies(group, confusables(group, draft, end), end)
+    }
+}
+
+/// What the resetter had sent and nobody acknowledged, not even with an acknowledgment that crossed
+/// the RST.
+fn bytes_lost(conn: &Connection, reset: &Reset) -> u64 {
+    let never_acked = conn.half(reset.segment.direction).unacked_at_end;
+    reset.bytes_unacked.min(never_acked)
+}
+
+/// The server aborts a response that had begun, or the client one that still comes.
+fn is_in_response(conn: &Connection, reset: &Reset) -> bool {
+    let http = conn.app.http.as_deref().filter(|http| !http.lost_track);
+    let last = http.and_then(|http| http.kept.last());
+    last.is_some_and(|last| {
+        let begun = last.response_start;
+        let ended = last.response_end;
+        begun.is_some_and(|start| start.frame < reset.segment.frame)
+            && ended.is_none_or(|end| end.frame > reset.segment.frame)
+    })
+}
+
+/// What the abort cost: a message for each connection whose bytes were thrown away in use.
+fn impact(conn: &Connection, reset: &Reset) -> Impact {
+    let end = reset.segment.direction;
+    let lost = bytes_lost(conn, reset);
+    let exchanged = conn.halves.iter().any(|half| half.unique_bytes > 0);
+    let last = conn.half(end).last_data;
+    // A short message right before the reset is a goodbye.
+    let is_goodbye = lost <= GOODBYE_OCTETS
+        && last.is_some_and(|last| reset.segment.time.since(last.time) <= GOODBYE_TO_FIN);
+    if !exchanged || reset.peer_fin_before {
+        Impact::NONE
+    } else if lost > 0 && !is_goodbye {
+        Impact::requests_lost(1)
+    } else {
+        Impact::SOME
     }
 }
 
@@ -168,14 +251,10 @@ fn said_goodbye(conn: &Connection, end: Direction) -> bool {
     })
 }
 
-fn observation(conn: &Connection, reset: &Reset) -> Observation {
+fn observation(conn: &Connection, reset: &Reset) -> Observation<Seen> {
     let end = reset.segment.direction.sender();
-    let exchanged = conn.halves.iter().any(|half| half.unique_bytes > 0);
-    let severity = match (reset.bytes_unacked, exchanged) {
-        (1.., _) => Severity::High,
-        (0, true) => Severity::Low,
-        (0, false) => Severity::Info,
-    };
+    let lost = bytes_lost(conn, reset);
+    let in_response = is_in_response(conn, reset);
     let maybe_unread = matches!(reset.runner_up, Some((ResetKind::UnreadData, _)));
     let window_same = reset.window_jump == Some(0);
     let own = conn.half(reset.segment.direction);
@@ -188,10 +267,10 @@ fn observation(conn: &Connection, reset: &Reset) -> Observation {
     } else {
         ""
     };
-    Observation::untyped(conn, reset.confidence, severity)
+    Observation::new(conn, reset.confidence, impact(conn, reset))
         .cause(format!("{} {end}", conn.server))
         .at(reset.segment.time)
-        .weight(number(reset.bytes_unacked))
+        .weight(number(lost))
         .evidence_if(
             peer_last,
             format!(
@@ -204,27 +283,29 @@ fn observation(conn: &Connection, reset: &Reset) -> Observation {
                 .filter(|data| data.frame < reset.segment.frame),
             format!("last data from {end}"),
         )
-        .evidence(
+        .proof(
             reset.segment,
             format!(
-                "RST with ACK from {end}, no FIN before{window}; {} not acknowledged by the time it left the {end}",
-                many(reset.bytes_unacked, "byte")
+                "RST with ACK from {end}, no FIN before{window}; {} never acknowledged",
+                many(lost, "byte")
             ),
         )
         .figure("resets", 1.0)
-        .detail("replies", f64::from(reset.count.saturating_sub(1)))
-        .figure("bytes_unacked", number(reset.bytes_unacked))
-        .cost("bytes_lost", number(reset.bytes_unacked))
-        .detail("maybe_unread", f64::from(u8::from(maybe_unread)))
-        .detail("window_same", f64::from(u8::from(window_same)))
-        .label("end", end)
+        .figure("bytes_unacked", number(lost))
+        .cost("bytes_lost", number(lost))
+        .seen(Seen {
+            end,
+            maybe_unread,
+            window_same,
+            in_response,
+        })
 }
 
-fn confusables(group: &Group<'_>, draft: Narrative, end: &str) -> Narrative {
-    let unread = if group.positive("maybe_unread") > 0 {
+fn confusables(group: &Group<'_, Seen>, draft: Narrative, end: &str) -> Narrative {
+    let unread = if group.having(|seen| seen.maybe_unread) > 0 {
         format!(
             "cannot be excluded on {}: very little unread data leaves the window unchanged; against it speaks that the peer's last bytes were acknowledged and answered",
-            many(group.positive("maybe_unread"), "connection")
+            many(group.having(|seen| seen.maybe_unread), "connection")
         )
     } else {
         "the RST's window did not grow, and the peer's last bytes had been answered".to_owned()
@@ -242,7 +323,7 @@ fn confusables(group: &Group<'_>, draft: Narrative, end: &str) -> Narrative {
         .not("keepalive-dead-peer", "no unanswered probes came before")
 }
 
-fn remedies(group: &Group<'_>, draft: Narrative, end: &str) -> Narrative {
+fn remedies(group: &Group<'_, Seen>, draft: Narrative, end: &str) -> Narrative {
     let server = group.server();
     draft
         .advise("any", "close in order: shutdown(SHUT_WR) (Go: CloseWrite), read until end of file, then close")
@@ -259,6 +340,7 @@ fn remedies(group: &Group<'_>, draft: Narrative, end: &str) -> Narrative {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, C, S, figure, findings_of};
 
     fn aborted(unacked: u64) -> Connection {
@@ -269,16 +351,17 @@ mod tests {
             .reset(2.1, S, ResetKind::LingerZero)
             .with(|conn| {
                 conn.resets[0].bytes_unacked = unacked;
+                conn.halves[1].unacked_at_end = unacked;
                 conn.resets[0].window_jump = Some(0);
             })
             .build()
     }
 
     #[test]
-    fn unacknowledged_bytes_make_it_high() {
+    fn unacknowledged_bytes_are_a_lost_message() {
         let findings = findings_of("linger-zero-reset", &[aborted(4000)]);
         assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].severity, Severity::High);
+        assert_eq!(findings[0].severity, Severity::Medium);
         assert!((figure(&findings[0], "bytes_unacked") - 4000.0).abs() < f64::EPSILON);
         assert!((figure(&findings[0], "resets") - 1.0).abs() < f64::EPSILON);
     }
@@ -289,6 +372,46 @@ mod tests {
             findings_of("linger-zero-reset", &[aborted(0)])[0].severity,
             Severity::Low
         );
+    }
+
+    #[test]
+    fn nothing_is_lost_that_a_crossing_acknowledgment_covers() {
+        let mut conn = aborted(4000);
+        conn.halves[1].unacked_at_end = 0;
+        let findings = findings_of("linger-zero-reset", &[conn]);
+        assert_eq!(findings[0].severity, Severity::Low);
+        assert!(figure(&findings[0], "bytes_unacked").abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_short_goodbye_right_before_is_no_loss() {
+        let conn = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .request(1.0, 100)
+            .response(2.0, 34)
+            .request(3.0, 7)
+            .reset(3.2, C, ResetKind::LingerZero)
+            .with(|conn| {
+                conn.resets[0].bytes_unacked = 7;
+                conn.halves[0].unacked_at_end = 7;
+            })
+            .build();
+        let findings = findings_of("linger-zero-reset", &[conn]);
+        assert_eq!(findings[0].severity, Severity::Low);
+    }
+
+    #[test]
+    fn after_the_other_end_closed_nobody_is_left_to_lose() {
+        let mut conn = aborted(4000);
+        conn.resets[0].peer_fin_before = true;
+        let findings = findings_of("linger-zero-reset", &[conn]);
+        assert_eq!(findings[0].severity, Severity::Info);
+    }
+
+    #[test]
+    fn a_scan_without_handshake_is_no_abort() {
+        let conn = Builder::tcp(1).reset(1.5, S, ResetKind::LingerZero).build();
+        assert!(findings_of("linger-zero-reset", &[conn]).is_empty());
     }
 
     #[test]

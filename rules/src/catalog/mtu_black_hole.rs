@@ -7,10 +7,10 @@ use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::figure::most;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::Note;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, number, plural};
@@ -28,7 +28,8 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// The same large segment is sent at least three times and never acknowledged, while smaller segments of the same
-    /// end are, and no larger one got through on any connection of the two hosts in that direction. Severity is high.
+    /// end are, also in pieces of it, and no larger one got through on any connection of the two hosts in that
+    /// direction. Severity is high.
     ///
     /// ## What to do
     /// Let ICMP "fragmentation needed" and "packet too big" pass, clamp the MSS, or lower the MTU.
@@ -69,22 +70,38 @@ pub(crate) struct Fact {
     largest: u32,
 }
 
+/// Data too big for the path.
+pub(crate) struct Seen {
+    sender: &'static str,
+    /// An ICMP error named the path's packet size.
+    icmp: bool,
+    /// Smaller segments sent later got through.
+    smaller_passed: bool,
+}
+
 impl Rule for MtuBlackHole {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = Fact;
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Fact>) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
         for direction in Direction::BOTH {
             let half = conn.half(direction);
             out.note(|| {
                 let (sender, largest) = (direction.sender(), half.largest_acked_payload);
                 Note::new(conn, Fact { sender, largest })
             });
-            let Some(stuck) = half.stuck else { continue };
+            let Some(stuck) = half.too_large.or(half.stuck) else {
+                continue;
+            };
             let size = stuck.first.payload_len;
             let smaller_acked = half.largest_acked_payload > 0 || stuck.smaller_passed;
             let peer_lives = conn
@@ -104,7 +121,7 @@ impl Rule for MtuBlackHole {
                 .find(|event| matches!(event.kind, EventKind::IcmpError(icmp) if icmp.mtu > 0));
             let sender = direction.sender();
             out.push(
-                Observation::untyped(
+                Observation::new(
                     conn,
                     if stuck.smaller_passed { 0.93 } else { 0.8 },
                     Severity::High,
@@ -133,9 +150,11 @@ impl Rule for MtuBlackHole {
                 )
                 .figure("smallest_lost_bytes", f64::from(size))
                 .cost("connections_broken", 1.0)
-                .detail("icmp", f64::from(u8::from(icmp.is_some())))
-                .detail("smaller_passed", f64::from(u8::from(stuck.smaller_passed)))
-                .label("sender", sender),
+                .seen(Seen {
+                    sender,
+                    icmp: icmp.is_some(),
+                    smaller_passed: stuck.smaller_passed,
+                }),
             );
         }
     }
@@ -144,7 +163,7 @@ impl Rule for MtuBlackHole {
         &self,
         _analysis: &Analysis,
         _ctx: &Context<'_>,
-        collected: &mut Collected<Fact>,
+        collected: &mut Collected<Seen, Fact>,
     ) {
         let mut passed = BTreeMap::<(IpAddr, IpAddr, &str), f64>::new();
         for note in &collected.notes {
@@ -157,18 +176,18 @@ impl Rule for MtuBlackHole {
             *largest = largest.max(f64::from(note.fact.largest));
         }
         collected.observations.retain(|one| {
-            let sender = one.words("sender").unwrap_or_default();
+            let sender = one.seen.sender;
             let key = (one.connection.client.ip, one.connection.server.ip, sender);
-            let lost = one.number("smallest_lost_bytes").unwrap_or_default();
+            let lost = one.figure_value("smallest_lost_bytes").unwrap_or_default();
             passed.get(&key).is_none_or(|largest| *largest < lost)
         });
     }
 
-    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
-        let sender = group.words("sender").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
+        let sender = most(group.seen().map(|seen| seen.sender)).unwrap_or_default();
         let (client, server) = (group.client(), group.server());
-        let passed = group.number("largest_passed_bytes").unwrap_or_default();
-        let lost = group.number("smallest_lost_bytes").unwrap_or_default();
+        let passed = group.figure("largest_passed_bytes").unwrap_or_default();
+        let lost = group.figure("smallest_lost_bytes").unwrap_or_default();
         let fits = |size: &&(u32, &str)| passed <= f64::from(size.0) && f64::from(size.0) < lost;
         let link = LINKS
             .iter()
@@ -176,7 +195,7 @@ impl Rule for MtuBlackHole {
             .map(|(_, name)| format!(" A path of {name} would fit."))
             .unwrap_or_default();
         let confidence = draft.confidence;
-        let icmp = group.positive("icmp") > 0;
+        let icmp = group.having(|seen| seen.icmp) > 0;
         let peer = if sender == "server" { server } else { client };
         draft
             .title(format!("Segments of {lost:.0} bytes from the {sender} vanish, smaller ones pass ({} and {})", client.ip, server.ip))
@@ -187,7 +206,7 @@ impl Rule for MtuBlackHole {
             ))
             .confidence(confidence, "Size alone parts what passes from what vanishes.")
             .because(format!("the largest segment acknowledged has {passed:.0} bytes, the smallest that never was has {lost:.0}"))
-            .because_if(group.positive("smaller_passed") > 0, || "smaller segments sent later got through".to_owned())
+            .because_if(group.having(|seen| seen.smaller_passed) > 0, || "smaller segments sent later got through".to_owned())
             .because(if icmp { "an ICMP error names the packet size, and the sender does not act on it" } else { "no ICMP error about the packet size reached the capture point" })
             .not("packet-loss", "chance would not pick the same large segment every time and spare the small ones")
             .not("dead peer", "the peer acknowledges smaller segments")
@@ -195,8 +214,8 @@ impl Rule for MtuBlackHole {
             .set("Linux router", "lower the MSS of passing connections", "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu")
             .set("Linux", format!("make the {sender} probe for the size itself"), "net.ipv4.tcp_mtu_probing = 1")
             .advise("any", "or lower the MTU of the interface (tunnels: VXLAN 1450, WireGuard 1420)")
-            .verify(&sender, format!("ping -M do -s {:.0} {}", (lost + 20.0).max(0.0), if peer == server { client.ip } else { server.ip }), "no answer at the size that vanishes, answers below")
-            .verify(&sender, "ip route get ADDRESS; tracepath -n ADDRESS", "the path MTU the kernel believes, and where it changes")
+            .verify(sender, format!("ping -M do -s {:.0} {}", (lost + 20.0).max(0.0), if peer == server { client.ip } else { server.ip }), "no answer at the size that vanishes, answers below")
+            .verify(sender, "ip route get ADDRESS; tracepath -n ADDRESS", "the path MTU the kernel believes, and where it changes")
     }
 }
 

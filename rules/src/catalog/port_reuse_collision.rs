@@ -1,15 +1,17 @@
 //! `port-reuse-collision`: a new connection meets the remains of an old one.
 
+use std::time::Duration;
+
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
-use crate::model::text::{many, ms, number, plural, time};
+use crate::model::text::{many, ms, plural, time};
 
 declare_rule! {
     /// A new connection reused the addresses and ports of one that its peer still remembers.
@@ -23,9 +25,13 @@ declare_rule! {
     /// Connecting takes longer, from some milliseconds to a second or more; behind devices that drop such SYNs it fails.
     ///
     /// ## How it is detected
-    /// A SYN with a new sequence number draws a plain ACK with the old numbers (challenge ACK), the client answers RST,
-    /// and the SYN comes again; or the SYN on a reused port had to be repeated. Reuse that the server accepts at once
-    /// is legal and silent. Severity is low, medium from three collisions that cost a second each.
+    /// - A SYN with a new sequence number draws a plain ACK with numbers that are not its own (challenge
+    ///   ACK), and the client answers RST or sends its SYN again.
+    /// - A SYN on a reused port is repeated at a server that challenged others.
+    ///
+    /// The challenge ACK proves it; a SYN-ACK to the first SYN refutes it: reuse that the server accepts at
+    /// once is legal and silent. An ACK that the new connection can have earned meanwhile, by its timestamp,
+    /// is no challenge. The time that clients waited decides how grave it is.
     ///
     /// ## What to do
     /// Keep connections alive, give the client more ports or addresses, do not bind to a fixed port.
@@ -43,22 +49,27 @@ declare_rule! {
         needs: [Tcp],
         clouded_by: [CaptureDrops, OneSided],
         figures: [collisions: Count / Sum, delay_ms: Milliseconds / Median],
-        thresholds: [
-            medium_delay_ms = 500.0: "Delay that users notice.",
-            medium_collisions = 3.0: "Collisions that make a pattern.",
-        ],
+        thresholds: [],
     }
 }
 
+/// A SYN that met an old connection.
+pub(crate) struct Seen {
+    /// The server answered with an ACK of the old connection.
+    challenged: bool,
+    /// The SYN was never answered.
+    never: bool,
+}
+
 impl Rule for PortReuseCollision {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Seen>) {
         let Some(syn) = conn.handshake.syns.first().copied() else {
             return;
         };
@@ -69,17 +80,17 @@ impl Rule for PortReuseCollision {
         }
         let syn_ack = conn.handshake.syn_acks.first().copied();
         let again = conn.handshake.syns.get(1).copied();
-        let delay = syn_ack.map(|syn_ack| ms(syn_ack.time.since(syn.time)));
+        let delay = syn_ack.map(|syn_ack| syn_ack.time.since(syn.time));
         out.push(
-            Observation::untyped(
+            Observation::new(
                 conn,
                 if challenge.is_some() { 0.95 } else { 0.5 },
-                Severity::Low,
+                impact(delay),
             )
             .at(syn.time)
-            .weight(delay.unwrap_or_default())
+            .weight(delay.map_or(0.0, ms))
             .evidence(syn, "SYN with a new sequence number")
-            .evidence_if(
+            .proof_if(
                 challenge,
                 challenge.map_or_else(String::new, |ack| {
                     format!(
@@ -93,7 +104,7 @@ impl Rule for PortReuseCollision {
                 older(conn, Direction::ClientToServer),
                 "RST from client refuses that ACK; its sequence number is the ACK's number",
             )
-            .evidence_if(
+            .proof_if(
                 again,
                 again.map_or_else(String::new, |again| {
                     format!(
@@ -104,49 +115,44 @@ impl Rule for PortReuseCollision {
             )
             .evidence_if(syn_ack, "SYN-ACK at last")
             .figure("collisions", 1.0)
-            .figure_if("delay_ms", delay)
-            .cost("time_lost_ms", delay.unwrap_or_default())
-            .detail("challenged", f64::from(u8::from(challenge.is_some())))
-            .detail("never", f64::from(u8::from(syn_ack.is_none()))),
+            .figure_if("delay_ms", delay.map(ms))
+            .cost("time_lost_ms", delay.map_or(0.0, ms))
+            .seen(Seen {
+                challenged: challenge.is_some(),
+                never: syn_ack.is_none(),
+            }),
         );
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(
+        &self,
+        _analysis: &Analysis,
+        _ctx: &Context<'_>,
+        collected: &mut Collected<Seen>,
+    ) {
         // Repeated SYNs alone are more likely loss, unless a challenge shows what happens there.
         let challenged: Vec<Endpoint> = collected
             .observations
             .iter()
-            .filter(|one| one.number("challenged").is_some_and(|yes| yes > 0.0))
+            .filter(|one| one.seen.challenged)
             .map(|one| one.connection.server)
             .collect();
         collected
             .observations
             .retain(|one| challenged.contains(&one.connection.server));
-        let costly = |one: &&Observation| {
-            one.number("delay_ms")
-                .is_none_or(|delay| delay >= ctx.threshold("medium_delay_ms"))
-        };
-        if number(collected.observations.iter().filter(costly).count() as u64)
-            >= ctx.threshold("medium_collisions")
-        {
-            collected
-                .observations
-                .iter_mut()
-                .for_each(|one| one.severity = Severity::Medium);
-        }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
         let server = group.server();
-        let collisions = group.number("collisions").unwrap_or_default();
-        let delay = group.number("delay_ms");
+        let collisions = group.figure("collisions").unwrap_or_default();
+        let delay = group.figure("delay_ms");
         let mut cost = delay
-            .map(|delay| format!(" Connecting took {} in all.", time(delay)))
+            .map(|delay| format!(" Connecting took {}.", time(delay)))
             .unwrap_or_default();
-        if group.positive("never") > 0 {
+        if group.having(|seen| seen.never) > 0 {
             cost.push_str(&format!(
                 " {} never connected.",
-                many(group.positive("never"), "attempt")
+                many(group.having(|seen| seen.never), "attempt")
             ));
         }
         let confidence = draft.confidence;
@@ -158,7 +164,7 @@ impl Rule for PortReuseCollision {
             ))
             .confidence(confidence, "The challenge acknowledgement with the old connection's numbers was captured.")
             .because("the SYN has a new sequence number, so it is no retransmission")
-            .because_if(group.positive("challenged") > 0, || "the server answered with a plain ACK bearing the old connection's numbers".to_owned())
+            .because_if(group.having(|seen| seen.challenged) > 0, || "the server answered with a plain ACK bearing the old connection's numbers".to_owned())
             .not("listen-overflow", "the SYN was answered, only not with SYN-ACK")
             .not("syn retransmission", "a repeated SYN would bear the same sequence number")
             .advise("client", "keep connections open and reuse them, so that ports are not used up")
@@ -168,6 +174,11 @@ impl Rule for PortReuseCollision {
             .verify("client", format!("ss -tan state time-wait dst {} | wc -l", server.ip), "ports that are still held; about 28,000 are available by default")
             .verify("server", "nstat -az TcpExtTCPChallengeACK TcpExtTCPSYNChallenge", "grows with every collision")
     }
+}
+
+/// Who was served later waited; who never was had one attempt fail.
+fn impact(delay: Option<Duration>) -> Impact {
+    delay.map_or(Impact::attempts_failed(1), Impact::waited)
 }
 
 /// The segment of an older connection of the same ports that came from `direction`'s sender.
@@ -181,41 +192,65 @@ fn older(conn: &Connection, direction: Direction) -> Option<SegmentRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkit::{Builder, C, S, figure, findings_of};
+    use crate::model::severity::Severity;
+    use crate::testkit::script::Capture;
+    use crate::testkit::{figure, findings_of};
+    use analyzer::decode::TcpFlags;
 
-    /// SYN, challenge, RST, the SYN again after `retry_ms`, SYN-ACK a millisecond later.
-    fn collided(port: u16, retry_ms: f64) -> Connection {
-        let mut builder = Builder::tcp(port);
-        let syn = builder.segment(0.0, C, 2, 0);
-        let challenge = builder.segment(1.0, S, 0x10, 0);
-        let refusal = builder.segment(1.1, C, 4, 0);
-        let again = builder.segment(retry_ms, C, 2, 0);
-        let syn_ack = builder.segment(retry_ms + 1.0, S, 0x12, 0);
-        builder
-            .event(challenge, EventKind::ChallengeAck)
-            .event(refusal, EventKind::ChallengeAck)
-            .with(|conn| {
-                conn.handshake.syn_count = 2;
-                conn.handshake.syns = vec![syn, again];
-                conn.handshake.syn_ack_count = 1;
-                conn.handshake.syn_acks = vec![syn_ack];
-            })
-            .build()
+    const SYN: u8 = TcpFlags::SYN;
+    const ACK: u8 = TcpFlags::ACK;
+    const RST: u8 = TcpFlags::RST;
+    const DATA: u8 = TcpFlags::ACK | TcpFlags::PSH;
+    const FIN: u8 = TcpFlags::ACK | TcpFlags::FIN;
+
+    /// Microseconds at which the second connection begins, and its client's first number.
+    const AGAIN: u64 = 1_000_000;
+    const ISS: u32 = 9_000_000;
+
+    /// A connection whose client has sent ten octets, all acknowledged: the server expects 111.
+    fn used(port: u16) -> Capture {
+        let mut capture = Capture::of_client(port, u64::from(port) * 100 + 1);
+        capture.handshake();
+        capture.client(21_000, DATA, 101, 901, 10);
+        capture.server(41_000, ACK, 901, 111, 0);
+        capture
     }
 
-    fn reused(port: u16, syns: u32) -> Connection {
-        Builder::tcp(port)
-            .handshake(0.0, 1.0)
-            .with(|conn| {
-                conn.port_reuse = true;
-                conn.handshake.syn_count = syns;
-            })
-            .build()
+    /// SYN-ACK and ACK of the second connection, the first of them at a time in microseconds.
+    fn accepted(mut capture: Capture, at_us: u64) -> Vec<Connection> {
+        capture.server(at_us, SYN | ACK, 5_000_000, ISS + 1, 0);
+        capture.client(at_us, ACK, ISS + 1, 5_000_001, 0);
+        capture.finish_all()
+    }
+
+    /// The client forgot its connection, the server did not: challenge, RST, and the SYN again
+    /// `retry_ms` after the first; accepted a millisecond later.
+    fn collided(port: u16, retry_ms: u64) -> Vec<Connection> {
+        let mut capture = used(port);
+        let again = AGAIN + retry_ms * 1_000;
+        capture.client(AGAIN, SYN, ISS, 0, 0);
+        capture.server(AGAIN + 1_000, ACK, 901, 111, 0);
+        capture.client(AGAIN + 1_100, RST, 111, 0, 0);
+        capture.client(again, SYN, ISS, 0, 0);
+        accepted(capture, again + 1_000)
+    }
+
+    /// The first connection was closed by both ends; the server takes the next one, whose SYN was
+    /// sent once or twice.
+    fn reused(port: u16, syns: u64) -> Vec<Connection> {
+        let mut capture = used(port);
+        capture.client(50_000, FIN, 111, 901, 0);
+        capture.server(70_000, FIN, 901, 112, 0);
+        capture.client(70_100, ACK, 112, 902, 0);
+        for number in 0..syns {
+            capture.client(AGAIN + number * 1_000_000, SYN, ISS, 0, 0);
+        }
+        accepted(capture, AGAIN + (syns - 1) * 1_000_000 + 20_000)
     }
 
     #[test]
     fn challenge_and_reset_then_accepted() {
-        let findings = findings_of("port-reuse-collision", &[collided(1, 11.0)]);
+        let findings = findings_of("port-reuse-collision", &collided(1, 11));
         assert_eq!(findings[0].severity, Severity::Low);
         assert!((figure(&findings[0], "collisions") - 1.0).abs() < f64::EPSILON);
         assert!((figure(&findings[0], "delay_ms") - 12.0).abs() < 0.01);
@@ -223,19 +258,47 @@ mod tests {
 
     #[test]
     fn several_are_one_finding_and_worse_when_each_costs_a_second() {
-        let connections: Vec<_> = (1..4).map(|port| collided(port, 1000.0)).collect();
+        let connections: Vec<_> = (1..4).flat_map(|port| collided(port, 1_000)).collect();
         let findings = findings_of("port-reuse-collision", &connections);
         assert!((figure(&findings[0], "collisions") - 3.0).abs() < f64::EPSILON);
-        assert_eq!(findings[0].severity, Severity::Medium);
+        assert!(findings[0].severity >= Severity::Medium);
+    }
+
+    /// The same with timestamps: the server echoes `echo` in its challenge, 5 µs after the SYN.
+    fn challenged_with_timestamps(echo: u32) -> Vec<Connection> {
+        use crate::testkit::script::{Marks, fields};
+        let mut capture = used(1);
+        let at = |us: u64| (AGAIN + us) * 1_000;
+        let marks = |ts| Marks {
+            ts: Some(ts),
+            ip_id: None,
+        };
+        capture.packet(true, at(0), marks((5_000, 0)), fields(ISS, 0, SYN), 0);
+        capture.packet(false, at(5), marks((70, echo)), fields(901, 111, ACK), 0);
+        capture.client(AGAIN + 100, RST, 111, 0, 0);
+        capture.packet(true, at(998_000), marks((5_250, 0)), fields(ISS, 0, SYN), 0);
+        accepted(capture, AGAIN + 999_000)
+    }
+
+    #[test]
+    fn challenge_echoes_an_older_or_a_newer_timestamp() {
+        for echo in [4_000, 300_000_000] {
+            let findings = findings_of("port-reuse-collision", &challenged_with_timestamps(echo));
+            assert_eq!(findings.len(), 1, "{echo}");
+        }
     }
 
     #[test]
     fn legal_reuse_is_silent() {
-        assert!(findings_of("port-reuse-collision", &[reused(1, 1)]).is_empty());
+        let connections = reused(1, 1);
+        assert!(connections[1].port_reuse);
+        assert!(findings_of("port-reuse-collision", &connections).is_empty());
     }
 
     #[test]
     fn repeated_syn_without_challenge_is_loss() {
-        assert!(findings_of("port-reuse-collision", &[reused(1, 2)]).is_empty());
+        let connections = reused(1, 2);
+        assert_eq!(connections[1].handshake.syn_count, 2);
+        assert!(findings_of("port-reuse-collision", &connections).is_empty());
     }
 }

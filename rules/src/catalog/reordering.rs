@@ -4,9 +4,10 @@ use analyzer::event::EventKind;
 use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::figure::most;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{ms, number, percent, plural, share, span, time};
@@ -38,7 +39,7 @@ declare_rule! {
         title: "Segments overtake each other on the path",
         severity: Low,
         needs: [Tcp, BothDirections],
-        clouded_by: [CaptureDrops, DuplicateFrames, ClockStep],
+        clouded_by: [CaptureDrops, DuplicateFrames, ClockStep, CaptureDisorder],
         figures: [segments: Count / Sum, extent_ms_max: Milliseconds / Max],
         thresholds: [
             min_segments = 3.0: "Late segments on a connection; single ones happen on any path.",
@@ -47,15 +48,24 @@ declare_rule! {
     }
 }
 
+/// Segments of one sender that came late.
+pub(crate) struct Seen {
+    sender: Direction,
+    /// Of all its segments, 0–1.
+    share: f64,
+    /// Segments that it repeated needlessly.
+    needless: u64,
+}
+
 impl Rule for Reordering {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         for direction in Direction::BOTH {
             let half = conn.half(direction);
             if number(half.out_of_order) < ctx.threshold("min_segments") {
@@ -83,7 +93,7 @@ impl Rule for Reordering {
             let worst = late.iter().max_by_key(|(_, late_by)| *late_by).copied();
             let place = worst.map(|(segment, _)| segment).or(half.last_data);
             out.push(
-                Observation::untyped(conn, 0.85, severity)
+                Observation::new(conn, 0.85, severity)
                     .cause(format!("{} {sender}", conn.server))
                     .at(place.map_or(conn.start, |segment| segment.time))
                     .weight(number(half.out_of_order))
@@ -103,19 +113,22 @@ impl Rule for Reordering {
                     )
                     .figure("segments", number(half.out_of_order))
                     .figure_if("extent_ms_max", worst.map(|(_, late_by)| ms(late_by)))
-                    .detail("share", part)
-                    .detail("needless", number(half.spurious_retransmissions))
-                    .label("sender", sender),
+                    .seen(Seen {
+                        sender: direction,
+                        share: part,
+                        needless: half.spurious_retransmissions,
+                    }),
             );
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let sender = group.words("sender").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let sender = most(group.seen().map(|seen| seen.sender)).map_or("", Direction::sender);
         let server = group.server();
-        let segments = group.number("segments").unwrap_or_default();
-        let extent = group.number("extent_ms_max");
-        let part = group.spread("share").map_or(0.0, |spread| spread.max);
+        let segments = group.figure("segments").unwrap_or_default();
+        let extent = group.figure("extent_ms_max");
+        let part = group.seen().map(|seen| seen.share).fold(0.0, f64::max);
+        let needless = number(group.seen().map(|seen| seen.needless).sum());
         let late = extent
             .map(|extent| format!(", by up to {}", time(extent)))
             .unwrap_or_default();
@@ -127,7 +140,7 @@ impl Rule for Reordering {
             ))
             .confidence(0.85, "The late segments are originals, not retransmissions.")
             .because("timestamps and IP identification of the late segments are older than their neighbours'")
-            .because_if(group.sum("needless") > 0.0, || format!("{} were sent needlessly in the same direction", plural(group.sum("needless"), "retransmission")))
+            .because_if(needless > 0.0, || format!("{} were sent needlessly in the same direction", plural(needless, "retransmission")))
             .not("packet-loss", "nothing was lost: the originals came")
             .not("retransmit-hol", "no retransmission was needed to fill the gaps")
             .advise("network", "balance per flow instead of per packet (ECMP, LACP, bonding mode round-robin)")

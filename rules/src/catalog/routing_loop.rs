@@ -5,10 +5,9 @@ use analyzer::analysis::RoutingLoop;
 
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::Note;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{number, plural, span};
@@ -54,15 +53,22 @@ declare_rule! {
     }
 }
 
+/// A packet that came by again and again.
+pub(crate) struct Seen {
+    sightings: u64,
+    /// Routers of the circle.
+    step: f64,
+}
+
 impl Rule for LoopedPackets {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
         let least = ctx.threshold("min_sightings");
         for one in &analysis.routing_loops {
             if number(one.sightings) >= least * number(one.packets) {
@@ -71,15 +77,15 @@ impl Rule for LoopedPackets {
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
         let target = group.server().ip;
-        let packets = group.number("packets").unwrap_or_default();
+        let packets = group.figure("packets").unwrap_or_default();
         let (high, low) = (
-            group.number("ttl_first").unwrap_or_default(),
-            group.number("ttl_last").unwrap_or_default(),
+            group.figure("ttl_first").unwrap_or_default(),
+            group.figure("ttl_last").unwrap_or_default(),
         );
-        let rounds = group.sum("sightings") / packets.max(1.0);
-        let step = group.best().number("step").unwrap_or(1.0);
+        let rounds = number(group.seen().map(|seen| seen.sightings).sum()) / packets.max(1.0);
+        let step = group.best().seen.step;
         let exceeded = group.analysis.icmp_errors.iter();
         let exceeded = exceeded.filter(|one| {
             let kind = if one.icmp.v6 { 3 } else { 11 };
@@ -107,7 +113,7 @@ impl Rule for LoopedPackets {
     }
 }
 
-fn observation(one: &RoutingLoop) -> Observation {
+fn observation(one: &RoutingLoop) -> Observation<Seen> {
     let connection = ConnectionRef {
         first_frame: one.first.frame,
         transport: one.transport,
@@ -123,7 +129,7 @@ fn observation(one: &RoutingLoop) -> Observation {
     };
     let fell = f64::from(one.hop_limit_first) - f64::from(one.hop_limit_last);
     let steps = number(one.sightings) / number(one.packets.max(1)) - 1.0;
-    Observation::untyped_from(&note, 0.95, Severity::High)
+    Observation::from_note(&note, 0.95, Severity::High)
         .cause(one.destination.ip.to_string())
         .weight(number(one.sightings))
         .evidence(one.first, "the packet's first sighting")
@@ -138,8 +144,10 @@ fn observation(one: &RoutingLoop) -> Observation {
         .figure("ttl_first", f64::from(one.hop_limit_first))
         .figure("ttl_last", f64::from(one.hop_limit_last))
         .cost("packets_lost", number(one.packets))
-        .detail("sightings", number(one.sightings))
-        .detail("step", (fell / steps.max(1.0)).round().max(1.0))
+        .seen(Seen {
+            sightings: one.sightings,
+            step: (fell / steps.max(1.0)).round().max(1.0),
+        })
 }
 
 #[cfg(test)]

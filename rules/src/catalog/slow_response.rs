@@ -9,10 +9,10 @@ use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::model::context::Context;
-use crate::model::figure::FigureValue;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::figure::{FigureValue, counted, median};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{list, many, ms, number, span, time};
@@ -73,15 +73,30 @@ const WAITING_WORDS: [&str; 10] = [
     "changes",
 ];
 
+/// Responses of one connection that were slow.
+pub(crate) struct Seen {
+    http: bool,
+    /// How many.
+    slow: u64,
+    /// The request of the slowest was acknowledged after this time.
+    acked_ms: Option<f64>,
+    /// Method and target of the slowest.
+    request: Option<String>,
+    /// 95th percentile of the server's response times.
+    p95_ms: Option<f64>,
+    /// Answers of the server.
+    answered: u64,
+}
+
 impl Rule for SlowResponse {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         out.durations(conn.server, &conn.turns.response_times);
         let upgraded = conn.app.http.as_ref().is_some_and(|http| http.upgraded);
         if upgraded || conn.app.protocol == AppProtocol::Ssh {
@@ -100,7 +115,7 @@ impl Rule for SlowResponse {
             return;
         };
         let http = matches!(conn.app.protocol, AppProtocol::Http1 | AppProtocol::Http2);
-        let mut observation = Observation::untyped(conn, 0.85, Severity::Low)
+        let observation = Observation::new(conn, 0.85, Severity::Low)
             .at(worst.request.last.time)
             .weight(ms(took))
             .evidence(worst.request.last, "last bytes of the request from client")
@@ -109,35 +124,30 @@ impl Rule for SlowResponse {
                 format!("first byte of the response, {} later", span(took)),
             )
             .figure("response_ms_max", ms(took))
-            .detail("http", f64::from(u8::from(http)))
-            .detail("slow", number(slow.len() as u64))
-            .detail_if(
-                "acked_ms",
-                worst
-                    .request_acked
-                    .map(|at| ms(at.since(worst.request.last.time))),
-            );
-        if let Some(exchange) = exchange_of(conn, worst) {
-            observation = observation.label(
-                "request",
-                format!("{} {}", exchange.method, exchange.target),
-            );
-        }
+            .seen(Seen {
+                http,
+                slow: slow.len() as u64,
+                acked_ms: (worst.request_acked).map(|at| ms(at.since(worst.request.last.time))),
+                request: exchange_of(conn, worst)
+                    .map(|exchange| format!("{} {}", exchange.method, exchange.target)),
+                p95_ms: None,
+                answered: 0,
+            });
         out.push(observation);
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
         let durations = &collected.durations;
         let mut longest = BTreeMap::<Endpoint, f64>::new();
         for one in &collected.observations {
             let longest = longest.entry(one.connection.server).or_default();
-            *longest = longest.max(one.number("response_ms_max").unwrap_or_default());
+            *longest = longest.max(one.figure_value("response_ms_max").unwrap_or_default());
         }
         collected.observations.retain_mut(|one| {
             let Some(times) = durations.get(&one.connection.server) else {
                 return false;
             };
-            let took = one.number("response_ms_max").unwrap_or_default();
+            let took = one.figure_value("response_ms_max").unwrap_or_default();
             // A quantile is the middle of a bucket, which may lie above all that is in it.
             let median = times.quantile(0.5).map_or(took, ms);
             let longest = longest[&one.connection.server];
@@ -148,11 +158,9 @@ impl Rule for SlowResponse {
                 median
             };
             one.set_figure("response_ms_p50", FigureValue::Number(median));
-            one.seen
-                .details
-                .extend(times.quantile(0.95).map(|p95| ("p95_ms", ms(p95))));
-            one.seen.details.push(("answered", number(times.count())));
-            let http = one.number("http").is_some_and(|http| http > 0.0);
+            one.seen.p95_ms = times.quantile(0.95).map(ms);
+            one.seen.answered = times.count();
+            let http = one.seen.http;
             one.severity = match took {
                 took if http && took >= ctx.threshold("high_ms") => Severity::High,
                 took if http && took >= ctx.threshold("slow_ms") => Severity::Medium,
@@ -166,17 +174,18 @@ impl Rule for SlowResponse {
         });
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
         let server = group.server();
-        let max = group.number("response_ms_max").unwrap_or_default();
-        let median = group.number("response_ms_p50").unwrap_or_default();
-        let requests: Vec<String> = group
-            .words_counted("request")
-            .into_iter()
-            .take(3)
-            .map(|(text, _)| text)
-            .collect();
-        let http = group.positive("http") > 0;
+        let max = group.figure("response_ms_max").unwrap_or_default();
+        let typical = group.figure("response_ms_p50").unwrap_or_default();
+        let requests = group.seen().filter_map(|seen| seen.request.as_deref());
+        let requests = counted(requests).into_iter().take(3);
+        let requests: Vec<String> = requests.map(|(text, _)| text.to_owned()).collect();
+        let slow: u64 = group.seen().map(|seen| seen.slow).sum();
+        let answered = median(group.seen().map(|seen| number(seen.answered)));
+        let acked = median(group.seen().filter_map(|seen| seen.acked_ms));
+        let p95 = median(group.seen().filter_map(|seen| seen.p95_ms));
+        let http = group.having(|seen| seen.http) > 0;
         let (confidence, reason) = if http {
             (
                 0.85,
@@ -189,18 +198,18 @@ impl Rule for SlowResponse {
             )
         };
         draft
-            .title(format!("{server} takes up to {} to answer (median {})", time(max), time(median)))
+            .title(format!("{server} takes up to {} to answer (median {})", time(max), time(typical)))
             .summary(format!(
                 "{} to {server} waited up to {} for the first byte of the response; half of the server's {:.0} answers came within {}. \
                  The requests had been acknowledged, so the time was spent in the server.",
-                many(group.sum("slow").max(1.0) as u64, "request"),
+                many(slow.max(1), "request"),
                 time(max),
-                group.median("answered").unwrap_or_default(),
-                time(median),
+                answered.unwrap_or_default(),
+                time(typical),
             ))
             .confidence(confidence, reason)
-            .because_if(group.median("acked_ms").is_some(), || format!("the server's kernel acknowledged these requests within {}, long before the answer", time(group.median("acked_ms").unwrap_or_default())))
-            .because_if(group.median("p95_ms").is_some(), || format!("median {}, 95th percentile {}, slowest {}", time(median), time(group.median("p95_ms").unwrap_or_default()), time(max)))
+            .because_if(acked.is_some(), || format!("the server's kernel acknowledged these requests within {}, long before the answer", time(acked.unwrap_or_default())))
+            .because_if(p95.is_some(), || format!("median {}, 95th percentile {}, slowest {}", time(typical), time(p95.unwrap_or_default()), time(max)))
             .because_if(!requests.is_empty(), || format!("slowest requests: {}", list(&requests)))
             .not("packet-loss", "no lost segment held these requests or responses back")
             .not("zero-window-stall", "the response had not begun, so no window could hold it back")

@@ -4,9 +4,10 @@ use analyzer::event::{EventKind, RetransmissionKind};
 use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::figure::most;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{bytes, number, plural, span};
@@ -50,14 +51,19 @@ declare_rule! {
 }
 
 impl Rule for SpuriousRetransmission {
-    type Seen = Legacy;
+    type Seen = Direction;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Direction>,
+    ) {
         for direction in Direction::BOTH {
             let half = conn.half(direction);
             let needless: Vec<_> = conn
@@ -102,7 +108,7 @@ impl Rule for SpuriousRetransmission {
             let sender = direction.sender();
             let first = listed.first().copied();
             out.push(
-                Observation::untyped(
+                Observation::new(
                     conn,
                     0.9,
                     if costly {
@@ -131,16 +137,16 @@ impl Rule for SpuriousRetransmission {
                 .figure("segments", number(count))
                 .figure("bytes", octets)
                 .cost("bytes_wasted", octets)
-                .label("sender", sender),
+                .seen(direction),
             );
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let sender = group.words("sender").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Direction>, draft: Narrative) -> Narrative {
+        let sender = most(group.seen().copied()).map_or("", Direction::sender);
         let server = group.server();
-        let segments = group.number("segments").unwrap_or_default();
-        let octets = group.number("bytes").unwrap_or_default();
+        let segments = group.figure("segments").unwrap_or_default();
+        let octets = group.figure("bytes").unwrap_or_default();
         draft
             .title(format!("The {sender} repeats bytes that had arrived ({server})"))
             .summary(format!(
@@ -152,7 +158,7 @@ impl Rule for SpuriousRetransmission {
             .not("packet-loss", "the first copies arrived")
             .advise("network", "look for delay spikes and for loss of acknowledgements in the other direction")
             .set("Linux", "keep what lets senders undo the slow-down", "net.ipv4.tcp_timestamps = 1, net.ipv4.tcp_dsack = 1, net.ipv4.tcp_frto = 2")
-            .verify(&sender, "nstat -az TcpExtTCPDSACKRecv TcpExtTCPSpuriousRTOs TcpExtTCPFullUndo", "duplicates reported to this host and slow-downs undone")
+            .verify(sender, "nstat -az TcpExtTCPDSACKRecv TcpExtTCPSpuriousRTOs TcpExtTCPFullUndo", "duplicates reported to this host and slow-downs undone")
     }
 }
 
@@ -175,6 +181,7 @@ mod tests {
                 EventKind::Retransmission {
                     kind,
                     spurious: true,
+                    presumed: false,
                     original_frame: Some(5),
                     after,
                 },

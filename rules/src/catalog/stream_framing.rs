@@ -6,10 +6,10 @@ use analyzer::app::{AppProtocol, At, FramingFacts};
 use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::figure::most;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::segment_at;
+use crate::model::narrative::{self, Narrative};
+use crate::model::observation::{Observation, Observations, segment_at};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{number, plural};
@@ -62,15 +62,33 @@ declare_rule! {
 /// A reader that misreads a message gives up at once.
 const SOON: Duration = Duration::from_secs(1);
 
+type Group<'a> = narrative::Group<'a, Seen>;
+
+/// A framed stream.
+pub(crate) struct Seen {
+    spec: String,
+    messages: u64,
+    /// Octets of the shortest message, when there is one.
+    shortest: Option<u64>,
+    /// Octets of the longest.
+    longest: Option<u64>,
+    /// The user named the framing.
+    given: bool,
+    /// A reset came right after the first mark.
+    broke: bool,
+    /// Segments above the MSS were captured.
+    oversized: bool,
+}
+
 impl Rule for StreamFraming {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         let Some(framing) = &conn.app.framing else {
             return;
         };
@@ -91,16 +109,17 @@ impl Rule for StreamFraming {
     }
 
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let spec = group.words("spec").unwrap_or_default();
-        let coalesced = group.number("coalesced_segments").unwrap_or_default();
-        let split = group.number("split_messages").unwrap_or_default();
-        let messages = group.sum("messages");
+        let spec = most(group.seen().map(|seen| seen.spec.as_str())).unwrap_or_default();
+        let coalesced = group.figure("coalesced_segments").unwrap_or_default();
+        let split = group.figure("split_messages").unwrap_or_default();
+        let messages = number(group.seen().map(|seen| seen.messages).sum());
         let server = group.server();
-        let broken = group.positive("broke");
-        let given = group.positive("given") > 0;
-        let sizes = (group.spread("message_min"), group.spread("message_max"));
-        let sizes = match sizes {
-            (Some(min), Some(max)) => format!(" of {:.0} to {:.0} bytes", min.min, max.max),
+        let broken = group.having(|seen| seen.broke);
+        let given = group.having(|seen| seen.given) > 0;
+        let shortest = group.seen().filter_map(|seen| seen.shortest).min();
+        let longest = group.seen().filter_map(|seen| seen.longest).max();
+        let sizes = match (shortest, longest) {
+            (Some(shortest), Some(longest)) => format!(" of {shortest} to {longest} bytes"),
             _ => String::new(),
         };
         let outcome = if broken > 0 {
@@ -119,20 +138,20 @@ impl Rule for StreamFraming {
             "The framing was inferred: it meets every message border of the stream."
         };
         let draft = draft
-            .title(format!("Stream to {server} is framed as {}; {} and {}", words(&spec), plural(coalesced, "coalesced segment"), plural(split, "split message")))
+            .title(format!("Stream to {server} is framed as {}; {} and {}", words(spec), plural(coalesced, "coalesced segment"), plural(split, "split message")))
             .summary(format!(
                 "{}{sizes} under {} were exchanged with {server}: {} carried more than one message start and {} spanned segments.{outcome}",
-                plural(messages, "message"), words(&spec), plural(coalesced, "segment"), plural(split, "message"),
+                plural(messages, "message"), words(spec), plural(coalesced, "segment"), plural(split, "message"),
             ))
             .confidence(confidence, reason)
             .because(format!("framing {spec} parses the stream from message to message without remainder"))
             .because(format!("{} with more than one message start, {} over several segments", plural(coalesced, "segment"), plural(split, "message")))
-            .because_if(group.positive("oversized") > 0, || {
+            .because_if(group.having(|seen| seen.oversized) > 0, || {
                 "segments above the MSS were captured: the card joins or splits them outside the capture, so the wire's own borders differ".to_owned()
             })
             .not("recognised protocol", "the payload is no HTTP, TLS, SSH or DNS, which have framings of their own")
             .not("packet-loss", "borders are counted on the reassembled stream, retransmissions left out");
-        remedies(group, draft, &spec)
+        remedies(group, draft, spec)
     }
 }
 
@@ -140,7 +159,7 @@ fn sum(counts: [u64; 2]) -> u64 {
     counts[0] + counts[1]
 }
 
-fn observation(conn: &Connection, framing: &FramingFacts) -> Observation {
+fn observation(conn: &Connection, framing: &FramingFacts) -> Observation<Seen> {
     let coalesced = first_of(framing.first_coalesced);
     let split = first_of(framing.first_split);
     let marks = [coalesced, split].into_iter().flatten();
@@ -158,9 +177,9 @@ fn observation(conn: &Connection, framing: &FramingFacts) -> Observation {
             .into_iter()
             .zip(framing.messages)
             .filter(|(_, count)| *count > 0);
-        used.map(|(value, _)| value).reduce(pick).map(number)
+        used.map(|(value, _)| value).reduce(pick)
     };
-    Observation::untyped(
+    Observation::new(
         conn,
         if framing.given {
             0.95
@@ -195,16 +214,15 @@ fn observation(conn: &Connection, framing: &FramingFacts) -> Observation {
         number(sum(framing.coalesced_segments)),
     )
     .figure("split_messages", number(sum(framing.split_messages)))
-    .detail("messages", number(sum(framing.messages)))
-    .detail_if("message_min", lengths(framing.message_min, u64::min))
-    .detail_if("message_max", lengths(framing.message_max, u64::max))
-    .detail("given", f64::from(u8::from(framing.given)))
-    .detail("broke", f64::from(u8::from(broke)))
-    .detail(
-        "oversized",
-        number(conn.halves.iter().map(|half| half.oversized_segments).sum()),
-    )
-    .label("spec", framing.spec.clone())
+    .seen(Seen {
+        spec: framing.spec.clone(),
+        messages: sum(framing.messages),
+        shortest: lengths(framing.message_min, u64::min),
+        longest: lengths(framing.message_max, u64::max),
+        given: framing.given,
+        broke,
+        oversized: conn.halves.iter().any(|half| half.oversized_segments > 0),
+    })
 }
 
 /// The earlier of both directions' marks.

@@ -8,10 +8,10 @@ use analyzer::event::SegmentRef;
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::figure::most;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::segment_at;
+use crate::model::narrative::{self, Narrative};
+use crate::model::observation::{Collected, Observation, Observations, segment_at};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::plural;
@@ -57,15 +57,31 @@ declare_rule! {
     }
 }
 
+type Group<'a> = narrative::Group<'a, Seen>;
+
+/// A handshake that failed.
+pub(crate) struct Seen {
+    reason: String,
+    /// Who ended it.
+    end: Direction,
+    /// What the confidence rests on.
+    why: &'static str,
+    /// The number of the alert, or of the one that such an end stands for.
+    alert: Option<u8>,
+    /// The name that the client asked for.
+    sni: String,
+    version: &'static str,
+}
+
 impl Rule for TlsHandshakeFailure {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Seen>) {
         let Some(tls) = &conn.app.tls else { return };
         let Some(hello) = tls.client_hello else {
             return;
@@ -76,23 +92,25 @@ impl Rule for TlsHandshakeFailure {
         let hello = segment_at(conn, hello, Direction::ClientToServer);
         let sni = tls.sni.clone().unwrap_or_else(|| "no name".to_owned());
         out.push(
-            Observation::untyped(conn, failure.confidence, Severity::Medium)
+            Observation::new(conn, failure.confidence, Severity::Medium)
                 .cause(format!("{} {}", conn.server, failure.reason))
                 .at(failure.segment.time)
                 .evidence(hello, format!("ClientHello for {sni}"))
                 .evidence(failure.segment, failure.note)
                 .figure("failures", 1.0)
                 .cost("connections_failed", 1.0)
-                .detail("alert", failure.alert.map_or(-1.0, f64::from))
-                .label("reason", failure.reason)
-                .label("end", failure.segment.direction.sender())
-                .label("why", failure.why)
-                .label("sni", sni)
-                .label("version", version(tls.version)),
+                .seen(Seen {
+                    reason: failure.reason,
+                    end: failure.segment.direction,
+                    why: failure.why,
+                    alert: failure.alert,
+                    sni,
+                    version: version(tls.version),
+                }),
         );
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
         let mut counts = std::collections::BTreeMap::<String, f64>::new();
         for one in &collected.observations {
             *counts.entry(one.cause.clone()).or_default() += 1.0;
@@ -109,33 +127,26 @@ impl Rule for TlsHandshakeFailure {
 
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
         let server = group.server();
-        let reason = group.words("reason").unwrap_or_default();
-        let end = group.words("end").unwrap_or_default();
-        let sni = group.words("sni").unwrap_or_default();
-        let version = group.words("version").unwrap_or_default();
-        let failures = group.number("failures").unwrap_or_default();
+        let reason = most(group.seen().map(|seen| seen.reason.as_str())).unwrap_or_default();
+        let end = most(group.seen().map(|seen| seen.end)).map_or("", Direction::sender);
+        let sni = most(group.seen().map(|seen| seen.sni.as_str())).unwrap_or_default();
+        let version = most(group.seen().map(|seen| seen.version)).unwrap_or_default();
+        let why = most(group.seen().map(|seen| seen.why)).unwrap_or_default();
+        let failures = group.figure("failures").unwrap_or_default();
         let confidence = draft.confidence;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "an alert number"
-        )]
-        let alert = group
-            .median("alert")
-            .filter(|alert| *alert >= 0.0)
-            .map(|alert| alert as u8);
+        let alert = most(group.seen().map(|seen| seen.alert)).flatten();
         let draft = draft
             .title(format!("TLS handshakes with {server} fail: {reason}"))
             .summary(format!(
                 "{} with {server} (name asked for: {sni}, version {version}) ended before any data: {reason} from the {end}. No request was answered.",
                 plural(failures, "TLS handshake")
             ))
-            .confidence(confidence, group.words("why").unwrap_or_default())
+            .confidence(confidence, why)
             .because(format!("after the ClientHello the {end} sent {reason}"))
             .because("no application data of the server followed")
             .not("client-timeout-close", "the handshake was ended by an answer, not by a client that stopped waiting")
             .not("health check without TLS", "a ClientHello was sent");
-        cures(draft, alert, &sni).verify(
+        cures(draft, alert, sni).verify(
             "client",
             format!("openssl s_client -connect {server} -servername {sni} </dev/null"),
             "the same failure with the certificate chain and the reason",

@@ -3,10 +3,10 @@
 use analyzer::{Analysis, Connection};
 
 use crate::model::context::Context;
-use crate::model::figure::FigureValue;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::figure::{FigureValue, median};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{ms, number, time};
@@ -69,15 +69,25 @@ const BY_DESIGN: [&str; 10] = [
 /// A peak this close above the median rate is a plateau: the rate follows no bursts.
 const PLATEAU: f64 = 1.15;
 
+/// A flow that carries most of a server's datagrams.
+pub(crate) struct Seen {
+    /// From the client.
+    datagrams: u64,
+    /// The rate is flat.
+    plateau: bool,
+    answer_p50_ms: Option<f64>,
+    answer_p99_ms: Option<f64>,
+}
+
 impl Rule for UdpSingleSocket {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         let Some(udp) = &conn.udp else { return };
         let seconds = conn.duration().as_secs_f64();
         let (Some(first), Some(last)) =
@@ -111,7 +121,7 @@ impl Rule for UdpSingleSocket {
         };
         let answers = &udp.response_times;
         out.push(
-            Observation::untyped(conn, 0.6, severity)
+            Observation::new(conn, 0.6, severity)
                 .at(first.time)
                 .weight(rate)
                 .evidence(first, "first datagram of the flow from client")
@@ -123,17 +133,19 @@ impl Rule for UdpSingleSocket {
                     ),
                 )
                 .figure("packets_per_second", rate)
-                .detail("datagrams", number(conn.from_client().packets))
-                .detail("plateau", f64::from(u8::from(plateau)))
-                .detail_if("answer_p50_ms", answers.quantile(0.5).map(ms))
-                .detail_if("answer_p99_ms", answers.quantile(0.99).map(ms)),
+                .seen(Seen {
+                    datagrams: conn.from_client().packets,
+                    plateau,
+                    answer_p50_ms: answers.quantile(0.5).map(ms),
+                    answer_p99_ms: answers.quantile(0.99).map(ms),
+                }),
         );
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
         let least = ctx.threshold("min_share_percent");
         collected.observations.retain_mut(|one| {
-            let sent = one.number("datagrams").unwrap_or_default();
+            let sent = number(one.seen.datagrams);
             let all = analysis.udp_servers.get(&one.connection.server);
             let all = all.map_or(sent, |facts| number(facts.datagrams)).max(sent);
             let share = sent / all.max(1.0) * 100.0;
@@ -142,11 +154,13 @@ impl Rule for UdpSingleSocket {
         });
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let rate = group.number("packets_per_second").unwrap_or_default();
-        let share = group.number("share_percent").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let rate = group.figure("packets_per_second").unwrap_or_default();
+        let share = group.figure("share_percent").unwrap_or_default();
         let (client, server) = (group.client(), group.server());
-        let flat = group.positive("plateau") > 0;
+        let flat = group.having(|seen| seen.plateau) > 0;
+        let p50 = median(group.seen().filter_map(|seen| seen.answer_p50_ms));
+        let p99 = median(group.seen().filter_map(|seen| seen.answer_p99_ms));
         let confidence = if flat { 0.65 } else { 0.5 };
         draft
             .title(format!("One UDP flow carries {share:.0} % of the datagrams to {server}"))
@@ -158,8 +172,8 @@ impl Rule for UdpSingleSocket {
             .confidence(confidence, "The traffic pattern is measured; whether the socket is the limit shows only on the host.")
             .because(format!("one 4-tuple has {share:.1} % of the client datagrams of this server"))
             .because_if(flat, || "the busiest second is within 15 % of the median second".to_owned())
-            .because_if(group.median("answer_p50_ms").is_some(), || {
-                format!("answers took {} (median) and {} (99th percentile)", time(group.median("answer_p50_ms").unwrap_or_default()), time(group.median("answer_p99_ms").unwrap_or_default()))
+            .because_if(p50.is_some(), || {
+                format!("answers took {} (median) and {} (99th percentile)", time(p50.unwrap_or_default()), time(p99.unwrap_or_default()))
             })
             .not("tunnel or media flow", "the payload is no protocol that uses one flow by design")
             .not("packet-loss", "a lost datagram would leave gaps in the rate; the pattern here is one of design")

@@ -2,12 +2,15 @@
 
 use analyzer::app::AppProtocol;
 use analyzer::connection::{Reset, ResetKind};
+use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{bytes, many, ms, number, other_end, plural};
@@ -28,12 +31,16 @@ declare_rule! {
     /// and closes at once takes its own answer away; the client sees a reset instead of the status.
     ///
     /// ## How it is detected
-    /// RST with ACK, unprovoked, while the resetter held unread bytes: on Linux the RST's window is larger than
-    /// that of the last ACK, because closing empties the queue first; otherwise the peer's last bytes
-    /// were never answered. `unread_bytes_min` is the least that was unread.
-    /// Severity: high when a server resets a request without a complete answer, medium when it resets after
-    /// answering, info when a client closes without reading the rest (TLS clients leave session tickets
-    /// unread; load generators stop) and when only the client's closing alert of TLS was unread.
+    /// - RST with ACK, unprovoked, no FIN of that end before, while the resetter held unread bytes.
+    /// - What proves it: on Linux the RST's window is larger than that of the last ACK, because closing empties
+    ///   the queue first; otherwise the peer's last bytes were never answered. `unread_bytes_min` is the least
+    ///   that was unread.
+    /// - What refutes harm: the peer had closed before (its last message wants no answer); the response was
+    ///   complete and acknowledged; the unread bytes are the closing alert of TLS, or session tickets.
+    ///
+    /// Severity follows the requests lost: one for each connection on which a server resets a request without a
+    /// complete answer that arrived. Info when a client closes without reading the rest (load generators stop),
+    /// or the peer had closed before.
     ///
     /// ## What to do
     /// Read or drain what the peer sends before closing; close for writing first and read to the end.
@@ -59,15 +66,38 @@ declare_rule! {
     }
 }
 
+/// A close over unread data.
+pub(crate) struct Seen {
+    /// Whose.
+    end: &'static str,
+    /// The RST's window is larger than that of the last ACK.
+    jumped: bool,
+    /// The peer's last bytes were never answered.
+    unanswered: bool,
+    /// By a client of TLS, which leaves session tickets unread.
+    tickets: bool,
+    /// What lay unread was the closing alert of TLS.
+    goodbye: bool,
+    /// The peer had closed before.
+    after_close: bool,
+    /// The silence before, where a request lay unread after it.
+    idle_ms: Option<f64>,
+}
+
 impl Rule for UnreadDataReset {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = IdleEnd;
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<IdleEnd>) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Seen, IdleEnd>,
+    ) {
         let closed = IdleClose::of(conn).filter(|closed| !closed.was_announced(conn));
         let idle = closed.as_ref().and_then(IdleClose::idle);
         let idle = idle.filter(|idle| ms(*idle) >= MIN_IDLE_MS);
@@ -90,33 +120,50 @@ impl Rule for UnreadDataReset {
             return;
         }
         let idle = idle.filter(|_| unread).map(ms);
-        out.push(observation(conn, reset, by_client).detail_if("idle_ms", idle));
+        let mut observation = observation(conn, reset, by_client);
+        observation.seen.idle_ms = idle;
+        out.push(observation);
     }
 
     /// A server whose idle timer ran out as the request came: `keepalive-race`.
-    fn on_capture(&self, _: &Analysis, _: &Context<'_>, collected: &mut Collected<IdleEnd>) {
+    fn on_capture(
+        &self,
+        analysis: &Analysis,
+        _: &Context<'_>,
+        collected: &mut Collected<Seen, IdleEnd>,
+    ) {
+        for one in &mut collected.observations {
+            let client = analysis.hosts.get(one.connection.client.ip);
+            if client.is_some_and(HostProfile::is_scanner) {
+                one.set_impact(Impact::NONE);
+            }
+        }
         let timers = idle_closes(&collected.notes, End::Server);
         collected.observations.retain(|one| {
             let others = timers.get(&one.connection.server).into_iter().flatten();
-            let idle = one.number("idle_ms");
-            !idle.is_some_and(|idle| is_timer(idle, others.copied()))
+            !one.seen
+                .idle_ms
+                .is_some_and(|idle| is_timer(idle, others.copied()))
         });
     }
 
-    fn describe(&self, group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
-        let end = group.words("end").unwrap_or_default();
-        let other = other_end(&end);
+    fn describe(&self, group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrative {
+        let end = most(group.seen().map(|seen| seen.end)).unwrap_or_default();
+        let other = other_end(end);
         let who = if end == "server" {
             group.server().to_string()
         } else {
             group.clients_text()
         };
-        let unread = group.number("unread_bytes_min").unwrap_or_default();
+        let unread = group.figure("unread_bytes_min").unwrap_or_default();
         let count = plural(number(group.connections()), "connection");
-        let jumped = group.positive("jumped");
-        let tickets = group.positive("tickets") > 0;
-        let goodbyes = group.positive("goodbye");
-        let cost = if goodbyes == group.observations.len() as u64 {
+        let jumped = group.having(|seen| seen.jumped);
+        let tickets = group.having(|seen| seen.tickets) > 0;
+        let goodbyes = group.having(|seen| seen.goodbye);
+        let after_close = group.having(|seen| seen.after_close);
+        let cost = if after_close == group.observations.len() as u64 {
+            format!("The {other} had closed before: nobody waits for what is lost.")
+        } else if goodbyes == group.observations.len() as u64 {
             "What was unread is the closing alert of TLS, sent when everything was answered: usual and harmless.".to_owned()
         } else if end == "server" {
             format!(
@@ -139,7 +186,7 @@ impl Rule for UnreadDataReset {
             })
             .because(format!("RST with ACK from the {end}, no FIN before, nothing that provoked it"))
             .because_if(jumped > 0, || format!("on {} the RST advertises a larger window than the last ACK: the queue was emptied by the close", many(jumped, "connection")))
-            .because_if(group.positive("unanswered") > 0, || format!("on {} the {other}'s last bytes were never answered", many(group.positive("unanswered"), "connection")))
+            .because_if(group.having(|seen| seen.unanswered) > 0, || format!("on {} the {other}'s last bytes were never answered", many(group.having(|seen| seen.unanswered), "connection")))
             .not("linger-zero-reset", if jumped > 0 {
                 "SO_LINGER 0 leaves the window as it was"
             } else {
@@ -188,7 +235,7 @@ impl Rule for UnreadDataReset {
     }
 }
 
-fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation {
+fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation<Seen> {
     let jump = reset
         .window_jump
         .and_then(|jump| u64::try_from(jump).ok())
@@ -207,10 +254,14 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
     // The answer was complete, and what lies unread is the client's closing alert.
     let goodbye =
         !by_client && last_request.is_some_and(|octets| is_tls_housekeeping(conn, octets));
-    let severity = match (by_client || goodbye, pending) {
-        (true, _) => Severity::Info,
-        (false, true) => Severity::High,
-        (false, false) => Severity::Medium,
+    let own = conn.half(reset.segment.direction);
+    let answer_arrived = reset.bytes_unacked.min(own.unacked_at_end) == 0;
+    let impact = if by_client || goodbye || reset.peer_fin_before {
+        Impact::NONE
+    } else if pending || !answer_arrived {
+        Impact::requests_lost(1)
+    } else {
+        Impact::SOME
     };
     let peer = conn.half(reset.segment.direction.reverse());
     let window = match jump {
@@ -220,8 +271,7 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
         ),
         None => String::new(),
     };
-    let flag = |holds: bool| f64::from(u8::from(holds));
-    let observation = Observation::untyped(conn, reset.confidence, severity)
+    let observation = Observation::new(conn, reset.confidence, impact)
         .cause(format!(
             "{} {end}{}",
             conn.server,
@@ -237,18 +287,22 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
                 reset.segment.direction.reverse().sender()
             ),
         )
-        .evidence(
+        .proof(
             reset.segment,
             format!("RST with ACK from {end}, no FIN before{window}"),
         )
         .figure("resets", 1.0)
         .figure("unread_bytes_min", number(unread))
-        .detail("jumped", flag(jump.is_some()))
-        .detail("unanswered", flag(reset.unanswered_octets > 0))
-        .detail("tickets", flag(by_client && tls))
-        .detail("goodbye", flag(goodbye))
-        .label("end", end);
-    if severity == Severity::Info {
+        .seen(Seen {
+            end,
+            jumped: jump.is_some(),
+            unanswered: reset.unanswered_octets > 0,
+            tickets: by_client && tls,
+            goodbye,
+            after_close: reset.peer_fin_before,
+            idle_ms: None,
+        });
+    if impact.requests_lost == 0 {
         observation
     } else {
         observation.cost("requests_failed", 1.0)
@@ -269,22 +323,38 @@ mod tests {
             .with(|conn| conn.resets[0].window_jump = Some(46_080))
             .build();
         let findings = findings_of("unread-data-reset", &[conn]);
-        assert_eq!(findings[0].severity, Severity::High);
+        assert_eq!(findings[0].severity, Severity::Medium);
         assert!((figure(&findings[0], "unread_bytes_min") - 46_080.0).abs() < f64::EPSILON);
     }
 
     #[test]
-    fn server_that_answered_first_is_medium() {
+    fn server_whose_answer_may_be_lost_is_medium() {
         let conn = Builder::tcp(1)
             .handshake(0.0, 1.0)
             .request(1.0, 500)
             .response(1.5, 100)
             .reset(2.0, S, ResetKind::UnreadData)
+            .with(|conn| {
+                conn.resets[0].bytes_unacked = 100;
+                conn.halves[1].unacked_at_end = 100;
+            })
             .build();
         assert_eq!(
             findings_of("unread-data-reset", &[conn])[0].severity,
             Severity::Medium
         );
+    }
+
+    #[test]
+    fn after_the_client_closed_nobody_waits() {
+        let conn = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .request(1.0, 18)
+            .fin(1.1, C)
+            .reset(1.6, S, ResetKind::UnreadData)
+            .build();
+        let findings = findings_of("unread-data-reset", &[conn]);
+        assert_eq!(findings[0].severity, Severity::Info);
     }
 
     #[test]

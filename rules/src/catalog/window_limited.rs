@@ -3,10 +3,10 @@
 use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::figure::FigureValue;
-use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::figure::{FigureValue, median, most};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{bytes, ms, number, percent, time};
@@ -50,15 +50,25 @@ declare_rule! {
     }
 }
 
+/// A transfer that its receiver's window limits.
+pub(crate) struct Seen {
+    receiver: &'static str,
+    /// Of the time in which the window was full, 0–1.
+    share: f64,
+    rtt_ms: f64,
+    /// The receiver offered no window scaling.
+    unscaled: bool,
+}
+
 impl Rule for WindowLimited {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         if conn.handshake.options_unknown {
             return;
         }
@@ -89,7 +99,7 @@ impl Rule for WindowLimited {
                 flight
             };
             let receiver = direction.reverse().sender();
-            let mut one = Observation::untyped(conn, 0.85, Severity::Low)
+            let mut one = Observation::new(conn, 0.85, Severity::Low)
                 .cause(format!("{} {receiver}", conn.server))
                 .weight(number(half.unique_bytes))
                 .evidence_if(
@@ -98,10 +108,12 @@ impl Rule for WindowLimited {
                 )
                 .evidence(last, "last data of the transfer")
                 .figure("limit_bytes", limit)
-                .detail("share", share)
-                .detail("rtt_ms", ms(rtt))
-                .detail("unscaled", f64::from(u8::from(peer.window_shift.is_none())))
-                .label("receiver", receiver);
+                .seen(Seen {
+                    receiver,
+                    share,
+                    rtt_ms: ms(rtt),
+                    unscaled: peer.window_shift.is_none(),
+                });
             one.set_figure(
                 "throughput_bps",
                 FigureValue::Number(number(half.unique_bytes) * 8.0 / seconds),
@@ -110,12 +122,12 @@ impl Rule for WindowLimited {
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let limit = group.number("limit_bytes").unwrap_or_default();
-        let rate = group.number("throughput_bps").unwrap_or_default() / 1e6;
-        let rtt = group.median("rtt_ms").unwrap_or_default();
-        let share = group.median("share").unwrap_or_default();
-        let receiver = group.words("receiver").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let limit = group.figure("limit_bytes").unwrap_or_default();
+        let rate = group.figure("throughput_bps").unwrap_or_default() / 1e6;
+        let rtt = median(group.seen().map(|seen| seen.rtt_ms)).unwrap_or_default();
+        let share = median(group.seen().map(|seen| seen.share)).unwrap_or_default();
+        let receiver = most(group.seen().map(|seen| seen.receiver)).unwrap_or_default();
         let server = group.server();
         draft
             .title(format!("The {receiver}'s window of {} limits a transfer to {rate:.1} Mbit/s ({server})", bytes(limit)))
@@ -127,7 +139,7 @@ impl Rule for WindowLimited {
             .confidence(0.85, "Flights and windows were measured on the sender's side.")
             .because(format!("after {} of the segments less than two more fitted into the window", percent(share)))
             .because("nothing was lost and the round trip stayed near its shortest: the path was not full")
-            .because_if(group.positive("unscaled") > 0, || format!("the {receiver} offered no window scaling in its SYN: 65,535 bytes are its limit"))
+            .because_if(group.having(|seen| seen.unscaled) > 0, || format!("the {receiver} offered no window scaling in its SYN: 65,535 bytes are its limit"))
             .not("zero-window-stall", "the window never closed: the application reads as fast as data comes")
             .not("packet-loss", "loss would have kept the flight below the window")
             .set("Linux receiver", "let the buffer grow to twice rate times round trip", "net.ipv4.tcp_rmem = 4096 131072 16777216; net.ipv4.tcp_window_scaling = 1")

@@ -6,9 +6,10 @@ use analyzer::event::EventKind;
 use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::figure::most;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, other_end, plural, span, time};
@@ -52,15 +53,24 @@ declare_rule! {
     }
 }
 
+/// A reader that closed its window.
+pub(crate) struct Seen {
+    reader: &'static str,
+    /// Window probes of the other end.
+    probes: u64,
+    /// Its largest window in octets, where it was scaled.
+    window_max: Option<u64>,
+}
+
 impl Rule for ZeroWindowStall {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         let least = Duration::from_secs_f64(ctx.threshold("min_stall_ms") / 1e3);
         let least = least.max(conn.rtt().unwrap_or_default());
         for direction in Direction::BOTH {
@@ -90,7 +100,7 @@ impl Rule for ZeroWindowStall {
                     _ => None,
                 });
             out.push(
-                Observation::untyped(conn, 0.95, severity)
+                Observation::new(conn, 0.95, severity)
                     .cause(format!("{} {reader}", conn.server))
                     .at(closed.map_or(conn.start, |event| event.segment.time))
                     .weight(longest)
@@ -112,24 +122,24 @@ impl Rule for ZeroWindowStall {
                     .figure("stall_ms_total", ms(half.zero_window_total))
                     .figure("stall_ms_max", longest)
                     .cost("time_lost_ms", ms(half.zero_window_total))
-                    .detail(
-                        "probes",
-                        number(conn.half(direction.reverse()).zero_window_probes),
-                    )
-                    .detail_if("window_max", half.window_max.map(f64::from))
-                    .label("reader", reader),
+                    .seen(Seen {
+                        reader,
+                        probes: conn.half(direction.reverse()).zero_window_probes,
+                        window_max: half.window_max.map(u64::from),
+                    }),
             );
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let reader = group.words("reader").unwrap_or_default();
-        let sender = other_end(&reader);
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let reader = most(group.seen().map(|seen| seen.reader)).unwrap_or_default();
+        let sender = other_end(reader);
         let server = group.server();
-        let longest = group.number("stall_ms_max").unwrap_or_default();
-        let total = group.number("stall_ms_total").unwrap_or_default();
-        let stalls = group.number("stalls").unwrap_or_default();
-        let probes = group.sum("probes");
+        let longest = group.figure("stall_ms_max").unwrap_or_default();
+        let total = group.figure("stall_ms_total").unwrap_or_default();
+        let stalls = group.figure("stalls").unwrap_or_default();
+        let probes = number(group.seen().map(|seen| seen.probes).sum());
+        let window_max = group.seen().filter_map(|seen| seen.window_max).max();
         draft
             .title(format!("The {reader} reads too slowly and stops the {sender} for up to {} ({server})", time(longest)))
             .summary(format!(
@@ -139,14 +149,14 @@ impl Rule for ZeroWindowStall {
             .confidence(0.95, "The window of zero and its reopening were captured.")
             .because(format!("the {reader} advertised a window of zero {}", plural(stalls, "time")))
             .because_if(probes > 0.0, || format!("the {sender} sent {}", plural(probes, "window probe")))
-            .because_if(group.median("window_max").is_some(), || format!("its window was {:.0} bytes at most", group.spread("window_max").map_or(0.0, |spread| spread.max)))
+            .because_if(window_max.is_some(), || format!("its window was {} bytes at most", window_max.unwrap_or(0)))
             .not("retransmit-hol", "nothing was missing; the bytes were there and unread")
             .not("slow network", format!("the {sender} had data and permission of the network, but not of the receiver"))
-            .advise(&reader, "find what keeps the application from reading: processor, lock, garbage collection, slow disk, work between two reads, a bounded queue")
+            .advise(reader, "find what keeps the application from reading: processor, lock, garbage collection, slow disk, work between two reads, a bounded queue")
             .advise("Linux", "do not set SO_RCVBUF (it switches autotuning off); raise the limit of net.ipv4.tcp_rmem only when the application is fast enough")
-            .verify(&reader, format!("ss -tnmp '( sport = :{0} or dport = :{0} )'", server.port), "Recv-Q full and not shrinking")
-            .verify(&reader, "nstat -az TcpExtTCPToZeroWindowAdv TcpExtTCPFromZeroWindowAdv TcpExtPruneCalled", "how often this host closed and opened its windows")
-            .verify(&reader, "strace -f -tt -e trace=read,recvfrom -p PID", "time between reads")
+            .verify(reader, format!("ss -tnmp '( sport = :{0} or dport = :{0} )'", server.port), "Recv-Q full and not shrinking")
+            .verify(reader, "nstat -az TcpExtTCPToZeroWindowAdv TcpExtTCPFromZeroWindowAdv TcpExtPruneCalled", "how often this host closed and opened its windows")
+            .verify(reader, "strace -f -tt -e trace=read,recvfrom -p PID", "time between reads")
     }
 }
 

@@ -295,7 +295,10 @@ impl<R: Rule> RuleRun<'_, R> {
             let touches = match note.kind {
                 // A host that dropped frames may have dropped those that are not there to be missed.
                 QualityKind::CaptureDrops => dropped > 0 || host_dropped,
-                QualityKind::ClockStep | QualityKind::CutShort | QualityKind::Summed => true,
+                QualityKind::ClockStep
+                | QualityKind::CutShort
+                | QualityKind::BadChecksum
+                | QualityKind::Summed => true,
                 kind => touched(kind) > 0,
             };
             if touches && self.rule.meta().clouded_by.contains(&note.kind) {

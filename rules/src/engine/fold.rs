@@ -8,6 +8,7 @@ use crate::model::figure::{Fold, spread};
 use crate::model::finding::Finding;
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::Observation;
+use crate::model::severity::Severity;
 use crate::model::text;
 
 /// Connections listed with a finding; their number is always given in full.
@@ -28,12 +29,7 @@ pub(crate) fn default_narrative<S, F>(group: &Group<'_, S, F>) -> Narrative {
     Narrative {
         title: group.meta.title.to_owned(),
         summary: String::new(),
-        severity: group
-            .observations
-            .iter()
-            .map(|one| one.severity)
-            .max()
-            .unwrap_or(group.meta.severity),
+        severity: severity(group),
         confidence: typical,
         confidence_reason: format!(
             "{} showed the signature.",
@@ -46,6 +42,28 @@ pub(crate) fn default_narrative<S, F>(group: &Group<'_, S, F>) -> Narrative {
         filter: None,
         timeouts: Vec::new(),
     }
+}
+
+/// How grave all observations together are by what they did, not above what the rule declares; where
+/// a rule does not measure harm, as grave as the gravest.
+fn severity<S, F>(group: &Group<'_, S, F>) -> Severity {
+    group.impact().map_or_else(
+        || {
+            let gravest = group.observations.iter().map(|one| one.severity).max();
+            gravest.unwrap_or(group.meta.severity)
+        },
+        |impact| impact.severity().min(group.meta.severity),
+    )
+}
+
+/// Nothing is above info that no frame proves, where a rule says which frames prove.
+fn borne_out<S, F>(group: &Group<'_, S, F>, severity: Severity) -> Severity {
+    let measured = group.observations.iter().all(|one| one.impact.is_some());
+    let mut evidence = group.observations.iter().flat_map(|one| &one.evidence);
+    if measured && !evidence.any(|evidence| evidence.proves) {
+        return severity.min(Severity::Info);
+    }
+    severity
 }
 
 /// Distinct connections, the heaviest first.
@@ -79,7 +97,7 @@ pub(crate) fn finding<S, F>(
     Finding {
         id: String::new(),
         rule: group.meta.id,
-        severity: narrative.severity,
+        severity: borne_out(group, narrative.severity),
         confidence: narrative.confidence.clamp(0.0, 0.99),
         confidence_reason: narrative.confidence_reason,
         title: narrative.title,

@@ -40,21 +40,20 @@ fn with_loss(port: u16) -> Connection {
             conn.halves[1].data_segments = 20;
             conn.halves[1].retransmitted_segments = 1;
             conn.halves[1].lost_after_capture = 1;
+            conn.holes.waits[1].add(opened.time, filled.time, 1400);
             conn.holes = Holes {
-                count: 1,
-                stall_total: stall,
-                stall_max: stall,
-                blocked_octets: 1400,
+                waits: conn.holes.waits.clone(),
                 longest: vec![HoleEpisode {
                     direction: S,
                     opened,
                     filled,
+                    at_least: false,
+                    too_large: false,
                     repair: Some(filled),
                     repair_kind: RetransmissionKind::Timeout,
                     repairs: 1,
                     missing_octets: 1400,
                     blocked_octets: 1400,
-                    blocked_segments: 1,
                     stall,
                     seen_at_sender: false,
                     confirmed: true,

@@ -13,4 +13,7 @@ pub struct Evidence {
     pub connection: ConnectionRef,
     /// A fact that can be checked at that frame, without final full stop.
     pub note: String,
+    /// The frame proves the state: without such a frame no finding is above info. Other frames show
+    /// where it began, or only suggest it.
+    pub proves: bool,
 }

@@ -1,5 +1,6 @@
 //! The catalogue and the explanation of single rules, written from their declarations.
 
+use crate::model::impact::POLICY;
 use crate::model::meta::RuleMeta;
 
 /// The documentation of a rule as Markdown: what `pcapdoc explain RULE` prints.
@@ -79,6 +80,14 @@ pub fn catalog_page(metas: &[&RuleMeta]) -> String {
             figures.join(", "),
             id = meta.id,
         );
+    }
+    page.push_str(
+        "\n## How grave a finding is\n\nOne policy decides for all rules, from what was measured. \
+         The first line that holds counts; no rule exceeds its limit in the table above, and a \
+         finding that no frame proves is info.\n\n| severity | when |\n| --- | --- |\n",
+    );
+    for row in &POLICY {
+        let _ = writeln!(page, "| {} | {} |", row.severity.as_str(), row.when);
     }
     for meta in metas {
         // One level deeper than on its own.

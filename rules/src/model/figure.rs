@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// `_per_second`, or a bare count).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Figure {
-    /// Name in the JSON contract (RULES.md).
+    /// Name in the JSON contract (`pcapdoc explain`).
     pub name: &'static str,
     /// Number or text.
     pub value: FigureValue,

@@ -69,7 +69,7 @@ pub struct Finding {
     pub connection_count: u64,
     /// Frames of the best examples, in frame order within an example.
     pub evidence: Vec<Evidence>,
-    /// Measured figures (names of RULES.md).
+    /// Measured figures .
     pub figures: Vec<Figure>,
     /// What it cost, in user terms (requests failed, time lost, bytes lost).
     pub cost: Vec<Figure>,

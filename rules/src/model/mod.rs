@@ -6,7 +6,7 @@ pub mod evidence;
 pub mod explain;
 pub mod figure;
 pub mod finding;
-pub mod legacy;
+pub mod impact;
 pub mod meta;
 pub mod narrative;
 pub mod needs;

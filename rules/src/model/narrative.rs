@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use analyzer::{Analysis, Endpoint, Timestamp};
 
 use crate::model::context::Context;
-use crate::model::figure::{Figure, FigureValue};
+use crate::model::figure::{Figure, FigureValue, Spread, spread};
 use crate::model::finding::{HostCommand, LookAlike, Remedy};
+use crate::model::impact::Impact;
 use crate::model::meta::RuleMeta;
 use crate::model::observation::{Note, Observation};
 use crate::model::severity::Severity;
@@ -36,6 +37,16 @@ impl<S, F> Group<'_, S, F> {
             .iter()
             .map(|observation| observation.count)
             .sum()
+    }
+
+    /// What all observations together did to somebody, where every one measures it; failed attempts
+    /// are those of the client that failed most often.
+    #[must_use]
+    pub fn impact(&self) -> Option<Impact> {
+        let observations = self.observations.iter();
+        let measured = observations.map(|one| Some((one.connection.client.ip, one.impact?)));
+        let measured: Option<Vec<_>> = measured.collect();
+        measured.map(Impact::of_clients)
     }
 
     /// The most telling observation.
@@ -132,6 +143,12 @@ impl<S, F> Group<'_, S, F> {
     #[must_use]
     pub fn having(&self, is_so: impl Fn(&S) -> bool) -> u64 {
         self.seen().filter(|seen| is_so(seen)).count() as u64
+    }
+
+    /// Count, extremes and median of what is known of the observations.
+    #[must_use]
+    pub fn spread(&self, value: impl Fn(&S) -> Option<f64>) -> Option<Spread> {
+        spread(&mut self.seen().filter_map(value).collect::<Vec<_>>())
     }
 
     fn values(&self, name: &str) -> Vec<FigureValue> {
@@ -258,6 +275,14 @@ impl Narrative {
     #[must_use]
     pub fn summary(mut self, summary: impl Into<String>) -> Self {
         self.summary = summary.into();
+        self
+    }
+
+    /// Sets the harm by what it did, where that is not the sum over the observations (waits that
+    /// overlap, say); never above what the rule declares.
+    #[must_use]
+    pub fn impact(mut self, meta: &RuleMeta, impact: Impact) -> Self {
+        self.severity = impact.severity().min(meta.severity);
         self
     }
 

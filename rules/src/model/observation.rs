@@ -14,6 +14,7 @@ use analyzer::{Connection, Direction, Endpoint, QualityKind, Timestamp};
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::evidence::Evidence;
 use crate::model::figure::FigureValue;
+use crate::model::impact::{Harm, Impact};
 use crate::model::severity::Severity;
 
 /// Occurrences kept per rule: enough for any figure to be right within its spread, at about
@@ -35,8 +36,10 @@ pub struct Observation<S = ()> {
     pub at: Timestamp,
     /// How much of the signature was seen, 0–1.
     pub confidence: f64,
-    /// Harm of this occurrence.
+    /// How grave this occurrence is by itself.
     pub severity: Severity,
+    /// What it did to somebody, where the rule measures that.
+    pub impact: Option<Impact>,
     /// How telling as an example: larger is shown first.
     pub weight: f64,
     /// How many times it happened on this connection.
@@ -54,12 +57,13 @@ pub struct Observation<S = ()> {
 }
 
 /// The limits of the capture that may touch one connection and not another.
-const OF_CONNECTIONS: [QualityKind; 5] = [
+const OF_CONNECTIONS: [QualityKind; 6] = [
     QualityKind::CaptureDrops,
     QualityKind::DuplicateFrames,
     QualityKind::Snaplen,
     QualityKind::OneSided,
     QualityKind::Offload,
+    QualityKind::CaptureDisorder,
 ];
 
 fn limits_of(conn: &Connection) -> Vec<QualityKind> {
@@ -72,13 +76,15 @@ fn limits_of(conn: &Connection) -> Vec<QualityKind> {
 impl Observation {
     /// An occurrence on `conn` that groups with others of the same `server` endpoint.
     #[must_use]
-    pub fn new(conn: &Connection, confidence: f64, severity: Severity) -> Self {
+    pub fn new(conn: &Connection, confidence: f64, harm: impl Into<Harm>) -> Self {
+        let harm = harm.into();
         Self {
             connection: ConnectionRef::from(conn),
             cause: conn.server.to_string(),
             at: conn.start,
             confidence,
-            severity,
+            severity: harm.severity(),
+            impact: harm.impact(),
             weight: 0.0,
             count: 1,
             evidence: Vec::new(),
@@ -91,13 +97,15 @@ impl Observation {
 
     /// An occurrence that only the end of the capture shows, placed on a connection noted before.
     #[must_use]
-    pub fn from_note<F>(note: &Note<F>, confidence: f64, severity: Severity) -> Self {
+    pub fn from_note<F>(note: &Note<F>, confidence: f64, harm: impl Into<Harm>) -> Self {
+        let harm = harm.into();
         Self {
             connection: note.connection,
             cause: note.connection.server.to_string(),
             at: note.at,
             confidence,
-            severity,
+            severity: harm.severity(),
+            impact: harm.impact(),
             weight: 0.0,
             count: 1,
             evidence: Vec::new(),
@@ -117,6 +125,7 @@ impl Observation {
             at: self.at,
             confidence: self.confidence,
             severity: self.severity,
+            impact: self.impact,
             weight: self.weight,
             count: self.count,
             evidence: self.evidence,
@@ -157,15 +166,49 @@ impl<S> Observation<S> {
         self
     }
 
-    /// Adds a frame and a fact that can be checked there.
+    /// What it did to somebody, where that shows only when all is known.
+    #[must_use]
+    pub fn impact(mut self, impact: Impact) -> Self {
+        self.set_impact(impact);
+        self
+    }
+
+    /// Replaces what it did to somebody.
+    pub fn set_impact(&mut self, impact: Impact) {
+        self.severity = impact.severity();
+        self.impact = Some(impact);
+    }
+
+    /// Adds a frame and a fact that can be checked there, which proves nothing by itself.
     #[must_use]
     pub fn evidence(mut self, segment: SegmentRef, note: impl Into<String>) -> Self {
+        self.add(segment, note.into(), false);
+        self
+    }
+
+    /// Adds a frame that proves the state, and what can be checked there.
+    #[must_use]
+    pub fn proof(mut self, segment: SegmentRef, note: impl Into<String>) -> Self {
+        self.add(segment, note.into(), true);
+        self
+    }
+
+    /// Adds a frame that proves the state, when there is one.
+    #[must_use]
+    pub fn proof_if(self, segment: Option<SegmentRef>, note: impl Into<String>) -> Self {
+        match segment {
+            Some(segment) => self.proof(segment, note),
+            None => self,
+        }
+    }
+
+    fn add(&mut self, segment: SegmentRef, note: String, proves: bool) {
         self.evidence.push(Evidence {
             segment,
             connection: self.connection,
-            note: note.into(),
+            note,
+            proves,
         });
-        self
     }
 
     /// Adds a frame when there is one.

@@ -1,4 +1,8 @@
-//! Numbers, counts and filters in the words of findings.
+//! Numbers, counts and filters in words: the one place where units are written.
+//!
+//! Sentences of findings round coarsely ([`time`], [`bytes`], [`percent`]). What reports list and draw
+//! has three digits and the unit that fits ([`duration`], [`size`], [`percentage`]). Neither depends on
+//! a locale: a comma groups thousands, a point separates decimals.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -69,17 +73,24 @@ pub fn other_end(end: &str) -> &'static str {
 #[must_use]
 pub fn plural(count: f64, noun: &str) -> String {
     let rounded = count.round();
-    let ending = if (rounded - 1.0).abs() < 0.5 {
-        ""
-    } else if noun.ends_with("ss") || noun.ends_with('x') || noun.ends_with("ch") {
-        "es"
-    } else {
-        "s"
-    };
-    if noun.ends_with("ry") && !ending.is_empty() {
-        return format!("{rounded:.0} {}ies", &noun[..noun.len() - 1]);
+    format!(
+        "{rounded:.0} {}",
+        agreeing(noun, (rounded - 1.0).abs() < 0.5)
+    )
+}
+
+/// A noun as it stands behind its count.
+fn agreeing(noun: &str, is_one: bool) -> String {
+    if is_one {
+        return noun.to_owned();
     }
-    format!("{rounded:.0} {noun}{ending}")
+    match noun.strip_suffix("ry") {
+        Some(stem) => format!("{stem}ries"),
+        None if noun.ends_with("ss") || noun.ends_with('x') || noun.ends_with("ch") => {
+            format!("{noun}es")
+        }
+        None => format!("{noun}s"),
+    }
 }
 
 /// A count of `u64` and its noun.
@@ -115,6 +126,123 @@ pub fn share(part: u64, whole: u64) -> f64 {
         0.0
     } else {
         number(part) / number(whole)
+    }
+}
+
+/// `12,345`.
+#[must_use]
+pub fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `1 check`, `12,345 checks`.
+#[must_use]
+pub fn counted(number: u64, noun: &str) -> String {
+    format!("{} {}", count(number), agreeing(noun, number == 1))
+}
+
+/// Three significant digits at most, whole numbers in full: `0.05`, `5`, `65`, `12.3`, `1,234`.
+#[must_use]
+pub fn rounded(value: f64) -> String {
+    if !value.is_finite() {
+        return "–".to_owned();
+    }
+    let magnitude = value.abs();
+    if magnitude >= 100.0 || (value.fract() == 0.0 && magnitude < 1e15) {
+        let sign = if value <= -0.5 { "−" } else { "" };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "rounded, not negative; huge values saturate"
+        )]
+        return format!("{sign}{}", count(magnitude.round() as u64));
+    }
+    let decimals = if magnitude >= 10.0 {
+        1
+    } else if magnitude >= 0.1 {
+        2
+    } else {
+        3
+    };
+    let text = format!("{value:.decimals$}");
+    text.trim_end_matches('0')
+        .trim_end_matches('.')
+        .replace('-', "−")
+}
+
+/// A duration in its fitting unit: `45 µs`, `12.3 ms`, `5 s`, `2 min 5 s`, `3 h 12 min`.
+#[must_use]
+pub fn duration(ms: f64) -> String {
+    let magnitude = ms.abs();
+    if magnitude == 0.0 {
+        "0 ms".to_owned()
+    } else if magnitude < 0.9995 {
+        format!("{} µs", rounded(ms * 1e3))
+    } else if magnitude < 999.5 {
+        format!("{} ms", rounded(ms))
+    } else if magnitude < 119_500.0 {
+        format!("{} s", rounded((ms / 10.0).round() / 100.0))
+    } else {
+        let sign = if ms < 0.0 { "−" } else { "" };
+        let seconds = (magnitude / 1e3).round();
+        let (hours, minutes) = (
+            (seconds / 3600.0).floor(),
+            (seconds % 3600.0 / 60.0).floor(),
+        );
+        match (hours > 0.0, minutes, seconds % 60.0) {
+            (false, minutes, 0.0) => format!("{sign}{minutes} min"),
+            (false, minutes, rest) => format!("{sign}{minutes} min {rest} s"),
+            (true, minutes, _) => format!("{sign}{} h {minutes} min", rounded(hours)),
+        }
+    }
+}
+
+/// Bytes in decimal units, as network people count: `512 B`, `1.5 kB`, `12.3 MB`.
+#[must_use]
+pub fn size(bytes: f64) -> String {
+    scaled(bytes, ["B", "kB", "MB", "GB", "TB", "PB"])
+}
+
+/// Bits per second: `9.6 Mbit/s`.
+#[must_use]
+pub fn bit_rate(rate: f64) -> String {
+    scaled(
+        rate,
+        ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s"],
+    )
+}
+
+fn scaled(value: f64, units: [&str; 6]) -> String {
+    let mut scaled = value;
+    let mut unit = units[0];
+    for larger in &units[1..] {
+        if scaled.abs() < 999.5 {
+            break;
+        }
+        scaled /= 1e3;
+        unit = larger;
+    }
+    format!("{} {unit}", rounded(scaled))
+}
+
+/// A share of 0–1 as `97 %`; small ones keep a digit. Never says 100 % or 0 % unless it is.
+#[must_use]
+pub fn percentage(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent > 99.5 && percent < 100.0 {
+        "> 99 %".to_owned()
+    } else if percent.abs() < 9.95 {
+        format!("{} %", rounded((percent * 10.0).round() / 10.0))
+    } else {
+        format!("{} %", rounded(percent.round()))
     }
 }
 
@@ -205,5 +333,47 @@ mod tests {
         assert_eq!(many(2, "query"), "2 queries");
         assert_eq!(bytes(512.0), "512 bytes");
         assert_eq!(bytes(12_400.0), "12.4 kB");
+    }
+
+    #[test]
+    fn counts_are_grouped() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(1_000), "1,000");
+        assert_eq!(count(12_345_678), "12,345,678");
+    }
+
+    #[test]
+    fn durations_take_the_fitting_unit() {
+        assert_eq!(duration(0.045), "45 µs");
+        assert_eq!(duration(12.34), "12.3 ms");
+        assert_eq!(duration(5_000.0), "5 s");
+        assert_eq!(duration(5_012.0), "5.01 s");
+        assert_eq!(duration(125_000.0), "2 min 5 s");
+        assert_eq!(duration(11_520_000.0), "3 h 12 min");
+        assert_eq!(duration(999.9), "1 s");
+        assert_eq!(duration(-3.0), "−3 ms");
+    }
+
+    #[test]
+    fn bytes_and_rates() {
+        assert_eq!(size(512.0), "512 B");
+        assert_eq!(size(1_500.0), "1.5 kB");
+        assert_eq!(size(999_999.0), "1 MB");
+        assert_eq!(bit_rate(9_600_000.0), "9.6 Mbit/s");
+    }
+
+    #[test]
+    fn shares_never_round_to_certainty() {
+        assert_eq!(percentage(0.997), "> 99 %");
+        assert_eq!(percentage(1.0), "100 %");
+        assert_eq!(percentage(0.004), "0.4 %");
+        assert_eq!(percentage(0.95), "95 %");
+    }
+
+    #[test]
+    fn a_count_of_any_size_agrees_with_its_noun() {
+        assert_eq!(counted(1, "query"), "1 query");
+        assert_eq!(counted(2_000, "query"), "2,000 queries");
     }
 }

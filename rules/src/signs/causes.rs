@@ -7,11 +7,13 @@ use crate::model::timeouts::{Cluster, cluster};
 
 /// Parts occurrences that share a cause where two timers stand behind it: each seen at least
 /// three times, a third or more apart. Otherwise all stay together, strays included.
-pub(crate) fn split_causes<S>(observations: &mut [Observation<S>], figure: &str) {
+pub(crate) fn split_causes<S>(
+    observations: &mut [Observation<S>],
+    wait_ms: impl Fn(&S) -> Option<f64>,
+) {
     let mut by_cause = BTreeMap::<String, Vec<usize>>::new();
-    let known = |observation: &Observation<S>| observation.figure_value(figure).is_some();
     for (index, observation) in observations.iter().enumerate() {
-        if !known(observation) {
+        if wait_ms(&observation.seen).is_none() {
             continue;
         }
         by_cause
@@ -22,11 +24,7 @@ pub(crate) fn split_causes<S>(observations: &mut [Observation<S>], figure: &str)
     for (cause, members) in by_cause {
         let values: Vec<f64> = members
             .iter()
-            .map(|index| {
-                observations[*index]
-                    .figure_value(figure)
-                    .unwrap_or_default()
-            })
+            .map(|index| wait_ms(&observations[*index].seen).unwrap_or_default())
             .collect();
         let timers: Vec<Cluster> = cluster(&values)
             .into_iter()

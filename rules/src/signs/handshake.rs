@@ -2,21 +2,24 @@
 
 use analyzer::connection::CapturePoint;
 use analyzer::event::{EventKind, SegmentRef};
-use analyzer::{Connection, Direction};
+use analyzer::{Connection, Direction, Timestamp};
 
-/// The repeats of the client's first data, captured at the server, that it had not acknowledged
-/// by then. The first copy had passed the capture point, so nothing on the way lost it: a server
-/// whose accept queue is full drops it with the handshake it belongs to (Linux with SYN cookies
-/// sends no SYN-ACK again and takes a later copy, when there is room).
+/// The repeats of the client's first data, known to have reached the server, that it had not
+/// acknowledged by then: a server whose accept queue is full drops it with the handshake it belongs
+/// to (Linux with SYN cookies sends no SYN-ACK again and takes a later copy, when there is room).
+/// It reached the server where it passed a capture at the server, or where a repeated SYN-ACK echoes
+/// its timestamp.
 pub(crate) fn first_data_ignored(conn: &Connection) -> Vec<SegmentRef> {
     let client = conn.from_client();
     let finished = conn.handshake.syn_ack_count > 0 && conn.handshake.ack.is_some();
     let Some(first) = client.first_data.filter(|_| finished) else {
         return Vec::new();
     };
-    if conn.capture_point != CapturePoint::Server {
+    let has_arrived = conn.handshake.syn_acks_after_arrival > 0;
+    if conn.capture_point != CapturePoint::Server && !has_arrived {
         return Vec::new();
     }
+    let acknowledged = acknowledged_at(conn, &first);
     conn.events
         .iter()
         .filter(|event| {
@@ -33,8 +36,25 @@ pub(crate) fn first_data_ignored(conn: &Connection) -> Vec<SegmentRef> {
             segment.direction == Direction::ClientToServer
                 && segment.payload_len > 0
                 && segment.relative_seq == first.relative_seq
+                && acknowledged.is_none_or(|at| segment.time < at)
         })
         .collect()
+}
+
+/// When the server had acknowledged the client's first data, by an ACK of the whole request or by
+/// data of its own.
+fn acknowledged_at(conn: &Connection, first: &SegmentRef) -> Option<Timestamp> {
+    let turns = &conn.turns;
+    let kept = [turns.before_last.as_ref(), turns.last.as_ref()];
+    let mut kept = kept.into_iter().flatten().chain(&turns.slowest);
+    let own = kept.find(|turn| turn.request.first.frame == first.frame);
+    let by_ack = own.and_then(|turn| turn.request_acked);
+    let answer = conn.from_server().first_data;
+    let by_data = answer.filter(|answer| answer.relative_ack > first.relative_seq);
+    by_ack
+        .into_iter()
+        .chain(by_data.map(|answer| answer.time))
+        .min()
 }
 
 /// Whether the server acts as if the finished handshake had not been.

@@ -19,6 +19,7 @@ pub(crate) const ONE_INSTANT: Duration = Duration::from_millis(100);
 /// Moments at which a server closed many connections at once that no single idle time explains.
 pub(crate) fn restarts<S>(
     collected: &Collected<S, IdleEnd>,
+    idle_ms: impl Fn(&S) -> Option<f64>,
 ) -> BTreeMap<Endpoint, BTreeSet<Timestamp>> {
     let mut closes = BTreeMap::<Endpoint, Vec<(Timestamp, Option<f64>)>>::new();
     let by_server = |note: &&Note<IdleEnd>| note.fact.by == End::Server;
@@ -32,7 +33,7 @@ pub(crate) fn restarts<S>(
         closes
             .entry(observation.connection.server)
             .or_default()
-            .push((observation.at, observation.figure_value("idle_timeout_ms")));
+            .push((observation.at, idle_ms(&observation.seen)));
     }
     let mut found = BTreeMap::<_, BTreeSet<_>>::new();
     for (server, mut list) in closes {

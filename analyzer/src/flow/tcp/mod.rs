@@ -11,16 +11,18 @@
 //! not on how the capture was cut into rounds.
 
 mod account;
+mod finish;
+mod lift;
+mod roles;
 mod segment;
 mod sender;
 mod verdict;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::addr::{Endpoint, Transport};
+use crate::addr::Endpoint;
 use crate::app::{AppSettings, StreamReader};
-use crate::connection::{CapturePoint, Close, Connection, Holes, Role};
+use crate::connection::{CapturePoint, Holes, Role};
 use crate::decode::{IcmpFields, Packet, TcpFields};
 use crate::direction::Direction;
 use crate::event::{Event, EventKind, SegmentRef};
@@ -28,6 +30,7 @@ use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
 use account::handshake::HandshakeTracker;
+use account::held_writes::HeldWritesTracker;
 use account::reset_kinds::Surroundings;
 use account::reset_tracker::ResetTracker;
 use account::silence::SilenceTracker;
@@ -35,12 +38,16 @@ use account::state_tracker::StateTracker;
 use account::stream::StreamBuffer;
 use account::time_split_tracker::SplitTracker;
 use account::turns::TurnTracker;
-use account::{vantage, window};
+use account::{path_load, vantage, window};
+use lift::lift;
+use roles::judge_role;
 use segment::{Segment, low32};
+use sender::rtt::Progress;
 use sender::{SenderState, split_pair};
-use verdict::duplicate::{RecentPackets, signature};
+use verdict::recent_packets::{RecentPackets, signature};
 
-pub(crate) use sender::send_order::{SendOrder, Trust};
+pub(crate) use roles::looks_like_client;
+pub(crate) use sender::send_order::SendOrder;
 pub use verdict::Verdict;
 pub(crate) use verdict::{Beside, KnownBefore};
 
@@ -85,6 +92,7 @@ pub struct TcpTracker {
     handshake: HandshakeTracker,
     holes: Option<Box<Holes>>,
     silences: SilenceTracker,
+    held_writes: HeldWritesTracker,
     resets: ResetTracker,
     events: Vec<Event>,
     events_dropped: u64,
@@ -125,6 +133,7 @@ impl TcpTracker {
             handshake: HandshakeTracker::default(),
             holes: None,
             silences: SilenceTracker::default(),
+            held_writes: HeldWritesTracker::default(),
             resets: ResetTracker::default(),
             events: Vec::new(),
             events_dropped: 0,
@@ -225,7 +234,7 @@ impl TcpTracker {
     ) -> (Verdict, Direction) {
         let direction = self.direction_of(packet);
         let verdict = match self.expects(packet, tcp, direction) {
-            Some(ack) => self.take_expected(packet, tcp, payload, (direction, ack)),
+            Some(expected) => self.take_expected(packet, tcp, payload, expected),
             None => self.judge(packet, tcp, payload, direction),
         };
         (verdict, direction)
@@ -238,11 +247,11 @@ impl TcpTracker {
         payload: &[u8],
         direction: Direction,
     ) -> Verdict {
-        let older = self.is_of_older_connection(tcp, direction);
+        let older = self.is_of_older_connection(tcp, direction, packet.time);
         let segment = if older {
             Segment::unlifted(packet, tcp, direction)
         } else {
-            self.lift(packet, tcp, direction)
+            lift(&mut self.senders, packet, tcp, direction)
         };
         let round_trip = self.rtt_hint();
         let stats = &mut self.senders[direction.index()].stats;
@@ -283,7 +292,8 @@ impl TcpTracker {
         let sender = &self.senders[direction.index()];
         self.resets.note_carried_on(&segment, sender);
         self.note_identification(&segment);
-        self.on_ack(&segment);
+        let progress = self.on_ack(&segment);
+        self.note_progress(&segment, progress);
         self.on_window(&segment);
         let seen_before = self.senders[direction.index()].stats.unique_bytes;
         let repeats_before = self.repeats;
@@ -296,6 +306,7 @@ impl TcpTracker {
         if self.repeats > repeats_before {
             self.turns.repeated(packet.frame);
         }
+        self.note_data(&segment, verdict);
         let scales_known = self.handshake.seen().tells_scales();
         self.split
             .advance(&segment, verdict, &self.senders, scales_known);
@@ -312,6 +323,7 @@ impl TcpTracker {
             handshake: self.handshake.seen(),
             last_turn: self.turns.last(),
             idle_before,
+            peer_reset_before: self.resets.has_reset(segment.direction.reverse()),
         };
         let Some(outcome) = self.resets.take(segment, &beside) else {
             return;
@@ -327,6 +339,22 @@ impl TcpTracker {
             self.reset_at.get_or_insert(time);
             self.states.close(time, segment.direction);
         }
+    }
+
+    /// Tells the parts of the account of an acknowledgement, when it made progress.
+    fn note_progress(&mut self, segment: &Segment<'_>, progress: Option<Progress>) {
+        let Some(progress) = progress else { return };
+        let (_, peer) = split_pair(&mut self.senders, segment.direction);
+        if let Some(trip) = progress.round_trip {
+            path_load::note_round_trip(peer, trip, segment.reference);
+        }
+        self.held_writes.progress(segment, peer);
+    }
+
+    /// Tells the parts of the account of a segment that was judged.
+    fn note_data(&mut self, segment: &Segment<'_>, verdict: Verdict) {
+        self.held_writes.take(segment, verdict, &mut self.senders);
+        path_load::note_window(segment, verdict, &mut self.senders);
     }
 
     fn on_window(&mut self, segment: &Segment<'_>) {
@@ -371,94 +399,19 @@ impl TcpTracker {
         vantage::capture_point(&self.senders)
     }
 
-    /// Whether a retransmission in `frame` has been proven needless.
-    pub(crate) fn was_needless(&self, frame: u64) -> bool {
-        self.events.iter().any(|event| {
-            event.segment.frame == frame
-                && matches!(event.kind, EventKind::Retransmission { spurious: true, .. })
-        })
-    }
-
     /// Records an ICMP error that quotes a packet of this connection. `from_client`: the quoted
     /// packet was sent by the client.
     pub fn icmp_error(&mut self, packet: &Packet, icmp: IcmpFields) {
         let direction = self.direction_of(packet);
-        let seq = icmp.quoted_seq.unwrap_or_default();
+        self.senders[direction.index()].take_icmp(&icmp);
         let reference = SegmentRef {
-            frame: packet.frame,
-            time: packet.time,
-            direction,
-            flags: crate::decode::TcpFlags::default(),
-            seq,
-            ack: SeqNumber(0),
-            relative_seq: 0,
-            relative_ack: 0,
-            payload_len: 0,
-            window: 0,
+            seq: icmp.quoted_seq.unwrap_or_default(),
+            ..SegmentRef::place(packet.frame, packet.time, direction)
         };
         self.push_event(Event {
             segment: reference,
             kind: EventKind::IcmpError(icmp),
         });
-    }
-
-    fn lift<'a>(
-        &mut self,
-        packet: &'a Packet,
-        tcp: &'a TcpFields,
-        direction: Direction,
-    ) -> Segment<'a> {
-        let (sender, peer) = split_pair(&mut self.senders, direction);
-        if sender.base.is_none() {
-            let first = SenderState::base_for(tcp.seq);
-            // Without a SYN the first octet seen is number 1, as Wireshark counts.
-            let base = if tcp.flags.syn() { first } else { first - 1 };
-            sender.base = Some(base);
-            sender.snd_max = first;
-            sender.snd_una = first;
-        } else if tcp.flags.syn() && sender.stats.packets == 0 {
-            // Known only from the peer's acknowledgements so far.
-            let first = sender.lift(tcp.seq);
-            sender.base = Some(first);
-        }
-        let start = sender.lift(tcp.seq);
-        let length =
-            u64::from(packet.payload_len) + u64::from(tcp.flags.syn()) + u64::from(tcp.flags.fin());
-        let ack = tcp.flags.ack().then(|| {
-            if peer.base.is_none() && !tcp.flags.rst() {
-                let base = SenderState::base_for(tcp.ack) - 1;
-                peer.base = Some(base);
-                peer.snd_max = base + 1;
-                peer.snd_una = base + 1;
-            }
-            peer.lift(tcp.ack)
-        });
-        let window = u32::from(tcp.window_field) << if tcp.flags.syn() { 0 } else { sender.shift };
-        let reference = SegmentRef {
-            frame: packet.frame,
-            time: packet.time,
-            direction,
-            flags: tcp.flags,
-            seq: tcp.seq,
-            ack: if tcp.flags.ack() {
-                tcp.ack
-            } else {
-                SeqNumber(0)
-            },
-            relative_seq: sender.relative(start),
-            relative_ack: ack.map_or(0, |ack| peer.relative(ack)),
-            payload_len: packet.payload_len,
-            window,
-        };
-        Segment {
-            packet,
-            tcp,
-            direction,
-            start,
-            end: start + length,
-            ack,
-            reference,
-        }
     }
 
     fn count(&mut self, segment: &Segment<'_>) {
@@ -544,94 +497,4 @@ impl TcpTracker {
         }
         self.stream.shed();
     }
-
-    /// Ends tracking and hands over what is known.
-    #[must_use]
-    pub fn finish(self: Box<Self>, expired: bool) -> Connection {
-        let close = self.close(expired);
-        let end = self.end;
-        let (capture_point, capture_point_confidence) = self.capture_point();
-        let app = self.stream.finish();
-        let resets = self.resets.finish(app.protocol, self.turns.last());
-        Connection {
-            transport: Transport::Tcp,
-            client: self.client,
-            server: self.answered_from.unwrap_or(self.server),
-            role: self.role,
-            first_frame: self.first_frame,
-            last_frame: self.last_frame,
-            start: self.start,
-            end: self.end,
-            halves: self.senders.map(|sender| sender.finish(end)),
-            close,
-            handshake: self.handshake.finish(),
-            turns: self.turns.finish(),
-            holes: self.holes.map_or_else(Holes::default, |holes| *holes),
-            idle_gaps: self.silences.finish(),
-            resets,
-            states: self.states.finish(),
-            events: self.events,
-            events_dropped: self.events_dropped,
-            capture_point,
-            capture_point_confidence,
-            port_reuse: self.port_reuse,
-            translated_from: self.answered_from.map(|_| self.server),
-            app,
-            udp: None,
-            time_split: self.split.finish(end),
-        }
-    }
-
-    fn close(&self, expired: bool) -> Close {
-        let fins = self
-            .senders
-            .iter()
-            .filter(|sender| sender.stats.fin.is_some())
-            .count();
-        if self.reset_at.is_some() {
-            Close::Reset
-        } else if fins == 2 {
-            Close::Fin
-        } else if expired {
-            Close::Timeout
-        } else {
-            Close::Open
-        }
-    }
-}
-
-/// Who opened the connection, judged from its first packet: the role and whether the packet's
-/// source is the client.
-fn judge_role(packet: &Packet, tcp: &TcpFields) -> (Role, bool) {
-    if tcp.flags.syn() {
-        let role = if tcp.flags.ack() {
-            Role::SynAck
-        } else {
-            Role::Syn
-        };
-        return (role, !tcp.flags.ack());
-    }
-    (
-        Role::Judged,
-        looks_like_client(packet.src_port, packet.dst_port, packet),
-    )
-}
-
-/// Whether the source is more likely the client: servers sit on lower, well-known ports; between
-/// two ephemeral ports the one who speaks is taken for the client.
-pub(crate) fn looks_like_client(source: u16, destination: u16, packet: &Packet) -> bool {
-    /// First port of the range that operating systems hand out (Linux 32768, IANA 49152).
-    const EPHEMERAL: u16 = 32_768;
-    match (source >= EPHEMERAL, destination >= EPHEMERAL) {
-        (true, false) => true,
-        (false, true) => false,
-        (true, true) => source != destination || is_lower(packet),
-        (false, false) => source > destination || (source == destination && is_lower(packet)),
-    }
-}
-
-/// A last, arbitrary but fixed choice between equals.
-fn is_lower(packet: &Packet) -> bool {
-    let (source, destination): (IpAddr, IpAddr) = (packet.source().ip, packet.destination().ip);
-    source < destination
 }

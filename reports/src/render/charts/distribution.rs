@@ -22,8 +22,8 @@ pub(super) fn response_times(times: &ResponseTimes) -> Result<Option<Chart>, Err
     let title = format!(
         "Half of {} came within {}; 1 in {share} took {} or longer",
         format::counted(times.count, "response"),
-        format::millis(times.p50_ms),
-        format::millis(slow),
+        format::duration(times.p50_ms),
+        format::duration(slow),
     );
     durations(
         "response-times",
@@ -50,9 +50,9 @@ pub(super) fn percentiles(times: &ResponseTimes) -> Result<Option<Chart>, Error>
     };
     let title = format!(
         "9 of 10 responses came within {}, {share} within {}, the slowest after {}",
-        format::millis(times.p90_ms),
-        format::millis(slow),
-        format::millis(times.max_ms),
+        format::duration(times.p90_ms),
+        format::duration(slow),
+        format::duration(times.max_ms),
     );
     let axes = "Time from request to first byte that a share of responses stayed within; \
                 every step to the right leaves a tenth of them"
@@ -65,7 +65,7 @@ pub(super) fn percentiles(times: &ResponseTimes) -> Result<Option<Chart>, Error>
         bottom: 0.0,
         top: times.max_ms.max(1e-3) * 1.08,
         x_label: &tail_label,
-        y_label: &format::millis,
+        y_label: &format::duration,
         shapes: vec![Shape::Line(0, curve.clone())],
     };
     Chart {
@@ -73,7 +73,7 @@ pub(super) fn percentiles(times: &ResponseTimes) -> Result<Option<Chart>, Error>
         heads: vec!["Share of responses".to_owned(), "Came within".to_owned()],
         rows: curve
             .iter()
-            .map(|&(tail, ms)| vec![percentile(tail, 4), format::millis(ms)])
+            .map(|&(tail, ms)| vec![percentile(tail, 4), format::duration(ms)])
             .collect(),
         places: curve.iter().map(|point| point.0).collect(),
         title,
@@ -123,9 +123,9 @@ fn percentile(tail: f64, most: usize) -> String {
 pub(super) fn round_trips(times: &ResponseTimes) -> Result<Option<Chart>, Error> {
     let title = format!(
         "Round trips: {} in the median of {}, {} at most",
-        format::millis(times.p50_ms),
+        format::duration(times.p50_ms),
         format::counted(times.count, "connection"),
-        format::millis(times.max_ms),
+        format::duration(times.max_ms),
     );
     let axes = "Connections by smallest round trip time";
     durations("round-trips", title, axes, times, times.p95_ms)
@@ -151,7 +151,7 @@ fn durations(
     let high = bars.last().map_or(1.0, |bar| bar.1);
     let axes = format!(
         "{axes}, logarithmic; lines mark the median and {}",
-        format::millis(slow)
+        format::duration(slow)
     );
     let plot = Plot {
         // At least a factor of ten, or the axis has no tick.
@@ -159,7 +159,7 @@ fn durations(
         log_x: true,
         bottom: 0.0,
         top: bars.iter().map(|bar| bar.2).fold(0.0, f64::max) * 1.08,
-        x_label: &format::millis,
+        x_label: &format::duration,
         y_label: &whole,
         shapes: vec![
             Shape::Bars(0, bars),
@@ -169,7 +169,7 @@ fn durations(
     };
     let rows = times.buckets.iter().map(|Bucket { ms, count }| {
         vec![
-            format!("about {}", format::millis(*ms)),
+            format!("about {}", format::duration(*ms)),
             format::count(*count),
         ]
     });
@@ -201,13 +201,13 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
         Some(_) if answered == 0 => format!(
             "{} to servers, none of them answered; the largest has {} at most",
             format::counted(requests, "datagram"),
-            format::bytes(f64::from(last.to_bytes)),
+            format::size(f64::from(last.to_bytes)),
         ),
         Some(lost) if answered > 0 && lost.from_bytes > first.from_bytes => format!(
             "{} of {} got no answer, none of them smaller than {}",
             format::count(requests - answered.min(requests)),
             format::counted(requests, "UDP request"),
-            format::bytes(f64::from(lost.from_bytes)),
+            format::size(f64::from(lost.from_bytes)),
         ),
         Some(_) => format!(
             "{} of {} got no answer",
@@ -217,7 +217,7 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
         None => format!(
             "All {} were answered, the largest has {} at most",
             format::counted(requests, "UDP request"),
-            format::bytes(f64::from(last.to_bytes)),
+            format::size(f64::from(last.to_bytes)),
         ),
     };
     let bar = |size: &UdpSize, count: u64| {
@@ -236,7 +236,7 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
         log_x: false,
         bottom: 0.0,
         top: most as f64 * 1.08,
-        x_label: &format::bytes,
+        x_label: &format::size,
         y_label: &whole,
         shapes: vec![Shape::Bars(1, all), Shape::Bars(0, answered.collect())],
     };

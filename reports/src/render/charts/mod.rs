@@ -229,7 +229,7 @@ const LEGEND_COLUMNS: usize = 4;
 /// Counts are whole; ticks between are left without a label.
 fn whole(value: f64) -> String {
     if value.fract().abs() < 1e-9 {
-        format::number(value)
+        format::rounded(value)
     } else {
         String::new()
     }

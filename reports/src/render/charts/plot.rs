@@ -91,7 +91,8 @@ impl Plot<'_> {
         let (title, description) = (escape::html(title), escape::html(description));
         Ok(format!(
             "<svg class=\"chart {class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-             data-plot=\"{left} {right} {from} {to} {scale}\" aria-labelledby=\"{id}-t {id}-d\"><title id=\"{id}-t\">{title}</title>\
+             data-plot=\"{left} {right} {from} {to} {scale}\" \
+             aria-labelledby=\"{id}-t {id}-d\"><title id=\"{id}-t\">{title}</title>\
              <desc id=\"{id}-d\">{description}</desc>{body}</svg>"
         ))
     }

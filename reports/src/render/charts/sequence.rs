@@ -100,7 +100,7 @@ fn graph(id: &str, trace: &Trace, view: &TraceView, is_incident: bool) -> Result
         bottom,
         top,
         x_label: &elapsed_label,
-        y_label: &format::bytes,
+        y_label: &format::size,
         shapes,
     };
     Chart {
@@ -169,7 +169,7 @@ fn partly(view: &TraceView) -> String {
     format!(
         ". The stretch is long: pieces evenly apart were drawn, {} of its frames, so that single \
          segments and pauses between the pieces do not show",
-        format::share(view.read_share)
+        format::percentage(view.read_share)
     )
 }
 

@@ -42,7 +42,7 @@ pub(super) fn throughput(intervals: &Intervals) -> Result<Option<Chart>, Error> 
     };
     let title = format!(
         "Throughput peaked at {} {label}, {} into the capture",
-        format::bits_per_second(rate),
+        format::bit_rate(rate),
         format::seconds(slice as f64 * intervals.width_s),
     );
     let axes = format!("Bits per second on the wire; {TIME_AXIS}");
@@ -52,7 +52,7 @@ pub(super) fn throughput(intervals: &Intervals) -> Result<Option<Chart>, Error> 
         title,
         axes,
         &series,
-        &format::bits_per_second,
+        &format::bit_rate,
     )
 }
 
@@ -82,14 +82,14 @@ pub(super) fn packets(intervals: &Intervals) -> Result<Option<Chart>, Error> {
         "{} from clients and {} from servers, at most {} a second {label}, at {}",
         format::counted(sum(&intervals.client_to_server_packets), "packet"),
         format::count(sum(&intervals.server_to_client_packets)),
-        format::number(most),
+        format::rounded(most),
         elapsed_label(slice as f64 * intervals.width_s),
     );
     let axes = format!(
         "Packets per second, counted over {}; {TIME_AXIS}",
         slice_text(intervals)
     );
-    lines(intervals, "packets", title, axes, &series, &format::number)
+    lines(intervals, "packets", title, axes, &series, &format::rounded)
 }
 
 /// The highest point of several series, and whose it is.
@@ -124,12 +124,12 @@ pub(super) fn retransmissions(intervals: &Intervals) -> Result<Option<Chart>, Er
     if total == 0.0 {
         return Ok(None);
     }
-    let share = format::share(total / packets.max(1) as f64);
+    let share = format::percentage(total / packets.max(1) as f64);
     let (from, to, inside) = half_within(&both);
     let title = format!(
         "{} of {} segments sent again ({share} of packets) fell between {} and {}",
-        format::number(inside),
-        format::number(total),
+        format::rounded(inside),
+        format::rounded(total),
         elapsed_label(from as f64 * intervals.width_s),
         elapsed_label((to + 1) as f64 * intervals.width_s),
     );
@@ -164,7 +164,10 @@ pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Er
     let best = slots.iter().min_by(|a, b| a.p50_ms.total_cmp(&b.p50_ms));
     let best = best.unwrap_or(first);
     let title = if worst.p50_ms <= best.p50_ms * STEADY {
-        let (low, high) = (format::millis(best.p50_ms), format::millis(worst.p50_ms));
+        let (low, high) = (
+            format::duration(best.p50_ms),
+            format::duration(worst.p50_ms),
+        );
         if low == high {
             format!("Round trips stayed at {low} in the median")
         } else {
@@ -173,9 +176,9 @@ pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Er
     } else {
         format!(
             "Round trips took {} in the median for connections that began around {}, elsewhere as little as {}",
-            format::millis(worst.p50_ms),
+            format::duration(worst.p50_ms),
             elapsed_label(place(worst.from_s)),
-            format::millis(best.p50_ms)
+            format::duration(best.p50_ms)
         )
     };
     let axes = format!(
@@ -197,7 +200,7 @@ pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Er
         bottom: 0.0,
         top: (top * 1.08).max(1e-3),
         x_label: &elapsed_label,
-        y_label: &format::millis,
+        y_label: &format::duration,
         shapes: [(1, line(|slot| slot.max_ms)), (0, line(|slot| slot.p50_ms))]
             .map(|(series, points)| {
                 if is_dense {
@@ -220,8 +223,8 @@ pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Er
                 vec![
                     elapsed_label(place(slot.from_s)),
                     format::count(slot.count),
-                    format::millis(slot.p50_ms),
-                    format::millis(slot.max_ms),
+                    format::duration(slot.p50_ms),
+                    format::duration(slot.max_ms),
                 ]
             })
             .collect(),
@@ -457,7 +460,7 @@ fn events(
     let axes = format!("{what} per {}; {TIME_AXIS}", format::seconds(width_s));
     let heads = std::iter::once("Time").chain(drawn.iter().map(|(_, series)| series.label));
     let rows = (0..bins).map(|bin| {
-        let counts = sums.iter().map(|sums| format::number(sums[bin]));
+        let counts = sums.iter().map(|sums| format::rounded(sums[bin]));
         std::iter::once(elapsed_label(bin as f64 * width_s))
             .chain(counts)
             .collect()

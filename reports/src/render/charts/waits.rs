@@ -46,7 +46,7 @@ pub(super) fn histogram(id: &str, waits: &[WaitsView]) -> Result<Option<Chart>, 
         log_x: axis.log,
         bottom: 0.0,
         top: below.iter().copied().fold(0.0, f64::max) * 1.08,
-        x_label: &format::millis,
+        x_label: &format::duration,
         y_label: &whole,
         shapes,
     };
@@ -73,8 +73,8 @@ pub(super) fn histogram(id: &str, waits: &[WaitsView]) -> Result<Option<Chart>, 
 fn row(axis: &Axis, counts: &[[u64; BINS]], bin: usize) -> Vec<String> {
     let range = format!(
         "{} – {}",
-        format::millis(axis.edge(bin)),
-        format::millis(axis.edge(bin + 1))
+        format::duration(axis.edge(bin)),
+        format::duration(axis.edge(bin + 1))
     );
     let counts = counts.iter().map(|counts| format::count(counts[bin]));
     std::iter::once(range).chain(counts).collect()
@@ -170,7 +170,7 @@ fn title(waits: &[WaitsView]) -> String {
         return format!("No timer shows in {}", format::counted(all, "wait"));
     };
     let spread = &timer.spread_ms;
-    let (low, high) = (format::millis(spread.min), format::millis(spread.max));
+    let (low, high) = (format::duration(spread.min), format::duration(spread.max));
     let within = if low == high {
         format!("after {low}")
     } else {
@@ -193,7 +193,7 @@ fn title(waits: &[WaitsView]) -> String {
 fn axes<'a>(timers: impl Iterator<Item = &'a TimerView>) -> String {
     let timers: Vec<_> = timers
         .map(|timer| {
-            let median = format::millis(timer.spread_ms.median);
+            let median = format::duration(timer.spread_ms.median);
             let known: Vec<_> = timer
                 .typical_of
                 .iter()

@@ -204,7 +204,7 @@ fn facts(document: &Document) -> Vec<Fact> {
     }
     facts.push(Fact::new("Duration", format::seconds(capture.duration_s)));
     facts.push(Fact::new("Packets", format::count(capture.packets)));
-    facts.push(Fact::new("Volume", format::bytes(capture.bytes as f64)));
+    facts.push(Fact::new("Volume", format::size(capture.bytes as f64)));
     let connections = match (capture.tcp_connections, capture.udp_flows) {
         (tcp, 0) => format!("{} TCP", format::count(tcp)),
         (0, udp) => format!("{} UDP", format::count(udp)),
@@ -276,7 +276,7 @@ fn time(parts: &[TimePart]) -> Option<TimePage> {
             .map(|part| TimePartPage {
                 label: part.label.clone(),
                 time: format::seconds(part.total_s),
-                share: format::share(part.total_s / total),
+                share: format::percentage(part.total_s / total),
                 bar: bar(part.total_s),
             })
             .collect(),
@@ -393,7 +393,7 @@ fn connections(document: &Document) -> Option<TablePage> {
 
 fn connection(row: &ConnectionRow, start: Option<&str>) -> Vec<CellPage> {
     let ms = |ms: Option<f64>| match ms {
-        Some(ms) => number_cell(ms, format::millis(ms)),
+        Some(ms) => number_cell(ms, format::duration(ms)),
         None => text_cell("–".to_owned()),
     };
     let protocol = if row.protocol == "unknown" {
@@ -422,7 +422,7 @@ fn connection(row: &ConnectionRow, start: Option<&str>) -> Vec<CellPage> {
             None => text_cell(format::time_of_day(&row.start).to_owned()),
         },
         ms(Some(row.duration_ms)),
-        number_cell(row.bytes as f64, format::bytes(row.bytes as f64)),
+        number_cell(row.bytes as f64, format::size(row.bytes as f64)),
         number_cell(resent as f64, format::count(resent)),
         ms(row.rtt_ms),
         ms(row.response_max_ms),
@@ -438,7 +438,7 @@ fn hash_note(document: &Document) -> Option<String> {
         .find(|hash| hash.end_bytes.is_some())?;
     Some(format!(
         "Of files over {} both ends are hashed: {}",
-        format::bytes(2.0 * partial.end_bytes.unwrap_or_default() as f64),
+        format::size(2.0 * partial.end_bytes.unwrap_or_default() as f64),
         partial.command()
     ))
 }
@@ -460,7 +460,7 @@ fn files(document: &Document) -> TablePage {
                 file.name.clone()
             }),
             text_cell(file.format.clone()),
-            number_cell(file.bytes as f64, format::bytes(file.bytes as f64)),
+            number_cell(file.bytes as f64, format::size(file.bytes as f64)),
             number_cell(file.packets as f64, format::count(file.packets)),
             text_cell(file.start.as_deref().unwrap_or("–").to_owned()),
             text_cell(match &file.hash {

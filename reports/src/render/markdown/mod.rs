@@ -152,7 +152,7 @@ impl Page {
                 text(&finding.title),
                 format::cost_phrase(&finding.cost)
                     .map_or_else(|| "–".to_owned(), |cost| text(&cost)),
-                format::share(finding.confidence),
+                format::percentage(finding.confidence),
             ]);
         }
         self.out.push('\n');
@@ -317,7 +317,7 @@ impl Page {
             self.row(&[
                 text(&part.label),
                 format::seconds(part.total_s),
-                format::share(part.total_s / total),
+                format::percentage(part.total_s / total),
             ]);
         }
         self.out.push('\n');
@@ -414,7 +414,7 @@ impl Page {
                 "{}: {}, {}, {}{hash}",
                 escape::markdown_code(file_name(&file.name)),
                 text(&file.format),
-                format::bytes(file.bytes as f64),
+                format::size(file.bytes as f64),
                 format::counted(file.packets, "packet"),
             ));
         }
@@ -462,7 +462,7 @@ fn facts(document: &Document) -> String {
         "{shown}: {start}{}, {}, {}, {}.",
         format::seconds(capture.duration_s),
         format::counted(capture.packets, "packet"),
-        format::bytes(capture.bytes as f64),
+        format::size(capture.bytes as f64),
         format::counted(document.connection_total, "connection"),
     )
 }

@@ -64,7 +64,7 @@ pub fn render(rollup: &Rollup) -> Result<String, Error> {
 /// Sums for the head of the page.
 pub(super) fn facts(rollup: &Rollup) -> Vec<(&'static str, String)> {
     let totals = &rollup.totals;
-    let bytes = |bytes: u64| format::bytes(whole(bytes));
+    let bytes = |bytes: u64| format::size(whole(bytes));
     vec![
         ("Capture sets", format::count(totals.sets)),
         (
@@ -130,7 +130,7 @@ fn trend(trend: &Trend) -> TrendText<'_> {
     TrendText {
         trend,
         spark: spark(&trend.per_day),
-        mean: format::number(trend.mean_before),
+        mean: format::rounded(trend.mean_before),
     }
 }
 

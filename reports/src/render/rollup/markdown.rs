@@ -116,7 +116,7 @@ fn trends(rollup: &Rollup, out: &mut String) {
             md(&trend.rule),
             spark(&trend.per_day),
             format::count(trend.last_day),
-            format::number(trend.mean_before),
+            format::rounded(trend.mean_before),
             trend.direction
         );
     }

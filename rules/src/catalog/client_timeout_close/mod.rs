@@ -3,25 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use analyzer::app::AppProtocol;
-use analyzer::connection::{ResetShape, TcpState, Turn};
-use analyzer::event::SegmentRef;
-use analyzer::{Analysis, Connection, Direction};
+use analyzer::episodes::EpisodeKind;
+use analyzer::hosts::HostProfile;
+use analyzer::{Analysis, Connection, Endpoint};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::segment_at;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
-use crate::model::text::{many, ms, plural, span, time};
-use crate::model::timeouts::{self, Wait, is_round, typical_of};
+use crate::model::text::{many, ms, plural, time};
+use crate::model::timeouts::{Wait, is_round, typical_of};
 use crate::signs::causes::split_causes;
-use crate::signs::goodbye::{GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
-use crate::signs::restart::ONE_INSTANT;
 
-use words::{confusables, judge, reasons, remedies};
+use given_up::{GivenUp, client_close};
+use words::{confidence, confusables, reasons, remedies};
 
 declare_rule! {
     /// Clients close connections while their request is still unanswered.
@@ -37,23 +34,27 @@ declare_rule! {
     /// such sockets. Answers that come late meet a closed socket and draw RST.
     ///
     /// ## How it is detected
-    /// The client sends FIN (or an abortive RST) while its last request has no response, or only part
-    /// of one. `timeout_ms` runs from the end of the request to that FIN; the same value on many
-    /// connections is a configured timeout, a single round value suggests one. Late response bytes
-    /// that draw RST prove that nobody waited any more. The states of both sockets are rebuilt from
-    /// the packets. A connection to a server that is not known to answer is only reported when the
-    /// waits agree. In a protocol that is not known a last message may want no answer: where the
-    /// server closed without one as well, waits must agree too (a single round one is low), and on
-    /// connections that end at one moment only a round wait does. Goodbye messages and half-closes
-    /// whose answer is accepted are left out.
-    /// Severity is high (a request failed), critical when most of the server's connections failed.
+    /// - The client sends FIN (or an abortive RST) while its last request has no response, or only part of one.
+    ///   `timeout_ms` runs from the end of the request to that FIN.
+    /// - What proves it: an acknowledgment covers the whole request before the close, or a late response
+    ///   acknowledges it; late response bytes that draw RST show that nobody waited any more; several
+    ///   connections agree on one wait although they were not closed at one moment.
+    /// - What refutes it: the close acknowledges more of the server than had passed before the request, or the
+    ///   response lay ready; the server's FIN crossed the client's, or lies beyond all that was captured; the
+    ///   connection lost a race against another (RFC 8305); the program ended; the client usually closes at
+    ///   once; a half-closed connection accepts the answer; the last message is a goodbye.
+    /// - In a protocol that is not known a last message may want no answer: where the server closed without one
+    ///   as well, waits must agree too.
+    ///
+    /// A wait seen once, or on a server that is not known to answer, is low: a user who leaves looks the same.
+    /// Waits that agree, and two or more late responses, count as lost requests.
     ///
     /// ## What to do
     /// Raise the client's timeout above the server's slowest usual answer, or make the server faster;
     /// pass deadlines on so that the server stops working for callers that left.
     ///
     /// ## Known limits
-    /// A user who presses "stop" looks the same when it happens once. In encrypted connections a
+    /// A proxy or rate limiter beside the client may acknowledge in the server's name. In encrypted connections a
     /// short message at the end cannot be told from housekeeping and is not taken for a request.
     ///
     /// ## References
@@ -62,7 +63,7 @@ declare_rule! {
     pub(crate) struct ClientTimeoutClose {
         id: "client-timeout-close",
         title: "Clients give up on pending answers",
-        severity: Critical,
+        severity: High,
         needs: [Tcp, BothDirections],
         clouded_by: [CaptureDrops, ClockStep],
         figures: [
@@ -76,20 +77,57 @@ declare_rule! {
     }
 }
 
-/// The client's last handshake flight in TLS 1.3: change-cipher-spec and Finished (80 octets).
-const TLS_FINISHED_OCTETS: u64 = 100;
+/// So many waits make a client's habit.
+const HABIT: u64 = 10;
 /// How long after a FIN nothing must come to call the request given up.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
+/// A request whose client gave up.
+pub(crate) struct Seen {
+    timeout_ms: f64,
+    /// The response came after the close and met a closed socket.
+    late: bool,
+    /// How long after the request the response came, where it came after the close.
+    late_ms: Option<f64>,
+    /// Part of the response came before the close.
+    partial: bool,
+    /// What came of it lay behind a hole.
+    held_back: bool,
+    /// Only the client has closed: it may still read.
+    undecided: bool,
+    /// The protocol says that an answer was due.
+    expected: bool,
+    /// It is HTTP, or TLS.
+    is_http: bool,
+    /// Nobody knows whether one was due, and the server closed as well.
+    let_go: bool,
+    /// Time of the client's socket in FIN-WAIT-2.
+    fin_wait_2: Option<InState>,
+    /// Time of the server's socket in CLOSE-WAIT.
+    close_wait: Option<InState>,
+    /// Method and target.
+    request: Option<String>,
+    /// Response times of the server.
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+}
+
+/// How long a socket was in a state.
+struct InState {
+    ms: f64,
+    /// It still was when the capture ended.
+    open: bool,
+}
+
 impl Rule for ClientTimeoutClose {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         out.durations(conn.server, &conn.turns.response_times);
         let Some(close) = client_close(conn) else {
             return;
@@ -103,73 +141,46 @@ impl Rule for ClientTimeoutClose {
         }
     }
 
-    fn on_capture(&self, analysis: &Analysis, _ctx: &Context<'_>, collected: &mut Collected) {
-        let timers = timer_sizes(&collected.observations);
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
+        let least = Duration::from_secs_f64(ctx.threshold("min_wait_ms") / 1e3);
+        let observations = &mut collected.observations;
+        observations.retain(|one| !is_explained(analysis, one, least));
+        let timers = timers::sizes(observations);
+        let mut late = BTreeMap::<Endpoint, usize>::new();
+        for one in observations.iter().filter(|one| one.seen.late) {
+            *late.entry(one.connection.server).or_default() += 1;
+        }
         let answering = &collected.durations;
-        collected.observations.retain_mut(|one| {
-            let wait = one.number("timeout_ms").unwrap_or_default();
-            let size = timers
-                .get(&one.connection.first_frame)
-                .copied()
-                .unwrap_or(1);
-            let agreed = size >= 3 || (size >= 2 && is_round(wait));
-            let server_answers = answering
-                .get(&one.connection.server)
-                .is_some_and(|times| times.count() > 0);
-            let flag = |name| one.number(name).is_some_and(|value| value > 0.0);
-            let (proved, expected) = (flag("late"), flag("expected") || server_answers);
-            // A client that only half-closed still reads what comes after the end of the capture;
-            // several that do so after the same wait, as people choose it, have given up.
-            let cut_off = !(agreed && is_round(wait))
-                && flag("undecided")
-                && analysis
-                    .summary
-                    .last
-                    .is_some_and(|last| last.since(one.at) < SETTLED_AFTER);
-            // Part of a response came: without a timer behind it, somebody may just have stopped.
-            let partial_alone = flag("partial") && !agreed && !is_round(wait);
-            one.confidence = match (proved, agreed, expected) {
-                (true, true, _) => 0.96,
-                (true, false, _) => 0.9,
-                (false, true, true) => 0.9,
-                (false, true, false) => 0.65,
-                (false, false, _) if flag("let_go") && !is_round(wait) => 0.0,
-                (false, false, true) if flag("let_go") => 0.5,
-                (false, false, true) if is_round(wait) => 0.75,
-                (false, false, true) => 0.6,
-                (false, false, false) => 0.0,
+        observations.retain_mut(|one| {
+            let server = one.connection.server;
+            let size = timers.get(&one.connection.first_frame);
+            let company = Company {
+                size: size.copied().unwrap_or(1),
+                late: late.get(&server).copied().unwrap_or(0),
+                answers: answering
+                    .get(&server)
+                    .is_some_and(|times| times.count() > 0),
             };
-            if cut_off {
-                one.confidence = one.confidence.min(0.5);
-            }
-            if one.confidence <= 0.5 {
-                one.severity = Severity::Low;
-            }
-            if one.confidence < 0.7 {
-                one.severity = one.severity.min(Severity::Medium);
-            }
-            one.confidence > 0.0 && !partial_alone
+            judge(analysis, one, &company)
         });
         for one in &mut collected.observations {
             if let Some(times) = answering.get(&one.connection.server) {
-                for (name, quantile) in [("p50_ms", 0.5), ("p99_ms", 0.99)] {
-                    one.seen
-                        .details
-                        .extend(times.quantile(quantile).map(|value| (name, ms(value))));
-                }
+                one.seen.p50_ms = times.quantile(0.5).map(ms);
+                one.seen.p99_ms = times.quantile(0.99).map(ms);
             }
         }
-        split_causes(&mut collected.observations, "timeout_ms");
+        split_causes(&mut collected.observations, |seen| Some(seen.timeout_ms));
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let timeout = group.number("timeout_ms").unwrap_or_default();
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let timeout = group.figure("timeout_ms").unwrap_or_default();
         let count = group.connections();
-        let late = group.number("late_responses").unwrap_or_default();
+        let late = group.figure("late_responses").unwrap_or_default();
         let (server, clients) = (group.server(), group.clients_text());
-        let typical = typical_of(timeout, Wait::Answer);
+        let is_http = group.having(|seen| seen.is_http) == group.observations.len() as u64;
+        let typical = typical_of(timeout, Wait::Answer).filter(|_| is_http);
         let typical = typical
-            .map(|text| format!(" ({text}; the number alone proves no product)"))
+            .map(|text| format!(" ({text}; the value alone does not identify the product)"))
             .unwrap_or_default();
         let late_text = if late > 0.0 {
             format!(
@@ -179,21 +190,29 @@ impl Rule for ClientTimeoutClose {
         } else {
             String::new()
         };
-        let blame = if group.positive("held_back") == count {
+        let blame = if group.having(|seen| seen.held_back) == count {
             "the server did answer, but the beginning of its response was lost on the way"
         } else {
             "the server was slower than the client's timeout"
         };
-        let draft = judge(group, draft, timeout);
+        let draft = confidence(group, draft, timeout);
+        let (gives, failed) = match (group.client_ips().len(), count) {
+            (1, 1) => ("gives", "The request failed for its caller"),
+            (1, _) => ("gives", "Those requests failed for their callers"),
+            _ => ("give", "Those requests failed for their callers"),
+        };
         let draft = draft
-            .title(format!("Clients give up on {server} after {}", time(timeout)))
+            .title(format!("{clients} {gives} up on {server} after {}", time(timeout)))
             .summary(format!(
                 "{clients} closed {} to {server} while the request was unanswered, {} after sending it{typical}.{late_text} \
-                 Those requests failed for their callers; {blame}.",
+                 {failed}; {blame}.",
                 many(count, "connection"),
                 time(timeout),
             ));
-        let draft = draft.waits(Wait::Answer, group.all_of("timeout_ms"));
+        let draft = draft.waits(
+            Wait::Answer,
+            group.seen().map(|seen| seen.timeout_ms).collect(),
+        );
         remedies(
             group,
             confusables(group, reasons(group, draft, late)),
@@ -202,303 +221,77 @@ impl Rule for ClientTimeoutClose {
     }
 }
 
-/// The client's FIN before the server's, or its abortive RST without one.
-fn client_close(conn: &Connection) -> Option<SegmentRef> {
-    if let Some(fin) = conn.from_client().fin {
-        let server_first = conn
-            .from_server()
-            .fin
-            .is_some_and(|server| server.frame < fin.frame);
-        return (!server_first).then_some(fin);
-    }
-    let abort = conn.resets.iter().find(|reset| {
-        reset.segment.direction == Direction::ClientToServer && reset.shape == ResetShape::Active
-    })?;
-    let server_first = conn
-        .from_server()
-        .fin
-        .is_some_and(|fin| fin.frame < abort.segment.frame);
-    (!server_first).then_some(abort.segment)
+/// What other connections say of a wait.
+struct Company {
+    /// How many waited as long, by independent decisions.
+    size: usize,
+    /// Connections of the server on which a late response proved that nobody waited any more.
+    late: usize,
+    /// The server is known to answer.
+    answers: bool,
 }
 
-/// A request whose sender stopped waiting.
-struct GivenUp<'a> {
-    conn: &'a Connection,
-    close: SegmentRef,
-    request_end: SegmentRef,
-    /// The response came after the close.
-    late: Option<SegmentRef>,
-    /// Part of the response came before the close.
-    partial: bool,
-    /// What came of it lay behind a hole: its program could read nothing.
-    held_back: bool,
+/// What happened to many connections at once explains a close, or that its client never waits: a race
+/// was lost, the program ended, or the client usually closes at once.
+fn is_explained(analysis: &Analysis, one: &Observation<Seen>, least: Duration) -> bool {
+    let of = |kind| {
+        let episodes = &analysis.episodes;
+        episodes
+            .of_connection(kind, one.connection.first_frame)
+            .is_some()
+    };
+    let client = analysis.hosts.get(one.connection.client.ip);
+    let patience = client.and_then(HostProfile::usual_patience);
+    let never_waits = patience.is_some_and(|(usual, waits)| waits >= HABIT && usual < least);
+    of(EpisodeKind::RaceLosers) || of(EpisodeKind::ProgramEnd) || never_waits
 }
 
-impl<'a> GivenUp<'a> {
-    fn of(conn: &'a Connection, close: SegmentRef) -> Option<Self> {
-        let turn = conn.turns.last.as_ref()?;
-        if conn.app.protocol == AppProtocol::Http2 {
-            return Self::of_stream(conn, turn, close);
-        }
-        let response = turn.response.map(|response| response.first);
-        // What the close does not acknowledge was behind a hole, or on its way: not read.
-        let reached =
-            |first: &SegmentRef| !close.flags.ack() || first.relative_seq < close.relative_ack;
-        let before = response.filter(|first| first.frame < close.frame && reached(first));
-        let late = response.filter(|first| first.frame > close.frame);
-        let http = conn.app.http.as_deref();
-        let last = http.and_then(|http| http.kept.last());
-        let partial = before.is_some()
-            && last
-                .is_some_and(|last| last.response_start.is_some() && last.response_end.is_none())
-            && http.is_some_and(|http| !http.lost_track);
-        if before.is_some() && !partial {
-            return None; // Answered.
-        }
-        let upgraded = http.is_some_and(|http| http.upgraded);
-        if upgraded || turn.request.first.frame > close.frame {
-            return None;
-        }
-        if partial && conn.from_server().missing_octets > 0 {
-            return None;
-        }
-        let request_end = request_end(conn, turn, close)?;
-        let wait = Self {
-            conn,
-            close,
-            request_end,
-            late,
-            partial,
-            held_back: response.is_some_and(|first| {
-                let arrived = first.frame < close.frame && close.flags.ack();
-                arrived && first.relative_seq > close.relative_ack
-            }),
-        };
-        wait.is_proved(turn).then_some(wait)
+/// Sets how sure it is that a client gave up, and what that cost; `false` when nothing speaks for it.
+fn judge(analysis: &Analysis, one: &mut Observation<Seen>, company: &Company) -> bool {
+    let (seen, is_round) = (&one.seen, is_round(one.seen.timeout_ms));
+    let agreed = company.size >= 3 || (company.size >= 2 && is_round);
+    let (proved, expected) = (seen.late, seen.expected || company.answers);
+    // A client that only half-closed still reads what comes after the end of the capture;
+    // several that do so after the same wait, as people choose it, have given up.
+    let last = analysis.summary.last;
+    let cut_off = !(agreed && is_round)
+        && seen.undecided
+        && last.is_some_and(|last| last.since(one.at) < SETTLED_AFTER);
+    // Part of a response came: without a timer behind it, somebody may just have stopped.
+    if seen.partial && !agreed && !is_round {
+        return false;
     }
-
-    /// In HTTP/2 the last bytes may be housekeeping, and several requests may wait: the oldest that
-    /// has no response when the client closes.
-    fn of_stream(conn: &'a Connection, turn: &Turn, close: SegmentRef) -> Option<Self> {
-        let http = conn.app.http.as_deref()?;
-        // A stream that was cancelled has no response either, and nobody waits for it.
-        if http.lost_track || http.reset_streams != [0, 0] {
-            return None;
-        }
-        let (oldest, end) = http.kept.iter().find_map(|stream| {
-            let end = stream.request_end.filter(|end| end.frame <= close.frame);
-            let answer = stream.response_start;
-            let waits = answer.is_none_or(|start| start.frame > close.frame);
-            end.filter(|_| waits).map(|end| (stream, end))
-        })?;
-        let late = oldest.response_start;
-        let wait = Self {
-            conn,
-            close,
-            request_end: segment_at(conn, end, Direction::ClientToServer),
-            late: late.map(|start| segment_at(conn, start, Direction::ServerToClient)),
-            partial: false,
-            held_back: false,
-        };
-        wait.is_proved(turn).then_some(wait)
-    }
-
-    /// The request had arrived, no answer to it was missed, and none was accepted after the close.
-    fn is_proved(&self, last: &Turn) -> bool {
-        let resets = self.conn.resets.iter().any(|reset| {
-            reset.segment.direction == Direction::ClientToServer
-                && reset.segment.frame > self.close.frame
-        });
-        let half_closed = self.late.is_some() && !resets && self.close.flags.fin();
-        let answer_missed = last.answer_missed && self.late.is_none();
-        let arrived = last.request_acked.is_some() || self.late.is_some();
-        arrived && !half_closed && !answer_missed
-    }
-
-    fn length(&self) -> Duration {
-        self.close.time.since(self.request_end.time)
-    }
-
-    /// The protocol says that an answer was due.
-    fn expected(&self) -> bool {
-        matches!(
-            self.conn.app.protocol,
-            AppProtocol::Http1 | AppProtocol::Http2 | AppProtocol::Tls
-        ) || self.conn.turns.answered > 0
-    }
-
-    /// In a protocol that is not known, of which nobody knows whether an answer was due, the server
-    /// closed as well without one, or cannot answer any more: who works on an answer sends it first.
-    fn is_let_go(&self) -> bool {
-        let protocol = self.conn.app.protocol;
-        let is_unknown = matches!(protocol, AppProtocol::Unknown | AppProtocol::Framed);
-        let is_over = self.conn.from_server().fin.is_some() || self.close.flags.rst();
-        is_unknown && is_over && self.late.is_none()
-    }
-
-    fn observation(&self) -> Observation {
-        let conn = self.conn;
-        let kind = if self.close.flags.fin() { "FIN" } else { "RST" };
-        let part = match (self.partial, self.held_back) {
-            (true, _) => "only part of the response came",
-            (false, true) => "what came of the response lay behind a hole",
-            (false, false) => "no response byte came",
-        };
-        let flag = |holds: bool| f64::from(u8::from(holds));
-        let reset = conn.resets.iter().find(|reset| {
-            reset.segment.direction == Direction::ClientToServer
-                && reset.segment.frame > self.close.frame
-        });
-        let mut observation = Observation::untyped(conn, 0.8, Severity::High)
-            .at(self.close.time)
-            .weight(flag(self.late.is_some()) * 1e9 + ms(self.length()))
-            .evidence(self.request_end, "last bytes of the request from client")
-            .evidence(
-                self.close,
-                format!(
-                    "{kind} from client, {} after the request; {part}",
-                    span(self.length())
-                ),
-            )
-            .evidence_if(
-                self.late,
-                self.late
-                    .map(|late| {
-                        format!(
-                            "response from server, {} after the client's {kind}",
-                            span(late.time.since(self.close.time))
-                        )
-                    })
-                    .unwrap_or_default(),
-            )
-            .evidence_if(
-                reset.map(|reset| reset.segment),
-                "RST from client: the response met a closed socket",
-            )
-            .figure("timeout_ms", ms(self.length()))
-            .figure("connections", 1.0)
-            .figure("late_responses", flag(self.late.is_some()))
-            .cost("requests_failed", 1.0)
-            .cost("time_lost_ms", ms(self.length()))
-            .detail("late", flag(self.late.is_some() && reset.is_some()))
-            .detail("partial", flag(self.partial))
-            .detail("held_back", flag(self.held_back))
-            .detail(
-                "undecided",
-                flag(
-                    self.close.flags.fin()
-                        && self.late.is_none()
-                        && conn.from_server().fin.is_none(),
-                ),
-            )
-            .detail("expected", flag(self.expected()))
-            .detail("let_go", flag(self.is_let_go()))
-            .detail("from_start_ms", ms(self.close.time.since(conn.start)))
-            .detail("first_use", flag(conn.turns.count == 1))
-            .detail_if(
-                "late_ms",
-                self.late
-                    .map(|late| ms(late.time.since(self.request_end.time))),
-            );
-        for (name, end, state) in STATES {
-            if let Some((length, open)) = time_in(conn, end, state) {
-                observation = observation
-                    .detail(name.0, length)
-                    .detail(name.1, flag(open));
-            }
-        }
-        let pending = conn.app.http.as_ref().and_then(|http| http.kept.last());
-        match pending {
-            Some(last) => observation.label("request", format!("{} {}", last.method, last.target)),
-            None => observation,
-        }
-    }
+    let confidence: f64 = match (proved, agreed, expected) {
+        (true, true, _) => 0.96,
+        (true, false, _) => 0.9,
+        (false, true, true) => 0.9,
+        (false, true, false) => 0.65,
+        (false, false, _) if seen.let_go && !is_round => 0.0,
+        (false, false, true) if seen.let_go => 0.5,
+        (false, false, true) if is_round => 0.75,
+        (false, false, true) => 0.6,
+        (false, false, false) => 0.0,
+    };
+    one.confidence = if cut_off {
+        confidence.min(0.5)
+    } else {
+        confidence
+    };
+    let client = analysis.hosts.get(one.connection.client.ip);
+    let is_lost = !cut_off && (agreed && expected || proved && company.late >= 2);
+    one.set_impact(if client.is_some_and(HostProfile::is_scanner) {
+        Impact::NONE
+    } else if is_lost {
+        Impact::requests_lost(1)
+    } else {
+        // One wait alone may be a user who left.
+        Impact::SOME
+    });
+    one.confidence > 0.0
 }
 
-/// `((detail of the length, detail of "still there at the end"), whose socket, state)`.
-const STATES: [((&str, &str), Direction, TcpState); 2] = [
-    (
-        ("fin_wait_2_ms", "fin_wait_2_open"),
-        Direction::ClientToServer,
-        TcpState::FinWait2,
-    ),
-    (
-        ("close_wait_ms", "close_wait_open"),
-        Direction::ServerToClient,
-        TcpState::CloseWait,
-    ),
-];
-
-/// Milliseconds an end spent in a state, and whether it still was when the capture ended.
-fn time_in(conn: &Connection, end: Direction, state: TcpState) -> Option<(f64, bool)> {
-    let span = conn
-        .states
-        .iter()
-        .find(|span| span.end == end && span.state == state)?;
-    Some((
-        ms(span.to.unwrap_or(conn.end).since(span.from)),
-        span.to.is_none(),
-    ))
-}
-
-/// The last segment of the request proper; `None` when what stands last is no request.
-fn request_end(conn: &Connection, turn: &Turn, close: SegmentRef) -> Option<SegmentRef> {
-    let tls = conn.app.protocol == AppProtocol::Tls;
-    if !tls {
-        return Some(turn.request.last).filter(|last| last.frame <= close.frame);
-    }
-    let housekeeping = turn.request.octets <= TLS_GOODBYE_OCTETS;
-    let only_finished = turn.request.octets <= TLS_FINISHED_OCTETS && conn.turns.count == 2;
-    if housekeeping || only_finished {
-        return None;
-    }
-    // A close alert right before the FIN is not the end of the request.
-    match conn.from_client().last_burst {
-        Some(burst)
-            if burst.octets <= TLS_GOODBYE_OCTETS
-                && close.time.since(burst.first.time) <= GOODBYE_TO_FIN =>
-        {
-            burst
-                .before
-                .filter(|before| before.direction == Direction::ClientToServer)
-        }
-        _ => Some(turn.request.last).filter(|last| last.frame <= close.frame),
-    }
-}
-
-/// How many connections to the same server waited as long, by first frame of the connection.
-fn timer_sizes(observations: &[Observation]) -> BTreeMap<u64, usize> {
-    let mut by_server = BTreeMap::<_, Vec<&Observation>>::new();
-    for one in observations {
-        let server = by_server.entry(one.connection.server).or_default();
-        server.push(one);
-    }
-    let mut sizes = BTreeMap::new();
-    for group in by_server.values() {
-        let wait = |one: &&Observation| one.number("timeout_ms").unwrap_or_default();
-        let values: Vec<f64> = group.iter().map(wait).collect();
-        for timer in timeouts::cluster(&values) {
-            let members = timer.members.iter().map(|member| group[*member]);
-            let is_chosen = timer.is_timer() && is_round(timer.median_ms);
-            let size = independent(members.clone(), is_chosen);
-            sizes.extend(members.map(|one| (one.connection.first_frame, size)));
-        }
-    }
-    sizes
-}
-
-/// How many of these closes agree by themselves. Connections on which nothing was due and that were
-/// closed at one moment were closed by one decision, such as the end of their program, unless the
-/// wait is one that people choose.
-fn independent<'a>(closes: impl Iterator<Item = &'a Observation>, is_chosen: bool) -> usize {
-    let (let_go, waited): (Vec<_>, Vec<_>) =
-        closes.partition(|one| one.number("let_go").is_some_and(|flag| flag > 0.0));
-    let mut moments: Vec<_> = let_go.iter().map(|one| one.at).collect();
-    moments.sort_unstable();
-    moments.dedup_by(|later, earlier| !is_chosen && later.since(*earlier) <= ONE_INSTANT);
-    waited.len() + moments.len()
-}
-
+mod given_up;
+mod timers;
 mod words;
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Situations of `client-timeout-close`, built by hand.
 
 use analyzer::app::{AppProtocol, At, HttpExchange, HttpFacts};
-use analyzer::connection::ResetKind;
+use analyzer::connection::{ResetKind, TcpState};
 
 use super::*;
+use crate::model::severity::Severity;
 use crate::testkit::{Builder, C, S, at, figure, findings_of};
 
 fn gives_up(port: u16, wait_ms: f64) -> Builder {

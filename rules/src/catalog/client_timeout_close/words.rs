@@ -4,88 +4,89 @@ use std::time::Duration;
 
 use analyzer::Timestamp;
 
-use crate::model::legacy::Group;
-use crate::model::narrative::Narrative;
-use crate::model::severity::Severity;
+use super::Seen;
+use crate::model::figure::{counted, median};
+use crate::model::narrative::{Group, Narrative};
 use crate::model::text::{list, many, plural, time};
 use crate::model::timeouts::{self, is_round};
 
-pub(super) fn judge(group: &Group<'_>, draft: Narrative, timeout: f64) -> Narrative {
+pub(super) fn confidence(group: &Group<'_, Seen>, draft: Narrative, timeout: f64) -> Narrative {
     let failed = group.connections();
-    let attempts = group
-        .analysis
-        .listeners
-        .get(&group.server())
-        .map_or(0, |facts| facts.attempts);
-    let mostly = failed >= 5 && failed * 2 > attempts && attempts > 0;
-    let severity = if mostly && draft.severity == Severity::High {
-        Severity::Critical
-    } else {
-        draft.severity
-    };
-    let spread = group.spread("timeout_ms");
+    let spread = group.spread(|seen| Some(seen.timeout_ms));
     let range = spread.map_or(0.0, |spread| spread.max - spread.min);
     let reason = if failed >= 3 && range <= (timeout * 0.04).max(50.0) {
         format!(
             "{failed} connections waited the same time within {}: a configured timeout.",
             time(range)
         )
-    } else if group.positive("late") > 0 {
+    } else if group.having(|seen| seen.late) > 0 {
         "Late responses drew resets: nobody waited for them any more.".to_owned()
     } else if is_round(timeout) {
         "The wait is a value people configure, but it was seen too rarely to be sure.".to_owned()
+    } else if failed == 1 {
+        "One wait alone may be a user who stopped waiting.".to_owned()
     } else {
         "The waits do not agree on one value; some may be users who stopped waiting.".to_owned()
     };
     let confidence = draft.confidence;
-    draft.severity(severity).confidence(confidence, reason)
+    draft.confidence(confidence, reason)
 }
 
-pub(super) fn reasons(group: &Group<'_>, draft: Narrative, late: f64) -> Narrative {
-    let peak = peak_in_state(group, "fin_wait_2_ms");
-    let states = |name: &str| group.spread(name).map(|spread| (spread.median, spread.max));
+pub(super) fn reasons(group: &Group<'_, Seen>, draft: Narrative, late: f64) -> Narrative {
+    let peak = most_at_once(group);
+    let fin_wait_2 = group.spread(|seen| Some(seen.fin_wait_2.as_ref()?.ms));
+    let close_wait = group.spread(|seen| Some(seen.close_wait.as_ref()?.ms));
+    let is_open = |seen: &Seen| seen.fin_wait_2.as_ref().is_some_and(|state| state.open);
+    let p50 = median(group.seen().filter_map(|seen| seen.p50_ms));
+    let p99 = median(group.seen().filter_map(|seen| seen.p99_ms));
+    let requests = counted(group.seen().filter_map(|seen| seen.request.as_deref()));
     draft
-        .because("the server's kernel acknowledged the request, so it arrived; no complete response followed before the client closed")
-        .because_if(group.spread("timeout_ms").is_some_and(|spread| spread.count > 1), || {
-            let spread = group.spread("timeout_ms");
+        .because("the request was acknowledged in the server's name before the client closed, and no complete response followed")
+        .because_if(group.spread(|seen| Some(seen.timeout_ms)).is_some_and(|spread| spread.count > 1), || {
+            let spread = group.spread(|seen| Some(seen.timeout_ms));
             let (min, max) = spread.map_or((0.0, 0.0), |spread| (spread.min, spread.max));
             format!("the client closed {} to {} after the request on all of them", time(min), time(max))
         })
         .because_if(late > 0.0, || {
-            let after = group.median("late_ms").map(|late| format!(", typically {} after the request", time(late)));
+            let after = late_ms(group).map(|late| format!(", typically {} after the request", time(late)));
             format!("{} arrived after the close{}", plural(late, "response"), after.unwrap_or_default())
         })
-        .because_if(group.median("p99_ms").is_some(), || {
+        .because_if(p99.is_some(), || {
             format!(
                 "what this server did answer, late responses included, took {} (median) and {} (99th percentile)",
-                time(group.median("p50_ms").unwrap_or_default()),
-                time(group.median("p99_ms").unwrap_or_default())
+                time(p50.unwrap_or_default()),
+                time(p99.unwrap_or_default())
             )
         })
-        .because_if(states("fin_wait_2_ms").is_some(), || {
-            let (median, max) = states("fin_wait_2_ms").unwrap_or_default();
+        .because_if(fin_wait_2.is_some(), || {
+            let (median, max) = fin_wait_2.map_or((0.0, 0.0), |spread| (spread.median, spread.max));
             format!(
                 "the client's sockets stayed in FIN-WAIT-2 for {} (longest {}), up to {} at once; {} were still there at the end of the capture",
-                time(median), time(max), many(peak, "socket"), group.positive("fin_wait_2_open")
+                time(median), time(max), many(peak, "socket"), group.having(is_open)
             )
         })
-        .because_if(states("close_wait_ms").is_some(), || {
-            let (median, max) = states("close_wait_ms").unwrap_or_default();
+        .because_if(close_wait.is_some(), || {
+            let (median, max) = close_wait.map_or((0.0, 0.0), |spread| (spread.median, spread.max));
             format!("the server's sockets stayed in CLOSE-WAIT for {} (longest {}): its handler did not notice that the client left", time(median), time(max))
         })
-        .because_if(!group.words_counted("request").is_empty(), || {
-            let requests: Vec<String> = group.words_counted("request").into_iter().take(3).map(|(text, _)| text).collect();
+        .because_if(!requests.is_empty(), || {
+            let requests: Vec<String> = requests.iter().take(3).map(|(text, _)| (*text).to_owned()).collect();
             format!("abandoned requests: {}", list(&requests))
         })
 }
 
-/// Most sockets in a state at one time, from when each entered it and how long it stayed.
-pub(super) fn peak_in_state(group: &Group<'_>, detail: &str) -> u64 {
+/// How long after the request late responses came.
+fn late_ms(group: &Group<'_, Seen>) -> Option<f64> {
+    median(group.seen().filter_map(|seen| seen.late_ms))
+}
+
+/// Most sockets in FIN-WAIT-2 at one time, from when each entered it and how long it stayed.
+fn most_at_once(group: &Group<'_, Seen>) -> u64 {
     let mut changes: Vec<(Timestamp, i64)> = Vec::new();
     for one in group.observations {
-        if let Some(length) = one.number(detail) {
+        if let Some(state) = &one.seen.fin_wait_2 {
             changes.push((one.at, 1));
-            changes.push((one.at + Duration::from_secs_f64(length / 1e3), -1));
+            changes.push((one.at + Duration::from_secs_f64(state.ms / 1e3), -1));
         }
     }
     changes.sort_unstable();
@@ -97,26 +98,24 @@ pub(super) fn peak_in_state(group: &Group<'_>, detail: &str) -> u64 {
     u64::try_from(peak).unwrap_or(0)
 }
 
-pub(super) fn confusables(group: &Group<'_>, draft: Narrative) -> Narrative {
+pub(super) fn confusables(group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
     draft
         .not("slow-response", "the request was never answered in time; slow but answered requests are counted there")
         .not("keepalive-race", "a request was pending and the client closed first")
         .not("packet-loss", "the request was acknowledged and not lost; if loss delayed the answer, the loss is its own finding")
-        .not("deliberate half-close", if group.positive("late") > 0 {
+        .not("deliberate half-close", if group.having(|seen| seen.late) > 0 {
             "late responses drew RST; a client that half-closes still reads"
         } else {
             "the client closed after waiting, not right after its request"
         })
 }
 
-pub(super) fn remedies(group: &Group<'_>, draft: Narrative, timeout: f64) -> Narrative {
+pub(super) fn remedies(group: &Group<'_, Seen>, draft: Narrative, timeout: f64) -> Narrative {
     let (client, server) = (group.client(), group.server());
-    let needed = group
-        .median("late_ms")
-        .or_else(|| group.median("p99_ms"))
-        .unwrap_or(0.0);
+    let p99 = median(group.seen().filter_map(|seen| seen.p99_ms));
+    let needed = late_ms(group).or(p99).unwrap_or(0.0);
     let target = timeouts::above(needed.max(timeout)).as_secs();
-    let slow = if group.positive("late") > 0 {
+    let slow = if group.having(|seen| seen.late) > 0 {
         format!(
             "answers came {} after the request: above the client's {}",
             time(needed),
@@ -125,7 +124,7 @@ pub(super) fn remedies(group: &Group<'_>, draft: Narrative, timeout: f64) -> Nar
     } else {
         format!("the server did not answer within {}", time(timeout))
     };
-    let first = if group.positive("held_back") == group.connections() {
+    let first = if group.having(|seen| seen.held_back) == group.connections() {
         format!(
             "within {} the client could read nothing of the response; find what drops the server's segments on the way",
             time(timeout)
@@ -135,8 +134,23 @@ pub(super) fn remedies(group: &Group<'_>, draft: Narrative, timeout: f64) -> Nar
             "{slow}; find out why the server is slow first, then choose a timeout above its 99th percentile"
         )
     };
+    let draft = draft.advise("any", first);
+    let draft = if group.having(|seen| seen.is_http) == group.observations.len() as u64 {
+        http_timeouts(draft, target)
+    } else {
+        draft
+    };
     draft
-        .advise("any", first)
+        .advise("server", "stop working when the client has left (Go: request context; nginx: proxy_ignore_client_abort off) and pass deadlines on to further calls")
+        .advise("Linux", "net.ipv4.tcp_fin_timeout only shortens how long abandoned sockets wait in FIN-WAIT-2; it cures no timeout")
+        .verify("client", format!("ss -tano state fin-wait-2 dst {} | wc -l", server.ip), "sockets whose peer has not closed yet: one per request given up")
+        .verify("server", format!("ss -tanp state close-wait '( sport = :{} )'", server.port), "connections the client has closed and the handler still holds")
+        .verify("client", format!("strace -f -tt -e trace=shutdown,close,epoll_pwait -p PID  # process at {}", client.ip), "close() at the deadline; Go programs keep deadlines in user space, so no socket option shows them")
+}
+
+/// Where timeouts for an answer are set, by product.
+fn http_timeouts(draft: Narrative, target: u64) -> Narrative {
+    draft
         .set("Go", "client", format!("http.Client{{Timeout: {target} * time.Second}} or a context deadline; Transport.ResponseHeaderTimeout"))
         .set("Java", "client", format!("HttpRequest.timeout(Duration.ofSeconds({target}))"))
         .set("Python", "client (requests)", format!("requests.get(url, timeout={target})"))
@@ -144,9 +158,4 @@ pub(super) fn remedies(group: &Group<'_>, draft: Narrative, timeout: f64) -> Nar
         .set("Envoy", "route", format!("timeout: {target}s"))
         .set("HAProxy", "as a proxy (sH in its log)", format!("timeout server {target}s"))
         .set("AWS ALB", "balancer", format!("idle_timeout.timeout_seconds={target}"))
-        .advise("server", "stop working when the client has left (Go: request context; nginx: proxy_ignore_client_abort off) and pass deadlines on to further calls")
-        .advise("Linux", "net.ipv4.tcp_fin_timeout only shortens how long abandoned sockets wait in FIN-WAIT-2; it cures no timeout")
-        .verify("client", format!("ss -tano state fin-wait-2 dst {} | wc -l", server.ip), "sockets whose peer has not closed yet: one per request given up")
-        .verify("server", format!("ss -tanp state close-wait '( sport = :{} )'", server.port), "connections the client has closed and the handler still holds")
-        .verify("client", format!("strace -f -tt -e trace=shutdown,close,epoll_pwait -p PID  # process at {}", client.ip), "close() at the deadline; Go programs keep deadlines in user space, so no socket option shows them")
 }

@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
-use analyzer::connection::ResetKind;
+use analyzer::app::AppProtocol;
+use analyzer::connection::{ResetKind, Turn};
+use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, span};
 use crate::signs::causes::split_causes;
+use crate::signs::goodbye::is_tls_housekeeping;
 use crate::signs::idle_close::{End, IdleClose, IdleEnd, Race, idle_closes, idle_note, is_timer};
+use crate::signs::in_vain::spells;
 use crate::signs::restart::{RESTART_WINDOW, restarts};
 
 declare_rule! {
@@ -42,8 +46,10 @@ declare_rule! {
     /// request minus FIN on the server's clock, negative when the request left first. Many connections
     /// closed at one instant after different idle times are called a restart, not a race.
     /// Goodbye messages (TLS close alerts, short quit commands sent together with FIN) are no requests.
-    /// Severity is high, critical when most of the server's connections lost a request. Confidence
-    /// rises with the number of idle closes that agree on one value.
+    /// A connection on which either end repeated data in vain before the close was not idle and is left out.
+    /// Severity follows the requests lost; a message that may be a goodbye (in a protocol that is not known,
+    /// unlike the one answered before it) is low, a scanner's info. Confidence rises with the number of
+    /// idle closes that agree on one value.
     ///
     /// ## What to do
     /// The side that reuses connections must give up first. Set the server's idle timeout above the
@@ -61,7 +67,7 @@ declare_rule! {
     pub(crate) struct KeepaliveRace {
         id: "keepalive-race",
         title: "Requests cross the server's idle close and are lost",
-        severity: Critical,
+        severity: High,
         needs: [Tcp, BothDirections],
         clouded_by: [CaptureDrops, ClockStep, OneSided],
         figures: [
@@ -75,15 +81,51 @@ declare_rule! {
     }
 }
 
+/// A request that met the server's close.
+pub(crate) struct Seen {
+    /// The silence before the close, where it was captured whole.
+    idle_ms: Option<f64>,
+    /// Otherwise: at least this long.
+    least_idle_ms: Option<f64>,
+    /// The client had acknowledged the close.
+    late_write: bool,
+    /// The request had arrived and was not read.
+    unread: bool,
+    /// The RST's sequence number is the request's ACK number.
+    seq_fits: bool,
+    rtt_ms: Option<f64>,
+    /// How long the client had not used the connection.
+    reuse_age_ms: Option<f64>,
+    /// The server's product, as it names itself.
+    product: Option<String>,
+    /// What its Keep-Alive header promises.
+    promised_ms: Option<f64>,
+    /// Method and target.
+    request: Option<String>,
+    /// Closes of this server after the same silence that met no request.
+    harmless: Option<u64>,
+    /// Longest silence after which a client of this server closed.
+    client_idle_ms: Option<f64>,
+    /// The server closed connections of every age at once.
+    restart: bool,
+    /// It is HTTP, or TLS.
+    is_http: bool,
+}
+
 impl Rule for KeepaliveRace {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = IdleEnd;
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<IdleEnd>) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Seen, IdleEnd>,
+    ) {
         let min_idle = Duration::from_secs_f64(ctx.threshold("min_idle_ms") / 1e3)
             .max(conn.rtt().unwrap_or_default() * 2);
         let Some(closed) = IdleClose::of(conn) else {
@@ -91,7 +133,8 @@ impl Rule for KeepaliveRace {
             return;
         };
         let idle = closed.idle();
-        if closed.was_announced(conn) || idle.is_some_and(|idle| idle < min_idle) {
+        let too_soon = idle.is_some_and(|idle| idle < min_idle);
+        if too_soon || closed.was_announced(conn) || is_desynchronised(conn, &closed) {
             return;
         }
         match (&closed.race, idle) {
@@ -107,11 +150,11 @@ impl Rule for KeepaliveRace {
         &self,
         analysis: &Analysis,
         ctx: &Context<'_>,
-        collected: &mut Collected<IdleEnd>,
+        collected: &mut Collected<Seen, IdleEnd>,
     ) {
         bound_unknown_idle(analysis, ctx.threshold("min_idle_ms"), collected);
         leave_other_unread(collected);
-        let restarts = restarts(collected);
+        let restarts = restarts(collected, |seen| seen.idle_ms);
         for observation in &mut collected.observations {
             let server = observation.connection.server;
             if restarts.get(&server).is_some_and(|times| {
@@ -121,39 +164,43 @@ impl Rule for KeepaliveRace {
                 })
             }) {
                 observation.cause = format!("{server} restart");
-                observation.severity = Severity::Low;
+                observation.seen.restart = true;
+                observation.set_impact(Impact::SOME);
                 observation.confidence = observation.confidence.min(0.6);
             }
         }
-        split_causes(&mut collected.observations, "idle_timeout_ms");
+        for one in &mut collected.observations {
+            let client = analysis.hosts.get(one.connection.client.ip);
+            if client.is_some_and(HostProfile::is_scanner) {
+                one.set_impact(Impact::NONE);
+            }
+        }
+        split_causes(&mut collected.observations, |seen| seen.idle_ms);
         let harmless = idle_closes(&collected.notes, End::Server);
         let client_closes = idle_closes(&collected.notes, End::Client);
         for observation in &mut collected.observations {
             let server = observation.connection.server;
             if let Some(values) = harmless.get(&server) {
-                let near = observation.number("idle_timeout_ms").unwrap_or_default();
+                let near = observation.seen.idle_ms.unwrap_or_default();
                 let agreeing = values
                     .iter()
                     .filter(|value| (*value - near).abs() <= near * 0.05)
                     .count();
-                observation
-                    .seen
-                    .details
-                    .push(("harmless_idle_closes", number(agreeing as u64)));
+                observation.seen.harmless = Some(agreeing as u64);
             }
             if let Some(values) = client_closes.get(&server) {
                 let longest = values.iter().copied().fold(0.0, f64::max);
-                observation.seen.details.push(("client_idle_ms", longest));
+                observation.seen.client_idle_ms = Some(longest);
             }
         }
     }
 
-    fn describe(&self, group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrative {
         words::tell(group, draft)
     }
 }
 
-fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Observation {
+fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Observation<Seen> {
     let (last, idle) = (closed.last, closed.idle());
     let resets: u64 = race.resets.iter().map(|reset| u64::from(reset.count)).sum();
     let expected_kind = race
@@ -186,22 +233,26 @@ fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Ob
     };
     let answer = first_reset.filter(|reset| reset.frame != closed.close.frame);
     let ended = (conn.from_client().fin).filter(|_| race.resets.is_empty());
-    let mut observation = Observation::untyped(conn, confidence, Severity::High)
+    let http = conn.app.http.as_deref();
+    let lost = http
+        .and_then(|http| http.kept.last())
+        .filter(|last| last.status.is_none());
+    Observation::new(conn, confidence, impact(conn))
             .at(closed.close.time)
             .weight(idle.map_or(0.0, ms))
             .evidence_if(last, last.map(|last| format!("last payload before the idle time, from {}", last.direction.sender())).unwrap_or_default())
-            .evidence(closed.close, match idle {
+            .proof(closed.close, match idle {
                 Some(idle) => format!("{kind} from server, {} after the last payload", span(idle)),
                 None => format!("{kind} from server; no payload of this connection was captured before it"),
             })
-            .evidence(
+            .proof(
                 race.request,
                 format!(
                     "request data from client ({}), {gap_text} {order} the {kind} at the capture point; {seen}",
                     many(u64::from(race.request.payload_len), "byte")
                 ),
             )
-            .evidence_if(
+            .proof_if(
                 answer,
                 if answer.is_some_and(|reset| reset.seq == race.request.ack) {
                     "RST from server; its sequence number is the request's ACK number".to_owned()
@@ -214,57 +265,94 @@ fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Ob
             .figure("race_gap_ms", race.gap_ms())
             .figure("resets", number(resets))
             .cost("requests_failed", 1.0)
-            .detail("late_write", f64::from(u8::from(race.knew)))
-            .detail("unread", f64::from(u8::from(race.unread)))
-            .detail("seq_fits", f64::from(u8::from(seq_fits)))
-            .detail_if("rtt_ms", conn.rtt().map(ms))
-            .detail_if("reuse_age_ms", last.map(|last| ms(race.request.time.since(last.time))));
-    if let Some(http) = &conn.app.http {
-        if let Some(product) = &http.server {
-            observation = observation.label("server_product", product.clone());
-        }
-        if let Some(promised) = http.keep_alive_timeout_s {
-            observation = observation.detail("promised_ms", f64::from(promised) * 1e3);
-        }
-        if let Some(lost) = http.kept.last().filter(|last| last.status.is_none()) {
-            observation = observation.label("request", format!("{} {}", lost.method, lost.target));
-        }
+            .seen(Seen {
+                idle_ms: idle.map(ms),
+                least_idle_ms: None,
+                late_write: race.knew,
+                unread: race.unread,
+                seq_fits,
+                rtt_ms: conn.rtt().map(ms),
+                reuse_age_ms: last.map(|last| ms(race.request.time.since(last.time))),
+                product: http.and_then(|http| http.server.clone()),
+                promised_ms: http.and_then(|http| Some(f64::from(http.keep_alive_timeout_s?) * 1e3)),
+                request: lost.map(|lost| format!("{} {}", lost.method, lost.target)),
+                harmless: None,
+                client_idle_ms: None,
+                restart: false,
+                is_http: is_http(conn),
+            })
+}
+
+/// It speaks HTTP, in clear text or most likely in TLS.
+const fn is_http(conn: &Connection) -> bool {
+    matches!(
+        conn.app.protocol,
+        AppProtocol::Http1 | AppProtocol::Http2 | AppProtocol::Tls
+    )
+}
+
+/// A request was lost where the protocol answers every one, or answered one of the same length just
+/// before; anything else may be a goodbye, which nobody waits for.
+fn impact(conn: &Connection) -> Impact {
+    let octets = |turn: Option<Turn>| turn.map(|turn| turn.request.octets);
+    let last = octets(conn.turns.last);
+    let before = conn
+        .turns
+        .before_last
+        .filter(|turn| turn.response.is_some());
+    let is_request = is_http(conn) && !last.is_some_and(|last| is_tls_housekeeping(conn, last));
+    if is_request || last.is_some() && octets(before) == last {
+        Impact::requests_lost(1)
+    } else {
+        Impact::SOME
     }
-    observation
+}
+
+/// Either end repeated data in vain between the last payload and the close: the ends no longer agree
+/// on the sequence numbers, or one does not hear the other. Such a connection is not idle.
+fn is_desynchronised(conn: &Connection, closed: &IdleClose<'_>) -> bool {
+    let since = closed.last.map_or(conn.start, |last| last.time);
+    spells(conn)
+        .into_iter()
+        .any(|(_, last)| last > since && last < closed.close.time)
 }
 
 /// Where the capture began after a connection's last exchange, the silence in the capture is the
 /// least that its idle time can have been; too little of it proves no idle close.
-fn bound_unknown_idle(analysis: &Analysis, min_idle_ms: f64, collected: &mut Collected<IdleEnd>) {
+fn bound_unknown_idle(
+    analysis: &Analysis,
+    min_idle_ms: f64,
+    collected: &mut Collected<Seen, IdleEnd>,
+) {
     let begin = analysis.summary.first;
     collected.observations.retain_mut(|one| {
-        if one.number("idle_timeout_ms").is_some() {
+        if one.seen.idle_ms.is_some() {
             return true;
         }
         let least = begin.map_or(0.0, |begin| ms(one.at.since(begin)));
-        one.seen.details.push(("idle_at_least_ms", least));
+        one.seen.least_idle_ms = Some(least);
         least >= min_idle_ms
     });
 }
 
 /// A server has other reasons, too, to close over an unread request. It was the idle timer where
 /// other connections were closed after the same silence.
-fn leave_other_unread(collected: &mut Collected<IdleEnd>) {
+fn leave_other_unread(collected: &mut Collected<Seen, IdleEnd>) {
     let mut timers = idle_closes(&collected.notes, End::Server);
-    let is_unread = |one: &Observation| one.number("unread") == Some(1.0);
+    let is_unread = |one: &Observation<Seen>| one.seen.unread;
     for one in collected.observations.iter().filter(|one| !is_unread(one)) {
         let of_server = timers.entry(one.connection.server).or_default();
-        of_server.extend(one.number("idle_timeout_ms"));
+        of_server.extend(one.seen.idle_ms);
     }
     collected.observations.retain(|one| {
         let others = timers.get(&one.connection.server).into_iter().flatten();
-        let idle = one.number("idle_timeout_ms").unwrap_or_default();
+        let idle = one.seen.idle_ms.unwrap_or_default();
         !is_unread(one) || is_timer(idle, others.copied())
     });
 }
 
 /// Remembers how long the client keeps idle connections, where it closes first.
-fn note_client_close(conn: &Connection, min_idle: Duration, out: &mut Observations<IdleEnd>) {
+fn note_client_close(conn: &Connection, min_idle: Duration, out: &mut Observations<Seen, IdleEnd>) {
     let Some(fin) = conn.from_client().fin else {
         return;
     };

@@ -1,19 +1,19 @@
 //! What `keepalive-race` says: judgement, reasons, confusables and cures.
 
-use crate::model::legacy::Group;
-use crate::model::narrative::Narrative;
-use crate::model::severity::Severity;
+use super::Seen;
+use crate::model::figure::{counted, median, most};
+use crate::model::narrative::{Group, Narrative};
 use crate::model::text::{list, many, number, plural, time};
 use crate::model::timeouts::{self, Wait, typical_of};
 use crate::signs::advice;
 use crate::signs::idle_close::{End, IdleEnd, idle_closes};
 
 /// The words for one group of lost requests, or for a restart.
-pub(super) fn tell(group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
-    if group.best().cause.contains(" restart") {
+pub(super) fn tell(group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrative {
+    if group.best().seen.restart {
         return describe_restart(group, draft);
     }
-    let measured = group.number("idle_timeout_ms");
+    let measured = group.figure("idle_timeout_ms");
     let idle = measured.unwrap_or_else(|| least_idle(group));
     let after = match measured {
         Some(idle) => time(idle),
@@ -21,15 +21,14 @@ pub(super) fn tell(group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
     };
     let failed = group.occurrences();
     let (server, clients) = (group.server(), group.clients_text());
-    let late = group.positive("late_write");
-    let typical = measured.and_then(|idle| typical_of(idle, Wait::ServerIdle));
+    let late = group.having(|seen| seen.late_write);
+    let measured_http = measured.filter(|_| is_http(group));
+    let typical = measured_http.and_then(|idle| typical_of(idle, Wait::ServerIdle));
     let draft = judge(group, draft, idle);
     let how = if late * 2 > failed {
-        format!(
-            "{clients} sent the next request on connections whose close it had already acknowledged"
-        )
+        format!("{clients} wrote again on connections whose close had already been acknowledged")
     } else {
-        let unread = if group.positive("unread") > 0 {
+        let unread = if group.having(|seen| seen.unread) > 0 {
             " or lay unread"
         } else {
             ""
@@ -37,47 +36,61 @@ pub(super) fn tell(group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
         format!("the next request from {clients} was on its way{unread} at that moment")
     };
     let typical_text = typical
-        .map(|text| format!(" ({text}; the number alone proves no product)"))
+        .map(|text| format!(" ({text}; the value alone does not identify the product)"))
         .unwrap_or_default();
+    let is_late = late == failed;
+    let what = if is_http(group) { "request" } else { "message" };
+    let gateway = if is_http(group) {
+        "; a proxy returns 502"
+    } else {
+        ""
+    };
+    let title = if is_late {
+        let verb = if group.client_ips().len() == 1 {
+            "keeps"
+        } else {
+            "keep"
+        };
+        format!("{clients} {verb} writing to idle connections that {server} has closed")
+    } else {
+        format!(
+            "Server {server} closes idle connections after {after} while {what}s are on their way"
+        )
+    };
     let draft = draft
-            .title(format!("Server {server} closes idle connections after {after} while requests are on their way"))
+            .title(title)
             .summary(format!(
                 "Server {server} closed connections that had been idle for {after}{typical_text}, and {how}. \
-                 {} got {}; the client sees \"connection reset\" or an end of file, or returns 502.",
-                plural(number(failed), "request"),
+                 {} got {}; the client sees \"connection reset\" or an end of file{gateway}.",
+                plural(number(failed), what),
                 if resets_came(group) { "RST instead of a response" } else { "no response" },
             ));
     let draft = remedies(group, reasons(group, draft, &after, late), idle);
     confusables(group, waits(group, draft), idle)
 }
 
+/// All of it is HTTP: only then do its products have settings for it.
+fn is_http(group: &Group<'_, Seen, IdleEnd>) -> bool {
+    group.having(|seen| seen.is_http) == group.observations.len() as u64
+}
+
 /// A server that lingers after its FIN sends none.
-fn resets_came(group: &Group<'_, IdleEnd>) -> bool {
-    group.number("resets").is_some_and(|resets| resets > 0.0)
+fn resets_came(group: &Group<'_, Seen, IdleEnd>) -> bool {
+    group.figure("resets").is_some_and(|resets| resets > 0.0)
 }
 
 /// The longest silence seen before a FIN whose last exchange lies before the capture.
-fn least_idle(group: &Group<'_, IdleEnd>) -> f64 {
-    let least = group.spread("idle_at_least_ms");
+fn least_idle(group: &Group<'_, Seen, IdleEnd>) -> f64 {
+    let least = group.spread(|seen| seen.least_idle_ms);
     least.map_or(0.0, |spread| spread.max)
 }
 
-/// Severity by the share of connections that failed, confidence by agreement on one timer.
-fn judge(group: &Group<'_, IdleEnd>, draft: Narrative, idle: f64) -> Narrative {
+/// Confidence by agreement on one timer.
+fn judge(group: &Group<'_, Seen, IdleEnd>, draft: Narrative, idle: f64) -> Narrative {
     let failed = group.occurrences();
-    let attempts = group
-        .analysis
-        .listeners
-        .get(&group.server())
-        .map_or(0, |facts| facts.attempts);
-    let severity = if failed >= 5 && failed * 2 > attempts && attempts > 0 {
-        Severity::Critical
-    } else {
-        Severity::High
-    };
     let base = draft.confidence;
     let agreeing = group
-        .spread("idle_timeout_ms")
+        .spread(|seen| seen.idle_ms)
         .filter(|spread| spread.count >= 3 && spread.max - spread.min <= (idle * 0.04).max(50.0));
     let (confidence, reason) = match agreeing {
         Some(spread) => (
@@ -91,13 +104,22 @@ fn judge(group: &Group<'_, IdleEnd>, draft: Narrative, idle: f64) -> Narrative {
         None if failed == 1 => (base - 0.03, "The full signature was seen once.".to_owned()),
         None => (base, format!("The full signature was seen {failed} times.")),
     };
-    draft.severity(severity).confidence(confidence, reason)
+    draft.confidence(confidence, reason)
 }
 
-fn reasons(group: &Group<'_, IdleEnd>, draft: Narrative, after: &str, late: u64) -> Narrative {
-    let unread = group.positive("unread");
+fn reasons(
+    group: &Group<'_, Seen, IdleEnd>,
+    draft: Narrative,
+    after: &str,
+    late: u64,
+) -> Narrative {
+    let unread = group.having(|seen| seen.unread);
     let crossed = group.occurrences() - late - unread;
-    let rtt = group.median("rtt_ms");
+    let rtt = median(group.seen().filter_map(|seen| seen.rtt_ms));
+    let harmless = median(group.seen().filter_map(|seen| seen.harmless).map(number));
+    let harmless = harmless.unwrap_or_default();
+    let promised = median(group.seen().filter_map(|seen| seen.promised_ms));
+    let requests = counted(group.seen().filter_map(|seen| seen.request.as_deref()));
     draft
         .because_if(crossed > 0, || {
             let rtt = rtt.map(|rtt| format!(" (round trip {})", time(rtt))).unwrap_or_default();
@@ -110,24 +132,24 @@ fn reasons(group: &Group<'_, IdleEnd>, draft: Narrative, after: &str, late: u64)
             format!("{}: the request had reached the server, whose program closed before it read it; its kernel then sends RST instead of FIN", many(unread, "time"))
         })
         .because(format!("the server closed first, {after} after the last payload and with no request outstanding"))
-        .because_if(group.positive("seq_fits") > 0, || {
-            format!("on {} the RST's sequence number is the request's ACK number: a closed socket answering that very segment", many(group.positive("seq_fits"), "connection"))
+        .because_if(group.having(|seen| seen.seq_fits) > 0, || {
+            format!("on {} the RST's sequence number is the request's ACK number: a closed socket answering that very segment", many(group.having(|seen| seen.seq_fits), "connection"))
         })
-        .because_if(group.median("harmless_idle_closes").is_some_and(|count| count > 0.0), || {
-            format!("the server closed {} more after the same idle time without a request under way", plural(group.median("harmless_idle_closes").unwrap_or_default(), "connection"))
+        .because_if(harmless > 0.0, || {
+            format!("the server closed {} more after the same idle time without a request under way", plural(harmless, "connection"))
         })
-        .because_if(group.median("promised_ms").is_some(), || {
-            format!("the server's Keep-Alive header promises {}", time(group.median("promised_ms").unwrap_or_default()))
+        .because_if(promised.is_some(), || {
+            format!("the server's Keep-Alive header promises {}", time(promised.unwrap_or_default()))
         })
-        .because_if(!group.words_counted("request").is_empty(), || {
-            let lost: Vec<String> = group.words_counted("request").into_iter().take(3).map(|(request, _)| request).collect();
+        .because_if(!requests.is_empty(), || {
+            let lost: Vec<String> = requests.iter().take(3).map(|(request, _)| (*request).to_owned()).collect();
             format!("lost requests: {}", list(&lost))
         })
 }
 
 /// The idle times before either side's close: of the lost requests and of the harmless closes.
-fn waits(group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
-    let mut server = group.all_of("idle_timeout_ms");
+fn waits(group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrative {
+    let mut server: Vec<f64> = group.seen().filter_map(|seen| seen.idle_ms).collect();
     let closed_by = |end| {
         let mut closes = idle_closes(group.notes, end);
         closes.remove(&group.server()).unwrap_or_default()
@@ -138,12 +160,12 @@ fn waits(group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
         .waits(Wait::ClientIdle, closed_by(End::Client))
 }
 
-fn remedies(group: &Group<'_, IdleEnd>, draft: Narrative, idle: f64) -> Narrative {
+fn remedies(group: &Group<'_, Seen, IdleEnd>, draft: Narrative, idle: f64) -> Narrative {
     // The reusing side still held the connection at this age, so its own timeout is longer.
     let reuse = group
-        .spread("reuse_age_ms")
+        .spread(|seen| seen.reuse_age_ms)
         .map_or(idle, |spread| spread.max);
-    let client_idle = group.median("client_idle_ms");
+    let client_idle = median(group.seen().filter_map(|seen| seen.client_idle_ms));
     let target = timeouts::above(client_idle.unwrap_or(0.0).max(reuse).max(60_000.0));
     let text = match client_idle {
         Some(client) => format!(
@@ -158,9 +180,12 @@ fn remedies(group: &Group<'_, IdleEnd>, draft: Narrative, idle: f64) -> Narrativ
         ),
     };
     let draft = draft.advise("any", text);
-    let draft =
-        advice::server_idle_timeout(draft, target, group.words("server_product").as_deref());
-    let draft = advice::client_pool(draft, idle);
+    let draft = if is_http(group) {
+        let product = most(group.seen().filter_map(|seen| seen.product.as_deref()));
+        advice::client_pool(advice::server_idle_timeout(draft, target, product), idle)
+    } else {
+        draft
+    };
     let (client, server) = (group.client(), group.server());
     let draft = draft
         .verify(
@@ -182,10 +207,10 @@ fn remedies(group: &Group<'_, IdleEnd>, draft: Narrative, idle: f64) -> Narrativ
     }
 }
 
-fn confusables(group: &Group<'_, IdleEnd>, draft: Narrative, idle: f64) -> Narrative {
-    let unread = group.positive("unread");
+fn confusables(group: &Group<'_, Seen, IdleEnd>, draft: Narrative, idle: f64) -> Narrative {
+    let unread = group.having(|seen| seen.unread);
     let spread = group
-        .spread("idle_timeout_ms")
+        .spread(|seen| seen.idle_ms)
         .map_or(0.0, |spread| spread.max - spread.min);
     draft
         .not("server restart", if group.connections() > 1 {
@@ -207,12 +232,12 @@ fn confusables(group: &Group<'_, IdleEnd>, draft: Narrative, idle: f64) -> Narra
         .not("announced close", "no response carried \"Connection: close\" before the FIN")
 }
 
-fn describe_restart(group: &Group<'_, IdleEnd>, draft: Narrative) -> Narrative {
+fn describe_restart(group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrative {
     let (server, failed) = (group.server(), group.occurrences());
-    let known = group.all_of("idle_timeout_ms").len() as u64;
+    let known = group.having(|seen| seen.idle_ms.is_some());
     let told = known * 2 > group.observations.len() as u64;
     let ages = group
-        .spread("idle_timeout_ms")
+        .spread(|seen| seen.idle_ms)
         .filter(|_| told)
         .map_or_else(String::new, |spread| {
             format!(" (from {} to {})", time(spread.min), time(spread.max))

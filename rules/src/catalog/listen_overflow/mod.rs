@@ -1,25 +1,26 @@
 //! `listen-overflow`: a listener cannot keep up with new connections.
 
+mod words;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use analyzer::connection::CapturePoint;
+use analyzer::connection::{CapturePoint, ResetKind};
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
-use crate::model::legacy::{Collected, Group, Legacy, Observation, Observations};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
-use crate::model::observation::Note;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
-use crate::model::text::{list, many, ms, number, percent, plural, share, time};
+use crate::model::text::{ms, number, share, time};
 use crate::signs::handshake::{first_data_ignored, is_handshake_ignored};
-use crate::signs::held;
 use crate::signs::in_vain;
+use crate::signs::waits::union;
 
 declare_rule! {
     /// A listening server drops new connections because its queues are full.
@@ -34,20 +35,33 @@ declare_rule! {
     /// them. It happens in bursts, at the worst moment, and leaves no line in the application's log.
     ///
     /// ## How it is detected
-    /// (a) The handshake's last segment was seen, yet the server repeats its SYN-ACK, or the client's first data is
-    /// repeated and never acknowledged, on a listener that serves others. (b) SYNs are repeated without
-    /// an answer while the same listener accepts others just before or after: reported when at least three
-    /// connections and a fifth of the attempts in that time suffer, which random loss does not do, and
-    /// data between the same hosts is not repeated in vain at that time, as on a path that is down.
-    /// Severity is high. Confidence is highest for (a) captured at the server.
+    /// (a) The server ignores a finished handshake on a listener that serves others:
+    /// - it repeats its SYN-ACK a round trip or more after the client's first data, or that data is
+    ///   repeated and was not acknowledged before;
+    /// - the ACK or the data had arrived: it had passed a capture at the server, or the repeated SYN-ACK
+    ///   echoes a timestamp that only a later segment than the SYN bore.
+    ///
+    /// A client that sends nothing proves nothing: a listener that defers accepting repeats SYN-ACKs as
+    /// well.
+    ///
+    /// (b) SYNs are repeated without an answer:
+    /// - at least three connections and a fifth of the attempts in that time suffer, which random loss
+    ///   does not do;
+    /// - what is connected lives on, and data between the same hosts is not repeated in vain: the host is
+    ///   up, and the path;
+    /// - the port was not used before by the client.
+    ///
+    /// Two or three connections of one client, or more that each lost one SYN, cannot be told from loss at
+    /// that client and are low. Else
+    /// the time that clients waited and the requests that were lost decide.
     ///
     /// ## What to do
     /// Raise the listen backlog *and* net.core.somaxconn, accept faster, spread the load with SO_REUSEPORT.
     ///
     /// ## Known limits
-    /// From the client's side a dropped SYN cannot be told from a lost one except by the company it keeps. A listener
-    /// that defers accepting until data comes also repeats SYN-ACKs; connections without data count only
-    /// in numbers. A SYN flood fills the queues as well.
+    /// From the client's side a dropped SYN cannot be told from a lost one except by the company it keeps.
+    /// A device that drops the client's ACK and data behind the capture point looks the same without
+    /// timestamps. A SYN flood fills the queues as well.
     ///
     /// ## References
     /// - listen(2); Linux ip-sysctl, tcp_abort_on_overflow, tcp_max_syn_backlog
@@ -70,212 +84,292 @@ declare_rule! {
     }
 }
 
+/// So many connections of one client suffer from a short loss at its side as well.
+const FEW: usize = 3;
+
 /// How far around the trouble attempts are counted: the first SYN retry comes after a second.
 const AROUND: Duration = Duration::from_millis(500);
 
 /// What other connections tell of the listener and the path.
 pub(crate) enum Fact {
-    /// A SYN was sent then.
-    Attempt,
+    /// A connection began then.
+    Connection {
+        /// By a SYN.
+        opened: bool,
+        /// When its server was last heard on it.
+        heard: Option<Timestamp>,
+    },
     /// The same data was sent in vain from then on.
     InVain {
         /// The last copy.
         until: Timestamp,
     },
-    /// A connection from before the capture was last seen then.
-    Held,
+}
+
+/// A connection that the listener dropped or ignored.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    /// When it suffered no more: the answer, or the last copy in vain.
+    until: Timestamp,
+    /// The last segment sent in vain.
+    last_vain: Timestamp,
+    /// How long the client waited for the answer, where one came.
+    delay: Option<Duration>,
+    /// The server ignored a finished handshake.
+    ignored: Option<Ignored>,
+    /// Nothing got through to the end.
+    never: bool,
+    /// The share of the attempts in that time that suffered.
+    share: f64,
+    /// Connections from before the capture that live, where no other shows that the listener does.
+    held: Option<u64>,
+}
+
+/// How a finished handshake was ignored.
+#[derive(Clone, Copy)]
+struct Ignored {
+    /// The client's ACK or data had arrived: a frame proves it.
+    is_proved: bool,
+    /// The SYN-ACK was repeated after it.
+    after_ack: bool,
+    /// The client's first data was.
+    data: bool,
 }
 
 impl Rule for ListenOverflow {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = Fact;
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Fact>) {
-        if !ignored_handshake(conn) {
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        _ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
+        let ignored = ignored(conn);
+        if ignored.is_none() {
             for (from, to) in in_vain::spells(conn) {
                 out.note(|| Note::new(conn, Fact::InVain { until: to }).at(from));
             }
         }
-        let Some(syn) = conn.handshake.syns.first() else {
-            held::note(conn, Fact::Held, out);
+        let syn = conn.handshake.syns.first();
+        out.note(|| {
+            let heard = conn.from_server().last_segment.map(|last| last.time);
+            let opened = syn.is_some();
+            Note::new(conn, Fact::Connection { opened, heard })
+                .at(syn.map_or(conn.start, |syn| syn.time))
+        });
+        let Some(syn) = syn else {
             return;
         };
-        out.note(|| Note::new(conn, Fact::Attempt).at(syn.time));
-        let refused = conn
-            .resets
-            .iter()
-            .any(|reset| reset.kind == analyzer::connection::ResetKind::Refused);
-        let challenged = conn
-            .events
-            .iter()
-            .any(|event| event.kind == EventKind::ChallengeAck);
-        if refused || challenged {
+        let mut resets = conn.resets.iter();
+        let mut events = conn.events.iter();
+        if resets.any(|reset| reset.kind == ResetKind::Refused)
+            || events.any(|event| event.kind == EventKind::ChallengeAck)
+        {
             return; // The SYN was answered, if not with SYN-ACK.
         }
-        if ignored_handshake(conn) {
-            out.push(ignored(conn, *syn));
-        } else if conn.handshake.syn_count > 1 {
-            out.push(dropped(conn, *syn));
+        if let Some(ignored) = ignored {
+            out.push(ignoring(conn, *syn, ignored));
+        } else if conn.handshake.syn_count > 1 && !conn.port_reuse && !is_handshake_ignored(conn) {
+            out.push(dropping(conn, *syn));
         }
     }
 
-    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Fact>) {
-        let mut attempts = BTreeMap::<Endpoint, Vec<Timestamp>>::new();
-        let mut in_vain = BTreeMap::<_, Vec<(Timestamp, Timestamp)>>::new();
-        let mut held = Vec::new();
-        for note in &collected.notes {
-            let server = note.connection.server;
-            match note.fact {
-                Fact::Attempt => attempts.entry(server).or_default().push(note.at),
-                Fact::InVain { until } => {
-                    let spells = in_vain.entry(hosts(&note.connection)).or_default();
-                    spells.push((note.at, until));
-                }
-                Fact::Held => held.push(note),
+    fn on_capture(
+        &self,
+        analysis: &Analysis,
+        ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Fact>,
+    ) {
+        let company = Company::of(&collected.notes);
+        let mut by_server = BTreeMap::<Endpoint, Vec<Observation<Seen>>>::new();
+        for one in std::mem::take(&mut collected.observations) {
+            if one.seen.ignored.is_some() || !company.is_on_bad_path(&one) {
+                let server = one.connection.server;
+                by_server.entry(server).or_default().push(one);
             }
-        }
-        let held = held::last_seen(held.into_iter());
-        let mut by_server = BTreeMap::<Endpoint, Vec<Observation>>::new();
-        let observations = std::mem::take(&mut collected.observations);
-        let on_bad_path = |one: &Observation| {
-            let spells = in_vain.get(&hosts(&one.connection));
-            let mut spells = spells.into_iter().flatten();
-            spells.any(|(from, until)| (*from..=*until).contains(&one.at))
-        };
-        for one in observations
-            .into_iter()
-            .filter(|one| is_ignored(one) || !on_bad_path(one))
-        {
-            by_server
-                .entry(one.connection.server)
-                .or_default()
-                .push(one);
         }
         for (server, mut ours) in by_server {
-            let completed = analysis
-                .listeners
-                .get(&server)
-                .map_or(0, |facts| facts.completed);
-            let times = attempts.remove(&server).unwrap_or_default();
-            let burst = burst_share(&ours, &times);
+            let listener = analysis.listeners.get(&server);
+            let completed = listener.map_or(0, |facts| facts.completed);
+            let burst = company.burst_share(server, &ours);
             let is_burst = number(ours.len() as u64) >= ctx.threshold("min_connections")
-                && burst * 100.0 >= ctx.threshold("min_share_percent");
-            let strong = ours.iter().filter(|one| is_strong(one)).count();
-            let begin = ours.iter().map(|one| one.at).min().unwrap_or_default();
-            let live = |times: &Vec<Timestamp>| times.iter().filter(|at| **at >= begin).count();
-            let held = held.get(&server).map_or(0, live);
-            let serves = completed > 0 || held > 0;
-            if !serves || (strong == 0 && !is_burst) {
+                && burst * 100.0 >= ctx.threshold("min_share_percent")
+                && company.is_up(server, &ours);
+            let proved = ours.iter().filter(|one| is_proved(one)).count();
+            let held = company.held_since(server, &ours);
+            if completed == 0 && held == 0 || proved == 0 && !is_burst {
                 continue;
             }
-            ours.retain(|one| is_burst || is_ignored(one));
+            ours.retain(|one| is_burst || one.seen.ignored.is_some());
             for one in &mut ours {
-                one.seen.details.push(("share", burst));
-                if completed == 0 {
-                    // A new rule of a firewall would look the same.
-                    one.seen.details.push(("held", number(held as u64)));
-                    one.severity = one.severity.min(Severity::Medium);
-                }
-                one.confidence = match (strong > 0, is_burst) {
+                one.seen.share = burst;
+                // A new rule of a firewall would look the same.
+                one.seen.held = (completed == 0).then_some(held);
+                one.confidence = match (proved > 0, is_burst) {
                     (true, true) => 0.93,
                     (true, false) => one.confidence,
                     _ if completed == 0 => 0.5,
                     _ => 0.75,
                 };
-                if strong == 1 && !is_burst {
-                    one.severity = Severity::Medium;
-                }
             }
             collected.observations.extend(ours);
         }
     }
 
-    fn describe(&self, group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
-        let server = group.server();
-        let syns = group.number("syn_retransmits").unwrap_or_default();
-        let syn_acks = group.number("synack_retransmits").unwrap_or_default();
-        let count = number(group.connections());
-        let never = group.positive("never");
-        let delay = group.spread("delay_ms").filter(|spread| spread.max > 0.0);
-        let delay = delay
-            .map(|spread| {
-                format!(
-                    " Those that got through waited {} (longest {}).",
-                    time(spread.median),
-                    time(spread.max)
-                )
-            })
-            .unwrap_or_default();
-        let (from, to) = group.time_span();
-        let listener = group.analysis.listeners.get(&server);
-        let attempts = listener.map_or(0, |facts| facts.attempts);
-        let confidence = draft.confidence;
-        let held = group.median("held");
-        let reason = if held.is_some() && group.positive("ignored") == 0 {
-            "The listener completed no handshake in this capture, though older connections to it live: a firewall that drops new ones cannot be excluded."
-        } else if group.positive("ignored") > 0 {
-            "The server ignored handshakes it had received while it accepted others."
-        } else {
-            "SYNs went unanswered together while the listener served others; a full queue and loss differ only in that."
-        };
-        let draft = draft
-            .title(format!("Listener {server} drops new connections: its queues are full"))
-            .summary(format!(
-                "Of the connections opened within {} the listener {server} left {} unanswered or half-open although {}: {} sent again.{delay}{}",
-                time(ms(to.since(from))),
-                format_args!("{count:.0}"),
-                held.map_or_else(|| "it accepted others".to_owned(), |held| format!("{} from before the capture live", plural(held, "connection"))),
-                sent_again(group, syns, syn_acks),
-                if never > 0 { format!(" {} never got through.", plural(number(never), "connection")) } else { String::new() },
-            ))
-            .confidence(confidence, reason)
-            .because_if(group.positive("after_ack") > 0, || format!("on {} the server repeated SYN-ACK after the client's acknowledgement had passed the capture point: the kernel ignored it because the accept queue was full", many(group.positive("after_ack"), "connection")))
-            .because_if(group.positive("data_ignored") > 0, || format!("on {} the client's first data was ignored although the handshake was complete for the client: it was sent again until there was room, or in vain", many(group.positive("data_ignored"), "connection")))
-            .because_if(syns > 0.0, || format!("{} without answer", plural(syns, "repeated SYN")))
-            .because(format!("{} of {} to this listener completed in the capture, so it is up and reachable", listener.map_or(0, |facts| facts.completed), many(attempts, "attempt")))
-            .because_if(group.median("share").is_some(), || format!("{} of the attempts in that time suffered, too many together for random loss", percent(group.median("share").unwrap_or_default())))
-            .not("syn-unanswered", "the listener answers others in the same time")
-            .not("connection-refused", "no attempt was answered with RST")
-            .not("packet-loss", format!("{} connections suffer at once and only while connecting ({} of all attempts)", group.connections(), percent(share(group.connections(), attempts))));
-        remedies(group, draft)
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
+        let draft = draft.impact(group.meta, impact(group.observations));
+        words::describe(group, draft)
     }
 }
 
-/// What had to be sent again, in words.
-fn sent_again(group: &Group<'_, Fact>, syns: f64, syn_acks: f64) -> String {
-    let ignored = group.positive("data_ignored");
-    let mut parts = Vec::new();
-    if syns > 0.0 {
-        parts.push(plural(syns, "SYN"));
-    }
-    if syn_acks > 0.0 {
-        parts.push(plural(syn_acks, "SYN-ACK"));
-    }
-    if ignored > 0 {
-        parts.push(format!("the first data of {}", many(ignored, "connection")));
-    }
-    let verb = if parts.len() == 1 && (syns + syn_acks - 1.0).abs() < 0.5 {
-        "was"
-    } else {
-        "were"
+/// What the connections suffered together: the time on the clock in which anybody waited and was
+/// served, and the requests that never were.
+fn impact(observations: &[Observation<Seen>]) -> Impact {
+    let is_any_proved = observations.iter().any(is_proved);
+    let mut clients: Vec<IpAddr> = observations
+        .iter()
+        .map(|one| one.connection.client.ip)
+        .collect();
+    clients.dedup();
+    // A full queue drops repeats as well, which loss seldom does.
+    let is_once = |one: &Observation<Seen>| {
+        one.figure_value("syn_retransmits") == Some(1.0) && !one.seen.never
     };
-    format!("{} {verb}", list(&parts))
+    let is_loss_likely = observations.len() <= FEW || observations.iter().all(is_once);
+    if !is_any_proved && clients.len() == 1 && is_loss_likely {
+        return Impact::SOME;
+    }
+    let served = observations.iter().filter(|one| !one.seen.never);
+    let waited = union(served.map(|one| (one.at, one.seen.until)));
+    let lost = observations.iter().filter(|one| one.seen.never);
+    let impacts = lost.map(|one| {
+        let lost = match one.seen.ignored {
+            Some(_) => Impact::requests_lost(1),
+            None => Impact::attempts_failed(1),
+        };
+        (one.connection.client.ip, lost)
+    });
+    Impact::of_clients(impacts).and(Impact::waited(waited))
 }
 
-/// The handshake was complete at the client, yet the server acts as if it were not.
-fn ignored_handshake(conn: &Connection) -> bool {
-    is_handshake_ignored(conn) || data_ignored(conn)
+/// What the connections of a capture say of listeners and paths.
+#[derive(Default)]
+struct Company {
+    attempts: BTreeMap<Endpoint, Vec<Timestamp>>,
+    in_vain: BTreeMap<(IpAddr, IpAddr), Vec<(Timestamp, Timestamp)>>,
+    /// Connections to an address: when each began, and when its server was last heard.
+    lives: BTreeMap<IpAddr, Vec<(Timestamp, Timestamp)>>,
+    /// When the servers of connections from before the capture were last heard.
+    held: BTreeMap<Endpoint, Vec<Timestamp>>,
+}
+
+impl Company {
+    fn of(notes: &[Note<Fact>]) -> Self {
+        let mut all = Self::default();
+        for note in notes {
+            let server = note.connection.server;
+            match note.fact {
+                Fact::InVain { until } => {
+                    let spells = all.in_vain.entry(hosts(&note.connection)).or_default();
+                    spells.push((note.at, until));
+                }
+                Fact::Connection { opened, heard } => {
+                    if opened {
+                        all.attempts.entry(server).or_default().push(note.at);
+                    }
+                    let Some(heard) = heard else { continue };
+                    let lives = all.lives.entry(server.ip).or_default();
+                    lives.push((note.at, heard));
+                    if !opened {
+                        all.held.entry(server).or_default().push(heard);
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// Whether the host of a listener was up while its clients suffered: what was connected lived
+    /// on. One that restarts forgets its connections.
+    fn is_up(&self, server: Endpoint, ours: &[Observation<Seen>]) -> bool {
+        let (_, last) = begins(ours);
+        let vain = ours.iter().map(|one| one.seen.last_vain).min();
+        let mut lives = self.lives.get(&server.ip).into_iter().flatten();
+        vain.is_some_and(|vain| lives.any(|(begun, heard)| *begun <= last && *heard >= vain))
+    }
+
+    /// Data between the same hosts was sent in vain when it suffered.
+    fn is_on_bad_path(&self, one: &Observation<Seen>) -> bool {
+        let spells = self.in_vain.get(&hosts(&one.connection));
+        let mut spells = spells.into_iter().flatten();
+        spells.any(|(from, until)| (*from..=*until).contains(&one.at))
+    }
+
+    /// The share of the attempts around the trouble that suffered.
+    fn burst_share(&self, server: Endpoint, ours: &[Observation<Seen>]) -> f64 {
+        let (first, last) = begins(ours);
+        let around = first - AROUND..=last + AROUND;
+        let attempts = self.attempts.get(&server).into_iter().flatten();
+        let during = attempts.filter(|at| around.contains(*at)).count() as u64;
+        share(ours.len() as u64, during)
+    }
+
+    /// Connections from before the capture that lived when the trouble began.
+    fn held_since(&self, server: Endpoint, ours: &[Observation<Seen>]) -> u64 {
+        let (first, _) = begins(ours);
+        let held = self.held.get(&server).into_iter().flatten();
+        held.filter(|at| **at >= first).count() as u64
+    }
+}
+
+/// When the first and the last of them began.
+fn begins(ours: &[Observation<Seen>]) -> (Timestamp, Timestamp) {
+    let times = ours.iter().map(|one| one.at);
+    (
+        times.clone().min().unwrap_or_default(),
+        times.max().unwrap_or_default(),
+    )
+}
+
+fn is_proved(one: &Observation<Seen>) -> bool {
+    one.seen.ignored.is_some_and(|ignored| ignored.is_proved)
+}
+
+fn hosts(one: &ConnectionRef) -> (IpAddr, IpAddr) {
+    (one.client.ip, one.server.ip)
+}
+
+/// How the server ignored a finished handshake, when it did: the client had sent data, and a round
+/// trip passed before the server, or the client, repeated itself.
+fn ignored(conn: &Connection) -> Option<Ignored> {
+    let data = conn.from_client().first_data?;
+    let handshake = &conn.handshake;
+    handshake.ack?;
+    let rtt = conn.rtt().unwrap_or_default();
+    let late =
+        |syn_ack: &&SegmentRef| syn_ack.time > data.time && syn_ack.time.since(data.time) >= rtt;
+    let after_ack =
+        handshake.syn_acks_after_ack > 0 && handshake.syn_acks.iter().any(|one| late(&one));
+    let data_ignored = !first_data_ignored(conn).is_empty() || is_first_data_in_vain(conn);
+    let has_arrived =
+        conn.capture_point == CapturePoint::Server || handshake.syn_acks_after_arrival > 0;
+    (after_ack || data_ignored).then_some(Ignored {
+        is_proved: has_arrived,
+        after_ack,
+        data: data_ignored,
+    })
 }
 
 /// The client's first data was sent again and nothing of it was ever acknowledged.
-fn data_ignored(conn: &Connection) -> bool {
+fn is_first_data_in_vain(conn: &Connection) -> bool {
     let client = conn.from_client();
     conn.handshake.syn_ack_count > 0
-        && conn.handshake.ack.is_some()
         && client.first_data.is_some()
         && client.retransmitted_segments > u64::from(conn.handshake.syn_count.saturating_sub(1))
         && conn.from_server().unique_bytes == 0
@@ -288,151 +382,90 @@ fn data_ignored(conn: &Connection) -> bool {
             .is_none_or(|turn| turn.request_acked.is_none())
 }
 
-/// Proof enough without company: the server demonstrably ignored a finished handshake.
-fn is_strong(one: &Observation) -> bool {
-    let has = |name| one.number(name).is_some_and(|value| value > 0.0);
-    has("ignored") && has("sent_data") && has("at_server")
+/// The first SYN-ACK that followed the client's ACK.
+fn repeated_syn_ack(conn: &Connection) -> Option<SegmentRef> {
+    let ack = conn.handshake.ack?;
+    let mut syn_acks = conn.handshake.syn_acks.iter();
+    syn_acks.find(|syn_ack| syn_ack.frame > ack.frame).copied()
 }
 
-fn is_ignored(one: &Observation) -> bool {
-    one.number("ignored").is_some_and(|value| value > 0.0)
-}
-
-fn hosts(one: &ConnectionRef) -> (IpAddr, IpAddr) {
-    (one.client.ip, one.server.ip)
-}
-
-/// The share of the attempts around the trouble that suffered.
-fn burst_share(ours: &[Observation], attempts: &[Timestamp]) -> f64 {
-    let first = ours.iter().map(|one| one.at).min().unwrap_or_default() - AROUND;
-    let last = ours.iter().map(|one| one.at).max().unwrap_or_default() + AROUND;
-    let during = attempts
-        .iter()
-        .filter(|at| (first..=last).contains(*at))
-        .count() as u64;
-    share(ours.len() as u64, during)
-}
-
-fn flag(holds: bool) -> f64 {
-    f64::from(u8::from(holds))
-}
-
-fn ignored(conn: &Connection, syn: SegmentRef) -> Observation {
-    let handshake = &conn.handshake;
-    let after_ack = handshake.syn_acks_after_ack > 0;
-    let at_server = conn.capture_point == CapturePoint::Server;
+fn ignoring(conn: &Connection, syn: SegmentRef, ignored: Ignored) -> Observation<Seen> {
     let repeats = first_data_ignored(conn);
-    let first_sent = conn
-        .from_client()
-        .first_data
-        .map_or(syn.time, |data| data.time);
-    let repeated = handshake
-        .syn_acks
-        .iter()
-        .rev()
-        .find(|syn_ack| handshake.ack.is_some_and(|ack| syn_ack.frame > ack.frame));
-    let confidence = if at_server { 0.9 } else { 0.7 };
-    base(conn, syn, confidence)
-        .evidence_if(
-            handshake.ack,
-            "the client's ACK that completes the handshake",
-        )
-        .evidence_if(
-            repeated.copied(),
-            "SYN-ACK sent again although the ACK had passed",
-        )
-        .evidence_if(
-            conn.from_client().first_data.filter(|_| !after_ack),
-            if data_ignored(conn) {
-                "first data from client; it is sent again and never acknowledged"
-            } else {
-                "first data from client; it passed here and had to be sent again"
-            },
-        )
-        .evidence_if(
-            repeats.last().copied(),
-            repeats.last().map_or_else(String::new, |last| {
-                format!(
-                    "the same data again, {} after it was first sent",
-                    time(ms(last.time.since(first_sent)))
-                )
-            }),
-        )
-        .detail("ignored", 1.0)
-        .detail("at_server", flag(at_server))
-        .detail("after_ack", flag(after_ack))
-        .detail(
-            "data_ignored",
-            flag(data_ignored(conn) || !repeats.is_empty()),
-        )
-        .detail("never", flag(data_ignored(conn)))
-}
-
-fn dropped(conn: &Connection, syn: SegmentRef) -> Observation {
-    let handshake = &conn.handshake;
-    let last = handshake
-        .syns
+    let never = is_first_data_in_vain(conn);
+    let first_data = conn.from_client().first_data;
+    let first_sent = first_data.map_or(syn.time, |data| data.time);
+    let proof = "SYN-ACK sent again although the client's data had passed";
+    let proof = if conn.handshake.syn_acks_after_arrival > 0 {
+        "SYN-ACK sent again; a repeat echoes a timestamp of a later segment, which had arrived"
+    } else {
+        proof
+    };
+    let again = repeats
         .last()
         .copied()
-        .filter(|last| last.frame != syn.frame);
-    let answer = handshake.syn_acks.first().copied();
-    base(conn, syn, 0.6)
-        .evidence(syn, "first SYN")
+        .or(conn.from_client().stuck.map(|stuck| stuck.last));
+    let confidence = if ignored.is_proved { 0.9 } else { 0.7 };
+    let until = again.map_or(conn.end, |again| again.time);
+    base(conn, syn, confidence, until)
         .evidence_if(
-            last,
-            last.map(|last| {
-                format!(
-                    "SYN again, {} after the first",
-                    time(ms(last.time.since(syn.time)))
-                )
-            })
-            .unwrap_or_default(),
+            conn.handshake.ack,
+            "the client's ACK that completes the handshake",
         )
-        .evidence_if(answer, "SYN-ACK, only now")
-        .detail("never", flag(answer.is_none()))
+        .evidence_if(first_data, "first data from client")
+        .proof_if(repeated_syn_ack(conn).filter(|_| ignored.after_ack), proof)
+        .proof_if(
+            again.filter(|_| ignored.data),
+            again.map_or_else(String::new, |again| {
+                let later = time(ms(again.time.since(first_sent)));
+                format!("the same data again, {later} after it was first sent")
+            }),
+        )
+        .seen(Seen {
+            until,
+            last_vain: until,
+            delay: None,
+            ignored: Some(ignored),
+            never,
+            share: 0.0,
+            held: None,
+        })
 }
 
-fn base(conn: &Connection, syn: SegmentRef, confidence: f64) -> Observation {
+fn dropping(conn: &Connection, syn: SegmentRef) -> Observation<Seen> {
     let handshake = &conn.handshake;
-    let through = handshake
-        .syn_acks
-        .first()
-        .map(|answer| ms(answer.time.since(syn.time)));
-    let delay = through.filter(|_| handshake.syn_count > 1);
-    Observation::untyped(conn, confidence, Severity::High)
+    let last = handshake.syns.last().copied().unwrap_or(syn);
+    let answer = handshake.syn_acks.first().copied();
+    let until = answer.unwrap_or(last).time;
+    let later = time(ms(last.time.since(syn.time)));
+    base(conn, syn, 0.6, until)
+        .evidence(syn, "first SYN")
+        .proof(last, format!("SYN again, {later} after the first"))
+        .evidence_if(answer, "SYN-ACK, only now")
+        .seen(Seen {
+            until,
+            last_vain: last.time,
+            delay: answer.map(|answer| answer.time.since(syn.time)),
+            ignored: None,
+            never: answer.is_none(),
+            share: 0.0,
+            held: None,
+        })
+}
+
+fn base(conn: &Connection, syn: SegmentRef, confidence: f64, until: Timestamp) -> Observation {
+    let handshake = &conn.handshake;
+    let syns = f64::from(handshake.syn_count.saturating_sub(1));
+    let syn_acks = f64::from(handshake.syn_ack_count.saturating_sub(1));
+    Observation::new(conn, confidence, Impact::waited(until.since(syn.time)))
         .at(syn.time)
         .weight(f64::from(
             handshake.syn_acks_after_ack * 10 + handshake.syn_count,
         ))
-        .figure(
-            "syn_retransmits",
-            f64::from(handshake.syn_count.saturating_sub(1)),
-        )
-        .figure(
-            "synack_retransmits",
-            f64::from(handshake.syn_ack_count.saturating_sub(1)),
-        )
+        .figure("syn_retransmits", syns)
+        .figure("synack_retransmits", syn_acks)
         .figure("connections", 1.0)
         .cost("connections_delayed_or_lost", 1.0)
-        .cost("time_lost_ms", delay.unwrap_or(0.0))
-        .detail_if("delay_ms", delay)
-        .detail("sent_data", flag(conn.from_client().unique_bytes > 0))
-}
-
-fn remedies(group: &Group<'_, Fact>, draft: Narrative) -> Narrative {
-    let server = group.server();
-    draft
-        .set("Linux", "the kernel's limit: the smaller of it and the program's own backlog counts", "net.core.somaxconn = 4096; net.ipv4.tcp_max_syn_backlog = 8192")
-        .set("nginx", "listen backlog (511 unless set)", format!("listen {} backlog=4096 reuseport;", server.port))
-        .set("Node.js", "listen backlog (511 unless set)", format!("server.listen({{ port: {}, backlog: 4096 }})", server.port))
-        .set("Java (Tomcat)", "accept queue (100 unless set)", "<Connector acceptCount=\"4096\" …/>")
-        .set("gunicorn / uvicorn", "accept queue (2048 unless set)", "--backlog 4096, and more workers")
-        .set("Go", "takes net.core.somaxconn when the program starts: raise that, then restart", "sysctl -w net.core.somaxconn=4096")
-        .set("any", "several listeners on one port, each with its own queue and thread", "setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1)")
-        .advise("any", "accept in a loop of its own and hand connections on; keep connections alive so that fewer are opened")
-        .advise("Linux", "leave net.ipv4.tcp_abort_on_overflow at 0: a reset would turn a delay into an error")
-        .verify("server", "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtTCPReqQFullDoCookies", "both counters grow with every drop")
-        .verify("server", format!("ss -ltn '( sport = :{} )'", server.port), "Recv-Q (waiting) at or above Send-Q (the backlog) while it happens")
+        .cost("time_lost_ms", ms(until.since(syn.time)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Situations of `listen-overflow`, built by hand.
 
 use super::*;
+use crate::model::severity::Severity;
 use crate::testkit::{Builder, C, S, figure, findings_in};
 use analyzer::analysis::ListenerFacts;
 
@@ -46,6 +47,8 @@ fn healthy(port: u16) -> Connection {
         .handshake(0.0, 1.0)
         .request(1.0, 50)
         .response(2.0, 50)
+        .request(8_999.0, 50)
+        .response(9_000.0, 50)
         .build()
 }
 
@@ -111,6 +114,7 @@ fn syns_that_nobody_answers_while_data_is_sent_in_vain_tell_of_the_path() {
             let kind = EventKind::Retransmission {
                 kind: analyzer::event::RetransmissionKind::Timeout,
                 spurious: false,
+                presumed: false,
                 original_frame: Some(first.frame),
                 after: Duration::from_secs_f64(after / 1e3),
             };

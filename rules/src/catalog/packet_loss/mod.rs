@@ -1,10 +1,8 @@
 //! `packet-loss`: segments lost on the way and sent again.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::ops::Range;
+use std::collections::BTreeMap;
 
-use analyzer::connection::{CapturePoint, Stuck};
+use analyzer::connection::{CapturePoint, Outage};
 use analyzer::event::{EventKind, RetransmissionKind};
 use analyzer::{Analysis, Connection, Direction, Endpoint, Timestamp};
 
@@ -16,7 +14,7 @@ use crate::model::observation::{self, Note};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, other_end, percent, plural, span};
-use crate::signs::alive::{Alive, since_epoch_ms};
+use crate::signs::alive::Alive;
 use crate::signs::handshake::is_handshake_ignored;
 use crate::signs::in_vain::{Died, died};
 
@@ -34,8 +32,11 @@ declare_rule! {
     /// Retransmissions that were needed are counted, per server and direction: not those the receiver already had
     /// (DSACK, or acknowledged before), not keep-alives or window probes, not copies made by the capture or
     /// the network. Where the lost copy was captured, the loss lies between the capture point and the receiver;
-    /// where only the repair was seen, between the sender and the capture point. Severity: info for single
-    /// losses, low above 0.1 %, medium from 1 % and ten segments, high from 5 %.
+    /// where only the repair was seen, between the sender and the capture point. Repeats that only a pause
+    /// and the sender's identification counter hint at are named, not counted. Segments of one
+    /// flight lost together are one loss event. Severity: info for single losses, low above 0.1 %, medium
+    /// from 1 %, ten segments and three events, high from 5 % and five events. One or two events in which
+    /// nothing got through for a second are told as an outage of that direction: low.
     ///
     /// A connection in use that died is told apart: the same data was sent at least four times over two
     /// seconds and never acknowledged, without a close, a reset, a closed window or a silence before that would
@@ -57,13 +58,16 @@ declare_rule! {
         title: "Segments are lost on the path",
         severity: High,
         needs: [Tcp, BothDirections],
-        clouded_by: [CaptureDrops, DuplicateFrames, ClockStep],
+        clouded_by: [CaptureDrops, DuplicateFrames, ClockStep, CaptureDisorder],
         figures: [loss_percent: Percent / Max, segments_lost: Count / Sum],
         thresholds: [
             low_percent = 0.1: "Loss rate from which long paths lose throughput (rate is about 1.2 MSS / (RTT * sqrt(loss))).",
             medium_percent = 1.0: "Loss rate that users notice.",
             high_percent = 5.0: "Loss rate at which connections hardly move.",
             min_segments = 10.0: "Lost segments below which a rate says little.",
+            medium_events = 3.0: "Loss events (segments of one flight lost together are one) below which a loss is an incident, not a rate.",
+            high_events = 5.0: "Loss events from which a high rate is no accident.",
+            outage_ms = 1000.0: "Time in which the same data was repeated in vain from which it is told as an outage: the first timeouts take less.",
             vain_copies = 4.0: "Times the same data must have been sent in vain; three losses in a row are one in a thousand where one segment in ten is lost.",
             vain_ms = 2000.0: "Shortest time over which it was sent; a capture that ends sooner may have missed the answer.",
             idle_ms = 2000.0: "Silence from which a connection is not in use: a device on the path may have forgotten it.",
@@ -108,6 +112,12 @@ pub(crate) struct Lost {
     fast: u64,
     /// Repaired by timeout.
     timeout: u64,
+    /// Loss events.
+    events: u64,
+    /// Further repeats that only hints show.
+    presumed: u64,
+    /// The longest time in which nothing got through.
+    outage: Option<Outage>,
     point: CapturePoint,
 }
 
@@ -156,7 +166,7 @@ impl Rule for PacketLoss {
             });
             if let Some(died) = died {
                 let in_use = ms(died.silence) < ctx.threshold("idle_ms");
-                out.push(in_vain(conn, direction, &died.stuck, in_use));
+                out.push(died::in_vain(conn, direction, &died.stuck, in_use));
             }
         }
         // What a full accept queue ignores was not lost on the way.
@@ -191,13 +201,18 @@ impl Rule for PacketLoss {
             // What passed here right before its receiver was hardly lost; the DSACK that says that
             // it arrived twice was cut.
             let arrived = conn.handshake.options_unknown && is_at_receiver(conn, direction);
-            let lost_after = if arrived { 0 } else { half.lost_after_capture };
+            let after = half
+                .lost_after_capture
+                .saturating_sub(half.spurious_retransmissions);
+            let lost_after = if arrived { 0 } else { after };
             let placed = half.lost_before_capture + lost_after;
             // SYNs, SYN-ACKs and FINs may be repeated because the other end ignores them.
             let control = half.retransmissions_by_kind[3];
             let needed = half
                 .retransmitted_segments
                 .saturating_sub(half.spurious_retransmissions)
+                .saturating_sub(half.presumed_repeats)
+                .saturating_sub(half.refused_repeats)
                 .saturating_sub(control);
             let lost = if placed > 0 || arrived {
                 placed.min(needed)
@@ -214,17 +229,18 @@ impl Rule for PacketLoss {
     fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
         let observations = std::mem::take(&mut collected.observations);
         let (mut died, lost): (Vec<_>, Vec<_>) = observations.into_iter().partition(has_died);
-        judge_died(&mut died, &collected.notes);
+        died::judge_died(&mut died, &collected.notes);
         collected.observations = lost;
         let mut sent = BTreeMap::<(Endpoint, Direction), u64>::new();
         for note in &collected.notes {
             let of_sender = sent.entry((note.connection.server, note.fact.sender));
             *of_sender.or_default() += note.fact.segments;
         }
-        let mut lost = BTreeMap::<String, f64>::new();
+        let mut lost = BTreeMap::<String, (f64, u64)>::new();
         for one in &collected.observations {
-            *lost.entry(one.cause.clone()).or_default() +=
-                one.figure_value("segments_lost").unwrap_or_default();
+            let (segments, events) = lost.entry(one.cause.clone()).or_default();
+            *segments += one.figure_value("segments_lost").unwrap_or_default();
+            *events += one.seen.lost().map_or(0, |seen| seen.events);
         }
         for one in &mut collected.observations {
             let Seen::Lost(seen) = &mut one.seen else {
@@ -232,19 +248,13 @@ impl Rule for PacketLoss {
             };
             let all = sent.get(&(one.connection.server, seen.sender));
             seen.sent = all.copied().unwrap_or(0);
-            let gone = lost.get(&one.cause).copied().unwrap_or(0.0);
+            let (gone, events) = lost.get(&one.cause).copied().unwrap_or_default();
             let rate = if seen.sent > 0 {
                 (gone / number(seen.sent) * 100.0).min(100.0)
             } else {
                 0.0
             };
-            let many = gone >= ctx.threshold("min_segments");
-            one.severity = match rate {
-                rate if many && rate >= ctx.threshold("high_percent") => Severity::High,
-                rate if many && rate >= ctx.threshold("medium_percent") => Severity::Medium,
-                rate if rate >= ctx.threshold("low_percent") && gone >= 3.0 => Severity::Low,
-                _ => Severity::Info,
-            };
+            one.severity = severity(ctx, rate, gone, events);
             one.set_figure("loss_percent", FigureValue::Number(rate));
         }
         collected.observations.extend(died);
@@ -253,6 +263,9 @@ impl Rule for PacketLoss {
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
         if has_died(group.best()) {
             return words::tell_died(group, draft);
+        }
+        if is_outage(group) {
+            return words::tell_outage(group, draft);
         }
         let losses = || group.seen().filter_map(Seen::lost);
         let sender = most(losses().map(|seen| seen.sender)).map_or("", Direction::sender);
@@ -274,6 +287,7 @@ impl Rule for PacketLoss {
             "at a place the packets do not tell".to_owned()
         };
         let (fast, timeout) = (sum(|seen| seen.fast), sum(|seen| seen.timeout));
+        let presumed = sum(|seen| seen.presumed);
         draft
             .title(format!("{} of the {sender}'s segments are lost ({server})", percent(rate)))
             .summary(format!(
@@ -285,6 +299,7 @@ impl Rule for PacketLoss {
             .confidence(0.9, "Only retransmissions that the receiver needed are counted.")
             .because_if(after > 0.0, || format!("{} passed the capture point and had to be repeated: lost behind it", plural(after, "segment")))
             .because_if(before > 0.0, || format!("{} first passed the capture point as a retransmission: lost before it", plural(before, "segment")))
+            .because_if(presumed > 0.0, || format!("not counted: {} that only a pause and the sender's counter or its PSH flags hint at", plural(presumed, "further repeat")))
             .because_if(fast + timeout > 0.0, || format!("repairs by fast retransmission or probe: {fast:.0}; by timeout: {timeout:.0}"))
             .not("spurious-retransmission", "retransmissions of bytes the receiver already had are not counted")
             .not("reordering", "late originals are told apart by timestamp and IP identification")
@@ -298,101 +313,35 @@ impl Rule for PacketLoss {
     }
 }
 
+/// Whether the losses are one or two times in which nothing got through, told best by the clock.
+fn is_outage(group: &Group<'_>) -> bool {
+    let outage = group.best().seen.lost().and_then(|seen| seen.outage);
+    let events: u64 = group
+        .seen()
+        .filter_map(Seen::lost)
+        .map(|seen| seen.events)
+        .sum();
+    outage.is_some_and(|outage| ms(outage.length()) >= group.ctx.threshold("outage_ms"))
+        && number(events) < group.ctx.threshold("medium_events")
+}
+
+/// Severity of `lost` segments in so many loss events, at a rate in percent.
+fn severity(ctx: &Context<'_>, rate: f64, lost: f64, events: u64) -> Severity {
+    let many = lost >= ctx.threshold("min_segments");
+    let again = |name| many && number(events) >= ctx.threshold(name);
+    match rate {
+        rate if again("high_events") && rate >= ctx.threshold("high_percent") => Severity::High,
+        rate if again("medium_events") && rate >= ctx.threshold("medium_percent") => {
+            Severity::Medium
+        }
+        rate if rate >= ctx.threshold("low_percent") && lost >= 3.0 => Severity::Low,
+        _ => Severity::Info,
+    }
+}
+
 /// Whether this is a connection that died, not one with losses.
 fn has_died(one: &Observation) -> bool {
     one.seen.dead().is_some()
-}
-
-/// A connection on which data was sent in vain to the end.
-fn in_vain(conn: &Connection, direction: Direction, stuck: &Stuck, in_use: bool) -> Observation {
-    let (sender, receiver) = (direction.sender(), direction.reverse().sender());
-    let heard = conn.half(direction.reverse()).last_segment;
-    let pending = conn.turns.pending().is_some();
-    observation::Observation::new(conn, 0.6, Severity::Low)
-        .cause(format!("{} {sender} in vain", conn.server))
-        .at(stuck.first.time)
-        // One in use tells more than one that was idle.
-        .weight(f64::from(stuck.copies) + if in_use { 100.0 } else { 0.0 })
-        .figure("loss_percent", 100.0)
-        .figure("segments_lost", f64::from(stuck.copies))
-        .cost("requests_failed", if pending { 1.0 } else { 0.0 })
-        .evidence_if(
-            heard,
-            format!("the last that was captured of the {receiver}"),
-        )
-        .evidence(
-            stuck.first,
-            format!("data from {sender}, sent again and never acknowledged"),
-        )
-        .evidence(
-            stuck.last,
-            format!(
-                "the same data for the {}th time, {} later",
-                stuck.copies,
-                span(stuck.last.time.since(stuck.first.time))
-            ),
-        )
-        .seen(Seen::Dead(Dead {
-            sender: direction,
-            copies: stuck.copies,
-            until: stuck.last.time,
-            in_use,
-            others_live: false,
-        }))
-}
-
-/// Several that died at one time tell of the path or the host; one that died while others lived, of
-/// itself. Those that had been idle count where one in use died with them.
-fn judge_died(died: &mut Vec<Observation>, notes: &[Note<Fact>]) {
-    if died.is_empty() {
-        return;
-    }
-    let time = |one: &Observation| {
-        let until = one.seen.dead().map_or(one.at, |dead| dead.until);
-        since_epoch_ms(one.at)..since_epoch_ms(until)
-    };
-    let mut together = BTreeMap::<String, Vec<(u64, Range<f64>, bool)>>::new();
-    for one in &*died {
-        let others = together.entry(one.cause.clone()).or_default();
-        others.push((one.connection.first_frame, time(one), is_in_use(one)));
-    }
-    // Whether another one died at that time: one in use, where `one` was idle.
-    let has_company = |one: &Observation| {
-        let (own, during) = (one.connection.first_frame, time(one));
-        (together.get(&one.cause).into_iter().flatten()).any(|(first_frame, other, in_use)| {
-            *first_frame != own
-                && (*in_use || is_in_use(one))
-                && other.start < during.end
-                && during.start < other.end
-        })
-    };
-    let dead: BTreeSet<_> = died.iter().map(|one| one.connection.first_frame).collect();
-    let live = |note: &&Note<Fact>| !dead.contains(&note.connection.first_frame);
-    let mut alive = BTreeMap::<(IpAddr, Direction), Vec<&Alive>>::new();
-    for note in notes.iter().filter(live) {
-        let of_host = alive.entry((note.connection.server.ip, note.fact.sender));
-        of_host.or_default().push(&note.fact.alive);
-    }
-    died.retain(|one| is_in_use(one) || has_company(one));
-    for one in died {
-        let during = time(one);
-        let company = has_company(one);
-        let Seen::Dead(dead) = &mut one.seen else {
-            continue;
-        };
-        let silent = dead.sender.reverse();
-        let mut others = (alive.get(&(one.connection.server.ip, silent)).into_iter()).flatten();
-        dead.others_live = others.any(|other| other.is_heard_during(&during));
-        (one.severity, one.confidence) = match (dead.others_live, company) {
-            (false, true) => (Severity::High, 0.85),
-            (false, false) => (Severity::Medium, 0.6),
-            (true, _) => (Severity::Low, 0.7),
-        };
-    }
-}
-
-fn is_in_use(one: &Observation) -> bool {
-    one.seen.dead().is_some_and(|dead| dead.in_use)
 }
 
 /// Whether the capture point is where what `direction`'s sender sends arrives.
@@ -414,6 +363,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
             EventKind::Retransmission {
                 kind,
                 spurious: false,
+                presumed: false,
                 original_frame,
                 after,
             } if kind != RetransmissionKind::Control
@@ -439,8 +389,25 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
             after: lost_after,
             fast: half.retransmissions_by_kind[0] + half.retransmissions_by_kind[2],
             timeout: half.retransmissions_by_kind[1],
+            events: half.loss_events.clamp(1, lost),
+            presumed: half.presumed_repeats,
+            outage: half.outage,
             point: conn.capture_point,
         }));
+    if let Some(outage) = half.outage {
+        observation = observation
+            .evidence(
+                outage.first,
+                format!("data from {sender}, repeated in vain for the first time"),
+            )
+            .evidence(
+                outage.ended,
+                format!(
+                    "the first acknowledgement of it, {} after it was sent first",
+                    span(outage.length())
+                ),
+            );
+    }
     for (segment, original, after) in repairs.into_iter().take(3) {
         let seen = match original {
             Some(frame) => format!("the copy in frame {frame} was lost behind the capture point"),
@@ -465,6 +432,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
     )
 }
 
+mod died;
 mod words;
 
 #[cfg(test)]

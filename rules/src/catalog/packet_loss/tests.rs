@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use analyzer::connection::ResetKind;
+use analyzer::connection::{ResetKind, Stuck};
 use analyzer::event::SegmentRef;
 
 use super::*;
@@ -17,6 +17,7 @@ fn lossy(sent: u64, lost: u64, spurious: u64) -> Connection {
     let kind = EventKind::Retransmission {
         kind: RetransmissionKind::Fast,
         spurious: false,
+        presumed: false,
         original_frame: Some(5),
         after: Duration::from_millis(28),
     };
@@ -26,7 +27,8 @@ fn lossy(sent: u64, lost: u64, spurious: u64) -> Connection {
             conn.halves[1].data_segments = sent;
             conn.halves[1].retransmitted_segments = lost + spurious;
             conn.halves[1].spurious_retransmissions = spurious;
-            conn.halves[1].lost_after_capture = lost;
+            conn.halves[1].lost_after_capture = lost + spurious;
+            conn.halves[1].loss_events = lost;
         })
         .build()
 }
@@ -160,4 +162,51 @@ fn what_has_another_cause_did_not_die() {
     for builder in [reset, soon_over, closed_window, too_large] {
         assert_eq!(judged(&[builder.build()]), None);
     }
+}
+
+#[test]
+fn one_burst_is_no_rate() {
+    let with_events = |events| {
+        let mut conn = lossy(200, 32, 0);
+        conn.halves[1].loss_events = events;
+        findings_of("packet-loss", &[conn])[0].severity
+    };
+    assert_eq!(
+        [1, 2, 3, 4, 5].map(with_events),
+        [
+            Severity::Low,
+            Severity::Low,
+            Severity::Medium,
+            Severity::Medium,
+            Severity::High
+        ]
+    );
+}
+
+#[test]
+fn what_is_only_presumed_is_no_loss() {
+    let mut conn = lossy(100, 0, 0);
+    conn.halves[1].retransmitted_segments = 30;
+    conn.halves[1].presumed_repeats = 30;
+    assert!(findings_of("packet-loss", &[conn]).is_empty());
+}
+
+#[test]
+fn an_outage_is_told_by_its_length() {
+    let mut conn = lossy(1000, 11, 0);
+    let segment = conn.halves[1].last_data.unwrap();
+    conn.halves[1].loss_events = 1;
+    conn.halves[1].outage = Some(analyzer::connection::Outage {
+        since: segment.time,
+        first: segment,
+        last: segment,
+        copies: 6,
+        ended: SegmentRef {
+            time: segment.time + Duration::from_millis(8700),
+            ..segment
+        },
+    });
+    let findings = findings_of("packet-loss", &[conn]);
+    assert_eq!(findings[0].severity, Severity::Low);
+    assert!(findings[0].title.contains("8.7"), "{}", findings[0].title);
 }

@@ -61,3 +61,27 @@ pub(super) fn tell_died(group: &Group<'_>, draft: Narrative) -> Narrative {
         .verify(sender, format!("ss -tino '( dport = :{0} or sport = :{0} )'", server.port), "timer:(on,…) with a growing backoff while it lasts")
         .verify("both", "ip neigh; ip route get ADDRESS; journalctl -k --since TIME", "a neighbour that failed, a route or a link that changed")
 }
+
+/// The words for one or two times in which one direction was dark.
+pub(super) fn tell_outage(group: &Group<'_>, draft: Narrative) -> Narrative {
+    let seen = group.best().seen.lost();
+    let sender = seen.map_or("", |seen| seen.sender.sender());
+    let receiver = other_end(sender);
+    let server = group.server();
+    let lost = group.figure("segments_lost").unwrap_or_default();
+    let outage = seen.and_then(|seen| seen.outage);
+    let length = time(outage.map_or(0.0, |outage| ms(outage.length())));
+    let copies = outage.map_or(0, |outage| outage.copies);
+    draft
+        .title(format!("Nothing from the {sender} got through for {length} ({server})"))
+        .summary(format!(
+            "What the {sender} (server {server}) sent did not reach the {receiver} for {length}: the same data was sent {copies} times until it was acknowledged. {} lost in all.",
+            if lost > 1.0 { format!("{} were", plural(lost, "segment")) } else { "One segment was".to_owned() },
+        ))
+        .confidence(0.9, "The same data was repeated until it was acknowledged, and nothing sent after it was reported before.")
+        .because(format!("one segment was repeated for {length} without an acknowledgement, then all went on"))
+        .not("loss rate", "the losses fall into one or two spells, not over the whole transfer")
+        .not("spurious-retransmission", "retransmissions of bytes the receiver already had are not counted")
+        .advise("network", format!("find what interrupted the way from the {sender} at that time: a link or route that changed, a fail-over, radio coverage"))
+        .verify("both", "ip -s -s link show DEV; journalctl -k --since TIME", "an interface or route that went away and came back")
+}

@@ -17,17 +17,21 @@ const HANDSHAKE_SEGMENTS: usize = 8;
 
 /// The handshake while the connection lives.
 #[derive(Debug, Default)]
-pub(in crate::flow::tcp) struct HandshakeTracker(Handshake);
+pub(in crate::flow::tcp) struct HandshakeTracker {
+    handshake: Handshake,
+    /// The timestamp of the client's latest SYN.
+    syn_timestamp: Option<u32>,
+}
 
 impl HandshakeTracker {
     /// What was seen of it so far.
     pub const fn seen(&self) -> &Handshake {
-        &self.0
+        &self.handshake
     }
 
     /// The client's ACK came that completes it, unless it had come before.
     pub fn complete(&mut self, ack: SegmentRef) {
-        self.0.ack.get_or_insert(ack);
+        self.handshake.ack.get_or_insert(ack);
     }
 
     /// Takes a SYN or SYN-ACK.
@@ -37,7 +41,10 @@ impl HandshakeTracker {
         sender.stats.mss = tcp.mss.or(sender.stats.mss);
         sender.stats.window_shift = tcp.window_shift.or(sender.stats.window_shift);
         sender.stats.sack_permitted |= tcp.sack_permitted;
-        self.0.options_unknown |= tcp.options_cut;
+        self.handshake.options_unknown |= tcp.options_cut;
+        if sender.stats.packets == 1 {
+            self.handshake.multipath_offers += u8::from(tcp.multipath);
+        }
         let from_client = segment.direction == Direction::ClientToServer;
         if from_client == tcp.flags.ack() {
             // Simultaneous open (RFC 9293 §3.5): the lists are for the client's SYN and its answer.
@@ -45,9 +52,12 @@ impl HandshakeTracker {
             return;
         }
         let (list, count) = if tcp.flags.ack() {
-            (&mut self.0.syn_acks, &mut self.0.syn_ack_count)
+            (
+                &mut self.handshake.syn_acks,
+                &mut self.handshake.syn_ack_count,
+            )
         } else {
-            (&mut self.0.syns, &mut self.0.syn_count)
+            (&mut self.handshake.syns, &mut self.handshake.syn_count)
         };
         *count += 1;
         if list.len() < HANDSHAKE_SEGMENTS {
@@ -56,11 +66,23 @@ impl HandshakeTracker {
             list.push(segment.reference);
         }
         if tcp.flags.ack() {
+            if self.echoes_later_segment(segment) {
+                self.handshake.syn_acks_after_arrival += 1;
+            }
             if self.ignores_ack(segment, round_trip(senders)) {
-                self.0.syn_acks_after_ack += 1;
+                self.handshake.syn_acks_after_ack += 1;
             }
             learn_scales(senders);
+        } else {
+            self.syn_timestamp = tcp.timestamps.map(|(value, _)| value);
         }
+    }
+
+    /// Whether a SYN-ACK echoes a timestamp that no SYN bore yet.
+    fn echoes_later_segment(&self, segment: &Segment<'_>) -> bool {
+        let echoed = segment.tcp.timestamps.map(|(_, echoed)| echoed);
+        let newer = |(echoed, syn): (u32, u32)| echoed.wrapping_sub(syn).cast_signed() > 0;
+        self.handshake.ack.is_some() && echoed.zip(self.syn_timestamp).is_some_and(newer)
     }
 
     /// Whether the server must have had the client's ACK when it sent this SYN-ACK. What was sent
@@ -68,14 +90,14 @@ impl HandshakeTracker {
     /// or a segment that a capture of several queues wrote down late.
     fn ignores_ack(&self, segment: &Segment<'_>, round_trip: Option<Duration>) -> bool {
         let under_way = (round_trip.unwrap_or_default() * 2).max(UNDER_WAY);
-        self.0
+        self.handshake
             .ack
             .is_some_and(|ack| segment.packet.time.since(ack.time) > under_way)
     }
 
     /// The finished handshake.
     pub fn finish(self) -> Handshake {
-        self.0
+        self.handshake
     }
 }
 

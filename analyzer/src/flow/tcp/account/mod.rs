@@ -2,7 +2,7 @@
 
 pub(super) mod handshake;
 pub(super) mod held_writes;
-pub(super) mod load;
+pub(super) mod path_load;
 pub(super) mod reset_kinds;
 pub(super) mod reset_tracker;
 pub(super) mod silence;

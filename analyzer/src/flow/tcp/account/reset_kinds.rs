@@ -37,7 +37,7 @@ pub(in crate::flow::tcp) struct Row {
 }
 
 /// The kinds of resets: the first row that fits tells. Those above the shapes hold for every shape.
-static TABLE: [Row; 18] = [
+static TABLE: [Row; 19] = [
     Row {
         fits: |facts| facts.answers_syn,
         kind: Kind::Refused,
@@ -66,6 +66,15 @@ static TABLE: [Row; 18] = [
         runner_up: Some((
             Kind::LingerZero,
             "its hop limit is not that of the end it claims to come from",
+        )),
+    },
+    Row {
+        fits: |facts| facts.is_off_series && facts.is_live() && !facts.is(ResetShape::Reply),
+        kind: Kind::Forged,
+        confidence: 0.75,
+        runner_up: Some((
+            Kind::LingerZero,
+            "its identification is not of the counter that the end's other packets show",
         )),
     },
     // It answers a segment.
@@ -193,6 +202,8 @@ pub(in crate::flow::tcp) struct Surroundings<'a> {
     pub last_turn: Option<&'a Turn>,
     /// Silence before the reset.
     pub idle_before: Duration,
+    /// The other end had sent a reset before.
+    pub peer_reset_before: bool,
 }
 
 /// What the judgement rests on.
@@ -213,6 +224,12 @@ pub(in crate::flow::tcp) struct ResetFacts {
     newest_hop_limit: Option<u8>,
     pub hop_limit: u8,
     own_packets: u64,
+    /// Its identification comes next in the counter of its end.
+    is_in_series: bool,
+    /// Its identification cannot come from the counter of its end.
+    is_off_series: bool,
+    /// The peer had reset the connection before.
+    peer_reset_before: bool,
     probes_unanswered: u32,
     repeats_unanswered: u32,
     by_client: bool,
@@ -254,6 +271,9 @@ impl ResetFacts {
             newest_hop_limit: sender.newest_hop_limit,
             hop_limit: segment.packet.hop_limit,
             own_packets: sender.stats.packets.saturating_sub(1),
+            is_in_series: sender.ip_ids.continues_with(segment.packet.ip_id),
+            is_off_series: sender.ip_ids.is_foreign(segment.packet.ip_id),
+            peer_reset_before: beside.peer_reset_before,
             probes_unanswered: sender.unanswered_probes,
             repeats_unanswered: sender.unanswered_repeats,
             by_client,
@@ -279,17 +299,41 @@ impl ResetFacts {
     }
 
     /// Its hop limit is neither the usual one of its end nor what the latest packets bear, so that
-    /// a new route is no forgery.
+    /// a new route is no forgery. Hosts begin with another hop limit where they answer from no
+    /// socket: the distance counts. An end's own counter proves that it is its own.
     fn has_strange_hop_limit(&self) -> bool {
-        let differs = |known: Option<u8>| {
-            known.is_some_and(|known| known.abs_diff(self.hop_limit) > HOP_LIMIT_SLACK)
-        };
-        self.own_packets >= 2 && differs(self.usual_hop_limit) && differs(self.newest_hop_limit)
+        let differs = |known: Option<u8>| known.is_some_and(|known| self.is_elsewhere(known));
+        self.own_packets >= 2
+            && self.is_live()
+            && !self.is_in_series
+            && differs(self.usual_hop_limit)
+            && differs(self.newest_hop_limit)
+    }
+
+    /// It was not sent as far away as packets that bear this hop limit.
+    const fn is_elsewhere(&self, known: u8) -> bool {
+        known.abs_diff(self.hop_limit) > HOP_LIMIT_SLACK
+            && hops_behind(known).abs_diff(hops_behind(self.hop_limit)) > HOP_LIMIT_SLACK
+    }
+
+    /// There is something to break: neither end had closed or reset it. Who has closed has no socket
+    /// any more and answers what comes late with RST.
+    const fn is_live(&self) -> bool {
+        !self.own_fin_before && !self.peer_fin_before && !self.peer_reset_before
     }
 
     /// So much unread would have shown in the window.
     fn was_all_read(&self) -> bool {
         self.window_jump.is_some_and(|jump| jump <= 0) && self.unanswered_octets > SHOWS_IN_WINDOW
+    }
+}
+
+/// How many routers a packet has passed: hosts begin with 64, 128 or 255.
+pub(in crate::flow::tcp) const fn hops_behind(hop_limit: u8) -> u8 {
+    match hop_limit {
+        0..=64 => 64 - hop_limit,
+        65..=128 => 128 - hop_limit,
+        _ => 255 - hop_limit,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::app::{AppProtocol, GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
 use crate::connection::{Reset, ResetKind, ResetShape, Turn};
 use crate::decode::TcpFlags;
 use crate::direction::Direction;
+use crate::event::SegmentRef;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::SenderState;
 
@@ -37,6 +38,11 @@ impl ResetTracker {
     /// No reset was seen.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The first RST of each kind and end.
+    pub fn segments(&self) -> impl Iterator<Item = SegmentRef> {
+        self.0.iter().map(|reset| reset.segment)
     }
 
     /// Takes a RST; nothing comes of one of many that one end sent, one per segment under way.
@@ -83,16 +89,30 @@ impl ResetTracker {
         })
     }
 
-    /// A supposed resetter that carries on with data did not send the RST.
+    /// Whether an end reset the connection.
+    pub fn has_reset(&self, end: Direction) -> bool {
+        let mut own = self
+            .0
+            .iter()
+            .filter(|reset| reset.kind != ResetKind::Forged);
+        own.any(|reset| reset.segment.direction == end)
+    }
+
+    /// A supposed resetter that carries on with data did not send the RST. The data must be its own:
+    /// where its data had ended, from as far away, and next in its counter.
     pub fn note_carried_on(&mut self, segment: &Segment<'_>, sender: &SenderState) {
         let fresh = segment.packet.payload_len > 0 && !segment.tcp.flags.has(TcpFlags::SYN);
         if self.is_empty() || !fresh {
             return;
         }
-        // Numbers far away belong to a later connection whose SYN was not captured.
+        // Numbers far back belong to a later connection whose SYN was not captured.
         let continues = segment.start >= sender.snd_una.saturating_sub(CONTINUES_WITHIN)
-            && segment.start <= sender.snd_max.saturating_add(CONTINUES_WITHIN);
-        if !continues {
+            && segment.start <= sender.snd_max;
+        let (id, hop_limit) = (segment.packet.ip_id, segment.packet.hop_limit);
+        let from_elsewhere = (sender.newest_hop_limit)
+            .is_some_and(|known| known.abs_diff(hop_limit) > HOP_LIMIT_SLACK);
+        let is_own = !from_elsewhere && !sender.ip_ids.is_foreign(id);
+        if !continues || !is_own {
             return;
         }
         let is_new = segment.start >= sender.snd_max;
@@ -120,6 +140,9 @@ impl ResetTracker {
                 );
                 reset.unanswered_octets = turn.request.octets;
             }
+            // A host knows nothing of connections that a tool of its own opens with raw packets.
+            let refuses_greeting = reset.answers.is_some_and(|answered| answered.flags.syn());
+            reset.sender_carried_on &= !refuses_greeting;
             if reset.sender_carried_on && reset.kind != ResetKind::Forged {
                 let because = "the supposed sender carried on afterwards";
                 revise(reset, ResetKind::Forged, 0.8, because);

@@ -10,6 +10,7 @@ use crate::connection::{IdleGap, IdleGaps};
 use crate::direction::Direction;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::SenderState;
+use crate::in_order::times::LEAP_NS;
 
 /// A silence worth noting, in nanoseconds.
 pub(in crate::flow::tcp) const SILENCE_NS: u64 = 1_000_000_000;
@@ -69,7 +70,8 @@ impl SilenceTracker {
     pub fn take(&mut self, segment: &Segment<'_>, idle_ns: u64, senders: &[SenderState; 2]) {
         let sender = &senders[segment.direction.index()];
         self.note_answer(segment, sender);
-        if idle_ns < SILENCE_NS {
+        // A leap of years is the capture's, and said of the whole capture.
+        if !(SILENCE_NS..LEAP_NS).contains(&idle_ns) {
             return;
         }
         let before = senders

@@ -88,7 +88,7 @@ impl StreamBuffer {
         };
         let mut freed = None;
         if segment.packet.payload_len > 0
-            && verdict.brings_new_octets()
+            && (verdict.brings_new_octets() || verdict == Verdict::ZeroWindowProbe)
             && self.reader.wants_data(direction)
         {
             let start = segment.start + u64::from(segment.tcp.flags.syn());

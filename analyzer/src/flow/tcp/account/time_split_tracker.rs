@@ -24,7 +24,7 @@ use crate::direction::Direction;
 use crate::event::RetransmissionKind;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::SenderState;
-use crate::flow::tcp::sender::under_way::AT_THE_CAPTURE_POINT_NS;
+use crate::flow::tcp::sender::acks_under_way::AT_THE_CAPTURE_POINT_NS;
 use crate::flow::tcp::verdict::Verdict;
 use crate::time::Timestamp;
 

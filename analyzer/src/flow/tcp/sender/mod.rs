@@ -4,28 +4,27 @@
 //! sequence number lies at [`SenderState::base`]. `snd_una` and friends are RFC 9293 §3.3.1 names
 //! for what the *sender* must believe, inferred from what passed.
 
+pub(super) mod acks_under_way;
 pub(super) mod passed_over;
 pub(super) mod rtt;
 pub(super) mod send_order;
-pub(super) mod small_write;
 mod stats;
-pub(super) mod under_way;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::connection::Half;
+use crate::decode::IcmpFields;
 use crate::direction::Direction;
 use crate::event::{RetransmissionKind, SegmentRef};
+use crate::flow::tcp::sender::acks_under_way::AcksUnderWay;
 use crate::seq::{RangeSet, SeqNumber, SeqRange};
 use crate::time::Timestamp;
 
-use passed_over::{DoubtfulRepeat, PassedOver};
+use passed_over::PassedOver;
 use rtt::{RttEstimator, whole_round_trip};
 use send_order::{IpIdClock, Stamp};
-use small_write::SmallWrite;
 use stats::SenderStats;
-use under_way::AcksUnderWay;
 
 /// Outstanding segments remembered per direction: a 64 MiB flight of full-size segments.
 const MAX_OUTSTANDING: usize = 1 << 16;
@@ -61,6 +60,8 @@ pub(in crate::flow::tcp) struct Outstanding {
     pub copies: u16,
     /// The first copy seen was itself a repeat.
     pub first_is_repeat: bool,
+    /// A later copy brought its beginning only.
+    pub in_pieces: bool,
     /// The peer reported it by SACK.
     pub sacked: bool,
 }
@@ -74,6 +75,8 @@ pub(in crate::flow::tcp) struct Hole {
     /// The first segment behind it.
     pub opener: SegmentRef,
     pub opener_stamp: Stamp,
+    /// The first segment with payload behind it.
+    pub first_behind: Option<SegmentRef>,
     /// The receiver said that it lacks these octets too: they are not only missing here.
     pub confirmed: bool,
     /// The first retransmission that went into it and how many did.
@@ -91,6 +94,10 @@ pub(in crate::flow::tcp) struct Repeat {
     /// Index in the connection's events, when it was kept.
     pub event: Option<usize>,
     pub spurious: bool,
+    /// An acknowledgement can prove it needless: it carries data, and a copy or a hole shows it.
+    pub provable: bool,
+    /// A DSACK named it.
+    pub reported: bool,
 }
 
 /// Holes of one direction that are followed at once.
@@ -119,6 +126,8 @@ pub(in crate::flow::tcp) struct SenderState {
     /// Acknowledged but never seen, while a late frame may still show it.
     pub missing: RangeSet,
     pub repeats: VecDeque<Repeat>,
+    /// The highest of their ends.
+    pub repeated_to: u64,
     /// Offsets the peer reported by SACK above `snd_una`.
     pub sacked: RangeSet,
     /// The hole at `snd_una` judged from the peer's SACKs and duplicate ACKs.
@@ -127,15 +136,22 @@ pub(in crate::flow::tcp) struct SenderState {
     pub duplicate_acks: u32,
     /// The first of them.
     pub first_duplicate_ack: Option<SegmentRef>,
-    /// A small segment that is outstanding alone.
-    pub small_write: Option<SmallWrite>,
     /// Retransmissions below this belong to a timeout's recovery (RFC 5681 §3.1).
     pub timeout_recovery_to: u64,
+    /// Repeats below this repair what one loss took (NewReno's recovery point, RFC 6582 §3.2).
+    pub fast_recovery_to: u64,
+    /// When the peer's latest acknowledgement passed.
+    pub ack_passed: Timestamp,
+    /// What was sent below this was refused by a router as too large (ICMP).
+    pub refused_to: u64,
+    /// Offset of the octet that probed a closed window.
+    pub probe_octet: Option<u64>,
+    /// Losses below this belong to the latest loss event.
+    pub loss_event_to: u64,
     /// The round trips of its segments, and the timeout that they make.
     pub rtt: RttEstimator,
     pub ip_ids: IpIdClock,
     pub passed_over: PassedOver,
-    pub doubtful: Vec<DoubtfulRepeat>,
     /// Marks of the segment that set `snd_max`.
     pub edge: Stamp,
     /// Marks of the packet sent last, of those seen.
@@ -170,6 +186,7 @@ pub(in crate::flow::tcp) struct SackHole {
     pub repair: Option<SegmentRef>,
     pub repairs: u32,
     pub repair_kind: RetransmissionKind,
+    pub too_large: bool,
 }
 
 impl SackHole {
@@ -181,7 +198,27 @@ impl SackHole {
             repair: None,
             repairs: 0,
             repair_kind: RetransmissionKind::Unknown,
+            too_large: false,
         }
+    }
+
+    /// Takes a segment that goes into it once more. `refused`: ICMP said that it is too large;
+    /// `mss`: what one packet can carry at most.
+    pub fn take_repair(
+        &mut self,
+        repair: SegmentRef,
+        kind: RetransmissionKind,
+        refused: bool,
+        mss: Option<u16>,
+    ) {
+        let first = *self.repair.get_or_insert(repair);
+        let is_smaller =
+            repair.relative_seq == first.relative_seq && repair.payload_len < first.payload_len;
+        let is_one_packet = mss.is_some_and(|mss| first.payload_len <= mss.into());
+        // The original and two repeats of it were lost whole.
+        self.too_large |= refused || is_smaller && is_one_packet && self.repairs >= 2;
+        self.repairs += 1;
+        self.repair_kind = kind;
     }
 }
 
@@ -284,6 +321,21 @@ impl SenderState {
         beyond + in_holes + self.missing.overlap(range)
     }
 
+    /// Takes an ICMP error: "fragmentation needed" or "packet too big" refuses what was sent so far.
+    pub fn take_icmp(&mut self, icmp: &IcmpFields) {
+        if icmp.mtu > 0 || (icmp.icmp_type, icmp.code) == (3, 4) {
+            self.refused_to = self.snd_max;
+        }
+    }
+
+    /// Takes a segment that had to be repeated from `start` on.
+    pub fn note_loss(&mut self, start: u64) {
+        if start >= self.loss_event_to {
+            self.loss_event_to = self.snd_max;
+            self.stats.seldom().loss_events += 1;
+        }
+    }
+
     /// Forgets the oldest holes when there are more than any receiver keeps open: without ACKs
     /// (a capture of one direction) nothing else ends them.
     pub fn bound_holes(&mut self) {
@@ -304,17 +356,18 @@ impl SenderState {
         if let Some(closed_at) = self.window_closed_at {
             self.stats.add_closed_window(end.since(closed_at));
         }
-        self.settle_doubtful_repeats();
         self.note_lost_repeats();
+        let counter_trust = self.counter_trust();
         let unacked_at_end = self.flight_size();
         let (stats, rtt) = (self.stats, self.rtt);
-        Half {
+        let mut half = Half {
             packets: stats.packets,
             wire_bytes: stats.wire_bytes,
             payload_bytes: stats.payload_bytes,
             unique_bytes: stats.unique_bytes,
             data_segments: stats.data_segments,
             duplicate_acks: stats.duplicate_acks,
+            acks_drawn: stats.acks_drawn,
             cut_frames: stats.cut_frames,
             oversized_segments: stats.oversized_segments,
             largest_payload: stats.largest_payload,
@@ -339,7 +392,9 @@ impl SenderState {
             unacked_at_end,
             hop_limit: self.hop_limit.map(|(usual, _)| usual),
             ..stats.seldom.map(|seldom| *seldom).unwrap_or_default()
-        }
+        };
+        half.settle(counter_trust);
+        half
     }
 }
 

@@ -1,6 +1,5 @@
 //! What was passed over by a sender's identification counter, and what it was asked meanwhile.
 
-use crate::event::RetransmissionKind;
 use crate::flow::tcp::segment::Segment;
 use crate::time::Timestamp;
 
@@ -20,6 +19,13 @@ pub(in crate::flow::tcp) struct PassedOver {
     pub overtaken: bool,
     pub last_packet: Timestamp,
     pub answers_earlier_syn: bool,
+    /// The latest packet bears the number next to that of the packet before: nothing was sent
+    /// between them.
+    pub follows: bool,
+    /// Repeats that can have been lost in the silences so far, by the sender's timer.
+    pub timeouts: u32,
+    /// Times a pause followed a segment with PSH.
+    pub pushed_pauses: u16,
 }
 
 impl PassedOver {
@@ -41,13 +47,14 @@ impl PassedOver {
 }
 
 impl PassedOver {
-    /// Since when a repair could have been on its way.
-    pub fn last_sent_before(&self, last_sent: Timestamp) -> Timestamp {
-        if self.packets > 0 {
+    /// How long, in nanoseconds, a repair could have been on its way.
+    pub fn waited(&self, segment: &Segment<'_>, last_sent: Timestamp) -> u64 {
+        let before = if self.packets > 0 {
             self.since
         } else {
             last_sent
-        }
+        };
+        segment.packet.time.nanos_since(before)
     }
 
     /// Accounts for one repeat. The first must have had the time a repair takes; those after it
@@ -89,12 +96,4 @@ impl Asked {
             .find(|(_, value)| value.is_some() && *value == echo);
         echoed.or(known.first()).map(|(time, _)| *time)
     }
-}
-
-/// A repeat that is one only if the identifications prove to be a counter of this connection.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::flow::tcp) struct DoubtfulRepeat {
-    pub kind: RetransmissionKind,
-    pub segments: u64,
-    pub octets: u32,
 }

@@ -18,6 +18,22 @@ pub(in crate::flow::tcp) struct RttEstimator {
     samples: u32,
 }
 
+/// A round trip that no repair disturbed.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::flow::tcp) struct RoundTrip {
+    /// How long it took, in nanoseconds.
+    pub ns: u64,
+    /// Octets in flight when its acknowledgement came.
+    pub flight: u64,
+}
+
+/// An acknowledgement that moved `snd_una` up.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::flow::tcp) struct Progress {
+    /// The round trip that it ended, when no repair disturbed it.
+    pub round_trip: Option<RoundTrip>,
+}
+
 /// The whole round trip of a connection as well as it is known, in nanoseconds: the smallest from
 /// the capture point to either end and back.
 pub(in crate::flow::tcp) fn whole_round_trip(

@@ -4,8 +4,10 @@
 //! the identification, where the host counts it up (Linux: one counter for each socket, one step
 //! for each packet, also those that were cut from one large segment).
 
+use crate::connection::CounterTrust;
 use crate::decode::TcpFlags;
 use crate::flow::tcp::segment::Segment;
+use crate::time::Timestamp;
 
 /// The marks of one packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -68,6 +70,7 @@ const fn by_sign(difference: i64) -> SendOrder {
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::flow::tcp) struct IpIdClock {
     newest: Option<u16>,
+    newest_at: Timestamp,
     /// What the packet after the newest bears when nothing lies between.
     expected: u16,
     /// Steps that fit a counter, and those that were exact.
@@ -78,6 +81,12 @@ pub(in crate::flow::tcp) struct IpIdClock {
     shares: bool,
     /// Gaps that no packet of this connection can explain.
     foreign: u16,
+    /// It passed over more than this connection can have sent: it counts for others too.
+    serves_others: bool,
+    /// Times between packets with the next number in each, and of those before which it passed
+    /// over packets that nothing else shows, in nanoseconds.
+    stood_still_ns: u64,
+    moved_on_ns: u64,
 }
 
 /// Linux begins with this hop limit and counts for each socket; Windows begins with 128, many
@@ -118,7 +127,7 @@ impl IpIdClock {
         }
         self.shares |= segment.packet.hop_limit > LINUX_HOP_LIMIT;
         let Some(newest) = self.newest else {
-            self.advance(id, segments);
+            self.advance(segment, id, segments);
             return Passage::InTurn { passed_over: 0 };
         };
         let step = id.wrapping_sub(newest);
@@ -128,18 +137,44 @@ impl IpIdClock {
         let gap = id.wrapping_sub(self.expected);
         if (1..=Self::MAX_STEP).contains(&step) {
             self.good = self.good.saturating_add(1);
-            self.exact = self.exact.saturating_add(u16::from(gap == 0));
+            if gap == 0 {
+                self.exact = self.exact.saturating_add(1);
+                let silence = segment.packet.time.nanos_since(self.newest_at);
+                self.stood_still_ns = self.stood_still_ns.saturating_add(silence);
+            }
         } else {
             self.bad = self.bad.saturating_add(1);
         }
-        self.advance(id, segments);
+        self.advance(segment, id, segments);
         let passed_over = if gap <= Self::MAX_STEP { gap } else { 0 };
         Passage::InTurn { passed_over }
     }
 
-    fn advance(&mut self, id: u16, segments: u64) {
+    fn advance(&mut self, segment: &Segment<'_>, id: u16, segments: u64) {
         self.newest = Some(id);
+        self.newest_at = segment.packet.time;
         self.expected = id.wrapping_add(u16::try_from(segments).unwrap_or(1));
+    }
+
+    /// Whether an identification comes next in the counter that the packets so far show. Within 256
+    /// steps chance does so in one of 256 packets.
+    pub fn continues_with(&self, ip_id: Option<u16>) -> bool {
+        const NEXT: u16 = 256;
+        let step = ip_id.zip(self.newest);
+        let step = step.map(|(id, newest)| id.wrapping_sub(newest));
+        self.is_counter() && step.is_some_and(|step| (1..=NEXT).contains(&step))
+    }
+
+    /// Whether an identification cannot come from the counter that the packets so far show: they
+    /// bear the next number each, and it lies thousands away. A zero is what hosts send that have no
+    /// socket.
+    pub fn is_foreign(&self, ip_id: Option<u16>) -> bool {
+        const FAR: u16 = 4 * IpIdClock::MAX_STEP;
+        let (Some(id), Some(newest)) = (ip_id.filter(|id| *id != 0), self.newest) else {
+            return false;
+        };
+        let distance = id.wrapping_sub(newest).min(newest.wrapping_sub(id));
+        self.exact >= 2 && self.exact == self.good && self.bad == 0 && distance > FAR
     }
 
     /// The identifications seen so far grow like a counter.
@@ -152,18 +187,36 @@ impl IpIdClock {
         self.foreign = self.foreign.saturating_add(1);
     }
 
+    /// Notes a gap larger than what this connection can have sent meanwhile.
+    pub fn note_served_others(&mut self) {
+        self.serves_others = true;
+    }
+
+    /// Notes that it passed over packets that nothing else shows, in a silence of so long.
+    pub fn note_moved_on(&mut self, silence_ns: u64) {
+        self.moved_on_ns = self.moved_on_ns.saturating_add(silence_ns);
+    }
+
+    /// A counter that others use as well goes on while this connection is silent. One that stood
+    /// still for a third of the time in which it may have passed over repeats is taken for its own.
+    const fn stood_still(&self) -> bool {
+        self.stood_still_ns >= self.moved_on_ns / 3
+    }
+
     /// Whether the counter belongs to this connection alone, so that whatever it passed over was
     /// sent on this connection and not captured.
-    pub fn trust(&self) -> Trust {
+    pub fn trust(&self) -> CounterTrust {
         // One gap may be a window update that was lost.
-        if self.bad > 0 || self.shares || self.foreign > 1 {
-            Trust::None
+        if self.bad > 0 || self.shares || self.foreign > 1 || self.serves_others {
+            CounterTrust::Shared
+        } else if !self.stood_still() {
+            CounterTrust::Unknown
         } else if self.exact >= 3 && 2 * u32::from(self.exact) >= u32::from(self.good) {
-            Trust::PerConnection
+            CounterTrust::PerConnection
         } else if self.good < 8 {
-            Trust::NotYet
+            CounterTrust::Unknown
         } else {
-            Trust::None
+            CounterTrust::Shared
         }
     }
 }
@@ -175,15 +228,4 @@ pub(in crate::flow::tcp) enum Passage {
     InTurn { passed_over: u16 },
     /// One of those that were passed over.
     Overtaken,
-}
-
-/// How far passed-over identifications may be read as packets of this connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Trust {
-    /// Not at all: no counter, or one shared with other connections.
-    None,
-    /// Too few packets so far.
-    NotYet,
-    /// Fully.
-    PerConnection,
 }

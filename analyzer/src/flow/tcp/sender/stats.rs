@@ -18,6 +18,7 @@ pub(in crate::flow::tcp) struct SenderStats {
     pub unique_bytes: u64,
     pub data_segments: u64,
     pub duplicate_acks: u64,
+    pub acks_drawn: u64,
     pub cut_frames: u64,
     pub oversized_segments: u64,
     pub largest_payload: u32,
@@ -49,6 +50,13 @@ impl SenderStats {
     pub fn missing_octets(&self) -> u64 {
         let seldom = self.seldom.as_ref();
         seldom.map_or(0, |seldom| seldom.missing_octets)
+    }
+
+    /// The most by which the capture wrote a segment of this end too late; zero as long as that
+    /// is not proved.
+    pub fn written_late_max(&self) -> Duration {
+        let seldom = self.seldom.as_ref();
+        seldom.map_or(Duration::ZERO, |seldom| seldom.written_late_max)
     }
 
     /// Counts a keep-alive probe.

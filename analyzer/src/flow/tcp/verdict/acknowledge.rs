@@ -1,13 +1,16 @@
 //! What acknowledgements prove: progress, round trips, losses behind the capture point, needless
 //! repeats, and octets the capture missed.
 
+use std::time::Duration;
+
 use crate::app::MessageUnit;
-use crate::connection::HoleEpisode;
-use crate::event::{EventKind, SegmentRef};
+use crate::connection::{HoleEpisode, Outage};
+use crate::direction::Direction;
+use crate::event::{EventKind, RetransmissionKind, SegmentRef};
 use crate::flow::tcp::TcpTracker;
-use crate::flow::tcp::account::{held_writes, load};
 use crate::flow::tcp::segment::Segment;
-use crate::flow::tcp::sender::{MAX_JUMP, Outstanding, Repeat, SackHole, SenderState, split_pair};
+use crate::flow::tcp::sender::rtt::{Progress, RoundTrip};
+use crate::flow::tcp::sender::{Hole, MAX_JUMP, Outstanding, SackHole, SenderState, split_pair};
 use crate::flow::tcp::verdict::holes::confirm_holes;
 use crate::seq::SeqRange;
 use crate::time::Timestamp;
@@ -16,38 +19,47 @@ use crate::time::Timestamp;
 const SACK_HOLES: usize = 64;
 
 impl TcpTracker {
-    /// Takes the acknowledgement fields of a segment.
-    pub(in crate::flow::tcp) fn on_ack(&mut self, segment: &Segment<'_>) {
-        let Some(ack) = segment.ack else { return };
+    /// Takes the acknowledgement fields of a segment; gives what they moved on.
+    pub(in crate::flow::tcp) fn on_ack(&mut self, segment: &Segment<'_>) -> Option<Progress> {
+        let ack = segment.ack?;
         let time = segment.packet.time;
         let echo = segment.tcp.timestamps.map(|(_, echo)| echo);
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         if ack > peer.snd_max.saturating_add(MAX_JUMP) {
-            return;
+            return None;
         }
+        peer.ack_passed = time;
         let probe_answered = peer.unanswered_probes > 0 && segment.seq_len() == 0;
         if std::mem::take(&mut peer.unanswered_probes) > 0
             && let Some(seldom) = &mut peer.stats.seldom
         {
             seldom.unanswered_probes = None;
         }
+        let unfilled: Vec<Hole> = (peer.holes.iter())
+            .filter(|hole| hole.range.end <= ack && hole.confirmed)
+            .cloned()
+            .collect();
         let unseen = acked_unseen(peer, ack);
-        let progress = ack > peer.snd_una;
+        let acked_before = peer.snd_una;
+        let mut progress = None;
         let same_window = segment.tcp.window_cut || sender.window == Some(segment.reference.window);
-        if progress {
-            let before = peer.snd_una;
+        if ack > acked_before {
+            sender.stats.acks_drawn += 1;
             let round_trip = sender.rtt.min_ns();
-            peer.acks_under_way.note(time, before, round_trip);
-            advance(peer, ack, segment.reference, echo);
+            peer.acks_under_way.note(time, acked_before, round_trip);
+            note_outage(peer, segment.reference);
+            progress = Some(advance(peer, ack, time, echo));
         } else if ack == peer.snd_una
             && segment.seq_len() == 0
             && peer.flight_size() > 0
             && same_window
+            && !(probe_answered && segment.reference.window == 0)
         {
             // RFC 5681 §2, all five conditions.
             peer.duplicate_acks += 1;
             peer.first_duplicate_ack.get_or_insert(segment.reference);
             sender.stats.duplicate_acks += 1;
+            sender.stats.acks_drawn += 1;
         }
         let dsacks = if segment.tcp.sack_count > 0 {
             take_sacks(peer, segment, ack)
@@ -62,19 +74,24 @@ impl TcpTracker {
         if let Some(unseen) = unseen {
             self.note_acked_unseen(segment, unseen);
         }
+        for hole in unfilled {
+            let direction = segment.direction.reverse();
+            let kind = RetransmissionKind::Unknown;
+            self.close_hole(direction, &hole, segment.reference, kind, false);
+        }
         if probe_answered {
             self.event(segment, EventKind::KeepAliveAck);
         }
         for dsack in dsacks {
             self.on_dsack(segment, dsack);
         }
-        if progress {
-            held_writes::on_progress(&mut self.senders, segment, ack);
-            self.prove_needless(segment);
+        if progress.is_some() {
+            self.prove_needless(segment, acked_before);
         }
-        confirm_holes(&mut self.senders, segment, ack, !progress);
+        confirm_holes(&mut self.senders, segment, ack, progress.is_none());
         self.follow_sack_holes(segment, ack);
         self.turns.acknowledged(segment.direction, ack, time);
+        progress
     }
 
     fn note_acked_unseen(&mut self, segment: &Segment<'_>, unseen: Unseen) {
@@ -88,85 +105,6 @@ impl TcpTracker {
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
         if let Some(unseen) = segment.ack.and_then(|ack| acked_unseen(peer, ack)) {
             self.note_acked_unseen(segment, unseen);
-        }
-    }
-
-    /// The receiver got `dsack` twice (RFC 2883): the copies we saw of it were needless.
-    fn on_dsack(&mut self, segment: &Segment<'_>, dsack: SeqRange) {
-        let (_, peer) = split_pair(&mut self.senders, segment.direction);
-        // Linux counts a DSACK by its length (`tcp_dsack_seen`); the oldest repeat is meant first.
-        let segment_size = u64::from(peer.stats.largest_payload.max(1));
-        let copies = usize::try_from(dsack.len().div_ceil(segment_size)).unwrap_or(usize::MAX);
-        let proven: Vec<Option<usize>> = peer
-            .repeats
-            .iter_mut()
-            .filter(|repeat| {
-                !repeat.spurious && repeat.range.start < dsack.end && dsack.start < repeat.range.end
-            })
-            .map(|repeat| {
-                repeat.spurious = true;
-                repeat.event
-            })
-            .take(copies)
-            .collect();
-        if proven.is_empty() {
-            return;
-        }
-        peer.stats.seldom().spurious_retransmissions += proven.len() as u64;
-        self.mark_spurious(&proven);
-    }
-
-    /// Without SACK no DSACK tells what was needless, but the acknowledgement itself may: it echoes
-    /// an older TSval than the repeat's (Eifel, RFC 3522), or it comes sooner than the repeat could
-    /// have drawn it. Either way the octets had arrived before.
-    fn prove_needless(&mut self, segment: &Segment<'_>) {
-        let nothing_repeated = self.senders[segment.direction.reverse().index()]
-            .repeats
-            .is_empty();
-        let reports = !segment.tcp.options_cut
-            && self
-                .senders
-                .iter()
-                .all(|sender| sender.stats.sack_permitted);
-        if nothing_repeated || reports {
-            return;
-        }
-        let Some(ack) = segment.ack else { return };
-        let echo = segment.tcp.timestamps.map(|(_, echo)| echo);
-        let (_, peer) = split_pair(&mut self.senders, segment.direction);
-        // A tenth for how exactly a capture tells time.
-        let soonest = peer.rtt.min().unwrap_or_default() * 9 / 10;
-        let is_needless = |repeat: &Repeat| {
-            let echoes_older = repeat.stamp.ts_val.zip(echo);
-            let echoes_older = echoes_older
-                .is_some_and(|(value, echo)| echo.wrapping_sub(value).cast_signed() < 0);
-            echoes_older || segment.packet.time.since(repeat.passed) < soonest
-        };
-        let proven: Vec<Option<usize>> = peer
-            .repeats
-            .iter_mut()
-            .filter(|repeat| !repeat.spurious && repeat.range.end <= ack && is_needless(repeat))
-            .map(|repeat| {
-                repeat.spurious = true;
-                repeat.event
-            })
-            .collect();
-        if proven.is_empty() {
-            return;
-        }
-        peer.stats.seldom().spurious_retransmissions += proven.len() as u64;
-        self.mark_spurious(&proven);
-        let (_, peer) = split_pair(&mut self.senders, segment.direction);
-        peer.repeats.retain(|repeat| repeat.range.end > ack);
-    }
-
-    fn mark_spurious(&mut self, events: &[Option<usize>]) {
-        for event in events.iter().flatten() {
-            if let Some(EventKind::Retransmission { spurious, .. }) =
-                self.events.get_mut(*event).map(|event| &mut event.kind)
-            {
-                *spurious = true;
-            }
         }
     }
 
@@ -217,27 +155,38 @@ impl TcpTracker {
         for hole in closed {
             // Closed without a repeat: the network only reordered, behind the capture point.
             if hole.repairs > 0 {
-                self.close_sack_hole(segment, &hole);
+                let direction = segment.direction.reverse();
+                self.close_sack_hole(direction, &hole, segment.reference, false);
             }
         }
     }
 
-    fn close_sack_hole(&mut self, segment: &Segment<'_>, hole: &SackHole) {
-        let largest = self.senders[segment.direction.reverse().index()]
-            .stats
-            .largest_payload;
-        let blocked_segments = hole.blocked_octets.div_ceil(u64::from(largest.max(1)));
+    pub(in crate::flow::tcp) fn close_sack_hole(
+        &mut self,
+        direction: Direction,
+        hole: &SackHole,
+        filled: SegmentRef,
+        at_least: bool,
+    ) {
+        let sender = &self.senders[direction.index()];
+        // A FIN is nothing that waits.
+        let fin_waits = sender.fin_at.is_some_and(|fin_at| fin_at >= hole.range.end);
+        let blocked_octets = hole.blocked_octets.saturating_sub(u64::from(fin_waits));
+        if blocked_octets == 0 {
+            return;
+        }
         self.keep_hole(HoleEpisode {
-            direction: segment.direction.reverse(),
+            direction,
             opened: hole.opened,
-            filled: segment.reference,
+            filled,
+            at_least,
+            too_large: hole.too_large,
             repair: hole.repair,
             repair_kind: hole.repair_kind,
             repairs: hole.repairs,
             missing_octets: hole.range.len(),
-            blocked_octets: hole.blocked_octets,
-            blocked_segments: u32::try_from(blocked_segments).unwrap_or(u32::MAX),
-            stall: segment.packet.time.since(hole.opened.time),
+            blocked_octets,
+            stall: Duration::ZERO,
             seen_at_sender: true,
             confirmed: true,
             blocked_messages: 0,
@@ -315,10 +264,9 @@ fn acked_unseen(peer: &mut SenderState, ack: u64) -> Option<Unseen> {
 pub(in crate::flow::tcp) fn advance(
     peer: &mut SenderState,
     ack: u64,
-    reference: SegmentRef,
+    time: Timestamp,
     echo: Option<u32>,
-) {
-    let time = reference.time;
+) -> Progress {
     let flight = peer.flight_size();
     // While losses are repaired acknowledgements wait for the repair, not in a queue.
     let mut undisturbed = peer.sacked.is_empty() && peer.duplicate_acks == 0;
@@ -327,9 +275,6 @@ pub(in crate::flow::tcp) fn advance(
     peer.duplicate_acks = 0;
     peer.first_duplicate_ack = None;
     peer.unanswered_repeats = 0;
-    if let Some(seldom) = &mut peer.stats.seldom {
-        seldom.stuck = None;
-    }
     if !peer.sacked.is_empty() {
         peer.sacked.remove_below(ack);
     }
@@ -338,8 +283,10 @@ pub(in crate::flow::tcp) fn advance(
         if oldest.range.end > ack {
             break;
         }
-        let payload = u32::try_from(oldest.range.len()).unwrap_or(u32::MAX);
-        peer.stats.largest_acked_payload = peer.stats.largest_acked_payload.max(payload);
+        if !oldest.in_pieces {
+            let payload = u32::try_from(oldest.range.len()).unwrap_or(u32::MAX);
+            peer.stats.largest_acked_payload = peer.stats.largest_acked_payload.max(payload);
+        }
         // Without SACK only the repair tells what waited for it.
         undisturbed &= oldest.copies == 1;
         // Nothing new from a segment that the receiver had reported before.
@@ -350,9 +297,33 @@ pub(in crate::flow::tcp) fn advance(
     }
     if let Some(rtt_ns) = sample {
         peer.rtt.sample(rtt_ns);
-        if undisturbed {
-            load::note_round_trip(peer, rtt_ns, flight, reference);
-        }
+    }
+    let round_trip = sample.filter(|_| undisturbed);
+    Progress {
+        round_trip: round_trip.map(|ns| RoundTrip { ns, flight }),
+    }
+}
+
+/// Ends the time in which a segment was repeated in vain; call before it is forgotten.
+fn note_outage(peer: &mut SenderState, ended: SegmentRef) {
+    let Some(seldom) = &mut peer.stats.seldom else {
+        return;
+    };
+    let Some(stuck) = seldom.stuck.take() else {
+        return;
+    };
+    let first_sent = peer.outstanding.front().map(|oldest| oldest.first_sent);
+    let outage = Outage {
+        since: first_sent.unwrap_or(stuck.first.time),
+        first: stuck.first,
+        last: stuck.last,
+        copies: stuck.copies,
+        ended,
+    };
+    let is_longest = (seldom.outage).is_none_or(|known| known.length() < outage.length());
+    let nothing_passed = !stuck.smaller_passed && peer.sacked.is_empty();
+    if stuck.copies >= 3 && nothing_passed && is_longest {
+        seldom.outage = Some(outage);
     }
 }
 
@@ -423,11 +394,10 @@ fn take_sacks(peer: &mut SenderState, segment: &Segment<'_>, ack: u64) -> Vec<Se
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::direction::Direction;
     use crate::flow::tcp::sender::send_order::Stamp;
 
     /// Ten segments in flight, the first of them sent `copies` times, are acknowledged after 300 ms.
-    fn loaded_round_trips(copies: u16) -> u64 {
+    fn round_trip_of(copies: u16) -> Option<(u64, u64)> {
         let start = Timestamp::default();
         let mut sender = SenderState::default();
         sender.stats.largest_payload = 1000;
@@ -442,20 +412,19 @@ mod tests {
                 latest: Stamp::default(),
                 copies: if number == 0 { copies } else { 1 },
                 first_is_repeat: false,
+                in_pieces: false,
                 sacked: false,
             });
         }
         sender.snd_max = 10_000;
         let later = start + std::time::Duration::from_millis(300);
-        let ack = SegmentRef::place(20, later, Direction::ServerToClient);
-        advance(&mut sender, 10_000, ack, None);
-        let seldom = sender.stats.seldom.as_ref();
-        seldom.map_or(0, |seldom| seldom.loaded_rtts.count())
+        let progress = advance(&mut sender, 10_000, later, None);
+        progress.round_trip.map(|trip| (trip.ns, trip.flight))
     }
 
     #[test]
     fn what_waited_for_a_repair_did_not_wait_in_a_queue() {
-        assert_eq!(loaded_round_trips(1), 1);
-        assert_eq!(loaded_round_trips(2), 0);
+        assert_eq!(round_trip_of(1), Some((300_000_000, 10_000)));
+        assert_eq!(round_trip_of(2), None);
     }
 }

@@ -13,10 +13,15 @@ use crate::flow::tcp::TcpTracker;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::SenderState;
 use crate::flow::tcp::verdict::Verdict;
+use crate::time::Timestamp;
 
 /// Octets that a capture may have missed before the first answer it shows. An older connection's
 /// number lies as near above a new one's by chance once in 4,096 times.
 const MISSED_AT_MOST: u64 = 1 << 20;
+
+/// Nanoseconds between two ticks of the fastest timestamp clock in use, Linux's of microseconds
+/// (RFC 7323 §5.4 asks for a millisecond at least).
+const FASTEST_TICK: u64 = 1_000;
 
 impl TcpTracker {
     /// Nothing but the client's SYN is known of this connection.
@@ -35,6 +40,7 @@ impl TcpTracker {
         &self,
         tcp: &TcpFields,
         direction: Direction,
+        time: Timestamp,
     ) -> bool {
         let client = &self.senders[Direction::ClientToServer.index()];
         let Some(iss) = client.base.filter(|_| self.is_opening()) else {
@@ -48,7 +54,7 @@ impl TcpTracker {
                     && !tcp.flags.syn()
                     && !tcp.flags.rst()
                     && (ack <= iss || ack > client.snd_max)
-                    && !answers_what_was_missed(tcp, client, ack)
+                    && !answers_what_was_missed(tcp, client, ack, time)
             }
             // Its number is that of the ACK it refuses, which a one-sided capture does not show.
             Direction::ClientToServer => {
@@ -70,13 +76,22 @@ impl TcpTracker {
 }
 
 /// Whether the segment answers this connection after all, of which the capture missed what came
-/// between: it echoes a TSval no older than that of the client's SYN or, where no timestamps tell,
-/// acknowledges a little more than the SYN.
-fn answers_what_was_missed(tcp: &TcpFields, client: &SenderState, ack: u64) -> bool {
-    let syn = client.outstanding.front().and_then(|syn| syn.first.ts_val);
+/// between: it echoes a TSval that the client's clock can have reached since its SYN or, where no
+/// timestamps tell, acknowledges a little more than the SYN.
+fn answers_what_was_missed(
+    tcp: &TcpFields,
+    client: &SenderState,
+    ack: u64,
+    time: Timestamp,
+) -> bool {
+    let syn = client.outstanding.front();
+    let syn = syn.and_then(|syn| Some((syn.first.ts_val?, syn.first_sent)));
     let echo = tcp.timestamps.map(|(_, echo)| echo);
     match echo.zip(syn) {
-        Some((echo, syn)) => echo.wrapping_sub(syn).cast_signed() >= 0,
+        Some((echo, (sent, sent_at))) => {
+            let ticks = u64::from(echo.wrapping_sub(sent));
+            ticks <= time.nanos_since(sent_at) / FASTEST_TICK
+        }
         None => (1..=MISSED_AT_MOST).contains(&ack.saturating_sub(client.snd_max)),
     }
 }

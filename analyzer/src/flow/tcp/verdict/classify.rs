@@ -2,8 +2,8 @@
 //!
 //! | # | verdict | condition |
 //! |---|---|---|
-//! | 1 | copy of one packet | every field equal to a recent packet ([`super::duplicate`]) |
-//! | 2 | keep-alive, zero-window probe | no octet or one, just below `snd_max`, all acknowledged |
+//! | 1 | copy of one packet | every field equal to a recent packet ([`super::recent_packets`]) |
+//! | 2 | keep-alive, zero-window probe | no octet or one, just below `snd_max`, all acknowledged; or the next octet alone into a closed window |
 //! | 3 | outside window | more than 2³⁰ octets beyond `snd_max` (RFC 7323 §2.3) |
 //! | 4 | retransmission | begins at or beyond `snd_max`, but a mark shows that it was sent before ([`super::hidden_loss`]) |
 //! | 5 | new | begins at or beyond `snd_max` |
@@ -20,24 +20,21 @@
 
 use std::time::Duration;
 
-use crate::connection::{Burst, Stuck};
-use crate::event::{EventKind, RetransmissionKind};
+use crate::connection::Burst;
+use crate::event::EventKind;
 use crate::flow::tcp::TcpTracker;
-use crate::flow::tcp::account::{held_writes, load};
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::send_order::{SendOrder, Stamp};
-use crate::flow::tcp::sender::{
-    MAX_JUMP, Outstanding, Repeat, SenderState, round_trip, split_pair,
-};
+use crate::flow::tcp::sender::{MAX_JUMP, Outstanding, SenderState, round_trip, split_pair};
 use crate::flow::tcp::verdict::Verdict;
-use crate::flow::tcp::verdict::copies::{CopyKind, copy_kind, is_late_original};
-use crate::flow::tcp::verdict::holes::{fill_holes, open_hole};
+use crate::flow::tcp::verdict::hidden_loss::{HiddenRepeat, Hint, note_pushed_pause};
+use crate::flow::tcp::verdict::holes::{fill_holes, note_behind, open_hole};
 use crate::flow::tcp::verdict::offload::{count_data, segments_of};
+use crate::flow::tcp::verdict::repeat_or_copy::{
+    CopyKind, REORDERING_WITHOUT_RTT, copy_kind, is_late_original,
+};
+use crate::flow::tcp::verdict::retransmission::note_stuck;
 use crate::seq::SeqRange;
-use crate::time::Timestamp;
-
-/// Retransmissions remembered for a DSACK to come.
-const REPEATS: usize = 1024;
 
 impl TcpTracker {
     /// Judges the sequence space a segment occupies and advances its sender.
@@ -51,6 +48,9 @@ impl TcpTracker {
             && is_probe(segment, sender, peer)
         {
             return self.on_probe(segment, peer_window_closed(&self.senders, segment));
+        }
+        if payload == 1 && !control && is_window_probe(segment, sender, peer) {
+            return self.on_window_probe(segment);
         }
         if segment.start > sender.snd_max.saturating_add(MAX_JUMP)
             || sender.snd_max > segment.start.saturating_add(MAX_JUMP)
@@ -67,12 +67,20 @@ impl TcpTracker {
         let range = SeqRange::new(segment.start, segment.end);
         let unseen = sender.unseen_octets(range);
         sender.stats.unique_bytes += payload_part(segment, unseen);
-        let verdict = if segment.start >= sender.snd_max {
+        let verdict = if is_first_syn(segment, sender) {
+            // The capture wrote what it was answered with first: no copy of it has passed.
+            Verdict::New
+        } else if segment.start >= sender.snd_max {
             self.on_new(segment, range)
         } else if sender.missing.overlap(range) > 0 {
             let found = sender.missing.remove(range);
+            let late_by = segment.packet.time.since(sender.una_advanced);
             let seldom = sender.stats.seldom();
             seldom.missing_octets = seldom.missing_octets.saturating_sub(found);
+            if late_by < REORDERING_WITHOUT_RTT {
+                seldom.written_late += 1;
+                seldom.written_late_max = seldom.written_late_max.max(late_by);
+            }
             Verdict::New
         } else if unseen == 0 {
             self.on_repeat(segment, range)
@@ -97,6 +105,24 @@ impl TcpTracker {
         }
     }
 
+    /// Takes a probe that carries the next octet, or carries it again.
+    fn on_window_probe(&mut self, segment: &Segment<'_>) -> Verdict {
+        let sender = &mut self.senders[segment.direction.index()];
+        if segment.start == sender.snd_max {
+            let octet = SeqRange::new(segment.start, segment.end);
+            sender.stats.data_segments += 1;
+            sender.stats.unique_bytes += 1;
+            remember_outstanding(sender, segment, octet);
+            // When it is accepted tells of the window, not of the path.
+            mark_copied(sender, octet);
+            sender.snd_max = segment.end;
+            sender.edge = Stamp::of(segment);
+            sender.probe_octet = Some(segment.start);
+        }
+        sender.note_sent(segment);
+        self.on_probe(segment, true)
+    }
+
     /// An acknowledgement bears the number of the octet to be sent next (RFC 9293 §3.10.7.4):
     /// what lies between the stream's end and it was sent and has not passed.
     fn note_sent_before(&mut self, segment: &Segment<'_>) {
@@ -113,26 +139,35 @@ impl TcpTracker {
         range: SeqRange,
     ) -> Verdict {
         let hidden = self.hidden_repeat(segment);
-        if let Some(kind) = hidden {
+        if let Some(HiddenRepeat { kind, hint }) = hidden {
             let last_sent = self.senders[segment.direction.index()].last_sent;
-            let waited = segment.packet.time.since(last_sent);
-            self.count_repeat(segment, range, kind, None, waited);
+            let after = segment.packet.time.since(last_sent);
+            if hint != Hint::Counter {
+                self.count_repeat(segment, range, kind, false);
+            }
+            let event = EventKind::Retransmission {
+                kind,
+                spurious: false,
+                presumed: hint != Hint::Echo,
+                original_frame: None,
+                after,
+            };
+            self.note_repeat(segment, range, event);
         }
-        let peer_mss = self.peer_mss(segment);
-        let sender = &mut self.senders[segment.direction.index()];
+        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        note_pushed_pause(sender, peer, segment);
         if range.start > sender.snd_max {
             open_hole(sender, segment);
         }
+        note_behind(sender, segment);
         remember_outstanding(sender, segment, range);
         sender.snd_max = range.end;
         sender.edge = Stamp::of(segment);
-        let Some(kind) = hidden else {
+        let Some(hidden) = hidden else {
             return Verdict::New;
         };
-        let segments = segments_of(segment, sender, peer_mss);
-        sender.stats.seldom().lost_before_capture += segments;
         mark_copied(sender, range);
-        Verdict::Retransmission(kind)
+        Verdict::Retransmission(hidden.kind)
     }
 
     /// Octets of which some had not passed yet: a late original or the repair of a loss before
@@ -156,17 +191,19 @@ impl TcpTracker {
             let overtaken_by_ack_only =
                 hole.opener.payload_len == 0 && hole.range.end == sender.snd_max;
             fill_holes(sender, range);
+            note_behind(sender, segment);
             if overtaken_by_ack_only {
                 return Verdict::New;
             }
             return self.count_late_original(segment, late_by);
         }
         let kind = self.repeat_kind(segment, range, hole.opener.time);
-        self.count_repeat(segment, range, kind, None, late_by);
+        self.take_repeat(segment, range, kind, None, late_by);
         let peer_mss = self.peer_mss(segment);
         let sender = &mut self.senders[segment.direction.index()];
-        let segments = segments_of(segment, sender, peer_mss);
+        let segments = segments_of(segment, peer_mss);
         sender.stats.seldom().lost_before_capture += segments;
+        sender.note_loss(range.start);
         for open in &mut sender.holes {
             if open.range.start < range.end && range.start < open.range.end {
                 open.repair.get_or_insert(segment.reference);
@@ -177,11 +214,13 @@ impl TcpTracker {
         mark_copied(sender, range);
         sender.passed_over.close();
         let filled = fill_holes(sender, range);
+        note_behind(sender, segment);
         if partly_beyond {
             sender.snd_max = range.end;
         }
         for hole in filled {
-            self.close_hole(segment, &hole, kind);
+            let direction = segment.direction;
+            self.close_hole(direction, &hole, segment.reference, kind, false);
         }
         Verdict::Retransmission(kind)
     }
@@ -192,9 +231,10 @@ impl TcpTracker {
         remember_outstanding(sender, segment, fresh);
         let old = SeqRange::new(range.start, sender.snd_max);
         sender.snd_max = range.end;
-        if segment.start >= sender.snd_una || old.len() > 1 {
+        let was_probe = old.len() == 1 && sender.probe_octet == Some(old.start);
+        if !was_probe && (segment.start >= sender.snd_una || old.len() > 1) {
             let kind = self.repeat_kind(segment, old, segment.packet.time);
-            self.count_repeat(segment, old, kind, None, Duration::ZERO);
+            self.take_repeat(segment, old, kind, None, Duration::ZERO);
         }
         Verdict::PartlyNew
     }
@@ -227,10 +267,11 @@ impl TcpTracker {
                 return self.count_late_original(segment, late_by);
             }
         }
-        let since = earlier.map_or(sender.last_sent, |known| known.last_sent);
+        // What was sent before the connection's first packet passed unseen, nobody knows when.
+        let since = earlier.map_or(sender.last_sent.max(self.start), |known| known.last_sent);
         let kind = self.repeat_kind(segment, range, since);
         let after = segment.packet.time.since(since);
-        self.count_repeat(
+        self.take_repeat(
             segment,
             range,
             kind,
@@ -238,118 +279,34 @@ impl TcpTracker {
             after,
         );
         let sender = &mut self.senders[segment.direction.index()];
-        let segments = segments_of(segment, sender, peer_mss);
-        sender.stats.seldom().lost_after_capture += segments;
+        let segments = segments_of(segment, peer_mss);
+        let refused = range.start < sender.refused_to;
+        let seldom = sender.stats.seldom();
+        if refused {
+            seldom.refused_repeats += segments;
+        } else {
+            seldom.lost_after_capture += segments;
+            sender.note_loss(range.start);
+        }
         for known in sender.overlapping(range) {
             known.copies = known.copies.saturating_add(1);
+            known.in_pieces |= range.start <= known.range.start && range.end < known.range.end;
             known.last_sent = segment.packet.time;
             known.frame = segment.packet.frame;
             known.latest = Stamp::of(segment);
         }
         for hole in &mut sender.sack_holes {
             if range.start < hole.range.end && hole.range.start < range.end {
-                hole.repair.get_or_insert(segment.reference);
-                hole.repairs += 1;
-                hole.repair_kind = kind;
+                hole.take_repair(segment.reference, kind, refused, peer_mss);
             }
         }
-        note_stuck(sender, segment, range);
+        note_stuck(sender, segment, range, peer_mss);
         sender.passed_over.close();
         Verdict::Retransmission(kind)
     }
 
     pub(in crate::flow::tcp) fn peer_mss(&self, segment: &Segment<'_>) -> Option<u16> {
         self.senders[segment.direction.reverse().index()].stats.mss
-    }
-
-    /// Counts a retransmission and remembers it until a DSACK could name it.
-    fn count_repeat(
-        &mut self,
-        segment: &Segment<'_>,
-        range: SeqRange,
-        kind: RetransmissionKind,
-        original_frame: Option<u64>,
-        after: Duration,
-    ) {
-        let peer_mss = self.peer_mss(segment);
-        let sack = self
-            .senders
-            .iter()
-            .all(|sender| sender.stats.sack_permitted);
-        let sender = &mut self.senders[segment.direction.index()];
-        let segments = segments_of(segment, sender, peer_mss);
-        let data = segment.packet.payload_len > 0;
-        // Without SACK no DSACK will come: octets acknowledged before the copy was sent prove it.
-        let spurious = data && !sack && range.end <= sender.snd_una;
-        let stats = sender.stats.seldom();
-        stats.retransmitted_segments += segments;
-        stats.retransmitted_bytes += payload_part(segment, range.len());
-        stats.retransmissions_by_kind[kind as usize] += segments;
-        stats.spurious_retransmissions += if spurious { segments } else { 0 };
-        sender.unanswered_repeats += 1;
-        let event = self.event(
-            segment,
-            EventKind::Retransmission {
-                kind,
-                spurious,
-                original_frame,
-                after,
-            },
-        );
-        if !segment.tcp.flags.syn() {
-            let sender = &mut self.senders[segment.direction.index()];
-            if sender.repeats.len() >= REPEATS {
-                sender.repeats.pop_front();
-            }
-            sender.repeats.push_back(Repeat {
-                range,
-                stamp: Stamp::of(segment),
-                passed: segment.packet.time,
-                event,
-                spurious,
-            });
-        }
-    }
-
-    /// What made the sender repeat `range`, which it sent last at `since`.
-    fn repeat_kind(
-        &mut self,
-        segment: &Segment<'_>,
-        range: SeqRange,
-        since: Timestamp,
-    ) -> RetransmissionKind {
-        let time = segment.packet.time;
-        let sender = &mut self.senders[segment.direction.index()];
-        if segment.packet.payload_len == 0 {
-            return RetransmissionKind::Control;
-        }
-        let quiet = time.since(since.max(sender.una_advanced));
-        let above_reported = sender.duplicate_acks >= 3
-            || sender
-                .sacked
-                .ranges()
-                .iter()
-                .any(|known| known.start >= range.end);
-        // RFC 6298 §5: the timer runs from the last progress; 10 % for the capture's own delay.
-        if quiet >= sender.rto_with_margin() && range.start <= sender.next_to_acknowledge() {
-            let is_tail = range.end >= sender.snd_max && !above_reported;
-            sender.timeout_recovery_to = sender.snd_max;
-            return if is_tail && sender.flight_size() > range.len() {
-                RetransmissionKind::TailLossProbe
-            } else {
-                RetransmissionKind::Timeout
-            };
-        }
-        if above_reported || !sender.holes.is_empty() {
-            return RetransmissionKind::Fast;
-        }
-        if range.start < sender.timeout_recovery_to {
-            return RetransmissionKind::Timeout;
-        }
-        if range.end >= sender.snd_max {
-            return RetransmissionKind::TailLossProbe;
-        }
-        RetransmissionKind::Unknown
     }
 
     fn after_sequence(&mut self, segment: &Segment<'_>, range: SeqRange, verdict: Verdict) {
@@ -361,10 +318,6 @@ impl TcpTracker {
         }
         if segment.packet.payload_len == 0 || !verdict.brings_new_octets() {
             return;
-        }
-        if verdict == Verdict::New {
-            held_writes::on_data(&mut self.senders, segment, range.start, range.end);
-            load::note_window(&mut self.senders, segment, range.end);
         }
         if matches!(verdict, Verdict::New | Verdict::PartlyNew) {
             self.note_burst(segment);
@@ -433,14 +386,6 @@ impl SenderState {
             self.newest = stamp;
         }
     }
-
-    fn rto_with_margin(&self) -> Duration {
-        self.rtt.rto() * 9 / 10
-    }
-
-    fn next_to_acknowledge(&self) -> u64 {
-        self.snd_una
-    }
 }
 
 /// A segment below `snd_max` that asks for an answer rather than repeating something: all was
@@ -452,12 +397,25 @@ fn is_probe(segment: &Segment<'_>, sender: &SenderState, peer: &SenderState) -> 
     (unknown || sender.snd_una >= sender.snd_max) && !late
 }
 
+/// A SYN below what its receiver acknowledged, and the first packet of its sender.
+fn is_first_syn(segment: &Segment<'_>, sender: &SenderState) -> bool {
+    segment.tcp.flags.syn() && sender.stats.packets == 1 && segment.start < sender.snd_max
+}
+
+/// One octet, the next into a closed window (RFC 9293 §3.8.6.1), or the same again, which the window
+/// had refused.
+fn is_window_probe(segment: &Segment<'_>, sender: &SenderState, peer: &SenderState) -> bool {
+    let is_next = segment.start == sender.snd_max && sender.holes.is_empty();
+    let is_again = segment.end == sender.snd_max && sender.probe_octet == Some(segment.start);
+    segment.start == sender.snd_una && (is_next && peer.window == Some(0) || is_again)
+}
+
 fn peer_window_closed(senders: &[SenderState; 2], segment: &Segment<'_>) -> bool {
     senders[segment.direction.reverse().index()].window == Some(0)
 }
 
 /// Payload octets among `octets` of the segment's sequence space.
-fn payload_part(segment: &Segment<'_>, octets: u64) -> u64 {
+pub(in crate::flow::tcp) fn payload_part(segment: &Segment<'_>, octets: u64) -> u64 {
     octets.min(u64::from(segment.packet.payload_len))
 }
 
@@ -474,6 +432,7 @@ fn remember_outstanding(sender: &mut SenderState, segment: &Segment<'_>, range: 
         latest: Stamp::of(segment),
         copies: 1,
         first_is_repeat: false,
+        in_pieces: false,
         sacked: false,
     });
 }
@@ -483,26 +442,5 @@ fn mark_copied(sender: &mut SenderState, range: SeqRange) {
     for known in sender.overlapping(range) {
         known.copies = known.copies.max(2);
         known.first_is_repeat = true;
-    }
-}
-
-/// Remembers the oldest segment that gets no acknowledgement.
-fn note_stuck(sender: &mut SenderState, segment: &Segment<'_>, range: SeqRange) {
-    if range.start > sender.snd_una || range.end <= sender.snd_una {
-        return;
-    }
-    match &mut sender.stats.seldom().stuck {
-        Some(stuck) if stuck.first.relative_seq == segment.reference.relative_seq => {
-            stuck.last = segment.reference;
-            stuck.copies += 1;
-        }
-        stuck => {
-            *stuck = Some(Stuck {
-                first: segment.reference,
-                last: segment.reference,
-                copies: 2,
-                smaller_passed: false,
-            });
-        }
     }
 }

@@ -12,22 +12,30 @@ use crate::direction::Direction;
 use crate::event::SegmentRef;
 use crate::flow::tcp::TcpTracker;
 use crate::flow::tcp::account::silence::SILENCE_NS;
-use crate::flow::tcp::account::{held_writes, load};
 use crate::flow::tcp::segment::{Segment, low32};
+use crate::flow::tcp::sender::rtt::Progress;
 use crate::flow::tcp::sender::split_pair;
 use crate::flow::tcp::verdict::acknowledge::advance;
 use crate::flow::tcp::verdict::offload::count_data;
-use crate::flow::tcp::verdict::{Verdict, duplicate};
+use crate::flow::tcp::verdict::{Verdict, recent_packets};
 use crate::seq::SeqRange;
 
+/// What is known of a segment that was to be expected.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::flow::tcp) struct Expected {
+    direction: Direction,
+    /// Its lifted acknowledgement.
+    ack: u64,
+}
+
 impl TcpTracker {
-    /// The lifted acknowledgement of a segment that [`Self::take_expected`] may take.
+    /// What is known of a segment that [`Self::take_expected`] may take.
     pub(in crate::flow::tcp) fn expects(
         &self,
         packet: &Packet,
         tcp: &TcpFields,
         direction: Direction,
-    ) -> Option<u64> {
+    ) -> Option<Expected> {
         const JUDGED: u8 = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | TcpFlags::ACK;
         let [client, server] = &self.senders;
         let (sender, peer) = match direction {
@@ -68,20 +76,20 @@ impl TcpTracker {
             && peer.fin_at.is_none()
             && peer.duplicate_acks == 0
             && peer.unanswered_probes == 0
-            && (peer.repeats.is_empty()
-                || (sender.stats.sack_permitted && peer.stats.sack_permitted));
+            && peer.repeated_to <= peer.snd_una
+            && peer.window_closed_at.is_none();
         let is_expected = is_undisturbed && sends_on && receives_all;
-        (is_expected && sender.base.is_some() && peer.base.is_some()).then_some(ack)
+        let is_known = sender.base.is_some() && peer.base.is_some();
+        (is_expected && is_known).then_some(Expected { direction, ack })
     }
 
     /// Takes a segment that [`Self::expects`]: what [`Self::judge`] does, as far as it matters.
-    /// `ack` is its lifted acknowledgement.
     pub(in crate::flow::tcp) fn take_expected(
         &mut self,
         packet: &Packet,
         tcp: &TcpFields,
         payload: &[u8],
-        (direction, ack): (Direction, u64),
+        Expected { direction, ack }: Expected,
     ) -> Verdict {
         let (sender, peer) = split_pair(&mut self.senders, direction);
         let start = sender.snd_max;
@@ -105,7 +113,8 @@ impl TcpTracker {
                 window: u32::from(tcp.window_field) << sender.shift,
             },
         };
-        self.recent.remember(segment, duplicate::signature(segment));
+        self.recent
+            .remember(segment, recent_packets::signature(segment));
         self.count(segment);
         self.end = packet.time;
         self.last_frame = self.last_frame.max(packet.frame);
@@ -114,13 +123,15 @@ impl TcpTracker {
         } else {
             self.note_identification(segment);
         }
-        self.acknowledge_expected(segment);
+        let progress = self.acknowledge_expected(segment, ack);
+        self.note_progress(segment, progress);
         self.on_window(segment);
         let verdict = if packet.payload_len > 0 {
             self.send_expected(segment)
         } else {
             Verdict::Acknowledgement
         };
+        self.note_data(segment, verdict);
         let scales_known = self.handshake.seen().tells_scales();
         self.split
             .advance(segment, verdict, &self.senders, scales_known);
@@ -129,18 +140,19 @@ impl TcpTracker {
         verdict
     }
 
-    fn acknowledge_expected(&mut self, segment: &Segment<'_>) {
-        let Some(ack) = segment.ack else { return };
+    fn acknowledge_expected(&mut self, segment: &Segment<'_>, ack: u64) -> Option<Progress> {
         let time = segment.packet.time;
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
-        if ack > peer.snd_una {
+        peer.ack_passed = time;
+        let progress = (ack > peer.snd_una).then(|| {
+            sender.stats.acks_drawn += 1;
             let echo = segment.tcp.timestamps.map(|(_, echo)| echo);
             let round_trip = sender.rtt.min_ns();
             peer.acks_under_way.note(time, peer.snd_una, round_trip);
-            advance(peer, ack, segment.reference, echo);
-            held_writes::on_progress(&mut self.senders, segment, ack);
-        }
+            advance(peer, ack, time, echo)
+        });
         self.turns.acknowledged(segment.direction, ack, time);
+        progress
     }
 
     fn send_expected(&mut self, segment: &Segment<'_>) -> Verdict {
@@ -153,8 +165,6 @@ impl TcpTracker {
         let verdict = self.on_new(segment, SeqRange::new(segment.start, segment.end));
         self.senders[segment.direction.index()].note_sent(segment);
         if verdict == Verdict::New {
-            held_writes::on_data(&mut self.senders, segment, segment.start, segment.end);
-            load::note_window(&mut self.senders, segment, segment.end);
             self.note_burst(segment);
         }
         let sender = &self.senders[segment.direction.index()];

@@ -1,36 +1,47 @@
 //! Repeats whose first copy was lost before the capture point, with nothing behind it to show.
 //!
 //! The repeat of a lost tail looks like new data: it begins where the stream ended. Three marks
-//! betray it, each only where the sender's side of the path lies beyond the capture point:
+//! hint at it, each only where the sender's side of the path lies beyond the capture point, and only
+//! after a silence in which the sender's timer could run out:
 //!
 //! - the identification counter of the connection passed over packets after the last octet seen,
 //!   and the sender owed no acknowledgement that could have been one of them; a counter that passes
-//!   over packets where none can be missing is the whole host's and tells nothing;
-//! - the segment before it did not end a write (PSH is not set), so more was there to be sent at
-//!   once, and neither window nor acknowledgements held it back, but a probe timeout passed;
+//!   over packets where none can be missing, or more than the connection can have sent, is the
+//!   whole host's and tells nothing;
+//! - the segment before it was full and did not end a write (PSH is not set, by a sender that sets
+//!   it where it pauses), so more was there to be sent at once, and neither window nor
+//!   acknowledgements held it back;
 //! - a SYN-ACK echoes the TSval of an earlier SYN than the latest, a timeout after it.
 //!
-//! The first two tell nothing of a sender whose octets the capture is known to have missed.
+//! The first two prove no loss: they count as presumed ([`Half::presumed_repeats`]), and while it is
+//! open whose the counter is as suspected ([`Half::suspected`]). They tell nothing of a sender whose
+//! octets the capture is known to have missed.
 //!
 //! A pure ACK that bears a sequence number beyond the stream's end shows the loss itself; it
 //! opens a hole like any later segment (`classify`).
 
 use std::time::Duration;
 
+#[cfg(doc)]
+use crate::connection::Half;
+use crate::connection::{CounterTrust, SuspectedRepeats};
 use crate::decode::TcpFlags;
 use crate::event::RetransmissionKind;
 use crate::flow::tcp::TcpTracker;
 use crate::flow::tcp::segment::Segment;
-use crate::flow::tcp::sender::passed_over::DoubtfulRepeat;
+use crate::flow::tcp::sender::acks_under_way::AT_THE_CAPTURE_POINT_NS;
 use crate::flow::tcp::sender::rtt::whole_round_trip;
-use crate::flow::tcp::sender::send_order::{Passage, Trust};
-use crate::flow::tcp::sender::under_way::AT_THE_CAPTURE_POINT_NS;
+use crate::flow::tcp::sender::send_order::Passage;
 use crate::flow::tcp::sender::{SenderState, split_pair};
 use crate::flow::tcp::verdict::offload::segments_of;
 
 /// Linux's smallest retransmission timeout: what a repair takes when no round trip is known.
 const REPAIR_WITHOUT_RTT: Duration = Duration::from_nanos(REPAIR_WITHOUT_RTT_NS);
 const REPAIR_WITHOUT_RTT_NS: u64 = 200_000_000;
+
+/// Segments that a sender has under way at most before anything was acknowledged (RFC 6928), and
+/// repeats of them.
+const INITIAL_WINDOW: u64 = 10;
 
 /// RFC 6298 §2.1, less 10 % for the capture's own delay.
 const SYN_ACK_TIMEOUT: Duration = Duration::from_millis(900);
@@ -43,10 +54,12 @@ impl TcpTracker {
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         let owed = !sender.passed_over.asked.is_empty() || peer.flight_size() > 0;
         sender.ip_ids.take(segment, segments);
+        let counts = sender.ip_ids.is_counter() && segment.packet.ip_id.is_some();
         let passed = &mut sender.passed_over;
         if owed {
             passed.since = passed.last_packet;
         }
+        passed.follows = counts;
         passed.overtaken = false;
         passed.answers_earlier_syn = false;
         passed.asked.count = 0;
@@ -64,6 +77,9 @@ impl TcpTracker {
         let owed = !sender.passed_over.asked.is_empty() || peer.flight_size() > 0;
         let passage = sender.ip_ids.take(segment, segments);
         sender.passed_over.overtaken = passage == Passage::Overtaken;
+        sender.passed_over.follows = passage == (Passage::InTurn { passed_over: 0 })
+            && sender.ip_ids.is_counter()
+            && segment.packet.ip_id.is_some();
         let gap = match passage {
             Passage::InTurn { passed_over } => passed_over,
             Passage::Overtaken => {
@@ -93,24 +109,42 @@ impl TcpTracker {
     /// had something to acknowledge.
     fn note_gap(&mut self, segment: &Segment<'_>, gap: u16, owed: bool) {
         let rtt = self.rtt_hint();
-        let sender = &mut self.senders[segment.direction.index()];
-        if owed {
-            // What the sender says now answers what it was told since: nothing earlier, unless it
-            // comes when a timeout would bring the answer that was passed over.
-            let passed = &mut sender.passed_over;
-            let asked_at = passed.asked.answered_by(segment);
-            let timed_out = asked_at.zip(rtt).is_some_and(|(asked_at, rtt)| {
-                is_timeout_of_answer(segment.packet.time.since(asked_at), rtt)
-            });
-            passed.packets = u16::from(gap == 1 && timed_out);
+        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        let silence = segment
+            .packet
+            .time
+            .nanos_since(sender.passed_over.last_packet);
+        let timeouts = timeouts_within(silence);
+        if u64::from(gap) > most_sent(sender) + u64::from(timeouts) {
+            sender.ip_ids.note_served_others();
             return;
         }
         let due = repeats_due(segment, sender, rtt);
-        if gap > due && is_unexplained(segment, sender, rtt) {
+        let asked_at = sender.passed_over.asked.answered_by(segment);
+        let since = if owed {
+            asked_at
+        } else {
+            Some(sender.passed_over.last_packet)
+        };
+        let timed_out = gap == due + 1
+            && since.zip(rtt).is_some_and(|(since, rtt)| {
+                is_timeout_of_answer(segment.packet.time.since(since), rtt)
+            });
+        if gap > due && !timed_out && segment.start <= sender.snd_max {
+            sender.ip_ids.note_moved_on(silence);
+        }
+        if owed {
+            // What the sender says now answers what it was told since: nothing earlier, unless it
+            // comes when a timeout would bring the answer that was passed over.
+            sender.passed_over.packets = u16::from(gap == 1 && timed_out);
+            return;
+        }
+        if gap > due && is_unexplained(segment, sender, repair_takes(sender, peer)) {
             sender.ip_ids.note_foreign();
         }
         let passed = &mut sender.passed_over;
         passed.in_all += u32::from(gap);
+        passed.timeouts += timeouts + u32::from(!sender.holes.is_empty());
         if gap > due && !passed.closed {
             if passed.packets == 0 {
                 passed.since = passed.last_packet;
@@ -124,97 +158,114 @@ impl TcpTracker {
     pub(in crate::flow::tcp) fn hidden_repeat(
         &mut self,
         segment: &Segment<'_>,
-    ) -> Option<RetransmissionKind> {
+    ) -> Option<HiddenRepeat> {
         let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         if segment.tcp.flags.syn() {
             let repeated = sender.passed_over.answers_earlier_syn;
-            return repeated.then_some(RetransmissionKind::Control);
+            return repeated.then_some(HiddenRepeat {
+                kind: RetransmissionKind::Control,
+                hint: Hint::Echo,
+            });
         }
         if sender.stats.packets <= 1 || sender.stats.oversized_segments > 0 {
             return None;
         }
-        if sender.stats.missing_octets() > 0 {
-            // The capture missed packets that arrived: those passed over may be the same.
+        // The capture missed packets that arrived: those passed over may be the same. And nobody
+        // knows in how many packets the octets of a hole were.
+        let tells_nothing = sender.stats.missing_octets() > 0
+            || segment.start > sender.snd_max
+            || is_at_sender(sender, peer);
+        let waited = segment.packet.time.nanos_since(sender.last_sent);
+        let held_back = !tells_nothing && was_held_back_by_loss(segment, sender, peer, waited);
+        if tells_nothing || sender.passed_over.is_empty() && !held_back {
             sender.passed_over.reset();
             return None;
         }
+        let waited = sender.passed_over.waited(segment, sender.last_sent);
+        let takes = repair_takes(sender, peer);
+        let passed_over = sender.passed_over.take_one(waited >= takes);
         let trust = sender.ip_ids.trust();
-        if sender.passed_over.is_empty() && segment.start == sender.snd_max {
-            let waited = segment.packet.time.nanos_since(sender.last_sent);
-            if trust == Trust::PerConnection
-                || !was_held_back_by_loss(segment, sender, peer, waited)
-            {
-                sender.passed_over.reset();
-                return None;
-            }
-        }
-        let sent_before = sender.passed_over.last_sent_before(sender.last_sent);
-        let waited = segment.packet.time.nanos_since(sent_before);
-        let repair_takes = whole_round_trip(&sender.rtt, &peer.rtt)
-            .map_or(REPAIR_WITHOUT_RTT_NS, |rtt| rtt.saturating_mul(9) / 10);
-        let hole = segment.start.saturating_sub(sender.snd_max);
-        if hole > 0 {
-            // Nobody knows in how many packets the octets of the hole were.
-            sender.passed_over.packets = 0;
-        }
-        let passed_over =
-            sender.passed_over.take_one(waited >= repair_takes) && !is_at_sender(sender, peer);
-        let held_back = hole == 0 && was_held_back_by_loss(segment, sender, peer, waited);
-        let hidden = match trust {
-            Trust::PerConnection => passed_over,
-            _ if held_back => true,
-            Trust::NotYet if passed_over => {
-                sender.passed_over.close();
-                let segments = segments_of(segment, sender, peer.stats.mss);
-                sender.doubtful.push(DoubtfulRepeat {
-                    kind: kind_of(segment, waited),
-                    segments,
-                    octets: segment.packet.payload_len,
-                });
-                return None;
-            }
-            _ => false,
-        };
-        if !hidden {
+        let suspected = passed_over && trust != CounterTrust::Shared;
+        if !held_back && !suspected {
             sender.passed_over.reset();
             return None;
         }
         sender.passed_over.close();
-        Some(kind_of(segment, waited))
+        let kind = kind_of(segment, waited);
+        let segments = segments_of(segment, peer.stats.mss);
+        if held_back {
+            sender.stats.seldom().presumed_repeats += segments;
+            let hint = Hint::Pause;
+            return Some(HiddenRepeat { kind, hint });
+        }
+        note_suspected(
+            &mut sender.stats.seldom().suspected,
+            segment,
+            kind,
+            segments,
+        );
+        let hint = Hint::Counter;
+        (trust == CounterTrust::PerConnection).then_some(HiddenRepeat { kind, hint })
     }
+}
+
+/// A repeat that no copy and no hole shows.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::flow::tcp) struct HiddenRepeat {
+    pub kind: RetransmissionKind,
+    pub hint: Hint,
+}
+
+/// What shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::flow::tcp) enum Hint {
+    /// The timestamp it echoes: a proof.
+    Echo,
+    /// A write that went on after a pause.
+    Pause,
+    /// Its sender's counter: counted when that is known to be this connection's own.
+    Counter,
+}
+
+fn note_suspected(
+    suspected: &mut SuspectedRepeats,
+    segment: &Segment<'_>,
+    kind: RetransmissionKind,
+    segments: u64,
+) {
+    if suspected.segments == 0 {
+        suspected.first_frame = segment.packet.frame;
+    }
+    suspected.segments += segments;
+    suspected.octets += u64::from(segment.packet.payload_len);
+    suspected.by_kind[kind as usize] += segments;
 }
 
 impl SenderState {
     /// Packets that were passed over beyond those that were repaired: repeats that were lost as
-    /// well. Nothing is known where the capture itself missed packets.
+    /// well, no more than timers ran out. Nothing is known where the capture itself missed packets.
     pub fn note_lost_repeats(&mut self) {
-        let counted = self.ip_ids.trust() == Trust::PerConnection
+        let counted = self.ip_ids.trust() == CounterTrust::PerConnection
             && self.stats.oversized_segments == 0
             && self.passed_over.in_all > 0;
         if !counted || self.stats.missing_octets() > 0 {
             return;
         }
         let passed_over = u64::from(self.passed_over.in_all);
+        let timeouts = u64::from(self.passed_over.timeouts);
         let stats = self.stats.seldom();
         if stats.lost_before_capture > 0 {
-            stats.repeats_lost_before_capture =
-                passed_over.saturating_sub(stats.lost_before_capture);
+            let repaired = stats.lost_before_capture + stats.presumed_repeats;
+            stats.repeats_lost_before_capture = passed_over.saturating_sub(repaired).min(timeouts);
         }
     }
 
-    /// Counts the repeats that had to wait until the sender's identifications could be trusted.
-    pub fn settle_doubtful_repeats(&mut self) {
-        let doubtful = std::mem::take(&mut self.doubtful);
-        if self.ip_ids.trust() != Trust::PerConnection || self.stats.oversized_segments > 0 {
-            return;
+    /// How far its counter tells of this connection, as far as the connection itself shows.
+    pub fn counter_trust(&self) -> CounterTrust {
+        if self.stats.oversized_segments > 0 {
+            return CounterTrust::Shared;
         }
-        for repeat in doubtful {
-            let stats = self.stats.seldom();
-            stats.retransmitted_segments += repeat.segments;
-            stats.retransmitted_bytes += u64::from(repeat.octets);
-            stats.retransmissions_by_kind[repeat.kind as usize] += repeat.segments;
-            stats.lost_before_capture += repeat.segments;
-        }
+        self.ip_ids.trust()
     }
 }
 
@@ -234,6 +285,30 @@ fn kind_of(segment: &Segment<'_>, waited_ns: u64) -> RetransmissionKind {
 /// for timer slack and variance.
 fn is_timeout_of_answer(delay: Duration, rtt: Duration) -> bool {
     delay >= rtt + REPAIR_WITHOUT_RTT && delay <= (rtt * 2 + REPAIR_WITHOUT_RTT) * 6 / 5
+}
+
+/// More than this a sender cannot have sent since its last packet, timers apart: its window grows
+/// by a segment for each that was acknowledged (RFC 5681 §3.1).
+const fn most_sent(sender: &SenderState) -> u64 {
+    INITIAL_WINDOW + sender.stats.data_segments
+}
+
+/// How often a timer can run out within a silence; each time it waits twice as long (RFC 6298 §5.5).
+const fn timeouts_within(silence_ns: u64) -> u32 {
+    (silence_ns / REPAIR_WITHOUT_RTT_NS + 1).ilog2()
+}
+
+/// The least time, in nanoseconds, from a sender's last packet to the repeat of one behind it: a
+/// round trip while losses are being repaired, else a probe timeout (RFC 8985 §7.2: two smoothed
+/// round trips), each less 10 % for the capture's own delay.
+fn repair_takes(sender: &SenderState, peer: &SenderState) -> u64 {
+    let recovers = sender.passed_over.closed || !sender.holes.is_empty();
+    let both_known = sender.rtt.samples() > 0 && peer.rtt.samples() > 0;
+    match whole_round_trip(&sender.rtt, &peer.rtt) {
+        Some(rtt) if recovers => rtt.saturating_mul(9) / 10,
+        Some(rtt) if both_known => rtt.saturating_mul(9) / 5,
+        _ => REPAIR_WITHOUT_RTT_NS,
+    }
 }
 
 /// The capture point is next to the sender: what is not in the capture was missed by it, not lost
@@ -262,16 +337,41 @@ fn was_held_back_by_loss(
     let at_receiver = near < far / 4;
     // RFC 8985 §7.2: the probe timeout is two smoothed round trips; a window that an
     // acknowledgement opens is used after one.
-    if !at_receiver || waited_ns < near.saturating_add(far).saturating_mul(7) / 4 {
+    let timed_out = waited_ns >= near.saturating_add(far).saturating_mul(7) / 4;
+    let counter_denies = sender.passed_over.follows
+        || sender.passed_over.is_empty() && sender.ip_ids.trust() == CounterTrust::PerConnection;
+    // Of a sender not seen pausing after a PSH, its counter must say the same.
+    let pushes = sender.passed_over.pushed_pauses > 0
+        || segment.tcp.flags.has(TcpFlags::PSH)
+            && !sender.passed_over.is_empty()
+            && sender.ip_ids.trust() != CounterTrust::Shared;
+    if !at_receiver || !timed_out || counter_denies || !pushes {
         return false;
     }
     let follows = before.relative_seq + u64::from(before.payload_len)
         == sender.relative(segment.start)
-        && !before.flags.has(TcpFlags::PSH);
+        && !before.flags.has(TcpFlags::PSH)
+        && before.payload_len == sender.stats.largest_payload;
     let open = peer
         .window
         .is_some_and(|window| window >= segment.packet.payload_len);
     follows && open
+}
+
+/// Counts a pause of at least a round trip before new data when the data before it ended a write.
+pub(in crate::flow::tcp) fn note_pushed_pause(
+    sender: &mut SenderState,
+    peer: &SenderState,
+    segment: &Segment<'_>,
+) {
+    let pushed =
+        (sender.stats.last_data.as_ref()).is_some_and(|before| before.flags.has(TcpFlags::PSH));
+    let waited = segment.packet.time.nanos_since(sender.last_sent);
+    let round_trip = whole_round_trip(&sender.rtt, &peer.rtt);
+    if pushed && round_trip.is_some_and(|rtt| waited >= rtt) {
+        let pauses = &mut sender.passed_over.pushed_pauses;
+        *pauses = pauses.saturating_add(1);
+    }
 }
 
 /// Segments of known holes that the sender must have repeated by now, so that packets passed over
@@ -300,11 +400,13 @@ fn repeats_due(segment: &Segment<'_>, sender: &SenderState, rtt: Option<Duration
 
 /// Octets that follow on those before them, with nothing missing and too soon for a repair: the
 /// packets that the counter passed over between them were not of this connection.
-fn is_unexplained(segment: &Segment<'_>, sender: &SenderState, rtt: Option<Duration>) -> bool {
-    let repair_takes = rtt.map_or(REPAIR_WITHOUT_RTT, |rtt| rtt * 9 / 10);
-    let waited = segment.packet.time.since(sender.passed_over.last_packet);
+fn is_unexplained(segment: &Segment<'_>, sender: &SenderState, repair_takes_ns: u64) -> bool {
+    let waited = segment
+        .packet
+        .time
+        .nanos_since(sender.passed_over.last_packet);
     let follows = segment.seq_len() > 0 && segment.start == sender.snd_max;
-    follows && sender.holes.is_empty() && !sender.passed_over.closed && waited < repair_takes
+    follows && sender.holes.is_empty() && !sender.passed_over.closed && waited < repair_takes_ns
 }
 
 /// A SYN-ACK that answers an earlier SYN than the latest, a timeout after it: the answer before

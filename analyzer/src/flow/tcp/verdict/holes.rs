@@ -1,62 +1,100 @@
 //! Holes in the octets that passed: opened by what lies behind them, confirmed by the receiver, filled.
 
+use std::time::Duration;
+
 use crate::app::MessageUnit;
 use crate::connection::HoleEpisode;
-use crate::event::RetransmissionKind;
+use crate::direction::Direction;
+use crate::event::{RetransmissionKind, SegmentRef};
 use crate::flow::tcp::TcpTracker;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::send_order::Stamp;
 use crate::flow::tcp::sender::{Hole, SenderState, split_pair};
-use crate::flow::tcp::verdict::offload::segments_in;
 use crate::seq::SeqRange;
+use crate::time::Timestamp;
 
 /// Holes kept in detail.
 const LONGEST_HOLES: usize = 8;
 
 impl TcpTracker {
-    /// Keeps a hole that a segment filled, when anything waited behind it.
+    /// Keeps a hole that `filled` filled or acknowledged, or that was open to the end, when any
+    /// payload waited behind it.
     pub(in crate::flow::tcp) fn close_hole(
         &mut self,
-        segment: &Segment<'_>,
+        direction: Direction,
         hole: &Hole,
+        filled: SegmentRef,
         kind: RetransmissionKind,
+        at_least: bool,
     ) {
-        let sender = &self.senders[segment.direction.index()];
-        let limit = sender
-            .holes
-            .first()
-            .map_or(sender.snd_max, |next| next.range.start);
-        let blocked = limit.saturating_sub(hole.range.end);
-        if blocked == 0 {
-            // Only an acknowledgement had shown it: nothing waited.
+        let sender = &self.senders[direction.index()];
+        let next = (sender.holes.iter()).find(|next| next.range.start >= hole.range.end);
+        let limit = next.map_or(sender.snd_max, |next| next.range.start);
+        // A FIN is nothing that waits.
+        let limit = sender.fin_at.map_or(limit, |fin_at| limit.min(fin_at));
+        let blocked_octets = limit.saturating_sub(hole.range.end);
+        let Some(opened) = hole.first_behind.filter(|_| blocked_octets > 0) else {
             return;
-        }
-        let episode = HoleEpisode {
-            direction: segment.direction,
-            opened: hole.opener,
-            filled: segment.reference,
+        };
+        self.keep_hole(HoleEpisode {
+            direction,
+            opened,
+            filled,
+            at_least,
+            too_large: false,
             repair: hole.repair,
             repair_kind: kind,
             repairs: hole.repairs,
             missing_octets: hole.opened_octets,
-            blocked_octets: blocked,
-            blocked_segments: segments_in(blocked, sender.stats.largest_payload),
-            stall: segment.packet.time.since(hole.opener.time),
+            blocked_octets,
+            stall: Duration::ZERO,
             seen_at_sender: false,
             confirmed: hole.confirmed,
             blocked_messages: 0,
             message_unit: MessageUnit::Unknown,
-        };
-        self.keep_hole(episode);
+        });
     }
 
-    /// Counts a hole and keeps it among the longest.
-    pub(in crate::flow::tcp) fn keep_hole(&mut self, episode: HoleEpisode) {
+    /// Keeps the holes that the receiver reported (SACK) and that nothing filled: they count to the
+    /// last that was heard of it.
+    pub(in crate::flow::tcp) fn close_open_holes(&mut self) {
+        for direction in Direction::BOTH {
+            let receiver = direction.reverse();
+            let last = (self.resets.segments())
+                .chain(self.senders[receiver.index()].stats.last_segment)
+                .filter(|segment| segment.direction == receiver)
+                .max_by_key(|segment| segment.frame);
+            let Some(last) = last else { continue };
+            let sender = &self.senders[direction.index()];
+            let reported_to = sender.sacked.ranges().last().map_or(0, |range| range.end);
+            let holes = sender.holes.clone();
+            let reported = |hole: &&Hole| hole.confirmed && hole.range.end < reported_to;
+            for hole in holes.iter().filter(reported) {
+                self.close_hole(direction, hole, last, RetransmissionKind::Unknown, true);
+            }
+            let sack_holes = std::mem::take(&mut self.senders[direction.index()].sack_holes);
+            for hole in sack_holes.iter().filter(|hole| hole.repairs > 0) {
+                self.close_sack_hole(direction, hole, last, true);
+            }
+        }
+    }
+
+    /// Counts a hole and keeps it among the longest. Its receiver waits no longer than to its own
+    /// FIN or a reset.
+    pub(in crate::flow::tcp) fn keep_hole(&mut self, mut episode: HoleEpisode) {
+        let receiver = &self.senders[episode.direction.reverse().index()];
+        let closed = receiver.stats.fin.map(|fin| fin.time);
+        let end = [closed, self.reset_at]
+            .into_iter()
+            .flatten()
+            .fold(episode.filled.time, Timestamp::min);
+        if end <= episode.opened.time {
+            return;
+        }
+        episode.stall = end.since(episode.opened.time);
         let holes = self.holes.get_or_insert_default();
-        holes.count += 1;
-        holes.stall_total += episode.stall;
-        holes.stall_max = holes.stall_max.max(episode.stall);
-        holes.blocked_octets += episode.blocked_octets;
+        let waits = &mut holes.waits[episode.direction.index()];
+        waits.add(episode.opened.time, end, episode.blocked_octets);
         let at = holes
             .longest
             .partition_point(|known| known.stall >= episode.stall);
@@ -64,6 +102,19 @@ impl TcpTracker {
             holes.longest.insert(at, episode);
             holes.longest.truncate(LONGEST_HOLES);
         }
+    }
+}
+
+/// Takes a segment with payload from `start` on: what lies before it keeps it back.
+pub(in crate::flow::tcp) fn note_behind(sender: &mut SenderState, segment: &Segment<'_>) {
+    if segment.packet.payload_len == 0 {
+        return;
+    }
+    let before = sender
+        .holes
+        .partition_point(|hole| hole.range.end <= segment.start);
+    for hole in &mut sender.holes[..before] {
+        hole.first_behind.get_or_insert(segment.reference);
     }
 }
 
@@ -75,6 +126,7 @@ pub(in crate::flow::tcp) fn open_hole(sender: &mut SenderState, segment: &Segmen
         opened_octets: missing.len(),
         opener: segment.reference,
         opener_stamp: Stamp::of(segment),
+        first_behind: None,
         confirmed: false,
         repair: None,
         repairs: 0,

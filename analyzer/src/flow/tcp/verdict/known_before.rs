@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use crate::connection::CounterTrust;
 use crate::decode::{Packet, TcpFields};
 use crate::direction::Direction;
-use crate::event::SegmentRef;
+use crate::event::{EventKind, SegmentRef};
 use crate::flow::tcp::TcpTracker;
+use crate::flow::tcp::lift::lift;
 use crate::flow::tcp::segment::Segment;
-use crate::flow::tcp::sender::send_order::{SendOrder, Stamp, Trust};
+use crate::flow::tcp::sender::send_order::{SendOrder, Stamp};
 use crate::flow::tcp::sender::split_pair;
+use crate::flow::tcp::verdict::recent_packets::signature;
 use crate::seq::SeqRange;
 
 /// A copy or a hole that the segment is compared with.
@@ -36,7 +39,9 @@ pub(crate) struct KnownBefore {
     pub rto: Duration,
     pub rtt: Option<Duration>,
     pub peer_window_closed: bool,
-    pub trust: Trust,
+    pub trust: CounterTrust,
+    /// A packet with the same fields passed lately.
+    pub copied: bool,
 }
 
 impl TcpTracker {
@@ -48,7 +53,8 @@ impl TcpTracker {
         direction: Direction,
     ) -> KnownBefore {
         let rtt = self.rtt_hint();
-        let segment = self.lift(packet, tcp, direction);
+        let segment = lift(&mut self.senders, packet, tcp, direction);
+        let copied = self.recent.knows(signature(&segment));
         let (sender, peer) = split_pair(&mut self.senders, direction);
         let range = SeqRange::new(segment.start, segment.end);
         let stamp = Stamp::of(&segment);
@@ -89,7 +95,16 @@ impl TcpTracker {
             rtt,
             peer_window_closed: peer.window == Some(0),
             trust: sender.ip_ids.trust(),
+            copied,
         }
+    }
+
+    /// Whether a retransmission in `frame` has been proven needless.
+    pub(crate) fn was_needless(&self, frame: u64) -> bool {
+        self.events.iter().any(|event| {
+            event.segment.frame == frame
+                && matches!(event.kind, EventKind::Retransmission { spurious: true, .. })
+        })
     }
 }
 

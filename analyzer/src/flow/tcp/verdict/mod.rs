@@ -3,13 +3,15 @@
 mod acknowledge;
 mod challenge;
 mod classify;
-mod copies;
-pub(super) mod duplicate;
 mod expected;
 mod hidden_loss;
 mod holes;
 mod known_before;
+mod needless;
 mod offload;
+pub(super) mod recent_packets;
+mod repeat_or_copy;
+mod retransmission;
 
 use crate::event::RetransmissionKind;
 

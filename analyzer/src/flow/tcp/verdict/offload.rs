@@ -7,8 +7,7 @@ use crate::flow::tcp::sender::SenderState;
 impl TcpTracker {
     /// How many packets a segment is on the wire.
     pub(in crate::flow::tcp) fn wire_segments(&self, segment: &Segment<'_>) -> u64 {
-        let sender = &self.senders[segment.direction.index()];
-        segments_of(segment, sender, self.peer_mss(segment))
+        segments_of(segment, self.peer_mss(segment))
     }
 }
 
@@ -33,28 +32,24 @@ pub(in crate::flow::tcp) fn count_data(
     sender.stats.data_segments += 1;
     if segment.packet.payload_len > largest_on_wire(segment, peer) {
         sender.stats.oversized_segments += 1;
-        let more = segments_of(segment, sender, peer.stats.mss) - 1;
+        let more = segments_of(segment, peer.stats.mss) - 1;
         sender.stats.seldom().offloaded_segments += more;
     }
 }
 
 /// How many segments the network saw: an offloaded one is several (Linux counts them so).
-pub(in crate::flow::tcp) fn segments_of(
-    segment: &Segment<'_>,
-    sender: &SenderState,
-    peer_mss: Option<u16>,
-) -> u64 {
+pub(in crate::flow::tcp) fn segments_of(segment: &Segment<'_>, peer_mss: Option<u16>) -> u64 {
     let Some(mss) = peer_mss else { return 1 };
-    let options = if sender.stats.timestamps { 12 } else { 0 };
+    // Only what both ends agreed on is on every segment (RFC 7323 §3.2).
+    let options = if segment.tcp.timestamps.is_some() {
+        12
+    } else {
+        0
+    };
     let size = u32::from(mss.saturating_sub(options).max(1));
     let payload = segment.packet.payload_len;
     if payload <= size {
         return 1;
     }
     payload.div_ceil(size).into()
-}
-
-/// How many segments of the largest size make up so many octets.
-pub(in crate::flow::tcp) fn segments_in(octets: u64, largest: u32) -> u32 {
-    u32::try_from(octets.div_ceil(u64::from(largest.max(1)))).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! What a shard knows beyond single connections; merged once, at the end, in a fixed order.
+//! What a shard counts over its connections; merged once, at the end, in a fixed order.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -13,11 +13,10 @@ use crate::direction::Direction;
 use crate::episodes::Records;
 use crate::event::{At, SegmentRef};
 use crate::flow::tcp::Verdict;
+use crate::flow::timeline::{LoneSyn, Timeline};
 use crate::hosts::table::HostTable;
-use crate::quality::{LimitCounts, QualityNote};
+use crate::quality::{LimitCounts, QualityKind, QualityNote};
 use crate::time::Timestamp;
-
-use super::timeline::{LoneSyn, Timeline};
 
 /// Names, listeners and UDP servers kept in all (see [`crate::Analysis`]).
 const ENTRIES: usize = 65_536;
@@ -33,9 +32,20 @@ const ADDRESSES: usize = 1024;
 /// shard; a flood's are summed.
 const LONE_SYNS: u32 = 128;
 
-/// Cross-connection facts of one shard, or of several when merged.
+/// An attempt to connect of which only the SYN was seen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    /// When the SYN passed.
+    pub time: Timestamp,
+    /// Its length on the wire.
+    pub wire_len: u32,
+    pub client: Endpoint,
+    pub server: Endpoint,
+}
+
+/// What is counted over the connections of one shard, or of several when merged.
 #[derive(Debug, Default)]
-pub(crate) struct ShardFacts {
+pub(crate) struct ShardTally {
     pub tcp_connections: u64,
     pub udp_flows: u64,
     pub dns_names: BTreeMap<String, BTreeSet<IpAddr>>,
@@ -56,7 +66,7 @@ pub(crate) struct ShardFacts {
     lone_syns: HashMap<Endpoint, u32, FixedState>,
 }
 
-impl ShardFacts {
+impl ShardTally {
     pub fn new(start: Timestamp) -> Self {
         Self {
             timeline: Timeline::new(start),
@@ -86,7 +96,11 @@ impl ShardFacts {
             self.limits.cut_frames += half.cut_frames;
             self.limits.missing_octets += half.missing_octets;
             self.limits.oversized += half.oversized_segments;
+            self.limits.written_late += half.written_late;
+            self.limits.written_late_max = self.limits.written_late_max.max(half.written_late_max);
         }
+        let disordered = connection.is_touched_by(QualityKind::CaptureDisorder);
+        self.limits.written_late_connections += u64::from(disordered);
         if connection.is_mirrored() {
             let copies = connection.halves.iter().map(|half| half.network_duplicates);
             self.limits.duplicate_frames += copies.sum::<u64>();
@@ -120,31 +134,26 @@ impl ShardFacts {
     }
 
     /// Sums an attempt of a single SYN without any answer, as [`Self::segment`] and
-    /// [`Self::connection`] count one. `time` and `wire_len` are the SYN's.
-    pub fn lone_syn(
-        &mut self,
-        (time, wire_len): (Timestamp, u32),
-        client: Endpoint,
-        server: Endpoint,
-        lone: LoneSyn,
-    ) {
+    /// [`Self::connection`] count one.
+    pub fn lone_syn(&mut self, attempt: &Attempt, lone: LoneSyn) {
         self.limits.lone_syns_summed += 1;
         self.tcp_connections += 1;
-        self.hosts.lone_syn(client, server);
-        let slice = self.timeline.slice(time);
+        self.hosts.lone_syn(attempt.client, attempt.server);
+        let slice = self.timeline.slice(attempt.time);
         slice.packets[0] += 1;
-        slice.bytes[0] += u64::from(wire_len);
+        slice.bytes[0] += u64::from(attempt.wire_len);
         slice.opened += 1;
         slice.failed += 1;
-        self.timeline.lone_syn(time, lone);
-        let Some(listener) = entry(&mut self.listeners, server, ENTRIES_PER_SHARD) else {
+        self.timeline.lone_syn(attempt.time, lone);
+        let listeners = &mut self.listeners;
+        let Some(listener) = entry(listeners, attempt.server, ENTRIES_PER_SHARD) else {
             self.limits.unlisted += 1;
             return;
         };
         listener.attempts += 1;
         listener.unanswered += 1;
         if listener.clients.len() < ADDRESSES {
-            listener.clients.insert(client.ip);
+            listener.clients.insert(attempt.client.ip);
         }
     }
 

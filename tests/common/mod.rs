@@ -5,6 +5,7 @@
     reason = "every test file compiles its own copy and uses a part"
 )]
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -83,6 +84,27 @@ pub fn captures_with_truth() -> Vec<(PathBuf, Value)> {
     found
 }
 
+/// The first capture of each rule: enough where a process is started for each.
+pub fn first_captures() -> Vec<PathBuf> {
+    let with_truth = captures_with_truth().into_iter();
+    let mut captures: Vec<PathBuf> = with_truth.map(|(capture, _)| capture).collect();
+    captures.dedup_by_key(|capture| capture.parent().map(Path::to_owned));
+    captures
+}
+
+/// Says something that is seen although the test passes: the harness keeps back what macros print.
+pub fn notice(text: &str) {
+    writeln!(std::io::stderr(), "NOTICE: {text}").expect("standard error is open");
+}
+
+/// Says that a check is skipped for want of a tool. `.ci/run` promises some tools where it sets
+/// `PCAPDOC_TOOLS=required`: there it is a failure.
+pub fn skipped(text: &str) {
+    let required = std::env::var_os("PCAPDOC_TOOLS").is_some_and(|value| value == "required");
+    assert!(!required, "{text}");
+    notice(&format!("{text}: this check is skipped"));
+}
+
 /// A Python that has these modules: the one that `PCAPDOC_PYTHON` names, or the system's. Without
 /// one, says so.
 pub fn python(modules: &str) -> Option<PathBuf> {
@@ -93,7 +115,7 @@ pub fn python(modules: &str) -> Option<PathBuf> {
         .output()
         .is_ok_and(|output| output.status.success());
     if !has_them {
-        eprintln!("NOTICE: no Python with {modules}: this check is skipped");
+        skipped(&format!("no Python with {modules}"));
     }
     has_them.then_some(python)
 }

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 /// Without any measured round trip a late segment within this time is taken for reordering
 /// (the value Wireshark uses as well).
-const REORDERING_WITHOUT_RTT: Duration = Duration::from_millis(3);
+pub(super) const REORDERING_WITHOUT_RTT: Duration = Duration::from_millis(3);
 
 /// Whether a segment that fills a hole was sent before the segment that showed the hole. Where no
 /// mark tells, time must: a repair needs a round trip after that segment.
@@ -26,6 +26,7 @@ pub(in crate::flow::tcp) fn is_late_original(
         SendOrder::Later => false,
         SendOrder::Same | SendOrder::Unknown => {
             late_by < rtt.map_or(REORDERING_WITHOUT_RTT, |rtt| rtt * 3 / 4)
+                || late_by <= sender.stats.written_late_max()
         }
     }
 }
@@ -64,9 +65,12 @@ pub(in crate::flow::tcp) fn copy_kind(
             && (stamp.identification(&sender.ip_ids).is_some()
                 || segment.packet.time.since(passed) < soon)
     };
+    // A network copies whole packets: no other octets than those of the packet copied.
+    let is_whole = |known: SeqRange| known.start <= range.start && range.end <= known.end;
     if earlier.is_some_and(|known| {
-        is_copy(known.first, known.first_sent) || is_copy(known.latest, known.last_sent)
-    }) || repeats().any(|repeat| is_copy(repeat.stamp, repeat.passed))
+        is_whole(known.range)
+            && (is_copy(known.first, known.first_sent) || is_copy(known.latest, known.last_sent))
+    }) || repeats().any(|repeat| is_whole(repeat.range) && is_copy(repeat.stamp, repeat.passed))
     {
         return CopyKind::OfNetwork;
     }

@@ -82,6 +82,11 @@ impl RecentPackets {
         found
     }
 
+    /// Whether a packet with the same fields passed lately.
+    pub fn knows(&self, signature: u64) -> bool {
+        self.ring.iter().any(|known| known.signature == signature)
+    }
+
     /// All fields are equal at one point: a copy by the network if nothing else can explain it.
     ///
     /// Without a telling IP identification (IPv6, or 0) equal pure ACKs are duplicate ACKs, and

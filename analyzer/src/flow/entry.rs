@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use crate::decode::{Packet, PacketKind};
-use crate::flow::tcp::Verdict;
+use crate::flow::first_packets::{FirstDatagrams, FirstSegments, Record};
+use crate::flow::key::FlowKey;
+use crate::flow::tally::ShardTally;
+use crate::flow::tcp::{PATIENCE_SYN, TcpSettings, TcpTracker, Verdict};
+use crate::flow::udp::UdpTracker;
 use crate::time::Timestamp;
-
-use super::facts::ShardFacts;
-use super::key::FlowKey;
-use super::tcp::{PATIENCE_SYN, TcpSettings, TcpTracker};
-use super::udp::UdpTracker;
-use super::young::{Record, YoungTcp, YoungUdp};
 
 /// How long a closed connection stays in any case: what follows it comes within a few round trips.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
@@ -29,16 +27,16 @@ pub(super) enum Flow {
     /// One SYN.
     Syn(Record),
     /// A SYN and what followed, as long as that is little.
-    YoungTcp(Youth, YoungTcp),
+    FirstSegments(Liveness, FirstSegments),
     Tcp(Box<TcpTracker>),
     /// A few small datagrams.
-    YoungUdp(Youth, YoungUdp),
+    FirstDatagrams(Liveness, FirstDatagrams),
     Udp(Box<UdpTracker>),
 }
 
-/// What a look for silent flows needs of a young one.
+/// What a look for silent flows needs of one that has no tracker yet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Youth {
+pub(super) struct Liveness {
     /// The time of its latest packet.
     pub last: Timestamp,
     /// How long it may stay silent, in seconds.
@@ -51,9 +49,10 @@ impl Flow {
     pub fn is_silent(&self, now: Timestamp) -> bool {
         let (last, patience) = match self {
             Self::Syn(syn) => (syn.time(), PATIENCE_SYN),
-            Self::YoungTcp(youth, _) | Self::YoungUdp(youth, _) => {
-                (youth.last, Duration::from_secs(youth.patience_s.into()))
-            }
+            Self::FirstSegments(liveness, _) | Self::FirstDatagrams(liveness, _) => (
+                liveness.last,
+                Duration::from_secs(liveness.patience_s.into()),
+            ),
             Self::Tcp(tracker) => (tracker.last_activity(), tracker.patience()),
             Self::Udp(tracker) => (tracker.last_activity(), UdpTracker::patience()),
         };
@@ -63,7 +62,7 @@ impl Flow {
     pub fn last_activity(&self) -> Timestamp {
         match self {
             Self::Syn(syn) => syn.time(),
-            Self::YoungTcp(youth, _) | Self::YoungUdp(youth, _) => youth.last,
+            Self::FirstSegments(liveness, _) | Self::FirstDatagrams(liveness, _) => liveness.last,
             Self::Tcp(tracker) => tracker.last_activity(),
             Self::Udp(tracker) => tracker.last_activity(),
         }
@@ -82,9 +81,9 @@ impl Flow {
     pub fn first_frame(&self) -> u64 {
         match self {
             Self::Syn(syn) => syn.frame(),
-            Self::YoungTcp(_, young) => young.first_frame(),
+            Self::FirstSegments(_, first) => first.first_frame(),
             Self::Tcp(tracker) => tracker.first_frame(),
-            Self::YoungUdp(_, young) => young.first_frame(),
+            Self::FirstDatagrams(_, first) => first.first_frame(),
             Self::Udp(tracker) => tracker.first_frame(),
         }
     }
@@ -94,24 +93,24 @@ impl Flow {
         PLACE_COST
             + match self {
                 Self::Syn(_) => 0,
-                Self::YoungTcp(_, young) => HANDSHAKE_COST + young.octets(),
+                Self::FirstSegments(_, first) => HANDSHAKE_COST + first.octets(),
                 Self::Tcp(tracker) => TCP_COST + tracker.octets_held(),
-                Self::YoungUdp(_, young) => HANDSHAKE_COST + young.octets(),
+                Self::FirstDatagrams(_, first) => HANDSHAKE_COST + first.octets(),
                 Self::Udp(_) => UDP_COST,
             }
     }
 
     /// Gives it the tracker that its packets so far make; counts those packets.
-    pub fn grow(&mut self, key: &FlowKey, settings: &TcpSettings, facts: &mut ShardFacts) {
+    pub fn grow(&mut self, key: &FlowKey, settings: &TcpSettings, tally: &mut ShardTally) {
         let grown = match self {
             Self::Tcp(_) | Self::Udp(_) => return,
             Self::Syn(syn) => {
-                grown_tcp([(syn.syn(key), &[][..])].into_iter(), settings, facts).map(Self::Tcp)
+                grown_tcp([(syn.syn(key), &[][..])].into_iter(), settings, tally).map(Self::Tcp)
             }
-            Self::YoungTcp(_, young) => {
-                grown_tcp(young.segments(key), settings, facts).map(Self::Tcp)
+            Self::FirstSegments(_, first) => {
+                grown_tcp(first.segments(key), settings, tally).map(Self::Tcp)
             }
-            Self::YoungUdp(_, young) => grown_udp(key, young, facts).map(Self::Udp),
+            Self::FirstDatagrams(_, first) => grown_udp(key, first, tally).map(Self::Udp),
         };
         if let Some(grown) = grown {
             *self = grown;
@@ -122,7 +121,7 @@ impl Flow {
 fn grown_tcp<'a>(
     segments: impl Iterator<Item = (Packet, &'a [u8])>,
     settings: &TcpSettings,
-    facts: &mut ShardFacts,
+    tally: &mut ShardTally,
 ) -> Option<Box<TcpTracker>> {
     let mut tracker: Option<Box<TcpTracker>> = None;
     for (packet, payload) in segments {
@@ -132,17 +131,21 @@ fn grown_tcp<'a>(
         let tracker =
             tracker.get_or_insert_with(|| Box::new(TcpTracker::new(&packet, tcp, settings)));
         let (verdict, direction) = tracker.segment(&packet, tcp, payload);
-        facts.segment(&packet, direction, verdict);
+        tally.segment(&packet, direction, verdict);
     }
     tracker
 }
 
-fn grown_udp(key: &FlowKey, young: &YoungUdp, facts: &mut ShardFacts) -> Option<Box<UdpTracker>> {
+fn grown_udp(
+    key: &FlowKey,
+    first: &FirstDatagrams,
+    tally: &mut ShardTally,
+) -> Option<Box<UdpTracker>> {
     let mut tracker: Option<Box<UdpTracker>> = None;
-    for (packet, payload) in young.datagrams(key) {
+    for (packet, payload) in first.datagrams(key) {
         let tracker = tracker.get_or_insert_with(|| Box::new(UdpTracker::new(&packet)));
         let (new, direction) = tracker.datagram(&packet, payload);
-        facts.segment(&packet, direction, datagram_verdict(new));
+        tally.segment(&packet, direction, datagram_verdict(new));
     }
     tracker
 }

@@ -5,11 +5,10 @@
 //! by handing it those packets, in their order: nothing that it sees is different.
 
 use crate::decode::{Packet, PacketKind, TcpFields, TcpFlags};
+use crate::flow::key::{FlowKey, Sender};
+use crate::flow::udp::{UdpTracker, may_be_copy};
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
-
-use super::key::{FlowKey, Sender};
-use super::udp::{UdpTracker, may_be_copy};
 
 /// Packets kept of a flow, and octets of their payloads.
 struct Limits {
@@ -328,9 +327,9 @@ impl Pile {
 
 /// The first segments of a TCP flow that began with a SYN.
 #[derive(Debug)]
-pub(crate) struct YoungTcp(Pile);
+pub(crate) struct FirstSegments(Pile);
 
-impl YoungTcp {
+impl FirstSegments {
     /// A flow that was a SYN until now.
     pub fn new(syn: &Record) -> Self {
         let mut pile = Pile::default();
@@ -385,9 +384,9 @@ impl YoungTcp {
 
 /// The first datagrams of a UDP flow.
 #[derive(Debug, Default)]
-pub(crate) struct YoungUdp(Pile);
+pub(crate) struct FirstDatagrams(Pile);
 
-impl YoungUdp {
+impl FirstDatagrams {
     /// Keeps a datagram; false when it is too much, or may be a copy of the one before.
     pub fn push(&mut self, key: &FlowKey, sender: Sender, packet: &Packet, payload: &[u8]) -> bool {
         if !self.0.has_room(&DATAGRAMS, packet, payload) {
@@ -498,16 +497,16 @@ mod tests {
         ) {
             let (key, first) = FlowKey::of(&segments[0].0);
             let opening = (&segments[0].0, &segments[0].1);
-            let mut young = YoungTcp::new(&Record::of_segment(opening.0, opening.1, first));
+            let mut kept_flow = FirstSegments::new(&Record::of_segment(opening.0, opening.1, first));
             let mut kept = vec![(Packet { payload_len: 0, payload_captured: 0, ..*opening.0 }, &[][..])];
             for (packet, tcp, payload) in &segments {
                 let (_, sender) = FlowKey::of(packet);
-                if young.push(sender, packet, tcp, payload) {
+                if kept_flow.push(sender, packet, tcp, payload) {
                     kept.push((*packet, payload));
                 }
             }
             prop_assert!(kept.len() > 1 && kept.len() <= usize::from(SEGMENTS.packets));
-            prop_assert_eq!(young.segments(&key).collect::<Vec<_>>(), kept);
+            prop_assert_eq!(kept_flow.segments(&key).collect::<Vec<_>>(), kept);
         }
     }
 }

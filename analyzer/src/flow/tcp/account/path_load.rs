@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::event::SegmentRef;
 use crate::flow::tcp::segment::Segment;
+use crate::flow::tcp::sender::rtt::RoundTrip;
 use crate::flow::tcp::sender::{SenderState, split_pair};
+use crate::flow::tcp::verdict::Verdict;
 
 /// Segments in flight from which a path is under load.
 const LOADED: u64 = 8;
@@ -16,14 +18,14 @@ const UNLOADED: u64 = 2;
 /// Growth of a round trip that is worth following: people notice it in calls and games.
 const GROWTH_NS: u64 = 30_000_000;
 
-/// Takes a round trip that ended with `flight` octets outstanding. Nothing is kept before the
-/// first long one under load.
+/// Takes a round trip of `sender` that `ack` ended. Nothing is kept before the first long one
+/// under load.
 pub(in crate::flow::tcp) fn note_round_trip(
     sender: &mut SenderState,
-    rtt_ns: u64,
-    flight: u64,
-    reference: SegmentRef,
+    trip: RoundTrip,
+    ack: SegmentRef,
 ) {
+    let RoundTrip { ns: rtt_ns, flight } = trip;
     let least = sender.rtt.min_ns().unwrap_or_default();
     let grown = rtt_ns >= least.saturating_mul(2) && rtt_ns >= least.saturating_add(GROWTH_NS);
     let known = sender
@@ -41,29 +43,59 @@ pub(in crate::flow::tcp) fn note_round_trip(
         let seldom = sender.stats.seldom();
         seldom.loaded_rtts.add(rtt);
         if longest || seldom.longest_rtt_at.is_none() {
-            seldom.longest_rtt_at = Some(reference);
+            seldom.longest_rtt_at = Some(ack);
         }
     } else if segments <= UNLOADED && known {
         sender.stats.seldom().unloaded_rtts.add(rtt);
     }
 }
 
-/// Takes a segment with new payload that ends at offset `end`: whether it filled the window.
+/// Takes a segment with its verdict: whether new payload filled the window.
 pub(in crate::flow::tcp) fn note_window(
-    senders: &mut [SenderState; 2],
     segment: &Segment<'_>,
-    end: u64,
+    verdict: Verdict,
+    senders: &mut [SenderState; 2],
 ) {
+    if verdict != Verdict::New || segment.packet.payload_len == 0 {
+        return;
+    }
     let (sender, peer) = split_pair(senders, segment.direction);
     let Some(window) = peer.window.filter(|window| *window > 0) else {
         return;
     };
-    let room = (sender.snd_una + u64::from(window)).saturating_sub(end);
+    let room = (sender.snd_una + u64::from(window)).saturating_sub(segment.end);
     if room < 2 * u64::from(sender.stats.largest_payload) {
-        let flight = end.saturating_sub(sender.snd_una);
+        let flight = segment.end.saturating_sub(sender.snd_una);
         let seldom = sender.stats.seldom();
         seldom.window_full_segments += 1;
         seldom.window_full_octets = seldom.window_full_octets.max(flight);
         seldom.window_full_first.get_or_insert(segment.reference);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::direction::Direction;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn nothing_is_kept_before_a_round_trip_grows_under_load() {
+        let mut sender = SenderState::default();
+        sender.stats.largest_payload = 1000;
+        sender.rtt.sample(20_000_000);
+        let ack = SegmentRef::place(20, Timestamp::default(), Direction::ServerToClient);
+        let mut note = |ms: u64, segments: u64| {
+            let (ns, flight) = (ms * 1_000_000, segments * 1000);
+            note_round_trip(&mut sender, RoundTrip { ns, flight }, ack);
+            let seldom = sender.stats.seldom.as_ref();
+            seldom.map_or((0, 0), |it| {
+                (it.loaded_rtts.count(), it.unloaded_rtts.count())
+            })
+        };
+        assert_eq!(note(20, 1), (0, 0));
+        assert_eq!(note(300, 10), (1, 0));
+        assert_eq!(note(25, 1), (1, 1));
+        assert_eq!(note(100, 5), (1, 1), "neither loaded nor unloaded");
     }
 }

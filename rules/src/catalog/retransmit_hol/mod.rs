@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use analyzer::app::MessageUnit;
-use analyzer::connection::{HoleEpisode, Turn};
+use analyzer::connection::{HoleEpisode, Turn, Waits};
 use analyzer::event::RetransmissionKind;
-use analyzer::{Connection, Direction};
+use analyzer::{Analysis, Connection, Direction, Timestamp};
 
 use crate::model::context::Context;
-use crate::model::legacy::{Group, Legacy, Observation, Observations};
+use crate::model::figure::{FigureValue, counted, median, most};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::Narrative;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{bytes, many, ms, number, other_end, plural, span, time};
@@ -32,7 +33,9 @@ declare_rule! {
     /// One direction has a hole in its sequence numbers while later bytes are there (at the
     /// receiver's side the later segments themselves, at the sender's side SACK blocks or three
     /// duplicate ACKs), and a retransmission fills it. The stall runs from the first byte that had to
-    /// wait until the hole was filled. Stalls below half a round trip or 20 ms are not reported.
+    /// wait until the hole was filled, or until the receiver closed or reset the connection. Stalls below half
+    /// a round trip or 20 ms are not reported, nor those of segments too large for the path (mtu-black-hole) or of
+    /// the subflows of Multipath TCP. Times that overlap, on one connection or on several, count once.
     /// Severity follows the time lost: low below 200 ms, high from one second in one stall or three in all.
     ///
     /// ## What to do
@@ -68,51 +71,82 @@ declare_rule! {
     }
 }
 
+/// Holes behind which data waited.
+pub(crate) struct Seen {
+    sender: Direction,
+    /// How the worst was repaired.
+    repair: &'static str,
+    /// Seen at the sender's side.
+    at_sender: bool,
+    rtt_ms: Option<f64>,
+    /// HTTP requests of the connection.
+    requests: u64,
+    /// Messages that waited behind the worst.
+    messages: Option<(u64, MessageUnit)>,
+    /// How long the exchange took that waited for it, and would have taken without it.
+    turn_ms: Option<(f64, f64)>,
+    /// When something waited, from and to in order.
+    spans: Vec<(Timestamp, Timestamp)>,
+}
+
 impl Rule for RetransmitHol {
-    type Seen = Legacy;
+    type Seen = Seen;
     type Fact = ();
 
     fn meta(&self) -> &'static RuleMeta {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
-        let rtt = conn.rtt().unwrap_or_default();
-        let least = rtt.mul_f64(ctx.threshold("min_stall_round_trips"));
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
+        // What waits on a subflow of Multipath TCP need not wait in the application.
+        if conn.handshake.multipath_offers == 2 {
+            return;
+        }
+        let least =
+            (round_trip(conn).unwrap_or_default()).mul_f64(ctx.threshold("min_stall_round_trips"));
         let least = least.max(Duration::from_secs_f64(ctx.threshold("min_stall_ms") / 1e3));
         for direction in Direction::BOTH {
             // Where the capture missed octets, a hole that only it shows is its own.
             let all_real = conn.half(direction).missing_octets == 0;
-            let mut holes = conn.holes.longest.iter().filter(|hole| {
-                hole.direction == direction
-                    && hole.stall >= least
-                    && hole.blocked_octets > 0
-                    && (hole.confirmed || all_real)
-            });
-            let Some(worst) = holes.next() else { continue };
-            let (count, total, blocked) = totals(conn, direction, least);
-            out.push(observation(conn, worst, ctx, count, total, blocked));
+            let real: Vec<&HoleEpisode> = (conn.holes.longest.iter())
+                .filter(|hole| {
+                    hole.direction == direction
+                        && hole.stall >= least
+                        && !hole.too_large
+                        && (hole.confirmed || all_real)
+                })
+                .collect();
+            let Some(worst) = real.first() else { continue };
+            out.push(observation(conn, worst, ctx, waits(conn, direction, &real)));
         }
     }
 
-    fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        let total = group.number("stall_ms_total").unwrap_or_default();
-        let longest = group.number("stall_ms_max").unwrap_or_default();
-        let holes = group.number("holes").unwrap_or_default();
-        let blocked = group.number("blocked_bytes").unwrap_or_default();
-        let sender = group.words("sender").unwrap_or_default();
-        let receiver = other_end(&sender);
+    fn on_capture(
+        &self,
+        _analysis: &Analysis,
+        _ctx: &Context<'_>,
+        collected: &mut Collected<Seen>,
+    ) {
+        count_time_once(&mut collected.observations);
+    }
+
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let total = group.figure("stall_ms_total").unwrap_or_default();
+        let longest = group.figure("stall_ms_max").unwrap_or_default();
+        let holes = group.figure("holes").unwrap_or_default();
+        let blocked = group.figure("blocked_bytes").unwrap_or_default();
+        let sender = most(group.seen().map(|seen| seen.sender)).map_or("", Direction::sender);
+        let receiver = other_end(sender);
         let server = group.server();
         let high = longest >= group.ctx.threshold("high_stall_ms") || total >= 3_000.0;
         let severity = if high { Severity::High } else { draft.severity };
-        let kinds: Vec<String> = group
-            .words_counted("repair")
-            .into_iter()
-            .map(|(kind, _)| kind)
-            .collect();
+        let repairs = counted(group.seen().map(|seen| seen.repair));
+        let kinds: Vec<String> = repairs.iter().map(|(kind, _)| (*kind).to_owned()).collect();
+        let rtt = median(group.seen().filter_map(|seen| seen.rtt_ms));
+        let requests: u64 = group.seen().map(|seen| seen.requests).sum();
         let draft = draft
             .severity(severity)
-            .title(format!("Loss from the {sender} held back bytes already delivered for up to {} ({server})", time(longest)))
+            .title(format!("Loss from the {sender} held back bytes that had arrived for up to {} ({server})", time(longest)))
             .summary(format!(
                 "{} in what the {sender} sent (server {server}) kept {} waiting at the {receiver} for {} in all, {} at worst, although those bytes \
                  had arrived. The repair came by {}.{}",
@@ -126,63 +160,86 @@ impl Rule for RetransmitHol {
             .confidence(draft_confidence(group), "Holes, the bytes behind them and their repairs were all captured.");
         let draft = draft
             .because(format!("later segments of the {sender} were there while earlier ones were missing, until a retransmission filled the gap: {}", plural(holes, "time")))
-            .because_if(group.positive("at_sender") > 0, || {
+            .because_if(group.having(|seen| seen.at_sender) > 0, || {
                 "seen at the sender's side: SACK or duplicate ACKs tell what the receiver held; both ends of the stall are seen the same half round trip late".to_owned()
             })
-            .because_if(group.median("rtt_ms").is_some(), || {
-                let rtt = group.median("rtt_ms").unwrap_or_default();
+            .because_if(rtt.is_some(), || {
+                let rtt = rtt.unwrap_or_default();
                 format!("the round trip is {}; a repair without waiting would take about as long", time(rtt))
             })
-            .because_if(group.positive("requests") > 0, || {
-                format!("the connections carried {} requests in all", number_text(group.sum("requests")))
-            })
+            .because_if(requests > 0, || format!("the connections carried {requests} requests in all"))
             .not("reordering", "the missing segment came as a retransmission, not as a late original")
             .not("packet-loss", "something waited behind the hole; a lost tail with nothing behind it is counted there")
             .not("zero-window-stall", "the receiver's window was open; bytes waited for a missing one, not for the application")
             .not("slow server", format!("the {sender} had sent the bytes behind the hole already"));
-        remedies(group, draft, &sender)
+        remedies(group, draft, sender)
     }
 }
 
-/// Number of holes, sum of stalls and octets that waited, in one direction. Exact while all
-/// holes are kept, or all are of this direction and the capture missed none of its octets; otherwise
-/// of those kept.
-fn totals(conn: &Connection, direction: Direction, least: Duration) -> (u64, Duration, u64) {
+/// The round trip, where both halves of it are known: one alone may be next to nothing.
+fn round_trip(conn: &Connection) -> Option<Duration> {
+    let [client, server] = &conn.halves;
+    Some(client.rtt_min? + server.rtt_min?)
+}
+
+/// What waited in one direction: of all holes where the `real` ones among the longest are all that
+/// were kept, else of those.
+fn waits(conn: &Connection, direction: Direction, real: &[&HoleEpisode]) -> Waits {
+    let all = &conn.holes.waits[direction.index()];
     let kept = &conn.holes.longest;
-    let missed = conn.half(direction).missing_octets > 0;
-    let other = missed || kept.iter().any(|hole| hole.direction != direction);
-    if !other && conn.holes.count > kept.len() as u64 {
-        return (
-            conn.holes.count,
-            conn.holes.stall_total,
-            conn.holes.blocked_octets,
-        );
+    if real.len() == kept.len() && conn.holes.count() > kept.len() as u64 {
+        return all.clone();
     }
-    let ours = || {
-        kept.iter().filter(|hole| {
-            hole.direction == direction && hole.stall >= least && (hole.confirmed || !missed)
-        })
-    };
-    (
-        ours().count() as u64,
-        ours().map(|hole| hole.stall).sum(),
-        ours().map(|hole| hole.blocked_octets).sum(),
-    )
+    let mut in_order: Vec<_> = (real.iter())
+        .map(|hole| (hole.opened.time + hole.stall, hole))
+        .collect();
+    in_order.sort_by_key(|(end, hole)| (*end, hole.opened.frame));
+    let mut waits = Waits::default();
+    for (end, hole) in in_order {
+        waits.add(hole.opened.time, end, hole.blocked_octets);
+    }
+    waits
+}
+
+/// Takes the time in which others of the same cause waited as well out of all but one of them.
+fn count_time_once(observations: &mut [Observation<Seen>]) {
+    let mut spans = Vec::new();
+    for (at, one) in observations.iter().enumerate() {
+        for (from, to) in &one.seen.spans {
+            spans.push((one.cause.clone(), *from, *to, at));
+        }
+    }
+    spans.sort();
+    let mut told_twice = vec![Duration::ZERO; observations.len()];
+    let mut covered: Option<(&str, Timestamp)> = None;
+    for (cause, from, to, at) in &spans {
+        let known = covered.filter(|(other, _)| other == cause);
+        let known_to = known.map_or(*from, |(_, end)| end);
+        told_twice[*at] += known_to.min(*to).since(*from);
+        covered = Some((cause, known_to.max(*to)));
+    }
+    for (one, twice) in observations.iter_mut().zip(told_twice) {
+        let total = one.figure_value("stall_ms_total").unwrap_or_default() - ms(twice);
+        one.set_figure("stall_ms_total", FigureValue::Number(total.max(0.0)));
+        one.cost = vec![("time_lost_ms", total.max(0.0))];
+    }
+}
+
+fn severity(ctx: &Context<'_>, longest_ms: f64) -> Severity {
+    match longest_ms {
+        stall if stall >= ctx.threshold("high_stall_ms") => Severity::High,
+        stall if stall >= ctx.threshold("medium_stall_ms") => Severity::Medium,
+        _ => Severity::Low,
+    }
 }
 
 fn observation(
     conn: &Connection,
     worst: &HoleEpisode,
     ctx: &Context<'_>,
-    count: u64,
-    total: Duration,
-    blocked: u64,
-) -> Observation {
-    let severity = match ms(worst.stall) {
-        stall if stall >= ctx.threshold("high_stall_ms") => Severity::High,
-        stall if stall >= ctx.threshold("medium_stall_ms") => Severity::Medium,
-        _ => Severity::Low,
-    };
+    waits: Waits,
+) -> Observation<Seen> {
+    let severity = severity(ctx, ms(worst.stall));
     let sender = worst.direction.sender();
     let opened = if worst.seen_at_sender {
         format!(
@@ -198,7 +255,7 @@ fn observation(
     let repair = worst
         .repair
         .filter(|repair| repair.frame != worst.filled.frame);
-    let mut observation = Observation::untyped(
+    Observation::new(
         conn,
         if worst.seen_at_sender { 0.88 } else { 0.95 },
         severity,
@@ -206,7 +263,7 @@ fn observation(
     .cause(format!("{} {sender}", conn.server))
     .at(worst.opened.time)
     .weight(ms(worst.stall))
-    .count(count.max(1))
+    .count(waits.count.max(1))
     .evidence(worst.opened, opened)
     .evidence_if(
         repair,
@@ -215,42 +272,38 @@ fn observation(
             repair_words(worst.repair_kind)
         ),
     )
-    .evidence(
-        worst.filled,
-        format!(
-            "gap filled {} after the first byte behind it; {} in {} waited",
-            span(worst.stall),
-            many(worst.blocked_octets, "byte"),
-            many(u64::from(worst.blocked_segments), "segment")
-        ),
-    )
-    .figure("stall_ms_total", ms(total))
+    .evidence(worst.filled, filled_words(worst))
+    .figure("stall_ms_total", ms(waits.total))
     .figure("stall_ms_max", ms(worst.stall))
-    .figure("blocked_bytes", number(blocked))
-    .figure("holes", number(count))
-    .cost("time_lost_ms", ms(total))
-    .detail("at_sender", f64::from(u8::from(worst.seen_at_sender)))
-    .detail_if("rtt_ms", conn.rtt().map(ms))
-    .label("sender", sender)
-    .label("repair", repair_words(worst.repair_kind));
-    if let Some(http) = &conn.app.http {
-        observation = observation.detail("requests", number(http.requests));
+    .figure("blocked_bytes", number(waits.octets))
+    .figure("holes", number(waits.count))
+    .cost("time_lost_ms", ms(waits.total))
+    .seen(Seen {
+        sender: worst.direction,
+        repair: repair_words(worst.repair_kind),
+        at_sender: worst.seen_at_sender,
+        rtt_ms: round_trip(conn).map(ms),
+        requests: conn.app.http.as_ref().map_or(0, |http| http.requests),
+        messages: (worst.blocked_messages > 0)
+            .then_some((worst.blocked_messages, worst.message_unit)),
+        turn_ms: waiting_turn(conn, worst).map(|turn| {
+            let end = turn
+                .response
+                .map_or(turn.request.last.time, |response| response.last.time);
+            let took = end.since(turn.request.first.time);
+            (ms(took), ms(took.saturating_sub(worst.stall)))
+        }),
+        spans: waits.spans,
+    })
+}
+
+fn filled_words(hole: &HoleEpisode) -> String {
+    let (stall, waited) = (span(hole.stall), many(hole.blocked_octets, "byte"));
+    if hole.at_least {
+        format!("the gap was not seen filled: {waited} waited {stall} at least")
+    } else {
+        format!("gap filled {stall} after the first byte behind it; {waited} waited")
     }
-    if worst.blocked_messages > 0 {
-        observation = observation
-            .detail("blocked_messages", number(worst.blocked_messages))
-            .label("message_unit", unit_words(worst.message_unit));
-    }
-    if let Some(turn) = waiting_turn(conn, worst) {
-        let end = turn
-            .response
-            .map_or(turn.request.last.time, |response| response.last.time);
-        let took = end.since(turn.request.first.time);
-        observation = observation
-            .detail("turn_ms", ms(took))
-            .detail("turn_without_ms", ms(took.saturating_sub(worst.stall)));
-    }
-    observation
 }
 
 /// The exchange during which the hole was open, when it was kept.
@@ -280,38 +333,33 @@ fn unit_words(unit: MessageUnit) -> &'static str {
     }
 }
 
-fn waiting_messages(group: &Group<'_>) -> String {
-    let best = group.best();
-    match (best.number("blocked_messages"), best.words("message_unit")) {
-        (Some(count), Some(unit)) => {
-            format!(" Behind the worst of them waited {}.", plural(count, unit))
-        }
-        _ => String::new(),
+fn waiting_messages(group: &Group<'_, Seen>) -> String {
+    match group.best().seen.messages {
+        Some((count, unit)) => format!(
+            " Behind the worst of them waited {}.",
+            plural(number(count), unit_words(unit))
+        ),
+        None => String::new(),
     }
 }
 
-fn without_loss(group: &Group<'_>) -> String {
-    let best = group.best();
-    match (best.number("turn_ms"), best.number("turn_without_ms")) {
-        (Some(took), Some(without)) => format!(
+fn without_loss(group: &Group<'_, Seen>) -> String {
+    match group.best().seen.turn_ms {
+        Some((took, without)) => format!(
             " The exchange that waited longest took {}; without the loss about {}.",
             time(took),
             time(without)
         ),
-        _ => String::new(),
+        None => String::new(),
     }
 }
 
-fn draft_confidence(group: &Group<'_>) -> f64 {
+fn draft_confidence(group: &Group<'_, Seen>) -> f64 {
     group
         .observations
         .iter()
         .map(|one| one.confidence)
         .fold(0.0, f64::max)
-}
-
-fn number_text(value: f64) -> String {
-    format!("{value:.0}")
 }
 
 /// Words for what triggered a repair.
@@ -324,12 +372,10 @@ fn repair_words(kind: RetransmissionKind) -> &'static str {
     }
 }
 
-fn remedies(group: &Group<'_>, draft: Narrative, sender: &str) -> Narrative {
+fn remedies(group: &Group<'_, Seen>, draft: Narrative, sender: &str) -> Narrative {
     let server = group.server();
-    let timeout = group
-        .words_counted("repair")
-        .iter()
-        .any(|(kind, _)| kind.contains("timeout"));
+    let by_timeout = repair_words(RetransmissionKind::Timeout);
+    let timeout = group.seen().any(|seen| seen.repair == by_timeout);
     let draft = draft
         .advise("any", format!("find and cure the loss on the way from the {sender}: the packet-loss finding says on which side of the capture point it is"))
         .set("Linux", "keep selective acknowledgements and time-based loss detection on, so that a repair takes one round trip", "net.ipv4.tcp_sack = 1, net.ipv4.tcp_recovery = 1, net.ipv4.tcp_early_retrans = 3")
@@ -359,83 +405,4 @@ fn remedies(group: &Group<'_>, draft: Narrative, sender: &str) -> Narrative {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testkit::{Builder, S, figure, findings_of};
-    use analyzer::connection::Holes;
-
-    fn with_hole(stall_ms: f64, blocked: u64) -> Connection {
-        let mut builder = Builder::tcp(1)
-            .handshake(0.0, 40.0)
-            .request(50.0, 100)
-            .response(100.0, 1400);
-        let opened = builder.segment(101.0, S, 0x10, 1400);
-        let filled = builder.segment(101.0 + stall_ms, S, 0x10, 1400);
-        let hole = HoleEpisode {
-            direction: S,
-            opened,
-            filled,
-            repair: Some(filled),
-            repair_kind: RetransmissionKind::Timeout,
-            repairs: 1,
-            missing_octets: 1400,
-            blocked_octets: blocked,
-            blocked_segments: 3,
-            stall: Duration::from_secs_f64(stall_ms / 1e3),
-            seen_at_sender: false,
-            confirmed: false,
-            blocked_messages: 0,
-            message_unit: MessageUnit::Unknown,
-        };
-        builder
-            .with(|conn| {
-                conn.holes = Holes {
-                    count: 1,
-                    stall_total: hole.stall,
-                    stall_max: hole.stall,
-                    blocked_octets: blocked,
-                    longest: vec![hole],
-                };
-            })
-            .build()
-    }
-
-    #[test]
-    fn timeout_behind_data_stalls() {
-        let findings = findings_of("retransmit-hol", &[with_hole(250.0, 4200)]);
-        assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].severity, Severity::Medium);
-        assert!((figure(&findings[0], "stall_ms_max") - 250.0).abs() < 0.01);
-        assert!((figure(&findings[0], "blocked_bytes") - 4200.0).abs() < 0.01);
-        assert!(findings[0].title.contains("server"));
-    }
-
-    #[test]
-    fn long_stall_is_high() {
-        assert_eq!(
-            findings_of("retransmit-hol", &[with_hole(1500.0, 10)])[0].severity,
-            Severity::High
-        );
-    }
-
-    #[test]
-    fn short_reordering_is_silent() {
-        assert!(findings_of("retransmit-hol", &[with_hole(5.0, 4200)]).is_empty());
-    }
-
-    #[test]
-    fn a_hole_that_only_the_capture_shows_is_silent() {
-        let with = |confirmed: bool| {
-            let mut conn = with_hole(250.0, 4200);
-            conn.halves[S.index()].missing_octets = 1400;
-            conn.holes.longest[0].confirmed = confirmed;
-            findings_of("retransmit-hol", &[conn]).len()
-        };
-        assert_eq!((with(false), with(true)), (0, 1));
-    }
-
-    #[test]
-    fn lost_tail_blocks_nothing() {
-        assert!(findings_of("retransmit-hol", &[with_hole(250.0, 0)]).is_empty());
-    }
-}
+mod tests;

@@ -1,0 +1,99 @@
+//! What `listen-overflow` says of one listener.
+
+use super::{Fact, Seen};
+use crate::model::figure::spread;
+use crate::model::narrative::{Group, Narrative};
+use crate::model::text::{list, many, ms, number, percent, plural, share, time};
+
+pub(super) fn describe(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
+    let server = group.server();
+    let syns = group.figure("syn_retransmits").unwrap_or_default();
+    let syn_acks = group.figure("synack_retransmits").unwrap_or_default();
+    let count = number(group.connections());
+    let never = group.having(|seen| seen.never);
+    let delay = spread(
+        &mut group
+            .seen()
+            .filter_map(|seen| seen.delay)
+            .map(ms)
+            .collect::<Vec<_>>(),
+    );
+    let delay = delay
+        .map(|spread| {
+            format!(
+                " Those that got through waited {} (longest {}).",
+                time(spread.median),
+                time(spread.max)
+            )
+        })
+        .unwrap_or_default();
+    let (from, to) = group.time_span();
+    let listener = group.analysis.listeners.get(&server);
+    let attempts = listener.map_or(0, |facts| facts.attempts);
+    let confidence = draft.confidence;
+    let held = group.best().seen.held.map(number);
+    let reason = if held.is_some() && group.having(|seen| seen.ignored.is_some()) == 0 {
+        "The listener completed no handshake in this capture, though older connections to it live: a firewall that drops new ones cannot be excluded."
+    } else if group.having(|seen| seen.ignored.is_some()) > 0 {
+        "The server ignored handshakes it had received while it accepted others."
+    } else {
+        "SYNs went unanswered together while the listener served others; a full queue and loss differ only in that."
+    };
+    let draft = draft
+            .title(format!("Listener {server} drops new connections: its queues are full"))
+            .summary(format!(
+                "Of the connections opened within {} the listener {server} left {} unanswered or half-open although {}: {} sent again.{delay}{}",
+                time(ms(to.since(from))),
+                format_args!("{count:.0}"),
+                held.map_or_else(|| "it accepted others".to_owned(), |held| format!("{} from before the capture live", plural(held, "connection"))),
+                sent_again(group, syns, syn_acks),
+                if never > 0 { format!(" {} never got through.", plural(number(never), "connection")) } else { String::new() },
+            ))
+            .confidence(confidence, reason)
+            .because_if(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.after_ack)) > 0, || format!("on {} the server repeated SYN-ACK after the client's acknowledgement had passed the capture point: the kernel ignored it because the accept queue was full", many(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.after_ack)), "connection")))
+            .because_if(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.data)) > 0, || format!("on {} the client's first data was ignored although the handshake was complete for the client: it was sent again until there was room, or in vain", many(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.data)), "connection")))
+            .because_if(syns > 0.0, || format!("{} without answer", plural(syns, "repeated SYN")))
+            .because(format!("{} of {} to this listener completed in the capture, so it is up and reachable", listener.map_or(0, |facts| facts.completed), many(attempts, "attempt")))
+            .because_if(count > 2.5, || format!("{} of the attempts in that time suffered, too many together for random loss", percent(group.best().seen.share)))
+            .not("syn-unanswered", "the listener answers others in the same time")
+            .not("connection-refused", "no attempt was answered with RST")
+            .not("packet-loss", format!("{} connections suffer at once and only while connecting ({} of all attempts)", group.connections(), percent(share(group.connections(), attempts))));
+    remedies(group, draft)
+}
+
+/// What had to be sent again, in words.
+fn sent_again(group: &Group<'_, Seen, Fact>, syns: f64, syn_acks: f64) -> String {
+    let ignored = group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.data));
+    let mut parts = Vec::new();
+    if syns > 0.0 {
+        parts.push(plural(syns, "SYN"));
+    }
+    if syn_acks > 0.0 {
+        parts.push(plural(syn_acks, "SYN-ACK"));
+    }
+    if ignored > 0 {
+        parts.push(format!("the first data of {}", many(ignored, "connection")));
+    }
+    let verb = if parts.len() == 1 && (syns + syn_acks - 1.0).abs() < 0.5 {
+        "was"
+    } else {
+        "were"
+    };
+    format!("{} {verb}", list(&parts))
+}
+
+fn remedies(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
+    let server = group.server();
+    draft
+        .set("Linux", "the kernel's limit: the smaller of it and the program's own backlog counts", "net.core.somaxconn = 4096; net.ipv4.tcp_max_syn_backlog = 8192")
+        .set("nginx", "listen backlog (511 unless set)", format!("listen {} backlog=4096 reuseport;", server.port))
+        .set("Node.js", "listen backlog (511 unless set)", format!("server.listen({{ port: {}, backlog: 4096 }})", server.port))
+        .set("Java (Tomcat)", "accept queue (100 unless set)", "<Connector acceptCount=\"4096\" …/>")
+        .set("gunicorn / uvicorn", "accept queue (2048 unless set)", "--backlog 4096, and more workers")
+        .set("Go", "takes net.core.somaxconn when the program starts: raise that, then restart", "sysctl -w net.core.somaxconn=4096")
+        .set("any", "several listeners on one port, each with its own queue and thread", "setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1)")
+        .advise("any", "accept in a loop of its own and hand connections on; keep connections alive so that fewer are opened")
+        .advise("Linux", "leave net.ipv4.tcp_abort_on_overflow at 0: a reset would turn a delay into an error")
+        .verify("server", "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtTCPReqQFullDoCookies", "both counters grow with every drop")
+        .verify("server", format!("ss -ltn '( sport = :{} )'", server.port), "Recv-Q (waiting) at or above Send-Q (the backlog) while it happens")
+}

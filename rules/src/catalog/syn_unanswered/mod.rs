@@ -1,0 +1,333 @@
+//! `syn-unanswered`: connection attempts that nobody answers.
+
+mod causes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use analyzer::event::SegmentRef;
+use analyzer::{Analysis, Connection, Endpoint, Timestamp};
+
+use crate::model::context::Context;
+use crate::model::impact::Impact;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::text::{list, many, ms, number, plural, time};
+use crate::signs::attempts::{Attempt, Attempts, Nobody, Outcome, is_answered_unseen};
+
+declare_rule! {
+    /// Connection attempts get no answer of any kind.
+    ///
+    /// ## What it means
+    /// The client's SYN and its repetitions leave, and nothing comes back: no SYN-ACK, no RST, no ICMP.
+    ///
+    /// ## Why it matters
+    /// The caller waits for its whole connect timeout (Linux: 127 s unless the program sets one) before it
+    /// learns that nothing is there.
+    ///
+    /// ## How it is detected
+    /// - SYNs get no answer of any kind, and are repeated at least once or followed by at least three
+    ///   seconds of capture. Linux repeats after 1, 2, 4 s, newer versions after 1, 1, 1, 1 s first.
+    /// - The listener completes no handshake begun since: one that serves others meanwhile refutes it
+    ///   (listen-overflow or loss). What it served before does not.
+    /// - Attempts of a scanner, a worm, a peer-to-peer client or a tool, or of a stranger from the Internet
+    ///   that exchanges nothing with anybody, harm nobody (info).
+    /// - Where a retry, another port or address, or the other address family served the client within
+    ///   ten seconds, little was lost (low); so it is for one or two attempts of a client. Three or more
+    ///   of one client at one destination or at one time, two at once that wait in vain, or a listener
+    ///   that had accepted before, are high.
+    ///
+    /// The repeated SYN proves that nothing came back, as far as this capture sees. Attempts at one
+    /// listener, of one client at one time, or at addresses of one name are one finding.
+    ///
+    /// ## What to do
+    /// Check security groups and packet filters for silent drops, the route, and whether the host is up.
+    ///
+    /// ## Known limits
+    /// When answers take a path that is not captured, the client's later segments show it and the connection is
+    /// not assessed; if the client gave up, that cannot be told. Unanswered SYNs to a listener that serves others
+    /// at the same time belong to listen-overflow or loss.
+    ///
+    /// ## References
+    /// - RFC 9293 §3.8.1; RFC 6298 §5.7
+    pub(crate) struct SynUnanswered {
+        id: "syn-unanswered",
+        title: "Connection attempts get no answer",
+        severity: High,
+        needs: [Tcp],
+        clouded_by: [CaptureDrops, OneSided, CutShort],
+        figures: [attempts: Count / Sum, waited_ms: Milliseconds / Max],
+        thresholds: [
+            min_wait_ms = 3000.0: "How long the capture must go on after a single SYN to call it unanswered; a lost one would have been repeated.",
+        ],
+    }
+}
+
+/// Destinations that a summary names.
+const NAMED: usize = 3;
+
+/// Addresses that try one listener once each: of as many clients some would have repeated a SYN.
+const FLOOD_CLIENTS: usize = 1_000;
+
+/// SYNs that nobody answered.
+pub(crate) struct Seen {
+    attempt: Attempt,
+    /// The waits between them, in words.
+    gaps: String,
+    /// Why that harmed nobody.
+    nobody: Option<Nobody>,
+}
+
+/// What other connections tell.
+pub(crate) struct Fact {
+    /// Somebody tried to connect.
+    attempt: Option<Attempt>,
+    /// When the server was last heard on it.
+    heard: Option<Timestamp>,
+}
+
+impl Rule for SynUnanswered {
+    type Seen = Seen;
+    type Fact = Fact;
+
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        _ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
+        let attempt = Attempt::of(conn);
+        let begin = conn.handshake.syns.first();
+        let heard = conn.from_server().last_segment.map(|last| last.time);
+        out.note(|| {
+            Note::new(conn, Fact { attempt, heard }).at(begin.map_or(conn.start, |syn| syn.time))
+        });
+        let (Some(first), Some(attempt)) = (begin, attempt) else {
+            if begin.is_some() && heard.is_none() && is_answered_unseen(conn) {
+                out.not_assessed("only one direction was captured");
+            }
+            return;
+        };
+        // A client that resets its own SYN heard something.
+        if attempt.outcome == Outcome::Silent && conn.resets.is_empty() {
+            out.push(silent(conn, attempt, *first));
+        }
+    }
+
+    fn on_capture(
+        &self,
+        analysis: &Analysis,
+        ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Fact>,
+    ) {
+        let least = Duration::from_secs_f64(ctx.threshold("min_wait_ms") / 1e3);
+        let end = analysis.summary.last;
+        let notes = collected.notes.iter();
+        let tried = notes.filter_map(|note| Some((&note.connection, note.at, note.fact.attempt?)));
+        let attempts = Attempts::of(tried, analysis);
+        let mut heard = BTreeMap::<Endpoint, Timestamp>::new();
+        for note in &collected.notes {
+            if let Some(time) = note.fact.heard {
+                let last = heard.entry(note.connection.server).or_insert(time);
+                *last = time.max(*last);
+            }
+        }
+        collected.observations.retain(|one| {
+            let repeated = one.seen.attempt.syns > 1;
+            let waited = end.is_some_and(|end| end.since(one.at) >= least);
+            // A listener that serves others meanwhile: overflow or loss, not silence.
+            let serving = attempts.accepts_between(
+                one.connection.server,
+                one.at,
+                one.seen.attempt.until + least,
+            );
+            (repeated || waited) && !serving
+        });
+        for one in &mut collected.observations {
+            one.seen.nobody = attempts.nobody(&one.connection, &one.seen.attempt);
+            one.set_impact(attempts.impact(&one.connection, one.at, &one.seen.attempt));
+            // What is connected lives on: the host is up, whatever the SYNs met.
+            let last_heard = heard.get(&one.connection.server);
+            let lives_on = last_heard.is_some_and(|last| *last >= one.seen.attempt.until);
+            // A single SYN may have been answered unseen, or its sender is no kernel.
+            let is_weak = one.seen.attempt.syns < 2;
+            if (lives_on || is_weak) && one.seen.nobody.is_none() {
+                one.set_impact(Impact::SOME);
+                one.confidence = one.confidence.min(0.5);
+            }
+            if one.seen.nobody.is_some() {
+                one.cost.clear();
+            }
+        }
+        causes::name(&mut collected.observations, &attempts);
+    }
+
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
+        let count = group.figure("attempts").unwrap_or_default();
+        if let Some(nobody) = group.best().seen.nobody {
+            return describe_harmless(group, draft, nobody);
+        }
+        let draft = draft.impact(group.meta, causes::impact(group.observations));
+        if group.servers().len() > 1 {
+            return describe_many(group, draft);
+        }
+        let server = group.server();
+        let waited = group.figure("waited_ms").unwrap_or_default();
+        let facts = group.analysis.listeners.get(&server);
+        let worked = facts.is_some_and(|facts| facts.completed > 0);
+        // Those of a flood are summed, not judged one by one.
+        let unanswered = facts.map_or(0, |facts| facts.unanswered);
+        let summed = number(unanswered) > count
+            && facts.is_some_and(|facts| facts.clients.len() >= FLOOD_CLIENTS);
+        let gaps = group.best().seen.gaps.clone();
+        let is_flood = summed && gaps.is_empty();
+        let confidence = draft.confidence;
+        let recovered = causes::impact(group.observations).recovered;
+        let draft = if is_flood {
+            draft.advise("server", "if it is a flood, SYN cookies keep the listener open to others (net.ipv4.tcp_syncookies = 1); have it dropped before it reaches the server")
+        } else {
+            draft
+        };
+        draft
+            .title(format!("Nobody answers connection attempts to {server}"))
+            .summary(format!(
+                "{}{} from {} to {server} got no answer of any kind; {}. {}{}",
+                if summed {
+                    format!("Of {} without answer these were judged one by one: ", plural(number(unanswered), "attempt"))
+                } else {
+                    String::new()
+                },
+                plural(count, "attempt"),
+                group.clients_text(),
+                if gaps.is_empty() { "none was repeated".to_owned() } else { format!("the longest tried for {}", time(waited)) },
+                if worked { "The listener served connections at another time, so it went away or came later." } else { "No connection to it succeeded in this capture." },
+                recovered_text(recovered),
+            ))
+            .confidence(confidence, if gaps.is_empty() {
+                "No answer was captured, but no SYN was repeated either, as a client does that hears nothing: the answer may have passed unseen."
+            } else {
+                "SYNs without answer were captured; an answer on another path cannot be excluded."
+            })
+            .because(format!("{} SYN segments, no SYN-ACK, no RST, no ICMP error", group.seen().map(|seen| u64::from(seen.attempt.syns)).sum::<u64>()))
+            .because_if(!gaps.is_empty(), || format!("the SYN was repeated after {gaps} s, as a client does that hears nothing"))
+            .because_if(is_flood, || format!("more than {FLOOD_CLIENTS} addresses sent one SYN each and none repeated it: made-up senders, as of a SYN flood, do so; clients do not"))
+            .not("connection-refused", "a closed port on a host that is up would answer with RST")
+            .not("listen-overflow", "the listener completed no other handshake at that time")
+            .not("one-sided capture", "the client never went on as if it had been answered")
+            .advise("network", format!("look for a silent drop of TCP port {}: security group, network ACL, firewall DROP rule", server.port))
+            .advise("network", format!("check that {} is up and routed, in both directions", server.ip))
+            .set("Go", "fail sooner", "net.Dialer{Timeout: 3 * time.Second}")
+            .set("nginx", "fail sooner", "proxy_connect_timeout 3s;")
+            .set("Linux", "fail sooner everywhere", "net.ipv4.tcp_syn_retries = 3")
+            .verify("server", format!("tcpdump -ni any 'tcp port {} and tcp[tcpflags] & tcp-syn != 0'", server.port), "whether the SYNs arrive at all")
+            .verify("server", "iptables -S; nft list ruleset", "rules that drop in silence")
+            .verify("client", format!("traceroute -n -T -p {} {}", server.port, server.ip), "where the path ends")
+    }
+}
+
+/// The observation of an attempt that nobody answered.
+fn silent(conn: &Connection, attempt: Attempt, first: SegmentRef) -> Observation<Seen> {
+    let waited = attempt.until.since(first.time);
+    let kept = conn.handshake.syns.last().copied().unwrap_or(first);
+    let last = conn.from_client().last_segment.unwrap_or(kept);
+    let pairs = conn.handshake.syns.windows(2);
+    let gaps: Vec<String> = pairs
+        .map(|pair| format!("{:.1}", pair[1].time.since(pair[0].time).as_secs_f64()))
+        .collect();
+    // RFC 9293 §3.8.1 with RFC 6298 §2.1: a client that hears nothing repeats after a second. One
+    // that does not may have been answered unseen, or given up early, or be a scanner.
+    let confidence = if attempt.syns > 1 { 0.9 } else { 0.5 };
+    let observation = Observation::new(conn, confidence, Impact::attempts_failed(1))
+        .at(first.time)
+        .weight(ms(waited))
+        .figure("attempts", 1.0)
+        .figure("waited_ms", ms(waited))
+        .cost("connections_failed", 1.0);
+    let observation = if last.frame == first.frame {
+        observation.proof(first, "SYN, never answered")
+    } else {
+        let (syns, waited) = (attempt.syns, time(ms(waited)));
+        observation
+            .evidence(first, "first captured SYN, never answered")
+            .proof(
+                last,
+                format!("last of {syns} SYNs, {waited} after the first, still no answer"),
+            )
+    };
+    observation.seen(Seen {
+        attempt,
+        gaps: list(&gaps),
+        nobody: None,
+    })
+}
+
+fn recovered_text(recovered: u64) -> String {
+    if recovered == 0 {
+        return String::new();
+    }
+    let attempts = many(recovered, "attempt");
+    format!(
+        " A retry, another port or another address served the client after {attempts} within seconds."
+    )
+}
+
+fn describe_harmless(group: &Group<'_, Seen, Fact>, draft: Narrative, nobody: Nobody) -> Narrative {
+    let clients = group.clients_text();
+    let attempts = plural(group.figure("attempts").unwrap_or_default(), "attempt");
+    let who = nobody.describe(group.client_ips().len());
+    let ports = many(group.servers().len() as u64, "port");
+    let confidence = draft.confidence;
+    draft
+        .title(format!("Nobody answers {clients}: {who}"))
+        .summary(format!("{attempts} of {clients} at {ports} got no answer. The client's other traffic shows {who}, not users of a service that fails."))
+        .confidence(confidence, "What the client does elsewhere in the capture shows what it is.")
+        .because(format!("{attempts} went to {ports} in vain"))
+        .advise("any", "find out who runs it if it comes from your own network")
+}
+
+/// Several destinations that one client, or clients that have one of them in common, hear nothing of.
+fn describe_many(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
+    let attempts = plural(group.figure("attempts").unwrap_or_default(), "attempt");
+    let waited = time(group.figure("waited_ms").unwrap_or_default());
+    let servers = group.servers();
+    let addresses: BTreeSet<IpAddr> = servers.iter().map(|server| server.ip).collect();
+    let names: Vec<String> = servers
+        .iter()
+        .take(NAMED)
+        .map(ToString::to_string)
+        .collect();
+    let more = match servers.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let clients = group.clients_text();
+    let verb = if group.client_ips().len() == 1 {
+        "gets"
+    } else {
+        "get"
+    };
+    let confidence = draft.confidence;
+    let recovered = recovered_text(causes::impact(group.observations).recovered);
+    draft
+        .title(format!("{clients} {verb} no answer from {} destinations", servers.len()))
+        .summary(format!("{attempts} from {clients} got no answer of any kind; the longest tried for {waited}. They went to {}{more}, at one time or to one destination: one cause is likelier than {} failures.{recovered}", names.join(", "), servers.len()))
+        .confidence(confidence, "SYNs without answer were captured; an answer on another path cannot be excluded.")
+        .because(format!("{} SYN segments, no SYN-ACK, no RST, no ICMP error", group.seen().map(|seen| u64::from(seen.attempt.syns)).sum::<u64>()))
+        .because(format!("{} share the silence", many(addresses.len() as u64, "address")))
+        .not("connection-refused", "a closed port on a host that is up would answer with RST")
+        .not("one-sided capture", "the clients never went on as if they had been answered")
+        .advise("network", "look for what the destinations have in common: a filter, a route, a provider, a stale name or address")
+        .advise("client", "check where these addresses come from (DNS, configuration) and whether they are still valid")
+        .verify("client", format!("traceroute -n -T -p {} {}", group.server().port, group.server().ip), "where the path ends")
+        .verify("client", format!("ip route get {}", group.server().ip), "the route this host uses")
+}
+
+#[cfg(test)]
+mod tests;
