@@ -136,6 +136,7 @@ impl<'a> Draft<'a> {
                 segment,
                 connection,
                 note,
+                proves: true,
             },
         ));
     }
@@ -158,6 +159,7 @@ impl<'a> Draft<'a> {
                     segment,
                     connection,
                     note,
+                    proves: true,
                 },
             ));
         }
