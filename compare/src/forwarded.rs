@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::clock::{Passage, estimate};
-use crate::pairing::{PairedBy, Pairing, RequestPair, pair_requests};
+use crate::pairing::{Pairing, RequestPair, pair_requests};
 use crate::path::Route;
 use crate::reading::Point;
-use crate::result::{ConnectionHop, ConnectionSummary, RequestTimes};
-use crate::tally::Facts;
-use crate::verdict::{Delays, Tally};
+use crate::result::RequestTimes;
+use crate::verdict::Delays;
 
 /// Two connections that a proxy joins, with the requests found on both.
 #[derive(Clone, Debug)]
@@ -92,39 +91,6 @@ fn passages(requests: &[RequestPair]) -> Vec<Passage> {
     }
     passages.sort_unstable_by_key(|passage| (passage.from_frame, passage.to_frame));
     passages
-}
-
-impl Forwarded {
-    /// For the list of connections.
-    pub fn summary(&self, facts: &Facts<'_>) -> ConnectionSummary {
-        let flow = |(point, flow): (usize, u32)| &facts.points[point].flows[flow as usize];
-        let (one, other) = (flow(self.one), flow(self.other));
-        let ends = |flow: &crate::reading::Flow| {
-            let client = flow.client();
-            (flow.endpoint(client), flow.endpoint(1 - client))
-        };
-        let (from, to) = (facts.place(self.one.0), facts.place(self.other.0));
-        let at = vec![
-            (from, ends(one).0, ends(one).1),
-            (to, ends(other).0, ends(other).1),
-        ];
-        ConnectionSummary {
-            transport: one.transport,
-            paired_by: PairedBy::Requests,
-            translated: ends(one) != ends(other),
-            sequence_rewritten: false,
-            at,
-            first_frames: vec![one.first_frame, other.first_frame],
-            start: analyzer::Timestamp::from_nanos(one.first),
-            hops: vec![ConnectionHop {
-                from,
-                to,
-                client_to_server: Tally::default(),
-                server_to_client: Tally::default(),
-            }],
-            requests: times(&self.pairs),
-        }
-    }
 }
 
 /// Times on both legs, of requests that were answered on both.

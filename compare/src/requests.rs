@@ -1,12 +1,14 @@
 //! HTTP/1.x requests as they stand in segments: what pairs two legs of a path that a proxy joins.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
 /// A request head that begins a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Request {
+    /// Digest of method and target.
+    pub target: u64,
     /// Digest of method, target and Host.
     pub what: u64,
     /// Digest of the header that names the request, where one does.
@@ -50,12 +52,13 @@ pub(crate) fn request_of(payload: &[u8]) -> Option<Request> {
         let found = head.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
         found.map(|header| header.value)
     };
-    let mut hasher = FixedState::with_seed(0x7265_7165).build_hasher();
-    (method, target, find("host").unwrap_or_default()).hash(&mut hasher);
+    let hasher = FixedState::with_seed(0x7265_7165);
+    let host = find("host").unwrap_or_default();
     let id = IDS.iter().find_map(|name| Some((*name, find(name)?)));
     Some(Request {
-        what: hasher.finish(),
-        id: id.map(|(name, value)| FixedState::with_seed(0x6964).hash_one((name, id_part(name, value)))),
+        target: hasher.hash_one((method, target)),
+        what: hasher.hash_one((method, target, host)),
+        id: id.map(|(name, value)| hasher.hash_one((name, id_part(name, value)))),
         flow: 0,
         frame: 0,
         time: 0,

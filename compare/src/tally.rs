@@ -4,9 +4,9 @@ use analyzer::Timestamp;
 
 use crate::forwarded::{Forwarded, times};
 use crate::hops::{Hop, Traversed};
-use crate::pairing::{Pairing, RequestPair};
+use crate::pairing::{PairedBy, Pairing, RequestPair};
 use crate::path::Route;
-use crate::reading::Point;
+use crate::reading::{Flow, Point};
 use crate::result::{
     ConnectionHop, ConnectionSummary, HopSummary, RequestTimes, Slice, WaySummary,
 };
@@ -120,7 +120,7 @@ impl Facts<'_> {
     /// The connections for the report; points are counted in path order.
     pub fn connections(&self) -> Vec<ConnectionSummary> {
         let whole = self.traversed.iter().map(|traversed| self.connection(traversed));
-        let joined = self.forwarded.iter().map(|forwarded| forwarded.summary(self));
+        let joined = self.forwarded.iter().map(|forwarded| self.joined(forwarded));
         whole.chain(joined).collect()
     }
 
@@ -155,6 +155,37 @@ impl Facts<'_> {
             start: Timestamp::from_nanos(first.map_or(0, |member| flow(member).first)),
             hops: traversed.hops.iter().map(|hop| self.hop(hop)).collect(),
             requests: None,
+        }
+    }
+
+    /// Two connections that a proxy joins.
+    fn joined(&self, forwarded: &Forwarded) -> ConnectionSummary {
+        let flow = |(point, flow): (usize, u32)| &self.points[point].flows[flow as usize];
+        let (one, other) = (flow(forwarded.one), flow(forwarded.other));
+        let ends = |flow: &Flow| {
+            let client = flow.client();
+            (flow.endpoint(client), flow.endpoint(1 - client))
+        };
+        let (from, to) = (self.place(forwarded.one.0), self.place(forwarded.other.0));
+        let at = vec![
+            (from, ends(one).0, ends(one).1),
+            (to, ends(other).0, ends(other).1),
+        ];
+        ConnectionSummary {
+            transport: one.transport,
+            paired_by: PairedBy::Requests,
+            translated: ends(one) != ends(other),
+            sequence_rewritten: false,
+            at,
+            first_frames: vec![one.first_frame, other.first_frame],
+            start: Timestamp::from_nanos(one.first),
+            hops: vec![ConnectionHop {
+                from,
+                to,
+                client_to_server: Tally::default(),
+                server_to_client: Tally::default(),
+            }],
+            requests: times(&forwarded.pairs),
         }
     }
 

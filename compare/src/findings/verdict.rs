@@ -111,7 +111,7 @@ fn healthy(comparison: &Comparison) -> String {
     let ways = || comparison.hops.iter().flat_map(|hop| &hop.ways);
     let segments: u64 = ways().map(|way| way.total.segments).sum();
     let delivered: u64 = ways().map(|way| way.total.delivered).sum();
-    let missed: u64 = ways().map(|way| way.total.missed_at_from + way.total.missed_at_to).sum();
+    let missed: u64 = comparison.points.iter().map(|point| point.missed).sum();
     let delays: Vec<String> = ways()
         .filter_map(|way| way.total.delay_ms)
         .map(|delay| time(delay.median))

@@ -32,8 +32,8 @@ pub(crate) struct Leg {
 /// Pairs the requests of flows that have no partner, between two points in the order of the path.
 ///
 /// `offset` is what is to be taken off the times at `other`, where it is known. Requests with an
-/// id pair by it; others by method, target and Host, in their order, where each point has the same
-/// number of them in the same order of time.
+/// id pair by it; others by method, target and Host, or by method and target alone, in their order,
+/// where each point has the same number of them.
 pub(crate) fn pair_requests(
     points: &[Point],
     lacks: &[Vec<bool>],
@@ -53,7 +53,9 @@ pub(crate) fn pair_requests(
         return Vec::new();
     }
     let mut pairs = by_id(&here, &there);
-    pairs.extend(by_what(&here, &there, &pairs, offset));
+    pairs.extend(by_what(&here, &there, &pairs, offset, |request| request.what));
+    // Proxies may call the server by a name of its own.
+    pairs.extend(by_what(&here, &there, &pairs, offset, |request| request.target));
     pairs.sort_unstable_by_key(|(a, b, _)| (a.frame, b.frame));
     pairs
         .into_iter()
@@ -96,6 +98,7 @@ fn by_what<'a>(
     there: &[&'a Request],
     known: &[Pair<'a>],
     offset: Option<i64>,
+    what: fn(&Request) -> u64,
 ) -> Vec<Pair<'a>> {
     let mut taken_here: Vec<u64> = known.iter().map(|(a, _, _)| a.frame).collect();
     taken_here.sort_unstable();
@@ -104,11 +107,11 @@ fn by_what<'a>(
     let mut by_what: HashMap<u64, (Vec<&Request>, Vec<&Request>), FixedState> = HashMap::default();
     let is_open = |one: &&&Request| taken_here.binary_search(&one.frame).is_err();
     for request in here.iter().filter(is_open) {
-        by_what.entry(request.what).or_default().0.push(request);
+        by_what.entry(what(request)).or_default().0.push(request);
     }
     let is_free = |one: &&&Request| taken_there.binary_search(&one.frame).is_err();
     for request in there.iter().filter(is_free) {
-        by_what.entry(request.what).or_default().1.push(request);
+        by_what.entry(what(request)).or_default().1.push(request);
     }
     let mut pairs = Vec::new();
     for (mut a, mut b) in by_what.into_values() {
