@@ -1,29 +1,9 @@
 //! Both ends of the lab's bad wires, against the wire's own books.
 
-use std::path::{Path, PathBuf};
+mod common;
 
-use analyzer::capture::Input;
-use compare::{Comparison, PointInput, Settings};
+use common::{compared, lab};
 use serde_json::Value;
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/captures/kernel")
-}
-
-fn compared(files: &[(&str, PathBuf)]) -> Comparison {
-    let points: Vec<PointInput> = files
-        .iter()
-        .map(|(name, file)| PointInput {
-            name: (*name).to_owned(),
-            inputs: vec![Input::Path(file.clone())],
-        })
-        .collect();
-    let settings = Settings {
-        analysis: analyzer::pipeline::Settings::default(),
-        rules: rules::RuleSettings::default(),
-    };
-    compare::compare(&points, &settings, None, &|_| {}).unwrap()
-}
 
 fn number(value: &Value, name: &str) -> u64 {
     value[name].as_u64().unwrap_or(0)
@@ -32,7 +12,7 @@ fn number(value: &Value, name: &str) -> u64 {
 #[test]
 fn counts_are_those_of_the_wire() {
     let mut wrong = Vec::new();
-    let mut folders: Vec<_> = std::fs::read_dir(folder()).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut folders: Vec<_> = std::fs::read_dir(lab()).unwrap().map(|e| e.unwrap().path()).collect();
     folders.sort();
     for case in folders {
         let name = case.file_name().unwrap().to_string_lossy().into_owned();
