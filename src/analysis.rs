@@ -160,7 +160,9 @@ fn two_points(settings: &Settings, analysis: &Analysis) -> Option<QualityNote> {
         kind: QualityKind::TwoPoints,
         count: found.connections,
         note: format!(
-            "{one} and {other} hold the same {} connections at different times: they were captured at two points of one path; analyse each by itself, and both with `pcapdoc compare {one} {other}`",
+            "{one} and {other} hold the same {} connections at different times: they were \
+            captured at two points of one path; analyse each by itself, and both with `pcapdoc \
+            compare {one} {other}`",
             found.connections
         ),
     })

@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use reports::dataset::{TableFiles, Tables};
 use reports::comparison::{self, ComparisonDocument};
+use reports::dataset::{TableFiles, Tables};
 use reports::{Document, Redactor};
 use serde_json::json;
 

@@ -32,7 +32,12 @@ fn compared(captures: &[&str]) -> Value {
 }
 
 /// Writes another capture next to nothing: the frames of a classic pcap file, changed.
-fn changed(case: &str, side: &str, to: &Path, change: impl Fn(u64, &mut i64, &mut Vec<u8>) -> bool) {
+fn changed(
+    case: &str,
+    side: &str,
+    to: &Path,
+    change: impl Fn(u64, &mut i64, &mut Vec<u8>) -> bool,
+) {
     let file = common::root().join(kernel(case, side));
     let mut data = Vec::new();
     let mut packed = flate2::read::MultiGzDecoder::new(std::fs::File::open(file).unwrap());
@@ -49,8 +54,16 @@ fn changed(case: &str, side: &str, to: &Path, change: impl Fn(u64, &mut i64, &mu
         let mut bytes = data[at + 16..at + 16 + len].to_vec();
         number += 1;
         if change(number, &mut time, &mut bytes) {
-            let (seconds, nanos) = (time.div_euclid(1_000_000_000), time.rem_euclid(1_000_000_000));
-            for value in [seconds as u32, nanos as u32, bytes.len() as u32, word(at + 12)] {
+            let (seconds, nanos) = (
+                time.div_euclid(1_000_000_000),
+                time.rem_euclid(1_000_000_000),
+            );
+            for value in [
+                seconds as u32,
+                nanos as u32,
+                bytes.len() as u32,
+                word(at + 12),
+            ] {
                 out.extend(value.to_le_bytes());
             }
             out.extend(&bytes);
@@ -93,7 +106,10 @@ fn the_document_keeps_the_contract() {
         assert!(point["packets"].as_u64().unwrap() > 0);
     }
     let clock = &document["clocks"][0];
-    assert_eq!((&clock["from"], &clock["to"]), (&"near".into(), &"far".into()));
+    assert_eq!(
+        (&clock["from"], &clock["to"]),
+        (&"near".into(), &"far".into())
+    );
     for name in ["offset_ms", "skew_ppm", "error_ms"] {
         assert!(clock[name].is_number(), "{name}: {clock}");
     }
@@ -103,24 +119,42 @@ fn the_document_keeps_the_contract() {
     assert_eq!(connection["paired_by"], "sequence-numbers");
     assert_eq!(connection["translated"], false);
     assert_eq!(connection["sequence_rewritten"], false);
-    assert!(connection["at"]["near"]["client"].is_string() && connection["at"]["far"]["server"].is_string());
+    assert!(
+        connection["at"]["near"]["client"].is_string()
+            && connection["at"]["far"]["server"].is_string()
+    );
     let hop = &connection["hops"][0];
     for way in ["client_to_server", "server_to_client"] {
         let way = &hop[way];
-        let count = |name: &str| way[name].as_u64().unwrap_or_else(|| panic!("{name}: {way}"));
+        let count = |name: &str| {
+            way[name]
+                .as_u64()
+                .unwrap_or_else(|| panic!("{name}: {way}"))
+        };
         for name in ["reordered", "duplicated", "made", "missed_at_from"] {
             count(name);
         }
-        assert_eq!(count("segments"), count("delivered") + count("lost") + count("missed_at_to"));
+        assert_eq!(
+            count("segments"),
+            count("delivered") + count("lost") + count("missed_at_to")
+        );
         assert!(way["changed"]["mss"].is_u64() && way["changed"]["sequence_numbers"].is_u64());
         for name in ["min", "median", "p99", "max"] {
             assert!(way["delay_ms"][name].is_number(), "{name}: {way}");
         }
     }
     assert!(document["unpaired"]["near"].is_u64() && document["unpaired"]["far"].is_u64());
-    assert!(document["verdict"]["sentence"].as_str().unwrap().contains("lost between `near` and `far`"));
+    assert!(
+        document["verdict"]["sentence"]
+            .as_str()
+            .unwrap()
+            .contains("lost between `near` and `far`")
+    );
     let findings = document["findings"].as_array().unwrap();
-    let loss = findings.iter().find(|one| one["rule"] == "loss-between").expect("loss is found");
+    let loss = findings
+        .iter()
+        .find(|one| one["rule"] == "loss-between")
+        .expect("loss is found");
     assert_eq!(loss["between"], serde_json::json!(["near", "far"]));
     assert_eq!(loss["evidence"][0]["point"], "near");
 }
@@ -140,7 +174,15 @@ fn the_same_for_any_number_of_threads() {
         .iter()
         .map(|threads| {
             let arguments = [
-                "compare", &client, &server, "--format", "md", "--output", "-", "--threads", threads,
+                "compare",
+                &client,
+                &server,
+                "--format",
+                "md",
+                "--output",
+                "-",
+                "--threads",
+                threads,
             ];
             run(&arguments).stdout
         })
@@ -167,8 +209,18 @@ fn a_clock_that_is_ahead_gains_and_steps_is_told() {
     });
     let moved = compared(&[&kernel("paced-writer", "client"), &other]);
     let offset = moved["clocks"][0]["offset_ms"].as_f64().unwrap();
-    assert!((offset - known - 3_600_007.0).abs() < 0.01, "{offset} after {known}");
-    for name in ["segments", "delivered", "lost", "made", "reordered", "duplicated"] {
+    assert!(
+        (offset - known - 3_600_007.0).abs() < 0.01,
+        "{offset} after {known}"
+    );
+    for name in [
+        "segments",
+        "delivered",
+        "lost",
+        "made",
+        "reordered",
+        "duplicated",
+    ] {
         assert_eq!(sum(&moved, name), sum(&plain, name), "{name}");
     }
 }
@@ -182,11 +234,14 @@ fn what_a_capture_missed_is_not_lost() {
     assert_eq!(sum(&document, "lost"), 0, "{}", document["verdict"]);
     assert!(sum(&document, "missed_at_to") > 10);
     let findings = document["findings"].as_array().unwrap();
-    let missed = findings.iter().find(|one| one["rule"] == "capture-missed").expect("it is found");
+    let missed = findings
+        .iter()
+        .find(|one| one["rule"] == "capture-missed")
+        .expect("it is found");
     assert_eq!(missed["at"], "far");
-    let graver = findings.iter().filter(|one| {
-        ["medium", "high", "critical"].contains(&one["severity"].as_str().unwrap())
-    });
+    let graver = findings
+        .iter()
+        .filter(|one| ["medium", "high", "critical"].contains(&one["severity"].as_str().unwrap()));
     assert_eq!(graver.count(), 0, "{findings:#?}");
 }
 
@@ -194,7 +249,10 @@ fn what_a_capture_missed_is_not_lost() {
 fn the_same_file_twice_is_one_path_without_delay() {
     let client = kernel("loss-1", "client");
     let document = compared(&[&format!("a={client}"), &format!("b={client}")]);
-    assert_eq!(sum(&document, "lost") + sum(&document, "made") + sum(&document, "duplicated"), 0);
+    assert_eq!(
+        sum(&document, "lost") + sum(&document, "made") + sum(&document, "duplicated"),
+        0
+    );
     assert_eq!(document["clocks"][0]["offset_ms"], 0.0);
     assert_eq!(document["unpaired"]["a"], 0);
 }
@@ -203,7 +261,12 @@ fn the_same_file_twice_is_one_path_without_delay() {
 fn unrelated_captures_are_said_to_be_so() {
     let document = compared(&[&kernel("loss-1", "client"), &kernel("loss-8", "server")]);
     assert_eq!(document["connections"], serde_json::json!([]));
-    assert!(document["verdict"]["sentence"].as_str().unwrap().contains("no traffic in common"));
+    assert!(
+        document["verdict"]["sentence"]
+            .as_str()
+            .unwrap()
+            .contains("no traffic in common")
+    );
     assert!(document["unpaired"]["client"].as_u64().unwrap() > 0);
 }
 
@@ -211,7 +274,10 @@ fn unrelated_captures_are_said_to_be_so() {
 fn a_healthy_pair_has_no_finding_to_argue_about() {
     let document = compared(&[&kernel("clean", "client"), &kernel("clean", "server")]);
     for finding in document["findings"].as_array().unwrap() {
-        assert!(["info", "low"].contains(&finding["severity"].as_str().unwrap()), "{finding}");
+        assert!(
+            ["info", "low"].contains(&finding["severity"].as_str().unwrap()),
+            "{finding}"
+        );
     }
     assert_eq!(sum(&document, "lost"), 0);
 }
@@ -219,9 +285,13 @@ fn a_healthy_pair_has_no_finding_to_argue_about() {
 #[test]
 fn pages_say_it_first_and_load_nothing() {
     let (client, server) = (kernel("loss-1", "client"), kernel("loss-1", "server"));
-    let output = run(&["compare", &client, &server, "--format", "html", "--output", "-"]);
+    let output = run(&[
+        "compare", &client, &server, "--format", "html", "--output", "-",
+    ]);
     let page = String::from_utf8(output.stdout).unwrap();
-    assert!(page.contains("lost between `client` and `server`") && page.contains("<svg class=\"path\""));
+    assert!(
+        page.contains("lost between `client` and `server`") && page.contains("<svg class=\"path\"")
+    );
     for outside in ["http://", "https://", "<script", "src="] {
         assert!(!page.contains(outside), "{outside}");
     }
@@ -231,9 +301,14 @@ fn pages_say_it_first_and_load_nothing() {
 fn redacted_reports_name_nobody() {
     let (client, server) = (kernel("loss-1", "client"), kernel("loss-1", "server"));
     let acme = format!("acme={client}");
-    let output = run(&["compare", &acme, &server, "--redact", "--format", "json", "--output", "-"]);
+    let output = run(&[
+        "compare", &acme, &server, "--redact", "--format", "json", "--output", "-",
+    ]);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(!text.contains("acme") && !text.contains("10.9.0.") && !text.contains(".pcap"), "{text}");
+    assert!(
+        !text.contains("acme") && !text.contains("10.9.0.") && !text.contains(".pcap"),
+        "{text}"
+    );
     let document: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(document["points"][0]["name"], "point-1");
 }
@@ -244,16 +319,30 @@ fn evidence_has_an_interface_for_each_point() {
     let to = folder.path().display().to_string();
     let (client, server) = (kernel("loss-1", "client"), kernel("loss-1", "server"));
     let output = run(&[
-        "compare", &client, &server, "--evidence", &to, "--format", "json", "--output", "-",
+        "compare",
+        &client,
+        &server,
+        "--evidence",
+        &to,
+        "--format",
+        "json",
+        "--output",
+        "-",
     ]);
     assert!(output.status.success());
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     let findings = document["findings"].as_array().unwrap();
-    let loss = findings.iter().find(|one| one["rule"] == "loss-between").unwrap();
+    let loss = findings
+        .iter()
+        .find(|one| one["rule"] == "loss-between")
+        .unwrap();
     let file = folder.path().join(loss["evidence_file"].as_str().unwrap());
     let inspected = run(&["inspect", &file.display().to_string(), "--format", "json"]);
     let text = String::from_utf8(inspected.stdout).unwrap();
-    assert!(text.contains("\"client\"") && text.contains("\"server\""), "{text}");
+    assert!(
+        text.contains("\"client\"") && text.contains("\"server\""),
+        "{text}"
+    );
 }
 
 #[test]

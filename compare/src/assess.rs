@@ -1,7 +1,7 @@
 //! The ordinary analysis of one point.
 
-use analyzer::pipeline::{self, Progress};
 use analyzer::pipeline::ConnectionSink;
+use analyzer::pipeline::{self, Progress};
 use analyzer::{Analysis, Connection, Error};
 use rules::{Assessment, Engine, RuleSink};
 
@@ -45,8 +45,7 @@ pub(crate) fn assess(
         rules: engine.sink(),
         mask,
     };
-    let (analysis, sinks) =
-        pipeline::run(&point.inputs, &settings.analysis, make_sink, shown)?;
+    let (analysis, sinks) = pipeline::run(&point.inputs, &settings.analysis, make_sink, shown)?;
     let analysis = match mask {
         Some(mask) => mask.analysis(analysis),
         None => analysis,

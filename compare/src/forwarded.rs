@@ -20,11 +20,7 @@ pub(crate) struct Forwarded {
 }
 
 /// Pairs requests between neighbouring points; where nothing else compares their clocks, requests do.
-pub(crate) fn forwarded(
-    points: &[Point],
-    pairing: &Pairing,
-    route: &mut Route,
-) -> Vec<Forwarded> {
+pub(crate) fn forwarded(points: &[Point], pairing: &Pairing, route: &mut Route) -> Vec<Forwarded> {
     let lacks = without_partner(points, pairing);
     let mut all = Vec::new();
     let order = route.order.clone();
@@ -39,7 +35,10 @@ pub(crate) fn forwarded(
         if requests.is_empty() {
             continue;
         }
-        if let Some(leg) = route.legs.iter_mut().find(|leg| (leg.one, leg.other) == ends)
+        if let Some(leg) = route
+            .legs
+            .iter_mut()
+            .find(|leg| (leg.one, leg.other) == ends)
             && leg.clock.is_none()
         {
             leg.clock = estimate(&passages(&requests));

@@ -42,7 +42,12 @@ struct Crossing<'a> {
 }
 
 /// Follows one connection along the route.
-pub(crate) fn traverse(points: &[Point], groups: &[Group], index: usize, route: &Route) -> Traversed {
+pub(crate) fn traverse(
+    points: &[Point],
+    groups: &[Group],
+    index: usize,
+    route: &Route,
+) -> Traversed {
     let group = &groups[index];
     let mut members: Vec<usize> = route
         .order
@@ -92,7 +97,10 @@ fn cross<'a>(
     let sides = [at(from), at(to)];
     // The way from the leg's first point, when the connection goes that way.
     let way = usize::from(from != leg.one);
-    let paths = [leg.path(way, 0, full_segment), leg.path(1 - way, 1, full_segment)];
+    let paths = [
+        leg.path(way, 0, full_segment),
+        leg.path(1 - way, 1, full_segment),
+    ];
     let matchings = [
         match_copies(&sides[0][0], &sides[1][0], &paths[0]),
         match_copies(&sides[1][1], &sides[0][1], &paths[1]),
@@ -221,9 +229,9 @@ fn full_segment(points: &[Point], group: &Group) -> u32 {
     const TIMESTAMPS: u32 = 12;
     const ETHERNET: u32 = 1460;
     let records = || {
-        group.members().flat_map(|(point, flow)| {
-            points[point].records_of(&points[point].flows[flow as usize])
-        })
+        group
+            .members()
+            .flat_map(|(point, flow)| points[point].records_of(&points[point].flows[flow as usize]))
     };
     let with_timestamps = records().any(|record| record.len > 0 && record.has(Fact::TIMESTAMPS));
     let mss = records()
@@ -235,7 +243,10 @@ fn full_segment(points: &[Point], group: &Group) -> u32 {
         .filter(|len| (1..=ETHERNET).contains(len))
         .collect();
     lengths.sort_unstable();
-    let largest = lengths.chunk_by(|a, b| a == b).rev().find(|run| run.len() >= 3);
+    let largest = lengths
+        .chunk_by(|a, b| a == b)
+        .rev()
+        .find(|run| run.len() >= 3);
     let largest = largest.map_or(0, |run| run[0]);
     let options = if with_timestamps { TIMESTAMPS } else { 0 };
     match mss.map(|mss| mss.saturating_sub(options)) {

@@ -55,12 +55,19 @@ impl Leg {
 
     /// Least round trip between the points in nanoseconds.
     pub fn round_trip(&self) -> i64 {
-        self.ways.iter().flatten().map(|way| way.least).sum::<i64>().max(0)
+        self.ways
+            .iter()
+            .flatten()
+            .map(|way| way.least)
+            .sum::<i64>()
+            .max(0)
     }
 
     /// Whether one-way figures mean something.
     pub fn has_clock(&self) -> bool {
-        self.clock.as_ref().is_some_and(|clock| clock.error.is_some())
+        self.clock
+            .as_ref()
+            .is_some_and(|clock| clock.error.is_some())
     }
 }
 
@@ -133,8 +140,14 @@ pub(crate) fn route(points: &[Point], groups: &[Group]) -> Route {
 
 /// Positive when the first point is nearer to the clients, and what tells.
 fn nearer(groups: &[GroupSamples]) -> (i64, &'static str) {
-    let by_hops: i64 = groups.iter().map(|group| hops(&group.samples).signum()).sum();
-    let by_delay: i64 = groups.iter().map(|group| turns(&group.samples).signum()).sum();
+    let by_hops: i64 = groups
+        .iter()
+        .map(|group| hops(&group.samples).signum())
+        .sum();
+    let by_delay: i64 = groups
+        .iter()
+        .map(|group| turns(&group.samples).signum())
+        .sum();
     let is_clear = by_delay.unsigned_abs() * 10 >= groups.len() as u64 * 8;
     match (by_hops.signum(), by_delay.signum()) {
         (0, _) => (by_delay, "smallest delays"),
@@ -156,7 +169,9 @@ fn hops(samples: &[Sample]) -> i64 {
 /// apart at the first point: the way to the second one and back lies between.
 fn turns(samples: &[Sample]) -> i64 {
     let difference = |sample: &Sample| sample.times[1] - sample.times[0];
-    let pairs = samples.windows(2).filter(|pair| pair[0].role != pair[1].role);
+    let pairs = samples
+        .windows(2)
+        .filter(|pair| pair[0].role != pair[1].role);
     let votes = pairs.map(|pair| {
         let (client, server) = if pair[0].role == 0 {
             (&pair[0], &pair[1])

@@ -49,7 +49,10 @@ pub(crate) fn request_of(payload: &[u8]) -> Option<Request> {
     let (method, target) = (head.method?, head.path?);
     head.version?;
     let find = |name: &str| {
-        let found = head.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
+        let found = head
+            .headers
+            .iter()
+            .find(|h| h.name.eq_ignore_ascii_case(name));
         found.map(|header| header.value)
     };
     let hasher = FixedState::with_seed(0x7265_7165);

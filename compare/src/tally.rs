@@ -112,15 +112,24 @@ impl Facts<'_> {
         }
         let lone = |flows: Vec<bool>| {
             let indices = (0..).zip(flows);
-            indices.filter(|(_, paired)| !paired).map(|(index, _)| index).collect()
+            indices
+                .filter(|(_, paired)| !paired)
+                .map(|(index, _)| index)
+                .collect()
         };
         paired.into_iter().map(lone).collect()
     }
 
     /// The connections for the report; points are counted in path order.
     pub fn connections(&self) -> Vec<ConnectionSummary> {
-        let whole = self.traversed.iter().map(|traversed| self.connection(traversed));
-        let joined = self.forwarded.iter().map(|forwarded| self.joined(forwarded));
+        let whole = self
+            .traversed
+            .iter()
+            .map(|traversed| self.connection(traversed));
+        let joined = self
+            .forwarded
+            .iter()
+            .map(|forwarded| self.joined(forwarded));
         whole.chain(joined).collect()
     }
 
@@ -151,7 +160,10 @@ impl Facts<'_> {
             translated,
             sequence_rewritten: group.is_rewritten(),
             at,
-            first_frames: members.iter().map(|member| flow(*member).first_frame).collect(),
+            first_frames: members
+                .iter()
+                .map(|member| flow(*member).first_frame)
+                .collect(),
             start: Timestamp::from_nanos(first.map_or(0, |member| flow(member).first)),
             hops: traversed.hops.iter().map(|hop| self.hop(hop)).collect(),
             requests: None,
@@ -190,8 +202,7 @@ impl Facts<'_> {
     }
 
     fn hop(&self, hop: &Hop) -> ConnectionHop {
-        let [client, server] =
-            [0, 1].map(|role| tally(&hop.judged[role], role, hop.has_clock));
+        let [client, server] = [0, 1].map(|role| tally(&hop.judged[role], role, hop.has_clock));
         ConnectionHop {
             from: self.place(hop.from),
             to: self.place(hop.to),
@@ -204,7 +215,9 @@ impl Facts<'_> {
     pub fn hop_summaries(&self) -> Vec<HopSummary> {
         let order = &self.route.order;
         let pairs = order.windows(2);
-        pairs.map(|pair| self.hop_summary(pair[0], pair[1])).collect()
+        pairs
+            .map(|pair| self.hop_summary(pair[0], pair[1]))
+            .collect()
     }
 
     fn hop_summary(&self, from: usize, to: usize) -> HopSummary {
@@ -257,7 +270,10 @@ impl Facts<'_> {
         let leg = self.route.leg(from, to);
         let clock = leg.and_then(|leg| leg.clock.as_ref());
         let (first, last) = clock.map_or((other.first, other.last), |clock| {
-            (clock.to_first(0, other.first), clock.to_first(u64::MAX, other.last))
+            (
+                clock.to_first(0, other.first),
+                clock.to_first(u64::MAX, other.last),
+            )
         });
         (one.first.min(first), one.last.max(last))
     }

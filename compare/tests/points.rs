@@ -19,7 +19,9 @@ fn counts(result: &Comparison) -> [u64; 6] {
             way.duplicated,
             way.made,
         ];
-        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        sums.iter_mut()
+            .zip(counts)
+            .for_each(|(sum, count)| *sum += count);
     }
     sums
 }
@@ -50,8 +52,17 @@ fn translated_addresses_and_rewritten_numbers_pair_all_the_same() {
                 frame.add_to_numbers(0x1234_5678, 0x9abc_def0);
             }
         });
-        assert_eq!(renumbered.connections.len(), plain.connections.len(), "{case}");
-        assert!(renumbered.connections.iter().all(|one| one.sequence_rewritten));
+        assert_eq!(
+            renumbered.connections.len(),
+            plain.connections.len(),
+            "{case}"
+        );
+        assert!(
+            renumbered
+                .connections
+                .iter()
+                .all(|one| one.sequence_rewritten)
+        );
         assert_eq!(counts(&renumbered), counts(&plain), "{case}");
     }
 }
@@ -95,7 +106,10 @@ fn a_step_of_a_clock_is_no_loss() {
 #[test]
 fn what_the_middle_point_missed_the_last_one_saw() {
     let folder = scratch();
-    let (middle, mut frames) = (folder.path().join("middle.pcap"), read(&kernel("loss-2-full", "server")));
+    let (middle, mut frames) = (
+        folder.path().join("middle.pcap"),
+        read(&kernel("loss-2-full", "server")),
+    );
     let all = frames.len();
     let mut number = 0;
     frames.retain(|_| {
@@ -108,11 +122,18 @@ fn what_the_middle_point_missed_the_last_one_saw() {
         ("middle", middle),
         ("server", kernel("loss-2-full", "server")),
     ]);
-    let names: Vec<&str> = result.points.iter().map(|point| point.name.as_str()).collect();
+    let names: Vec<&str> = result
+        .points
+        .iter()
+        .map(|point| point.name.as_str())
+        .collect();
     assert_eq!(names, ["client", "middle", "server"]);
     let missed = result.points[1].missed;
     let dropped = (all - frames.len()) as u64;
-    assert!(missed.abs_diff(dropped) * 50 <= dropped, "{missed} of {dropped}");
+    assert!(
+        missed.abs_diff(dropped) * 50 <= dropped,
+        "{missed} of {dropped}"
+    );
     let behind = &result.hops[1].ways;
     assert_eq!(behind[0].total.lost + behind[1].total.lost, 0);
     let ends = with_server("loss-2-full", |_| {});
@@ -139,7 +160,11 @@ fn a_reset_that_the_server_never_sent_was_made_between() {
     write(&file, &frames);
     let result = compared(&[("client", file), ("server", kernel("loss-1", "server"))]);
     assert_eq!(counts(&result)[5], 1);
-    let made = result.findings.iter().find(|one| one.finding.rule == "made-between").unwrap();
+    let made = result
+        .findings
+        .iter()
+        .find(|one| one.finding.rule == "made-between")
+        .unwrap();
     assert_eq!(made.place, compare::Place::Between(0, 1));
 }
 

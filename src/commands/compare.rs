@@ -66,7 +66,8 @@ fn run_in_pool(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
         && !stop.is_set()
     {
         let read = &settings.analysis.read;
-        let files = comparison::evidence::collect(&document, &points, read).map_err(Failure::Input)?;
+        let files =
+            comparison::evidence::collect(&document, &points, read).map_err(Failure::Input)?;
         write_evidence(&mut document, &files, redactor.as_ref(), (folder, &stem))?;
     }
     if let Some(redactor) = &redactor {
@@ -109,7 +110,8 @@ fn write_evidence(
         let name = format!("{stem}.{}", file.name());
         let path = folder.join(&name);
         write_file(&path, |out| file.write(out, redactor))?;
-        let fields = json!({"files": [shown(&path)], "finding": file.finding, "frames": file.frames()});
+        let fields =
+            json!({"files": [shown(&path)], "finding": file.finding, "frames": file.frames()});
         let text = format!("wrote {} ({} frames)", shown(&path), file.frames());
         log::say("wrote", &text, fields);
         let mut findings = document.findings.iter_mut();
@@ -237,7 +239,10 @@ mod tests {
 
     #[test]
     fn a_point_has_the_name_before_the_sign() {
-        assert_eq!(named("fw=a.pcap"), (Some("fw".to_owned()), PathBuf::from("a.pcap")));
+        assert_eq!(
+            named("fw=a.pcap"),
+            (Some("fw".to_owned()), PathBuf::from("a.pcap"))
+        );
         assert_eq!(named("a.pcap"), (None, PathBuf::from("a.pcap")));
         assert_eq!(named("x/a=b.pcap"), (None, PathBuf::from("x/a=b.pcap")));
         assert_eq!(named("=b.pcap"), (None, PathBuf::from("=b.pcap")));

@@ -119,7 +119,11 @@ fn contradiction(points: &[Bound]) -> Option<usize> {
     };
     let head = longest(&|len| is_possible(&points[..len]));
     let tail = longest(&|len| is_possible(&points[points.len() - len..]));
-    let at = if head >= tail { head } else { points.len() - tail };
+    let at = if head >= tail {
+        head
+    } else {
+        points.len() - tail
+    };
     (at > 0 && at < points.len()).then_some(at)
 }
 
@@ -153,8 +157,8 @@ fn divide_clearly(points: &[Bound], base: usize, found: &mut Vec<usize>) {
         })
         .unwrap_or(near);
     found.push(base + at);
-    divide(&points[..at], base, found);
-    divide(&points[at..], base + at, found);
+    divide(left, base, found);
+    divide(right, base + to, found);
 }
 
 /// The corridor on one side of a step.
@@ -198,7 +202,9 @@ impl Sums {
     fn less(&self, other: &Self) -> Self {
         let mut sums = *self;
         for (side, less) in sums.0.iter_mut().zip(&other.0) {
-            side.iter_mut().zip(less).for_each(|(sum, less)| *sum -= less);
+            side.iter_mut()
+                .zip(less)
+                .for_each(|(sum, less)| *sum -= less);
         }
         sums
     }

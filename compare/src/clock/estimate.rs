@@ -79,8 +79,15 @@ fn inside(points: &[Bound], from: usize, to: usize) -> &[Bound] {
     let stretch = &points[from..to];
     let blur = (stretch.len() / 50).max(4);
     let begin = if from == 0 { 0 } else { blur };
-    let end = if to == points.len() { stretch.len() } else { stretch.len().saturating_sub(blur) };
-    stretch.get(begin..end).filter(|core| core.len() > 2).unwrap_or(stretch)
+    let end = if to == points.len() {
+        stretch.len()
+    } else {
+        stretch.len().saturating_sub(blur)
+    };
+    stretch
+        .get(begin..end)
+        .filter(|core| core.len() > 2)
+        .unwrap_or(stretch)
 }
 
 /// The level holds at the origin of time; a piece says where it stands at its own beginning.
@@ -92,7 +99,11 @@ fn piece(passages: &[Passage], index: usize, origin: (i64, i64), level: f64, ske
         to_frame: if index == 0 { 0 } else { passage.to_frame },
         reference: passage.from_time,
         offset: origin.1 + (level + skew * passed).round() as i64,
-        begins: if index == 0 { i64::MIN } else { passage.from_time },
+        begins: if index == 0 {
+            i64::MIN
+        } else {
+            passage.from_time
+        },
     }
 }
 
@@ -101,7 +112,13 @@ fn one_way(passages: &[Passage], points: &[Bound], base: i64, passed: [u64; 2]) 
     let (upper, lower) = bounds(points, 0.0);
     let level = if upper.is_finite() { upper } else { lower };
     Clock {
-        pieces: vec![piece(passages, 0, (passages[0].from_time, base), level, 0.0)],
+        pieces: vec![piece(
+            passages,
+            0,
+            (passages[0].from_time, base),
+            level,
+            0.0,
+        )],
         skew: 0.0,
         error: None,
         passages: passed,

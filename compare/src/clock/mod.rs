@@ -83,7 +83,10 @@ impl Clock {
         pairs
             .map(|(index, pair)| {
                 let at = pair[1].begins;
-                (at, self.offset_in(index + 1, at) - self.offset_in(index, at))
+                (
+                    at,
+                    self.offset_in(index + 1, at) - self.offset_in(index, at),
+                )
             })
             .collect()
     }

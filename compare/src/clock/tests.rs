@@ -46,20 +46,24 @@ impl World {
             let way = number % 2;
             level[way] = (level[way] + (random() - 0.6) * 0.4).clamp(0.0, 1.0);
             let sent = number as i64 * gap;
-            let delay = self.least[way] + (level[way] * self.queue[way] as f64) as i64
+            let delay = self.least[way]
+                + (level[way] * self.queue[way] as f64) as i64
                 + (random() * 30_000.0) as i64;
             let (first, second) = if way == 0 {
                 (sent, sent + delay)
             } else {
                 (sent + delay, sent)
             };
-            all.push((first, Passage {
-                from_frame: 0,
-                to_frame: 0,
-                from_time: START + first,
-                to_time: START + second + self.difference(second),
-                is_downstream: way == 0,
-            }));
+            all.push((
+                first,
+                Passage {
+                    from_frame: 0,
+                    to_frame: 0,
+                    from_time: START + first,
+                    to_time: START + second + self.difference(second),
+                    is_downstream: way == 0,
+                },
+            ));
         }
         all.sort_by_key(|(first, _)| *first);
         let mut passages: Vec<Passage> = all.into_iter().map(|(_, passage)| passage).collect();
@@ -89,16 +93,18 @@ fn world() -> impl Strategy<Value = World> {
         400..4000_usize,
         any::<u64>(),
     )
-        .prop_map(|(offset, ppm, least, queue, seconds, packets, seed)| World {
-            offset,
-            ppm,
-            steps: Vec::new(),
-            least,
-            queue,
-            seconds,
-            packets,
-            seed,
-        })
+        .prop_map(
+            |(offset, ppm, least, queue, seconds, packets, seed)| World {
+                offset,
+                ppm,
+                steps: Vec::new(),
+                least,
+                queue,
+                seconds,
+                packets,
+                seed,
+            },
+        )
 }
 
 proptest! {

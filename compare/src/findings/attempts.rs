@@ -25,7 +25,10 @@ pub(super) fn attempts(way: Way<'_>, unpaired: &[Vec<u32>]) -> Option<PlacedFind
     let mut segments = 0;
     for &index in &unpaired[way.up] {
         let flow = &points[way.up].flows[index as usize];
-        if !is_lone_attempt(flow, points[way.up].records_of(flow).iter().map(|one| one.side())) {
+        if !is_lone_attempt(
+            flow,
+            points[way.up].records_of(flow).iter().map(|one| one.side()),
+        ) {
             continue;
         }
         let client = flow.client();
@@ -50,21 +53,34 @@ pub(super) fn attempts(way: Way<'_>, unpaired: &[Vec<u32>]) -> Option<PlacedFind
         if attempts == 1 { "is" } else { "are" }
     );
     let summary = format!(
-        "{} ({}) left {up} and never came to {down}, while other connections of the same hosts did. Nothing answered {}.",
+        "{} ({}) left {up} and never came to {down}, while other connections of the same hosts \
+        did. Nothing answered {}.",
         many(attempts, "connection attempt"),
         many(segments, "SYN"),
         if attempts == 1 { "it" } else { "them" },
     );
     let draft = draft
         .words(title, summary)
-        .severity(if attempts >= 3 { Severity::High } else { Severity::Medium })
-        .confidence(0.9, "Other connections of the same hosts come through, so both captures were running.")
+        .severity(if attempts >= 3 {
+            Severity::High
+        } else {
+            Severity::Medium
+        })
+        .confidence(
+            0.9,
+            "Other connections of the same hosts come through, so both captures \
+            were running.",
+        )
         .occurrences(attempts)
         .figure("lost", number(segments))
         .figure("segments", number(segments))
         .figure("lost_percent", 100.0)
         .figure("connections_cut", number(attempts))
-        .advise("network", "Look for a filter rule, a full connection table or an asymmetric route between the two points.");
+        .advise(
+            "network",
+            "Look for a filter rule, a full connection table or an asymmetric \
+            route between the two points.",
+        );
     Some(draft.finish())
 }
 
@@ -84,7 +100,10 @@ fn hosts(way: Way<'_>) -> BTreeSet<[u8; 16]> {
         Some(&facts.points[way.up].flows[flow as usize])
     });
     let ends: Vec<[Place; 2]> = groups.map(|flow| flow.ends).collect();
-    ends.into_iter().flatten().map(|(address, _)| address).collect()
+    ends.into_iter()
+        .flatten()
+        .map(|(address, _)| address)
+        .collect()
 }
 
 /// When the downstream point captured, by the clock of the leg's first point.
@@ -92,7 +111,10 @@ fn window(way: Way<'_>) -> (i64, i64) {
     let point = &way.facts.points[way.down];
     let leg = way.facts.route.leg(way.up, way.down);
     match leg.and_then(|leg| leg.clock.as_ref().filter(|_| leg.other == way.down)) {
-        Some(clock) => (clock.to_first(0, point.first), clock.to_first(u64::MAX, point.last)),
+        Some(clock) => (
+            clock.to_first(0, point.first),
+            clock.to_first(u64::MAX, point.last),
+        ),
         None => (point.first, point.last),
     }
 }

@@ -177,7 +177,9 @@ impl<'a> Draft<'a> {
 
     fn reference(&self, group: usize, point: usize) -> Option<ConnectionRef> {
         let group = &self.facts.pairing.groups[group];
-        let point_or_other = group.flows[point].map(|flow| (point, flow)).or_else(|| group.members().next());
+        let point_or_other = group.flows[point]
+            .map(|flow| (point, flow))
+            .or_else(|| group.members().next());
         let (point, flow) = point_or_other?;
         let flow = &self.facts.points[point].flows[flow as usize];
         Some(connection(flow, group.side(point, 0)))

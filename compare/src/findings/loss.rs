@@ -64,7 +64,8 @@ pub(super) fn loss(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding> {
         ))
         .advise(
             "network",
-            "Look at drop and error counters, queues and firewall logs of the devices between the two points at these times.",
+            "Look at drop and error counters, queues and firewall logs of the devices between \
+            the two points at these times.",
         );
     Some(draft.finish())
 }
@@ -82,7 +83,9 @@ fn kind(what: What) -> &'static str {
 /// Whether the last segments of a connection in this direction were all lost.
 fn is_cut(on: &OnWay<'_>) -> bool {
     let lost = on.judged.cases.iter().filter(|case| {
-        case.fate == Fate::Lost && case.what == What::Data && on.judged.last_delivered.is_none_or(|last| case.time > last)
+        case.fate == Fate::Lost
+            && case.what == What::Data
+            && on.judged.last_delivered.is_none_or(|last| case.time > last)
     });
     lost.map(|case| case.units).sum::<u64>() >= CUT
 }

@@ -117,7 +117,12 @@ fn placed(facts: &Facts<'_>, cause: Cause) -> PlacedFinding {
         let surer = a.finding.confidence.total_cmp(&b.finding.confidence);
         surer.then(rank(a).cmp(&rank(b)))
     });
-    let Some(Seen { place: at, mut finding, .. }) = best else {
+    let Some(Seen {
+        place: at,
+        mut finding,
+        ..
+    }) = best
+    else {
         unreachable!("a cause is made of at least one finding")
     };
     let names: Vec<&str> = points
@@ -126,10 +131,16 @@ fn placed(facts: &Facts<'_>, cause: Cause) -> PlacedFinding {
         .collect();
     let present = present(facts, &cause.groups);
     if present.len() > 1 {
-        finding.why.push(format!("Seen at {} of the points {}.", names.join(" and "), {
-            let all = present.iter().map(|p| facts.points[facts.route.order[*p]].name.as_str());
-            all.collect::<Vec<_>>().join(", ")
-        }));
+        finding.why.push(format!(
+            "Seen at {} of the points {}.",
+            names.join(" and "),
+            {
+                let all = present
+                    .iter()
+                    .map(|p| facts.points[facts.route.order[*p]].name.as_str());
+                all.collect::<Vec<_>>().join(", ")
+            }
+        ));
     }
     PlacedFinding {
         evidence_points: vec![at; finding.evidence.len()],
@@ -140,7 +151,9 @@ fn placed(facts: &Facts<'_>, cause: Cause) -> PlacedFinding {
 
 /// Places of the points that saw any of the connections.
 fn present(facts: &Facts<'_>, groups: &BTreeSet<usize>) -> BTreeSet<usize> {
-    let members = groups.iter().flat_map(|group| facts.pairing.groups[*group].members());
+    let members = groups
+        .iter()
+        .flat_map(|group| facts.pairing.groups[*group].members());
     members.map(|(point, _)| facts.place(point)).collect()
 }
 
@@ -168,7 +181,9 @@ fn place(facts: &Facts<'_>, cause: &Cause) -> Place {
         return Place::At(seen.first().copied().unwrap_or(0));
     };
     let unseen = |place: usize| !seen.contains(&place);
-    let gap = present.windows(2).find(|pair| unseen(pair[0]) != unseen(pair[1]));
+    let gap = present
+        .windows(2)
+        .find(|pair| unseen(pair[0]) != unseen(pair[1]));
     if let Some(pair) = gap {
         return Place::Between(pair[0], pair[1]);
     }
@@ -188,7 +203,10 @@ fn hop_with(
     what: Option<What>,
 ) -> Option<Place> {
     let mut counts: BTreeMap<(usize, usize), u64> = BTreeMap::new();
-    let traversed = facts.traversed.iter().filter(|one| groups.contains(&one.group));
+    let traversed = facts
+        .traversed
+        .iter()
+        .filter(|one| groups.contains(&one.group));
     for hop in traversed.flat_map(|one| &one.hops) {
         let (a, b) = (facts.place(hop.from), facts.place(hop.to));
         let entry = counts.entry((a.min(b), a.max(b))).or_default();

@@ -20,9 +20,7 @@ use crate::assess::Assessed;
 use crate::clock::Clock;
 use crate::path::Leg;
 use crate::reading::Point;
-use crate::result::{
-    ClockSummary, Comparison, HopSummary, PlacedFinding, PointSummary, Verdict,
-};
+use crate::result::{ClockSummary, Comparison, HopSummary, PlacedFinding, PointSummary, Verdict};
 use crate::tally::Facts;
 use crate::verdict::millis;
 use view::Way;
@@ -34,7 +32,10 @@ impl Limits<'_> {
     /// A declared threshold of a rule of comparisons.
     fn of(&self, rule: &str, name: &str) -> f64 {
         let specs = meta(rule).thresholds.iter();
-        let default = specs.filter(|spec| spec.name == name).map(|spec| spec.default).sum();
+        let default = specs
+            .filter(|spec| spec.name == name)
+            .map(|spec| spec.default)
+            .sum();
         self.0.threshold(rule, name).unwrap_or(default)
     }
 }
@@ -80,7 +81,8 @@ fn bounds(point: &Point) -> Vec<String> {
     let name = &point.name;
     if point.records_left_out > 0 {
         notices.push(format!(
-            "{} packets at {name} did not fit into the memory and are not compared: raise --max-memory, or compare a part (--from, --to, --host)",
+            "{} packets at {name} did not fit into the memory and are not compared: raise \
+            --max-memory, or compare a part (--from, --to, --host)",
             point.records_left_out
         ));
     }
@@ -137,7 +139,9 @@ fn rank(
     is_reordering: bool,
 ) -> Vec<PlacedFinding> {
     let mut order: Vec<usize> = (0..all.len())
-        .filter(|index| *index >= count || !is_reordering || all[*index].finding.rule != "reordering")
+        .filter(|index| {
+            *index >= count || !is_reordering || all[*index].finding.rule != "reordering"
+        })
         .collect();
     order.sort_by(|a, b| {
         let (one, other) = (&all[*a].finding, &all[*b].finding);
@@ -164,7 +168,9 @@ fn rank(
             .filter_map(|id| id_of(*renamed.get(&(point, id.clone()))?))
             .collect();
         if index < count && merge::LOSS.contains(&placed.finding.rule) {
-            let here = losses.iter().filter(|(loss, _)| all[*loss].place == placed.place);
+            let here = losses
+                .iter()
+                .filter(|(loss, _)| all[*loss].place == placed.place);
             causes.extend(here.map(|(_, id)| id.clone()));
         }
         causes.sort();

@@ -23,7 +23,10 @@ pub(super) fn made(way: Way<'_>) -> Vec<PlacedFinding> {
         What::Icmp,
         What::Acknowledgement,
     ];
-    kinds.into_iter().filter_map(|what| made_of(way, what)).collect()
+    kinds
+        .into_iter()
+        .filter_map(|what| made_of(way, what))
+        .collect()
 }
 
 fn made_of(way: Way<'_>, what: What) -> Option<PlacedFinding> {
@@ -55,12 +58,21 @@ fn made_of(way: Way<'_>, what: What) -> Option<PlacedFinding> {
         What::Data => format!("{count} segments with payload"),
         _ => many(count, noun),
     };
-    let words = format!("{plural} {} made between {up} and {down}", if count == 1 { "is" } else { "are" });
+    let words = format!(
+        "{plural} {} made between {up} and {down}",
+        if count == 1 { "is" } else { "are" }
+    );
     let summary = format!(
-        "{plural} came to {down} {} and never passed {up}: a device between the two points made {}. {} affected.",
+        "{plural} came to {down} {} and never passed {up}: a device between the two points made \
+        {}. {} affected.",
         way.direction(),
         if count == 1 { "it" } else { "them" },
-        many(draft.group_count(), "connection") + if draft.group_count() == 1 { " is" } else { " are" },
+        many(draft.group_count(), "connection")
+            + if draft.group_count() == 1 {
+                " is"
+            } else {
+                " are"
+            },
     );
     let resets = if what == What::Reset { count } else { 0 };
     let draft = draft
@@ -71,7 +83,8 @@ fn made_of(way: Way<'_>, what: What) -> Option<PlacedFinding> {
         .figure("resets", number(resets))
         .advise(
             "network",
-            "Find the device between the two points that does this: firewall, balancer, proxy or intrusion prevention; its log at these times names the reason.",
+            "Find the device between the two points that does this: firewall, balancer, proxy \
+            or intrusion prevention; its log at these times names the reason.",
         );
     Some(draft.finish())
 }
@@ -90,13 +103,26 @@ pub(super) fn copied(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding>
         percent(part),
         many(way.summary.total.segments, "segment"),
     );
-    let draft = counted(way, Fate::Duplicated, meta("copied-between"), "an additional copy")?;
+    let draft = counted(
+        way,
+        Fate::Duplicated,
+        meta("copied-between"),
+        "an additional copy",
+    )?;
     let draft = draft
         .words(words, summary)
-        .severity(if part * 100.0 >= low { Severity::Low } else { Severity::Info })
+        .severity(if part * 100.0 >= low {
+            Severity::Low
+        } else {
+            Severity::Info
+        })
         .figure("copies", number(count))
         .figure("segments", number(way.summary.total.segments))
-        .advise("network", "Look for bridging loops, leaking mirror sessions and bonding in broadcast mode between the two points.");
+        .advise(
+            "network",
+            "Look for bridging loops, leaking mirror sessions and bonding in \
+            broadcast mode between the two points.",
+        );
     Some(draft.finish())
 }
 
@@ -104,41 +130,58 @@ pub(super) fn copied(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding>
 pub(super) fn reordered(way: Way<'_>) -> Option<PlacedFinding> {
     let count = way.summary.total.reordered;
     let reordering = rules::Engine::catalogue();
-    let meta = reordering.into_iter().find(|meta| meta.id == "reordering")?;
+    let meta = reordering
+        .into_iter()
+        .find(|meta| meta.id == "reordering")?;
     if count < 3 {
         return None;
     }
     let part = share(count, way.summary.total.segments);
     let (up, down) = way.names();
-    let words = format!("{} out of order between {up} and {down}", are(count, "segment"));
+    let words = format!(
+        "{} out of order between {up} and {down}",
+        are(count, "segment")
+    );
     let summary = format!(
-        "{} {} left {up} before others that came to {down} first ({} of {}). What lies between delivers over unequal paths or queues.",
+        "{} {} left {up} before others that came to {down} first ({} of {}). What lies between \
+        delivers over unequal paths or queues.",
         many(count, "segment"),
         way.direction(),
         percent(part),
         many(way.summary.total.segments, "segment"),
     );
-    let draft = counted(way, Fate::Reordered, meta, "comes after a segment that left later")?;
+    let draft = counted(
+        way,
+        Fate::Reordered,
+        meta,
+        "comes after a segment that left later",
+    )?;
     let draft = draft
         .words(words, summary)
-        .severity(if part >= 0.01 { Severity::Low } else { Severity::Info })
+        .severity(if part >= 0.01 {
+            Severity::Low
+        } else {
+            Severity::Info
+        })
         .figure("segments", number(count))
-        .advise("network", "Balance per flow instead of per packet (ECMP, LACP, bonding mode round-robin).");
+        .advise(
+            "network",
+            "Balance per flow instead of per packet (ECMP, LACP, bonding mode round-robin).",
+        );
     Some(draft.finish())
 }
 
 /// `1 packet is`, `3 packets are`.
 fn are(count: u64, noun: &str) -> String {
-    format!("{} {}", many(count, noun), if count == 1 { "is" } else { "are" })
+    format!(
+        "{} {}",
+        many(count, noun),
+        if count == 1 { "is" } else { "are" }
+    )
 }
 
 /// A finding over all cases of a fate, with the first of them cited downstream.
-fn counted<'a>(
-    way: Way<'a>,
-    fate: Fate,
-    meta: &'static RuleMeta,
-    note: &str,
-) -> Option<Draft<'a>> {
+fn counted<'a>(way: Way<'a>, fate: Fate, meta: &'static RuleMeta, note: &str) -> Option<Draft<'a>> {
     let mut draft = Draft::new(way.facts, meta, way.place, way.down);
     let mut count = 0;
     for (on, case) in way.cases(fate) {
@@ -176,7 +219,13 @@ pub(super) fn delayed(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding
         if draft.cited() < CITED {
             let took = time(*nanos as f64 / 1e6);
             draft.cite(on.group, way.up, on.role, *from, format!("leaves {up}"));
-            draft.cite(on.group, way.down, on.role, *to, format!("comes to {down} after {took}"));
+            draft.cite(
+                on.group,
+                way.down,
+                on.role,
+                *to,
+                format!("comes to {down} after {took}"),
+            );
         }
     }
     let words = format!(
@@ -184,7 +233,8 @@ pub(super) fn delayed(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding
         time(delay.max - delay.min)
     );
     let summary = format!(
-        "Packets {} take {} from {up} to {down} in the median, {} for one in a hundred and {} at worst; the least delay is {}.",
+        "Packets {} take {} from {up} to {down} in the median, {} for one in a hundred and {} \
+        at worst; the least delay is {}.",
         way.direction(),
         time(delay.median),
         time(delay.p99),
@@ -198,12 +248,21 @@ pub(super) fn delayed(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding
         .figure("delay_ms_p99", delay.p99)
         .figure("delay_ms_min", delay.min)
         .figure("delay_ms_max", delay.max)
-        .advise("network", "Compare with the load of the links between the two points at these times; use fq_codel or CAKE where a queue fills.");
+        .advise(
+            "network",
+            "Compare with the load of the links between the two points at these \
+            times; use fq_codel or CAKE where a queue fills.",
+        );
     Some(draft.finish())
 }
 
 /// What the capture of a point missed.
-pub(super) fn missed(facts: &Facts<'_>, ways: &[Way<'_>], point: usize, limits: &Limits<'_>) -> Option<PlacedFinding> {
+pub(super) fn missed(
+    facts: &Facts<'_>,
+    ways: &[Way<'_>],
+    point: usize,
+    limits: &Limits<'_>,
+) -> Option<PlacedFinding> {
     let place = Place::At(facts.place(point));
     let mut draft = Draft::new(facts, meta("capture-missed"), place, point);
     let (mut count, mut seen) = (0, 0);
@@ -234,7 +293,8 @@ pub(super) fn missed(facts: &Facts<'_>, ways: &[Way<'_>], point: usize, limits: 
     let low = limits.of("capture-missed", "low_percent");
     let words = format!("The capture at {name} missed {}", many(count, "packet"));
     let summary = format!(
-        "{} passed {name} and {} not in its capture ({} of those that should be there): the capture lost {} or did not run at that time, the network did not.",
+        "{} passed {name} and {} not in its capture ({} of those that should be there): the \
+        capture lost {} or did not run at that time, the network did not.",
         many(count, "packet"),
         if count == 1 { "is" } else { "are" },
         percent(part),
@@ -242,10 +302,17 @@ pub(super) fn missed(facts: &Facts<'_>, ways: &[Way<'_>], point: usize, limits: 
     );
     let draft = draft
         .words(words, summary)
-        .severity(if part * 100.0 >= low { Severity::Low } else { Severity::Info })
+        .severity(if part * 100.0 >= low {
+            Severity::Low
+        } else {
+            Severity::Info
+        })
         .occurrences(count)
         .figure("missed", number(count))
         .figure("missed_percent", part * 100.0)
-        .advise("tcpdump", "Capture with a larger buffer (-B 65536), a snap length or a filter.");
+        .advise(
+            "tcpdump",
+            "Capture with a larger buffer (-B 65536), a snap length or a filter.",
+        );
     Some(draft.finish())
 }

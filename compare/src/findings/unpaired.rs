@@ -11,7 +11,9 @@ pub(super) fn reasons(facts: &Facts<'_>, point: usize, flows: &[u32]) -> Vec<(St
     }
     let place = facts.place(point);
     let order = &facts.route.order;
-    let neighbour = order.get(place + 1).or_else(|| order.get(place.wrapping_sub(1)));
+    let neighbour = order
+        .get(place + 1)
+        .or_else(|| order.get(place.wrapping_sub(1)));
     let Some(&other) = neighbour else {
         return Vec::new();
     };
@@ -27,10 +29,16 @@ pub(super) fn reasons(facts: &Facts<'_>, point: usize, flows: &[u32]) -> Vec<(St
         let flow = &facts.points[point].flows[index as usize];
         let reason = match window {
             None => format!("nothing at {name} is the same traffic"),
-            Some((first, _)) if flow.last < first => format!("over before the capture at {name} begins"),
-            Some((_, last)) if flow.first > last => format!("begins after the capture at {name} ends"),
+            Some((first, _)) if flow.last < first => {
+                format!("over before the capture at {name} begins")
+            }
+            Some((_, last)) if flow.first > last => {
+                format!("begins after the capture at {name} ends")
+            }
             Some(_) if flow.ends.iter().all(|end| !there.contains(&end.0)) => {
-                format!("addresses that do not occur at {name}: another path, a filter or translation")
+                format!(
+                    "addresses that do not occur at {name}: another path, a filter or translation"
+                )
             }
             Some(_) => format!("not seen at {name}"),
         };
@@ -47,7 +55,10 @@ fn window(facts: &Facts<'_>, point: usize, other: usize) -> Option<(i64, i64)> {
     let clock = leg.clock.as_ref()?;
     let data = &facts.points[other];
     Some(if leg.other == other {
-        (clock.to_first(0, data.first), clock.to_first(u64::MAX, data.last))
+        (
+            clock.to_first(0, data.first),
+            clock.to_first(u64::MAX, data.last),
+        )
     } else {
         let shift = |time: i64| time.saturating_add(clock.offset_at(time));
         (shift(data.first), shift(data.last))

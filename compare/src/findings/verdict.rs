@@ -8,7 +8,11 @@ use crate::result::{Comparison, Place, PlacedFinding, Verdict, WaySummary};
 
 /// Concludes from everything else that was found.
 pub(super) fn verdict(comparison: &Comparison) -> Verdict {
-    let severity = comparison.findings.iter().map(|one| one.finding.severity).max();
+    let severity = comparison
+        .findings
+        .iter()
+        .map(|one| one.finding.severity)
+        .max();
     let sentence = if comparison.connections.is_empty() {
         nothing_in_common(comparison)
     } else {
@@ -64,7 +68,10 @@ fn losses(comparison: &Comparison, worst: &PlacedFinding) -> String {
                 clean += 1;
                 continue;
             }
-            let (a, b) = (&comparison.points[hop.from].name, &comparison.points[hop.to].name);
+            let (a, b) = (
+                &comparison.points[hop.from].name,
+                &comparison.points[hop.to].name,
+            );
             parts.push((summary.total.lost, lost(summary, way, a, b)));
         }
     }
@@ -73,12 +80,20 @@ fn losses(comparison: &Comparison, worst: &PlacedFinding) -> String {
         return format!("{}.", worst.finding.title);
     }
     let texts: Vec<String> = parts.into_iter().map(|(_, text)| text).collect();
-    let ending = if clean > 0 { "; nothing is lost elsewhere." } else { "." };
+    let ending = if clean > 0 {
+        "; nothing is lost elsewhere."
+    } else {
+        "."
+    };
     format!("{}{ending}", texts.join("; "))
 }
 
 fn lost(summary: &WaySummary, way: usize, a: &str, b: &str) -> String {
-    let direction = if way == 0 { "client to server" } else { "server to client" };
+    let direction = if way == 0 {
+        "client to server"
+    } else {
+        "server to client"
+    };
     format!(
         "{} of {} from {direction} {} lost between `{a}` and `{b}`{}",
         summary.total.lost,
@@ -92,13 +107,20 @@ fn other(comparison: &Comparison, finding: &PlacedFinding) -> String {
     let name = |place: usize| &comparison.points[place].name;
     let title = finding.finding.title.trim_end_matches('.');
     let place = match finding.place {
-        Place::Between(a, b) if title.contains(name(a).as_str()) && title.contains(name(b).as_str()) => {
+        Place::Between(a, b)
+            if title.contains(name(a).as_str()) && title.contains(name(b).as_str()) =>
+        {
             String::new()
         }
         Place::Between(a, b) => format!(" — between `{}` and `{}`", name(a), name(b)),
         Place::At(point) => format!(" — at or beyond `{}`", name(point)),
     };
-    let lost: u64 = comparison.hops.iter().flat_map(|hop| &hop.ways).map(|way| way.total.lost).sum();
+    let lost: u64 = comparison
+        .hops
+        .iter()
+        .flat_map(|hop| &hop.ways)
+        .map(|way| way.total.lost)
+        .sum();
     let rest = if lost == 0 {
         format!("; nothing is lost between {}", names(comparison))
     } else {

@@ -135,11 +135,7 @@ impl Path<'_> {
 }
 
 /// Matches the packets of one direction.
-pub(crate) fn match_copies(
-    up: &[Segment<'_>],
-    down: &[Segment<'_>],
-    path: &Path<'_>,
-) -> Matching {
+pub(crate) fn match_copies(up: &[Segment<'_>], down: &[Segment<'_>], path: &Path<'_>) -> Matching {
     let mut partner_of_up = vec![None; up.len()];
     let mut partner_of_down = vec![None; down.len()];
     let is_cut = up.iter().chain(down).any(|one| one.record.has(Fact::CUT));
@@ -177,7 +173,10 @@ pub(crate) fn match_copies(
     }
     let open = |partners: &[Option<usize>]| -> Vec<usize> {
         let indices = partners.iter().enumerate();
-        indices.filter(|(_, p)| p.is_none()).map(|(i, _)| i).collect()
+        indices
+            .filter(|(_, p)| p.is_none())
+            .map(|(i, _)| i)
+            .collect()
     };
     ranges::match_ranges(
         (up, open(&partner_of_up)),

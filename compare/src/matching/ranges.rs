@@ -38,11 +38,12 @@ pub(super) fn match_ranges(
     let mut sources: Vec<usize> = open_up.clone();
     sources.retain(|index| has_payload(&up[*index]));
     sources.sort_by_key(|index| (up[*index].start, *index));
-    let longest = sources.iter().map(|index| up[*index].end - up[*index].start).max();
-    let mut left_of_up: Vec<Vec<(i64, i64)>> = open_up
+    let longest = sources
         .iter()
-        .map(|index| whole(&up[*index]))
-        .collect();
+        .map(|index| up[*index].end - up[*index].start)
+        .max();
+    let mut left_of_up: Vec<Vec<(i64, i64)>> =
+        open_up.iter().map(|index| whole(&up[*index])).collect();
     let slot_of = |index: usize| open_up.binary_search(&index);
     for &target in &open_down {
         let mut left = whole(&down[target]);

@@ -88,7 +88,9 @@ pub(crate) fn segments<'a>(
             continue;
         }
         let role = usize::from(record.side() != group.side(point, 0));
-        let time = clock.map_or(record.time, |clock| clock.to_first(record.frame, record.time));
+        let time = clock.map_or(record.time, |clock| {
+            clock.to_first(record.frame, record.time)
+        });
         let mut segment = Segment {
             record,
             time,
@@ -97,7 +99,8 @@ pub(crate) fn segments<'a>(
             ack: 0,
         };
         if record.has(Fact::TCP) {
-            let number = |raw: u32, role: usize| raw.wrapping_sub(shifts[role].wrapping_add(bases.0[role]));
+            let number =
+                |raw: u32, role: usize| raw.wrapping_sub(shifts[role].wrapping_add(bases.0[role]));
             segment.start = near(number(record.seq, role), newest[role]);
             segment.end = segment.start + i64::from(record.occupies());
             if segment.occupies() {

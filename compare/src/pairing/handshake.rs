@@ -20,7 +20,10 @@ pub(super) fn pair_by_both_numbers(progress: &mut Progress<'_>) {
             }
         }
     }
-    let mut all: Vec<_> = by_numbers.into_iter().filter(|(_, c)| c.len() > 1).collect();
+    let mut all: Vec<_> = by_numbers
+        .into_iter()
+        .filter(|(_, c)| c.len() > 1)
+        .collect();
     all.sort_unstable();
     for (_, candidates) in all {
         for one in 0..progress.points.len() {
@@ -47,7 +50,10 @@ fn choose(progress: &mut Progress<'_>, one: (usize, &[u32]), other: (usize, &[u3
         let flow = progress.flow(one.0, a);
         let alike = |b: &&u32| same_ends(flow, progress.flow(other.0, **b));
         let mut same = other.1.iter().filter(alike);
-        let twins = one.1.iter().filter(|twin| same_ends(flow, progress.flow(one.0, **twin)));
+        let twins = one
+            .1
+            .iter()
+            .filter(|twin| same_ends(flow, progress.flow(one.0, **twin)));
         match (same.next(), same.next(), twins.count()) {
             (Some(&b), None, 1) => join(progress, (one.0, a), (other.0, b)),
             _ => progress.ambiguous[one.0] += 1,
@@ -92,7 +98,10 @@ pub(super) fn pair_by_one_number(progress: &mut Progress<'_>, one: usize, other:
 
 /// What the two ends' numbers at `other` differ by, where both are known.
 pub(super) fn shift(one: &Flow, other: &Flow) -> [u32; 2] {
-    let ends = [(one.client(), other.client()), (1 - one.client(), 1 - other.client())];
+    let ends = [
+        (one.client(), other.client()),
+        (1 - one.client(), 1 - other.client()),
+    ];
     ends.map(|(a, b)| match (one.isn[a], other.isn[b]) {
         (Some(a), Some(b)) => b.wrapping_sub(a),
         _ => 0,
@@ -109,7 +118,11 @@ fn single_with_number(
     let mut by_number: HashMap<u32, Vec<u32>, FixedState> = HashMap::default();
     for index in progress.single(point, other) {
         let flow = progress.flow(point, index);
-        let side = if end == 0 { flow.client() } else { 1 - flow.client() };
+        let side = if end == 0 {
+            flow.client()
+        } else {
+            1 - flow.client()
+        };
         if let Some(number) = flow.isn[side].filter(|_| is_tcp(flow)) {
             by_number.entry(number).or_default().push(index);
         }

@@ -144,13 +144,23 @@ fn proven_shift(
     let mut found: Vec<(usize, u32, u32)> = there
         .iter()
         .filter(|record| record.has(Fact::TCP))
-        .map(|record| (usize::from(record.side() != partner.client()), record.seq, record.len))
+        .map(|record| {
+            (
+                usize::from(record.side() != partner.client()),
+                record.seq,
+                record.len,
+            )
+        })
         .collect();
     found.sort_unstable();
     found.dedup();
     let total = numbers.len().min(found.len());
-    let equal = numbers.iter().filter(|one| found.binary_search(one).is_ok()).count();
-    let is_known = same_ends(own, partner) || (own.syn_ts.is_some() && own.syn_ts == partner.syn_ts);
+    let equal = numbers
+        .iter()
+        .filter(|one| found.binary_search(one).is_ok())
+        .count();
+    let is_known =
+        same_ends(own, partner) || (own.syn_ts.is_some() && own.syn_ts == partner.syn_ts);
     let enough = if is_known { 2 } else { 4 };
     (equal >= enough && equal * 2 >= total).then_some(shift)
 }

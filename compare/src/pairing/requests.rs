@@ -53,9 +53,13 @@ pub(crate) fn pair_requests(
         return Vec::new();
     }
     let mut pairs = by_id(&here, &there);
-    pairs.extend(by_what(&here, &there, &pairs, offset, |request| request.what));
+    pairs.extend(by_what(&here, &there, &pairs, offset, |request| {
+        request.what
+    }));
     // Proxies may call the server by a name of its own.
-    pairs.extend(by_what(&here, &there, &pairs, offset, |request| request.target));
+    pairs.extend(by_what(&here, &there, &pairs, offset, |request| {
+        request.target
+    }));
     pairs.sort_unstable_by_key(|(a, b, _)| (a.frame, b.frame));
     pairs
         .into_iter()
@@ -126,7 +130,10 @@ fn by_what<'a>(
                 let mut next = 0;
                 for (at, &request) in a.iter().enumerate() {
                     let until = a.get(at + 1).map_or(i64::MAX, |one| one.time);
-                    while b.get(next).is_some_and(|one| one.time - offset < request.time) {
+                    while b
+                        .get(next)
+                        .is_some_and(|one| one.time - offset < request.time)
+                    {
                         next += 1;
                     }
                     if let Some(&partner) = b.get(next)

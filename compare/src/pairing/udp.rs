@@ -76,7 +76,10 @@ fn share_datagrams(progress: &Progress<'_>, one: (usize, u32), other: (usize, u3
 fn pair_translated(progress: &mut Progress<'_>, one: usize, other: usize, left: &[u32]) {
     let mut owners: HashMap<Name, Option<u32>, FixedState> = HashMap::default();
     let there = progress.single(other, one);
-    for flow in there.into_iter().filter(|flow| !is_tcp(progress.flow(other, *flow))) {
+    for flow in there
+        .into_iter()
+        .filter(|flow| !is_tcp(progress.flow(other, *flow)))
+    {
         for name in names(progress, other, flow) {
             let owner = owners.entry(name).or_insert(Some(flow));
             if *owner != Some(flow) {
@@ -98,7 +101,9 @@ fn pair_translated(progress: &mut Progress<'_>, one: usize, other: usize, left: 
             .collect();
         votes.sort_unstable();
         match winner(&votes) {
-            Some((partner, _, true)) if !same_ends(progress.flow(one, flow), progress.flow(other, partner)) => {
+            Some((partner, _, true))
+                if !same_ends(progress.flow(one, flow), progress.flow(other, partner)) =>
+            {
                 link(progress, (one, flow), (other, partner), PairedBy::Payload);
             }
             Some((_, _, false)) => progress.ambiguous[one] += 1,

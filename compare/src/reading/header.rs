@@ -72,9 +72,8 @@ fn traffic_class(bytes: &[u8], packet: &Packet, transport: usize) -> Option<u8> 
     // Extension headers come in units of eight octets.
     (40..=104).step_by(8).find_map(|len| {
         let header = bytes.get(transport.checked_sub(len)?..transport)?;
-        let fits = header[0] >> 4 == 6
-            && header[8..24] == packet.src
-            && header[24..40] == packet.dst;
+        let fits =
+            header[0] >> 4 == 6 && header[8..24] == packet.src && header[24..40] == packet.dst;
         fits.then(|| (header[0] << 4) | (header[1] >> 4))
     })
 }

@@ -157,10 +157,8 @@ impl Extract {
         if record.ip_id != 0 {
             record.facts |= Fact::IP_ID;
         }
-        let (mut source, mut target) = (
-            (packet.src, packet.src_port),
-            (packet.dst, packet.dst_port),
-        );
+        let (mut source, mut target) =
+            ((packet.src, packet.src_port), (packet.dst, packet.dst_port));
         let is_tcp = match packet.kind {
             PacketKind::IcmpError { transport, icmp } => {
                 let said = format!("{icmp:?}");

@@ -120,6 +120,10 @@ impl Record {
 
     /// 0 for what the lower endpoint of the flow's key sent, else 1.
     pub const fn side(&self) -> usize {
-        if self.facts & Fact::FROM_LOW == 0 { 1 } else { 0 }
+        if self.facts & Fact::FROM_LOW == 0 {
+            1
+        } else {
+            0
+        }
     }
 }

@@ -113,9 +113,8 @@ impl Changed {
         changed.options = when(both(Fact::OPTIONS) && a.options != b.options);
         if a.flags & SYN != 0 {
             changed.mss = when(a.mss != b.mss);
-            changed.window_scale = when(
-                differs(Fact::WINDOW_SHIFT) || a.window_shift != b.window_shift,
-            );
+            changed.window_scale =
+                when(differs(Fact::WINDOW_SHIFT) || a.window_shift != b.window_shift);
             changed.sack_permitted = when(differs(Fact::SACK_PERMITTED));
         }
         changed

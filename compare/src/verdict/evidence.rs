@@ -18,9 +18,9 @@ impl Acknowledged {
     pub fn new(receiver: &[Segment<'_>], point: &Point, base: u32) -> Self {
         let mut all = Self::default();
         let mut highest = i64::MIN;
-        let acks = receiver.iter().filter(|segment| {
-            segment.record.has(Fact::TCP) && segment.record.flags & ACK != 0
-        });
+        let acks = receiver
+            .iter()
+            .filter(|segment| segment.record.has(Fact::TCP) && segment.record.flags & ACK != 0);
         for segment in acks {
             if segment.ack > highest {
                 highest = segment.ack;
@@ -70,7 +70,9 @@ impl<'a, 'b> Bearers<'a, 'b> {
             .filter(|index| segments[*index].occupies())
             .collect();
         order.sort_by_key(|index| (segments[*index].start, *index));
-        let lengths = order.iter().map(|index| segments[*index].end - segments[*index].start);
+        let lengths = order
+            .iter()
+            .map(|index| segments[*index].end - segments[*index].start);
         let longest = lengths.max().unwrap_or(0);
         Self {
             segments,
@@ -82,7 +84,9 @@ impl<'a, 'b> Bearers<'a, 'b> {
     /// Indices of packets with some of the octets, in the order of their times.
     pub fn overlapping(&self, start: i64, end: i64) -> Vec<usize> {
         let first = |index: &usize| self.segments[*index].start;
-        let from = self.order.partition_point(|index| first(index) + self.longest <= start);
+        let from = self
+            .order
+            .partition_point(|index| first(index) + self.longest <= start);
         let until = self.order.partition_point(|index| first(index) < end);
         let mut found: Vec<usize> = self.order[from.min(until)..until]
             .iter()
@@ -100,12 +104,7 @@ impl<'a, 'b> Bearers<'a, 'b> {
             let segment = &self.segments[index];
             left = left
                 .into_iter()
-                .flat_map(|(from, to)| {
-                    [
-                        (from, to.min(segment.start)),
-                        (from.max(segment.end), to),
-                    ]
-                })
+                .flat_map(|(from, to)| [(from, to.min(segment.start)), (from.max(segment.end), to)])
                 .filter(|(from, to)| from < to)
                 .collect();
             if left.is_empty() {

@@ -79,7 +79,9 @@ pub(crate) fn judge(direction: &Direction<'_, '_>) -> Judged {
     if !direction.matching.only_down.is_empty() {
         direction.only_down(&mut judged);
     }
-    judged.cases.sort_by_key(|case| (case.time, case.fate, case.up, case.down));
+    judged
+        .cases
+        .sort_by_key(|case| (case.time, case.fate, case.up, case.down));
     judged
 }
 
@@ -94,7 +96,10 @@ impl Direction<'_, '_> {
             for _ in 0..portion.units {
                 judged.delays.push(portion.delay);
             }
-            if judged.slowest.is_none_or(|(delay, ..)| portion.delay > delay) {
+            if judged
+                .slowest
+                .is_none_or(|(delay, ..)| portion.delay > delay)
+            {
                 let frames = (up.record.frame, down.record.frame);
                 judged.slowest = Some((portion.delay, frames.0, frames.1, up.time));
             }
@@ -130,7 +135,12 @@ impl Direction<'_, '_> {
             Acknowledged::new(self.back_down, self.down_point, self.base_down),
         ];
         let (copies, arrivals) = (Bearers::new(self.up), Bearers::new(self.down));
-        let alone: HashSet<usize> = self.matching.only_up.iter().map(|gaps| gaps.index).collect();
+        let alone: HashSet<usize> = self
+            .matching
+            .only_up
+            .iter()
+            .map(|gaps| gaps.index)
+            .collect();
         for gaps in &self.matching.only_up {
             let segment = &self.up[gaps.index];
             let case = |fate: Fate, units: u64| Case {
@@ -178,7 +188,11 @@ impl Direction<'_, '_> {
         if arrived.is_some_and(|arrived| arrived <= acknowledged) {
             // What was acknowledged is a copy that the downstream point saw.
             let later = self.up[index].time > acknowledged;
-            return if later { Fate::LostOrMissed } else { Fate::Lost };
+            return if later {
+                Fate::LostOrMissed
+            } else {
+                Fate::Lost
+            };
         }
         // A copy passed unseen: the latest one that was sent in time for the acknowledgement.
         let in_time = |copy: &&usize| match at_up {
@@ -186,7 +200,11 @@ impl Direction<'_, '_> {
             None => self.up[**copy].time <= acknowledged,
         };
         let own = copies.iter().filter(|copy| alone.contains(copy));
-        let passed = own.clone().filter(in_time).next_back().or(own.clone().next());
+        let passed = own
+            .clone()
+            .filter(in_time)
+            .next_back()
+            .or(own.clone().next());
         match passed {
             Some(passed) if *passed == index => Fate::MissedDown,
             Some(passed) if self.up[index].time > self.up[*passed].time => Fate::LostOrMissed,
@@ -252,7 +270,11 @@ impl Direction<'_, '_> {
         }
         if !segment.occupies() || record.flags & RST != 0 {
             let early = record.flags & RST == 0 && self.is_premature(segment, context);
-            return if early { Fate::Made } else { Fate::MadeOrMissed };
+            return if early {
+                Fate::Made
+            } else {
+                Fate::MadeOrMissed
+            };
         }
         // The same place in the stream with other octets.
         let copies = context.copies.overlapping(segment.start, segment.end);
@@ -263,7 +285,11 @@ impl Direction<'_, '_> {
                 && comparable
                 && own.digest != record.digest
         });
-        if is_forged { Fate::Made } else { Fate::MissedUp }
+        if is_forged {
+            Fate::Made
+        } else {
+            Fate::MissedUp
+        }
     }
 
     /// Whether it acknowledges octets before they came to the upstream point.
@@ -275,7 +301,12 @@ impl Direction<'_, '_> {
     /// Downstream packets without octets of the stream, by what makes copies alike.
     fn alike(&self) -> HashMap<Name, Vec<usize>> {
         let mut alike: HashMap<Name, Vec<usize>> = HashMap::new();
-        if self.matching.only_down.iter().all(|gaps| self.down[gaps.index].occupies()) {
+        if self
+            .matching
+            .only_down
+            .iter()
+            .all(|gaps| self.down[gaps.index].occupies())
+        {
             return alike;
         }
         for (index, segment) in self.down.iter().enumerate() {
@@ -289,7 +320,14 @@ impl Direction<'_, '_> {
     fn name(&self, index: usize) -> Name {
         let (segment, record) = (&self.down[index], self.down[index].record);
         let stamp = (record.ip_id, record.ts_value, record.window);
-        (segment.start, segment.ack, record.len, record.digest, record.flags, stamp)
+        (
+            segment.start,
+            segment.ack,
+            record.len,
+            record.digest,
+            record.flags,
+            stamp,
+        )
     }
 
     /// Whether two packets at one point are copies that the network made of one.

@@ -73,7 +73,10 @@ impl Proof {
                 Fate::Duplicated | Fate::Reordered => continue,
                 _ => {}
             }
-            let span = self.alone.entry(direction.key).or_insert((case.time, case.time));
+            let span = self
+                .alone
+                .entry(direction.key)
+                .or_insert((case.time, case.time));
             *span = (span.0.min(case.time), span.1.max(case.time));
         }
         // A direction that a point did not capture at all tells nothing of its drops.

@@ -1,6 +1,9 @@
 //! Captures of the lab, changed as devices and clocks change them.
 
-#![allow(dead_code, reason = "every test file compiles its own copy and uses a part")]
+#![allow(
+    dead_code,
+    reason = "every test file compiles its own copy and uses a part"
+)]
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -83,7 +86,11 @@ impl Frame {
     /// Translates the client's address and adds to its port.
     pub fn set_client(&mut self, address: [u8; 4], add: u16) {
         if self.is_tcp() {
-            let (ip, port) = if self.is_from_server() { (30, 36) } else { (26, 34) };
+            let (ip, port) = if self.is_from_server() {
+                (30, 36)
+            } else {
+                (26, 34)
+            };
             let changed = self.u16(port).wrapping_add(add);
             self.put(ip, &address);
             self.put(port, &changed.to_be_bytes());
@@ -142,7 +149,8 @@ pub fn merge_from_client(frames: &mut Vec<Frame>) {
     // By client port: where its open segment is, and the number that follows it.
     let mut open: HashMap<u16, (usize, u32)> = HashMap::new();
     for frame in frames.drain(..) {
-        let is_data = frame.has_payload_or_ack() && !frame.is_from_server() && frame.payload_len() > 0;
+        let is_data =
+            frame.has_payload_or_ack() && !frame.is_from_server() && frame.payload_len() > 0;
         if !frame.is_tcp() || frame.is_from_server() {
             merged.push(frame);
             continue;

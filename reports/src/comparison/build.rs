@@ -22,7 +22,11 @@ impl ComparisonDocument {
     /// The document of a comparison that lists at most `limit` connections; `None` lists all.
     #[must_use]
     pub fn build(comparison: &Comparison, limit: Option<usize>, run: &RunInfo) -> Self {
-        let names: Vec<&str> = comparison.points.iter().map(|one| one.name.as_str()).collect();
+        let names: Vec<&str> = comparison
+            .points
+            .iter()
+            .map(|one| one.name.as_str())
+            .collect();
         let mut listed: Vec<&ConnectionSummary> = comparison.connections.iter().collect();
         listed.sort_by_key(|connection| std::cmp::Reverse(trouble(connection)));
         listed.truncate(limit.unwrap_or(usize::MAX));
@@ -41,11 +45,26 @@ impl ComparisonDocument {
                 .collect(),
             points: points.map(point).collect(),
             order_basis: comparison.order_basis.to_owned(),
-            clocks: comparison.clocks.iter().map(|one| clock(one, &names)).collect(),
-            hops: comparison.hops.iter().map(|hop| path_hop(hop, &names)).collect(),
+            clocks: comparison
+                .clocks
+                .iter()
+                .map(|one| clock(one, &names))
+                .collect(),
+            hops: comparison
+                .hops
+                .iter()
+                .map(|hop| path_hop(hop, &names))
+                .collect(),
             connection_total: comparison.connections.len() as u64,
-            connections: listed.into_iter().map(|one| connection(one, &names)).collect(),
-            findings: comparison.findings.iter().map(|one| placed(one, comparison, &names)).collect(),
+            connections: listed
+                .into_iter()
+                .map(|one| connection(one, &names))
+                .collect(),
+            findings: comparison
+                .findings
+                .iter()
+                .map(|one| placed(one, comparison, &names))
+                .collect(),
             notices: comparison.notices.clone(),
         }
     }
@@ -53,7 +72,10 @@ impl ComparisonDocument {
 
 /// Segments with another fate than to be delivered once and in order.
 fn trouble(connection: &ConnectionSummary) -> u64 {
-    let ways = connection.hops.iter().flat_map(|hop| [&hop.client_to_server, &hop.server_to_client]);
+    let ways = connection
+        .hops
+        .iter()
+        .flat_map(|hop| [&hop.client_to_server, &hop.server_to_client]);
     ways.map(|way| {
         way.lost + way.missed_at_from + way.missed_at_to + way.reordered + way.duplicated + way.made
     })

@@ -76,7 +76,12 @@ impl PathEvidence {
     /// Fails only if `out` cannot be written.
     pub fn write(&self, mut out: impl Write, redactor: Option<&Redactor>) -> io::Result<()> {
         let masked = |text: &str| redactor.map_or_else(|| text.to_owned(), |r| r.text(text));
-        let comment = format!("{} {}: {} frames", self.finding, self.rule, self.frames.len());
+        let comment = format!(
+            "{} {}: {} frames",
+            self.finding,
+            self.rule,
+            self.frames.len()
+        );
         pcapng::section(&mut out, &comment)?;
         let earliest = self.frames.iter().map(|kept| kept.nanos).min().unwrap_or(0);
         let offset_s = earliest.div_euclid(1_000_000_000).min(0);
@@ -91,7 +96,11 @@ impl PathEvidence {
                 snaplen: interface.snaplen,
                 name: Some(name),
                 description: Some(self.descriptions[*point].clone()),
-                fcs_len: if redactor.is_some() { 0 } else { interface.fcs_len },
+                fcs_len: if redactor.is_some() {
+                    0
+                } else {
+                    interface.fcs_len
+                },
                 offset_s,
             };
             pcapng::interface(&mut out, &block)?;
@@ -99,7 +108,8 @@ impl PathEvidence {
         }
         for kept in &self.frames {
             let key = (kept.point, kept.interface);
-            let (Some(&interface), Some(link)) = (written.get(&key), self.interfaces.get(&key)) else {
+            let (Some(&interface), Some(link)) = (written.get(&key), self.interfaces.get(&key))
+            else {
                 continue;
             };
             let notes = kept.notes.iter();
@@ -149,7 +159,11 @@ pub fn collect(
     let descriptions: Vec<String> = (0..document.points.len())
         .map(|point| description(document, point))
         .collect();
-    let points: Vec<String> = document.points.iter().map(|point| point.name.clone()).collect();
+    let points: Vec<String> = document
+        .points
+        .iter()
+        .map(|point| point.name.clone())
+        .collect();
     let mut files: Vec<PathEvidence> = document
         .findings
         .iter()
@@ -161,7 +175,9 @@ pub fn collect(
             ..PathEvidence::default()
         })
         .collect();
-    let moments: Vec<Vec<i64>> = (0..files.len()).map(|index| moments(document, index)).collect();
+    let moments: Vec<Vec<i64>> = (0..files.len())
+        .map(|index| moments(document, index))
+        .collect();
     for (point, name) in points.iter().enumerate() {
         let mut wanted: Vec<Wanted> = (0..files.len())
             .map(|index| wanted(document, index, name))
@@ -197,7 +213,8 @@ pub fn collect(
         }
     }
     for file in &mut files {
-        file.frames.sort_by_key(|kept| (kept.nanos, kept.point, kept.frame));
+        file.frames
+            .sort_by_key(|kept| (kept.nanos, kept.point, kept.frame));
     }
     files.retain(|file| !file.frames.is_empty());
     Ok(files)
@@ -224,7 +241,9 @@ impl PathEvidence {
         }
         if let Some(interface) = interface {
             let key = (kept.point, kept.interface);
-            self.interfaces.entry(key).or_insert_with(|| interface.clone());
+            self.interfaces
+                .entry(key)
+                .or_insert_with(|| interface.clone());
         }
         self.bytes += kept.bytes.len();
         self.frames.push(kept);
@@ -248,7 +267,10 @@ fn moments(document: &ComparisonDocument, finding: usize) -> Vec<i64> {
     let mut moments: Vec<i64> = evidence
         .filter_map(|one| {
             let name = one.point.as_ref()?;
-            let point = document.points.iter().position(|point| point.name == *name)?;
+            let point = document
+                .points
+                .iter()
+                .position(|point| point.name == *name)?;
             Some(common(document, point, unix_nanos(&one.time)?))
         })
         .collect();
@@ -260,7 +282,9 @@ fn near(moments: &[i64], nanos: i64) -> bool {
     let after = moments.partition_point(|moment| *moment < nanos);
     let before = after.checked_sub(1).and_then(|at| moments.get(at));
     let around = [before, moments.get(after)].into_iter().flatten();
-    around.into_iter().any(|moment| moment.abs_diff(nanos) <= INCIDENT_NANOS.unsigned_abs())
+    around
+        .into_iter()
+        .any(|moment| moment.abs_diff(nanos) <= INCIDENT_NANOS.unsigned_abs())
 }
 
 /// What a finding wants of a point: its cited connections as that point saw them.
@@ -273,7 +297,11 @@ fn wanted(document: &ComparisonDocument, finding: usize, name: &str) -> Wanted {
         let key = &one.connection;
         cited.insert((point, key.client.as_str(), key.first_frame));
         if point == name {
-            wanted.notes.entry(one.frame).or_default().push(one.note.clone());
+            wanted
+                .notes
+                .entry(one.frame)
+                .or_default()
+                .push(one.note.clone());
             if let Some(ends) = parse(&key.transport, &key.client, &key.server) {
                 wanted.flows.insert(ends, 0);
             }
@@ -299,16 +327,22 @@ fn parse(transport: &str, client: &str, server: &str) -> Option<Ends> {
         Some(Endpoint::new(address.ip(), address.port()))
     };
     let (one, other) = (endpoint(client)?, endpoint(server)?);
-    let transport = if transport == "udp" { Transport::Udp } else { Transport::Tcp };
+    let transport = if transport == "udp" {
+        Transport::Udp
+    } else {
+        Transport::Tcp
+    };
     Some((transport, one.min(other), one.max(other)))
 }
 
 /// A time of a point on the clock of the first point.
 fn common(document: &ComparisonDocument, point: usize, nanos: i64) -> i64 {
     let names = |clock: &&ClockView| {
-        document.points.windows(2).take(point).any(|pair| {
-            pair[0].name == clock.from && pair[1].name == clock.to
-        })
+        document
+            .points
+            .windows(2)
+            .take(point)
+            .any(|pair| pair[0].name == clock.from && pair[1].name == clock.to)
     };
     let clocks = document.clocks.iter().filter(names);
     nanos - clocks.map(|clock| difference(clock, nanos)).sum::<i64>()
@@ -320,16 +354,20 @@ fn difference(clock: &ClockView, nanos: i64) -> i64 {
         return 0;
     };
     let at = unix_nanos(&clock.at).unwrap_or(nanos);
-    let steps = clock.steps.iter().filter(|step| {
-        unix_nanos(&step.time).is_some_and(|time| time <= nanos && time > at)
-    });
+    let steps = clock
+        .steps
+        .iter()
+        .filter(|step| unix_nanos(&step.time).is_some_and(|time| time <= nanos && time > at));
     let stepped: f64 = steps.map(|step| step.ms * 1e6).sum();
     let drifted = (nanos - at) as f64 * clock.skew_ppm / 1e6;
     (offset_ms * 1e6 + stepped + drifted).round() as i64
 }
 
 fn description(document: &ComparisonDocument, point: usize) -> String {
-    let first = document.points.first().map_or("", |first| first.name.as_str());
+    let first = document
+        .points
+        .first()
+        .map_or("", |first| first.name.as_str());
     if point == 0 {
         return "times as captured".to_owned();
     }

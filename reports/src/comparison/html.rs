@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use super::picture;
 use super::{ComparisonDocument, PlacedFindingView, WayView, markdown, words};
-use crate::words::escape::html as text;
-use crate::render::html::{STYLE, policy};
 use crate::Error;
+use crate::render::html::{STYLE, policy};
+use crate::words::escape::html as text;
 use crate::words::format;
 
 /// What the page of a comparison has beside the style of all pages.
@@ -23,7 +23,11 @@ const CONNECTIONS: usize = 200;
 pub fn render(document: &ComparisonDocument) -> Result<String, Error> {
     let mut page = String::new();
     let style = format!("{STYLE}{OWN_STYLE}");
-    let names: Vec<&str> = document.points.iter().map(|point| point.name.as_str()).collect();
+    let names: Vec<&str> = document
+        .points
+        .iter()
+        .map(|point| point.name.as_str())
+        .collect();
     let title = text(&names.join(" → "));
     let _ = write!(
         page,
@@ -48,7 +52,9 @@ fn verdict(page: &mut String, document: &ComparisonDocument) {
     let (class, label) = document
         .verdict
         .severity
-        .map_or(("good", "good"), |severity| (severity.as_str(), severity.as_str()));
+        .map_or(("good", "good"), |severity| {
+            (severity.as_str(), severity.as_str())
+        });
     let _ = write!(
         page,
         "<section class=\"verdict\"><p class=\"tags\"><span class=\"badge {class}\">{label}</span>\
@@ -120,7 +126,8 @@ fn finding(page: &mut String, document: &ComparisonDocument, placed: &PlacedFind
     let finding = &placed.finding;
     let _ = write!(
         page,
-        "<article class=\"finding\" id=\"{id}\"><p class=\"tags\"><span class=\"badge {severity}\">{severity}</span>\
+        "<article class=\"finding\" id=\"{id}\"><p class=\"tags\"><span class=\"badge \
+        {severity}\">{severity}</span>\
          <span>{id}</span><strong>{place}</strong><span>{rule}</span><span>confidence {confidence}</span></p>\
          <h3>{title}</h3>\n",
         id = text(&finding.id),
@@ -148,12 +155,20 @@ fn finding(page: &mut String, document: &ComparisonDocument, placed: &PlacedFind
     if !finding.remedy.is_empty() {
         page.push_str("<h4>Fix</h4><ul>");
         for remedy in &finding.remedy {
-            let _ = write!(page, "<li>{}</li>", text(&format::advice(&remedy.product, &remedy.text)));
+            let _ = write!(
+                page,
+                "<li>{}</li>",
+                text(&format::advice(&remedy.product, &remedy.text))
+            );
         }
         page.push_str("</ul>\n");
     }
     if !finding.explained_by.is_empty() {
-        let _ = writeln!(page, "<p>Explained by {}.</p>", text(&finding.explained_by.join(", ")));
+        let _ = writeln!(
+            page,
+            "<p>Explained by {}.</p>",
+            text(&finding.explained_by.join(", "))
+        );
     }
     if let Some(file) = &finding.evidence_file {
         let _ = writeln!(page, "<p>Frames: <code>{}</code></p>", text(file));
@@ -163,7 +178,8 @@ fn finding(page: &mut String, document: &ComparisonDocument, placed: &PlacedFind
 
 fn evidence(page: &mut String, placed: &PlacedFindingView) {
     page.push_str(
-        "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Frame</th><th scope=\"col\">Time</th>\
+        "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Frame</th><th \
+        scope=\"col\">Time</th>\
          <th scope=\"col\">Connection</th><th scope=\"col\">Flags</th><th scope=\"col\" class=\"n\">Relative seq</th>\
          <th scope=\"col\" class=\"n\">Length</th><th scope=\"col\">What</th></tr></thead><tbody>\n",
     );
@@ -197,7 +213,8 @@ fn connections(page: &mut String, document: &ComparisonDocument) {
     for connection in document.connections.iter().take(CONNECTIONS) {
         let _ = writeln!(
             page,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td \
+            class=\"n\">{}</td><td>{}</td></tr>",
             text(&markdown::ends(connection)),
             text(&connection.paired_by),
             if connection.translated { "yes" } else { "no" },
@@ -208,7 +225,11 @@ fn connections(page: &mut String, document: &ComparisonDocument) {
     page.push_str("</tbody></table></div>\n");
     let more = document.connection_total.saturating_sub(CONNECTIONS as u64);
     if more > 0 {
-        let _ = writeln!(page, "<p>{} more are in the JSON document.</p>", format::count(more));
+        let _ = writeln!(
+            page,
+            "<p>{} more are in the JSON document.</p>",
+            format::count(more)
+        );
     }
     page.push_str("</section>\n");
 }
@@ -219,7 +240,8 @@ fn captures(page: &mut String, document: &ComparisonDocument) {
         let files: Vec<&str> = point.files.iter().map(|file| file.name.as_str()).collect();
         let _ = write!(
             page,
-            "<h3>{}</h3><p>{} from {} to {}, {} of which no copy is here although they passed. Files: {}.</p>\n",
+            "<h3>{}</h3><p>{} from {} to {}, {} of which no copy is here although they passed. \
+            Files: {}.</p>\n",
             text(&point.name),
             format::counted(point.packets, "packet"),
             text(&point.start),
@@ -228,7 +250,12 @@ fn captures(page: &mut String, document: &ComparisonDocument) {
             text(&files.join(", ")),
         );
         for note in &point.quality {
-            let _ = writeln!(page, "<p class=\"callout\">{}: {}</p>", text(&note.kind), text(&note.note));
+            let _ = writeln!(
+                page,
+                "<p class=\"callout\">{}: {}</p>",
+                text(&note.kind),
+                text(&note.note)
+            );
         }
     }
     for notice in &document.notices {

@@ -40,9 +40,17 @@ pub fn summary(document: &ComparisonDocument) -> String {
     }
     for placed in document.findings.iter().take(5) {
         let finding = &placed.finding;
-        let _ = writeln!(out, "- {} {}: {}", finding.id, finding.severity.as_str(), text(&finding.title));
+        let _ = writeln!(
+            out,
+            "- {} {}: {}",
+            finding.id,
+            finding.severity.as_str(),
+            text(&finding.title)
+        );
     }
-    out.lines().take(15).fold(String::new(), |all, line| all + line + "\n")
+    out.lines()
+        .take(15)
+        .fold(String::new(), |all, line| all + line + "\n")
 }
 
 fn path(out: &mut String, document: &ComparisonDocument) {
@@ -120,7 +128,11 @@ fn finding(out: &mut String, placed: &PlacedFindingView) {
         );
     }
     for remedy in &finding.remedy {
-        let _ = writeln!(out, "\n{}", text(&format::advice(&remedy.product, &remedy.text)));
+        let _ = writeln!(
+            out,
+            "\n{}",
+            text(&format::advice(&remedy.product, &remedy.text))
+        );
     }
     out.push('\n');
 }
@@ -130,7 +142,10 @@ fn connections(out: &mut String, document: &ComparisonDocument) {
         return;
     }
     let _ = writeln!(out, "## Connections\n");
-    let _ = writeln!(out, "| client → server | paired by | lost | delay |\n| --- | --- | --- | --- |");
+    let _ = writeln!(
+        out,
+        "| client → server | paired by | lost | delay |\n| --- | --- | --- | --- |"
+    );
     for connection in document.connections.iter().take(CONNECTIONS) {
         let _ = writeln!(
             out,
@@ -151,24 +166,36 @@ fn connections(out: &mut String, document: &ComparisonDocument) {
 /// The ends as the first point saw them.
 pub(super) fn ends(connection: &ComparedConnection) -> String {
     let first = connection.hops.first().map(|hop| hop.from.clone());
-    let ends = first.and_then(|point| connection.at.get(&point)).or(connection.at.values().next());
-    ends.map_or_else(String::new, |ends| format!("{} → {}", ends.client, ends.server))
+    let ends = first
+        .and_then(|point| connection.at.get(&point))
+        .or(connection.at.values().next());
+    ends.map_or_else(String::new, |ends| {
+        format!("{} → {}", ends.client, ends.server)
+    })
 }
 
 /// Segments lost in both directions on all hops.
 pub(super) fn lost(connection: &ComparedConnection) -> u64 {
     let hops = connection.hops.iter();
-    hops.map(|hop| hop.client_to_server.lost + hop.server_to_client.lost).sum()
+    hops.map(|hop| hop.client_to_server.lost + hop.server_to_client.lost)
+        .sum()
 }
 
 /// Median delays of both directions, hop by hop.
 pub(super) fn delays(connection: &ComparedConnection) -> String {
     let median = |way: &super::WayView| {
-        way.delay_ms.map_or_else(|| "–".to_owned(), |delay| format::millis(delay.median))
+        way.delay_ms
+            .map_or_else(|| "–".to_owned(), |delay| format::millis(delay.median))
     };
     let hops = connection.hops.iter();
     let texts: Vec<String> = hops
-        .map(|hop| format!("{} / {}", median(&hop.client_to_server), median(&hop.server_to_client)))
+        .map(|hop| {
+            format!(
+                "{} / {}",
+                median(&hop.client_to_server),
+                median(&hop.server_to_client)
+            )
+        })
         .collect();
     texts.join("; ")
 }

@@ -16,7 +16,8 @@ const WAY: usize = 270;
 pub(super) fn path(document: &ComparisonDocument) -> String {
     let width = document.points.len() * BOX + document.hops.len() * WAY;
     let mut svg = format!(
-        "<figure><svg class=\"path\" viewBox=\"0 0 {width} 128\" role=\"img\" aria-label=\"The points in path order; the same follows as a table\">"
+        "<figure><svg class=\"path\" viewBox=\"0 0 {width} 128\" role=\"img\" aria-label=\"The \
+        points in path order; the same follows as a table\">"
     );
     for (index, point) in document.points.iter().enumerate() {
         let x = index * (BOX + WAY);
@@ -38,8 +39,17 @@ pub(super) fn path(document: &ComparisonDocument) -> String {
     svg
 }
 
-fn arrow(svg: &mut String, (from, to, y): (usize, usize, usize), lines: (usize, usize), way: &WayView) {
-    let class = if way.lost > 0 || way.made > 0 { "bad" } else { "fine" };
+fn arrow(
+    svg: &mut String,
+    (from, to, y): (usize, usize, usize),
+    lines: (usize, usize),
+    way: &WayView,
+) {
+    let class = if way.lost > 0 || way.made > 0 {
+        "bad"
+    } else {
+        "fine"
+    };
     let back = if to > from { to - 8 } else { to + 8 };
     let _ = write!(
         svg,
@@ -79,16 +89,24 @@ pub(super) fn heat(document: &ComparisonDocument) -> String {
         .iter()
         .flat_map(|hop| {
             let [forward, backward] = words::ways(hop);
-            [(forward.0, &hop.over_time[0]), (backward.0, &hop.over_time[1])]
+            [
+                (forward.0, &hop.over_time[0]),
+                (backward.0, &hop.over_time[1]),
+            ]
         })
         .collect();
-    let largest = rows.iter().flat_map(|row| row.1.iter().map(total)).max().unwrap_or(0);
+    let largest = rows
+        .iter()
+        .flat_map(|row| row.1.iter().map(total))
+        .max()
+        .unwrap_or(0);
     if largest == 0 {
         return String::new();
     }
     let height = rows.len() * 22 + 4;
     let mut svg = format!(
-        "<figure><svg class=\"heat\" viewBox=\"0 0 900 {height}\" role=\"img\" aria-label=\"Troubled segments by direction over time\">"
+        "<figure><svg class=\"heat\" viewBox=\"0 0 900 {height}\" role=\"img\" \
+        aria-label=\"Troubled segments by direction over time\">"
     );
     for (index, (name, slices)) in rows.iter().enumerate() {
         let y = index * 22 + 2;
@@ -98,12 +116,23 @@ pub(super) fn heat(document: &ComparisonDocument) -> String {
             y + 15,
             text(&format::shortened(name, 30))
         );
-        for (at, slice) in slices.iter().enumerate().filter(|(_, slice)| total(slice) > 0) {
+        for (at, slice) in slices
+            .iter()
+            .enumerate()
+            .filter(|(_, slice)| total(slice) > 0)
+        {
             let strength = 25 + 75 * total(slice) / largest;
-            let class = if slice.lost > 0 { "lost" } else if slice.made > 0 { "made" } else { "other" };
+            let class = if slice.lost > 0 {
+                "lost"
+            } else if slice.made > 0 {
+                "made"
+            } else {
+                "other"
+            };
             let _ = write!(
                 svg,
-                "<rect class=\"{class}\" x=\"{:.1}\" y=\"{y}\" width=\"10\" height=\"18\" opacity=\"0.{strength:02}\">\
+                "<rect class=\"{class}\" x=\"{:.1}\" y=\"{y}\" width=\"10\" height=\"18\" \
+                opacity=\"0.{strength:02}\">\
                  <title>{} lost, {} missed by a capture, {} made, {} copied or overtaken</title></rect>",
                 240.0 + at as f64 * 11.0,
                 slice.lost,
@@ -113,11 +142,18 @@ pub(super) fn heat(document: &ComparisonDocument) -> String {
             );
         }
     }
-    let start = document.points.first().map_or("", |point| format::time_of_day(&point.start));
-    let end = document.points.first().map_or("", |point| format::time_of_day(&point.end));
+    let start = document
+        .points
+        .first()
+        .map_or("", |point| format::time_of_day(&point.start));
+    let end = document
+        .points
+        .first()
+        .map_or("", |point| format::time_of_day(&point.end));
     let _ = write!(
         svg,
-        "</svg><figcaption>Lost (red), made (violet) and otherwise troubled segments over the time of the captures, about {} to {}</figcaption></figure>\n",
+        "</svg><figcaption>Lost (red), made (violet) and otherwise troubled segments over the \
+        time of the captures, about {} to {}</figcaption></figure>\n",
         text(start),
         text(end)
     );
@@ -131,7 +167,11 @@ const LEFT: usize = 110;
 
 /// The frames that prove a finding, with a lane for each point.
 pub(super) fn ladder(document: &ComparisonDocument, placed: &PlacedFindingView) -> String {
-    let lanes: Vec<&str> = document.points.iter().map(|point| point.name.as_str()).collect();
+    let lanes: Vec<&str> = document
+        .points
+        .iter()
+        .map(|point| point.name.as_str())
+        .collect();
     let steps: Vec<&EvidenceView> = placed.finding.evidence.iter().take(FRAMES).collect();
     let lane_of = |step: &EvidenceView| {
         let point = step.point.as_deref()?;
@@ -140,20 +180,23 @@ pub(super) fn ladder(document: &ComparisonDocument, placed: &PlacedFindingView) 
     let width = LEFT + lanes.len() * LANE;
     let height = 44 + steps.len() * 34;
     let mut svg = format!(
-        "<figure><svg class=\"ladder lanes\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"The frames at each point; they follow as a table\">"
+        "<figure><svg class=\"ladder lanes\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
+        aria-label=\"The frames at each point; they follow as a table\">"
     );
     let x = |lane: usize| LEFT + LANE / 2 + lane * LANE;
     for (lane, name) in lanes.iter().enumerate() {
         let _ = write!(
             svg,
-            "<text class=\"end\" x=\"{0}\" y=\"16\" text-anchor=\"middle\">{1}</text><path class=\"life\" d=\"M{0} 24V{height}\"/>",
+            "<text class=\"end\" x=\"{0}\" y=\"16\" text-anchor=\"middle\">{1}</text><path \
+            class=\"life\" d=\"M{0} 24V{height}\"/>",
             x(lane),
             text(&format::shortened(name, 24)),
         );
     }
-    let hop = placed.between.as_ref().map(|pair| pair.clone().map(|name| {
-        lanes.iter().position(|lane| *lane == name).unwrap_or(0)
-    }));
+    let hop = placed.between.as_ref().map(|pair| {
+        pair.clone()
+            .map(|name| lanes.iter().position(|lane| *lane == name).unwrap_or(0))
+    });
     for (index, step) in steps.iter().enumerate() {
         let Some(lane) = lane_of(step) else { continue };
         let y = 54 + index * 34;
@@ -161,7 +204,8 @@ pub(super) fn ladder(document: &ComparisonDocument, placed: &PlacedFindingView) 
         let label = format!("{} {}", step.frame, step.flags);
         let _ = write!(
             svg,
-            "<text class=\"time\" x=\"0\" y=\"{y}\">{}</text><circle cx=\"{2}\" cy=\"{y}\" r=\"4\"/>\
+            "<text class=\"time\" x=\"0\" y=\"{y}\">{}</text><circle cx=\"{2}\" cy=\"{y}\" \
+            r=\"4\"/>\
              <text class=\"flags\" x=\"{3}\" y=\"{4}\">{1}</text>",
             text(format::time_of_day(&step.time)),
             text(&label),
@@ -170,7 +214,13 @@ pub(super) fn ladder(document: &ComparisonDocument, placed: &PlacedFindingView) 
             y - 6,
         );
         if let Some(pair) = hop {
-            stroke(&mut svg, x(lane), other_lane(pair, lane).map(x), y, (forward, &step.note));
+            stroke(
+                &mut svg,
+                x(lane),
+                other_lane(pair, lane).map(x),
+                y,
+                (forward, &step.note),
+            );
         }
     }
     svg.push_str("</svg></figure>\n");
@@ -190,19 +240,29 @@ fn other_lane([from, to]: [usize; 2], lane: usize) -> Option<usize> {
 
 /// The way of a packet: from the point it left, or to the point it came to; half the way where the
 /// other point did not see it.
-fn stroke(svg: &mut String, own: usize, other: Option<usize>, y: usize, (forward, note): (bool, &str)) {
+fn stroke(
+    svg: &mut String,
+    own: usize,
+    other: Option<usize>,
+    y: usize,
+    (forward, note): (bool, &str),
+) {
     let Some(other) = other else { return };
     let leaves = (other > own) == forward;
     let middle = usize::midpoint(own, other);
     if leaves && note.contains("never") {
         let _ = write!(
             svg,
-            "<g class=\"rst\"><path class=\"arrow\" fill=\"none\" d=\"M{own} {y}H{middle}M{} {}l10 10m0 -10l-10 10\"/></g>",
+            "<g class=\"rst\"><path class=\"arrow\" fill=\"none\" d=\"M{own} {y}H{middle}M{} \
+            {}l10 10m0 -10l-10 10\"/></g>",
             middle - 5,
             y - 5
         );
     } else if leaves {
-        let _ = write!(svg, "<path class=\"arrow\" fill=\"none\" d=\"M{own} {y}H{other}\"/>");
+        let _ = write!(
+            svg,
+            "<path class=\"arrow\" fill=\"none\" d=\"M{own} {y}H{other}\"/>"
+        );
     } else if note.contains("never") {
         let _ = write!(
             svg,

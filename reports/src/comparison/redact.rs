@@ -11,7 +11,10 @@ impl Redactor {
     ///
     /// # Errors
     /// Fails only if the document cannot be written and read again, which is a defect of ours.
-    pub fn comparison(&self, mut document: ComparisonDocument) -> Result<ComparisonDocument, Error> {
+    pub fn comparison(
+        &self,
+        mut document: ComparisonDocument,
+    ) -> Result<ComparisonDocument, Error> {
         let mut names = Names::of(&document);
         names.mask_names(&mut document);
         document.tool.arguments = options_only(&document.tool.arguments);
@@ -20,7 +23,9 @@ impl Redactor {
         let defect = |error: serde_json::Error| Error::Read(error.to_string());
         let mut value = serde_json::to_value(&document).map_err(defect)?;
         // What the roles are called says nothing of anybody.
-        names.0.retain(|(name, _)| name != "client" && name != "server");
+        names
+            .0
+            .retain(|(name, _)| name != "client" && name != "server");
         self.mask(&mut value, &names);
         serde_json::from_value(value).map_err(defect)
     }
@@ -29,7 +34,9 @@ impl Redactor {
         match value {
             Value::String(text) => *text = names.replace(&self.text(text)),
             Value::Array(items) => items.iter_mut().for_each(|item| self.mask(item, names)),
-            Value::Object(fields) => fields.values_mut().for_each(|field| self.mask(field, names)),
+            Value::Object(fields) => fields
+                .values_mut()
+                .for_each(|field| self.mask(field, names)),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
@@ -63,7 +70,10 @@ impl Names {
     fn mask_names(&self, document: &mut ComparisonDocument) {
         for point in &mut document.points {
             self.name(&mut point.name);
-            point.files.iter_mut().for_each(|file| self.name(&mut file.name));
+            point
+                .files
+                .iter_mut()
+                .for_each(|file| self.name(&mut file.name));
         }
         for clock in &mut document.clocks {
             self.name(&mut clock.from);
@@ -94,10 +104,16 @@ impl Names {
             }
         }
         for placed in &mut document.findings {
-            placed.between.iter_mut().flatten().for_each(|name| self.name(name));
+            placed
+                .between
+                .iter_mut()
+                .flatten()
+                .for_each(|name| self.name(name));
             placed.at.iter_mut().for_each(|name| self.name(name));
             let evidence = placed.finding.evidence.iter_mut();
-            evidence.filter_map(|one| one.point.as_mut()).for_each(|name| self.name(name));
+            evidence
+                .filter_map(|one| one.point.as_mut())
+                .for_each(|name| self.name(name));
         }
     }
 

@@ -6,8 +6,8 @@ use anstyle::{AnsiColor, Style as Ansi};
 
 use super::{ComparisonDocument, words};
 use crate::document::Severity;
-use crate::words::escape;
 use crate::render::terminal::Style;
+use crate::words::escape;
 
 /// Findings listed.
 const LISTED: usize = 8;
@@ -48,9 +48,18 @@ pub fn render(document: &ComparisonDocument, style: Style) -> String {
     }
     for placed in document.findings.iter().take(LISTED) {
         let finding = &placed.finding;
-        let head = format!("{} {} {}", finding.id, finding.severity.as_str(), finding.title);
+        let head = format!(
+            "{} {} {}",
+            finding.id,
+            finding.severity.as_str(),
+            finding.title
+        );
         screen.line(0, colour_of(finding.severity), &head);
-        screen.line(3, Ansi::new(), &format!("{} ({})", words::place(placed), finding.rule));
+        screen.line(
+            3,
+            Ansi::new(),
+            &format!("{} ({})", words::place(placed), finding.rule),
+        );
         if finding.severity >= Severity::Low {
             screen.line(3, Ansi::new(), &finding.summary);
             let frames: Vec<String> = finding
@@ -60,13 +69,21 @@ pub fn render(document: &ComparisonDocument, style: Style) -> String {
                 .map(|one| words::frame(one.point.as_ref(), one.frame))
                 .collect();
             if !frames.is_empty() {
-                screen.line(3, Ansi::new().dimmed(), &format!("Evidence: {}", frames.join(", ")));
+                screen.line(
+                    3,
+                    Ansi::new().dimmed(),
+                    &format!("Evidence: {}", frames.join(", ")),
+                );
             }
         }
     }
     if document.findings.len() > LISTED {
         let more = document.findings.len() - LISTED;
-        screen.line(0, Ansi::new(), &format!("{more} more findings are in the report"));
+        screen.line(
+            0,
+            Ansi::new(),
+            &format!("{more} more findings are in the report"),
+        );
     }
     screen.out
 }

@@ -1,6 +1,8 @@
 //! Phrases that all renderers of a comparison share.
 
-use super::{ClockView, ComparisonDocument, DelayView, PathHopView, PlacedFindingView, RequestsView, WayView};
+use super::{
+    ClockView, ComparisonDocument, DelayView, PathHopView, PlacedFindingView, RequestsView, WayView,
+};
 use crate::words::format;
 
 /// Where a finding happens, without markup.
@@ -39,7 +41,12 @@ pub(super) fn lost(way: &WayView) -> String {
         return "0".to_owned();
     }
     let share = way.lost as f64 / way.segments.max(1) as f64;
-    format!("{} of {} ({})", way.lost, way.segments, format::share(share))
+    format!(
+        "{} of {} ({})",
+        way.lost,
+        way.segments,
+        format::share(share)
+    )
 }
 
 /// Rewritten fields with their counts, by the names of the contract.
@@ -102,19 +109,28 @@ pub(super) fn clock(clock: &ClockView) -> String {
     }
     for step in &clock.steps {
         let time = format::time_of_day(&step.time);
-        text.push_str(&format!(", step of {} ms at {time}", format::number(step.ms)));
+        text.push_str(&format!(
+            ", step of {} ms at {time}",
+            format::number(step.ms)
+        ));
     }
     text
 }
 
 /// Where the time of forwarded requests goes.
 pub(super) fn requests(hop: &PathHopView) -> Option<String> {
-    let RequestsView { count, client_leg_ms, server_leg_ms, proxy_ms } = hop.requests.as_ref()?;
+    let RequestsView {
+        count,
+        client_leg_ms,
+        server_leg_ms,
+        proxy_ms,
+    } = hop.requests.as_ref()?;
     let median = |delay: &Option<DelayView>| {
         delay.map_or_else(|| "–".to_owned(), |delay| format::millis(delay.median))
     };
     Some(format!(
-        "{} forwarded between {} and {}: answered in {} at {}, of which {} beyond {}; the proxy and the way to it add {} (medians)",
+        "{} forwarded between {} and {}: answered in {} at {}, of which {} beyond {}; the proxy \
+        and the way to it add {} (medians)",
         format::counted(*count, "request"),
         hop.from,
         hop.to,
@@ -128,7 +144,11 @@ pub(super) fn requests(hop: &PathHopView) -> Option<String> {
 
 /// One line about what was compared.
 pub(super) fn scope(document: &ComparisonDocument) -> String {
-    let names: Vec<&str> = document.points.iter().map(|point| point.name.as_str()).collect();
+    let names: Vec<&str> = document
+        .points
+        .iter()
+        .map(|point| point.name.as_str())
+        .collect();
     format!(
         "{}: {} seen at two or more points (order by {})",
         names.join(" → "),
@@ -139,7 +159,8 @@ pub(super) fn scope(document: &ComparisonDocument) -> String {
 
 /// One line about what has no partner, for each point that has any.
 pub(super) fn unpaired(document: &ComparisonDocument) -> Vec<String> {
-    let lone = |point: &&super::PointView| document.unpaired.get(&point.name).is_some_and(|n| *n > 0);
+    let lone =
+        |point: &&super::PointView| document.unpaired.get(&point.name).is_some_and(|n| *n > 0);
     let line = |point: &super::PointView| {
         let count = document.unpaired.get(&point.name).copied().unwrap_or(0);
         let reasons: Vec<String> = point
@@ -148,7 +169,10 @@ pub(super) fn unpaired(document: &ComparisonDocument) -> Vec<String> {
             .map(|reason| format!("{} {}", reason.count, reason.name))
             .collect();
         let ambiguous = if point.ambiguous > 0 {
-            format!("; {} fit several others equally well and are not guessed", point.ambiguous)
+            format!(
+                "; {} fit several others equally well and are not guessed",
+                point.ambiguous
+            )
         } else {
             String::new()
         };

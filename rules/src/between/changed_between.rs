@@ -14,8 +14,10 @@ declare_rule! {
     /// from loss slow; cleared ECN marks hide congestion; changed payload is another message.
     ///
     /// ## How it is detected
-    /// The fields of each packet are compared with those of its copy at the next point. Hop limits and checksums are not
-    /// reported. Severity: medium for window scale and payload, low for SACK, window and cleared ECN or DSCP marks, info
+    /// The fields of each packet are compared with those of its copy at the next point. Hop limits and checksums
+    /// are not
+    /// reported. Severity: medium for window scale and payload, low for SACK, window and cleared ECN or DSCP
+    /// marks, info
     /// for the rest.
     ///
     /// ## What to do

@@ -13,15 +13,19 @@ declare_rule! {
     /// Every request waits for it, and a sender may take the wait for a loss.
     ///
     /// ## How it is detected
-    /// One-way delays of all packets that both points saw, by clocks that the least delays in both directions compare. The
-    /// 99th percentile exceeds the least delay by `low_ms` (low) or `medium_ms` (medium), and is at least twice as long.
+    /// One-way delays of all packets that both points saw, by clocks that the least delays in both directions
+    /// compare. The
+    /// 99th percentile exceeds the least delay by `low_ms` (low) or `medium_ms` (medium), and is at least twice
+    /// as long.
     ///
     /// ## What to do
-    /// Compare with the load of the links between the two points at the times of the slowest packets; use active queue
+    /// Compare with the load of the links between the two points at the times of the slowest packets; use active
+    /// queue
     /// management (fq_codel, CAKE) where a queue fills.
     ///
     /// ## Known limits
-    /// The least delay itself is known only to within the error of the clocks, which is stated; the wait above it does
+    /// The least delay itself is known only to within the error of the clocks, which is stated; the wait above
+    /// it does
     /// not depend on that error.
     ///
     /// ## References

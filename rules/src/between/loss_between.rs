@@ -25,11 +25,13 @@ declare_rule! {
     ///   a connection that was in use is cut for good.
     ///
     /// ## What to do
-    /// Look at the devices between the two points: interface drops and errors, queue drops, firewall logs at the times
+    /// Look at the devices between the two points: interface drops and errors, queue drops, firewall logs at the
+    /// times
     /// given. Capture at a point between them to halve the stretch.
     ///
     /// ## Known limits
-    /// Acknowledgments and datagrams leave no trace at the receiver. Where the downstream capture missed other packets,
+    /// Acknowledgments and datagrams leave no trace at the receiver. Where the downstream capture missed other
+    /// packets,
     /// such a packet is counted as lost or as missed by which of the two is more frequent.
     ///
     /// ## References

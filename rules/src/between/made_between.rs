@@ -6,7 +6,8 @@ declare_rule! {
     /// Packets came to one capture point that never passed the one before it.
     ///
     /// ## What it means
-    /// A device between the two points made them: a firewall that resets connections, a proxy that acknowledges for the
+    /// A device between the two points made them: a firewall that resets connections, a proxy that acknowledges
+    /// for the
     /// server, a router that reports an error, a filter that answers with a page of its own.
     ///
     /// ## Why it matters
@@ -18,11 +19,13 @@ declare_rule! {
     /// - It is a reset or an ICMP error, and the upstream capture did not miss other packets; or its hop limit is not
     ///   one that the sender's packets have there; or it carries other octets than the sender's segment of the same
     ///   place; or it acknowledges octets before they came to the upstream point.
-    /// - Severity: high for resets of connections that carried data and for forged payload, medium for other resets and
+    /// - Severity: high for resets of connections that carried data and for forged payload, medium for other
+    /// resets and
     ///   forged datagrams, low for ICMP errors, info for acknowledgments.
     ///
     /// ## What to do
-    /// Find the device between the two points: its log at the times given, idle timeouts, inspection and filter rules.
+    /// Find the device between the two points: its log at the times given, idle timeouts, inspection and filter
+    /// rules.
     ///
     /// ## Known limits
     /// Where the upstream capture missed packets, a reset with the usual hop limit may have passed it unseen.
