@@ -185,7 +185,7 @@ pub(super) fn lost(connection: &ComparedConnection) -> u64 {
 pub(super) fn delays(connection: &ComparedConnection) -> String {
     let median = |way: &super::WayView| {
         way.delay_ms
-            .map_or_else(|| "–".to_owned(), |delay| format::millis(delay.median))
+            .map_or_else(|| "–".to_owned(), |delay| format::duration(delay.median))
     };
     let hops = connection.hops.iter();
     let texts: Vec<String> = hops

@@ -64,7 +64,7 @@ fn arrow(
     };
     let mut more = Vec::new();
     if let Some(delay) = way.delay_ms {
-        more.push(format!("{} median", format::millis(delay.median)));
+        more.push(format!("{} median", format::duration(delay.median)));
     }
     if way.made > 0 {
         more.push(format!("{} made", way.made));

@@ -27,9 +27,9 @@ pub(super) fn delay(delay: Option<&DelayView>) -> String {
     match delay {
         Some(delay) => format!(
             "{} (least {}, 99th percentile {})",
-            format::millis(delay.median),
-            format::millis(delay.min),
-            format::millis(delay.p99)
+            format::duration(delay.median),
+            format::duration(delay.min),
+            format::duration(delay.p99)
         ),
         None => "–".to_owned(),
     }
@@ -45,7 +45,7 @@ pub(super) fn lost(way: &WayView) -> String {
         "{} of {} ({})",
         way.lost,
         way.segments,
-        format::share(share)
+        format::percentage(share)
     )
 }
 
@@ -95,13 +95,13 @@ pub(super) fn clock(clock: &ClockView) -> String {
         );
     };
     let error = clock.error_ms.map_or_else(String::new, |error| {
-        format!(", to within {}", format::millis(error))
+        format!(", to within {}", format::duration(error))
     });
     let ahead = if offset < 0.0 { "behind" } else { "ahead of" };
     let mut text = format!(
         "the clock of {} is {} {ahead} that of {}{error}",
         clock.to,
-        format::millis(offset.abs()),
+        format::duration(offset.abs()),
         clock.from,
     );
     if clock.skew_ppm != 0.0 {
@@ -111,7 +111,7 @@ pub(super) fn clock(clock: &ClockView) -> String {
         let time = format::time_of_day(&step.time);
         text.push_str(&format!(
             ", step of {} ms at {time}",
-            format::number(step.ms)
+            format::rounded(step.ms)
         ));
     }
     text
@@ -126,7 +126,7 @@ pub(super) fn requests(hop: &PathHopView) -> Option<String> {
         proxy_ms,
     } = hop.requests.as_ref()?;
     let median = |delay: &Option<DelayView>| {
-        delay.map_or_else(|| "–".to_owned(), |delay| format::millis(delay.median))
+        delay.map_or_else(|| "–".to_owned(), |delay| format::duration(delay.median))
     };
     Some(format!(
         "{} forwarded between {} and {}: answered in {} at {}, of which {} beyond {}; the proxy \
