@@ -80,14 +80,14 @@ impl Clock {
     /// The steps: when, by the first clock, and by how much the difference changed.
     pub fn steps(&self) -> Vec<(i64, i64)> {
         let pairs = self.pieces.windows(2).enumerate();
-        pairs
-            .map(|(index, pair)| {
-                let at = pair[1].begins;
-                (
-                    at,
-                    self.offset_in(index + 1, at) - self.offset_in(index, at),
-                )
-            })
-            .collect()
+        let steps = pairs.map(|(index, pair)| {
+            let at = pair[1].begins;
+            let (before, after) = (self.offset_in(index, at), self.offset_in(index + 1, at));
+            (at, after - before)
+        });
+        steps.filter(|(_, size)| size.abs() > RESOLUTION).collect()
     }
 }
+
+/// Steps below this are no more than captures cannot resolve, in nanoseconds.
+const RESOLUTION: i64 = 50_000;

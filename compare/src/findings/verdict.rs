@@ -129,6 +129,27 @@ fn other(comparison: &Comparison, finding: &PlacedFinding) -> String {
     format!("{title}{place}{rest}.")
 }
 
+/// What a proxy forwards, where that is all that the points have in common.
+fn forwarded(comparison: &Comparison) -> Option<String> {
+    let (hop, requests) = comparison
+        .hops
+        .iter()
+        .find_map(|hop| Some((hop, hop.requests.as_ref()?)))?;
+    let median = |delays: Option<crate::Delays>| delays.map(|delays| time(delays.median));
+    let (a, b) = (
+        &comparison.points[hop.from].name,
+        &comparison.points[hop.to].name,
+    );
+    Some(format!(
+        "A proxy between `{a}` and `{b}` forwards {}: answers take {} at `{a}` and {} at `{b}`, so \
+        that the proxy and the way to it add {} (medians).",
+        many(requests.requests, "request"),
+        median(requests.client_leg_ms)?,
+        median(requests.server_leg_ms)?,
+        median(requests.proxy_ms)?,
+    ))
+}
+
 fn healthy(comparison: &Comparison) -> String {
     let ways = || comparison.hops.iter().flat_map(|hop| &hop.ways);
     let segments: u64 = ways().map(|way| way.total.segments).sum();
@@ -147,6 +168,11 @@ fn healthy(comparison: &Comparison) -> String {
     } else {
         String::new()
     };
+    if segments == 0
+        && let Some(sentence) = forwarded(comparison)
+    {
+        return sentence;
+    }
     let arrived = if delivered == segments {
         format!("all {segments} segments")
     } else {
