@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 
 use super::segments::winner;
 use super::{Link, PairedBy, Progress, handshake, is_tcp, same_ends};
-use crate::reading::{Fact, Flow, Record};
+use crate::reading::{ACK, Fact, Flow, Record};
 
 /// A payload that more flows than this share is no name.
 const COMMON: usize = 8;
@@ -50,24 +50,27 @@ pub(super) fn pair_by_payload(progress: &mut Progress<'_>, one: usize, other: us
         by_name.sort_unstable();
         by_name.dedup();
         // What names it best decides alone.
-        let mut found: Vec<(u32, [u32; 2])> = Vec::new();
+        let mut found: Vec<(u32, [u32; 2], usize)> = Vec::new();
         for candidates in [stamped, same_ends, Some(&by_name)].into_iter().flatten() {
             let proven = candidates.iter().take(COMMON).filter_map(|partner| {
-                let shift = proven_shift(progress, (one, own), (other, *partner))?;
-                Some((*partner, shift))
+                let (shift, likeness) = proven_shift(progress, (one, own), (other, *partner))?;
+                Some((*partner, shift, likeness))
             });
             found = proven.collect();
             if !found.is_empty() {
                 break;
             }
         }
-        if found.len() > 1 {
-            // Connections opened at one moment may bear one timestamp.
-            found.retain(|(partner, _)| same_ends.is_some_and(|same| same.contains(partner)));
+        // Flows of one program may carry the same octets: windows and acknowledgments differ.
+        found.sort_unstable_by_key(|one| (std::cmp::Reverse(one.2), one.0));
+        if let [best, second, ..] = found[..]
+            && second.2 * 10 < best.2 * 9
+        {
+            found.truncate(1);
         }
         let (partner, shift) = match found[..] {
             [] => continue,
-            [only] => only,
+            [(partner, shift, _)] => (partner, shift),
             _ => {
                 progress.ambiguous[one] += 1;
                 continue;
@@ -118,12 +121,13 @@ fn owners(
     owners
 }
 
-/// The distance of the sequence numbers, when nearly all segments of the shorter flow confirm it.
+/// The distance of the sequence numbers, when at least half of the segments of the shorter flow
+/// confirm it, and how many segments are equal in window and acknowledgment as well.
 fn proven_shift(
     progress: &Progress<'_>,
     (one, own): (usize, &Flow),
     (other, partner): (usize, u32),
-) -> Option<[u32; 2]> {
+) -> Option<([u32; 2], usize)> {
     let partner = progress.flow(other, partner);
     let (here, there) = (
         progress.points[one].records_of(own),
@@ -134,26 +138,8 @@ fn proven_shift(
     } else {
         [0, 1].map(|role| constant_distance((here, own), (there, partner), role).unwrap_or(0))
     };
-    let mut numbers: Vec<(usize, u32, u32)> = Vec::new();
-    for record in here.iter().filter(|record| record.has(Fact::TCP)) {
-        let role = usize::from(record.side() != own.client());
-        numbers.push((role, record.seq.wrapping_add(shift[role]), record.len));
-    }
-    numbers.sort_unstable();
-    numbers.dedup();
-    let mut found: Vec<(usize, u32, u32)> = there
-        .iter()
-        .filter(|record| record.has(Fact::TCP))
-        .map(|record| {
-            (
-                usize::from(record.side() != partner.client()),
-                record.seq,
-                record.len,
-            )
-        })
-        .collect();
-    found.sort_unstable();
-    found.dedup();
+    let (numbers, here_whole) = signatures(here, own.client(), shift);
+    let (found, there_whole) = signatures(there, partner.client(), [0; 2]);
     let total = numbers.len().min(found.len());
     let equal = numbers
         .iter()
@@ -162,7 +148,39 @@ fn proven_shift(
     let is_known =
         same_ends(own, partner) || (own.syn_ts.is_some() && own.syn_ts == partner.syn_ts);
     let enough = if is_known { 2 } else { 4 };
-    (equal >= enough && equal * 2 >= total).then_some(shift)
+    let likeness = here_whole
+        .iter()
+        .filter(|one| there_whole.binary_search(one).is_ok())
+        .count();
+    (equal >= enough && equal * 2 >= total).then_some((shift, likeness))
+}
+
+/// Who sent a segment, its number and length.
+type Place = (usize, u32, u32);
+
+/// The same with what it acknowledges and its window.
+type Whole = (Place, u32, u16);
+
+/// Distinct segments of a flow, sorted; numbers moved by `shift`.
+fn signatures(records: &[Record], client: usize, shift: [u32; 2]) -> (Vec<Place>, Vec<Whole>) {
+    let tcp = records.iter().filter(|record| record.has(Fact::TCP));
+    let mut whole: Vec<Whole> = tcp
+        .map(|record| {
+            let role = usize::from(record.side() != client);
+            let place = (role, record.seq.wrapping_add(shift[role]), record.len);
+            let ack = if record.flags & ACK == 0 {
+                0
+            } else {
+                record.ack.wrapping_add(shift[1 - role])
+            };
+            (place, ack, record.window)
+        })
+        .collect();
+    whole.sort_unstable();
+    whole.dedup();
+    let mut places: Vec<Place> = whole.iter().map(|one| one.0).collect();
+    places.dedup();
+    (places, whole)
 }
 
 /// The distance that most segments of equal payload have.
