@@ -93,12 +93,16 @@ impl Script {
 
     /// The client's FIN, and what follows it.
     fn close(&mut self, millis: u32, flow: &mut Flow) {
-        for sender in [0, 1] {
+        self.close_by(millis, flow, 0);
+    }
+
+    fn close_by(&mut self, millis: u32, flow: &mut Flow, first: usize) {
+        for sender in [first, 1 - first] {
             let [from, to] = [flow.ends[sender], flow.ends[1 - sender]];
             self.packet(millis, from, to, FIN | ACK, 0, 5);
             flow.ends[sender].seq += 1;
         }
-        self.packet(millis, flow.ends[0], flow.ends[1], ACK, 0, 6);
+        self.packet(millis, flow.ends[first], flow.ends[1 - first], ACK, 0, 6);
     }
 
     fn analysis_in_slabs(&self, slab_bytes: usize) -> Analysis {
@@ -180,6 +184,60 @@ fn a_program_ends_with_all_its_connections() {
             .is_some()
     );
     assert_eq!(all(&closed_together([8_100; 3])), [], "one timer fits all");
+}
+
+#[test]
+fn a_restart_lasts_until_the_next_connection_is_accepted() {
+    let mut script = Script::default();
+    for (number, last) in (0..).zip([500, 4_000, 8_000]) {
+        let port = 40_000 + number as u16;
+        let mut flow = script.open(number * 10, (1 + number as u8, port), (9, 80));
+        script.exchange(last, &mut flow);
+        script.close_by(9_000 + number, &mut flow, 1);
+    }
+    let mut again = script.open(12_000, (1, 50_000), (9, 80));
+    script.exchange(12_010, &mut again);
+    let analysis = script.analysis();
+    assert_eq!(all(&analysis), [(EpisodeKind::Restart, host(9), None)]);
+    let restart = analysis.episodes.iter().next().expect("one");
+    assert_eq!(
+        (restart.connection_count, restart.length().as_secs()),
+        (3, 3)
+    );
+}
+
+/// Two connections closed in the midst of an answer; the client asks on or does not.
+fn page_left(asks_on: bool) -> Analysis {
+    let mut script = Script::default();
+    let mut flows = [40_000, 40_001].map(|port| script.open(0, (1, port), (2, 80)));
+    for flow in &mut flows {
+        script.exchange(500, flow);
+        script.close(1_000, flow);
+        // What was under way when the client closed.
+        let [client, server] = flow.ends;
+        let late = End {
+            seq: server.seq - 1,
+            ..server
+        };
+        script.packet(1_010, late, client, ACK, 90, 8);
+    }
+    if asks_on {
+        let mut next = script.open(1_100, (1, 40_002), (2, 80));
+        script.exchange(1_110, &mut next);
+    }
+    script.analysis()
+}
+
+#[test]
+fn a_page_is_left_for_the_next_one() {
+    let kinds = |analysis: &Analysis| {
+        let of_kind = analysis.episodes.of_kind(EpisodeKind::PageCancelled);
+        of_kind
+            .map(|episode| episode.connection_count)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&page_left(true)), [2]);
+    assert_eq!(kinds(&page_left(false)), []);
 }
 
 /// The winner and a loser, opened together; `others` are answered in the same time.

@@ -36,4 +36,6 @@ pub struct IdleGaps {
     pub clock_jumps: u64,
     /// At least how far.
     pub clock_jump_max: Duration,
+    /// The silence in which the first jump lies.
+    pub first_clock_jump: Option<IdleGap>,
 }

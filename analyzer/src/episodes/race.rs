@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::direction::Direction;
 use crate::event::At;
 use crate::event::SegmentRef;
 
+use super::episode::{Episode, EpisodeKind};
 use super::record::ConnectionRecord;
-use super::{Episode, EpisodeKind};
 
 /// RFC 8305 §8: the next attempt begins after 2 s at most.
 const OPENED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Connections looked at before and after one: where more are opened it is no race.
+const NEAR: usize = 128;
 
 /// A program closes the others as soon as it knows the winner.
 const CLOSED_WITHIN: Duration = Duration::from_millis(10);
@@ -29,14 +33,14 @@ pub(super) fn find(
     }
     let mut clients = BTreeMap::<(IpAddr, u16), Vec<&ConnectionRecord>>::new();
     for record in records.iter().filter(|record| record.was_opened) {
-        let key = (record.client_ip(), record.server.port);
+        let key = (record.client.ip, record.server.port);
         clients.entry(key).or_default().push(record);
     }
     let mut losers = BTreeMap::<(IpAddr, u64), Vec<(&ConnectionRecord, SegmentRef)>>::new();
     for ((client, _), mut own) in clients {
         own.sort_by_key(|record| (record.start, record.first_frame));
         for (at, loser) in own.iter().enumerate() {
-            let Some(close) = loser.client_close() else {
+            let Some(close) = loser.close_of(Direction::ClientToServer) else {
                 continue;
             };
             // It had no answer, so it was not the one that was used.
@@ -46,9 +50,9 @@ pub(super) fn find(
             {
                 continue;
             }
-            let earlier = own[..at].iter().rev();
+            let earlier = own[..at].iter().rev().take(NEAR);
             let earlier = earlier.take_while(|one| loser.start.since(one.start) <= OPENED_WITHIN);
-            let later = own[at + 1..].iter();
+            let later = own[at + 1..].iter().take(NEAR);
             let later = later.take_while(|one| one.start.since(loser.start) <= OPENED_WITHIN);
             let mut answered = earlier.chain(later).filter(|one| {
                 one.first_answer.is_some()

@@ -1,17 +1,18 @@
 //! What is kept of every connection until the shards are joined, to see what ended together.
 
-use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::addr::{Endpoint, Transport};
 use crate::connection::Connection;
 use crate::direction::Direction;
-use crate::event::At;
-use crate::event::SegmentRef;
-use crate::hosts::first_close;
+use crate::event::{At, EventKind, SegmentRef};
 use crate::time::Timestamp;
 
 /// Connections that a shard keeps a record of: the first to end.
 const KEPT_PER_SHARD: usize = 4_096;
+
+/// Times kept of a connection at which octets were acknowledged that had not passed.
+const UNSEEN: usize = 4;
 
 /// What episodes need of a TCP connection.
 #[derive(Clone, PartialEq, Debug)]
@@ -30,12 +31,22 @@ pub(crate) struct ConnectionRecord {
     pub accepted: Option<At>,
     /// First payload of the client.
     pub first_request: Option<At>,
-    /// Last payload of either end before the first close, whenever that was sent.
-    pub last_payload: Option<Timestamp>,
+    /// Last payload of the client.
+    pub last_request: Option<At>,
     /// First payload of the server.
     pub first_answer: Option<At>,
-    /// The first FIN or RST.
+    /// The FIN or RST that closed it first.
     pub close: Option<SegmentRef>,
+    /// Silence before it; `None` when none is known.
+    pub silence: Option<Duration>,
+    /// The client closed in the midst of an answer.
+    pub is_cancelled: bool,
+    /// A request waited for its answer when it was closed.
+    pub is_waiting: bool,
+    /// When octets were acknowledged that had not passed the capture point; the first ones.
+    pub unseen: Vec<Timestamp>,
+    /// Before and after the silence in which the capture's clock first jumped forward.
+    pub clock_jump: Option<(Timestamp, Timestamp)>,
 }
 
 impl ConnectionRecord {
@@ -44,44 +55,59 @@ impl ConnectionRecord {
             frame: segment.frame,
             time: segment.time,
         };
-        let close = first_close(connection);
+        let ending = connection.ending();
+        let close = ending.map(|ending| ending.at);
         let [client, server] = &connection.halves;
-        let payload = [client.last_data, server.last_data].into_iter().flatten();
-        let before =
-            payload.filter(|segment| close.is_none_or(|close| segment.frame <= close.frame));
+        let halves = connection.halves.iter();
+        let unseen = connection.events.iter().filter_map(|event| {
+            matches!(event.kind, EventKind::AckedUnseen { .. }).then_some(event.segment.time)
+        });
+        let clock_jump = connection.idle_gaps.first_clock_jump;
         Self {
             client: connection.client,
             server: connection.server,
             first_frame: connection.first_frame,
             start: connection.start,
             end: connection.end,
-            is_in_use: connection
-                .halves
-                .iter()
-                .any(|half| half.largest_acked_payload > 0),
+            is_in_use: halves.clone().any(|half| half.largest_acked_payload > 0),
             was_opened: connection.handshake.syn_count > 0,
             accepted: connection.handshake.syn_acks.first().copied().map(at),
             first_request: client.first_data.map(at),
-            last_payload: before.map(|segment| segment.time).max(),
+            last_request: client.last_data.map(at),
             first_answer: server.first_data.map(at),
             close,
+            silence: ending.and_then(|ending| ending.silence_before),
+            is_cancelled: close.is_some_and(|close| is_cancelled(connection, close)),
+            is_waiting: ending.is_some_and(|ending| ending.pending.is_some()),
+            unseen: unseen.take(UNSEEN).collect(),
+            clock_jump: clock_jump.map(|gap| (gap.before.time, gap.after.time)),
         }
     }
 
-    /// The first close, when it is the client's.
-    pub fn client_close(&self) -> Option<SegmentRef> {
-        self.close
-            .filter(|close| close.direction == Direction::ClientToServer)
+    /// The first close, when it is that of one end.
+    pub fn close_of(&self, end: Direction) -> Option<SegmentRef> {
+        self.close.filter(|close| close.direction == end)
     }
 
     /// Whether it was open at a time, as far as was captured.
     pub fn is_open_at(&self, time: Timestamp) -> bool {
         self.start <= time && self.close.is_none_or(|close| close.time > time)
     }
+}
 
-    pub const fn client_ip(&self) -> IpAddr {
-        self.client.ip
-    }
+/// Whether the client closed in the midst of the answer to its last request: some had come, and more
+/// of it came later, or HTTP says that its body was not complete.
+fn is_cancelled(connection: &Connection, close: SegmentRef) -> bool {
+    let response = connection.turns.last.and_then(|turn| turn.response);
+    let had_begun = response.is_some_and(|response| response.first.frame < close.frame);
+    let last = connection.from_server().last_data;
+    let comes_later = last.is_some_and(|last| last.frame > close.frame);
+    let http = connection.app.http.as_ref();
+    let exchange = http.and_then(|http| http.kept.last());
+    let is_incomplete = exchange.is_some_and(|exchange| {
+        exchange.response_start.is_some() && exchange.response_end.is_none()
+    });
+    close.direction == Direction::ClientToServer && had_begun && (comes_later || is_incomplete)
 }
 
 /// Records of one shard, or of several when joined.

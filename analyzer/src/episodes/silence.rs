@@ -13,8 +13,8 @@ use crate::hosts::Hosts;
 use crate::hosts::moments::{Grid, Moments};
 use crate::time::Timestamp;
 
+use super::episode::{Episode, EpisodeKind};
 use super::record::ConnectionRecord;
-use super::{Episode, EpisodeKind};
 
 /// A shorter silence is what any loss of a packet or two makes.
 const LONG_ENOUGH: Duration = Duration::from_secs(1);

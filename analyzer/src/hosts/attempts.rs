@@ -9,7 +9,8 @@ use crate::direction::Direction;
 use crate::event::{EventKind, SegmentRef};
 
 use super::distinct::{Distinct, tag};
-use super::record::Ends;
+use super::ends::Ends;
+use super::kind::AddressKind;
 
 /// Waits kept of a client.
 const WAITS: usize = 32;
@@ -71,7 +72,7 @@ impl Attempt {
 
 /// Sent to a group of hosts: nobody need answer.
 fn is_for_many(connection: &Connection) -> bool {
-    super::kind::AddressKind::of(connection.server.ip) == super::kind::AddressKind::Group
+    AddressKind::of(connection.server.ip) == AddressKind::Group
 }
 
 /// What a host did as a client.
@@ -202,25 +203,16 @@ pub(super) fn note_server(server: &mut ServerRecord, connection: &Connection, at
     server.asked += 1;
     let caller = connection.client.ip;
     server.callers.note(tag(caller));
-    let kind = super::kind::AddressKind::of(caller);
-    server.public_callers += u64::from(kind == super::kind::AddressKind::Public);
+    let is_public = AddressKind::of(caller) == AddressKind::Public;
+    server.public_callers += u64::from(is_public);
 }
 
 /// How long the client waited for the answer to its last request before it closed. A goodbye that
 /// leaves with the close is no request.
 fn wait_given_up(connection: &Connection) -> Option<Duration> {
-    let pending = connection.turns.pending()?;
-    let asked = pending.request.last;
-    let close = first_close(connection)?;
-    let wait = close.time.since(asked.time);
-    let is_goodbye = pending.request.octets <= TLS_GOODBYE_OCTETS && wait <= GOODBYE_TO_FIN;
-    let is_given_up = close.direction == Direction::ClientToServer && close.frame > asked.frame;
-    (is_given_up && !is_goodbye).then_some(wait)
-}
-
-/// The first FIN or RST of a connection.
-pub(crate) fn first_close(connection: &Connection) -> Option<SegmentRef> {
-    let fins = connection.halves.iter().filter_map(|half| half.fin);
-    let resets = connection.resets.iter().map(|reset| reset.segment);
-    fins.chain(resets).min_by_key(|segment| segment.frame)
+    let ending = connection.ending()?;
+    let request = ending.pending?.request;
+    let wait = ending.at.time.since(request.last.time);
+    let is_goodbye = request.octets <= TLS_GOODBYE_OCTETS && wait <= GOODBYE_TO_FIN;
+    (ending.by == Direction::ClientToServer && !is_goodbye).then_some(wait)
 }

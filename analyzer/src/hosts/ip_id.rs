@@ -148,6 +148,14 @@ impl Steps {
     }
 }
 
+/// Whether packets to (or from) different peers bear numbers of one counter. `samples`: in the order
+/// of frames.
+pub(super) fn is_one_counter_of_peers(samples: &[Sample]) -> bool {
+    let readings: [fn(u16) -> u16; 2] = [|id| id, u16::swap_bytes];
+    let mut readings = readings.iter();
+    readings.any(|read| Steps::of(samples, read).between_peers.grow())
+}
+
 /// Reads a host's samples, in the order of frames.
 pub(super) fn behaviour(samples: &[Sample]) -> IpIdBehaviour {
     let numbered: Vec<Sample> = samples

@@ -8,6 +8,8 @@
 mod attempts;
 mod clock;
 mod distinct;
+mod ends;
+mod front;
 mod ip_id;
 mod kind;
 pub(crate) mod moments;
@@ -16,18 +18,20 @@ mod record;
 mod samples;
 pub(crate) mod table;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::in_order::neighbours::Neighbour;
+use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
 use moments::Grid;
 use record::PairRecord;
 use table::HostTable;
 
-pub(crate) use attempts::first_close;
 pub use clock::TimestampClock;
+pub use front::SharedFront;
 pub use ip_id::IpIdBehaviour;
 pub use kind::AddressKind;
 pub use profile::{ClientRole, HostProfile, ServerRole};
@@ -49,7 +53,12 @@ pub struct Hosts {
 
 impl Hosts {
     /// What the shards gathered. `names`: the addresses of each name that DNS answered.
-    pub(crate) fn of(table: HostTable, names: &BTreeMap<String, BTreeSet<IpAddr>>) -> Self {
+    /// `neighbours`: hardware addresses by IP address.
+    pub(crate) fn of(
+        table: HostTable,
+        names: &BTreeMap<String, BTreeSet<IpAddr>>,
+        mut neighbours: HashMap<IpAddr, Vec<Neighbour>>,
+    ) -> Self {
         let gathered = table.finish();
         let [mut dropped, mut dropped_pairs] = gathered.dropped;
         let (mut hosts, mut pairs) = (gathered.hosts, gathered.pairs);
@@ -66,9 +75,12 @@ impl Hosts {
             *most = (*most).max(pair.ports.count());
         }
         let named: HashSet<u32> = names.values().flatten().map(distinct::tag).collect();
+        let mut fronts = front::find(&hosts);
         let profiles = hosts.into_iter().map(|(ip, record)| {
             let most_ports = ports.get(&ip).copied().unwrap_or(0);
-            let profile = HostProfile::of(ip, record, gathered.grid, most_ports, &named);
+            let mut profile = HostProfile::of(ip, record, gathered.grid, most_ports, &named);
+            profile.shared_front = fronts.remove(&ip);
+            profile.neighbours = neighbours.remove(&ip).unwrap_or_default();
             (ip, profile)
         });
         Self {
@@ -109,6 +121,18 @@ impl Hosts {
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// A caveat when addresses were dropped.
+    pub(crate) fn note(&self) -> Option<QualityNote> {
+        (self.dropped > 0).then(|| QualityNote {
+            kind: QualityKind::Summed,
+            count: self.dropped,
+            note: format!(
+                "profiles are kept of the {KEPT} addresses with the most packets; {} others have none",
+                self.dropped
+            ),
+        })
     }
 
     /// How exactly times of activity are known: the length of a slice.

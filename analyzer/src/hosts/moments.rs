@@ -107,8 +107,14 @@ pub(crate) struct Moments {
 
 impl Moments {
     /// Notes a slice that the grid has.
+    #[inline]
     pub fn note(&mut self, slice: u64) {
-        self.join_word((slice / 64) as u8, 1 << (slice % 64));
+        let (number, bit) = ((slice / 64) as u8, 1 << (slice % 64));
+        match self.words.last_mut() {
+            // Time goes on: it is the latest word as a rule.
+            Some((latest, bits)) if *latest == number => *bits |= bit,
+            _ => self.join_word(number, bit),
+        }
     }
 
     fn join_word(&mut self, number: u8, bits: u64) {

@@ -5,15 +5,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::event::At;
+use crate::in_order::neighbours::Neighbour;
 use crate::time::Timestamp;
 
 use super::attempts::{ClientRecord, ServerRecord};
-use super::clock::timestamp_clock;
-use super::ip_id;
+use super::clock::{TimestampClock, timestamp_clock};
+use super::ends::Ends;
+use super::front::SharedFront;
+use super::ip_id::{self, IpIdBehaviour};
 use super::kind::AddressKind;
 use super::moments::{Grid, Moments};
-use super::record::{Ends, HopLimits, HostRecord};
-use super::{IpIdBehaviour, TimestampClock};
+use super::record::{HopLimits, HostRecord};
 
 /// What a host did as a client, over connections whose beginning was captured and UDP flows.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -161,6 +163,8 @@ pub struct HostProfile {
     received_at: Moments,
     accepted_at: Moments,
     grid: Grid,
+    pub(super) neighbours: Vec<Neighbour>,
+    pub(super) shared_front: Option<SharedFront>,
 }
 
 impl HostProfile {
@@ -188,6 +192,8 @@ impl HostProfile {
             received_at: record.received_at,
             accepted_at: record.accepted_at,
             grid,
+            neighbours: Vec::new(),
+            shared_front: None,
         }
     }
 
@@ -207,6 +213,20 @@ impl HostProfile {
     #[must_use]
     pub const fn ip_id(&self) -> IpIdBehaviour {
         self.ip_id
+    }
+
+    /// Hardware addresses that its packets came from at the capture point, at most four, in the order
+    /// in which they were seen: its own, or the routers'.
+    #[must_use]
+    pub fn hardware_addresses(&self) -> &[Neighbour] {
+        &self.neighbours
+    }
+
+    /// What answers in its name, when one stack answers for several public addresses (a user-mode
+    /// NAT, VPN or proxy): then neither its acknowledgements nor its resets are the address's own.
+    #[must_use]
+    pub const fn shared_front(&self) -> Option<&SharedFront> {
+        self.shared_front.as_ref()
     }
 
     /// Hop limits (TTLs) of its packets, by kind of segment.

@@ -7,6 +7,7 @@ use crate::event::At;
 
 use super::attempts::{ClientRecord, ServerRecord};
 use super::distinct::Distinct;
+use super::ends::Ends;
 use super::moments::Moments;
 use super::samples::Samples;
 
@@ -83,30 +84,6 @@ impl HopLimits {
     #[must_use]
     pub fn has(&self, kind: SegmentKind, hop_limit: u8) -> bool {
         self.of(kind).any(|(known, _)| known == hop_limit)
-    }
-}
-
-/// First and last of something, by frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Ends {
-    pub first: Option<At>,
-    pub last: Option<At>,
-}
-
-impl Ends {
-    pub fn note(&mut self, at: At) {
-        if self.first.is_none_or(|known| at.frame < known.frame) {
-            self.first = Some(at);
-        }
-        if self.last.is_none_or(|known| at.frame > known.frame) {
-            self.last = Some(at);
-        }
-    }
-
-    pub fn join(&mut self, other: &Self) {
-        for at in [other.first, other.last].into_iter().flatten() {
-            self.note(at);
-        }
     }
 }
 
@@ -188,6 +165,14 @@ impl PairRecord {
     pub fn note_sent(&mut self, at: At, packets: u64) {
         self.sent += packets;
         self.sent_ends.note(at);
+    }
+
+    #[inline]
+    pub fn note_moment(&mut self, slice: u64, asks: bool) {
+        self.sent_at.note(slice);
+        if asks {
+            self.asked_at.note(slice);
+        }
     }
 
     pub fn note_round_trip(&mut self, round_trip: Option<Duration>) {

@@ -2,9 +2,9 @@
 //!
 //! Whether a host counts its IP identifications per connection or for all of them shows only in
 //! packets of several connections that follow each other closely. So whole windows of frames are
-//! sampled; where there are too many samples every second window is given up, then three quarters
-//! of them, and so on. Which ones that are depends on frame numbers alone: shards that saw parts
-//! of the host's packets choose the same.
+//! sampled: the first two and every fourth. Where there are too many samples every second window is
+//! given up, then three quarters of them, and so on. Which ones that are depends on frame numbers
+//! alone: shards that saw parts of the host's packets choose the same.
 
 use crate::time::Timestamp;
 
@@ -36,59 +36,75 @@ pub(crate) const fn window(frame: u64) -> u64 {
     frame >> WINDOW
 }
 
+/// Windows that are always kept, at the beginning of a capture.
+const FIRST: u64 = 2;
+
+/// Their level, above that of all others.
+const TOP: u8 = 64;
+
+/// The level of every fourth window.
+const LEAST: u8 = 2;
+
 /// How long a frame's window is kept: one more for every thinning that it survives.
 #[inline]
 pub(crate) const fn level(frame: u64) -> u8 {
-    window(frame).trailing_zeros() as u8
+    let window = window(frame);
+    if window < FIRST {
+        TOP
+    } else {
+        window.trailing_zeros() as u8
+    }
 }
 
 /// A host's samples.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Samples {
     list: Vec<Sample>,
-    /// Windows below this level are given up.
-    level: u8,
+    /// Levels of windows that are given up, beyond those that never are sampled.
+    given_up: u8,
 }
 
 impl Samples {
     /// The level that a frame must have to be sampled.
     #[inline]
     pub const fn level(&self) -> u8 {
-        self.level
+        LEAST + self.given_up
     }
 
     pub fn push(&mut self, sample: Sample) {
-        if level(sample.frame) < self.level {
+        if level(sample.frame) < self.level() {
             return;
         }
         self.list.push(sample);
-        while self.list.len() > KEPT && self.level < u8::MAX {
+        while self.list.len() > KEPT {
             self.thin();
         }
     }
 
     fn thin(&mut self) {
-        /// Of a window of frame 0 and of none else.
-        const TOP: u8 = 64;
-        self.level = if self.level >= TOP {
-            // One window holds more than is kept: frames with several packets.
+        if self.level() >= TOP {
+            // The first windows hold more than is kept: frames with several packets.
             self.list.sort_unstable();
             self.list.truncate(KEPT);
-            TOP
-        } else {
-            self.level + 1
-        };
-        let least = self.level;
+            return;
+        }
+        self.given_up += 1;
+        let least = self.level();
         self.list.retain(|sample| level(sample.frame) >= least);
     }
 
     pub fn join(&mut self, other: &Self) {
-        self.level = self.level.max(other.level);
-        let least = self.level;
+        self.given_up = self.given_up.max(other.given_up);
+        let least = self.level();
         self.list.retain(|sample| level(sample.frame) >= least);
         for sample in &other.list {
             self.push(*sample);
         }
+    }
+
+    /// In no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Sample> {
+        self.list.iter()
     }
 
     /// In the order of frames.
@@ -123,7 +139,7 @@ mod tests {
 
     #[test]
     fn whole_windows_are_kept() {
-        let kept = samples(16..100_000).sorted();
+        let kept = samples(32..100_000).sorted();
         assert!((32..=KEPT).contains(&kept.len()), "{}", kept.len());
         for of_window in kept.chunk_by(|one, other| window(one.frame) == window(other.frame)) {
             assert_eq!(of_window.len(), 16);

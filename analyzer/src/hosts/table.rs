@@ -66,7 +66,6 @@ impl HostTable {
     pub fn new(start: Timestamp) -> Self {
         Self {
             grid: Grid::from(start),
-            recent: vec![Recent::default(); RECENT],
             ..Self::default()
         }
     }
@@ -80,51 +79,54 @@ impl HostTable {
             PacketKind::Tcp(tcp) => tcp.flags.0,
             _ => 0,
         };
-        let entry = &mut self.recent[place(packet)];
-        if entry.slice == slice
-            && entry.hop_limit == packet.hop_limit
-            && level(packet.frame) < entry.sample_level
-            && flags & (TcpFlags::SYN | TcpFlags::RST) == 0
-            && (entry.has_push || flags & TcpFlags::PSH == 0)
-            && (entry.has_asked || !asks)
-            && entry.src == packet.src
-            && entry.dst == packet.dst
-        {
-            entry.packets += 1;
-            entry.last = Some(at(packet));
-            return;
+        if self.recent.is_empty() {
+            self.recent = vec![Recent::default(); RECENT];
         }
-        self.other_packet(packet, slice, flags, asks);
+        let entry = &mut self.recent[place(packet)];
+        if entry.src != packet.src
+            || entry.dst != packet.dst
+            || entry.hop_limit != packet.hop_limit
+            || level(packet.frame) >= entry.sample_level
+            || flags & (TcpFlags::SYN | TcpFlags::RST) != 0
+            || (flags & TcpFlags::PSH != 0 && !entry.has_push)
+            || !Grid::has(slice)
+        {
+            return self.other_packet(packet, flags, asks);
+        }
+        entry.packets += 1;
+        entry.last = Some(at(packet));
+        if entry.slice != slice || (asks && !entry.has_asked) {
+            entry.slice = slice;
+            entry.has_asked = asks;
+            self.pairs.get_mut(entry.pair).note_moment(slice, asks);
+        }
     }
 
-    fn other_packet(&mut self, packet: &Packet, slice: u64, flags: u8, asks: bool) {
+    fn other_packet(&mut self, packet: &Packet, flags: u8, asks: bool) {
         self.flush(place(packet));
-        self.make_room(slice);
+        self.make_room(self.grid.slice(packet.time));
+        if self.recent.is_empty() {
+            self.recent = vec![Recent::default(); RECENT];
+        }
         let slice = self.grid.slice(packet.time);
         let host = self.hosts.number(packet.src);
         let peer = self.hosts.number(packet.dst);
         let pair = self.pairs.number((packet.src, packet.dst));
         let at = at(packet);
-        let has_push = flags & TcpFlags::PSH != 0;
-        let kind = SegmentKind::of(flags);
         let record = self.hosts.get_mut(host);
-        record.sent_at.note(slice);
         record.note_sent(at, 1);
+        let kind = SegmentKind::of(flags);
         record.hop_limits.add(kind, packet.hop_limit, 1);
-        record.sets_push |= has_push;
+        record.sets_push |= flags & TcpFlags::PSH != 0;
+        let has_push = record.sets_push;
         if level(packet.frame) >= record.samples.level() {
             record.samples.push(sample(packet, flags));
         }
         let sample_level = record.samples.level();
-        let record = self.hosts.get_mut(peer);
-        record.received_at.note(slice);
-        record.note_received(at, 1);
+        self.hosts.get_mut(peer).note_received(at, 1);
         let record = self.pairs.get_mut(pair);
         record.note_sent(at, 1);
-        record.sent_at.note(slice);
-        if asks {
-            record.asked_at.note(slice);
-        }
+        record.note_moment(slice, asks);
         if flags & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN {
             record.called_at.note(slice);
         }
@@ -165,8 +167,8 @@ impl HostTable {
     fn settle(&mut self) {
         for place in 0..self.recent.len() {
             self.flush(place);
-            self.recent[place] = Recent::default();
         }
+        self.recent = Vec::new();
     }
 
     /// Widens the grid to have `slice`, and drops addresses when there are too many.
@@ -179,11 +181,16 @@ impl HostTable {
         }
         self.settle();
         self.widen(doublings);
-        if is_full {
-            self.dropped[0] += self.hosts.keep(KEPT_PER_SHARD, HostRecord::weight);
-        }
         if too_many_pairs {
-            self.dropped[1] += self.pairs.keep(KEPT_PER_SHARD, PairRecord::weight);
+            let dropped = self.pairs.keep(KEPT_PER_SHARD, PairRecord::weight);
+            self.dropped[1] += dropped.len() as u64;
+            for (ends, pair) in &dropped {
+                note_moments(&mut self.hosts, *ends, pair);
+            }
+        }
+        if is_full {
+            let dropped = self.hosts.keep(KEPT_PER_SHARD, HostRecord::weight);
+            self.dropped[0] += dropped.len() as u64;
         }
     }
 
@@ -229,9 +236,9 @@ impl HostTable {
         record.ports.note(tag((connection.transport, server.port)));
         // What the client's data needs to be acknowledged: the way to the server and back.
         record.note_round_trip(connection.from_client().rtt_min);
-        let number = self.pairs.number((forth.1, forth.0));
-        let back = self.pairs.get_mut(number);
-        back.note_round_trip(connection.from_server().rtt_min);
+        if let Some(back) = self.pairs.known_mut(&(forth.1, forth.0)) {
+            back.note_round_trip(connection.from_server().rtt_min);
+        }
     }
 
     /// Takes an attempt of a single SYN that is summed and not followed.
@@ -268,6 +275,9 @@ impl HostTable {
     /// The end of gathering: the grid, and the records with their addresses.
     pub(super) fn finish(mut self) -> Gathered {
         self.settle();
+        for (ends, pair) in self.pairs.entries() {
+            note_moments(&mut self.hosts, *ends, pair);
+        }
         let hosts = self.hosts.into_entries();
         let pairs = self.pairs.into_entries();
         Gathered {
@@ -280,6 +290,21 @@ impl HostTable {
                 .collect(),
             dropped: self.dropped,
         }
+    }
+}
+
+/// Notes when two hosts sent and received what passed between them. It is done when all is known:
+/// for every packet it would take too long.
+fn note_moments(
+    hosts: &mut Numbered<Octets, HostRecord>,
+    (from, to): (Octets, Octets),
+    pair: &PairRecord,
+) {
+    if let Some(record) = hosts.known_mut(&from) {
+        record.sent_at.join(&pair.sent_at);
+    }
+    if let Some(record) = hosts.known_mut(&to) {
+        record.received_at.join(&pair.sent_at);
     }
 }
 
@@ -335,22 +360,25 @@ impl<K: Copy + Eq + Ord + std::hash::Hash, R: Default> Numbered<K, R> {
         self.records.iter_mut().map(|(_, record)| record)
     }
 
+    fn entries(&self) -> impl Iterator<Item = &(K, R)> {
+        self.records.iter()
+    }
+
     fn into_entries(self) -> impl Iterator<Item = (K, R)> {
         self.records.into_iter()
     }
 
-    /// Keeps the `count` records that weigh most; gives how many were dropped.
-    fn keep<W: Ord>(&mut self, count: usize, weight: impl Fn(&R) -> W) -> u64 {
+    /// Keeps the `count` records that weigh most; gives those that were dropped.
+    fn keep<W: Ord>(&mut self, count: usize, weight: impl Fn(&R) -> W) -> Vec<(K, R)> {
         let mut records = std::mem::take(&mut self.records);
         records.sort_by(|(a, one), (b, other)| weight(other).cmp(&weight(one)).then(a.cmp(b)));
-        let dropped = records.len().saturating_sub(count);
-        records.truncate(count);
+        let dropped = records.split_off(count.min(records.len()));
         self.numbers.clear();
         for (key, record) in records {
             let number = self.number(key);
             *self.get_mut(number) = record;
         }
-        dropped as u64
+        dropped
     }
 }
 
@@ -440,7 +468,7 @@ mod tests {
             one.merge(other);
             one
         });
-        Hosts::of(joined.unwrap_or_default(), &BTreeMap::new())
+        Hosts::of(joined.unwrap_or_default(), &BTreeMap::new(), HashMap::new())
     }
 
     proptest! {

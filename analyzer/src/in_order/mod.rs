@@ -1,9 +1,11 @@
 //! What has to be done in the order of the capture, before packets are spread over connections:
-//! putting fragments together, joining translated connections, seeing loops and clock steps.
+//! putting fragments together, joining translated connections, seeing loops, clock steps and
+//! hardware addresses.
 
 pub(crate) mod damage;
 pub mod fragments;
 pub(crate) mod loops;
+pub mod neighbours;
 pub(crate) mod times;
 pub(crate) mod translation;
 

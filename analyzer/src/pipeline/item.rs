@@ -10,6 +10,7 @@ use crate::decode::{DecodedSlab, Packet, decode_slab};
 use crate::filter::PacketFilter;
 use crate::flow::key::{FlowKey, Sender};
 use crate::in_order::loops::Scan;
+use crate::in_order::neighbours::Sightings;
 use crate::in_order::times::Times;
 use crate::in_order::translation::Translator;
 use crate::time::Timestamp;
@@ -48,6 +49,8 @@ pub(super) struct Item {
     pub times: Times,
     /// Packets of this slab that went in circles.
     pub circling: Scan,
+    /// Hardware addresses that its frames show.
+    pub sightings: Sightings,
 }
 
 /// A packet's index, the hash of its key, and which of the key's ends sent it.
@@ -92,6 +95,8 @@ impl Item {
         }
         self.distribute();
         self.circling.run(&self.decoded.packets, &self.hashes);
+        self.sightings
+            .run(&self.filled.slab, &self.filled.interfaces, filter);
         self.is_decoded = true;
     }
 

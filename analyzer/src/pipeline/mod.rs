@@ -357,7 +357,6 @@ impl<S: ConnectionSink> Engine<S> {
         quality.extend(tally.quality());
         quality.extend(clock_notes(times));
         quality.extend(sequencer.damage.note());
-        quality.sort();
         let summary = CaptureSummary {
             files: reader.files(),
             interfaces: reader.interface_summaries(),
@@ -373,7 +372,9 @@ impl<S: ConnectionSink> Engine<S> {
                 .collect(),
             protocols: sequencer.stats.protocols(),
         };
-        let hosts = Hosts::of(tally.hosts, &tally.dns_names);
+        let hosts = Hosts::of(tally.hosts, &tally.dns_names, sequencer.neighbours.finish());
+        quality.extend(hosts.note());
+        quality.sort();
         let episodes = Episodes::of(tally.records, &hosts, &tally.dns_names, end);
         let analysis = Analysis {
             summary,

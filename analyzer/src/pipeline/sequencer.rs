@@ -6,6 +6,7 @@ use crate::filter::PacketFilter;
 use crate::in_order::damage::DamageFinder;
 use crate::in_order::fragments::{IncompleteDatagram, Reassembler};
 use crate::in_order::loops::Loops;
+use crate::in_order::neighbours::Neighbours;
 use crate::in_order::times::Times;
 use crate::in_order::translation::Translator;
 
@@ -18,6 +19,7 @@ pub(super) struct Sequencer {
     reassembler: Reassembler,
     translator: Translator,
     pub loops: Loops,
+    pub neighbours: Neighbours,
     pub stats: DecodeStats,
     pub times: Times,
 }
@@ -29,6 +31,7 @@ impl Sequencer {
             self.times.append(&item.times);
             self.stats.merge(&item.decoded.stats);
             self.loops.take(&item.circling.found);
+            self.neighbours.take(&item.sightings.list);
             if self.damage.leave_out(&mut item.decoded) {
                 item.distribute();
             }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 mod connection;
 mod finding;
+mod hosts;
 pub(crate) mod lines;
 mod series;
 mod spread;
@@ -21,6 +22,7 @@ pub use connection::{ConnectionRow, HalfRow, ResetRow};
 pub(crate) use connection::{protocol_name, response_times};
 pub use finding::{CaveatView, ConnectionKey, EvidenceView, FindingView};
 pub(crate) use finding::{direction_name, figures, flag_names};
+pub use hosts::{Attempts, EpisodeRow, HopLimit, HostRow};
 pub use rules::finding::{HostCommand, LookAlike, Remedy, Severity};
 pub use series::{
     Bucket, Distribution, DurationSlot, DurationsOverTime, Intervals, ResponseTimes, StateSeries,
@@ -85,6 +87,15 @@ pub struct Document {
     /// Why cited TCP connections have no time-sequence data; absent when nothing is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untraced: Option<String>,
+    /// What happened to many packets or connections at one time, by kind and time; at most 256.
+    #[serde(default)]
+    pub episodes: Vec<EpisodeRow>,
+    /// Addresses seen, as far as they were told apart; [`Self::hosts`] may hold fewer.
+    #[serde(default)]
+    pub host_total: u64,
+    /// The addresses with the most packets, those first; at most 256.
+    #[serde(default, serialize_with = "lines::a_line_each")]
+    pub hosts: Vec<HostRow>,
     /// Top lists.
     pub tables: Vec<Table>,
     /// Connections in all; [`Self::connections`] may hold fewer.

@@ -9,7 +9,7 @@ use analyzer::capture::Mark;
 use rules::finding::{Assessment, RuleOutcome};
 
 use super::collector::{ConnectionCollector, UDP_CLASS_BYTES};
-use super::tables;
+use super::{hosts, tables};
 use crate::document::{
     Capture, Check, Counted, Document, File, FileHash, FindingView, Interface, Intervals, Quality,
     ResponseTimes, RunInfo, SCHEMA_VERSION, Setting, Tool, Trace, UdpSize, Verdict, seconds,
@@ -95,6 +95,7 @@ fn document(
     let requests = requests.table(response_times.as_ref(), analysis.summary.first);
     let mut tables = tables::top_lists(&table_rows, connection_total);
     tables.splice(0..0, requests);
+    tables.extend(hosts::top_list(analysis));
     let findings: Vec<_> = assessment
         .findings
         .iter()
@@ -116,6 +117,9 @@ fn document(
         time_split: time_parts(&totals.time_split),
         traces: Vec::new(),
         untraced: None,
+        episodes: hosts::episode_rows(analysis),
+        host_total: analysis.hosts.len() as u64,
+        hosts: hosts::host_rows(analysis),
         tables,
         connection_total,
         connections: rows,

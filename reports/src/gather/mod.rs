@@ -3,6 +3,7 @@
 
 mod collector;
 mod draft;
+mod hosts;
 mod over_time;
 mod requests;
 mod tables;

@@ -266,7 +266,13 @@ fn ranked<Cells: FnOnce() -> Vec<Cell>>(
     table(id, title, heads, shown.collect(), all)
 }
 
-fn table(id: &str, title: &str, heads: &[(&str, &str)], rows: Vec<Vec<Cell>>, all: usize) -> Table {
+pub(super) fn table(
+    id: &str,
+    title: &str,
+    heads: &[(&str, &str)],
+    rows: Vec<Vec<Cell>>,
+    all: usize,
+) -> Table {
     Table {
         id: id.to_owned(),
         title: title.to_owned(),

@@ -29,6 +29,9 @@ impl Redactor {
                 *text = text.replace(name.as_str(), stand_in);
             }
         }
+        for host in &mut document.hosts {
+            host.hardware_addresses.clear();
+        }
         for (index, interface) in document.capture.interfaces.iter_mut().enumerate() {
             if interface.name.is_some() {
                 interface.name = Some(format!("interface-{}", index + 1));

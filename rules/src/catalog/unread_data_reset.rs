@@ -197,42 +197,47 @@ impl Rule for UnreadDataReset {
         if draft.severity == Severity::Info {
             return draft;
         }
-        draft
-            .set(
-                "nginx",
-                "keep reading after an early answer",
-                "lingering_close on; lingering_time 30s; lingering_timeout 5s;",
-            )
-            .set(
-                "Java (Tomcat)",
-                "swallow larger rejected bodies",
-                "<Connector maxSwallowSize=\"-1\" …/>",
-            )
-            .set(
-                "Node.js",
-                "drain the rejected request",
-                "req.resume() before res.end()",
-            )
-            .set(
-                "Go",
-                "read the body to its end before returning",
-                "io.Copy(io.Discard, r.Body)",
-            )
-            .advise(
-                "any",
-                "shutdown(SHUT_WR), read until end of file with a time limit, then close",
-            )
-            .verify(
-                "server",
-                "nstat -az TcpExtTCPAbortOnClose",
-                "grows with every close with unread data",
-            )
-            .verify(
-                "server",
-                format!("ss -tn '( sport = :{} )'", group.server().port),
-                "Recv-Q above zero on connections about to close",
-            )
+        remedies(group, draft)
     }
+}
+
+/// How to read to the end before the close, and what counts the closes that do not.
+fn remedies(group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrative {
+    draft
+        .set(
+            "nginx",
+            "keep reading after an early answer",
+            "lingering_close on; lingering_time 30s; lingering_timeout 5s;",
+        )
+        .set(
+            "Java (Tomcat)",
+            "swallow larger rejected bodies",
+            "<Connector maxSwallowSize=\"-1\" …/>",
+        )
+        .set(
+            "Node.js",
+            "drain the rejected request",
+            "req.resume() before res.end()",
+        )
+        .set(
+            "Go",
+            "read the body to its end before returning",
+            "io.Copy(io.Discard, r.Body)",
+        )
+        .advise(
+            "any",
+            "shutdown(SHUT_WR), read until end of file with a time limit, then close",
+        )
+        .verify(
+            "server",
+            "nstat -az TcpExtTCPAbortOnClose",
+            "grows with every close with unread data",
+        )
+        .verify(
+            "server",
+            format!("ss -tn '( sport = :{} )'", group.server().port),
+            "Recv-Q above zero on connections about to close",
+        )
 }
 
 fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation<Seen> {

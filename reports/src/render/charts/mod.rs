@@ -11,12 +11,15 @@ use crate::document::{Document, FindingView, Trace};
 use crate::error::Error;
 use crate::words::{escape, format};
 
+mod bands;
 mod distribution;
 mod plot;
 mod sequence;
 mod svg;
 mod time;
 mod waits;
+
+use bands::Bands;
 
 /// CSS pixels of a chart on a wide page.
 const WIDE: (u32, u32) = (860, 240);
@@ -128,10 +131,11 @@ impl LegendItem {
 pub fn of_capture(document: &Document) -> Result<Vec<Chart>, Error> {
     let mut charts = Vec::new();
     if let Some(intervals) = &document.intervals {
-        charts.extend(time::throughput(intervals)?);
-        charts.extend(time::packets(intervals)?);
-        charts.extend(time::retransmissions(intervals)?);
-        charts.extend(time::connections(intervals)?);
+        let bands = &Bands::of(document);
+        charts.extend(time::throughput(intervals, bands)?);
+        charts.extend(time::packets(intervals, bands)?);
+        charts.extend(time::retransmissions(intervals, bands)?);
+        charts.extend(time::connections(intervals, bands)?);
     }
     if let Some(times) = &document.round_trips_over_time {
         charts.extend(time::round_trips(times)?);
@@ -155,7 +159,8 @@ pub fn of_states(document: &Document) -> Result<Vec<Chart>, Error> {
     let Some(intervals) = &document.intervals else {
         return Ok(Vec::new());
     };
-    let charts = ["client", "server"].map(|end| time::states(intervals, end));
+    let bands = &Bands::of(document);
+    let charts = ["client", "server"].map(|end| time::states(intervals, bands, end));
     charts.into_iter().filter_map(Result::transpose).collect()
 }
 

@@ -54,6 +54,8 @@ pub(super) enum Shape {
     Strokes(u8, Vec<(f64, f64, f64)>),
     /// A vertical line over the whole height that marks a value.
     Mark(f64),
+    /// Shaded parts of the horizontal axis: from, to.
+    Bands(Vec<(f64, f64)>),
 }
 
 type Area<'a> = DrawingArea<SvgBackend<'a>, Shift>;
@@ -178,6 +180,13 @@ impl Plot<'_> {
                         .iter()
                         .map(|&(x, low, high)| PathElement::new(vec![(x, low), (x, high)], colour)),
                 )?;
+            }
+            Shape::Bands(bands) => {
+                let style: ShapeStyle = Ink::Band.colour().filled();
+                let place = |at: f64| at.clamp(self.x.start, self.x.end);
+                chart.draw_series(bands.iter().map(|&(from, to)| {
+                    Rectangle::new([(place(from), self.bottom), (place(to), self.top)], style)
+                }))?;
             }
             Shape::Mark(at) => {
                 let ends = vec![(*at, self.bottom), (*at, self.top)];

@@ -35,6 +35,8 @@ pub(super) enum Ink {
     Grid,
     /// Labels.
     Text,
+    /// A shaded part of the horizontal axis.
+    Band,
     /// A line that marks a value, such as a percentile.
     Mark,
 }
@@ -51,6 +53,7 @@ impl Ink {
             Self::Mark => RGBColor(6, 0, 0),
             Self::Stroke(index) => RGBColor(7, index, 0),
             Self::Dot(index) => RGBColor(8, index, 0),
+            Self::Band => RGBColor(9, 0, 0),
         }
     }
 
@@ -61,6 +64,7 @@ impl Ink {
             (3, ..) => "axis".to_owned(),
             (4, ..) => "grid".to_owned(),
             (6, ..) => "mark".to_owned(),
+            (9, ..) => "band".to_owned(),
             (7, index, _) => format!("stroke s{index}"),
             (8, index, _) => format!("dot s{index}"),
             _ => "text".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::bands::Bands;
 use super::plot::{Plot, Shape};
 use super::{Chart, LegendItem, elapsed_label, whole};
 use crate::document::{DurationsOverTime, Intervals, StateSeries};
@@ -20,7 +21,7 @@ struct Series<'a> {
 }
 
 /// Bits per second of each direction.
-pub(super) fn throughput(intervals: &Intervals) -> Result<Option<Chart>, Error> {
+pub(super) fn throughput(intervals: &Intervals, bands: &Bands) -> Result<Option<Chart>, Error> {
     let rate = |bytes: &[u64]| -> Vec<f64> {
         bytes
             .iter()
@@ -48,6 +49,7 @@ pub(super) fn throughput(intervals: &Intervals) -> Result<Option<Chart>, Error> 
     let axes = format!("Bits per second on the wire; {TIME_AXIS}");
     lines(
         intervals,
+        bands,
         "throughput",
         title,
         axes,
@@ -57,7 +59,7 @@ pub(super) fn throughput(intervals: &Intervals) -> Result<Option<Chart>, Error> 
 }
 
 /// Packets per second of each direction.
-pub(super) fn packets(intervals: &Intervals) -> Result<Option<Chart>, Error> {
+pub(super) fn packets(intervals: &Intervals, bands: &Bands) -> Result<Option<Chart>, Error> {
     let rate = |packets: &[u64]| -> Vec<f64> {
         let per_second = packets
             .iter()
@@ -89,7 +91,15 @@ pub(super) fn packets(intervals: &Intervals) -> Result<Option<Chart>, Error> {
         "Packets per second, counted over {}; {TIME_AXIS}",
         slice_text(intervals)
     );
-    lines(intervals, "packets", title, axes, &series, &format::rounded)
+    lines(
+        intervals,
+        bands,
+        "packets",
+        title,
+        axes,
+        &series,
+        &format::rounded,
+    )
 }
 
 /// The highest point of several series, and whose it is.
@@ -101,7 +111,10 @@ fn highest<'a>(series: &'a [Series<'_>]) -> Option<((usize, f64), &'a str)> {
 }
 
 /// Segments sent again by each side.
-pub(super) fn retransmissions(intervals: &Intervals) -> Result<Option<Chart>, Error> {
+pub(super) fn retransmissions(
+    intervals: &Intervals,
+    bands: &Bands,
+) -> Result<Option<Chart>, Error> {
     let series = [
         Series {
             label: "by clients",
@@ -135,6 +148,7 @@ pub(super) fn retransmissions(intervals: &Intervals) -> Result<Option<Chart>, Er
     );
     events(
         intervals,
+        bands,
         "retransmissions",
         title,
         "Segments sent again",
@@ -241,7 +255,7 @@ pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Er
 const MIN_OPENED: u64 = 20;
 
 /// Connections opened and failed.
-pub(super) fn connections(intervals: &Intervals) -> Result<Option<Chart>, Error> {
+pub(super) fn connections(intervals: &Intervals, bands: &Bands) -> Result<Option<Chart>, Error> {
     let failed: u64 = intervals.failed.iter().sum();
     let resets: u64 = intervals.resets.iter().sum();
     let opened: u64 = intervals.opened.iter().sum();
@@ -276,6 +290,7 @@ pub(super) fn connections(intervals: &Intervals) -> Result<Option<Chart>, Error>
     );
     events(
         intervals,
+        bands,
         "connections-over-time",
         title,
         "Connections and resets",
@@ -284,7 +299,11 @@ pub(super) fn connections(intervals: &Intervals) -> Result<Option<Chart>, Error>
 }
 
 /// Sockets of one end by state, stacked.
-pub(super) fn states(intervals: &Intervals, end: &str) -> Result<Option<Chart>, Error> {
+pub(super) fn states(
+    intervals: &Intervals,
+    bands: &Bands,
+    end: &str,
+) -> Result<Option<Chart>, Error> {
     let series: Vec<_> = intervals
         .states
         .iter()
@@ -299,9 +318,12 @@ pub(super) fn states(intervals: &Intervals, end: &str) -> Result<Option<Chart>, 
         return Ok(None);
     }
     let title = states_title(&series, end, &totals, intervals.width_s);
-    let axes = format!("Sockets of {end} ends by state; {TIME_AXIS}");
+    let axes = format!(
+        "Sockets of {end} ends by state; {TIME_AXIS}{}",
+        bands.legend
+    );
     let mut below = vec![0.0; slices];
-    let mut shapes = Vec::new();
+    let mut shapes = vec![bands.shape()];
     for series in &series {
         let index = state_colour(&series.state);
         let area =
@@ -412,6 +434,7 @@ const BARS: usize = 120;
 /// Counts of events as bars beside each other, slices taken together where there are many.
 fn events(
     intervals: &Intervals,
+    bands: &Bands,
     id: &str,
     title: String,
     what: &str,
@@ -455,9 +478,13 @@ fn events(
         top: sums.iter().flatten().copied().fold(0.0, f64::max) * 1.08,
         x_label: &elapsed_label,
         y_label: &whole,
-        shapes: shapes.collect(),
+        shapes: std::iter::once(bands.shape()).chain(shapes).collect(),
     };
-    let axes = format!("{what} per {}; {TIME_AXIS}", format::seconds(width_s));
+    let axes = format!(
+        "{what} per {}; {TIME_AXIS}{}",
+        format::seconds(width_s),
+        bands.legend
+    );
     let heads = std::iter::once("Time").chain(drawn.iter().map(|(_, series)| series.label));
     let rows = (0..bins).map(|bin| {
         let counts = sums.iter().map(|sums| format::rounded(sums[bin]));
@@ -484,6 +511,7 @@ fn events(
 
 fn lines(
     intervals: &Intervals,
+    bands: &Bands,
     id: &str,
     title: String,
     axes: String,
@@ -521,7 +549,7 @@ fn lines(
         top: top * 1.08,
         x_label: &elapsed_label,
         y_label: label,
-        shapes: shapes.collect(),
+        shapes: std::iter::once(bands.shape()).chain(shapes).collect(),
     };
     let heads = std::iter::once("Time").chain(drawn.iter().map(|(_, series)| series.label));
     let rows = (0..intervals.opened.len()).map(|slice| {
@@ -543,7 +571,7 @@ fn lines(
             .map(|(index, s)| LegendItem::new(*index, s.label))
             .collect(),
         title,
-        axes,
+        axes: axes + &bands.legend,
         ..Chart::default()
     }
     .draw(&plot)

@@ -203,20 +203,7 @@ impl Rule for KeepaliveRace {
 fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Observation<Seen> {
     let (last, idle) = (closed.last, closed.idle());
     let resets: u64 = race.resets.iter().map(|reset| u64::from(reset.count)).sum();
-    let expected_kind = race
-        .resets
-        .iter()
-        .any(|reset| reset.kind == ResetKind::AbortedAfterClose);
-    let seq_fits = race
-        .resets
-        .iter()
-        .any(|reset| reset.segment.seq == race.request.ack);
-    let confidence = match (expected_kind, seq_fits) {
-        _ if race.resets.is_empty() || race.unread => 0.85,
-        (true, true) => 0.95,
-        (true, false) | (false, true) => 0.88,
-        (false, false) => 0.7,
-    };
+    let (confidence, seq_fits) = certainty(race);
     let raw_gap = race.request.time.signed_since(closed.close.time);
     let order = if raw_gap < 0 { "before" } else { "after" };
     let gap_text = span(Duration::from_nanos(raw_gap.unsigned_abs()));
@@ -281,6 +268,20 @@ fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Ob
                 restart: false,
                 is_http: is_http(conn),
             })
+}
+
+/// How sure the race is, and whether a RST answers the request by its number.
+fn certainty(race: &Race<'_>) -> (f64, bool) {
+    let resets = || race.resets.iter();
+    let expected_kind = resets().any(|reset| reset.kind == ResetKind::AbortedAfterClose);
+    let seq_fits = resets().any(|reset| reset.segment.seq == race.request.ack);
+    let confidence = match (expected_kind, seq_fits) {
+        _ if race.resets.is_empty() || race.unread => 0.85,
+        (true, true) => 0.95,
+        (true, false) | (false, true) => 0.88,
+        (false, false) => 0.7,
+    };
+    (confidence, seq_fits)
 }
 
 /// It speaks HTTP, in clear text or most likely in TLS.

@@ -250,3 +250,20 @@ fn unknown_idle_times_that_end_together_may_be_a_restart() {
     assert!(closes(0.1)[0].summary.contains("lies before the capture"));
     assert_eq!(closes(400.0)[0].severity, Severity::High);
 }
+
+#[test]
+fn a_last_message_unlike_the_others_may_be_a_goodbye() {
+    let severity = |octets: u32| {
+        let conn = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .request(1.0, 92)
+            .response(2.0, 128)
+            .fin(60_002.0, S)
+            .request(60_002.4, octets)
+            .reset(60_003.0, S, ResetKind::AbortedAfterClose)
+            .build();
+        findings_of("keepalive-race", &[conn])[0].severity
+    };
+    assert_eq!(severity(92), Severity::Medium);
+    assert_eq!(severity(72), Severity::Low);
+}

@@ -108,6 +108,7 @@ impl SilenceTracker {
         if let Some(jump) = jump {
             gaps.clock_jumps += 1;
             gaps.clock_jump_max = gaps.clock_jump_max.max(jump);
+            gaps.first_clock_jump.get_or_insert(*last);
         } else if last.length() > longest {
             gaps.longest_survived = Some(*last);
         }
