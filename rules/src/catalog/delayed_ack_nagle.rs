@@ -151,6 +151,9 @@ mod tests {
                 conn.halves[0].held_writes = HeldWrites {
                     count,
                     waits: histogram(wait_ms, count as usize),
+                    total: std::time::Duration::from_secs_f64(wait_ms / 1e3)
+                        * u32::try_from(count).unwrap(),
+                    not_held: 0,
                     first: Some([small, ack, rest]),
                 };
             })
