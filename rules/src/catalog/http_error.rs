@@ -26,8 +26,9 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// Status codes 500 to 599 and 429 in clear-text HTTP/1 and HTTP/2, per server. Where a finding on the
-    /// server's own upstream connections fits in time, it is given as the cause. Severity: low for single errors,
-    /// medium from five or 5 % of the responses, high from five when half of the responses fail.
+    /// server's own upstream connections fits in time, it is given as the cause. Severity: low for one or
+    /// two errors (of so few no share is a rate), medium from five or from three that are 5 % of the responses, high
+    /// from five when half of the responses fail.
     ///
     /// ## What to do
     /// Follow the cause when one was found; otherwise the server's own log for these requests.
@@ -45,6 +46,7 @@ declare_rule! {
         clouded_by: [CaptureDrops, Snaplen],
         figures: [responses: Count / Sum, errors: Count / Sum, share_percent: Percent / Max],
         thresholds: [
+            rate_errors = 3.0: "Errors below which their share is no rate.",
             medium_errors = 5.0: "Errors from which it is more than an accident.",
             medium_share_percent = 5.0: "Share of the responses from which users notice.",
             high_share_percent = 50.0: "Share of the responses at which the service is as good as down.",
@@ -159,9 +161,10 @@ impl Rule for HttpError {
             let share = total.1 / total.0.max(1.0) * 100.0;
             one.set_figure("share_percent", FigureValue::Number(share));
             let several = total.1 >= ctx.threshold("medium_errors");
+            let is_rate = total.1 >= ctx.threshold("rate_errors");
             one.severity = if several && share >= ctx.threshold("high_share_percent") {
                 Severity::High
-            } else if several || share >= ctx.threshold("medium_share_percent") {
+            } else if several || is_rate && share >= ctx.threshold("medium_share_percent") {
                 Severity::Medium
             } else {
                 Severity::Low
@@ -182,15 +185,17 @@ impl Rule for HttpError {
         let requests: Vec<String> = requests
             .map(|((status, request), _)| format!("{status} {request}"))
             .collect();
+        let part = if responses > 1.0 {
+            format!("{} of its requests", percent(share))
+        } else {
+            "the only request".to_owned()
+        };
         let draft = draft
-            .title(format!(
-                "{server} answers {} of its requests with {}",
-                percent(share),
-                list(&statuses)
-            ))
+            .title(format!("{server} answers {part} with {}", list(&statuses)))
             .summary(format!(
-                "{} of {responses:.0} from {server} are errors ({}). {}",
+                "{} of {responses:.0} from {server} {} an error ({}). {}",
                 plural(errors, "response"),
+                if errors > 1.0 { "say" } else { "says" },
                 list(&statuses),
                 statuses.first().map_or("", |status| meaning(status)),
             ))
@@ -297,6 +302,14 @@ mod tests {
         assert_eq!(
             findings_of("http-error", &[served(1, 8, 8)])[0].severity,
             Severity::High
+        );
+    }
+
+    #[test]
+    fn the_only_response_is_no_rate() {
+        assert_eq!(
+            findings_of("http-error", &[served(1, 1, 1)])[0].severity,
+            Severity::Low
         );
     }
 
