@@ -36,7 +36,8 @@ declare_rule! {
     ///   answers but come when a timer or an event lets them.
     ///
     /// Left out are exchanges during which something had to be repeated, in which lost segments held data back, or
-    /// whose request was acknowledged late; a lone octet at the start of the capture (a keep-alive probe); upgraded
+    /// whose request was acknowledged late (after half of the time, or later than a round trip and the longest
+    /// delay of an acknowledgement, 500 ms); a lone octet at the start of the capture (a keep-alive probe); upgraded
     /// connections (WebSocket) and SSH.
     ///
     /// The last bytes of the request and the first of the response prove it. In HTTP the time on the clock that callers
@@ -68,6 +69,9 @@ declare_rule! {
     }
 }
 
+/// No acknowledgement may be delayed longer (RFC 1122 §4.2.3.2).
+const DELAYED_ACK: Duration = Duration::from_millis(500);
+
 /// Words in a request target that ask a server to wait for an event.
 const WAITING_WORDS: [&str; 10] = [
     "wait",
@@ -95,7 +99,7 @@ pub(crate) struct Seen {
     p95_ms: Option<f64>,
     /// Answers of the server.
     answered: u64,
-    /// When callers waited long, from the request to the response; one at least.
+    /// When callers waited long, from the request to the response; nothing outside HTTP.
     waits: Vec<(Timestamp, Timestamp)>,
 }
 
@@ -127,17 +131,12 @@ impl Rule for SlowResponse {
             return;
         };
         let http = matches!(conn.app.protocol, AppProtocol::Http1 | AppProtocol::Http2);
-        let waits = slow.iter().enumerate().filter_map(|(rank, turn)| {
+        let waits = slow.iter().filter_map(|turn| {
             let long = ms(turn.response_time()?) >= ctx.threshold("slow_ms");
-            let span = (turn.request.last.time, turn.response?.first.time);
-            (long || rank == 0).then_some(span)
+            long.then_some((turn.request.last.time, turn.response?.first.time))
         });
-        let waits: Vec<_> = waits.collect();
-        let impact = if http {
-            Impact::waited(union(waits.iter().copied()))
-        } else {
-            Impact::SOME
-        };
+        let waits: Vec<_> = if http { waits.collect() } else { Vec::new() };
+        let impact = cost(waits.iter().copied());
         let observation = Observation::new(conn, 0.85, impact)
             .at(worst.request.last.time)
             .weight(ms(took))
@@ -204,21 +203,20 @@ impl Rule for SlowResponse {
             )
         };
         let answered = answered.unwrap_or_default();
-        let several = answered >= group.ctx.threshold("min_answers");
+        // What was left out here may have taken longer still.
+        let several = answered >= group.ctx.threshold("min_answers") && typical <= max;
         let (usual, half) = if several {
-            let half = format!("; half of the server's {answered:.0} answers came within {}", time(typical));
+            let half = format!(
+                "; half of the server's {answered:.0} answers came within {}",
+                time(typical)
+            );
             (format!(" (median {})", time(typical)), half)
         } else {
             (String::new(), String::new())
         };
         let waits = group.seen().flat_map(|seen| seen.waits.iter().copied());
-        let impact = if http {
-            Impact::waited(union(waits))
-        } else {
-            Impact::SOME
-        };
         draft
-            .impact(group.meta, impact)
+            .impact(group.meta, cost(waits))
             .title(format!("{server} takes up to {} to answer{usual}", time(max)))
             .summary(format!(
                 "{} to {server} waited up to {} for the first byte of the response{half}. \
@@ -257,6 +255,16 @@ fn asks_to_wait(conn: &Connection, turn: &Turn) -> bool {
     })
 }
 
+/// What long waits cost: those that overlap count once.
+fn cost(waits: impl Iterator<Item = (Timestamp, Timestamp)>) -> Impact {
+    let waited = union(waits);
+    if waited.is_zero() {
+        Impact::SOME
+    } else {
+        Impact::waited(waited)
+    }
+}
+
 /// A single octet with which the capture of an older connection begins: a keep-alive probe (RFC 9293
 /// §3.8.4) repeats the last octet sent, which passed before.
 fn is_probe(conn: &Connection, turn: &Turn) -> bool {
@@ -287,7 +295,12 @@ fn is_servers_time(conn: &Connection, turn: &Turn) -> bool {
                 .answers
                 .is_some_and(|answered| answered.frame >= response.first.frame)
     });
-    acked * 2 <= took && !lost && !repeated && !unwanted
+    // An acknowledgement later than any delay allows shows that the request arrived late: a piece of
+    // it was lost, though its repeat was not captured.
+    let at_once = conn.halves[0]
+        .rtt_min
+        .is_none_or(|round_trip| acked <= round_trip + DELAYED_ACK);
+    at_once && acked * 2 <= took && !lost && !repeated && !unwanted
 }
 
 #[cfg(test)]
@@ -354,6 +367,26 @@ mod tests {
         let longer = [answered(1, 3100.0).build()];
         let findings = findings_of("slow-response", &longer);
         assert_eq!(findings[0].severity, Severity::High);
+    }
+
+    #[test]
+    fn waits_below_a_second_do_not_add_up() {
+        let usual = answered(9, 10.0).with(|conn| {
+            conn.turns.response_times = histogram(10.0, 50);
+        });
+        let mut connections: Vec<_> = (1..5).map(|port| answered(port, 650.0).build()).collect();
+        connections.push(usual.build());
+        let findings = findings_of("slow-response", &connections);
+        assert_eq!(findings[0].severity, Severity::Low);
+    }
+
+    #[test]
+    fn a_request_that_arrived_late_is_not_the_servers() {
+        let conn = answered(1, 4600.0).with(|conn| {
+            conn.halves[0].rtt_min = Some(Duration::from_millis(245));
+            conn.turns.slowest[0].request_acked = Some(crate::testkit::at(1600.0));
+        });
+        assert!(findings_of("slow-response", &[conn.build()]).is_empty());
     }
 
     #[test]
