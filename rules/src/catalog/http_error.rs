@@ -193,9 +193,13 @@ impl Rule for HttpError {
         let draft = draft
             .title(format!("{server} answers {part} with {}", list(&statuses)))
             .summary(format!(
-                "{} of {responses:.0} from {server} {} an error ({}). {}",
+                "{} of {responses:.0} from {server} {} ({}). {}",
                 plural(errors, "response"),
-                if errors > 1.0 { "say" } else { "says" },
+                if errors > 1.0 {
+                    "are errors"
+                } else {
+                    "is an error"
+                },
                 list(&statuses),
                 statuses.first().map_or("", |status| meaning(status)),
             ))
