@@ -148,8 +148,10 @@ impl Rule for DelayedAckNagle {
 mod tests {
     use super::*;
     use crate::model::severity::Severity;
+    use crate::testkit::script::Capture;
     use crate::testkit::{Builder, C, S, at, figure, findings_of, histogram};
     use analyzer::connection::HeldWrites;
+    use analyzer::decode::TcpFlags;
     use std::time::Duration;
 
     fn held(count: u64, wait_ms: f64) -> Connection {
@@ -218,5 +220,51 @@ mod tests {
             .response(42.0, 10)
             .build();
         assert!(findings_of("delayed-ack-nagle", &[conn]).is_empty());
+    }
+
+    /// At the client: a piece of 46 octets, the rest when its delayed acknowledgement comes, an
+    /// answer; five times. Before each round `eager` pairs of pieces go out at once.
+    fn rounds(rest: u32, eager: u32) -> Connection {
+        const ACK: u8 = TcpFlags::ACK;
+        const PUSH: u8 = ACK | TcpFlags::PSH;
+        let mut capture = Capture::new();
+        capture.handshake();
+        let (mut at, mut seq, mut answered) = (100_000, 101, 901);
+        for _ in 0..5 {
+            for _ in 0..eager {
+                capture.client(at, PUSH, seq, answered, 10);
+                capture.client(at + 1_000, PUSH, seq + 10, answered, 10);
+                seq += 20;
+                capture.server(at + 21_000, PUSH, answered, seq, 30);
+                answered += 30;
+                at += 100_000;
+            }
+            capture.client(at, PUSH, seq, answered, 46);
+            capture.server(at + 200_000, ACK, answered, seq + 46, 0);
+            capture.client(at + 200_100, PUSH, seq + 46, answered, rest);
+            seq += 46 + rest;
+            capture.server(at + 220_100, PUSH, answered, seq, 30);
+            answered += 30;
+            at += 300_000;
+        }
+        capture.finish()
+    }
+
+    #[test]
+    fn the_rest_of_a_message_waits_for_the_acknowledgement() {
+        let findings = findings_of("delayed-ack-nagle", &[rounds(50, 0)]);
+        assert!((figure(&findings[0], "stalls") - 5.0).abs() < f64::EPSILON);
+        assert!((figure(&findings[0], "stall_ms_median") - 200.0).abs() < 0.01);
+        assert_eq!(findings[0].severity, Severity::Medium);
+    }
+
+    #[test]
+    fn full_segments_are_not_held_by_it() {
+        assert!(findings_of("delayed-ack-nagle", &[rounds(1460, 0)]).is_empty());
+    }
+
+    #[test]
+    fn small_segments_sent_onto_small_ones_refute_it() {
+        assert!(findings_of("delayed-ack-nagle", &[rounds(50, 1)]).is_empty());
     }
 }
