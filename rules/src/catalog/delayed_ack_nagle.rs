@@ -3,12 +3,12 @@
 use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
-use crate::model::figure::{FigureValue, most};
+use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{ms, number, plural, time};
 
 declare_rule! {
@@ -23,8 +23,16 @@ declare_rule! {
     /// Every such exchange takes about 40 ms (Linux) or 200 ms (Windows, others) longer, at any load.
     ///
     /// ## How it is detected
-    /// A small segment, silence until its acknowledgement comes alone and late, then at once the rest; at least three
-    /// times with a median wait between 20 and 500 ms. Severity is low, medium from ten times.
+    /// - A small segment, silence until its acknowledgement comes alone and late, then at once the rest, at least
+    ///   three times.
+    /// - The rest is no full segment: Nagle's algorithm never holds one. A sender that waits with full segments has
+    ///   a send buffer too small, or waits for an answer.
+    /// - The median wait lies between 20 and 500 ms.
+    /// - It happened more often than the same sender sent a small segment although an earlier small one was not
+    ///   acknowledged, which shows that the algorithm is off.
+    ///
+    /// The late acknowledgement and the segment that leaves with it prove it. The time lost decides how grave it is;
+    /// it is low where that is less than a tenth of the connection's time, as while a person types.
     ///
     /// ## What to do
     /// Write each message in one call, or switch Nagle's algorithm off with TCP_NODELAY.
@@ -44,7 +52,7 @@ declare_rule! {
         figures: [stalls: Count / Sum, stall_ms_median: Milliseconds / Median],
         thresholds: [
             min_stalls = 3.0: "Times it must happen; once may be chance.",
-            medium_stalls = 10.0: "Times from which it is a habit of the program.",
+            min_share_percent = 10.0: "Share of the connection's time below which hardly anybody waits for it.",
             min_wait_ms = 20.0: "Shortest median wait; delayed acknowledgements begin at 40 ms on Linux, less a tolerance for the round trip.",
             max_wait_ms = 500.0: "Longest: no acknowledgement may be delayed beyond it (RFC 1122).",
         ],
@@ -72,39 +80,40 @@ impl Rule for DelayedAckNagle {
             };
             let fits =
                 (ctx.threshold("min_wait_ms")..=ctx.threshold("max_wait_ms")).contains(&median);
-            if number(held.count) < ctx.threshold("min_stalls") || !fits {
+            let often = number(held.count) >= ctx.threshold("min_stalls");
+            if !often || !fits || held.not_held >= held.count {
                 continue;
             }
-            let severity = if number(held.count) >= ctx.threshold("medium_stalls") {
-                Severity::Medium
+            let lived = conn.end.since(conn.start);
+            let share = held.total.as_secs_f64() / lived.as_secs_f64().max(f64::EPSILON);
+            let impact = if share * 100.0 >= ctx.threshold("min_share_percent") {
+                Impact::waited(held.total)
             } else {
-                Severity::Low
+                Impact::SOME
             };
             let sender = direction.sender();
-            let mut observation = Observation::new(conn, 0.85, severity)
+            let mut observation = Observation::new(conn, 0.85, impact)
                 .cause(format!("{} {sender}", conn.server))
                 .weight(number(held.count))
                 .count(held.count)
                 .figure("stalls", number(held.count))
-                .cost("time_lost_ms", median * number(held.count))
+                .figure("stall_ms_median", median)
+                .cost("time_lost_ms", ms(held.total))
                 .seen(direction);
-            observation.set_figure("stall_ms_median", FigureValue::Number(median));
             if let Some([small, ack, rest]) = held.first {
                 let wait = time(ms(ack.time.since(small.time)));
+                let rest_note = format!(
+                    "the rest ({} bytes), sent at once after it",
+                    rest.payload_len
+                );
                 observation = observation
                     .at(small.time)
                     .evidence(
                         small,
                         format!("small segment of {} bytes from {sender}", small.payload_len),
                     )
-                    .evidence(ack, format!("its acknowledgement, alone and {wait} later"))
-                    .evidence(
-                        rest,
-                        format!(
-                            "the rest ({} bytes), sent at once after it",
-                            rest.payload_len
-                        ),
-                    );
+                    .proof(ack, format!("its acknowledgement, alone and {wait} later"))
+                    .proof(rest, rest_note);
             }
             out.push(observation);
         }
@@ -138,8 +147,12 @@ impl Rule for DelayedAckNagle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkit::{Builder, C, S, figure, findings_of, histogram};
+    use crate::model::severity::Severity;
+    use crate::testkit::script::Capture;
+    use crate::testkit::{Builder, C, S, at, figure, findings_of, histogram};
     use analyzer::connection::HeldWrites;
+    use analyzer::decode::TcpFlags;
+    use std::time::Duration;
 
     fn held(count: u64, wait_ms: f64) -> Connection {
         let mut builder = Builder::tcp(1).handshake(0.0, 1.0).request(1.0, 20);
@@ -151,8 +164,7 @@ mod tests {
                 conn.halves[0].held_writes = HeldWrites {
                     count,
                     waits: histogram(wait_ms, count as usize),
-                    total: std::time::Duration::from_secs_f64(wait_ms / 1e3)
-                        * u32::try_from(count).unwrap(),
+                    total: Duration::from_secs_f64(wait_ms / 1e3).mul_f64(count as f64),
                     not_held: 0,
                     first: Some([small, ack, rest]),
                 };
@@ -160,19 +172,38 @@ mod tests {
             .build()
     }
 
-    #[test]
-    fn repeated_waits_of_forty_milliseconds() {
-        let findings = findings_of("delayed-ack-nagle", &[held(20, 41.0)]);
-        assert_eq!(findings[0].severity, Severity::Medium);
-        assert!((figure(&findings[0], "stall_ms_median") - 41.0).abs() < 3.0);
+    fn lasting(mut conn: Connection, ms: f64) -> Connection {
+        conn.end = at(ms);
+        conn
     }
 
     #[test]
-    fn a_few_are_low() {
-        assert_eq!(
-            findings_of("delayed-ack-nagle", &[held(4, 200.0)])[0].severity,
-            Severity::Low
-        );
+    fn a_second_lost_is_medium() {
+        let conn = lasting(held(30, 41.0), 2000.0);
+        let findings = findings_of("delayed-ack-nagle", &[conn]);
+        assert_eq!(findings[0].severity, Severity::Medium);
+        assert!((figure(&findings[0], "stall_ms_median") - 41.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn less_than_a_second_lost_is_low() {
+        let conn = lasting(held(4, 200.0), 2000.0);
+        let findings = findings_of("delayed-ack-nagle", &[conn]);
+        assert_eq!(findings[0].severity, Severity::Low);
+    }
+
+    #[test]
+    fn a_small_share_is_low() {
+        let conn = lasting(held(55, 97.0), 600_000.0);
+        let findings = findings_of("delayed-ack-nagle", &[conn]);
+        assert_eq!(findings[0].severity, Severity::Low);
+    }
+
+    #[test]
+    fn sender_that_does_not_hold_others_is_silent() {
+        let mut conn = held(25, 299.0);
+        conn.halves[0].held_writes.not_held = 754;
+        assert!(findings_of("delayed-ack-nagle", &[conn]).is_empty());
     }
 
     #[test]
@@ -189,5 +220,51 @@ mod tests {
             .response(42.0, 10)
             .build();
         assert!(findings_of("delayed-ack-nagle", &[conn]).is_empty());
+    }
+
+    /// At the client: a piece of 46 octets, the rest when its delayed acknowledgement comes, an
+    /// answer; five times. Before each round `eager` pairs of pieces go out at once.
+    fn rounds(rest: u32, eager: u32) -> Connection {
+        const ACK: u8 = TcpFlags::ACK;
+        const PUSH: u8 = ACK | TcpFlags::PSH;
+        let mut capture = Capture::new();
+        capture.handshake();
+        let (mut at, mut seq, mut answered) = (100_000, 101, 901);
+        for _ in 0..5 {
+            for _ in 0..eager {
+                capture.client(at, PUSH, seq, answered, 10);
+                capture.client(at + 1_000, PUSH, seq + 10, answered, 10);
+                seq += 20;
+                capture.server(at + 21_000, PUSH, answered, seq, 30);
+                answered += 30;
+                at += 100_000;
+            }
+            capture.client(at, PUSH, seq, answered, 46);
+            capture.server(at + 200_000, ACK, answered, seq + 46, 0);
+            capture.client(at + 200_100, PUSH, seq + 46, answered, rest);
+            seq += 46 + rest;
+            capture.server(at + 220_100, PUSH, answered, seq, 30);
+            answered += 30;
+            at += 300_000;
+        }
+        capture.finish()
+    }
+
+    #[test]
+    fn the_rest_of_a_message_waits_for_the_acknowledgement() {
+        let findings = findings_of("delayed-ack-nagle", &[rounds(50, 0)]);
+        assert!((figure(&findings[0], "stalls") - 5.0).abs() < f64::EPSILON);
+        assert!((figure(&findings[0], "stall_ms_median") - 200.0).abs() < 0.01);
+        assert_eq!(findings[0].severity, Severity::Medium);
+    }
+
+    #[test]
+    fn full_segments_are_not_held_by_it() {
+        assert!(findings_of("delayed-ack-nagle", &[rounds(1460, 0)]).is_empty());
+    }
+
+    #[test]
+    fn small_segments_sent_onto_small_ones_refute_it() {
+        assert!(findings_of("delayed-ack-nagle", &[rounds(50, 1)]).is_empty());
     }
 }

@@ -27,8 +27,9 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// Status codes 500 to 599 and 429 in clear-text HTTP/1 and HTTP/2, per server. Where a finding on the
-    /// server's own upstream connections fits in time, it is given as the cause. Severity follows the failed
-    /// requests of the client that met most: low for one or two, high from three; a scanner's are information.
+    /// server's own upstream connections fits in time, it is given as the cause. Proved by the response's status
+    /// line. From three errors that are 5 % of the responses each failed request counts as lost; of fewer, or
+    /// of a smaller share, only each client's own count. A scanner's harm nobody.
     ///
     /// ## What to do
     /// Follow the cause when one was found; otherwise the server's own log for these requests.
@@ -68,6 +69,11 @@ struct Failed {
     /// Method and target.
     request: String,
 }
+
+/// Errors below which their share is no rate.
+const RATE_ERRORS: f64 = 3.0;
+/// Share of the responses from which users notice, percent.
+const RATE_PERCENT: f64 = 5.0;
 
 impl Rule for HttpError {
     type Seen = Seen;
@@ -159,9 +165,11 @@ impl Rule for HttpError {
             let share = total.1 / total.0.max(1.0) * 100.0;
             one.set_figure("share_percent", FigureValue::Number(share));
             let client = analysis.hosts.get(one.connection.client.ip);
-            if client.is_some_and(HostProfile::is_scanner) {
-                one.set_impact(Impact::NONE);
-            }
+            one.set_impact(if client.is_some_and(HostProfile::is_scanner) {
+                Impact::NONE
+            } else {
+                harm(total.1, share, one.count)
+            });
         }
     }
 
@@ -242,6 +250,16 @@ fn meaning(status: &str) -> &'static str {
         "504" => "504 says that a gateway waited too long for the server behind it.",
         "429" => "429 says that the client asks too often.",
         _ => "The server itself failed on these requests.",
+    }
+}
+
+/// What `count` errors of a server did that gave so many in all, that share of its responses: requests
+/// lost where errors are more than single events, else failed attempts of one client.
+fn harm(errors: f64, share_percent: f64, count: u64) -> Impact {
+    if errors >= RATE_ERRORS && share_percent >= RATE_PERCENT {
+        Impact::requests_lost(count)
+    } else {
+        Impact::attempts_failed(count)
     }
 }
 

@@ -1,21 +1,21 @@
 //! `slow-response`: a server takes unusually long to begin its answer.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use analyzer::app::{AppProtocol, HttpExchange};
 use analyzer::connection::Turn;
 use analyzer::event::EventKind;
-use analyzer::{Analysis, Connection, Direction, Endpoint};
+use analyzer::{Analysis, Connection, Direction, Timestamp};
 
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, counted, median};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{list, many, ms, number, span, time};
+use crate::signs::waits::union;
 
 declare_rule! {
     /// A server took much longer than usual to begin its response, and the network was not the reason.
@@ -29,10 +29,20 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// Time from the last request byte to the first response byte, compared with the server's own median over the
-    /// capture: reported above 1 s, or above five times the median and 100 ms. Exchanges during which something had to
-    /// be repeated, or during which lost segments held data back, are left out; so are upgraded connections
-    /// (WebSocket) and SSH. Severity: medium for HTTP above a second, high above ten, low otherwise, since
-    /// in other protocols the server may have waited for an event.
+    /// capture:
+    /// - in HTTP, above 1 s, or above five times the median of at least five answers and 100 ms; somebody waits for
+    ///   every answer;
+    /// - in other protocols only above five times that median: where half of the answers are as late, they are no
+    ///   answers but come when a timer or an event lets them.
+    ///
+    /// Left out are exchanges during which something had to be repeated, in which lost segments held data back, or
+    /// whose request was acknowledged late (after half of the time, or later than a round trip and the longest
+    /// delay of an acknowledgement, 500 ms); a lone octet at the start of the capture (a keep-alive probe); upgraded
+    /// connections (WebSocket) and SSH.
+    ///
+    /// The last bytes of the request and the first of the response prove it. In HTTP the time on the clock that callers
+    /// waited longer than a second decides how grave it is. In other protocols it is low, since the server may have
+    /// waited for an event.
     ///
     /// ## What to do
     /// Look for what the named requests wait for: database, lock, pool, cold start, another service.
@@ -54,10 +64,13 @@ declare_rule! {
             slow_ms = 1000.0: "Always slow: people notice a second.",
             unusual_ms = 100.0: "Shortest time called unusual, whatever the median.",
             unusual_factor = 5.0: "Multiple of the server's median that is unusual.",
-            high_ms = 10000.0: "Time at which most callers have given up.",
+            min_answers = 5.0: "Answers of the server from which their median says what is usual.",
         ],
     }
 }
+
+/// No acknowledgement may be delayed longer (RFC 1122 §4.2.3.2).
+const DELAYED_ACK: Duration = Duration::from_millis(500);
 
 /// Words in a request target that ask a server to wait for an event.
 const WAITING_WORDS: [&str; 10] = [
@@ -86,6 +99,8 @@ pub(crate) struct Seen {
     p95_ms: Option<f64>,
     /// Answers of the server.
     answered: u64,
+    /// When callers waited long, from the request to the response; nothing outside HTTP.
+    waits: Vec<(Timestamp, Timestamp)>,
 }
 
 impl Rule for SlowResponse {
@@ -109,17 +124,24 @@ impl Rule for SlowResponse {
             .iter()
             .filter(|turn| turn.response_time().is_some_and(|took| ms(took) >= least))
             .filter(|turn| is_servers_time(conn, turn) && !asks_to_wait(conn, turn))
+            .filter(|turn| !is_probe(conn, turn))
             .collect();
         let Some(worst) = slow.first() else { return };
         let Some((response, took)) = worst.response.zip(worst.response_time()) else {
             return;
         };
         let http = matches!(conn.app.protocol, AppProtocol::Http1 | AppProtocol::Http2);
-        let observation = Observation::new(conn, 0.85, Severity::Low)
+        let waits = slow.iter().filter_map(|turn| {
+            let long = ms(turn.response_time()?) >= ctx.threshold("slow_ms");
+            long.then_some((turn.request.last.time, turn.response?.first.time))
+        });
+        let waits: Vec<_> = if http { waits.collect() } else { Vec::new() };
+        let impact = cost(waits.iter().copied());
+        let observation = Observation::new(conn, 0.85, impact)
             .at(worst.request.last.time)
             .weight(ms(took))
-            .evidence(worst.request.last, "last bytes of the request from client")
-            .evidence(
+            .proof(worst.request.last, "last bytes of the request from client")
+            .proof(
                 response.first,
                 format!("first byte of the response, {} later", span(took)),
             )
@@ -132,45 +154,28 @@ impl Rule for SlowResponse {
                     .map(|exchange| format!("{} {}", exchange.method, exchange.target)),
                 p95_ms: None,
                 answered: 0,
+                waits,
             });
         out.push(observation);
     }
 
     fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
         let durations = &collected.durations;
-        let mut longest = BTreeMap::<Endpoint, f64>::new();
-        for one in &collected.observations {
-            let longest = longest.entry(one.connection.server).or_default();
-            *longest = longest.max(one.figure_value("response_ms_max").unwrap_or_default());
-        }
         collected.observations.retain_mut(|one| {
             let Some(times) = durations.get(&one.connection.server) else {
                 return false;
             };
             let took = one.figure_value("response_ms_max").unwrap_or_default();
-            // A quantile is the middle of a bucket, which may lie above all that is in it.
             let median = times.quantile(0.5).map_or(took, ms);
-            let longest = longest[&one.connection.server];
-            let in_one_bucket = median < longest * 1.1;
-            let median = if in_one_bucket {
-                median.min(longest)
-            } else {
-                median
-            };
             one.set_figure("response_ms_p50", FigureValue::Number(median));
             one.seen.p95_ms = times.quantile(0.95).map(ms);
             one.seen.answered = times.count();
-            let http = one.seen.http;
-            one.severity = match took {
-                took if http && took >= ctx.threshold("high_ms") => Severity::High,
-                took if http && took >= ctx.threshold("slow_ms") => Severity::Medium,
-                _ => Severity::Low,
-            };
             one.cost.push(("time_lost_ms", (took - median).max(0.0)));
-            let unusual = took >= ctx.threshold("unusual_ms")
-                && took >= median * ctx.threshold("unusual_factor");
             // A median needs company before anything can be called unusual.
-            took >= ctx.threshold("slow_ms") || (unusual && times.count() >= 5)
+            let unusual = took >= ctx.threshold("unusual_ms")
+                && took >= median * ctx.threshold("unusual_factor")
+                && number(times.count()) >= ctx.threshold("min_answers");
+            unusual || one.seen.http && took >= ctx.threshold("slow_ms")
         });
     }
 
@@ -197,19 +202,31 @@ impl Rule for SlowResponse {
                 "The network was not the reason; whether the server was slow or waited for an event is not visible in this protocol.",
             )
         };
+        let answered = answered.unwrap_or_default();
+        // What was left out here may have taken longer still.
+        let several = answered >= group.ctx.threshold("min_answers") && typical <= max;
+        let (usual, half) = if several {
+            let half = format!(
+                "; half of the server's {answered:.0} answers came within {}",
+                time(typical)
+            );
+            (format!(" (median {})", time(typical)), half)
+        } else {
+            (String::new(), String::new())
+        };
+        let waits = group.seen().flat_map(|seen| seen.waits.iter().copied());
         draft
-            .title(format!("{server} takes up to {} to answer (median {})", time(max), time(typical)))
+            .impact(group.meta, cost(waits))
+            .title(format!("{server} takes up to {} to answer{usual}", time(max)))
             .summary(format!(
-                "{} to {server} waited up to {} for the first byte of the response; half of the server's {:.0} answers came within {}. \
+                "{} to {server} waited up to {} for the first byte of the response{half}. \
                  The requests had been acknowledged, so the time was spent in the server.",
                 many(slow.max(1), "request"),
                 time(max),
-                answered.unwrap_or_default(),
-                time(typical),
             ))
             .confidence(confidence, reason)
             .because_if(acked.is_some(), || format!("the server's kernel acknowledged these requests within {}, long before the answer", time(acked.unwrap_or_default())))
-            .because_if(p95.is_some(), || format!("median {}, 95th percentile {}, slowest {}", time(typical), time(p95.unwrap_or_default()), time(max)))
+            .because_if(several && p95.is_some(), || format!("median {}, 95th percentile {}, slowest {}", time(typical), time(p95.unwrap_or_default()), time(max)))
             .because_if(!requests.is_empty(), || format!("slowest requests: {}", list(&requests)))
             .not("packet-loss", "no lost segment held these requests or responses back")
             .not("zero-window-stall", "the response had not begun, so no window could hold it back")
@@ -238,6 +255,23 @@ fn asks_to_wait(conn: &Connection, turn: &Turn) -> bool {
     })
 }
 
+/// What long waits cost: those that overlap count once.
+fn cost(waits: impl Iterator<Item = (Timestamp, Timestamp)>) -> Impact {
+    let waited = union(waits);
+    if waited.is_zero() {
+        Impact::SOME
+    } else {
+        Impact::waited(waited)
+    }
+}
+
+/// A single octet with which the capture of an older connection begins: a keep-alive probe (RFC 9293
+/// §3.8.4) repeats the last octet sent, which passed before.
+fn is_probe(conn: &Connection, turn: &Turn) -> bool {
+    let first = conn.halves[0].first_data.map(|segment| segment.frame);
+    !conn.has_handshake() && turn.request.octets == 1 && first == Some(turn.request.first.frame)
+}
+
 /// The request went through at once and nothing was lost while its answer was awaited.
 fn is_servers_time(conn: &Connection, turn: &Turn) -> bool {
     let Some((response, took)) = turn.response.zip(turn.response_time()) else {
@@ -261,12 +295,18 @@ fn is_servers_time(conn: &Connection, turn: &Turn) -> bool {
                 .answers
                 .is_some_and(|answered| answered.frame >= response.first.frame)
     });
-    acked * 2 <= took && !lost && !repeated && !unwanted
+    // An acknowledgement later than any delay allows shows that the request arrived late: a piece of
+    // it was lost, though its repeat was not captured.
+    let at_once = conn.halves[0]
+        .rtt_min
+        .is_none_or(|round_trip| acked <= round_trip + DELAYED_ACK);
+    at_once && acked * 2 <= took && !lost && !repeated && !unwanted
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, C, figure, findings_of, histogram};
     use analyzer::connection::ResetKind;
 
@@ -320,10 +360,68 @@ mod tests {
     }
 
     #[test]
-    fn the_median_is_not_above_the_longest() {
+    fn overlapping_waits_count_once() {
+        let both = [answered(1, 2500.0).build(), answered(2, 2500.0).build()];
+        let findings = findings_of("slow-response", &both);
+        assert_eq!(findings[0].severity, Severity::Medium);
+        let longer = [answered(1, 3100.0).build()];
+        let findings = findings_of("slow-response", &longer);
+        assert_eq!(findings[0].severity, Severity::High);
+    }
+
+    #[test]
+    fn waits_below_a_second_do_not_add_up() {
+        let usual = answered(9, 10.0).with(|conn| {
+            conn.turns.response_times = histogram(10.0, 50);
+        });
+        let mut connections: Vec<_> = (1..5).map(|port| answered(port, 650.0).build()).collect();
+        connections.push(usual.build());
+        let findings = findings_of("slow-response", &connections);
+        assert_eq!(findings[0].severity, Severity::Low);
+    }
+
+    #[test]
+    fn a_request_that_arrived_late_is_not_the_servers() {
+        let conn = answered(1, 4600.0).with(|conn| {
+            conn.halves[0].rtt_min = Some(Duration::from_millis(245));
+            conn.turns.slowest[0].request_acked = Some(crate::testkit::at(1600.0));
+        });
+        assert!(findings_of("slow-response", &[conn.build()]).is_empty());
+    }
+
+    #[test]
+    fn one_answer_has_no_median() {
         let findings = findings_of("slow-response", &[answered(1, 4003.7).build()]);
+        assert!(!findings[0].title.contains("median"));
         let figure = |name| figure(&findings[0], name);
         assert!(figure("response_ms_p50") <= figure("response_ms_max"));
+    }
+
+    #[test]
+    fn what_always_takes_long_elsewhere_waits_for_an_event() {
+        let slow = |port| {
+            let conn = answered(port, 15_000.0).protocol(AppProtocol::Unknown);
+            conn.with(|conn| conn.turns.response_times = histogram(15_000.0, 9))
+        };
+        assert!(findings_of("slow-response", &[slow(1).build()]).is_empty());
+        let usual = answered(2, 10.0).with(|conn| {
+            conn.turns.response_times = histogram(10.0, 50);
+        });
+        let findings = findings_of("slow-response", &[slow(1).build(), usual.build()]);
+        assert_eq!(findings[0].severity, Severity::Low);
+    }
+
+    #[test]
+    fn a_lone_octet_in_the_middle_is_a_probe() {
+        let usual = answered(2, 10.0).with(|conn| {
+            conn.turns.response_times = histogram(10.0, 50);
+        });
+        let probe = answered(1, 15_000.0).with(|conn| {
+            conn.app.protocol = AppProtocol::Tls;
+            conn.handshake = Default::default();
+            conn.turns.slowest[0].request.octets = 1;
+        });
+        assert!(findings_of("slow-response", &[usual.build(), probe.build()]).is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use analyzer::{Analysis, Connection, Direction, Timestamp};
 
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, counted, median, most};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
@@ -36,7 +37,12 @@ declare_rule! {
     /// wait until the hole was filled, or until the receiver closed or reset the connection. Stalls below half
     /// a round trip or 20 ms are not reported, nor those of segments too large for the path (mtu-black-hole) or of
     /// the subflows of Multipath TCP. Times that overlap, on one connection or on several, count once.
-    /// Severity follows the time lost: low below 200 ms, high from one second in one stall or three in all.
+    /// The time on the clock that bytes waited decides how grave it is, over all connections of the cause. One stall
+    /// as long as the smallest retransmission timeout is medium even where that is less than a second: no repair in
+    /// one round trip came, and everything behind the loss stood still.
+    ///
+    /// The segment (or ACK) that shows later bytes beyond the gap and the one that closes it prove it. It would be
+    /// refuted by the missing bytes coming as a late original (reordering) or never having been sent.
     ///
     /// ## What to do
     /// Cure the loss; see to it that SACK and RACK-TLP are on; spread latency-critical exchanges
@@ -65,8 +71,7 @@ declare_rule! {
         thresholds: [
             min_stall_ms = 20.0: "Shortest stall reported; people and most programs do not notice less.",
             min_stall_round_trips = 0.5: "Shortest stall in round trips; reordering closes within a fraction of one, a repair takes about one.",
-            high_stall_ms = 1000.0: "One stall of this length is of high severity: longer than many request timeouts allow for.",
-            medium_stall_ms = 200.0: "One stall of this length is of medium severity: the smallest retransmission timeout of Linux.",
+            medium_stall_ms = 200.0: "One stall of this length is of medium severity at least: the smallest retransmission timeout of Linux.",
         ],
     }
 }
@@ -87,6 +92,8 @@ pub(crate) struct Seen {
     turn_ms: Option<(f64, f64)>,
     /// When something waited, from and to in order.
     spans: Vec<(Timestamp, Timestamp)>,
+    /// Time on the clock that something waited.
+    waited: Duration,
 }
 
 impl Rule for RetransmitHol {
@@ -117,7 +124,7 @@ impl Rule for RetransmitHol {
                 })
                 .collect();
             let Some(worst) = real.first() else { continue };
-            out.push(observation(conn, worst, ctx, waits(conn, direction, &real)));
+            out.push(observation(conn, worst, waits(conn, direction, &real)));
         }
     }
 
@@ -138,8 +145,13 @@ impl Rule for RetransmitHol {
         let sender = most(group.seen().map(|seen| seen.sender)).map_or("", Direction::sender);
         let receiver = other_end(sender);
         let server = group.server();
-        let high = longest >= group.ctx.threshold("high_stall_ms") || total >= 3_000.0;
-        let severity = if high { Severity::High } else { draft.severity };
+        let by_timeout = longest >= group.ctx.threshold("medium_stall_ms");
+        let least = if by_timeout {
+            Severity::Medium
+        } else {
+            Severity::Low
+        };
+        let severity = draft.severity.max(least);
         let repairs = counted(group.seen().map(|seen| seen.repair));
         let kinds: Vec<String> = repairs.iter().map(|(kind, _)| (*kind).to_owned()).collect();
         let rtt = median(group.seen().filter_map(|seen| seen.rtt_ms));
@@ -219,27 +231,14 @@ fn count_time_once(observations: &mut [Observation<Seen>]) {
         covered = Some((cause, known_to.max(*to)));
     }
     for (one, twice) in observations.iter_mut().zip(told_twice) {
-        let total = one.figure_value("stall_ms_total").unwrap_or_default() - ms(twice);
-        one.set_figure("stall_ms_total", FigureValue::Number(total.max(0.0)));
-        one.cost = vec![("time_lost_ms", total.max(0.0))];
+        let waited = one.seen.waited.saturating_sub(twice);
+        one.set_figure("stall_ms_total", FigureValue::Number(ms(waited)));
+        one.cost = vec![("time_lost_ms", ms(waited))];
+        one.set_impact(Impact::waited(waited));
     }
 }
 
-fn severity(ctx: &Context<'_>, longest_ms: f64) -> Severity {
-    match longest_ms {
-        stall if stall >= ctx.threshold("high_stall_ms") => Severity::High,
-        stall if stall >= ctx.threshold("medium_stall_ms") => Severity::Medium,
-        _ => Severity::Low,
-    }
-}
-
-fn observation(
-    conn: &Connection,
-    worst: &HoleEpisode,
-    ctx: &Context<'_>,
-    waits: Waits,
-) -> Observation<Seen> {
-    let severity = severity(ctx, ms(worst.stall));
+fn observation(conn: &Connection, worst: &HoleEpisode, waits: Waits) -> Observation<Seen> {
     let sender = worst.direction.sender();
     let opened = if worst.seen_at_sender {
         format!(
@@ -258,13 +257,13 @@ fn observation(
     Observation::new(
         conn,
         if worst.seen_at_sender { 0.88 } else { 0.95 },
-        severity,
+        Impact::waited(waits.total),
     )
     .cause(format!("{} {sender}", conn.server))
     .at(worst.opened.time)
     .weight(ms(worst.stall))
     .count(waits.count.max(1))
-    .evidence(worst.opened, opened)
+    .proof(worst.opened, opened)
     .evidence_if(
         repair,
         format!(
@@ -272,7 +271,7 @@ fn observation(
             repair_words(worst.repair_kind)
         ),
     )
-    .evidence(worst.filled, filled_words(worst))
+    .proof(worst.filled, filled_words(worst))
     .figure("stall_ms_total", ms(waits.total))
     .figure("stall_ms_max", ms(worst.stall))
     .figure("blocked_bytes", number(waits.octets))
@@ -293,6 +292,7 @@ fn observation(
             let took = end.since(turn.request.first.time);
             (ms(took), ms(took.saturating_sub(worst.stall)))
         }),
+        waited: waits.total,
         spans: waits.spans,
     })
 }

@@ -75,11 +75,10 @@ fn timeout_behind_data_stalls() {
 }
 
 #[test]
-fn long_stall_is_high() {
-    assert_eq!(
-        findings_of("retransmit-hol", &[with_hole(1500.0, 10)])[0].severity,
-        Severity::High
-    );
+fn three_seconds_of_waiting_are_high() {
+    let severity = |ms| findings_of("retransmit-hol", &[with_hole(ms, 10)])[0].severity;
+    assert_eq!(severity(3500.0), Severity::High);
+    assert_eq!(severity(1500.0), Severity::Medium);
 }
 
 #[test]
