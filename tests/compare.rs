@@ -346,6 +346,19 @@ fn evidence_has_an_interface_for_each_point() {
 }
 
 #[test]
+fn both_ends_in_one_set_are_a_caveat() {
+    let (client, server) = (kernel("loss-1", "client"), kernel("loss-1", "server"));
+    let output = run(&[
+        "analyze", &client, &server, "--format", "json", "--output", "-",
+    ]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let notes = document["capture"]["quality"].as_array().unwrap();
+    let note = notes.iter().find(|note| note["kind"] == "two-points");
+    let note = note.expect("it is said");
+    assert!(note["note"].as_str().unwrap().contains("pcapdoc compare"));
+}
+
+#[test]
 fn wrong_use_is_said_in_a_line() {
     let output = run(&["compare", &kernel("loss-1", "client")]);
     assert_eq!(output.status.code(), Some(2));
