@@ -5,7 +5,6 @@
 //! sender's sums were like is counted here, slab by slab; [`crate::in_order::damage`] decides.
 
 use super::decoder::Decoder;
-use super::packet::IpFields;
 use super::sums::{Reading, SumOf};
 use super::window::Window;
 
@@ -15,7 +14,8 @@ const LONGEST: usize = 576;
 
 impl Decoder<'_> {
     /// Notes the sums of a packet. `header` is its IPv4 header, or empty; `transport` what follows
-    /// all IP headers, `protocol` its number, or 0 when it cannot be summed.
+    /// all IP headers, `protocol` its number, or 0 when it cannot be summed; `addresses` the sum of
+    /// both.
     ///
     /// Gives back how many octets at the end are padding although the IP header counts them.
     #[inline]
@@ -23,53 +23,122 @@ impl Decoder<'_> {
         &mut self,
         header: &[u8],
         (protocol, transport): (u8, Window<'_>),
-        ip: &IpFields,
+        (src, addresses): (&[u8; 16], u64),
     ) -> usize {
         if self.reassembled {
             return 0;
         }
+        let header_is_right = header.is_empty() || is_right(sum(header));
+        let part = summed_part(protocol, transport);
+        let is_whole = part.is_none_or(|(_, octets)| {
+            let pseudo = add(addresses, len_and_protocol(octets.len(), protocol));
+            is_right(add(pseudo, sum(octets)))
+        });
+        if !header_is_right || !is_whole {
+            return self.note_other_sums(header, part, protocol, (src, addresses));
+        }
+        // A flood of SYNs from made-up addresses is not to be remembered by sender.
+        const SYN: u8 = 2;
+        let is_lone_syn = protocol == 6 && transport.u8(13) == Some(SYN);
+        if !is_lone_syn {
+            let of = part.map(|(of, _)| of);
+            self.out.sums.count_right(src, !header.is_empty(), of);
+        }
+        0
+    }
+
+    /// Notes sums of which one at least is not right.
+    #[inline(never)]
+    fn note_other_sums(
+        &mut self,
+        header: &[u8],
+        part: Option<(SumOf, &[u8])>,
+        protocol: u8,
+        (src, addresses): (&[u8; 16], u64),
+    ) -> usize {
         let of_header = if header.is_empty() {
             Reading::Untold
         } else {
             header_sum(header)
         };
-        let (of, mut of_transport) = match protocol {
-            6 => segment_sum(transport, ip),
-            17 => (SumOf::Udp, datagram_sum(transport, ip)),
-            _ => (SumOf::Udp, Reading::Untold),
+        let (of, mut of_transport) = match part {
+            Some((of, octets)) => (of, transport_sum(octets, protocol, addresses)),
+            None => (SumOf::Udp, Reading::Untold),
         };
-        let padding = match of_transport {
-            Reading::Wrong { difference, .. } if of == SumOf::TcpData => {
-                counted_padding(transport, difference)
+        let padding = match (of_transport, part) {
+            (Reading::Wrong { difference, .. }, Some((SumOf::TcpData, octets))) => {
+                counted_padding(octets, difference)
             }
             _ => 0,
         };
         if padding > 0 {
             of_transport = Reading::Right;
         }
-        // A flood of SYNs from made-up addresses is not to be remembered by sender.
-        const SYN: u8 = 2;
-        let is_lone_syn = protocol == 6 && transport.u8(13) == Some(SYN);
-        let is_wrong = |reading| matches!(reading, Reading::Wrong { .. });
-        if is_lone_syn && !is_wrong(of_header) && !is_wrong(of_transport) {
-            return padding;
-        }
-        let read = [(SumOf::Ipv4Header, of_header), (of, of_transport)];
-        self.out.sums.take(self.number, &ip.src, &read);
+        let sums = &mut self.out.sums;
+        sums.take(self.number, src, of_header, (of, of_transport));
         padding
     }
+}
+
+/// The sum of two addresses, as it stands in pseudo-headers. The prefix of a mapped IPv4 address adds
+/// nothing: 0xffff is a zero.
+#[inline]
+pub(super) fn sum_of_addresses(src: &[u8; 16], dst: &[u8; 16]) -> u64 {
+    add(sum(src), sum(dst))
+}
+
+/// The rest of a pseudo-header.
+#[inline]
+fn len_and_protocol(len: usize, protocol: u8) -> u64 {
+    let len = u16::try_from(len).unwrap_or(u16::MAX);
+    u64::from(u16::from_ne_bytes(len.to_be_bytes())) + u64::from(u16::from_ne_bytes([0, protocol]))
+}
+
+/// What a transport's checksum is computed over, beside the pseudo-header; `None` when it has none,
+/// or not all of it is there, or it is long.
+#[inline]
+fn summed_part(protocol: u8, transport: Window<'_>) -> Option<(SumOf, &[u8])> {
+    if transport.bytes.len() > LONGEST || transport.is_cut() {
+        return None;
+    }
+    match protocol {
+        6 => {
+            let header_len = usize::from(transport.head::<20>()?[12] >> 4) * 4;
+            let of = if transport.len > header_len {
+                SumOf::TcpData
+            } else {
+                SumOf::TcpBare
+            };
+            Some((of, transport.bytes))
+        }
+        17 => {
+            let header = transport.head::<8>()?;
+            // What follows the datagram in the IP packet is not part of it; a sum of 0 is none.
+            let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
+            let has_sum = [header[6], header[7]] != [0, 0];
+            let octets = transport.bytes.get(..len)?;
+            (has_sum && len >= header.len()).then_some((SumOf::Udp, octets))
+        }
+        _ => None,
+    }
+}
+
+/// A sum with its field is right when it is a negative zero.
+#[inline]
+const fn is_right(sum: u64) -> bool {
+    sum != 0 && sum.is_multiple_of(0xffff)
 }
 
 /// Octets of an Ethernet frame's padding that its sender counted into the IP packet: all the data
 /// there is, all zeros, and the sum is right for a segment without them. (The zeros themselves add
 /// nothing; the length in the pseudo-header does.)
-fn counted_padding(segment: Window<'_>, difference: u16) -> usize {
+fn counted_padding(segment: &[u8], difference: u16) -> usize {
     /// What a segment without options lacks to the least payload of a frame (IEEE 802.3: 46).
     const MOST: usize = 6;
     let header_len = segment
-        .u8(12)
+        .get(12)
         .map_or(0, |octet| usize::from(octet >> 4) * 4);
-    let data = segment.skip(header_len).bytes;
+    let data = segment.get(header_len..).unwrap_or_default();
     let is_padding = data.len() <= MOST
         && data.iter().all(|octet| *octet == 0)
         && usize::from(u16::from_be(difference)) == data.len();
@@ -84,14 +153,18 @@ fn sum(octets: &[u8]) -> u64 {
     for word in words {
         total = add(total, u64::from_ne_bytes(*word));
     }
-    if !rest.is_empty() {
-        let mut last = [0; 8];
-        for (into, octet) in last.iter_mut().zip(rest) {
-            *into = *octet;
-        }
-        total = add(total, u64::from_ne_bytes(last));
+    let (halves, rest) = rest.as_chunks::<4>();
+    for half in halves {
+        total = add(total, u32::from_ne_bytes(*half).into());
     }
-    total
+    let (quarters, rest) = rest.as_chunks::<2>();
+    for quarter in quarters {
+        total = add(total, u16::from_ne_bytes(*quarter).into());
+    }
+    match rest {
+        [last] => add(total, u16::from_ne_bytes([*last, 0]).into()),
+        _ => total,
+    }
 }
 
 /// A sum with the carry brought round.
@@ -136,56 +209,21 @@ fn header_sum(header: &[u8]) -> Reading {
     }
 }
 
-/// The sum of a TCP segment, and which kind it is of.
-#[inline]
-fn segment_sum(segment: Window<'_>, ip: &IpFields) -> (SumOf, Reading) {
-    let header_len = segment
-        .u8(12)
-        .map_or(0, |octet| usize::from(octet >> 4) * 4);
-    let of = if segment.len > header_len {
-        SumOf::TcpData
-    } else {
-        SumOf::TcpBare
-    };
-    (of, transport_sum(segment, 6, 16, ip))
-}
-
-/// The sum of a UDP datagram; what follows it in the IP packet is not part of it.
-fn datagram_sum(datagram: Window<'_>, ip: &IpFields) -> Reading {
-    match datagram.u16(4).map(usize::from) {
-        Some(len) if (8..=datagram.len).contains(&len) => {
-            transport_sum(datagram.limit(len), 17, 6, ip)
-        }
-        _ => Reading::Untold,
-    }
-}
-
-/// A transport's sum with its pseudo-header (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1); its field is
-/// `at` octets behind the start.
-#[inline]
-fn transport_sum(transport: Window<'_>, protocol: u8, at: usize, ip: &IpFields) -> Reading {
-    let octets = transport.bytes;
+/// A transport's sum with its pseudo-header (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1).
+fn transport_sum(octets: &[u8], protocol: u8, addresses: u64) -> Reading {
+    let at = if protocol == 6 { 16 } else { 6 };
     let Some(&[a, b]) = octets.get(at..).and_then(|rest| rest.first_chunk::<2>()) else {
         return Reading::Untold;
     };
-    if transport.is_cut() || octets.len() > LONGEST {
-        return Reading::Untold;
-    }
-    // The prefix of a mapped IPv4 address adds nothing: 0xffff is a zero.
-    let addresses = add(sum(&ip.src), sum(&ip.dst));
-    let without_len = add(addresses, u64::from(u16::from_ne_bytes([0, protocol])));
-    let len = u16::try_from(octets.len()).unwrap_or(u16::MAX);
-    let pseudo = add(
-        without_len,
-        u64::from(u16::from_ne_bytes(len.to_be_bytes())),
-    );
+    let pseudo = add(addresses, len_and_protocol(octets.len(), protocol));
     let total = fold(add(pseudo, sum(octets)));
     if total == 0xffff {
         return Reading::Right;
     }
+    // What a network card adds the rest to: the sum of the pseudo-header, with the length or without.
+    let without_len = fold(add(addresses, len_and_protocol(0, protocol)));
+    let pseudo = fold(pseudo);
     let field = u16::from_ne_bytes([a, b]);
-    // 0 is none (RFC 768); the sum of the pseudo-header is what a network card adds the rest to.
-    let (pseudo, without_len) = (fold(pseudo), fold(without_len));
     if field == 0 || field == pseudo || field == !pseudo || field == without_len {
         return Reading::Untold;
     }
@@ -198,6 +236,7 @@ fn transport_sum(transport: Window<'_>, protocol: u8, at: usize, ip: &IpFields) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::decoder::mapped;
 
     /// RFC 1071 §3's example, and an odd length.
     #[test]
@@ -220,41 +259,32 @@ mod tests {
     /// A segment with a right sum, and what each kind of wrong one is read as.
     #[test]
     fn a_segment_s_sum_is_told_from_one_left_to_the_card() {
-        let ip = IpFields {
-            src: super::super::decoder::mapped([10, 0, 0, 1]),
-            dst: super::super::decoder::mapped([10, 0, 0, 2]),
-            identification: Some(1),
-            hop_limit: 64,
-            ecn: 0,
-            dont_fragment: true,
-        };
+        let addresses = sum_of_addresses(&mapped([10, 0, 0, 1]), &mapped([10, 0, 0, 2]));
         let mut segment = [0_u8; 25];
         segment[12] = 0x50;
         segment[20..].copy_from_slice(b"hello");
-        let pseudo = fold(
-            [sum(&ip.src), sum(&ip.dst), sum(&[0, 6, 0, 25])]
-                .into_iter()
-                .fold(0, add),
-        );
+        let pseudo = fold(add(addresses, sum(&[0, 6, 0, 25])));
         let right = !fold(add(pseudo.into(), sum(&segment)));
         let read = |field: u16| {
             let mut segment = segment;
             segment[16..18].copy_from_slice(&field.to_ne_bytes());
-            segment_sum(Window::whole(&segment), &ip)
+            transport_sum(&segment, 6, addresses)
         };
-        assert_eq!(read(right), (SumOf::TcpData, Reading::Right));
-        assert_eq!(read(pseudo).1, Reading::Untold);
-        assert_eq!(read(0).1, Reading::Untold);
+        assert_eq!(read(right), Reading::Right);
+        assert_eq!(read(pseudo), Reading::Untold);
+        assert_eq!(read(0), Reading::Untold);
         let wrong = Reading::Wrong {
             difference: 9,
             excess: Some(difference(right + 9, pseudo)),
         };
-        assert_eq!(read(right + 9).1, wrong);
+        assert_eq!(read(right + 9), wrong);
         // Not all of it is there.
         let cut = Window {
             len: 30,
             ..Window::whole(&segment)
         };
-        assert_eq!(segment_sum(cut, &ip).1, Reading::Untold);
+        assert_eq!(summed_part(6, cut), None);
+        let part = summed_part(6, Window::whole(&segment)).map(|(of, _)| of);
+        assert_eq!(part, Some(SumOf::TcpData));
     }
 }

@@ -4,6 +4,7 @@
 //! Everything else is left to the decoder that goes layer by layer (`ip`, `tcp`), with which this
 //! one must agree on every packet: tests decode frames with and without it.
 
+use super::checksum::sum_of_addresses;
 use super::decoder::{Decoder, Path, mapped};
 use super::packet::{IpFields, Packet, PacketKind, TcpFields, TcpFlags};
 use super::stats::Protocol;
@@ -56,8 +57,12 @@ impl Decoder<'_> {
             dont_fragment: header[6] & 0x40 != 0,
         };
         let summed = if total <= window.len { 6 } else { 0 };
-        let padding = self.note_sums(&header[..20], (summed, segment), &ip);
-        let payload = segment.limit(segment.len - padding).skip(header_len - 20);
+        let mut payload = segment.skip(header_len - 20);
+        let addresses = sum_of_addresses(&ip.src, &ip.dst);
+        let padding = self.note_sums(&header[..20], (summed, segment), (&ip.src, addresses));
+        if padding > 0 {
+            payload = payload.limit(payload.len - padding);
+        }
         self.out.packets.push(Packet {
             frame: self.number,
             time: self.time,

@@ -5,6 +5,7 @@ use etherparse::{
     Ipv6RawExtHeaderSlice,
 };
 
+use super::checksum::sum_of_addresses;
 use super::decoder::{Decoder, FragmentPiece, Path, mapped};
 use super::packet::IpFields;
 use super::stats::Protocol;
@@ -65,7 +66,8 @@ impl Decoder<'_> {
             protocol if !is_piece && (1..=window.len).contains(&total) => protocol,
             _ => 0,
         };
-        let padding = self.note_sums(header.slice(), (summed, payload), &ip);
+        let ends = (&ip.src, sum_of_addresses(&ip.src, &ip.dst));
+        let padding = self.note_sums(header.slice(), (summed, payload), ends);
         let payload = payload.limit(payload.len - padding);
         if is_piece {
             let piece = FragmentPiece {
@@ -106,7 +108,8 @@ impl Decoder<'_> {
                     len if (1..=rest.len).contains(&len) => next,
                     _ => 0,
                 };
-                let padding = self.note_sums(&[], (summed, payload), &ip);
+                let ends = (&ip.src, sum_of_addresses(&ip.src, &ip.dst));
+                let padding = self.note_sums(&[], (summed, payload), ends);
                 let payload = payload.limit(payload.len - padding);
                 self.ip_payload(next, payload, &ip, path);
             }

@@ -95,19 +95,35 @@ impl Sums {
         place
     }
 
-    /// Takes what a packet's sums say.
+    /// Counts a packet whose sums are right: that of an IPv4 `header` if it has one, and that of its
+    /// transport.
     #[inline]
-    pub(super) fn take(&mut self, frame: u64, src: &[u8; 16], read: &[(SumOf, Reading)]) {
+    pub(super) fn count_right(&mut self, src: &[u8; 16], header: bool, of: Option<SumOf>) {
+        self.headers += u32::from(header);
         let known = self.of(src);
-        for (of, reading) in read {
-            known[*of as usize] += u32::from(*reading == Reading::Right);
+        known[SumOf::Ipv4Header as usize] += u32::from(header);
+        if let Some(of) = of {
+            known[of as usize] += 1;
         }
-        let right_before = *known;
-        for &(of, reading) in read {
-            match reading {
-                Reading::Right => self.headers += u32::from(of == SumOf::Ipv4Header),
-                Reading::Untold => {}
-                Reading::Wrong { difference, excess } => self.wrong.push(WrongSum {
+    }
+
+    /// Takes what the sums of a packet's IPv4 header and of its transport say.
+    pub(super) fn take(
+        &mut self,
+        frame: u64,
+        src: &[u8; 16],
+        header: Reading,
+        (of, transport): (SumOf, Reading),
+    ) {
+        let known = self.of(src);
+        let header_right = u32::from(header == Reading::Right);
+        known[SumOf::Ipv4Header as usize] += header_right;
+        known[of as usize] += u32::from(transport == Reading::Right);
+        self.headers += header_right;
+        let right_before = *self.of(src);
+        for (of, reading) in [(SumOf::Ipv4Header, header), (of, transport)] {
+            if let Reading::Wrong { difference, excess } = reading {
+                self.wrong.push(WrongSum {
                     frame,
                     src: *src,
                     of,
@@ -115,7 +131,7 @@ impl Sums {
                     excess,
                     right_before,
                     headers_before: self.headers,
-                }),
+                });
             }
         }
     }

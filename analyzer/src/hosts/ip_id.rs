@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(of(|at, _| random(at) as u16), IpIdBehaviour::Random);
         // Two counters, one for each address.
         let peer = |at: usize, own: u16| if own < 20_000 { at } else { at + 30_000 } as u16;
-        assert_eq!(of(|at, own| peer(at, own)), IpIdBehaviour::PerDestination);
+        assert_eq!(of(peer), IpIdBehaviour::PerDestination);
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Sightings {
 #[inline]
 const fn is_looked_at(number: u64) -> bool {
     const FIRST: u64 = 64;
-    number < FIRST || number % 4 == 0
+    number < FIRST || number.is_multiple_of(4)
 }
 
 fn is_ethernet(interface: &Interface) -> bool {

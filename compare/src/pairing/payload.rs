@@ -13,6 +13,9 @@ const COMMON: usize = 8;
 /// Octets from which a payload can be a name.
 const TELLING: u32 = 8;
 
+/// Address and port of both ends, as they stand in a flow.
+type Ends = [([u8; 16], u16); 2];
+
 /// Joins flows that carry the same payload under other sequence numbers.
 pub(super) fn pair_by_payload(progress: &mut Progress<'_>, one: usize, other: usize) {
     let single = |progress: &Progress<'_>, point: usize, partner: usize| {
@@ -25,7 +28,7 @@ pub(super) fn pair_by_payload(progress: &mut Progress<'_>, one: usize, other: us
         return;
     }
     let by_payload = owners(progress, other, &there);
-    let mut by_ends: HashMap<[([u8; 16], u16); 2], Vec<u32>, FixedState> = HashMap::default();
+    let mut by_ends: HashMap<Ends, Vec<u32>, FixedState> = HashMap::default();
     let mut by_stamp: HashMap<u32, Vec<u32>, FixedState> = HashMap::default();
     for &flow in &there {
         let partner = progress.flow(other, flow);

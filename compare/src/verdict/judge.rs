@@ -200,11 +200,7 @@ impl Direction<'_, '_> {
             None => self.up[**copy].time <= acknowledged,
         };
         let own = copies.iter().filter(|copy| alone.contains(copy));
-        let passed = own
-            .clone()
-            .filter(in_time)
-            .next_back()
-            .or(own.clone().next());
+        let passed = own.clone().rfind(in_time).or(own.clone().next());
         match passed {
             Some(passed) if *passed == index => Fate::MissedDown,
             Some(passed) if self.up[index].time > self.up[*passed].time => Fate::LostOrMissed,

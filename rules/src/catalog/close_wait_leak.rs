@@ -165,8 +165,8 @@ impl Rule for CloseWaitLeak {
             .set("Go", "read to the end and close", "defer resp.Body.Close(); io.Copy(io.Discard, resp.Body)")
             .set("Java", "close in every path", "try (var response = client.execute(request)) { … }")
             .advise("any", "give connections back to the pool or close them on errors as well; treat end of file on a socket as a close (EPOLLRDHUP)")
-            .verify(&end, format!("ss -tanp state close-wait '( sport = :{port} or dport = :{port} )'"), "the sockets and the process that holds them")
-            .verify(&end, "ls /proc/PID/fd | wc -l; grep 'open files' /proc/PID/limits", "how near the process is to its limit")
+            .verify(end, format!("ss -tanp state close-wait '( sport = :{port} or dport = :{port} )'"), "the sockets and the process that holds them")
+            .verify(end, "ls /proc/PID/fd | wc -l; grep 'open files' /proc/PID/limits", "how near the process is to its limit")
     }
 }
 

@@ -144,7 +144,7 @@ impl Rule for WindowLimited {
             .not("packet-loss", "loss would have kept the flight below the window")
             .set("Linux receiver", "let the buffer grow to twice rate times round trip", "net.ipv4.tcp_rmem = 4096 131072 16777216; net.ipv4.tcp_window_scaling = 1")
             .advise("application", "do not set SO_RCVBUF: it switches the kernel's tuning off")
-            .verify(&receiver, format!("ss -tmi '( dport = :{0} or sport = :{0} )'", server.port), "rcv_space and the r and rb sizes of skmem")
+            .verify(receiver, format!("ss -tmi '( dport = :{0} or sport = :{0} )'", server.port), "rcv_space and the r and rb sizes of skmem")
             .verify("sender", "ss -ti", "rwnd_limited: the time spent waiting for the receiver's window")
     }
 }
