@@ -37,7 +37,7 @@ impl ComparisonDocument {
             tool: tool(run),
             verdict: Verdict {
                 sentence: comparison.verdict.sentence.clone(),
-                severity: comparison.verdict.severity.map(Into::into),
+                severity: comparison.verdict.severity,
             },
             unpaired: points
                 .clone()

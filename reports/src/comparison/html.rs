@@ -55,10 +55,10 @@ fn verdict(page: &mut String, document: &ComparisonDocument) {
         .map_or(("good", "good"), |severity| {
             (severity.as_str(), severity.as_str())
         });
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<section class=\"verdict\"><p class=\"tags\"><span class=\"badge {class}\">{label}</span>\
-         <span>{}</span></p><h1>{}</h1></section>\n",
+         <span>{}</span></p><h1>{}</h1></section>",
         text(&words::scope(document)),
         text(&document.verdict.sentence),
     );
@@ -124,12 +124,12 @@ fn findings(page: &mut String, document: &ComparisonDocument) {
 
 fn finding(page: &mut String, document: &ComparisonDocument, placed: &PlacedFindingView) {
     let finding = &placed.finding;
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<article class=\"finding\" id=\"{id}\"><p class=\"tags\"><span class=\"badge \
         {severity}\">{severity}</span>\
          <span>{id}</span><strong>{place}</strong><span>{rule}</span><span>confidence {confidence}</span></p>\
-         <h3>{title}</h3>\n",
+         <h3>{title}</h3>",
         id = text(&finding.id),
         severity = finding.severity.as_str(),
         place = text(&words::place(placed)),
@@ -238,10 +238,10 @@ fn captures(page: &mut String, document: &ComparisonDocument) {
     page.push_str("<section id=\"method\"><h2>How far the captures can be trusted</h2>\n");
     for point in &document.points {
         let files: Vec<&str> = point.files.iter().map(|file| file.name.as_str()).collect();
-        let _ = write!(
+        let _ = writeln!(
             page,
             "<h3>{}</h3><p>{} from {} to {}, {} of which no copy is here although they passed. \
-            Files: {}.</p>\n",
+            Files: {}.</p>",
             text(&point.name),
             format::counted(point.packets, "packet"),
             text(&point.start),
@@ -265,10 +265,10 @@ fn captures(page: &mut String, document: &ComparisonDocument) {
 }
 
 fn method(page: &mut String, document: &ComparisonDocument) {
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<footer><p>pcapdoc {} {}. Order of the points by {}. Segments are matched by byte range, IP \
-         identification, timestamps and time; acknowledgments tell what a capture missed from what was lost.</p></footer>\n",
+         identification, timestamps and time; acknowledgments tell what a capture missed from what was lost.</p></footer>",
         text(&document.tool.version),
         text(&document.tool.arguments.join(" ")),
         text(&document.order_basis),

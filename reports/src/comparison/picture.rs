@@ -150,10 +150,10 @@ pub(super) fn heat(document: &ComparisonDocument) -> String {
         .points
         .first()
         .map_or("", |point| format::time_of_day(&point.end));
-    let _ = write!(
+    let _ = writeln!(
         svg,
         "</svg><figcaption>Lost (red), made (violet) and otherwise troubled segments over the \
-        time of the captures, about {} to {}</figcaption></figure>\n",
+        time of the captures, about {} to {}</figcaption></figure>",
         text(start),
         text(end)
     );
