@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use analyzer::pipeline::{self, Buffers, ConnectionSink, Progress};
-use analyzer::{Connection, PacketFilter};
+use analyzer::{Analysis, Connection, PacketFilter, QualityKind, QualityNote};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use reports::dataset::{RowSink, Spill, Tables};
 use reports::{ConnectionCollector, Draft, Redactor, RunInfo};
@@ -117,6 +117,8 @@ pub fn analyse_quietly(
         collectors.push(sink.collector);
         row_sinks.extend(sink.rows);
     }
+    let mut analysis = analysis;
+    analysis.quality.extend(two_points(settings, &analysis));
     let analysis = match wanted.redactor {
         Some(redactor) => redactor.analysis(analysis),
         None => analysis,
@@ -139,6 +141,33 @@ pub fn analyse_quietly(
     Ok((draft, tables))
 }
 
+/// Says that files of one set, which overlap in time, hold both ends of one path: their packets
+/// are then copies of each other, and belong into a comparison.
+fn two_points(settings: &Settings, analysis: &Analysis) -> Option<QualityNote> {
+    let files = &analysis.summary.files;
+    let overlap = files.iter().enumerate().any(|(at, one)| {
+        files[at + 1..]
+            .iter()
+            .any(|other| one.first <= other.last && other.first <= one.last)
+    });
+    if settings.inputs.len() < 2 || !overlap {
+        return None;
+    }
+    // The analysis has read them: that one cannot be read again takes nothing away from it.
+    let found = compare::both_ends(&settings.inputs, &settings.analysis.read).ok()??;
+    let [one, other] = &found.files;
+    Some(QualityNote {
+        kind: QualityKind::TwoPoints,
+        count: found.connections,
+        note: format!(
+            "{one} and {other} hold the same {} connections at different times: they were \
+            captured at two points of one path; analyse each by itself, and both with `pcapdoc \
+            compare {one} {other}`",
+            found.connections
+        ),
+    })
+}
+
 /// Says that not all packets were analysed.
 fn partial(filter: &PacketFilter, redacted: bool) -> String {
     if redacted {
@@ -148,7 +177,7 @@ fn partial(filter: &PacketFilter, redacted: bool) -> String {
 }
 
 /// How the program was called, for the report's last section.
-fn run_info(settings: &Settings) -> RunInfo {
+pub fn run_info(settings: &Settings) -> RunInfo {
     RunInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         arguments: std::env::args_os()

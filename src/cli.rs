@@ -24,6 +24,7 @@ impl Cli {
         match &self.command {
             Command::Analyze(arguments) => arguments.log,
             Command::Batch(arguments) => arguments.log,
+            Command::Compare(arguments) => arguments.log,
             _ => LogFormat::Text,
         }
     }
@@ -44,6 +45,8 @@ pub enum Command {
     Evidence(EvidenceArguments),
     /// Render a result in another format, without the capture
     Report(ReportArguments),
+    /// Say where on a path it happens, by captures of two or more of its points
+    Compare(CompareArguments),
     /// Analyse an archive: reports, one dataset, one roll-up; a second run does what is new
     Batch(BatchArguments),
     /// Run SQL over a dataset, Parquet files or a capture
@@ -122,6 +125,42 @@ pub struct AnalyzeArguments {
     #[arg(long)]
     pub open: bool,
     /// How to tell what is done, on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log: LogFormat,
+    /// How to analyse.
+    #[command(flatten)]
+    pub analysis: AnalysisArguments,
+    /// What to hide.
+    #[command(flatten)]
+    pub redaction: RedactionArguments,
+}
+
+/// Arguments of `pcapdoc compare`.
+#[derive(Debug, Args)]
+pub struct CompareArguments {
+    /// Captures of one path, one argument for each point: a file, a folder or a pattern in quotes,
+    /// named by NAME= or else by its file name
+    #[arg(required = true, value_name = "[NAME=]CAPTURE")]
+    pub captures: Vec<String>,
+    /// Folder for the reports, or a file (for one format), or - for standard output
+    #[arg(short, long, value_name = "DIR|FILE|-")]
+    pub output: Option<PathBuf>,
+    /// What to write [default: html and md files, and the summary on standard output]
+    #[arg(short, long, value_delimiter = ',', value_name = "FORMAT")]
+    pub format: Vec<Format>,
+    /// Print the short text for a chat and write no file; short for --format summary
+    #[arg(long, conflicts_with = "format")]
+    pub summary: bool,
+    /// Exit with status 1 when a finding is at least this severe
+    #[arg(long, value_name = "SEVERITY", value_parser = severity())]
+    pub fail_on: Option<Severity>,
+    /// Folder for one capture per finding, with an interface for each point
+    #[arg(long, value_name = "DIR")]
+    pub evidence: Option<PathBuf>,
+    /// Connections listed in the JSON: a number or all
+    #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
+    pub connections: ConnectionLimit,
+    /// Log format on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log: LogFormat,
     /// How to analyse.

@@ -72,6 +72,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Inspect(arguments) => commands::inspect::run(arguments),
         Command::Evidence(arguments) => commands::evidence::run(arguments),
         Command::Report(arguments) => commands::report::run(arguments),
+        Command::Compare(arguments) => commands::compare::run(arguments),
         Command::Batch(arguments) => commands::batch::run(arguments),
         Command::Query(arguments) => commands::query::run(arguments),
         Command::Rules => commands::rules::list(),

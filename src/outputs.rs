@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use reports::comparison::{self, ComparisonDocument};
 use reports::dataset::{TableFiles, Tables};
 use reports::{Document, Redactor};
 use serde_json::json;
@@ -71,11 +72,32 @@ impl Plan {
             .collect();
         written.into_iter().collect::<Result<(), Failure>>()?;
         self.say_where();
-        let html = self.outputs.iter().find_map(|output| match output {
+        Ok(self.html())
+    }
+
+    /// The same for a comparison.
+    pub fn write_comparison(
+        &self,
+        document: &ComparisonDocument,
+    ) -> Result<Option<PathBuf>, Failure> {
+        for (format, target) in &self.outputs {
+            let style = style(target);
+            let rendering = comparison_rendering(*format, document, style)?;
+            match target {
+                Target::Tables(_) => {}
+                Target::Stdout => write_stdout(rendering)?,
+                Target::File(path) => write_file(path, rendering)?,
+            }
+        }
+        self.say_where();
+        Ok(self.html())
+    }
+
+    fn html(&self) -> Option<PathBuf> {
+        self.outputs.iter().find_map(|output| match output {
             (Format::Html, Target::File(path)) => Some(path.clone()),
             _ => None,
-        });
-        Ok(html)
+        })
     }
 
     /// The folder for the tables, when they are asked for.
@@ -102,11 +124,15 @@ impl Plan {
     }
 }
 
-fn write_output(format: Format, target: &Target, document: &Document) -> Result<(), Failure> {
-    let style = reports::render::terminal::Style {
+fn style(target: &Target) -> reports::render::terminal::Style {
+    reports::render::terminal::Style {
         width: 80,
         colour: matches!(target, Target::Stdout) && wants_colour(),
-    };
+    }
+}
+
+fn write_output(format: Format, target: &Target, document: &Document) -> Result<(), Failure> {
+    let style = style(target);
     match target {
         Target::Tables(_) => Ok(()),
         Target::Stdout => write_stdout(rendering(format, document, style)?),
@@ -258,6 +284,24 @@ fn rendering(
         Format::Terminal => reports::render::terminal::render(document, style),
         Format::Summary => reports::render::summary::render(document),
         // Tables are no rendering of the document: see `write_tables`.
+        Format::Parquet => String::new(),
+    };
+    Ok(Box::new(move |out| out.write_all(text.as_bytes())))
+}
+
+fn comparison_rendering(
+    format: Format,
+    document: &ComparisonDocument,
+    style: reports::render::terminal::Style,
+) -> Result<Rendering<'_>, Failure> {
+    let text = match format {
+        Format::Json => return Ok(Box::new(|out| comparison::write_json(document, out))),
+        Format::Html => comparison::html::render(document)
+            .map_err(|error| Failure::Internal(error.to_string()))?,
+        Format::Md => comparison::markdown::render(document),
+        Format::Terminal => comparison::terminal::render(document, style),
+        Format::Summary => comparison::markdown::summary(document),
+        // A comparison has no tables: refused before.
         Format::Parquet => String::new(),
     };
     Ok(Box::new(move |out| out.write_all(text.as_bytes())))

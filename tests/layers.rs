@@ -89,6 +89,7 @@ const ANALYZER: &[Room] = &[
 /// From connections to findings.
 const RULES: &[Room] = &[
     ("model", "what a rule is, and what it finds"),
+    ("between", "the rules of comparisons, as they are declared"),
     ("signs", "judgement that several rules share"),
     ("catalog", "the rules"),
     ("engine", "runs them, and makes findings of what they saw"),
@@ -105,6 +106,7 @@ const REPORTS: &[Room] = &[
     ("again", "the capture read a second time, for frames"),
     ("render/charts", "pictures"),
     ("render", "pages, text and JSON"),
+    ("comparison", "several captures of one path"),
     ("dataset", "tables"),
     ("lib", "the list of the above"),
 ];

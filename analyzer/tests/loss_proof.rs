@@ -252,6 +252,7 @@ fn sack_handshake() -> Capture {
     let mut capture = Capture::new();
     let permitted = |tcp| TcpFields {
         sack_permitted: true,
+        mss: Some(1460),
         ..tcp
     };
     let none = Marks::default();

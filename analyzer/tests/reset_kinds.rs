@@ -216,6 +216,118 @@ fn a_new_route_is_no_forgery() {
     assert_ne!(reset_of(&connection).kind, ResetKind::Forged);
 }
 
+/// The same exchange, in which the server counts its packets up one by one.
+fn counted_exchange() -> Capture {
+    let mut capture = Capture::new();
+    capture.handshake();
+    for turn in 0..4 {
+        let (at, octets) = (30_000 + 40_000 * u64::from(turn), 100 * turn);
+        capture.client(at, ACK, 101 + octets, 901 + octets, 100);
+        let tcp = fields(901 + octets, 201 + octets, ACK);
+        capture.packet(false, (at + 20_000) * 1000, counted(1_000 + turn), tcp, 100);
+    }
+    capture
+}
+
+/// The marks of a packet with this identification.
+fn counted(ip_id: u32) -> Marks {
+    Marks {
+        ip_id: u16::try_from(ip_id).ok(),
+        ..Marks::default()
+    }
+}
+
+/// Hosts answer from no socket with another start value: 255 at the same distance is no device.
+#[test]
+fn another_start_value_at_the_same_distance_is_no_forgery() {
+    let mut capture = after_exchange();
+    capture.hop_limit = 254;
+    capture.server(100_000, RST_ACK, 1101, 201, 0);
+    let connection = capture.finish();
+    assert_ne!(reset_of(&connection).kind, ResetKind::Forged);
+}
+
+/// The next number of the sender's own counter proves that it sent the RST, from wherever.
+#[test]
+fn the_senders_own_counter_proves_its_reset() {
+    let kind = |ip_id| {
+        let mut capture = counted_exchange();
+        capture.hop_limit = 57;
+        let tcp = fields(1301, 501, RST_ACK);
+        capture.packet(false, 400_000_000, counted(ip_id), tcp, 0);
+        reset_of(&capture.finish()).kind
+    };
+    assert_ne!(kind(1_004), ResetKind::Forged);
+    assert_eq!(kind(40_000), ResetKind::Forged);
+}
+
+/// At the right hop limit a number far from the counter proves the opposite.
+#[test]
+fn forged_by_identification() {
+    let kind = |ip_id| {
+        let mut capture = counted_exchange();
+        let tcp = fields(1301, 501, RST_ACK);
+        capture.packet(false, 400_000_000, counted(ip_id), tcp, 0);
+        reset_of(&capture.finish()).kind
+    };
+    assert_eq!(kind(40_000), ResetKind::Forged);
+    assert_ne!(kind(1_009), ResetKind::Forged);
+    assert_ne!(
+        kind(0),
+        ResetKind::Forged,
+        "hosts without a socket send zero"
+    );
+}
+
+/// After the peer's FIN there is nothing left to break.
+#[test]
+fn what_comes_after_a_close_is_no_forgery() {
+    for (from_client, seq, ack) in [(true, 201, 1101), (false, 1101, 201)] {
+        let mut capture = after_exchange();
+        capture.packet(
+            from_client,
+            90_000_000,
+            Marks::default(),
+            fields(seq, ack, FIN),
+            0,
+        );
+        capture.hop_limit = 57;
+        capture.server(100_000, RST_ACK, 1101 + u32::from(!from_client), 202, 0);
+        assert_ne!(reset_of(&capture.finish()).kind, ResetKind::Forged);
+    }
+}
+
+/// A tool opens connections with raw packets, of which its own host knows nothing.
+#[test]
+fn a_host_that_refuses_what_its_tool_asked_for_is_no_device() {
+    let mut capture = Capture::new();
+    capture.client(0, SYN, 100, 0, 0);
+    capture.server(20_000, SYN | ACK, 900, 101, 0);
+    capture.client(20_040, RST, 101, 0, 0);
+    capture.client(21_000, ACK, 101, 901, 0);
+    capture.client(22_000, ACK, 101, 901, 50);
+    let connection = capture.finish();
+    let reset = reset_of(&connection);
+    assert!(!reset.sender_carried_on);
+    assert_ne!(reset.kind, ResetKind::Forged);
+}
+
+/// Data that does not continue the sender's stream and counter may be what is forged.
+#[test]
+fn foreign_data_is_no_carrying_on() {
+    let kind = |seq, ip_id| {
+        let mut capture = counted_exchange();
+        let reset = fields(1301, 501, RST_ACK);
+        capture.packet(false, 400_000_000, counted(1_004), reset, 0);
+        let data = fields(seq, 501, ACK);
+        capture.packet(false, 420_000_000, counted(ip_id), data, 50);
+        reset_of(&capture.finish()).kind
+    };
+    assert_eq!(kind(1301, 1_005), ResetKind::Forged);
+    assert_ne!(kind(2336, 1_005), ResetKind::Forged, "a gap");
+    assert_ne!(kind(1301, 60_000), ResetKind::Forged, "another counter");
+}
+
 /// Who goes on with new data did not send the RST.
 #[test]
 fn forged_because_the_sender_carries_on() {

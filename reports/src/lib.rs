@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod again;
+pub mod comparison;
 pub mod dataset;
 pub mod document;
 mod error;

@@ -14,6 +14,7 @@
 #[cfg(test)]
 extern crate analyzer as pcapdoc_analyzer;
 
+pub mod between;
 mod catalog;
 pub mod engine;
 mod model;

@@ -10,7 +10,7 @@ use crate::output;
 
 /// Lists all rules.
 pub fn list() -> Result<ExitCode, Failure> {
-    let listing = text::listing(&Engine::catalogue());
+    let listing = text::listing(&Engine::full_catalogue());
     output::write_stdout(|out| out.write_all(listing.as_bytes()))?;
     Ok(ExitCode::SUCCESS)
 }

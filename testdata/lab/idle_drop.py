@@ -107,7 +107,7 @@ def outage(folder):
             seen = net.call("client", lambda: together(4, keeper, SERVER, plans, 4))
     assert [one.result == "answered" for one in seen] == [False, False, False, True], seen
     lost = [(one.client, one.server) for one in seen if one.result != "answered"]
-    findings = [{"rule": "packet-loss", "severity_at_least": "high", "occurrences": 3, "connections": lost, "figures": {"loss_percent": (100, 0)}}]
+    findings = [{"rule": "connection-died", "severity_at_least": "high", "occurrences": 3, "connections": lost, "figures": {}}]
     truths(paths, "The path stands still for nine seconds; idle connections and one in use hang, and are given up.",
            f"{MADE}: relay, 6 ms each way", findings=findings, may=["client-timeout-close", "retransmit-hol"], tcp_connections=4)
 

@@ -60,7 +60,7 @@ def users(folder, kind, name, is_lost, sides=("client",), address=SERVER, number
 def died(seen, number, severity):
     lost = [(one.client, one.server) for one in seen if one.result != "answered"]
     assert len(lost) == number, seen
-    return [{"rule": "packet-loss", "severity_at_least": severity, "occurrences": number, "connections": lost, "figures": {"loss_percent": (100, 0)}}]
+    return [{"rule": "connection-died", "severity_at_least": severity, "occurrences": number, "connections": lost, "figures": {}}]
 
 
 def tell(paths, story, **expectation):

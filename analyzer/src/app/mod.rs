@@ -180,6 +180,8 @@ pub struct DnsExchange {
     pub asked: At,
     /// Times the same question was repeated with the same id and ports.
     pub repeats: u32,
+    /// The last time it was asked; that of `asked` when it was not repeated.
+    pub last_asked: At,
     /// The answer.
     pub answered: Option<At>,
     /// Response code of the answer.

@@ -291,6 +291,11 @@ pub struct HeldWrites {
     pub count: u64,
     /// How long, from the small segment to the acknowledgement that released the rest.
     pub waits: Histogram,
+    /// The sum of these.
+    pub total: Duration,
+    /// How often this end sent a small segment although an earlier small one was not acknowledged,
+    /// which Nagle's algorithm forbids.
+    pub not_held: u64,
     /// The first occurrence: the small segment, the late acknowledgement, the released rest.
     pub first: Option<[SegmentRef; 3]>,
 }

@@ -2,13 +2,23 @@
 
 use std::time::Duration;
 
-/// Durations counted in buckets that grow by about 9 % (eight per doubling).
+/// Up to so many durations are kept as they are.
+const EXACT: usize = 100;
+
+/// Durations counted in buckets that grow by about 9 % (eight per doubling). The shortest and the
+/// longest are exact, and so is every quantile of 100 durations or fewer.
 ///
 /// Merging adds counts, so any grouping of connections gives the same histogram.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Histogram {
     /// `(bucket, count)` in bucket order; only buckets that hold something.
     buckets: Vec<(u16, u64)>,
+    /// How many were counted.
+    count: u64,
+    /// All of them in order while they are few, nothing afterwards.
+    exact: Vec<Duration>,
+    /// The shortest and the longest.
+    extremes: Option<(Duration, Duration)>,
 }
 
 impl Histogram {
@@ -18,6 +28,8 @@ impl Histogram {
     /// Counts one duration.
     pub fn add(&mut self, duration: Duration) {
         self.add_count(Self::bucket_of(duration), 1);
+        self.keep(&[duration]);
+        self.widen(duration, duration);
     }
 
     /// Adds all counts of another histogram.
@@ -25,31 +37,44 @@ impl Histogram {
         for &(bucket, count) in &other.buckets {
             self.add_count(bucket, count);
         }
+        self.keep(&other.exact);
+        if let Some((shortest, longest)) = other.extremes {
+            self.widen(shortest, longest);
+        }
     }
 
     /// How many durations were counted.
     #[must_use]
-    pub fn count(&self) -> u64 {
-        self.buckets.iter().map(|(_, count)| count).sum()
+    pub const fn count(&self) -> u64 {
+        self.count
     }
 
-    /// The duration below which the share `quantile` (0–1) of the counted ones lies: the middle
-    /// of its bucket, so right within about 5 %. `None` when nothing was counted.
+    /// The duration that the share `quantile` (0–1) of the counted ones does not exceed. Of more
+    /// than 100 durations it is the middle of a bucket, so right within about 5 %, but never outside
+    /// of what was counted. `None` when nothing was counted.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Option<Duration> {
-        let total = self.count();
+        let (shortest, longest) = self.extremes?;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             clippy::cast_precision_loss,
             reason = "a rank within the count"
         )]
-        let rank = ((total as f64 * quantile.clamp(0.0, 1.0)).ceil() as u64).clamp(1, total.max(1));
+        let rank = ((self.count as f64 * quantile.clamp(0.0, 1.0)).ceil() as u64)
+            .clamp(1, self.count.max(1));
+        if rank == self.count {
+            return Some(longest);
+        }
+        if !self.exact.is_empty() {
+            return self.exact.get(usize::try_from(rank - 1).ok()?).copied();
+        }
         let mut below = 0;
-        self.buckets.iter().find_map(|&(bucket, count)| {
+        let middle = self.buckets.iter().find_map(|&(bucket, count)| {
             below += count;
             (below >= rank).then(|| Self::middle_of(bucket))
-        })
+        });
+        middle.map(|middle| middle.clamp(shortest, longest))
     }
 
     /// `(middle of bucket, count)` in order.
@@ -67,6 +92,23 @@ impl Histogram {
             Ok(at) => self.buckets[at].1 += count,
             Err(at) => self.buckets.insert(at, (bucket, count)),
         }
+        self.count += count;
+    }
+
+    /// Keeps durations that were just counted, as long as all counted ones can be kept.
+    fn keep(&mut self, durations: &[Duration]) {
+        let all = self.exact.len() + durations.len();
+        if all <= EXACT && all as u64 == self.count {
+            self.exact.extend_from_slice(durations);
+            self.exact.sort_unstable();
+        } else {
+            self.exact = Vec::new();
+        }
+    }
+
+    fn widen(&mut self, shortest: Duration, longest: Duration) {
+        let (least, most) = self.extremes.unwrap_or((shortest, longest));
+        self.extremes = Some((least.min(shortest), most.max(longest)));
     }
 
     fn bucket_of(duration: Duration) -> u16 {
@@ -83,5 +125,48 @@ impl Histogram {
     fn middle_of(bucket: u16) -> Duration {
         let micros = ((f64::from(bucket) + 0.5) / Self::PER_OCTAVE).exp2() - 1.0;
         Duration::from_secs_f64(micros.max(0.0) / 1e6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(millis: impl IntoIterator<Item = u64>) -> Histogram {
+        let mut histogram = Histogram::default();
+        for one in millis {
+            histogram.add(Duration::from_millis(one));
+        }
+        histogram
+    }
+
+    #[test]
+    fn few_durations_are_exact() {
+        let histogram = counted([19_278, 3, 1_000]);
+        let at = |quantile| histogram.quantile(quantile).map(|it| it.as_millis());
+        assert_eq!(at(0.5), Some(1_000));
+        assert_eq!(at(0.95), Some(19_278));
+        assert_eq!(at(0.0), Some(3));
+        assert_eq!(Histogram::default().quantile(0.5), None);
+    }
+
+    #[test]
+    fn many_durations_keep_exact_extremes() {
+        let histogram = counted((1..=1_000).map(|_| 1_000));
+        for quantile in [0.0, 0.5, 0.95, 1.0] {
+            assert_eq!(histogram.quantile(quantile), Some(Duration::from_secs(1)));
+        }
+    }
+
+    #[test]
+    fn any_grouping_gives_the_same() {
+        for size in [90, 100, 101, 250] {
+            let whole = counted(0..size);
+            for cut in [0, 1, 50, size - 1] {
+                let mut parts = counted(cut..size);
+                parts.merge(&counted(0..cut));
+                assert_eq!(parts, whole, "{size} cut at {cut}");
+            }
+        }
     }
 }

@@ -264,7 +264,8 @@ impl Connection {
             QualityKind::ClockStep
             | QualityKind::CutShort
             | QualityKind::BadChecksum
-            | QualityKind::Summed => true,
+            | QualityKind::Summed
+            | QualityKind::TwoPoints => true,
         }
     }
 

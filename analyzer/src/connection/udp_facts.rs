@@ -21,6 +21,9 @@ pub struct SizeClass {
     pub first_request: SegmentRef,
     /// Its answer, or that of the first answered one.
     pub first_answer: Option<SegmentRef>,
+    /// The first that begins as one before it (32 octets) of this size that had no answer yet: the
+    /// client asks again.
+    pub first_repeat: Option<SegmentRef>,
 }
 
 /// What is kept of a UDP flow beyond its counters.

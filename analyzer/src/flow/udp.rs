@@ -159,11 +159,21 @@ impl UdpTracker {
 
     fn request(&mut self, reference: SegmentRef, payload: &[u8]) {
         let len = reference.payload_len;
+        let opening = Opening::of(payload);
+        let repeats = self.pending.iter().any(|pending| {
+            pending.request.payload_len == len && pending.opening == opening && opening.len > 0
+        });
         self.rate.count(reference.time.since(self.start));
         self.count_size(len);
         let classes = &mut self.facts.size_classes;
         match classes.binary_search_by_key(&len, |class| class.request_len) {
-            Ok(at) => classes[at].requests += 1,
+            Ok(at) => {
+                let class = &mut classes[at];
+                class.requests += 1;
+                if repeats {
+                    class.first_repeat.get_or_insert(reference);
+                }
+            }
             Err(at) if classes.len() < SIZE_CLASSES => classes.insert(
                 at,
                 SizeClass {
@@ -174,6 +184,7 @@ impl UdpTracker {
                     answer_max: 0,
                     first_request: reference,
                     first_answer: None,
+                    first_repeat: None,
                 },
             ),
             Err(_) => {}
@@ -183,7 +194,7 @@ impl UdpTracker {
         }
         self.pending.push_back(Pending {
             request: reference,
-            opening: Opening::of(payload),
+            opening,
         });
     }
 
@@ -329,9 +340,9 @@ struct Pending {
 }
 
 /// The first octets of a datagram.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Opening {
-    octets: [u8; 16],
+    octets: [u8; 32],
     len: usize,
 }
 

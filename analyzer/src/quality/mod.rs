@@ -30,6 +30,8 @@ pub enum QualityKind {
     BadChecksum,
     /// A limit of the analysis was reached: some of it is counted together or cut off.
     Summed,
+    /// The files of one set hold both ends of one path.
+    TwoPoints,
 }
 
 impl QualityKind {
@@ -47,6 +49,7 @@ impl QualityKind {
             Self::CutShort => "cut-short",
             Self::BadChecksum => "bad-checksum",
             Self::Summed => "summed",
+            Self::TwoPoints => "two-points",
         }
     }
 }

@@ -101,6 +101,7 @@ impl EvidenceFile {
                 link_type: interface.link_type.0,
                 snaplen: interface.snaplen,
                 name,
+                description: None,
                 fcs_len: if redactor.is_some() {
                     0
                 } else {

@@ -2,7 +2,7 @@
 //! the charts of single connections and for captures that hold nothing but the evidence.
 
 pub mod evidence;
-mod pcapng;
+pub(crate) mod pcapng;
 mod reread;
 mod reread_plan;
 pub mod trace;

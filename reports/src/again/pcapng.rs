@@ -5,18 +5,20 @@ use std::io::{self, Write};
 
 /// Interface as it is described in the section.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct InterfaceBlock {
+pub(crate) struct InterfaceBlock {
     pub link_type: u16,
     /// 0 means no limit.
     pub snaplen: u32,
     pub name: Option<String>,
+    /// What a reader should know of its times.
+    pub description: Option<String>,
     pub fcs_len: u8,
     /// Seconds added to all times of this interface.
     pub offset_s: i64,
 }
 
 /// Packet as it is written.
-pub(super) struct PacketBlock<'a> {
+pub(crate) struct PacketBlock<'a> {
     /// Index of its interface in the order written.
     pub interface: u32,
     /// Since the epoch, less the interface's offset.
@@ -33,6 +35,7 @@ const ENHANCED_PACKET: u32 = 6;
 const OPT_COMMENT: u16 = 1;
 const SHB_USERAPPL: u16 = 4;
 const IF_NAME: u16 = 2;
+const IF_DESCRIPTION: u16 = 3;
 const IF_TSRESOL: u16 = 9;
 const IF_FCSLEN: u16 = 13;
 const IF_TSOFFSET: u16 = 14;
@@ -41,7 +44,7 @@ const IF_TSOFFSET: u16 = 14;
 const MAX_TEXT: usize = 4096;
 
 /// The section header, which begins a file.
-pub(super) fn section(out: &mut impl Write, comment: &str) -> io::Result<()> {
+pub(crate) fn section(out: &mut impl Write, comment: &str) -> io::Result<()> {
     let mut body = Vec::new();
     body.extend(0x1a2b_3c4d_u32.to_le_bytes());
     body.extend([1, 0, 0, 0]);
@@ -53,13 +56,16 @@ pub(super) fn section(out: &mut impl Write, comment: &str) -> io::Result<()> {
 }
 
 /// An interface with nanosecond times.
-pub(super) fn interface(out: &mut impl Write, interface: &InterfaceBlock) -> io::Result<()> {
+pub(crate) fn interface(out: &mut impl Write, interface: &InterfaceBlock) -> io::Result<()> {
     let mut body = Vec::new();
     body.extend(interface.link_type.to_le_bytes());
     body.extend([0, 0]);
     body.extend(interface.snaplen.to_le_bytes());
     if let Some(name) = &interface.name {
         text_option(&mut body, IF_NAME, name);
+    }
+    if let Some(description) = &interface.description {
+        text_option(&mut body, IF_DESCRIPTION, description);
     }
     option(&mut body, IF_TSRESOL, &[9]);
     if interface.fcs_len > 0 {
@@ -73,7 +79,7 @@ pub(super) fn interface(out: &mut impl Write, interface: &InterfaceBlock) -> io:
 }
 
 /// A packet.
-pub(super) fn packet(out: &mut impl Write, packet: &PacketBlock<'_>) -> io::Result<()> {
+pub(crate) fn packet(out: &mut impl Write, packet: &PacketBlock<'_>) -> io::Result<()> {
     let mut body = Vec::with_capacity(packet.bytes.len() + 64);
     let length = |length: usize| u32::try_from(length).map_err(io::Error::other);
     body.extend(packet.interface.to_le_bytes());

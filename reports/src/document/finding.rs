@@ -115,6 +115,9 @@ pub struct EvidenceView {
     pub payload_bytes: u32,
     /// Window after scaling.
     pub window_bytes: u32,
+    /// In a comparison: the point of which the frame is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<String>,
 }
 
 impl EvidenceView {
@@ -243,6 +246,7 @@ fn evidence(evidence: &finding::Evidence, start: Option<Timestamp>) -> EvidenceV
         relative_ack: segment.relative_ack,
         payload_bytes: segment.payload_len,
         window_bytes: segment.window,
+        point: None,
     }
 }
 

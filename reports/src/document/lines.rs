@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 /// Writes each row on a line of its own: there may be ten thousand of them, and what comes after an
 /// analysis nobody can do beside it.
-pub(super) fn a_line_each<S: Serializer>(
+pub(crate) fn a_line_each<S: Serializer>(
     rows: &[impl Serialize + Sync],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

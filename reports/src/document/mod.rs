@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 mod connection;
 mod finding;
 mod hosts;
-mod lines;
+pub(crate) mod lines;
 mod series;
 mod spread;
 mod timeouts;

@@ -139,7 +139,8 @@ fn udp_sizes(classes: &BTreeMap<u32, (u64, u64)>) -> Vec<UdpSize> {
     sizes.collect()
 }
 
-fn tool(run: &RunInfo) -> Tool {
+/// How the program was called.
+pub(crate) fn tool(run: &RunInfo) -> Tool {
     Tool {
         name: "pcapdoc".to_owned(),
         version: run.version.clone(),

@@ -9,4 +9,5 @@ mod requests;
 mod tables;
 
 pub use collector::{ConnectionCollector, DEFAULT_CONNECTIONS};
+pub(crate) use draft::tool;
 pub use draft::{Afterwards, Draft};

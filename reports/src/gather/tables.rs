@@ -218,21 +218,18 @@ fn failing_servers(servers: &BTreeMap<Endpoint, Sums>) -> Table {
 /// Response times per protocol and server, slowest 99th percentile first.
 fn slowest_servers(times: &BTreeMap<(&str, Endpoint), Histogram>) -> Table {
     let rows = times.iter().map(|(&(protocol, server), times)| {
-        let buckets: Vec<(f64, u64)> = times
-            .iter()
-            .map(|(middle, count)| (millis(middle), count))
-            .collect();
-        let p99 = quantile(&buckets, 0.99);
+        let quantile = |at| times.quantile(at).map_or(0.0, millis);
+        let p99 = quantile(0.99);
         let cells = move || {
             vec![
                 Cell::Text(protocol.to_owned()),
                 Cell::Text(server.to_string()),
                 Cell::Count(times.count()),
-                Cell::Number(quantile(&buckets, 0.5)),
-                Cell::Number(quantile(&buckets, 0.9)),
-                Cell::Number(quantile(&buckets, 0.95)),
+                Cell::Number(quantile(0.5)),
+                Cell::Number(quantile(0.9)),
+                Cell::Number(quantile(0.95)),
                 Cell::Number(p99),
-                Cell::Number(quantile(&buckets, 1.0)),
+                Cell::Number(quantile(1.0)),
             ]
         };
         (p99, cells)
@@ -287,26 +284,6 @@ pub(super) fn table(
         rows,
         note: None,
     }
-}
-
-/// The value below which the share `at` of the counted values lies. Buckets are in order.
-fn quantile(buckets: &[(f64, u64)], at: f64) -> f64 {
-    let total: u64 = buckets.iter().map(|(_, count)| count).sum();
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a rank within the count"
-    )]
-    let rank = ((total as f64 * at).ceil() as u64).max(1);
-    let mut below = 0;
-    buckets
-        .iter()
-        .find_map(|&(ms, count)| {
-            below += count;
-            (below >= rank).then_some(ms)
-        })
-        .unwrap_or(0.0)
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ fn mask_files(document: &mut Document) -> Vec<(String, String)> {
 }
 
 /// The subcommand and the names of the options; values may name hosts, files and people.
-fn options_only(arguments: &[String]) -> Vec<String> {
+pub(crate) fn options_only(arguments: &[String]) -> Vec<String> {
     let options = arguments.iter().enumerate().filter_map(|(at, argument)| {
         let shown = match argument.as_bytes() {
             _ if at == 0 => argument,

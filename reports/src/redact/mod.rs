@@ -23,6 +23,8 @@ mod frame;
 mod names;
 mod text;
 
+pub(crate) use document::options_only;
+
 /// Maps what identifies hosts and people to stand-ins, by a key.
 #[derive(Debug)]
 pub struct Redactor {

@@ -5,12 +5,12 @@ use analyzer::{Analysis, Connection, Direction};
 
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, most};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
-use crate::model::text::{ms, number, other_end, plural, time};
+use crate::model::text::{ms, other_end, plural, time};
 
 declare_rule! {
     /// A program keeps sockets open long after the other end has closed.
@@ -25,8 +25,9 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// FIN received and acknowledged, then neither data nor FIN from that end for at least 60 s or to the end of the
-    /// capture. Half-closed connections on which that end still sends are left out. Severity is low for
-    /// single sockets and medium from three.
+    /// capture: the FIN and its acknowledgment prove it. Half-closed connections on which that end still sends
+    /// and those that any RST ended are left out. Severity is low for single sockets, medium from three of one
+    /// client.
     ///
     /// ## What to do
     /// Close connections when the peer has closed: at end of file on reading, on errors, and in pools.
@@ -46,7 +47,6 @@ declare_rule! {
         figures: [sockets: Count / Sum, waited_ms_max: Milliseconds / Max],
         thresholds: [
             min_wait_ms = 60000.0: "Shortest time in CLOSE-WAIT that is a leak; handlers finish within a minute, or their caller gave up long ago.",
-            medium_sockets = 3.0: "Sockets that make a habit of it.",
         ],
     }
 }
@@ -82,27 +82,28 @@ impl Rule for CloseWaitLeak {
                 .last_data
                 .is_some_and(|data| data.frame > fin.frame);
             // Any RST ends CLOSE-WAIT, whoever sent it.
-            let is_reset = (conn.resets.iter()).any(|reset| reset.segment.frame > fin.frame);
+            let mut resets = conn.resets.iter().map(|reset| reset.segment);
+            let reset = resets.find(|reset| reset.frame > fin.frame);
+            let ended = span.to.or(reset.map(|reset| reset.time));
             if sends
-                || is_reset
                 || conn.from_client().fin.is_some()
                     && conn.from_server().fin.is_some()
-                    && span.to.is_none()
+                    && ended.is_none()
             {
                 continue;
             }
-            let waited = span.to.unwrap_or(conn.end).since(span.from);
+            let waited = ended.unwrap_or(conn.end).since(span.from);
             // Of a socket that is still open the capture's end decides.
-            if span.to.is_some() && ms(waited) < ctx.threshold("min_wait_ms") {
+            if ended.is_some() && ms(waited) < ctx.threshold("min_wait_ms") {
                 continue;
             }
             let own_fin = conn.half(end).fin;
             out.push(
-                Observation::new(conn, 0.9, Severity::Low)
+                Observation::new(conn, 0.9, Impact::attempts_failed(1))
                     .cause(format!("{} {}", conn.server, end.sender()))
                     .at(span.from)
                     .weight(ms(waited))
-                    .evidence(fin, format!("FIN from {}", end.reverse().sender()))
+                    .proof(fin, format!("FIN from {}", end.reverse().sender()))
                     .evidence_if(
                         own_fin,
                         own_fin
@@ -119,7 +120,7 @@ impl Rule for CloseWaitLeak {
                     .figure("waited_ms_max", ms(waited))
                     .seen(Seen {
                         end: end.sender(),
-                        open: span.to.is_none(),
+                        open: ended.is_none(),
                     }),
             );
         }
@@ -136,13 +137,6 @@ impl Rule for CloseWaitLeak {
             one.figure_value("waited_ms_max")
                 .is_some_and(|waited| waited >= least)
         });
-        let sockets = number(collected.observations.len() as u64);
-        if sockets >= ctx.threshold("medium_sockets") {
-            collected
-                .observations
-                .iter_mut()
-                .for_each(|one| one.severity = Severity::Medium);
-        }
     }
 
     fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
@@ -157,13 +151,7 @@ impl Rule for CloseWaitLeak {
         let sockets = group.figure("sockets").unwrap_or_default();
         let open = group.having(|seen| seen.open);
         let port = group.server().port;
-        let severity = if sockets >= group.ctx.threshold("medium_sockets") {
-            Severity::Medium
-        } else {
-            Severity::Low
-        };
         draft
-            .severity(severity)
             .title(format!("The {end} {who} does not close connections its peer has closed"))
             .summary(format!(
                 "{} at the {end} {who} stayed in CLOSE-WAIT for up to {} after the {other} had closed; {open} still did when the capture ended. \
@@ -185,6 +173,7 @@ impl Rule for CloseWaitLeak {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::script::Capture;
     use crate::testkit::{at, figure, findings_in, findings_of};
     use analyzer::decode::TcpFlags;
@@ -233,6 +222,16 @@ mod tests {
     #[test]
     fn short_waits_are_healthy() {
         assert!(findings_of("close-wait-leak", &[closed_after(20)]).is_empty());
+    }
+
+    #[test]
+    fn a_reset_ends_close_wait() {
+        let mut analysis = Analysis::default();
+        analysis.summary.last = Some(at(900_000.0));
+        let mut capture = closed_by_client(1);
+        capture.client(80_000, TcpFlags::RST, 112, 0, 0);
+        let connection = capture.finish();
+        assert!(findings_in("close-wait-leak", &[connection], &analysis).is_empty());
     }
 
     #[test]

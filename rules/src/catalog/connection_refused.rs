@@ -150,6 +150,9 @@ impl Rule for ConnectionRefused {
             .and_then(|facts| facts.last_completed)
             .is_some_and(|last| last.time > to);
         let story = match (before, after) {
+            (true, true) if to == from => {
+                "It served connections before and after: the failure was short.".to_owned()
+            }
             (true, true) => format!(
                 "It served connections before and after: it was down for about {window} (a restart or a crash)."
             ),
@@ -176,7 +179,7 @@ impl Rule for ConnectionRefused {
             .summary(format!("{}. {story}{recovered}", refusals(group, count)))
             .confidence(0.97, "The refusal itself was captured.")
             .because(if icmp { "ICMP port unreachable errors of the target itself answer the SYNs".to_owned() } else { "RST segments with the ACK bit answer the SYNs: the host is up and nobody listens on the port".to_owned() })
-            .because_if(worked.is_some(), || format!("{} handshakes with this listener completed in the capture", worked.map_or(0, |facts| facts.completed)))
+            .because_if(worked.is_some(), || format!("{} with this listener completed in the capture", many(worked.map_or(0, |facts| facts.completed), "handshake")))
             .not("syn-unanswered", "the host answers at once; a silent drop would leave the SYN without answer")
             .not("listen-overflow", "a full accept queue drops in silence and refuses nobody")
             .advise("any", format!("start the program, or correct the port ({}) or the address it binds to (127.0.0.1 is not reachable from outside)", server.port))

@@ -50,9 +50,7 @@ declare_rule! {
         needs: [Tcp, BothDirections],
         clouded_by: [CaptureDrops],
         figures: [connections: Count / Sum, idle_ms: Milliseconds / Median],
-        thresholds: [
-            min_idle_ms = 1000.0: "Shortest silence after which a probe asks whether the other end lives.",
-        ],
+        thresholds: [],
     }
 }
 
@@ -73,12 +71,9 @@ impl Rule for HalfOpen {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Seen>) {
         let found = conn.resets.iter().find_map(|reset| forgotten(conn, reset));
-        let Some((observation, idle)) = found else {
-            return;
-        };
-        if ms(idle) >= ctx.threshold("min_idle_ms") {
+        if let Some(observation) = found {
             out.push(observation);
         }
     }
@@ -124,7 +119,7 @@ impl Rule for HalfOpen {
 }
 
 /// The probe that `reset` answers, when it shows that its end has no such connection.
-fn forgotten(conn: &Connection, reset: &Reset) -> Option<(Observation<Seen>, Duration)> {
+fn forgotten(conn: &Connection, reset: &Reset) -> Option<Observation<Seen>> {
     let probe = reset.answers?;
     let is_reply = reset.shape == ResetShape::Reply && reset.segment.seq == probe.ack;
     let fits = matches!(
@@ -138,7 +133,11 @@ fn forgotten(conn: &Connection, reset: &Reset) -> Option<(Observation<Seen>, Dur
     if !is_reply || !fits || closed || !is_probe {
         return None;
     }
-    let idle = reset.idle_before;
+    let gap = conn
+        .idle_gaps
+        .last
+        .filter(|gap| !gap.survived && gap.after.frame <= probe.frame)?;
+    let idle = gap.length();
     let usual = reset
         .usual_hop_limit
         .filter(|usual| *usual != reset.hop_limit);
@@ -147,9 +146,13 @@ fn forgotten(conn: &Connection, reset: &Reset) -> Option<(Observation<Seen>, Dur
         .cause(format!("{:?} {}", reset.segment.direction, conn.server))
         .at(reset.segment.time)
         .weight(ms(idle))
+        .evidence(gap.before, "last packet before the silence")
         .evidence(
             probe,
-            format!("keep-alive probe after {} of silence", span(idle)),
+            format!(
+                "keep-alive probe, {} later",
+                span(probe.time.since(gap.before.time))
+            ),
         )
         .proof(
             reset.segment,
@@ -163,7 +166,7 @@ fn forgotten(conn: &Connection, reset: &Reset) -> Option<(Observation<Seen>, Dur
             by: reset.segment.direction,
             hop_limits: usual.map(|usual| (reset.hop_limit, usual)),
         });
-    Some((observation, idle))
+    Some(observation)
 }
 
 #[cfg(test)]

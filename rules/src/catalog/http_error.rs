@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use analyzer::app::HttpExchange;
+use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, counted};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations, segment_at};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{list, number, percent, plural};
 
 declare_rule! {
@@ -26,8 +27,8 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// Status codes 500 to 599 and 429 in clear-text HTTP/1 and HTTP/2, per server. Where a finding on the
-    /// server's own upstream connections fits in time, it is given as the cause. Severity: low for single errors,
-    /// medium from five or 5 % of the responses, high from five when half of the responses fail.
+    /// server's own upstream connections fits in time, it is given as the cause. Severity follows the failed
+    /// requests of the client that met most: low for one or two, high from three; a scanner's are information.
     ///
     /// ## What to do
     /// Follow the cause when one was found; otherwise the server's own log for these requests.
@@ -44,11 +45,7 @@ declare_rule! {
         needs: [Tcp],
         clouded_by: [CaptureDrops, Snaplen],
         figures: [responses: Count / Sum, errors: Count / Sum, share_percent: Percent / Max],
-        thresholds: [
-            medium_errors = 5.0: "Errors from which it is more than an accident.",
-            medium_share_percent = 5.0: "Share of the responses from which users notice.",
-            high_share_percent = 50.0: "Share of the responses at which the service is as good as down.",
-        ],
+        thresholds: [],
     }
 }
 
@@ -56,6 +53,9 @@ declare_rule! {
 pub(crate) struct Fact {
     responses: u64,
 }
+
+/// Of fewer responses a percentage says little.
+const FEW: f64 = 10.0;
 
 /// The first response of a connection that is an error, when it was kept.
 pub(crate) struct Seen {
@@ -102,7 +102,7 @@ impl Rule for HttpError {
             .first()
             .and_then(|one| one.response_start)
             .map_or(conn.start, |at| at.time);
-        let mut observation = Observation::new(conn, 0.97, Severity::Low)
+        let mut observation = Observation::new(conn, 0.97, Impact::attempts_failed(errors))
             .at(at)
             .weight(number(errors))
             .count(errors)
@@ -120,7 +120,7 @@ impl Rule for HttpError {
                     segment_at(conn, one.request_start, Direction::ClientToServer),
                     format!("request {request}"),
                 )
-                .evidence(
+                .proof(
                     segment_at(conn, start, Direction::ServerToClient),
                     format!("response {status} to it"),
                 );
@@ -134,8 +134,8 @@ impl Rule for HttpError {
 
     fn on_capture(
         &self,
-        _analysis: &Analysis,
-        ctx: &Context<'_>,
+        analysis: &Analysis,
+        _ctx: &Context<'_>,
         collected: &mut Collected<Seen, Fact>,
     ) {
         let mut healthy = BTreeMap::<Endpoint, f64>::new();
@@ -158,14 +158,10 @@ impl Rule for HttpError {
             one.set_figure("responses", FigureValue::Number(own + rest));
             let share = total.1 / total.0.max(1.0) * 100.0;
             one.set_figure("share_percent", FigureValue::Number(share));
-            let several = total.1 >= ctx.threshold("medium_errors");
-            one.severity = if several && share >= ctx.threshold("high_share_percent") {
-                Severity::High
-            } else if several || share >= ctx.threshold("medium_share_percent") {
-                Severity::Medium
-            } else {
-                Severity::Low
-            };
+            let client = analysis.hosts.get(one.connection.client.ip);
+            if client.is_some_and(HostProfile::is_scanner) {
+                one.set_impact(Impact::NONE);
+            }
         }
     }
 
@@ -182,14 +178,20 @@ impl Rule for HttpError {
         let requests: Vec<String> = requests
             .map(|((status, request), _)| format!("{status} {request}"))
             .collect();
+        let part = if responses < FEW {
+            format!("{errors:.0} of {}", plural(responses, "request"))
+        } else {
+            format!("{} of its requests", percent(share))
+        };
+        let is = if errors > 1.0 {
+            "are errors"
+        } else {
+            "is an error"
+        };
         let draft = draft
-            .title(format!(
-                "{server} answers {} of its requests with {}",
-                percent(share),
-                list(&statuses)
-            ))
+            .title(format!("{server} answers {part} with {}", list(&statuses)))
             .summary(format!(
-                "{} of {responses:.0} from {server} are errors ({}). {}",
+                "{} of {responses:.0} from {server} {is} ({}). {}",
                 plural(errors, "response"),
                 list(&statuses),
                 statuses.first().map_or("", |status| meaning(status)),
@@ -246,6 +248,7 @@ fn meaning(status: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, at, figure, findings_of};
     use analyzer::app::{At, HttpFacts};
 
@@ -286,7 +289,7 @@ mod tests {
     fn share_is_taken_over_all_responses_of_the_server() {
         let findings = findings_of("http-error", &[served(1, 10, 6), served(2, 90, 0)]);
         assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].severity, Severity::Medium);
+        assert_eq!(findings[0].severity, Severity::High);
         assert!((figure(&findings[0], "responses") - 100.0).abs() < f64::EPSILON);
         assert!((figure(&findings[0], "errors") - 6.0).abs() < f64::EPSILON);
         assert!((figure(&findings[0], "share_percent") - 6.0).abs() < 0.001);
@@ -298,6 +301,13 @@ mod tests {
             findings_of("http-error", &[served(1, 8, 8)])[0].severity,
             Severity::High
         );
+    }
+
+    #[test]
+    fn one_response_makes_no_share() {
+        let findings = findings_of("http-error", &[served(1, 1, 1)]);
+        assert_eq!(findings[0].severity, Severity::Low);
+        assert!(findings[0].title.contains("1 of 1 request with"));
     }
 
     #[test]

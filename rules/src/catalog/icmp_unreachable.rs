@@ -175,7 +175,7 @@ impl Rule for IcmpUnreachable {
             (
                 format!("Answers of {server} reach clients that no longer listen"),
                 format!(
-                    "{} quote packets from {server}: the client had closed its port before the answer came. Usual for answers after a timeout; harmless by itself.",
+                    "{} for packets from {server}: the client had closed its port before the answer came. Usual for answers after a timeout; harmless by itself.",
                     plural(messages, "ICMP error")
                 ),
             )
@@ -183,7 +183,7 @@ impl Rule for IcmpUnreachable {
             (
                 format!("Packets to {server} cannot be delivered: {reason}"),
                 format!(
-                    "{} from {reporter} say about packets to {server}: {reason}.",
+                    "{} from {reporter} for packets to {server}: {reason}.",
                     plural(messages, "ICMP error")
                 ),
             )

@@ -6,11 +6,11 @@ use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
 use crate::model::figure::{median, most};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
@@ -26,8 +26,8 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// At least three probes (no or one byte below the next sequence number) after the last answer, followed by the
-    /// prober's RST or by nothing. Answered probes are healthy. Severity is medium: the loss was noticed by design,
-    /// only late.
+    /// prober's RST or by nothing: they prove it. An answer to the last of them refutes it. Severity follows the time
+    /// from the first unanswered probe to the end, medium at most: the loss was noticed by design, only late.
     ///
     /// ## What to do
     /// Find out how the peer vanished; shorten the detection.
@@ -90,11 +90,13 @@ impl Rule for KeepaliveDeadPeer {
                 .time
                 .since(heard.map_or(conn.start, |heard| heard.time));
             let sender = direction.sender();
+            let given_up = reset.map_or(last.segment.time, |reset| reset.segment.time);
+            let waited = given_up.since(first.segment.time);
             out.push(
                 Observation::new(
                     conn,
                     if reset.is_some() { 0.95 } else { 0.8 },
-                    Severity::Medium,
+                    Impact::waited(waited),
                 )
                 .at(first.segment.time)
                 .weight(count)
@@ -102,14 +104,14 @@ impl Rule for KeepaliveDeadPeer {
                     heard,
                     format!("last segment from {}", direction.reverse().sender()),
                 )
-                .evidence(
+                .proof(
                     first.segment,
                     format!(
                         "first unanswered probe from {sender}, {} after the peer was last heard",
                         span(idle)
                     ),
                 )
-                .evidence(
+                .proof(
                     last.segment,
                     format!(
                         "last of {} without answer",

@@ -6,6 +6,7 @@ use crate::model::rule::{Rule, RuleVisitor};
 mod bufferbloat;
 mod client_timeout_close;
 mod close_wait_leak;
+mod connection_died;
 mod connection_refused;
 mod delayed_ack_nagle;
 mod dns_failure;
@@ -43,6 +44,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&bufferbloat::Bufferbloat);
     visitor.visit(&client_timeout_close::ClientTimeoutClose);
     visitor.visit(&close_wait_leak::CloseWaitLeak);
+    visitor.visit(&connection_died::ConnectionDied);
     visitor.visit(&connection_refused::ConnectionRefused);
     visitor.visit(&delayed_ack_nagle::DelayedAckNagle);
     visitor.visit(&dns_failure::DnsFailure);

@@ -159,8 +159,8 @@ impl Rule for PortReuseCollision {
         draft
             .title(format!("New connections to {server} collide with old ones on the same port"))
             .summary(format!(
-                "{}, a SYN from {} used a port whose earlier connection {server} still held; the server answered with an acknowledgement of the old one.{cost}",
-                plural(collisions, "time"), group.clients_text()
+                "{}: a SYN from {} used a port whose earlier connection {server} still held, and was answered with an acknowledgment of the old one.{cost}",
+                plural(collisions, "collision"), group.clients_text()
             ))
             .confidence(confidence, "The challenge acknowledgement with the old connection's numbers was captured.")
             .because("the SYN has a new sequence number, so it is no retransmission")

@@ -5,11 +5,11 @@ use analyzer::analysis::RoutingLoop;
 
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{number, plural, span};
 
 declare_rule! {
@@ -26,7 +26,7 @@ declare_rule! {
     /// One packet, told by addresses, ports, IP identification and TCP numbers, was seen at least four
     /// times with a hop limit that falls each time. A capture at two points of one path sees every
     /// packet twice and is not meant. `packets` counts those that went round, `ttl_first` and `ttl_last`
-    /// are the largest and smallest hop limit seen. Severity is high: what goes round does not arrive.
+    /// are the largest and smallest hop limit seen. What goes round does not arrive: every packet counts as lost.
     ///
     /// ## What to do
     /// Correct the routes: often a default route and a summary route that point at each other, a
@@ -129,11 +129,11 @@ fn observation(one: &RoutingLoop) -> Observation<Seen> {
     };
     let fell = f64::from(one.hop_limit_first) - f64::from(one.hop_limit_last);
     let steps = number(one.sightings) / number(one.packets.max(1)) - 1.0;
-    Observation::from_note(&note, 0.95, Severity::High)
+    Observation::from_note(&note, 0.95, Impact::requests_lost(one.packets))
         .cause(one.destination.ip.to_string())
         .weight(number(one.sightings))
         .evidence(one.first, "the packet's first sighting")
-        .evidence(
+        .proof(
             one.first_again,
             format!(
                 "the same packet, {} later, its hop limit the lowest of all its sightings",

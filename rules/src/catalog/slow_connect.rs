@@ -32,14 +32,14 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// - The handshake completes 500 ms or more after its first SYN, and three times later than the round
-    ///   trip of the connection or the server's usual handshake explain.
+    ///   trip of the connection explains.
     /// - A SYN or SYN-ACK was repeated, or the first SYN-ACK was late.
     /// - No challenge ACK answered it (port-reuse-collision), the server did not ignore a finished handshake
     ///   (listen-overflow), data between the same hosts was not sent in vain at that time (an outage), and
     ///   not a fifth of all attempts and three suffer together, as of a full queue.
     ///
-    /// The SYN and the segment that completes the handshake prove it. One repeat is a single lost packet and
-    /// low; from two on the time that clients waited decides.
+    /// The SYN and the segment that completes the handshake prove it. Where the first repeat led to the
+    /// connection, a single packet was lost (low); else the time that clients waited decides.
     ///
     /// ## What to do
     /// Find where SYNs or SYN-ACKs are lost (compare captures at both ends), and let callers connect ahead of
@@ -60,7 +60,7 @@ declare_rule! {
         figures: [connect_ms: Milliseconds / Median, syn_repeats: Count / Sum, connections: Count / Sum],
         thresholds: [
             min_connect_ms = 500.0: "Time from the first SYN to the handshake's end from which it may be called late.",
-            min_times_usual = 3.0: "How many times longer than the round trip, or the server's usual handshake, it must take.",
+            min_times_usual = 3.0: "How many times longer than the round trip of the connection it must take.",
         ],
     }
 }
@@ -69,6 +69,8 @@ declare_rule! {
 const TOGETHER: usize = 3;
 /// The same, as a share of the attempts in that time.
 const TOGETHER_SHARE: f64 = 0.2;
+/// What follows a repeat within this time follows from it: no timer runs out sooner.
+const REPAIRED: Duration = Duration::from_millis(500);
 /// How far around the trouble attempts are counted.
 const AROUND: Duration = Duration::from_millis(500);
 
@@ -87,14 +89,15 @@ enum Cause {
 pub(crate) struct Seen {
     cause: Cause,
     until: Timestamp,
-    repeats: u32,
+    /// A single packet was lost, and its repeat led to the connection.
+    repaired: bool,
     gaps: String,
 }
 
 /// What the rule keeps of other connections.
 pub(crate) enum Fact {
-    /// A SYN was sent then; the handshake took so long.
-    Opened(Option<Duration>),
+    /// A SYN was sent then.
+    Opened,
     /// The same data was sent in vain from then on, to the given time.
     InVain(Timestamp),
 }
@@ -120,13 +123,11 @@ impl Rule for SlowConnect {
         let Some(syn) = handshake.syns.first() else {
             return;
         };
-        let took = handshake.ack.map(|ack| ack.time.since(syn.time));
-        out.note(|| Note::new(conn, Fact::Opened(took)).at(syn.time));
-        let (Some(took), Some(syn_ack), Some(ack)) =
-            (took, handshake.syn_acks.first(), handshake.ack)
-        else {
+        out.note(|| Note::new(conn, Fact::Opened).at(syn.time));
+        let (Some(syn_ack), Some(ack)) = (handshake.syn_acks.first(), handshake.ack) else {
             return;
         };
+        let took = ack.time.since(syn.time);
         let usual = conn.rtt().unwrap_or_default();
         let mut events = conn.events.iter();
         if ms(took) < ctx.threshold("min_connect_ms")
@@ -142,11 +143,10 @@ impl Rule for SlowConnect {
     fn on_capture(
         &self,
         analysis: &Analysis,
-        ctx: &Context<'_>,
+        _ctx: &Context<'_>,
         collected: &mut Collected<Seen, Fact>,
     ) {
         let company = Company::of(&collected.notes);
-        let factor = ctx.threshold("min_times_usual");
         let mut by_server = BTreeMap::<Endpoint, Vec<Timestamp>>::new();
         for one in &collected.observations {
             by_server
@@ -154,25 +154,16 @@ impl Rule for SlowConnect {
                 .or_default()
                 .push(one.at);
         }
-        let overflowing: Vec<Endpoint> = by_server
-            .into_iter()
-            .filter(|(server, times)| company.suffers_as_a_whole(*server, times))
-            .map(|(server, _)| server)
-            .collect();
+        by_server.retain(|server, times| company.suffers_as_a_whole(*server, times));
         collected.observations.retain(|one| {
             let (client, server) = (one.connection.client.ip, one.connection.server);
-            let took = one.seen.until.since(one.at);
-            let is_usual = company
-                .usual(server)
-                .is_some_and(|usual| ms(took) < ms(usual) * factor);
             let dark = |kind| {
                 analysis
                     .episodes
                     .between(kind, client, server.ip, one.at)
                     .is_some()
             };
-            !is_usual
-                && !overflowing.contains(&server)
+            !by_server.contains_key(&server)
                 && !company.is_on_bad_path(client, server.ip, one.at)
                 && !dark(EpisodeKind::PathDark)
                 && !dark(EpisodeKind::HostSilent)
@@ -247,48 +238,55 @@ fn slow(
         (_, false) => Cause::SynRepeated,
     };
     let took = ack.time.since(syn.time);
+    let repaired = is_repaired_at_once(conn, ack);
     let pairs = handshake.syns.windows(2);
     let gaps: Vec<String> = pairs
         .map(|pair| format!("{:.1}", pair[1].time.since(pair[0].time).as_secs_f64()))
         .collect();
     let later = |segment: SegmentRef| time(ms(segment.time.since(syn.time)));
-    Observation::new(conn, 0.9, harm(syns + syn_acks, took))
-        .at(syn.time)
-        .weight(ms(took))
-        .evidence(syn, "first captured SYN")
-        .evidence(syn_ack, format!("SYN-ACK, {} later", later(syn_ack)))
-        .proof(
-            ack,
-            format!(
-                "the client's ACK completes the handshake, {} after the SYN",
-                later(ack)
-            ),
-        )
-        .figure("connect_ms", ms(took))
-        .figure("syn_repeats", f64::from(syns))
-        .figure("connections", 1.0)
-        .cost("time_lost_ms", ms(took))
-        .seen(Seen {
-            cause,
-            until: ack.time,
-            repeats: syns + syn_acks,
-            gaps: list(&gaps),
-        })
+    Observation::new(
+        conn,
+        0.9,
+        if repaired {
+            Impact::recovered(1)
+        } else {
+            Impact::waited(took)
+        },
+    )
+    .at(syn.time)
+    .weight(ms(took))
+    .evidence(syn, "first captured SYN")
+    .evidence(syn_ack, format!("SYN-ACK, {} later", later(syn_ack)))
+    .proof(
+        ack,
+        format!(
+            "the client's ACK completes the handshake, {} after the SYN",
+            later(ack)
+        ),
+    )
+    .figure("connect_ms", ms(took))
+    .figure("syn_repeats", f64::from(syns))
+    .figure("connections", 1.0)
+    .cost("time_lost_ms", ms(took))
+    .seen(Seen {
+        cause,
+        until: ack.time,
+        repaired,
+        gaps: list(&gaps),
+    })
 }
 
-/// One lost packet that a retry repaired, or a wait.
-fn harm(repeats: u32, took: Duration) -> Impact {
-    if repeats == 1 {
-        Impact::recovered(1)
-    } else {
-        Impact::waited(took)
-    }
+/// Whether the first repeat led to the connection: a single packet was lost.
+fn is_repaired_at_once(conn: &Connection, ack: SegmentRef) -> bool {
+    let handshake = &conn.handshake;
+    let at_once = REPAIRED.max(conn.rtt().unwrap_or_default() * 2);
+    let again = handshake.syns.get(1).or(handshake.syn_acks.get(1));
+    handshake.syn_count <= 2 && again.is_some_and(|again| ack.time.since(again.time) < at_once)
 }
 
 /// What the connections cost together: waits that overlap count once.
 fn impact(observations: &[Observation<Seen>]) -> Impact {
-    let (once, waited): (Vec<_>, Vec<_>) =
-        observations.iter().partition(|one| one.seen.repeats == 1);
+    let (once, waited): (Vec<_>, Vec<_>) = observations.iter().partition(|one| one.seen.repaired);
     let waited = union(waited.into_iter().map(|one| (one.at, one.seen.until)));
     Impact {
         recovered: once.len() as u64,
@@ -300,8 +298,6 @@ fn impact(observations: &[Observation<Seen>]) -> Impact {
 #[derive(Default)]
 struct Company {
     attempts: BTreeMap<Endpoint, Vec<Timestamp>>,
-    /// How long handshakes took, in order.
-    took: BTreeMap<Endpoint, Vec<Duration>>,
     in_vain: BTreeMap<(IpAddr, IpAddr), Vec<(Timestamp, Timestamp)>>,
 }
 
@@ -311,27 +307,14 @@ impl Company {
         for note in notes {
             let server = note.connection.server;
             match note.fact {
-                Fact::Opened(took) => {
-                    all.attempts.entry(server).or_default().push(note.at);
-                    all.took.entry(server).or_default().extend(took);
-                }
+                Fact::Opened => all.attempts.entry(server).or_default().push(note.at),
                 Fact::InVain(to) => {
                     let hosts = (note.connection.client.ip, server.ip);
                     all.in_vain.entry(hosts).or_default().push((note.at, to));
                 }
             }
         }
-        all.took.values_mut().for_each(|took| took.sort_unstable());
         all
-    }
-
-    /// The median time that handshakes with a server took, where there were several.
-    fn usual(&self, server: Endpoint) -> Option<Duration> {
-        let took = self
-            .took
-            .get(&server)
-            .filter(|took| took.len() >= TOGETHER)?;
-        took.get(took.len() / 2).copied()
     }
 
     fn is_on_bad_path(&self, client: IpAddr, server: IpAddr, at: Timestamp) -> bool {

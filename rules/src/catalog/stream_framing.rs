@@ -7,11 +7,11 @@ use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
 use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{self, Narrative};
 use crate::model::observation::{Observation, Observations, segment_at};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{number, plural};
 
 declare_rule! {
@@ -29,8 +29,10 @@ declare_rule! {
     /// ## How it is detected
     /// The framing is given (`--framing PORT=SPEC`) or inferred: a length field that lands exactly on message
     /// borders through the whole stream, lines, a delimiter, or a constant size. Counted are segments in which
-    /// more than one message starts and messages that span segments. Severity is info, since a correct
-    /// reader expects both; medium when the connection was reset or fell silent right after the first one.
+    /// more than one message starts and messages that span segments. What proves harm: a reset within a
+    /// second of the first of them, before either end had closed. What refutes it: the stream goes on. Severity is
+    /// info, since a correct reader expects both; medium when the connection was reset right after.
+    /// Streams of ASN.1 messages and FIX have framings of their own and are left out.
     ///
     /// ## What to do
     /// Decode with the measured framing: read until a whole message is there, keep the rest.
@@ -124,7 +126,7 @@ impl Rule for StreamFraming {
         };
         let outcome = if broken > 0 {
             format!(
-                " On {} the stream was reset or fell silent right after the first such segment: the reader seems to take one read for one message.",
+                " On {} the stream was reset right after the first such segment: the reader seems to take one read for one message.",
                 plural(number(broken), "connection")
             )
         } else {
@@ -165,10 +167,10 @@ fn observation(conn: &Connection, framing: &FramingFacts) -> Observation<Seen> {
     let marks = [coalesced, split].into_iter().flatten();
     let first = marks.map(|(_, at)| at).min_by_key(|at| at.frame);
     let broke = first.is_some_and(|first| broke_after(conn, first));
-    let severity = if broke {
-        Severity::Medium
+    let impact = if broke {
+        Impact::requests_lost(1)
     } else {
-        Severity::Info
+        Impact::NONE
     };
     let place =
         |mark: Option<(Direction, At)>| mark.map(|(direction, at)| segment_at(conn, at, direction));
@@ -186,7 +188,7 @@ fn observation(conn: &Connection, framing: &FramingFacts) -> Observation<Seen> {
         } else {
             framing.confidence
         },
-        severity,
+        impact,
     )
     .cause(format!("{} {}", conn.server, framing.spec))
     .at(first.map_or(conn.start, |first| first.time))
@@ -201,7 +203,7 @@ fn observation(conn: &Connection, framing: &FramingFacts) -> Observation<Seen> {
         place(split),
         "start of a message that continues in a later segment",
     )
-    .evidence_if(
+    .proof_if(
         conn.resets
             .first()
             .map(|reset| reset.segment)
@@ -233,7 +235,7 @@ fn first_of(marks: [Option<At>; 2]) -> Option<(Direction, At)> {
         .min_by_key(|(_, at)| at.frame)
 }
 
-/// A reset, or nothing more from one end, right after the first coalesced or split message.
+/// A reset, before either end had closed, right after the first coalesced or split message.
 fn broke_after(conn: &Connection, first: At) -> bool {
     conn.resets.iter().any(|reset| {
         reset.segment.frame > first.frame
@@ -334,6 +336,7 @@ fn remedies(group: &Group<'_>, draft: Narrative, spec: &str) -> Narrative {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, C, S, figure, findings_of};
     use analyzer::connection::ResetKind;
 

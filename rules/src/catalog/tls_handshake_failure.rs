@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use analyzer::app::{TlsAlert, TlsFacts};
 use analyzer::connection::ResetKind;
+use analyzer::episodes::EpisodeKind;
 use analyzer::event::SegmentRef;
+use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction};
 
 use crate::model::context::Context;
 use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{self, Narrative};
 use crate::model::observation::{Collected, Observation, Observations, segment_at};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::plural;
 use crate::signs::goodbye::GOODBYE_TO_FIN;
 
@@ -28,12 +30,15 @@ declare_rule! {
     /// No request was sent at all. Clients report a certificate or protocol error, often without detail.
     ///
     /// ## How it is detected
-    /// A fatal alert in clear text before application data, or FIN or RST from the server right after the ClientHello
-    /// without a ServerHello. In TLS 1.3 later alerts are encrypted and cannot be read: a client that closes at once on the
-    /// server's part of the handshake, without its own, refused it, and a server that sends nothing but one enciphered alert
-    /// on the client's part and closes refused that. Connections
-    /// without a ClientHello (health checks) and clients that gave up waiting are not counted. Severity: medium,
-    /// high from three failures.
+    /// - What proves it: a fatal alert in clear text before application data; or FIN or RST from the server right
+    ///   after the ClientHello without a ServerHello, before the client closed.
+    /// - In TLS 1.3 later alerts are encrypted and cannot be read: a client that closes at once on the server's
+    ///   part of the handshake, which is long enough to hold a certificate, without its own part, refused it; a
+    ///   server that sends nothing but one enciphered alert on the client's part and closes refused that.
+    /// - What refutes it: warnings, after which the handshake goes on; connections without a ClientHello (health
+    ///   checks); clients that gave up waiting, lost a race or ended.
+    ///
+    /// Each failure counts as a request lost; those of scanners are information.
     ///
     /// ## What to do
     /// By alert: certificate chain and validity, trusted issuers, protocol versions, server name.
@@ -51,9 +56,7 @@ declare_rule! {
         needs: [Tcp],
         clouded_by: [CaptureDrops, Snaplen],
         figures: [failures: Count / Sum],
-        thresholds: [
-            high_failures = 3.0: "Failures from which it is no accident.",
-        ],
+        thresholds: [],
     }
 }
 
@@ -68,6 +71,8 @@ pub(crate) struct Seen {
     why: &'static str,
     /// The number of the alert, or of the one that such an end stands for.
     alert: Option<u8>,
+    /// It shows in a close, not by an alert in clear text.
+    by_close: bool,
     /// The name that the client asked for.
     sni: String,
     version: &'static str,
@@ -92,11 +97,11 @@ impl Rule for TlsHandshakeFailure {
         let hello = segment_at(conn, hello, Direction::ClientToServer);
         let sni = tls.sni.clone().unwrap_or_else(|| "no name".to_owned());
         out.push(
-            Observation::new(conn, failure.confidence, Severity::Medium)
+            Observation::new(conn, failure.confidence, Impact::requests_lost(1))
                 .cause(format!("{} {}", conn.server, failure.reason))
                 .at(failure.segment.time)
                 .evidence(hello, format!("ClientHello for {sni}"))
-                .evidence(failure.segment, failure.note)
+                .proof(failure.segment, failure.note)
                 .figure("failures", 1.0)
                 .cost("connections_failed", 1.0)
                 .seen(Seen {
@@ -104,23 +109,30 @@ impl Rule for TlsHandshakeFailure {
                     end: failure.segment.direction,
                     why: failure.why,
                     alert: failure.alert,
+                    by_close: failure.confidence < STATED,
                     sni,
                     version: version(tls.version),
                 }),
         );
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
-        let mut counts = std::collections::BTreeMap::<String, f64>::new();
-        for one in &collected.observations {
-            *counts.entry(one.cause.clone()).or_default() += 1.0;
-        }
+    fn on_capture(&self, analysis: &Analysis, _: &Context<'_>, collected: &mut Collected<Seen>) {
+        // Clients close the connections that lost a race, and all when they end, at any moment.
+        let closed_by_chance = |one: &Observation<Seen>| {
+            [EpisodeKind::RaceLosers, EpisodeKind::ProgramEnd]
+                .into_iter()
+                .any(|kind| {
+                    let first_frame = one.connection.first_frame;
+                    (analysis.episodes.of_connection(kind, first_frame)).is_some()
+                })
+        };
+        let by_client = |one: &Observation<Seen>| one.seen.end == Direction::ClientToServer;
+        (collected.observations)
+            .retain(|one| !(one.seen.by_close && by_client(one) && closed_by_chance(one)));
         for one in &mut collected.observations {
-            if counts
-                .get(&one.cause)
-                .is_some_and(|count| *count >= ctx.threshold("high_failures"))
-            {
-                one.severity = Severity::High;
+            let client = analysis.hosts.get(one.connection.client.ip);
+            if client.is_some_and(HostProfile::is_scanner) {
+                one.set_impact(Impact::NONE);
             }
         }
     }
@@ -175,7 +187,9 @@ impl Failure {
         if tls.client_data.is_some() && tls.server_data.is_some() {
             return None;
         }
-        let fatal = |alert: &&TlsAlert| !matches!(alert.description, CLOSE_NOTIFY | USER_CANCELED);
+        let fatal = |alert: &&TlsAlert| {
+            alert.level == FATAL && !matches!(alert.description, CLOSE_NOTIFY | USER_CANCELED)
+        };
         if let Some(alert) = tls.alerts.iter().find(fatal) {
             let name = alert_name(alert.description);
             return Some(Self {
@@ -183,7 +197,7 @@ impl Failure {
                 segment: segment_at(conn, alert.at, alert.direction),
                 note: format!("alert {}: {name}", alert.description),
                 alert: Some(alert.description),
-                confidence: 0.97,
+                confidence: STATED,
                 why: "The alert was sent in clear text.",
             });
         }
@@ -215,7 +229,9 @@ impl Failure {
         let at_once = flight.frame < segment.frame
             && flight.relative_seq < segment.relative_ack
             && segment.time.since(flight.time) <= REFUSES_WITHIN;
-        let refuses = tls.handshake_complete.is_none() && only_alert && at_once;
+        // A session that is resumed needs no certificate, and a retry request bears none.
+        let has_certificate = hello.response?.octets >= CERTIFICATE_FLIGHT;
+        let refuses = tls.handshake_complete.is_none() && only_alert && at_once && has_certificate;
         refuses.then(|| Self {
             reason: format!("{how} instead of the client's part"),
             segment,
@@ -260,16 +276,23 @@ impl Failure {
     }
 }
 
+/// How sure a failure is that an alert in clear text states.
+const STATED: f64 = 0.97;
 const TLS13: u16 = 0x0304;
 /// The record of an alert in TLS 1.3: header, alert, type and tag.
 const ENCIPHERED_ALERT: u64 = 24;
 /// A change of ciphers and an alert in cipher, rounded up; the shortest Finished is longer.
 const TO_REFUSE: u64 = 40;
+/// The server's flight is at least as long with a certificate: the shortest in use take 300 octets,
+/// beside a ServerHello of 90.
+const CERTIFICATE_FLIGHT: u64 = 390;
 /// Programs refuse at once; who closes later has stopped waiting.
 const REFUSES_WITHIN: Duration = Duration::from_secs(1);
 const CERTIFICATE_UNKNOWN: u8 = 46;
 const CERTIFICATE_REQUIRED: u8 = 116;
 
+/// After a warning the handshake goes on.
+const FATAL: u8 = 2;
 /// Says goodbye; no failure.
 const CLOSE_NOTIFY: u8 = 0;
 /// The user gave up during the handshake; no failure of the ends.
@@ -287,8 +310,8 @@ fn close_of(conn: &Connection, end: Direction) -> Option<(SegmentRef, &'static s
 
 /// FIN or RST of `end` when it closed first.
 fn first_close(conn: &Connection, end: Direction) -> Option<(SegmentRef, &'static str)> {
-    let peer_closed = conn.half(end.reverse()).fin;
-    let peer_closed = peer_closed.map_or(u64::MAX, |fin| fin.frame);
+    let peer_closed = close_of(conn, end.reverse());
+    let peer_closed = peer_closed.map_or(u64::MAX, |(close, _)| close.frame);
     close_of(conn, end).filter(|(segment, _)| segment.frame < peer_closed)
 }
 
@@ -351,6 +374,7 @@ fn cures(draft: Narrative, alert: Option<u8>, sni: &str) -> Narrative {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, C, S, at, figure, findings_of};
     use analyzer::app::{AppProtocol, At, TlsFacts};
 

@@ -4,11 +4,11 @@ use analyzer::{Analysis, Connection};
 
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, median};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{ms, number, time};
 
 declare_rule! {
@@ -24,9 +24,10 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// Towards one server endpoint one 4-tuple carries at least 90 % of the client datagrams at a high
-    /// sustained rate. Low severity: it is a hint about the design, not a proof of a limit. Medium from
-    /// 20,000 datagrams a second when the rate stands flat. QUIC, media and tunnels use one flow by
-    /// design and are left out.
+    /// sustained rate. Low severity: it is a hint about the design, not a proof of a limit, even where the
+    /// rate stands flat. What proves the pattern: the first and last datagram of the flow and their number.
+    /// What refutes it: other flows of the same server. QUIC, media and tunnels use one flow by design and
+    /// are left out.
     ///
     /// ## What to do
     /// Use several client sockets and pick one per datagram; let the server open one socket per core with
@@ -41,13 +42,12 @@ declare_rule! {
     pub(crate) struct UdpSingleSocket {
         id: "udp-single-socket",
         title: "One pair of UDP sockets carries a busy path",
-        severity: Medium,
+        severity: Low,
         needs: [Udp],
         clouded_by: [CaptureDrops, OneSided],
         figures: [packets_per_second: PerSecond / Max, share_percent: Percent / Max],
         thresholds: [
             min_packets_per_second = 2000.0: "Rate from which a hint is worth the reader's time; far below what one socket can carry.",
-            medium_packets_per_second = 20000.0: "Rate at which one socket in a garbage-collected runtime is often the limit.",
             min_share_percent = 90.0: "Share of the server's datagrams in one flow that counts as nearly all.",
         ],
     }
@@ -113,19 +113,13 @@ impl Rule for UdpSingleSocket {
             return;
         }
         let plateau = udp.active_seconds >= 5 && number(udp.peak_per_second) <= rate * PLATEAU;
-        let fast = rate >= ctx.threshold("medium_packets_per_second");
-        let severity = if plateau && fast {
-            Severity::Medium
-        } else {
-            Severity::Low
-        };
         let answers = &udp.response_times;
         out.push(
-            Observation::new(conn, 0.6, severity)
+            Observation::new(conn, 0.6, Impact::SOME)
                 .at(first.time)
                 .weight(rate)
                 .evidence(first, "first datagram of the flow from client")
-                .evidence(
+                .proof(
                     last,
                     format!(
                         "last one: {} datagrams from client in {seconds:.1} s",
@@ -190,6 +184,7 @@ impl Rule for UdpSingleSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, C, figure, findings_in, findings_of};
     use analyzer::analysis::UdpServerFacts;
 
@@ -218,11 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn flat_and_very_hot_is_medium() {
-        assert_eq!(
-            findings_of("udp-single-socket", &[flow(30_000, None)])[0].severity,
-            Severity::Medium
-        );
+    fn flat_rate_is_told_and_no_proof_of_a_limit() {
+        let findings = findings_of("udp-single-socket", &[flow(30_000, None)]);
+        assert_eq!(findings[0].severity, Severity::Low);
+        assert!(findings[0].summary.contains("The rate is flat"));
     }
 
     #[test]

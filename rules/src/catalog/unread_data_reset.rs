@@ -39,7 +39,7 @@ declare_rule! {
     ///   complete and acknowledged; the unread bytes are the closing alert of TLS, or session tickets.
     ///
     /// Severity follows the requests lost: one for each connection on which a server resets a request without a
-    /// complete answer that arrived. Info when a client closes without reading the rest (load generators stop),
+    /// complete answer that arrived, or throws away what its window proves to be unread. Info when a client closes without reading the rest (load generators stop),
     /// or the peer had closed before.
     ///
     /// ## What to do
@@ -197,42 +197,47 @@ impl Rule for UnreadDataReset {
         if draft.severity == Severity::Info {
             return draft;
         }
-        draft
-            .set(
-                "nginx",
-                "keep reading after an early answer",
-                "lingering_close on; lingering_time 30s; lingering_timeout 5s;",
-            )
-            .set(
-                "Java (Tomcat)",
-                "swallow larger rejected bodies",
-                "<Connector maxSwallowSize=\"-1\" …/>",
-            )
-            .set(
-                "Node.js",
-                "drain the rejected request",
-                "req.resume() before res.end()",
-            )
-            .set(
-                "Go",
-                "read the body to its end before returning",
-                "io.Copy(io.Discard, r.Body)",
-            )
-            .advise(
-                "any",
-                "shutdown(SHUT_WR), read until end of file with a time limit, then close",
-            )
-            .verify(
-                "server",
-                "nstat -az TcpExtTCPAbortOnClose",
-                "grows with every close with unread data",
-            )
-            .verify(
-                "server",
-                format!("ss -tn '( sport = :{} )'", group.server().port),
-                "Recv-Q above zero on connections about to close",
-            )
+        remedies(group, draft)
     }
+}
+
+/// How to read to the end before the close, and what counts the closes that do not.
+fn remedies(group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrative {
+    draft
+        .set(
+            "nginx",
+            "keep reading after an early answer",
+            "lingering_close on; lingering_time 30s; lingering_timeout 5s;",
+        )
+        .set(
+            "Java (Tomcat)",
+            "swallow larger rejected bodies",
+            "<Connector maxSwallowSize=\"-1\" …/>",
+        )
+        .set(
+            "Node.js",
+            "drain the rejected request",
+            "req.resume() before res.end()",
+        )
+        .set(
+            "Go",
+            "read the body to its end before returning",
+            "io.Copy(io.Discard, r.Body)",
+        )
+        .advise(
+            "any",
+            "shutdown(SHUT_WR), read until end of file with a time limit, then close",
+        )
+        .verify(
+            "server",
+            "nstat -az TcpExtTCPAbortOnClose",
+            "grows with every close with unread data",
+        )
+        .verify(
+            "server",
+            format!("ss -tn '( sport = :{} )'", group.server().port),
+            "Recv-Q above zero on connections about to close",
+        )
 }
 
 fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation<Seen> {
@@ -258,7 +263,7 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
     let answer_arrived = reset.bytes_unacked.min(own.unacked_at_end) == 0;
     let impact = if by_client || goodbye || reset.peer_fin_before {
         Impact::NONE
-    } else if pending || !answer_arrived {
+    } else if pending || !answer_arrived || jump.is_some() {
         Impact::requests_lost(1)
     } else {
         Impact::SOME

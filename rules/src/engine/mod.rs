@@ -18,6 +18,7 @@ use analyzer::pipeline::ConnectionSink;
 use analyzer::{Analysis, Connection};
 use rayon::prelude::*;
 
+use crate::between;
 use crate::catalog;
 use crate::engine::adapter::{Adapter, Running, Slot};
 use crate::engine::link::{Draft, rank};
@@ -66,10 +67,19 @@ impl Engine {
         }
     }
 
-    /// All rules there are, by id.
+    /// All rules there are for single captures, by id.
     #[must_use]
     pub fn catalogue() -> Vec<&'static RuleMeta> {
         catalog::metas()
+    }
+
+    /// All rules there are, those of comparisons included, by id.
+    #[must_use]
+    pub fn full_catalogue() -> Vec<&'static RuleMeta> {
+        let mut all = Self::catalogue();
+        all.extend(between::ALL);
+        all.sort_by_key(|meta| meta.id);
+        all
     }
 
     /// A sink for one shard.

@@ -105,7 +105,7 @@ macro_rules! declare_rule {
 
         impl $name {
             /// The declaration.
-            const META: $crate::model::meta::RuleMeta = $crate::model::meta::RuleMeta {
+            pub(crate) const META: $crate::model::meta::RuleMeta = $crate::model::meta::RuleMeta {
                 id: $id,
                 title: $title,
                 severity: $crate::model::severity::Severity::$severity,

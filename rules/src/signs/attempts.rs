@@ -406,3 +406,93 @@ fn host(address: IpAddr) -> IpAddr {
         address
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::at;
+
+    const TARGET: &str = "10.9.0.2";
+
+    /// An attempt of 10.9.0.1, begun at `ms` and over 100 ms later.
+    fn tried(
+        server: &str,
+        port: u16,
+        ms: f64,
+        outcome: Outcome,
+    ) -> (ConnectionRef, Timestamp, Attempt) {
+        let connection = ConnectionRef {
+            first_frame: 1,
+            transport: Transport::Tcp,
+            client: Endpoint::new([10, 9, 0, 1].into(), 40_000),
+            server: Endpoint::new(server.parse().unwrap(), port),
+            translated_to: None,
+        };
+        let attempt = Attempt {
+            outcome,
+            until: at(ms + 100.0),
+            syns: 2,
+            hasty: false,
+            odd: false,
+        };
+        (connection, at(ms), attempt)
+    }
+
+    /// What the first of `tries` did.
+    fn impact_of(tries: &[(ConnectionRef, Timestamp, Attempt)], analysis: &Analysis) -> Impact {
+        let notes = tries
+            .iter()
+            .map(|(connection, at, attempt)| (connection, *at, *attempt));
+        let (connection, at, attempt) = &tries[0];
+        Attempts::of(notes, analysis).impact(connection, *at, attempt)
+    }
+
+    #[test]
+    fn retry_serves_the_client_unless_it_failed_often() {
+        use Outcome::{Accepted, Refused};
+        let analysis = Analysis::default();
+        let refused = |ms| tried(TARGET, 80, ms, Refused);
+        let soon = [refused(0.0), tried(TARGET, 80, 4_000.0, Accepted)];
+        assert_eq!(impact_of(&soon, &analysis), Impact::recovered(1));
+        let late = [refused(0.0), tried(TARGET, 80, 30_000.0, Accepted)];
+        assert_eq!(impact_of(&late, &analysis), Impact::attempts_failed(1));
+        let often = [
+            refused(0.0),
+            refused(500.0),
+            refused(900.0),
+            tried(TARGET, 80, 4_000.0, Accepted),
+        ];
+        assert_eq!(impact_of(&often, &analysis), Impact::attempts_failed(1));
+    }
+
+    #[test]
+    fn other_port_serves_a_client_that_turns_to_it() {
+        use Outcome::{Accepted, Refused, Silent};
+        let analysis = Analysis::default();
+        let next = tried(TARGET, 445, 150.0, Accepted);
+        let turned = [tried(TARGET, 139, 0.0, Refused), next];
+        assert_eq!(impact_of(&turned, &analysis), Impact::recovered(1));
+        let silent = [tried(TARGET, 139, 0.0, Silent), next];
+        assert_eq!(impact_of(&silent, &analysis), Impact::attempts_failed(1));
+        let used_before = [turned[0], tried(TARGET, 445, -5_000.0, Accepted), next];
+        assert_eq!(
+            impact_of(&used_before, &analysis),
+            Impact::attempts_failed(1)
+        );
+    }
+
+    #[test]
+    fn other_address_of_the_name_serves_the_client() {
+        use Outcome::{Accepted, Silent};
+        let tries = [
+            tried("203.0.113.1", 443, 0.0, Silent),
+            tried("203.0.113.2", 443, 300.0, Accepted),
+        ];
+        let mut analysis = Analysis::default();
+        assert_eq!(impact_of(&tries, &analysis), Impact::attempts_failed(1));
+        let addresses = tries.map(|(connection, ..)| connection.server.ip);
+        let names = &mut analysis.dns_names;
+        names.insert("example.com".to_owned(), addresses.into_iter().collect());
+        assert_eq!(impact_of(&tries, &analysis), Impact::recovered(1));
+    }
+}

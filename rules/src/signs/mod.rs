@@ -8,5 +8,6 @@ pub(crate) mod goodbye;
 pub(crate) mod handshake;
 pub(crate) mod idle_close;
 pub(crate) mod in_vain;
+pub(crate) mod named;
 pub(crate) mod restart;
 pub(crate) mod waits;

@@ -23,11 +23,17 @@ const TYPE_A: u16 = 1;
 const TYPE_AAAA: u16 = 28;
 const TYPE_OPT: u16 = 41;
 
+const OPCODE_QUERY: u16 = 0;
+const CLASS_CHAOS: u16 = 3;
+
 /// What is read of a DNS message.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(in crate::app) struct Message {
     pub id: u16,
     pub response: bool,
+    /// A name of the internet is looked up: no dynamic update (RFC 2136), no notification (RFC 1996),
+    /// no question to the server about itself (class CHAOS, RFC 4892).
+    pub is_lookup: bool,
     pub truncated: bool,
     /// Response code, the extension of EDNS included, at most 255.
     pub rcode: u8,
@@ -79,6 +85,7 @@ impl Message {
         let mut message = Self {
             id,
             response: flags & 0x8000 != 0,
+            is_lookup: flags >> 11 & 0xf == OPCODE_QUERY,
             truncated: flags & 0x200 != 0,
             rcode: u8::try_from(flags & 0xf).unwrap_or(0),
             ..Self::default()
@@ -86,7 +93,10 @@ impl Message {
         for index in 0..questions {
             let at = bytes.len() - cursor.len();
             match read_question(bytes, at, &mut cursor) {
-                Read::Whole(question) if index == 0 => message.question = Some(question),
+                Read::Whole((question, class)) if index == 0 => {
+                    message.is_lookup &= class != CLASS_CHAOS;
+                    message.question = Some(question);
+                }
                 Read::Whole(_) => {}
                 Read::Cut => return (index > 0).then_some(message),
                 Read::Wrong => return None,
@@ -162,7 +172,8 @@ enum Read<T> {
     Wrong,
 }
 
-fn read_question(bytes: &[u8], at: usize, cursor: &mut Cursor<'_>) -> Read<(String, u16)> {
+/// Name and type of a question, and its class.
+fn read_question(bytes: &[u8], at: usize, cursor: &mut Cursor<'_>) -> Read<((String, u16), u16)> {
     let (name, len) = match read_name(bytes, at) {
         Read::Whole(found) => found,
         Read::Cut => return Read::Cut,
@@ -174,7 +185,7 @@ fn read_question(bytes: &[u8], at: usize, cursor: &mut Cursor<'_>) -> Read<(Stri
     match fields {
         // The top bit asks for a unicast answer (RFC 6762 §5.4).
         Some((kind, class)) if matches!(class & 0x7fff, 1 | 3 | 4 | 254 | 255) => {
-            Read::Whole((name, kind))
+            Read::Whole(((name, kind), class & 0x7fff))
         }
         Some(_) => Read::Wrong,
         None => Read::Cut,

@@ -29,7 +29,9 @@ impl Pairs {
     ) {
         if message.response {
             self.answer(direction, message, len, end);
-        } else if let Some((name, qtype)) = message.question {
+        } else if message.is_lookup
+            && let Some((name, qtype)) = message.question
+        {
             self.ask(direction, message.id, name, qtype, message.edns_size, start);
         }
     }
@@ -63,6 +65,7 @@ impl Pairs {
         });
         if let Some((_, exchange)) = same {
             exchange.repeats += 1;
+            exchange.last_asked = at;
             return;
         }
         if self.exchanges.len() == EXCHANGES_MAX {
@@ -83,6 +86,7 @@ impl Pairs {
             qtype,
             asked: at,
             repeats: 0,
+            last_asked: at,
             answered: None,
             rcode: None,
             truncated: false,

@@ -52,6 +52,22 @@ fn exchange(questions: &[(bool, Vec<u8>)]) -> Vec<DnsExchange> {
 }
 
 #[test]
+fn updates_and_questions_about_the_server_are_no_lookups() {
+    let update = [
+        header(9, 0x2800, [1, 0, 0, 0]),
+        name("example.com"),
+        vec![0, 6, 0, 1],
+    ];
+    let version = [
+        header(10, 0x0100, [1, 0, 0, 0]),
+        name("version.bind"),
+        vec![0, 16, 0, 3],
+    ];
+    let all = exchange(&[(true, update.concat()), (true, version.concat())]);
+    assert!(all.is_empty());
+}
+
+#[test]
 fn question_repeated_and_answered() {
     let asked = question(7, "WWW.Example.com");
     let answered = answer(7, "www.example.com", 0);

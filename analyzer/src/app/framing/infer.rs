@@ -1,7 +1,8 @@
 //! Finds the framing of an unknown stream, or that it has none that can be told.
 //!
 //! Candidates are tried on a sample of both directions; the best one reads the whole stream and
-//! is judged again at its end. What counts as evidence is measured in bits, as the chance that
+//! is judged again at its end. Streams whose own encoding frames them are left out first: a length
+//! field found inside a message of theirs is a pattern of its contents. What counts as evidence is measured in bits, as the chance that
 //! octets without this structure would look the same:
 //! - a length field that holds far less than it could, against how often the stream's octets are
 //!   as small anyhow;
@@ -23,8 +24,19 @@ use crate::direction::Direction;
 /// Evidence demanded of the sample to read on.
 const BITS_TENTATIVE: f64 = 24.0;
 
+/// How every message of the FIX tag=value encoding begins; its fields end with 0x01, not its messages.
+const FIX_START: &[u8] = b"8=FIX";
+
 /// The framing that explains the sample best, with its counts so far; `None` when nothing does.
 pub(in crate::app) fn infer(sample: &Sample) -> Option<Framed> {
+    let frames_itself = |bytes: &[u8]| begins_asn1_message(bytes) || bytes.starts_with(FIX_START);
+    if Direction::BOTH
+        .map(|direction| sample.bytes(direction))
+        .into_iter()
+        .any(frames_itself)
+    {
+        return None;
+    }
     let tracks = Direction::BOTH.map(|direction| Track::new(sample, direction));
     let mut best: Option<(f64, FramingSpec)> = None;
     let mut offer = |spec: FramingSpec, bits: f64| {
@@ -44,6 +56,41 @@ pub(in crate::app) fn infer(sample: &Sample) -> Option<Framed> {
         offer(FramingSpec::Length(field), length_score(field, &tracks));
     }
     Some(run(best?.1, sample, &tracks))
+}
+
+/// Whether a stream begins with an ASN.1 message in BER (X.690 §8.1): a SEQUENCE that holds a small
+/// INTEGER (message number or version) and a second element inside it, as LDAP and SNMP do.
+fn begins_asn1_message(bytes: &[u8]) -> bool {
+    const SEQUENCE: u8 = 0x30;
+    const INTEGER: u8 = 0x02;
+    let Some((SEQUENCE, length, content)) = ber_element(bytes) else {
+        return false;
+    };
+    let Some((INTEGER, number_len @ 1..=4, rest)) = ber_element(content) else {
+        return false;
+    };
+    let second = rest.get(number_len..).and_then(ber_element);
+    second.is_some_and(|(_, second_len, inner)| {
+        let before = content.len() - inner.len();
+        before + second_len <= length
+    })
+}
+
+/// Tag, length and what follows of the element that `bytes` begin with; definite lengths only.
+fn ber_element(bytes: &[u8]) -> Option<(u8, usize, &[u8])> {
+    let (&[tag, short], rest) = bytes.split_first_chunk()?;
+    if short < 0x80 {
+        return Some((tag, usize::from(short), rest));
+    }
+    let octets = usize::from(short & 0x7f);
+    if !(1..=4).contains(&octets) {
+        return None;
+    }
+    let (length, content) = rest.split_at_checked(octets)?;
+    let length = length
+        .iter()
+        .fold(0, |sum, octet| sum << 8 | usize::from(*octet));
+    Some((tag, length, content))
 }
 
 /// Reads the sample with the counter that goes on with the rest of the stream.

@@ -337,6 +337,16 @@ fn constant_replies_do_not_disturb() {
 }
 
 #[test]
+fn encodings_that_frame_themselves_infer_nothing() {
+    // One LDAP message of 40,000 octets whose contents repeat something like a length field.
+    let mut ldap = vec![0x30, 0x82, 0x9c, 0x40, 2, 1, 1, 0x63, 0x82, 0x9c, 0x39];
+    ldap.extend([8, 0x25, 0x73, 0x25, 0x73, 0x25, 0x73, 0x25].repeat(5_000));
+    infers_nothing(&segments(&ldap, 1448));
+    let fix = b"8=FIX.4.2\x019=70\x0135=0\x0149=BUYER\x0156=SELLER\x0110=120\x01".repeat(30);
+    infers_nothing(&segments(&fix, 57));
+}
+
+#[test]
 fn too_few_messages_infer_nothing() {
     let steps: Vec<Step> = (1..20)
         .map(|seed| data(C, u32be(seed, 30 + seed as usize)))

@@ -41,7 +41,7 @@ declare_rule! {
     ///   connections agree on one wait although they were not closed at one moment.
     /// - What refutes it: the close acknowledges more of the server than had passed before the request, or the
     ///   response lay ready; the server's FIN crossed the client's, or lies beyond all that was captured; the
-    ///   connection lost a race against another (RFC 8305); the program ended; the client usually closes at
+    ///   connection lost a race against another (RFC 8305); the program ended, or its user left the page; the client usually closes at
     ///   once; a half-closed connection accepts the answer; the last message is a goodbye.
     /// - In a protocol that is not known a last message may want no answer: where the server closed without one
     ///   as well, waits must agree too.
@@ -232,7 +232,7 @@ struct Company {
 }
 
 /// What happened to many connections at once explains a close, or that its client never waits: a race
-/// was lost, the program ended, or the client usually closes at once.
+/// was lost, the program ended, a page was left, or the client usually closes at once.
 fn is_explained(analysis: &Analysis, one: &Observation<Seen>, least: Duration) -> bool {
     let of = |kind| {
         let episodes = &analysis.episodes;
@@ -243,7 +243,10 @@ fn is_explained(analysis: &Analysis, one: &Observation<Seen>, least: Duration) -
     let client = analysis.hosts.get(one.connection.client.ip);
     let patience = client.and_then(HostProfile::usual_patience);
     let never_waits = patience.is_some_and(|(usual, waits)| waits >= HABIT && usual < least);
-    of(EpisodeKind::RaceLosers) || of(EpisodeKind::ProgramEnd) || never_waits
+    of(EpisodeKind::RaceLosers)
+        || of(EpisodeKind::ProgramEnd)
+        || of(EpisodeKind::PageCancelled)
+        || never_waits
 }
 
 /// Sets how sure it is that a client gave up, and what that cost; `false` when nothing speaks for it.

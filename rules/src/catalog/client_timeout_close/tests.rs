@@ -2,9 +2,11 @@
 
 use analyzer::app::{AppProtocol, At, HttpExchange, HttpFacts};
 use analyzer::connection::{ResetKind, TcpState};
+use analyzer::decode::TcpFlags;
 
 use super::*;
 use crate::model::severity::Severity;
+use crate::testkit::script::Capture;
 use crate::testkit::{Builder, C, S, at, figure, findings_of};
 
 fn gives_up(port: u16, wait_ms: f64) -> Builder {
@@ -238,4 +240,89 @@ fn equal_waits_right_before_the_end_of_the_capture_are_given_up() {
         Severity::Low,
         "a program that half-closes may take as long"
     );
+}
+
+/// A TLS-like exchange over packets: a request at 30 ms, then what `then` lets pass.
+fn scripted(port: u16, then: impl Fn(&mut Capture)) -> Connection {
+    let mut capture = Capture::of_client(port, u64::from(port) * 100 + 1);
+    capture.handshake();
+    capture.client(30_000, DATA, 101, 901, 100);
+    then(&mut capture);
+    let mut conn = capture.finish();
+    conn.app.protocol = AppProtocol::Http1;
+    conn
+}
+
+/// Four connections alike, whose clients would wait for the same time.
+fn four(then: impl Fn(&mut Capture)) -> Option<Severity> {
+    let connections: Vec<_> = (1..=4).map(|port| scripted(port, &then)).collect();
+    let findings = findings_of("client-timeout-close", &connections);
+    findings.first().map(|finding| finding.severity)
+}
+
+const ACK: u8 = TcpFlags::ACK;
+const DATA: u8 = TcpFlags::ACK | TcpFlags::PSH;
+const FIN: u8 = TcpFlags::ACK | TcpFlags::FIN;
+const TWO_SECONDS: u64 = 2_030_000;
+
+#[test]
+fn the_request_must_have_been_acknowledged_before_the_close() {
+    let given_up = |acked_us: u64| {
+        four(move |capture| {
+            if acked_us < TWO_SECONDS {
+                capture.server(acked_us, ACK, 901, 201, 0);
+            }
+            capture.client(TWO_SECONDS, FIN, 201, 901, 0);
+            if acked_us > TWO_SECONDS {
+                capture.server(acked_us, ACK, 901, 202, 0);
+            }
+        })
+    };
+    assert_eq!(given_up(50_000), Some(Severity::High));
+    assert_eq!(given_up(TWO_SECONDS + 50_000), None);
+}
+
+#[test]
+fn a_close_that_acknowledges_more_was_answered() {
+    let acknowledging = |octets: u32| {
+        four(move |capture| {
+            capture.server(50_000, ACK, 901, 201, 0);
+            capture.client(TWO_SECONDS, FIN, 201, 901 + octets, 0);
+        })
+    };
+    assert_eq!(acknowledging(0), Some(Severity::High));
+    assert_eq!(acknowledging(657), None, "the answer was not captured");
+}
+
+#[test]
+fn crossing_closes_are_nobodys_timeout() {
+    let server_fin_acks = |acked: u32| {
+        four(move |capture| {
+            capture.server(50_000, ACK, 901, 201, 0);
+            capture.client(TWO_SECONDS, FIN, 201, 901, 0);
+            capture.server(TWO_SECONDS + 10_000, FIN, 901, acked, 0);
+        })
+    };
+    assert_eq!(server_fin_acks(202), Some(Severity::High));
+    assert_eq!(server_fin_acks(201), None);
+}
+
+#[test]
+fn an_answer_that_lay_ready_answers() {
+    let answered_at = |answer_us: u64| {
+        four(move |capture| {
+            capture.server(50_000, ACK, 901, 201, 0);
+            capture.server(answer_us, DATA, 901, 201, 59);
+            capture.client(TWO_SECONDS, FIN, 201, 901, 0);
+            capture.client(TWO_SECONDS + 5_000, TcpFlags::RST, 202, 0, 0);
+        })
+    };
+    assert_eq!(answered_at(TWO_SECONDS - 31_000), None);
+}
+
+#[test]
+fn one_wait_alone_may_be_a_user_who_left() {
+    let findings = findings_of("client-timeout-close", &[gives_up(1, 1005.0).build()]);
+    assert_eq!(findings[0].severity, Severity::Low);
+    assert!(findings[0].title.starts_with("10.9.0.1 gives up on"));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Seen;
 use crate::model::observation::Observation;
+use crate::model::text::ms;
 use crate::model::timeouts::{self, is_round};
 use crate::signs::restart::ONE_INSTANT;
 
@@ -28,12 +29,16 @@ pub(super) fn sizes(observations: &[Observation<Seen>]) -> BTreeMap<u64, usize> 
     sizes
 }
 
-/// How many of these closes agree by themselves. Connections that were closed at one moment were
-/// closed by one decision, such as the end of their program, unless the wait is one that people
-/// choose.
+/// How many of these closes agree by themselves. Closes at one moment that lie closer together than
+/// their waits differ were one decision, such as the end of their program, unless the wait is one that
+/// people choose; a timer spreads closes as the requests were spread.
 fn independent<'a>(closes: impl Iterator<Item = &'a Observation<Seen>>, is_chosen: bool) -> usize {
-    let mut moments: Vec<_> = closes.map(|one| one.at).collect();
-    moments.sort_unstable();
-    moments.dedup_by(|later, earlier| !is_chosen && later.since(*earlier) <= ONE_INSTANT);
+    let mut moments: Vec<_> = closes.map(|one| (one.at, one.seen.timeout_ms)).collect();
+    moments.sort_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)));
+    moments.dedup_by(|later, earlier| {
+        let apart = later.0.since(earlier.0);
+        let differ = (later.1 - earlier.1).abs();
+        !is_chosen && apart <= ONE_INSTANT && ms(apart) <= differ
+    });
     moments.len()
 }

@@ -1,9 +1,11 @@
 //! `keepalive-race`: a request crosses the server's idle close.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use analyzer::app::AppProtocol;
 use analyzer::connection::{ResetKind, Turn};
+use analyzer::event::EventKind;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection};
 
@@ -17,7 +19,6 @@ use crate::model::text::{many, ms, number, span};
 use crate::signs::causes::split_causes;
 use crate::signs::goodbye::is_tls_housekeeping;
 use crate::signs::idle_close::{End, IdleClose, IdleEnd, Race, idle_closes, idle_note, is_timer};
-use crate::signs::in_vain::spells;
 use crate::signs::restart::{RESTART_WINDOW, restarts};
 
 declare_rule! {
@@ -203,20 +204,7 @@ impl Rule for KeepaliveRace {
 fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Observation<Seen> {
     let (last, idle) = (closed.last, closed.idle());
     let resets: u64 = race.resets.iter().map(|reset| u64::from(reset.count)).sum();
-    let expected_kind = race
-        .resets
-        .iter()
-        .any(|reset| reset.kind == ResetKind::AbortedAfterClose);
-    let seq_fits = race
-        .resets
-        .iter()
-        .any(|reset| reset.segment.seq == race.request.ack);
-    let confidence = match (expected_kind, seq_fits) {
-        _ if race.resets.is_empty() || race.unread => 0.85,
-        (true, true) => 0.95,
-        (true, false) | (false, true) => 0.88,
-        (false, false) => 0.7,
-    };
+    let (confidence, seq_fits) = certainty(race);
     let raw_gap = race.request.time.signed_since(closed.close.time);
     let order = if raw_gap < 0 { "before" } else { "after" };
     let gap_text = span(Duration::from_nanos(raw_gap.unsigned_abs()));
@@ -283,6 +271,20 @@ fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Ob
             })
 }
 
+/// How sure the race is, and whether a RST answers the request by its number.
+fn certainty(race: &Race<'_>) -> (f64, bool) {
+    let resets = || race.resets.iter();
+    let expected_kind = resets().any(|reset| reset.kind == ResetKind::AbortedAfterClose);
+    let seq_fits = resets().any(|reset| reset.segment.seq == race.request.ack);
+    let confidence = match (expected_kind, seq_fits) {
+        _ if race.resets.is_empty() || race.unread => 0.85,
+        (true, true) => 0.95,
+        (true, false) | (false, true) => 0.88,
+        (false, false) => 0.7,
+    };
+    (confidence, seq_fits)
+}
+
 /// It speaks HTTP, in clear text or most likely in TLS.
 const fn is_http(conn: &Connection) -> bool {
     matches!(
@@ -308,13 +310,27 @@ fn impact(conn: &Connection) -> Impact {
     }
 }
 
-/// Either end repeated data in vain between the last payload and the close: the ends no longer agree
-/// on the sequence numbers, or one does not hear the other. Such a connection is not idle.
+/// Either end sent the same data three times or more between the last payload and the close: the ends
+/// no longer agree on the sequence numbers, or one does not hear the other. Such a connection is not
+/// idle.
 fn is_desynchronised(conn: &Connection, closed: &IdleClose<'_>) -> bool {
+    /// Further copies: a tail loss probe and one timeout are usual.
+    const COPIES: u32 = 3;
     let since = closed.last.map_or(conn.start, |last| last.time);
-    spells(conn)
-        .into_iter()
-        .any(|(_, last)| last > since && last < closed.close.time)
+    let mut copies = BTreeMap::<(usize, u64), u32>::new();
+    for event in &conn.events {
+        let segment = event.segment;
+        let is_repeat = matches!(event.kind, EventKind::Retransmission { .. });
+        if is_repeat
+            && segment.payload_len > 0
+            && segment.time > since
+            && segment.frame < closed.close.frame
+        {
+            let place = (segment.direction.index(), segment.relative_seq);
+            *copies.entry(place).or_default() += 1;
+        }
+    }
+    copies.into_values().any(|copies| copies >= COPIES)
 }
 
 /// Where the capture began after a connection's last exchange, the silence in the capture is the

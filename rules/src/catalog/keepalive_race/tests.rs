@@ -9,6 +9,7 @@ use crate::testkit::{Builder, C, S, at, figure, findings_of};
 /// One exchange, idle until the FIN at `fin_ms`, then a request that has not seen the FIN.
 fn race(port: u16, fin_ms: f64) -> analyzer::Connection {
     let mut builder = Builder::tcp(port)
+        .protocol(AppProtocol::Http1)
         .handshake(0.0, 1.0)
         .request(1.0, 100)
         .response(2.0, 500);
@@ -60,7 +61,7 @@ fn late_write_is_said_to_be_one() {
     let findings = findings_of("keepalive-race", &[conn]);
     assert_eq!(findings.len(), 1);
     assert!(
-        findings[0].summary.contains("already acknowledged"),
+        findings[0].summary.contains("already been acknowledged"),
         "{}",
         findings[0].summary
     );
@@ -202,7 +203,8 @@ fn closes_at_one_instant_after_different_idle_times_are_a_restart() {
 
 /// A race of which nothing before the FIN was captured.
 fn begun_before_the_capture(port: u16, fin_ms: f64) -> analyzer::Connection {
-    let mut builder = Builder::tcp(port).fin(fin_ms, S).request(fin_ms + 2.0, 100);
+    let builder = Builder::tcp(port).protocol(AppProtocol::Http1);
+    let mut builder = builder.fin(fin_ms, S).request(fin_ms + 2.0, 100);
     let request = &mut builder.conn.turns.last.as_mut().unwrap().request;
     request.first.relative_ack = 0;
     let ack = request.first.ack;
@@ -249,4 +251,21 @@ fn unknown_idle_times_that_end_together_may_be_a_restart() {
     assert_eq!(closes(0.1)[0].severity, Severity::Low);
     assert!(closes(0.1)[0].summary.contains("lies before the capture"));
     assert_eq!(closes(400.0)[0].severity, Severity::High);
+}
+
+#[test]
+fn a_last_message_unlike_the_others_may_be_a_goodbye() {
+    let severity = |octets: u32| {
+        let conn = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .request(1.0, 92)
+            .response(2.0, 128)
+            .fin(60_002.0, S)
+            .request(60_002.4, octets)
+            .reset(60_003.0, S, ResetKind::AbortedAfterClose)
+            .build();
+        findings_of("keepalive-race", &[conn])[0].severity
+    };
+    assert_eq!(severity(92), Severity::Medium);
+    assert_eq!(severity(72), Severity::Low);
 }

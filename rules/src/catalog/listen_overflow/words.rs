@@ -3,7 +3,7 @@
 use super::{Fact, Seen};
 use crate::model::figure::spread;
 use crate::model::narrative::{Group, Narrative};
-use crate::model::text::{list, many, ms, number, percent, plural, share, time};
+use crate::model::text::{list, many, ms, number, percent, plural, share, span, time};
 
 pub(super) fn describe(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
     let server = group.server();
@@ -35,29 +35,41 @@ pub(super) fn describe(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narra
     let reason = if held.is_some() && group.having(|seen| seen.ignored.is_some()) == 0 {
         "The listener completed no handshake in this capture, though older connections to it live: a firewall that drops new ones cannot be excluded."
     } else if group.having(|seen| seen.ignored.is_some()) > 0 {
-        "The server ignored handshakes it had received while it accepted others."
+        "The server ignored handshakes it had received."
     } else {
         "SYNs went unanswered together while the listener served others; a full queue and loss differ only in that."
+    };
+    let within = if to > from {
+        format!(" opened within {}", span(to.since(from)))
+    } else {
+        String::new()
+    };
+    let completed = listener.map_or(0, |facts| facts.completed);
+    let although = match held {
+        Some(held) => format!(
+            " although {} from before the capture live",
+            plural(held, "connection")
+        ),
+        None if completed > group.connections() => " although it accepted others".to_owned(),
+        None => String::new(),
     };
     let draft = draft
             .title(format!("Listener {server} drops new connections: its queues are full"))
             .summary(format!(
-                "Of the connections opened within {} the listener {server} left {} unanswered or half-open although {}: {} sent again.{delay}{}",
-                time(ms(to.since(from))),
-                format_args!("{count:.0}"),
-                held.map_or_else(|| "it accepted others".to_owned(), |held| format!("{} from before the capture live", plural(held, "connection"))),
+                "The listener {server} left {}{within} unanswered or half-open{although}: {} sent again.{delay}{}",
+                many(group.connections(), "connection"),
                 sent_again(group, syns, syn_acks),
-                if never > 0 { format!(" {} never got through.", plural(number(never), "connection")) } else { String::new() },
+                if never > 0 { format!(" {} never got through.", many(never, "connection")) } else { String::new() },
             ))
             .confidence(confidence, reason)
             .because_if(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.after_ack)) > 0, || format!("on {} the server repeated SYN-ACK after the client's acknowledgement had passed the capture point: the kernel ignored it because the accept queue was full", many(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.after_ack)), "connection")))
             .because_if(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.data)) > 0, || format!("on {} the client's first data was ignored although the handshake was complete for the client: it was sent again until there was room, or in vain", many(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.data)), "connection")))
             .because_if(syns > 0.0, || format!("{} without answer", plural(syns, "repeated SYN")))
-            .because(format!("{} of {} to this listener completed in the capture, so it is up and reachable", listener.map_or(0, |facts| facts.completed), many(attempts, "attempt")))
+            .because(format!("{} of {} to this listener completed in the capture, so it is up and reachable", completed, many(attempts, "attempt")))
             .because_if(count > 2.5, || format!("{} of the attempts in that time suffered, too many together for random loss", percent(group.best().seen.share)))
             .not("syn-unanswered", "the listener answers others in the same time")
             .not("connection-refused", "no attempt was answered with RST")
-            .not("packet-loss", format!("{} connections suffer at once and only while connecting ({} of all attempts)", group.connections(), percent(share(group.connections(), attempts))));
+            .not("packet-loss", format!("{} ({} of all attempts) suffered, and only while connecting", many(group.connections(), "connection"), percent(share(group.connections(), attempts))));
     remedies(group, draft)
 }
 

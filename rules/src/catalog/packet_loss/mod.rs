@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use analyzer::connection::{CapturePoint, Outage};
 use analyzer::event::{EventKind, RetransmissionKind};
-use analyzer::{Analysis, Connection, Direction, Endpoint, Timestamp};
+use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, median, most};
@@ -14,9 +14,7 @@ use crate::model::observation::{self, Note};
 use crate::model::rule::Rule;
 use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, other_end, percent, plural, span};
-use crate::signs::alive::Alive;
 use crate::signs::handshake::is_handshake_ignored;
-use crate::signs::in_vain::{Died, died};
 
 declare_rule! {
     /// Segments were lost on the network and had to be sent again.
@@ -38,18 +36,14 @@ declare_rule! {
     /// from 1 %, ten segments and three events, high from 5 % and five events. One or two events in which
     /// nothing got through for a second are told as an outage of that direction: low.
     ///
-    /// A connection in use that died is told apart: the same data was sent at least four times over two
-    /// seconds and never acknowledged, without a close, a reset, a closed window or a silence before that would
-    /// explain it; idle ones that died with it count too. High where several died and nothing of the host was
-    /// heard meanwhile, medium where one did, low where others lived.
+    /// Connections that died with data in vain are another rule's (`connection-died`).
     ///
     /// ## What to do
     /// Find the place by side and direction: interface errors, full queues, policers, overloaded receivers.
     ///
     /// ## Known limits
     /// Without timestamps or SACK some needless retransmissions are counted as losses. Losses by the capture itself
-    /// are kept apart as capture drops. When nothing gets through any more, the path and the host at its end
-    /// look the same.
+    /// are kept apart as capture drops.
     ///
     /// ## References
     /// - RFC 5681, RFC 6298, RFC 6675, RFC 8985
@@ -68,9 +62,6 @@ declare_rule! {
             medium_events = 3.0: "Loss events (segments of one flight lost together are one) below which a loss is an incident, not a rate.",
             high_events = 5.0: "Loss events from which a high rate is no accident.",
             outage_ms = 1000.0: "Time in which the same data was repeated in vain from which it is told as an outage: the first timeouts take less.",
-            vain_copies = 4.0: "Times the same data must have been sent in vain; three losses in a row are one in a thousand where one segment in ten is lost.",
-            vain_ms = 2000.0: "Shortest time over which it was sent; a capture that ends sooner may have missed the answer.",
-            idle_ms = 2000.0: "Silence from which a connection is not in use: a device on the path may have forgotten it.",
         ],
     }
 }
@@ -88,19 +79,11 @@ pub(crate) struct Fact {
     sender: Direction,
     /// Segments, those not captured included.
     segments: u64,
-    alive: Alive,
-}
-
-/// A connection with losses, or one that died.
-#[derive(Clone, Copy)]
-pub(crate) enum Seen {
-    Lost(Lost),
-    Dead(Dead),
 }
 
 /// Losses of one sender.
 #[derive(Clone, Copy)]
-pub(crate) struct Lost {
+pub(crate) struct Seen {
     sender: Direction,
     /// Segments of the sender on all connections to this server.
     sent: u64,
@@ -121,35 +104,6 @@ pub(crate) struct Lost {
     point: CapturePoint,
 }
 
-/// A connection that died.
-#[derive(Clone, Copy)]
-pub(crate) struct Dead {
-    sender: Direction,
-    /// How often the same data was sent.
-    copies: u32,
-    /// When for the last time.
-    until: Timestamp,
-    in_use: bool,
-    /// Others were heard meanwhile.
-    others_live: bool,
-}
-
-impl Seen {
-    const fn lost(&self) -> Option<&Lost> {
-        match self {
-            Self::Lost(lost) => Some(lost),
-            Self::Dead(_) => None,
-        }
-    }
-
-    const fn dead(&self) -> Option<&Dead> {
-        match self {
-            Self::Dead(dead) => Some(dead),
-            Self::Lost(_) => None,
-        }
-    }
-}
-
 impl Rule for PacketLoss {
     type Seen = Seen;
     type Fact = Fact;
@@ -158,17 +112,7 @@ impl Rule for PacketLoss {
         &Self::META
     }
 
-    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations) {
-        for direction in Direction::BOTH {
-            let died = died(conn, direction).filter(|Died { stuck, .. }| {
-                f64::from(stuck.copies) >= ctx.threshold("vain_copies")
-                    && ms(stuck.last.time.since(stuck.first.time)) >= ctx.threshold("vain_ms")
-            });
-            if let Some(died) = died {
-                let in_use = ms(died.silence) < ctx.threshold("idle_ms");
-                out.push(died::in_vain(conn, direction, &died.stuck, in_use));
-            }
-        }
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
         // What a full accept queue ignores was not lost on the way.
         if is_handshake_ignored(conn) {
             return;
@@ -194,7 +138,6 @@ impl Rule for PacketLoss {
                 let fact = Fact {
                     sender: direction,
                     segments: half.segments_on_wire() + unseen,
-                    alive: Alive::of(conn, direction),
                 };
                 Note::new(conn, fact)
             });
@@ -227,10 +170,6 @@ impl Rule for PacketLoss {
     }
 
     fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
-        let observations = std::mem::take(&mut collected.observations);
-        let (mut died, lost): (Vec<_>, Vec<_>) = observations.into_iter().partition(has_died);
-        died::judge_died(&mut died, &collected.notes);
-        collected.observations = lost;
         let mut sent = BTreeMap::<(Endpoint, Direction), u64>::new();
         for note in &collected.notes {
             let of_sender = sent.entry((note.connection.server, note.fact.sender));
@@ -240,12 +179,10 @@ impl Rule for PacketLoss {
         for one in &collected.observations {
             let (segments, events) = lost.entry(one.cause.clone()).or_default();
             *segments += one.figure_value("segments_lost").unwrap_or_default();
-            *events += one.seen.lost().map_or(0, |seen| seen.events);
+            *events += one.seen.events;
         }
         for one in &mut collected.observations {
-            let Seen::Lost(seen) = &mut one.seen else {
-                continue;
-            };
+            let seen = &mut one.seen;
             let all = sent.get(&(one.connection.server, seen.sender));
             seen.sent = all.copied().unwrap_or(0);
             let (gone, events) = lost.get(&one.cause).copied().unwrap_or_default();
@@ -257,23 +194,19 @@ impl Rule for PacketLoss {
             one.severity = severity(ctx, rate, gone, events);
             one.set_figure("loss_percent", FigureValue::Number(rate));
         }
-        collected.observations.extend(died);
     }
 
     fn describe(&self, group: &Group<'_>, draft: Narrative) -> Narrative {
-        if has_died(group.best()) {
-            return words::tell_died(group, draft);
-        }
         if is_outage(group) {
             return words::tell_outage(group, draft);
         }
-        let losses = || group.seen().filter_map(Seen::lost);
+        let losses = || group.seen();
         let sender = most(losses().map(|seen| seen.sender)).map_or("", Direction::sender);
         let receiver = other_end(sender);
         let server = group.server();
         let lost = group.figure("segments_lost").unwrap_or_default();
         let rate = group.figure("loss_percent").unwrap_or_default() / 100.0;
-        let sum = |part: fn(&Lost) -> u64| number(losses().map(part).sum());
+        let sum = |part: fn(&Seen) -> u64| number(losses().map(part).sum());
         let (before, after) = (sum(|seen| seen.before), sum(|seen| seen.after));
         let points = losses().map(|seen| seen.point.describe());
         let point = most(points).unwrap_or_default();
@@ -315,12 +248,8 @@ impl Rule for PacketLoss {
 
 /// Whether the losses are one or two times in which nothing got through, told best by the clock.
 fn is_outage(group: &Group<'_>) -> bool {
-    let outage = group.best().seen.lost().and_then(|seen| seen.outage);
-    let events: u64 = group
-        .seen()
-        .filter_map(Seen::lost)
-        .map(|seen| seen.events)
-        .sum();
+    let outage = group.best().seen.outage;
+    let events: u64 = group.seen().map(|seen| seen.events).sum();
     outage.is_some_and(|outage| ms(outage.length()) >= group.ctx.threshold("outage_ms"))
         && number(events) < group.ctx.threshold("medium_events")
 }
@@ -328,20 +257,19 @@ fn is_outage(group: &Group<'_>) -> bool {
 /// Severity of `lost` segments in so many loss events, at a rate in percent.
 fn severity(ctx: &Context<'_>, rate: f64, lost: f64, events: u64) -> Severity {
     let many = lost >= ctx.threshold("min_segments");
-    let again = |name| many && number(events) >= ctx.threshold(name);
+    let again = |least| many && number(events) >= least;
     match rate {
-        rate if again("high_events") && rate >= ctx.threshold("high_percent") => Severity::High,
-        rate if again("medium_events") && rate >= ctx.threshold("medium_percent") => {
+        rate if again(ctx.threshold("high_events")) && rate >= ctx.threshold("high_percent") => {
+            Severity::High
+        }
+        rate if again(ctx.threshold("medium_events"))
+            && rate >= ctx.threshold("medium_percent") =>
+        {
             Severity::Medium
         }
         rate if rate >= ctx.threshold("low_percent") && lost >= 3.0 => Severity::Low,
         _ => Severity::Info,
     }
-}
-
-/// Whether this is a connection that died, not one with losses.
-fn has_died(one: &Observation) -> bool {
-    one.seen.dead().is_some()
 }
 
 /// Whether the capture point is where what `direction`'s sender sends arrives.
@@ -382,7 +310,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
         .weight(number(lost))
         .count(lost)
         .figure("segments_lost", number(lost))
-        .seen(Seen::Lost(Lost {
+        .seen(Seen {
             sender: direction,
             sent: 0,
             before: half.lost_before_capture,
@@ -393,7 +321,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
             presumed: half.presumed_repeats,
             outage: half.outage,
             point: conn.capture_point,
-        }));
+        });
     if let Some(outage) = half.outage {
         observation = observation
             .evidence(
@@ -432,7 +360,6 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
     )
 }
 
-mod died;
 mod words;
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use analyzer::connection::{ResetKind, Stuck};
 use analyzer::event::SegmentRef;
 
 use super::*;
-use crate::testkit::{Builder, C, S, figure, findings_of};
+use crate::testkit::{Builder, S, figure, findings_of};
 
 fn lossy(sent: u64, lost: u64, spurious: u64) -> Connection {
     let mut builder = Builder::tcp(1)
@@ -78,90 +77,6 @@ fn dead_path_is_no_loss_rate() {
         smaller_passed: false,
     });
     assert!(findings_of("packet-loss", &[conn]).is_empty());
-}
-
-/// A connection that was served, and then sent the same request in vain for `vain_ms`.
-fn dead(port: u16, vain_ms: f64) -> Builder {
-    let mut builder = Builder::tcp(port)
-        .handshake(0.0, 1.0)
-        .request(1.0, 100)
-        .response(2.0, 200)
-        .request(1_000.0, 100);
-    let last = builder.segment(1_000.0 + vain_ms, C, 0x18, 0);
-    builder.with(|conn| {
-        let client = &mut conn.halves[0];
-        let first = client.last_data.unwrap();
-        client.unacked_at_end = 100;
-        client.largest_acked_payload = 100;
-        client.stuck = Some(Stuck {
-            first,
-            last,
-            copies: 5,
-            smaller_passed: false,
-        });
-    })
-}
-
-/// The same after a silence.
-fn idle_dead(port: u16) -> Connection {
-    dead(port, 4_000.0)
-        .with(|conn| {
-            conn.idle_gaps.last = Some(analyzer::connection::IdleGap {
-                before: SegmentRef {
-                    time: crate::testkit::at(-5_000.0),
-                    ..conn.halves[1].last_data.unwrap()
-                },
-                after: conn.halves[0].stuck.unwrap().first,
-                survived: false,
-            });
-        })
-        .build()
-}
-
-fn judged(connections: &[Connection]) -> Option<(Severity, u64)> {
-    let findings = findings_of("packet-loss", connections);
-    findings
-        .first()
-        .map(|finding| (finding.severity, finding.occurrences))
-}
-
-#[test]
-fn connections_that_die_together_tell_of_the_path() {
-    let [one, other] = [1, 2].map(|port| dead(port, 4_000.0).build());
-    assert_eq!(
-        judged(std::slice::from_ref(&one)),
-        Some((Severity::Medium, 1))
-    );
-    assert_eq!(judged(&[one.clone(), other]), Some((Severity::High, 2)));
-    // One that is opened and answered meanwhile.
-    let answered = Builder::tcp(9)
-        .handshake(3_000.0, 1.0)
-        .request(3_001.0, 9)
-        .response(3_002.0, 9);
-    assert_eq!(judged(&[one, answered.build()]), Some((Severity::Low, 1)));
-}
-
-#[test]
-fn idle_connections_count_where_one_in_use_died_with_them() {
-    assert_eq!(judged(&[idle_dead(1), idle_dead(2)]), None);
-    let in_use = dead(3, 4_000.0).build();
-    let all = [idle_dead(1), idle_dead(2), in_use];
-    assert_eq!(judged(&all), Some((Severity::High, 3)));
-}
-
-#[test]
-fn what_has_another_cause_did_not_die() {
-    let reset = dead(1, 4_000.0).reset(5_100.0, S, ResetKind::HalfOpen);
-    let soon_over = dead(1, 900.0);
-    let closed_window = dead(1, 4_000.0).with(|conn| {
-        conn.halves[1].last_segment.as_mut().unwrap().window = 0;
-    });
-    let too_large = dead(1, 4_000.0).with(|conn| {
-        conn.halves[0].stuck.as_mut().unwrap().first.payload_len = 1400;
-    });
-    for builder in [reset, soon_over, closed_window, too_large] {
-        assert_eq!(judged(&[builder.build()]), None);
-    }
 }
 
 #[test]

@@ -215,7 +215,7 @@ impl Rule for SynUnanswered {
             } else {
                 "SYNs without answer were captured; an answer on another path cannot be excluded."
             })
-            .because(format!("{} SYN segments, no SYN-ACK, no RST, no ICMP error", group.seen().map(|seen| u64::from(seen.attempt.syns)).sum::<u64>()))
+            .because(syns_text(group))
             .because_if(!gaps.is_empty(), || format!("the SYN was repeated after {gaps} s, as a client does that hears nothing"))
             .because_if(is_flood, || format!("more than {FLOOD_CLIENTS} addresses sent one SYN each and none repeated it: made-up senders, as of a SYN flood, do so; clients do not"))
             .not("connection-refused", "a closed port on a host that is up would answer with RST")
@@ -266,6 +266,15 @@ fn silent(conn: &Connection, attempt: Attempt, first: SegmentRef) -> Observation
         gaps: list(&gaps),
         nobody: None,
     })
+}
+
+/// How many SYNs nobody answered, in words.
+fn syns_text(group: &Group<'_, Seen, Fact>) -> String {
+    let syns = group.seen().map(|seen| u64::from(seen.attempt.syns)).sum();
+    format!(
+        "{}, no SYN-ACK, no RST, no ICMP error",
+        many(syns, "SYN segment")
+    )
 }
 
 fn recovered_text(recovered: u64) -> String {
@@ -319,8 +328,8 @@ fn describe_many(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
         .title(format!("{clients} {verb} no answer from {} destinations", servers.len()))
         .summary(format!("{attempts} from {clients} got no answer of any kind; the longest tried for {waited}. They went to {}{more}, at one time or to one destination: one cause is likelier than {} failures.{recovered}", names.join(", "), servers.len()))
         .confidence(confidence, "SYNs without answer were captured; an answer on another path cannot be excluded.")
-        .because(format!("{} SYN segments, no SYN-ACK, no RST, no ICMP error", group.seen().map(|seen| u64::from(seen.attempt.syns)).sum::<u64>()))
-        .because(format!("{} share the silence", many(addresses.len() as u64, "address")))
+        .because(syns_text(group))
+        .because(format!("the silence spans {}", many(addresses.len() as u64, "address")))
         .not("connection-refused", "a closed port on a host that is up would answer with RST")
         .not("one-sided capture", "the clients never went on as if they had been answered")
         .advise("network", "look for what the destinations have in common: a filter, a route, a provider, a stale name or address")

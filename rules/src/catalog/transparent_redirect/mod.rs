@@ -1,19 +1,20 @@
 //! `transparent-redirect`: somebody else answers.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use analyzer::event::SegmentRef;
 use analyzer::{Analysis, Connection, Direction, Endpoint, Transport};
 
 use crate::model::context::Context;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{self, Narrative};
 use crate::model::observation::{self, Note, Observation};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::number;
+use crate::signs::named::name_of;
 
 declare_rule! {
     /// Connections reach another server than the one they were meant for.
@@ -28,12 +29,18 @@ declare_rule! {
     /// Nothing on the client but the packets gives it away.
     ///
     /// ## How it is detected
-    /// Any of: a connection to 127.0.0.0/8 or ::1 from an address that is not loopback; a SYN to one address
-    /// answered from another with matching ports and numbers; the same SYN (port and initial sequence
-    /// number) towards two destinations within moments; a client that asked DNS for a name and connects, under
-    /// that name, to an address no answer contained, while others reach the named one.
-    /// High severity for a redirect to the client's own host; low for destinations changed elsewhere, which
-    /// load balancers do by design, and for the usual ports of a service mesh.
+    /// Any of:
+    /// - a connection to 127.0.0.0/8 or ::1 from an address that is not loopback, and an answer to it;
+    /// - a SYN to one address answered from another with matching ports and numbers;
+    /// - the same SYN (port and initial sequence number) towards two addresses within moments, and no third;
+    /// - a client that asked DNS for a name and connects, under that name, to an address no answer
+    ///   contained, while others reach the named one.
+    ///
+    /// What proves it: the answer, the second SYN, or the data that bears the name. What refutes it: nothing
+    /// answers; a group or broadcast address, which anybody may answer; the probes of MPLS paths, which go to
+    /// 127/8 by design (RFC 8029, RFC 5884); a proxy on the client's own loopback that the client calls itself.
+    /// Severity: by the requests that reached the wrong program; low for destinations changed elsewhere,
+    /// which load balancers do by design, and for the usual ports of a service mesh.
     ///
     /// ## What to do
     /// List the translation rules of the client's host (`iptables -t nat -S`, `nft list ruleset`) and remove or
@@ -45,7 +52,7 @@ declare_rule! {
     ///
     /// ## References
     /// - netfilter REDIRECT and DNAT targets (iptables-extensions(8))
-    /// - RFC 1122 §3.2.1.3 (loopback addresses never leave a host)
+    /// - RFC 1122 §3.2.1.3 (loopback addresses never leave a host); RFC 8029 §2.1
     pub(crate) struct TransparentRedirect {
         id: "transparent-redirect",
         title: "Connections reach another server than intended",
@@ -61,6 +68,9 @@ declare_rule! {
 
 /// Inbound, outbound and tunnel ports of the usual meshes (Istio, Linkerd).
 const MESH_PORTS: [u16; 6] = [15_001, 15_006, 15_008, 15_053, 4_140, 4_143];
+
+/// LSP ping (RFC 8029) and BFD (RFC 5884) address the far end of an MPLS path as 127/8.
+const MPLS_PROBES: [u16; 2] = [3_503, 3_784];
 
 type Group<'a> = narrative::Group<'a, Seen, Fact>;
 type Collected = observation::Collected<Seen, Fact>;
@@ -167,7 +177,17 @@ impl Rule for TransparentRedirect {
 
 /// Intended and actual destination, where the packets of the connection alone tell.
 fn translated(conn: &Connection) -> Option<(Option<Endpoint>, Endpoint)> {
+    let called = conn.translated_from.unwrap_or(conn.server);
+    let probe = conn.transport == Transport::Udp && MPLS_PROBES.contains(&called.port);
+    let is_group = |ip: IpAddr| ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+    if probe || is_group(called.ip) || conn.from_server().packets == 0 {
+        return None;
+    }
     if let Some(other) = conn.translated_from {
+        // Another port of the same address: tools that probe many send all SYNs with one number.
+        if other.ip == conn.server.ip {
+            return None;
+        }
         // The loopback one is where a REDIRECT led; otherwise the SYN named the intended one.
         return Some(if is_loopback(other.ip) || other.ip == conn.client.ip {
             (Some(conn.server), other)
@@ -182,20 +202,6 @@ fn is_loopback(ip: IpAddr) -> bool {
     ip.is_loopback()
 }
 
-/// The name the client used: Host header (no proxy request) or SNI, without port, lower case.
-fn name_of(conn: &Connection) -> Option<String> {
-    let http = conn.app.http.as_ref().filter(|http| !http.proxy_request);
-    let host = http.and_then(|http| http.kept.iter().find_map(|exchange| exchange.host.clone()));
-    let sni = conn.app.tls.as_ref().and_then(|tls| tls.sni.clone());
-    let name = host.or(sni)?.to_lowercase();
-    let name = if name.starts_with('[') {
-        name.as_str()
-    } else {
-        name.split(':').next().unwrap_or("")
-    };
-    (!name.is_empty()).then(|| name.trim_end_matches('.').to_owned())
-}
-
 fn observation(
     conn: &Connection,
     intended: Option<Endpoint>,
@@ -206,9 +212,10 @@ fn observation(
     let wrong = conn.app.http.as_ref().is_some_and(|http| {
         http.responses > 0 && (http.by_class[3] + http.by_class[4]) * 2 > http.responses
     });
-    let severity = match (local, mesh && !wrong) {
-        (true, false) => Severity::High,
-        _ => Severity::Low,
+    let requests = conn.turns.count.max(1);
+    let impact = match (local, mesh && !wrong) {
+        (true, false) => Impact::requests_lost(requests),
+        _ => Impact::SOME,
     };
     let name = name_of(conn);
     let intended_text = match (&name, intended) {
@@ -226,7 +233,8 @@ fn observation(
     };
     let syn = conn.handshake.syns.first().copied();
     let answer = conn.handshake.syn_acks.first().copied();
-    let observation = Observation::new(conn, 0.97, severity)
+    let answer = answer.or(conn.from_server().first_data);
+    let observation = Observation::new(conn, 0.97, impact)
         .cause(cause(actual, intended, local))
         .weight(number(conn.packets()))
         .evidence_if(
@@ -244,12 +252,12 @@ fn observation(
                 )
             },
         )
-        .evidence_if(
-            answer.filter(|_| intended.is_some()),
-            format!("SYN-ACK of the same connection from {}", conn.server),
+        .proof_if(
+            answer,
+            format!("answer of the same connection from {}", conn.server),
         )
         .text("actual", actual.to_string())
-        .cost("requests_misdirected", number(conn.turns.count.max(1)));
+        .cost("requests_misdirected", number(requests));
     let observation = if intended.is_some() || name.is_some() {
         observation.text("intended", intended_text.clone())
     } else {
@@ -289,20 +297,28 @@ fn same_syn(collected: &Collected, within: Duration) -> Vec<Observation<Seen>> {
     for notes in sightings.filter(|notes| notes.len() > 1) {
         let ((before, first, _), (after, again, name)) = (notes[0], notes[1]);
         let (intended, actual) = (before.connection.server, after.connection.server);
-        if intended == actual || after.at.since(before.at) > within {
+        // Tools that probe many ports or addresses send all their SYNs with one number.
+        let others = notes.iter().map(|(note, ..)| note.connection.server);
+        let probes = others.collect::<BTreeSet<_>>().len() > 2;
+        let late = after.at.since(before.at) > within;
+        if intended.ip == actual.ip || probes || late {
             continue;
         }
         let local = is_loopback(actual.ip) || actual.ip == after.connection.client.ip;
-        let severity = if local { Severity::High } else { Severity::Low };
+        let impact = if local {
+            Impact::requests_lost(1)
+        } else {
+            Impact::SOME
+        };
         let intended_text = match name {
             Some(name) => format!("{name} ({intended})"),
             None => intended.to_string(),
         };
         found.push(
-            Observation::from_note(after, 0.9, severity)
+            Observation::from_note(after, 0.9, impact)
                 .cause(cause(actual, Some(intended), local))
                 .evidence(*first, format!("SYN to {intended}"))
-                .evidence(
+                .proof(
                     *again,
                     format!("the same SYN (source port and sequence number) to {actual}"),
                 )
@@ -348,6 +364,11 @@ fn other_than_named(collected: &Collected, analysis: &Analysis) -> Vec<Observati
         let (client, server) = (note.connection.client, note.connection.server);
         let named_reached = addresses.iter().any(|ip| reached.contains(&(name, *ip)));
         let elsewhere = !addresses.contains(&server.ip) && !addresses.contains(&client.ip);
+        // It calls its own loopback: a proxy or tunnel that it knows of.
+        let by_own_proxy = is_loopback(client.ip) && is_loopback(server.ip);
+        if by_own_proxy {
+            continue;
+        }
         if !(elsewhere && named_reached && asked.contains(&(client.ip, name))) {
             continue;
         }
@@ -361,9 +382,9 @@ fn other_than_named(collected: &Collected, analysis: &Analysis) -> Vec<Observati
             Direction::ClientToServer,
         ));
         found.push(
-            Observation::from_note(note, 0.65, Severity::Medium)
+            Observation::from_note(note, 0.65, Impact::requests_lost(1))
                 .cause(format!("{server} {intended}"))
-                .evidence(
+                .proof(
                     segment,
                     format!("first data of a connection to {server} that names {name}"),
                 )

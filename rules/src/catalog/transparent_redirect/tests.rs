@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::model::figure::FigureValue;
-use crate::testkit::{Builder, findings_in, findings_of};
+use crate::model::severity::Severity;
+use crate::testkit::{Builder, C, S, findings_in, findings_of};
 use analyzer::app::{At, HttpExchange, HttpFacts};
 
 fn text(finding: &crate::Finding, name: &str) -> String {
@@ -52,6 +53,7 @@ fn host(name: &str) -> HttpFacts {
 fn loopback_from_elsewhere_is_a_redirect() {
     let conn = exchange(1)
         .with(|conn| {
+            conn.turns.count = 3;
             conn.server.ip = "127.0.0.1".parse().unwrap();
             conn.app.http = Some(Box::new(host("api.example.com")));
         })
@@ -109,4 +111,49 @@ fn proxy_that_passes_the_name_on_is_healthy() {
         BTreeSet::from(["192.0.2.1".parse().unwrap()]),
     );
     assert!(findings_in("transparent-redirect", &[conn], &analysis).is_empty());
+}
+
+/// Datagrams of `10.9.0.1` to a port of 127.0.0.1, answered or not.
+fn datagrams(port: u16, answered: bool) -> Connection {
+    let mut builder = Builder::udp(1);
+    builder.segment(1.0, C, 0, 40);
+    if answered {
+        builder.segment(2.0, S, 0, 40);
+    }
+    let loopback = Endpoint::new("127.0.0.1".parse().unwrap(), port);
+    builder.with(|conn| conn.server = loopback).build()
+}
+
+#[test]
+fn datagrams_to_loopback_count_when_they_are_answered() {
+    let findings = findings_of("transparent-redirect", &[datagrams(9_125, true)]);
+    assert_eq!(findings[0].severity, Severity::Medium);
+    assert!(findings_of("transparent-redirect", &[datagrams(4_342, false)]).is_empty());
+}
+
+#[test]
+fn probes_of_mpls_paths_go_to_loopback_by_design() {
+    assert!(findings_of("transparent-redirect", &[datagrams(3_503, true)]).is_empty());
+}
+
+#[test]
+fn answer_from_another_port_of_the_same_address_is_that_of_another_probe() {
+    let conn = exchange(1)
+        .with(|conn| conn.translated_from = Some(Endpoint::new(conn.server.ip, 445)))
+        .build();
+    assert!(findings_of("transparent-redirect", &[conn]).is_empty());
+}
+
+#[test]
+fn scan_with_one_sequence_number_is_no_redirect() {
+    let mut scan: Vec<_> = (0..3).map(|_| exchange(1).build()).collect();
+    for (index, conn) in (0..).zip(&mut scan) {
+        conn.first_frame += u64::from(index);
+        conn.server.port += index;
+    }
+    assert!(findings_of("transparent-redirect", &scan).is_empty());
+    for (index, conn) in (10..).zip(&mut scan) {
+        conn.server.ip = [10, 9, 0, index].into();
+    }
+    assert!(findings_of("transparent-redirect", &scan).is_empty());
 }

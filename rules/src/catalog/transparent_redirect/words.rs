@@ -13,6 +13,11 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
     let (actual, how) = (destination(group), how(group));
     let count = number(group.connections());
     let clients = group.clients_text();
+    let were = if group.connections() == 1 {
+        "was"
+    } else {
+        "were"
+    };
     let local = is_local(group);
     let place = if local {
         format!(
@@ -25,7 +30,7 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
     let draft = draft
             .title(format!("Connections meant for {intended} end at {actual}"))
             .summary(format!(
-                "{} from {clients} meant for {intended} were answered by {actual}. {place} The answers are those of another \
+                "{} from {clients} meant for {intended} {were} answered by {actual}. {place} The answers are those of another \
                  program, and the intended server never sees these calls.",
                 plural(count, "connection")
             ))

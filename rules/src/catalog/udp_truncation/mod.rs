@@ -1,16 +1,17 @@
 //! `udp-truncation`: datagrams larger than the receiver's buffer.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
 use analyzer::connection::SizeClass;
 use analyzer::{Analysis, Connection, Endpoint};
 
 use crate::model::context::Context;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::number;
 
 declare_rule! {
@@ -26,13 +27,18 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// The cut happens inside the receiver, so only its consequences can be seen. Strongest first:
-    /// *proved*: answers grow with the request up to one size and never beyond it, or requests up to a
-    /// size are answered in one way and larger ones in another or never; *configured*: the receive
-    /// buffer was given (`--udp-recv-buffer PORT=BYTES` or `[udp] recv_buffer`) and datagrams exceed it;
-    /// *risk*: sizes lie on both sides of a buffer size that programs often use. Sizes are true UDP
-    /// payload lengths after reassembly, never captured lengths.
-    /// Severity: high when proved or configured, medium when large requests only stay unanswered, low
-    /// for a risk. QUIC, RTP, tunnels and DNS are left out.
+    /// - *proved*: answers grow with the request up to one size and never beyond it;
+    /// - *configured*: the receive buffer was given (`--udp-recv-buffer PORT=BYTES` or `[udp] recv_buffer`)
+    ///   and datagrams exceed it;
+    /// - *answers*: on both sides of a buffer size that programs often use, all requests are answered in
+    ///   one way below it and in another above it, or those above are asked again and never answered.
+    ///
+    /// Sizes are true UDP payload lengths after reassembly, never captured lengths. What proves it: the
+    /// answer that stops growing or differs, the repeated request, the datagram above the given buffer. What
+    /// refutes it: a larger request that is answered as the smaller ones are; datagrams that want no answer
+    /// (acknowledgements, announcements), which nobody repeats. Sizes alone prove nothing. Groups and
+    /// broadcast, QUIC, RTP, tunnels and DNS are left out. Severity: by the datagrams that were cut; info
+    /// where lost fragments explain it as well.
     ///
     /// ## What to do
     /// Read with a buffer of 65,535 bytes and check for truncation; keep datagrams within the agreed size
@@ -56,16 +62,14 @@ declare_rule! {
             largest_datagram_bytes: Bytes / Max,
             datagrams: Count / Sum,
         ],
-        thresholds: [
-            min_risk_datagrams = 10.0: "Datagrams a server must get before sizes alone are called a risk.",
-        ],
+        thresholds: [],
     }
 }
 
 /// Receive buffers that programs often use, in octets.
 const COMMON_BUFFERS: [u32; 7] = [512, 1024, 1472, 1500, 2048, 4096, 8192];
 /// Protocols for which message size says nothing about a reader's buffer.
-const BY_DESIGN: [&str; 9] = [
+const BY_DESIGN: [&str; 11] = [
     "quic",
     "rtp",
     "rtcp",
@@ -73,6 +77,8 @@ const BY_DESIGN: [&str; 9] = [
     "geneve",
     "wireguard",
     "gtp",
+    "dtls",
+    "ipsec",
     "dns",
     "stun",
 ];
@@ -107,8 +113,6 @@ enum Ground {
     Configured,
     /// Answers follow the size up to one value.
     Proved,
-    /// Sizes alone.
-    Risk,
 }
 
 /// Datagrams of one size of one flow.
@@ -133,10 +137,9 @@ impl Rule for UdpTruncation {
         out: &mut Observations<Seen, Fact>,
     ) {
         let Some(udp) = &conn.udp else { return };
-        if udp
-            .protocol
-            .is_some_and(|protocol| BY_DESIGN.contains(&protocol))
-        {
+        let by_design = udp.protocol.is_some_and(|name| BY_DESIGN.contains(&name));
+        let server = conn.server.ip;
+        if by_design || server.is_multicast() || server == IpAddr::V4(Ipv4Addr::BROADCAST) {
             return;
         }
         for class in &udp.size_classes {
@@ -173,8 +176,7 @@ impl Rule for UdpTruncation {
             let configured = ctx.settings().udp_recv_buffers.get(&server.port).copied();
             let verdict = echo_cap(&sizes)
                 .or_else(|| configured.and_then(|buffer| exceeds(&sizes, buffer)))
-                .or_else(|| answered_differently(&sizes))
-                .or_else(|| risk(&sizes, ctx.threshold("min_risk_datagrams")));
+                .or_else(|| answered_differently(&sizes));
             if let Some(verdict) = verdict {
                 found.extend(observations(&sent, &counts, &verdict));
             }
@@ -194,6 +196,8 @@ struct Size {
     answered: u64,
     answer_min: u32,
     answer_max: u32,
+    /// One was sent again because no answer had come.
+    repeated: bool,
 }
 
 impl Size {
@@ -207,7 +211,8 @@ impl Size {
 struct Verdict {
     seen: Seen,
     confidence: f64,
-    severity: Severity,
+    /// Nothing but a cut explains it.
+    proved: bool,
 }
 
 fn merged(sent: &[Sent<'_>]) -> BTreeMap<u32, Size> {
@@ -222,6 +227,7 @@ fn merged(sent: &[Sent<'_>]) -> BTreeMap<u32, Size> {
             };
             size.answer_max = size.answer_max.max(class.answer_max);
         }
+        size.repeated |= class.first_repeat.is_some();
         size.requests += class.requests;
         size.answered += class.answered;
     }
@@ -258,7 +264,7 @@ fn echo_cap(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
             smallest_failed: u32::try_from(*cut.iter().min()?).ok()?,
         },
         confidence: if followers >= 2 { 0.95 } else { 0.8 },
-        severity: Severity::High,
+        proved: true,
     })
 }
 
@@ -276,21 +282,25 @@ fn exceeds(sizes: &BTreeMap<u32, Size>, buffer: u32) -> Option<Verdict> {
             smallest_failed: *smallest,
         },
         confidence: 0.95,
-        severity: Severity::High,
+        proved: true,
     })
 }
 
-/// Small requests are answered in one way, all larger ones in another way or never.
+/// Small requests are answered in one way, all larger ones in another way or, although they are sent
+/// again, never; a buffer that programs often use lies between.
 fn answered_differently(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
     let list: Vec<(u32, Size)> = sizes.iter().map(|(len, size)| (*len, *size)).collect();
-    let border = (1..list.len()).find(|&border| {
+    let (border, buffer) = (1..list.len()).find_map(|border| {
         let (small, large) = list.split_at(border);
+        let between = list[border - 1].0..list[border].0;
+        let mut usual = COMMON_BUFFERS.into_iter();
+        let buffer = usual.find(|buffer| between.contains(buffer))?;
         let served = small
             .iter()
             .filter(|(_, size)| number(size.answered) >= number(size.requests) * 0.9)
             .count();
         let small_answered: u64 = small.iter().map(|(_, size)| size.answered).sum();
-        let large_requests: u64 = large.iter().map(|(_, size)| size.requests).sum();
+        let asked_again = large.iter().any(|(_, size)| size.repeated);
         let never = large.iter().all(|(_, size)| size.answered == 0);
         let one = |part: &[(u32, Size)]| {
             let first = part[0].1.answer()?;
@@ -298,18 +308,10 @@ fn answered_differently(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
                 .then_some(first)
         };
         let other_answer = matches!((one(small), one(large)), (Some(a), Some(b)) if a != b);
-        let silent = never && served == small.len() && small_answered >= 3 && large_requests >= 2;
-        silent || other_answer
+        let silent = never && served == small.len() && small_answered >= 3 && asked_again;
+        (silent || other_answer).then_some((border, buffer))
     })?;
     let (works, fails) = (list[border - 1].0, list[border].0);
-    // Between the two a buffer that programs often use is the best guess, when there is one.
-    let mut usual = COMMON_BUFFERS
-        .into_iter()
-        .filter(|buffer| (works..fails).contains(buffer));
-    let buffer = match (usual.next(), usual.next()) {
-        (Some(only), None) => only,
-        _ => works,
-    };
     let fragments = FRAGMENT_SIZES.contains(&works) || (works < 1_473 && fails > 1_472);
     Some(Verdict {
         seen: Seen {
@@ -319,39 +321,7 @@ fn answered_differently(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
             smallest_failed: fails,
         },
         confidence: if fragments { 0.5 } else { 0.7 },
-        severity: if fragments {
-            Severity::Low
-        } else {
-            Severity::Medium
-        },
-    })
-}
-
-/// Sizes lie on both sides of a common buffer, and nothing shows that the large ones arrive whole.
-fn risk(sizes: &BTreeMap<u32, Size>, min_datagrams: f64) -> Option<Verdict> {
-    let total: u64 = sizes.values().map(|size| size.requests).sum();
-    // A service that echoes its largest request reads all of it.
-    let whole = sizes
-        .iter()
-        .rev()
-        .find_map(|(len, size)| (size.answered > 0 && size.answer_max >= *len).then_some(*len));
-    let buffer = COMMON_BUFFERS.iter().rev().copied().find(|buffer| {
-        let above: u64 = sizes
-            .range(buffer + 1..)
-            .map(|(_, size)| size.requests)
-            .sum();
-        above > 0 && above * 2 < total && whole.is_none_or(|whole| whole <= *buffer)
-    })?;
-    let smallest_failed = *sizes.range(buffer + 1..).next()?.0;
-    (number(total) >= min_datagrams).then_some(Verdict {
-        seen: Seen {
-            ground: Ground::Risk,
-            buffer,
-            largest_worked: buffer,
-            smallest_failed,
-        },
-        confidence: 0.3,
-        severity: Severity::Low,
+        proved: !fragments,
     })
 }
 
@@ -382,14 +352,16 @@ fn observations(
         let largest_size = above.map(|(len, _)| *len).max().unwrap_or(0);
         let longest = |one: &&Sent<'_>| one.class.request_len;
         let largest = flow.iter().max_by_key(longest).copied().unwrap_or(flow[0]);
-        let mut observation = of_flow(largest, verdict)
+        let observation = of_flow(largest, &flow, verdict, count)
             .count(count)
             .figure("receive_buffer_bytes", f64::from(buffer))
             .figure("largest_datagram_bytes", f64::from(largest_size))
             .figure("datagrams", number(count));
-        if verdict.severity >= Severity::Medium {
-            observation = observation.cost("messages_damaged", number(count));
-        }
+        let mut observation = if verdict.proved {
+            observation.cost("messages_damaged", number(count))
+        } else {
+            observation
+        };
         if let Some((fit, answer)) =
             fit.filter(|(fit, _)| fit.note.connection == largest.note.connection)
         {
@@ -403,22 +375,35 @@ fn observations(
     flows.collect()
 }
 
-/// The observation of a flow by its `largest` datagrams.
-fn of_flow(largest: Sent<'_>, verdict: &Verdict) -> Observation {
+/// The observation of a flow of which `count` datagrams, those of `flow`, are above the buffer.
+fn of_flow(largest: Sent<'_>, flow: &[Sent<'_>], verdict: &Verdict, count: u64) -> Observation {
     let class = largest.class;
-    Observation::from_note(largest.note, verdict.confidence, verdict.severity)
-        .weight(f64::from(class.request_len))
-        .evidence(
-            class.first_request,
-            format!("datagram of {} bytes", class.request_len),
-        )
-        .evidence_if(
-            class.first_answer,
-            format!(
-                "answer to it or to the first answered one of its size: {} bytes",
-                class.answer_max
-            ),
-        )
+    let text = format!("datagram of {} bytes", class.request_len);
+    let observation = Observation::from_note(
+        largest.note,
+        verdict.confidence,
+        Impact::requests_lost(count),
+    )
+    .weight(f64::from(class.request_len));
+    let answer = format!(
+        "answer to it or to the first answered one of its size: {} bytes",
+        class.answer_max
+    );
+    if !verdict.proved {
+        return observation
+            .evidence(class.first_request, text)
+            .evidence_if(class.first_answer, answer);
+    }
+    let again = flow.iter().find_map(|one| one.class.first_repeat);
+    let again = again.filter(|_| verdict.seen.ground == Ground::Answers);
+    let observation = if verdict.seen.ground == Ground::Configured {
+        observation.proof(class.first_request, text)
+    } else {
+        observation.evidence(class.first_request, text)
+    };
+    observation
+        .proof_if(class.first_answer, answer)
+        .proof_if(again, "a large request again: no answer had come")
 }
 
 mod words;

@@ -5,9 +5,10 @@ use analyzer::connection::SizeClass;
 
 use super::*;
 use crate::RuleSettings;
+use crate::model::severity::Severity;
 use crate::testkit::{Builder, C, S, assess_with, figure, findings_of};
 
-/// A flow with `(request length, requests, answer length or 0)`.
+/// A flow with `(request length, requests, answer length or 0)`; what is not answered is asked again.
 fn flow(sizes: &[(u32, u64, u32)]) -> Connection {
     let mut builder = Builder::udp(1);
     let mut classes = Vec::new();
@@ -22,6 +23,7 @@ fn flow(sizes: &[(u32, u64, u32)]) -> Connection {
             answer_max: answer,
             first_request,
             first_answer,
+            first_repeat: (answer == 0 && requests > 1).then_some(first_request),
         });
     }
     builder
@@ -71,7 +73,35 @@ fn configured_buffer_is_exceeded() {
 fn large_requests_that_are_never_answered() {
     let conn = flow(&[(100, 5, 2), (500, 5, 2), (800, 4, 0)]);
     let findings = findings_of("udp-truncation", &[conn]);
-    assert_eq!(findings[0].severity, Severity::Medium);
+    assert_eq!(findings[0].severity, Severity::High);
+    assert!((figure(&findings[0], "receive_buffer_bytes") - 512.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn large_datagrams_that_nobody_repeats_want_no_answer() {
+    let mut once = flow(&[(100, 5, 2), (500, 5, 2), (800, 4, 0)]);
+    if let Some(udp) = &mut once.udp {
+        udp.size_classes[2].first_repeat = None;
+    }
+    assert!(findings_of("udp-truncation", &[once]).is_empty());
+}
+
+#[test]
+fn other_answers_below_any_usual_buffer_are_other_contents() {
+    let conn = flow(&[(120, 5, 151), (174, 5, 151), (179, 4, 165), (259, 4, 165)]);
+    assert!(findings_of("udp-truncation", &[conn]).is_empty());
+    let conn = flow(&[(900, 5, 2), (1000, 5, 2), (1100, 4, 14), (1150, 4, 14)]);
+    assert_eq!(
+        findings_of("udp-truncation", &[conn])[0].severity,
+        Severity::High
+    );
+}
+
+#[test]
+fn announcements_to_a_group_have_no_single_reader() {
+    let mut conn = flow(&[(100, 5, 2), (500, 5, 2), (800, 4, 0)]);
+    conn.server.ip = "239.255.255.250".parse().unwrap();
+    assert!(findings_of("udp-truncation", &[conn]).is_empty());
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
     let largest = group.figure("largest_datagram_bytes").unwrap_or_default();
     let count = group.figure("datagrams").unwrap_or_default();
     let server = group.server();
-    let ground = most(group.seen().map(|seen| seen.ground)).unwrap_or(Ground::Risk);
+    let ground = most(group.seen().map(|seen| seen.ground)).unwrap_or(Ground::Answers);
     let smallest = smallest_failed(group);
     let confidence = draft.confidence;
     let (title, summary, reason) = match ground {
@@ -43,15 +43,6 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
             ),
             "Sizes part cleanly into answered and not, but the cut itself cannot be seen.",
         ),
-        Ground::Risk => (
-            format!("Datagrams to {server} straddle {buffer:.0} bytes, a common buffer size"),
-            format!(
-                "{} to {server} are longer than {buffer:.0} bytes (the largest has {largest:.0}), others are shorter. If the receiver reads into \
-                 {buffer:.0} bytes, the long ones are cut; nothing in the capture shows whether it does.",
-                plural(count, "datagram")
-            ),
-            "Only the sizes are known; give the buffer with --udp-recv-buffer to be sure.",
-        ),
     };
     let draft = draft
         .title(title)
@@ -75,8 +66,7 @@ fn facts(group: &Group<'_>, draft: Narrative, ground: Ground) -> Narrative {
             .because(format!("requests of up to {buffer:.0} bytes are answered in full length"))
             .because(format!("every answer to a request of {smallest:.0} bytes or more stops at the same length")),
         Ground::Configured => draft.because(format!("the receive buffer of {buffer:.0} bytes was given; the smallest datagram above it has {smallest:.0} bytes")),
-        Ground::Answers => draft.because(format!("the largest size that works is {:.0} bytes, the smallest that does not is {smallest:.0}: the buffer lies between, {buffer:.0} being the usual size there", largest_worked.unwrap_or(buffer))),
-        Ground::Risk => draft.because(format!("sizes on both sides of {buffer:.0} bytes were sent")),
+        Ground::Answers => draft.because(format!("the largest size that works is {:.0} bytes, the smallest that does not is {smallest:.0}: {buffer:.0}, a usual size of buffers, lies between", largest_worked.unwrap_or(buffer))),
     };
     draft
         .not("ip-fragment-loss", if smallest <= 1_472.0 {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
-use crate::catalog;
+use crate::engine::Engine;
 use crate::model::meta::RuleMeta;
 use crate::model::settings::pattern_matches;
 pub use crate::model::settings::{IgnoreEntry, RuleSettings};
@@ -272,13 +272,13 @@ impl Reader<'_> {
 /// # Errors
 /// Fails when no rule bears the name, and suggests the nearest.
 pub fn find_rule(id: &str, place: &str) -> Result<&'static RuleMeta, SettingsError> {
-    catalog::metas()
+    Engine::full_catalogue()
         .into_iter()
         .find(|meta| meta.id == id)
         .ok_or_else(|| SettingsError::UnknownRule {
             place: place.to_owned(),
             name: id.to_owned(),
-            hint: hint(id, catalog::metas().into_iter().map(|meta| meta.id)),
+            hint: hint(id, Engine::full_catalogue().into_iter().map(|meta| meta.id)),
         })
 }
 
@@ -291,7 +291,7 @@ fn resolve(names: &[String], place: &str) -> Result<BTreeSet<&'static str>, Sett
         .map(str::trim)
     {
         let before = found.len();
-        let ids = catalog::metas().into_iter().map(|meta| meta.id);
+        let ids = Engine::full_catalogue().into_iter().map(|meta| meta.id);
         let matched: Vec<&'static str> = ids.filter(|id| pattern_matches(name, id)).collect();
         found.extend(&matched);
         if matched.is_empty() && found.len() == before {

@@ -1,0 +1,59 @@
+//! The ordinary analysis of one point.
+
+use analyzer::pipeline::ConnectionSink;
+use analyzer::pipeline::{self, Progress};
+use analyzer::{Analysis, Connection, Error};
+use rules::{Assessment, Engine, RuleSink};
+
+use crate::{Mask, PointInput, Settings};
+
+/// What the rules say of one point alone.
+pub(crate) struct Assessed {
+    pub analysis: Analysis,
+    pub assessment: Assessment,
+}
+
+/// Hands connections to the rules, without the names in them where that is asked for.
+struct Sink<'a> {
+    rules: RuleSink,
+    mask: Option<&'a dyn Mask>,
+}
+
+impl ConnectionSink for Sink<'_> {
+    fn connection(&mut self, connection: &Connection) {
+        match self.mask {
+            Some(mask) => self.rules.connection(&mask.connection(connection)),
+            None => self.rules.connection(connection),
+        }
+    }
+}
+
+/// Analyses a point and runs the rules.
+pub(crate) fn assess(
+    point: &PointInput,
+    settings: &Settings,
+    mask: Option<&dyn Mask>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Assessed, Error> {
+    let engine = Engine::new(settings.rules.clone());
+    let mut done = 0;
+    let shown = |state: Progress| {
+        progress(state.bytes_read.saturating_sub(done));
+        done = state.bytes_read;
+    };
+    let make_sink = || Sink {
+        rules: engine.sink(),
+        mask,
+    };
+    let (analysis, sinks) = pipeline::run(&point.inputs, &settings.analysis, make_sink, shown)?;
+    let analysis = match mask {
+        Some(mask) => mask.analysis(analysis),
+        None => analysis,
+    };
+    let sinks = sinks.into_iter().map(|sink| sink.rules).collect();
+    let assessment = engine.finish(sinks, &analysis);
+    Ok(Assessed {
+        analysis,
+        assessment,
+    })
+}

@@ -1,0 +1,275 @@
+//! What is concluded from the counts: findings with their places, and the verdict.
+
+mod attempts;
+mod changed;
+mod draft;
+mod loss;
+mod merge;
+mod others;
+mod unpaired;
+mod verdict;
+mod view;
+
+use analyzer::Timestamp;
+use rules::RuleSettings;
+use rules::between;
+use rules::meta::RuleMeta;
+
+use crate::Settings;
+use crate::assess::Assessed;
+use crate::clock::Clock;
+use crate::path::Leg;
+use crate::reading::Point;
+use crate::result::{ClockSummary, Comparison, HopSummary, PlacedFinding, PointSummary, Verdict};
+use crate::tally::Facts;
+use crate::verdict::millis;
+use view::Way;
+
+/// The thresholds in force.
+struct Limits<'a>(&'a RuleSettings);
+
+impl Limits<'_> {
+    /// A declared threshold of a rule of comparisons.
+    fn of(&self, rule: &str, name: &str) -> f64 {
+        let specs = meta(rule).thresholds.iter();
+        let default = specs
+            .filter(|spec| spec.name == name)
+            .map(|spec| spec.default)
+            .sum();
+        self.0.threshold(rule, name).unwrap_or(default)
+    }
+}
+
+/// The declaration of a rule of comparisons.
+fn meta(id: &str) -> &'static RuleMeta {
+    let found = between::ALL.iter().find(|meta| meta.id == id);
+    found.unwrap_or(&between::ALL[0])
+}
+
+/// Draws all conclusions.
+pub(crate) fn conclude(
+    facts: &Facts<'_>,
+    assessed: Vec<Assessed>,
+    settings: &Settings,
+) -> Comparison {
+    let hops = facts.hop_summaries();
+    let findings = findings(facts, &hops, &assessed, &settings.rules);
+    let mut notices: Vec<String> = Vec::new();
+    for point in facts.points {
+        notices.extend(bounds(point));
+    }
+    let mut comparison = Comparison {
+        points: points(facts, assessed, &hops),
+        order_basis: facts.route.basis,
+        clocks: clocks(facts),
+        connections: facts.connections(),
+        hops,
+        findings,
+        verdict: Verdict {
+            sentence: String::new(),
+            severity: None,
+        },
+        notices,
+    };
+    comparison.verdict = verdict::verdict(&comparison);
+    comparison
+}
+
+/// What did not fit into memory.
+fn bounds(point: &Point) -> Vec<String> {
+    let mut notices = Vec::new();
+    let name = &point.name;
+    if point.records_left_out > 0 {
+        notices.push(format!(
+            "{} packets at {name} did not fit into the memory and are not compared: raise \
+            --max-memory, or compare a part (--from, --to, --host)",
+            point.records_left_out
+        ));
+    }
+    if point.flows_left_out > 0 {
+        notices.push(format!(
+            "{} packets at {name} are of connections beyond those that fit into the memory",
+            point.flows_left_out
+        ));
+    }
+    notices
+}
+
+/// All findings, ranked, with ids and links.
+fn findings(
+    facts: &Facts<'_>,
+    hops: &[HopSummary],
+    assessed: &[Assessed],
+    rules: &RuleSettings,
+) -> Vec<PlacedFinding> {
+    let limits = Limits(rules);
+    let ways = Way::all(facts, hops);
+    let unpaired = facts.unpaired();
+    let mut own: Vec<PlacedFinding> = Vec::new();
+    for &way in &ways {
+        own.extend(loss::loss(way, &limits));
+        if way.way == 0 {
+            own.extend(attempts::attempts(way, &unpaired));
+        }
+        own.extend(others::made(way));
+        own.extend(changed::changed(way));
+        own.extend(others::copied(way, &limits));
+        own.extend(others::reordered(way));
+        own.extend(others::delayed(way, &limits));
+    }
+    for &point in &facts.route.order {
+        own.extend(others::missed(facts, &ways, point, &limits));
+    }
+    own.retain(|one| rules.is_enabled(one.finding.rule));
+    let (mut all, renamed) = merge::merge(facts, assessed);
+    let count = all.len();
+    // The order between points is known better than what one point infers of it.
+    let is_reordering = own.iter().any(|one| one.finding.rule == "reordering");
+    all.extend(own);
+    rank(all, count, &renamed, facts, is_reordering)
+}
+
+/// Orders findings by severity, those of comparisons first, and gives them ids; `count` of them come
+/// from single points and bear links of their points.
+fn rank(
+    mut all: Vec<PlacedFinding>,
+    count: usize,
+    renamed: &merge::Renamed,
+    facts: &Facts<'_>,
+    is_reordering: bool,
+) -> Vec<PlacedFinding> {
+    let mut order: Vec<usize> = (0..all.len())
+        .filter(|index| {
+            *index >= count || !is_reordering || all[*index].finding.rule != "reordering"
+        })
+        .collect();
+    order.sort_by(|a, b| {
+        let (one, other) = (&all[*a].finding, &all[*b].finding);
+        other
+            .severity
+            .cmp(&one.severity)
+            .then((*a < count).cmp(&(*b < count)))
+            .then(other.confidence.total_cmp(&one.confidence))
+            .then(a.cmp(b))
+    });
+    let id_of = |index: usize| {
+        let at = order.iter().position(|one| *one == index)?;
+        Some(format!("F{}", at + 1))
+    };
+    let losses: Vec<(usize, String)> = (count..all.len())
+        .filter(|index| all[*index].finding.rule == "loss-between")
+        .filter_map(|index| Some((index, id_of(index)?)))
+        .collect();
+    let mut links: Vec<Vec<String>> = Vec::with_capacity(all.len());
+    for (index, placed) in all.iter().enumerate() {
+        let point = placed.evidence_points.first().copied().unwrap_or(0);
+        let own = placed.finding.explained_by.iter();
+        let mut causes: Vec<String> = own
+            .filter_map(|id| id_of(*renamed.get(&(point, id.clone()))?))
+            .collect();
+        if index < count && merge::LOSS.contains(&placed.finding.rule) {
+            let here = losses
+                .iter()
+                .filter(|(loss, _)| all[*loss].place == placed.place);
+            causes.extend(here.map(|(_, id)| id.clone()));
+        }
+        causes.sort();
+        causes.dedup();
+        links.push(causes);
+    }
+    let _ = facts;
+    let mut ranked = Vec::with_capacity(order.len());
+    let ids: Vec<Option<String>> = (0..all.len()).map(id_of).collect();
+    for &index in &order {
+        let mut placed = all[index].clone();
+        placed.finding.explained_by = std::mem::take(&mut links[index]);
+        placed.finding.id = ids[index].clone().unwrap_or_default();
+        ranked.push(placed);
+    }
+    all.clear();
+    ranked
+}
+
+fn points(
+    facts: &Facts<'_>,
+    mut assessed: Vec<Assessed>,
+    hops: &[HopSummary],
+) -> Vec<PointSummary> {
+    let unpaired = facts.unpaired();
+    let summary = |place: usize, index: usize, quality: Vec<analyzer::QualityNote>| {
+        let point = &facts.points[index];
+        PointSummary {
+            name: point.name.clone(),
+            files: point.files.clone(),
+            packets: point.packets,
+            first: Timestamp::from_nanos(point.first),
+            last: Timestamp::from_nanos(point.last),
+            quality,
+            unpaired: unpaired[index].len() as u64,
+            unpaired_reasons: unpaired::reasons(facts, index, &unpaired[index]),
+            ambiguous: facts.pairing.ambiguous[index],
+            missed: missed(hops, place),
+        }
+    };
+    let order = facts.route.order.iter().enumerate();
+    order
+        .map(|(place, &index)| {
+            let quality = std::mem::take(&mut assessed[index].analysis.quality);
+            summary(place, index, quality)
+        })
+        .collect()
+}
+
+/// Segments that passed a point unseen, by the hop on either side that saw more of it.
+fn missed(hops: &[HopSummary], place: usize) -> u64 {
+    let counts = hops.iter().map(|hop| {
+        let ways = hop.ways.iter();
+        if hop.from == place {
+            ways.map(|way| way.total.missed_at_from).sum::<u64>()
+        } else if hop.to == place {
+            ways.map(|way| way.total.missed_at_to).sum()
+        } else {
+            0
+        }
+    });
+    counts.max().unwrap_or(0)
+}
+
+fn clocks(facts: &Facts<'_>) -> Vec<ClockSummary> {
+    let order = &facts.route.order;
+    let neighbours = order.windows(2);
+    neighbours
+        .filter_map(|pair| {
+            let leg = facts.route.leg(pair[0], pair[1])?;
+            let clock = leg.clock.as_ref()?;
+            Some(summary(facts, leg, clock))
+        })
+        .collect()
+}
+
+fn summary(facts: &Facts<'_>, leg: &Leg, clock: &Clock) -> ClockSummary {
+    let (one, other) = (&facts.points[leg.one], &facts.points[leg.other]);
+    let at = first_common(one, other, clock);
+    let is_known = clock.error.is_some();
+    let steps = clock.steps().into_iter();
+    ClockSummary {
+        from: facts.place(leg.one),
+        to: facts.place(leg.other),
+        offset_ms: is_known.then(|| millis(clock.offset_at(at))),
+        at: Timestamp::from_nanos(at),
+        skew_ppm: clock.skew * 1e6,
+        error_ms: clock.error.map(millis),
+        steps: steps
+            .map(|(time, step)| (Timestamp::from_nanos(time), millis(step)))
+            .collect(),
+        basis: format!(
+            "least delays of {} packets one way and {} the other",
+            clock.passages[0], clock.passages[1]
+        ),
+    }
+}
+
+/// The first moment that both captures cover, by the first one's clock.
+fn first_common(one: &Point, other: &Point, clock: &Clock) -> i64 {
+    one.first.max(clock.to_first(0, other.first))
+}

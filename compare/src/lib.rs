@@ -1,0 +1,121 @@
+//! Several captures of one path: where on it something happens.
+//!
+//! Each point is read once more than its own analysis needs; its flows and packets are kept as
+//! small records within a bound. Flows are paired by what stands in their packets, the points are
+//! put in order, their clocks are compared, and every packet is followed from point to point.
+//! Nothing here reads a clock or the environment, and results do not depend on the thread count.
+#![forbid(unsafe_code)]
+
+mod assess;
+mod both_ends;
+mod clock;
+mod findings;
+mod forwarded;
+mod hops;
+mod matching;
+mod pairing;
+mod path;
+mod reading;
+mod requests;
+mod result;
+mod tally;
+mod verdict;
+
+use analyzer::capture::Input;
+use analyzer::{Analysis, Connection, Error, pipeline};
+use rayon::prelude::*;
+use rules::RuleSettings;
+
+pub use both_ends::{BothEnds, both_ends};
+pub use pairing::PairedBy;
+pub use result::{
+    ClockSummary, Comparison, ConnectionHop, ConnectionSummary, HopSummary, Place, PlacedFinding,
+    PointSummary, RequestTimes, Slice, Verdict, WaySummary,
+};
+pub use verdict::{Changed, Delays, Tally};
+
+use reading::{Point, ReadPlan, Record};
+
+/// One point as it is given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PointInput {
+    /// Its name in the report.
+    pub name: String,
+    /// Its captures, which are one set.
+    pub inputs: Vec<Input>,
+}
+
+/// How points are compared.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// For reading and for the analysis of each point.
+    pub analysis: pipeline::Settings,
+    /// For the rules, those of single captures and those of comparisons.
+    pub rules: RuleSettings,
+}
+
+/// Takes names out of what the rules see; addresses are masked in the document.
+pub trait Mask: Sync {
+    /// A connection without names.
+    fn connection(&self, connection: &Connection) -> Connection;
+    /// An analysis without names.
+    fn analysis(&self, analysis: Analysis) -> Analysis;
+}
+
+/// Compares points.
+///
+/// # Errors
+/// When a point cannot be read at all.
+pub fn compare(
+    inputs: &[PointInput],
+    settings: &Settings,
+    mask: Option<&dyn Mask>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Comparison, Error> {
+    let assessed = inputs
+        .iter()
+        .map(|point| assess::assess(point, settings, mask, progress))
+        .collect::<Result<Vec<_>, _>>()?;
+    let points = read(inputs, settings, progress)?;
+    let pairing = pairing::pair(&points);
+    let mut route = path::route(&points, &pairing.groups);
+    let forwarded = forwarded::forwarded(&points, &pairing, &mut route);
+    let groups = 0..pairing.groups.len();
+    let mut traversed: Vec<hops::Traversed> = groups
+        .into_par_iter()
+        .map(|index| hops::traverse(&points, &pairing.groups, index, &route))
+        .collect();
+    tally::settle_all(&mut traversed);
+    let facts = tally::Facts {
+        points: &points,
+        pairing: &pairing,
+        route: &route,
+        traversed: &traversed,
+        forwarded: &forwarded,
+    };
+    Ok(findings::conclude(&facts, assessed, settings))
+}
+
+/// Reads all points side by side, each within its share of the memory.
+fn read(
+    inputs: &[PointInput],
+    settings: &Settings,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Vec<Point>, Error> {
+    // Half of the bound for records and flows; pairing and matching need as much again.
+    let share = usize::try_from(settings.analysis.memory.0).unwrap_or(usize::MAX)
+        / (2 * inputs.len().max(1));
+    let plan = ReadPlan {
+        options: &settings.analysis.read,
+        filter: &settings.analysis.filter,
+        records: share * 3 / 4 / size_of::<Record>(),
+        flows: share / 4 / FLOW_BYTES,
+    };
+    inputs
+        .par_iter()
+        .map(|point| reading::read_point(&point.name, &point.inputs, &plan, progress))
+        .collect()
+}
+
+/// A flow with its entry in the table, in octets.
+const FLOW_BYTES: usize = 320;

@@ -1,0 +1,370 @@
+//! The verdicts on one direction of one connection between two neighbouring points.
+
+use std::collections::{HashMap, HashSet};
+
+use super::evidence::{Acknowledged, Bearers};
+use super::{Case, Changed, Fate, Translation, What};
+use crate::matching::{Gaps, Likeness, Matching, Path, Segment};
+use crate::reading::{Fact, Point, RST, Record};
+
+/// One direction between two neighbouring points, ready to be judged.
+pub(crate) struct Direction<'a, 'b> {
+    pub path: &'a Path<'a>,
+    pub matching: &'a Matching,
+    /// The sender's packets at the upstream and the downstream point.
+    pub up: &'a [Segment<'b>],
+    pub down: &'a [Segment<'b>],
+    /// The receiver's packets at the same points.
+    pub back_up: &'a [Segment<'b>],
+    pub back_down: &'a [Segment<'b>],
+    pub up_point: &'a Point,
+    pub down_point: &'a Point,
+    /// Where the sender's numbers begin at the two points, as sent.
+    pub base_up: u32,
+    pub base_down: u32,
+    /// Least round trip between the two points.
+    pub round_trip: i64,
+    pub translation: Translation,
+    /// Upstream packets that a point further down saw, downstream packets that a point further up
+    /// saw.
+    pub seen_beyond: &'a HashSet<usize>,
+    pub seen_before: &'a HashSet<usize>,
+}
+
+/// What was found of one direction.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Judged {
+    pub cases: Vec<Case>,
+    pub delivered: u64,
+    /// Sorted, nanoseconds.
+    pub delays: Vec<i64>,
+    pub changed: Changed,
+    /// Examples of what was rewritten: field, frames upstream and downstream, and time.
+    pub examples: Vec<(&'static str, u64, u64, i64)>,
+    /// The slowest: delay, frames upstream and downstream, and time.
+    pub slowest: Option<(i64, u64, u64, i64)>,
+    /// When the last packet left that came through.
+    pub last_delivered: Option<i64>,
+    /// Packets that the upstream and the downstream point saw.
+    pub seen: [u64; 2],
+}
+
+/// What makes two packets without octets of the stream alike.
+type Name = (i64, i64, u32, u64, u8, (u16, u32, u16));
+
+/// What tells where a packet comes from that only the downstream point saw.
+struct Context<'a, 'b> {
+    /// The sender's octets at the upstream and the downstream point.
+    copies: Bearers<'a, 'b>,
+    siblings: Bearers<'a, 'b>,
+    /// The receiver's octets at the upstream point.
+    answered: Bearers<'a, 'b>,
+    alike: HashMap<Name, Vec<usize>>,
+    /// Downstream packets that the upstream point saw.
+    matched: HashSet<usize>,
+    /// Their hop limits.
+    usual: HashSet<u8>,
+}
+
+/// Judges one direction.
+pub(crate) fn judge(direction: &Direction<'_, '_>) -> Judged {
+    let mut judged = Judged {
+        seen: [direction.up.len() as u64, direction.down.len() as u64],
+        ..Judged::default()
+    };
+    direction.delivered(&mut judged);
+    if !direction.matching.only_up.is_empty() {
+        direction.only_up(&mut judged);
+    }
+    if !direction.matching.only_down.is_empty() {
+        direction.only_down(&mut judged);
+    }
+    judged
+        .cases
+        .sort_by_key(|case| (case.time, case.fate, case.up, case.down));
+    judged
+}
+
+impl Direction<'_, '_> {
+    /// Delays, order and rewritten fields of what came through.
+    fn delivered(&self, judged: &mut Judged) {
+        let mut newest: Option<(usize, i64)> = None;
+        for portion in &self.matching.portions {
+            let (up, down) = (&self.up[portion.up], &self.down[portion.down]);
+            judged.delivered += portion.units;
+            judged.last_delivered = judged.last_delivered.max(Some(up.time));
+            for _ in 0..portion.units {
+                judged.delays.push(portion.delay);
+            }
+            if judged
+                .slowest
+                .is_none_or(|(delay, ..)| portion.delay > delay)
+            {
+                let frames = (up.record.frame, down.record.frame);
+                judged.slowest = Some((portion.delay, frames.0, frames.1, up.time));
+            }
+            let place = (portion.up, portion.start);
+            if newest.is_some_and(|newest| place < newest) {
+                judged.cases.push(Case {
+                    fate: Fate::Reordered,
+                    time: down.time,
+                    units: portion.units,
+                    up: Some(up.record.frame),
+                    down: Some(down.record.frame),
+                    what: what(up.record),
+                });
+            }
+            newest = newest.max(Some(place));
+            let changed =
+                Changed::compare(up.record, down.record, portion.is_whole, self.translation);
+            judged.changed.add(&changed);
+            for (field, count) in changed.fields() {
+                let known = || judged.examples.iter().filter(|one| one.0 == field).count();
+                if count > 0 && known() < 2 {
+                    let frames = (up.record.frame, down.record.frame);
+                    judged.examples.push((field, frames.0, frames.1, up.time));
+                }
+            }
+        }
+        judged.delays.sort_unstable();
+    }
+
+    fn only_up(&self, judged: &mut Judged) {
+        let acked = [
+            Acknowledged::new(self.back_up, self.up_point, self.base_up),
+            Acknowledged::new(self.back_down, self.down_point, self.base_down),
+        ];
+        let (copies, arrivals) = (Bearers::new(self.up), Bearers::new(self.down));
+        let alone: HashSet<usize> = self
+            .matching
+            .only_up
+            .iter()
+            .map(|gaps| gaps.index)
+            .collect();
+        for gaps in &self.matching.only_up {
+            let segment = &self.up[gaps.index];
+            let case = |fate: Fate, units: u64| Case {
+                fate,
+                time: segment.time,
+                units,
+                up: Some(segment.record.frame),
+                down: None,
+                what: what(segment.record),
+            };
+            let units = gaps.units(self.path);
+            if self.seen_beyond.contains(&gaps.index) {
+                judged.cases.push(case(Fate::MissedDown, units));
+            } else if gaps.ranges.is_empty() {
+                judged.cases.push(case(Fate::LostOrMissed, units));
+            } else {
+                for &range in &gaps.ranges {
+                    let fate = self.fate(gaps.index, range, &acked, (&copies, &arrivals), &alone);
+                    let units = self.path.units(range.1 - range.0);
+                    judged.cases.push(case(fate, units));
+                }
+            }
+        }
+    }
+
+    /// What became of octets that only the upstream point saw in this packet.
+    fn fate(
+        &self,
+        index: usize,
+        (start, end): (i64, i64),
+        [acked_up, acked_down]: &[Acknowledged; 2],
+        (copies, arrivals): (&Bearers<'_, '_>, &Bearers<'_, '_>),
+        alone: &HashSet<usize>,
+    ) -> Fate {
+        // By the downstream point's own order of events where it saw the acknowledgement.
+        let back = self.path.tolerance;
+        let copies = copies.overlapping(start, end);
+        let since = copies.first().map_or(i64::MIN, |copy| self.up[*copy].time);
+        let at_down = acked_down.when(start, end, since);
+        let at_up = acked_up.when(start, end, since);
+        let Some(acknowledged) = at_down.or(at_up.map(|time| time - back)) else {
+            return Fate::Lost;
+        };
+        let arrived = arrivals.complete(start, end);
+        if arrived.is_some_and(|arrived| arrived <= acknowledged) {
+            // What was acknowledged is a copy that the downstream point saw.
+            let later = self.up[index].time > acknowledged;
+            return if later {
+                Fate::LostOrMissed
+            } else {
+                Fate::Lost
+            };
+        }
+        // A copy passed unseen: the latest one that was sent in time for the acknowledgement.
+        let in_time = |copy: &&usize| match at_up {
+            Some(at_up) => self.up[**copy].time + self.round_trip <= at_up,
+            None => self.up[**copy].time <= acknowledged,
+        };
+        let own = copies.iter().filter(|copy| alone.contains(copy));
+        let passed = own
+            .clone()
+            .filter(in_time)
+            .next_back()
+            .or(own.clone().next());
+        match passed {
+            Some(passed) if *passed == index => Fate::MissedDown,
+            Some(passed) if self.up[index].time > self.up[*passed].time => Fate::LostOrMissed,
+            _ => Fate::Lost,
+        }
+    }
+
+    fn only_down(&self, judged: &mut Judged) {
+        let matched: HashSet<usize> = self.matching.portions.iter().map(|one| one.down).collect();
+        let usual: HashSet<u8> = matched
+            .iter()
+            .map(|index| self.down[*index].record.hop_limit)
+            .collect();
+        let context = Context {
+            copies: Bearers::new(self.up),
+            siblings: Bearers::new(self.down),
+            answered: Bearers::new(self.back_up),
+            alike: self.alike(),
+            matched,
+            usual,
+        };
+        for gaps in &self.matching.only_down {
+            let segment = &self.down[gaps.index];
+            let fate = if self.seen_before.contains(&gaps.index) {
+                Fate::MissedUp
+            } else {
+                self.origin(gaps, &context)
+            };
+            judged.cases.push(Case {
+                fate,
+                time: segment.time,
+                units: gaps.units(self.path),
+                up: None,
+                down: Some(segment.record.frame),
+                what: what(segment.record),
+            });
+        }
+    }
+
+    /// Where a packet comes from that only the downstream point saw.
+    fn origin(&self, gaps: &Gaps, context: &Context<'_, '_>) -> Fate {
+        let segment = &self.down[gaps.index];
+        let record = segment.record;
+        if record.has(Fact::ICMP) {
+            return Fate::Made;
+        }
+        let near = if segment.occupies() {
+            context.siblings.overlapping(segment.start, segment.end)
+        } else {
+            let alike = context.alike.get(&self.name(gaps.index));
+            alike.cloned().unwrap_or_default()
+        };
+        let is_copy = near.iter().any(|other| {
+            *other != gaps.index
+                && context.matched.contains(other)
+                && self.is_copy(segment, &self.down[*other])
+        });
+        if is_copy {
+            return Fate::Duplicated;
+        }
+        if !context.usual.is_empty() && !context.usual.contains(&record.hop_limit) {
+            return Fate::Made;
+        }
+        if !segment.occupies() || record.flags & RST != 0 {
+            let early = record.flags & RST == 0 && self.is_premature(segment, context);
+            return if early {
+                Fate::Made
+            } else {
+                Fate::MadeOrMissed
+            };
+        }
+        // The same place in the stream with other octets.
+        let copies = context.copies.overlapping(segment.start, segment.end);
+        let is_forged = copies.iter().any(|copy| {
+            let own = self.up[*copy].record;
+            let comparable = !own.has(Fact::CUT) && !record.has(Fact::CUT);
+            (self.up[*copy].start, own.len) == (segment.start, record.len)
+                && comparable
+                && own.digest != record.digest
+        });
+        if is_forged {
+            Fate::Made
+        } else {
+            Fate::MissedUp
+        }
+    }
+
+    /// Whether it acknowledges octets before they came to the upstream point.
+    fn is_premature(&self, segment: &Segment<'_>, context: &Context<'_, '_>) -> bool {
+        let arrived = context.answered.complete(segment.ack - 1, segment.ack);
+        arrived.is_some_and(|arrived| arrived > segment.time + self.path.tolerance)
+    }
+
+    /// Downstream packets without octets of the stream, by what makes copies alike.
+    fn alike(&self) -> HashMap<Name, Vec<usize>> {
+        let mut alike: HashMap<Name, Vec<usize>> = HashMap::new();
+        if self
+            .matching
+            .only_down
+            .iter()
+            .all(|gaps| self.down[gaps.index].occupies())
+        {
+            return alike;
+        }
+        for (index, segment) in self.down.iter().enumerate() {
+            if !segment.occupies() {
+                alike.entry(self.name(index)).or_default().push(index);
+            }
+        }
+        alike
+    }
+
+    fn name(&self, index: usize) -> Name {
+        let (segment, record) = (&self.down[index], self.down[index].record);
+        let stamp = (record.ip_id, record.ts_value, record.window);
+        (
+            segment.start,
+            segment.ack,
+            record.len,
+            record.digest,
+            record.flags,
+            stamp,
+        )
+    }
+
+    /// Whether two packets at one point are copies that the network made of one.
+    fn is_copy(&self, one: &Segment<'_>, other: &Segment<'_>) -> bool {
+        let (a, b) = (one.record, other.record);
+        let alike = a.len == b.len
+            && a.flags == b.flags
+            && one.ack == other.ack
+            && a.window == b.window
+            && a.digest == b.digest
+            && (a.ts_value, a.ts_echo) == (b.ts_value, b.ts_echo);
+        let path = Path {
+            keeps_ip_id: true,
+            keeps_timestamps: true,
+            ..*self.path
+        };
+        match path.likeness(a, b) {
+            Likeness::Same => alike,
+            Likeness::Different => false,
+            // No sender sends a segment again before an answer could have come.
+            Likeness::Possible => {
+                alike && (one.time - other.time).abs() <= self.round_trip.max(self.path.tolerance)
+            }
+        }
+    }
+}
+
+fn what(record: &Record) -> What {
+    if record.has(Fact::ICMP) {
+        What::Icmp
+    } else if !record.has(Fact::TCP) {
+        What::Datagram
+    } else if record.flags & RST != 0 {
+        What::Reset
+    } else if record.occupies() > 0 {
+        What::Data
+    } else {
+        What::Acknowledgement
+    }
+}

@@ -1,0 +1,123 @@
+//! Cases that one connection alone does not decide: by what all connections prove about the points.
+
+use std::collections::HashMap;
+
+use super::judge::Judged;
+use super::{Case, Fate, What};
+
+/// The upstream and the downstream point of a direction.
+pub(crate) type HopKey = (usize, usize);
+
+/// One direction of one connection, as it is settled.
+pub(crate) struct Open<'a> {
+    pub key: HopKey,
+    /// Capture time of the downstream point by the clock of the cases, and of the upstream point.
+    pub down_window: (i64, i64),
+    pub up_window: (i64, i64),
+    pub judged: &'a mut Judged,
+}
+
+/// What all connections together prove.
+#[derive(Default)]
+struct Proof {
+    /// Of what came from a point's side: packets that it saw and that it must have missed.
+    seen: HashMap<usize, u64>,
+    missed: HashMap<usize, u64>,
+    /// Segments that were delivered, and those whose fate is open, by direction.
+    delivered: HashMap<HopKey, u64>,
+    open: HashMap<HopKey, u64>,
+    /// Times of the first and the last packet that only one of the two points saw, by direction.
+    alone: HashMap<HopKey, (i64, i64)>,
+}
+
+/// Decides what was left open.
+pub(crate) fn settle(open: &mut [Open<'_>]) {
+    let mut proof = Proof::default();
+    for direction in open.iter() {
+        proof.add(direction);
+    }
+    for direction in open {
+        let key = direction.key;
+        let (down, up) = (direction.down_window, direction.up_window);
+        for case in &mut direction.judged.cases {
+            case.fate = match case.fate {
+                Fate::Lost | Fate::LostOrMissed if proof.was_off(key, down, case.time) => {
+                    Fate::MissedDown
+                }
+                Fate::LostOrMissed => proof.lost_or_missed(key),
+                Fate::MadeOrMissed | Fate::Made
+                    if case.what != What::Icmp && proof.was_off(key, up, case.time) =>
+                {
+                    Fate::MissedUp
+                }
+                Fate::MadeOrMissed => proof.made_or_missed(key, case),
+                decided => decided,
+            };
+        }
+    }
+}
+
+impl Proof {
+    fn add(&mut self, direction: &Open<'_>) {
+        let (up, _) = direction.key;
+        let judged = &direction.judged;
+        *self.delivered.entry(direction.key).or_default() += judged.delivered;
+        let mut missed = 0;
+        for case in &judged.cases {
+            match case.fate {
+                Fate::LostOrMissed => {
+                    *self.open.entry(direction.key).or_default() += case.units;
+                }
+                Fate::MissedUp => missed += case.units,
+                Fate::MadeOrMissed if case.what != What::Reset => missed += case.units,
+                Fate::Duplicated | Fate::Reordered => continue,
+                _ => {}
+            }
+            let span = self
+                .alone
+                .entry(direction.key)
+                .or_insert((case.time, case.time));
+            *span = (span.0.min(case.time), span.1.max(case.time));
+        }
+        // A direction that a point did not capture at all tells nothing of its drops.
+        if judged.seen[0] > 0 {
+            *self.seen.entry(up).or_default() += judged.delivered;
+            *self.missed.entry(up).or_default() += missed;
+        }
+    }
+
+    /// Whether a point did not capture yet, or no more, at that time: from there on nothing is seen of
+    /// either direction at both points.
+    fn was_off(&self, (up, down): HopKey, window: (i64, i64), time: i64) -> bool {
+        let alone = |key: HopKey| self.alone.get(&key).copied();
+        let (Some(one), Some(other)) = (alone((up, down)), alone((down, up))) else {
+            return false;
+        };
+        (time < window.0 && one.0 < window.0 && other.0 < window.0)
+            || (time > window.1 && one.1 > window.1 && other.1 > window.1)
+    }
+
+    /// What the downstream point is known to miss of what comes from its own side it misses here, too.
+    /// Where that explains most of what is open, all of it is taken for missed, else for lost.
+    fn lost_or_missed(&self, key: HopKey) -> Fate {
+        let of = |counts: &HashMap<usize, u64>| counts.get(&key.1).copied().unwrap_or(0) as f64;
+        let (missed, seen) = (of(&self.missed), of(&self.seen));
+        let of = |counts: &HashMap<HopKey, u64>| counts.get(&key).copied().unwrap_or(0) as f64;
+        let (open, delivered) = (of(&self.open), of(&self.delivered));
+        let expected = missed / (missed + seen).max(1.0) * (open + delivered);
+        if expected * 2.0 >= open {
+            Fate::MissedDown
+        } else {
+            Fate::Lost
+        }
+    }
+
+    fn made_or_missed(&self, key: HopKey, case: &Case) -> Fate {
+        let missed = self.missed.get(&key.0).copied().unwrap_or(0);
+        if missed == 0 && case.what == What::Reset {
+            Fate::Made
+        } else {
+            Fate::MissedUp
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! `dns-failure`: questions that fail or stay without answer.
+
+use std::collections::BTreeMap;
+
+use analyzer::app::{At, DnsExchange};
+use analyzer::event::EventKind;
+use analyzer::{Analysis, Connection, Direction, Timestamp, Transport};
+
+use crate::model::context::Context;
+use crate::model::impact::Impact;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Collected, Note, Observation, Observations, segment_at};
+use crate::model::rule::Rule;
+use crate::model::text::{ms, time};
+use crate::signs::named::name_of;
+
+declare_rule! {
+    /// DNS questions fail, stay without answer, or are answered late.
+    ///
+    /// ## What it means
+    /// A resolver did not answer, answered that it failed (SERVFAIL) or refused (REFUSED), said again and again that
+    /// names do not exist (NXDOMAIN), or took more than a second.
+    ///
+    /// ## Why it matters
+    /// Every connection by name waits for DNS first. A lost answer costs the resolver library's timeout, usually five
+    /// seconds, before the question is repeated.
+    ///
+    /// ## How it is detected
+    /// Questions are paired with answers by transaction id, ports and name. The questions of one client for
+    /// one name and type, at any server and with any id, are one look-up until it is answered or given up.
+    /// - *Unanswered*: the client asked again, later and in vain, or only the repetition was answered.
+    /// - *Failed*: SERVFAIL or REFUSED. *Late*: an answer after a second and more.
+    /// - *Missing names*: ten and more NXDOMAIN of one server, which search domains cause: info.
+    ///
+    /// What proves it: the frame of the repeated question, or of the failing answer. What refutes it: nobody asks
+    /// again; the client uses the name (Host, SNI) right after; an ICMP error says why (see icmp-unreachable);
+    /// everything the client asks stays without answer (see its silence); the answers were not captured.
+    /// Dynamic updates, class CHAOS, multicast DNS and NetBIOS names are left out. Servers that leave the same
+    /// look-up without answer are one finding. Severity: by failed look-ups of one client and by the time waited; an
+    /// answer by another server, under another type or under the name before its search domain is a recovery.
+    ///
+    /// ## What to do
+    /// By kind: the resolver's health and reachability, its upstream, the search list, the network's handling of
+    /// parallel questions.
+    ///
+    /// ## Known limits
+    /// Encrypted DNS is not visible. An answer that took another path counts as missing.
+    ///
+    /// ## References
+    /// - RFC 1035 §4.1.1; RFC 2308; RFC 6891; resolv.conf(5)
+    pub(crate) struct DnsFailure {
+        id: "dns-failure",
+        title: "DNS questions fail",
+        severity: High,
+        needs: [],
+        clouded_by: [CaptureDrops, OneSided],
+        figures: [failures: Count / Sum, waited_ms: Milliseconds / Max],
+        thresholds: [
+            retry_after_ms = 200.0: "A question sooner after the first is one of several at once, not a repetition.",
+            retry_within_ms = 15000.0: "A question later than this after the one before is a new look-up; resolver libraries wait 1 to 10 seconds.",
+            slow_ms = 1000.0: "Answers later than this are slow.",
+            min_nxdomain = 10.0: "Names that do not exist, from which it is worth a hint.",
+        ],
+    }
+}
+
+/// Ports of multicast DNS, LLMNR and NetBIOS names: most questions there are not for anybody.
+const CHATTER: [u16; 3] = [5353, 5355, 137];
+
+/// What a question led to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Outcome {
+    /// Nothing, or an answer to its repetition only.
+    NoAnswer,
+    /// The server failed.
+    ServFail,
+    /// The server refused.
+    Refused,
+    /// There is no such name.
+    NoSuchName,
+    /// An answer, late.
+    Slow,
+}
+
+impl Outcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoAnswer => "no answer",
+            Self::ServFail => "SERVFAIL",
+            Self::Refused => "REFUSED",
+            Self::NoSuchName => "NXDOMAIN",
+            Self::Slow => "slow",
+        }
+    }
+}
+
+/// What a connection tells that is no failure.
+pub(crate) enum Fact {
+    /// A name of this record type was answered at the time of the note.
+    Answered { name: String, qtype: u16, asked: At },
+    /// The client used this name at the time of the note.
+    Used(String),
+    /// The client sends data on a connection of which the server's packets were not captured.
+    HalfSeen,
+}
+
+/// A question that failed.
+pub(crate) struct Seen {
+    outcome: Outcome,
+    name: String,
+    qtype: u16,
+    repeats: u32,
+    asked: At,
+    last_asked: Timestamp,
+    answered: Option<Timestamp>,
+    /// Questions to this server in all.
+    all: u64,
+}
+
+impl Rule for DnsFailure {
+    type Seen = Seen;
+    type Fact = Fact;
+
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(
+        &self,
+        conn: &Connection,
+        ctx: &Context<'_>,
+        out: &mut Observations<Seen, Fact>,
+    ) {
+        if let Some(name) = name_of(conn) {
+            out.note(|| Note::new(conn, Fact::Used(name)));
+        }
+        let sends = conn.from_client().unique_bytes > 0;
+        if conn.transport == Transport::Tcp && sends && conn.from_server().packets == 0 {
+            out.note(|| Note::new(conn, Fact::HalfSeen));
+        }
+        let ports = [conn.server.port, conn.client.port];
+        let chatter = ports.iter().any(|port| CHATTER.contains(port));
+        if chatter || conn.server.ip.is_multicast() {
+            return;
+        }
+        for exchange in &conn.app.dns {
+            match (outcome(exchange, ctx), exchange.answered) {
+                (Some(Outcome::NoAnswer), None) if is_returned(conn, exchange) => {}
+                (Some(outcome), _) => out.push(observation(conn, exchange, outcome)),
+                (None, answered) => out.note(|| {
+                    let fact = Fact::Answered {
+                        name: exchange.name.clone(),
+                        qtype: exchange.qtype,
+                        asked: exchange.asked,
+                    };
+                    Note::new(conn, fact).at(answered.unwrap_or(exchange.asked).time)
+                }),
+            }
+        }
+    }
+
+    fn on_capture(
+        &self,
+        analysis: &Analysis,
+        ctx: &Context<'_>,
+        collected: &mut Collected<Seen, Fact>,
+    ) {
+        let observations = std::mem::take(&mut collected.observations);
+        let found = lookup::judge(analysis, ctx, &collected.notes, observations);
+        let mut count = BTreeMap::<String, f64>::new();
+        for one in &found {
+            *count.entry(one.cause.clone()).or_default() += 1.0;
+        }
+        let few = ctx.threshold("min_nxdomain");
+        let many = |one: &Observation<Seen>| count.get(&one.cause).is_some_and(|all| *all >= few);
+        collected.observations = found;
+        collected
+            .observations
+            .retain(|one| one.seen.outcome != Outcome::NoSuchName || many(one));
+    }
+
+    fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
+        words::tell(group, draft)
+    }
+}
+
+/// What went wrong with a question, if anything.
+fn outcome(exchange: &DnsExchange, ctx: &Context<'_>) -> Option<Outcome> {
+    let Some(answered) = exchange.answered else {
+        return Some(Outcome::NoAnswer);
+    };
+    let slow = ctx.threshold("slow_ms");
+    match exchange.rcode {
+        Some(2) => Some(Outcome::ServFail),
+        Some(5) => Some(Outcome::Refused),
+        Some(3) => Some(Outcome::NoSuchName),
+        _ if ms(answered.time.since(exchange.asked.time)) < slow => None,
+        // The repetition was answered at once: the question before it was lost.
+        _ if ms(answered.time.since(exchange.last_asked.time)) < slow => Some(Outcome::NoAnswer),
+        _ => Some(Outcome::Slow),
+    }
+}
+
+/// An ICMP error returned the question: the address is not served at all, and says so.
+fn is_returned(conn: &Connection, exchange: &DnsExchange) -> bool {
+    conn.events.iter().any(|event| {
+        let undelivered = matches!(
+            event.kind,
+            EventKind::IcmpError(icmp) if icmp.icmp_type == if icmp.v6 { 1 } else { 3 }
+        );
+        undelivered
+            && event.segment.direction == Direction::ClientToServer
+            && event.segment.time >= exchange.asked.time
+    })
+}
+
+fn observation(conn: &Connection, exchange: &DnsExchange, outcome: Outcome) -> Observation<Seen> {
+    let (asked, last_asked) = (exchange.asked, exchange.last_asked);
+    let answered = exchange.answered;
+    let until = answered.map_or(last_asked, |answered| answered);
+    let repeated =
+        (exchange.repeats > 0).then(|| segment_at(conn, last_asked, Direction::ClientToServer));
+    let answer = answered.map(|at| segment_at(conn, at, Direction::ServerToClient));
+    let waited = ms(until.time.since(asked.time));
+    Observation::new(conn, 0.9, Impact::SOME)
+        .cause(format!("{} {}", conn.server, outcome.as_str()))
+        .at(asked.time)
+        .weight(waited)
+        .evidence(
+            segment_at(conn, asked, Direction::ClientToServer),
+            format!("question for {} (id {})", exchange.name, exchange.id),
+        )
+        .proof_if(repeated, "the same question again: no answer had come")
+        .proof_if(
+            answer,
+            format!("answer {} after the first question", time(waited)),
+        )
+        .figure("failures", 1.0)
+        .figure("waited_ms", waited)
+        .seen(Seen {
+            outcome,
+            name: exchange.name.clone(),
+            qtype: exchange.qtype,
+            repeats: exchange.repeats,
+            asked,
+            last_asked: last_asked.time,
+            answered: answered.map(|at| at.time),
+            all: 0,
+        })
+}
+
+mod lookup;
+mod words;
+
+#[cfg(test)]
+mod tests;

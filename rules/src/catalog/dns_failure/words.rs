@@ -1,0 +1,125 @@
+//! What `dns-failure` says: outcomes, waits and cures.
+
+use std::collections::BTreeMap;
+
+use super::{Fact, Outcome, Seen};
+use crate::model::figure::{counted, most};
+use crate::model::narrative::{self, Narrative};
+use crate::model::text::{list, many, number, percent, plural, share, time};
+
+type Group<'a> = narrative::Group<'a, Seen, Fact>;
+
+/// The words for the servers of one cause.
+pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
+    let outcome = most(group.seen().map(|seen| seen.outcome)).unwrap_or(Outcome::NoAnswer);
+    let failed = group.observations.len() as u64;
+    let waited = group.figure("waited_ms").unwrap_or_default();
+    let servers: Vec<String> = group.servers().iter().map(ToString::to_string).collect();
+    let names = names(group);
+    let all = group.observations.iter();
+    let all: BTreeMap<_, _> = all
+        .map(|one| (one.connection.server, one.seen.all))
+        .collect();
+    let all: u64 = all.values().sum();
+    let confidence = draft.confidence;
+    let draft = draft
+        .title(title(outcome, &servers))
+        .summary(format!(
+            "{failed} of {} to {} ({}) ended with \"{}\", for example {}.{}",
+            many(all, "question"),
+            list(&servers),
+            percent(share(failed, all)),
+            outcome.as_str(),
+            list(&names),
+            wait(outcome, waited)
+        ))
+        .confidence(confidence, "Questions and answers were paired by id, ports and name.")
+        .because(format!("{}: {}", plural(number(failed), "question"), outcome.as_str()))
+        .because_if(outcome == Outcome::NoAnswer, || {
+            let repeats: u64 = group.seen().map(|seen| u64::from(seen.repeats)).sum();
+            format!(
+                "the clients asked again: {} with the same id, the rest with a new one or at another server",
+                many(repeats, "repetition")
+            )
+        })
+        .not(
+            "answered otherwise",
+            "what another server, another record type or the name without search domain answered is counted as recovered",
+        );
+    remedies(group, draft, outcome)
+}
+
+/// The names asked for most often.
+fn names(group: &Group<'_>) -> Vec<String> {
+    let names = counted(group.seen().map(|seen| seen.name.as_str())).into_iter();
+    names.take(3).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn title(outcome: Outcome, servers: &[String]) -> String {
+    let one = servers.len() < 2;
+    let who = format!(
+        "{} {}",
+        if one { "Resolver" } else { "Resolvers" },
+        list(servers)
+    );
+    let verb = |single: &str, several: &str| if one { single } else { several }.to_owned();
+    let what = match outcome {
+        Outcome::NoAnswer => verb(
+            "leaves questions without answer",
+            "leave questions without answer",
+        ),
+        Outcome::Slow => verb("answers slowly", "answer slowly"),
+        Outcome::NoSuchName => verb(
+            "is asked for many names that do not exist",
+            "are asked for many names that do not exist",
+        ),
+        Outcome::ServFail | Outcome::Refused => {
+            format!("{} {}", verb("answers", "answer"), outcome.as_str())
+        }
+    };
+    format!("{who} {what}")
+}
+
+/// How long somebody waited, in words.
+fn wait(outcome: Outcome, waited: f64) -> String {
+    let (longest, what) = (time(waited), outcome.as_str());
+    match outcome {
+        Outcome::NoAnswer => format!(
+            " The longest look-up took {longest} from its first question to its last, or to the answer."
+        ),
+        Outcome::ServFail | Outcome::Refused | Outcome::Slow => {
+            format!(" The longest look-up with \"{what}\" took {longest}.")
+        }
+        Outcome::NoSuchName => String::new(),
+    }
+}
+
+fn remedies(group: &Group<'_>, draft: Narrative, outcome: Outcome) -> Narrative {
+    let server = group.server();
+    let names = names(group);
+    let draft = match outcome {
+        Outcome::NoAnswer => draft
+            .set("Linux", "parallel A and AAAA questions from one port can collide in connection tracking: ask one after the other", "options single-request-reopen timeout:2 attempts:3  # /etc/resolv.conf")
+            .advise("Kubernetes", "a node-local DNS cache avoids the translation that loses questions")
+            .advise("network", format!("check that {server} is up and that UDP answers come back through firewall and NAT")),
+        Outcome::NoSuchName => draft.set("Kubernetes", "search domains multiply questions: write names with a final dot, or lower ndots", "dnsConfig: options: [{name: ndots, value: \"1\"}]"),
+        Outcome::Slow => draft.advise("resolver", "look at its cache, its upstream and its load"),
+        Outcome::ServFail | Outcome::Refused => draft.advise("resolver", format!("{} comes from the resolver: check its upstream, DNSSEC validation, access list and the zone of these names", outcome.as_str())),
+    };
+    draft
+        .verify(
+            "client",
+            format!(
+                "dig @{} -p {} {} +tries=1",
+                server.ip,
+                server.port,
+                names.first().map_or("NAME", String::as_str)
+            ),
+            "whether the question is answered now, and how fast",
+        )
+        .verify(
+            "client",
+            "cat /etc/resolv.conf; conntrack -S | grep insert_failed",
+            "search list, timeouts, and questions lost in connection tracking",
+        )
+}
