@@ -96,9 +96,9 @@ pub struct EpisodeRow {
     pub host: Option<String>,
     /// The address that is not heard.
     pub peer: Option<String>,
-    /// When it began.
+    /// When it began; of `host-silent` and `path-dark`, to within a 2,048th of the capture.
     pub start: String,
-    /// When it was over, or the capture.
+    /// When it was over, or the capture; as exactly as `start`.
     pub end: String,
     /// How long it lasted.
     pub duration_s: f64,
