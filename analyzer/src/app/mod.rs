@@ -20,6 +20,7 @@ mod http2;
 mod probe;
 mod reader;
 mod recognise;
+mod service;
 mod stream;
 #[cfg(test)]
 mod stream_tests;
@@ -224,6 +225,86 @@ pub struct FramingFacts {
     pub lost_track: bool,
 }
 
+/// Protocols whose stated errors are read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ServiceProtocol {
+    /// MySQL or MariaDB.
+    MySql,
+    /// PostgreSQL.
+    PostgreSql,
+    /// Redis.
+    Redis,
+    /// AMQP 0-9-1.
+    Amqp,
+    /// BGP-4 (RFC 4271).
+    Bgp,
+    /// SMTP (RFC 5321).
+    Smtp,
+    /// FTP control connection (RFC 959).
+    Ftp,
+}
+
+impl ServiceProtocol {
+    /// The name as the field writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MySql => "MySQL",
+            Self::PostgreSql => "PostgreSQL",
+            Self::Redis => "Redis",
+            Self::Amqp => "AMQP",
+            Self::Bgp => "BGP",
+            Self::Smtp => "SMTP",
+            Self::Ftp => "FTP",
+        }
+    }
+}
+
+/// What an error of a service says, by the meaning of its code.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ServiceErrorKind {
+    /// Too many connections, out of memory, disk or quota.
+    Capacity,
+    /// Shut down, loading, read only, blocked, or the session was lost.
+    Availability,
+    /// Credentials or rights.
+    Authentication,
+    /// The session, channel or transfer is refused for what it asks.
+    Refused,
+    /// What was asked for does not exist.
+    NotFound,
+    /// All else: part of an ordinary dialogue, or as an operator wished.
+    Other,
+}
+
+/// The errors of one code that one end of a connection stated.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceError {
+    /// Who stated it.
+    pub direction: Direction,
+    /// Code: a number, an SQLSTATE, a word (Redis) or code/subcode (BGP); at most 24 characters.
+    pub code: String,
+    /// What the first one said, at most 120 characters.
+    pub message: String,
+    /// What it means.
+    pub kind: ServiceErrorKind,
+    /// First octet of the first one.
+    pub at: At,
+    /// How many there were.
+    pub count: u64,
+}
+
+/// Errors that a service stated on one connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceFacts {
+    /// The protocol.
+    pub protocol: ServiceProtocol,
+    /// One entry a code and sender, at most 8, in the order of their first.
+    pub errors: Vec<ServiceError>,
+    /// Errors of codes beyond those 8.
+    pub not_kept: u64,
+}
+
 /// Everything the payload told.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct AppFacts {
@@ -239,6 +320,9 @@ pub struct AppFacts {
     pub dns_dropped: u64,
     /// Framed streams.
     pub framing: Option<Box<FramingFacts>>,
-    /// A protocol recognised and not read further, such as `smtp`; `protocol` is `Unknown` then.
+    /// A protocol of which at most its errors are read, such as `smtp`; `protocol` is `Unknown`
+    /// then.
     pub name: Option<&'static str>,
+    /// Errors that a service stated.
+    pub service: Option<Box<ServiceFacts>>,
 }

@@ -7,7 +7,7 @@
 //! reported as somebody's own.
 
 use super::http1::looks_like_head;
-use super::{dns, http2, tls};
+use super::{dns, http2, service, tls};
 
 /// A protocol that was recognised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,7 +17,7 @@ pub(super) enum Recognised {
     Tls,
     Dns,
     Ssh,
-    /// Named and not read.
+    /// Named; at most its errors are read.
     Named(&'static str),
 }
 
@@ -242,6 +242,7 @@ fn binary_headers(bytes: &[u8]) -> Verdict {
         && head[3] == 0
         && head[4] == 10
         && head[5].is_ascii_digit()
+        || service::is_mysql_refusal(head)
     {
         "mysql"
     } else if head[..2] == [3, 0]

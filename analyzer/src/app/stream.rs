@@ -16,6 +16,7 @@ use super::http2::Http2;
 use super::probe::{Sample, What};
 use super::reader::{MessagePosition, Piece, Reader};
 use super::recognise::{self, Recognised, Verdict};
+use super::service::Service;
 use super::tls::Tls;
 use super::{AppFacts, AppProtocol, FramingSpec};
 
@@ -366,7 +367,10 @@ impl Sampling {
             Recognised::Tls => Box::new(Tls::default()),
             Recognised::Dns => Box::new(DnsStream::default()),
             Recognised::Ssh => return Err(Done(AppProtocol::Ssh, None)),
-            Recognised::Named(name) => return Err(Done(AppProtocol::Unknown, Some(name))),
+            Recognised::Named(name) => match Service::of(name) {
+                Some(service) => Box::new(service),
+                None => return Err(Done(AppProtocol::Unknown, Some(name))),
+            },
         };
         self.sample.replay(|direction, what, piece| match what {
             What::Data(bytes) => reader.data(direction, bytes, piece),

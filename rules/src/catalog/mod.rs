@@ -26,6 +26,7 @@ mod port_reuse_collision;
 mod reordering;
 mod retransmit_hol;
 mod routing_loop;
+mod service_error;
 mod slow_connect;
 mod slow_response;
 mod spurious_retransmission;
@@ -64,6 +65,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&reordering::Reordering);
     visitor.visit(&retransmit_hol::RetransmitHol);
     visitor.visit(&routing_loop::LoopedPackets);
+    visitor.visit(&service_error::ServiceError);
     visitor.visit(&slow_connect::SlowConnect);
     visitor.visit(&slow_response::SlowResponse);
     visitor.visit(&spurious_retransmission::SpuriousRetransmission);

@@ -60,6 +60,7 @@ const LINKS: &[(&str, &str, Touch)] = &[
         Touch::Connections,
     ),
     ("http-error", "connection-died", Touch::Upstream),
+    ("http-error", "service-error", Touch::Upstream),
     ("client-timeout-close", "retransmit-hol", Touch::Connections),
     ("client-timeout-close", "mtu-black-hole", Touch::Connections),
     ("client-timeout-close", "listen-overflow", Touch::Server),
