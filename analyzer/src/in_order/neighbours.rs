@@ -136,19 +136,9 @@ fn place([.., c, d]: [u8; 4]) -> usize {
 /// The source addresses of an Ethernet frame with IP, or what ARP claims.
 #[inline]
 fn shown_by(bytes: &[u8]) -> Option<([u8; 16], Mac, bool)> {
-    /// Two addresses and a type.
-    const HEADER: usize = 14;
-    const VLAN: [u16; 2] = [0x8100, 0x88a8];
-    let header: &[u8; HEADER] = bytes.first_chunk()?;
+    let header: &[u8; 12] = bytes.first_chunk()?;
     let mac = *header[6..].first_chunk()?;
-    let mut kind = u16::from_be_bytes([header[12], header[13]]);
-    let mut at = HEADER;
-    while VLAN.contains(&kind) {
-        let tag: &[u8; 4] = bytes.get(at..)?.first_chunk()?;
-        kind = u16::from_be_bytes([tag[2], tag[3]]);
-        at += 4;
-    }
-    let packet = bytes.get(at..)?;
+    let (kind, packet) = network_layer(bytes)?;
     match kind {
         0x0800 => {
             let source: [u8; 4] = *packet.get(12..)?.first_chunk()?;
@@ -158,6 +148,23 @@ fn shown_by(bytes: &[u8]) -> Option<([u8; 16], Mac, bool)> {
         0x0806 => claim(packet),
         _ => None,
     }
+}
+
+/// The ethertype of an Ethernet frame and what follows it, behind VLAN tags.
+#[inline]
+pub(super) fn network_layer(bytes: &[u8]) -> Option<(u16, &[u8])> {
+    /// Two addresses and a type.
+    const HEADER: usize = 14;
+    const VLAN: [u16; 2] = [0x8100, 0x88a8];
+    let header: &[u8; HEADER] = bytes.first_chunk()?;
+    let mut kind = u16::from_be_bytes([header[12], header[13]]);
+    let mut at = HEADER;
+    while VLAN.contains(&kind) {
+        let tag: &[u8; 4] = bytes.get(at..)?.first_chunk()?;
+        kind = u16::from_be_bytes([tag[2], tag[3]]);
+        at += 4;
+    }
+    Some((kind, bytes.get(at..)?))
 }
 
 /// The sender of an ARP packet for IPv4 on Ethernet. A probe claims nothing (RFC 5227 §1.1).
