@@ -18,7 +18,7 @@ use crate::quality::QualityNote;
 use crate::time::Timestamp;
 
 pub use crate::capture::{FileSummary, InterfaceSummary};
-pub use crate::in_order::{ClockBreak, RoutingLoop};
+pub use crate::in_order::{AddressConflict, BroadcastKind, BroadcastLoop, ClockBreak, RoutingLoop};
 
 /// The capture as a whole.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -175,6 +175,10 @@ pub struct Analysis {
     pub marks: Vec<Mark>,
     /// Flows whose packets went in circles, by addresses; at most 256.
     pub routing_loops: Vec<RoutingLoop>,
+    /// Broadcast frames that circled, in frame order; the first 256.
+    pub broadcast_loops: Vec<BroadcastLoop>,
+    /// Addresses that two stations claim, by address; at most 256.
+    pub address_conflicts: Vec<AddressConflict>,
     /// Where the capture's clock ran backwards or leapt, in frame order; at most 256.
     pub clock_breaks: Vec<ClockBreak>,
 }

@@ -1,7 +1,9 @@
 //! What has to be done in the order of the capture, before packets are spread over connections:
-//! putting fragments together, joining translated connections, seeing loops, clock steps and
-//! hardware addresses.
+//! putting fragments together, joining translated connections, seeing loops, clock steps,
+//! hardware addresses and who claims them.
 
+pub(crate) mod broadcasts;
+pub(crate) mod conflicts;
 pub(crate) mod damage;
 pub mod fragments;
 pub(crate) mod loops;
@@ -9,5 +11,7 @@ pub mod neighbours;
 pub(crate) mod times;
 pub(crate) mod translation;
 
+pub use broadcasts::{BroadcastKind, BroadcastLoop};
+pub use conflicts::AddressConflict;
 pub use loops::RoutingLoop;
 pub use times::ClockBreak;

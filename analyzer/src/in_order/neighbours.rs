@@ -15,6 +15,8 @@ use crate::decode::ip_from_octets;
 use crate::event::At;
 use crate::filter::PacketFilter;
 
+use super::broadcasts::{Broadcast, is_broadcast};
+
 /// IP addresses kept, and hardware addresses of each: the first ones.
 const KEPT: usize = 8_192;
 const KEPT_OF_EACH: usize = 4;
@@ -24,6 +26,8 @@ const RECENT: usize = 64;
 
 /// The ethertype of ARP.
 const ARP: [u8; 2] = [8, 6];
+/// How ARP for IPv4 on Ethernet begins: kinds and lengths of both addresses.
+pub(super) const ARP_FOR_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
 
 /// A hardware address (IEEE 802).
 pub type Mac = [u8; 6];
@@ -42,22 +46,26 @@ pub struct Neighbour {
 /// A frame that shows an IP address with a hardware address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sighting {
-    ip: [u8; 16],
-    mac: Mac,
-    at: At,
-    is_claim: bool,
+    pub ip: [u8; 16],
+    pub mac: Mac,
+    pub at: At,
+    /// Whether ARP says so.
+    pub is_claim: bool,
 }
 
 /// What the frames of a slab show.
 #[derive(Debug, Default)]
 pub(crate) struct Sightings {
     pub list: Vec<Sighting>,
+    /// What it sends to all stations.
+    pub broadcasts: Vec<Broadcast>,
 }
 
 impl Sightings {
     /// Scans a slab: of what comes again right away only the first is noted.
     pub fn run(&mut self, slab: &Slab, interfaces: &[Interface], filter: &PacketFilter) {
         self.list.clear();
+        self.broadcasts.clear();
         if !interfaces.iter().any(is_ethernet) {
             return;
         }
@@ -65,6 +73,13 @@ impl Sightings {
         let mut recent = [([0; 16], Mac::default()); RECENT];
         for frame in &slab.frames {
             let bytes = slab.data(frame);
+            let interface = interfaces.get(frame.interface as usize);
+            if is_broadcast(bytes)
+                && interface.is_some_and(is_ethernet)
+                && filter.admits_time(frame.time)
+            {
+                self.broadcasts.extend(Broadcast::of(frame, bytes));
+            }
             if !is_looked_at(frame.number) && bytes.get(12..14) != Some(&ARP[..]) {
                 continue;
             }
@@ -72,7 +87,6 @@ impl Sightings {
             if key.is_some_and(|key| plain[place(key.1.to_be_bytes())] == key) {
                 continue;
             }
-            let interface = interfaces.get(frame.interface as usize);
             if !interface.is_some_and(is_ethernet) || !filter.admits_time(frame.time) {
                 continue;
             }
@@ -136,19 +150,9 @@ fn place([.., c, d]: [u8; 4]) -> usize {
 /// The source addresses of an Ethernet frame with IP, or what ARP claims.
 #[inline]
 fn shown_by(bytes: &[u8]) -> Option<([u8; 16], Mac, bool)> {
-    /// Two addresses and a type.
-    const HEADER: usize = 14;
-    const VLAN: [u16; 2] = [0x8100, 0x88a8];
-    let header: &[u8; HEADER] = bytes.first_chunk()?;
+    let header: &[u8; 12] = bytes.first_chunk()?;
     let mac = *header[6..].first_chunk()?;
-    let mut kind = u16::from_be_bytes([header[12], header[13]]);
-    let mut at = HEADER;
-    while VLAN.contains(&kind) {
-        let tag: &[u8; 4] = bytes.get(at..)?.first_chunk()?;
-        kind = u16::from_be_bytes([tag[2], tag[3]]);
-        at += 4;
-    }
-    let packet = bytes.get(at..)?;
+    let (kind, packet) = network_layer(bytes)?;
     match kind {
         0x0800 => {
             let source: [u8; 4] = *packet.get(12..)?.first_chunk()?;
@@ -160,13 +164,29 @@ fn shown_by(bytes: &[u8]) -> Option<([u8; 16], Mac, bool)> {
     }
 }
 
+/// The ethertype of an Ethernet frame and what follows it, behind VLAN tags.
+#[inline]
+pub(super) fn network_layer(bytes: &[u8]) -> Option<(u16, &[u8])> {
+    /// Two addresses and a type.
+    const HEADER: usize = 14;
+    const VLAN: [u16; 2] = [0x8100, 0x88a8];
+    let header: &[u8; HEADER] = bytes.first_chunk()?;
+    let mut kind = u16::from_be_bytes([header[12], header[13]]);
+    let mut at = HEADER;
+    while VLAN.contains(&kind) {
+        let tag: &[u8; 4] = bytes.get(at..)?.first_chunk()?;
+        kind = u16::from_be_bytes([tag[2], tag[3]]);
+        at += 4;
+    }
+    Some((kind, bytes.get(at..)?))
+}
+
 /// The sender of an ARP packet for IPv4 on Ethernet. A probe claims nothing (RFC 5227 §1.1).
 fn claim(packet: &[u8]) -> Option<([u8; 16], Mac, bool)> {
-    const ETHERNET_AND_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
     let kinds: &[u8; 6] = packet.first_chunk()?;
     let mac = *packet.get(8..)?.first_chunk()?;
     let ip: [u8; 4] = *packet.get(14..)?.first_chunk()?;
-    (*kinds == ETHERNET_AND_IPV4 && ip != [0; 4]).then_some((mapped(ip), mac, true))
+    (*kinds == ARP_FOR_IPV4 && ip != [0; 4]).then_some((mapped(ip), mac, true))
 }
 
 fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {

@@ -391,6 +391,8 @@ impl<S: ConnectionSink> Engine<S> {
             intervals: tally.timeline.finish(),
             marks: reader.marks().to_vec(),
             routing_loops: sequencer.loops.finish(),
+            broadcast_loops: sequencer.broadcasts.finish(),
+            address_conflicts: sequencer.conflicts.finish(),
             clock_breaks: times.breaks(),
         };
         (analysis, sinks)

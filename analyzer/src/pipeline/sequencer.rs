@@ -3,6 +3,8 @@
 
 use crate::decode::{DecodeStats, Packet, PacketKind};
 use crate::filter::PacketFilter;
+use crate::in_order::broadcasts::Broadcasts;
+use crate::in_order::conflicts::Conflicts;
 use crate::in_order::damage::DamageFinder;
 use crate::in_order::fragments::{IncompleteDatagram, Reassembler};
 use crate::in_order::loops::Loops;
@@ -20,6 +22,8 @@ pub(super) struct Sequencer {
     translator: Translator,
     pub loops: Loops,
     pub neighbours: Neighbours,
+    pub broadcasts: Broadcasts,
+    pub conflicts: Conflicts,
     pub stats: DecodeStats,
     pub times: Times,
 }
@@ -32,6 +36,8 @@ impl Sequencer {
             self.stats.merge(&item.decoded.stats);
             self.loops.take(&item.circling.found);
             self.neighbours.take(&item.sightings.list);
+            self.conflicts.take(&item.sightings.list);
+            self.broadcasts.take(&item.sightings.broadcasts);
             if self.damage.leave_out(&mut item.decoded) {
                 item.distribute();
             }

@@ -3,6 +3,7 @@
 use crate::model::meta::RuleMeta;
 use crate::model::rule::{Rule, RuleVisitor};
 
+mod broadcast_loop;
 mod bufferbloat;
 mod client_timeout_close;
 mod close_wait_leak;
@@ -10,6 +11,7 @@ mod connection_died;
 mod connection_refused;
 mod delayed_ack_nagle;
 mod dns_failure;
+mod duplicate_address;
 mod half_open;
 mod http_error;
 mod icmp_unreachable;
@@ -42,6 +44,7 @@ mod zero_window_stall;
 
 /// Shows every rule there is, by id.
 pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
+    visitor.visit(&broadcast_loop::BroadcastsThatCircle);
     visitor.visit(&bufferbloat::Bufferbloat);
     visitor.visit(&client_timeout_close::ClientTimeoutClose);
     visitor.visit(&close_wait_leak::CloseWaitLeak);
@@ -49,6 +52,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&connection_refused::ConnectionRefused);
     visitor.visit(&delayed_ack_nagle::DelayedAckNagle);
     visitor.visit(&dns_failure::DnsFailure);
+    visitor.visit(&duplicate_address::AddressHeldTwice);
     visitor.visit(&half_open::HalfOpen);
     visitor.visit(&http_error::HttpError);
     visitor.visit(&icmp_unreachable::IcmpUnreachable);

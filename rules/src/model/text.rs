@@ -256,6 +256,12 @@ pub fn list(words: &[String]) -> String {
     }
 }
 
+/// A hardware address: `02:00:5e:10:00:01`.
+#[must_use]
+pub fn mac(mac: [u8; 6]) -> String {
+    mac.map(|octet| format!("{octet:02x}")).join(":")
+}
+
 /// The display filter field of an address: `ip.addr` or `ipv6.addr`.
 fn address_field(ip: IpAddr) -> &'static str {
     if ip.is_ipv4() { "ip.addr" } else { "ipv6.addr" }
