@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use analyzer::capture::Input;
 use analyzer::pipeline::{self, Buffers, ConnectionSink, Progress};
 use analyzer::{Analysis, Connection, PacketFilter, QualityKind, QualityNote};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -154,6 +155,11 @@ fn two_points(settings: &Settings, analysis: &Analysis) -> Option<QualityNote> {
         return None;
     }
     // The analysis has read them: that one cannot be read again takes nothing away from it.
+    // A pipe gives its bytes once.
+    let is_file = |input: &Input| matches!(input, Input::Path(path) if path.is_file());
+    if !settings.inputs.iter().all(is_file) {
+        return None;
+    }
     let found = compare::both_ends(&settings.inputs, &settings.analysis.read).ok()??;
     let [one, other] = &found.files;
     Some(QualityNote {

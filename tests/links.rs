@@ -57,7 +57,9 @@ fn symptoms_follow_their_causes() {
             "packet-loss",
         ),
     ] {
-        let found = findings(capture);
+        let mut found = findings(capture);
+        // What the same drop looks like to others stands beside, without a link of its own.
+        found.retain(|(rule, _)| *rule == cause || *rule == symptom);
         let expected = vec![
             (cause.to_owned(), Vec::new()),
             (symptom.to_owned(), vec![cause.to_owned()]),

@@ -79,7 +79,7 @@ fn wrong_with(finding: &Value, wanted: &Value) -> Vec<String> {
         clients
     };
     let (found, due) = (clients(finding), clients(wanted));
-    if found != due {
+    if !wanted["connections"].is_null() && found != due {
         wrong.push(format!("connections of {found:?}, not {due:?}"));
     }
     wrong

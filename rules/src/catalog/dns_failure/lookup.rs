@@ -89,10 +89,10 @@ struct Known<'a> {
 
 impl<'a> Known<'a> {
     fn new(notes: &'a [Note<Fact>], ctx: &Context<'_>) -> Self {
-        let time = |name| Duration::from_secs_f64(ctx.threshold(name) / 1e3);
+        let time = |ms: f64| Duration::from_secs_f64(ms / 1e3);
         let mut known = Self {
-            retry_after: time("retry_after_ms"),
-            retry_within: time("retry_within_ms"),
+            retry_after: time(ctx.threshold("retry_after_ms")),
+            retry_within: time(ctx.threshold("retry_within_ms")),
             ..Self::default()
         };
         for note in notes {

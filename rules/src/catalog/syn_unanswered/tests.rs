@@ -64,7 +64,10 @@ fn older_connections_that_live_show_that_the_host_is_up() {
 #[test]
 fn answered_connections_are_not_this() {
     let conn = silent(1, 2)
-        .with(|conn| conn.handshake.syn_ack_count = 1)
+        .with(|conn| {
+            conn.handshake.syn_ack_count = 1;
+            conn.halves[1].packets = 1;
+        })
         .build();
     assert!(findings_of("syn-unanswered", &[conn]).is_empty());
 }
