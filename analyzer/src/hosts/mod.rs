@@ -1,6 +1,6 @@
 //! What each address of a capture is, and what it did: known only when all of it was seen.
 //!
-//! Shards gather in a [`table::HostTable`]; when they are joined it becomes [`Hosts`], which rules
+//! Shards gather in a table (`table::HostTable`); when they are joined it becomes [`Hosts`], which rules
 //! ask. Whatever is said of a time is said of slices of capture time (2,048 at most, a power of two
 //! milliseconds each): `was_…` is true only when a slice that lies wholly in the span shows it,
 //! and `may_have_been_…` when a slice that it touches does.
