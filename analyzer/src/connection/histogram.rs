@@ -99,8 +99,13 @@ impl Histogram {
     fn keep(&mut self, durations: &[Duration]) {
         let all = self.exact.len() + durations.len();
         if all <= EXACT && all as u64 == self.count {
-            self.exact.extend_from_slice(durations);
-            self.exact.sort_unstable();
+            if let [one] = durations {
+                let at = self.exact.partition_point(|known| known <= one);
+                self.exact.insert(at, *one);
+            } else {
+                self.exact.extend_from_slice(durations);
+                self.exact.sort_unstable();
+            }
         } else {
             self.exact = Vec::new();
         }

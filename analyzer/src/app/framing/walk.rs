@@ -4,7 +4,7 @@
 //! them; hundreds of candidates are tried on every stream that nothing else explains.
 
 use super::counter::{Counts, FULL_MIN, Fit, MESSAGE_MAX};
-use super::spec::LengthField;
+use super::spec::{LengthField, LengthWidth};
 use crate::app::probe::{SAMPLE_OCTETS, Sample};
 use crate::direction::Direction;
 
@@ -69,73 +69,87 @@ impl<'a> Track<'a> {
 
     /// Reads the direction as messages with this length field, the first at `start`.
     pub(super) fn walk(&self, field: LengthField, start: u64) -> Walk {
-        let (mut counts, mut fit) = (
-            Counts::default(),
-            Fit {
-                octets: self.octets,
-                ..Fit::default()
-            },
-        );
-        let mut end = start;
-        let mut extents = self.extents.iter().copied().peekable();
-        let mut ends = self.short_ends.iter().copied().peekable();
-        let mut place = start;
-        while let Some(&(from, bytes)) = extents.peek() {
-            if from + bytes.len() as u64 <= place {
-                extents.next();
-                continue;
-            }
-            // The header is in octets that were not captured: the next run may begin a message.
-            counts.lost_track |= place < from;
-            place = place.max(from);
-            let header = usize::try_from(place - from)
-                .ok()
-                .and_then(|offset| bytes.get(offset..));
-            let header = header.unwrap_or_default();
-            if header.len() < field.header_len() {
-                extents.next();
-                continue;
-            }
-            let Some(len) = field.message_len(header).filter(|len| *len <= MESSAGE_MAX) else {
-                fit.broken = true;
-                break;
-            };
-            place += len;
-            if place > self.octets {
-                break;
-            }
-            end = place;
-            counts.message_min = if counts.messages == 0 {
-                len
-            } else {
-                counts.message_min.min(len)
-            };
-            counts.messages += 1;
-            counts.message_max = counts.message_max.max(len);
-            if counts.messages.is_multiple_of(LOOK_EVERY)
-                && self.proves_nothing(field, &counts, ends.len() as u64 + fit.short_ends_at_border)
-            {
-                fit.broken = true;
-                break;
-            }
-            fit.message_octets += len;
-            fit.empty_messages += u64::from(len <= field.empty_len());
-            while ends.next_if(|end| *end < place).is_some() {
-                fit.short_ends_inside += 1;
-            }
-            fit.short_ends_at_border += u64::from(ends.next_if_eq(&place).is_some());
+        // One loop for each width: what is read of a header is known when it is compiled.
+        match field.width {
+            LengthWidth::U8 => self.walk_by(field, start, |[octet]| octet.into()),
+            LengthWidth::U16Be => self.walk_by(field, start, |it| u16::from_be_bytes(it).into()),
+            LengthWidth::U16Le => self.walk_by(field, start, |it| u16::from_le_bytes(it).into()),
+            LengthWidth::U32Be => self.walk_by(field, start, u32::from_be_bytes),
+            LengthWidth::U32Le => self.walk_by(field, start, u32::from_le_bytes),
         }
-        fit.short_ends_inside += ends.count() as u64;
+    }
+
+    fn walk_by<const WIDTH: usize>(
+        &self,
+        field: LengthField,
+        start: u64,
+        value: impl Fn([u8; WIDTH]) -> u32,
+    ) -> Walk {
+        let (header_len, empty_len) = (field.header_len() as u64, field.empty_len());
+        let (mut counts, mut fit) = (Counts::default(), Fit::default());
+        let (mut messages, mut message_min, mut message_max) = (0, u64::MAX, 0);
+        let mut ends = &self.short_ends[..];
+        let (mut place, mut end) = (start, start);
+        'extents: for &(from, bytes) in &self.extents {
+            let behind = from + bytes.len() as u64;
+            while place < behind {
+                // The header is in octets that were not captured: the next run may begin a message.
+                counts.lost_track |= place < from;
+                place = place.max(from);
+                let at = (place - from) as usize + usize::from(field.offset);
+                let Some(header) = bytes.get(at..).and_then(<[u8]>::first_chunk) else {
+                    continue 'extents;
+                };
+                let follow = i64::from(value(*header)) + i64::from(field.adjust);
+                let len = header_len.saturating_add(follow.cast_unsigned());
+                if follow < 0 || len > MESSAGE_MAX {
+                    fit.broken = true;
+                    break 'extents;
+                }
+                place += len;
+                if place > self.octets {
+                    break 'extents;
+                }
+                end = place;
+                messages += 1;
+                message_min = len.min(message_min);
+                message_max = len.max(message_max);
+                let ends_left = ends.len() as u64 + fit.short_ends_at_border;
+                if u64::is_multiple_of(messages, LOOK_EVERY)
+                    && self.proves_nothing(field, (messages, message_max), ends_left)
+                {
+                    fit.broken = true;
+                    break 'extents;
+                }
+                fit.message_octets += len;
+                fit.empty_messages += u64::from(len <= empty_len);
+                while let [next, rest @ ..] = ends
+                    && *next <= place
+                {
+                    fit.short_ends_inside += u64::from(*next < place);
+                    fit.short_ends_at_border += u64::from(*next == place);
+                    ends = rest;
+                }
+            }
+        }
+        fit.octets = self.octets;
+        fit.short_ends_inside += ends.len() as u64;
+        (counts.messages, counts.message_max) = (messages, message_max);
+        counts.message_min = if messages == 0 { 0 } else { message_min };
         Walk { counts, fit, end }
     }
-}
 
-impl Track<'_> {
     /// Whether a walk can be given up: thousands of messages of a few octets are none, and where
     /// small values are common only ends of segments could still prove something.
-    fn proves_nothing(&self, field: LengthField, counts: &Counts, ends: u64) -> bool {
-        let value = field.value(counts.message_max);
-        counts.messages >= MESSAGES_MAX
+    #[inline(never)]
+    fn proves_nothing(
+        &self,
+        field: LengthField,
+        (messages, message_max): (u64, u64),
+        ends: u64,
+    ) -> bool {
+        let value = field.value(message_max);
+        messages >= MESSAGES_MAX
             || ends <= ENDS_WITHOUT_PROOF
                 && self.rarity.bits(field.width.octets(), value) < BITS_PER_MESSAGE
     }
