@@ -40,12 +40,27 @@ impl Timestamp {
 
     /// [`Self::since`] in nanoseconds: what is done for every packet is cheaper with one number.
     #[must_use]
+    #[inline]
     pub const fn nanos_since(self, earlier: Self) -> u64 {
-        let passed = self.0.saturating_sub(earlier.0);
-        if passed > 0 {
-            passed.cast_unsigned()
-        } else {
-            0
+        const MOST: u64 = i64::MAX.cast_unsigned();
+        let later = if self.0 > earlier.0 { self } else { earlier };
+        let passed = later.0.wrapping_sub(earlier.0).cast_unsigned();
+        if passed < MOST { passed } else { MOST }
+    }
+
+    /// Whether it lies in the nanoseconds that begin with `from`, which has room for so many; cheaper
+    /// than [`Self::nanos_since`].
+    #[inline]
+    pub(crate) const fn is_within(self, from: Self, nanos: u64) -> bool {
+        // What lies before `from` wraps to more than any span that begins there may last.
+        self.0.wrapping_sub(from.0).cast_unsigned() < nanos
+    }
+
+    /// So many nanoseconds, or none when a time so much later cannot be told.
+    pub(crate) const fn room_for(self, nanos: u64) -> u64 {
+        match self.0.checked_add_unsigned(nanos) {
+            Some(_) => nanos,
+            None => 0,
         }
     }
 
@@ -278,5 +293,20 @@ mod tests {
         ] {
             assert!(text.parse::<Timestamp>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_span_has_its_times_and_no_others() {
+        let at = Timestamp::from_nanos;
+        assert!(at(5).is_within(at(5), 3) && at(7).is_within(at(5), 3));
+        assert!(!at(8).is_within(at(5), 3) && !at(4).is_within(at(5), 3));
+        assert!(!at(i64::MIN).is_within(at(5), 3) && !at(5).is_within(at(5), 0));
+        assert_eq!(at(i64::MAX - 3).room_for(3), 3);
+        assert_eq!(at(i64::MAX - 3).room_for(4), 0);
+        assert_eq!(
+            at(i64::MAX).nanos_since(at(i64::MIN)),
+            i64::MAX.cast_unsigned()
+        );
+        assert_eq!(at(3).nanos_since(at(4)), 0);
     }
 }

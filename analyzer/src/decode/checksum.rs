@@ -4,7 +4,8 @@
 //! to its network card, and a tool that rewrites addresses, write wrong ones as well. So what each
 //! sender's sums were like is counted here, slab by slab; [`crate::in_order::damage`] decides.
 
-use super::decoder::Decoder;
+use super::decoder::{Decoder, mapped};
+use super::packet::TcpFlags;
 use super::sums::{Reading, SumOf};
 use super::window::Window;
 
@@ -12,13 +13,16 @@ use super::window::Window;
 /// (RFC 791 §3.2). Longer ones would cost more than all else that is done with them.
 const LONGEST: usize = 576;
 
+/// Protocol numbers (RFC 9293, RFC 768).
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+
 impl Decoder<'_> {
     /// Notes the sums of a packet. `header` is its IPv4 header, or empty; `transport` what follows
     /// all IP headers, `protocol` its number, or 0 when it cannot be summed; `addresses` the sum of
     /// both.
     ///
     /// Gives back how many octets at the end are padding although the IP header counts them.
-    #[inline]
     pub fn note_sums(
         &mut self,
         header: &[u8],
@@ -37,12 +41,38 @@ impl Decoder<'_> {
         if !header_is_right || !is_whole {
             return self.note_other_sums(header, part, protocol, (src, addresses));
         }
-        // A flood of SYNs from made-up addresses is not to be remembered by sender.
-        const SYN: u8 = 2;
-        let is_lone_syn = protocol == 6 && transport.u8(13) == Some(SYN);
-        if !is_lone_syn {
+        if !is_lone_syn(protocol, transport) {
             let of = part.map(|(of, _)| of);
             self.out.sums.count_right(src, !header.is_empty(), of);
+        }
+        0
+    }
+
+    /// The same of an IPv4 packet whose `header` has no options; `is_counted`: the length of what
+    /// follows is that of the header.
+    #[inline(always)]
+    pub fn note_plain_sums(
+        &mut self,
+        header: &[u8; 20],
+        (protocol, transport): (u8, Window<'_>),
+        is_counted: bool,
+    ) -> usize {
+        let ends: [u8; 8] = std::array::from_fn(|at| header[12 + at]);
+        let addresses = u64::from_ne_bytes(ends);
+        let src = mapped([ends[0], ends[1], ends[2], ends[3]]);
+        let part = summed_part(protocol, transport).filter(|_| is_counted);
+        let is_whole = part.is_none_or(|(_, octets)| {
+            let pseudo = add(addresses, len_and_protocol(octets.len(), protocol));
+            is_right(add(pseudo, sum(octets)))
+        });
+        if !is_whole || !is_right(sum(header)) || self.reassembled {
+            let protocol = if is_counted { protocol } else { 0 };
+            return self.note_sums(header, (protocol, transport), (&src, addresses));
+        }
+        if !(is_counted && is_lone_syn(protocol, transport)) {
+            self.out
+                .sums
+                .count_right(&src, true, part.map(|(of, _)| of));
         }
         0
     }
@@ -102,7 +132,7 @@ fn summed_part(protocol: u8, transport: Window<'_>) -> Option<(SumOf, &[u8])> {
         return None;
     }
     match protocol {
-        6 => {
+        TCP => {
             let header_len = usize::from(transport.head::<20>()?[12] >> 4) * 4;
             let of = if transport.len > header_len {
                 SumOf::TcpData
@@ -111,7 +141,7 @@ fn summed_part(protocol: u8, transport: Window<'_>) -> Option<(SumOf, &[u8])> {
             };
             Some((of, transport.bytes))
         }
-        17 => {
+        UDP => {
             let header = transport.head::<8>()?;
             // What follows the datagram in the IP packet is not part of it; a sum of 0 is none.
             let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
@@ -121,6 +151,12 @@ fn summed_part(protocol: u8, transport: Window<'_>) -> Option<(SumOf, &[u8])> {
         }
         _ => None,
     }
+}
+
+/// A flood of SYNs from made-up addresses is not to be remembered by sender.
+#[inline]
+fn is_lone_syn(protocol: u8, transport: Window<'_>) -> bool {
+    protocol == TCP && transport.u8(13) == Some(TcpFlags::SYN)
 }
 
 /// A sum with its field is right when it is a negative zero.
@@ -148,22 +184,26 @@ fn counted_padding(segment: &[u8], difference: u16) -> usize {
 /// The one's complement sum of octets in the machine's order (RFC 1071 §2 B), not folded.
 #[inline]
 fn sum(octets: &[u8]) -> u64 {
-    let (words, rest) = octets.as_chunks::<8>();
+    let (lines, mut rest) = octets.as_chunks::<32>();
     let mut total = 0;
-    for word in words {
+    for line in lines {
+        for word in line.as_chunks::<8>().0 {
+            total = add(total, u64::from_ne_bytes(*word));
+        }
+    }
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
         total = add(total, u64::from_ne_bytes(*word));
+        rest = behind;
     }
-    let (halves, rest) = rest.as_chunks::<4>();
-    for half in halves {
+    if let Some((half, behind)) = rest.split_first_chunk::<4>() {
         total = add(total, u32::from_ne_bytes(*half).into());
+        rest = behind;
     }
-    let (quarters, rest) = rest.as_chunks::<2>();
-    for quarter in quarters {
-        total = add(total, u16::from_ne_bytes(*quarter).into());
-    }
-    match rest {
-        [last] => add(total, u16::from_ne_bytes([*last, 0]).into()),
-        _ => total,
+    match *rest {
+        [] => total,
+        [a] => add(total, u16::from_ne_bytes([a, 0]).into()),
+        [a, b] => add(total, u16::from_ne_bytes([a, b]).into()),
+        [a, b, c, ..] => add(total, u32::from_ne_bytes([a, b, c, 0]).into()),
     }
 }
 
@@ -211,7 +251,7 @@ fn header_sum(header: &[u8]) -> Reading {
 
 /// A transport's sum with its pseudo-header (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1).
 fn transport_sum(octets: &[u8], protocol: u8, addresses: u64) -> Reading {
-    let at = if protocol == 6 { 16 } else { 6 };
+    let at = if protocol == TCP { 16 } else { 6 };
     let Some(&[a, b]) = octets.get(at..).and_then(|rest| rest.first_chunk::<2>()) else {
         return Reading::Untold;
     };

@@ -1,19 +1,22 @@
-//! What nearly every frame is, read in one step: IPv4 without options, and in it a TCP segment whose
-//! header was captured whole.
+//! What nearly every frame is, read in one step: IPv4 without options, and in it a TCP segment or a UDP
+//! datagram whose header was captured whole.
 //!
 //! Everything else is left to the decoder that goes layer by layer (`ip`, `tcp`), with which this
 //! one must agree on every packet: tests decode frames with and without it.
 
-use super::checksum::sum_of_addresses;
+use super::checksum::{TCP, UDP};
 use super::decoder::{Decoder, Path, mapped};
 use super::packet::{IpFields, Packet, PacketKind, TcpFields, TcpFlags};
 use super::stats::Protocol;
 use super::tcp_option;
+use super::tunnel::may_be_tunnel;
 use super::window::Window;
 use crate::seq::SeqNumber;
 
 /// An IPv4 header without options and a TCP header without options.
 const HEADERS: usize = 40;
+/// The same and a UDP header.
+const DATAGRAM_HEADERS: usize = 28;
 
 impl Decoder<'_> {
     /// Reads the IPv4 packet if it is a common one; false when it is not, and nothing was done.
@@ -28,7 +31,7 @@ impl Decoder<'_> {
         };
         let total = usize::from(u16_at(2));
         let more_or_offset = u16_at(6) & 0x3fff;
-        if header[0] != 0x45 || header[9] != 6 || more_or_offset != 0 {
+        if header[0] != 0x45 || header[9] != TCP || more_or_offset != 0 {
             return false;
         }
         let header_len = 20 + usize::from(header[32] >> 4) * 4;
@@ -38,6 +41,12 @@ impl Decoder<'_> {
         self.met(Protocol::Ipv4);
         self.met(Protocol::Tcp);
         let segment = window.limit(total).skip(20);
+        let mut payload = segment.skip(header_len - 20);
+        let (ip_header, _) = header.split_first_chunk().unwrap_or((&[0; 20], &[]));
+        let padding = self.note_plain_sums(ip_header, (TCP, segment), total <= window.len);
+        if padding > 0 {
+            payload = payload.limit(payload.len - padding);
+        }
         let mut tcp = TcpFields {
             seq: SeqNumber(u32_at(24)),
             ack: SeqNumber(u32_at(28)),
@@ -56,13 +65,6 @@ impl Decoder<'_> {
             ecn: header[1] & 3,
             dont_fragment: header[6] & 0x40 != 0,
         };
-        let summed = if total <= window.len { 6 } else { 0 };
-        let mut payload = segment.skip(header_len - 20);
-        let addresses = sum_of_addresses(&ip.src, &ip.dst);
-        let padding = self.note_sums(&header[..20], (summed, segment), (&ip.src, addresses));
-        if padding > 0 {
-            payload = payload.limit(payload.len - padding);
-        }
         self.out.packets.push(Packet {
             frame: self.number,
             time: self.time,
@@ -81,6 +83,51 @@ impl Decoder<'_> {
             reassembled: self.reassembled,
             observation_point: path.point,
             kind: PacketKind::Tcp(tcp),
+        });
+        true
+    }
+
+    /// The same of a UDP datagram that no tunnel can be in.
+    #[inline]
+    pub fn common_datagram(&mut self, window: Window<'_>, path: Path) -> bool {
+        let Some(header) = window.head::<DATAGRAM_HEADERS>() else {
+            return false;
+        };
+        let u16_at = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+        let (total, len) = (usize::from(u16_at(2)), usize::from(u16_at(24)));
+        let (src_port, dst_port) = (u16_at(20), u16_at(22));
+        let more_or_offset = u16_at(6) & 0x3fff;
+        if header[0] != 0x45 || header[9] != UDP || more_or_offset != 0 {
+            return false;
+        }
+        let has_header = total >= DATAGRAM_HEADERS && len >= DATAGRAM_HEADERS - 20;
+        let datagram = window.limit(total).skip(20);
+        let payload = datagram.limit(len).skip(DATAGRAM_HEADERS - 20);
+        if !has_header || may_be_tunnel((src_port, dst_port), payload) {
+            return false;
+        }
+        self.met(Protocol::Ipv4);
+        self.met(Protocol::Udp);
+        let (ip_header, _) = header.split_first_chunk().unwrap_or((&[0; 20], &[]));
+        self.note_plain_sums(ip_header, (UDP, datagram), total <= window.len);
+        self.out.packets.push(Packet {
+            frame: self.number,
+            time: self.time,
+            src: mapped([header[12], header[13], header[14], header[15]]),
+            dst: mapped([header[16], header[17], header[18], header[19]]),
+            src_port,
+            dst_port,
+            wire_len: self.wire_len,
+            payload_len: u32::try_from(payload.len).unwrap_or(u32::MAX),
+            payload_start: u32::try_from(payload.at).unwrap_or(u32::MAX),
+            payload_captured: u32::try_from(payload.bytes.len()).unwrap_or(0),
+            ip_id: Some(u16_at(4)),
+            hop_limit: header[8],
+            ecn: header[1] & 3,
+            dont_fragment: header[6] & 0x40 != 0,
+            reassembled: self.reassembled,
+            observation_point: path.point,
+            kind: PacketKind::Udp,
         });
         true
     }
@@ -110,7 +157,7 @@ mod tests {
             };
             let (window, path) = (Window { bytes, len, at: 14 }, Path { point: 3, depth: 0 });
             let taken = if common {
-                decoder.common_segment(window, path)
+                decoder.common_segment(window, path) || decoder.common_datagram(window, path)
             } else {
                 decoder.ipv4(window, path);
                 true
@@ -126,6 +173,9 @@ mod tests {
         if let Some(common) = &common {
             assert_eq!(common.packets, reference.packets);
             assert_eq!(common.stats, reference.stats);
+            assert_eq!(common.sums.senders, reference.sums.senders);
+            assert_eq!(common.sums.wrong, reference.sums.wrong);
+            assert_eq!(common.sums.headers, reference.sums.headers);
             assert!(common.fragments.is_empty() && reference.fragments.is_empty());
         }
         common.is_some()

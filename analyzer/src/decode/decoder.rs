@@ -150,7 +150,7 @@ impl Decoder<'_> {
     pub fn ether_type(&mut self, ether_type: u16, window: Window<'_>, path: Path) {
         match ether_type {
             0x0800 => {
-                if !self.common_segment(window, path) {
+                if !self.common_segment(window, path) && !self.common_datagram(window, path) {
                     self.ipv4(window, path);
                 }
             }

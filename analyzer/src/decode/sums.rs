@@ -75,23 +75,21 @@ impl Sums {
     fn of(&mut self, src: &[u8; 16]) -> &mut RightSums {
         let slot = usize::from(src[14].rotate_left(2) ^ src[15]) % RECENT;
         let mut place = self.recent[slot];
-        if self
-            .senders
-            .get(place)
-            .is_none_or(|(known, _)| known != src)
-        {
-            place = self.place(src);
-            self.recent[slot] = place;
+        let recent = self.senders.get(place);
+        if recent.is_none_or(|(known, _)| known != src) {
+            place = self.place(src, slot);
         }
         &mut self.senders[place].1
     }
 
-    fn place(&mut self, src: &[u8; 16]) -> usize {
+    #[inline(never)]
+    fn place(&mut self, src: &[u8; 16], slot: usize) -> usize {
         let next = self.senders.len();
         let place = *self.places.entry(*src).or_insert(next);
         if place == next {
             self.senders.push((*src, RightSums::default()));
         }
+        self.recent[slot] = place;
         place
     }
 
@@ -99,9 +97,10 @@ impl Sums {
     /// transport.
     #[inline]
     pub(super) fn count_right(&mut self, src: &[u8; 16], header: bool, of: Option<SumOf>) {
-        self.headers += u32::from(header);
+        let header = u32::from(header);
+        self.headers += header;
         let known = self.of(src);
-        known[SumOf::Ipv4Header as usize] += u32::from(header);
+        known[SumOf::Ipv4Header as usize] += header;
         if let Some(of) = of {
             known[of as usize] += 1;
         }

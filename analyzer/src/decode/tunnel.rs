@@ -21,6 +21,27 @@ const CAPWAP: u16 = 5247;
 const GTP_ZERO: u16 = 3386;
 const AYIYA: u16 = 5072;
 
+/// Whether a datagram can hold a tunnel: two tests of small tables, and one of its first octets.
+#[inline]
+pub(super) fn may_be_tunnel((from, to): (u16, u16), payload: Window<'_>) -> bool {
+    ENDS_LIKE_TUNNEL_PORT[usize::from(to.to_le_bytes()[0])]
+        || ENDS_LIKE_TUNNEL_PORT[usize::from(from.to_le_bytes()[0])]
+        || matches!(payload.head::<4>(), Some([1..=4, 0, 0, 0]))
+}
+
+/// Whether the port of a tunnel has this lower octet: one look instead of a dozen comparisons.
+static ENDS_LIKE_TUNNEL_PORT: [bool; 256] = {
+    let mut ends = [false; 256];
+    let mut port = 0;
+    while port < u16::MAX {
+        if is_tunnel_port(port) {
+            ends[(port % 256) as usize] = true;
+        }
+        port += 1;
+    }
+    ends
+};
+
 impl Decoder<'_> {
     /// IPv4 (protocol 4) or IPv6 (protocol 41) in IP (RFC 2003, 2473, 4213).
     pub fn ip_in_ip(&mut self, protocol: u8, window: Window<'_>, ip: &IpFields, path: Path) {
@@ -78,7 +99,6 @@ impl Decoder<'_> {
     }
 
     /// Decodes what a UDP datagram tunnels; `false` when it is an ordinary datagram.
-    #[inline]
     pub fn udp_tunnel(
         &mut self,
         (from, to): (u16, u16),
@@ -86,7 +106,10 @@ impl Decoder<'_> {
         ip: &IpFields,
         path: Path,
     ) -> bool {
-        // Nearly every datagram ends here: two tests of small tables.
+        // Nearly every datagram ends here.
+        if !may_be_tunnel((from, to), payload) {
+            return false;
+        }
         if is_tunnel_port(to) || is_tunnel_port(from) {
             let port = if is_tunnel_port(to) { to } else { from };
             return self.known_udp_tunnel(port, payload, ip, path);

@@ -73,14 +73,19 @@ impl Sightings {
         let mut recent = [([0; 16], Mac::default()); RECENT];
         for frame in &slab.frames {
             let bytes = slab.data(frame);
+            let Some(ethernet) = bytes.first_chunk::<14>() else {
+                continue;
+            };
+            let is_for_all = is_broadcast(ethernet);
+            let shows_sender = is_looked_at(frame.number) || ethernet[12..] == ARP;
+            if !is_for_all && !shows_sender {
+                continue;
+            }
             let interface = interfaces.get(frame.interface as usize);
-            if is_broadcast(bytes)
-                && interface.is_some_and(is_ethernet)
-                && filter.admits_time(frame.time)
-            {
+            if is_for_all && interface.is_some_and(is_ethernet) && filter.admits_time(frame.time) {
                 self.broadcasts.extend(Broadcast::of(frame, bytes));
             }
-            if !is_looked_at(frame.number) && bytes.get(12..14) != Some(&ARP[..]) {
+            if !shows_sender {
                 continue;
             }
             let key = plain_key(bytes);

@@ -61,13 +61,20 @@ impl Times {
             frames: 1,
             fraction_max: fraction(first),
         };
+        let mut second = first.as_nanos().saturating_sub(span.fraction_max);
         for time in times {
             span.step_to(time);
             span.earliest = span.earliest.min(time);
             span.latest = span.latest.max(time);
             span.ends[1] = time;
             span.frames += 1;
-            span.fraction_max = span.fraction_max.max(fraction(time));
+            // Nearly always the second of the frame before: dividing takes longer.
+            let mut part = time.as_nanos().wrapping_sub(second);
+            if !(0..SECOND).contains(&part) {
+                part = fraction(time);
+                second = time.as_nanos().saturating_sub(part);
+            }
+            span.fraction_max = span.fraction_max.max(part);
         }
         Self(Some(span))
     }
@@ -131,7 +138,17 @@ struct Span {
 }
 
 impl Span {
+    #[inline]
     fn step_to(&mut self, time: Timestamp) {
+        let step = time.signed_since(self.ends[1]);
+        if step > -CLOCK_STEP_NS.cast_signed() && step < LEAP_NS.cast_signed() {
+            return;
+        }
+        self.break_at(time);
+    }
+
+    /// Notes that the clock stepped back or leapt.
+    fn break_at(&mut self, time: Timestamp) {
         let back = self.ends[1].nanos_since(time);
         if back >= CLOCK_STEP_NS {
             self.steps_back += 1;
