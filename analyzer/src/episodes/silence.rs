@@ -136,20 +136,31 @@ const fn long_enough(grid: &Grid) -> u64 {
 /// Every time after the first packet heard in which nothing more is heard for a second or longer,
 /// although three slices have questions: from the first of these to the next packet heard.
 fn silences(asked: &Moments, heard: &Moments, grid: &Grid, end: Timestamp) -> Vec<Span> {
-    let heard: Vec<u64> = heard.iter().collect();
-    let asked: Vec<u64> = asked.iter().collect();
+    let mut spans = Vec::new();
+    let (mut heard, mut asked) = (heard.iter().peekable(), asked.iter().peekable());
     let last = grid.slice(end);
-    let spans = heard.iter().enumerate().filter_map(|(at, after)| {
-        let to = heard.get(at + 1).copied();
-        let first = asked.partition_point(|slice| slice <= after);
-        let behind = asked.partition_point(|slice| to.is_none_or(|to| *slice < to));
-        let in_vain = asked.get(first..behind)?;
-        let from = *in_vain.first()?;
-        let is_silence =
-            in_vain.len() >= QUESTIONS && to.unwrap_or(last) >= from + long_enough(grid);
-        is_silence.then_some(Span { from, to })
-    });
-    spans.collect()
+    while let Some(after) = heard.next() {
+        let to = heard.peek().copied();
+        // What was asked in vain was asked in a later slice: nearly every time is too short.
+        if to.unwrap_or(last) <= after + long_enough(grid) {
+            continue;
+        }
+        while asked.next_if(|slice| *slice <= after).is_some() {}
+        let Some(from) = asked.next_if(|slice| to.is_none_or(|to| *slice < to)) else {
+            continue;
+        };
+        let mut questions = 1;
+        while asked
+            .next_if(|slice| to.is_none_or(|to| *slice < to))
+            .is_some()
+        {
+            questions += 1;
+        }
+        if questions >= QUESTIONS && to.unwrap_or(last) >= from + long_enough(grid) {
+            spans.push(Span { from, to });
+        }
+    }
+    spans
 }
 
 fn episode(kind: EpisodeKind, host: IpAddr, span: Span, grid: &Grid, end: Timestamp) -> Episode {

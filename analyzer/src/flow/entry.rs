@@ -6,7 +6,7 @@ use crate::decode::{Packet, PacketKind};
 use crate::flow::first_packets::{FirstDatagrams, FirstSegments, Record};
 use crate::flow::key::FlowKey;
 use crate::flow::tally::ShardTally;
-use crate::flow::tcp::{PATIENCE_SYN, TcpSettings, TcpTracker, Verdict};
+use crate::flow::tcp::{PATIENCE_SYN_S, TcpSettings, TcpTracker};
 use crate::flow::udp::UdpTracker;
 use crate::time::Timestamp;
 
@@ -46,17 +46,17 @@ pub(super) struct Liveness {
 }
 
 impl Flow {
+    #[inline]
     pub fn is_silent(&self, now: Timestamp) -> bool {
-        let (last, patience) = match self {
-            Self::Syn(syn) => (syn.time(), PATIENCE_SYN),
-            Self::FirstSegments(liveness, _) | Self::FirstDatagrams(liveness, _) => (
-                liveness.last,
-                Duration::from_secs(liveness.patience_s.into()),
-            ),
-            Self::Tcp(tracker) => (tracker.last_activity(), tracker.patience()),
-            Self::Udp(tracker) => (tracker.last_activity(), UdpTracker::patience()),
+        let (last, patience_s) = match self {
+            Self::Syn(syn) => (syn.time(), PATIENCE_SYN_S),
+            Self::FirstSegments(liveness, _) | Self::FirstDatagrams(liveness, _) => {
+                (liveness.last, liveness.patience_s)
+            }
+            Self::Tcp(tracker) => return now.since(tracker.last_activity()) > tracker.patience(),
+            Self::Udp(tracker) => return tracker.is_silent(now),
         };
-        now.since(last) > patience
+        now.nanos_since(last) > u64::from(patience_s) * 1_000_000_000
     }
 
     pub fn last_activity(&self) -> Timestamp {
@@ -145,16 +145,9 @@ fn grown_udp(
     for (packet, payload) in first.datagrams(key) {
         let tracker = tracker.get_or_insert_with(|| Box::new(UdpTracker::new(&packet)));
         let (new, direction) = tracker.datagram(&packet, payload);
-        tally.segment(&packet, direction, datagram_verdict(new));
+        if new {
+            tally.datagram(&packet, direction);
+        }
     }
     tracker
-}
-
-/// A copy of a datagram counts as one of a frame.
-pub(super) const fn datagram_verdict(new: bool) -> Verdict {
-    if new {
-        Verdict::New
-    } else {
-        Verdict::DuplicateFrame
-    }
 }

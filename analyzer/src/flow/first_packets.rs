@@ -5,8 +5,9 @@
 //! by handing it those packets, in their order: nothing that it sees is different.
 
 use crate::decode::{Packet, PacketKind, TcpFields, TcpFlags};
+use crate::flow::datagram::DatagramMark;
 use crate::flow::key::{FlowKey, Sender};
-use crate::flow::udp::{UdpTracker, may_be_copy};
+use crate::flow::udp::UdpTracker;
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
@@ -394,7 +395,7 @@ impl FirstDatagrams {
         }
         let before = self.0.iter().last();
         if before.is_some_and(|(before, lengths, _)| {
-            may_be_copy(&before.packet(key, PacketKind::Udp, lengths), packet)
+            DatagramMark::of(&before.packet(key, PacketKind::Udp, lengths)).may_be_of(packet)
         }) {
             return false;
         }

@@ -1,6 +1,7 @@
 //! The trackers that follow connections and fill their read model, and the table that holds them.
 
 mod arena;
+mod datagram;
 mod entry;
 mod first_packets;
 mod half_open;

@@ -3,7 +3,7 @@
 //! A shard sees the packets of its connections in frame order and nothing else, so what it does
 //! depends on them alone: not on threads, nor on how the capture was cut into rounds.
 
-use std::time::Duration;
+mod expiry;
 
 use crate::addr::{Endpoint, Transport};
 use crate::analysis::IcmpError;
@@ -13,7 +13,7 @@ use crate::decode::{
 };
 use crate::direction::Direction;
 use crate::event::{RetransmissionKind, SegmentRef};
-use crate::flow::entry::{Flow, LINGER, Liveness, datagram_verdict};
+use crate::flow::entry::{Flow, Liveness};
 use crate::flow::first_packets::{FirstDatagrams, FirstSegments, Record};
 use crate::flow::tally::{Attempt, ShardTally};
 use crate::flow::tcp::Verdict;
@@ -25,15 +25,13 @@ use super::key::{FlowKey, Keyed, Sender};
 use super::tcp::{PATIENCE_S, PATIENCE_SYN_S, TcpSettings, TcpTracker};
 use super::timeline::LoneSyn;
 use super::udp::UdpTracker;
+use expiry::SWEEP_EVERY;
 
 /// Flows of a shard that stay in the cache anyway.
 const FEW_FLOWS: usize = 16;
 
 /// ICMP errors kept per shard.
 const ICMP_ERRORS: usize = 1024;
-
-/// Capture time between two looks for connections that went silent.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A part of the flow table with the sink that takes its connections.
 #[derive(Debug)]
@@ -124,15 +122,20 @@ impl<S: ConnectionSink> Shard<S> {
         }
     }
 
+    /// The place of a flow.
+    #[inline]
+    fn find(&self, key: &FlowKey, hash: u64) -> Option<FlowId> {
+        let (latest, place) = self.latest;
+        if latest == hash && self.flows.is_at(place, key) {
+            return Some(place);
+        }
+        self.flows.find(key, hash)
+    }
+
     fn segment(&mut self, keyed: &Keyed, packet: &Packet, tcp: &TcpFields, payload: &[u8]) {
         let Keyed { key, hash, .. } = *keyed;
         let mut reused = false;
-        let (latest, place) = self.latest;
-        let mut found = if latest == hash && self.flows.is_at(place, &key) {
-            Some(place)
-        } else {
-            self.flows.find(&key, hash)
-        };
+        let mut found = self.find(&key, hash);
         if let Some(id) = found {
             self.latest = (hash, id);
             if !matches!(self.flows.get_mut(id), Some(Flow::Tcp(_))) {
@@ -243,8 +246,31 @@ impl<S: ConnectionSink> Shard<S> {
     }
 
     fn datagram(&mut self, keyed: &Keyed, packet: &Packet, payload: &[u8]) {
+        let Keyed { key, hash, .. } = *keyed;
+        let found = self.find(&key, hash);
+        if let Some(id) = found
+            && let Some(Flow::Udp(tracker)) = self.flows.get_mut(id)
+            && !tracker.is_silent(packet.time)
+        {
+            self.latest = (hash, id);
+            let (new, direction) = tracker.datagram(packet, payload);
+            if new {
+                self.tally.datagram(packet, direction);
+            }
+            return;
+        }
+        self.other_datagram(keyed, packet, payload, found);
+    }
+
+    /// Takes a datagram of a flow that has no tracker, or was silent for too long.
+    fn other_datagram(
+        &mut self,
+        keyed: &Keyed,
+        packet: &Packet,
+        payload: &[u8],
+        mut found: Option<FlowId>,
+    ) {
         let Keyed { key, hash, sender } = *keyed;
-        let mut found = self.flows.find(&key, hash);
         // A flow that was silent for too long ends here whether or not a sweep came by, so that
         // sweeps never change a result.
         if let Some(id) = found
@@ -287,7 +313,9 @@ impl<S: ConnectionSink> Shard<S> {
             return;
         };
         let (new, direction) = tracker.datagram(packet, payload);
-        self.tally.segment(packet, direction, datagram_verdict(new));
+        if new {
+            self.tally.datagram(packet, direction);
+        }
     }
 
     fn icmp(
@@ -361,83 +389,6 @@ impl<S: ConnectionSink> Shard<S> {
         let before = flow.cost();
         flow.grow(&key, &self.settings, &mut self.tally);
         self.cost = self.cost + flow.cost() - before;
-    }
-
-    /// Hands over what went silent. Each look costs the whole shard, so one is due only after as
-    /// many packets: a capture whose clock jumps cannot make it slow.
-    fn sweep(&mut self) {
-        self.since_sweep += 1;
-        if self.now < self.next_sweep || self.since_sweep <= self.flows.len() {
-            return;
-        }
-        self.since_sweep = 0;
-        self.next_sweep = self.now + SWEEP_EVERY;
-        let now = self.now;
-        let mut due = Vec::new();
-        for (id, flow) in self.flows.iter_mut() {
-            let may_be_closed = match flow {
-                Flow::FirstSegments(liveness, _) => {
-                    liveness.closing && now.since(liveness.last) > LINGER
-                }
-                _ => false,
-            };
-            if may_be_closed || flow.is_silent(now) {
-                due.push((flow.first_frame(), id, may_be_closed));
-            } else if let Flow::Tcp(tracker) = flow {
-                tracker.trim(now);
-            }
-        }
-        due.sort_unstable();
-        // One after the other, so that a tracker is still in the cache when it is handed over.
-        for (_, id, may_be_closed) in due {
-            if may_be_closed && !self.is_closed_and_silent(id) {
-                continue;
-            }
-            self.take_out(id, true);
-        }
-    }
-
-    /// Whether a flow of a few packets that saw a FIN is over; only a tracker can tell, so it gets one.
-    fn is_closed_and_silent(&mut self, id: FlowId) -> bool {
-        self.grow(id);
-        let grown = self.flows.get(id);
-        grown.is_some_and(|(_, flow)| flow.is_silent(self.now))
-    }
-
-    /// Ends closed connections early when half of the budget is used, and others when all of it
-    /// is: those that were silent for longest, until a quarter of that part is free again. Before
-    /// that, what is held of single segments is given back.
-    fn relieve(&mut self) {
-        self.since_relief = 0;
-        if self.cost > self.budget {
-            for (_, flow) in self.flows.iter_mut() {
-                if let Flow::Tcp(tracker) = flow {
-                    let held = tracker.octets_held();
-                    tracker.shed();
-                    self.cost = self.cost + tracker.octets_held() - held;
-                }
-            }
-        }
-        let over = self.cost > self.budget;
-        let now = self.now;
-        let mut idle: Vec<_> = self
-            .flows
-            .iter_mut()
-            .filter(|(_, flow)| flow.may_end_early(now) || over)
-            .map(|(id, flow)| {
-                let open = !flow.may_end_early(now);
-                (open, flow.last_activity(), flow.first_frame(), id)
-            })
-            .collect();
-        idle.sort_unstable();
-        for (open, _, _, id) in idle {
-            let limit = if open { self.budget } else { self.budget / 2 };
-            if self.cost <= limit / 4 * 3 {
-                break;
-            }
-            self.tally.limits.given_up += 1;
-            self.take_out(id, true);
-        }
     }
 
     fn take_out(&mut self, id: FlowId, expired: bool) {

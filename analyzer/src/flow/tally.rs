@@ -75,18 +75,30 @@ impl ShardTally {
         }
     }
 
-    /// Counts a packet into its slice of time.
+    /// Counts a segment into its slice of time.
     pub fn segment(&mut self, packet: &Packet, direction: Direction, verdict: Verdict) {
-        if verdict == Verdict::DuplicateFrame {
-            return;
+        match verdict {
+            Verdict::DuplicateFrame => return,
+            Verdict::Retransmission(_) => {
+                self.timeline.slice(packet.time).retransmissions[direction.index()] += 1;
+            }
+            Verdict::Reset => self.timeline.slice(packet.time).resets += 1,
+            _ => {}
         }
-        self.hosts.packet(packet, demands_answer(packet, verdict));
+        self.packet(packet, direction, || demands_answer(packet, verdict));
+    }
+
+    /// Counts a datagram, which is no copy, into its slice of time.
+    pub fn datagram(&mut self, packet: &Packet, direction: Direction) {
+        self.packet(packet, direction, || false);
+    }
+
+    #[inline(always)]
+    fn packet(&mut self, packet: &Packet, direction: Direction, asks: impl Fn() -> bool) {
         let slice = self.timeline.slice(packet.time);
         slice.packets[direction.index()] += 1;
         slice.bytes[direction.index()] += u64::from(packet.wire_len);
-        slice.retransmissions[direction.index()] +=
-            u64::from(matches!(verdict, Verdict::Retransmission(_)));
-        slice.resets += u64::from(verdict == Verdict::Reset);
+        self.hosts.packet(packet, asks);
     }
 
     /// Counts a finished connection.

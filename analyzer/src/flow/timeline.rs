@@ -33,15 +33,25 @@ pub(crate) enum LoneSyn {
     GivenUpLater,
 }
 
+/// A slice that was found.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slice {
+    index: usize,
+    /// When it begins, in nanoseconds since the start.
+    since: u64,
+    /// The same, and how long it lasts in nanoseconds: 0 where its times cannot be told.
+    begin: Timestamp,
+    width: u64,
+}
+
 /// Capture time in equal slices whose width doubles when there would be too many.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
     start: Timestamp,
     doublings: u32,
     slices: Vec<Interval>,
-    /// The slice asked for last: from and to, in nanoseconds since the start, and its index. The next
-    /// packet is in it as a rule.
-    latest: (u64, u64, usize),
+    /// The slice asked for last: the next packet is in it as a rule.
+    latest: Slice,
     /// Changes of socket counts at the start of each slice: entering minus leaving.
     changes: Vec<[[i64; 11]; 2]>,
     /// Sockets per end that leave a state unseen, by the second after `start` and the state:
@@ -74,14 +84,13 @@ impl Timeline {
     /// Index of a time, after widening the slices so that it fits.
     #[inline]
     fn index(&mut self, time: Timestamp) -> usize {
-        let since = time.nanos_since(self.start);
-        let (from, to, index) = self.latest;
-        if (from..to).contains(&since) {
-            return index;
+        if time.is_within(self.latest.begin, self.latest.width) {
+            return self.latest.index;
         }
-        self.other_index(since)
+        self.other_index(time.nanos_since(self.start))
     }
 
+    #[inline(never)]
     fn other_index(&mut self, since: u64) -> usize {
         let mut width = self.width_nanos();
         while since / width >= SLICES as u64 {
@@ -93,10 +102,19 @@ impl Timeline {
         if self.slices.len() <= index {
             self.slices.resize(index + 1, Interval::default());
         }
-        self.latest = (number * width, (number + 1).saturating_mul(width), index);
+        let since = number * width;
+        let begin = self.start.as_nanos().saturating_add_unsigned(since);
+        let begin = Timestamp::from_nanos(begin);
+        self.latest = Slice {
+            index,
+            since,
+            begin,
+            width: begin.room_for(width),
+        };
         index
     }
 
+    #[inline]
     pub fn slice(&mut self, time: Timestamp) -> &mut Interval {
         let index = self.index(time);
         &mut self.slices[index]
@@ -104,7 +122,7 @@ impl Timeline {
 
     fn widen(&mut self) {
         self.doublings += 1;
-        self.latest = (0, 0, 0);
+        self.latest = Slice::default();
         for at in 0..self.slices.len().div_ceil(2) {
             let mut sum = self.slices[2 * at];
             if let Some(second) = self.slices.get(2 * at + 1) {
@@ -189,8 +207,7 @@ impl Timeline {
     /// First slice that starts at or after `time`.
     fn boundary_after(&mut self, time: Timestamp) -> usize {
         let index = self.index(time);
-        let (from, ..) = self.latest;
-        index + usize::from(time.nanos_since(self.start) > from)
+        index + usize::from(time.nanos_since(self.start) > self.latest.since)
     }
 
     pub fn merge(&mut self, mut other: Self) {
@@ -275,10 +292,9 @@ fn add_changes(changes: &mut Vec<[[i64; 11]; 2]>, at: usize, change: &[[i64; 11]
     if changes.len() <= at {
         changes.resize(at + 1, [[0; 11]; 2]);
     }
-    for end in 0..2 {
-        for state in 0..11 {
-            changes[at][end][state] += change[end][state];
-        }
+    let into = changes[at].as_flattened_mut();
+    for (into, more) in into.iter_mut().zip(change.as_flattened()) {
+        *into += more;
     }
 }
 

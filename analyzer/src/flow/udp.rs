@@ -15,6 +15,7 @@ use crate::event::{At, Event, EventKind, SegmentRef};
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
+use super::datagram::{DatagramMark, Marks, Opening};
 use super::tcp::looks_like_client;
 
 /// Request sizes whose answers are followed.
@@ -44,10 +45,12 @@ pub struct UdpTracker {
     halves: [Half; 2],
     facts: UdpFacts,
     pending: VecDeque<Pending>,
+    /// Of the openings of those that wait, and of some that did.
+    marks: Marks,
     rate: Rate,
     events: Vec<Event>,
     reader: DatagramReader,
-    last: Option<(Packet, Opening)>,
+    last: Option<(DatagramMark, Opening)>,
     /// The address that answers, when it is not the one asked.
     answered_from: Option<Endpoint>,
 }
@@ -72,6 +75,7 @@ impl UdpTracker {
             halves: Default::default(),
             facts: UdpFacts::default(),
             pending: VecDeque::new(),
+            marks: Marks::default(),
             rate: Rate::default(),
             events: Vec::new(),
             reader: DatagramReader::default(),
@@ -92,14 +96,14 @@ impl UdpTracker {
         self.first_frame
     }
 
-    /// How long the flow may stay silent: longer than the stream timeouts of middle boxes
-    /// (Linux conntrack 120 s) and than the pauses of request/response protocols.
-    #[must_use]
-    pub const fn patience() -> Duration {
-        Duration::from_secs(Self::PATIENCE_S as u64)
+    /// Whether it was silent for too long at a time.
+    #[inline]
+    pub(super) fn is_silent(&self, now: Timestamp) -> bool {
+        now.nanos_since(self.end) > u64::from(Self::PATIENCE_S) * 1_000_000_000
     }
 
-    /// [`Self::patience`] in seconds.
+    /// How long the flow may stay silent, in seconds: longer than the stream timeouts of middle boxes
+    /// (Linux conntrack 120 s) and than the pauses of request/response protocols.
     pub(super) const PATIENCE_S: u16 = 300;
 
     fn direction_of(&self, packet: &Packet) -> Direction {
@@ -121,13 +125,13 @@ impl UdpTracker {
         let half = &mut self.halves[direction.index()];
         half.payload_bytes += u64::from(packet.payload_len);
         let opening = Opening::of(payload);
-        if (self.last.as_ref()).is_some_and(|(known, opened)| {
-            may_be_copy(known, packet) && opened.agrees_with(&opening)
-        }) {
+        if (self.last.as_ref())
+            .is_some_and(|(known, opened)| known.may_be_of(packet) && opened.agrees_with(&opening))
+        {
             half.duplicate_frames += 1;
             return false;
         }
-        self.last = Some((*packet, opening));
+        self.last = Some((DatagramMark::of(packet), opening));
         self.start = self.start.min(packet.time);
         self.end = self.end.max(packet.time);
         self.last_frame = self.last_frame.max(packet.frame);
@@ -141,11 +145,10 @@ impl UdpTracker {
         let reference = reference(packet, direction);
         half.first_data.get_or_insert(reference);
         half.last_data = Some(reference);
-        half.last_segment = Some(reference);
         self.facts.reassembled += u64::from(packet.reassembled);
         match direction {
-            Direction::ClientToServer => self.request(reference, payload),
-            Direction::ServerToClient => self.answer(reference, payload),
+            Direction::ClientToServer => self.request(reference, opening),
+            Direction::ServerToClient => self.answer(reference, &opening),
         }
         let at = At {
             frame: packet.frame,
@@ -157,12 +160,9 @@ impl UdpTracker {
         true
     }
 
-    fn request(&mut self, reference: SegmentRef, payload: &[u8]) {
+    fn request(&mut self, reference: SegmentRef, opening: Opening) {
         let len = reference.payload_len;
-        let opening = Opening::of(payload);
-        let repeats = self.pending.iter().any(|pending| {
-            pending.request.payload_len == len && pending.opening == opening && opening.len > 0
-        });
+        let repeats = !opening.is_empty() && self.is_pending(len, &opening);
         self.rate.count(reference.time.since(self.start));
         self.count_size(len);
         let classes = &mut self.facts.size_classes;
@@ -193,9 +193,32 @@ impl UdpTracker {
             self.pending.pop_front();
         }
         self.pending.push_back(Pending {
-            request: reference,
+            time: reference.time,
+            len,
             opening,
         });
+    }
+
+    /// Whether a request of this length that begins so waits for its answer.
+    fn is_pending(&mut self, len: u32, opening: &Opening) -> bool {
+        let mark = opening.mark();
+        if !self.marks.may_have(mark) {
+            self.marks.add(mark);
+            return false;
+        }
+        let mut newest_first = self.pending.iter().rev();
+        let is_pending = newest_first.any(|pending| {
+            pending.opening.mark() == mark && pending.len == len && pending.opening == *opening
+        });
+        if !is_pending {
+            // What has been answered since is to be forgotten.
+            self.marks = Marks::default();
+            self.marks.add(mark);
+            for pending in &self.pending {
+                self.marks.add(pending.opening.mark());
+            }
+        }
+        is_pending
     }
 
     fn count_size(&mut self, len: u32) {
@@ -211,10 +234,9 @@ impl UdpTracker {
     ///
     /// That is the one whose first octets the answer repeats; without such octets the newest,
     /// when its sender had long given up waiting for those before; otherwise the oldest.
-    fn answered_request(&mut self, answer: SegmentRef, payload: &[u8]) -> Option<SegmentRef> {
-        let opening = Opening::of(payload);
+    fn answered_request(&mut self, answer: SegmentRef, opening: &Opening) -> Option<Pending> {
         let alike = self.pending.iter().enumerate();
-        let alike = alike.map(|(at, pending)| (pending.opening.shared_with(&opening), at));
+        let alike = alike.map(|(at, pending)| (pending.opening.shared_with(opening), at));
         let (most, first) = alike
             .clone()
             .max_by_key(|(shared, at)| (*shared, std::cmp::Reverse(*at)))?;
@@ -228,21 +250,21 @@ impl UdpTracker {
             0
         };
         self.pending.drain(..place);
-        self.pending.pop_front().map(|pending| pending.request)
+        self.pending.pop_front()
     }
 
     /// The newest request came long after the one before it, and its answer soon.
     fn gave_up_waiting(&self, answer: SegmentRef, newest: usize) -> bool {
-        let sent = |at: usize| self.pending[at].request.time;
+        let sent = |at: usize| self.pending[at].time;
         let pause = sent(newest).since(sent(newest - 1));
         pause > answer.time.since(sent(newest)) * 4
     }
 
-    fn answer(&mut self, reference: SegmentRef, payload: &[u8]) {
-        let Some(request) = self.answered_request(reference, payload) else {
+    fn answer(&mut self, reference: SegmentRef, opening: &Opening) {
+        let Some(request) = self.answered_request(reference, opening) else {
             return;
         };
-        let (request_len, len) = (request.payload_len, reference.payload_len);
+        let (request_len, len) = (request.len, reference.payload_len);
         self.facts
             .response_times
             .add(reference.time.since(request.time));
@@ -298,6 +320,9 @@ impl UdpTracker {
         self.facts.median_per_second = median;
         self.facts.active_seconds = active;
         self.facts.protocol = self.reader.protocol();
+        for half in &mut self.halves {
+            half.last_segment = half.last_data;
+        }
         Connection {
             transport: Transport::Udp,
             client: self.client,
@@ -335,37 +360,10 @@ const MARK_OCTETS: usize = 4;
 /// A request that waits for its answer.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
-    request: SegmentRef,
+    time: Timestamp,
+    /// Its true length.
+    len: u32,
     opening: Opening,
-}
-
-/// The first octets of a datagram.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Opening {
-    octets: [u8; 32],
-    len: usize,
-}
-
-impl Opening {
-    fn of(payload: &[u8]) -> Self {
-        let mut opening = Self::default();
-        opening.len = payload.len().min(opening.octets.len());
-        opening.octets[..opening.len].copy_from_slice(&payload[..opening.len]);
-        opening
-    }
-
-    /// Whether no octet that was captured of both differs.
-    fn agrees_with(&self, other: &Self) -> bool {
-        self.shared_with(other) == self.len.min(other.len)
-    }
-
-    /// How many octets both begin with.
-    fn shared_with(&self, other: &Self) -> usize {
-        let pairs = self.octets[..self.len]
-            .iter()
-            .zip(&other.octets[..other.len]);
-        pairs.take_while(|(one, other)| one == other).count()
-    }
 }
 
 /// The first datagram's sender asks, unless it speaks from a well-known port to a high one.
@@ -374,19 +372,6 @@ fn source_asks(packet: &Packet) -> bool {
         return looks_like_client(packet.src_port, packet.dst_port, packet);
     }
     true
-}
-
-/// Whether it can be the same datagram once more, unless the payload differs: at another point of the
-/// capture, or at the same one with the same identification.
-pub(super) fn may_be_copy(known: &Packet, packet: &Packet) -> bool {
-    let elsewhere =
-        known.observation_point != packet.observation_point || known.hop_limit != packet.hop_limit;
-    (elsewhere || packet.ip_id.is_some_and(|id| id != 0))
-        && known.src == packet.src
-        && known.src_port == packet.src_port
-        && known.payload_len == packet.payload_len
-        && known.ip_id == packet.ip_id
-        && packet.time.since(known.time) < Duration::from_millis(20)
 }
 
 fn reference(packet: &Packet, direction: Direction) -> SegmentRef {

@@ -44,6 +44,21 @@ impl Grid {
         time.nanos_since(self.start) >> self.shift
     }
 
+    /// The slice of a time that the grid has, with its own times.
+    pub const fn slice_of(&self, time: Timestamp) -> Option<Slice> {
+        let number = self.slice(time);
+        if !Self::has(number) {
+            return None;
+        }
+        // Times before the grid's start are in its first slice as well, but not found by its times.
+        let begin = self.begin(number);
+        Some(Slice {
+            number,
+            begin,
+            width: begin.room_for(self.width_ns()),
+        })
+    }
+
     /// Whether the grid reaches as far.
     #[inline]
     pub const fn has(slice: u64) -> bool {
@@ -98,6 +113,15 @@ impl Grid {
     }
 }
 
+/// A slice of a grid, and when it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Slice {
+    pub number: u64,
+    pub begin: Timestamp,
+    /// In nanoseconds; 0 where its end cannot be told.
+    pub width: u64,
+}
+
 /// The slices of a grid in which something happened.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Moments {
@@ -148,10 +172,12 @@ impl Moments {
 
     /// The slices, in order.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        self.words.iter().flat_map(|&(number, bits)| {
-            (0..64)
-                .filter(move |bit| bits >> bit & 1 == 1)
-                .map(move |bit| u64::from(number) * 64 + bit)
+        self.words.iter().flat_map(|&(number, mut bits)| {
+            std::iter::from_fn(move || {
+                let bit = (bits != 0).then(|| bits.trailing_zeros())?;
+                bits &= bits - 1;
+                Some(u64::from(number) * 64 + u64::from(bit))
+            })
         })
     }
 

@@ -46,13 +46,38 @@ const TOP: u8 = 64;
 const LEAST: u8 = 2;
 
 /// How long a frame's window is kept: one more for every thinning that it survives.
-#[inline]
-pub(crate) const fn level(frame: u64) -> u8 {
+const fn level(frame: u64) -> u8 {
     let window = window(frame);
     if window < FIRST {
         TOP
     } else {
         window.trailing_zeros() as u8
+    }
+}
+
+/// Which frames of a host are sampled.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Sampling {
+    /// The bits that the number of a later window must not have.
+    mask: u64,
+}
+
+impl Sampling {
+    /// Frames of this level and above.
+    const fn from(level: u8) -> Self {
+        Self {
+            mask: match 1_u64.checked_shl(level as u32) {
+                Some(bit) => bit - 1,
+                None => u64::MAX,
+            },
+        }
+    }
+
+    /// Whether a frame is sampled.
+    #[inline]
+    pub const fn takes(self, frame: u64) -> bool {
+        let window = window(frame);
+        window & self.mask == 0 || window < FIRST
     }
 }
 
@@ -66,9 +91,13 @@ pub(crate) struct Samples {
 
 impl Samples {
     /// The level that a frame must have to be sampled.
-    #[inline]
-    pub const fn level(&self) -> u8 {
+    const fn level(&self) -> u8 {
         LEAST + self.given_up
+    }
+
+    /// Which frames are sampled.
+    pub const fn sampling(&self) -> Sampling {
+        Sampling::from(self.level())
     }
 
     pub fn push(&mut self, sample: Sample) {

@@ -19,9 +19,9 @@ use crate::time::Timestamp;
 
 use super::attempts;
 use super::distinct::tag;
-use super::moments::Grid;
+use super::moments::{Grid, Slice};
 use super::record::{HostRecord, PairRecord, SegmentKind};
-use super::samples::{Sample, level};
+use super::samples::{Sample, Sampling};
 
 /// Addresses, and pairs of them, that a shard keeps; twice as many are gathered before those of
 /// which least was seen are dropped.
@@ -33,28 +33,38 @@ const RECENT: usize = 64;
 type Octets = [u8; 16];
 
 /// What packets between two addresses have in common, and how many there were.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Recent {
     src: Octets,
     dst: Octets,
     slice: u64,
-    /// Frames with at least this level are sampled, hence looked at more closely.
-    sample_level: u8,
+    /// Frames that are sampled, hence looked at more closely.
+    sampling: Sampling,
     hop_limit: u8,
-    has_push: bool,
+    /// Control bits that tell something new.
+    news: u8,
     has_asked: bool,
     packets: u32,
-    last: Option<At>,
+    last: At,
     host: u32,
     peer: u32,
     pair: u32,
+}
+
+impl Recent {
+    #[inline]
+    fn is_between(&self, packet: &Packet) -> bool {
+        self.src == packet.src && self.dst == packet.dst
+    }
 }
 
 /// Addresses of one shard, or of several when joined.
 #[derive(Debug, Default)]
 pub(crate) struct HostTable {
     grid: Grid,
-    recent: Vec<Recent>,
+    /// The slice asked for last.
+    now: Slice,
+    recent: Vec<Option<Recent>>,
     pub(super) hosts: Numbered<Octets, HostRecord>,
     pub(super) pairs: Numbered<(Octets, Octets), PairRecord>,
     /// Drops for want of room: of hosts and of pairs.
@@ -73,45 +83,66 @@ impl HostTable {
     /// Takes a packet that is no copy made by the capture. `asks`: it is of a connection, and the
     /// other end's TCP must answer.
     #[inline]
-    pub fn packet(&mut self, packet: &Packet, asks: bool) {
-        let slice = self.grid.slice(packet.time);
+    pub fn packet(&mut self, packet: &Packet, asks: impl Fn() -> bool) {
         let flags = match &packet.kind {
             PacketKind::Tcp(tcp) => tcp.flags.0,
             _ => 0,
         };
-        if self.recent.is_empty() {
-            self.recent = vec![Recent::default(); RECENT];
+        let place = place(packet);
+        let entry = self.recent.get(place).and_then(Option::as_ref);
+        let is_usual = entry.is_some_and(|entry| {
+            entry.is_between(packet)
+                && entry.hop_limit == packet.hop_limit
+                && !entry.sampling.takes(packet.frame)
+                && flags & entry.news == 0
+        });
+        if !is_usual || !self.enter_slice(packet.time) {
+            return self.other_packet(packet, flags, asks());
         }
-        let entry = &mut self.recent[place(packet)];
-        if entry.src != packet.src
-            || entry.dst != packet.dst
-            || entry.hop_limit != packet.hop_limit
-            || level(packet.frame) >= entry.sample_level
-            || flags & (TcpFlags::SYN | TcpFlags::RST) != 0
-            || (flags & TcpFlags::PSH != 0 && !entry.has_push)
-            || !Grid::has(slice)
-        {
-            return self.other_packet(packet, flags, asks);
-        }
+        let Some(entry) = &mut self.recent[place] else {
+            return;
+        };
         entry.packets += 1;
-        entry.last = Some(at(packet));
-        if entry.slice != slice || (asks && !entry.has_asked) {
-            entry.slice = slice;
-            entry.has_asked = asks;
-            self.pairs.get_mut(entry.pair).note_moment(slice, asks);
+        entry.last = at(packet);
+        let slice = self.now.number;
+        let is_later = entry.slice != slice;
+        if is_later || !entry.has_asked {
+            let asks = asks();
+            if is_later || asks {
+                entry.slice = slice;
+                entry.has_asked = asks;
+                self.pairs.get_mut(entry.pair).note_moment(slice, asks);
+            }
         }
     }
 
+    /// Makes the slice of a time the latest one; false when the grid does not have it.
+    #[inline]
+    fn enter_slice(&mut self, time: Timestamp) -> bool {
+        if time.is_within(self.now.begin, self.now.width) {
+            return true;
+        }
+        let found = self.grid.slice_of(time);
+        self.now = found.unwrap_or_default();
+        found.is_some()
+    }
+
     fn other_packet(&mut self, packet: &Packet, flags: u8, asks: bool) {
-        self.flush(place(packet));
+        let place = place(packet);
+        self.flush(place);
         self.make_room(self.grid.slice(packet.time));
         if self.recent.is_empty() {
-            self.recent = vec![Recent::default(); RECENT];
+            self.recent = vec![None; RECENT];
         }
         let slice = self.grid.slice(packet.time);
-        let host = self.hosts.number(packet.src);
-        let peer = self.hosts.number(packet.dst);
-        let pair = self.pairs.number((packet.src, packet.dst));
+        let (host, peer, pair) = match &self.recent[place] {
+            Some(known) if known.is_between(packet) => (known.host, known.peer, known.pair),
+            _ => (
+                self.hosts.number(packet.src),
+                self.hosts.number(packet.dst),
+                self.pairs.number((packet.src, packet.dst)),
+            ),
+        };
         let at = at(packet);
         let record = self.hosts.get_mut(host);
         record.note_sent(at, 1);
@@ -119,10 +150,10 @@ impl HostTable {
         record.hop_limits.add(kind, packet.hop_limit, 1);
         record.sets_push |= flags & TcpFlags::PSH != 0;
         let has_push = record.sets_push;
-        if level(packet.frame) >= record.samples.level() {
+        if record.samples.sampling().takes(packet.frame) {
             record.samples.push(sample(packet, flags));
         }
-        let sample_level = record.samples.level();
+        let sampling = record.samples.sampling();
         self.hosts.get_mut(peer).note_received(at, 1);
         let record = self.pairs.get_mut(pair);
         record.note_sent(at, 1);
@@ -130,30 +161,33 @@ impl HostTable {
         if flags & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN {
             record.called_at.note(slice);
         }
-        self.recent[place(packet)] = Recent {
+        self.recent[place] = Some(Recent {
             src: packet.src,
             dst: packet.dst,
             slice,
-            sample_level,
+            sampling,
             hop_limit: packet.hop_limit,
-            has_push,
+            news: TcpFlags::SYN | TcpFlags::RST | if has_push { 0 } else { TcpFlags::PSH },
             has_asked: asks,
             packets: 0,
-            last: Some(at),
+            last: at,
             host,
             peer,
             pair,
-        };
+        });
     }
 
     /// Adds what an entry has counted to its host and pair.
     fn flush(&mut self, place: usize) {
-        let entry = &mut self.recent[place];
-        let packets = u64::from(std::mem::take(&mut entry.packets));
-        let (Some(last), true) = (entry.last, packets > 0) else {
+        let Some(Some(entry)) = self.recent.get_mut(place) else {
             return;
         };
+        let packets = u64::from(std::mem::take(&mut entry.packets));
+        if packets == 0 {
+            return;
+        }
         let entry = *entry;
+        let last = entry.last;
         let record = self.hosts.get_mut(entry.host);
         record.note_sent(last, packets);
         record
@@ -199,6 +233,7 @@ impl HostTable {
             return;
         }
         self.grid.widen(doublings);
+        self.now = Slice::default();
         for record in self.hosts.records_mut() {
             record.widen(doublings);
         }
@@ -209,22 +244,23 @@ impl HostTable {
 
     /// Takes a connection that has ended.
     pub fn connection(&mut self, connection: &Connection) {
-        let (client, server) = (connection.client, connection.server);
+        let forth = (octets(connection.client.ip), octets(connection.server.ip));
         self.make_room(0);
         let accepted = connection
             .handshake
             .ack
             .map(|ack| self.grid.slice(ack.time));
         let tried = attempts::Attempt::of(connection);
-        let number = self.hosts.number(octets(client.ip));
-        attempts::note_client(&mut self.hosts.get_mut(number).client, connection, tried);
-        let number = self.hosts.number(octets(server.ip));
+        let number = self.hosts.number(forth.0);
+        let client = &mut self.hosts.get_mut(number).client;
+        attempts::note_client(client, connection, tried);
+        let number = self.hosts.number(forth.1);
         let record = self.hosts.get_mut(number);
-        attempts::note_server(&mut record.server, connection, tried);
+        let server = &mut record.server;
+        attempts::note_server(server, connection, tried);
         if let Some(slice) = accepted.filter(|slice| Grid::has(*slice)) {
             record.accepted_at.note(slice);
         }
-        let forth = (octets(client.ip), octets(server.ip));
         let number = self.pairs.number(forth);
         let record = self.pairs.get_mut(number);
         for exchange in &connection.app.dns {
@@ -233,7 +269,9 @@ impl HostTable {
                 record.called_at.note(slice);
             }
         }
-        record.ports.note(tag((connection.transport, server.port)));
+        record
+            .ports
+            .note(tag((connection.transport, connection.server.port)));
         // What the client's data needs to be acknowledged: the way to the server and back.
         record.note_round_trip(connection.from_client().rtt_min);
         if let Some(back) = self.pairs.known_mut(&(forth.1, forth.0)) {
@@ -244,12 +282,14 @@ impl HostTable {
     /// Takes an attempt of a single SYN that is summed and not followed.
     pub fn lone_syn(&mut self, client: Endpoint, server: Endpoint) {
         if let Some(record) = self.hosts.known_mut(&octets(client.ip)) {
-            record.client.opened += 1;
-            record.client.silent += 1;
+            let client = &mut record.client;
+            client.opened += 1;
+            client.silent += 1;
         }
         if let Some(record) = self.hosts.known_mut(&octets(server.ip)) {
-            record.server.asked += 1;
-            record.server.silent += 1;
+            let server = &mut record.server;
+            server.asked += 1;
+            server.silent += 1;
         }
     }
 
@@ -480,7 +520,7 @@ mod tests {
             let table = |of: &dyn Fn(&Packet) -> bool| {
                 let mut table = HostTable::new(Timestamp::from_nanos(5_000));
                 for packet in packets.iter().filter(|packet| of(packet)) {
-                    table.packet(packet, packet.ip_id.is_some_and(|id| id % 3 == 0));
+                    table.packet(packet, || packet.ip_id.is_some_and(|id| id % 3 == 0));
                 }
                 table
             };

@@ -146,11 +146,14 @@ impl SplitTracker {
     /// Time since the packet before; also time before the first one, where the file is not in
     /// order of time.
     fn interval(&mut self, time: Timestamp) -> u64 {
+        if time >= self.last {
+            let interval = time.nanos_since(self.last);
+            self.last = time;
+            return interval;
+        }
         let before_all = self.first.nanos_since(time);
         self.first = self.first.min(time);
-        let interval = time.nanos_since(self.last);
-        self.last = self.last.max(time);
-        interval + before_all
+        before_all
     }
 
     /// The time held was spent waiting for a repair, as far as a repair takes: a pause before it

@@ -116,6 +116,7 @@ impl IpIdClock {
     }
 
     /// Takes a packet that is no copy; `segments`: how many it was on the wire.
+    #[inline]
     pub fn take(&mut self, segment: &Segment<'_>, segments: u64) -> Passage {
         let flags = segment.tcp.flags;
         let Some(id) = segment.packet.ip_id else {

@@ -338,6 +338,9 @@ fn was_held_back_by_loss(
     // RFC 8985 §7.2: the probe timeout is two smoothed round trips; a window that an
     // acknowledgement opens is used after one.
     let timed_out = waited_ns >= near.saturating_add(far).saturating_mul(7) / 4;
+    if !at_receiver || !timed_out {
+        return false;
+    }
     let counter_denies = sender.passed_over.follows
         || sender.passed_over.is_empty() && sender.ip_ids.trust() == CounterTrust::PerConnection;
     // Of a sender not seen pausing after a PSH, its counter must say the same.
@@ -345,7 +348,7 @@ fn was_held_back_by_loss(
         || segment.tcp.flags.has(TcpFlags::PSH)
             && !sender.passed_over.is_empty()
             && sender.ip_ids.trust() != CounterTrust::Shared;
-    if !at_receiver || !timed_out || counter_denies || !pushes {
+    if counter_denies || !pushes {
         return false;
     }
     let follows = before.relative_seq + u64::from(before.payload_len)
