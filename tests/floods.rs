@@ -152,8 +152,8 @@ fn analysed(name: &str, count: u32, packets: fn(u32) -> Vec<Vec<u8>>) -> (Value,
 }
 
 /// The estimates fall short by some, and allocators hold memory back, and the profiles of hosts and the
-/// records of episodes come on top: five times what is allowed.
-const BOUND_MB: u64 = 640;
+/// records of episodes come on top: three times what is allowed.
+const BOUND_MB: u64 = 384;
 
 #[test]
 fn a_flood_of_servers_is_bounded_and_told() {

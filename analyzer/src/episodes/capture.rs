@@ -44,7 +44,7 @@ pub(super) fn clock_steps(records: &[ConnectionRecord]) -> Vec<Episode> {
     let mut jumps: Vec<(Timestamp, Timestamp, u64)> = records
         .iter()
         .filter_map(|record| {
-            let (before, after) = record.clock_jump?;
+            let [before, after] = **record.clock_jump.as_ref()?;
             Some((before, after, record.first_frame))
         })
         .collect();

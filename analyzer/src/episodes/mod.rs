@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::hosts::Hosts;
+use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
 pub use episode::{Episode, EpisodeKind};
@@ -81,6 +82,18 @@ impl Episodes {
     #[must_use]
     pub const fn unrecorded_connections(&self) -> u64 {
         self.unrecorded
+    }
+
+    /// A caveat when connections were left out.
+    pub(crate) fn note(&self) -> Option<QualityNote> {
+        (self.unrecorded > 0).then(|| QualityNote {
+            kind: QualityKind::Summed,
+            count: self.unrecorded,
+            note: format!(
+                "what happened to many connections at one time is sought among the first to end; {} others have no part in it",
+                self.unrecorded
+            ),
+        })
     }
 
     /// Those of one kind, by time.

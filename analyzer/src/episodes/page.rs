@@ -5,11 +5,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::direction::Direction;
-use crate::event::SegmentRef;
 use crate::time::Timestamp;
 
 use super::episode::{Episode, EpisodeKind};
-use super::record::ConnectionRecord;
+use super::record::{ConnectionRecord, FirstClose};
 
 /// A browser cancels all that is loading in far less.
 const AT_ONCE: Duration = Duration::from_millis(50);
@@ -38,7 +37,7 @@ pub(super) fn find(records: &[ConnectionRecord]) -> Vec<Episode> {
             })
             .collect();
         requests.sort_unstable();
-        let mut closed: Vec<(SegmentRef, &ConnectionRecord)> = own
+        let mut closed: Vec<(FirstClose, &ConnectionRecord)> = own
             .iter()
             .filter(|record| record.is_cancelled || record.is_waiting)
             .filter_map(|record| Some((record.close_of(Direction::ClientToServer)?, *record)))

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use crate::addr::Endpoint;
 use crate::direction::Direction;
-use crate::event::SegmentRef;
 use crate::time::Timestamp;
 
 use super::episode::{Episode, EpisodeKind};
-use super::record::ConnectionRecord;
+use super::record::{ConnectionRecord, FirstClose};
 
 /// An exit closes descriptor after descriptor, in far less.
 const AT_ONCE: Duration = Duration::from_millis(50);
@@ -27,7 +26,7 @@ const MANY: usize = 3;
 #[derive(Clone, Copy)]
 struct Ended<'a> {
     record: &'a ConnectionRecord,
-    close: SegmentRef,
+    close: FirstClose,
 }
 
 /// Ends of client programs. `records`: in the order of first frames.

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use crate::direction::Direction;
 use crate::event::At;
-use crate::event::SegmentRef;
 
 use super::episode::{Episode, EpisodeKind};
-use super::record::ConnectionRecord;
+use super::record::{ConnectionRecord, FirstClose};
 
 /// RFC 8305 §8: the next attempt begins after 2 s at most.
 const OPENED_WITHIN: Duration = Duration::from_secs(2);
@@ -36,7 +35,7 @@ pub(super) fn find(
         let key = (record.client.ip, record.server.port);
         clients.entry(key).or_default().push(record);
     }
-    let mut losers = BTreeMap::<(IpAddr, u64), Vec<(&ConnectionRecord, SegmentRef)>>::new();
+    let mut losers = BTreeMap::<(IpAddr, u64), Vec<(&ConnectionRecord, FirstClose)>>::new();
     for ((client, _), mut own) in clients {
         own.sort_by_key(|record| (record.start, record.first_frame));
         for (at, loser) in own.iter().enumerate() {
@@ -88,7 +87,7 @@ fn share_name(of_address: &HashMap<IpAddr, Vec<&str>>, one: IpAddr, other: IpAdd
 
 /// Whether the close of another follows at once what decided for a connection: that it was
 /// accepted, that it was used, or its answer.
-fn has_won(winner: &ConnectionRecord, close: SegmentRef) -> bool {
+fn has_won(winner: &ConnectionRecord, close: FirstClose) -> bool {
     let decided = |at: Option<At>| {
         at.is_some_and(|at| at.frame < close.frame && close.time.since(at.time) <= CLOSED_WITHIN)
     };

@@ -9,7 +9,7 @@ use crate::event::{At, EventKind, SegmentRef};
 use crate::time::Timestamp;
 
 /// Connections that a shard keeps a record of: the first to end.
-const KEPT_PER_SHARD: usize = 4_096;
+const KEPT_PER_SHARD: usize = 2_048;
 
 /// Times kept of a connection at which octets were acknowledged that had not passed.
 const UNSEEN: usize = 4;
@@ -36,7 +36,7 @@ pub(crate) struct ConnectionRecord {
     /// First payload of the server.
     pub first_answer: Option<At>,
     /// The FIN or RST that closed it first.
-    pub close: Option<SegmentRef>,
+    pub close: Option<FirstClose>,
     /// Silence before it; `None` when none is known.
     pub silence: Option<Duration>,
     /// The client closed in the midst of an answer.
@@ -44,9 +44,18 @@ pub(crate) struct ConnectionRecord {
     /// A request waited for its answer when it was closed.
     pub is_waiting: bool,
     /// When octets were acknowledged that had not passed the capture point; the first ones.
-    pub unseen: Vec<Timestamp>,
+    pub unseen: Box<[Timestamp]>,
     /// Before and after the silence in which the capture's clock first jumped forward.
-    pub clock_jump: Option<(Timestamp, Timestamp)>,
+    pub clock_jump: Option<Box<[Timestamp; 2]>>,
+}
+
+/// The FIN or RST that closed a connection first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FirstClose {
+    pub frame: u64,
+    pub time: Timestamp,
+    /// Who sent it.
+    pub by: Direction,
 }
 
 impl ConnectionRecord {
@@ -75,18 +84,22 @@ impl ConnectionRecord {
             first_request: client.first_data.map(at),
             last_request: client.last_data.map(at),
             first_answer: server.first_data.map(at),
-            close,
+            close: close.map(|close| FirstClose {
+                frame: close.frame,
+                time: close.time,
+                by: close.direction,
+            }),
             silence: ending.and_then(|ending| ending.silence_before),
             is_cancelled: close.is_some_and(|close| is_cancelled(connection, close)),
             is_waiting: ending.is_some_and(|ending| ending.pending.is_some()),
             unseen: unseen.take(UNSEEN).collect(),
-            clock_jump: clock_jump.map(|gap| (gap.before.time, gap.after.time)),
+            clock_jump: clock_jump.map(|gap| Box::new([gap.before.time, gap.after.time])),
         }
     }
 
     /// The first close, when it is that of one end.
-    pub fn close_of(&self, end: Direction) -> Option<SegmentRef> {
-        self.close.filter(|close| close.direction == end)
+    pub fn close_of(&self, end: Direction) -> Option<FirstClose> {
+        self.close.filter(|close| close.by == end)
     }
 
     /// Whether it was open at a time, as far as was captured.

@@ -100,8 +100,10 @@ pub(crate) struct HostRecord {
     pub hop_limits: HopLimits,
     pub sets_push: bool,
     pub samples: Samples,
-    pub client: ClientRecord,
-    pub server: ServerRecord,
+    /// What it did as a client and as a server, if it did: most addresses of a scan are only one of
+    /// the two.
+    pub client: Option<Box<ClientRecord>>,
+    pub server: Option<Box<ServerRecord>>,
 }
 
 impl HostRecord {
@@ -140,8 +142,12 @@ impl HostRecord {
         self.hop_limits.join(&other.hop_limits);
         self.sets_push |= other.sets_push;
         self.samples.join(&other.samples);
-        self.client.join(&other.client);
-        self.server.join(&other.server);
+        if let Some(client) = &other.client {
+            self.client.get_or_insert_default().join(client);
+        }
+        if let Some(server) = &other.server {
+            self.server.get_or_insert_default().join(server);
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use super::samples::{Sample, Sampling};
 
 /// Addresses, and pairs of them, that a shard keeps; twice as many are gathered before those of
 /// which least was seen are dropped.
-const KEPT_PER_SHARD: usize = 512;
+const KEPT_PER_SHARD: usize = 256;
 
 /// Entries for what comes again; a power of two.
 const RECENT: usize = 64;
@@ -252,11 +252,11 @@ impl HostTable {
             .map(|ack| self.grid.slice(ack.time));
         let tried = attempts::Attempt::of(connection);
         let number = self.hosts.number(forth.0);
-        let client = &mut self.hosts.get_mut(number).client;
+        let client = self.hosts.get_mut(number).client.get_or_insert_default();
         attempts::note_client(client, connection, tried);
         let number = self.hosts.number(forth.1);
         let record = self.hosts.get_mut(number);
-        let server = &mut record.server;
+        let server = record.server.get_or_insert_default();
         attempts::note_server(server, connection, tried);
         if let Some(slice) = accepted.filter(|slice| Grid::has(*slice)) {
             record.accepted_at.note(slice);
@@ -282,12 +282,12 @@ impl HostTable {
     /// Takes an attempt of a single SYN that is summed and not followed.
     pub fn lone_syn(&mut self, client: Endpoint, server: Endpoint) {
         if let Some(record) = self.hosts.known_mut(&octets(client.ip)) {
-            let client = &mut record.client;
+            let client = record.client.get_or_insert_default();
             client.opened += 1;
             client.silent += 1;
         }
         if let Some(record) = self.hosts.known_mut(&octets(server.ip)) {
-            let server = &mut record.server;
+            let server = record.server.get_or_insert_default();
             server.asked += 1;
             server.silent += 1;
         }

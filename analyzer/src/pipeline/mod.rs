@@ -374,8 +374,9 @@ impl<S: ConnectionSink> Engine<S> {
         };
         let hosts = Hosts::of(tally.hosts, &tally.dns_names, sequencer.neighbours.finish());
         quality.extend(hosts.note());
-        quality.sort();
         let episodes = Episodes::of(tally.records, &hosts, &tally.dns_names, end);
+        quality.extend(episodes.note());
+        quality.sort();
         let analysis = Analysis {
             summary,
             hosts,

@@ -362,7 +362,9 @@ impl<S, F> Observations<S, F> {
 
     /// Adds durations to the distribution of an endpoint.
     pub fn durations(&mut self, endpoint: Endpoint, histogram: &Histogram) {
-        self.histograms.push((endpoint, histogram.clone()));
+        if histogram.count() > 0 {
+            self.histograms.push((endpoint, histogram.clone()));
+        }
     }
 
     /// Whether nothing was handed over that is kept.
