@@ -42,6 +42,7 @@ declare_rule! {
         title: "Round trips grow with the data in flight",
         severity: Medium,
         needs: [Tcp, BothDirections, NoCaptureDrops],
+        traits: [LoadedRoundTrip],
         clouded_by: [CaptureDrops, ClockStep],
         figures: [rtt_ms_min: Milliseconds / Min, rtt_ms_p95: Milliseconds / Max],
         thresholds: [

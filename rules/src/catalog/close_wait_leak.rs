@@ -43,6 +43,7 @@ declare_rule! {
         title: "A program keeps connections that its peer has closed",
         severity: Medium,
         needs: [Tcp, BothDirections],
+        traits: [CloseWait],
         clouded_by: [CaptureDrops, CutShort],
         figures: [sockets: Count / Sum, waited_ms_max: Milliseconds / Max],
         thresholds: [

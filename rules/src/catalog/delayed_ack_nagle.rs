@@ -48,6 +48,7 @@ declare_rule! {
         title: "Small writes wait for delayed acknowledgements",
         severity: Medium,
         needs: [Tcp, BothDirections],
+        traits: [HeldWrite],
         clouded_by: [CaptureDrops, Offload],
         figures: [stalls: Count / Sum, stall_ms_median: Milliseconds / Median],
         thresholds: [

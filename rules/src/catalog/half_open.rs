@@ -48,6 +48,7 @@ declare_rule! {
         title: "One end no longer knows the connection",
         severity: Medium,
         needs: [Tcp, BothDirections],
+        traits: [Reset],
         clouded_by: [CaptureDrops],
         figures: [connections: Count / Sum, idle_ms: Milliseconds / Median],
         thresholds: [],

@@ -44,6 +44,7 @@ declare_rule! {
         title: "A server answers with errors",
         severity: High,
         needs: [Tcp],
+        traits: [Http],
         clouded_by: [CaptureDrops, Snaplen],
         figures: [responses: Count / Sum, errors: Count / Sum, share_percent: Percent / Max],
         thresholds: [],

@@ -54,6 +54,7 @@ declare_rule! {
         title: "A device on the path resets connections",
         severity: High,
         needs: [Tcp],
+        traits: [Reset],
         clouded_by: [DuplicateFrames, OneSided],
         figures: [
             resets: Count / Sum,

@@ -59,6 +59,7 @@ declare_rule! {
         title: "An application closes connections by reset",
         severity: High,
         needs: [Tcp, BothDirections],
+        traits: [Reset],
         clouded_by: [CaptureDrops, OneSided],
         figures: [resets: Count / Sum, bytes_unacked: Bytes / Sum],
         thresholds: [

@@ -39,6 +39,7 @@ declare_rule! {
         title: "Segments overtake each other on the path",
         severity: Low,
         needs: [Tcp, BothDirections],
+        traits: [LateOriginal],
         clouded_by: [CaptureDrops, DuplicateFrames, ClockStep, CaptureDisorder],
         figures: [segments: Count / Sum, extent_ms_max: Milliseconds / Max],
         thresholds: [

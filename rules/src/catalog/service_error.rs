@@ -53,6 +53,7 @@ declare_rule! {
         title: "A service states an error",
         severity: Medium,
         needs: [Tcp],
+        traits: [Service],
         clouded_by: [CaptureDrops, Snaplen],
         figures: [errors: Count / Sum],
         thresholds: [],

@@ -41,6 +41,7 @@ declare_rule! {
         title: "Bytes are sent again although they had arrived",
         severity: Low,
         needs: [Tcp, BothDirections],
+        traits: [NeedlessRepeat],
         clouded_by: [CaptureDrops, DuplicateFrames],
         figures: [segments: Count / Sum, bytes: Bytes / Sum],
         thresholds: [

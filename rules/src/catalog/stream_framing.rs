@@ -48,6 +48,7 @@ declare_rule! {
         title: "Messages share segments or span them",
         severity: Medium,
         needs: [Tcp, ReadablePayload],
+        traits: [Framing],
         clouded_by: [CaptureDrops, Offload, Snaplen],
         figures: [
             framing: Text / Most,

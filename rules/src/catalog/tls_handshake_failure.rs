@@ -54,6 +54,7 @@ declare_rule! {
         title: "TLS handshakes fail",
         severity: High,
         needs: [Tcp],
+        traits: [Tls],
         clouded_by: [CaptureDrops, Snaplen],
         figures: [failures: Count / Sum],
         thresholds: [],

@@ -40,6 +40,7 @@ declare_rule! {
         title: "The receiver's window limits a transfer",
         severity: Low,
         needs: [Tcp, BothDirections, Handshake, NoCaptureDrops],
+        traits: [FullWindow],
         clouded_by: [CaptureDrops, Offload],
         figures: [limit_bytes: Bytes / Median, throughput_bps: PerSecond / Max],
         thresholds: [

@@ -43,6 +43,7 @@ declare_rule! {
         title: "A receiver that does not read stops its sender",
         severity: High,
         needs: [Tcp, BothDirections],
+        traits: [ZeroWindow],
         clouded_by: [CaptureDrops, ClockStep],
         figures: [stalls: Count / Sum, stall_ms_total: Milliseconds / Sum, stall_ms_max: Milliseconds / Max],
         thresholds: [

@@ -34,6 +34,9 @@ pub(super) trait Running: Send + Sync {
     /// Has the rule judge one connection; what it hands over is kept here and counted in `slot`.
     fn judge(&self, settings: &RuleSettings, conn: &Connection, slot: &mut Slot);
 
+    /// Whether the rule would keep nothing of one connection.
+    fn is_silent(&self, settings: &RuleSettings, conn: &Connection) -> bool;
+
     /// Has the rule conclude from all that was kept.
     fn finish(&self, settings: &RuleSettings, analysis: &Analysis, slot: Slot) -> Finished;
 }
@@ -100,6 +103,13 @@ impl<R: Rule> Running for Adapter<R> {
         }
     }
 
+    fn is_silent(&self, settings: &RuleSettings, conn: &Connection) -> bool {
+        let mut out = Observations::new(false);
+        self.rule
+            .on_connection(conn, &self.context(settings), &mut out);
+        out.is_empty() && out.not_assessed.is_none()
+    }
+
     fn finish(&self, settings: &RuleSettings, analysis: &Analysis, mut slot: Slot) -> Finished {
         let collected = Collected {
             observations: self.observations.take(),
@@ -123,7 +133,7 @@ pub(super) struct Slot {
     /// Facts that were offered.
     notes: u64,
     durations: BTreeMap<Endpoint, Histogram>,
-    assessed: u64,
+    pub(super) assessed: u64,
     pub(super) not_assessed: BTreeMap<&'static str, u64>,
     /// First connection on which the rule panicked, and what it said.
     failure: Option<(u64, String)>,

@@ -27,6 +27,7 @@ use crate::model::meta::RuleMeta;
 use crate::model::needs::{Fitness, Offer};
 use crate::model::rule::{Rule, RuleVisitor};
 use crate::model::settings::RuleSettings;
+use crate::model::traits::Traits;
 
 /// The selected rules and their settings.
 pub struct Engine {
@@ -92,6 +93,20 @@ impl Engine {
         }
     }
 
+    /// Rules that are not asked about a connection because of its traits, and would have something to
+    /// say: none, unless a rule declares too few.
+    #[must_use]
+    pub fn wrongly_skipped(&self, connection: &Connection) -> Vec<&'static str> {
+        let (offer, traits) = (Offer::of(connection), Traits::of(connection));
+        let rules = self.inner.rules.iter().filter(|rule| {
+            let meta = rule.meta();
+            offer.fitness(meta.needs) == Fitness::Fit
+                && !meta.traits.meet(traits)
+                && !rule.is_silent(&self.inner.settings, connection)
+        });
+        rules.map(|rule| rule.meta().id).collect()
+    }
+
     /// Judges the capture as a whole from what the sinks saw, in whatever order they come; the
     /// rules side by side on the current rayon pool.
     #[must_use]
@@ -144,12 +159,16 @@ pub struct RuleSink {
 
 impl ConnectionSink for RuleSink {
     fn connection(&mut self, connection: &Connection) {
-        let offer = Offer::of(connection);
+        let (offer, traits) = (Offer::of(connection), Traits::of(connection));
         for (rule, slot) in self.inner.rules.iter().zip(&mut self.slots) {
-            match offer.fitness(rule.meta().needs) {
+            let meta = rule.meta();
+            match offer.fitness(meta.needs) {
                 Fitness::NotApplicable => {}
                 Fitness::NotAssessed(reason) => *slot.not_assessed.entry(reason).or_default() += 1,
-                Fitness::Fit => rule.judge(&self.inner.settings, connection, slot),
+                Fitness::Fit if meta.traits.meet(traits) => {
+                    rule.judge(&self.inner.settings, connection, slot);
+                }
+                Fitness::Fit => slot.assessed += 1,
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::model::impact::POLICY;
 use crate::model::meta::RuleMeta;
+use crate::model::traits::Trait;
 
 /// The documentation of a rule as Markdown: what `pcapdoc explain RULE` prints.
 #[must_use]
@@ -36,6 +37,10 @@ pub fn explain(meta: &RuleMeta) -> String {
         meta.severity.as_str(),
         needs.join(", ")
     );
+    let traits: Vec<&str> = meta.traits.iter().map(Trait::describe).collect();
+    if !traits.is_empty() {
+        let _ = writeln!(page, "Looks at connections with {}.", traits.join(" or "));
+    }
     page
 }
 

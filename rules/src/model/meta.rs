@@ -8,6 +8,7 @@ use analyzer::QualityKind;
 use crate::model::figure::FigureSpec;
 use crate::model::needs::Need;
 use crate::model::severity::Severity;
+use crate::model::traits::Traits;
 
 /// A configurable limit of a rule. Its unit is the ending of its name.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -31,6 +32,8 @@ pub struct RuleMeta {
     pub severity: Severity,
     /// What a connection must offer to be judged.
     pub needs: &'static [Need],
+    /// What a connection must show for the rule to have anything to say: one of these at least.
+    pub traits: Traits,
     /// Limits of a capture that cloud this rule's judgement.
     pub clouded_by: &'static [QualityKind],
     /// Figures every finding of the rule may bear.
@@ -95,6 +98,7 @@ macro_rules! declare_rule {
             title: $title:literal,
             severity: $severity:ident,
             needs: [$($need:ident),* $(,)?],
+            $(traits: [$($trait:ident),* $(,)?],)?
             clouded_by: [$($quality:ident),* $(,)?],
             figures: [$($figure:ident: $unit:ident / $fold:ident),* $(,)?],
             thresholds: [$($threshold:ident = $default:literal: $about:literal),* $(,)?] $(,)?
@@ -110,6 +114,9 @@ macro_rules! declare_rule {
                 title: $title,
                 severity: $crate::model::severity::Severity::$severity,
                 needs: &[$($crate::model::needs::Need::$need),*],
+                traits: $crate::model::traits::Traits::ANY$(.narrowed(&[
+                    $($crate::model::traits::Trait::$trait),*
+                ]))?,
                 clouded_by: &[$(::analyzer::QualityKind::$quality),*],
                 figures: &[$($crate::model::figure::FigureSpec {
                     name: stringify!($figure),

@@ -16,4 +16,5 @@ pub mod settings;
 pub mod severity;
 pub mod text;
 pub mod timeouts;
+pub mod traits;
 pub mod waits;

@@ -61,6 +61,7 @@ declare_rule! {
         title: "Lost segments hold back bytes that already arrived",
         severity: High,
         needs: [Tcp, BothDirections],
+        traits: [Hole],
         clouded_by: [CaptureDrops, ClockStep, DuplicateFrames],
         figures: [
             stall_ms_total: Milliseconds / Sum,

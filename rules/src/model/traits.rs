@@ -1,0 +1,169 @@
+//! What a finished connection shows, as a set of bits that is computed once for all rules.
+//!
+//! On an ordinary connection nothing happened that most rules speak of. A rule that can say nothing
+//! without certain traits declares them; the engine skips it by one AND where none of them shows.
+
+use analyzer::connection::TcpState;
+use analyzer::{Connection, EventKind};
+
+/// One thing that a connection shows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Trait {
+    /// A RST came.
+    Reset,
+    /// Segments were sent again that the receiver had.
+    NeedlessRepeat,
+    /// Originals arrived after later ones.
+    LateOriginal,
+    /// A window was closed.
+    ZeroWindow,
+    /// Keep-alive probes were sent.
+    KeepAlive,
+    /// Octets that were missing held others back.
+    Hole,
+    /// An end waited for its application to close.
+    CloseWait,
+    /// Round trips under load were measured.
+    LoadedRoundTrip,
+    /// Segments filled the receiver's window.
+    FullWindow,
+    /// The rest of a message waited for an acknowledgement.
+    HeldWrite,
+    /// The payload is HTTP.
+    Http,
+    /// The payload is TLS.
+    Tls,
+    /// The payload is that of a service whose answers are read.
+    Service,
+    /// The payload is a framed stream.
+    Framing,
+    /// An ICMP error quotes it.
+    IcmpError,
+}
+
+impl Trait {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Self; 15] = [
+        Self::Reset,
+        Self::NeedlessRepeat,
+        Self::LateOriginal,
+        Self::ZeroWindow,
+        Self::KeepAlive,
+        Self::Hole,
+        Self::CloseWait,
+        Self::LoadedRoundTrip,
+        Self::FullWindow,
+        Self::HeldWrite,
+        Self::Http,
+        Self::Tls,
+        Self::Service,
+        Self::Framing,
+        Self::IcmpError,
+    ];
+
+    /// Text for catalogues.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Reset => "a RST",
+            Self::NeedlessRepeat => "needless retransmissions",
+            Self::LateOriginal => "segments out of order",
+            Self::ZeroWindow => "a closed window",
+            Self::KeepAlive => "keep-alive probes",
+            Self::Hole => "a hole",
+            Self::CloseWait => "CLOSE-WAIT",
+            Self::LoadedRoundTrip => "round trips under load",
+            Self::FullWindow => "a full window",
+            Self::HeldWrite => "writes held back",
+            Self::Http => "HTTP",
+            Self::Tls => "TLS",
+            Self::Service => "a service's answers",
+            Self::Framing => "framed messages",
+            Self::IcmpError => "an ICMP error",
+        }
+    }
+
+    fn shows(self, conn: &Connection) -> bool {
+        let any = |holds: fn(&analyzer::Half) -> bool| conn.halves.iter().any(holds);
+        let event = |holds: fn(&EventKind) -> bool| conn.events.iter().any(|it| holds(&it.kind));
+        match self {
+            Self::Reset => !conn.resets.is_empty(),
+            Self::NeedlessRepeat => any(|half| half.spurious_retransmissions > 0),
+            Self::LateOriginal => any(|half| half.out_of_order > 0),
+            Self::ZeroWindow => any(|half| half.zero_windows > 0),
+            Self::KeepAlive => event(|kind| *kind == EventKind::KeepAlive),
+            Self::Hole => !conn.holes.longest.is_empty(),
+            Self::CloseWait => {
+                let mut states = conn.states.iter().map(|span| span.state);
+                states.any(|state| state == TcpState::CloseWait)
+            }
+            Self::LoadedRoundTrip => any(|half| half.loaded_rtts.count() > 0),
+            Self::FullWindow => any(|half| half.window_full_segments > 0),
+            Self::HeldWrite => any(|half| half.held_writes.count > 0),
+            Self::Http => conn.app.http.is_some(),
+            Self::Tls => conn.app.tls.is_some(),
+            Self::Service => conn.app.service.is_some(),
+            Self::Framing => conn.app.framing.is_some(),
+            Self::IcmpError => event(|kind| matches!(kind, EventKind::IcmpError(_))),
+        }
+    }
+}
+
+/// A set of traits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Traits(u32);
+
+impl Traits {
+    /// What every connection has: for a rule that has to see them all.
+    pub const ANY: Self = Self(1 << 31);
+
+    /// These only.
+    #[must_use]
+    pub const fn narrowed(self, list: &[Trait]) -> Self {
+        let (mut bits, mut at) = (0, 0);
+        while at < list.len() {
+            bits |= 1 << list[at] as u32;
+            at += 1;
+        }
+        Self(bits)
+    }
+
+    /// What a connection shows.
+    #[must_use]
+    pub fn of(conn: &Connection) -> Self {
+        let shown = Trait::ALL.into_iter().filter(|one| one.shows(conn));
+        let bits = shown.fold(Self::ANY.0, |bits, one| bits | 1 << one as u32);
+        Self(bits)
+    }
+
+    /// Whether both have one in common.
+    #[must_use]
+    pub const fn meet(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Its traits, in order; none of a set that every connection meets.
+    pub fn iter(self) -> impl Iterator<Item = Trait> {
+        let has = move |one: &Trait| self.0 >> *one as u32 & 1 == 1;
+        Trait::ALL.into_iter().filter(has)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_meet_where_they_share_a_trait() {
+        let resets = Traits::ANY.narrowed(&[Trait::Reset, Trait::Hole]);
+        assert!(resets.meet(Traits::ANY.narrowed(&[Trait::Hole])));
+        assert!(!resets.meet(Traits::ANY.narrowed(&[Trait::Http])));
+        assert!(!resets.meet(Traits::ANY));
+        assert!(Traits::ANY.meet(Traits(Traits::ANY.0 | 1)));
+        assert_eq!(resets.iter().count(), 2);
+        assert_eq!(Traits::ANY.iter().count(), 0);
+        for (at, one) in Trait::ALL.into_iter().enumerate() {
+            assert_eq!(one as usize, at);
+        }
+    }
+}
