@@ -4,11 +4,11 @@ use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, most};
+use crate::model::impact::{Impact, Slowed};
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{ms, number, plural, time};
 
 declare_rule! {
@@ -94,20 +94,20 @@ impl Rule for Bufferbloat {
             if few || small || never_falls || full {
                 continue;
             }
-            let severity = if added >= ctx.threshold("medium_added_ms") {
-                Severity::Medium
+            let slowed = if added >= ctx.threshold("medium_added_ms") {
+                Slowed::Noticeably
             } else {
-                Severity::Low
+                Slowed::Slightly
             };
             let sender = direction.sender();
-            let mut one = Observation::new(conn, 0.8, severity)
+            let mut one = Observation::new(conn, 0.8, Impact::slowed(slowed))
                 .cause(format!("{} {sender}", conn.server))
                 .weight(added)
                 .evidence_if(
                     half.first_data,
                     format!("first data of the {sender}: the path is empty"),
                 )
-                .evidence_if(
+                .proof_if(
                     half.longest_rtt_at,
                     "acknowledgement that ends the longest round trip under load",
                 )

@@ -166,7 +166,7 @@ impl Rule for ConnectionRefused {
             (false, false) => "No connection to it succeeded in this capture.".to_owned(),
         };
         let icmp = group.having(|seen| seen.icmp) > 0;
-        let recovered = group.impact().map_or(0, |impact| impact.recovered);
+        let recovered = group.impact().recovered;
         let recovered = match recovered {
             0 => String::new(),
             some => format!(

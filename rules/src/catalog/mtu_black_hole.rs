@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use analyzer::connection::Stuck;
 use analyzer::event::EventKind;
-use analyzer::{Analysis, Connection, Direction};
+use analyzer::{Analysis, Connection, Direction, Half};
 
 use crate::model::context::Context;
 use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{many, number, plural};
 
 declare_rule! {
@@ -79,6 +80,15 @@ pub(crate) struct Seen {
     smaller_passed: bool,
 }
 
+/// Somebody waited while the segment was repeated; where no smaller ones took its place, what it
+/// carried was lost.
+fn impact(half: &Half, stuck: &Stuck) -> Impact {
+    Impact {
+        requests_lost: u64::from(half.too_large.is_none()),
+        ..Impact::waited(stuck.last.time.since(stuck.first.time))
+    }
+}
+
 impl Rule for MtuBlackHole {
     type Seen = Seen;
     type Fact = Fact;
@@ -124,19 +134,19 @@ impl Rule for MtuBlackHole {
                 Observation::new(
                     conn,
                     if stuck.smaller_passed { 0.93 } else { 0.8 },
-                    Severity::High,
+                    impact(half, &stuck),
                 )
                 .cause(format!("{} {} {sender}", conn.client.ip, conn.server.ip))
                 .at(stuck.first.time)
                 .weight(f64::from(stuck.copies))
-                .evidence(
+                .proof(
                     stuck.first,
                     format!(
                         "segment of {} from {sender}, never acknowledged",
                         many(u64::from(size), "byte")
                     ),
                 )
-                .evidence(
+                .proof(
                     stuck.last,
                     format!("the same, sent for the {}th time", stuck.copies),
                 )

@@ -5,11 +5,11 @@ use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
 use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{ms, number, percent, plural, share, span, time};
 
 declare_rule! {
@@ -84,32 +84,37 @@ impl Rule for Reordering {
                 half.out_of_order,
                 half.segments_on_wire().max(half.out_of_order),
             );
-            let severity = if part * 100.0 >= ctx.threshold("low_percent") {
-                Severity::Low
+            let impact = if part * 100.0 >= ctx.threshold("low_percent") {
+                Impact::SOME
             } else {
-                Severity::Info
+                Impact::NONE
             };
             let sender = direction.sender();
             let worst = late.iter().max_by_key(|(_, late_by)| *late_by).copied();
             let place = worst.map(|(segment, _)| segment).or(half.last_data);
             out.push(
-                Observation::new(conn, 0.85, severity)
+                Observation::new(conn, 0.85, impact)
                     .cause(format!("{} {sender}", conn.server))
                     .at(place.map_or(conn.start, |segment| segment.time))
                     .weight(number(half.out_of_order))
                     .count(half.out_of_order)
+                    .proof_if(
+                        worst.map(|(segment, _)| segment),
+                        worst
+                            .map(|(_, late_by)| {
+                                format!(
+                                    "original from {sender} that arrives {} after a later one",
+                                    span(late_by)
+                                )
+                            })
+                            .unwrap_or_default(),
+                    )
                     .evidence_if(
-                        place,
-                        match worst {
-                            Some((_, late_by)) => format!(
-                                "original from {sender} that arrives {} after a later one",
-                                span(late_by)
-                            ),
-                            None => format!(
-                                "last data of a direction with {} late originals",
-                                half.out_of_order
-                            ),
-                        },
+                        place.filter(|_| worst.is_none()),
+                        format!(
+                            "last data of a direction with {} late originals",
+                            half.out_of_order
+                        ),
                     )
                     .figure("segments", number(half.out_of_order))
                     .figure_if("extent_ms_max", worst.map(|(_, late_by)| ms(late_by)))

@@ -5,11 +5,11 @@ use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
 use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{bytes, number, plural, span};
 
 declare_rule! {
@@ -108,36 +108,31 @@ impl Rule for SpuriousRetransmission {
             let sender = direction.sender();
             let first = listed.first().copied();
             out.push(
-                Observation::new(
-                    conn,
-                    0.9,
-                    if costly {
-                        Severity::Low
-                    } else {
-                        Severity::Info
-                    },
-                )
-                .cause(format!("{} {sender}", conn.server))
-                .at(first.map_or(conn.start, |(segment, ..)| segment.time))
-                .weight(number(count))
-                .count(count)
-                .evidence_if(
-                    first.map(|(segment, ..)| segment).or(half.last_data),
-                    match first {
-                        Some((segment, _, after)) => format!(
-                            "{} bytes from {sender} again after {}; the receiver had them",
-                            segment.payload_len,
-                            span(after)
-                        ),
-                        None => format!(
-                            "last data of a direction with {count} needless retransmissions"
-                        ),
-                    },
-                )
-                .figure("segments", number(count))
-                .figure("bytes", octets)
-                .cost("bytes_wasted", octets)
-                .seen(direction),
+                Observation::new(conn, 0.9, if costly { Impact::SOME } else { Impact::NONE })
+                    .cause(format!("{} {sender}", conn.server))
+                    .at(first.map_or(conn.start, |(segment, ..)| segment.time))
+                    .weight(number(count))
+                    .count(count)
+                    .proof_if(
+                        first.map(|(segment, ..)| segment),
+                        first
+                            .map(|(segment, _, after)| {
+                                format!(
+                                    "{} bytes from {sender} again after {}; the receiver had them",
+                                    segment.payload_len,
+                                    span(after)
+                                )
+                            })
+                            .unwrap_or_default(),
+                    )
+                    .evidence_if(
+                        half.last_data.filter(|_| first.is_none()),
+                        format!("last data of a direction with {count} needless retransmissions"),
+                    )
+                    .figure("segments", number(count))
+                    .figure("bytes", octets)
+                    .cost("bytes_wasted", octets)
+                    .seen(direction),
             );
         }
     }

@@ -4,11 +4,11 @@ use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, median, most};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{bytes, ms, number, percent, time};
 
 declare_rule! {
@@ -99,10 +99,10 @@ impl Rule for WindowLimited {
                 flight
             };
             let receiver = direction.reverse().sender();
-            let mut one = Observation::new(conn, 0.85, Severity::Low)
+            let mut one = Observation::new(conn, 0.85, Impact::SOME)
                 .cause(format!("{} {receiver}", conn.server))
                 .weight(number(half.unique_bytes))
-                .evidence_if(
+                .proof_if(
                     half.window_full_first,
                     "segment after which the window has no room for two more",
                 )

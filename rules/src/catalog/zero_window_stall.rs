@@ -1,17 +1,18 @@
 //! `zero-window-stall`: a receiver that does not read stops its sender.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
-use analyzer::event::EventKind;
+use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
 use crate::model::figure::most;
+use crate::model::impact::{Impact, Slowed};
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
@@ -47,8 +48,7 @@ declare_rule! {
         figures: [stalls: Count / Sum, stall_ms_total: Milliseconds / Sum, stall_ms_max: Milliseconds / Max],
         thresholds: [
             min_stall_ms = 20.0: "Shortest stall reported.",
-            medium_stall_ms = 200.0: "Stall that a retransmission timeout would cost.",
-            high_stall_ms = 1000.0: "Stall that people notice.",
+            medium_stall_ms = 200.0: "One stall of this length is of medium severity at least: the smallest retransmission timeout of Linux.",
         ],
     }
 }
@@ -60,6 +60,32 @@ pub(crate) struct Seen {
     probes: u64,
     /// Its largest window in octets, where it was scaled.
     window_max: Option<u64>,
+}
+
+/// The longest stall, as far as the connection's events show it.
+struct Stall {
+    /// The segment that closed the window.
+    closed: Option<SegmentRef>,
+    /// The segment that opened it again, and after how long.
+    opened: Option<(SegmentRef, Duration)>,
+}
+
+fn worst_stall(conn: &Connection, reader: Direction) -> Stall {
+    let events = (conn.events.iter()).filter(|event| event.segment.direction == reader);
+    let opened = events.clone().filter_map(|event| match event.kind {
+        EventKind::WindowOpened { closed_for } => Some((event.segment, closed_for)),
+        _ => None,
+    });
+    let opened = opened.max_by_key(|(segment, closed_for)| (*closed_for, Reverse(segment.frame)));
+    let closed = events.filter(|event| event.kind == EventKind::WindowClosed);
+    let before =
+        |event: &&analyzer::Event| opened.is_none_or(|(segment, _)| event.segment.frame < segment.frame);
+    let closed = closed.filter(before).next_back().map(|event| event.segment);
+    Stall {
+        // One that never opens again is shown by the last window of zero.
+        closed: closed.or(conn.half(reader).last_segment.filter(|_| opened.is_none())),
+        opened,
+    }
 }
 
 impl Rule for ZeroWindowStall {
@@ -79,40 +105,30 @@ impl Rule for ZeroWindowStall {
                 continue;
             }
             let longest = ms(half.zero_window_max);
-            let severity = match longest {
-                longest if longest >= ctx.threshold("high_stall_ms") => Severity::High,
-                longest if longest >= ctx.threshold("medium_stall_ms") => Severity::Medium,
-                _ => Severity::Low,
+            let slowed = if longest >= ctx.threshold("medium_stall_ms") {
+                Slowed::Noticeably
+            } else {
+                Slowed::Slightly
+            };
+            let impact = Impact {
+                slowed,
+                ..Impact::waited(half.zero_window_total)
             };
             let reader = direction.sender();
-            let of = |event: &&analyzer::Event| event.segment.direction == direction;
-            let closed = conn
-                .events
-                .iter()
-                .filter(of)
-                .find(|event| event.kind == EventKind::WindowClosed);
-            let opened = conn
-                .events
-                .iter()
-                .filter(of)
-                .find_map(|event| match event.kind {
-                    EventKind::WindowOpened { closed_for } => Some((event.segment, closed_for)),
-                    _ => None,
-                });
+            let stall = worst_stall(conn, direction);
             out.push(
-                Observation::new(conn, 0.95, severity)
+                Observation::new(conn, 0.95, impact)
                     .cause(format!("{} {reader}", conn.server))
-                    .at(closed.map_or(conn.start, |event| event.segment.time))
+                    .at(stall.closed.map_or(conn.start, |segment| segment.time))
                     .weight(longest)
-                    .evidence_if(
-                        closed
-                            .map(|event| event.segment)
-                            .or(half.last_segment.filter(|_| opened.is_none())),
+                    .proof_if(
+                        stall.closed,
                         format!("{reader} advertises a window of zero"),
                     )
-                    .evidence_if(
-                        opened.map(|(segment, _)| segment),
-                        opened
+                    .proof_if(
+                        stall.opened.map(|(segment, _)| segment),
+                        stall
+                            .opened
                             .map(|(_, closed_for)| {
                                 format!("{reader} opens its window after {}", span(closed_for))
                             })

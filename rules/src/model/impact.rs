@@ -37,6 +37,22 @@ pub struct Impact {
     pub waited: Duration,
     /// The service had answered before, was asked again, and does not answer by the end.
     pub stopped: bool,
+    /// How much transfers or exchanges were slowed, where no single wait can be told.
+    pub slowed: Slowed,
+}
+
+/// How much transfers or exchanges were slowed. Each rule that measures it documents the figures.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Slowed {
+    /// Not that anybody could tell.
+    #[default]
+    Not,
+    /// Measurably.
+    Slightly,
+    /// Users notice: something stood still as long as a retransmission timeout, or a rate fell.
+    Noticeably,
+    /// Transfers hardly move.
+    Badly,
 }
 
 impl Impact {
@@ -48,6 +64,7 @@ impl Impact {
         recovered: 0,
         waited: Duration::ZERO,
         stopped: false,
+        slowed: Slowed::Not,
     };
 
     /// Harmed somebody, but cost nothing that can be counted.
@@ -92,6 +109,15 @@ impl Impact {
         }
     }
 
+    /// Transfers or exchanges were slowed so much.
+    #[must_use]
+    pub const fn slowed(slowed: Slowed) -> Self {
+        Self {
+            slowed,
+            ..Self::SOME
+        }
+    }
+
     /// Both together. Waits and failed attempts are added: where waits may overlap, or attempts are
     /// those of different clients, the rule gives the union or the largest instead.
     #[must_use]
@@ -103,6 +129,7 @@ impl Impact {
             recovered: self.recovered.saturating_add(other.recovered),
             waited: self.waited.saturating_add(other.waited),
             stopped: self.stopped || other.stopped,
+            slowed: self.slowed.max(other.slowed),
         }
     }
 
@@ -131,43 +158,6 @@ impl Impact {
     }
 }
 
-/// What an observation says of harm: measured, or (in rules that do not measure yet) judged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Harm {
-    /// Measured.
-    Measured(Impact),
-    /// Judged by the rule itself.
-    Judged(Severity),
-}
-
-impl Harm {
-    pub(crate) fn severity(&self) -> Severity {
-        match self {
-            Self::Measured(impact) => impact.severity(),
-            Self::Judged(severity) => *severity,
-        }
-    }
-
-    pub(crate) const fn impact(&self) -> Option<Impact> {
-        match self {
-            Self::Measured(impact) => Some(*impact),
-            Self::Judged(_) => None,
-        }
-    }
-}
-
-impl From<Impact> for Harm {
-    fn from(impact: Impact) -> Self {
-        Self::Measured(impact)
-    }
-}
-
-impl From<Severity> for Harm {
-    fn from(severity: Severity) -> Self {
-        Self::Judged(severity)
-    }
-}
-
 /// One row of the policy.
 pub struct Row {
     /// The severity it gives.
@@ -178,7 +168,7 @@ pub struct Row {
 }
 
 /// The policy. The first row that holds decides.
-pub const POLICY: [Row; 10] = [
+pub const POLICY: [Row; 12] = [
     Row {
         severity: Severity::Info,
         when: "nobody was harmed: scanners, worms, test tools, discovery, closes that lost nothing",
@@ -205,6 +195,11 @@ pub const POLICY: [Row; 10] = [
         holds: |impact| impact.waited >= LONG_WAIT,
     },
     Row {
+        severity: Severity::High,
+        when: "transfers hardly moved",
+        holds: |impact| impact.slowed >= Slowed::Badly,
+    },
+    Row {
         severity: Severity::Medium,
         when: "one or two requests or messages were lost",
         holds: |impact| impact.requests_lost > 0,
@@ -213,6 +208,11 @@ pub const POLICY: [Row; 10] = [
         severity: Severity::Medium,
         when: "somebody waited a second or longer in all",
         holds: |impact| impact.waited >= NOTICED_WAIT,
+    },
+    Row {
+        severity: Severity::Medium,
+        when: "transfers or exchanges were slowed so that users notice",
+        holds: |impact| impact.slowed >= Slowed::Noticeably,
     },
     Row {
         severity: Severity::Low,
@@ -226,7 +226,7 @@ pub const POLICY: [Row; 10] = [
     },
     Row {
         severity: Severity::Low,
-        when: "somebody waited less than a second",
+        when: "somebody waited less than a second, or a transfer was slowed measurably",
         holds: |_| true,
     },
 ];
@@ -251,8 +251,10 @@ mod tests {
             (Impact::attempts_failed(3), Severity::High),
             (Impact::requests_lost(3), Severity::High),
             (Impact::waited(seconds(3)), Severity::High),
+            (Impact::slowed(Slowed::Badly), Severity::High),
             (Impact::requests_lost(2), Severity::Medium),
             (Impact::waited(seconds(1)), Severity::Medium),
+            (Impact::slowed(Slowed::Noticeably), Severity::Medium),
             (Impact::attempts_failed(2), Severity::Low),
             (Impact::recovered(9), Severity::Low),
             (Impact::waited(Duration::from_millis(999)), Severity::Low),

@@ -1,18 +1,20 @@
 //! `packet-loss`: segments lost on the way and sent again.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use analyzer::connection::{CapturePoint, Outage};
 use analyzer::event::{EventKind, RetransmissionKind};
+use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, median, most};
+use crate::model::impact::{Impact, Slowed};
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{self, Narrative};
 use crate::model::observation::{self, Note};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, other_end, percent, plural, span};
 use crate::signs::handshake::is_handshake_ignored;
 
@@ -170,7 +172,7 @@ impl Rule for PacketLoss {
         }
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
         let mut sent = BTreeMap::<(Endpoint, Direction), u64>::new();
         for note in &collected.notes {
             let of_sender = sent.entry((note.connection.server, note.fact.sender));
@@ -192,7 +194,13 @@ impl Rule for PacketLoss {
             } else {
                 0.0
             };
-            one.severity = severity(ctx, rate, gone, events);
+            let wanted = !is_probing(analysis, one.connection.client.ip)
+                && !is_probing(analysis, one.connection.server.ip);
+            one.impact = if wanted {
+                impact(ctx, rate, gone, events)
+            } else {
+                Impact::NONE
+            };
             one.set_figure("loss_percent", FigureValue::Number(rate));
         }
     }
@@ -255,21 +263,28 @@ fn is_outage(group: &Group<'_>) -> bool {
         && number(events) < group.ctx.threshold("medium_events")
 }
 
-/// Severity of `lost` segments in so many loss events, at a rate in percent.
-fn severity(ctx: &Context<'_>, rate: f64, lost: f64, events: u64) -> Severity {
+/// Whether `host` scans: nobody waits for what it loses.
+fn is_probing(analysis: &Analysis, host: IpAddr) -> bool {
+    (analysis.hosts.get(host)).is_some_and(HostProfile::is_scanner)
+}
+
+/// What `lost` segments in so many loss events, at a rate in percent, do to transfers.
+fn impact(ctx: &Context<'_>, rate: f64, lost: f64, events: u64) -> Impact {
     let many = lost >= ctx.threshold("min_segments");
     let again = |least| many && number(events) >= least;
     match rate {
         rate if again(ctx.threshold("high_events")) && rate >= ctx.threshold("high_percent") => {
-            Severity::High
+            Impact::slowed(Slowed::Badly)
         }
         rate if again(ctx.threshold("medium_events"))
             && rate >= ctx.threshold("medium_percent") =>
         {
-            Severity::Medium
+            Impact::slowed(Slowed::Noticeably)
         }
-        rate if rate >= ctx.threshold("low_percent") && lost >= 3.0 => Severity::Low,
-        _ => Severity::Info,
+        rate if rate >= ctx.threshold("low_percent") && lost >= 3.0 => {
+            Impact::slowed(Slowed::Slightly)
+        }
+        _ => Impact::NONE,
     }
 }
 
@@ -319,7 +334,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
             _ => None,
         })
         .collect();
-    let mut observation = observation::Observation::new(conn, 0.9, Severity::Info)
+    let mut observation = observation::Observation::new(conn, 0.9, Impact::NONE)
         .cause(format!("{} {sender}", conn.server))
         .at(repairs
             .first()
@@ -341,11 +356,11 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
         });
     if let Some(outage) = half.outage {
         observation = observation
-            .evidence(
+            .proof(
                 outage.first,
                 format!("data from {sender}, repeated in vain for the first time"),
             )
-            .evidence(
+            .proof(
                 outage.ended,
                 format!(
                     "the first acknowledgement of it, {} after it was sent first",
@@ -358,7 +373,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
             Some(frame) => format!("the copy in frame {frame} was lost behind the capture point"),
             None => "its first copy never passed the capture point".to_owned(),
         };
-        observation = observation.evidence(
+        observation = observation.proof(
             segment,
             format!(
                 "retransmission of {} from {sender} after {}; {seen}",

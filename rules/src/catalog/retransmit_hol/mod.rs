@@ -9,12 +9,11 @@ use analyzer::{Analysis, Connection, Direction, Timestamp};
 
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, counted, median, most};
-use crate::model::impact::Impact;
+use crate::model::impact::{Impact, Slowed};
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{bytes, many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
@@ -124,7 +123,18 @@ impl Rule for RetransmitHol {
                 })
                 .collect();
             let Some(worst) = real.first() else { continue };
-            out.push(observation(conn, worst, waits(conn, direction, &real)));
+            let slowed = if ms(worst.stall) >= ctx.threshold("medium_stall_ms") {
+                Slowed::Noticeably
+            } else {
+                Slowed::Slightly
+            };
+            let impact = Impact::slowed(slowed);
+            out.push(observation(
+                conn,
+                worst,
+                impact,
+                waits(conn, direction, &real),
+            ));
         }
     }
 
@@ -145,19 +155,11 @@ impl Rule for RetransmitHol {
         let sender = most(group.seen().map(|seen| seen.sender)).map_or("", Direction::sender);
         let receiver = other_end(sender);
         let server = group.server();
-        let by_timeout = longest >= group.ctx.threshold("medium_stall_ms");
-        let least = if by_timeout {
-            Severity::Medium
-        } else {
-            Severity::Low
-        };
-        let severity = draft.severity.max(least);
         let repairs = counted(group.seen().map(|seen| seen.repair));
         let kinds: Vec<String> = repairs.iter().map(|(kind, _)| (*kind).to_owned()).collect();
         let rtt = median(group.seen().filter_map(|seen| seen.rtt_ms));
         let requests: u64 = group.seen().map(|seen| seen.requests).sum();
         let draft = draft
-            .severity(severity)
             .title(format!("Loss from the {sender} held back bytes that had arrived for up to {} ({server})", time(longest)))
             .summary(format!(
                 "{} in what the {sender} sent (server {server}) kept {} waiting at the {receiver} for {} in all, {} at worst, although those bytes \
@@ -234,11 +236,16 @@ fn count_time_once(observations: &mut [Observation<Seen>]) {
         let waited = one.seen.waited.saturating_sub(twice);
         one.set_figure("stall_ms_total", FigureValue::Number(ms(waited)));
         one.cost = vec![("time_lost_ms", ms(waited))];
-        one.set_impact(Impact::waited(waited));
+        one.impact.waited = waited;
     }
 }
 
-fn observation(conn: &Connection, worst: &HoleEpisode, waits: Waits) -> Observation<Seen> {
+fn observation(
+    conn: &Connection,
+    worst: &HoleEpisode,
+    impact: Impact,
+    waits: Waits,
+) -> Observation<Seen> {
     let sender = worst.direction.sender();
     let opened = if worst.seen_at_sender {
         format!(
@@ -257,7 +264,10 @@ fn observation(conn: &Connection, worst: &HoleEpisode, waits: Waits) -> Observat
     Observation::new(
         conn,
         if worst.seen_at_sender { 0.88 } else { 0.95 },
-        Impact::waited(waits.total),
+        Impact {
+            waited: waits.total,
+            ..impact
+        },
     )
     .cause(format!("{} {sender}", conn.server))
     .at(worst.opened.time)
