@@ -394,6 +394,7 @@ impl<S: ConnectionSink> Engine<S> {
             broadcast_loops: sequencer.broadcasts.finish(),
             address_conflicts: sequencer.conflicts.finish(),
             clock_breaks: times.breaks(),
+            is_clock_unit_wrong: times.is_unit_wrong(),
         };
         (analysis, sinks)
     }

@@ -8,7 +8,7 @@ use analyzer::{Connection, Direction};
 
 use crate::model::context::Context;
 use crate::model::figure::most;
-use crate::model::impact::{Impact, Slowed};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
@@ -27,7 +27,7 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// One end advertises a window of zero (not on SYN, FIN or RST) and later opens it. Stalls shorter than one round
-    /// trip or 20 ms are left out. Severity: low below 200 ms, medium below a second, high above.
+    /// trip or 20 ms are left out. The time waited in all and the longest stall decide how grave it is.
     ///
     /// ## What to do
     /// Make the receiving application read faster: processor, locks, garbage collection, disk, or work
@@ -48,7 +48,6 @@ declare_rule! {
         figures: [stalls: Count / Sum, stall_ms_total: Milliseconds / Sum, stall_ms_max: Milliseconds / Max],
         thresholds: [
             min_stall_ms = 20.0: "Shortest stall reported.",
-            medium_stall_ms = 200.0: "One stall of this length is of medium severity at least: the smallest retransmission timeout of Linux.",
         ],
     }
 }
@@ -78,8 +77,9 @@ fn worst_stall(conn: &Connection, reader: Direction) -> Stall {
     });
     let opened = opened.max_by_key(|(segment, closed_for)| (*closed_for, Reverse(segment.frame)));
     let closed = events.filter(|event| event.kind == EventKind::WindowClosed);
-    let before =
-        |event: &&analyzer::Event| opened.is_none_or(|(segment, _)| event.segment.frame < segment.frame);
+    let before = |event: &&analyzer::Event| {
+        opened.is_none_or(|(segment, _)| event.segment.frame < segment.frame)
+    };
     let closed = closed.filter(before).next_back().map(|event| event.segment);
     Stall {
         // One that never opens again is shown by the last window of zero.
@@ -105,15 +105,7 @@ impl Rule for ZeroWindowStall {
                 continue;
             }
             let longest = ms(half.zero_window_max);
-            let slowed = if longest >= ctx.threshold("medium_stall_ms") {
-                Slowed::Noticeably
-            } else {
-                Slowed::Slightly
-            };
-            let impact = Impact {
-                slowed,
-                ..Impact::waited(half.zero_window_total)
-            };
+            let impact = Impact::stalled(half.zero_window_max, half.zero_window_total);
             let reader = direction.sender();
             let stall = worst_stall(conn, direction);
             out.push(

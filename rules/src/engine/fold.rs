@@ -49,13 +49,22 @@ fn severity<S, F>(group: &Group<'_, S, F>) -> Severity {
     group.impact().severity().min(group.meta.severity)
 }
 
-/// Nothing is above info that no frame proves.
+/// Nothing is above info that no frame proves, and a wait counts for nothing where the capture's
+/// clock does not tell it.
 fn borne_out<S, F>(group: &Group<'_, S, F>, severity: Severity) -> Severity {
     let mut evidence = group.observations.iter().flat_map(|one| &one.evidence);
     if !evidence.any(|evidence| evidence.proves) {
         return severity.min(Severity::Info);
     }
-    severity
+    let is_timed = |one: &Observation<S>| {
+        let waited = one.impact.waited;
+        group.analysis.tells_time(one.at, one.at + waited)
+    };
+    if group.observations.iter().all(is_timed) {
+        return severity;
+    }
+    let without = group.impact().without_times();
+    severity.min(without.severity())
 }
 
 /// Distinct connections, the heaviest first.

@@ -14,6 +14,9 @@ use super::severity::Severity;
 const LONG_WAIT: Duration = Duration::from_secs(3);
 /// From here on somebody who waits notices.
 const NOTICED_WAIT: Duration = Duration::from_secs(1);
+/// From here on a stall costs more than a repair without waiting: the smallest retransmission timeout
+/// of Linux.
+const LONG_STALL: Duration = Duration::from_millis(200);
 /// So many failures of one client are more than a single event.
 const SEVERAL: u64 = 3;
 
@@ -37,11 +40,13 @@ pub struct Impact {
     pub waited: Duration,
     /// The service had answered before, was asked again, and does not answer by the end.
     pub stopped: bool,
-    /// How much transfers or exchanges were slowed, where no single wait can be told.
+    /// The longest time in which everything on one connection stood still.
+    pub stalled: Duration,
+    /// How much transfers were slowed, where no single wait can be told.
     pub slowed: Slowed,
 }
 
-/// How much transfers or exchanges were slowed. Each rule that measures it documents the figures.
+/// How much transfers were slowed. Each rule that measures it documents the figures.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Slowed {
     /// Not that anybody could tell.
@@ -49,7 +54,7 @@ pub enum Slowed {
     Not,
     /// Measurably.
     Slightly,
-    /// Users notice: something stood still as long as a retransmission timeout, or a rate fell.
+    /// Users notice.
     Noticeably,
     /// Transfers hardly move.
     Badly,
@@ -64,6 +69,7 @@ impl Impact {
         recovered: 0,
         waited: Duration::ZERO,
         stopped: false,
+        stalled: Duration::ZERO,
         slowed: Slowed::Not,
     };
 
@@ -109,7 +115,17 @@ impl Impact {
         }
     }
 
-    /// Transfers or exchanges were slowed so much.
+    /// Somebody waited so long in all, and was served; the longest of these waits stopped everything
+    /// on a connection.
+    #[must_use]
+    pub const fn stalled(longest: Duration, waited: Duration) -> Self {
+        Self {
+            stalled: longest,
+            ..Self::waited(waited)
+        }
+    }
+
+    /// Transfers were slowed so much.
     #[must_use]
     pub const fn slowed(slowed: Slowed) -> Self {
         Self {
@@ -129,7 +145,18 @@ impl Impact {
             recovered: self.recovered.saturating_add(other.recovered),
             waited: self.waited.saturating_add(other.waited),
             stopped: self.stopped || other.stopped,
+            stalled: self.stalled.max(other.stalled),
             slowed: self.slowed.max(other.slowed),
+        }
+    }
+
+    /// What is left of it where the capture's clock does not tell how long anything took.
+    #[must_use]
+    pub fn without_times(self) -> Self {
+        Self {
+            waited: Duration::ZERO,
+            stalled: Duration::ZERO,
+            ..self
         }
     }
 
@@ -168,7 +195,7 @@ pub struct Row {
 }
 
 /// The policy. The first row that holds decides.
-pub const POLICY: [Row; 12] = [
+pub const POLICY: [Row; 13] = [
     Row {
         severity: Severity::Info,
         when: "nobody was harmed: scanners, worms, test tools, discovery, closes that lost nothing",
@@ -211,7 +238,12 @@ pub const POLICY: [Row; 12] = [
     },
     Row {
         severity: Severity::Medium,
-        when: "transfers or exchanges were slowed so that users notice",
+        when: "everything on a connection stood still for 200 ms, the smallest retransmission timeout, or longer",
+        holds: |impact| impact.stalled >= LONG_STALL,
+    },
+    Row {
+        severity: Severity::Medium,
+        when: "transfers were slowed so that users notice",
         holds: |impact| impact.slowed >= Slowed::Noticeably,
     },
     Row {
@@ -254,6 +286,7 @@ mod tests {
             (Impact::slowed(Slowed::Badly), Severity::High),
             (Impact::requests_lost(2), Severity::Medium),
             (Impact::waited(seconds(1)), Severity::Medium),
+            (Impact::stalled(LONG_STALL, LONG_STALL), Severity::Medium),
             (Impact::slowed(Slowed::Noticeably), Severity::Medium),
             (Impact::attempts_failed(2), Severity::Low),
             (Impact::recovered(9), Severity::Low),

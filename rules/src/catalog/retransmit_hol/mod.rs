@@ -9,7 +9,7 @@ use analyzer::{Analysis, Connection, Direction, Timestamp};
 
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, counted, median, most};
-use crate::model::impact::{Impact, Slowed};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
@@ -70,7 +70,6 @@ declare_rule! {
         thresholds: [
             min_stall_ms = 20.0: "Shortest stall reported; people and most programs do not notice less.",
             min_stall_round_trips = 0.5: "Shortest stall in round trips; reordering closes within a fraction of one, a repair takes about one.",
-            medium_stall_ms = 200.0: "One stall of this length is of medium severity at least: the smallest retransmission timeout of Linux.",
         ],
     }
 }
@@ -123,18 +122,7 @@ impl Rule for RetransmitHol {
                 })
                 .collect();
             let Some(worst) = real.first() else { continue };
-            let slowed = if ms(worst.stall) >= ctx.threshold("medium_stall_ms") {
-                Slowed::Noticeably
-            } else {
-                Slowed::Slightly
-            };
-            let impact = Impact::slowed(slowed);
-            out.push(observation(
-                conn,
-                worst,
-                impact,
-                waits(conn, direction, &real),
-            ));
+            out.push(observation(conn, worst, waits(conn, direction, &real)));
         }
     }
 
@@ -240,12 +228,7 @@ fn count_time_once(observations: &mut [Observation<Seen>]) {
     }
 }
 
-fn observation(
-    conn: &Connection,
-    worst: &HoleEpisode,
-    impact: Impact,
-    waits: Waits,
-) -> Observation<Seen> {
+fn observation(conn: &Connection, worst: &HoleEpisode, waits: Waits) -> Observation<Seen> {
     let sender = worst.direction.sender();
     let opened = if worst.seen_at_sender {
         format!(
@@ -264,10 +247,7 @@ fn observation(
     Observation::new(
         conn,
         if worst.seen_at_sender { 0.88 } else { 0.95 },
-        Impact {
-            waited: waits.total,
-            ..impact
-        },
+        Impact::stalled(worst.stall, waits.total),
     )
     .cause(format!("{} {sender}", conn.server))
     .at(worst.opened.time)
