@@ -2,6 +2,7 @@
 
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, most};
 use crate::model::impact::{Impact, Slowed};
@@ -100,7 +101,7 @@ impl Rule for Bufferbloat {
                 Slowed::Slightly
             };
             let sender = direction.sender();
-            let mut one = Observation::new(conn, 0.8, Impact::slowed(slowed))
+            let mut one = Observation::new(conn, confidence::LIKELY, Impact::slowed(slowed))
                 .cause(format!("{} {sender}", conn.server))
                 .weight(added)
                 .evidence_if(
@@ -135,7 +136,7 @@ impl Rule for Bufferbloat {
                  queue on the path, and everything else that takes this path waits in it as well.",
                 time(p95), time(least)
             ))
-            .confidence(0.8, "Round trips were measured at the sender's side of the queue, with and without load.")
+            .confidence(confidence::LIKELY, "Round trips were measured at the sender's side of the queue, with and without load.")
             .because(format!("{} under load against the shortest one of the same connections", plural(number(group.seen().map(|seen| seen.samples).sum()), "round trip")))
             .not("packet-loss", "the round trips come from segments that were sent once")
             .not("slow server", "acknowledgements are the kernel's work, not the application's")

@@ -4,6 +4,7 @@ use analyzer::analysis::{AddressConflict, Analysis};
 use analyzer::event::{At, SegmentRef};
 use analyzer::{Direction, Endpoint, Transport};
 
+use crate::model::confidence;
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
@@ -92,7 +93,7 @@ impl Rule for AddressHeldTwice {
                  {address} reaches now one of them, now the other.",
                 plural(changes, "time"),
             ))
-            .confidence(0.85, "Each of the two claimed the address again after the other; a host with two network cards may do so too.")
+            .confidence(confidence::LIKELY, "Each of the two claimed the address again after the other; a host with two network cards may do so too.")
             .because(format!("each of {one} and {other} claims the address again after the other did"))
             .not("take-over by a standby", "then the address changes for good")
             .not("redundant routers", "neither hardware address is one that VRRP, HSRP or GLBP share")
@@ -125,7 +126,7 @@ fn observation(one: &AddressConflict) -> Observation<Seen> {
     let macs = one.macs.map(mac);
     let claims = |station: &String| format!("{station} claims the address");
     let claims_again = |station: &String| format!("{station} claims it again");
-    Observation::from_note(&note, 0.85, Impact::SOME)
+    Observation::from_note(&note, confidence::LIKELY, Impact::SOME)
         .cause(one.address.to_string())
         .weight(number(one.changes))
         .evidence(place(first), claims(&macs[0]))

@@ -4,6 +4,7 @@ use analyzer::connection::ResetKind;
 use analyzer::event::{Event, EventKind};
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{median, most};
 use crate::model::impact::Impact;
@@ -95,7 +96,11 @@ impl Rule for KeepaliveDeadPeer {
             out.push(
                 Observation::new(
                     conn,
-                    if reset.is_some() { 0.95 } else { 0.8 },
+                    if reset.is_some() {
+                        confidence::PROVED
+                    } else {
+                        confidence::LIKELY
+                    },
                     Impact::waited(waited),
                 )
                 .at(first.segment.time)

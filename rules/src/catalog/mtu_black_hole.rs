@@ -7,6 +7,7 @@ use analyzer::connection::Stuck;
 use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Direction, Half};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
 use crate::model::impact::Impact;
@@ -133,7 +134,11 @@ impl Rule for MtuBlackHole {
             out.push(
                 Observation::new(
                     conn,
-                    if stuck.smaller_passed { 0.93 } else { 0.8 },
+                    if stuck.smaller_passed {
+                        confidence::PROVED
+                    } else {
+                        confidence::LIKELY
+                    },
                     impact(half, &stuck),
                 )
                 .cause(format!("{} {} {sender}", conn.client.ip, conn.server.ip))

@@ -3,6 +3,7 @@
 use analyzer::event::EventKind;
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
 use crate::model::impact::Impact;
@@ -93,7 +94,7 @@ impl Rule for Reordering {
             let worst = late.iter().max_by_key(|(_, late_by)| *late_by).copied();
             let place = worst.map(|(segment, _)| segment).or(half.last_data);
             out.push(
-                Observation::new(conn, 0.85, impact)
+                Observation::new(conn, confidence::LIKELY, impact)
                     .cause(format!("{} {sender}", conn.server))
                     .at(place.map_or(conn.start, |segment| segment.time))
                     .weight(number(half.out_of_order))
@@ -143,7 +144,7 @@ impl Rule for Reordering {
                 "{} from the {sender} (server {server}) arrived after later ones{late}; {} on the worst connection. The network delivered them over unequal paths or queues.",
                 plural(segments, "segment"), percent(part)
             ))
-            .confidence(0.85, "The late segments are originals, not retransmissions.")
+            .confidence(confidence::LIKELY, "The late segments are originals, not retransmissions.")
             .because("timestamps and IP identification of the late segments are older than their neighbours'")
             .because_if(needless > 0.0, || format!("{} were sent needlessly in the same direction", plural(needless, "retransmission")))
             .not("packet-loss", "nothing was lost: the originals came")

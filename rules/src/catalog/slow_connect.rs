@@ -8,6 +8,7 @@ use analyzer::episodes::EpisodeKind;
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -206,7 +207,7 @@ impl Rule for SlowConnect {
             .impact(group.meta, impact(group.observations))
             .title(format!("Connecting to {server} takes up to {longest}"))
             .summary(format!("{of_all} to {server} completed the handshake late, after up to {longest}: {}. Each succeeded in the end, so no error was logged.", list(&causes)))
-            .confidence(0.9, "Both the first SYN and the end of the handshake were captured.")
+            .confidence(confidence::STRONG, "Both the first SYN and the end of the handshake were captured.")
             .because(format!("the handshake took {longest} from the first captured SYN to the client's ACK"))
             .because_if(!gaps.is_empty(), || format!("the SYN was repeated after {gaps} s"))
             .because(list(&causes))
@@ -246,7 +247,7 @@ fn slow(
     let later = |segment: SegmentRef| time(ms(segment.time.since(syn.time)));
     Observation::new(
         conn,
-        0.9,
+        confidence::STRONG,
         if repaired {
             Impact::recovered(1)
         } else {

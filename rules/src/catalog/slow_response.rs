@@ -7,6 +7,7 @@ use analyzer::connection::Turn;
 use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, counted, median};
 use crate::model::impact::Impact;
@@ -137,7 +138,7 @@ impl Rule for SlowResponse {
         });
         let waits: Vec<_> = if http { waits.collect() } else { Vec::new() };
         let impact = cost(waits.iter().copied());
-        let observation = Observation::new(conn, 0.85, impact)
+        let observation = Observation::new(conn, confidence::LIKELY, impact)
             .at(worst.request.last.time)
             .weight(ms(took))
             .proof(worst.request.last, "last bytes of the request from client")
@@ -193,12 +194,12 @@ impl Rule for SlowResponse {
         let http = group.having(|seen| seen.http) > 0;
         let (confidence, reason) = if http {
             (
-                0.85,
+                confidence::LIKELY,
                 "The request was acknowledged promptly and no loss lay in between.",
             )
         } else {
             (
-                0.6,
+                confidence::OPEN,
                 "The network was not the reason; whether the server was slow or waited for an event is not visible in this protocol.",
             )
         };

@@ -3,6 +3,7 @@
 use analyzer::event::{EventKind, RetransmissionKind};
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
 use crate::model::impact::Impact;
@@ -108,31 +109,35 @@ impl Rule for SpuriousRetransmission {
             let sender = direction.sender();
             let first = listed.first().copied();
             out.push(
-                Observation::new(conn, 0.9, if costly { Impact::SOME } else { Impact::NONE })
-                    .cause(format!("{} {sender}", conn.server))
-                    .at(first.map_or(conn.start, |(segment, ..)| segment.time))
-                    .weight(number(count))
-                    .count(count)
-                    .proof_if(
-                        first.map(|(segment, ..)| segment),
-                        first
-                            .map(|(segment, _, after)| {
-                                format!(
-                                    "{} bytes from {sender} again after {}; the receiver had them",
-                                    segment.payload_len,
-                                    span(after)
-                                )
-                            })
-                            .unwrap_or_default(),
-                    )
-                    .evidence_if(
-                        half.last_data.filter(|_| first.is_none()),
-                        format!("last data of a direction with {count} needless retransmissions"),
-                    )
-                    .figure("segments", number(count))
-                    .figure("bytes", octets)
-                    .cost("bytes_wasted", octets)
-                    .seen(direction),
+                Observation::new(
+                    conn,
+                    confidence::STRONG,
+                    if costly { Impact::SOME } else { Impact::NONE },
+                )
+                .cause(format!("{} {sender}", conn.server))
+                .at(first.map_or(conn.start, |(segment, ..)| segment.time))
+                .weight(number(count))
+                .count(count)
+                .proof_if(
+                    first.map(|(segment, ..)| segment),
+                    first
+                        .map(|(segment, _, after)| {
+                            format!(
+                                "{} bytes from {sender} again after {}; the receiver had them",
+                                segment.payload_len,
+                                span(after)
+                            )
+                        })
+                        .unwrap_or_default(),
+                )
+                .evidence_if(
+                    half.last_data.filter(|_| first.is_none()),
+                    format!("last data of a direction with {count} needless retransmissions"),
+                )
+                .figure("segments", number(count))
+                .figure("bytes", octets)
+                .cost("bytes_wasted", octets)
+                .seen(direction),
             );
         }
     }
@@ -148,7 +153,7 @@ impl Rule for SpuriousRetransmission {
                 "{} ({}) from the {sender} (server {server}) were sent again although the receiver already had them: acknowledgements came late or were lost, or segments overtook each other.",
                 plural(segments, "segment"), bytes(octets)
             ))
-            .confidence(0.9, "The receiver reported the duplicates, or had acknowledged the bytes before.")
+            .confidence(confidence::STRONG, "The receiver reported the duplicates, or had acknowledged the bytes before.")
             .because(format!("{} that the receiver did not need; tail loss probes are not counted", plural(segments, "retransmission")))
             .not("packet-loss", "the first copies arrived")
             .advise("network", "look for delay spikes and for loss of acknowledgements in the other direction")

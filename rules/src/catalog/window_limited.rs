@@ -2,6 +2,7 @@
 
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, median, most};
 use crate::model::impact::Impact;
@@ -99,7 +100,7 @@ impl Rule for WindowLimited {
                 flight
             };
             let receiver = direction.reverse().sender();
-            let mut one = Observation::new(conn, 0.85, Impact::SOME)
+            let mut one = Observation::new(conn, confidence::LIKELY, Impact::SOME)
                 .cause(format!("{} {receiver}", conn.server))
                 .weight(number(half.unique_bytes))
                 .proof_if(
@@ -136,7 +137,7 @@ impl Rule for WindowLimited {
                  {} of the segments filled the window, and no queue grew meanwhile.",
                 bytes(limit), time(rtt), percent(share)
             ))
-            .confidence(0.85, "Flights and windows were measured on the sender's side.")
+            .confidence(confidence::LIKELY, "Flights and windows were measured on the sender's side.")
             .because(format!("after {} of the segments less than two more fitted into the window", percent(share)))
             .because("nothing was lost and the round trip stayed near its shortest: the path was not full")
             .because_if(group.having(|seen| seen.unscaled) > 0, || format!("the {receiver} offered no window scaling in its SYN: 65,535 bytes are its limit"))

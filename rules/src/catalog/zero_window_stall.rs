@@ -6,6 +6,7 @@ use std::time::Duration;
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
 use crate::model::impact::Impact;
@@ -109,7 +110,7 @@ impl Rule for ZeroWindowStall {
             let reader = direction.sender();
             let stall = worst_stall(conn, direction);
             out.push(
-                Observation::new(conn, 0.95, impact)
+                Observation::new(conn, confidence::PROVED, impact)
                     .cause(format!("{} {reader}", conn.server))
                     .at(stall.closed.map_or(conn.start, |segment| segment.time))
                     .weight(longest)
@@ -154,7 +155,7 @@ impl Rule for ZeroWindowStall {
                 "The {reader}'s receive buffer was full {} on {} with {server}; the {sender} had to wait {} in all, {} at worst. The application at the {reader} did not read.",
                 plural(stalls, "time"), many(group.connections(), "connection"), time(total), time(longest)
             ))
-            .confidence(0.95, "The window of zero and its reopening were captured.")
+            .confidence(confidence::PROVED, "The window of zero and its reopening were captured.")
             .because(format!("the {reader} advertised a window of zero {}", plural(stalls, "time")))
             .because_if(probes > 0.0, || format!("the {sender} sent {}", plural(probes, "window probe")))
             .because_if(window_max.is_some(), || format!("its window was {} bytes at most", window_max.unwrap_or(0)))

@@ -6,6 +6,7 @@ use analyzer::app::{At, DnsExchange};
 use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Direction, Timestamp, Transport};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -223,7 +224,7 @@ fn observation(conn: &Connection, exchange: &DnsExchange, outcome: Outcome) -> O
         (exchange.repeats > 0).then(|| segment_at(conn, last_asked, Direction::ClientToServer));
     let answer = answered.map(|at| segment_at(conn, at, Direction::ServerToClient));
     let waited = ms(until.time.since(asked.time));
-    Observation::new(conn, 0.9, Impact::SOME)
+    Observation::new(conn, confidence::STRONG, Impact::SOME)
         .cause(format!("{} {}", conn.server, outcome.as_str()))
         .at(asked.time)
         .weight(waited)

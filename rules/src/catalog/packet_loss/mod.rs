@@ -8,6 +8,7 @@ use analyzer::event::{EventKind, RetransmissionKind};
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, median, most};
 use crate::model::impact::{Impact, Slowed};
@@ -238,7 +239,7 @@ impl Rule for PacketLoss {
                 percent(rate),
                 median(losses().map(|seen| number(seen.sent))).unwrap_or_default()
             ))
-            .confidence(0.9, "Only retransmissions that the receiver needed are counted.")
+            .confidence(confidence::STRONG, "Only retransmissions that the receiver needed are counted.")
             .because_if(after > 0.0, || format!("{} passed the capture point and had to be repeated: lost behind it", plural(after, "segment")))
             .because_if(before > 0.0, || format!("{} first passed the capture point as a retransmission: lost before it", plural(before, "segment")))
             .because_if(presumed > 0.0, || format!("not counted: {} that only a pause and the sender's counter or its PSH flags hint at", plural(presumed, "further repeat")))
@@ -334,7 +335,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
             _ => None,
         })
         .collect();
-    let mut observation = observation::Observation::new(conn, 0.9, Impact::NONE)
+    let mut observation = observation::Observation::new(conn, confidence::STRONG, Impact::NONE)
         .cause(format!("{} {sender}", conn.server))
         .at(repairs
             .first()

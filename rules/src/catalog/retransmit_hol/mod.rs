@@ -7,6 +7,7 @@ use analyzer::connection::{HoleEpisode, Turn, Waits};
 use analyzer::event::RetransmissionKind;
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, counted, median, most};
 use crate::model::impact::Impact;
@@ -246,7 +247,11 @@ fn observation(conn: &Connection, worst: &HoleEpisode, waits: Waits) -> Observat
         .filter(|repair| repair.frame != worst.filled.frame);
     Observation::new(
         conn,
-        if worst.seen_at_sender { 0.88 } else { 0.95 },
+        if worst.seen_at_sender {
+            confidence::STRONG
+        } else {
+            confidence::PROVED
+        },
         Impact::stalled(worst.stall, waits.total),
     )
     .cause(format!("{} {sender}", conn.server))
