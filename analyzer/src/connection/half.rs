@@ -176,8 +176,7 @@ pub struct SuspectedRepeats {
 
 impl Half {
     /// Counts the repeats that must have been needless because `peer`, which cannot report them,
-    /// acknowledged more segments than would have arrived otherwise. What duplicate ACKs asked for
-    /// is not among them.
+    /// acknowledged more segments than would have arrived otherwise.
     pub(crate) fn count_needless(&mut self, peer: &Self) {
         if self.sack_permitted && peer.sack_permitted {
             return;
@@ -191,9 +190,7 @@ impl Half {
             .lost_after_capture
             .saturating_sub(self.spurious_retransmissions);
         let needless = needed.saturating_sub(unanswered);
-        let asked_for = repeats(RetransmissionKind::Fast);
-        let unasked = self.retransmitted_segments.saturating_sub(asked_for);
-        self.spurious_retransmissions += needless.min(unasked);
+        self.spurious_retransmissions += needless;
     }
 
     /// Counts the suspected repeats as retransmissions, or takes them out again, by what is known

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use analyzer::app::{AppProtocol, HttpExchange};
 use analyzer::connection::Turn;
-use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
 use crate::model::confidence;
@@ -284,11 +283,6 @@ fn is_servers_time(conn: &Connection, turn: &Turn) -> bool {
     let lost = conn.holes.longest.iter().any(|hole| {
         hole.opened.frame >= turn.request.first.frame && hole.opened.frame <= response.first.frame
     });
-    let repeated = conn.events.iter().any(|event| {
-        matches!(event.kind, EventKind::Retransmission { .. })
-            && event.segment.frame >= turn.request.first.frame
-            && event.segment.frame <= response.first.frame
-    });
     // An answer that met a closed socket belongs to client-timeout-close.
     let unwanted = conn.resets.iter().any(|reset| {
         reset.segment.direction == Direction::ClientToServer
@@ -301,7 +295,7 @@ fn is_servers_time(conn: &Connection, turn: &Turn) -> bool {
     let at_once = conn.halves[0]
         .rtt_min
         .is_none_or(|round_trip| acked <= round_trip + DELAYED_ACK);
-    at_once && acked * 2 <= took && !lost && !repeated && !unwanted
+    at_once && acked * 2 <= took && !lost && turn.repeats == 0 && !unwanted
 }
 
 #[cfg(test)]

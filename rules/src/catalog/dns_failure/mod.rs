@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use analyzer::app::{At, DnsExchange};
 use analyzer::event::EventKind;
-use analyzer::{Analysis, Connection, Direction, Timestamp, Transport};
+use analyzer::{Analysis, Connection, Direction, Event, Timestamp, Transport};
 
 use crate::model::confidence;
 use crate::model::context::Context;
@@ -203,9 +203,10 @@ fn outcome(exchange: &DnsExchange, ctx: &Context<'_>) -> Option<Outcome> {
     }
 }
 
-/// An ICMP error returned the question: the address is not served at all, and says so.
+/// An ICMP error returned the question: the address is not served at all, and says so. So may one
+/// that was not kept.
 fn is_returned(conn: &Connection, exchange: &DnsExchange) -> bool {
-    conn.events.iter().any(|event| {
+    let returns = |event: &Event| {
         let undelivered = matches!(
             event.kind,
             EventKind::IcmpError(icmp) if icmp.icmp_type == if icmp.v6 { 1 } else { 3 }
@@ -213,7 +214,8 @@ fn is_returned(conn: &Connection, exchange: &DnsExchange) -> bool {
         undelivered
             && event.segment.direction == Direction::ClientToServer
             && event.segment.time >= exchange.asked.time
-    })
+    };
+    (conn.all_events()).is_none_or(|events| events.iter().any(returns))
 }
 
 fn observation(conn: &Connection, exchange: &DnsExchange, outcome: Outcome) -> Observation<Seen> {

@@ -317,16 +317,16 @@ fn impact(conn: &Connection) -> Impact {
 fn is_desynchronised(conn: &Connection, closed: &IdleClose<'_>) -> bool {
     /// Further copies: a tail loss probe and one timeout are usual.
     const COPIES: u32 = 3;
-    let since = closed.last.map_or(conn.start, |last| last.time);
+    let since = closed.last.map_or(0, |last| last.frame + 1);
+    // Repeats that were not kept may have been among them.
+    let Some(events) = conn.events_within(since..=closed.close.frame) else {
+        return true;
+    };
     let mut copies = BTreeMap::<(usize, u64), u32>::new();
-    for event in &conn.events {
+    for event in events {
         let segment = event.segment;
         let is_repeat = matches!(event.kind, EventKind::Retransmission { .. });
-        if is_repeat
-            && segment.payload_len > 0
-            && segment.time > since
-            && segment.frame < closed.close.frame
-        {
+        if is_repeat && segment.payload_len > 0 {
             let place = (segment.direction.index(), segment.relative_seq);
             *copies.entry(place).or_default() += 1;
         }

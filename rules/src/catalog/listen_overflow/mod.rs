@@ -168,10 +168,12 @@ impl Rule for ListenOverflow {
             return;
         };
         let mut resets = conn.resets.iter();
-        let mut events = conn.events.iter();
-        if resets.any(|reset| reset.kind == ResetKind::Refused)
-            || events.any(|event| event.kind == EventKind::ChallengeAck)
-        {
+        // One that was not kept may have been a challenge.
+        let challenged = conn.all_events().is_none_or(|events| {
+            let mut events = events.iter();
+            events.any(|event| event.kind == EventKind::ChallengeAck)
+        });
+        if resets.any(|reset| reset.kind == ResetKind::Refused) || challenged {
             return; // The SYN was answered, if not with SYN-ACK.
         }
         if let Some(ignored) = ignored {

@@ -150,8 +150,7 @@ impl Rule for PacketLoss {
             let after = half
                 .lost_after_capture
                 .saturating_sub(half.spurious_retransmissions);
-            let most = most_lost_behind(conn, direction);
-            let lost_after = if arrived { 0 } else { after.min(most) };
+            let lost_after = if arrived { 0 } else { after };
             let placed = half.lost_before_capture + lost_after;
             // SYNs, SYN-ACKs and FINs may be repeated because the other end ignores them.
             let control = half.retransmissions_by_kind[3];
@@ -164,7 +163,7 @@ impl Rule for PacketLoss {
             let lost = if placed > 0 || arrived {
                 placed.min(needed)
             } else {
-                needed.min(most)
+                needed
             };
             if lost > 0 {
                 let lost = lost + half.repeats_lost_before_capture;
@@ -295,22 +294,6 @@ fn is_at_receiver(conn: &Connection, direction: Direction) -> bool {
         Direction::ClientToServer => conn.capture_point == CapturePoint::Server,
         Direction::ServerToClient => conn.capture_point == CapturePoint::Client,
     }
-}
-
-/// The most segments of `direction` that can have been lost behind the capture point. A receiver that cannot report
-/// what it has (no SACK) answers each segment that arrives out of order or again with one acknowledgement: what drew
-/// one had arrived. Unknown where a captured segment stands for several on the wire.
-fn most_lost_behind(conn: &Connection, direction: Direction) -> u64 {
-    let half = conn.half(direction);
-    let receiver = conn.half(direction.reverse());
-    let reports = half.sack_permitted && receiver.sack_permitted;
-    if reports
-        || conn.handshake.options_unknown
-        || half.oversized_segments + half.offloaded_segments > 0
-    {
-        return u64::MAX;
-    }
-    half.data_segments.saturating_sub(receiver.acks_drawn)
 }
 
 fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u64) -> Observation {
