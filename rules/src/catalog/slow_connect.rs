@@ -128,8 +128,17 @@ impl Rule for SlowConnect {
         let (Some(syn_ack), Some(ack)) = (handshake.syn_acks.first(), handshake.ack) else {
             return;
         };
+        // A later sequence number: packets of the handshake were not seen, nor when it was complete.
+        if ack.relative_seq != syn.relative_seq + 1 {
+            return;
+        }
         let took = ack.time.since(syn.time);
         let usual = conn.rtt().unwrap_or_default();
+        // Answered at once and not again: the client, or the capture, took its time over the ACK.
+        let answered_after = syn_ack.time.since(syn.time);
+        if handshake.syn_count + handshake.syn_ack_count <= 2 && answered_after * 2 < took {
+            return;
+        }
         let mut events = conn.events.iter();
         if ms(took) < ctx.threshold("min_connect_ms")
             || ms(took) < ms(usual) * ctx.threshold("min_times_usual")
@@ -192,7 +201,7 @@ impl Rule for SlowConnect {
             (Cause::SynRepeated, "repeated SYNs that got no answer"),
             (
                 Cause::SynAckRepeated,
-                "repeated SYN-ACKs that did not reach the client",
+                "SYN-ACKs repeated until the client's ACK came",
             ),
             (Cause::AnsweredLate, "a SYN-ACK that came late"),
         ];
