@@ -136,14 +136,7 @@ const WHOLES_OF_PARTS: &[&str] = &[
     "app/",
     "flow/tcp/",
     "in_order/",
-    "catalog/client_timeout_close/",
     "catalog/dns_failure/",
-    "catalog/keepalive_race/",
-    "catalog/listen_overflow/",
-    "catalog/packet_loss/",
-    "catalog/syn_unanswered/",
-    "catalog/transparent_redirect/",
-    "catalog/udp_truncation/",
 ];
 
 #[test]

@@ -154,6 +154,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, S, figure, findings_of, histogram};
 
     fn transfer(loaded_ms: f64, unloaded_ms: f64) -> Connection {

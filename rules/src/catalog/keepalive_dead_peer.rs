@@ -162,7 +162,6 @@ impl Rule for KeepaliveDeadPeer {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::finding::Finding;
     use crate::testkit::script::Capture;
     use crate::testkit::{figure, findings_of};
@@ -171,7 +170,7 @@ mod tests {
     const ACK: u8 = TcpFlags::ACK;
 
     /// An exchange, a minute of silence, and `count` probes of the client.
-    fn probing(interval_us: i64, count: i64) -> Capture {
+    fn probing(interval_us: u64, count: u64) -> Capture {
         let mut capture = Capture::new();
         capture.handshake();
         capture.client(21_000, ACK | TcpFlags::PSH, 101, 901, 50);
@@ -183,7 +182,7 @@ mod tests {
         capture
     }
 
-    const TEN_SECONDS: i64 = 10_000_000;
+    const TEN_SECONDS: u64 = 10_000_000;
 
     fn judged(capture: Capture) -> Vec<Finding> {
         findings_of("keepalive-dead-peer", &[capture.finish()])

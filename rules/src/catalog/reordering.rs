@@ -158,6 +158,7 @@ impl Rule for Reordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, S, figure, findings_of};
     use std::time::Duration;
 

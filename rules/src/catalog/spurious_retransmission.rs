@@ -165,6 +165,7 @@ impl Rule for SpuriousRetransmission {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, S, figure, findings_of};
     use std::time::Duration;
 

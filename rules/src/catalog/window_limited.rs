@@ -155,6 +155,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, C, S, figure, findings_of};
 
     fn transfer(full: u64, srtt_ms: u64) -> Connection {

@@ -172,6 +172,7 @@ impl Rule for ZeroWindowStall {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, C, figure, findings_of};
 
     fn stalled(stall_ms: u64) -> Connection {

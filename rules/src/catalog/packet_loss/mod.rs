@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use analyzer::connection::{CapturePoint, Outage};
+use analyzer::connection::CapturePoint;
 use analyzer::event::{EventKind, RetransmissionKind};
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
@@ -13,11 +13,13 @@ use crate::model::context::Context;
 use crate::model::figure::{FigureValue, median, most};
 use crate::model::impact::{Impact, Slowed};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{self, Narrative};
+use crate::model::narrative::Narrative;
 use crate::model::observation::{self, Note};
 use crate::model::rule::Rule;
 use crate::model::text::{many, ms, number, other_end, percent, plural, span};
 use crate::signs::handshake::is_handshake_ignored;
+
+use seen::{Collected, Fact, Group, Observation, Observations, Seen};
 
 declare_rule! {
     /// Segments were lost on the network and had to be sent again.
@@ -71,41 +73,6 @@ declare_rule! {
 
 /// A segment sent this often without an acknowledgement belongs to a dead path, not to loss.
 const DEAD_COPIES: u32 = 3;
-
-type Group<'a> = narrative::Group<'a, Seen, Fact>;
-type Observation = observation::Observation<Seen>;
-type Observations = observation::Observations<Seen, Fact>;
-type Collected = observation::Collected<Seen, Fact>;
-
-/// What one end of a connection sent.
-pub(crate) struct Fact {
-    sender: Direction,
-    /// Segments, those not captured included.
-    segments: u64,
-}
-
-/// Losses of one sender.
-#[derive(Clone, Copy)]
-pub(crate) struct Seen {
-    sender: Direction,
-    /// Segments of the sender on all connections to this server.
-    sent: u64,
-    /// Lost before the capture point.
-    before: u64,
-    /// Lost behind it.
-    after: u64,
-    /// Repaired by fast retransmission or probe.
-    fast: u64,
-    /// Repaired by timeout.
-    timeout: u64,
-    /// Loss events.
-    events: u64,
-    /// Further repeats that only hints show.
-    presumed: u64,
-    /// The longest time in which nothing got through.
-    outage: Option<Outage>,
-    point: CapturePoint,
-}
 
 impl Rule for PacketLoss {
     type Seen = Seen;
@@ -376,6 +343,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
     )
 }
 
+mod seen;
 mod words;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What `packet-loss` says of times in which nothing got through.
 
-use super::Group;
+use super::seen::Group;
 use crate::model::confidence;
 use crate::model::narrative::Narrative;
 use crate::model::text::{ms, other_end, plural, time};
