@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Redactor;
+use super::redactor::Redactor;
 use crate::document::Document;
 use crate::error::Error;
 
