@@ -17,5 +17,5 @@ pub use model::{
     Opening, PacketRule, Place, Read, SocketRow, SystemEvent, Target, TcpCounters, TracedSocket,
     Translation, User,
 };
-pub use read::{HostFiles, Source};
+pub use read::{HostFiles, Source, Wanted};
 pub use text::read_time;

@@ -354,7 +354,9 @@ impl PacketRule {
         !self.is_other
             && self.transport.is_none_or(|asked| asked == transport)
             && self.source.is_none_or(|net| net.contains(source))
-            && self.destination.is_none_or(|net| net.contains(destination.ip))
+            && self
+                .destination
+                .is_none_or(|net| net.contains(destination.ip))
             && (self.ports.is_empty()
                 || self
                     .ports
@@ -488,43 +490,85 @@ impl Facts {
     /// A socket of a snapshot.
     pub(crate) fn socket(&mut self, row: SocketRow) {
         let file = row.place.at.file;
-        Self::add(&mut self.sockets, &mut self.left_out, file, limits::FACTS, row);
+        Self::add(
+            &mut self.sockets,
+            &mut self.left_out,
+            file,
+            limits::FACTS,
+            row,
+        );
     }
 
     /// A counter.
     pub(crate) fn counter(&mut self, counter: Counter) {
         let file = counter.place.at.file;
-        Self::add(&mut self.counters, &mut self.left_out, file, limits::FACTS, counter);
+        Self::add(
+            &mut self.counters,
+            &mut self.left_out,
+            file,
+            limits::FACTS,
+            counter,
+        );
     }
 
     /// A rule.
     pub(crate) fn rule(&mut self, rule: PacketRule) {
         let file = rule.at.file;
-        Self::add(&mut self.rules, &mut self.left_out, file, limits::FACTS, rule);
+        Self::add(
+            &mut self.rules,
+            &mut self.left_out,
+            file,
+            limits::FACTS,
+            rule,
+        );
     }
 
     /// A tracker's entry.
     pub(crate) fn translation(&mut self, entry: Translation) {
         let file = entry.place.at.file;
-        Self::add(&mut self.translations, &mut self.left_out, file, limits::FACTS, entry);
+        Self::add(
+            &mut self.translations,
+            &mut self.left_out,
+            file,
+            limits::FACTS,
+            entry,
+        );
     }
 
     /// A request.
     pub(crate) fn log(&mut self, line: LogLine) {
         let file = line.place.at.file;
-        Self::add(&mut self.logs, &mut self.left_out, file, limits::FACTS, line);
+        Self::add(
+            &mut self.logs,
+            &mut self.left_out,
+            file,
+            limits::FACTS,
+            line,
+        );
     }
 
     /// A tracepoint.
     pub(crate) fn word(&mut self, word: KernelWord) {
         let file = word.place.at.file;
-        Self::add(&mut self.words, &mut self.left_out, file, limits::FACTS, word);
+        Self::add(
+            &mut self.words,
+            &mut self.left_out,
+            file,
+            limits::FACTS,
+            word,
+        );
     }
 
     /// An event.
     pub(crate) fn event(&mut self, event: SystemEvent) {
         let file = event.place.at.file;
-        Self::add(&mut self.events, &mut self.left_out, file, limits::FACTS, event);
+        Self::add(
+            &mut self.events,
+            &mut self.left_out,
+            file,
+            limits::FACTS,
+            event,
+        );
     }
 }
 

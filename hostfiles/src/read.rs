@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Cursor, Read as _, Seek as _, SeekFrom};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use analyzer::Timestamp;
+use analyzer::{Endpoint, Timestamp};
 
 use crate::formats::{self, Format};
 use crate::limits;
@@ -63,7 +63,12 @@ pub(crate) struct Out<'a> {
     pub(crate) time: Option<i64>,
     /// How many such lines came before, and headers.
     pub(crate) snapshot: u32,
+    /// Which addresses are of interest; sockets of others are not kept.
+    pub(crate) wanted: Wanted<'a>,
 }
+
+/// Which addresses are of interest.
+pub type Wanted<'a> = &'a (dyn Fn(IpAddr) -> bool + Sync);
 
 impl Out<'_> {
     /// An address of the host itself.
@@ -89,7 +94,15 @@ impl Out<'_> {
                 names.entry(key).or_insert_with(|| user.name.clone());
             }
         }
-        self.facts.socket(row);
+        if row.peer.is_none() || self.wants(Some(row.local), row.peer) {
+            self.facts.socket(row);
+        }
+    }
+
+    /// Whether a socket with these ends may be one of the capture.
+    pub(crate) fn wants(&self, local: Option<Endpoint>, peer: Option<Endpoint>) -> bool {
+        let wanted = |end: Endpoint| end.ip.is_unspecified() || (self.wanted)(end.ip);
+        peer.is_none_or(wanted) || local.is_some_and(wanted)
     }
 }
 
@@ -105,9 +118,14 @@ pub struct HostFiles {
 
 impl HostFiles {
     /// Reads files, and the files of folders (and theirs). `taken` says when files were written:
-    /// by the name as given, or the name alone.
+    /// by the name as given, or the name alone. Of sockets, those are kept that have an address
+    /// which is `wanted`.
     #[must_use]
-    pub fn read(paths: &[PathBuf], taken: &BTreeMap<String, Timestamp>) -> Self {
+    pub fn read(
+        paths: &[PathBuf],
+        taken: &BTreeMap<String, Timestamp>,
+        wanted: Wanted<'_>,
+    ) -> Self {
         let mut all = BTreeSet::new();
         let mut sources = Vec::new();
         for path in paths {
@@ -118,12 +136,16 @@ impl HostFiles {
             sources.extend(fresh.map(Source::Path));
         }
         sources.truncate(limits::FILES);
-        Self::of(sources, taken)
+        Self::of(sources, taken, wanted)
     }
 
     /// Reads sources as [`Self::read`] does files.
     #[must_use]
-    pub fn of(sources: Vec<Source>, taken: &BTreeMap<String, Timestamp>) -> Self {
+    pub fn of(
+        sources: Vec<Source>,
+        taken: &BTreeMap<String, Timestamp>,
+        wanted: Wanted<'_>,
+    ) -> Self {
         let mut facts = Facts::default();
         let mut files = Vec::with_capacity(sources.len());
         for source in &sources {
@@ -143,7 +165,7 @@ impl HostFiles {
                 addresses: BTreeMap::new(),
                 problem: None,
             };
-            if let Err(error) = read_one(source, files.len(), &mut file, &mut facts) {
+            if let Err(error) = read_one(source, files.len(), &mut file, &mut facts, wanted) {
                 file.problem = Some(format!("could not be read to its end: {error}"));
             }
             files.push(file);
@@ -218,6 +240,7 @@ fn read_one(
     number: usize,
     file: &mut HostFile,
     facts: &mut Facts,
+    wanted: Wanted<'_>,
 ) -> io::Result<()> {
     if let Source::Path(path) = source
         && !path.is_file()
@@ -236,6 +259,7 @@ fn read_one(
         file,
         time: None,
         snapshot: 0,
+        wanted,
     };
     let (mut offset, mut line) = (0, Vec::new());
     loop {
@@ -321,17 +345,23 @@ mod tests {
 
     fn read(text: &[u8]) -> HostFiles {
         let source = Source::Bytes("folder/file".to_owned(), text.to_vec());
-        HostFiles::of(vec![source], &BTreeMap::new())
+        HostFiles::of(vec![source], &BTreeMap::new(), &|_| true)
     }
 
     #[test]
     fn what_is_no_host_file_is_named_and_left() {
-        for text in [&b""[..], b"\0\x01\x02", b"hello world\n", b"\xff\xfe\n", b"{}\n"] {
+        for text in [
+            &b""[..],
+            b"\0\x01\x02",
+            b"hello world\n",
+            b"\xff\xfe\n",
+            b"{}\n",
+        ] {
             let files = read(text);
             assert_eq!(files.files[0].kind, Kind::Unknown, "{text:?}");
             assert_eq!(files.facts, Facts::default());
         }
-        let none = HostFiles::read(&["/no/such/file".into()], &BTreeMap::new());
+        let none = HostFiles::read(&["/no/such/file".into()], &BTreeMap::new(), &|_| true);
         assert!(none.files[0].problem.is_some());
     }
 
@@ -341,7 +371,10 @@ mod tests {
         let files = read(text);
         let row = &files.facts.sockets[0];
         assert_eq!(row.place.at.line, 2);
-        assert_eq!(files.quote(row.place.at), "LISTEN 3 2 10.9.0.2:80 0.0.0.0:*");
+        assert_eq!(
+            files.quote(row.place.at),
+            "LISTEN 3 2 10.9.0.2:80 0.0.0.0:*"
+        );
     }
 
     proptest::proptest! {

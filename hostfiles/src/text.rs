@@ -111,7 +111,11 @@ pub(crate) fn seconds(text: &str) -> Option<i64> {
         nanos += i64::from(digit - b'0') * unit;
         unit /= 10;
     }
-    whole.parse::<i64>().ok()?.checked_mul(SECOND)?.checked_add(nanos)
+    whole
+        .parse::<i64>()
+        .ok()?
+        .checked_mul(SECOND)?
+        .checked_add(nanos)
 }
 
 /// `10:15:00` or `10:15:00.123456` as nanoseconds since midnight.
@@ -122,7 +126,10 @@ pub(crate) fn time_of_day(text: &str) -> Option<i64> {
         return None;
     }
     let hours: i64 = hours.parse().ok().filter(|hours| (0..24).contains(hours))?;
-    let minutes: i64 = minutes.parse().ok().filter(|minutes| (0..60).contains(minutes))?;
+    let minutes: i64 = minutes
+        .parse()
+        .ok()
+        .filter(|minutes| (0..60).contains(minutes))?;
     Some((hours * 60 + minutes) * 60 * SECOND + seconds(parts.next()?)?)
 }
 
@@ -133,7 +140,9 @@ const MONTHS: [&str; 12] = [
 /// The number of an English month's first three letters.
 fn month(text: &str) -> Option<usize> {
     let name = text.get(..3)?;
-    let at = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(name))?;
+    let at = MONTHS
+        .iter()
+        .position(|month| month.eq_ignore_ascii_case(name))?;
     Some(at + 1)
 }
 
@@ -144,7 +153,10 @@ fn civil(year: &str, month: usize, day: &str, clock: &str, zone: &str) -> Option
         _ => zone.to_owned(),
     };
     let day: u32 = day.parse().ok()?;
-    let text = format!("{year}-{month:02}-{day:02}T{}{zone}", clock.replace(',', "."));
+    let text = format!(
+        "{year}-{month:02}-{day:02}T{}{zone}",
+        clock.replace(',', ".")
+    );
     text.parse::<Timestamp>().ok().map(Timestamp::as_nanos)
 }
 
@@ -154,7 +166,11 @@ pub(crate) fn log_time(text: &str) -> Option<(i64, Clock)> {
     let (date, clock) = date.split_once(':')?;
     let mut parts = date.splitn(3, '/');
     let (day, name, year) = (parts.next()?, parts.next()?, parts.next()?);
-    let known = if zone.is_empty() { Clock::Local } else { Clock::Epoch };
+    let known = if zone.is_empty() {
+        Clock::Local
+    } else {
+        Clock::Epoch
+    };
     Some((civil(year, month(name)?, day, clock, zone)?, known))
 }
 
@@ -227,14 +243,23 @@ fn date_time(text: &str) -> Option<(i64, Clock)> {
         is_month.then(|| month(word)).flatten()
     })?;
     let is_number = |word: &&&str| word.bytes().all(|byte| byte.is_ascii_digit());
-    let year = words.iter().filter(is_number).find(|word| word.len() == 4)?;
-    let day = words.iter().filter(is_number).find(|word| word.len() <= 2)?;
+    let year = words
+        .iter()
+        .filter(is_number)
+        .find(|word| word.len() == 4)?;
+    let day = words
+        .iter()
+        .filter(is_number)
+        .find(|word| word.len() <= 2)?;
     let clock = words.iter().find(|word| time_of_day(word).is_some())?;
     let is_zone = words.iter().any(|word| matches!(*word, "UTC" | "GMT"));
     let nanos = civil(year, name, day, clock, "")?;
     let afternoon = words.contains(&"PM") && !clock.starts_with("12");
     let shift = if afternoon { 12 * 3600 * SECOND } else { 0 };
-    Some((nanos + shift, if is_zone { Clock::Epoch } else { Clock::Local }))
+    Some((
+        nanos + shift,
+        if is_zone { Clock::Epoch } else { Clock::Local },
+    ))
 }
 
 #[cfg(test)]
@@ -251,7 +276,10 @@ mod tests {
         assert_eq!(shown("10.9.0.1:80").as_deref(), Some("10.9.0.1:80"));
         assert_eq!(shown("[fd00::1]:80").as_deref(), Some("[fd00::1]:80"));
         assert_eq!(shown("fd00::1:80").as_deref(), Some("[fd00::1]:80"));
-        assert_eq!(shown("[::ffff:10.9.0.1]:80").as_deref(), Some("10.9.0.1:80"));
+        assert_eq!(
+            shown("[::ffff:10.9.0.1]:80").as_deref(),
+            Some("10.9.0.1:80")
+        );
         assert_eq!(shown("127.0.0.53%lo:53").as_deref(), Some("127.0.0.53:53"));
         assert_eq!(shown("[fe80::1%eth0]:80").as_deref(), Some("[fe80::1]:80"));
         assert_eq!(shown("*:80").as_deref(), Some("0.0.0.0:80"));

@@ -23,7 +23,10 @@ impl Format for AccessLog {
         };
         let (time, clock) = time;
         out.file.clock = clock;
-        row.place = Place { at, time: Some(time) };
+        row.place = Place {
+            at,
+            time: Some(time),
+        };
         out.facts.log(row);
         true
     }
@@ -72,7 +75,9 @@ fn quoted_end(text: &str) -> Option<(&str, &str)> {
 /// `request_time=0.003`, `rt=0.003`, `0.003` alone behind the quoted fields.
 fn duration(behind: &str) -> Option<f64> {
     let named = ["request_time=", "rt=", "request_time:", "duration="];
-    let named = named.iter().find_map(|name| between(behind, name, &[' ', ',', '"']));
+    let named = named
+        .iter()
+        .find_map(|name| between(behind, name, &[' ', ',', '"']));
     let is_seconds = |word: &&str| {
         let (whole, fraction) = word.split_once('.').unwrap_or_default();
         fraction.len() == 3 && !whole.is_empty() && whole.bytes().all(|byte| byte.is_ascii_digit())

@@ -25,7 +25,10 @@ struct Conntrack;
 impl Format for Conntrack {
     fn line(&mut self, line: &str, at: LineRef, out: &mut Out<'_>) -> bool {
         if is_statistic(line) {
-            for (name, value) in line.split_ascii_whitespace().filter_map(|word| word.split_once('=')) {
+            for (name, value) in line
+                .split_ascii_whitespace()
+                .filter_map(|word| word.split_once('='))
+            {
                 if let Ok(value) = value.parse()
                     && name != "cpu"
                 {
@@ -41,13 +44,19 @@ impl Format for Conntrack {
             return true;
         }
         // `[1796050973.123456]   [NEW] tcp …` (`-E -o timestamp`).
-        let stamp = line.trim_start().strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        let stamp = line
+            .trim_start()
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once(']'));
         let time = stamp.and_then(|(stamp, _)| seconds(stamp.trim()));
         let time = time.filter(|time| *time > 900_000_000_000_000_000);
         if time.is_some() {
             out.file.clock = Clock::Epoch;
         }
-        let place = Place { at, time: time.or(out.time) };
+        let place = Place {
+            at,
+            time: time.or(out.time),
+        };
         let Some(entry) = entry(line, place) else {
             return line.starts_with("conntrack v");
         };
@@ -71,16 +80,24 @@ fn entry(line: &str, place: Place) -> Option<Translation> {
         let values = words.iter().filter_map(|word| word.strip_prefix(name));
         values.into_iter().nth(nth)
     };
-    let end = |ip: &str, port: &str, nth| -> Option<Endpoint> { pair(field(ip, nth)?, field(port, nth)?) };
+    let end = |ip: &str, port: &str, nth| -> Option<Endpoint> {
+        pair(field(ip, nth)?, field(port, nth)?)
+    };
     let first = words.iter().position(|word| word.starts_with("src="))?;
     // `tcp 6 431999 ESTABLISHED src=…`; UDP has no state.
     let before = &words[..first];
     let is_state = |word: &&&str| {
-        word.len() > 2 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte.is_ascii_digit())
+        word.len() > 2
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte.is_ascii_digit())
             && word.starts_with(|letter: char| letter.is_ascii_uppercase())
     };
     let timeout = before.iter().rev().find_map(|word| word.parse().ok());
-    let numbers = before.iter().filter(|word| word.parse::<u64>().is_ok()).count();
+    let numbers = before
+        .iter()
+        .filter(|word| word.parse::<u64>().is_ok())
+        .count();
     Some(Translation {
         place,
         transport,
@@ -91,7 +108,11 @@ fn entry(line: &str, place: Place) -> Option<Translation> {
         // The protocol's number comes first.
         timeout_s: timeout.filter(|_| numbers >= 2),
         is_unreplied: line.contains("[UNREPLIED]"),
-        state: before.iter().rev().find(is_state).map_or_else(String::new, |state| (*state).to_owned()),
+        state: before
+            .iter()
+            .rev()
+            .find(is_state)
+            .map_or_else(String::new, |state| (*state).to_owned()),
     })
 }
 
@@ -103,7 +124,10 @@ mod tests {
     fn entries_and_events() {
         let line = "tcp      6 431999 ESTABLISHED src=10.9.0.1 dst=10.96.0.10 sport=40000 dport=80 src=10.9.0.2 dst=10.9.0.1 sport=8080 dport=40000 [ASSURED] mark=0 use=1";
         let one = entry(line, Place::default()).unwrap();
-        assert_eq!((one.timeout_s, one.state.as_str()), (Some(431_999), "ESTABLISHED"));
+        assert_eq!(
+            (one.timeout_s, one.state.as_str()),
+            (Some(431_999), "ESTABLISHED")
+        );
         assert_eq!(one.reply_source.to_string(), "10.9.0.2:8080");
         let line = "[1796050973.123456]\t    [NEW] udp      17 30 src=10.9.0.1 dst=10.9.0.53 sport=5 dport=53 [UNREPLIED] src=10.9.0.53 dst=10.9.0.1 sport=53 dport=5";
         let one = entry(line, Place::default()).unwrap();

@@ -38,12 +38,25 @@ impl Format for ErrorLog {
 /// upstream: "http://10.9.0.2:8080/", host: "x"`.
 fn row(line: &str) -> Option<LogLine> {
     iso_time(line)?;
-    let levels = ["[error] ", "[crit] ", "[warn] ", "[alert] ", "[emerg] ", "[notice] ", "[info] "];
-    let found = levels.iter().find_map(|level| Some(line.find(level)? + level.len()));
+    let levels = [
+        "[error] ",
+        "[crit] ",
+        "[warn] ",
+        "[alert] ",
+        "[emerg] ",
+        "[notice] ",
+        "[info] ",
+    ];
+    let found = levels
+        .iter()
+        .find_map(|level| Some(line.find(level)? + level.len()));
     let behind = line.get(found.filter(|at| *at < 40)?..)?;
     let (_, message) = behind.split_once(": ")?;
     // The number of the connection.
-    let message = message.strip_prefix('*').and_then(|text| text.split_once(' ')).map_or(message, |(_, text)| text);
+    let message = message
+        .strip_prefix('*')
+        .and_then(|text| text.split_once(' '))
+        .map_or(message, |(_, text)| text);
     let client = between(line, ", client: ", &[',', '\n']);
     let upstream = between(line, ", upstream: \"", &['"']);
     let upstream = upstream.map(|text| text.split_once("://").map_or(text, |(_, rest)| rest));
@@ -51,7 +64,11 @@ fn row(line: &str) -> Option<LogLine> {
     Some(LogLine {
         client: client.and_then(address),
         upstream,
-        message: message.split(", client:").next().unwrap_or(message).to_owned(),
+        message: message
+            .split(", client:")
+            .next()
+            .unwrap_or(message)
+            .to_owned(),
         ..LogLine::default()
     })
 }

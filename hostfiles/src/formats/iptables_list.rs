@@ -39,7 +39,10 @@ fn count(text: &str) -> Option<u64> {
 impl Format for List {
     fn line(&mut self, line: &str, at: LineRef, out: &mut Out<'_>) -> bool {
         if let Some(rest) = line.strip_prefix("Chain ") {
-            rest.split(' ').next().unwrap_or_default().clone_into(&mut self.chain);
+            rest.split(' ')
+                .next()
+                .unwrap_or_default()
+                .clone_into(&mut self.chain);
             return true;
         }
         if line.contains("target") && line.contains("prot") {
@@ -62,7 +65,9 @@ impl List {
         let (transport, is_other) = protocol(words.get(first + 1)?);
         // Options; then interfaces with `-v`; then source and destination.
         let ends = first + 3 + if self.counted { 2 } else { 0 };
-        let packets = self.counted.then(|| words.get(self.numbers).and_then(|word| count(word)));
+        let packets = self
+            .counted
+            .then(|| words.get(self.numbers).and_then(|word| count(word)));
         let target = match target {
             "REDIRECT" => {
                 let port = between(line, "redir ports ", &[' ', '-']);
@@ -99,12 +104,23 @@ mod tests {
 
     #[test]
     fn rows_with_counters_and_numbers() {
-        let list = List { chain: "X".to_owned(), numbers: 1, counted: true };
+        let list = List {
+            chain: "X".to_owned(),
+            numbers: 1,
+            counted: true,
+        };
         let line = "1       12K   720K REDIRECT   6    --  *      *       0.0.0.0/0            123.56.0.0/16        tcp dpt:80 redir ports 80";
         let one = list.rule(line, LineRef::default()).unwrap();
-        assert_eq!((one.packets, one.target), (Some(12_000), Target::Redirect(Some(80))));
+        assert_eq!(
+            (one.packets, one.target),
+            (Some(12_000), Target::Redirect(Some(80)))
+        );
         assert_eq!(one.ports, [(80, 80)]);
-        let list = List { chain: "X".to_owned(), numbers: 0, counted: false };
+        let list = List {
+            chain: "X".to_owned(),
+            numbers: 0,
+            counted: false,
+        };
         let line = "REJECT     tcp  --  0.0.0.0/0            0.0.0.0/0            multiport dports 9000,9001:9005 reject-with tcp-reset";
         let one = list.rule(line, LineRef::default()).unwrap();
         assert_eq!(one.target, Target::Reject { reset: true });

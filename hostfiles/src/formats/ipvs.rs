@@ -26,12 +26,16 @@ struct Ipvs {
 impl Format for Ipvs {
     fn line(&mut self, line: &str, at: LineRef, out: &mut Out<'_>) -> bool {
         let mut words = line.split_ascii_whitespace();
-        let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (first, second) = (
+            words.next().unwrap_or_default(),
+            words.next().unwrap_or_default(),
+        );
         let transport = match first {
             "TCP" => Transport::Tcp,
             "UDP" => Transport::Udp,
             "->" => {
-                let (Some((transport, service)), Some(real)) = (self.service, endpoint(second)) else {
+                let (Some((transport, service)), Some(real)) = (self.service, endpoint(second))
+                else {
                     return true;
                 };
                 let bits = if service.ip.is_ipv4() { 32 } else { 128 };
@@ -41,7 +45,11 @@ impl Format for Ipvs {
                     transport: Some(transport),
                     is_other: false,
                     source: None,
-                    destination: Some(Net { ip: service.ip, bits, negated: false }),
+                    destination: Some(Net {
+                        ip: service.ip,
+                        bits,
+                        negated: false,
+                    }),
                     ports: vec![(service.port, service.port)],
                     target: Target::Dnat(Some(real.ip), Some(real.port)),
                     packets: None,
@@ -64,10 +72,13 @@ mod tests {
     fn each_server_is_a_translation() {
         let text = "IP Virtual Server version 1.2.1 (size=4096)\nProt LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\nTCP  10.96.0.1:80 rr\n  -> 10.9.0.2:8080                Masq    1      0          0\n";
         let source = Source::Bytes("i".to_owned(), text.as_bytes().to_vec());
-        let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new());
+        let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new(), &|_| true);
         assert_eq!(files.files[0].kind, Kind::Ipvs);
         let rule = &files.facts.rules[0];
         assert_eq!(rule.at.line, 5);
-        assert_eq!(rule.target, Target::Dnat(Some("10.9.0.2".parse().unwrap()), Some(8080)));
+        assert_eq!(
+            rule.target,
+            Target::Dnat(Some("10.9.0.2".parse().unwrap()), Some(8080))
+        );
     }
 }

@@ -10,8 +10,11 @@ pub(super) const KNOWN: Known = Known {
     recognise: |head| {
         let first = &head[..head.len().min(20)];
         let rows = first.iter().filter(|line| is_row(line)).count();
-        first.iter().any(|line| is_kubernetes(line) || line.starts_with("-- Logs begin") || line.starts_with("-- Journal begins"))
-            || rows * 2 > first.len() && rows > 0
+        first.iter().any(|line| {
+            is_kubernetes(line)
+                || line.starts_with("-- Logs begin")
+                || line.starts_with("-- Journal begins")
+        }) || rows * 2 > first.len() && rows > 0
     },
     make: || Box::new(Journal),
 };
@@ -67,11 +70,18 @@ impl Format for Journal {
             }
             return rank > 1 || line.starts_with(' ');
         };
-        let time = if clock == Clock::Day { time.rem_euclid(DAY) } else { time };
+        let time = if clock == Clock::Day {
+            time.rem_euclid(DAY)
+        } else {
+            time
+        };
         out.file.clock = clock;
         let rank = rank(line);
         if rank > 1 {
-            let place = Place { at, time: Some(time) };
+            let place = Place {
+                at,
+                time: Some(time),
+            };
             out.facts.event(SystemEvent { place, rank });
         }
         true
@@ -81,13 +91,40 @@ impl Format for Journal {
 /// How telling a line is: what began, ended, failed or changed.
 fn rank(line: &str) -> u8 {
     const FIRST: [&str; 18] = [
-        "Started ", "Stopped ", "Stopping ", "Reloaded ", "Reloading ", "Restarting", "Failed ", "failed with",
-        "Killing", "Killed", "Out of memory", "oom-kill", "table full", "link is not ready", "Link is Down",
-        "NIC Link is", "segfault", "Main process exited",
+        "Started ",
+        "Stopped ",
+        "Stopping ",
+        "Reloaded ",
+        "Reloading ",
+        "Restarting",
+        "Failed ",
+        "failed with",
+        "Killing",
+        "Killed",
+        "Out of memory",
+        "oom-kill",
+        "table full",
+        "link is not ready",
+        "Link is Down",
+        "NIC Link is",
+        "segfault",
+        "Main process exited",
     ];
     const SECOND: [&str; 14] = [
-        "Created", "Scheduled", "Unhealthy", "BackOff", "Pulled", "Rollout", "ScalingReplicaSet", "sysctl", "iptables",
-        "nft", "configuration", "deploy", "upgrade", "SYN flooding",
+        "Created",
+        "Scheduled",
+        "Unhealthy",
+        "BackOff",
+        "Pulled",
+        "Rollout",
+        "ScalingReplicaSet",
+        "sysctl",
+        "iptables",
+        "nft",
+        "configuration",
+        "deploy",
+        "upgrade",
+        "SYN flooding",
     ];
     let any = |words: &[&str]| words.iter().any(|word| line.contains(word));
     match (any(&FIRST), any(&SECOND)) {
@@ -103,11 +140,18 @@ mod tests {
 
     #[test]
     fn lines_with_and_without_a_year() {
-        assert!(is_row("Nov 24 10:15:00 web systemd[1]: Started nginx.service."));
-        assert!(is_row("2026-11-24T10:15:00+0000 web systemd[1]: Stopped app."));
+        assert!(is_row(
+            "Nov 24 10:15:00 web systemd[1]: Started nginx.service."
+        ));
+        assert!(is_row(
+            "2026-11-24T10:15:00+0000 web systemd[1]: Stopped app."
+        ));
         assert!(!is_row("hello world"));
         let ((time, clock), _) = stamp("Nov 24 10:15:00 web systemd[1]: x").unwrap();
-        assert_eq!((time.rem_euclid(DAY), clock), ((10 * 60 + 15) * 60 * 1_000_000_000, Clock::Day));
+        assert_eq!(
+            (time.rem_euclid(DAY), clock),
+            ((10 * 60 + 15) * 60 * 1_000_000_000, Clock::Day)
+        );
         assert_eq!(rank("systemd[1]: Started nginx"), 3);
         assert_eq!(rank("5m Warning Unhealthy pod/x Readiness probe"), 2);
     }

@@ -43,16 +43,34 @@ impl Format for Lsof {
 /// `python3 18087 [TID TASKCMD] root 3u IPv4 29455 0t0 TCP 10.0.0.1:1->10.0.0.2:80 (ESTABLISHED)`.
 fn row(line: &str, place: Place) -> Option<SocketRow> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
-    let family = words.iter().position(|word| matches!(*word, "IPv4" | "IPv6"))?;
+    let family = words
+        .iter()
+        .position(|word| matches!(*word, "IPv4" | "IPv6"))?;
     let name = words.first()?.replace("\\x20", " ");
     let pid = words.get(1)?.parse().ok()?;
-    let fd: String = words.get(family.checked_sub(1)?)?.chars().filter(char::is_ascii_digit).collect();
-    let at = words.iter().position(|word| matches!(*word, "TCP" | "UDP"))?;
-    let transport = if words[at] == "TCP" { Transport::Tcp } else { Transport::Udp };
+    let fd: String = words
+        .get(family.checked_sub(1)?)?
+        .chars()
+        .filter(char::is_ascii_digit)
+        .collect();
+    let at = words
+        .iter()
+        .position(|word| matches!(*word, "TCP" | "UDP"))?;
+    let transport = if words[at] == "TCP" {
+        Transport::Tcp
+    } else {
+        Transport::Udp
+    };
     let ends = words.get(at + 1)?;
-    let (local, other) = ends.split_once("->").map_or((*ends, None), |(local, other)| (local, Some(other)));
+    let (local, other) = ends
+        .split_once("->")
+        .map_or((*ends, None), |(local, other)| (local, Some(other)));
     let told = words.get(at + 2).map(|word| word.trim_matches(['(', ')']));
-    let unknown = if transport == Transport::Udp { "UNCONN" } else { "" };
+    let unknown = if transport == Transport::Udp {
+        "UNCONN"
+    } else {
+        ""
+    };
     Some(SocketRow {
         place,
         transport,
@@ -61,7 +79,11 @@ fn row(line: &str, place: Place) -> Option<SocketRow> {
         peer: other.and_then(peer),
         recv_q: None,
         send_q: None,
-        users: vec![User { name, pid: Some(pid), fd: fd.parse().ok() }],
+        users: vec![User {
+            name,
+            pid: Some(pid),
+            fd: fd.parse().ok(),
+        }],
         drops: None,
         tcp: None,
     })
@@ -74,7 +96,9 @@ mod tests {
     #[test]
     fn sockets_with_and_without_a_peer() {
         let read = |line: &str| row(line, Place::default()).unwrap();
-        let one = read("python3 18087 root    3u  IPv4  29455      0t0  TCP 10.9.0.1:40000->10.9.0.2:80 (FIN_WAIT2)");
+        let one = read(
+            "python3 18087 root    3u  IPv4  29455      0t0  TCP 10.9.0.1:40000->10.9.0.2:80 (FIN_WAIT2)",
+        );
         assert_eq!((one.state, one.users[0].fd), ("FIN-WAIT-2", Some(3)));
         assert_eq!(one.peer.unwrap().to_string(), "10.9.0.2:80");
         let one = read("app 9 12 worker root 4u IPv6 29509 0t0 UDP *:5300 ");

@@ -18,7 +18,8 @@ fn recognise(head: &[&str]) -> bool {
     let is_header = |line: &&str| line.starts_with("Proto") && line.contains("Recv-Q");
     let is_title = |line: &&str| line.starts_with("Active Internet connections");
     let head = &head[..head.len().min(10)];
-    head.iter().any(|line| is_header(line) || is_title(line) || row(line).is_some())
+    head.iter()
+        .any(|line| is_header(line) || is_title(line) || row(line).is_some())
 }
 
 struct Netstat;
@@ -55,12 +56,20 @@ fn row(line: &str) -> Option<SocketRow> {
         let (pid, name) = word.split_once('/')?;
         let pid = pid.parse().ok()?;
         let name = name.trim_end_matches(':').to_owned();
-        Some(User { name, pid: Some(pid), fd: None })
+        Some(User {
+            name,
+            pid: Some(pid),
+            fd: None,
+        })
     });
     Some(SocketRow {
         place: Place::default(),
         transport,
-        state: known.unwrap_or(if transport == Transport::Udp { "UNCONN" } else { "" }),
+        state: known.unwrap_or(if transport == Transport::Udp {
+            "UNCONN"
+        } else {
+            ""
+        }),
         local,
         peer: peer(other),
         recv_q: Some(recv_q),

@@ -12,26 +12,86 @@ pub(super) const KNOWN: Known = Known {
 };
 
 const SECTIONS: [&str; 9] = [
-    "Ip:", "Icmp:", "IcmpMsg:", "Tcp:", "Udp:", "UdpLite:", "TcpExt:", "IpExt:", "MPTcpExt:",
+    "Ip:",
+    "Icmp:",
+    "IcmpMsg:",
+    "Tcp:",
+    "Udp:",
+    "UdpLite:",
+    "TcpExt:",
+    "IpExt:",
+    "MPTcpExt:",
 ];
 
 /// What the sentences mean (net-tools, statistics.c), by a part that tells them apart.
 const SENTENCES: [(&str, &str, &str); 26] = [
-    ("TcpExt:", "times the listen queue of a socket overflowed", "TcpExtListenOverflows"),
-    ("TcpExt:", "SYNs to LISTEN sockets dropped", "TcpExtListenDrops"),
-    ("TcpExt:", "SYNs to LISTEN sockets ignored", "TcpExtListenDrops"),
-    ("TcpExt:", "connections reset due to unexpected data", "TcpExtTCPAbortOnData"),
-    ("TcpExt:", "connections reset due to early user close", "TcpExtTCPAbortOnClose"),
-    ("TcpExt:", "connections aborted due to timeout", "TcpExtTCPAbortOnTimeout"),
-    ("TcpExt:", "connections aborted after user close in linger timeout", "TcpExtTCPAbortOnLinger"),
-    ("TcpExt:", "connections aborted due to memory pressure", "TcpExtTCPAbortOnMemory"),
+    (
+        "TcpExt:",
+        "times the listen queue of a socket overflowed",
+        "TcpExtListenOverflows",
+    ),
+    (
+        "TcpExt:",
+        "SYNs to LISTEN sockets dropped",
+        "TcpExtListenDrops",
+    ),
+    (
+        "TcpExt:",
+        "SYNs to LISTEN sockets ignored",
+        "TcpExtListenDrops",
+    ),
+    (
+        "TcpExt:",
+        "connections reset due to unexpected data",
+        "TcpExtTCPAbortOnData",
+    ),
+    (
+        "TcpExt:",
+        "connections reset due to early user close",
+        "TcpExtTCPAbortOnClose",
+    ),
+    (
+        "TcpExt:",
+        "connections aborted due to timeout",
+        "TcpExtTCPAbortOnTimeout",
+    ),
+    (
+        "TcpExt:",
+        "connections aborted after user close in linger timeout",
+        "TcpExtTCPAbortOnLinger",
+    ),
+    (
+        "TcpExt:",
+        "connections aborted due to memory pressure",
+        "TcpExtTCPAbortOnMemory",
+    ),
     ("TcpExt:", "other TCP timeouts", "TcpExtTCPTimeouts"),
     ("TcpExt:", "DSACKs received", "TcpExtTCPDSACKRecv"),
-    ("TcpExt:", "packets rejected in established connections because of timestamp", "TcpExtPAWSEstab"),
-    ("TcpExt:", "passive connections rejected because of time stamp", "TcpExtPAWSPassive"),
-    ("TcpExt:", "packets pruned from receive queue because of socket buffer overrun", "TcpExtPruneCalled"),
-    ("TcpExt:", "packets collapsed in receive queue due to low socket buffer", "TcpExtTCPRcvCollapsed"),
-    ("TcpExt:", "packets dropped from out-of-order queue", "TcpExtOfoPruned"),
+    (
+        "TcpExt:",
+        "packets rejected in established connections because of timestamp",
+        "TcpExtPAWSEstab",
+    ),
+    (
+        "TcpExt:",
+        "passive connections rejected because of time stamp",
+        "TcpExtPAWSPassive",
+    ),
+    (
+        "TcpExt:",
+        "packets pruned from receive queue because of socket buffer overrun",
+        "TcpExtPruneCalled",
+    ),
+    (
+        "TcpExt:",
+        "packets collapsed in receive queue due to low socket buffer",
+        "TcpExtTCPRcvCollapsed",
+    ),
+    (
+        "TcpExt:",
+        "packets dropped from out-of-order queue",
+        "TcpExtOfoPruned",
+    ),
     ("TcpExt:", "fast retransmits", "TcpExtTCPFastRetrans"),
     ("Udp:", "receive buffer errors", "UdpRcvbufErrors"),
     ("Udp:", "send buffer errors", "UdpSndbufErrors"),
@@ -61,7 +121,8 @@ impl Format for NetstatS {
             return true;
         }
         let Some((name, value)) = self.counter(text) else {
-            return self.section.is_empty() || text.contains(|letter: char| letter.is_ascii_digit());
+            return self.section.is_empty()
+                || text.contains(|letter: char| letter.is_ascii_digit());
         };
         out.facts.counter(Counter {
             place: Place { at, time: out.time },
@@ -90,7 +151,8 @@ impl NetstatS {
             return named;
         }
         let mut known = SENTENCES.iter();
-        let (_, _, name) = known.find(|(section, part, _)| *section == self.section && text.contains(part))?;
+        let (_, _, name) =
+            known.find(|(section, part, _)| *section == self.section && text.contains(part))?;
         let value = text.split_ascii_whitespace().find_map(leading_number)?;
         Some(((*name).to_owned(), value))
     }
@@ -102,7 +164,9 @@ mod tests {
 
     #[test]
     fn sentences_and_names() {
-        let reader = NetstatS { section: "TcpExt:".to_owned() };
+        let reader = NetstatS {
+            section: "TcpExt:".to_owned(),
+        };
         let read = |text: &str| reader.counter(text);
         let overflows = read("1190 times the listen queue of a socket overflowed");
         assert_eq!(overflows, Some(("TcpExtListenOverflows".to_owned(), 1190)));

@@ -18,7 +18,9 @@ fn is_table(line: &str) -> bool {
     let mut words = line.split_ascii_whitespace();
     let families = ["ip", "ip6", "inet", "arp", "bridge", "netdev"];
     words.next() == Some("table")
-        && words.next().is_some_and(|family| families.contains(&family))
+        && words
+            .next()
+            .is_some_and(|family| families.contains(&family))
         && line.contains('{')
 }
 
@@ -31,7 +33,10 @@ impl Format for Nft {
     fn line(&mut self, line: &str, at: LineRef, out: &mut Out<'_>) -> bool {
         let text = line.trim_start();
         if let Some(rest) = text.strip_prefix("chain ") {
-            rest.split(' ').next().unwrap_or_default().clone_into(&mut self.chain);
+            rest.split(' ')
+                .next()
+                .unwrap_or_default()
+                .clone_into(&mut self.chain);
             return true;
         }
         if let Some(rule) = self.rule(text, at) {
@@ -89,7 +94,9 @@ impl Nft {
             transport = Some(Transport::Tcp);
         } else if padded.contains(" udp ") {
             transport = Some(Transport::Udp);
-        } else if let Some((name, _)) = value(&padded, " l4proto ").or_else(|| value(&padded, " protocol ")) {
+        } else if let Some((name, _)) =
+            value(&padded, " l4proto ").or_else(|| value(&padded, " protocol "))
+        {
             (transport, is_other) = protocol(name);
         } else if padded.contains(" icmp") {
             is_other = target != Target::Drop && !padded.contains("reject");
@@ -117,12 +124,32 @@ mod tests {
     fn rules_of_all_kinds() {
         let nft = Nft::default();
         let read = |text: &str| nft.rule(text, LineRef::default()).unwrap();
-        let one = read("ip daddr 123.56.0.0/16 tcp dport 80 counter packets 5 bytes 300 redirect to :80 # handle 4");
-        assert_eq!((one.target, one.packets), (Target::Redirect(Some(80)), Some(5)));
+        let one = read(
+            "ip daddr 123.56.0.0/16 tcp dport 80 counter packets 5 bytes 300 redirect to :80 # handle 4",
+        );
+        assert_eq!(
+            (one.target, one.packets),
+            (Target::Redirect(Some(80)), Some(5))
+        );
         let one = read("ip daddr 10.96.0.10 tcp dport { 80, 443 } dnat to 10.9.0.2:8080");
-        assert_eq!((one.ports.len(), one.target), (2, Target::Dnat(Some("10.9.0.2".parse().unwrap()), Some(8080))));
-        assert_eq!(read("tcp dport 9000-9005 reject with tcp reset").target, Target::Reject { reset: true });
+        assert_eq!(
+            (one.ports.len(), one.target),
+            (
+                2,
+                Target::Dnat(Some("10.9.0.2".parse().unwrap()), Some(8080))
+            )
+        );
+        assert_eq!(
+            read("tcp dport 9000-9005 reject with tcp reset").target,
+            Target::Reject { reset: true }
+        );
         assert!(read("ip saddr != 10.0.0.0/8 drop").source.unwrap().negated);
-        assert!(nft.rule("type filter hook input priority 0; policy drop;", LineRef::default()).is_none());
+        assert!(
+            nft.rule(
+                "type filter hook input priority 0; policy drop;",
+                LineRef::default()
+            )
+            .is_none()
+        );
     }
 }

@@ -17,7 +17,11 @@ fn recognise(head: &[&str]) -> bool {
         line.starts_with("#kernel") || line.starts_with("#nstat") || line.starts_with("{\"kernel\"")
     };
     let is_table = |line: &&str| table_name(line).is_some();
-    let rows = head.iter().take(12).filter(|line| row(line).is_some()).count();
+    let rows = head
+        .iter()
+        .take(12)
+        .filter(|line| row(line).is_some())
+        .count();
     let first = &head[..head.len().min(5)];
     first.iter().any(|line| is_start(line) || is_table(line)) || rows >= 3
 }
@@ -38,11 +42,15 @@ fn row(line: &str) -> Option<(&str, u64)> {
 /// `TcpExt` of a line of `/proc/net/netstat`.
 fn table_name(line: &str) -> Option<&str> {
     let (name, rest) = line.split_once(": ")?;
-    let tables = ["Ip", "Icmp", "IcmpMsg", "Tcp", "Udp", "UdpLite", "TcpExt", "IpExt", "MPTcpExt"];
+    let tables = [
+        "Ip", "Icmp", "IcmpMsg", "Tcp", "Udp", "UdpLite", "TcpExt", "IpExt", "MPTcpExt",
+    ];
     let is_number = |word: &str| word.parse::<i64>().is_ok();
     let mut words = rest.split_ascii_whitespace();
     let is_table = tables.contains(&name)
-        && words.next().is_some_and(|word| is_number(word) || !rest.contains("  "))
+        && words
+            .next()
+            .is_some_and(|word| is_number(word) || !rest.contains("  "))
         && rest.split_ascii_whitespace().count() > 1;
     is_table.then_some(name)
 }
@@ -139,7 +147,7 @@ mod tests {
             "TcpExt: SyncookiesSent ListenOverflows\nTcpExt: 0 3\n",
         ] {
             let source = Source::Bytes("n".to_owned(), text.as_bytes().to_vec());
-            let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new());
+            let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new(), &|_| true);
             assert_eq!(files.files[0].kind, Kind::Nstat, "{text}");
             let mut all = files.facts.counters.iter();
             let found = all.find(|one| one.name == "TcpExtListenOverflows").unwrap();

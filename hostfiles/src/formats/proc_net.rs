@@ -10,17 +10,33 @@ use crate::text::proc_endpoint;
 pub(super) const KNOWN: Known = Known {
     kind: Kind::ProcNet,
     recognise: |head| head.iter().take(5).any(|line| is_header(line)),
-    make: || Box::new(ProcNet { transport: Transport::Tcp }),
+    make: || {
+        Box::new(ProcNet {
+            transport: Transport::Tcp,
+        })
+    },
 };
 
 /// The states by number (include/net/tcp_states.h).
 const STATES: [&str; 13] = [
-    "", "ESTAB", "SYN-SENT", "SYN-RECV", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT", "UNCONN",
-    "CLOSE-WAIT", "LAST-ACK", "LISTEN", "CLOSING", "SYN-RECV",
+    "",
+    "ESTAB",
+    "SYN-SENT",
+    "SYN-RECV",
+    "FIN-WAIT-1",
+    "FIN-WAIT-2",
+    "TIME-WAIT",
+    "UNCONN",
+    "CLOSE-WAIT",
+    "LAST-ACK",
+    "LISTEN",
+    "CLOSING",
+    "SYN-RECV",
 ];
 
 fn is_header(line: &str) -> bool {
-    line.contains("local_address") && (line.contains("rem_address") || line.contains("remote_address"))
+    line.contains("local_address")
+        && (line.contains("rem_address") || line.contains("remote_address"))
 }
 
 struct ProcNet {
@@ -80,13 +96,17 @@ mod tests {
 
     #[test]
     fn rows_are_told_by_their_words() {
-        let tcp = ProcNet { transport: Transport::Tcp };
+        let tcp = ProcNet {
+            transport: Transport::Tcp,
+        };
         let line = "   0: 0100090A:9C40 0200090A:0050 05 00000000:00000003 00:00000000 00000000     0        0 29455 1 0000 100 0 0 10 0";
         let row = tcp.row(line, Place::default()).unwrap();
         assert_eq!(row.local.to_string(), "10.9.0.1:40000");
         assert_eq!(row.peer.unwrap().to_string(), "10.9.0.2:80");
         assert_eq!((row.state, row.recv_q), ("FIN-WAIT-2", Some(3)));
-        let udp = ProcNet { transport: Transport::Udp };
+        let udp = ProcNet {
+            transport: Transport::Udp,
+        };
         let line = "10422: 00000000:14B4 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 29509 2 00000000e98b9ec6 41";
         assert_eq!(udp.row(line, Place::default()).unwrap().drops, Some(41));
     }

@@ -28,14 +28,20 @@ impl Format for ProxyLog {
         if let Some((_, clock)) = time {
             out.file.clock = clock;
         }
-        row.place = Place { at, time: time.map(|(time, _)| time) };
+        row.place = Place {
+            at,
+            time: time.map(|(time, _)| time),
+        };
         out.facts.log(row);
         true
     }
 }
 
 fn row(line: &str) -> Option<Row> {
-    haproxy(line).or_else(|| envoy(line)).or_else(|| envoy_json(line)).or_else(|| alb(line))
+    haproxy(line)
+        .or_else(|| envoy(line))
+        .or_else(|| envoy_json(line))
+        .or_else(|| alb(line))
 }
 
 fn millis(text: &str) -> Option<f64> {
@@ -57,13 +63,19 @@ fn haproxy(line: &str) -> Option<Row> {
     }
     let status: i32 = words.get(3)?.parse().ok()?;
     let flags = words.get(7)?;
-    let is_flags = flags.len() >= 2 && flags.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
+    let is_flags = flags.len() >= 2
+        && flags
+            .bytes()
+            .all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
     is_flags.then(|| {
         let line = LogLine {
             client: Some(client.ip),
             client_port: Some(client.port),
             status: u16::try_from(status).ok(),
-            duration_ms: timers.rsplit('/').next().and_then(|text| millis(text.trim_start_matches('+'))),
+            duration_ms: timers
+                .rsplit('/')
+                .next()
+                .and_then(|text| millis(text.trim_start_matches('+'))),
             flags: (*flags).to_owned(),
             message: (*words.get(1).unwrap_or(&"")).to_owned(),
             ..LogLine::default()
@@ -79,8 +91,15 @@ fn envoy(line: &str) -> Option<Row> {
     let (request, behind) = behind.split_once("\" ")?;
     let words: Vec<&str> = behind.split_ascii_whitespace().collect();
     let status = words.first()?.parse().ok()?;
-    let flags = words.get(1).filter(|flags| **flags != "-").copied().unwrap_or_default();
-    let upstream = behind.split('"').filter_map(endpoint).find(|end| end.port != 0);
+    let flags = words
+        .get(1)
+        .filter(|flags| **flags != "-")
+        .copied()
+        .unwrap_or_default();
+    let upstream = behind
+        .split('"')
+        .filter_map(endpoint)
+        .find(|end| end.port != 0);
     let line = LogLine {
         upstream,
         status: Some(status),
@@ -131,14 +150,21 @@ fn alb(line: &str) -> Option<Row> {
     let _balancer = words.next()?;
     let client = endpoint(words.next()?)?;
     let target = words.next()?;
-    let times: Vec<f64> = words.by_ref().take(3).filter_map(|word| word.parse().ok()).collect();
+    let times: Vec<f64> = words
+        .by_ref()
+        .take(3)
+        .filter_map(|word| word.parse().ok())
+        .collect();
     let status = words.next()?.parse().ok()?;
     let row = LogLine {
         client: Some(client.ip),
         client_port: Some(client.port),
         upstream: endpoint(target),
         status: Some(status),
-        duration_ms: times.iter().all(|time| *time >= 0.0).then(|| times.iter().sum::<f64>() * 1e3),
+        duration_ms: times
+            .iter()
+            .all(|time| *time >= 0.0)
+            .then(|| times.iter().sum::<f64>() * 1e3),
         message: between(line, "\"", &['"']).unwrap_or_default().to_owned(),
         ..LogLine::default()
     };
@@ -152,7 +178,10 @@ mod tests {
     #[test]
     fn the_four_products() {
         let one = row("Nov 24 10:15:00 lb haproxy[12]: 10.0.0.1:5000 [24/Nov/2026:10:15:00.123] front back/srv 0/0/1/-1/3 502 209 - - SH-- 1/1/0/0/0 0/0 \"GET / HTTP/1.1\"").unwrap().0;
-        assert_eq!((one.status, one.flags.as_str(), one.client_port), (Some(502), "SH--", Some(5000)));
+        assert_eq!(
+            (one.status, one.flags.as_str(), one.client_port),
+            (Some(502), "SH--", Some(5000))
+        );
         let one = row("[2026-11-24T10:15:00.000Z] \"GET / HTTP/1.1\" 503 UF 0 91 5 - \"-\" \"curl/8\" \"id\" \"host\" \"10.9.0.2:80\"").unwrap().0;
         assert_eq!((one.flags.as_str(), one.duration_ms), ("UF", Some(5.0)));
         assert_eq!(one.upstream.unwrap().to_string(), "10.9.0.2:80");

@@ -23,7 +23,8 @@ const OTHER: [&str; 14] = [
 fn recognise(head: &[&str]) -> bool {
     let is_header = |line: &&str| line.contains("Recv-Q") && line.contains("Address:Port");
     let is_row = |line: &&str| Ss::default().row(line).is_some();
-    head.iter().take(10).any(is_header) || head.iter().take(10).filter(|line| is_row(line)).count() > 0
+    head.iter().take(10).any(is_header)
+        || head.iter().take(10).filter(|line| is_row(line)).count() > 0
 }
 
 /// What is known of the columns.
@@ -135,11 +136,15 @@ impl Ss {
 fn details(text: &str, row: &mut SocketRow) {
     users(text, row);
     if let Some(memory) = between(text, "skmem:(", &[')'])
-        && let Some(drops) = memory.rsplit_once(",d").and_then(|(_, drops)| leading_number(drops))
+        && let Some(drops) = memory
+            .rsplit_once(",d")
+            .and_then(|(_, drops)| leading_number(drops))
     {
         row.drops = Some(drops);
     }
-    let Some(mut tcp) = counters(text) else { return };
+    let Some(mut tcp) = counters(text) else {
+        return;
+    };
     if let Some(known) = row.tcp.take() {
         tcp.retransmitted = tcp.retransmitted.or(known.retransmitted);
         tcp.rto_ms = tcp.rto_ms.or(known.rto_ms);
@@ -156,7 +161,9 @@ fn users(text: &str, row: &mut SocketRow) {
     let mut rest = &text[from + "users:(".len()..];
     while let Some(open) = rest.find("(\"") {
         rest = &rest[open + 2..];
-        let Some(end) = rest.find("\",pid=") else { return };
+        let Some(end) = rest.find("\",pid=") else {
+            return;
+        };
         let name = rest[..end].to_owned();
         rest = &rest[end + "\",pid=".len()..];
         let pid = leading_number(rest).and_then(|pid| u32::try_from(pid).ok());
@@ -170,9 +177,9 @@ fn users(text: &str, row: &mut SocketRow) {
 /// What `-i` prints.
 fn counters(text: &str) -> Option<TcpCounters> {
     let field = |name: &str| {
-        let from = text.find(name)?;
-        let is_start = from == 0 || text.as_bytes()[from - 1] == b' ' || text.as_bytes()[from - 1] == b'\t';
-        is_start.then(|| &text[from + name.len()..])
+        let is_start = |at: &usize| *at == 0 || matches!(text.as_bytes()[at - 1], b' ' | b'\t');
+        let mut found = text.match_indices(name).map(|(at, _)| at);
+        Some(&text[found.find(is_start)? + name.len()..])
     };
     let number = |name: &str| field(name).and_then(leading_number);
     let time = |name: &str| field(name).and_then(decimal);
@@ -203,7 +210,7 @@ mod tests {
 
     fn rows(text: &str) -> Vec<SocketRow> {
         let source = Source::Bytes("ss".to_owned(), text.as_bytes().to_vec());
-        let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new());
+        let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new(), &|_| true);
         assert_eq!(files.files[0].kind, Kind::Ss);
         files.facts.sockets
     }

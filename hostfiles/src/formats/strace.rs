@@ -6,14 +6,12 @@
 
 use std::collections::HashMap;
 
-use analyzer::{Endpoint, Transport};
+use analyzer::Transport;
 
 use super::strace_call::{self, Call, Fd, Part, Stamp, call, fd, sockaddr};
 use super::{Format, Known};
 use crate::limits;
-use crate::model::{
-    Clock, Facts, Kind, LineRef, Linger, Opening, Place, Read, TracedSocket,
-};
+use crate::model::{Clock, Facts, Kind, LineRef, Linger, Opening, Place, Read, TracedSocket};
 use crate::read::Out;
 use crate::text;
 
@@ -26,7 +24,9 @@ pub(super) const KNOWN: Known = Known {
 fn recognise(head: &[&str]) -> bool {
     let is_call = |line: &&&str| {
         let rest = strace_call::line(line).rest;
-        let done = |call: Call<'_>| call.part != Part::Whole || call.returned().is_some() || call.result.starts_with('?');
+        let done = |call: Call<'_>| {
+            call.part != Part::Whole || call.returned().is_some() || call.result.starts_with('?')
+        };
         call(rest).is_some_and(done)
     };
     let calls = head.iter().filter(is_call).count();
@@ -149,15 +149,43 @@ impl Format for Strace {
 fn is_wanted(name: &str) -> bool {
     matches!(
         name,
-        "socket" | "bind" | "connect" | "accept" | "accept4" | "listen" | "setsockopt" | "shutdown"
-            | "close" | "read" | "readv" | "recvfrom" | "recvmsg" | "recv" | "write" | "writev"
-            | "sendto" | "sendmsg" | "send" | "sendfile" | "sendmmsg" | "recvmmsg" | "getsockname"
-            | "getpeername" | "epoll_ctl" | "clone" | "clone3" | "fork" | "vfork" | "execve"
+        "socket"
+            | "bind"
+            | "connect"
+            | "accept"
+            | "accept4"
+            | "listen"
+            | "setsockopt"
+            | "shutdown"
+            | "close"
+            | "read"
+            | "readv"
+            | "recvfrom"
+            | "recvmsg"
+            | "recv"
+            | "write"
+            | "writev"
+            | "sendto"
+            | "sendmsg"
+            | "send"
+            | "sendfile"
+            | "sendmmsg"
+            | "recvmmsg"
+            | "getsockname"
+            | "getpeername"
+            | "epoll_ctl"
+            | "clone"
+            | "clone3"
+            | "fork"
+            | "vfork"
+            | "execve"
     )
 }
 
 fn cut(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    let end = (0..=most.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or(0)]
 }
 
@@ -169,17 +197,23 @@ fn name(out: &mut Out<'_>, file: usize, pid: u32, name: &str) {
 }
 
 fn keep(mut socket: TracedSocket, out: &mut Out<'_>) {
-    let is_inet = socket.peer.is_some() || socket.local.is_some();
-    if !is_inet {
-        return;
-    }
     if let Some(local) = socket.local {
         out.own(local.ip);
+    }
+    let is_inet = socket.peer.is_some() || socket.local.is_some();
+    if !is_inet || !out.wants(socket.local, socket.peer) {
+        return;
     }
     socket.reads.shrink_to_fit();
     let facts = &mut out.facts;
     let file = socket.place.at.file;
-    Facts::add(&mut facts.traced, &mut facts.left_out, file, limits::TRACED, socket);
+    Facts::add(
+        &mut facts.traced,
+        &mut facts.left_out,
+        file,
+        limits::TRACED,
+        socket,
+    );
 }
 
 impl Strace {
@@ -191,7 +225,10 @@ impl Strace {
             Stamp::Epoch(nanos) => (Clock::Epoch, nanos),
             Stamp::Since(nanos) => (Clock::Elapsed, self.last.unwrap_or(0).saturating_add(nanos)),
             Stamp::Day(nanos) => {
-                if self.last.is_some_and(|last| nanos + self.day < last - HALF_DAY) {
+                if self
+                    .last
+                    .is_some_and(|last| nanos + self.day < last - HALF_DAY)
+                {
                     self.day = self.day.saturating_add(2 * HALF_DAY);
                 }
                 (Clock::Day, nanos.saturating_add(self.day))
@@ -260,7 +297,12 @@ impl Strace {
             self.leaders.remove(&tid);
             return;
         }
-        let mut fds: Vec<u32> = self.open.keys().filter(|(pid, _)| *pid == tid).map(|(_, fd)| *fd).collect();
+        let mut fds: Vec<u32> = self
+            .open
+            .keys()
+            .filter(|(pid, _)| *pid == tid)
+            .map(|(_, fd)| *fd)
+            .collect();
         fds.sort_unstable();
         for fd in fds {
             self.drop_fd(tid, fd, Some(place), out);
@@ -269,11 +311,19 @@ impl Strace {
 
     /// The socket of a call's first argument: the known one, or a new one if what is said of it
     /// shows that it is a socket.
-    fn socket(&mut self, joined: &Joined<'_>, arg: Fd, out: &mut Out<'_>) -> Option<&mut TracedSocket> {
+    fn socket(
+        &mut self,
+        joined: &Joined<'_>,
+        arg: Fd,
+        out: &mut Out<'_>,
+    ) -> Option<&mut TracedSocket> {
         if arg.is_other {
             return None;
         }
-        let only_sockets = !matches!(joined.name, "read" | "readv" | "write" | "writev" | "sendfile" | "close" | "epoll_ctl");
+        let only_sockets = !matches!(
+            joined.name,
+            "read" | "readv" | "write" | "writev" | "sendfile" | "close" | "epoll_ctl"
+        );
         let mut found = self.find(joined.tid, arg.number);
         // The descriptor names another connection than the one known: a close was missed.
         let is_other = |socket: &TracedSocket| {
@@ -283,7 +333,9 @@ impl Strace {
             known != told && socket.transport != Some(Transport::Udp)
         };
         if let Some((leader, at)) = found
-            && self.live[at].as_ref().is_some_and(|(socket, _)| is_other(socket))
+            && self.live[at]
+                .as_ref()
+                .is_some_and(|(socket, _)| is_other(socket))
         {
             self.drop_fd(leader, arg.number, None, out);
             found = None;
@@ -356,7 +408,9 @@ impl Strace {
     }
 
     fn created(&mut self, joined: &Joined<'_>, out: &mut Out<'_>) {
-        let Some(made) = fd(joined.call.result) else { return };
+        let Some(made) = fd(joined.call.result) else {
+            return;
+        };
         let leader = self.leader(joined.tid);
         self.drop_fd(leader, made.number, None, out);
         if !joined.args.starts_with("AF_INET") {
@@ -380,7 +434,9 @@ impl Strace {
     }
 
     fn accepted(&mut self, joined: &Joined<'_>, arg: Fd, out: &mut Out<'_>) {
-        let Some(made) = fd(joined.call.result) else { return };
+        let Some(made) = fd(joined.call.result) else {
+            return;
+        };
         let listener = self.socket(joined, arg, out);
         let listener = listener.map(|socket| (socket.local, socket.timeout));
         let told = sockaddr(joined.args);
@@ -389,7 +445,10 @@ impl Strace {
             return;
         }
         let returned = match joined.is_whole {
-            true => joined.call.took().and_then(|took| joined.begun.time?.checked_add(took)),
+            true => joined
+                .call
+                .took()
+                .and_then(|took| joined.begun.time?.checked_add(took)),
             false => joined.done.time,
         };
         let socket = TracedSocket {
@@ -422,14 +481,18 @@ impl Strace {
     }
 
     fn cloned(&mut self, joined: &Joined<'_>) {
-        let child = joined.call.returned().and_then(|pid| u32::try_from(pid).ok());
+        let child = joined
+            .call
+            .returned()
+            .and_then(|pid| u32::try_from(pid).ok());
         let Some(child) = child.filter(|pid| *pid > 0) else {
             return;
         };
         let leader = self.leader(joined.tid);
         let is_thread = joined.args.contains("CLONE_THREAD");
         if self.leaders.len() < limits::TRACED {
-            self.leaders.insert(child, if is_thread { leader } else { child });
+            self.leaders
+                .insert(child, if is_thread { leader } else { child });
         }
         if is_thread || joined.args.contains("CLONE_FILES") || self.open.len() > COPIED {
             return;
@@ -458,7 +521,9 @@ fn apply(socket: &mut TracedSocket, joined: &Joined<'_>, place: Place, may_keep_
         "bind" => {
             socket.opening = Opening::Bind;
             socket.opened = socket.opened.or(Some(place));
-            socket.local = sockaddr(joined.args).filter(|end| end.port != 0).or(socket.local);
+            socket.local = sockaddr(joined.args)
+                .filter(|end| end.port != 0)
+                .or(socket.local);
         }
         "connect" => {
             let peer = sockaddr(joined.args);
@@ -534,7 +599,11 @@ fn read(socket: &mut TracedSocket, joined: &Joined<'_>, returned: Option<i64>, m
     if is_cut {
         socket.cut = socket.cut.or(Some(place));
     }
-    let one = Read { asked, given, place };
+    let one = Read {
+        asked,
+        given,
+        place,
+    };
     if asked > 0 && given >= asked && socket.filled.is_none_or(|known| asked > known.asked) {
         socket.filled = Some(one);
     }
@@ -551,20 +620,19 @@ fn thread(socket: &mut TracedSocket, tid: u32) {
     }
 }
 
-/// What a descriptor's end is called in tests.
-#[cfg(test)]
-fn shown(end: Option<Endpoint>) -> String {
-    end.map(|end| end.to_string()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::read::{HostFiles, Source};
+    use analyzer::Endpoint;
+
+    fn shown(end: Option<Endpoint>) -> String {
+        end.map(|end| end.to_string()).unwrap_or_default()
+    }
 
     fn traced(text: &str) -> Vec<TracedSocket> {
         let source = Source::Bytes("s".to_owned(), text.as_bytes().to_vec());
-        let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new());
+        let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new(), &|_| true);
         assert_eq!(files.files[0].kind, Kind::Strace);
         files.facts.traced
     }
@@ -600,7 +668,10 @@ mod tests {
         );
         assert_eq!(all.len(), 2);
         let one = &all[0];
-        assert_eq!((shown(one.local).as_str(), one.pid), ("10.9.0.2:8080", Some(1)));
+        assert_eq!(
+            (shown(one.local).as_str(), one.pid),
+            ("10.9.0.2:8080", Some(1))
+        );
         assert_eq!(one.reads[0].place.at.line, 6);
         assert_eq!(one.closed.unwrap().at.line, 7);
         assert_eq!(one.opening, Opening::Accept);

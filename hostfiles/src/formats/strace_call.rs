@@ -41,7 +41,11 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// The number that it returned.
     pub(super) fn returned(&self) -> Option<i64> {
-        let len = self.result.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'-').count();
+        let len = self
+            .result
+            .bytes()
+            .take_while(|byte| byte.is_ascii_digit() || *byte == b'-')
+            .count();
         self.result.get(..len)?.parse().ok()
     }
 
@@ -160,7 +164,10 @@ fn outcome(text: &str) -> (&str, &str) {
     match text.rfind(" = ") {
         Some(at) => {
             let args = text[..at].trim_end();
-            (args.strip_suffix(')').unwrap_or(args), text[at + 3..].trim())
+            (
+                args.strip_suffix(')').unwrap_or(args),
+                text[at + 3..].trim(),
+            )
         }
         None => (text, ""),
     }
@@ -234,7 +241,10 @@ pub(super) fn behind_buffer(text: &str) -> Option<&str> {
         at += if bytes[at] == b'\\' { 2 } else { 1 };
     }
     let rest = text.get(at + 1..)?;
-    Some(rest.trim_start_matches("...").trim_start_matches([',', ' ']))
+    Some(
+        rest.trim_start_matches("...")
+            .trim_start_matches([',', ' ']),
+    )
 }
 
 /// Octets that a call asks for.
@@ -247,7 +257,11 @@ pub(super) fn asked(name: &str, args: &str) -> Option<u64> {
     let behind = match behind_buffer(args) {
         Some(behind) => behind,
         // `0x7f…, 1024`: nothing came.
-        None => args.split_once(", 0x").and_then(|(_, rest)| rest.split_once(", "))?.1,
+        None => {
+            args.split_once(", 0x")
+                .and_then(|(_, rest)| rest.split_once(", "))?
+                .1
+        }
     };
     text::leading_number(behind)
 }
@@ -265,12 +279,21 @@ mod tests {
         let close = "close(3) = 0";
         assert_eq!(of("close(3) = 0"), (None, Stamp::None, close));
         assert_eq!(of("[pid  12] close(3) = 0"), (Some(12), Stamp::None, close));
-        assert_eq!(of("12 00:00:01 close(3) = 0"), (Some(12), Stamp::Day(1_000_000_000), close));
+        assert_eq!(
+            of("12 00:00:01 close(3) = 0"),
+            (Some(12), Stamp::Day(1_000_000_000), close)
+        );
         assert_eq!(of("00:00:01.5 close(3) = 0").1, Stamp::Day(1_500_000_000));
         let epoch = Stamp::Epoch(1_796_050_973_250_000_000);
-        assert_eq!(of("12<app> 1796050973.25 close(3) = 0"), (Some(12), epoch, close));
+        assert_eq!(
+            of("12<app> 1796050973.25 close(3) = 0"),
+            (Some(12), epoch, close)
+        );
         assert_eq!(of("1796050973.25 close(3) = 0"), (None, epoch, close));
-        assert_eq!(of("     0.000123 close(3) = 0"), (None, Stamp::Since(123_000), close));
+        assert_eq!(
+            of("     0.000123 close(3) = 0"),
+            (None, Stamp::Since(123_000), close)
+        );
         assert_eq!(of("12 00:00:01 (+     0.000123) close(3) = 0").2, close);
         assert_eq!(line("[pid 5<my app>] close(3) = 0").comm, Some("my app"));
     }
@@ -287,11 +310,17 @@ mod tests {
         let one = call("recvfrom(4<UDP:[0.0.0.0:5300]>,  <unfinished ...>").unwrap();
         assert_eq!(one.part, Part::Unfinished);
         let one = call("<... recvfrom resumed>\"x\"..., 1024, 0, {sa_family=AF_INET6, sin6_port=htons(9), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"fd00::1\", &sin6_addr), sin6_scope_id=0}, [28]) = 1024").unwrap();
-        assert_eq!((one.part, asked(one.name, one.args)), (Part::Resumed, Some(1024)));
+        assert_eq!(
+            (one.part, asked(one.name, one.args)),
+            (Part::Resumed, Some(1024))
+        );
         assert_eq!(sockaddr(one.args).unwrap().to_string(), "[fd00::1]:9");
         let text = "3, {msg_name={sa_family=AF_INET, sin_port=htons(5), sin_addr=inet_addr(\"1.2.3.4\")}, msg_iov=[{iov_base=\"x\", iov_len=10}, {iov_base=\"y\", iov_len=20}], msg_iovlen=2, msg_flags=MSG_TRUNC}, 0";
         assert_eq!(asked("recvmsg", text), Some(30));
-        assert_eq!(asked("recvfrom", "3, 0x7ffe, 512, 0, NULL, NULL"), Some(512));
+        assert_eq!(
+            asked("recvfrom", "3, 0x7ffe, 512, 0, NULL, NULL"),
+            Some(512)
+        );
         assert!(call("--- SIGCHLD {si_signo=SIGCHLD} ---").is_none());
         assert!(fd("7<UNIX-STREAM:[1->2]>").unwrap().is_other);
     }

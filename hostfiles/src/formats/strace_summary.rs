@@ -21,10 +21,19 @@ impl Format for Summary {
     fn line(&mut self, line: &str, at: LineRef, out: &mut Out<'_>) -> bool {
         if let Some(call) = row(line, at) {
             let facts = &mut out.facts;
-            Facts::add(&mut facts.calls, &mut facts.left_out, at.file, limits::FACTS, call);
+            Facts::add(
+                &mut facts.calls,
+                &mut facts.left_out,
+                at.file,
+                limits::FACTS,
+                call,
+            );
             return true;
         }
-        is_header(line) || line.starts_with("---") || line.starts_with("strace:") || line.contains("total")
+        is_header(line)
+            || line.starts_with("---")
+            || line.starts_with("strace:")
+            || line.contains("total")
     }
 }
 
@@ -50,10 +59,24 @@ mod tests {
 
     #[test]
     fn rows_with_and_without_errors() {
-        let one = row(" 61.20    1.837402         153     12001      4100 futex", LineRef::default()).unwrap();
+        let one = row(
+            " 61.20    1.837402         153     12001      4100 futex",
+            LineRef::default(),
+        )
+        .unwrap();
         assert_eq!((one.call.as_str(), one.calls), ("futex", 12_001));
-        let one = row("  0.00    0.000000           0         3           read", LineRef::default()).unwrap();
+        let one = row(
+            "  0.00    0.000000           0         3           read",
+            LineRef::default(),
+        )
+        .unwrap();
         assert_eq!(one.calls, 3);
-        assert!(row("100.00    1.837402         153     12001      4100 total", LineRef::default()).is_none());
+        assert!(
+            row(
+                "100.00    1.837402         153     12001      4100 total",
+                LineRef::default()
+            )
+            .is_none()
+        );
     }
 }

@@ -9,7 +9,10 @@ use crate::text::{between, endpoint, pair, seconds};
 
 pub(super) const KNOWN: Known = Known {
     kind: Kind::Tracepoint,
-    recognise: |head| head.iter().any(|line| word(line, Place::default()).is_some()),
+    recognise: |head| {
+        head.iter()
+            .any(|line| word(line, Place::default()).is_some())
+    },
     make: || Box::new(Tracepoint),
 };
 
@@ -30,7 +33,11 @@ impl Format for Tracepoint {
         if let Some(time) = time {
             // Since boot, unless it is as large as only the time since 1970 can be.
             let is_epoch = time > 900_000_000_000_000_000;
-            out.file.clock = if is_epoch { Clock::Epoch } else { Clock::Elapsed };
+            out.file.clock = if is_epoch {
+                Clock::Epoch
+            } else {
+                Clock::Elapsed
+            };
         }
         let Some(word) = word(line, Place { at, time }) else {
             return line.starts_with('#') || line.starts_with("cpus=");
@@ -67,13 +74,18 @@ fn word(line: &str, place: Place) -> Option<KernelWord> {
         let from = endpoint(words.get(at.checked_sub(1)?)?)?;
         Some((from, endpoint(words.get(at + 1)?.trim_end_matches(','))?))
     };
-    let reason = field("reason=").or_else(|| field("reason: ")).unwrap_or_default();
+    let reason = field("reason=")
+        .or_else(|| field("reason: "))
+        .unwrap_or_default();
     let ends = joined().or_else(parts).or_else(arrow);
     (ends.is_some() || !reason.is_empty()).then(|| KernelWord {
         place,
         event: (*event).to_owned(),
         ends,
-        reason: reason.trim_start_matches("SK_RST_REASON_").trim_start_matches("SKB_DROP_REASON_").to_owned(),
+        reason: reason
+            .trim_start_matches("SK_RST_REASON_")
+            .trim_start_matches("SKB_DROP_REASON_")
+            .to_owned(),
     })
 }
 
@@ -84,13 +96,23 @@ mod tests {
     #[test]
     fn lines_of_the_tools() {
         let read = |line: &str| word(line, Place::default()).unwrap();
-        let one = read("python3 123 [001]  1234.567890: tcp:tcp_send_reset: skbaddr=0x0 skaddr=0xffff src=10.9.0.2:8080 dest=10.9.0.1:40000 state=TCP_ESTABLISHED reason=TCP_STATE");
-        assert_eq!((one.event.as_str(), one.reason.as_str()), ("tcp_send_reset", "TCP_STATE"));
+        let one = read(
+            "python3 123 [001]  1234.567890: tcp:tcp_send_reset: skbaddr=0x0 skaddr=0xffff src=10.9.0.2:8080 dest=10.9.0.1:40000 state=TCP_ESTABLISHED reason=TCP_STATE",
+        );
+        assert_eq!(
+            (one.event.as_str(), one.reason.as_str()),
+            ("tcp_send_reset", "TCP_STATE")
+        );
         assert_eq!(one.ends.unwrap().1.to_string(), "10.9.0.1:40000");
-        let one = read("<idle>-0 [000] 99.1: tcp_retransmit_skb: family=AF_INET sport=80 dport=5 saddr=10.9.0.2 daddr=10.9.0.1 saddrv6=::ffff:10.9.0.2 daddrv6=::ffff:10.9.0.1 state=TCP_ESTABLISHED");
+        let one = read(
+            "<idle>-0 [000] 99.1: tcp_retransmit_skb: family=AF_INET sport=80 dport=5 saddr=10.9.0.2 daddr=10.9.0.1 saddrv6=::ffff:10.9.0.2 daddrv6=::ffff:10.9.0.1 state=TCP_ESTABLISHED",
+        );
         assert_eq!(one.ends.unwrap().0.to_string(), "10.9.0.2:80");
         let one = read("1796050973.5 kfree_skb 10.9.0.1:5 -> 10.9.0.2:80 reason=NETFILTER_DROP");
         assert_eq!(one.reason, "NETFILTER_DROP");
-        assert_eq!(stamp("1796050973.5 kfree_skb"), Some(1_796_050_973_500_000_000));
+        assert_eq!(
+            stamp("1796050973.5 kfree_skb"),
+            Some(1_796_050_973_500_000_000)
+        );
     }
 }

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 mod address;
 mod document;
 mod frame;
+mod host_lines;
 mod names;
 mod text;
 

@@ -50,6 +50,7 @@ declare_rule! {
             medium_stall_ms = 200.0: "Stall that a retransmission timeout would cost.",
             high_stall_ms = 1000.0: "Stall that people notice.",
         ],
+        host_evidence: [SendLimits, Owner],
     }
 }
 

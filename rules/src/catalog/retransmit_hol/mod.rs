@@ -73,6 +73,7 @@ declare_rule! {
             min_stall_round_trips = 0.5: "Shortest stall in round trips; reordering closes within a fraction of one, a repair takes about one.",
             medium_stall_ms = 200.0: "One stall of this length is of medium severity at least: the smallest retransmission timeout of Linux.",
         ],
+        host_evidence: [Owner, Retransmissions],
     }
 }
 

@@ -63,6 +63,7 @@ declare_rule! {
             datagrams: Count / Sum,
         ],
         thresholds: [],
+        host_evidence: [ReceiveBuffer, Owner],
     }
 }
 
