@@ -14,6 +14,7 @@
 mod address;
 mod document;
 mod frame;
+mod host_lines;
 mod names;
 mod redactor;
 mod text;

@@ -51,6 +51,7 @@ declare_rule! {
             min_factor = 3.0: "Least multiple of the shortest round trip; shorter queues are normal.",
             min_samples = 20.0: "Round trips under load that make a distribution.",
         ],
+        host_evidence: [Owner],
     }
 }
 

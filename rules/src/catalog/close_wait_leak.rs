@@ -49,6 +49,7 @@ declare_rule! {
         thresholds: [
             min_wait_ms = 60000.0: "Shortest time in CLOSE-WAIT that is a leak; handlers finish within a minute, or their caller gave up long ago.",
         ],
+        host_evidence: [Owner, CloseCall],
     }
 }
 

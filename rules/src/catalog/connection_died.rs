@@ -66,6 +66,7 @@ declare_rule! {
             vain_ms = 2000.0: "Shortest time over which it was sent; a capture that ends sooner may have missed the answer.",
             idle_ms = 2000.0: "Silence from which a connection is not in use: a device on the path may have forgotten it.",
         ],
+        host_evidence: [Owner, Filters],
     }
 }
 

@@ -54,6 +54,7 @@ declare_rule! {
         clouded_by: [CaptureDrops],
         figures: [attempts: Count / Sum],
         thresholds: [],
+        host_evidence: [Filters, Owner, KernelReason],
     }
 }
 

@@ -57,6 +57,7 @@ declare_rule! {
             min_wait_ms = 20.0: "Shortest median wait; delayed acknowledgements begin at 40 ms on Linux, less a tolerance for the round trip.",
             max_wait_ms = 500.0: "Longest: no acknowledgement may be delayed beyond it (RFC 1122).",
         ],
+        host_evidence: [Owner],
     }
 }
 

@@ -52,6 +52,7 @@ declare_rule! {
         clouded_by: [CaptureDrops],
         figures: [connections: Count / Sum, idle_ms: Milliseconds / Median],
         thresholds: [],
+        host_evidence: [Owner, IdleLimits],
     }
 }
 

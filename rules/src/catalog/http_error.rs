@@ -48,6 +48,7 @@ declare_rule! {
         clouded_by: [CaptureDrops, Snaplen],
         figures: [responses: Count / Sum, errors: Count / Sum, share_percent: Percent / Max],
         thresholds: [],
+        host_evidence: [Logs, Owner],
     }
 }
 

@@ -55,6 +55,7 @@ declare_rule! {
         clouded_by: [CaptureDrops],
         figures: [messages: Count / Sum],
         thresholds: [],
+        host_evidence: [Filters],
     }
 }
 

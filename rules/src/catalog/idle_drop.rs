@@ -64,6 +64,7 @@ declare_rule! {
             proved_idle_ms = 2000.0: "Shortest silence blamed where the server answers others while this connection repeats in vain, and no silence as long was survived. Tables that are full, or set so, forget within seconds.",
             proved_copies = 4.0: "Times the data was sent in vain after such a short silence; on a path that loses one segment in ten chance does so once in ten thousand.",
         ],
+        host_evidence: [Owner, IdleLimits, Filters],
     }
 }
 

@@ -64,6 +64,7 @@ declare_rule! {
             min_hop_difference = 3.0: "Difference of the hop limits that counts; load-balanced paths differ by one or two.",
             min_confidence = 0.6: "Resets less surely forged than this are not reported.",
         ],
+        host_evidence: [Filters, KernelReason, Owner],
     }
 }
 

@@ -54,6 +54,7 @@ declare_rule! {
         clouded_by: [CaptureDrops, CutShort],
         figures: [datagrams: Count / Sum, fragments_missing: Count / Sum],
         thresholds: [],
+        host_evidence: [Fragments],
     }
 }
 

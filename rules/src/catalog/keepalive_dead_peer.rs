@@ -49,6 +49,7 @@ declare_rule! {
             min_probes = 3.0: "Unanswered probes in a row; single ones get lost.",
             min_interval_ms = 200.0: "Shortest mean time between probes; systems count it in seconds, and what comes faster are late acknowledgements of a capture with gaps.",
         ],
+        host_evidence: [Owner],
     }
 }
 

@@ -64,6 +64,7 @@ declare_rule! {
         thresholds: [
             min_confidence = 0.5: "Resets whose reading as an abortive close is less sure than this are left to other rules.",
         ],
+        host_evidence: [Linger, UnreadData, KernelReason, Owner],
     }
 }
 

@@ -51,6 +51,7 @@ declare_rule! {
         clouded_by: [CaptureDrops, OneSided],
         figures: [collisions: Count / Sum, delay_ms: Milliseconds / Median],
         thresholds: [],
+        host_evidence: [Owner],
     }
 }
 

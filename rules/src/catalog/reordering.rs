@@ -46,6 +46,7 @@ declare_rule! {
             min_segments = 3.0: "Late segments on a connection; single ones happen on any path.",
             low_percent = 1.0: "Share of the segments from which senders may slow down.",
         ],
+        host_evidence: [Retransmissions],
     }
 }
 

@@ -57,6 +57,7 @@ declare_rule! {
         clouded_by: [CaptureDrops, Snaplen],
         figures: [errors: Count / Sum],
         thresholds: [],
+        host_evidence: [Logs, Owner],
     }
 }
 

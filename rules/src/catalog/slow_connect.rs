@@ -63,6 +63,7 @@ declare_rule! {
             min_connect_ms = 500.0: "Time from the first SYN to the handshake's end from which it may be called late.",
             min_times_usual = 3.0: "How many times longer than the round trip of the connection it must take.",
         ],
+        host_evidence: [ListenQueue, Owner],
     }
 }
 

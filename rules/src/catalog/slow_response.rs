@@ -66,6 +66,7 @@ declare_rule! {
             unusual_factor = 5.0: "Multiple of the server's median that is unusual.",
             min_answers = 5.0: "Answers of the server from which their median says what is usual.",
         ],
+        host_evidence: [Logs, Owner],
     }
 }
 

@@ -48,6 +48,7 @@ declare_rule! {
             low_segments = 10.0: "Needless segments from which it matters.",
             low_percent = 1.0: "Share of what was sent from which it matters.",
         ],
+        host_evidence: [Retransmissions],
     }
 }
 

@@ -59,6 +59,7 @@ declare_rule! {
             min_messages = 20.0: "Messages an inferred framing must have read in one direction; fewer may fit by chance.",
             min_confidence = 0.7: "Inferred framings less sure than this are not reported.",
         ],
+        host_evidence: [ReadSizes, Owner],
     }
 }
 

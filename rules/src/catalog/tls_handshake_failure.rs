@@ -58,6 +58,7 @@ declare_rule! {
         clouded_by: [CaptureDrops, Snaplen],
         figures: [failures: Count / Sum],
         thresholds: [],
+        host_evidence: [Logs, Owner],
     }
 }
 

@@ -63,6 +63,7 @@ declare_rule! {
         thresholds: [
             min_confidence = 0.5: "Resets whose reading is less sure than this are left to other rules.",
         ],
+        host_evidence: [UnreadData, Linger, KernelReason, Owner],
     }
 }
 

@@ -48,6 +48,7 @@ declare_rule! {
             min_share_percent = 50.0: "Share of them that filled the window.",
             min_rtt_ms = 5.0: "On shorter paths a window is refilled faster than it matters.",
         ],
+        host_evidence: [SendLimits, Owner],
     }
 }
 

@@ -50,6 +50,7 @@ declare_rule! {
         thresholds: [
             min_stall_ms = 20.0: "Shortest stall reported.",
         ],
+        host_evidence: [SendLimits, Owner],
     }
 }
 

@@ -29,6 +29,12 @@ pub fn explain(meta: &RuleMeta) -> String {
             threshold.name, threshold.default, threshold.doc
         );
     }
+    if !meta.host_evidence.is_empty() {
+        let _ = writeln!(page, "\n## What to collect on the hosts\n");
+        for ask in meta.host_evidence {
+            let _ = writeln!(page, "- {}.", ask.describe());
+        }
+    }
     let needs: Vec<&str> = meta.needs.iter().map(|need| need.describe()).collect();
     let _ = writeln!(
         page,

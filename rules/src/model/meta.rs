@@ -5,6 +5,7 @@
 
 use analyzer::QualityKind;
 
+use crate::model::ask::Ask;
 use crate::model::figure::FigureSpec;
 use crate::model::needs::Need;
 use crate::model::severity::Severity;
@@ -37,6 +38,8 @@ pub struct RuleMeta {
     pub figures: &'static [FigureSpec],
     /// Configurable limits.
     pub thresholds: &'static [ThresholdSpec],
+    /// What host evidence can tell about its findings.
+    pub host_evidence: &'static [Ask],
     /// The doc comment of the declaration, line by line, in Markdown.
     pub doc_lines: &'static [&'static str],
 }
@@ -97,7 +100,8 @@ macro_rules! declare_rule {
             needs: [$($need:ident),* $(,)?],
             clouded_by: [$($quality:ident),* $(,)?],
             figures: [$($figure:ident: $unit:ident / $fold:ident),* $(,)?],
-            thresholds: [$($threshold:ident = $default:literal: $about:literal),* $(,)?] $(,)?
+            thresholds: [$($threshold:ident = $default:literal: $about:literal),* $(,)?]
+            $(, host_evidence: [$($ask:ident),* $(,)?])? $(,)?
         }
     ) => {
         $(#[doc = $doc])+
@@ -121,6 +125,7 @@ macro_rules! declare_rule {
                     default: $default,
                     doc: $about,
                 }),*],
+                host_evidence: &[$($($crate::model::ask::Ask::$ask),*)?],
                 doc_lines: &[$($doc),+],
             };
         }

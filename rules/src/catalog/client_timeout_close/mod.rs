@@ -77,6 +77,7 @@ declare_rule! {
         thresholds: [
             min_wait_ms = 100.0: "Shortest wait that counts as patience. Programs that send and close at once want no answer.",
         ],
+        host_evidence: [Owner, Deadline, CloseCall, Logs],
     }
 }
 

@@ -63,6 +63,7 @@ declare_rule! {
             slow_ms = 1000.0: "Answers later than this are slow.",
             min_nxdomain = 10.0: "Names that do not exist, from which it is worth a hint.",
         ],
+        host_evidence: [IdleLimits, DatagramDrops, Owner],
     }
 }
 

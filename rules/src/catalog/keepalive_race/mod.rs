@@ -82,6 +82,7 @@ declare_rule! {
         thresholds: [
             min_idle_ms = 200.0: "Shortest silence before the server's FIN that counts as idle. Servers do not use idle timeouts below this; a FIN right after a response is a planned close.",
         ],
+        host_evidence: [Owner, CloseCall, Logs],
     }
 }
 

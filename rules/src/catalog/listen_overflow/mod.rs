@@ -85,6 +85,7 @@ declare_rule! {
             min_connections = 3.0: "Connections with unanswered SYNs that must come together; one or two are usual loss.",
             min_share_percent = 20.0: "Share of the attempts in that time that must suffer; loss strikes a few percent at most.",
         ],
+        host_evidence: [ListenQueue, Owner],
     }
 }
 

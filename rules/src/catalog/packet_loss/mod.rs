@@ -68,6 +68,7 @@ declare_rule! {
             high_events = 5.0: "Loss events from which a high rate is no accident.",
             outage_ms = 1000.0: "Time in which the same data was repeated in vain from which it is told as an outage: the first timeouts take less.",
         ],
+        host_evidence: [Retransmissions, KernelReason],
     }
 }
 

@@ -72,6 +72,7 @@ declare_rule! {
             min_stall_ms = 20.0: "Shortest stall reported; people and most programs do not notice less.",
             min_stall_round_trips = 0.5: "Shortest stall in round trips; reordering closes within a fraction of one, a repair takes about one.",
         ],
+        host_evidence: [Owner, Retransmissions],
     }
 }
 

@@ -67,6 +67,7 @@ declare_rule! {
         thresholds: [
             min_wait_ms = 3000.0: "How long the capture must go on after a single SYN to call it unanswered; a lost one would have been repeated.",
         ],
+        host_evidence: [Filters, ListenQueue, KernelReason],
     }
 }
 

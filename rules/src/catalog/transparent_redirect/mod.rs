@@ -66,6 +66,7 @@ declare_rule! {
         thresholds: [
             same_syn_ms = 50.0: "Two sightings of one SYN before and after translation lie closer than this; both are seen on one host.",
         ],
+        host_evidence: [Redirects, Owner],
     }
 }
 

@@ -66,6 +66,7 @@ declare_rule! {
             datagrams: Count / Sum,
         ],
         thresholds: [],
+        host_evidence: [ReceiveBuffer, Owner],
     }
 }
 
