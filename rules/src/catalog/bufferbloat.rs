@@ -40,6 +40,7 @@ declare_rule! {
     /// - RFC 7567; RFC 8289 (CoDel); RFC 8290 (FQ-CoDel)
     pub(crate) struct Bufferbloat {
         id: "bufferbloat",
+        group: LossAndPath,
         title: "Round trips grow with the data in flight",
         severity: Medium,
         needs: [Tcp, BothDirections, NoCaptureDrops],

@@ -41,6 +41,7 @@ declare_rule! {
     /// - RFC 9293 §3.6, §3.3.2
     pub(crate) struct CloseWaitLeak {
         id: "close-wait-leak",
+        group: Closing,
         title: "A program keeps connections that its peer has closed",
         severity: Medium,
         needs: [Tcp, BothDirections],

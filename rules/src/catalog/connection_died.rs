@@ -56,6 +56,7 @@ declare_rule! {
     /// - RFC 9293 §3.8.3; RFC 5482; RFC 6298 §5
     pub(crate) struct ConnectionDied {
         id: "connection-died",
+        group: LossAndPath,
         title: "Nothing gets through any more on connections in use",
         severity: High,
         needs: [Tcp, BothDirections],

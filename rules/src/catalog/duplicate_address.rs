@@ -51,6 +51,7 @@ declare_rule! {
     /// - RFC 9568 §7.3 (hardware addresses of VRRP)
     pub(crate) struct AddressHeldTwice {
         id: "duplicate-address",
+        group: LossAndPath,
         title: "Two stations claim one IP address",
         severity: Low,
         needs: [],

@@ -42,6 +42,7 @@ declare_rule! {
     /// - RFC 9110 §15.6; RFC 6585 §4
     pub(crate) struct HttpError {
         id: "http-error",
+        group: Services,
         title: "A server answers with errors",
         severity: High,
         needs: [Tcp],

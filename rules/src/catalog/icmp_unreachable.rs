@@ -49,6 +49,7 @@ declare_rule! {
     /// - RFC 792; RFC 4443 §3.1; RFC 1812 §5.2.7; RFC 5927 (TCP treats most as hints)
     pub(crate) struct IcmpUnreachable {
         id: "icmp-unreachable",
+        group: UdpAndIp,
         title: "Packets cannot be delivered",
         severity: Medium,
         needs: [],

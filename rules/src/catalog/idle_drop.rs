@@ -54,6 +54,7 @@ declare_rule! {
     /// - RFC 5382 REQ-5 (at least 2 h 4 min); RFC 1122 §4.2.3.6
     pub(crate) struct IdleDrop {
         id: "idle-drop",
+        group: Closing,
         title: "Idle connections are forgotten on the path",
         severity: High,
         needs: [Tcp, BothDirections],

@@ -51,6 +51,7 @@ declare_rule! {
     /// - RFC 5961 §3; RFC 9293 §3.5.3
     pub(crate) struct InjectedReset {
         id: "injected-reset",
+        group: Closing,
         title: "A device on the path resets connections",
         severity: High,
         needs: [Tcp],

@@ -48,6 +48,7 @@ declare_rule! {
     /// - RFC 791; RFC 8200 §4.5; RFC 8900
     pub(crate) struct IpFragmentLoss {
         id: "ip-fragment-loss",
+        group: UdpAndIp,
         title: "Fragments of datagrams are missing",
         severity: High,
         needs: [Udp],

@@ -40,6 +40,7 @@ declare_rule! {
     /// - RFC 9293 §3.8.4; RFC 1122 §4.2.3.6
     pub(crate) struct KeepaliveDeadPeer {
         id: "keepalive-dead-peer",
+        group: Closing,
         title: "Keep-alive probes go unanswered",
         severity: Medium,
         needs: [Tcp, BothDirections],

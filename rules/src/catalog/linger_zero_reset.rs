@@ -56,6 +56,7 @@ declare_rule! {
     /// - RFC 9293 §3.10.5 (ABORT); socket(7), `SO_LINGER`
     pub(crate) struct LingerZeroReset {
         id: "linger-zero-reset",
+        group: Closing,
         title: "An application closes connections by reset",
         severity: High,
         needs: [Tcp, BothDirections],

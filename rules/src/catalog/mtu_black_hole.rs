@@ -44,6 +44,7 @@ declare_rule! {
     /// - RFC 2923; RFC 4821; RFC 1191; RFC 8201
     pub(crate) struct MtuBlackHole {
         id: "mtu-black-hole",
+        group: LossAndPath,
         title: "Large segments vanish on the path",
         severity: High,
         needs: [Tcp, BothDirections],

@@ -37,6 +37,7 @@ declare_rule! {
     /// - RFC 4737; RFC 5236; RFC 8985 §6.2 (adapting to it)
     pub(crate) struct Reordering {
         id: "reordering",
+        group: LossAndPath,
         title: "Segments overtake each other on the path",
         severity: Low,
         needs: [Tcp, BothDirections],

@@ -54,6 +54,7 @@ declare_rule! {
     /// - RFC 9293 §3.8.1; RFC 6298 §2.1 and §5.7
     pub(crate) struct SlowConnect {
         id: "slow-connect",
+        group: ConnectionPhase,
         title: "Connections are established late",
         severity: Medium,
         needs: [Tcp],

@@ -55,6 +55,7 @@ declare_rule! {
     /// - RFC 9110; RFC 6202 (long polling)
     pub(crate) struct SlowResponse {
         id: "slow-response",
+        group: Application,
         title: "A server takes unusually long to answer",
         severity: High,
         needs: [Tcp, BothDirections],

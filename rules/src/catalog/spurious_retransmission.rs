@@ -39,6 +39,7 @@ declare_rule! {
     /// - RFC 2883; RFC 3522; RFC 5682; RFC 8985 §7
     pub(crate) struct SpuriousRetransmission {
         id: "spurious-retransmission",
+        group: LossAndPath,
         title: "Bytes are sent again although they had arrived",
         severity: Low,
         needs: [Tcp, BothDirections],

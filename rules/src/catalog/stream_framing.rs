@@ -46,6 +46,7 @@ declare_rule! {
     /// - RFC 9293 §3.9.1 (PUSH is no record mark); RFC 1122 §4.2.2.2
     pub(crate) struct StreamFraming {
         id: "stream-framing",
+        group: Application,
         title: "Messages share segments or span them",
         severity: Medium,
         needs: [Tcp, ReadablePayload],

@@ -42,6 +42,7 @@ declare_rule! {
     /// - socket(7), `SO_REUSEPORT`; RFC 8085
     pub(crate) struct UdpSingleSocket {
         id: "udp-single-socket",
+        group: UdpAndIp,
         title: "One pair of UDP sockets carries a busy path",
         severity: Low,
         needs: [Udp],

@@ -38,6 +38,7 @@ declare_rule! {
     /// - RFC 7323 §2; RFC 9293 §3.8.6
     pub(crate) struct WindowLimited {
         id: "window-limited",
+        group: Application,
         title: "The receiver's window limits a transfer",
         severity: Low,
         needs: [Tcp, BothDirections, Handshake, NoCaptureDrops],

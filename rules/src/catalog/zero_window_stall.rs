@@ -42,6 +42,7 @@ declare_rule! {
     /// - RFC 9293 §3.8.6.1; RFC 6429
     pub(crate) struct ZeroWindowStall {
         id: "zero-window-stall",
+        group: Application,
         title: "A receiver that does not read stops its sender",
         severity: High,
         needs: [Tcp, BothDirections],

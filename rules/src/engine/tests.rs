@@ -260,6 +260,7 @@ declare_rule! {
     /// Fails on purpose.
     pub(crate) struct Failing {
         id: "failing",
+        group: Application,
         title: "Fails on purpose",
         severity: Low,
         needs: [Tcp],

@@ -65,6 +65,7 @@ declare_rule! {
     /// - Linux ip-sysctl, tcp_fin_timeout
     pub(crate) struct ClientTimeoutClose {
         id: "client-timeout-close",
+        group: Closing,
         title: "Clients give up on pending answers",
         severity: High,
         needs: [Tcp, BothDirections],

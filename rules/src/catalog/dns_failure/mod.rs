@@ -52,6 +52,7 @@ declare_rule! {
     /// - RFC 1035 §4.1.1; RFC 2308; RFC 6891; resolv.conf(5)
     pub(crate) struct DnsFailure {
         id: "dns-failure",
+        group: Services,
         title: "DNS questions fail",
         severity: High,
         needs: [],

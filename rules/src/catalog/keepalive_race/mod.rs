@@ -70,6 +70,7 @@ declare_rule! {
     /// - RFC 9293 §3.10.7.1 (a segment to a closed connection draws RST)
     pub(crate) struct KeepaliveRace {
         id: "keepalive-race",
+        group: Closing,
         title: "Requests cross the server's idle close and are lost",
         severity: High,
         needs: [Tcp, BothDirections],

@@ -72,6 +72,7 @@ declare_rule! {
     /// - RFC 9293 §3.10.7.4; RFC 6298 §5.7 (SYN retransmission)
     pub(crate) struct ListenOverflow {
         id: "listen-overflow",
+        group: ConnectionPhase,
         title: "A listener drops new connections",
         severity: High,
         needs: [Tcp],

@@ -54,6 +54,7 @@ declare_rule! {
     /// - RFC 5681, RFC 6298, RFC 6675, RFC 8985
     pub(crate) struct PacketLoss {
         id: "packet-loss",
+        group: LossAndPath,
         title: "Segments are lost on the path",
         severity: High,
         needs: [Tcp, BothDirections],

@@ -58,6 +58,7 @@ declare_rule! {
     /// - RFC 9000 §2 (streams without this)
     pub(crate) struct RetransmitHol {
         id: "retransmit-hol",
+        group: LossAndPath,
         title: "Lost segments hold back bytes that already arrived",
         severity: High,
         needs: [Tcp, BothDirections],

@@ -59,6 +59,7 @@ declare_rule! {
     /// - RFC 9293 §3.8.1; RFC 6298 §5.7
     pub(crate) struct SynUnanswered {
         id: "syn-unanswered",
+        group: ConnectionPhase,
         title: "Connection attempts get no answer",
         severity: High,
         needs: [Tcp],

@@ -58,6 +58,7 @@ declare_rule! {
     /// - RFC 1122 §3.2.1.3 (loopback addresses never leave a host); RFC 8029 §2.1
     pub(crate) struct TransparentRedirect {
         id: "transparent-redirect",
+        group: ConnectionPhase,
         title: "Connections reach another server than intended",
         severity: High,
         needs: [],

@@ -56,6 +56,7 @@ declare_rule! {
     /// - recv(2), `MSG_TRUNC`; RFC 8085 §3.2
     pub(crate) struct UdpTruncation {
         id: "udp-truncation",
+        group: UdpAndIp,
         title: "Datagrams are larger than the receiver's buffer",
         severity: High,
         needs: [Udp],
