@@ -8,7 +8,9 @@ use serde::{Serialize, Serializer};
 
 use super::fact::Fact;
 use super::finding::FindingPage;
-use crate::document::{Cell, Check, ConnectionRow, Counted, Document, Quality, Table, TimePart};
+use crate::document::{
+    Cell, Check, ConnectionRow, Counted, Document, HostFileRow, Quality, Table, TimePart,
+};
 use crate::error::Error;
 use crate::render::charts::{self, Chart};
 use crate::words::{escape, format};
@@ -28,6 +30,7 @@ pub(super) struct Page<'a> {
     quality: Vec<Quality>,
     notices: Vec<String>,
     findings: Vec<FindingPage<'a>>,
+    host_files: &'a [HostFileRow],
     charts: Vec<Chart>,
     time: Option<TimePage>,
     states: Vec<Chart>,
@@ -154,6 +157,7 @@ impl<'a> Page<'a> {
             quality: capture.quality.clone(),
             notices: document.notices.clone(),
             findings: findings?,
+            host_files: document.host_evidence.as_deref().unwrap_or_default(),
             charts: charts?,
             time: time(&document.time_split),
             states: states?,
