@@ -164,7 +164,7 @@ def keepalive_race(folder):
 
         def users():
             for index in range(5):
-                for wait_s in (1.0 + 0.12 - 0.03, 0.3):
+                for wait_s in (0.94, 0.4):
                     try:
                         one = socket.create_connection(("127.0.0.1", 80))
                         one.sendall(b"POST /order/%d HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % index)
@@ -301,6 +301,7 @@ def abort(folder, name, how, story, rule, line, body=b"x" * 500, strace=True):
             for _ in range(4):
                 net.call("client", ask, SERVER, 8080, b"POST / HTTP/1.1\r\nHost: api\r\nContent-Length: %d\r\n\r\n" % len(body) + body, 0.6)
         case.collect(net, "server", "nstat-after.txt", "nstat", "-asz")
+        case.collect(net, "server", "ss-ltn.txt", "ss", "-ltn")
         if tracer:
             stop(tracer)
     case.expect(story, rule=rule, process=None, lines=[line])
