@@ -282,8 +282,8 @@ def one_socket(folder):
         actor(net, "server", "udp_server", 5300, 2048)
         with net.capture("client", case.capture, snaplen=64):
             child = net.popen("client", "strace", "-c", "-f", "-o", case.path("client", "strace-c.txt"), PYTHON, "-I", "-S", ACTORS,
-                              "udp_senders", SERVER, "5300", "8", "7")
-            time.sleep(3)
+                              "udp_senders", SERVER, "5300", "8", "2.5")
+            time.sleep(1.5)
             case.collect(net, "client", "lsof.txt", "lsof", "-nPi")
             case.collect(net, "client", "ss.txt", "ss", "-uanpem")
             child.wait()
