@@ -60,11 +60,24 @@ pub enum Command {
     },
     /// Say what one TCP segment was judged to be and why, and what Wireshark calls it
     ExplainFrame(ExplainFrameArguments),
+    /// Print a script that collects on a host what tells causes apart; nothing is run
+    Collect(CollectArguments),
     /// Print a shell completion script
     Completions {
         /// Shell to complete for
         shell: clap_complete::Shell,
     },
+}
+
+/// Arguments of `pcapdoc collect`.
+#[derive(Debug, Args)]
+pub struct CollectArguments {
+    /// Only what this rule asks of the hosts
+    #[arg(long, value_name = "RULE")]
+    pub rule: Option<String>,
+    /// The process whose calls are traced
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
 }
 
 /// Arguments of `pcapdoc explain-frame`.

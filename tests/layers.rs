@@ -86,6 +86,17 @@ const ANALYZER: &[Room] = &[
     ("lib", "the list of the above"),
 ];
 
+/// From files of hosts to facts.
+const HOSTFILES: &[Room] = &[
+    ("limits", "how much is kept"),
+    ("model", "what host files say, whatever their format"),
+    ("text", "addresses, numbers and times as tools write them"),
+    ("out", "what readers write to"),
+    ("formats", "the formats"),
+    ("read", "files and folders, line by line"),
+    ("lib", "the list of the above"),
+];
+
 /// From connections to findings.
 const RULES: &[Room] = &[
     ("model", "what a rule is, and what it finds"),
@@ -93,6 +104,19 @@ const RULES: &[Room] = &[
     ("signs", "judgement that several rules share"),
     ("catalog", "the rules"),
     ("engine", "runs them, and makes findings of what they saw"),
+    (
+        "host/watched",
+        "what is remembered of connections, to lay host files beside them",
+    ),
+    ("host/join", "which line belongs to which connection"),
+    ("host/counters", "by how much a host's counters rose"),
+    (
+        "host/settle",
+        "what host files settle before the rules judge",
+    ),
+    ("host/testimony", "what they say about a finding"),
+    ("host/turn", "what that does to it"),
+    ("host", "host files beside a capture"),
     ("lib", "the list of the above"),
 ];
 
@@ -131,11 +155,23 @@ const PROGRAM: &[Room] = &[
 ];
 
 /// Folders whose own file declares what its parts use, and uses the parts: not yet taken apart.
-const WHOLES_OF_PARTS: &[&str] = &["app/", "flow/tcp/", "in_order/", "catalog/dns_failure/"];
+const WHOLES_OF_PARTS: &[&str] = &[
+    "formats/",
+    "host/testimony/",
+    "app/",
+    "flow/tcp/",
+    "in_order/",
+    "catalog/dns_failure/",
+];
 
 #[test]
 fn analyzer_keeps_its_rooms() {
     check("analyzer/src", ANALYZER);
+}
+
+#[test]
+fn host_files_keep_their_rooms() {
+    check("hostfiles/src", HOSTFILES);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod formats;
 pub mod limits;
 mod model;
+mod out;
 mod read;
 mod text;
 
@@ -17,5 +18,6 @@ pub use model::{
     Opening, PacketRule, Place, Read, SocketRow, SystemEvent, Target, TcpCounters, TracedSocket,
     Translation, User,
 };
-pub use read::{HostFiles, Source, Wanted};
+pub use out::Wanted;
+pub use read::{HostFiles, Source};
 pub use text::read_time;

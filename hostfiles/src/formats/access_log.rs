@@ -2,7 +2,7 @@
 
 use super::{Format, Known};
 use crate::model::{Kind, LineRef, LogLine, Place};
-use crate::read::Out;
+use crate::out::Out;
 use crate::text::{address, between, endpoint, log_time};
 
 pub(super) const KNOWN: Known = Known {

@@ -4,7 +4,7 @@ use analyzer::{Endpoint, Transport};
 
 use super::{Format, Known};
 use crate::model::{Clock, Counter, Kind, LineRef, Place, Translation};
-use crate::read::Out;
+use crate::out::Out;
 use crate::text::{pair, seconds};
 
 pub(super) const KNOWN: Known = Known {

@@ -4,7 +4,7 @@ use analyzer::Transport;
 
 use super::{Format, Known};
 use crate::model::{Kind, LineRef, PacketRule, Target};
-use crate::read::Out;
+use crate::out::Out;
 use crate::text::{address, between, leading_number, net};
 
 pub(super) const KNOWN: Known = Known {

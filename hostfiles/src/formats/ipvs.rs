@@ -4,7 +4,7 @@ use analyzer::{Endpoint, Transport};
 
 use super::{Format, Known};
 use crate::model::{Kind, LineRef, Net, PacketRule, Target};
-use crate::read::Out;
+use crate::out::Out;
 use crate::text::endpoint;
 
 pub(super) const KNOWN: Known = Known {

@@ -2,7 +2,7 @@
 
 use super::{Format, Known};
 use crate::model::{Clock, Kind, LineRef, Place, SystemEvent};
-use crate::read::Out;
+use crate::out::Out;
 use crate::text::{iso_time, syslog_time};
 
 pub(super) const KNOWN: Known = Known {

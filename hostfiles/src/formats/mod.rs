@@ -22,7 +22,7 @@ mod strace_summary;
 mod tracepoint;
 
 use crate::model::{Kind, LineRef};
-use crate::read::Out;
+use crate::out::Out;
 
 /// Reads the lines of a file.
 pub(crate) trait Format {

@@ -2,7 +2,7 @@
 
 use super::{Format, Known};
 use crate::model::{Counter, Kind, LineRef, Place};
-use crate::read::Out;
+use crate::out::Out;
 use crate::text::leading_number;
 
 pub(super) const KNOWN: Known = Known {

@@ -5,7 +5,7 @@ use analyzer::Transport;
 use super::iptables::{destination, ports, protocol};
 use super::{Format, Known};
 use crate::model::{Kind, LineRef, PacketRule, Target};
-use crate::read::Out;
+use crate::out::Out;
 use crate::text::{between, leading_number, net};
 
 pub(super) const KNOWN: Known = Known {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Format, Known};
 use crate::model::{Counter, Kind, LineRef, Place};
-use crate::read::Out;
+use crate::out::Out;
 
 pub(super) const KNOWN: Known = Known {
     kind: Kind::Nstat,

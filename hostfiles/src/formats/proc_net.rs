@@ -4,7 +4,7 @@ use analyzer::Transport;
 
 use super::{Format, Known};
 use crate::model::{Kind, LineRef, Place, SocketRow};
-use crate::read::Out;
+use crate::out::Out;
 use crate::text::proc_endpoint;
 
 pub(super) const KNOWN: Known = Known {

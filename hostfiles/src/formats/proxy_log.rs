@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Format, Known};
 use crate::model::{Clock, Kind, LineRef, LogLine, Place};
-use crate::read::Out;
+use crate::out::Out;
 use crate::text::{between, endpoint, iso_time, log_time};
 
 pub(super) const KNOWN: Known = Known {

@@ -5,7 +5,7 @@ use analyzer::Transport;
 use super::states::state;
 use super::{Format, Known};
 use crate::model::{Kind, LineRef, Place, SocketRow, TcpCounters, User};
-use crate::read::Out;
+use crate::out::Out;
 use crate::text::{between, decimal, endpoint, leading_number, peer};
 
 pub(super) const KNOWN: Known = Known {

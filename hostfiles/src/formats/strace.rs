@@ -12,7 +12,7 @@ use super::strace_call::{self, Call, Fd, Part, Stamp, call, fd, sockaddr};
 use super::{Format, Known};
 use crate::limits;
 use crate::model::{Clock, Facts, Kind, LineRef, Linger, Opening, Place, Read, TracedSocket};
-use crate::read::Out;
+use crate::out::Out;
 use crate::text;
 
 pub(super) const KNOWN: Known = Known {

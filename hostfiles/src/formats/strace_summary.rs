@@ -3,7 +3,7 @@
 use super::{Format, Known};
 use crate::limits;
 use crate::model::{CallShare, Facts, Kind, LineRef};
-use crate::read::Out;
+use crate::out::Out;
 
 pub(super) const KNOWN: Known = Known {
     kind: Kind::StraceSummary,

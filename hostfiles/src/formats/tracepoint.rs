@@ -4,7 +4,7 @@ use analyzer::Endpoint;
 
 use super::{Format, Known};
 use crate::model::{Clock, KernelWord, Kind, LineRef, Place};
-use crate::read::Out;
+use crate::out::Out;
 use crate::text::{between, endpoint, pair, seconds};
 
 pub(super) const KNOWN: Known = Known {

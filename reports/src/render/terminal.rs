@@ -43,6 +43,7 @@ pub fn render(document: &Document, style: Style) -> String {
     screen.caveats(document);
     screen.findings(&document.findings);
     screen.against(document);
+    screen.host_files(document);
     screen.checks(document);
     screen.out
 }
@@ -150,9 +151,30 @@ impl Screen {
             }
             self.labelled(indent, Ansi::new(), "do     ", &advice);
         }
+        // The first line decides most.
+        if let Some(line) = finding.host_evidence.iter().flatten().next() {
+            let (says, note) = (line.says.as_str(), &line.note);
+            let text = format!("{says}: {note} ({}:{})", line.file, line.line);
+            self.labelled(indent, Ansi::new(), "host   ", &text);
+        }
         if !finding.explained_by.is_empty() {
             let causes = finding.explained_by.join(", ");
             self.labelled(indent, Ansi::new(), "cause  ", &format!("see {causes}"));
+        }
+    }
+
+    /// What became of host files, the used ones in number.
+    fn host_files(&mut self, document: &Document) {
+        let Some(files) = &document.host_evidence else {
+            return;
+        };
+        let used = files.iter().filter(|file| file.used > 0).count();
+        let text = format!("{used} of {} host files used", files.len());
+        self.out.push('\n');
+        self.labelled("", Ansi::new(), "What the hosts say  ", &text);
+        for file in files.iter().filter(|file| file.used == 0).take(4) {
+            let text = format!("{} ({}): {}", file.file, file.kind, file.note);
+            self.labelled("  ", Ansi::new(), "", &text);
         }
     }
 

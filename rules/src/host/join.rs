@@ -182,9 +182,14 @@ impl Joined {
             let row = &self.files.facts.sockets[number];
             let file = row.place.at.file;
             let Some(peer) = row.peer else { continue };
-            let Some(found) = tuples.get(&(row.transport, row.local, peer)) else {
-                continue;
+            // A listing of UDP alone does not say so where all sockets are connected.
+            let other = match row.transport {
+                Transport::Tcp => Transport::Udp,
+                Transport::Udp => Transport::Tcp,
             };
+            let found = tuples.get(&(row.transport, row.local, peer));
+            let found = found.or_else(|| tuples.get(&(other, row.local, peer)));
+            let Some(found) = found else { continue };
             if !self.is_near(row.place) {
                 self.known[file].other_time += 1;
                 continue;

@@ -168,6 +168,9 @@ impl Witness {
         if has_sockets && file.clock == Clock::None && file.taken.is_none() && used > 0 {
             notes.push("it bears no time: matched by addresses alone".to_owned());
         }
+        if known.host.is_none() && known.notes.is_empty() {
+            notes.push("no address tells its host".to_owned());
+        }
         if let Some(left) = self.joined.files.facts.left_out.get(&number) {
             notes.push(format!("{left} facts beyond the bound were left out"));
         }

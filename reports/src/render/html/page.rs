@@ -10,7 +10,7 @@ use super::fact::Fact;
 use super::finding::FindingPage;
 use crate::against::sentences;
 use crate::document::{
-    Against, Cell, Check, ConnectionRow, Counted, Document, Quality, Table, TimePart,
+    Against, Cell, Check, ConnectionRow, Counted, Document, HostFileRow, Quality, Table, TimePart,
 };
 use crate::error::Error;
 use crate::render::charts::{self, Chart};
@@ -32,6 +32,7 @@ pub(super) struct Page<'a> {
     notices: Vec<String>,
     against: Option<AgainstPage>,
     findings: Vec<FindingPage<'a>>,
+    host_files: &'a [HostFileRow],
     charts: Vec<Chart>,
     time: Option<TimePage>,
     states: Vec<Chart>,
@@ -159,6 +160,7 @@ impl<'a> Page<'a> {
             notices: document.notices.clone(),
             against: document.against.as_ref().map(AgainstPage::new),
             findings: findings?,
+            host_files: document.host_evidence.as_deref().unwrap_or_default(),
             charts: charts?,
             time: time(&document.time_split),
             states: states?,

@@ -1,6 +1,6 @@
 //! What logs and journals say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use analyzer::{Direction, Timestamp};
 use hostfiles::{Clock, LogLine};
@@ -52,6 +52,20 @@ fn moments(one: &Watched) -> Vec<i64> {
     all
 }
 
+/// What a log line tells.
+fn told(line: &LogLine) -> String {
+    let mut parts = vec!["the request's own log line".to_owned()];
+    parts.extend(line.status.map(|status| format!("status {status}")));
+    if !line.flags.is_empty() {
+        parts.push(format!("flags {}", line.flags));
+    }
+    parts.extend(
+        line.duration_ms
+            .map(|duration| format!("after {}", time(duration))),
+    );
+    parts.join(", ")
+}
+
 /// The log lines of the requests that a finding speaks of, one for each connection.
 pub(super) fn requests(case: &Case<'_>) -> Vec<Line> {
     let mut lines = Vec::new();
@@ -79,36 +93,30 @@ pub(super) fn requests(case: &Case<'_>) -> Vec<Line> {
         let of_connection = |line: &&LogLine| {
             let by_port = line.client == Some(client.ip) && line.client_port == Some(client.port);
             let by_upstream = line.upstream == Some(server);
-            let by_client = line.client == Some(client.ip)
-                && line.client_port.is_none()
-                && line.upstream.is_none();
-            (by_port || by_upstream || by_client)
+            let by_client = line.client == Some(client.ip) && line.client_port.is_none();
+            // The proxy that called the server logs its own clients.
+            let by_proxy = case.joined.host_of(line.place.at) == Some(client.ip);
+            let by_host = line.upstream.is_none() && (by_client || by_proxy);
+            (by_port || by_upstream || by_host)
                 && fits(case.finding.rule, line)
                 && !used.contains(&line.place.at)
         };
-        let candidates = case.joined.files.facts.logs.iter().filter(of_connection);
-        let nearest = candidates
-            .filter_map(|line| Some((near(line)?, line)))
-            .min_by_key(|(apart, line)| (*apart, line.place.at));
-        let limit = one
-            .start
-            .nanos_since(Timestamp::from_nanos(0))
-            .min(NEAR_NS.unsigned_abs());
-        let Some((_, line)) = nearest.filter(|(apart, _)| apart.unsigned_abs() <= limit) else {
-            continue;
-        };
-        used.insert(line.place.at);
-        let mut note = "the request's own log line".to_owned();
-        if let Some(status) = line.status {
-            note.push_str(&format!(": status {status}"));
+        let limit = one.start.nanos_since(Timestamp::from_nanos(0));
+        let limit = limit.min(NEAR_NS.unsigned_abs());
+        let mut nearest = BTreeMap::<usize, (i64, &LogLine)>::new();
+        for line in case.joined.files.facts.logs.iter().filter(of_connection) {
+            let Some(apart) = near(line).filter(|apart| apart.unsigned_abs() <= limit) else {
+                continue;
+            };
+            let known = nearest.entry(line.place.at.file).or_insert((apart, line));
+            if (apart, line.place.at) < (known.0, known.1.place.at) {
+                *known = (apart, line);
+            }
         }
-        if !line.flags.is_empty() {
-            note.push_str(&format!(", flags {}", line.flags));
+        for (_, line) in nearest.into_values() {
+            used.insert(line.place.at);
+            lines.push(Line::new(line.place.at, Says::Supports, told(line)).strong());
         }
-        if let Some(duration) = line.duration_ms {
-            note.push_str(&format!(", after {}", time(duration)));
-        }
-        lines.push(Line::new(line.place.at, Says::Supports, note).strong());
     }
     lines
 }

@@ -20,7 +20,7 @@ fn telling_state(rule: &str) -> &'static [&'static str] {
 
 /// Whose the connections are, and in which state the host has them.
 pub(super) fn owner(case: &Case<'_>) -> Vec<Line> {
-    let mut groups = BTreeMap::<(bool, &str, String, bool), (LineRef, u64)>::new();
+    let mut groups = BTreeMap::<(bool, &str, String, bool, usize), (LineRef, u64)>::new();
     let telling = telling_state(case.finding.rule);
     for (at, _) in case.watched() {
         for end in Direction::BOTH {
@@ -39,7 +39,7 @@ pub(super) fn owner(case: &Case<'_>) -> Vec<Line> {
                     continue;
                 }
                 let is_client = end == Direction::ClientToServer;
-                let key = (!tells, row.state, owner, is_client);
+                let key = (!tells, row.state, owner, is_client, row.place.at.file);
                 let entry = groups.entry(key).or_insert((row.place.at, 0));
                 entry.1 += 1;
             }
@@ -49,7 +49,7 @@ pub(super) fn owner(case: &Case<'_>) -> Vec<Line> {
     groups.sort_by_key(|((quiet, ..), (at, count))| (*quiet, std::cmp::Reverse(*count), *at));
     let lines = groups
         .into_iter()
-        .map(|((quiet, state, owner, is_client), (at, count))| {
+        .map(|((quiet, state, owner, is_client, _), (at, count))| {
             let end = if is_client { "client" } else { "server" };
             let state = if state.is_empty() {
                 "an unnamed state"
