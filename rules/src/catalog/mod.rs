@@ -34,6 +34,7 @@ mod port_reuse_collision;
 mod reordering;
 mod retransmit_hol;
 mod routing_loop;
+mod sender_limited;
 mod sequence_rewritten;
 mod service_error;
 mod slow_connect;
@@ -88,6 +89,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&reordering::Reordering);
     visitor.visit(&retransmit_hol::RetransmitHol);
     visitor.visit(&routing_loop::LoopedPackets);
+    visitor.visit(&sender_limited::SenderLimited);
     visitor.visit(&sequence_rewritten::SequenceRewritten);
     visitor.visit(&service_error::ServiceError);
     visitor.visit(&slow_connect::SlowConnect);
