@@ -185,6 +185,8 @@ pub struct Analysis {
     pub damaged: Vec<DamagedPackets>,
     /// Where the capture's clock ran backwards or leapt, in frame order; at most 256.
     pub clock_breaks: Vec<ClockBreak>,
+    /// Parts of a second were written in a wrong unit: no time below a second is right.
+    pub is_clock_unit_wrong: bool,
 }
 
 impl Analysis {
@@ -192,6 +194,6 @@ impl Analysis {
     #[must_use]
     pub fn tells_time(&self, from: Timestamp, to: Timestamp) -> bool {
         let mut breaks = self.clock_breaks.iter();
-        !breaks.any(|one| one.lies_within(from, to))
+        !self.is_clock_unit_wrong && !breaks.any(|one| one.lies_within(from, to))
     }
 }

@@ -78,7 +78,7 @@ def forwarder(folder):
             except OSError:
                 connection.close()
 
-    run(folder, "nothing-behind", forward, lambda: asks(4), "A port forwarder accepts connections although nobody listens behind it.")
+    run(folder, "nothing-behind", forward, lambda: asks(4, pause_s=0.05), "A port forwarder accepts connections although nobody listens behind it.")
 
 
 def access_check(folder):

@@ -152,7 +152,8 @@ pub struct Half {
     pub impossible_sacks: u64,
     /// The first of them.
     pub first_impossible_sack: Option<SegmentRef>,
-    /// Segments with new payload that end more than a full segment beyond the peer's window.
+    /// Segments with new payload that end more than a full segment beyond what the peer's widest window
+    /// allows.
     pub beyond_window: u64,
     /// The first of them.
     pub first_beyond_window: Option<SegmentRef>,
@@ -199,8 +200,7 @@ pub struct SuspectedRepeats {
 
 impl Half {
     /// Counts the repeats that must have been needless because `peer`, which cannot report them,
-    /// acknowledged more segments than would have arrived otherwise. What duplicate ACKs asked for
-    /// is not among them.
+    /// acknowledged more segments than would have arrived otherwise.
     pub(crate) fn count_needless(&mut self, peer: &Self) {
         if self.sack_permitted && peer.sack_permitted {
             return;
@@ -214,9 +214,7 @@ impl Half {
             .lost_after_capture
             .saturating_sub(self.spurious_retransmissions);
         let needless = needed.saturating_sub(unanswered);
-        let asked_for = repeats(RetransmissionKind::Fast);
-        let unasked = self.retransmitted_segments.saturating_sub(asked_for);
-        self.spurious_retransmissions += needless.min(unasked);
+        self.spurious_retransmissions += needless;
     }
 
     /// Counts the suspected repeats as retransmissions, or takes them out again, by what is known

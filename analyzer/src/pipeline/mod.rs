@@ -395,6 +395,7 @@ impl<S: ConnectionSink> Engine<S> {
             address_conflicts: sequencer.conflicts.finish(),
             damaged: sequencer.damage.damaged(),
             clock_breaks: times.breaks(),
+            is_clock_unit_wrong: times.is_unit_wrong(),
         };
         (analysis, sinks)
     }

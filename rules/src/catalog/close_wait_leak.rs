@@ -3,6 +3,7 @@
 use analyzer::connection::TcpState;
 use analyzer::{Analysis, Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, most};
 use crate::model::impact::Impact;
@@ -99,7 +100,7 @@ impl Rule for CloseWaitLeak {
             }
             let own_fin = conn.half(end).fin;
             out.push(
-                Observation::new(conn, 0.9, Impact::attempts_failed(1))
+                Observation::new(conn, confidence::STRONG, Impact::attempts_failed(1))
                     .cause(format!("{} {}", conn.server, end.sender()))
                     .at(span.from)
                     .weight(ms(waited))
@@ -158,7 +159,7 @@ impl Rule for CloseWaitLeak {
                  The program at the {end} leaks sockets.",
                 plural(sockets, "socket"), time(max)
             ))
-            .confidence(0.9, "FIN, its acknowledgement and the missing answer were captured.")
+            .confidence(confidence::STRONG, "FIN, its acknowledgement and the missing answer were captured.")
             .because(format!("the {other}'s FIN was acknowledged, and neither data nor FIN came from the {end} for up to {}", time(max)))
             .not("half-close in use", format!("the {end} sent no data after the {other}'s FIN"))
             .not("client-timeout-close", "counts the requests given up; here the sockets were never closed at all")

@@ -8,6 +8,7 @@ use analyzer::connection::{EndedBy, Ending, ResetKind};
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint, Timestamp};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -31,7 +32,8 @@ declare_rule! {
     /// ## How it is detected
     /// - The handshake was captured, the server sent no payload, and its FIN or RST is the first close of the
     ///   connection.
-    /// - It came within 50 ms of the handshake's end, or within two round trips where that is longer.
+    /// - It came within 50 ms of the handshake's end, or within two round trips where that is longer, and before
+    ///   any request had reached the server: none had passed, or the FIN does not acknowledge it.
     /// - Or it came a second or more after it, after the same time on each connection (to a tenth), on
     ///   connections that one client opened one after the other, without any that was served.
     /// - Three or more connections to one server ended so.
@@ -46,7 +48,8 @@ declare_rule! {
     ///
     /// ## Known limits
     /// A server that has nothing to say, such as one that hands out empty files, closes in the same way. Fewer
-    /// than three are not told.
+    /// than three are not told. A reset after a request may be the answer to the request: unread-data-reset and
+    /// linger-zero-reset tell of it.
     ///
     /// ## References
     /// - RFC 9293 §3.6 (closing); RFC 9293 §3.10.4 (abort)
@@ -166,7 +169,7 @@ impl Rule for ClosedAfterAccept {
                     "The clients had not asked for anything yet.".to_owned()
                 },
             ))
-            .confidence(if at_once { 0.85 } else { 0.65 }, "Handshake and close were captured, and the server's sequence number shows that it sent no payload.")
+            .confidence(if at_once { confidence::LIKELY } else { confidence::OPEN }, "Handshake and close were captured, and the server's sequence number shows that it sent no payload.")
             .because(format!("the server's {} comes right after the handshake's sequence numbers: nothing was sent between", if resets > 0 { "RST or FIN" } else { "FIN" }))
             .because_if(count < all, || format!("{} to the same port were served: the listener works", many(all - count, "connection")))
             .not("connection-refused", "the handshake succeeded")
@@ -188,7 +191,14 @@ fn closed(conn: &Connection, ctx: &Context<'_>) -> Option<Observation<Seen>> {
     let at_once = Duration::from_secs_f64(ctx.threshold("at_once_ms") / 1e3);
     let trips = conn.rtt().unwrap_or_default() * 2;
     let first_data = conn.from_client().first_data;
-    let asked = first_data.is_some_and(|data| data.frame < ending.at.frame);
+    let asked = first_data.filter(|data| data.frame < ending.at.frame);
+    // What comes after a request may answer the request: unless the FIN says that it had not arrived.
+    let unheard = asked
+        .is_none_or(|data| ending.how == EndedBy::Fin && ending.had_received(&data) == Some(false));
+    if !unheard {
+        return None;
+    }
+    let asked = asked.is_some();
     let delay = if open <= at_once.max(trips) {
         Delay::AtOnce
     } else if ms(open) >= ctx.threshold("delayed_ms") && first_data.is_none() {
@@ -197,7 +207,7 @@ fn closed(conn: &Connection, ctx: &Context<'_>) -> Option<Observation<Seen>> {
         return None;
     };
     let by_reset = ending.how != EndedBy::Fin;
-    let found = Observation::new(conn, 0.8, Impact::attempts_failed(1))
+    let found = Observation::new(conn, confidence::LIKELY, Impact::attempts_failed(1))
         .at(ending.at.time)
         .weight(if asked { 2.0 } else { 1.0 })
         .evidence(ack, "completes the handshake: the connection is accepted")
@@ -320,7 +330,7 @@ mod tests {
             capture.client(start + 20_100, PUSH, 101, 901, 80);
             next = 181;
         }
-        capture.server(start + 20_000 + us, FIN, 901, next, 0);
+        capture.server(start + 20_000 + us, FIN, 901, 101, 0);
         capture.client(start + 21_000 + us, FIN, next, 902, 0);
         capture.server(start + 41_000 + us, TcpFlags::ACK, 902, next + 1, 0);
         capture
@@ -371,6 +381,21 @@ mod tests {
         let unequal = (1..4)
             .map(|number| closed_after(number, 2_000_000 * u64::from(number), false).finish());
         assert!(told(unequal).is_empty());
+    }
+
+    #[test]
+    fn a_close_that_answers_a_request_is_another_matter() {
+        let refused = |number: u16, flags: u8| {
+            let mut capture = Capture::of_client(40_000 + number, u64::from(number) * 100 + 1);
+            capture.handshake();
+            capture.client(20_100, PUSH, 101, 901, 80);
+            capture.server(41_000, flags, 901, 181, 0);
+            capture.finish()
+        };
+        assert!(told((1..6).map(|number| refused(number, FIN))).is_empty());
+        assert!(
+            told((1..6).map(|number| refused(number, TcpFlags::RST | TcpFlags::ACK))).is_empty()
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use analyzer::analysis::DamagedPackets;
 use analyzer::event::SegmentRef;
 use analyzer::{Analysis, Direction, Endpoint, Transport};
 
+use crate::model::confidence;
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
@@ -88,7 +89,7 @@ impl Rule for Corruption {
                 if count == 1 { "has" } else { "have" },
                 many(right, "packet"),
             ))
-            .confidence(0.85, "The sender's other checksums are right, and the differences are unlike each other.")
+            .confidence(confidence::LIKELY, "The sender's other checksums are right, and the differences are unlike each other.")
             .because(format!("{} of the checksums that could be verified are wrong", percent(share(count, count + right))))
             .not("checksum offload", "a host that leaves sums to its card has none right, or the same difference in all")
             .not("packet-loss", "the packets were not lost but discarded by their receiver")
@@ -113,7 +114,7 @@ fn observation(one: &DamagedPackets) -> Option<Observation<Seen>> {
         fact: (),
         limits: Vec::new(),
     };
-    let mut found = Observation::from_note(&note, 0.85, Impact::recovered(one.count))
+    let mut found = Observation::from_note(&note, confidence::LIKELY, Impact::recovered(one.count))
         .cause(one.source.to_string())
         .weight(number(one.count))
         .count(one.count)

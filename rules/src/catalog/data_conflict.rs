@@ -4,6 +4,7 @@ use analyzer::connection::{self, CopyMarks, Half};
 use analyzer::event::SegmentRef;
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -26,8 +27,8 @@ declare_rule! {
     /// ## How it is detected
     /// - A segment repeats octets that had passed, and of these the first 64 of an earlier segment (16, or all
     ///   of a shorter one from 8 on, where the repeat is short) were captured both times. They differ.
-    /// - A copy whose hop limit is 3 or more off that of its end's other packets, or that lacks the timestamps
-    ///   which both ends agreed on, is not from that end.
+    /// - A copy whose hop limit is not that of its end's other packets, while the other copy's is, or that lacks
+    ///   the timestamps which both ends agreed on, is not from that end.
     /// - Both copies of one packet (the same IP identification) are no conflict of the sender: a device changed
     ///   it between two points of the capture. Nor is it one when every repeat differs: then the capture's
     ///   payload was made unreadable.
@@ -60,8 +61,6 @@ declare_rule! {
     }
 }
 
-/// Hop limits that differ by less may be those of two routes (as for injected resets).
-const ROUTES: u8 = 2;
 /// Repeats that differ, one like the other, show a capture whose payload was made unreadable.
 const ALL_DIFFER: u64 = 3;
 
@@ -130,9 +129,9 @@ impl Rule for DataConflict {
             .summary(format!("On {connections}, octets with the same sequence numbers passed twice and differ. {what}"))
             .confidence(
                 match (is_foreign, signs.len()) {
-                    (true, 2..) => 0.95,
-                    (true, _) => 0.85,
-                    (false, _) => 0.7,
+                    (true, 2..) => confidence::PROVED,
+                    (true, _) => confidence::LIKELY,
+                    (false, _) => confidence::PROBABLE,
                 },
                 "Both copies were captured at the same place of the stream and compared.",
             )
@@ -188,7 +187,7 @@ fn observation(
     let sender = direction.sender();
     let first = SegmentRef::place(conflict.first.frame, conflict.first.time, direction);
     let place = conflict.second.relative_seq;
-    let found = Observation::new(conn, 0.85, impact)
+    let found = Observation::new(conn, confidence::LIKELY, impact)
         .cause(format!("{} {verdict:?}", conn.server))
         .at(conflict.second.time)
         .weight(number(conflict.count))
@@ -223,8 +222,8 @@ fn foreign_signs(
 ) -> Vec<String> {
     let mut signs = Vec::new();
     if let Some(usual) = half.hop_limit
-        && marks.hop_limit.abs_diff(usual) > ROUTES
-        && other.hop_limit.abs_diff(usual) <= ROUTES
+        && marks.hop_limit != usual
+        && other.hop_limit == usual
     {
         signs.push(format!(
             "one copy came with hop limit {}, the other and most packets of that end with {usual}: it was sent from another distance",

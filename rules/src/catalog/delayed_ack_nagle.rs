@@ -2,6 +2,7 @@
 
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
 use crate::model::impact::Impact;
@@ -92,7 +93,7 @@ impl Rule for DelayedAckNagle {
                 Impact::SOME
             };
             let sender = direction.sender();
-            let mut observation = Observation::new(conn, 0.85, impact)
+            let mut observation = Observation::new(conn, confidence::LIKELY, impact)
                 .cause(format!("{} {sender}", conn.server))
                 .weight(number(held.count))
                 .count(held.count)
@@ -131,7 +132,7 @@ impl Rule for DelayedAckNagle {
                  Nagle's algorithm at the {sender} and delayed acknowledgements at its peer wait for each other.",
                 plural(stalls, "time"), time(median)
             ))
-            .confidence(0.85, "The rest always left together with the late acknowledgement.")
+            .confidence(confidence::LIKELY, "The rest always left together with the late acknowledgement.")
             .because(format!("{} a small segment, a lone acknowledgement about {} later and the rest at once", plural(stalls, "time"), time(median)))
             .because("the wait does not depend on size or load, as a timer's does not")
             .not("slow-response", "the rest was ready: it left the moment the acknowledgement came")

@@ -7,6 +7,7 @@ use analyzer::event::{At, SegmentRef};
 use analyzer::hosts::HostProfile;
 use analyzer::{Connection, Direction, Endpoint, Transport};
 
+use crate::model::confidence;
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
@@ -127,7 +128,7 @@ fn tell_stations(
              {address} reaches now one of them, now the other.",
             plural(changes, "time"),
         ))
-        .confidence(0.85, "Each of the two claimed the address again after the other; a host with two network cards may do so too.")
+        .confidence(confidence::LIKELY, "Each of the two claimed the address again after the other; a host with two network cards may do so too.")
         .because(format!("each of {one} and {other} claims the address again after the other did"))
         .not("take-over by a standby", "then the address changes for good")
         .not("redundant routers", "neither hardware address is one that VRRP, HSRP or GLBP share")
@@ -159,7 +160,7 @@ fn tell_stacks(group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
             many(group.connections(), "connection"),
             group.client().ip,
         ))
-        .confidence(0.85, "A stack that forgot an attempt would not repeat its old answer after the new one.")
+        .confidence(confidence::LIKELY, "A stack that forgot an attempt would not repeat its old answer after the new one.")
         .because("the first initial sequence number comes again after the second: both attempts exist at one time")
         .not("SYN cookies", "such a server repeats no SYN-ACK, and its number does not go back to an older one")
         .not("port-reuse-collision", "no older connection answers: both SYN-ACKs acknowledge this SYN")
@@ -186,7 +187,7 @@ fn two_stacks(conn: &Connection) -> Option<Observation<Seen>> {
     let waited = served.map(|served| served.since(first.time));
     let impact = waited.map_or(Impact::attempts_failed(1), Impact::waited);
     let number_of = |one: &SegmentRef| format!("initial sequence number {}", one.seq.0);
-    let found = Observation::new(conn, 0.85, impact)
+    let found = Observation::new(conn, confidence::LIKELY, impact)
         .cause(format!("stacks {}", conn.server))
         .at(other.time)
         .weight(ms(waited.unwrap_or_default()))
@@ -231,7 +232,7 @@ fn observation(one: &AddressConflict) -> Observation<Seen> {
     let macs = one.macs.map(mac);
     let claims = |station: &String| format!("{station} claims the address");
     let claims_again = |station: &String| format!("{station} claims it again");
-    Observation::from_note(&note, 0.85, Impact::SOME)
+    Observation::from_note(&note, confidence::LIKELY, Impact::SOME)
         .cause(one.address.to_string())
         .weight(number(one.changes))
         .evidence(place(first), claims(&macs[0]))

@@ -2,6 +2,7 @@
 
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -84,7 +85,7 @@ impl Rule for EcnCongestion {
                 .or(peer.first_congestion_echo)
                 .map_or(conn.start, |at| at.time);
             out.push(
-                Observation::new(conn, 0.9, Impact::SOME)
+                Observation::new(conn, confidence::STRONG, Impact::SOME)
                     .cause(format!("{} {}", conn.server, sender.sender()))
                     .at(at)
                     .weight(number(half.congestion_marks + peer.congestion_echoes))
@@ -130,7 +131,7 @@ impl Rule for EcnCongestion {
                 plural(echoes, "segment"),
                 if slows { format!("The {sender} says that it slows down.") } else { format!("The {sender} never said that it slows down.") },
             ))
-            .confidence(0.9, "The marks stand in the packets' headers.")
+            .confidence(confidence::STRONG, "The marks stand in the packets' headers.")
             .because_if(seen.seen_here, || format!("{} with \"congestion experienced\"", plural(marked, "packet")))
             .because_if(echoes > 0.0, || format!("{} with ECE", plural(echoes, "segment")))
             .because_if(!slows && echoes > 0.0, || format!("no segment of the {sender} bears CWR: it does not slow down, or a device strips the flag"))

@@ -8,6 +8,7 @@ use analyzer::event::EventKind;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint, Transport};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
 use crate::model::impact::Impact;
@@ -114,7 +115,7 @@ impl Rule for IcmpUnreachable {
         out.push(
             Observation::new(
                 conn,
-                0.95,
+                confidence::PROVED,
                 if late {
                     Impact::NONE
                 } else {
@@ -192,7 +193,10 @@ impl Rule for IcmpUnreachable {
         let draft = draft
             .title(title)
             .summary(summary)
-            .confidence(0.95, "The errors quote the very packets they speak of.")
+            .confidence(
+                confidence::PROVED,
+                "The errors quote the very packets they speak of.",
+            )
             .because(format!(
                 "{reporter} reports \"{reason}\" and quotes the packet"
             ))

@@ -8,6 +8,7 @@ use analyzer::episodes::EpisodeKind;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint, QualityKind};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::FigureValue;
 use crate::model::impact::Impact;
@@ -206,11 +207,11 @@ impl Rule for IdleDrop {
             // Few tables forget within seconds.
             let short = one.seen.until_ms.is_some();
             one.confidence = match (works, device) {
-                (true, true) => 0.95,
-                (true, false) if short => 0.75,
-                (true, false) => 0.85,
-                (false, true) => 0.8,
-                (false, false) => 0.5,
+                (true, true) => confidence::PROVED,
+                (true, false) if short => confidence::PROBABLE,
+                (true, false) => confidence::LIKELY,
+                (false, true) => confidence::LIKELY,
+                (false, false) => confidence::EVEN,
             };
             one.seen.works = works;
             let ends = [one.connection.client.ip, one.connection.server.ip];
@@ -339,7 +340,7 @@ fn observation(
         .stuck
         .map(|stuck| stuck.last)
         .filter(|last| last.frame != gap.after.frame);
-    Observation::new(conn, 0.5, Impact::SOME)
+    Observation::new(conn, confidence::EVEN, Impact::SOME)
         .at(gap.after.time)
         .weight(-ms(gap.length()))
         .evidence(gap.before, "last segment before the silence")

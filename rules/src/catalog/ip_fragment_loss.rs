@@ -6,6 +6,7 @@ use analyzer::decode::IcmpKind;
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Event};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -89,7 +90,7 @@ impl Rule for IpFragmentLoss {
         let reported = reports.first().map(|(segment, _)| segment.time);
         let end = |(segment, seen): &(SegmentRef, u32)| segment.frame + u64::from(*seen);
         let mut observation =
-            observation::Observation::new(conn, 0.85, Impact::requests_lost(count))
+            observation::Observation::new(conn, confidence::LIKELY, Impact::requests_lost(count))
                 .at(first.or(reported).unwrap_or(conn.start))
                 .weight(number(count))
                 .count(count)
@@ -138,7 +139,7 @@ impl Rule for IpFragmentLoss {
                 plural(lost, "datagram")
             ))
             .confidence(
-                0.85,
+                confidence::LIKELY,
                 if reports > 0.0 {
                     "The receiver reports by ICMP that it waited for fragments in vain."
                 } else {

@@ -4,6 +4,7 @@ use analyzer::decode::IcmpKind;
 use analyzer::event::EventKind;
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -84,7 +85,7 @@ impl Rule for MtuReduced {
             mtu => format!(", and asks for {mtu} bytes at most"),
         };
         out.push(
-            Observation::new(conn, 0.95, Impact::NONE)
+            Observation::new(conn, confidence::PROVED, Impact::NONE)
                 .cause(format!("{} {}", icmp.reporter, icmp.mtu))
                 .at(error.time)
                 .proof(
@@ -115,7 +116,7 @@ impl Rule for MtuReduced {
                 many(group.connections(), "connection"),
                 sender.sender(),
             ))
-            .confidence(0.95, "The refusal quotes the packet, and later data of the same end was acknowledged.")
+            .confidence(confidence::PROVED, "The refusal quotes the packet, and later data of the same end was acknowledged.")
             .because("all data of that end was acknowledged in the end")
             .not("mtu-black-hole", "the refusal reached the sender, and smaller packets got through")
             .advise("network", "lower the MSS at the tunnel (clamp to path MTU), so that nothing has to be refused")

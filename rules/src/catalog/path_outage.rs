@@ -8,6 +8,7 @@ use analyzer::episodes::EpisodeKind;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
+use crate::model::confidence;
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
@@ -17,6 +18,7 @@ use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::text::{many, ms, number, span};
 use crate::signs::alive::{Alive, since_epoch_ms};
+use crate::signs::handshake::is_handshake_ignored;
 use crate::signs::waits::union;
 
 declare_rule! {
@@ -96,7 +98,13 @@ impl Rule for PathOutage {
         for direction in Direction::BOTH {
             let half = conn.half(direction);
             let least = ctx.threshold("outage_ms");
-            match half.outage.filter(|outage| ms(outage.length()) >= least) {
+            let outage = half.outage.filter(|outage| {
+                // A SYN-ACK may be ignored, a FIN too; data is lost.
+                outage.first.payload_len > 0
+                    && ms(outage.length()) >= least
+                    && !is_handshake_ignored(conn)
+            });
+            match outage {
                 Some(outage) => out.push(observation(conn, direction, &outage)),
                 None if half.packets > 0 => out.note(|| {
                     let alive = Alive::of(conn, direction);
@@ -167,23 +175,23 @@ impl Rule for PathOutage {
             (_, Direction::ClientToServer) => "of what the clients sent",
             (_, Direction::ServerToClient) => "of what the servers sent",
         };
-        let impact = group.impact().unwrap_or_default();
+        let impact = group.impact();
         let impact = Impact {
             waited: if impact.harmed { waited } else { impact.waited },
             ..impact
         };
         draft
             .impact(group.meta, impact)
-            .title(format!("Nothing gets through for {length} {place}"))
+            .title(format!("Nothing gets through for up to {length} {place}"))
             .summary(format!(
-                "On {} at one time nothing {direction} got through for {length}; then all went on. {}",
+                "On {} at one time nothing {direction} got through for up to {length}; then all went on. {}",
                 many(group.connections(), "connection"),
                 match own_link {
                     Some(host) => format!("{host} heard nothing from anybody in that time: its own link, or the host itself, stood still."),
                     None => "Nothing in that direction between these hosts was heard of meanwhile.".to_owned(),
                 },
             ))
-            .confidence(0.85, "On each connection the same data was repeated until it was acknowledged, at one time.")
+            .confidence(confidence::LIKELY, "On each connection the same data was repeated until it was acknowledged, at one time.")
             .because(format!("the same data was repeated in vain on {} at overlapping times", many(group.connections(), "connection")))
             .not("packet-loss", "all that was sent in that time was lost, on every connection")
             .not("connection-died", "the connections went on")
@@ -204,7 +212,7 @@ fn ends(connection: &ConnectionRef, sender: Direction) -> (IpAddr, IpAddr) {
 fn observation(conn: &Connection, sender: Direction, outage: &Outage) -> Observation<Seen> {
     let who = sender.sender();
     let length = outage.length();
-    Observation::new(conn, 0.85, Impact::waited(length))
+    Observation::new(conn, confidence::LIKELY, Impact::waited(length))
         .at(outage.since)
         .weight(ms(length))
         .proof(
@@ -354,7 +362,7 @@ mod tests {
         assert_eq!(findings[0].occurrences, 2);
         assert_eq!(
             findings[0].title,
-            "Nothing gets through for 1.52 s between 10.0.0.1 and 10.0.0.2"
+            "Nothing gets through for up to 1.52 s between 10.0.0.1 and 10.0.0.2"
         );
     }
 

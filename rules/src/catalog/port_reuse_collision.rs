@@ -5,6 +5,7 @@ use std::time::Duration;
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -84,7 +85,7 @@ impl Rule for PortReuseCollision {
         out.push(
             Observation::new(
                 conn,
-                if challenge.is_some() { 0.95 } else { 0.5 },
+                if challenge.is_some() { confidence::PROVED } else { confidence::EVEN },
                 impact(delay),
             )
             .at(syn.time)

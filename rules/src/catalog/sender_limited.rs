@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -85,8 +86,8 @@ impl Rule for SenderLimited {
             + split.receiver_window
             + waited;
         let share = waited.as_secs_f64() / moving.as_secs_f64().max(f64::EPSILON);
-        let is_free = half.retransmitted_segments * 100 <= half.segments_on_wire()
-            && peer.zero_windows == 0;
+        let is_free =
+            half.retransmitted_segments * 100 <= half.segments_on_wire() && peer.zero_windows == 0;
         let Some(last) = half.last_data.filter(|_| is_free) else {
             return;
         };
@@ -97,7 +98,7 @@ impl Rule for SenderLimited {
             return;
         }
         out.push(
-            Observation::new(conn, 0.7, Impact::NONE)
+            Observation::new(conn, confidence::PROBABLE, Impact::NONE)
                 .cause(format!("{} {}", conn.server, sender.sender()))
                 .weight(ms(waited))
                 .evidence_if(half.first_data, "first data of the transfer")
@@ -124,7 +125,7 @@ impl Rule for SenderLimited {
                 "The {sender} sent {sent} on {} and had nothing to send for {share} of the time ({waited} on one of them): all was acknowledged, the window was open, and neither loss nor the receiver held it back.",
                 many(group.connections(), "connection"),
             ))
-            .confidence(0.7, "What the program waited for is not on the wire.")
+            .confidence(confidence::PROBABLE, "What the program waited for is not on the wire.")
             .because(format!("nothing was in flight for {waited}, with the window open"))
             .not("window-limited", "the window had room")
             .not("packet-loss", "next to nothing was repeated")
@@ -140,7 +141,10 @@ mod tests {
     use crate::testkit::{Builder, findings_of};
 
     fn transfer(limited_ms: u64, lost: u64) -> Connection {
-        let builder = Builder::tcp(1).handshake(0.0, 1.0).request(2.0, 100).response(3.0, 1400);
+        let builder = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .request(2.0, 100)
+            .response(3.0, 1400);
         let builder = builder.with(|conn| {
             let server = &mut conn.halves[1];
             server.unique_bytes = 1_000_000;

@@ -3,6 +3,7 @@
 use analyzer::connection::Half;
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -73,7 +74,7 @@ impl Rule for SequenceRewritten {
                 continue;
             };
             out.push(
-                Observation::new(conn, 0.85, Impact::SOME)
+                Observation::new(conn, confidence::LIKELY, Impact::SOME)
                     .cause(format!("{} {}", conn.server, receiver.sender()))
                     .at(first.time)
                     .weight(number(half.impossible_sacks))
@@ -99,7 +100,7 @@ impl Rule for SequenceRewritten {
                 many(group.occurrences(), "acknowledgment"),
                 many(group.connections(), "connection"),
             ))
-            .confidence(0.85, "The blocks lie before the stream's beginning or beyond all that the receiver allowed.")
+            .confidence(confidence::LIKELY, "The blocks lie before the stream's beginning or beyond all that the receiver allowed.")
             .because(format!("the acknowledgment number fits the {sender}'s stream, the SACK blocks beside it do not"))
             .not("DSACK", "such a block names octets that were sent")
             .not("capture drops", "what the capture missed lies within the window")

@@ -4,6 +4,7 @@ use analyzer::app::{ServiceError as Stated, ServiceErrorKind as Kind, ServicePro
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -130,7 +131,7 @@ impl Rule for ServiceError {
                 "{speaker} stated {times} of code {code} on {connections}. {}",
                 meaning(seen.kind)
             ))
-            .confidence(0.97, "The code was read from the message.")
+            .confidence(confidence::STATED, "The code was read from the message.")
             .not(
                 "packet-loss",
                 "the service was reached and answered in its own protocol",
@@ -149,7 +150,7 @@ fn observation(conn: &Connection, protocol: ServiceProtocol, error: &Stated) -> 
         Direction::ClientToServer => conn.client.ip.to_string(),
         Direction::ServerToClient => conn.server.to_string(),
     };
-    Observation::new(conn, 0.97, harm(error.kind, error.count))
+    Observation::new(conn, confidence::STATED, harm(error.kind, error.count))
         .cause(format!("{} {speaker} {}", protocol.name(), error.code))
         .at(error.at.time)
         .weight(number(error.count))

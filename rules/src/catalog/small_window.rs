@@ -2,6 +2,7 @@
 
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -89,7 +90,7 @@ impl Rule for SmallWindow {
                 continue;
             }
             out.push(
-                Observation::new(conn, 0.85, Impact::SOME)
+                Observation::new(conn, confidence::LIKELY, Impact::SOME)
                     .cause(format!("{} {}", conn.server, receiver.sender()))
                     .at(first.time)
                     .weight(segments)
@@ -124,7 +125,7 @@ impl Rule for SmallWindow {
                 seen.mss,
                 percent(seen.full),
             ))
-            .confidence(0.85, "Every window that the receiver advertised was captured.")
+            .confidence(confidence::LIKELY, "Every window that the receiver advertised was captured.")
             .because(format!("the largest window, {window}, is below two segments"))
             .not("zero-window-stall", "the window is never closed")
             .not("window-limited", "that is a window too small for the path; this one is too small for any")

@@ -5,6 +5,7 @@ use std::time::Duration;
 use analyzer::app::{AppProtocol, At, FramingFacts};
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
 use crate::model::impact::Impact;
@@ -184,7 +185,7 @@ fn observation(conn: &Connection, framing: &FramingFacts) -> Observation<Seen> {
     Observation::new(
         conn,
         if framing.given {
-            0.95
+            confidence::PROVED
         } else {
             framing.confidence
         },

@@ -3,6 +3,7 @@
 use analyzer::hosts::SegmentKind;
 use analyzer::{Analysis, Connection};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -70,7 +71,7 @@ impl Rule for SynProxy {
             return;
         };
         out.push(
-            Observation::new(conn, 0.7, Impact::NONE)
+            Observation::new(conn, confidence::PROBABLE, Impact::NONE)
                 .at(answer.time)
                 .proof(*answer, "SYN-ACK with a window of zero")
                 .figure("connections", 1.0)
@@ -96,7 +97,7 @@ impl Rule for SynProxy {
                 "On {} the SYN-ACK of {server} came with a window of zero, which was opened later: a SYN proxy completed the handshake before the server was asked.",
                 many(group.connections(), "connection"),
             ))
-            .confidence(if limits.is_some() { 0.85 } else { 0.7 }, "A server that has room for a connection has room for data, too.")
+            .confidence(if limits.is_some() { confidence::LIKELY } else { confidence::PROBABLE }, "A server that has room for a connection has room for data, too.")
             .because("the SYN-ACK allows no data")
             .because_if(limits.is_some(), || {
                 let (answer, later) = limits.unwrap_or_default();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use analyzer::event::{EventKind, RetransmissionKind, SegmentRef};
 use analyzer::{Connection, Direction, Timestamp};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -12,6 +13,7 @@ use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::text::{many, ms, number, plural, span, time};
+use crate::signs::handshake::is_handshake_ignored;
 use crate::signs::waits::union;
 
 declare_rule! {
@@ -79,6 +81,10 @@ impl Rule for TimeoutRecovery {
     }
 
     fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
+        // What a full accept queue ignores was not lost.
+        if is_handshake_ignored(conn) {
+            return;
+        }
         for sender in Direction::BOTH {
             let half = conn.half(sender);
             // Of data in vain to the end nobody knows what it waited for.
@@ -102,7 +108,7 @@ impl Rule for TimeoutRecovery {
             let [fast, _, probes, ..] = half.retransmissions_by_kind;
             let timeouts = by_timer.len() as u64;
             out.push(
-                Observation::new(conn, 0.8, Impact::SOME)
+                Observation::new(conn, confidence::LIKELY, Impact::SOME)
                     .cause(format!("{} {}", conn.server, sender.sender()))
                     .at(longest.segment.time)
                     .weight(ms(waited))
@@ -150,7 +156,7 @@ impl Rule for TimeoutRecovery {
                 plural(fast, "segment"),
                 plural(probes, "segment"),
             ))
-            .confidence(0.8, "The repeats come as late as the timer of the connection says, and no duplicate acknowledgment asked for them.")
+            .confidence(confidence::LIKELY, "The repeats come as late as the timer of the connection says, and no duplicate acknowledgment asked for them.")
             .because(format!("{} after a wait of at least the timer's length", plural(timeouts, "repeat")))
             .not("spurious-retransmission", "what the receiver had is not counted")
             .not("connection-died", "everything was acknowledged in the end")

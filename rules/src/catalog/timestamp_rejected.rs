@@ -7,6 +7,7 @@ use std::time::Duration;
 use analyzer::event::SegmentRef;
 use analyzer::{Analysis, Connection, Endpoint};
 
+use crate::model::confidence;
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
@@ -145,7 +146,7 @@ impl Rule for TimestampRejected {
         draft
             .title(format!("{server} ignores SYNs of {client} with an older timestamp"))
             .summary(format!("{ignored} of {client} to connect to {server} got no answer. Each bore an older TCP timestamp than a SYN of the same address that had been answered shortly before; {answered} with newer ones were answered. Several hosts behind the address share it, and the server takes the later ones for old duplicates."))
-            .confidence(0.85, "Answered and ignored SYNs of the address are told apart by their timestamps without exception.")
+            .confidence(confidence::LIKELY, "Answered and ignored SYNs of the address are told apart by their timestamps without exception.")
             .because("every ignored SYN has an older timestamp than an answered one before it, and no answered SYN has")
             .not("syn-unanswered", "the server answers others of the same address at the same time")
             .not("listen-overflow", "a full queue would not sort SYNs by their timestamps")
@@ -177,7 +178,7 @@ fn rejected<'a>(
 
 fn observation(note: &Note<Attempt>, newer: &Note<Attempt>, answered: u64) -> Observation<Seen> {
     let (own, other) = (note.fact, newer.fact);
-    Observation::from_note(note, 0.85, Impact::attempts_failed(1))
+    Observation::from_note(note, confidence::LIKELY, Impact::attempts_failed(1))
         .cause(format!(
             "{} {}",
             note.connection.client.ip, note.connection.server

@@ -7,6 +7,7 @@ use analyzer::event::EventKind;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
 use crate::model::impact::Impact;
@@ -103,7 +104,7 @@ impl Rule for TtlExpired {
         };
         let messages = number(errors.len() as u64);
         out.push(
-            Observation::new(conn, 0.9, impact)
+            Observation::new(conn, confidence::STRONG, impact)
                 .cause(target.ip.to_string())
                 .at(first.time)
                 .weight(messages)
@@ -154,7 +155,7 @@ impl Rule for TtlExpired {
                 many(group.connections(), "connection"),
                 if answered == 0 { format!("Nothing was heard of {target} there.") } else { format!("{target} was heard on {}.", many(answered, "connection")) },
             ))
-            .confidence(0.9, "The messages quote the very packets they speak of.")
+            .confidence(confidence::STRONG, "The messages quote the very packets they speak of.")
             .because(format!("{reporter} discarded the packet because its hop limit reached zero"))
             .not("traceroute", format!("such packets are sent with few hops; these had {left:.0} left here"))
             .not("icmp-unreachable", "there was a route at every hop, but no end")

@@ -2,6 +2,7 @@
 
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -21,7 +22,8 @@ declare_rule! {
     /// A receiver may discard what lies beyond its window, and then it has to be sent again.
     ///
     /// ## How it is detected
-    /// - Ten segments or more end beyond acknowledgment plus window of the other end by more than a full segment.
+    /// - Ten segments or more end beyond the acknowledgment and the widest window of the other end so far by more
+    ///   than a full segment.
     /// - Both SYNs were captured, so that the scale is known, and nothing that was acknowledged is missing from
     ///   the capture, so that no larger window passed unseen.
     ///
@@ -76,7 +78,7 @@ impl Rule for WindowViolation {
                 continue;
             };
             out.push(
-                Observation::new(conn, 0.6, Impact::NONE)
+                Observation::new(conn, confidence::OPEN, Impact::NONE)
                     .cause(format!("{} {}", conn.server, sender.sender()))
                     .at(first.time)
                     .weight(number(half.beyond_window))
@@ -102,7 +104,7 @@ impl Rule for WindowViolation {
                 "On {} {segments} of the {sender} ended beyond what the {receiver} had allowed by then, by more than a full segment.",
                 many(group.connections(), "connection"),
             ))
-            .confidence(0.6, "Windows were captured; one on its way to the sender may not have passed here.")
+            .confidence(confidence::OPEN, "Windows were captured; one on its way to the sender may not have passed here.")
             .because(format!("{segments} end beyond acknowledgment and window"))
             .not("zero-window-stall", "the window is open")
             .advise("network", "compare the window scale in SYN and SYN-ACK at both ends: a device that strips or changes it shows there")

@@ -15,6 +15,7 @@ mod bands;
 mod distribution;
 mod plot;
 mod sequence;
+mod states;
 mod svg;
 mod time;
 mod waits;
@@ -160,7 +161,7 @@ pub fn of_states(document: &Document) -> Result<Vec<Chart>, Error> {
         return Ok(Vec::new());
     };
     let bands = &Bands::of(document);
-    let charts = ["client", "server"].map(|end| time::states(intervals, bands, end));
+    let charts = ["client", "server"].map(|end| states::states(intervals, bands, end));
     charts.into_iter().filter_map(Result::transpose).collect()
 }
 

@@ -7,6 +7,7 @@ use analyzer::episodes::EpisodeKind;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Endpoint};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -265,18 +266,18 @@ fn judge(analysis: &Analysis, one: &mut Observation<Seen>, company: &Company) ->
         return false;
     }
     let confidence: f64 = match (proved, agreed, expected) {
-        (true, true, _) => 0.96,
-        (true, false, _) => 0.9,
-        (false, true, true) => 0.9,
-        (false, true, false) => 0.65,
+        (true, true, _) => confidence::PROVED,
+        (true, false, _) => confidence::STRONG,
+        (false, true, true) => confidence::STRONG,
+        (false, true, false) => confidence::OPEN,
         (false, false, _) if seen.let_go && !is_round => 0.0,
-        (false, false, true) if seen.let_go => 0.5,
-        (false, false, true) if is_round => 0.75,
-        (false, false, true) => 0.6,
+        (false, false, true) if seen.let_go => confidence::EVEN,
+        (false, false, true) if is_round => confidence::PROBABLE,
+        (false, false, true) => confidence::OPEN,
         (false, false, false) => 0.0,
     };
     one.confidence = if cut_off {
-        confidence.min(0.5)
+        confidence.min(confidence::EVEN)
     } else {
         confidence
     };

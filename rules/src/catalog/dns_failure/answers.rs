@@ -34,7 +34,8 @@ fn from_elsewhere(notes: &[Note<Fact>], one: &mut Observation<Seen>, within: Dur
             Fact::Unasked { id, name } if *id == one.seen.id && *name == one.seen.name
         );
         fits && note.connection.client == one.connection.client
-            && note.connection.server != one.connection.server
+            && note.connection.server.ip != one.connection.server.ip
+            && note.connection.server.port == one.connection.server.port
             && is_soon(asked, note.at, within)
     });
     if let Some(stray) = stray {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use analyzer::app::{At, DnsExchange};
 use analyzer::event::EventKind;
-use analyzer::{Analysis, Connection, Direction, Timestamp, Transport};
+use analyzer::{Analysis, Connection, Direction, Event, Timestamp, Transport};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -259,9 +260,10 @@ fn other_half_answered(conn: &Connection, exchange: &DnsExchange) -> bool {
     })
 }
 
-/// An ICMP error returned the question: the address is not served at all, and says so.
+/// An ICMP error returned the question: the address is not served at all, and says so. So may one
+/// that was not kept.
 fn is_returned(conn: &Connection, exchange: &DnsExchange) -> bool {
-    conn.events.iter().any(|event| {
+    let returns = |event: &Event| {
         let undelivered = matches!(
             event.kind,
             EventKind::IcmpError(icmp) if icmp.icmp_type == if icmp.v6 { 1 } else { 3 }
@@ -269,7 +271,8 @@ fn is_returned(conn: &Connection, exchange: &DnsExchange) -> bool {
         undelivered
             && event.segment.direction == Direction::ClientToServer
             && event.segment.time >= exchange.asked.time
-    })
+    };
+    (conn.all_events()).is_none_or(|events| events.iter().any(returns))
 }
 
 fn observation(conn: &Connection, exchange: &DnsExchange, outcome: Outcome) -> Observation<Seen> {
@@ -280,7 +283,7 @@ fn observation(conn: &Connection, exchange: &DnsExchange, outcome: Outcome) -> O
         (exchange.repeats > 0).then(|| segment_at(conn, last_asked, Direction::ClientToServer));
     let answer = answered.map(|at| segment_at(conn, at, Direction::ServerToClient));
     let waited = ms(until.time.since(asked.time));
-    Observation::new(conn, 0.9, Impact::SOME)
+    Observation::new(conn, confidence::STRONG, Impact::SOME)
         .cause(format!("{} {}", conn.server, outcome.as_str()))
         .at(asked.time)
         .weight(waited)

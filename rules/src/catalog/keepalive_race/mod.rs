@@ -9,6 +9,7 @@ use analyzer::event::EventKind;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -167,7 +168,7 @@ impl Rule for KeepaliveRace {
                 observation.cause = format!("{server} restart");
                 observation.seen.restart = true;
                 observation.set_impact(Impact::SOME);
-                observation.confidence = observation.confidence.min(0.6);
+                observation.confidence = observation.confidence.min(confidence::OPEN);
             }
         }
         for one in &mut collected.observations {
@@ -277,10 +278,10 @@ fn certainty(race: &Race<'_>) -> (f64, bool) {
     let expected_kind = resets().any(|reset| reset.kind == ResetKind::AbortedAfterClose);
     let seq_fits = resets().any(|reset| reset.segment.seq == race.request.ack);
     let confidence = match (expected_kind, seq_fits) {
-        _ if race.resets.is_empty() || race.unread => 0.85,
-        (true, true) => 0.95,
-        (true, false) | (false, true) => 0.88,
-        (false, false) => 0.7,
+        _ if race.resets.is_empty() || race.unread => confidence::LIKELY,
+        (true, true) => confidence::PROVED,
+        (true, false) | (false, true) => confidence::STRONG,
+        (false, false) => confidence::PROBABLE,
     };
     (confidence, seq_fits)
 }
@@ -316,16 +317,16 @@ fn impact(conn: &Connection) -> Impact {
 fn is_desynchronised(conn: &Connection, closed: &IdleClose<'_>) -> bool {
     /// Further copies: a tail loss probe and one timeout are usual.
     const COPIES: u32 = 3;
-    let since = closed.last.map_or(conn.start, |last| last.time);
+    let since = closed.last.map_or(0, |last| last.frame + 1);
+    // Repeats that were not kept may have been among them.
+    let Some(events) = conn.events_within(since..=closed.close.frame) else {
+        return true;
+    };
     let mut copies = BTreeMap::<(usize, u64), u32>::new();
-    for event in &conn.events {
+    for event in events {
         let segment = event.segment;
         let is_repeat = matches!(event.kind, EventKind::Retransmission { .. });
-        if is_repeat
-            && segment.payload_len > 0
-            && segment.time > since
-            && segment.frame < closed.close.frame
-        {
+        if is_repeat && segment.payload_len > 0 {
             let place = (segment.direction.index(), segment.relative_seq);
             *copies.entry(place).or_default() += 1;
         }

@@ -10,6 +10,7 @@ use analyzer::connection::{CapturePoint, ResetKind};
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
+use crate::model::confidence;
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
@@ -167,10 +168,12 @@ impl Rule for ListenOverflow {
             return;
         };
         let mut resets = conn.resets.iter();
-        let mut events = conn.events.iter();
-        if resets.any(|reset| reset.kind == ResetKind::Refused)
-            || events.any(|event| event.kind == EventKind::ChallengeAck)
-        {
+        // One that was not kept may have been a challenge.
+        let challenged = conn.all_events().is_none_or(|events| {
+            let mut events = events.iter();
+            events.any(|event| event.kind == EventKind::ChallengeAck)
+        });
+        if resets.any(|reset| reset.kind == ResetKind::Refused) || challenged {
             return; // The SYN was answered, if not with SYN-ACK.
         }
         if let Some(ignored) = ignored {
@@ -212,10 +215,10 @@ impl Rule for ListenOverflow {
                 // A new rule of a firewall would look the same.
                 one.seen.held = (completed == 0).then_some(held);
                 one.confidence = match (proved > 0, is_burst) {
-                    (true, true) => 0.93,
+                    (true, true) => confidence::PROVED,
                     (true, false) => one.confidence,
-                    _ if completed == 0 => 0.5,
-                    _ => 0.75,
+                    _ if completed == 0 => confidence::EVEN,
+                    _ => confidence::PROBABLE,
                 };
             }
             collected.observations.extend(ours);
@@ -404,7 +407,11 @@ fn ignoring(conn: &Connection, syn: SegmentRef, ignored: Ignored) -> Observation
         .last()
         .copied()
         .or(conn.from_client().stuck.map(|stuck| stuck.last));
-    let confidence = if ignored.is_proved { 0.9 } else { 0.7 };
+    let confidence = if ignored.is_proved {
+        confidence::STRONG
+    } else {
+        confidence::PROBABLE
+    };
     let until = again.map_or(conn.end, |again| again.time);
     base(conn, syn, confidence, until)
         .evidence_if(
@@ -437,7 +444,7 @@ fn dropping(conn: &Connection, syn: SegmentRef) -> Observation<Seen> {
     let answer = handshake.syn_acks.first().copied();
     let until = answer.unwrap_or(last).time;
     let later = time(ms(last.time.since(syn.time)));
-    base(conn, syn, 0.6, until)
+    base(conn, syn, confidence::OPEN, until)
         .evidence(syn, "first SYN")
         .proof(last, format!("SYN again, {later} after the first"))
         .evidence_if(answer, "SYN-ACK, only now")

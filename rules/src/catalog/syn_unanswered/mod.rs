@@ -9,6 +9,7 @@ use std::time::Duration;
 use analyzer::event::SegmentRef;
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -160,7 +161,7 @@ impl Rule for SynUnanswered {
             let is_weak = one.seen.attempt.syns < 2;
             if (lives_on || is_weak) && one.seen.nobody.is_none() {
                 one.set_impact(Impact::SOME);
-                one.confidence = one.confidence.min(0.5);
+                one.confidence = one.confidence.min(confidence::EVEN);
             }
             if one.seen.nobody.is_some() {
                 one.cost.clear();
@@ -243,7 +244,11 @@ fn silent(conn: &Connection, attempt: Attempt, first: SegmentRef) -> Observation
         .collect();
     // RFC 9293 §3.8.1 with RFC 6298 §2.1: a client that hears nothing repeats after a second. One
     // that does not may have been answered unseen, or given up early, or be a scanner.
-    let confidence = if attempt.syns > 1 { 0.9 } else { 0.5 };
+    let confidence = if attempt.syns > 1 {
+        confidence::STRONG
+    } else {
+        confidence::EVEN
+    };
     let observation = Observation::new(conn, confidence, Impact::attempts_failed(1))
         .at(first.time)
         .weight(ms(waited))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use analyzer::event::SegmentRef;
 use analyzer::{Analysis, Connection, Direction, Endpoint, Transport};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -234,7 +235,7 @@ fn observation(
     let syn = conn.handshake.syns.first().copied();
     let answer = conn.handshake.syn_acks.first().copied();
     let answer = answer.or(conn.from_server().first_data);
-    let observation = Observation::new(conn, 0.97, impact)
+    let observation = Observation::new(conn, confidence::STATED, impact)
         .cause(cause(actual, intended, local))
         .weight(number(conn.packets()))
         .evidence_if(
@@ -315,7 +316,7 @@ fn same_syn(collected: &Collected, within: Duration) -> Vec<Observation<Seen>> {
             None => intended.to_string(),
         };
         found.push(
-            Observation::from_note(after, 0.9, impact)
+            Observation::from_note(after, confidence::STRONG, impact)
                 .cause(cause(actual, Some(intended), local))
                 .evidence(*first, format!("SYN to {intended}"))
                 .proof(
@@ -382,7 +383,7 @@ fn other_than_named(collected: &Collected, analysis: &Analysis) -> Vec<Observati
             Direction::ClientToServer,
         ));
         found.push(
-            Observation::from_note(note, 0.65, Impact::requests_lost(1))
+            Observation::from_note(note, confidence::OPEN, Impact::requests_lost(1))
                 .cause(format!("{server} {intended}"))
                 .proof(
                     segment,

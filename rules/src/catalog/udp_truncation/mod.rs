@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use analyzer::connection::SizeClass;
 use analyzer::{Analysis, Connection, Endpoint};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -263,7 +264,11 @@ fn echo_cap(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
             largest_worked: u32::try_from(buffer).ok()?,
             smallest_failed: u32::try_from(*cut.iter().min()?).ok()?,
         },
-        confidence: if followers >= 2 { 0.95 } else { 0.8 },
+        confidence: if followers >= 2 {
+            confidence::PROVED
+        } else {
+            confidence::LIKELY
+        },
         proved: true,
     })
 }
@@ -281,7 +286,7 @@ fn exceeds(sizes: &BTreeMap<u32, Size>, buffer: u32) -> Option<Verdict> {
             largest_worked: buffer,
             smallest_failed: *smallest,
         },
-        confidence: 0.95,
+        confidence: confidence::PROVED,
         proved: true,
     })
 }
@@ -320,7 +325,11 @@ fn answered_differently(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
             largest_worked: works,
             smallest_failed: fails,
         },
-        confidence: if fragments { 0.5 } else { 0.7 },
+        confidence: if fragments {
+            confidence::EVEN
+        } else {
+            confidence::PROBABLE
+        },
         proved: !fragments,
     })
 }

@@ -66,7 +66,9 @@ pub(in crate::flow::tcp) fn note_window(
     let room = (sender.snd_una + u64::from(window)).saturating_sub(segment.end);
     if room < 2 * u64::from(sender.stats.largest_payload) {
         let flight = segment.end.saturating_sub(sender.snd_una);
-        let allowed = sender.snd_una + u64::from(window);
+        // No acknowledgement seen allowed more; older ones overtaken by newer allow less.
+        let widest = peer.stats.window_max.unwrap_or(window).max(window);
+        let allowed = sender.snd_una + u64::from(widest);
         let full_segment = u64::from(sender.stats.largest_payload);
         let seldom = sender.stats.seldom();
         seldom.window_full_segments += 1;

@@ -82,6 +82,8 @@ pub(in crate::flow::tcp) struct Hole {
     pub first_behind: Option<SegmentRef>,
     /// The receiver said that it lacks these octets too: they are not only missing here.
     pub confirmed: bool,
+    /// The latest segment with which the receiver said so.
+    pub last_shown: Option<SegmentRef>,
     /// The first retransmission that went into it and how many did.
     pub repair: Option<SegmentRef>,
     pub repairs: u32,

@@ -83,10 +83,15 @@ impl TcpTracker {
         if let Some(unseen) = unseen {
             self.note_acked_unseen(segment, unseen);
         }
+        let in_holes: u64 = unfilled.iter().map(|hole| hole.range.len()).sum();
+        // Others passed unseen as well: the capture was blind, and the repair may have come at any time in it.
+        let is_blind = unseen.is_some_and(|unseen| unseen.octets > in_holes);
         for hole in unfilled {
             let direction = segment.direction.reverse();
+            let last_shown = hole.last_shown.filter(|_| is_blind);
+            let filled = last_shown.unwrap_or(segment.reference);
             let kind = RetransmissionKind::Unknown;
-            self.close_hole(direction, &hole, segment.reference, kind, false);
+            self.close_hole(direction, &hole, filled, kind, last_shown.is_some());
         }
         if probe_answered {
             self.event(segment, EventKind::KeepAliveAck);
@@ -359,7 +364,7 @@ fn has_impossible_sack(
     segment: &Segment<'_>,
     ack: u64,
 ) -> bool {
-    let widest = sender.stats.window_max.unwrap_or(u32::MAX);
+    let widest = sender.stats.window_max.unwrap_or_default();
     let allowed = ack + u64::from(widest.max(segment.reference.window));
     let first = peer.base.unwrap_or_default();
     segment.tcp.sacks().iter().any(|block| {
