@@ -31,7 +31,8 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
 pub fn document(arguments: &AnalyzeArguments) -> Result<Document, Failure> {
     let threads = arguments.analysis.threads.map_or(0, usize::from);
     pool(threads)?.install(|| {
-        let settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
+        let mut settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
+        settings.hosts = arguments.hosts.clone();
         let wanted = Wanted {
             connections: limit(arguments),
             redactor: None,
@@ -85,7 +86,11 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         evidence::must_be_readable_twice(&arguments.captures)?;
         std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
     }
+    if arguments.hosts.is_asked() {
+        evidence::must_be_readable_twice(&arguments.captures)?;
+    }
     let mut settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
+    settings.hosts = arguments.hosts.clone();
     let stop = interrupt::stop_first();
     log::tell("start", json!({"inputs": settings.inputs.len()}));
     settings.analysis.read.stop = stop.clone();

@@ -9,6 +9,7 @@ mod half;
 mod histogram;
 mod hole;
 mod idle_gap;
+mod process;
 mod reset;
 mod state;
 mod time_split;
@@ -33,6 +34,7 @@ pub use half::{
 pub use histogram::Histogram;
 pub use hole::{HoleEpisode, Holes, Waits};
 pub use idle_gap::{IdleGap, IdleGaps};
+pub use process::Process;
 pub use reset::{Reset, ResetKind, ResetShape};
 pub use state::{StateSpan, TcpState};
 pub use time_split::TimeSplit;
@@ -193,6 +195,8 @@ pub struct Connection {
     pub udp: Option<UdpFacts>,
     /// Where the time went (TCP).
     pub time_split: TimeSplit,
+    /// The program at one of its ends, where it is known.
+    pub process: Option<Box<Process>>,
 }
 
 impl Connection {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 mod connection;
 mod finding;
+mod host_files;
 mod hosts;
 pub(crate) mod lines;
 mod series;
@@ -22,8 +23,9 @@ pub use connection::{ConnectionRow, HalfRow, ResetRow};
 pub(crate) use connection::{protocol_name, response_times};
 pub use finding::{CaveatView, ConnectionKey, EvidenceView, FindingView};
 pub(crate) use finding::{direction_name, figures, flag_names};
+pub use host_files::{HostFileRow, ProcessRow};
 pub use hosts::{Attempts, EpisodeRow, HopLimit, HostRow};
-pub use rules::finding::{HostCommand, LookAlike, Remedy, Severity};
+pub use rules::finding::{HostCommand, HostLine, LookAlike, Remedy, Says, Severity};
 pub use series::{
     Bucket, Distribution, DurationSlot, DurationsOverTime, Intervals, ResponseTimes, StateSeries,
     TimePart, UdpSize,
@@ -63,6 +65,9 @@ pub struct Document {
     pub capture: Capture,
     /// Ranked: causes before their symptoms.
     pub findings: Vec<FindingView>,
+    /// The files of `--host-evidence`, in the order read; absent without them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_evidence: Option<Vec<HostFileRow>>,
     /// What every selected rule did, by rule id.
     pub checks: Vec<Check>,
     /// Notes about the configuration.

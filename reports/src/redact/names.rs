@@ -6,7 +6,7 @@
 use analyzer::app::AppFacts;
 use analyzer::{Analysis, Connection};
 
-use super::Redactor;
+use super::redactor::Redactor;
 
 /// Request methods that tell nothing (RFC 9110 §9, RFC 5789, RFC 4918).
 const METHODS: [&str; 16] = [

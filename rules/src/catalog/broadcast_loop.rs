@@ -55,6 +55,7 @@ declare_rule! {
     /// - RFC 826 (ARP), RFC 1122 §2.3.2.1 (at most one ARP question a second), RFC 6864 (IPv4 identification)
     pub(crate) struct BroadcastsThatCircle {
         id: "broadcast-loop",
+        group: LossAndPath,
         title: "A broadcast frame goes round and round on the segment",
         severity: High,
         needs: [],

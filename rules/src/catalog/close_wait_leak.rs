@@ -41,6 +41,7 @@ declare_rule! {
     /// - RFC 9293 §3.6, §3.3.2
     pub(crate) struct CloseWaitLeak {
         id: "close-wait-leak",
+        group: Closing,
         title: "A program keeps connections that its peer has closed",
         severity: Medium,
         needs: [Tcp, BothDirections],
@@ -49,6 +50,7 @@ declare_rule! {
         thresholds: [
             min_wait_ms = 60000.0: "Shortest time in CLOSE-WAIT that is a leak; handlers finish within a minute, or their caller gave up long ago.",
         ],
+        host_evidence: [Owner, CloseCall],
     }
 }
 

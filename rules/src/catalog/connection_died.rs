@@ -56,6 +56,7 @@ declare_rule! {
     /// - RFC 9293 §3.8.3; RFC 5482; RFC 6298 §5
     pub(crate) struct ConnectionDied {
         id: "connection-died",
+        group: LossAndPath,
         title: "Nothing gets through any more on connections in use",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -66,6 +67,7 @@ declare_rule! {
             vain_ms = 2000.0: "Shortest time over which it was sent; a capture that ends sooner may have missed the answer.",
             idle_ms = 2000.0: "Silence from which a connection is not in use: a device on the path may have forgotten it.",
         ],
+        host_evidence: [Owner, Filters],
     }
 }
 

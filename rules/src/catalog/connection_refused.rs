@@ -48,12 +48,14 @@ declare_rule! {
     /// - RFC 9293 §3.10.7.1; RFC 8305 (several addresses)
     pub(crate) struct ConnectionRefused {
         id: "connection-refused",
+        group: ConnectionPhase,
         title: "Connection attempts are refused",
         severity: High,
         needs: [Tcp],
         clouded_by: [CaptureDrops],
         figures: [attempts: Count / Sum],
         thresholds: [],
+        host_evidence: [Filters, Owner, KernelReason],
     }
 }
 

@@ -46,6 +46,7 @@ declare_rule! {
     /// - RFC 896; RFC 1122 §4.2.3.2, §4.2.3.4; RFC 9293 §3.7.4, §3.8.6.3
     pub(crate) struct DelayedAckNagle {
         id: "delayed-ack-nagle",
+        group: Application,
         title: "Small writes wait for delayed acknowledgements",
         severity: Medium,
         needs: [Tcp, BothDirections],
@@ -57,6 +58,7 @@ declare_rule! {
             min_wait_ms = 20.0: "Shortest median wait; delayed acknowledgements begin at 40 ms on Linux, less a tolerance for the round trip.",
             max_wait_ms = 500.0: "Longest: no acknowledgement may be delayed beyond it (RFC 1122).",
         ],
+        host_evidence: [Owner],
     }
 }
 

@@ -61,6 +61,7 @@ declare_rule! {
     /// - RFC 9293 §3.4.1 (one initial sequence number for each connection)
     pub(crate) struct AddressHeldTwice {
         id: "duplicate-address",
+        group: LossAndPath,
         title: "Two stations claim one IP address",
         severity: Medium,
         needs: [],

@@ -46,12 +46,14 @@ declare_rule! {
     /// - RFC 9293 §3.5.1 (half-open connections), §3.8.4 (keep-alives)
     pub(crate) struct HalfOpen {
         id: "half-open",
+        group: Closing,
         title: "One end no longer knows the connection",
         severity: Medium,
         needs: [Tcp, BothDirections],
         clouded_by: [CaptureDrops],
         figures: [connections: Count / Sum, idle_ms: Milliseconds / Median],
         thresholds: [],
+        host_evidence: [Owner, IdleLimits],
     }
 }
 

@@ -42,12 +42,14 @@ declare_rule! {
     /// - RFC 9110 §15.6; RFC 6585 §4
     pub(crate) struct HttpError {
         id: "http-error",
+        group: Services,
         title: "A server answers with errors",
         severity: High,
         needs: [Tcp],
         clouded_by: [CaptureDrops, Snaplen],
         figures: [responses: Count / Sum, errors: Count / Sum, share_percent: Percent / Max],
         thresholds: [],
+        host_evidence: [Logs, Owner],
     }
 }
 

@@ -49,12 +49,14 @@ declare_rule! {
     /// - RFC 792; RFC 4443 §3.1; RFC 1812 §5.2.7; RFC 5927 (TCP treats most as hints)
     pub(crate) struct IcmpUnreachable {
         id: "icmp-unreachable",
+        group: UdpAndIp,
         title: "Packets cannot be delivered",
         severity: Medium,
         needs: [],
         clouded_by: [CaptureDrops],
         figures: [messages: Count / Sum],
         thresholds: [],
+        host_evidence: [Filters],
     }
 }
 

@@ -54,6 +54,7 @@ declare_rule! {
     /// - RFC 5382 REQ-5 (at least 2 h 4 min); RFC 1122 §4.2.3.6
     pub(crate) struct IdleDrop {
         id: "idle-drop",
+        group: Closing,
         title: "Idle connections are forgotten on the path",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -64,6 +65,7 @@ declare_rule! {
             proved_idle_ms = 2000.0: "Shortest silence blamed where the server answers others while this connection repeats in vain, and no silence as long was survived. Tables that are full, or set so, forget within seconds.",
             proved_copies = 4.0: "Times the data was sent in vain after such a short silence; on a path that loses one segment in ten chance does so once in ten thousand.",
         ],
+        host_evidence: [Owner, IdleLimits, Filters],
     }
 }
 

@@ -48,12 +48,14 @@ declare_rule! {
     /// - RFC 791; RFC 8200 §4.5; RFC 8900
     pub(crate) struct IpFragmentLoss {
         id: "ip-fragment-loss",
+        group: UdpAndIp,
         title: "Fragments of datagrams are missing",
         severity: High,
         needs: [Udp],
         clouded_by: [CaptureDrops, CutShort],
         figures: [datagrams: Count / Sum, fragments_missing: Count / Sum],
         thresholds: [],
+        host_evidence: [Fragments],
     }
 }
 

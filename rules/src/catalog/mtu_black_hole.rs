@@ -44,6 +44,7 @@ declare_rule! {
     /// - RFC 2923; RFC 4821; RFC 1191; RFC 8201
     pub(crate) struct MtuBlackHole {
         id: "mtu-black-hole",
+        group: LossAndPath,
         title: "Large segments vanish on the path",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -53,6 +54,7 @@ declare_rule! {
             min_copies = 3.0: "Times the segment must have been sent in vain; chance losses of one segment are rarer than one in a million by then.",
             min_lost_bytes = 500.0: "Smallest size that a link could refuse; every IPv4 link carries 576 bytes.",
         ],
+        host_evidence: [Filters],
     }
 }
 

@@ -45,12 +45,14 @@ declare_rule! {
     /// - RFC 9293 §3.10.7.4; RFC 5961 §4; RFC 6191; RFC 6056
     pub(crate) struct PortReuseCollision {
         id: "port-reuse-collision",
+        group: ConnectionPhase,
         title: "New connections collide with old ones on the same port",
         severity: Medium,
         needs: [Tcp],
         clouded_by: [CaptureDrops, OneSided],
         figures: [collisions: Count / Sum, delay_ms: Milliseconds / Median],
         thresholds: [],
+        host_evidence: [Owner],
     }
 }
 

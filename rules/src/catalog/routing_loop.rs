@@ -43,6 +43,7 @@ declare_rule! {
     /// - RFC 792, RFC 4443 §3.3 (time exceeded)
     pub(crate) struct LoopedPackets {
         id: "routing-loop",
+        group: LossAndPath,
         title: "Packets go round in a routing loop",
         severity: High,
         needs: [],

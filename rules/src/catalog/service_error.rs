@@ -51,12 +51,14 @@ declare_rule! {
     /// - RFC 4271 §4.5, RFC 4486, RFC 9003 (BGP); RFC 5321 §4.2 (SMTP); RFC 959 §4.2 (FTP)
     pub(crate) struct ServiceError {
         id: "service-error",
+        group: Services,
         title: "A service states an error",
         severity: Medium,
         needs: [Tcp],
         clouded_by: [CaptureDrops, Snaplen],
         figures: [errors: Count / Sum],
         thresholds: [],
+        host_evidence: [Logs, Owner],
     }
 }
 

@@ -54,6 +54,7 @@ declare_rule! {
     /// - RFC 9293 §3.8.1; RFC 6298 §2.1 and §5.7
     pub(crate) struct SlowConnect {
         id: "slow-connect",
+        group: ConnectionPhase,
         title: "Connections are established late",
         severity: Medium,
         needs: [Tcp],
@@ -63,6 +64,7 @@ declare_rule! {
             min_connect_ms = 500.0: "Time from the first SYN to the handshake's end from which it may be called late.",
             min_times_usual = 3.0: "How many times longer than the round trip of the connection it must take.",
         ],
+        host_evidence: [ListenQueue, Owner],
     }
 }
 

@@ -55,6 +55,7 @@ declare_rule! {
     /// - RFC 9110; RFC 6202 (long polling)
     pub(crate) struct SlowResponse {
         id: "slow-response",
+        group: Application,
         title: "A server takes unusually long to answer",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -66,6 +67,7 @@ declare_rule! {
             unusual_factor = 5.0: "Multiple of the server's median that is unusual.",
             min_answers = 5.0: "Answers of the server from which their median says what is usual.",
         ],
+        host_evidence: [Logs, Owner],
     }
 }
 

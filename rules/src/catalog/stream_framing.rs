@@ -46,6 +46,7 @@ declare_rule! {
     /// - RFC 9293 §3.9.1 (PUSH is no record mark); RFC 1122 §4.2.2.2
     pub(crate) struct StreamFraming {
         id: "stream-framing",
+        group: Application,
         title: "Messages share segments or span them",
         severity: Medium,
         needs: [Tcp, ReadablePayload],
@@ -59,6 +60,7 @@ declare_rule! {
             min_messages = 20.0: "Messages an inferred framing must have read in one direction; fewer may fit by chance.",
             min_confidence = 0.7: "Inferred framings less sure than this are not reported.",
         ],
+        host_evidence: [ReadSizes, Owner],
     }
 }
 

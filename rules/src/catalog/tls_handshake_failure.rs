@@ -52,12 +52,14 @@ declare_rule! {
     /// - RFC 8446 §6; RFC 5246 §7.2; RFC 6066; RFC 7301
     pub(crate) struct TlsHandshakeFailure {
         id: "tls-handshake-failure",
+        group: Services,
         title: "TLS handshakes fail",
         severity: High,
         needs: [Tcp],
         clouded_by: [CaptureDrops, Snaplen],
         figures: [failures: Count / Sum],
         thresholds: [],
+        host_evidence: [Logs, Owner],
     }
 }
 

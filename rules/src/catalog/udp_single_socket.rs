@@ -42,6 +42,7 @@ declare_rule! {
     /// - socket(7), `SO_REUSEPORT`; RFC 8085
     pub(crate) struct UdpSingleSocket {
         id: "udp-single-socket",
+        group: UdpAndIp,
         title: "One pair of UDP sockets carries a busy path",
         severity: Low,
         needs: [Udp],
@@ -51,6 +52,7 @@ declare_rule! {
             min_packets_per_second = 2000.0: "Rate from which a hint is worth the reader's time; far below what one socket can carry.",
             min_share_percent = 90.0: "Share of the server's datagrams in one flow that counts as nearly all.",
         ],
+        host_evidence: [SharedSocket, DatagramDrops, Owner],
     }
 }
 

@@ -127,6 +127,7 @@ pub(crate) fn finding<S, F>(
             .unwrap_or_else(|| text::connections_filter(&example_connections)),
         distribution: distribution(group),
         timeouts: narrative.timeouts,
+        host_evidence: None,
     }
 }
 

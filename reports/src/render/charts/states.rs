@@ -1,9 +1,9 @@
 //! How many sockets of one end were in which state, over time.
 
 use super::bands::Bands;
+use super::chart::{Chart, LegendItem, elapsed_label, whole};
 use super::plot::{Plot, Shape};
 use super::time::{MIN_SLICES, TIME_AXIS, middle, time_range};
-use super::{Chart, LegendItem, elapsed_label, whole};
 use crate::document::{Intervals, StateSeries};
 use crate::error::Error;
 use crate::words::format;

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::bands::Bands;
+use super::chart::{Chart, LegendItem, elapsed_label, whole};
 use super::plot::{Plot, Shape};
-use super::{Chart, LegendItem, elapsed_label, whole};
 use crate::document::{DurationsOverTime, Intervals};
 use crate::error::Error;
 use crate::words::format;

@@ -7,7 +7,7 @@ use analyzer::connection::{ResetShape, TcpState, Turn};
 use analyzer::event::SegmentRef;
 use analyzer::{Connection, Direction};
 
-use super::{InState, Seen};
+use super::seen::{InState, Seen};
 use crate::model::confidence;
 use crate::model::impact::Impact;
 use crate::model::observation::{Observation, segment_at};

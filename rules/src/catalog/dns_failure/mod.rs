@@ -55,6 +55,7 @@ declare_rule! {
     /// - RFC 1035 §4.1.1; RFC 2308; RFC 6891; resolv.conf(5)
     pub(crate) struct DnsFailure {
         id: "dns-failure",
+        group: Services,
         title: "DNS questions fail",
         severity: High,
         needs: [],
@@ -66,6 +67,7 @@ declare_rule! {
             slow_ms = 1000.0: "Answers later than this are slow.",
             min_nxdomain = 10.0: "Names that do not exist, from which it is worth a hint.",
         ],
+        host_evidence: [IdleLimits, DatagramDrops, Owner],
     }
 }
 

@@ -22,6 +22,8 @@ use crate::signs::goodbye::is_tls_housekeeping;
 use crate::signs::idle_close::{End, IdleClose, IdleEnd, Race, idle_closes, idle_note, is_timer};
 use crate::signs::restart::{RESTART_WINDOW, restarts};
 
+use seen::Seen;
+
 declare_rule! {
     /// A request was sent on a kept-alive connection while the server was closing it as idle.
     ///
@@ -68,6 +70,7 @@ declare_rule! {
     /// - RFC 9293 §3.10.7.1 (a segment to a closed connection draws RST)
     pub(crate) struct KeepaliveRace {
         id: "keepalive-race",
+        group: Closing,
         title: "Requests cross the server's idle close and are lost",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -80,38 +83,8 @@ declare_rule! {
         thresholds: [
             min_idle_ms = 200.0: "Shortest silence before the server's FIN that counts as idle. Servers do not use idle timeouts below this; a FIN right after a response is a planned close.",
         ],
+        host_evidence: [Owner, CloseCall, Logs],
     }
-}
-
-/// A request that met the server's close.
-pub(crate) struct Seen {
-    /// The silence before the close, where it was captured whole.
-    idle_ms: Option<f64>,
-    /// Otherwise: at least this long.
-    least_idle_ms: Option<f64>,
-    /// The client had acknowledged the close.
-    late_write: bool,
-    /// The request had arrived and was not read.
-    unread: bool,
-    /// The RST's sequence number is the request's ACK number.
-    seq_fits: bool,
-    rtt_ms: Option<f64>,
-    /// How long the client had not used the connection.
-    reuse_age_ms: Option<f64>,
-    /// The server's product, as it names itself.
-    product: Option<String>,
-    /// What its Keep-Alive header promises.
-    promised_ms: Option<f64>,
-    /// Method and target.
-    request: Option<String>,
-    /// Closes of this server after the same silence that met no request.
-    harmless: Option<u64>,
-    /// Longest silence after which a client of this server closed.
-    client_idle_ms: Option<f64>,
-    /// The server closed connections of every age at once.
-    restart: bool,
-    /// It is HTTP, or TLS.
-    is_http: bool,
 }
 
 impl Rule for KeepaliveRace {
@@ -386,6 +359,7 @@ fn note_client_close(conn: &Connection, min_idle: Duration, out: &mut Observatio
     }
 }
 
+mod seen;
 mod words;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What `keepalive-race` says: judgement, reasons, confusables and cures.
 
-use super::Seen;
+use super::seen::Seen;
 use crate::model::confidence;
 use crate::model::figure::{counted, median, most};
 use crate::model::narrative::{Group, Narrative};

@@ -1,5 +1,6 @@
 //! `listen-overflow`: a listener cannot keep up with new connections.
 
+mod seen;
 mod words;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ use crate::model::text::{ms, number, share, time};
 use crate::signs::handshake::{first_data_ignored, is_handshake_ignored};
 use crate::signs::in_vain;
 use crate::signs::waits::union;
+
+use seen::{Fact, Ignored, Seen};
 
 declare_rule! {
     /// A listening server drops new connections because its queues are full.
@@ -69,6 +72,7 @@ declare_rule! {
     /// - RFC 9293 §3.10.7.4; RFC 6298 §5.7 (SYN retransmission)
     pub(crate) struct ListenOverflow {
         id: "listen-overflow",
+        group: ConnectionPhase,
         title: "A listener drops new connections",
         severity: High,
         needs: [Tcp],
@@ -82,6 +86,7 @@ declare_rule! {
             min_connections = 3.0: "Connections with unanswered SYNs that must come together; one or two are usual loss.",
             min_share_percent = 20.0: "Share of the attempts in that time that must suffer; loss strikes a few percent at most.",
         ],
+        host_evidence: [ListenQueue, Owner],
     }
 }
 
@@ -90,52 +95,6 @@ const FEW: usize = 3;
 
 /// How far around the trouble attempts are counted: the first SYN retry comes after a second.
 const AROUND: Duration = Duration::from_millis(500);
-
-/// What other connections tell of the listener and the path.
-pub(crate) enum Fact {
-    /// A connection began then.
-    Connection {
-        /// By a SYN.
-        opened: bool,
-        /// When its server was last heard on it.
-        heard: Option<Timestamp>,
-    },
-    /// The same data was sent in vain from then on.
-    InVain {
-        /// The last copy.
-        until: Timestamp,
-    },
-}
-
-/// A connection that the listener dropped or ignored.
-#[derive(Clone)]
-pub(crate) struct Seen {
-    /// When it suffered no more: the answer, or the last copy in vain.
-    until: Timestamp,
-    /// The last segment sent in vain.
-    last_vain: Timestamp,
-    /// How long the client waited for the answer, where one came.
-    delay: Option<Duration>,
-    /// The server ignored a finished handshake.
-    ignored: Option<Ignored>,
-    /// Nothing got through to the end.
-    never: bool,
-    /// The share of the attempts in that time that suffered.
-    share: f64,
-    /// Connections from before the capture that live, where no other shows that the listener does.
-    held: Option<u64>,
-}
-
-/// How a finished handshake was ignored.
-#[derive(Clone, Copy)]
-struct Ignored {
-    /// The client's ACK or data had arrived: a frame proves it.
-    is_proved: bool,
-    /// The SYN-ACK was repeated after it.
-    after_ack: bool,
-    /// The client's first data was.
-    data: bool,
-}
 
 impl Rule for ListenOverflow {
     type Seen = Seen;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use analyzer::{Endpoint, Timestamp};
 
-use super::Seen;
+use super::seen::Seen;
 use crate::model::impact::Impact;
 use crate::model::observation::Observation;
 use crate::signs::attempts::Attempts;

@@ -15,6 +15,8 @@ use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::text::number;
 
+use seen::{Fact, Ground, Seen};
+
 declare_rule! {
     /// Datagrams are larger than the buffer their receiver reads them into.
     ///
@@ -54,6 +56,7 @@ declare_rule! {
     /// - recv(2), `MSG_TRUNC`; RFC 8085 §3.2
     pub(crate) struct UdpTruncation {
         id: "udp-truncation",
+        group: UdpAndIp,
         title: "Datagrams are larger than the receiver's buffer",
         severity: High,
         needs: [Udp],
@@ -64,6 +67,7 @@ declare_rule! {
             datagrams: Count / Sum,
         ],
         thresholds: [],
+        host_evidence: [ReceiveBuffer, Owner],
     }
 }
 
@@ -85,36 +89,6 @@ const BY_DESIGN: [&str; 11] = [
 ];
 /// Around here a datagram no longer fits one Ethernet frame, and fragments may be the cause.
 const FRAGMENT_SIZES: std::ops::RangeInclusive<u32> = 1_200..=1_500;
-
-/// What one flow sent.
-pub(crate) enum Fact {
-    /// Datagrams of one size.
-    Size(SizeClass),
-    /// Payload octets and how many datagrams had them, by size.
-    Counts(Vec<(u32, u64)>),
-}
-
-/// Why a buffer is thought to be too small, and between which sizes.
-#[derive(Clone, Copy)]
-pub(crate) struct Seen {
-    ground: Ground,
-    buffer: u32,
-    /// Largest size known to be read whole.
-    largest_worked: u32,
-    /// Smallest size known or thought to be cut.
-    smallest_failed: u32,
-}
-
-/// What the judgement rests on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Ground {
-    /// Small requests are answered in one way, larger ones in another or never.
-    Answers,
-    /// The user named the buffer.
-    Configured,
-    /// Answers follow the size up to one value.
-    Proved,
-}
 
 /// Datagrams of one size of one flow.
 #[derive(Clone, Copy)]
@@ -415,6 +389,7 @@ fn of_flow(largest: Sent<'_>, flow: &[Sent<'_>], verdict: &Verdict, count: u64) 
         .proof_if(again, "a large request again: no answer had come")
 }
 
+mod seen;
 mod words;
 
 #[cfg(test)]
