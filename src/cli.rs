@@ -121,6 +121,9 @@ pub struct AnalyzeArguments {
     /// Fail with status 3, and write nothing, when a file cannot be read to its end
     #[arg(long)]
     pub strict: bool,
+    /// Report (JSON) of a good day: say what is new, worse, gone or better since
+    #[arg(long, value_name = "GOOD.report.json")]
+    pub against: Option<PathBuf>,
     /// Open the HTML report in the browser afterwards
     #[arg(long)]
     pub open: bool,

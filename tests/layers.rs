@@ -101,6 +101,7 @@ const REPORTS: &[Room] = &[
     ("error", "why a report could not be made"),
     ("words", "units, times, plurals, and nothing trusted"),
     ("document", "the view model and JSON contract"),
+    ("against", "two documents beside each other"),
     ("gather", "from what the rules found to the document"),
     ("redact", "the document without what is private"),
     ("again", "the capture read a second time, for frames"),

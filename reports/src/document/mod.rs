@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+mod against;
 mod connection;
 mod finding;
 mod host_files;
@@ -19,6 +20,7 @@ mod spread;
 mod timeouts;
 mod trace;
 
+pub use against::{Against, Change, FigureChange, FindingChange};
 pub use connection::{ConnectionRow, HalfRow, ResetRow};
 pub(crate) use connection::{protocol_name, response_times};
 pub use finding::{CaveatView, ConnectionKey, EvidenceView, FindingView};
@@ -68,6 +70,9 @@ pub struct Document {
     /// The files of `--host-evidence`, in the order read; absent without them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_evidence: Option<Vec<HostFileRow>>,
+    /// What differs from a good day; absent without `--against`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
     /// What every selected rule did, by rule id.
     pub checks: Vec<Check>,
     /// Notes about the configuration.

@@ -117,6 +117,7 @@ fn document(
         verdict: verdict(&findings, &checks, connection_total),
         capture: capture(analysis),
         host_evidence: None,
+        against: None,
         checks,
         notices: assessment.notices.clone(),
         intervals: Intervals::new(&analysis.intervals),

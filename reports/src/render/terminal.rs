@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style as Ansi};
 
+use crate::against::sentences;
 use crate::document::{Document, FindingView, Severity};
 use crate::words::{escape, format};
 
@@ -41,6 +42,7 @@ pub fn render(document: &Document, style: Style) -> String {
     screen.verdict(document);
     screen.caveats(document);
     screen.findings(&document.findings);
+    screen.against(document);
     screen.checks(document);
     screen.out
 }
@@ -104,6 +106,18 @@ impl Screen {
         {
             let text = format!("… and {more} more in the report");
             self.paragraph("    ", Ansi::new().dimmed(), &text);
+        }
+    }
+
+    fn against(&mut self, document: &Document) {
+        let Some(against) = &document.against else {
+            return;
+        };
+        self.out.push('\n');
+        let good = format!("against {}:", against.good);
+        self.paragraph("", Ansi::new().bold(), &good);
+        for line in sentences(against) {
+            self.labelled("    ", Ansi::new(), "", &line);
         }
     }
 

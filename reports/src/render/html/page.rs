@@ -8,7 +8,10 @@ use serde::{Serialize, Serializer};
 
 use super::fact::Fact;
 use super::finding::FindingPage;
-use crate::document::{Cell, Check, ConnectionRow, Counted, Document, Quality, Table, TimePart};
+use crate::against::sentences;
+use crate::document::{
+    Against, Cell, Check, ConnectionRow, Counted, Document, Quality, Table, TimePart,
+};
 use crate::error::Error;
 use crate::render::charts::{self, Chart};
 use crate::words::{escape, format};
@@ -27,6 +30,7 @@ pub(super) struct Page<'a> {
     facts: Vec<Fact>,
     quality: Vec<Quality>,
     notices: Vec<String>,
+    against: Option<AgainstPage>,
     findings: Vec<FindingPage<'a>>,
     charts: Vec<Chart>,
     time: Option<TimePage>,
@@ -153,6 +157,7 @@ impl<'a> Page<'a> {
             facts: facts(document),
             quality: capture.quality.clone(),
             notices: document.notices.clone(),
+            against: document.against.as_ref().map(AgainstPage::new),
             findings: findings?,
             charts: charts?,
             time: time(&document.time_split),
@@ -176,6 +181,22 @@ impl<'a> Page<'a> {
                 .collect(),
             configuration_file: document.tool.configuration_file.clone(),
         })
+    }
+}
+
+/// What differs from a good day.
+#[derive(Serialize)]
+struct AgainstPage {
+    good: String,
+    lines: Vec<String>,
+}
+
+impl AgainstPage {
+    fn new(against: &Against) -> Self {
+        Self {
+            good: against.good.clone(),
+            lines: sentences(against),
+        }
     }
 }
 

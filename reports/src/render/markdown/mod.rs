@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::against::sentences;
 use crate::document::{
     Capture, Cell, Check, ConnectionKey, Document, EvidenceView, FindingView, Remedy, Table,
     TimePart,
@@ -59,6 +60,10 @@ struct Page {
 impl Page {
     fn render(mut self, document: &Document, charts: &Charts) -> String {
         self.head(document);
+        if let Some(against) = &document.against {
+            self.block(format_args!("## Against {}", text(&against.good)));
+            self.list(sentences(against).iter().map(|line| text(line)));
+        }
         for (index, finding) in document.findings.iter().enumerate() {
             self.finding(finding);
             let of_finding = charts.findings.get(index).map_or(&[][..], Vec::as_slice);
