@@ -94,6 +94,9 @@ impl Redactor {
         for exchange in &mut app.dns {
             exchange.name = self.name(&exchange.name);
         }
+        if let Some(unasked) = &mut app.dns_unasked {
+            unasked.name = self.name(&unasked.name);
+        }
         // Messages quote accounts, tables and statements; the code tells enough.
         for error in app
             .service

@@ -108,6 +108,7 @@ impl<'a> Known<'a> {
                 Fact::HalfSeen => {
                     known.half_seen.insert(client);
                 }
+                Fact::TcpFailed | Fact::Unasked { .. } => {}
             }
         }
         known
@@ -204,9 +205,19 @@ pub(super) fn judge(
             let one = observations.get(index)?;
             let server = one.connection.server.ip;
             let outcome = one.seen.outcome;
-            let holds = outcome != Outcome::NoAnswer
-                || one.seen.answered.is_some()
-                || known.is_in_vain(lookup, server, analysis);
+            let holds = match outcome {
+                Outcome::NoAnswer => {
+                    one.seen.answered.is_some() || known.is_in_vain(lookup, server, analysis)
+                }
+                // A capture without any TCP may have left the retry out.
+                Outcome::Truncated => {
+                    analysis.tcp_connections > 0
+                        && lookup.settled().is_none()
+                        && !known.is_used(lookup)
+                }
+                Outcome::TcpFailed => lookup.settled().is_none(),
+                _ => true,
+            };
             holds.then_some((index, outcome))
         });
         let mut told = BTreeSet::new();
@@ -214,6 +225,8 @@ pub(super) fn judge(
             let mut impact = Impact::SOME;
             if outcome == Outcome::NoSuchName {
                 impact = Impact::NONE;
+            } else if outcome == Outcome::Truncated {
+                // Some clients make do with what fitted.
             } else if told.insert(outcome) {
                 impact = counted.harm(lookup, outcome, &known);
                 if called.is_ahead_of_need(lookup) {
@@ -332,7 +345,10 @@ fn lookups<'a>(
     for (index, one) in observations.iter().enumerate() {
         let seen = &one.seen;
         let key = (one.connection.client.ip, seen.name.as_str(), seen.qtype);
-        let failed = matches!(seen.outcome, Outcome::ServFail | Outcome::Refused);
+        let failed = matches!(
+            seen.outcome,
+            Outcome::ServFail | Outcome::Refused | Outcome::Truncated | Outcome::TcpFailed
+        );
         questions.entry(key).or_default().push(Question {
             connection: one.connection,
             asked: seen.asked,
