@@ -6,10 +6,12 @@ use std::sync::Arc;
 use analyzer::capture::Input;
 use analyzer::pipeline::{self, Buffers, ConnectionSink, Progress};
 use analyzer::{Analysis, Connection, PacketFilter, QualityKind, QualityNote};
+use hostfiles::HostFiles;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use reports::dataset::{RowSink, Spill, Tables};
 use reports::{ConnectionCollector, Draft, Redactor, RunInfo};
 use rules::engine::{Engine, RuleSink};
+use rules::host::{Acquaintance, Witness};
 
 use crate::cli::RedactionArguments;
 use crate::failure::Failure;
@@ -29,6 +31,7 @@ pub struct Wanted<'a> {
 
 /// All consumers of finished connections.
 struct Sink<'a> {
+    witness: Option<&'a Witness>,
     rules: RuleSink,
     collector: ConnectionCollector,
     rows: Option<RowSink>,
@@ -37,6 +40,8 @@ struct Sink<'a> {
 
 impl ConnectionSink for Sink<'_> {
     fn connection(&mut self, connection: &Connection) {
+        let settled = self.witness.and_then(|witness| witness.settle(connection));
+        let connection = settled.as_ref().unwrap_or(connection);
         match self.redactor {
             Some(redactor) => self.take(&redactor.connection(connection)),
             None => self.take(connection),
@@ -99,9 +104,15 @@ pub fn analyse_quietly(
     wanted: &Wanted<'_>,
     progress: impl FnMut(Progress),
 ) -> Result<(Draft, Option<Tables>), Failure> {
-    let engine = Engine::new(settings.rules.clone());
+    let witness = witness(settings, buffers)?;
+    let mut rules = settings.rules.clone();
+    if let Some(witness) = &witness {
+        witness.advise(&mut rules);
+    }
+    let engine = Engine::new(rules);
     let collector = ConnectionCollector::new(wanted.connections);
     let make_sink = || Sink {
+        witness: witness.as_ref(),
         rules: engine.sink(),
         collector: collector.share(),
         rows: wanted.rows.as_ref().map(|(_, spill)| RowSink::new(spill)),
@@ -128,18 +139,39 @@ pub fn analyse_quietly(
         || engine.finish(rule_sinks, &analysis),
         || ConnectionCollector::merged(collectors),
     );
+    let host_files = witness.map(|witness| witness.testify(&mut assessment));
     let filter = &settings.analysis.filter;
     if !filter.is_open() {
         assessment
             .notices
             .insert(0, partial(filter, wanted.redactor.is_some()));
     }
-    let draft = Draft::new(&analysis, &assessment, collector, &run_info(settings));
+    let mut draft = Draft::new(&analysis, &assessment, collector, &run_info(settings));
+    if let Some(files) = host_files {
+        draft = draft.with_host_files(files);
+    }
     let tables = wanted.rows.as_ref().map(|(capture_set, _)| {
         let document = draft.document();
         Tables::new(capture_set, row_sinks, &analysis, &assessment, document)
     });
     Ok((draft, tables))
+}
+
+/// Host files laid beside the capture, which is read once for that; `None` without any.
+fn witness(settings: &Settings, buffers: &Buffers) -> Result<Option<Witness>, Failure> {
+    let hosts = &settings.hosts;
+    if !hosts.is_asked() {
+        return Ok(None);
+    }
+    let (inputs, analysis) = (&settings.inputs, &settings.analysis);
+    let known = pipeline::run_with(buffers, inputs, analysis, Acquaintance::default, |_| {});
+    let (_, known) = known.map_err(Failure::Input)?;
+    let known = Acquaintance::merged(known);
+    let taken = hosts.host_evidence_time.iter().cloned().collect();
+    let addresses = known.addresses();
+    let wanted = |ip| addresses.contains(&ip);
+    let files = HostFiles::read(&hosts.host_evidence, &taken, &wanted);
+    Ok(Some(Witness::new(files, known)))
 }
 
 /// Says that files of one set, which overlap in time, hold both ends of one path: their packets

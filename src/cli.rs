@@ -60,11 +60,24 @@ pub enum Command {
     },
     /// Say what one TCP segment was judged to be and why, and what Wireshark calls it
     ExplainFrame(ExplainFrameArguments),
+    /// Print a script that collects on a host what tells causes apart; nothing is run
+    Collect(CollectArguments),
     /// Print a shell completion script
     Completions {
         /// Shell to complete for
         shell: clap_complete::Shell,
     },
+}
+
+/// Arguments of `pcapdoc collect`.
+#[derive(Debug, Args)]
+pub struct CollectArguments {
+    /// Only what this rule asks of the hosts
+    #[arg(long, value_name = "RULE")]
+    pub rule: Option<String>,
+    /// The process whose calls are traced
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
 }
 
 /// Arguments of `pcapdoc explain-frame`.
@@ -121,18 +134,47 @@ pub struct AnalyzeArguments {
     /// Fail with status 3, and write nothing, when a file cannot be read to its end
     #[arg(long)]
     pub strict: bool,
+    /// Report (JSON) of a good day: say what is new, worse, gone or better since
+    #[arg(long, value_name = "GOOD.report.json")]
+    pub against: Option<PathBuf>,
     /// Open the HTML report in the browser afterwards
     #[arg(long)]
     pub open: bool,
     /// How to tell what is done, on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log: LogFormat,
+    /// What the hosts say.
+    #[command(flatten)]
+    pub hosts: HostArguments,
     /// How to analyse.
     #[command(flatten)]
     pub analysis: AnalysisArguments,
     /// What to hide.
     #[command(flatten)]
     pub redaction: RedactionArguments,
+}
+
+/// What was collected on the hosts.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Host evidence")]
+pub struct HostArguments {
+    /// Files or folders with what was collected on the hosts (ss, netstat, nstat, strace, lsof,
+    /// iptables-save, conntrack, logs …), told by content; see docs/host-evidence.md
+    #[arg(long, num_args = 1.., value_name = "PATH")]
+    pub host_evidence: Vec<PathBuf>,
+    /// When a file without times was written
+    #[arg(long, value_name = "FILE=TIME", value_parser = file_and_time)]
+    pub host_evidence_time: Vec<(String, Timestamp)>,
+    /// The files beside the captures are read as well (`batch`).
+    #[arg(skip)]
+    pub beside: bool,
+}
+
+impl HostArguments {
+    /// Whether host files are to be read.
+    pub const fn is_asked(&self) -> bool {
+        !self.host_evidence.is_empty() || self.beside
+    }
 }
 
 /// Arguments of `pcapdoc compare`.
@@ -351,6 +393,13 @@ pub struct BatchArguments {
     /// How to tell what is done, on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log: LogFormat,
+    /// Read what was collected on the hosts: the files beside the captures of a set, and those
+    /// given here, told by content; see docs/host-evidence.md
+    #[arg(long, num_args = 0.., value_name = "PATH")]
+    pub host_evidence: Option<Vec<PathBuf>>,
+    /// When a file without times was written
+    #[arg(long, value_name = "FILE=TIME", value_parser = file_and_time)]
+    pub host_evidence_time: Vec<(String, Timestamp)>,
     /// What is not done.
     #[command(flatten)]
     pub redaction: NoRedaction,
@@ -513,6 +562,14 @@ fn size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| expected())?;
     number.checked_mul(1 << shift).ok_or_else(expected)
+}
+
+fn file_and_time(text: &str) -> Result<(String, Timestamp), String> {
+    let (file, time) = text.rsplit_once('=').ok_or("expected FILE=TIME")?;
+    let time = time
+        .parse()
+        .map_err(|_| format!("{time:?} is no time: expected RFC 3339"))?;
+    Ok((file.to_owned(), time))
 }
 
 fn port_and_bytes(text: &str) -> Result<(u16, u32), String> {

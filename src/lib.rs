@@ -78,6 +78,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Rules => commands::rules::list(),
         Command::Explain { rule } => commands::rules::explain(rule),
         Command::ExplainFrame(arguments) => commands::explain_frame::run(arguments),
+        Command::Collect(arguments) => commands::collect::run(arguments),
         Command::Completions { shell } => commands::completions::run(*shell),
     }
 }

@@ -8,7 +8,7 @@ use analyzer::capture::Input;
 use analyzer::pipeline::Memory;
 use rules::settings::RuleSettings;
 
-use crate::cli::AnalysisArguments;
+use crate::cli::{AnalysisArguments, HostArguments};
 use crate::failure::Failure;
 use crate::inputs::inputs;
 
@@ -21,6 +21,8 @@ pub struct Settings {
     pub analysis: analyzer::pipeline::Settings,
     /// For the rule engine.
     pub rules: RuleSettings,
+    /// What was collected on the hosts.
+    pub hosts: HostArguments,
     /// The configuration file that was read.
     pub configuration_file: Option<PathBuf>,
     /// What it says, by full name.
@@ -71,6 +73,7 @@ impl Settings {
             inputs: inputs(captures)?,
             analysis,
             rules,
+            hosts: HostArguments::default(),
             configuration_file,
             configuration,
             threads: arguments.threads.map_or(0, usize::from),

@@ -26,12 +26,16 @@ fn excerpt() -> String {
 }
 
 fn rules_table() -> String {
-    let mut table = "\n| rule | severity up to | what it finds |\n| --- | --- | --- |\n".to_owned();
-    for meta in Engine::full_catalogue() {
-        let severity = meta.severity.as_str();
-        writeln!(table, "| `{}` | {severity} | {} |", meta.id, meta.title).expect("a String");
+    let mut tables = String::new();
+    for (group, metas) in rules::meta::grouped(&Engine::full_catalogue()) {
+        writeln!(tables, "\n**{}**\n", group.heading()).expect("a String");
+        tables += "| rule | severity up to | what it finds |\n| --- | --- | --- |\n";
+        for meta in metas {
+            let severity = meta.severity.as_str();
+            writeln!(tables, "| `{}` | {severity} | {} |", meta.id, meta.title).expect("a String");
+        }
     }
-    table + "\n"
+    tables + "\n"
 }
 
 #[test]

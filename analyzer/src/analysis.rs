@@ -18,7 +18,9 @@ use crate::quality::QualityNote;
 use crate::time::Timestamp;
 
 pub use crate::capture::{FileSummary, InterfaceSummary};
-pub use crate::in_order::{AddressConflict, BroadcastKind, BroadcastLoop, ClockBreak, RoutingLoop};
+pub use crate::in_order::{
+    AddressConflict, BroadcastKind, BroadcastLoop, ClockBreak, DamagedPackets, RoutingLoop,
+};
 
 /// The capture as a whole.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -179,8 +181,12 @@ pub struct Analysis {
     pub broadcast_loops: Vec<BroadcastLoop>,
     /// Addresses that two stations claim, by address; at most 256.
     pub address_conflicts: Vec<AddressConflict>,
+    /// Senders of which packets were damaged on their way, by address; at most 256.
+    pub damaged: Vec<DamagedPackets>,
     /// Where the capture's clock ran backwards or leapt, in frame order; at most 256.
     pub clock_breaks: Vec<ClockBreak>,
+    /// Parts of a second were written in a wrong unit: no time below a second is right.
+    pub is_clock_unit_wrong: bool,
 }
 
 impl Analysis {
@@ -188,6 +194,6 @@ impl Analysis {
     #[must_use]
     pub fn tells_time(&self, from: Timestamp, to: Timestamp) -> bool {
         let mut breaks = self.clock_breaks.iter();
-        !breaks.any(|one| one.lies_within(from, to))
+        !self.is_clock_unit_wrong && !breaks.any(|one| one.lies_within(from, to))
     }
 }

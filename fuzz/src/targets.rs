@@ -1,6 +1,7 @@
 //! What is fuzzed, and replayed by `tests/fuzz_corpus.rs`: nothing may panic or hang, and what is
 //! decoded stays within what was captured.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use analyzer::app::{AppSettings, At, DatagramReader, SegmentShape, StreamReader};
@@ -8,7 +9,10 @@ use analyzer::capture::{CaptureReader, Input, ReadOptions, Slab};
 use analyzer::decode::{DecodedSlab, decode_slab};
 use analyzer::pipeline::{self, ConnectionSink};
 use analyzer::{Connection, Direction, Timestamp};
+use hostfiles::{HostFiles, Source};
 use rules::engine::{Engine, RuleSink};
+use rules::finding::Assessment;
+use rules::host::{Acquaintance, Witness};
 use rules::settings::RuleSettings;
 
 /// What takes a fuzzer's bytes.
@@ -22,6 +26,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("stream", stream),
     ("datagram", datagram),
     ("settings", settings),
+    ("hostfiles", hostfiles),
 ];
 
 /// Bytes as a file; one name per thread and process, so that runs do not meet.
@@ -43,6 +48,18 @@ fn options() -> ReadOptions {
         inflated_free_bytes: 1 << 20,
         ..ReadOptions::default()
     }
+}
+
+/// A file of a host, whatever its format, laid beside a capture without connections.
+fn hostfiles(bytes: &[u8]) {
+    let source = Source::Bytes("host/file".to_owned(), bytes.to_vec());
+    let files = HostFiles::of(vec![source], &BTreeMap::new(), &|_| true);
+    for row in &files.facts.sockets {
+        assert!(row.place.at.line <= files.files[0].lines);
+        let _ = files.quote(row.place.at);
+    }
+    let witness = Witness::new(files, Acquaintance::default());
+    let _ = witness.testify(&mut Assessment::default());
 }
 
 /// A file of any format, read and decoded.

@@ -14,11 +14,12 @@
 //! Its rooms, each importing only from those before it (`tests/layers.rs` of the program):
 //!
 //! ```text
-//! words ◄─ document ◄─ gather ◄─ redact ◄─ again ◄─ render, dataset
+//! words ◄─ document ◄─ against ◄─ gather ◄─ redact ◄─ again ◄─ render, dataset
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod again;
+pub mod against;
 pub mod comparison;
 pub mod dataset;
 pub mod document;

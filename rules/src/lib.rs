@@ -17,6 +17,7 @@ extern crate analyzer as pcapdoc_analyzer;
 pub mod between;
 mod catalog;
 pub mod engine;
+pub mod host;
 mod model;
 mod signs;
 #[cfg(test)]
@@ -26,6 +27,6 @@ pub use engine::settings::{self, RuleSettings, SettingsError};
 pub use engine::{Engine, RuleSink};
 pub use model::finding::{Assessment, Finding, Severity};
 pub use model::{
-    context, explain, figure, finding, meta, narrative, needs, observation, rule, text, timeouts,
-    waits,
+    ask, context, explain, figure, finding, meta, narrative, needs, observation, rule, text,
+    timeouts, waits,
 };

@@ -73,6 +73,7 @@ impl Builder {
             capture_point_confidence: 0.9,
             port_reuse: false,
             translated_from: None,
+            process: None,
             app: AppFacts::default(),
             idle_gaps: IdleGaps::default(),
             udp: None,

@@ -1,6 +1,9 @@
 //! `pcapdoc analyze`: captures → analysis → findings → document → outputs.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
@@ -31,7 +34,8 @@ pub fn run(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
 pub fn document(arguments: &AnalyzeArguments) -> Result<Document, Failure> {
     let threads = arguments.analysis.threads.map_or(0, usize::from);
     pool(threads)?.install(|| {
-        let settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
+        let mut settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
+        settings.hosts = arguments.hosts.clone();
         let wanted = Wanted {
             connections: limit(arguments),
             redactor: None,
@@ -39,7 +43,9 @@ pub fn document(arguments: &AnalyzeArguments) -> Result<Document, Failure> {
         };
         let (draft, _) = analyse_quietly(&settings, &Buffers::default(), &wanted, |_| {})?;
         let afterwards = read_again(&draft, arguments, &settings, true);
-        Ok(draft.finish(afterwards))
+        let mut document = draft.finish(afterwards);
+        lay_against(&mut document, good_day(arguments)?.as_ref());
+        Ok(document)
     })
 }
 
@@ -85,7 +91,17 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
         evidence::must_be_readable_twice(&arguments.captures)?;
         std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
     }
+    if arguments.hosts.is_asked() {
+        evidence::must_be_readable_twice(&arguments.captures)?;
+    }
+    let good = good_day(arguments)?;
+    if good.is_some() && redactor.is_some() {
+        return Err(Failure::Usage(
+            "--against names what --redact hides: leave out one of the two".to_owned(),
+        ));
+    }
     let mut settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
+    settings.hosts = arguments.hosts.clone();
     let stop = interrupt::stop_first();
     log::tell("start", json!({"inputs": settings.inputs.len()}));
     settings.analysis.read.stop = stop.clone();
@@ -111,6 +127,7 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
             evidence::write_all(document, &settings, redactor.as_ref(), folder, &stem)?;
     }
     let mut document = draft.finish(afterwards);
+    lay_against(&mut document, good.as_ref());
     if let Some(redactor) = &redactor {
         document = redactor
             .document(document)
@@ -135,6 +152,27 @@ fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// The report of a good day, when there is one; read before the work, so that a wrong file costs no
+/// analysis.
+fn good_day(arguments: &AnalyzeArguments) -> Result<Option<Document>, Failure> {
+    let Some(path) = &arguments.against else {
+        return Ok(None);
+    };
+    let failed = |error: &dyn Display| {
+        Failure::Usage(format!(
+            "{} is no report that analyze --format json wrote: {error}",
+            shown(path)
+        ))
+    };
+    let file = File::open(path).map_err(|error| failed(&error))?;
+    let read = reports::render::json::read(BufReader::new(file));
+    read.map(Some).map_err(|error| failed(&error))
+}
+
+fn lay_against(document: &mut Document, good: Option<&Document>) {
+    document.against = good.map(|good| reports::against::compare(good, document));
 }
 
 /// What a program is told of the result, at the end.

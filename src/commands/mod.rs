@@ -2,6 +2,7 @@
 
 pub mod analyze;
 pub mod batch;
+pub mod collect;
 pub mod compare;
 pub mod completions;
 pub mod evidence;

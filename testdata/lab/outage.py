@@ -104,12 +104,35 @@ def back_soon(folder):
     paths, seen = users(folder, "listen-overflow", "not-path-down", lambda seconds, *_: 4 < seconds < 13, until_s=16, patience_s=3, again=True, linger_s=1)
     assert any(one.result != "answered" for one in seen), seen
     tell(paths, "The path is down for nine seconds; clients give up and connect anew until it is back.",
-           may=["packet-loss", "syn-unanswered", "client-timeout-close", "retransmit-hol", "port-reuse-collision"], tcp_connections=len(seen))
+           may=["packet-loss", "syn-unanswered", "client-timeout-close", "retransmit-hol", "port-reuse-collision", "path-outage"], tcp_connections=len(seen))
+
+
+def interrupted(folder):
+    """The path is down for three seconds and comes back; nobody gives up."""
+    paths, seen = users(folder, "path-outage", "interrupted", lambda seconds, *_: 4 < seconds < 7, until_s=14, patience_s=20, linger_s=1)
+    assert all(one.result == "answered" for one in seen), seen
+    tell(paths, "The path is down for three seconds under five connections in use, which all go on.",
+         findings=[{"rule": "path-outage", "severity_at_least": "medium", "occurrences": 5,
+                    "connections": [(one.client, one.server) for one in seen], "figures": {}}],
+         may=["packet-loss", "retransmit-hol", "slow-response", "timeout-recovery"], tcp_connections=5)
+
+
+def interrupted_for_some(folder):
+    """One of two equal paths is down for three seconds; it takes a part of the connections, by their ports."""
+    def port(text):
+        return int(text.rsplit(":", 1)[1])
+
+    def is_lost(seconds, direction, frame):
+        return 4 < seconds < 7 and port(frame.source if direction == "up" else frame.destination) % 4 == 0
+    paths, seen = users(folder, "path-outage", "not-for-all", is_lost, number=8, until_s=14, patience_s=20, linger_s=1)
+    assert all(one.result == "answered" for one in seen), seen
+    tell(paths, "Some of eight connections are interrupted for three seconds, the others are answered all the time.",
+         may=["packet-loss", "retransmit-hol", "slow-response", "timeout-recovery"], tcp_connections=8)
 
 
 if __name__ == "__main__":
     only = sys.argv[2:]
-    for scenario in (dies, dies_one_way, dies_for_some, host_dies_alone, back_soon):
+    for scenario in (dies, dies_one_way, dies_for_some, host_dies_alone, back_soon, interrupted, interrupted_for_some):
         if not only or scenario.__name__ in only:
             print(scenario.__name__, flush=True)
             scenario(sys.argv[1])

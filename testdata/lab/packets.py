@@ -37,12 +37,12 @@ class Capture:
         seconds, micros = divmod(self.now, 1_000_000)
         self.file += struct.pack("<IIII", seconds, micros, len(frame), len(frame)) + frame
 
-    def ipv4(self, src, dst, protocol, payload, flags=0x4000, identification=None):
+    def ipv4(self, src, dst, protocol, payload, flags=0x4000, identification=None, hop_limit=64, tos=0):
         """An IPv4 packet with its Ethernet header; `flags` with the offset in its low bits."""
         if identification is None:
             identification = self.ids[src] = self.ids.get(src, 0) + 1
         ends = ipaddress.ip_address(src).packed + ipaddress.ip_address(dst).packed
-        head = struct.pack(">BBHHHBB", 0x45, 0, 20 + len(payload), identification, flags, 64, protocol)
+        head = struct.pack(">BBHHHBB", 0x45, tos, 20 + len(payload), identification, flags, hop_limit, protocol)
         check = 0xFFFF - ones(head + b"\0\0" + ends)
         return b"\2\0\0\0\0\2\2\0\0\0\0\1\x08\0" + head + struct.pack(">H", check) + ends + payload
 
@@ -66,11 +66,14 @@ def udp(src, dst, payload, offloaded=False):
     return summed(src, dst, UDP, datagram, 6, offloaded)
 
 
-def tcp(src, dst, flags, seq, ack, payload=b"", offloaded=False):
+def tcp(src, dst, flags, seq, ack, payload=b"", offloaded=False, stamps=None, window=64240, extra=b""):
     (src, sport), (dst, dport) = src, dst
     options = bytes([2, 4, 5, 180]) if flags & SYN else b""
+    if stamps:
+        options += struct.pack(">BBBBII", 1, 1, 8, 10, *stamps)
+    options += extra
     words = 5 + len(options) // 4
-    head = struct.pack(">HHIIBBHHH", sport, dport, seq, ack, words << 4, flags, 64240, 0, 0)
+    head = struct.pack(">HHIIBBHHH", sport, dport, seq, ack, words << 4, flags, window, 0, 0)
     return summed(src, dst, TCP, head + options + payload, 16, offloaded)
 
 

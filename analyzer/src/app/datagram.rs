@@ -70,13 +70,10 @@ impl DatagramReader {
         } else {
             AppProtocol::Unknown
         };
-        let (dns, dns_dropped) = self.dns.map(|pairs| pairs.finish()).unwrap_or_default();
         AppFacts {
             protocol,
-            dns,
-            dns_dropped,
             name: self.protocol,
-            ..AppFacts::default()
+            ..self.dns.map(|pairs| pairs.finish()).unwrap_or_default()
         }
     }
 

@@ -197,6 +197,17 @@ pub struct DnsExchange {
     pub addresses: Vec<IpAddr>,
 }
 
+/// A DNS answer to a question that its flow does not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DnsUnasked {
+    /// Transaction id.
+    pub id: u16,
+    /// Name of the question that it repeats, lower case, without final dot.
+    pub name: String,
+    /// Where it is.
+    pub at: At,
+}
+
 /// Framing of a byte stream and how segments cut it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct FramingFacts {
@@ -318,6 +329,8 @@ pub struct AppFacts {
     pub dns: Vec<DnsExchange>,
     /// DNS exchanges beyond those 64; answered ones give way first.
     pub dns_dropped: u64,
+    /// The first DNS answer of a flow on which nothing was asked.
+    pub dns_unasked: Option<Box<DnsUnasked>>,
     /// Framed streams.
     pub framing: Option<Box<FramingFacts>>,
     /// A protocol of which at most its errors are read, such as `smtp`; `protocol` is `Unknown`

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::event::{RetransmissionKind, SegmentRef};
+use crate::event::{At, RetransmissionKind, SegmentRef};
 use crate::time::Timestamp;
 
 use super::histogram::Histogram;
@@ -137,6 +137,30 @@ pub struct Half {
     pub unloaded_rtts: Histogram,
     /// The longest loaded round trip: the acknowledgement that ended it.
     pub longest_rtt_at: Option<SegmentRef>,
+    /// Packets that a congested router marked (RFC 3168 §5, CE).
+    pub congestion_marks: u64,
+    /// The first of them.
+    pub first_congestion_mark: Option<SegmentRef>,
+    /// Segments in which this end echoes such marks of the peer's packets (ECE).
+    pub congestion_echoes: u64,
+    /// The first of them.
+    pub first_congestion_echo: Option<SegmentRef>,
+    /// Segments in which this end says that it has slowed down (CWR).
+    pub windows_reduced: u64,
+    /// Acknowledgements of this end whose SACK blocks lie where its peer's stream cannot be: before
+    /// its first octet, or beyond the window.
+    pub impossible_sacks: u64,
+    /// The first of them.
+    pub first_impossible_sack: Option<SegmentRef>,
+    /// Segments with new payload that end more than a full segment beyond what the peer's widest window
+    /// allows.
+    pub beyond_window: u64,
+    /// The first of them.
+    pub first_beyond_window: Option<SegmentRef>,
+    /// Segments with octets that had passed before, whose contents could be compared.
+    pub copies_compared: u64,
+    /// The first of them that said something else.
+    pub conflict: Option<DataConflict>,
     /// Segments after which less than two more fitted into the peer's window.
     pub window_full_segments: u64,
     /// The first of them.
@@ -176,8 +200,7 @@ pub struct SuspectedRepeats {
 
 impl Half {
     /// Counts the repeats that must have been needless because `peer`, which cannot report them,
-    /// acknowledged more segments than would have arrived otherwise. What duplicate ACKs asked for
-    /// is not among them.
+    /// acknowledged more segments than would have arrived otherwise.
     pub(crate) fn count_needless(&mut self, peer: &Self) {
         if self.sack_permitted && peer.sack_permitted {
             return;
@@ -191,9 +214,7 @@ impl Half {
             .lost_after_capture
             .saturating_sub(self.spurious_retransmissions);
         let needless = needed.saturating_sub(unanswered);
-        let asked_for = repeats(RetransmissionKind::Fast);
-        let unasked = self.retransmitted_segments.saturating_sub(asked_for);
-        self.spurious_retransmissions += needless.min(unasked);
+        self.spurious_retransmissions += needless;
     }
 
     /// Counts the suspected repeats as retransmissions, or takes them out again, by what is known
@@ -281,6 +302,35 @@ impl Outage {
     pub fn length(&self) -> Duration {
         self.ended.time.since(self.since)
     }
+}
+
+/// Octets that passed twice with different contents.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct DataConflict {
+    /// The copy that passed first.
+    pub first: At,
+    /// The one that passed later.
+    pub second: SegmentRef,
+    /// Octets that both carry.
+    pub octets: u64,
+    /// The acknowledgement that covers the first copy and passed before the second: the receiver
+    /// had taken the first.
+    pub taken: Option<SegmentRef>,
+    /// What else tells the first from the second.
+    pub marks: [CopyMarks; 2],
+    /// Segments of this direction that contradict earlier ones.
+    pub count: u64,
+}
+
+/// Marks of a packet by which stacks differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CopyMarks {
+    /// TTL or hop limit.
+    pub hop_limit: u8,
+    /// IPv4 identification.
+    pub ip_id: Option<u16>,
+    /// It bears the timestamp option (RFC 7323 §3).
+    pub timestamps: bool,
 }
 
 /// Write-write-read against delayed acknowledgements: a small segment is outstanding, the rest of

@@ -9,6 +9,7 @@ mod half;
 mod histogram;
 mod hole;
 mod idle_gap;
+mod process;
 mod reset;
 mod state;
 mod time_split;
@@ -26,10 +27,14 @@ use crate::quality::QualityKind;
 use crate::time::Timestamp;
 
 pub use ending::{EndedBy, Ending};
-pub use half::{Burst, CounterTrust, Half, HeldWrites, Outage, Probes, Stuck, SuspectedRepeats};
+pub use half::{
+    Burst, CopyMarks, CounterTrust, DataConflict, Half, HeldWrites, Outage, Probes, Stuck,
+    SuspectedRepeats,
+};
 pub use histogram::Histogram;
 pub use hole::{HoleEpisode, Holes, Waits};
 pub use idle_gap::{IdleGap, IdleGaps};
+pub use process::Process;
 pub use reset::{Reset, ResetKind, ResetShape};
 pub use state::{StateSpan, TcpState};
 pub use time_split::TimeSplit;
@@ -119,6 +124,8 @@ pub struct Handshake {
     pub syn_acks_after_arrival: u32,
     /// The SYN's options were cut or the SYN was not captured: scale and MSS are unknown.
     pub options_unknown: bool,
+    /// The timestamp of the client's latest SYN (RFC 7323 §3).
+    pub syn_timestamp: Option<u32>,
     /// Ends whose SYN offers Multipath TCP (RFC 8684): with both, the octets belong to a stream that
     /// other connections carry as well.
     pub multipath_offers: u8,
@@ -188,6 +195,8 @@ pub struct Connection {
     pub udp: Option<UdpFacts>,
     /// Where the time went (TCP).
     pub time_split: TimeSplit,
+    /// The program at one of its ends, where it is known.
+    pub process: Option<Box<Process>>,
 }
 
 impl Connection {

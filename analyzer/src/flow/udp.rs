@@ -346,6 +346,7 @@ impl UdpTracker {
             capture_point_confidence: 0.0,
             port_reuse: false,
             translated_from: self.answered_from.map(|_| self.server),
+            process: None,
             app: self.reader.finish(),
             udp: Some(self.facts),
             time_split: TimeSplit::default(),

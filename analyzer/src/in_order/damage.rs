@@ -9,11 +9,15 @@
 //!
 //! What is known of a sender is what came before: the first few packets of a capture are never judged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 
-use crate::decode::{DecodedSlab, RightSums, SUM_KINDS, SumOf, Sums, WrongSum, ip_from_octets};
+use crate::decode::{
+    DecodedSlab, Packet, RightSums, SUM_KINDS, SumOf, Sums, WrongSum, ip_from_octets,
+};
+use crate::event::At;
 use crate::quality::{QualityKind, QualityNote};
 
 /// Right sums from which a sender is known to write them.
@@ -22,6 +26,10 @@ const PROOF: u32 = 3;
 const SENDERS: usize = 65_536;
 /// Damaged IPv4 headers from which the whole capture is known to have damaged octets.
 const DAMAGED_HEADERS: u32 = 3;
+/// Senders of damaged packets that are told.
+const TOLD: usize = 256;
+/// Frames told of each.
+const EXAMPLES: usize = 3;
 
 /// Wrong sums of one kind.
 #[derive(Clone, Copy, Default, Debug)]
@@ -64,6 +72,21 @@ struct Sender {
     damaged: u64,
 }
 
+/// Damaged packets of one sender.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DamagedPackets {
+    /// The sender, as their headers say.
+    pub source: IpAddr,
+    /// Where the first of them was for.
+    pub destination: IpAddr,
+    /// The first three.
+    pub first: Vec<At>,
+    /// How many.
+    pub count: u64,
+    /// Packets of the sender whose checksums are right, as far as they were computed.
+    pub right: u64,
+}
+
 /// Finds damaged packets. Feed it in the order of the capture.
 #[derive(Debug, Default)]
 pub(crate) struct DamageFinder {
@@ -75,6 +98,8 @@ pub(crate) struct DamageFinder {
     damaged: u64,
     /// Frames of the latest slab, ascending.
     found: Vec<u64>,
+    /// Those that a transport's header could be read of.
+    packets: BTreeMap<[u8; 16], DamagedPackets>,
 }
 
 impl DamageFinder {
@@ -101,9 +126,14 @@ impl DamageFinder {
 
     /// Takes the next slab and leaves out what was damaged; whether that was anything.
     pub fn leave_out(&mut self, decoded: &mut DecodedSlab) -> bool {
-        let damaged = self.take(&decoded.sums);
-        if damaged.is_empty() {
+        self.take(&decoded.sums);
+        if self.found.is_empty() {
             return false;
+        }
+        let damaged = &self.found;
+        let is_damaged = |packet: &&Packet| damaged.binary_search(&packet.frame).is_ok();
+        for packet in decoded.packets.iter().filter(is_damaged) {
+            note(&mut self.packets, packet);
         }
         let is_whole = |frame: u64| damaged.binary_search(&frame).is_err();
         decoded.packets.retain(|packet| is_whole(packet.frame));
@@ -155,6 +185,21 @@ impl DamageFinder {
         is_damage
     }
 
+    /// Senders with damaged packets, by address; at most 256.
+    pub fn damaged(&self) -> Vec<DamagedPackets> {
+        let right = |src| {
+            let sender = self.senders.get(src);
+            let right = sender.map(|sender| sender.right.iter().copied().max());
+            u64::from(right.flatten().unwrap_or_default())
+        };
+        let all = self.packets.iter();
+        all.map(|(src, one)| DamagedPackets {
+            right: right(src),
+            ..one.clone()
+        })
+        .collect()
+    }
+
     /// A caveat when packets were left out.
     pub fn note(&self) -> Option<QualityNote> {
         /// Senders that are named.
@@ -185,6 +230,25 @@ impl DamageFinder {
                 if senders.len() > NAMED { ", …" } else { "" },
             ),
         })
+    }
+}
+
+/// Counts a damaged packet for its sender.
+fn note(packets: &mut BTreeMap<[u8; 16], DamagedPackets>, packet: &Packet) {
+    if packets.len() >= TOLD && !packets.contains_key(&packet.src) {
+        return;
+    }
+    let one = packets.entry(packet.src).or_insert_with(|| DamagedPackets {
+        source: ip_from_octets(packet.src),
+        destination: ip_from_octets(packet.dst),
+        first: Vec::new(),
+        count: 0,
+        right: 0,
+    });
+    one.count += 1;
+    if one.first.len() < EXAMPLES {
+        let (frame, time) = (packet.frame, packet.time);
+        one.first.push(At { frame, time });
     }
 }
 

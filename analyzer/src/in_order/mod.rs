@@ -13,5 +13,6 @@ pub(crate) mod translation;
 
 pub use broadcasts::{BroadcastKind, BroadcastLoop};
 pub use conflicts::AddressConflict;
+pub use damage::DamagedPackets;
 pub use loops::RoutingLoop;
 pub use times::ClockBreak;

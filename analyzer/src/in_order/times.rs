@@ -93,6 +93,18 @@ impl Times {
         breaks.unwrap_or_default()
     }
 
+    /// Whether parts of a second were written in a larger unit than the file's header says: all times
+    /// of many frames, in three seconds or more, lie within the first millisecond of a second.
+    pub fn is_unit_wrong(&self) -> bool {
+        self.0.as_ref().is_some_and(|span| {
+            let second = |time: Timestamp| time.as_nanos().div_euclid(SECOND);
+            let seconds = second(span.latest).abs_diff(second(span.earliest));
+            span.frames >= MANY
+                && (1..MILLISECOND).contains(&span.fraction_max)
+                && (2..=span.frames / 4).contains(&seconds)
+        })
+    }
+
     /// Adds those of the frames that follow.
     pub fn append(&mut self, next: &Self) {
         let (Some(span), Some(next)) = (&mut self.0, &next.0) else {
@@ -171,10 +183,6 @@ pub(crate) fn clock_notes(times: &Times) -> Vec<QualityNote> {
         return Vec::new();
     };
     let step = Duration::from_nanos(span.largest_step_ns).as_secs_f64();
-    let seconds = span.latest.since(span.earliest).as_secs();
-    let is_unit_wrong = span.frames >= MANY
-        && (1..MILLISECOND).contains(&span.fraction_max)
-        && (2..=span.frames / 4).contains(&seconds);
     let notes = [
         (
             span.steps_back,
@@ -195,7 +203,7 @@ pub(crate) fn clock_notes(times: &Times) -> Vec<QualityNote> {
             ),
         ),
         (
-            u64::from(is_unit_wrong),
+            u64::from(times.is_unit_wrong()),
             format!(
                 "all {} times lie within the first millisecond of a second: parts of a second were written in a larger unit than the file's header says, so durations below a second are up to 1,000 times too short",
                 span.frames

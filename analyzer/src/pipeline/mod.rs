@@ -394,7 +394,9 @@ impl<S: ConnectionSink> Engine<S> {
             routing_loops: sequencer.loops.finish(),
             broadcast_loops: sequencer.broadcasts.finish(),
             address_conflicts: sequencer.conflicts.finish(),
+            damaged: sequencer.damage.damaged(),
             clock_breaks: times.breaks(),
+            is_clock_unit_wrong: times.is_unit_wrong(),
         };
         (analysis, sinks)
     }

@@ -64,6 +64,31 @@ impl Capture {
         tcp: TcpFields,
         len: u32,
     ) -> Verdict {
+        self.pass(from_client, at, marks, tcp, (len, &[]))
+    }
+
+    /// Lets a packet pass that was captured with its payload.
+    pub fn payload(
+        &mut self,
+        from_client: bool,
+        at: u64,
+        marks: Marks,
+        tcp: TcpFields,
+        payload: &[u8],
+    ) -> Verdict {
+        let len = u32::try_from(payload.len()).expect("within a segment");
+        self.pass(from_client, at, marks, tcp, (len, payload))
+    }
+
+    /// `payload`: its true length and what was captured of it.
+    fn pass(
+        &mut self,
+        from_client: bool,
+        at: u64,
+        marks: Marks,
+        tcp: TcpFields,
+        (len, payload): (u32, &[u8]),
+    ) -> Verdict {
         self.frame += 1;
         let tcp = TcpFields {
             timestamps: marks.ts,
@@ -88,7 +113,7 @@ impl Capture {
             wire_len: len + 66,
             payload_len: len,
             payload_start: 0,
-            payload_captured: 0,
+            payload_captured: payload.len() as u32,
             ip_id: marks.ip_id,
             hop_limit: self.hop_limit,
             ecn: 0,
@@ -115,7 +140,7 @@ impl Capture {
                 if reused {
                     tracker.mark_port_reuse();
                 }
-                tracker.segment(&packet, &tcp, &[]).0
+                tracker.segment(&packet, &tcp, payload).0
             },
         );
         assert_eq!(verdict, in_full, "frame {}", self.frame);

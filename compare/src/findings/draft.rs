@@ -65,6 +65,7 @@ impl<'a> Draft<'a> {
                 filter: String::new(),
                 distribution: None,
                 timeouts: Vec::new(),
+                host_evidence: None,
             },
             place,
         }

@@ -8,7 +8,7 @@ use analyzer::{Connection, Direction, Endpoint, Half};
 use super::rows::{count, hour, number, text, time};
 use super::schema::ColumnType::{Integer, Number, Text, Time};
 use super::schema::{Column, Record, Table, Value, column};
-use crate::document::{ConnectionRow, direction_name, millis};
+use crate::document::{ConnectionRow, ProcessRow, direction_name, millis};
 
 /// A connection with its view in the document, which names things.
 pub(super) struct ConnectionRecord<'a> {
@@ -23,6 +23,10 @@ impl ConnectionRecord<'_> {
 
     const fn server(&self) -> &Half {
         &self.connection.halves[1]
+    }
+
+    const fn process(&self) -> Option<&ProcessRow> {
+        self.row.process.as_ref()
     }
 
     /// SYN to the ACK that completes the handshake.
@@ -297,6 +301,19 @@ const CONNECTION_COLUMNS: &[Column<Connections>] = &[
         "the address the client meant, when another one answered",
         |r| text(r.row.translated_from.as_deref()),
     ),
+    column(
+        "process",
+        Text,
+        "the program at one end, where host evidence or the capture names it",
+        |r| text(r.process().and_then(|process| process.name.as_deref())),
+    ),
+    column("process_pid", Integer, "its number", |r| {
+        let pid = r.process().and_then(|process| process.pid);
+        pid.map_or(Value::Missing, |pid| Value::Integer(pid.into()))
+    }),
+    column("process_host", Text, "address of its host", |r| {
+        text(r.process().and_then(|process| process.host.as_deref()))
+    }),
     column(
         "first_frame",
         Integer,

@@ -8,7 +8,7 @@ use analyzer::{Connection, Half};
 use serde::{Deserialize, Serialize};
 
 use super::finding::direction_name;
-use super::{millis, rounded};
+use super::{ProcessRow, millis, rounded};
 
 /// One connection of the contract's list.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -62,6 +62,9 @@ pub struct ConnectionRow {
     pub resets: Vec<ResetRow>,
     /// The address the client meant, when another one answered.
     pub translated_from: Option<String>,
+    /// The program at one end, where host evidence or the capture itself names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessRow>,
 }
 
 /// One direction of a [`ConnectionRow`].
@@ -135,6 +138,7 @@ impl From<&Connection> for ConnectionRow {
             translated_from: connection
                 .translated_from
                 .map(|endpoint| endpoint.to_string()),
+            process: connection.process.as_deref().map(ProcessRow::from),
         }
     }
 }

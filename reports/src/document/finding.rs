@@ -3,7 +3,7 @@
 use analyzer::decode::TcpFlags;
 use analyzer::{Direction, Timestamp, Transport};
 use rules::finding::{
-    self, ConnectionRef, Figure, FigureValue, Finding, HostCommand, LookAlike, Remedy,
+    self, ConnectionRef, Figure, FigureValue, Finding, HostCommand, HostLine, LookAlike, Remedy,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
@@ -63,6 +63,9 @@ pub struct FindingView {
     /// How long each side waited before it closed, where timeouts are the matter.
     #[serde(default)]
     pub timeouts: Vec<WaitsView>,
+    /// Lines of host files that support, contradict or name what it says; absent when none were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_evidence: Option<Vec<HostLine>>,
     /// The capture that holds its frames (`--evidence`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence_file: Option<String>,
@@ -219,6 +222,7 @@ impl FindingView {
                 .as_ref()
                 .map(|d| Distribution::new(d.figure, &d.values)),
             timeouts: finding.timeouts.iter().map(WaitsView::new).collect(),
+            host_evidence: finding.host_evidence.clone(),
             evidence_file: None,
         }
     }

@@ -9,8 +9,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod against;
 mod connection;
 mod finding;
+mod host_files;
 mod hosts;
 pub(crate) mod lines;
 mod series;
@@ -18,12 +20,14 @@ mod spread;
 mod timeouts;
 mod trace;
 
+pub use against::{Against, Change, FigureChange, FindingChange};
 pub use connection::{ConnectionRow, HalfRow, ResetRow};
 pub(crate) use connection::{protocol_name, response_times};
 pub use finding::{CaveatView, ConnectionKey, EvidenceView, FindingView};
 pub(crate) use finding::{direction_name, figures, flag_names};
+pub use host_files::{HostFileRow, ProcessRow};
 pub use hosts::{Attempts, EpisodeRow, HopLimit, HostRow};
-pub use rules::finding::{HostCommand, LookAlike, Remedy, Severity};
+pub use rules::finding::{HostCommand, HostLine, LookAlike, Remedy, Says, Severity};
 pub use series::{
     Bucket, Distribution, DurationSlot, DurationsOverTime, Intervals, ResponseTimes, StateSeries,
     TimePart, UdpSize,
@@ -63,6 +67,12 @@ pub struct Document {
     pub capture: Capture,
     /// Ranked: causes before their symptoms.
     pub findings: Vec<FindingView>,
+    /// The files of `--host-evidence`, in the order read; absent without them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_evidence: Option<Vec<HostFileRow>>,
+    /// What differs from a good day; absent without `--against`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
     /// What every selected rule did, by rule id.
     pub checks: Vec<Check>,
     /// Notes about the configuration.

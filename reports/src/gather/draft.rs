@@ -7,13 +7,14 @@ use analyzer::Analysis;
 use analyzer::analysis::CaptureSummary;
 use analyzer::capture::Mark;
 use rules::finding::{Assessment, RuleOutcome};
+use rules::host::HostFileUse;
 
 use super::collector::{ConnectionCollector, UDP_CLASS_BYTES};
 use super::{hosts, tables};
 use crate::document::{
-    Capture, Check, Counted, Document, File, FileHash, FindingView, Interface, Intervals, Quality,
-    ResponseTimes, RunInfo, SCHEMA_VERSION, Setting, Tool, Trace, UdpSize, Verdict, seconds,
-    time_parts,
+    Capture, Check, Counted, Document, File, FileHash, FindingView, HostFileRow, Interface,
+    Intervals, Quality, ResponseTimes, RunInfo, SCHEMA_VERSION, Setting, Tool, Trace, UdpSize,
+    Verdict, seconds, time_parts,
 };
 use crate::words::format;
 
@@ -50,6 +51,14 @@ impl Draft {
             document: document(analysis, assessment, connections, run),
             marks: analysis.marks.clone(),
         }
+    }
+
+    /// Adds what became of host files.
+    #[must_use]
+    pub fn with_host_files(mut self, files: Vec<HostFileUse>) -> Self {
+        let rows = files.into_iter().map(HostFileRow::from);
+        self.document.host_evidence = Some(rows.collect());
+        self
     }
 
     /// The document as far as it is known.
@@ -107,6 +116,8 @@ fn document(
         tool: tool(run),
         verdict: verdict(&findings, &checks, connection_total),
         capture: capture(analysis),
+        host_evidence: None,
+        against: None,
         checks,
         notices: assessment.notices.clone(),
         intervals: Intervals::new(&analysis.intervals),

@@ -9,7 +9,7 @@ use analyzer::connection::{Close, Histogram, ResetKind};
 use analyzer::{Connection, Endpoint, Transport};
 
 use crate::document::{
-    Cell, Column as Head, Table, millis, protocol_name, response_times, rounded,
+    Cell, Column as Head, ProcessRow, Table, millis, protocol_name, response_times, rounded,
 };
 use crate::words::format;
 
@@ -32,6 +32,7 @@ pub(crate) struct TableRow {
     resets: u64,
     never_opened: u64,
     response_times: Histogram,
+    process: Option<Box<ProcessRow>>,
 }
 
 impl From<&Connection> for TableRow {
@@ -54,6 +55,10 @@ impl From<&Connection> for TableRow {
             resets: u64::from(connection.close == Close::Reset && is_opened(connection)),
             never_opened: u64::from(is_never_opened(connection)),
             response_times: response_times(connection).clone(),
+            process: connection
+                .process
+                .as_deref()
+                .map(|process| Box::new(process.into())),
         }
     }
 }
@@ -111,8 +116,16 @@ pub(crate) fn top_lists(rows: &[TableRow], total: u64) -> Vec<Table> {
     let mut pairs = Pairs::new();
     let mut servers = BTreeMap::<Endpoint, Sums>::new();
     let mut times = BTreeMap::<(&str, Endpoint), Histogram>::new();
+    let mut processes = BTreeMap::<(String, String), Sums>::new();
     for row in rows {
         let (client, server) = (row.client, row.server);
+        if let Some(process) = &row.process {
+            let host = process.host.clone().unwrap_or_default();
+            processes
+                .entry((process.label(), host))
+                .or_default()
+                .add(row);
+        }
         pairs.entry((client, server)).or_default().add(row);
         servers.entry(server).or_default().add(row);
         if row.response_times.count() > 0 {
@@ -125,6 +138,7 @@ pub(crate) fn top_lists(rows: &[TableRow], total: u64) -> Vec<Table> {
         slowest_servers(&times),
         retransmission_rates(&pairs),
         failing_servers(&servers),
+        top_processes(&processes),
     ];
     lists
         .into_iter()
@@ -157,6 +171,37 @@ fn top_talkers(pairs: &Pairs) -> Table {
         ("bytes", "Bytes"),
     ];
     ranked("top-talkers", "Who moved the most bytes", &heads, rows)
+}
+
+/// Processes that host evidence names.
+fn top_processes(processes: &BTreeMap<(String, String), Sums>) -> Table {
+    let rows = processes.iter().map(|((process, host), sums)| {
+        let cells = move || {
+            vec![
+                Cell::Text(process.clone()),
+                Cell::Text(host.clone()),
+                Cell::Count(sums.connections),
+                Cell::Count(sums.bytes),
+                Cell::Count(sums.resets),
+                Cell::Count(sums.unanswered),
+            ]
+        };
+        (sums.bytes as f64, cells)
+    });
+    let heads = [
+        ("process", "Process"),
+        ("host", "Host"),
+        ("connections", "Connections"),
+        ("bytes", "Bytes"),
+        ("resets", "Resets"),
+        ("unanswered", "Unanswered"),
+    ];
+    ranked(
+        "top-processes",
+        "Which processes the connections belong to",
+        &heads,
+        rows,
+    )
 }
 
 fn retransmission_rates(pairs: &Pairs) -> Table {

@@ -7,8 +7,9 @@
 //! stand-in falls into such a block is mapped on until it does not.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::PoisonError;
 
-use super::Redactor;
+use super::redactor::Redactor;
 
 /// IPv4 blocks of which the prefix is kept (RFC 6890 names them).
 const BLOCKS_4: [(Ipv4Addr, u32); 7] = [
@@ -30,8 +31,21 @@ const BLOCKS_6: [(Ipv6Addr, u32); 2] = [
     (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
 ];
 
+impl Redactor {
+    /// The stand-in of an address.
+    #[must_use]
+    pub fn address(&self, address: IpAddr) -> IpAddr {
+        // A poisoned cache still holds only what is true.
+        let mut known = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *known.entry(address).or_insert_with(|| map(self, address))
+    }
+}
+
 /// The stand-in of an address.
-pub(super) fn map(redactor: &Redactor, address: IpAddr) -> IpAddr {
+fn map(redactor: &Redactor, address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(v4) => IpAddr::V4(map_4(redactor, v4)),
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {

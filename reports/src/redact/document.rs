@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Redactor;
+use super::redactor::Redactor;
 use crate::document::Document;
 use crate::error::Error;
 
@@ -15,6 +15,7 @@ impl Redactor {
     /// # Errors
     /// Fails only if the document cannot be written and read again, which is a defect of ours.
     pub fn document(&self, mut document: Document) -> Result<Document, Error> {
+        self.host_lines(&mut document);
         let files = mask_files(&mut document);
         let notes = document
             .capture

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use analyzer::capture::LinkType;
 
-use super::Redactor;
+use super::redactor::Redactor;
 
 /// Headers inside each other that are followed.
 const MAX_DEPTH: u8 = 8;

@@ -6,7 +6,7 @@
 use analyzer::app::AppFacts;
 use analyzer::{Analysis, Connection};
 
-use super::Redactor;
+use super::redactor::Redactor;
 
 /// Request methods that tell nothing (RFC 9110 §9, RFC 5789, RFC 4918).
 const METHODS: [&str; 16] = [
@@ -93,6 +93,9 @@ impl Redactor {
         }
         for exchange in &mut app.dns {
             exchange.name = self.name(&exchange.name);
+        }
+        if let Some(unasked) = &mut app.dns_unasked {
+            unasked.name = self.name(&unasked.name);
         }
         // Messages quote accounts, tables and statements; the code tells enough.
         for error in app

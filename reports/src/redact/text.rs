@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::Redactor;
+use super::redactor::Redactor;
 
 /// Longest text of an address: an IPv6 address with an IPv4 tail.
 const LONGEST: usize = 45;

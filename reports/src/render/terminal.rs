@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style as Ansi};
 
+use crate::against::sentences;
 use crate::document::{Document, FindingView, Severity};
 use crate::words::{escape, format};
 
@@ -41,6 +42,8 @@ pub fn render(document: &Document, style: Style) -> String {
     screen.verdict(document);
     screen.caveats(document);
     screen.findings(&document.findings);
+    screen.against(document);
+    screen.host_files(document);
     screen.checks(document);
     screen.out
 }
@@ -107,6 +110,18 @@ impl Screen {
         }
     }
 
+    fn against(&mut self, document: &Document) {
+        let Some(against) = &document.against else {
+            return;
+        };
+        self.out.push('\n');
+        let good = format!("against {}:", against.good);
+        self.paragraph("", Ansi::new().bold(), &good);
+        for line in sentences(against) {
+            self.labelled("    ", Ansi::new(), "", &line);
+        }
+    }
+
     fn heading(&mut self, finding: &FindingView) {
         let mark = severity_ansi(finding.severity);
         let label = format!(
@@ -136,9 +151,30 @@ impl Screen {
             }
             self.labelled(indent, Ansi::new(), "do     ", &advice);
         }
+        // The first line decides most.
+        if let Some(line) = finding.host_evidence.iter().flatten().next() {
+            let (says, note) = (line.says.as_str(), &line.note);
+            let text = format!("{says}: {note} ({}:{})", line.file, line.line);
+            self.labelled(indent, Ansi::new(), "host   ", &text);
+        }
         if !finding.explained_by.is_empty() {
             let causes = finding.explained_by.join(", ");
             self.labelled(indent, Ansi::new(), "cause  ", &format!("see {causes}"));
+        }
+    }
+
+    /// What became of host files, the used ones in number.
+    fn host_files(&mut self, document: &Document) {
+        let Some(files) = &document.host_evidence else {
+            return;
+        };
+        let used = files.iter().filter(|file| file.used > 0).count();
+        let text = format!("{used} of {} host files used", files.len());
+        self.out.push('\n');
+        self.labelled("", Ansi::new(), "What the hosts say  ", &text);
+        for file in files.iter().filter(|file| file.used == 0).take(4) {
+            let text = format!("{} ({}): {}", file.file, file.kind, file.note);
+            self.labelled("  ", Ansi::new(), "", &text);
         }
     }
 

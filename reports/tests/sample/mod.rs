@@ -316,6 +316,7 @@ fn race() -> Finding {
         filter: "tcp.port == 80 && (tcp.flags.reset == 1 || tcp.flags.fin == 1) && ip.addr == \
              10.9.0.1"
             .to_owned(),
+        host_evidence: None,
         timeouts: Waits::new(Wait::ServerIdle, values.clone())
             .into_iter()
             .collect(),
@@ -416,6 +417,7 @@ fn stall() -> Finding {
         filter: "tcp.stream == 41 && tcp.analysis.flags".to_owned(),
         distribution: None,
         timeouts: Vec::new(),
+        host_evidence: None,
     }
 }
 
@@ -467,6 +469,7 @@ fn truncation() -> Finding {
         filter: "udp.port == 9000 && udp.length > 1032".to_owned(),
         distribution: None,
         timeouts: Vec::new(),
+        host_evidence: None,
     }
 }
 
@@ -780,6 +783,7 @@ fn connections() -> Vec<ConnectionRow> {
             Vec::new()
         },
         translated_from: None,
+        process: None,
     };
     (0..24).map(row).collect()
 }

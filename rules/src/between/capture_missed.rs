@@ -33,6 +33,7 @@ declare_rule! {
     /// - pcap(3), `pcap_set_buffer_size`
     pub(crate) struct CaptureMissed {
         id: "capture-missed",
+        group: Comparison,
         title: "A capture missed packets that passed its point",
         severity: Low,
         needs: [],

@@ -30,6 +30,7 @@ declare_rule! {
     /// - RFC 7323 (window scale, timestamps); RFC 2018; RFC 3168; RFC 2474; RFC 3022 (address translation)
     pub(crate) struct ChangedBetween {
         id: "changed-between",
+        group: Comparison,
         title: "A device between two points rewrites packets",
         severity: Medium,
         needs: [],

@@ -30,6 +30,7 @@ declare_rule! {
     /// - RFC 5560 (one-way packet duplication)
     pub(crate) struct CopiedBetween {
         id: "copied-between",
+        group: Comparison,
         title: "Packets are copied between two points",
         severity: Low,
         needs: [],

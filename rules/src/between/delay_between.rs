@@ -32,6 +32,7 @@ declare_rule! {
     /// - RFC 7679 (one-way delay); RFC 3393 (delay variation)
     pub(crate) struct DelayBetween {
         id: "delay-between",
+        group: Comparison,
         title: "Packets wait between two points",
         severity: Medium,
         needs: [],

@@ -38,6 +38,7 @@ declare_rule! {
     /// - RFC 2680 (one-way loss); RFC 2018 (selective acknowledgment)
     pub(crate) struct LossBetween {
         id: "loss-between",
+        group: Comparison,
         title: "Segments are lost between two points",
         severity: High,
         needs: [],

@@ -34,6 +34,7 @@ declare_rule! {
     /// - RFC 9293 §3.5.3 (reset processing); RFC 3360 (inappropriate resets considered harmful)
     pub(crate) struct MadeBetween {
         id: "made-between",
+        group: Comparison,
         title: "A device between two points makes packets",
         severity: High,
         needs: [],

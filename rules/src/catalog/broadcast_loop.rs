@@ -6,6 +6,7 @@ use analyzer::analysis::{Analysis, BroadcastKind, BroadcastLoop};
 use analyzer::event::{At, SegmentRef};
 use analyzer::{Direction, Endpoint, Transport};
 
+use crate::model::confidence;
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
@@ -54,6 +55,7 @@ declare_rule! {
     /// - RFC 826 (ARP), RFC 1122 §2.3.2.1 (at most one ARP question a second), RFC 6864 (IPv4 identification)
     pub(crate) struct BroadcastsThatCircle {
         id: "broadcast-loop",
+        group: LossAndPath,
         title: "A broadcast frame goes round and round on the segment",
         severity: High,
         needs: [],
@@ -105,12 +107,12 @@ impl Rule for BroadcastsThatCircle {
         };
         let (confidence, reason) = if seen.is_datagram {
             (
-                0.95,
+                confidence::PROVED,
                 "The copies have one identification and are the same in every octet.",
             )
         } else {
             (
-                0.9,
+                confidence::STRONG,
                 "The copies are the same in every octet, and ARP asks once a second at most.",
             )
         };
@@ -177,7 +179,7 @@ fn observation(one: &BroadcastLoop, has_stopped: bool) -> Observation<Seen> {
         one.copies,
         span(one.length())
     );
-    Observation::from_note(&note, 0.9, impact)
+    Observation::from_note(&note, confidence::STRONG, impact)
         .cause("broadcasts that circle")
         .weight(number(one.copies))
         .evidence(place(one.first), "the frame's first copy")

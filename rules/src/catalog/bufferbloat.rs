@@ -2,13 +2,14 @@
 
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, most};
+use crate::model::impact::{Impact, Slowed};
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{ms, number, plural, time};
 
 declare_rule! {
@@ -39,6 +40,7 @@ declare_rule! {
     /// - RFC 7567; RFC 8289 (CoDel); RFC 8290 (FQ-CoDel)
     pub(crate) struct Bufferbloat {
         id: "bufferbloat",
+        group: LossAndPath,
         title: "Round trips grow with the data in flight",
         severity: Medium,
         needs: [Tcp, BothDirections, NoCaptureDrops],
@@ -51,6 +53,7 @@ declare_rule! {
             min_factor = 3.0: "Least multiple of the shortest round trip; shorter queues are normal.",
             min_samples = 20.0: "Round trips under load that make a distribution.",
         ],
+        host_evidence: [Owner],
     }
 }
 
@@ -95,20 +98,20 @@ impl Rule for Bufferbloat {
             if few || small || never_falls || full {
                 continue;
             }
-            let severity = if added >= ctx.threshold("medium_added_ms") {
-                Severity::Medium
+            let slowed = if added >= ctx.threshold("medium_added_ms") {
+                Slowed::Noticeably
             } else {
-                Severity::Low
+                Slowed::Slightly
             };
             let sender = direction.sender();
-            let mut one = Observation::new(conn, 0.8, severity)
+            let mut one = Observation::new(conn, confidence::LIKELY, Impact::slowed(slowed))
                 .cause(format!("{} {sender}", conn.server))
                 .weight(added)
                 .evidence_if(
                     half.first_data,
                     format!("first data of the {sender}: the path is empty"),
                 )
-                .evidence_if(
+                .proof_if(
                     half.longest_rtt_at,
                     "acknowledgement that ends the longest round trip under load",
                 )
@@ -136,7 +139,7 @@ impl Rule for Bufferbloat {
                  queue on the path, and everything else that takes this path waits in it as well.",
                 time(p95), time(least)
             ))
-            .confidence(0.8, "Round trips were measured at the sender's side of the queue, with and without load.")
+            .confidence(confidence::LIKELY, "Round trips were measured at the sender's side of the queue, with and without load.")
             .because(format!("{} under load against the shortest one of the same connections", plural(number(group.seen().map(|seen| seen.samples).sum()), "round trip")))
             .not("packet-loss", "the round trips come from segments that were sent once")
             .not("slow server", "acknowledgements are the kernel's work, not the application's")
@@ -154,6 +157,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, S, figure, findings_of, histogram};
 
     fn transfer(loaded_ms: f64, unloaded_ms: f64) -> Connection {

@@ -3,6 +3,7 @@
 use analyzer::connection::TcpState;
 use analyzer::{Analysis, Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, most};
 use crate::model::impact::Impact;
@@ -40,6 +41,7 @@ declare_rule! {
     /// - RFC 9293 §3.6, §3.3.2
     pub(crate) struct CloseWaitLeak {
         id: "close-wait-leak",
+        group: Closing,
         title: "A program keeps connections that its peer has closed",
         severity: Medium,
         needs: [Tcp, BothDirections],
@@ -49,6 +51,7 @@ declare_rule! {
         thresholds: [
             min_wait_ms = 60000.0: "Shortest time in CLOSE-WAIT that is a leak; handlers finish within a minute, or their caller gave up long ago.",
         ],
+        host_evidence: [Owner, CloseCall],
     }
 }
 
@@ -100,7 +103,7 @@ impl Rule for CloseWaitLeak {
             }
             let own_fin = conn.half(end).fin;
             out.push(
-                Observation::new(conn, 0.9, Impact::attempts_failed(1))
+                Observation::new(conn, confidence::STRONG, Impact::attempts_failed(1))
                     .cause(format!("{} {}", conn.server, end.sender()))
                     .at(span.from)
                     .weight(ms(waited))
@@ -159,7 +162,7 @@ impl Rule for CloseWaitLeak {
                  The program at the {end} leaks sockets.",
                 plural(sockets, "socket"), time(max)
             ))
-            .confidence(0.9, "FIN, its acknowledgement and the missing answer were captured.")
+            .confidence(confidence::STRONG, "FIN, its acknowledgement and the missing answer were captured.")
             .because(format!("the {other}'s FIN was acknowledged, and neither data nor FIN came from the {end} for up to {}", time(max)))
             .not("half-close in use", format!("the {end} sent no data after the {other}'s FIN"))
             .not("client-timeout-close", "counts the requests given up; here the sockets were never closed at all")

@@ -9,6 +9,7 @@ use analyzer::episodes::EpisodeKind;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
 use crate::model::impact::Impact;
@@ -55,6 +56,7 @@ declare_rule! {
     /// - RFC 9293 §3.8.3; RFC 5482; RFC 6298 §5
     pub(crate) struct ConnectionDied {
         id: "connection-died",
+        group: LossAndPath,
         title: "Nothing gets through any more on connections in use",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -65,6 +67,7 @@ declare_rule! {
             vain_ms = 2000.0: "Shortest time over which it was sent; a capture that ends sooner may have missed the answer.",
             idle_ms = 2000.0: "Silence from which a connection is not in use: a device on the path may have forgotten it.",
         ],
+        host_evidence: [Owner, Filters],
     }
 }
 
@@ -158,7 +161,7 @@ fn observation(
     let heard = conn.half(direction.reverse()).last_segment;
     let pending = conn.turns.pending().is_some();
     let vain = stuck.last.time.since(stuck.first.time);
-    observation::Observation::new(conn, 0.6, Impact::requests_lost(1))
+    observation::Observation::new(conn, confidence::OPEN, Impact::requests_lost(1))
         .cause(format!("{} {sender}", conn.server.ip))
         .at(stuck.first.time)
         // One in use tells more than one that was idle.
@@ -238,9 +241,9 @@ fn judge_died(analysis: &Analysis, died: &mut Vec<Observation>, notes: &[Note<Fa
         let mut hosts = ends.iter().filter_map(|end| analysis.hosts.get(*end));
         let is_peer_to_peer = hosts.any(HostProfile::is_peer_to_peer);
         one.confidence = match (dead.others_live, company) {
-            (false, true) => 0.85,
-            (false, false) => 0.6,
-            (true, _) => 0.7,
+            (false, true) => confidence::LIKELY,
+            (false, false) => confidence::OPEN,
+            (true, _) => confidence::PROBABLE,
         };
         let stopped = company && !dead.others_live;
         let own_link = dead.own_link;

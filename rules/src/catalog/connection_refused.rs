@@ -4,6 +4,7 @@ use analyzer::connection::ResetKind;
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -47,12 +48,14 @@ declare_rule! {
     /// - RFC 9293 §3.10.7.1; RFC 8305 (several addresses)
     pub(crate) struct ConnectionRefused {
         id: "connection-refused",
+        group: ConnectionPhase,
         title: "Connection attempts are refused",
         severity: High,
         needs: [Tcp],
         clouded_by: [CaptureDrops],
         figures: [attempts: Count / Sum],
         thresholds: [],
+        host_evidence: [Filters, Owner, KernelReason],
     }
 }
 
@@ -94,7 +97,7 @@ impl Rule for ConnectionRefused {
         };
         let later = time(ms(segment.time.since(syn.time)));
         out.push(
-            Observation::new(conn, 0.97, Impact::attempts_failed(1))
+            Observation::new(conn, confidence::STATED, Impact::attempts_failed(1))
                 .at(syn.time)
                 .evidence(*syn, "SYN from client")
                 .proof(segment, format!("{what}, {later} later"))
@@ -166,7 +169,7 @@ impl Rule for ConnectionRefused {
             (false, false) => "No connection to it succeeded in this capture.".to_owned(),
         };
         let icmp = group.having(|seen| seen.icmp) > 0;
-        let recovered = group.impact().map_or(0, |impact| impact.recovered);
+        let recovered = group.impact().recovered;
         let recovered = match recovered {
             0 => String::new(),
             some => format!(
@@ -177,7 +180,7 @@ impl Rule for ConnectionRefused {
         draft
             .title(format!("{server} refuses connections"))
             .summary(format!("{}. {story}{recovered}", refusals(group, count)))
-            .confidence(0.97, "The refusal itself was captured.")
+            .confidence(confidence::STATED, "The refusal itself was captured.")
             .because(if icmp { "ICMP port unreachable errors of the target itself answer the SYNs".to_owned() } else { "RST segments with the ACK bit answer the SYNs: the host is up and nobody listens on the port".to_owned() })
             .because_if(worked.is_some(), || format!("{} with this listener completed in the capture", many(worked.map_or(0, |facts| facts.completed), "handshake")))
             .not("syn-unanswered", "the host answers at once; a silent drop would leave the SYN without answer")
@@ -234,7 +237,7 @@ fn describe_harmless(
     draft
         .title(format!("Closed ports refuse {clients}: {who}"))
         .summary(format!("{attempts} of {clients} at {ports}: nobody listens there. The client's other traffic shows {who}, not users of a service that fails."))
-        .confidence(0.9, "What the client does elsewhere in the capture shows what it is.")
+        .confidence(confidence::STRONG, "What the client does elsewhere in the capture shows what it is.")
         .because(format!("{ports} refused {attempts}"))
         .advise("any", "find out who runs it if it comes from your own network")
 }

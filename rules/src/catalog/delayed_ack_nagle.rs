@@ -2,6 +2,7 @@
 
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
 use crate::model::impact::Impact;
@@ -45,6 +46,7 @@ declare_rule! {
     /// - RFC 896; RFC 1122 §4.2.3.2, §4.2.3.4; RFC 9293 §3.7.4, §3.8.6.3
     pub(crate) struct DelayedAckNagle {
         id: "delayed-ack-nagle",
+        group: Application,
         title: "Small writes wait for delayed acknowledgements",
         severity: Medium,
         needs: [Tcp, BothDirections],
@@ -57,6 +59,7 @@ declare_rule! {
             min_wait_ms = 20.0: "Shortest median wait; delayed acknowledgements begin at 40 ms on Linux, less a tolerance for the round trip.",
             max_wait_ms = 500.0: "Longest: no acknowledgement may be delayed beyond it (RFC 1122).",
         ],
+        host_evidence: [Owner],
     }
 }
 
@@ -93,7 +96,7 @@ impl Rule for DelayedAckNagle {
                 Impact::SOME
             };
             let sender = direction.sender();
-            let mut observation = Observation::new(conn, 0.85, impact)
+            let mut observation = Observation::new(conn, confidence::LIKELY, impact)
                 .cause(format!("{} {sender}", conn.server))
                 .weight(number(held.count))
                 .count(held.count)
@@ -132,7 +135,7 @@ impl Rule for DelayedAckNagle {
                  Nagle's algorithm at the {sender} and delayed acknowledgements at its peer wait for each other.",
                 plural(stalls, "time"), time(median)
             ))
-            .confidence(0.85, "The rest always left together with the late acknowledgement.")
+            .confidence(confidence::LIKELY, "The rest always left together with the late acknowledgement.")
             .because(format!("{} a small segment, a lone acknowledgement about {} later and the rest at once", plural(stalls, "time"), time(median)))
             .because("the wait does not depend on size or load, as a timer's does not")
             .not("slow-response", "the rest was ready: it left the moment the acknowledgement came")

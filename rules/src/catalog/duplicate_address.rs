@@ -1,24 +1,29 @@
 //! `duplicate-address`: two stations hold one IP address.
 
+use std::time::Duration;
+
 use analyzer::analysis::{AddressConflict, Analysis};
 use analyzer::event::{At, SegmentRef};
-use analyzer::{Direction, Endpoint, Transport};
+use analyzer::hosts::HostProfile;
+use analyzer::{Connection, Direction, Endpoint, Transport};
 
+use crate::model::confidence;
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Collected, Note, Observation};
+use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::text::{mac, number, plural};
+use crate::model::text::{mac, many, ms, number, plural, span, time};
 
 declare_rule! {
-    /// Two hardware addresses claim one IP address by ARP, in turn.
+    /// Two hardware addresses claim one IP address by ARP, or two stacks answer one SYN.
     ///
     /// ## What it means
     /// Two stations were given the same address: by hand, by two DHCP servers, by a copied virtual
-    /// machine. Or one of them forges ARP to be taken for the other.
+    /// machine. Or one of them forges ARP to be taken for the other. Further away, where ARP is not seen, a
+    /// balancer or routes in turn (anycast) lead the packets of one connection to two hosts.
     ///
     /// ## Why it matters
     /// Whoever speaks to the address reaches now one station, now the other. Connections of the one
@@ -30,11 +35,15 @@ declare_rule! {
     ///   more, none of them later than 60 s after the claim before.
     /// - Neither is an address that redundant routers share (VRRP, HSRP, GLBP).
     /// - Neither claims four addresses or more, as a router that answers for others does (proxy ARP).
+    /// - Or: of one attempt to connect, SYN-ACKs with two initial sequence numbers answer the same SYN, and
+    ///   the first number comes again 100 ms or more after the second: each stack repeats its own.
     ///
-    /// What proves it are the claims cited, one of each station and one more of each. What would refute
-    /// it is a change for good: a take-over by a standby, or a new network card. `changes` counts how
-    /// often the claim went over, `stations` names the two. A conflict alone is low: what it does to
-    /// connections, other findings measure.
+    /// What proves it are the claims cited, one of each station and one more of each; or the three
+    /// SYN-ACKs. What would refute it is a change for good: a take-over by a standby, a new network card, or
+    /// one host that forgot the attempt and answers with a new number from then on. `changes` counts how
+    /// often the claim (or the answering stack) went over, `stations` names the two. A conflict of ARP alone
+    /// is low: what it does to connections, other findings measure. Two stacks cost the time until one of them
+    /// took the client's data.
     ///
     /// ## What to do
     /// Find both stations by their hardware addresses in the tables of the switches, and give one of
@@ -43,15 +52,18 @@ declare_rule! {
     /// ## Known limits
     /// A host with two network cards in one segment may answer with both (Linux, unless `arp_ignore` is
     /// set), and so may one that balances over its cards: both are told here. Who claims a whole range
-    /// of addresses is taken for a proxy. IPv6, which uses neighbour discovery, is not looked at.
+    /// of addresses is taken for a proxy. Neighbour discovery of IPv6 is not looked at. Two stacks that
+    /// never answer in turn look like one that forgot the attempt.
     ///
     /// ## References
     /// - RFC 5227 §2.4 (address conflict detection), RFC 826 (ARP), RFC 1027 (proxy ARP)
     /// - RFC 9568 §7.3 (hardware addresses of VRRP)
+    /// - RFC 9293 §3.4.1 (one initial sequence number for each connection)
     pub(crate) struct AddressHeldTwice {
         id: "duplicate-address",
+        group: LossAndPath,
         title: "Two stations claim one IP address",
-        severity: Low,
+        severity: Medium,
         needs: [],
         clouded_by: [],
         figures: [changes: Count / Max, stations: Text / Most],
@@ -61,9 +73,15 @@ declare_rule! {
     }
 }
 
-/// An address that two stations claim.
-pub(crate) struct Seen {
-    macs: [String; 2],
+/// A repeated SYN-ACK that comes so much later was sent after the other stack's.
+const LATER: Duration = Duration::from_millis(100);
+
+/// Who holds an address twice.
+pub(crate) enum Seen {
+    /// Two hardware addresses claim it.
+    Stations([String; 2]),
+    /// Two stacks answer one SYN: how long that delayed the connection, if it was served at last.
+    Stacks(Option<Duration>),
 }
 
 impl Rule for AddressHeldTwice {
@@ -74,7 +92,15 @@ impl Rule for AddressHeldTwice {
         &Self::META
     }
 
+    fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations<Seen>) {
+        two_stacks(conn).into_iter().for_each(|one| out.push(one));
+    }
+
     fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
+        collected.observations.retain(|one| {
+            let client = analysis.hosts.get(one.connection.client.ip);
+            !client.is_some_and(HostProfile::is_scanner)
+        });
         let least = ctx.threshold("min_changes");
         let conflicts = analysis.address_conflicts.iter();
         let conflicts = conflicts.filter(|one| number(one.changes) >= least);
@@ -82,27 +108,109 @@ impl Rule for AddressHeldTwice {
     }
 
     fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
-        let address = group.server().ip;
-        let [one, other] = &group.best().seen.macs;
-        let changes = group.figure("changes").unwrap_or_default();
-        let mut draft = draft
-            .title(format!("Two stations claim the address {address}"))
-            .summary(format!(
-                "{one} and {other} both claim {address} by ARP: the claim went from one to the other {}. Who speaks to \
-                 {address} reaches now one of them, now the other.",
-                plural(changes, "time"),
-            ))
-            .confidence(0.85, "Each of the two claimed the address again after the other; a host with two network cards may do so too.")
-            .because(format!("each of {one} and {other} claims the address again after the other did"))
-            .not("take-over by a standby", "then the address changes for good")
-            .not("redundant routers", "neither hardware address is one that VRRP, HSRP or GLBP share")
-            .not("proxy ARP", "neither station claims a range of addresses")
-            .advise("network", format!("look for {one} and {other} in the tables of the switches, and give one of the stations another address"))
-            .set("Linux", "let each card answer for its own address only, if both belong to one host", "net.ipv4.conf.all.arp_ignore = 1, net.ipv4.conf.all.arp_announce = 2")
-            .verify("any host of the segment", format!("arping -D -c 3 -I IFACE {address}"), "answers from two hardware addresses");
-        draft.filter = Some(format!("arp.src.proto_ipv4=={address}"));
-        draft
+        match &group.best().seen {
+            Seen::Stations(macs) => tell_stations(group, macs, draft),
+            Seen::Stacks(_) => tell_stacks(group, draft),
+        }
     }
+}
+
+fn tell_stations(
+    group: &Group<'_, Seen>,
+    [one, other]: &[String; 2],
+    draft: Narrative,
+) -> Narrative {
+    let address = group.server().ip;
+    let changes = group.figure("changes").unwrap_or_default();
+    let mut draft = draft
+        .title(format!("Two stations claim the address {address}"))
+        .summary(format!(
+            "{one} and {other} both claim {address} by ARP: the claim went from one to the other {}. Who speaks to \
+             {address} reaches now one of them, now the other.",
+            plural(changes, "time"),
+        ))
+        .confidence(confidence::LIKELY, "Each of the two claimed the address again after the other; a host with two network cards may do so too.")
+        .because(format!("each of {one} and {other} claims the address again after the other did"))
+        .not("take-over by a standby", "then the address changes for good")
+        .not("redundant routers", "neither hardware address is one that VRRP, HSRP or GLBP share")
+        .not("proxy ARP", "neither station claims a range of addresses")
+        .advise("network", format!("look for {one} and {other} in the tables of the switches, and give one of the stations another address"))
+        .set("Linux", "let each card answer for its own address only, if both belong to one host", "net.ipv4.conf.all.arp_ignore = 1, net.ipv4.conf.all.arp_announce = 2")
+        .verify("any host of the segment", format!("arping -D -c 3 -I IFACE {address}"), "answers from two hardware addresses");
+    draft.filter = Some(format!("arp.src.proto_ipv4=={address}"));
+    draft
+}
+
+fn tell_stacks(group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+    let server = group.server();
+    let waits = group.seen().filter_map(|seen| match seen {
+        Seen::Stacks(waited) => *waited,
+        Seen::Stations(_) => None,
+    });
+    let cost = match waits.max() {
+        Some(longest) => format!(
+            "the connection was served {} after the first of them",
+            span(longest)
+        ),
+        None => "the connection was not served".to_owned(),
+    };
+    draft
+        .title(format!("Two stacks answer connections to {server}"))
+        .summary(format!(
+            "On {}, SYN-ACKs with two initial sequence numbers answer the same SYN of {}, in turn: the client completes the handshake with one stack, while the other waits; {cost}.",
+            many(group.connections(), "connection"),
+            group.client().ip,
+        ))
+        .confidence(confidence::LIKELY, "A stack that forgot an attempt would not repeat its old answer after the new one.")
+        .because("the first initial sequence number comes again after the second: both attempts exist at one time")
+        .not("SYN cookies", "such a server repeats no SYN-ACK, and its number does not go back to an older one")
+        .not("port-reuse-collision", "no older connection answers: both SYN-ACKs acknowledge this SYN")
+        .advise("network", format!("find what leads packets to {server} to two hosts: a balancer without affinity, routes in turn (ECMP, anycast), two hosts with one address, or a device that answers in the server's name"))
+        .verify("any", format!("traceroute -T -p {} {}", server.port, server.ip), "two different paths or last hops")
+}
+
+/// An attempt to connect that two stacks answered in turn.
+fn two_stacks(conn: &Connection) -> Option<Observation<Seen>> {
+    let answers = &conn.handshake.syn_acks;
+    let first = answers.first()?;
+    let of_syn = |one: &&SegmentRef| one.ack == first.ack;
+    let other = answers
+        .iter()
+        .filter(of_syn)
+        .find(|one| one.seq != first.seq)?;
+    let again = answers.iter().filter(of_syn);
+    let mut again = again.filter(|one| one.time.since(other.time) >= LATER);
+    let again = again.find(|one| one.seq == first.seq)?;
+    let turns = answers.windows(2).filter(|pair| pair[0].seq != pair[1].seq);
+    let answer = conn.from_server().first_data;
+    let acked = conn.turns.last.and_then(|turn| turn.request_acked);
+    let served = answer.map(|answer| answer.time).or(acked);
+    let waited = served.map(|served| served.since(first.time));
+    let impact = waited.map_or(Impact::attempts_failed(1), Impact::waited);
+    let number_of = |one: &SegmentRef| format!("initial sequence number {}", one.seq.0);
+    let found = Observation::new(conn, confidence::LIKELY, impact)
+        .cause(format!("stacks {}", conn.server))
+        .at(other.time)
+        .weight(ms(waited.unwrap_or_default()))
+        .evidence(
+            *first,
+            format!("SYN-ACK of one stack, {}", number_of(first)),
+        )
+        .proof(
+            *other,
+            format!("another SYN-ACK to the same SYN, {}", number_of(other)),
+        )
+        .proof(
+            *again,
+            format!(
+                "the first stack repeats its own, {} later",
+                time(ms(again.time.since(other.time)))
+            ),
+        )
+        .figure("changes", number(turns.count() as u64))
+        .cost("time_lost_ms", ms(waited.unwrap_or_default()))
+        .seen(Seen::Stacks(waited));
+    Some(found)
 }
 
 fn observation(one: &AddressConflict) -> Observation<Seen> {
@@ -125,7 +233,7 @@ fn observation(one: &AddressConflict) -> Observation<Seen> {
     let macs = one.macs.map(mac);
     let claims = |station: &String| format!("{station} claims the address");
     let claims_again = |station: &String| format!("{station} claims it again");
-    Observation::from_note(&note, 0.85, Impact::SOME)
+    Observation::from_note(&note, confidence::LIKELY, Impact::SOME)
         .cause(one.address.to_string())
         .weight(number(one.changes))
         .evidence(place(first), claims(&macs[0]))
@@ -134,15 +242,20 @@ fn observation(one: &AddressConflict) -> Observation<Seen> {
         .proof(place(back), claims_again(&macs[1]))
         .figure("changes", number(one.changes))
         .text("stations", macs.join(" and "))
-        .seen(Seen { macs })
+        .seen(Seen::Stations(macs))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::severity::Severity;
-    use crate::testkit::{at, figure, findings_in};
     use std::net::IpAddr;
+
+    use analyzer::decode::TcpFlags;
+
+    use crate::model::finding::Finding;
+    use crate::model::severity::Severity;
+    use crate::testkit::script::Capture;
+    use crate::testkit::{at, figure, findings_in, findings_of};
 
     fn conflict(changes: u64) -> Analysis {
         let claim = |frame, ms| At {
@@ -182,6 +295,38 @@ mod tests {
         let proofs = finding.evidence.iter().filter(|one| one.proves);
         let proofs: Vec<u64> = proofs.map(|one| one.segment.frame).collect();
         assert_eq!(proofs, [5, 6]);
+    }
+
+    /// A server whose SYN-ACKs bear these numbers, one a second.
+    fn answered(numbers: &[u32]) -> Vec<Finding> {
+        let mut capture = Capture::new();
+        capture.client(0, TcpFlags::SYN, 100, 0, 0);
+        for (seconds, number) in (0..).zip(numbers) {
+            let at = 20_000 + seconds * 1_000_000;
+            capture.server(at, TcpFlags::SYN | TcpFlags::ACK, *number, 101, 0);
+        }
+        let last = numbers[numbers.len() - 1] + 1;
+        capture.client(3_500_000, TcpFlags::PSH | TcpFlags::ACK, 101, last, 80);
+        capture.server(3_520_000, TcpFlags::PSH | TcpFlags::ACK, last, 181, 80);
+        findings_of("duplicate-address", &[capture.finish()])
+    }
+
+    #[test]
+    fn two_stacks_that_answer_in_turn_are_told() {
+        let findings = answered(&[900, 50_000, 900]);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].severity, Severity::Medium);
+        let proofs = findings[0].evidence.iter().filter(|one| one.proves);
+        assert_eq!(
+            proofs.map(|one| one.segment.frame).collect::<Vec<_>>(),
+            [3, 4]
+        );
+    }
+
+    #[test]
+    fn one_stack_may_forget_an_attempt() {
+        assert!(answered(&[900, 50_000, 50_000]).is_empty());
+        assert!(answered(&[900, 900, 900]).is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use analyzer::connection::{Reset, ResetKind, ResetShape};
 use analyzer::event::EventKind;
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -45,6 +46,7 @@ declare_rule! {
     /// - RFC 9293 §3.5.1 (half-open connections), §3.8.4 (keep-alives)
     pub(crate) struct HalfOpen {
         id: "half-open",
+        group: Closing,
         title: "One end no longer knows the connection",
         severity: Medium,
         needs: [Tcp, BothDirections],
@@ -52,6 +54,7 @@ declare_rule! {
         clouded_by: [CaptureDrops],
         figures: [connections: Count / Sum, idle_ms: Milliseconds / Median],
         thresholds: [],
+        host_evidence: [Owner, IdleLimits],
     }
 }
 
@@ -105,7 +108,7 @@ impl Rule for HalfOpen {
         draft
             .title(format!("{host} no longer knows connections that {} keeps", keeps.ip))
             .summary(format!("On {connections}, idle for up to {longest}, a keep-alive probe of {} was answered by RST in the name of {host}: {who} had no such connection any more. Nobody had closed it.", keeps.ip))
-            .confidence(if device.is_some() { 0.85 } else { 0.8 }, "The RST takes its sequence number from the probe that it answers.")
+            .confidence(if device.is_some() { confidence::LIKELY } else { confidence::PROBABLE }, "The RST takes its sequence number from the probe that it answers.")
             .because("the RST bears the acknowledgment number of the probe as its sequence number, as a host without the connection answers")
             .because_if(device.is_some(), || {
                 let (reset, usual) = device.unwrap_or_default();
@@ -143,7 +146,7 @@ fn forgotten(conn: &Connection, reset: &Reset) -> Option<Observation<Seen>> {
         .usual_hop_limit
         .filter(|usual| *usual != reset.hop_limit);
     let later = time(ms(reset.segment.time.since(probe.time)));
-    let observation = Observation::new(conn, 0.8, Impact::requests_lost(1))
+    let observation = Observation::new(conn, confidence::LIKELY, Impact::requests_lost(1))
         .cause(format!("{:?} {}", reset.segment.direction, conn.server))
         .at(reset.segment.time)
         .weight(ms(idle))

@@ -6,6 +6,7 @@ use analyzer::app::HttpExchange;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, counted};
 use crate::model::impact::Impact;
@@ -41,6 +42,7 @@ declare_rule! {
     /// - RFC 9110 §15.6; RFC 6585 §4
     pub(crate) struct HttpError {
         id: "http-error",
+        group: Services,
         title: "A server answers with errors",
         severity: High,
         needs: [Tcp],
@@ -48,6 +50,7 @@ declare_rule! {
         clouded_by: [CaptureDrops, Snaplen],
         figures: [responses: Count / Sum, errors: Count / Sum, share_percent: Percent / Max],
         thresholds: [],
+        host_evidence: [Logs, Owner],
     }
 }
 
@@ -109,13 +112,14 @@ impl Rule for HttpError {
             .first()
             .and_then(|one| one.response_start)
             .map_or(conn.start, |at| at.time);
-        let mut observation = Observation::new(conn, 0.97, Impact::attempts_failed(errors))
-            .at(at)
-            .weight(number(errors))
-            .count(errors)
-            .figure("responses", number(http.responses))
-            .figure("errors", number(errors))
-            .cost("requests_failed", number(errors));
+        let mut observation =
+            Observation::new(conn, confidence::STATED, Impact::attempts_failed(errors))
+                .at(at)
+                .weight(number(errors))
+                .count(errors)
+                .figure("responses", number(http.responses))
+                .figure("errors", number(errors))
+                .cost("requests_failed", number(errors));
         for one in failed.iter().take(3) {
             let Some(start) = one.response_start else {
                 continue;
@@ -205,7 +209,10 @@ impl Rule for HttpError {
                 list(&statuses),
                 statuses.first().map_or("", |status| meaning(status)),
             ))
-            .confidence(0.97, "The status codes were read from the responses.")
+            .confidence(
+                confidence::STATED,
+                "The status codes were read from the responses.",
+            )
             .because_if(!requests.is_empty(), || {
                 format!("for example: {}", list(&requests))
             })

@@ -8,6 +8,7 @@ use analyzer::event::EventKind;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint, Transport};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
 use crate::model::impact::Impact;
@@ -48,12 +49,14 @@ declare_rule! {
     /// - RFC 792; RFC 4443 §3.1; RFC 1812 §5.2.7; RFC 5927 (TCP treats most as hints)
     pub(crate) struct IcmpUnreachable {
         id: "icmp-unreachable",
+        group: UdpAndIp,
         title: "Packets cannot be delivered",
         severity: Medium,
         needs: [],
         clouded_by: [CaptureDrops],
         figures: [messages: Count / Sum],
         thresholds: [],
+        host_evidence: [Filters],
     }
 }
 
@@ -114,7 +117,7 @@ impl Rule for IcmpUnreachable {
         out.push(
             Observation::new(
                 conn,
-                0.95,
+                confidence::PROVED,
                 if late {
                     Impact::NONE
                 } else {
@@ -192,7 +195,10 @@ impl Rule for IcmpUnreachable {
         let draft = draft
             .title(title)
             .summary(summary)
-            .confidence(0.95, "The errors quote the very packets they speak of.")
+            .confidence(
+                confidence::PROVED,
+                "The errors quote the very packets they speak of.",
+            )
             .because(format!(
                 "{reporter} reports \"{reason}\" and quotes the packet"
             ))

@@ -8,6 +8,7 @@ use analyzer::episodes::EpisodeKind;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint, QualityKind};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::FigureValue;
 use crate::model::impact::Impact;
@@ -53,6 +54,7 @@ declare_rule! {
     /// - RFC 5382 REQ-5 (at least 2 h 4 min); RFC 1122 §4.2.3.6
     pub(crate) struct IdleDrop {
         id: "idle-drop",
+        group: Closing,
         title: "Idle connections are forgotten on the path",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -63,6 +65,7 @@ declare_rule! {
             proved_idle_ms = 2000.0: "Shortest silence blamed where the server answers others while this connection repeats in vain, and no silence as long was survived. Tables that are full, or set so, forget within seconds.",
             proved_copies = 4.0: "Times the data was sent in vain after such a short silence; on a path that loses one segment in ten chance does so once in ten thousand.",
         ],
+        host_evidence: [Owner, IdleLimits, Filters],
     }
 }
 
@@ -206,11 +209,11 @@ impl Rule for IdleDrop {
             // Few tables forget within seconds.
             let short = one.seen.until_ms.is_some();
             one.confidence = match (works, device) {
-                (true, true) => 0.95,
-                (true, false) if short => 0.75,
-                (true, false) => 0.85,
-                (false, true) => 0.8,
-                (false, false) => 0.5,
+                (true, true) => confidence::PROVED,
+                (true, false) if short => confidence::PROBABLE,
+                (true, false) => confidence::LIKELY,
+                (false, true) => confidence::LIKELY,
+                (false, false) => confidence::EVEN,
             };
             one.seen.works = works;
             let ends = [one.connection.client.ip, one.connection.server.ip];
@@ -339,7 +342,7 @@ fn observation(
         .stuck
         .map(|stuck| stuck.last)
         .filter(|last| last.frame != gap.after.frame);
-    Observation::new(conn, 0.5, Impact::SOME)
+    Observation::new(conn, confidence::EVEN, Impact::SOME)
         .at(gap.after.time)
         .weight(-ms(gap.length()))
         .evidence(gap.before, "last segment before the silence")

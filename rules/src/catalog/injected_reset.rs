@@ -51,6 +51,7 @@ declare_rule! {
     /// - RFC 5961 §3; RFC 9293 §3.5.3
     pub(crate) struct InjectedReset {
         id: "injected-reset",
+        group: Closing,
         title: "A device on the path resets connections",
         severity: High,
         needs: [Tcp],
@@ -65,6 +66,7 @@ declare_rule! {
             min_hop_difference = 3.0: "Difference of the hop limits that counts; load-balanced paths differ by one or two.",
             min_confidence = 0.6: "Resets less surely forged than this are not reported.",
         ],
+        host_evidence: [Filters, KernelReason, Owner],
     }
 }
 

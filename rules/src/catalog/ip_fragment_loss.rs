@@ -6,6 +6,7 @@ use analyzer::decode::IcmpKind;
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Event};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -47,12 +48,14 @@ declare_rule! {
     /// - RFC 791; RFC 8200 §4.5; RFC 8900
     pub(crate) struct IpFragmentLoss {
         id: "ip-fragment-loss",
+        group: UdpAndIp,
         title: "Fragments of datagrams are missing",
         severity: High,
         needs: [Udp],
         clouded_by: [CaptureDrops, CutShort],
         figures: [datagrams: Count / Sum, fragments_missing: Count / Sum],
         thresholds: [],
+        host_evidence: [Fragments],
     }
 }
 
@@ -89,7 +92,7 @@ impl Rule for IpFragmentLoss {
         let reported = reports.first().map(|(segment, _)| segment.time);
         let end = |(segment, seen): &(SegmentRef, u32)| segment.frame + u64::from(*seen);
         let mut observation =
-            observation::Observation::new(conn, 0.85, Impact::requests_lost(count))
+            observation::Observation::new(conn, confidence::LIKELY, Impact::requests_lost(count))
                 .at(first.or(reported).unwrap_or(conn.start))
                 .weight(number(count))
                 .count(count)
@@ -138,7 +141,7 @@ impl Rule for IpFragmentLoss {
                 plural(lost, "datagram")
             ))
             .confidence(
-                0.85,
+                confidence::LIKELY,
                 if reports > 0.0 {
                     "The receiver reports by ICMP that it waited for fragments in vain."
                 } else {

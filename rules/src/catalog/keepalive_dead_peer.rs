@@ -1,9 +1,9 @@
 //! `keepalive-dead-peer`: keep-alive probes that nobody answers.
 
-use analyzer::connection::ResetKind;
-use analyzer::event::{Event, EventKind};
+use analyzer::connection::{Probes, ResetKind};
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{median, most};
 use crate::model::impact::Impact;
@@ -40,6 +40,7 @@ declare_rule! {
     /// - RFC 9293 §3.8.4; RFC 1122 §4.2.3.6
     pub(crate) struct KeepaliveDeadPeer {
         id: "keepalive-dead-peer",
+        group: Closing,
         title: "Keep-alive probes go unanswered",
         severity: Medium,
         needs: [Tcp, BothDirections],
@@ -50,6 +51,7 @@ declare_rule! {
             min_probes = 3.0: "Unanswered probes in a row; single ones get lost.",
             min_interval_ms = 200.0: "Shortest mean time between probes; systems count it in seconds, and what comes faster are late acknowledgements of a capture with gaps.",
         ],
+        host_evidence: [Owner],
     }
 }
 
@@ -70,54 +72,54 @@ impl Rule for KeepaliveDeadPeer {
 
     fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         for direction in Direction::BOTH {
-            let probes = unanswered(conn, direction);
             let reset = conn.resets.iter().find(|reset| {
                 reset.segment.direction == direction && reset.kind == ResetKind::KeepaliveExpired
             });
-            let (Some(first), Some(last)) = (probes.first(), probes.last()) else {
+            let Some(Probes { first, last, count }) = conn.half(direction).unanswered_probes else {
                 continue;
             };
-            let count = number(probes.len() as u64);
-            let interval = ms(last.segment.time.since(first.segment.time)) / (count - 1.0).max(1.0);
+            let probes = u64::from(count);
+            let count = f64::from(count);
+            let interval = ms(last.time.since(first.time)) / (count - 1.0).max(1.0);
             if count < ctx.threshold("min_probes") || interval < ctx.threshold("min_interval_ms") {
                 continue;
             }
             let heard = conn
                 .half(direction.reverse())
                 .last_segment
-                .filter(|heard| heard.frame < first.segment.frame);
+                .filter(|heard| heard.frame < first.frame);
             let idle = first
-                .segment
                 .time
                 .since(heard.map_or(conn.start, |heard| heard.time));
             let sender = direction.sender();
-            let given_up = reset.map_or(last.segment.time, |reset| reset.segment.time);
-            let waited = given_up.since(first.segment.time);
+            let given_up = reset.map_or(last.time, |reset| reset.segment.time);
+            let waited = given_up.since(first.time);
             out.push(
                 Observation::new(
                     conn,
-                    if reset.is_some() { 0.95 } else { 0.8 },
+                    if reset.is_some() {
+                        confidence::PROVED
+                    } else {
+                        confidence::LIKELY
+                    },
                     Impact::waited(waited),
                 )
-                .at(first.segment.time)
+                .at(first.time)
                 .weight(count)
                 .evidence_if(
                     heard,
                     format!("last segment from {}", direction.reverse().sender()),
                 )
                 .proof(
-                    first.segment,
+                    first,
                     format!(
                         "first unanswered probe from {sender}, {} after the peer was last heard",
                         span(idle)
                     ),
                 )
                 .proof(
-                    last.segment,
-                    format!(
-                        "last of {} without answer",
-                        many(probes.len() as u64, "probe")
-                    ),
+                    last,
+                    format!("last of {} without answer", many(probes, "probe")),
                 )
                 .evidence_if(
                     reset.map(|reset| reset.segment),
@@ -161,73 +163,62 @@ impl Rule for KeepaliveDeadPeer {
     }
 }
 
-/// The probes of one end after the last answer to one.
-fn unanswered(conn: &Connection, direction: Direction) -> Vec<&Event> {
-    let heard = conn
-        .half(direction.reverse())
-        .last_segment
-        .map_or(0, |segment| segment.frame);
-    conn.events
-        .iter()
-        .filter(|event| event.kind == EventKind::KeepAlive && event.segment.direction == direction)
-        .filter(|event| event.segment.frame > heard)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testkit::{Builder, C, S, figure, findings_of};
+    use crate::finding::Finding;
+    use crate::testkit::script::Capture;
+    use crate::testkit::{figure, findings_of};
+    use analyzer::decode::TcpFlags;
 
-    fn probing(count: u32) -> Builder {
-        probing_every(10_000.0, count)
+    const ACK: u8 = TcpFlags::ACK;
+
+    /// An exchange, a minute of silence, and `count` probes of the client.
+    fn probing(interval_us: u64, count: u64) -> Capture {
+        let mut capture = Capture::new();
+        capture.handshake();
+        capture.client(21_000, ACK | TcpFlags::PSH, 101, 901, 50);
+        capture.server(41_000, ACK | TcpFlags::PSH, 901, 151, 50);
+        capture.client(41_100, ACK, 151, 951, 0);
+        for n in 0..count {
+            capture.client(60_041_100 + n * interval_us, ACK, 150, 951, 0);
+        }
+        capture
     }
 
-    fn probing_every(interval_ms: f64, count: u32) -> Builder {
-        let mut builder = Builder::tcp(1)
-            .handshake(0.0, 1.0)
-            .request(1.0, 10)
-            .response(2.0, 10);
-        for n in 0..count {
-            let probe = builder.segment(60_002.0 + f64::from(n) * interval_ms, C, 0x10, 0);
-            builder = builder.event(probe, EventKind::KeepAlive);
-        }
-        builder
+    const TEN_SECONDS: u64 = 10_000_000;
+
+    fn judged(capture: Capture) -> Vec<Finding> {
+        findings_of("keepalive-dead-peer", &[capture.finish()])
     }
 
     #[test]
     fn probes_until_the_reset() {
-        let conn = probing(4)
-            .reset(100_002.0, C, ResetKind::KeepaliveExpired)
-            .build();
-        let findings = findings_of("keepalive-dead-peer", &[conn]);
+        let mut capture = probing(TEN_SECONDS, 4);
+        capture.client(100_041_100, TcpFlags::RST | ACK, 151, 951, 0);
+        let findings = judged(capture);
         assert!((figure(&findings[0], "probes") - 4.0).abs() < f64::EPSILON);
-        assert!((figure(&findings[0], "idle_ms") - 60_000.0).abs() < 0.01);
+        assert!((figure(&findings[0], "idle_ms") - 60_000.0).abs() < 1.0);
     }
 
     #[test]
     fn probes_without_end() {
-        assert_eq!(
-            findings_of("keepalive-dead-peer", &[probing(3).build()]).len(),
-            1
-        );
+        assert_eq!(judged(probing(TEN_SECONDS, 3)).len(), 1);
     }
 
     #[test]
     fn answered_probes_are_healthy() {
-        let mut builder = probing(5);
-        builder.segment(200_000.0, S, 0x10, 0);
-        assert!(findings_of("keepalive-dead-peer", &[builder.build()]).is_empty());
+        let mut capture = probing(TEN_SECONDS, 5);
+        capture.server(100_042_000, ACK, 951, 151, 0);
+        assert!(judged(capture).is_empty());
     }
 
     #[test]
     fn what_comes_within_milliseconds_is_no_probing() {
-        let conn = probing_every(0.3, 5).build();
-        assert!(findings_of("keepalive-dead-peer", &[conn]).is_empty());
+        assert!(judged(probing(300, 5)).is_empty());
     }
 
     #[test]
     fn one_lost_probe_is_nothing() {
-        assert!(findings_of("keepalive-dead-peer", &[probing(1).build()]).is_empty());
+        assert!(judged(probing(TEN_SECONDS, 1)).is_empty());
     }
 }

@@ -56,6 +56,7 @@ declare_rule! {
     /// - RFC 9293 §3.10.5 (ABORT); socket(7), `SO_LINGER`
     pub(crate) struct LingerZeroReset {
         id: "linger-zero-reset",
+        group: Closing,
         title: "An application closes connections by reset",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -65,6 +66,7 @@ declare_rule! {
         thresholds: [
             min_confidence = 0.5: "Resets whose reading as an abortive close is less sure than this are left to other rules.",
         ],
+        host_evidence: [Linger, UnreadData, KernelReason, Owner],
     }
 }
 

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use analyzer::connection::Stuck;
 use analyzer::event::EventKind;
-use analyzer::{Analysis, Connection, Direction};
+use analyzer::{Analysis, Connection, Direction, Half};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{many, number, plural};
 
 declare_rule! {
@@ -42,6 +44,7 @@ declare_rule! {
     /// - RFC 2923; RFC 4821; RFC 1191; RFC 8201
     pub(crate) struct MtuBlackHole {
         id: "mtu-black-hole",
+        group: LossAndPath,
         title: "Large segments vanish on the path",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -51,6 +54,7 @@ declare_rule! {
             min_copies = 3.0: "Times the segment must have been sent in vain; chance losses of one segment are rarer than one in a million by then.",
             min_lost_bytes = 500.0: "Smallest size that a link could refuse; every IPv4 link carries 576 bytes.",
         ],
+        host_evidence: [Filters],
     }
 }
 
@@ -77,6 +81,17 @@ pub(crate) struct Seen {
     icmp: bool,
     /// Smaller segments sent later got through.
     smaller_passed: bool,
+    /// The sender went on in smaller segments at last.
+    went_on: bool,
+}
+
+/// Somebody waited while the segment was repeated; where no smaller ones took its place, what it
+/// carried was lost.
+fn impact(half: &Half, stuck: &Stuck) -> Impact {
+    Impact {
+        requests_lost: u64::from(half.too_large.is_none()),
+        ..Impact::waited(stuck.last.time.since(stuck.first.time))
+    }
 }
 
 impl Rule for MtuBlackHole {
@@ -123,22 +138,26 @@ impl Rule for MtuBlackHole {
             out.push(
                 Observation::new(
                     conn,
-                    if stuck.smaller_passed { 0.93 } else { 0.8 },
-                    Severity::High,
+                    if stuck.smaller_passed {
+                        confidence::PROVED
+                    } else {
+                        confidence::LIKELY
+                    },
+                    impact(half, &stuck),
                 )
                 .cause(format!("{} {} {sender}", conn.client.ip, conn.server.ip))
                 .at(stuck.first.time)
                 .weight(f64::from(stuck.copies))
-                .evidence(
+                .proof(
                     stuck.first,
                     format!(
-                        "segment of {} from {sender}, never acknowledged",
+                        "segment of {} from {sender} that gets no acknowledgement",
                         many(u64::from(size), "byte")
                     ),
                 )
-                .evidence(
+                .proof(
                     stuck.last,
-                    format!("the same, sent for the {}th time", stuck.copies),
+                    format!("the last of {} copies of it", stuck.copies),
                 )
                 .evidence_if(
                     icmp.map(|event| event.segment),
@@ -149,11 +168,15 @@ impl Rule for MtuBlackHole {
                     f64::from(half.largest_acked_payload),
                 )
                 .figure("smallest_lost_bytes", f64::from(size))
-                .cost("connections_broken", 1.0)
+                .cost(
+                    "connections_broken",
+                    f64::from(u8::from(half.too_large.is_none())),
+                )
                 .seen(Seen {
                     sender,
                     icmp: icmp.is_some(),
                     smaller_passed: stuck.smaller_passed,
+                    went_on: half.too_large.is_some(),
                 }),
             );
         }
@@ -200,9 +223,10 @@ impl Rule for MtuBlackHole {
         draft
             .title(format!("Segments of {lost:.0} bytes from the {sender} vanish, smaller ones pass ({} and {})", client.ip, server.ip))
             .summary(format!(
-                "{} hang: the {sender} repeats segments of {lost:.0} bytes in vain, while segments of up to {passed:.0} bytes get through. The path \
+                "{} {}: the {sender} repeats segments of {lost:.0} bytes in vain, while segments of up to {passed:.0} bytes get through. The path \
                  carries smaller packets than the {sender} assumes.{link}",
-                plural(number(group.connections()), "connection")
+                plural(number(group.connections()), "connection"),
+                if group.seen().all(|seen| seen.went_on) { "stood still until smaller segments were sent" } else { "hang" }
             ))
             .confidence(confidence, "Size alone parts what passes from what vanishes.")
             .because(format!("the largest segment acknowledged has {passed:.0} bytes, the smallest that never was has {lost:.0}"))
@@ -210,7 +234,7 @@ impl Rule for MtuBlackHole {
             .because(if icmp { "an ICMP error names the packet size, and the sender does not act on it" } else { "no ICMP error about the packet size reached the capture point" })
             .not("packet-loss", "chance would not pick the same large segment every time and spare the small ones")
             .not("dead peer", "the peer acknowledges smaller segments")
-            .set("firewall", "let the messages pass that tell senders the path's size", "ICMP type 3 code 4; ICMPv6 type 2")
+            .set("firewall", if icmp { "the message that tells the path's size reaches the capture point: see that the sender's own host does not drop it" } else { "let the messages pass that tell senders the path's size" }, "ICMP type 3 code 4; ICMPv6 type 2")
             .set("Linux router", "lower the MSS of passing connections", "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu")
             .set("Linux", format!("make the {sender} probe for the size itself"), "net.ipv4.tcp_mtu_probing = 1")
             .advise("any", "or lower the MTU of the interface (tunnels: VXLAN 1450, WireGuard 1420)")

@@ -5,6 +5,7 @@ use std::time::Duration;
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -44,12 +45,14 @@ declare_rule! {
     /// - RFC 9293 §3.10.7.4; RFC 5961 §4; RFC 6191; RFC 6056
     pub(crate) struct PortReuseCollision {
         id: "port-reuse-collision",
+        group: ConnectionPhase,
         title: "New connections collide with old ones on the same port",
         severity: Medium,
         needs: [Tcp],
         clouded_by: [CaptureDrops, OneSided],
         figures: [collisions: Count / Sum, delay_ms: Milliseconds / Median],
         thresholds: [],
+        host_evidence: [Owner],
     }
 }
 
@@ -84,7 +87,7 @@ impl Rule for PortReuseCollision {
         out.push(
             Observation::new(
                 conn,
-                if challenge.is_some() { 0.95 } else { 0.5 },
+                if challenge.is_some() { confidence::PROVED } else { confidence::EVEN },
                 impact(delay),
             )
             .at(syn.time)

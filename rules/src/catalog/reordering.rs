@@ -3,13 +3,14 @@
 use analyzer::event::EventKind;
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{ms, number, percent, plural, share, span, time};
 
 declare_rule! {
@@ -36,6 +37,7 @@ declare_rule! {
     /// - RFC 4737; RFC 5236; RFC 8985 §6.2 (adapting to it)
     pub(crate) struct Reordering {
         id: "reordering",
+        group: LossAndPath,
         title: "Segments overtake each other on the path",
         severity: Low,
         needs: [Tcp, BothDirections],
@@ -46,6 +48,7 @@ declare_rule! {
             min_segments = 3.0: "Late segments on a connection; single ones happen on any path.",
             low_percent = 1.0: "Share of the segments from which senders may slow down.",
         ],
+        host_evidence: [Retransmissions],
     }
 }
 
@@ -85,32 +88,37 @@ impl Rule for Reordering {
                 half.out_of_order,
                 half.segments_on_wire().max(half.out_of_order),
             );
-            let severity = if part * 100.0 >= ctx.threshold("low_percent") {
-                Severity::Low
+            let impact = if part * 100.0 >= ctx.threshold("low_percent") {
+                Impact::SOME
             } else {
-                Severity::Info
+                Impact::NONE
             };
             let sender = direction.sender();
             let worst = late.iter().max_by_key(|(_, late_by)| *late_by).copied();
             let place = worst.map(|(segment, _)| segment).or(half.last_data);
             out.push(
-                Observation::new(conn, 0.85, severity)
+                Observation::new(conn, confidence::LIKELY, impact)
                     .cause(format!("{} {sender}", conn.server))
                     .at(place.map_or(conn.start, |segment| segment.time))
                     .weight(number(half.out_of_order))
                     .count(half.out_of_order)
+                    .proof_if(
+                        worst.map(|(segment, _)| segment),
+                        worst
+                            .map(|(_, late_by)| {
+                                format!(
+                                    "original from {sender} that arrives {} after a later one",
+                                    span(late_by)
+                                )
+                            })
+                            .unwrap_or_default(),
+                    )
                     .evidence_if(
-                        place,
-                        match worst {
-                            Some((_, late_by)) => format!(
-                                "original from {sender} that arrives {} after a later one",
-                                span(late_by)
-                            ),
-                            None => format!(
-                                "last data of a direction with {} late originals",
-                                half.out_of_order
-                            ),
-                        },
+                        place.filter(|_| worst.is_none()),
+                        format!(
+                            "last data of a direction with {} late originals",
+                            half.out_of_order
+                        ),
                     )
                     .figure("segments", number(half.out_of_order))
                     .figure_if("extent_ms_max", worst.map(|(_, late_by)| ms(late_by)))
@@ -139,7 +147,7 @@ impl Rule for Reordering {
                 "{} from the {sender} (server {server}) arrived after later ones{late}; {} on the worst connection. The network delivered them over unequal paths or queues.",
                 plural(segments, "segment"), percent(part)
             ))
-            .confidence(0.85, "The late segments are originals, not retransmissions.")
+            .confidence(confidence::LIKELY, "The late segments are originals, not retransmissions.")
             .because("timestamps and IP identification of the late segments are older than their neighbours'")
             .because_if(needless > 0.0, || format!("{} were sent needlessly in the same direction", plural(needless, "retransmission")))
             .not("packet-loss", "nothing was lost: the originals came")
@@ -153,6 +161,7 @@ impl Rule for Reordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, S, figure, findings_of};
     use std::time::Duration;
 

@@ -3,6 +3,7 @@
 use analyzer::Analysis;
 use analyzer::analysis::RoutingLoop;
 
+use crate::model::confidence;
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
@@ -42,6 +43,7 @@ declare_rule! {
     /// - RFC 792, RFC 4443 §3.3 (time exceeded)
     pub(crate) struct LoopedPackets {
         id: "routing-loop",
+        group: LossAndPath,
         title: "Packets go round in a routing loop",
         severity: High,
         needs: [],
@@ -100,7 +102,7 @@ impl Rule for LoopedPackets {
                 plural(packets, "packet"),
                 group.clients_text(),
             ))
-            .confidence(0.95, "The same packets, told by identification and numbers, were seen with falling hop limits.")
+            .confidence(confidence::PROVED, "The same packets, told by identification and numbers, were seen with falling hop limits.")
             .because(format!("each time round the hop limit is lower by {step:.0}: the circle has {}", plural(step, "hop")))
             .because_if(exceeded > 0, || format!("{} \"time exceeded\" came back for packets to {target}", plural(number(exceeded), "ICMP message")))
             .not("retransmission", "a sender that repeats uses a new identification and its full hop limit")
@@ -129,25 +131,29 @@ fn observation(one: &RoutingLoop) -> Observation<Seen> {
     };
     let fell = f64::from(one.hop_limit_first) - f64::from(one.hop_limit_last);
     let steps = number(one.sightings) / number(one.packets.max(1)) - 1.0;
-    Observation::from_note(&note, 0.95, Impact::requests_lost(one.packets))
-        .cause(one.destination.ip.to_string())
-        .weight(number(one.sightings))
-        .evidence(one.first, "the packet's first sighting")
-        .proof(
-            one.first_again,
-            format!(
-                "the same packet, {} later, its hop limit the lowest of all its sightings",
-                span(one.first_again.time.since(one.first.time))
-            ),
-        )
-        .figure("packets", number(one.packets))
-        .figure("ttl_first", f64::from(one.hop_limit_first))
-        .figure("ttl_last", f64::from(one.hop_limit_last))
-        .cost("packets_lost", number(one.packets))
-        .seen(Seen {
-            sightings: one.sightings,
-            step: (fell / steps.max(1.0)).round().max(1.0),
-        })
+    Observation::from_note(
+        &note,
+        confidence::PROVED,
+        Impact::requests_lost(one.packets),
+    )
+    .cause(one.destination.ip.to_string())
+    .weight(number(one.sightings))
+    .evidence(one.first, "the packet's first sighting")
+    .proof(
+        one.first_again,
+        format!(
+            "the same packet, {} later, its hop limit the lowest of all its sightings",
+            span(one.first_again.time.since(one.first.time))
+        ),
+    )
+    .figure("packets", number(one.packets))
+    .figure("ttl_first", f64::from(one.hop_limit_first))
+    .figure("ttl_last", f64::from(one.hop_limit_last))
+    .cost("packets_lost", number(one.packets))
+    .seen(Seen {
+        sightings: one.sightings,
+        step: (fell / steps.max(1.0)).round().max(1.0),
+    })
 }
 
 #[cfg(test)]

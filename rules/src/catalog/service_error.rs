@@ -4,6 +4,7 @@ use analyzer::app::{ServiceError as Stated, ServiceErrorKind as Kind, ServicePro
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -50,6 +51,7 @@ declare_rule! {
     /// - RFC 4271 §4.5, RFC 4486, RFC 9003 (BGP); RFC 5321 §4.2 (SMTP); RFC 959 §4.2 (FTP)
     pub(crate) struct ServiceError {
         id: "service-error",
+        group: Services,
         title: "A service states an error",
         severity: Medium,
         needs: [Tcp],
@@ -57,6 +59,7 @@ declare_rule! {
         clouded_by: [CaptureDrops, Snaplen],
         figures: [errors: Count / Sum],
         thresholds: [],
+        host_evidence: [Logs, Owner],
     }
 }
 
@@ -131,7 +134,7 @@ impl Rule for ServiceError {
                 "{speaker} stated {times} of code {code} on {connections}. {}",
                 meaning(seen.kind)
             ))
-            .confidence(0.97, "The code was read from the message.")
+            .confidence(confidence::STATED, "The code was read from the message.")
             .not(
                 "packet-loss",
                 "the service was reached and answered in its own protocol",
@@ -150,7 +153,7 @@ fn observation(conn: &Connection, protocol: ServiceProtocol, error: &Stated) -> 
         Direction::ClientToServer => conn.client.ip.to_string(),
         Direction::ServerToClient => conn.server.to_string(),
     };
-    Observation::new(conn, 0.97, harm(error.kind, error.count))
+    Observation::new(conn, confidence::STATED, harm(error.kind, error.count))
         .cause(format!("{} {speaker} {}", protocol.name(), error.code))
         .at(error.at.time)
         .weight(number(error.count))

@@ -8,6 +8,7 @@ use analyzer::episodes::EpisodeKind;
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -53,6 +54,7 @@ declare_rule! {
     /// - RFC 9293 §3.8.1; RFC 6298 §2.1 and §5.7
     pub(crate) struct SlowConnect {
         id: "slow-connect",
+        group: ConnectionPhase,
         title: "Connections are established late",
         severity: Medium,
         needs: [Tcp],
@@ -62,6 +64,7 @@ declare_rule! {
             min_connect_ms = 500.0: "Time from the first SYN to the handshake's end from which it may be called late.",
             min_times_usual = 3.0: "How many times longer than the round trip of the connection it must take.",
         ],
+        host_evidence: [ListenQueue, Owner],
     }
 }
 
@@ -127,8 +130,17 @@ impl Rule for SlowConnect {
         let (Some(syn_ack), Some(ack)) = (handshake.syn_acks.first(), handshake.ack) else {
             return;
         };
+        // A later sequence number: packets of the handshake were not seen, nor when it was complete.
+        if ack.relative_seq != syn.relative_seq + 1 {
+            return;
+        }
         let took = ack.time.since(syn.time);
         let usual = conn.rtt().unwrap_or_default();
+        // Answered at once and not again: the client, or the capture, took its time over the ACK.
+        let answered_after = syn_ack.time.since(syn.time);
+        if handshake.syn_count + handshake.syn_ack_count <= 2 && answered_after * 2 < took {
+            return;
+        }
         let mut events = conn.events.iter();
         if ms(took) < ctx.threshold("min_connect_ms")
             || ms(took) < ms(usual) * ctx.threshold("min_times_usual")
@@ -191,7 +203,7 @@ impl Rule for SlowConnect {
             (Cause::SynRepeated, "repeated SYNs that got no answer"),
             (
                 Cause::SynAckRepeated,
-                "repeated SYN-ACKs that did not reach the client",
+                "SYN-ACKs repeated until the client's ACK came",
             ),
             (Cause::AnsweredLate, "a SYN-ACK that came late"),
         ];
@@ -206,7 +218,7 @@ impl Rule for SlowConnect {
             .impact(group.meta, impact(group.observations))
             .title(format!("Connecting to {server} takes up to {longest}"))
             .summary(format!("{of_all} to {server} completed the handshake late, after up to {longest}: {}. Each succeeded in the end, so no error was logged.", list(&causes)))
-            .confidence(0.9, "Both the first SYN and the end of the handshake were captured.")
+            .confidence(confidence::STRONG, "Both the first SYN and the end of the handshake were captured.")
             .because(format!("the handshake took {longest} from the first captured SYN to the client's ACK"))
             .because_if(!gaps.is_empty(), || format!("the SYN was repeated after {gaps} s"))
             .because(list(&causes))
@@ -246,7 +258,7 @@ fn slow(
     let later = |segment: SegmentRef| time(ms(segment.time.since(syn.time)));
     Observation::new(
         conn,
-        0.9,
+        confidence::STRONG,
         if repaired {
             Impact::recovered(1)
         } else {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use analyzer::app::{AppProtocol, HttpExchange};
 use analyzer::connection::Turn;
-use analyzer::event::EventKind;
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, counted, median};
 use crate::model::impact::Impact;
@@ -55,6 +55,7 @@ declare_rule! {
     /// - RFC 9110; RFC 6202 (long polling)
     pub(crate) struct SlowResponse {
         id: "slow-response",
+        group: Application,
         title: "A server takes unusually long to answer",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -66,6 +67,7 @@ declare_rule! {
             unusual_factor = 5.0: "Multiple of the server's median that is unusual.",
             min_answers = 5.0: "Answers of the server from which their median says what is usual.",
         ],
+        host_evidence: [Logs, Owner],
     }
 }
 
@@ -137,7 +139,7 @@ impl Rule for SlowResponse {
         });
         let waits: Vec<_> = if http { waits.collect() } else { Vec::new() };
         let impact = cost(waits.iter().copied());
-        let observation = Observation::new(conn, 0.85, impact)
+        let observation = Observation::new(conn, confidence::LIKELY, impact)
             .at(worst.request.last.time)
             .weight(ms(took))
             .proof(worst.request.last, "last bytes of the request from client")
@@ -193,12 +195,12 @@ impl Rule for SlowResponse {
         let http = group.having(|seen| seen.http) > 0;
         let (confidence, reason) = if http {
             (
-                0.85,
+                confidence::LIKELY,
                 "The request was acknowledged promptly and no loss lay in between.",
             )
         } else {
             (
-                0.6,
+                confidence::OPEN,
                 "The network was not the reason; whether the server was slow or waited for an event is not visible in this protocol.",
             )
         };
@@ -283,11 +285,6 @@ fn is_servers_time(conn: &Connection, turn: &Turn) -> bool {
     let lost = conn.holes.longest.iter().any(|hole| {
         hole.opened.frame >= turn.request.first.frame && hole.opened.frame <= response.first.frame
     });
-    let repeated = conn.events.iter().any(|event| {
-        matches!(event.kind, EventKind::Retransmission { .. })
-            && event.segment.frame >= turn.request.first.frame
-            && event.segment.frame <= response.first.frame
-    });
     // An answer that met a closed socket belongs to client-timeout-close.
     let unwanted = conn.resets.iter().any(|reset| {
         reset.segment.direction == Direction::ClientToServer
@@ -300,7 +297,7 @@ fn is_servers_time(conn: &Connection, turn: &Turn) -> bool {
     let at_once = conn.halves[0]
         .rtt_min
         .is_none_or(|round_trip| acked <= round_trip + DELAYED_ACK);
-    at_once && acked * 2 <= took && !lost && !repeated && !unwanted
+    at_once && acked * 2 <= took && !lost && turn.repeats == 0 && !unwanted
 }
 
 #[cfg(test)]

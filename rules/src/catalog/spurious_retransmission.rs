@@ -3,13 +3,14 @@
 use analyzer::event::{EventKind, RetransmissionKind};
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{bytes, number, plural, span};
 
 declare_rule! {
@@ -38,6 +39,7 @@ declare_rule! {
     /// - RFC 2883; RFC 3522; RFC 5682; RFC 8985 §7
     pub(crate) struct SpuriousRetransmission {
         id: "spurious-retransmission",
+        group: LossAndPath,
         title: "Bytes are sent again although they had arrived",
         severity: Low,
         needs: [Tcp, BothDirections],
@@ -48,6 +50,7 @@ declare_rule! {
             low_segments = 10.0: "Needless segments from which it matters.",
             low_percent = 1.0: "Share of what was sent from which it matters.",
         ],
+        host_evidence: [Retransmissions],
     }
 }
 
@@ -111,29 +114,28 @@ impl Rule for SpuriousRetransmission {
             out.push(
                 Observation::new(
                     conn,
-                    0.9,
-                    if costly {
-                        Severity::Low
-                    } else {
-                        Severity::Info
-                    },
+                    confidence::STRONG,
+                    if costly { Impact::SOME } else { Impact::NONE },
                 )
                 .cause(format!("{} {sender}", conn.server))
                 .at(first.map_or(conn.start, |(segment, ..)| segment.time))
                 .weight(number(count))
                 .count(count)
+                .proof_if(
+                    first.map(|(segment, ..)| segment),
+                    first
+                        .map(|(segment, _, after)| {
+                            format!(
+                                "{} bytes from {sender} again after {}; the receiver had them",
+                                segment.payload_len,
+                                span(after)
+                            )
+                        })
+                        .unwrap_or_default(),
+                )
                 .evidence_if(
-                    first.map(|(segment, ..)| segment).or(half.last_data),
-                    match first {
-                        Some((segment, _, after)) => format!(
-                            "{} bytes from {sender} again after {}; the receiver had them",
-                            segment.payload_len,
-                            span(after)
-                        ),
-                        None => format!(
-                            "last data of a direction with {count} needless retransmissions"
-                        ),
-                    },
+                    half.last_data.filter(|_| first.is_none()),
+                    format!("last data of a direction with {count} needless retransmissions"),
                 )
                 .figure("segments", number(count))
                 .figure("bytes", octets)
@@ -154,7 +156,7 @@ impl Rule for SpuriousRetransmission {
                 "{} ({}) from the {sender} (server {server}) were sent again although the receiver already had them: acknowledgements came late or were lost, or segments overtook each other.",
                 plural(segments, "segment"), bytes(octets)
             ))
-            .confidence(0.9, "The receiver reported the duplicates, or had acknowledged the bytes before.")
+            .confidence(confidence::STRONG, "The receiver reported the duplicates, or had acknowledged the bytes before.")
             .because(format!("{} that the receiver did not need; tail loss probes are not counted", plural(segments, "retransmission")))
             .not("packet-loss", "the first copies arrived")
             .advise("network", "look for delay spikes and for loss of acknowledgements in the other direction")
@@ -166,6 +168,7 @@ impl Rule for SpuriousRetransmission {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, S, figure, findings_of};
     use std::time::Duration;
 

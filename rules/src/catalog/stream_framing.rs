@@ -5,6 +5,7 @@ use std::time::Duration;
 use analyzer::app::{AppProtocol, At, FramingFacts};
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
 use crate::model::impact::Impact;
@@ -45,6 +46,7 @@ declare_rule! {
     /// - RFC 9293 §3.9.1 (PUSH is no record mark); RFC 1122 §4.2.2.2
     pub(crate) struct StreamFraming {
         id: "stream-framing",
+        group: Application,
         title: "Messages share segments or span them",
         severity: Medium,
         needs: [Tcp, ReadablePayload],
@@ -59,6 +61,7 @@ declare_rule! {
             min_messages = 20.0: "Messages an inferred framing must have read in one direction; fewer may fit by chance.",
             min_confidence = 0.7: "Inferred framings less sure than this are not reported.",
         ],
+        host_evidence: [ReadSizes, Owner],
     }
 }
 
@@ -185,7 +188,7 @@ fn observation(conn: &Connection, framing: &FramingFacts) -> Observation<Seen> {
     Observation::new(
         conn,
         if framing.given {
-            0.95
+            confidence::PROVED
         } else {
             framing.confidence
         },

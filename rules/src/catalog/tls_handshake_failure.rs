@@ -9,6 +9,7 @@ use analyzer::event::SegmentRef;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
 use crate::model::impact::Impact;
@@ -51,6 +52,7 @@ declare_rule! {
     /// - RFC 8446 §6; RFC 5246 §7.2; RFC 6066; RFC 7301
     pub(crate) struct TlsHandshakeFailure {
         id: "tls-handshake-failure",
+        group: Services,
         title: "TLS handshakes fail",
         severity: High,
         needs: [Tcp],
@@ -58,6 +60,7 @@ declare_rule! {
         clouded_by: [CaptureDrops, Snaplen],
         figures: [failures: Count / Sum],
         thresholds: [],
+        host_evidence: [Logs, Owner],
     }
 }
 
@@ -110,7 +113,7 @@ impl Rule for TlsHandshakeFailure {
                     end: failure.segment.direction,
                     why: failure.why,
                     alert: failure.alert,
-                    by_close: failure.confidence < STATED,
+                    by_close: failure.confidence < confidence::STATED,
                     sni,
                     version: version(tls.version),
                 }),
@@ -198,7 +201,7 @@ impl Failure {
                 segment: segment_at(conn, alert.at, alert.direction),
                 note: format!("alert {}: {name}", alert.description),
                 alert: Some(alert.description),
-                confidence: STATED,
+                confidence: confidence::STATED,
                 why: "The alert was sent in clear text.",
             });
         }
@@ -211,7 +214,7 @@ impl Failure {
             segment,
             note: format!("{how} from server instead of a ServerHello"),
             alert: None,
-            confidence: 0.85,
+            confidence: confidence::LIKELY,
             why: "The server closed right after the ClientHello; it did not say why.",
         })
     }
@@ -240,7 +243,7 @@ impl Failure {
                 "{how} from client on the server's part of the handshake: as a rule it refuses the certificate"
             ),
             alert: Some(CERTIFICATE_UNKNOWN),
-            confidence: 0.8,
+            confidence: confidence::LIKELY,
             why: "The client closed as soon as it had the server's certificate; what it found wrong is not on the wire, and a scanner that only reads certificates looks the same.",
         })
     }
@@ -271,14 +274,12 @@ impl Failure {
             segment: response.first,
             note: "an enciphered alert from server, all it sends after the handshake: as a rule the client's certificate is missing or refused".to_owned(),
             alert: Some(CERTIFICATE_REQUIRED),
-            confidence: 0.75,
+            confidence: confidence::PROBABLE,
             why: "The alert is enciphered: its form, place and the close behind it tell what it is, not its number.",
         })
     }
 }
 
-/// How sure a failure is that an alert in clear text states.
-const STATED: f64 = 0.97;
 const TLS13: u16 = 0x0304;
 /// The record of an alert in TLS 1.3: header, alert, type and tag.
 const ENCIPHERED_ALERT: u64 = 24;

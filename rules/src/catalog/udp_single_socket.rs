@@ -2,6 +2,7 @@
 
 use analyzer::{Analysis, Connection};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, median};
 use crate::model::impact::Impact;
@@ -41,6 +42,7 @@ declare_rule! {
     /// - socket(7), `SO_REUSEPORT`; RFC 8085
     pub(crate) struct UdpSingleSocket {
         id: "udp-single-socket",
+        group: UdpAndIp,
         title: "One pair of UDP sockets carries a busy path",
         severity: Low,
         needs: [Udp],
@@ -50,6 +52,7 @@ declare_rule! {
             min_packets_per_second = 2000.0: "Rate from which a hint is worth the reader's time; far below what one socket can carry.",
             min_share_percent = 90.0: "Share of the server's datagrams in one flow that counts as nearly all.",
         ],
+        host_evidence: [SharedSocket, DatagramDrops, Owner],
     }
 }
 
@@ -115,7 +118,7 @@ impl Rule for UdpSingleSocket {
         let plateau = udp.active_seconds >= 5 && number(udp.peak_per_second) <= rate * PLATEAU;
         let answers = &udp.response_times;
         out.push(
-            Observation::new(conn, 0.6, Impact::SOME)
+            Observation::new(conn, confidence::OPEN, Impact::SOME)
                 .at(first.time)
                 .weight(rate)
                 .evidence(first, "first datagram of the flow from client")
@@ -155,7 +158,11 @@ impl Rule for UdpSingleSocket {
         let flat = group.having(|seen| seen.plateau) > 0;
         let p50 = median(group.seen().filter_map(|seen| seen.answer_p50_ms));
         let p99 = median(group.seen().filter_map(|seen| seen.answer_p99_ms));
-        let confidence = if flat { 0.65 } else { 0.5 };
+        let confidence = if flat {
+            confidence::OPEN
+        } else {
+            confidence::EVEN
+        };
         draft
             .title(format!("One UDP flow carries {share:.0} % of the datagrams to {server}"))
             .summary(format!(

@@ -55,6 +55,7 @@ declare_rule! {
     /// - RFC 1122 §4.2.2.13; RFC 2525 §2.17
     pub(crate) struct UnreadDataReset {
         id: "unread-data-reset",
+        group: Closing,
         title: "Connections are closed with unread data, which resets them",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -63,6 +64,7 @@ declare_rule! {
         thresholds: [
             min_confidence = 0.5: "Resets whose reading is less sure than this are left to other rules.",
         ],
+        host_evidence: [UnreadData, Linger, KernelReason, Owner],
     }
 }
 

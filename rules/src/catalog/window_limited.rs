@@ -2,13 +2,14 @@
 
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, median, most};
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{bytes, ms, number, percent, time};
 
 declare_rule! {
@@ -37,6 +38,7 @@ declare_rule! {
     /// - RFC 7323 §2; RFC 9293 §3.8.6
     pub(crate) struct WindowLimited {
         id: "window-limited",
+        group: Application,
         title: "The receiver's window limits a transfer",
         severity: Low,
         needs: [Tcp, BothDirections, Handshake, NoCaptureDrops],
@@ -48,6 +50,7 @@ declare_rule! {
             min_share_percent = 50.0: "Share of them that filled the window.",
             min_rtt_ms = 5.0: "On shorter paths a window is refilled faster than it matters.",
         ],
+        host_evidence: [SendLimits, Owner],
     }
 }
 
@@ -100,10 +103,10 @@ impl Rule for WindowLimited {
                 flight
             };
             let receiver = direction.reverse().sender();
-            let mut one = Observation::new(conn, 0.85, Severity::Low)
+            let mut one = Observation::new(conn, confidence::LIKELY, Impact::SOME)
                 .cause(format!("{} {receiver}", conn.server))
                 .weight(number(half.unique_bytes))
-                .evidence_if(
+                .proof_if(
                     half.window_full_first,
                     "segment after which the window has no room for two more",
                 )
@@ -137,7 +140,7 @@ impl Rule for WindowLimited {
                  {} of the segments filled the window, and no queue grew meanwhile.",
                 bytes(limit), time(rtt), percent(share)
             ))
-            .confidence(0.85, "Flights and windows were measured on the sender's side.")
+            .confidence(confidence::LIKELY, "Flights and windows were measured on the sender's side.")
             .because(format!("after {} of the segments less than two more fitted into the window", percent(share)))
             .because("nothing was lost and the round trip stayed near its shortest: the path was not full")
             .because_if(group.having(|seen| seen.unscaled) > 0, || format!("the {receiver} offered no window scaling in its SYN: 65,535 bytes are its limit"))
@@ -155,6 +158,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, C, S, figure, findings_of};
 
     fn transfer(full: u64, srtt_ms: u64) -> Connection {

@@ -1,17 +1,19 @@
 //! `zero-window-stall`: a receiver that does not read stops its sender.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
-use analyzer::event::EventKind;
+use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::most;
+use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
@@ -26,7 +28,7 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// One end advertises a window of zero (not on SYN, FIN or RST) and later opens it. Stalls shorter than one round
-    /// trip or 20 ms are left out. Severity: low below 200 ms, medium below a second, high above.
+    /// trip or 20 ms are left out. The time waited in all and the longest stall decide how grave it is.
     ///
     /// ## What to do
     /// Make the receiving application read faster: processor, locks, garbage collection, disk, or work
@@ -40,6 +42,7 @@ declare_rule! {
     /// - RFC 9293 §3.8.6.1; RFC 6429
     pub(crate) struct ZeroWindowStall {
         id: "zero-window-stall",
+        group: Application,
         title: "A receiver that does not read stops its sender",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -48,9 +51,8 @@ declare_rule! {
         figures: [stalls: Count / Sum, stall_ms_total: Milliseconds / Sum, stall_ms_max: Milliseconds / Max],
         thresholds: [
             min_stall_ms = 20.0: "Shortest stall reported.",
-            medium_stall_ms = 200.0: "Stall that a retransmission timeout would cost.",
-            high_stall_ms = 1000.0: "Stall that people notice.",
         ],
+        host_evidence: [SendLimits, Owner],
     }
 }
 
@@ -61,6 +63,33 @@ pub(crate) struct Seen {
     probes: u64,
     /// Its largest window in octets, where it was scaled.
     window_max: Option<u64>,
+}
+
+/// The longest stall, as far as the connection's events show it.
+struct Stall {
+    /// The segment that closed the window.
+    closed: Option<SegmentRef>,
+    /// The segment that opened it again, and after how long.
+    opened: Option<(SegmentRef, Duration)>,
+}
+
+fn worst_stall(conn: &Connection, reader: Direction) -> Stall {
+    let events = (conn.events.iter()).filter(|event| event.segment.direction == reader);
+    let opened = events.clone().filter_map(|event| match event.kind {
+        EventKind::WindowOpened { closed_for } => Some((event.segment, closed_for)),
+        _ => None,
+    });
+    let opened = opened.max_by_key(|(segment, closed_for)| (*closed_for, Reverse(segment.frame)));
+    let closed = events.filter(|event| event.kind == EventKind::WindowClosed);
+    let before = |event: &&analyzer::Event| {
+        opened.is_none_or(|(segment, _)| event.segment.frame < segment.frame)
+    };
+    let closed = closed.filter(before).next_back().map(|event| event.segment);
+    Stall {
+        // One that never opens again is shown by the last window of zero.
+        closed: closed.or(conn.half(reader).last_segment.filter(|_| opened.is_none())),
+        opened,
+    }
 }
 
 impl Rule for ZeroWindowStall {
@@ -80,40 +109,22 @@ impl Rule for ZeroWindowStall {
                 continue;
             }
             let longest = ms(half.zero_window_max);
-            let severity = match longest {
-                longest if longest >= ctx.threshold("high_stall_ms") => Severity::High,
-                longest if longest >= ctx.threshold("medium_stall_ms") => Severity::Medium,
-                _ => Severity::Low,
-            };
+            let impact = Impact::stalled(half.zero_window_max, half.zero_window_total);
             let reader = direction.sender();
-            let of = |event: &&analyzer::Event| event.segment.direction == direction;
-            let closed = conn
-                .events
-                .iter()
-                .filter(of)
-                .find(|event| event.kind == EventKind::WindowClosed);
-            let opened = conn
-                .events
-                .iter()
-                .filter(of)
-                .find_map(|event| match event.kind {
-                    EventKind::WindowOpened { closed_for } => Some((event.segment, closed_for)),
-                    _ => None,
-                });
+            let stall = worst_stall(conn, direction);
             out.push(
-                Observation::new(conn, 0.95, severity)
+                Observation::new(conn, confidence::PROVED, impact)
                     .cause(format!("{} {reader}", conn.server))
-                    .at(closed.map_or(conn.start, |event| event.segment.time))
+                    .at(stall.closed.map_or(conn.start, |segment| segment.time))
                     .weight(longest)
-                    .evidence_if(
-                        closed
-                            .map(|event| event.segment)
-                            .or(half.last_segment.filter(|_| opened.is_none())),
+                    .proof_if(
+                        stall.closed,
                         format!("{reader} advertises a window of zero"),
                     )
-                    .evidence_if(
-                        opened.map(|(segment, _)| segment),
-                        opened
+                    .proof_if(
+                        stall.opened.map(|(segment, _)| segment),
+                        stall
+                            .opened
                             .map(|(_, closed_for)| {
                                 format!("{reader} opens its window after {}", span(closed_for))
                             })
@@ -147,7 +158,7 @@ impl Rule for ZeroWindowStall {
                 "The {reader}'s receive buffer was full {} on {} with {server}; the {sender} had to wait {} in all, {} at worst. The application at the {reader} did not read.",
                 plural(stalls, "time"), many(group.connections(), "connection"), time(total), time(longest)
             ))
-            .confidence(0.95, "The window of zero and its reopening were captured.")
+            .confidence(confidence::PROVED, "The window of zero and its reopening were captured.")
             .because(format!("the {reader} advertised a window of zero {}", plural(stalls, "time")))
             .because_if(probes > 0.0, || format!("the {sender} sent {}", plural(probes, "window probe")))
             .because_if(window_max.is_some(), || format!("its window was {} bytes at most", window_max.unwrap_or(0)))
@@ -164,6 +175,7 @@ impl Rule for ZeroWindowStall {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::severity::Severity;
     use crate::testkit::{Builder, C, figure, findings_of};
 
     fn stalled(stall_ms: u64) -> Connection {

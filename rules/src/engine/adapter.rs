@@ -345,7 +345,7 @@ fn groups<S>(observations: Vec<Observation<S>>) -> (Vec<Vec<Observation<S>>>, us
     let causes = groups.len();
     if causes > FINDINGS_PER_RULE {
         groups.sort_by_cached_key(|group| {
-            let gravest = group.iter().map(|one| one.severity).max();
+            let gravest = group.iter().map(|one| one.impact.severity()).max();
             let earliest = group.iter().map(|one| one.connection.first_frame).min();
             (Reverse(gravest), Reverse(group.len()), earliest)
         });

@@ -44,26 +44,27 @@ pub(crate) fn default_narrative<S, F>(group: &Group<'_, S, F>) -> Narrative {
     }
 }
 
-/// How grave all observations together are by what they did, not above what the rule declares; where
-/// a rule does not measure harm, as grave as the gravest.
+/// How grave all observations together are by what they did, not above what the rule declares.
 fn severity<S, F>(group: &Group<'_, S, F>) -> Severity {
-    group.impact().map_or_else(
-        || {
-            let gravest = group.observations.iter().map(|one| one.severity).max();
-            gravest.unwrap_or(group.meta.severity)
-        },
-        |impact| impact.severity().min(group.meta.severity),
-    )
+    group.impact().severity().min(group.meta.severity)
 }
 
-/// Nothing is above info that no frame proves, where a rule says which frames prove.
+/// Nothing is above info that no frame proves, and a wait counts for nothing where the capture's
+/// clock does not tell it.
 fn borne_out<S, F>(group: &Group<'_, S, F>, severity: Severity) -> Severity {
-    let measured = group.observations.iter().all(|one| one.impact.is_some());
     let mut evidence = group.observations.iter().flat_map(|one| &one.evidence);
-    if measured && !evidence.any(|evidence| evidence.proves) {
+    if !evidence.any(|evidence| evidence.proves) {
         return severity.min(Severity::Info);
     }
-    severity
+    let is_timed = |one: &Observation<S>| {
+        let waited = one.impact.waited;
+        group.analysis.tells_time(one.at, one.at + waited)
+    };
+    if group.observations.iter().all(is_timed) {
+        return severity;
+    }
+    let without = group.impact().without_times();
+    severity.min(without.severity())
 }
 
 /// Distinct connections, the heaviest first.
@@ -126,6 +127,7 @@ pub(crate) fn finding<S, F>(
             .unwrap_or_else(|| text::connections_filter(&example_connections)),
         distribution: distribution(group),
         timeouts: narrative.timeouts,
+        host_evidence: None,
     }
 }
 

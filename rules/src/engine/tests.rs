@@ -9,6 +9,7 @@ use analyzer::QualityKind;
 
 use super::*;
 use crate::model::context::Context;
+use crate::model::impact::Impact;
 use crate::model::meta::declare_rule;
 use crate::model::narrative::Group;
 use crate::model::narrative::Narrative;
@@ -259,6 +260,7 @@ declare_rule! {
     /// Fails on purpose.
     pub(crate) struct Failing {
         id: "failing",
+        group: Application,
         title: "Fails on purpose",
         severity: Low,
         needs: [Tcp],
@@ -277,7 +279,7 @@ impl Rule for Failing {
     }
 
     fn on_connection(&self, conn: &Connection, _ctx: &Context<'_>, out: &mut Observations) {
-        out.push(Observation::new(conn, 1.0, Severity::High));
+        out.push(Observation::new(conn, 1.0, Impact::requests_lost(3)));
         assert!(conn.client.port != 40_001, "cannot bear this port");
     }
 

@@ -1,7 +1,7 @@
 //! The catalogue and the explanation of single rules, written from their declarations.
 
 use crate::model::impact::POLICY;
-use crate::model::meta::RuleMeta;
+use crate::model::meta::{RuleMeta, grouped};
 use crate::model::traits::Trait;
 
 /// The documentation of a rule as Markdown: what `pcapdoc explain RULE` prints.
@@ -30,6 +30,12 @@ pub fn explain(meta: &RuleMeta) -> String {
             threshold.name, threshold.default, threshold.doc
         );
     }
+    if !meta.host_evidence.is_empty() {
+        let _ = writeln!(page, "\n## What to collect on the hosts\n");
+        for ask in meta.host_evidence {
+            let _ = writeln!(page, "- {}.", ask.describe());
+        }
+    }
     let needs: Vec<&str> = meta.needs.iter().map(|need| need.describe()).collect();
     let _ = writeln!(
         page,
@@ -44,21 +50,19 @@ pub fn explain(meta: &RuleMeta) -> String {
     page
 }
 
-/// One line per rule: what `pcapdoc rules` prints.
+/// One line per rule, group by group: what `pcapdoc rules` prints.
 #[must_use]
 pub fn listing(metas: &[&RuleMeta]) -> String {
     let width = metas.iter().map(|meta| meta.id.len()).max().unwrap_or(0);
-    metas
-        .iter()
-        .map(|meta| {
-            format!(
-                "{:width$}  {:8}  {}\n",
-                meta.id,
-                meta.severity.as_str(),
-                meta.title
-            )
-        })
-        .collect()
+    let line = |meta: &RuleMeta| {
+        let severity = meta.severity.as_str();
+        format!("  {:width$}  {severity:8}  {}\n", meta.id, meta.title)
+    };
+    let groups = grouped(metas).into_iter().map(|(group, metas)| {
+        let lines: String = metas.into_iter().map(line).collect();
+        format!("{}\n{lines}", group.heading())
+    });
+    groups.collect::<Vec<_>>().join("\n")
 }
 
 /// The generated page `rules/CATALOG.md`.
@@ -68,36 +72,48 @@ pub fn catalog_page(metas: &[&RuleMeta]) -> String {
 
     let mut page = String::from(
         "# Rules\n\nGenerated from the declarations in `rules/src/catalog/`; \
-         `PCAPDOC_BLESS=1 cargo test -p pcapdoc-rules` writes it again.\n\n\
-         | rule | severity up to | what it finds | figures |\n| --- | --- | --- | --- |\n",
+         `PCAPDOC_BLESS=1 cargo test -p pcapdoc-rules` writes it again.\n",
     );
-    for meta in metas {
-        let figures: Vec<String> = meta
-            .figures
-            .iter()
-            .map(|figure| format!("`{}`", figure.name))
-            .collect();
-        let _ = writeln!(
-            page,
-            "| [{id}](#{id}) | {} | {} | {} |",
-            meta.severity.as_str(),
-            meta.title,
-            figures.join(", "),
-            id = meta.id,
+    let groups = grouped(metas);
+    for (group, metas) in &groups {
+        let _ = writeln!(page, "\n**{}**\n", group.heading());
+        page.push_str(
+            "| rule | severity up to | what it finds | figures |\n| --- | --- | --- | --- |\n",
         );
+        metas
+            .iter()
+            .for_each(|meta| page.push_str(&catalog_row(meta)));
     }
     page.push_str(
         "\n## How grave a finding is\n\nOne policy decides for all rules, from what was measured. \
-         The first line that holds counts; no rule exceeds its limit in the table above, and a \
+         The first line that holds counts; no rule exceeds its limit in the tables above, and a \
          finding that no frame proves is info.\n\n| severity | when |\n| --- | --- |\n",
     );
     for row in &POLICY {
         let _ = writeln!(page, "| {} | {} |", row.severity.as_str(), row.when);
     }
-    for meta in metas {
-        // One level deeper than on its own.
-        let text = explain(meta).replace("\n## ", "\n### ");
-        let _ = write!(page, "\n#{text}");
+    for (group, metas) in &groups {
+        let _ = writeln!(page, "\n## {}", group.heading());
+        for meta in metas {
+            // Two levels deeper than on its own: below its group.
+            let text = explain(meta).replace("\n## ", "\n#### ");
+            let _ = write!(page, "\n##{text}");
+        }
     }
     page
+}
+
+fn catalog_row(meta: &RuleMeta) -> String {
+    let figures = meta
+        .figures
+        .iter()
+        .map(|figure| format!("`{}`", figure.name));
+    let figures: Vec<String> = figures.collect();
+    format!(
+        "| [{id}](#{id}) | {} | {} | {} |\n",
+        meta.severity.as_str(),
+        meta.title,
+        figures.join(", "),
+        id = meta.id,
+    )
 }

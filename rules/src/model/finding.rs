@@ -9,6 +9,8 @@ pub use crate::model::figure::{Distribution, Figure, FigureValue, Spread};
 pub use crate::model::severity::Severity;
 use crate::model::waits::Waits;
 
+pub use crate::model::ask::{Ask, HostLine, Says};
+
 /// Another cause that looks alike, and why it is not this one.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
@@ -91,6 +93,8 @@ pub struct Finding {
     pub distribution: Option<Distribution>,
     /// How long each side waited before it closed, where timeouts are the matter.
     pub timeouts: Vec<Waits>,
+    /// What the hosts' files say of it; `None` when none were given.
+    pub host_evidence: Option<Vec<HostLine>>,
 }
 
 /// What one rule did on this capture.

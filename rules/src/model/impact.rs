@@ -14,6 +14,9 @@ use super::severity::Severity;
 const LONG_WAIT: Duration = Duration::from_secs(3);
 /// From here on somebody who waits notices.
 const NOTICED_WAIT: Duration = Duration::from_secs(1);
+/// From here on a stall costs more than a repair without waiting: the smallest retransmission timeout
+/// of Linux.
+const LONG_STALL: Duration = Duration::from_millis(200);
 /// So many failures of one client are more than a single event.
 const SEVERAL: u64 = 3;
 
@@ -37,6 +40,24 @@ pub struct Impact {
     pub waited: Duration,
     /// The service had answered before, was asked again, and does not answer by the end.
     pub stopped: bool,
+    /// The longest time in which everything on one connection stood still.
+    pub stalled: Duration,
+    /// How much transfers were slowed, where no single wait can be told.
+    pub slowed: Slowed,
+}
+
+/// How much transfers were slowed. Each rule that measures it documents the figures.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Slowed {
+    /// Not that anybody could tell.
+    #[default]
+    Not,
+    /// Measurably.
+    Slightly,
+    /// Users notice.
+    Noticeably,
+    /// Transfers hardly move.
+    Badly,
 }
 
 impl Impact {
@@ -48,6 +69,8 @@ impl Impact {
         recovered: 0,
         waited: Duration::ZERO,
         stopped: false,
+        stalled: Duration::ZERO,
+        slowed: Slowed::Not,
     };
 
     /// Harmed somebody, but cost nothing that can be counted.
@@ -92,6 +115,25 @@ impl Impact {
         }
     }
 
+    /// Somebody waited so long in all, and was served; the longest of these waits stopped everything
+    /// on a connection.
+    #[must_use]
+    pub const fn stalled(longest: Duration, waited: Duration) -> Self {
+        Self {
+            stalled: longest,
+            ..Self::waited(waited)
+        }
+    }
+
+    /// Transfers were slowed so much.
+    #[must_use]
+    pub const fn slowed(slowed: Slowed) -> Self {
+        Self {
+            slowed,
+            ..Self::SOME
+        }
+    }
+
     /// Both together. Waits and failed attempts are added: where waits may overlap, or attempts are
     /// those of different clients, the rule gives the union or the largest instead.
     #[must_use]
@@ -103,6 +145,18 @@ impl Impact {
             recovered: self.recovered.saturating_add(other.recovered),
             waited: self.waited.saturating_add(other.waited),
             stopped: self.stopped || other.stopped,
+            stalled: self.stalled.max(other.stalled),
+            slowed: self.slowed.max(other.slowed),
+        }
+    }
+
+    /// What is left of it where the capture's clock does not tell how long anything took.
+    #[must_use]
+    pub fn without_times(self) -> Self {
+        Self {
+            waited: Duration::ZERO,
+            stalled: Duration::ZERO,
+            ..self
         }
     }
 
@@ -131,43 +185,6 @@ impl Impact {
     }
 }
 
-/// What an observation says of harm: measured, or (in rules that do not measure yet) judged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Harm {
-    /// Measured.
-    Measured(Impact),
-    /// Judged by the rule itself.
-    Judged(Severity),
-}
-
-impl Harm {
-    pub(crate) fn severity(&self) -> Severity {
-        match self {
-            Self::Measured(impact) => impact.severity(),
-            Self::Judged(severity) => *severity,
-        }
-    }
-
-    pub(crate) const fn impact(&self) -> Option<Impact> {
-        match self {
-            Self::Measured(impact) => Some(*impact),
-            Self::Judged(_) => None,
-        }
-    }
-}
-
-impl From<Impact> for Harm {
-    fn from(impact: Impact) -> Self {
-        Self::Measured(impact)
-    }
-}
-
-impl From<Severity> for Harm {
-    fn from(severity: Severity) -> Self {
-        Self::Judged(severity)
-    }
-}
-
 /// One row of the policy.
 pub struct Row {
     /// The severity it gives.
@@ -178,7 +195,7 @@ pub struct Row {
 }
 
 /// The policy. The first row that holds decides.
-pub const POLICY: [Row; 10] = [
+pub const POLICY: [Row; 13] = [
     Row {
         severity: Severity::Info,
         when: "nobody was harmed: scanners, worms, test tools, discovery, closes that lost nothing",
@@ -205,6 +222,11 @@ pub const POLICY: [Row; 10] = [
         holds: |impact| impact.waited >= LONG_WAIT,
     },
     Row {
+        severity: Severity::High,
+        when: "transfers hardly moved",
+        holds: |impact| impact.slowed >= Slowed::Badly,
+    },
+    Row {
         severity: Severity::Medium,
         when: "one or two requests or messages were lost",
         holds: |impact| impact.requests_lost > 0,
@@ -213,6 +235,16 @@ pub const POLICY: [Row; 10] = [
         severity: Severity::Medium,
         when: "somebody waited a second or longer in all",
         holds: |impact| impact.waited >= NOTICED_WAIT,
+    },
+    Row {
+        severity: Severity::Medium,
+        when: "everything on a connection stood still for 200 ms, the smallest retransmission timeout, or longer",
+        holds: |impact| impact.stalled >= LONG_STALL,
+    },
+    Row {
+        severity: Severity::Medium,
+        when: "transfers were slowed so that users notice",
+        holds: |impact| impact.slowed >= Slowed::Noticeably,
     },
     Row {
         severity: Severity::Low,
@@ -226,7 +258,7 @@ pub const POLICY: [Row; 10] = [
     },
     Row {
         severity: Severity::Low,
-        when: "somebody waited less than a second",
+        when: "somebody waited less than a second, or a transfer was slowed measurably",
         holds: |_| true,
     },
 ];
@@ -251,8 +283,11 @@ mod tests {
             (Impact::attempts_failed(3), Severity::High),
             (Impact::requests_lost(3), Severity::High),
             (Impact::waited(seconds(3)), Severity::High),
+            (Impact::slowed(Slowed::Badly), Severity::High),
             (Impact::requests_lost(2), Severity::Medium),
             (Impact::waited(seconds(1)), Severity::Medium),
+            (Impact::stalled(LONG_STALL, LONG_STALL), Severity::Medium),
+            (Impact::slowed(Slowed::Noticeably), Severity::Medium),
             (Impact::attempts_failed(2), Severity::Low),
             (Impact::recovered(9), Severity::Low),
             (Impact::waited(Duration::from_millis(999)), Severity::Low),

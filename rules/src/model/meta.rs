@@ -3,8 +3,11 @@
 //! The declaration is the only source: the catalogue page, `pcapdoc rules`, `pcapdoc explain`,
 //! the names of figures and the configurable thresholds are all read from [`RuleMeta`].
 
+use std::collections::BTreeMap;
+
 use analyzer::QualityKind;
 
+use crate::model::ask::Ask;
 use crate::model::figure::FigureSpec;
 use crate::model::needs::Need;
 use crate::model::severity::Severity;
@@ -21,11 +24,59 @@ pub struct ThresholdSpec {
     pub doc: &'static str,
 }
 
+/// Where in the life of a connection, or of a service, a rule's state belongs: the catalogue's
+/// order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum RuleGroup {
+    /// Opening a connection.
+    ConnectionPhase,
+    /// What the path does to packets, and what that costs.
+    LossAndPath,
+    /// How and when connections end.
+    Closing,
+    /// How programs use their connections.
+    Application,
+    /// What servers and their protocols say.
+    Services,
+    /// Datagrams, and IP below them.
+    UdpAndIp,
+    /// What only captures of several points show.
+    Comparison,
+}
+
+impl RuleGroup {
+    /// The heading in catalogues.
+    #[must_use]
+    pub const fn heading(self) -> &'static str {
+        match self {
+            Self::ConnectionPhase => "Connection phase",
+            Self::LossAndPath => "Loss and path",
+            Self::Closing => "Closing",
+            Self::Application => "Application",
+            Self::Services => "Services",
+            Self::UdpAndIp => "UDP and IP",
+            Self::Comparison => "Several capture points",
+        }
+    }
+}
+
+/// The declarations by group, in the groups' order; those of a group keep theirs.
+#[must_use]
+pub fn grouped<'a>(metas: &[&'a RuleMeta]) -> Vec<(RuleGroup, Vec<&'a RuleMeta>)> {
+    let mut groups = BTreeMap::<RuleGroup, Vec<&RuleMeta>>::new();
+    for &meta in metas {
+        groups.entry(meta.group).or_default().push(meta);
+    }
+    groups.into_iter().collect()
+}
+
 /// Everything that is declared about a rule.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct RuleMeta {
     /// Kebab-case name of the failing state.
     pub id: &'static str,
+    /// Where it belongs in the catalogue.
+    pub group: RuleGroup,
     /// One line, without final full stop.
     pub title: &'static str,
     /// The highest severity the rule gives.
@@ -40,6 +91,8 @@ pub struct RuleMeta {
     pub figures: &'static [FigureSpec],
     /// Configurable limits.
     pub thresholds: &'static [ThresholdSpec],
+    /// What host evidence can tell about its findings.
+    pub host_evidence: &'static [Ask],
     /// The doc comment of the declaration, line by line, in Markdown.
     pub doc_lines: &'static [&'static str],
 }
@@ -95,13 +148,15 @@ macro_rules! declare_rule {
         $(#[doc = $doc:expr])+
         pub(crate) struct $name:ident {
             id: $id:literal,
+            group: $group:ident,
             title: $title:literal,
             severity: $severity:ident,
             needs: [$($need:ident),* $(,)?],
             $(traits: [$($trait:ident),* $(,)?],)?
             clouded_by: [$($quality:ident),* $(,)?],
             figures: [$($figure:ident: $unit:ident / $fold:ident),* $(,)?],
-            thresholds: [$($threshold:ident = $default:literal: $about:literal),* $(,)?] $(,)?
+            thresholds: [$($threshold:ident = $default:literal: $about:literal),* $(,)?]
+            $(, host_evidence: [$($ask:ident),* $(,)?])? $(,)?
         }
     ) => {
         $(#[doc = $doc])+
@@ -111,6 +166,7 @@ macro_rules! declare_rule {
             /// The declaration.
             pub(crate) const META: $crate::model::meta::RuleMeta = $crate::model::meta::RuleMeta {
                 id: $id,
+                group: $crate::model::meta::RuleGroup::$group,
                 title: $title,
                 severity: $crate::model::severity::Severity::$severity,
                 needs: &[$($crate::model::needs::Need::$need),*],
@@ -128,6 +184,7 @@ macro_rules! declare_rule {
                     default: $default,
                     doc: $about,
                 }),*],
+                host_evidence: &[$($($crate::model::ask::Ask::$ask),*)?],
                 doc_lines: &[$($doc),+],
             };
         }

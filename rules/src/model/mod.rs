@@ -1,5 +1,7 @@
 //! What rules speak in: declarations, what was seen, what is concluded. Knows neither rules nor engine.
 
+pub mod ask;
+pub mod confidence;
 pub mod connection_ref;
 pub mod context;
 pub mod evidence;

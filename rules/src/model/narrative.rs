@@ -39,14 +39,12 @@ impl<S, F> Group<'_, S, F> {
             .sum()
     }
 
-    /// What all observations together did to somebody, where every one measures it; failed attempts
-    /// are those of the client that failed most often.
+    /// What all observations together did to somebody; failed attempts are those of the client that
+    /// failed most often.
     #[must_use]
-    pub fn impact(&self) -> Option<Impact> {
+    pub fn impact(&self) -> Impact {
         let observations = self.observations.iter();
-        let measured = observations.map(|one| Some((one.connection.client.ip, one.impact?)));
-        let measured: Option<Vec<_>> = measured.collect();
-        measured.map(Impact::of_clients)
+        Impact::of_clients(observations.map(|one| (one.connection.client.ip, one.impact)))
     }
 
     /// The most telling observation.
@@ -283,13 +281,6 @@ impl Narrative {
     #[must_use]
     pub fn impact(mut self, meta: &RuleMeta, impact: Impact) -> Self {
         self.severity = impact.severity().min(meta.severity);
-        self
-    }
-
-    /// Sets the harm.
-    #[must_use]
-    pub fn severity(mut self, severity: Severity) -> Self {
-        self.severity = severity;
         self
     }
 

@@ -14,8 +14,7 @@ use analyzer::{Connection, Direction, Endpoint, QualityKind, Timestamp};
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::evidence::Evidence;
 use crate::model::figure::FigureValue;
-use crate::model::impact::{Harm, Impact};
-use crate::model::severity::Severity;
+use crate::model::impact::Impact;
 
 /// Occurrences kept per rule: enough for any figure to be right within its spread, at about
 /// 1 kB each.
@@ -36,10 +35,8 @@ pub struct Observation<S = ()> {
     pub at: Timestamp,
     /// How much of the signature was seen, 0–1.
     pub confidence: f64,
-    /// How grave this occurrence is by itself.
-    pub severity: Severity,
-    /// What it did to somebody, where the rule measures that.
-    pub impact: Option<Impact>,
+    /// What it did to somebody.
+    pub impact: Impact,
     /// How telling as an example: larger is shown first.
     pub weight: f64,
     /// How many times it happened on this connection.
@@ -76,15 +73,13 @@ fn limits_of(conn: &Connection) -> Vec<QualityKind> {
 impl Observation {
     /// An occurrence on `conn` that groups with others of the same `server` endpoint.
     #[must_use]
-    pub fn new(conn: &Connection, confidence: f64, harm: impl Into<Harm>) -> Self {
-        let harm = harm.into();
+    pub fn new(conn: &Connection, confidence: f64, impact: Impact) -> Self {
         Self {
             connection: ConnectionRef::from(conn),
             cause: conn.server.to_string(),
             at: conn.start,
             confidence,
-            severity: harm.severity(),
-            impact: harm.impact(),
+            impact,
             weight: 0.0,
             count: 1,
             evidence: Vec::new(),
@@ -97,15 +92,13 @@ impl Observation {
 
     /// An occurrence that only the end of the capture shows, placed on a connection noted before.
     #[must_use]
-    pub fn from_note<F>(note: &Note<F>, confidence: f64, harm: impl Into<Harm>) -> Self {
-        let harm = harm.into();
+    pub fn from_note<F>(note: &Note<F>, confidence: f64, impact: Impact) -> Self {
         Self {
             connection: note.connection,
             cause: note.connection.server.to_string(),
             at: note.at,
             confidence,
-            severity: harm.severity(),
-            impact: harm.impact(),
+            impact,
             weight: 0.0,
             count: 1,
             evidence: Vec::new(),
@@ -124,7 +117,6 @@ impl Observation {
             cause: self.cause,
             at: self.at,
             confidence: self.confidence,
-            severity: self.severity,
             impact: self.impact,
             weight: self.weight,
             count: self.count,
@@ -175,8 +167,7 @@ impl<S> Observation<S> {
 
     /// Replaces what it did to somebody.
     pub fn set_impact(&mut self, impact: Impact) {
-        self.severity = impact.severity();
-        self.impact = Some(impact);
+        self.impact = impact;
     }
 
     /// Adds a frame and a fact that can be checked there, which proves nothing by itself.

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::find::hex;
+use crate::cli::HostArguments;
 use crate::settings::Settings;
 
 /// Version of what is written down and how: another one makes every archive stale.
@@ -38,6 +39,7 @@ fn lines(settings: &Settings) -> Vec<Value> {
         inputs: _,
         analysis,
         rules,
+        hosts,
         configuration_file: _,
         configuration: _,
         threads: _,
@@ -48,6 +50,23 @@ fn lines(settings: &Settings) -> Vec<Value> {
     ];
     lines.extend(of_analysis(analysis));
     lines.extend(of_rules(rules));
+    lines.extend(of_hosts(hosts));
+    lines
+}
+
+/// Which host files were asked for; nothing when none were, as before there were any.
+fn of_hosts(hosts: &HostArguments) -> Vec<Value> {
+    let HostArguments {
+        host_evidence,
+        host_evidence_time,
+        beside,
+    } = hosts;
+    let mut lines = Vec::new();
+    lines.extend(beside.then(|| json!(["host evidence beside captures"])));
+    let paths = host_evidence.iter();
+    lines.extend(paths.map(|path| json!(["host evidence", path.display().to_string()])));
+    let times = host_evidence_time.iter();
+    lines.extend(times.map(|(file, time)| json!(["host evidence time", file, time.as_nanos()])));
     lines
 }
 

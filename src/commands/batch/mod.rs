@@ -32,7 +32,7 @@ use self::plan::{Plan, Reason};
 use self::sets::CaptureSet;
 use self::work::{REPORTS, WORK, Workshop};
 use crate::analysis::pool;
-use crate::cli::BatchArguments;
+use crate::cli::{BatchArguments, HostArguments};
 use crate::commands::query::DATASET;
 use crate::failure::Failure;
 use crate::output::write_stdout;
@@ -43,7 +43,12 @@ const LARGE_BYTES: u64 = 64 << 20;
 
 /// Runs the subcommand.
 pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
-    let settings = Settings::resolve(&[], &arguments.analysis)?;
+    let mut settings = Settings::resolve(&[], &arguments.analysis)?;
+    settings.hosts = HostArguments {
+        host_evidence: arguments.host_evidence.clone().unwrap_or_default(),
+        host_evidence_time: arguments.host_evidence_time.clone(),
+        beside: arguments.host_evidence.is_some(),
+    };
     let threads = pool(settings.threads)?;
     let out = absolute(&arguments.out)?;
     let mut archive = threads.install(|| find::find(&arguments.paths, &out))?;

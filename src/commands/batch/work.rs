@@ -21,6 +21,7 @@ use super::entry::{Entry, Outcome};
 use super::find::{hex, reason};
 use super::sets::CaptureSet;
 use crate::analysis::{Wanted, analyse_quietly};
+use crate::capture_names::is_capture_name;
 use crate::commands::query::DATASET;
 use crate::failure::{Failure, table_failure};
 use crate::settings::Settings;
@@ -168,6 +169,9 @@ impl Workshop<'_> {
         let mut settings = self.settings.clone();
         let paths = set.files.iter().map(|file| file.path.clone());
         settings.inputs = paths.map(Input::Path).collect();
+        if settings.hosts.beside {
+            settings.hosts.host_evidence.extend(beside(set));
+        }
         let filter = &mut settings.analysis.filter;
         filter.from = filter.from.max(set.from);
         let wanted = Wanted {
@@ -304,4 +308,24 @@ fn percent_encoded(text: &str) -> String {
         }
     }
     out
+}
+
+/// Files in the folders of a set's captures that are no captures: what was collected on the hosts
+/// may be among them.
+fn beside(set: &CaptureSet) -> Vec<PathBuf> {
+    let folders: BTreeSet<&Path> = set
+        .files
+        .iter()
+        .filter_map(|file| file.path.parent())
+        .collect();
+    let entries = folders
+        .into_iter()
+        .filter_map(|folder| fs::read_dir(folder).ok());
+    let files = entries.flatten().flatten().map(|entry| entry.path());
+    let is_other = |path: &PathBuf| {
+        path.is_file() && !is_capture_name(path) && analyzer::capture::peek(path).is_err()
+    };
+    let mut files: Vec<PathBuf> = files.filter(is_other).collect();
+    files.sort();
+    files
 }

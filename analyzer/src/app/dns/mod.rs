@@ -107,12 +107,9 @@ impl Reader for DnsStream {
     }
 
     fn finish(self: Box<Self>) -> AppFacts {
-        let (dns, dns_dropped) = self.pairs.finish();
         AppFacts {
             protocol: AppProtocol::Dns,
-            dns,
-            dns_dropped,
-            ..AppFacts::default()
+            ..self.pairs.finish()
         }
     }
 }

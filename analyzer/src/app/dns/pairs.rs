@@ -1,6 +1,6 @@
 //! Joins DNS answers to their questions.
 
-use crate::app::DnsExchange;
+use crate::app::{AppFacts, DnsExchange, DnsUnasked};
 use crate::direction::Direction;
 use crate::event::At;
 
@@ -15,6 +15,7 @@ pub(in crate::app) struct Pairs {
     /// In the order of the questions, with who asked.
     exchanges: Vec<(Direction, DnsExchange)>,
     dropped: u64,
+    unasked: Option<Box<DnsUnasked>>,
 }
 
 impl Pairs {
@@ -36,15 +37,15 @@ impl Pairs {
         }
     }
 
-    /// The exchanges, and how many more there were.
-    pub(in crate::app) fn finish(self) -> (Vec<DnsExchange>, u64) {
-        (
-            self.exchanges
-                .into_iter()
-                .map(|(_, exchange)| exchange)
-                .collect(),
-            self.dropped,
-        )
+    /// What was read.
+    pub(in crate::app) fn finish(self) -> AppFacts {
+        let exchanges = self.exchanges.into_iter();
+        AppFacts {
+            dns: exchanges.map(|(_, exchange)| exchange).collect(),
+            dns_dropped: self.dropped,
+            dns_unasked: self.unasked,
+            ..AppFacts::default()
+        }
     }
 
     fn ask(
@@ -113,6 +114,12 @@ impl Pairs {
             exchange.truncated = message.truncated;
             exchange.answer_len = len;
             exchange.addresses = message.addresses;
+        } else if self.exchanges.is_empty()
+            && self.unasked.is_none()
+            && let Some((name, _)) = message.question
+        {
+            let id = message.id;
+            self.unasked = Some(Box::new(DnsUnasked { id, name, at }));
         }
     }
 }

@@ -42,6 +42,7 @@ impl TcpTracker {
             capture_point_confidence,
             port_reuse: self.port_reuse,
             translated_from: self.answered_from.map(|_| self.server),
+            process: None,
             app,
             udp: None,
             time_split: self.split.finish(end),

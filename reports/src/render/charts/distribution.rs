@@ -1,7 +1,7 @@
 //! Charts of how values are distributed.
 
+use super::chart::{Chart, LegendItem, whole};
 use super::plot::{Plot, Shape};
-use super::{Chart, LegendItem, whole};
 use crate::document::{Bucket, Distribution, ResponseTimes, UdpSize};
 use crate::error::Error;
 use crate::words::format;

@@ -1,7 +1,7 @@
 //! Time-sequence graphs: what was sent, sent again and acknowledged, octet by octet over time.
 
+use super::chart::{Chart, LegendItem, elapsed_label};
 use super::plot::{Plot, Shape};
-use super::{Chart, LegendItem, elapsed_label};
 use crate::document::{Trace, TraceSlot, TraceView};
 use crate::error::Error;
 use crate::words::format;

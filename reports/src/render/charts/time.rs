@@ -3,16 +3,16 @@
 use std::ops::Range;
 
 use super::bands::Bands;
+use super::chart::{Chart, LegendItem, elapsed_label, whole};
 use super::plot::{Plot, Shape};
-use super::{Chart, LegendItem, elapsed_label, whole};
-use crate::document::{DurationsOverTime, Intervals, StateSeries};
+use crate::document::{DurationsOverTime, Intervals};
 use crate::error::Error;
 use crate::words::format;
 
 /// Fewer slices show no course of anything.
-const MIN_SLICES: usize = 3;
+pub(super) const MIN_SLICES: usize = 3;
 
-const TIME_AXIS: &str = "time since the capture's first frame";
+pub(super) const TIME_AXIS: &str = "time since the capture's first frame";
 
 /// One named series over the slices.
 struct Series<'a> {
@@ -298,136 +298,6 @@ pub(super) fn connections(intervals: &Intervals, bands: &Bands) -> Result<Option
     )
 }
 
-/// Sockets of one end by state, stacked.
-pub(super) fn states(
-    intervals: &Intervals,
-    bands: &Bands,
-    end: &str,
-) -> Result<Option<Chart>, Error> {
-    let series: Vec<_> = intervals
-        .states
-        .iter()
-        .filter(|series| series.end == end)
-        .collect();
-    let slices = intervals.opened.len();
-    let totals: Vec<u32> = (0..slices)
-        .map(|slice| series.iter().filter_map(|s| s.sockets.get(slice)).sum())
-        .collect();
-    let most = totals.iter().copied().max().unwrap_or(0);
-    if slices < MIN_SLICES || most < 2 {
-        return Ok(None);
-    }
-    let title = states_title(&series, end, &totals, intervals.width_s);
-    let axes = format!(
-        "Sockets of {end} ends by state; {TIME_AXIS}{}",
-        bands.legend
-    );
-    let mut below = vec![0.0; slices];
-    let mut shapes = vec![bands.shape()];
-    for series in &series {
-        let index = state_colour(&series.state);
-        let area =
-            below
-                .iter_mut()
-                .zip(&series.sockets)
-                .enumerate()
-                .map(|(slice, (below, &count))| {
-                    let low = *below;
-                    *below += f64::from(count);
-                    (middle(intervals, slice), low, *below)
-                });
-        shapes.push(Shape::Area(index, area.collect()));
-    }
-    let plot = Plot {
-        x: time_range(intervals),
-        log_x: false,
-        bottom: 0.0,
-        top: f64::from(most) * 1.08,
-        x_label: &elapsed_label,
-        y_label: &whole,
-        shapes,
-    };
-    let places = (0..slices).map(|slice| middle(intervals, slice)).collect();
-    let id = format!("states-{end}");
-    let labels: Vec<_> = series.iter().map(|series| series.state.clone()).collect();
-    let rows = (0..slices).map(|slice| {
-        let counts = series
-            .iter()
-            .map(|s| s.sockets.get(slice).copied().unwrap_or(0));
-        let time = elapsed_label(middle(intervals, slice));
-        std::iter::once(time)
-            .chain(counts.map(|n| format::count(u64::from(n))))
-            .collect()
-    });
-    Chart {
-        legend: series
-            .iter()
-            .map(|series| LegendItem::new(state_colour(&series.state), series.state.as_str()))
-            .collect(),
-        heads: std::iter::once("Time".to_owned()).chain(labels).collect(),
-        rows: rows.collect(),
-        places,
-        id,
-        title,
-        axes,
-        ..Chart::default()
-    }
-    .draw(&plot)
-    .map(Some)
-}
-
-/// Names the state other than ESTABLISHED that most sockets were in at once.
-fn states_title(series: &[&StateSeries], end: &str, totals: &[u32], width_s: f64) -> String {
-    let peaks = series
-        .iter()
-        .filter(|series| series.state != "ESTABLISHED")
-        .filter_map(|series| {
-            let (slice, count) = first_maximum(&series.sockets)?;
-            Some((count, slice, series.state.as_str()))
-        });
-    let most = peaks.rev().max_by_key(|&(count, ..)| count);
-    match most {
-        Some((count, slice, state)) if count > 1 => format!(
-            "Up to {} {end} sockets in {state} at once, at {}",
-            format::count(u64::from(count)),
-            elapsed_label((slice as f64 + 0.5) * width_s)
-        ),
-        _ => format!(
-            "Up to {} {end} sockets at once",
-            format::count(u64::from(totals.iter().copied().max().unwrap_or(0)))
-        ),
-    }
-}
-
-fn first_maximum(counts: &[u32]) -> Option<(usize, u32)> {
-    counts
-        .iter()
-        .copied()
-        .enumerate()
-        .rev()
-        .max_by_key(|&(_, count)| count)
-}
-
-/// A state keeps its colour in both charts.
-fn state_colour(state: &str) -> u8 {
-    const ORDER: [&str; 9] = [
-        "ESTABLISHED",
-        "FIN-WAIT-2",
-        "CLOSE-WAIT",
-        "TIME-WAIT",
-        "SYN-SENT",
-        "SYN-RECEIVED",
-        "FIN-WAIT-1",
-        "LAST-ACK",
-        "CLOSING",
-    ];
-    let index = ORDER
-        .iter()
-        .position(|known| *known == state)
-        .unwrap_or(ORDER.len() - 1);
-    u8::try_from(index).unwrap_or(0)
-}
-
 /// Bars across a chart at most: wide enough to be told apart.
 const BARS: usize = 120;
 
@@ -615,11 +485,11 @@ fn slice_text(intervals: &Intervals) -> String {
     format::seconds(intervals.width_s)
 }
 
-fn middle(intervals: &Intervals, slice: usize) -> f64 {
+pub(super) fn middle(intervals: &Intervals, slice: usize) -> f64 {
     (slice as f64 + 0.5) * intervals.width_s
 }
 
-fn time_range(intervals: &Intervals) -> Range<f64> {
+pub(super) fn time_range(intervals: &Intervals) -> Range<f64> {
     0.0..intervals.width_s.max(1e-9) * intervals.opened.len() as f64
 }
 

@@ -1,7 +1,7 @@
 //! How long each side waited before it closed: timers stand out as spikes.
 
+use super::chart::{Chart, LegendItem, whole};
 use super::plot::{Plot, Shape};
-use super::{Chart, LegendItem, whole};
 use crate::document::{TimerView, WaitsView};
 use crate::error::Error;
 use crate::words::format;

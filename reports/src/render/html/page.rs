@@ -8,7 +8,10 @@ use serde::{Serialize, Serializer};
 
 use super::fact::Fact;
 use super::finding::FindingPage;
-use crate::document::{Cell, Check, ConnectionRow, Counted, Document, Quality, Table, TimePart};
+use crate::against::sentences;
+use crate::document::{
+    Against, Cell, Check, ConnectionRow, Counted, Document, HostFileRow, Quality, Table, TimePart,
+};
 use crate::error::Error;
 use crate::render::charts::{self, Chart};
 use crate::words::{escape, format};
@@ -27,7 +30,9 @@ pub(super) struct Page<'a> {
     facts: Vec<Fact>,
     quality: Vec<Quality>,
     notices: Vec<String>,
+    against: Option<AgainstPage>,
     findings: Vec<FindingPage<'a>>,
+    host_files: &'a [HostFileRow],
     charts: Vec<Chart>,
     time: Option<TimePage>,
     states: Vec<Chart>,
@@ -153,7 +158,9 @@ impl<'a> Page<'a> {
             facts: facts(document),
             quality: capture.quality.clone(),
             notices: document.notices.clone(),
+            against: document.against.as_ref().map(AgainstPage::new),
             findings: findings?,
+            host_files: document.host_evidence.as_deref().unwrap_or_default(),
             charts: charts?,
             time: time(&document.time_split),
             states: states?,
@@ -176,6 +183,22 @@ impl<'a> Page<'a> {
                 .collect(),
             configuration_file: document.tool.configuration_file.clone(),
         })
+    }
+}
+
+/// What differs from a good day.
+#[derive(Serialize)]
+struct AgainstPage {
+    good: String,
+    lines: Vec<String>,
+}
+
+impl AgainstPage {
+    fn new(against: &Against) -> Self {
+        Self {
+            good: against.good.clone(),
+            lines: sentences(against),
+        }
     }
 }
 

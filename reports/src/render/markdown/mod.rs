@@ -5,9 +5,10 @@
 
 use std::fmt;
 
+use crate::against::sentences;
 use crate::document::{
-    Capture, Cell, Check, ConnectionKey, Document, EvidenceView, FindingView, Remedy, Table,
-    TimePart,
+    Capture, Cell, Check, ConnectionKey, Document, EvidenceView, FindingView, HostFileRow,
+    HostLine, Remedy, Table, TimePart,
 };
 use crate::error::Error;
 use crate::render::charts::Chart;
@@ -59,6 +60,10 @@ struct Page {
 impl Page {
     fn render(mut self, document: &Document, charts: &Charts) -> String {
         self.head(document);
+        if let Some(against) = &document.against {
+            self.block(format_args!("## Against {}", text(&against.good)));
+            self.list(sentences(against).iter().map(|line| text(line)));
+        }
         for (index, finding) in document.findings.iter().enumerate() {
             self.finding(finding);
             let of_finding = charts.findings.get(index).map_or(&[][..], Vec::as_slice);
@@ -68,6 +73,7 @@ impl Page {
             }
             self.remedies(finding);
         }
+        self.host_files(document.host_evidence.as_deref().unwrap_or_default());
         if !charts.capture.is_empty() {
             self.block(format_args!("## Charts"));
             self.pictures(&charts.capture, charts);
@@ -178,6 +184,7 @@ impl Page {
 
     /// The second half of a finding, behind its pictures.
     fn remedies(&mut self, finding: &FindingView) {
+        self.host_lines(finding.host_evidence.as_deref().unwrap_or_default());
         if !finding.why.is_empty() {
             self.block(format_args!("### Why we think so"));
             self.list(finding.why.iter().map(|fact| text(fact)));
@@ -251,6 +258,46 @@ impl Page {
             self.block(format_args!("Wireshark display filter:"));
             self.block(format_args!("{}", code(&finding.filter, "")));
         }
+    }
+
+    /// Lines of host files about a finding.
+    fn host_lines(&mut self, lines: &[HostLine]) {
+        if lines.is_empty() {
+            return;
+        }
+        self.block(format_args!("### What the hosts say"));
+        self.list(lines.iter().map(|line| {
+            format!(
+                "**{}**: {} ({}:{}: {})",
+                line.says.as_str(),
+                text(&line.note),
+                text(&line.file),
+                line.line,
+                escape::markdown_code(&line.text)
+            )
+        }));
+    }
+
+    /// What became of host files.
+    fn host_files(&mut self, files: &[HostFileRow]) {
+        if files.is_empty() {
+            return;
+        }
+        self.block(format_args!("## What the hosts say"));
+        self.table_head(&["File", "Kind", "Host", "Lines", "Used", "Note"], |at| {
+            matches!(at, 3 | 4)
+        });
+        for file in files {
+            self.row(&[
+                text(&file.file),
+                text(&file.kind),
+                file.host.as_deref().map_or_else(|| "–".to_owned(), text),
+                file.lines.to_string(),
+                file.used.to_string(),
+                text(&file.note),
+            ]);
+        }
+        self.out.push('\n');
     }
 
     /// General advice as text, advice per product as a table.

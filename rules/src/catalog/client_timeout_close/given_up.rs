@@ -7,7 +7,8 @@ use analyzer::connection::{ResetShape, TcpState, Turn};
 use analyzer::event::SegmentRef;
 use analyzer::{Connection, Direction};
 
-use super::{InState, Seen};
+use super::seen::{InState, Seen};
+use crate::model::confidence;
 use crate::model::impact::Impact;
 use crate::model::observation::{Observation, segment_at};
 use crate::model::text::{ms, span};
@@ -190,7 +191,7 @@ impl<'a> GivenUp<'a> {
                 && reset.segment.frame > self.close.frame
         });
         let pending = conn.app.http.as_ref().and_then(|http| http.kept.last());
-        Observation::new(conn, 0.8, Impact::SOME)
+        Observation::new(conn, confidence::LIKELY, Impact::SOME)
             .at(self.close.time)
             .weight(is_late * 1e9 + ms(self.length()))
             .proof(self.request_end, "last bytes of the request from client")

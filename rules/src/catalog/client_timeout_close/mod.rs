@@ -7,6 +7,7 @@ use analyzer::episodes::EpisodeKind;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Endpoint};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -16,6 +17,8 @@ use crate::model::rule::Rule;
 use crate::model::text::{many, ms, plural, time};
 use crate::model::timeouts::{Wait, is_round, typical_of};
 use crate::signs::causes::split_causes;
+
+use seen::Seen;
 
 use given_up::{GivenUp, client_close};
 use words::{confidence, confusables, reasons, remedies};
@@ -62,6 +65,7 @@ declare_rule! {
     /// - Linux ip-sysctl, tcp_fin_timeout
     pub(crate) struct ClientTimeoutClose {
         id: "client-timeout-close",
+        group: Closing,
         title: "Clients give up on pending answers",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -74,6 +78,7 @@ declare_rule! {
         thresholds: [
             min_wait_ms = 100.0: "Shortest wait that counts as patience. Programs that send and close at once want no answer.",
         ],
+        host_evidence: [Owner, Deadline, CloseCall, Logs],
     }
 }
 
@@ -81,43 +86,6 @@ declare_rule! {
 const HABIT: u64 = 10;
 /// How long after a FIN nothing must come to call the request given up.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
-
-/// A request whose client gave up.
-pub(crate) struct Seen {
-    timeout_ms: f64,
-    /// The response came after the close and met a closed socket.
-    late: bool,
-    /// How long after the request the response came, where it came after the close.
-    late_ms: Option<f64>,
-    /// Part of the response came before the close.
-    partial: bool,
-    /// What came of it lay behind a hole.
-    held_back: bool,
-    /// Only the client has closed: it may still read.
-    undecided: bool,
-    /// The protocol says that an answer was due.
-    expected: bool,
-    /// It is HTTP, or TLS.
-    is_http: bool,
-    /// Nobody knows whether one was due, and the server closed as well.
-    let_go: bool,
-    /// Time of the client's socket in FIN-WAIT-2.
-    fin_wait_2: Option<InState>,
-    /// Time of the server's socket in CLOSE-WAIT.
-    close_wait: Option<InState>,
-    /// Method and target.
-    request: Option<String>,
-    /// Response times of the server.
-    p50_ms: Option<f64>,
-    p99_ms: Option<f64>,
-}
-
-/// How long a socket was in a state.
-struct InState {
-    ms: f64,
-    /// It still was when the capture ended.
-    open: bool,
-}
 
 impl Rule for ClientTimeoutClose {
     type Seen = Seen;
@@ -265,18 +233,18 @@ fn judge(analysis: &Analysis, one: &mut Observation<Seen>, company: &Company) ->
         return false;
     }
     let confidence: f64 = match (proved, agreed, expected) {
-        (true, true, _) => 0.96,
-        (true, false, _) => 0.9,
-        (false, true, true) => 0.9,
-        (false, true, false) => 0.65,
+        (true, true, _) => confidence::PROVED,
+        (true, false, _) => confidence::STRONG,
+        (false, true, true) => confidence::STRONG,
+        (false, true, false) => confidence::OPEN,
         (false, false, _) if seen.let_go && !is_round => 0.0,
-        (false, false, true) if seen.let_go => 0.5,
-        (false, false, true) if is_round => 0.75,
-        (false, false, true) => 0.6,
+        (false, false, true) if seen.let_go => confidence::EVEN,
+        (false, false, true) if is_round => confidence::PROBABLE,
+        (false, false, true) => confidence::OPEN,
         (false, false, false) => 0.0,
     };
     one.confidence = if cut_off {
-        confidence.min(0.5)
+        confidence.min(confidence::EVEN)
     } else {
         confidence
     };
@@ -294,6 +262,7 @@ fn judge(analysis: &Analysis, one: &mut Observation<Seen>, company: &Company) ->
 }
 
 mod given_up;
+mod seen;
 mod timers;
 mod words;
 

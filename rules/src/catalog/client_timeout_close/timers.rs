@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Seen;
+use super::seen::Seen;
 use crate::model::observation::Observation;
 use crate::model::text::ms;
 use crate::model::timeouts::{self, is_round};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use analyzer::Timestamp;
 
-use super::Seen;
+use super::seen::Seen;
 use crate::model::figure::{counted, median};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::text::{list, many, plural, time};

@@ -108,6 +108,7 @@ impl<'a> Known<'a> {
                 Fact::HalfSeen => {
                     known.half_seen.insert(client);
                 }
+                Fact::TcpFailed | Fact::Unasked { .. } => {}
             }
         }
         known
@@ -149,6 +150,43 @@ impl<'a> Known<'a> {
     }
 }
 
+/// Nobody gives up on a name sooner; what is answered within that time was not too late.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Which addresses were called at all.
+struct Called<'a> {
+    names: &'a BTreeMap<String, BTreeSet<IpAddr>>,
+    addresses: BTreeSet<IpAddr>,
+    /// Calls to names that were looked up are in the capture.
+    is_seen: bool,
+}
+
+impl<'a> Called<'a> {
+    fn of(analysis: &'a Analysis) -> Self {
+        let names = &analysis.dns_names;
+        let tcp = analysis.listeners.keys();
+        let addresses = tcp.chain(analysis.udp_servers.keys());
+        let addresses: BTreeSet<IpAddr> = addresses.map(|server| server.ip).collect();
+        let is_seen = names.values().flatten().any(|one| addresses.contains(one));
+        Self {
+            names,
+            addresses,
+            is_seen,
+        }
+    }
+
+    /// Whether the answer came in time and nothing was ever sent to an address of the name: it was
+    /// looked up ahead of need, and nobody waited.
+    fn is_ahead_of_need(&self, lookup: &Lookup<'_>) -> bool {
+        let in_time = (lookup.settled()).is_some_and(|at| at.since(lookup.begin()) < PATIENCE);
+        let addresses = self
+            .names
+            .get(lookup.name)
+            .filter(|known| !known.is_empty());
+        self.is_seen && in_time && addresses.is_some_and(|known| known.is_disjoint(&self.addresses))
+    }
+}
+
 /// The observations that hold, each with its share of the harm and the cause that it shares with others.
 pub(super) fn judge(
     analysis: &Analysis,
@@ -157,6 +195,7 @@ pub(super) fn judge(
     observations: Vec<Observation<Seen>>,
 ) -> Vec<Observation<Seen>> {
     let known = Known::new(notes, ctx);
+    let called = Called::of(analysis);
     let lookups = lookups(notes, &observations, known.retry_within);
     let mut verdicts = BTreeMap::<usize, Verdict>::new();
     let mut counted = Counted::default();
@@ -166,9 +205,19 @@ pub(super) fn judge(
             let one = observations.get(index)?;
             let server = one.connection.server.ip;
             let outcome = one.seen.outcome;
-            let holds = outcome != Outcome::NoAnswer
-                || one.seen.answered.is_some()
-                || known.is_in_vain(lookup, server, analysis);
+            let holds = match outcome {
+                Outcome::NoAnswer => {
+                    one.seen.answered.is_some() || known.is_in_vain(lookup, server, analysis)
+                }
+                // A capture without any TCP may have left the retry out.
+                Outcome::Truncated => {
+                    analysis.tcp_connections > 0
+                        && lookup.settled().is_none()
+                        && !known.is_used(lookup)
+                }
+                Outcome::TcpFailed => lookup.settled().is_none(),
+                _ => true,
+            };
             holds.then_some((index, outcome))
         });
         let mut told = BTreeSet::new();
@@ -176,8 +225,13 @@ pub(super) fn judge(
             let mut impact = Impact::SOME;
             if outcome == Outcome::NoSuchName {
                 impact = Impact::NONE;
+            } else if outcome == Outcome::Truncated {
+                // Some clients make do with what fitted.
             } else if told.insert(outcome) {
                 impact = counted.harm(lookup, outcome, &known);
+                if called.is_ahead_of_need(lookup) {
+                    impact.waited = Duration::ZERO;
+                }
             }
             let waited = lookup.end().since(lookup.begin());
             let asked = observations.get(index).map(|one| one.seen.asked.time);
@@ -291,7 +345,10 @@ fn lookups<'a>(
     for (index, one) in observations.iter().enumerate() {
         let seen = &one.seen;
         let key = (one.connection.client.ip, seen.name.as_str(), seen.qtype);
-        let failed = matches!(seen.outcome, Outcome::ServFail | Outcome::Refused);
+        let failed = matches!(
+            seen.outcome,
+            Outcome::ServFail | Outcome::Refused | Outcome::Truncated | Outcome::TcpFailed
+        );
         questions.entry(key).or_default().push(Question {
             connection: one.connection,
             asked: seen.asked,

@@ -1,11 +1,13 @@
 //! `dns-failure`: questions that fail or stay without answer.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use analyzer::app::{At, DnsExchange};
 use analyzer::event::EventKind;
-use analyzer::{Analysis, Connection, Direction, Timestamp, Transport};
+use analyzer::{Analysis, Connection, Direction, Event, Timestamp, Transport};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -31,6 +33,8 @@ declare_rule! {
     /// one name and type, at any server and with any id, are one look-up until it is answered or given up.
     /// - *Unanswered*: the client asked again, later and in vain, or only the repetition was answered.
     /// - *Failed*: SERVFAIL or REFUSED. *Late*: an answer after a second and more.
+    /// - *Truncated*: the answer did not fit into a datagram (TC), and the client did not ask over TCP, or TCP to
+    ///   the server failed. *From elsewhere*: another address than the one asked answers, which clients discard.
     /// - *Missing names*: ten and more NXDOMAIN of one server, which search domains cause: info.
     ///
     /// What proves it: the frame of the repeated question, or of the failing answer. What refutes it: nobody asks
@@ -51,6 +55,7 @@ declare_rule! {
     /// - RFC 1035 §4.1.1; RFC 2308; RFC 6891; resolv.conf(5)
     pub(crate) struct DnsFailure {
         id: "dns-failure",
+        group: Services,
         title: "DNS questions fail",
         severity: High,
         needs: [],
@@ -62,11 +67,19 @@ declare_rule! {
             slow_ms = 1000.0: "Answers later than this are slow.",
             min_nxdomain = 10.0: "Names that do not exist, from which it is worth a hint.",
         ],
+        host_evidence: [IdleLimits, DatagramDrops, Owner],
     }
 }
 
 /// Ports of multicast DNS, LLMNR and NetBIOS names: most questions there are not for anybody.
 const CHATTER: [u16; 3] = [5353, 5355, 137];
+
+/// Where name servers listen (RFC 1035 §4.2).
+const DNS_PORT: u16 = 53;
+/// Questions so close together are a pair.
+const PAIR: Duration = Duration::from_millis(20);
+/// Types A and AAAA (RFC 1035 §3.2.2, RFC 3596 §2.1).
+const ADDRESSES: [u16; 2] = [1, 28];
 
 /// What a question led to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -81,6 +94,12 @@ enum Outcome {
     NoSuchName,
     /// An answer, late.
     Slow,
+    /// An answer that did not fit, and no other.
+    Truncated,
+    /// The same, though the client tried TCP.
+    TcpFailed,
+    /// An answer from an address that was not asked.
+    Elsewhere,
 }
 
 impl Outcome {
@@ -91,6 +110,9 @@ impl Outcome {
             Self::Refused => "REFUSED",
             Self::NoSuchName => "NXDOMAIN",
             Self::Slow => "slow",
+            Self::Truncated => "truncated",
+            Self::TcpFailed => "truncated, and TCP fails",
+            Self::Elsewhere => "answered from elsewhere",
         }
     }
 }
@@ -101,6 +123,10 @@ pub(crate) enum Fact {
     Answered { name: String, qtype: u16, asked: At },
     /// The client used this name at the time of the note.
     Used(String),
+    /// A TCP connection to a name server came to nothing.
+    TcpFailed,
+    /// An answer came on a flow on which nothing was asked.
+    Unasked { id: u16, name: String },
     /// The client sends data on a connection of which the server's packets were not captured.
     HalfSeen,
 }
@@ -108,6 +134,9 @@ pub(crate) enum Fact {
 /// A question that failed.
 pub(crate) struct Seen {
     outcome: Outcome,
+    id: u16,
+    /// The other question of the pair (A and AAAA) from the same port was answered.
+    other_half: bool,
     name: String,
     qtype: u16,
     repeats: u32,
@@ -144,8 +173,16 @@ impl Rule for DnsFailure {
         if chatter || conn.server.ip.is_multicast() {
             return;
         }
+        let unserved = conn.from_server().unique_bytes == 0 && conn.handshake.syn_count > 0;
+        if conn.server.port == DNS_PORT && unserved {
+            out.note(|| Note::new(conn, Fact::TcpFailed));
+        }
+        if let Some(unasked) = &conn.app.dns_unasked {
+            let (id, name) = (unasked.id, unasked.name.clone());
+            out.note(|| Note::new(conn, Fact::Unasked { id, name }).at(unasked.at.time));
+        }
         for exchange in &conn.app.dns {
-            match (outcome(exchange, ctx), exchange.answered) {
+            match (outcome(conn, exchange, ctx), exchange.answered) {
                 (Some(Outcome::NoAnswer), None) if is_returned(conn, exchange) => {}
                 (Some(outcome), _) => out.push(observation(conn, exchange, outcome)),
                 (None, answered) => out.note(|| {
@@ -166,7 +203,9 @@ impl Rule for DnsFailure {
         ctx: &Context<'_>,
         collected: &mut Collected<Seen, Fact>,
     ) {
-        let observations = std::mem::take(&mut collected.observations);
+        let mut observations = std::mem::take(&mut collected.observations);
+        let within = Duration::from_secs_f64(ctx.threshold("retry_within_ms") / 1e3);
+        answers::refine(&collected.notes, &mut observations, within);
         let found = lookup::judge(analysis, ctx, &collected.notes, observations);
         let mut count = BTreeMap::<String, f64>::new();
         for one in &found {
@@ -186,7 +225,7 @@ impl Rule for DnsFailure {
 }
 
 /// What went wrong with a question, if anything.
-fn outcome(exchange: &DnsExchange, ctx: &Context<'_>) -> Option<Outcome> {
+fn outcome(conn: &Connection, exchange: &DnsExchange, ctx: &Context<'_>) -> Option<Outcome> {
     let Some(answered) = exchange.answered else {
         return Some(Outcome::NoAnswer);
     };
@@ -195,6 +234,9 @@ fn outcome(exchange: &DnsExchange, ctx: &Context<'_>) -> Option<Outcome> {
         Some(2) => Some(Outcome::ServFail),
         Some(5) => Some(Outcome::Refused),
         Some(3) => Some(Outcome::NoSuchName),
+        Some(0) if exchange.truncated && conn.transport == Transport::Udp => {
+            Some(Outcome::Truncated)
+        }
         _ if ms(answered.time.since(exchange.asked.time)) < slow => None,
         // The repetition was answered at once: the question before it was lost.
         _ if ms(answered.time.since(exchange.last_asked.time)) < slow => Some(Outcome::NoAnswer),
@@ -202,9 +244,28 @@ fn outcome(exchange: &DnsExchange, ctx: &Context<'_>) -> Option<Outcome> {
     }
 }
 
-/// An ICMP error returned the question: the address is not served at all, and says so.
+/// Whether the question for the other kind of address, sent with this one from one port, was answered
+/// before this one was asked again.
+fn other_half_answered(conn: &Connection, exchange: &DnsExchange) -> bool {
+    let is_address = |qtype| ADDRESSES.contains(&qtype);
+    conn.app.dns.iter().any(|other| {
+        let apart = exchange.asked.time.since(other.asked.time);
+        let apart = apart.max(other.asked.time.since(exchange.asked.time));
+        other.name == exchange.name
+            && other.qtype != exchange.qtype
+            && is_address(other.qtype)
+            && is_address(exchange.qtype)
+            && apart <= PAIR
+            && other
+                .answered
+                .is_some_and(|at| at.time <= exchange.last_asked.time)
+    })
+}
+
+/// An ICMP error returned the question: the address is not served at all, and says so. So may one
+/// that was not kept.
 fn is_returned(conn: &Connection, exchange: &DnsExchange) -> bool {
-    conn.events.iter().any(|event| {
+    let returns = |event: &Event| {
         let undelivered = matches!(
             event.kind,
             EventKind::IcmpError(icmp) if icmp.icmp_type == if icmp.v6 { 1 } else { 3 }
@@ -212,7 +273,8 @@ fn is_returned(conn: &Connection, exchange: &DnsExchange) -> bool {
         undelivered
             && event.segment.direction == Direction::ClientToServer
             && event.segment.time >= exchange.asked.time
-    })
+    };
+    (conn.all_events()).is_none_or(|events| events.iter().any(returns))
 }
 
 fn observation(conn: &Connection, exchange: &DnsExchange, outcome: Outcome) -> Observation<Seen> {
@@ -223,7 +285,7 @@ fn observation(conn: &Connection, exchange: &DnsExchange, outcome: Outcome) -> O
         (exchange.repeats > 0).then(|| segment_at(conn, last_asked, Direction::ClientToServer));
     let answer = answered.map(|at| segment_at(conn, at, Direction::ServerToClient));
     let waited = ms(until.time.since(asked.time));
-    Observation::new(conn, 0.9, Impact::SOME)
+    Observation::new(conn, confidence::STRONG, Impact::SOME)
         .cause(format!("{} {}", conn.server, outcome.as_str()))
         .at(asked.time)
         .weight(waited)
@@ -240,6 +302,8 @@ fn observation(conn: &Connection, exchange: &DnsExchange, outcome: Outcome) -> O
         .figure("waited_ms", waited)
         .seen(Seen {
             outcome,
+            id: exchange.id,
+            other_half: other_half_answered(conn, exchange),
             name: exchange.name.clone(),
             qtype: exchange.qtype,
             repeats: exchange.repeats,
@@ -250,6 +314,7 @@ fn observation(conn: &Connection, exchange: &DnsExchange, outcome: Outcome) -> O
         })
 }
 
+mod answers;
 mod lookup;
 mod words;
 

@@ -21,6 +21,7 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
         .map(|one| (one.connection.server, one.seen.all))
         .collect();
     let all: u64 = all.values().sum();
+    let halves = group.having(|seen| seen.outcome == Outcome::NoAnswer && seen.other_half);
     let confidence = draft.confidence;
     let draft = draft
         .title(title(outcome, &servers))
@@ -40,6 +41,12 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
             format!(
                 "the clients asked again: {} with the same id, the rest with a new one or at another server",
                 many(repeats, "repetition")
+            )
+        })
+        .because_if(halves > 0, || {
+            format!(
+                "{} was one of a pair (A and AAAA) sent from one port, of which the other was answered: connection tracking that sees both at one time is known to lose one",
+                many(halves, "question")
             )
         })
         .not(
@@ -73,6 +80,17 @@ fn title(outcome: Outcome, servers: &[String]) -> String {
             "is asked for many names that do not exist",
             "are asked for many names that do not exist",
         ),
+        Outcome::Truncated => verb(
+            "truncates answers that nobody asks for over TCP",
+            "truncate answers that nobody asks for over TCP",
+        ),
+        Outcome::TcpFailed => verb(
+            "truncates answers and cannot be asked over TCP",
+            "truncate answers and cannot be asked over TCP",
+        ),
+        Outcome::Elsewhere => {
+            return format!("Questions to {who} are answered from another address");
+        }
         Outcome::ServFail | Outcome::Refused => {
             format!("{} {}", verb("answers", "answer"), outcome.as_str())
         }
@@ -90,7 +108,10 @@ fn wait(outcome: Outcome, waited: f64) -> String {
         Outcome::ServFail | Outcome::Refused | Outcome::Slow => {
             format!(" The longest look-up with \"{what}\" took {longest}.")
         }
-        Outcome::NoSuchName => String::new(),
+        Outcome::NoSuchName | Outcome::Truncated => String::new(),
+        Outcome::TcpFailed | Outcome::Elsewhere => {
+            " The client has no use for such an answer.".to_owned()
+        }
     }
 }
 
@@ -104,6 +125,11 @@ fn remedies(group: &Group<'_>, draft: Narrative, outcome: Outcome) -> Narrative 
             .advise("network", format!("check that {server} is up and that UDP answers come back through firewall and NAT")),
         Outcome::NoSuchName => draft.set("Kubernetes", "search domains multiply questions: write names with a final dot, or lower ndots", "dnsConfig: options: [{name: ndots, value: \"1\"}]"),
         Outcome::Slow => draft.advise("resolver", "look at its cache, its upstream and its load"),
+        Outcome::Truncated | Outcome::TcpFailed => draft
+            .advise("network", format!("let TCP to port {} of {server} through, as RFC 7766 demands", server.port))
+            .advise("client", "ask over TCP when the answer is truncated (glibc does; some small libraries do not), or offer a larger EDNS buffer"),
+        Outcome::Elsewhere => draft
+            .advise("network", format!("answers must leave from the address that was asked: bind the resolver to {}, or let the translation before it cover both directions", server.ip)),
         Outcome::ServFail | Outcome::Refused => draft.advise("resolver", format!("{} comes from the resolver: check its upstream, DNSSEC validation, access list and the zone of these names", outcome.as_str())),
     };
     draft

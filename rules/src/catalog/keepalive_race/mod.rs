@@ -9,6 +9,7 @@ use analyzer::event::EventKind;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -20,6 +21,8 @@ use crate::signs::causes::split_causes;
 use crate::signs::goodbye::is_tls_housekeeping;
 use crate::signs::idle_close::{End, IdleClose, IdleEnd, Race, idle_closes, idle_note, is_timer};
 use crate::signs::restart::{RESTART_WINDOW, restarts};
+
+use seen::Seen;
 
 declare_rule! {
     /// A request was sent on a kept-alive connection while the server was closing it as idle.
@@ -67,6 +70,7 @@ declare_rule! {
     /// - RFC 9293 §3.10.7.1 (a segment to a closed connection draws RST)
     pub(crate) struct KeepaliveRace {
         id: "keepalive-race",
+        group: Closing,
         title: "Requests cross the server's idle close and are lost",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -79,38 +83,8 @@ declare_rule! {
         thresholds: [
             min_idle_ms = 200.0: "Shortest silence before the server's FIN that counts as idle. Servers do not use idle timeouts below this; a FIN right after a response is a planned close.",
         ],
+        host_evidence: [Owner, CloseCall, Logs],
     }
-}
-
-/// A request that met the server's close.
-pub(crate) struct Seen {
-    /// The silence before the close, where it was captured whole.
-    idle_ms: Option<f64>,
-    /// Otherwise: at least this long.
-    least_idle_ms: Option<f64>,
-    /// The client had acknowledged the close.
-    late_write: bool,
-    /// The request had arrived and was not read.
-    unread: bool,
-    /// The RST's sequence number is the request's ACK number.
-    seq_fits: bool,
-    rtt_ms: Option<f64>,
-    /// How long the client had not used the connection.
-    reuse_age_ms: Option<f64>,
-    /// The server's product, as it names itself.
-    product: Option<String>,
-    /// What its Keep-Alive header promises.
-    promised_ms: Option<f64>,
-    /// Method and target.
-    request: Option<String>,
-    /// Closes of this server after the same silence that met no request.
-    harmless: Option<u64>,
-    /// Longest silence after which a client of this server closed.
-    client_idle_ms: Option<f64>,
-    /// The server closed connections of every age at once.
-    restart: bool,
-    /// It is HTTP, or TLS.
-    is_http: bool,
 }
 
 impl Rule for KeepaliveRace {
@@ -167,7 +141,7 @@ impl Rule for KeepaliveRace {
                 observation.cause = format!("{server} restart");
                 observation.seen.restart = true;
                 observation.set_impact(Impact::SOME);
-                observation.confidence = observation.confidence.min(0.6);
+                observation.confidence = observation.confidence.min(confidence::OPEN);
             }
         }
         for one in &mut collected.observations {
@@ -277,10 +251,10 @@ fn certainty(race: &Race<'_>) -> (f64, bool) {
     let expected_kind = resets().any(|reset| reset.kind == ResetKind::AbortedAfterClose);
     let seq_fits = resets().any(|reset| reset.segment.seq == race.request.ack);
     let confidence = match (expected_kind, seq_fits) {
-        _ if race.resets.is_empty() || race.unread => 0.85,
-        (true, true) => 0.95,
-        (true, false) | (false, true) => 0.88,
-        (false, false) => 0.7,
+        _ if race.resets.is_empty() || race.unread => confidence::LIKELY,
+        (true, true) => confidence::PROVED,
+        (true, false) | (false, true) => confidence::STRONG,
+        (false, false) => confidence::PROBABLE,
     };
     (confidence, seq_fits)
 }
@@ -316,16 +290,16 @@ fn impact(conn: &Connection) -> Impact {
 fn is_desynchronised(conn: &Connection, closed: &IdleClose<'_>) -> bool {
     /// Further copies: a tail loss probe and one timeout are usual.
     const COPIES: u32 = 3;
-    let since = closed.last.map_or(conn.start, |last| last.time);
+    let since = closed.last.map_or(0, |last| last.frame + 1);
+    // Repeats that were not kept may have been among them.
+    let Some(events) = conn.events_within(since..=closed.close.frame) else {
+        return true;
+    };
     let mut copies = BTreeMap::<(usize, u64), u32>::new();
-    for event in &conn.events {
+    for event in events {
         let segment = event.segment;
         let is_repeat = matches!(event.kind, EventKind::Retransmission { .. });
-        if is_repeat
-            && segment.payload_len > 0
-            && segment.time > since
-            && segment.frame < closed.close.frame
-        {
+        if is_repeat && segment.payload_len > 0 {
             let place = (segment.direction.index(), segment.relative_seq);
             *copies.entry(place).or_default() += 1;
         }
@@ -385,6 +359,7 @@ fn note_client_close(conn: &Connection, min_idle: Duration, out: &mut Observatio
     }
 }
 
+mod seen;
 mod words;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What `keepalive-race` says: judgement, reasons, confusables and cures.
 
-use super::Seen;
+use super::seen::Seen;
+use crate::model::confidence;
 use crate::model::figure::{counted, median, most};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::text::{list, many, number, plural, time};
@@ -260,7 +261,7 @@ fn describe_restart(group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narra
             "Server {server} closed {which}{ages} within one second, and {} met the closed sockets. {end}",
             plural(number(failed), "request")
         ))
-        .confidence(if told { 0.6 } else { 0.5 }, "Closes at one instant point to a restart; the process itself is not seen.")
+        .confidence(if told { confidence::OPEN } else { confidence::EVEN }, "Closes at one instant point to a restart; the process itself is not seen.")
         .because("the closes lie within one second of each other although each connection has an idle clock of its own")
         .not("keepalive-race", "an idle timer would close each connection at the same age, not at the same moment")
         .advise("any", "let the process drain before it stops: stop accepting, answer with \"Connection: close\", close idle connections, then exit")

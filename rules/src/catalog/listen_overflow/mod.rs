@@ -1,5 +1,6 @@
 //! `listen-overflow`: a listener cannot keep up with new connections.
 
+mod seen;
 mod words;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use analyzer::connection::{CapturePoint, ResetKind};
 use analyzer::event::{EventKind, SegmentRef};
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
+use crate::model::confidence;
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
@@ -21,6 +23,8 @@ use crate::model::text::{ms, number, share, time};
 use crate::signs::handshake::{first_data_ignored, is_handshake_ignored};
 use crate::signs::in_vain;
 use crate::signs::waits::union;
+
+use seen::{Fact, Ignored, Seen};
 
 declare_rule! {
     /// A listening server drops new connections because its queues are full.
@@ -68,6 +72,7 @@ declare_rule! {
     /// - RFC 9293 §3.10.7.4; RFC 6298 §5.7 (SYN retransmission)
     pub(crate) struct ListenOverflow {
         id: "listen-overflow",
+        group: ConnectionPhase,
         title: "A listener drops new connections",
         severity: High,
         needs: [Tcp],
@@ -81,6 +86,7 @@ declare_rule! {
             min_connections = 3.0: "Connections with unanswered SYNs that must come together; one or two are usual loss.",
             min_share_percent = 20.0: "Share of the attempts in that time that must suffer; loss strikes a few percent at most.",
         ],
+        host_evidence: [ListenQueue, Owner],
     }
 }
 
@@ -89,52 +95,6 @@ const FEW: usize = 3;
 
 /// How far around the trouble attempts are counted: the first SYN retry comes after a second.
 const AROUND: Duration = Duration::from_millis(500);
-
-/// What other connections tell of the listener and the path.
-pub(crate) enum Fact {
-    /// A connection began then.
-    Connection {
-        /// By a SYN.
-        opened: bool,
-        /// When its server was last heard on it.
-        heard: Option<Timestamp>,
-    },
-    /// The same data was sent in vain from then on.
-    InVain {
-        /// The last copy.
-        until: Timestamp,
-    },
-}
-
-/// A connection that the listener dropped or ignored.
-#[derive(Clone)]
-pub(crate) struct Seen {
-    /// When it suffered no more: the answer, or the last copy in vain.
-    until: Timestamp,
-    /// The last segment sent in vain.
-    last_vain: Timestamp,
-    /// How long the client waited for the answer, where one came.
-    delay: Option<Duration>,
-    /// The server ignored a finished handshake.
-    ignored: Option<Ignored>,
-    /// Nothing got through to the end.
-    never: bool,
-    /// The share of the attempts in that time that suffered.
-    share: f64,
-    /// Connections from before the capture that live, where no other shows that the listener does.
-    held: Option<u64>,
-}
-
-/// How a finished handshake was ignored.
-#[derive(Clone, Copy)]
-struct Ignored {
-    /// The client's ACK or data had arrived: a frame proves it.
-    is_proved: bool,
-    /// The SYN-ACK was repeated after it.
-    after_ack: bool,
-    /// The client's first data was.
-    data: bool,
-}
 
 impl Rule for ListenOverflow {
     type Seen = Seen;
@@ -167,10 +127,12 @@ impl Rule for ListenOverflow {
             return;
         };
         let mut resets = conn.resets.iter();
-        let mut events = conn.events.iter();
-        if resets.any(|reset| reset.kind == ResetKind::Refused)
-            || events.any(|event| event.kind == EventKind::ChallengeAck)
-        {
+        // One that was not kept may have been a challenge.
+        let challenged = conn.all_events().is_none_or(|events| {
+            let mut events = events.iter();
+            events.any(|event| event.kind == EventKind::ChallengeAck)
+        });
+        if resets.any(|reset| reset.kind == ResetKind::Refused) || challenged {
             return; // The SYN was answered, if not with SYN-ACK.
         }
         if let Some(ignored) = ignored {
@@ -212,10 +174,10 @@ impl Rule for ListenOverflow {
                 // A new rule of a firewall would look the same.
                 one.seen.held = (completed == 0).then_some(held);
                 one.confidence = match (proved > 0, is_burst) {
-                    (true, true) => 0.93,
+                    (true, true) => confidence::PROVED,
                     (true, false) => one.confidence,
-                    _ if completed == 0 => 0.5,
-                    _ => 0.75,
+                    _ if completed == 0 => confidence::EVEN,
+                    _ => confidence::PROBABLE,
                 };
             }
             collected.observations.extend(ours);
@@ -404,7 +366,11 @@ fn ignoring(conn: &Connection, syn: SegmentRef, ignored: Ignored) -> Observation
         .last()
         .copied()
         .or(conn.from_client().stuck.map(|stuck| stuck.last));
-    let confidence = if ignored.is_proved { 0.9 } else { 0.7 };
+    let confidence = if ignored.is_proved {
+        confidence::STRONG
+    } else {
+        confidence::PROBABLE
+    };
     let until = again.map_or(conn.end, |again| again.time);
     base(conn, syn, confidence, until)
         .evidence_if(
@@ -437,7 +403,7 @@ fn dropping(conn: &Connection, syn: SegmentRef) -> Observation<Seen> {
     let answer = handshake.syn_acks.first().copied();
     let until = answer.unwrap_or(last).time;
     let later = time(ms(last.time.since(syn.time)));
-    base(conn, syn, 0.6, until)
+    base(conn, syn, confidence::OPEN, until)
         .evidence(syn, "first SYN")
         .proof(last, format!("SYN again, {later} after the first"))
         .evidence_if(answer, "SYN-ACK, only now")

@@ -1,6 +1,6 @@
 //! What `listen-overflow` says of one listener.
 
-use super::{Fact, Seen};
+use super::seen::{Fact, Seen};
 use crate::model::figure::spread;
 use crate::model::narrative::{Group, Narrative};
 use crate::model::text::{list, many, ms, number, percent, plural, share, span, time};

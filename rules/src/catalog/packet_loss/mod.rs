@@ -1,20 +1,25 @@
 //! `packet-loss`: segments lost on the way and sent again.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use analyzer::connection::{CapturePoint, Outage};
+use analyzer::connection::CapturePoint;
 use analyzer::event::{EventKind, RetransmissionKind};
+use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, median, most};
+use crate::model::impact::{Impact, Slowed};
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{self, Narrative};
+use crate::model::narrative::Narrative;
 use crate::model::observation::{self, Note};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{many, ms, number, other_end, percent, plural, span};
 use crate::signs::handshake::is_handshake_ignored;
+
+use seen::{Collected, Fact, Group, Observation, Observations, Seen};
 
 declare_rule! {
     /// Segments were lost on the network and had to be sent again.
@@ -49,6 +54,7 @@ declare_rule! {
     /// - RFC 5681, RFC 6298, RFC 6675, RFC 8985
     pub(crate) struct PacketLoss {
         id: "packet-loss",
+        group: LossAndPath,
         title: "Segments are lost on the path",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -63,46 +69,12 @@ declare_rule! {
             high_events = 5.0: "Loss events from which a high rate is no accident.",
             outage_ms = 1000.0: "Time in which the same data was repeated in vain from which it is told as an outage: the first timeouts take less.",
         ],
+        host_evidence: [Retransmissions, KernelReason],
     }
 }
 
 /// A segment sent this often without an acknowledgement belongs to a dead path, not to loss.
 const DEAD_COPIES: u32 = 3;
-
-type Group<'a> = narrative::Group<'a, Seen, Fact>;
-type Observation = observation::Observation<Seen>;
-type Observations = observation::Observations<Seen, Fact>;
-type Collected = observation::Collected<Seen, Fact>;
-
-/// What one end of a connection sent.
-pub(crate) struct Fact {
-    sender: Direction,
-    /// Segments, those not captured included.
-    segments: u64,
-}
-
-/// Losses of one sender.
-#[derive(Clone, Copy)]
-pub(crate) struct Seen {
-    sender: Direction,
-    /// Segments of the sender on all connections to this server.
-    sent: u64,
-    /// Lost before the capture point.
-    before: u64,
-    /// Lost behind it.
-    after: u64,
-    /// Repaired by fast retransmission or probe.
-    fast: u64,
-    /// Repaired by timeout.
-    timeout: u64,
-    /// Loss events.
-    events: u64,
-    /// Further repeats that only hints show.
-    presumed: u64,
-    /// The longest time in which nothing got through.
-    outage: Option<Outage>,
-    point: CapturePoint,
-}
 
 impl Rule for PacketLoss {
     type Seen = Seen;
@@ -169,7 +141,7 @@ impl Rule for PacketLoss {
         }
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected) {
         let mut sent = BTreeMap::<(Endpoint, Direction), u64>::new();
         for note in &collected.notes {
             let of_sender = sent.entry((note.connection.server, note.fact.sender));
@@ -191,7 +163,13 @@ impl Rule for PacketLoss {
             } else {
                 0.0
             };
-            one.severity = severity(ctx, rate, gone, events);
+            let wanted = !is_probing(analysis, one.connection.client.ip)
+                && !is_probing(analysis, one.connection.server.ip);
+            one.impact = if wanted {
+                impact(ctx, rate, gone, events)
+            } else {
+                Impact::NONE
+            };
             one.set_figure("loss_percent", FigureValue::Number(rate));
         }
     }
@@ -229,7 +207,7 @@ impl Rule for PacketLoss {
                 percent(rate),
                 median(losses().map(|seen| number(seen.sent))).unwrap_or_default()
             ))
-            .confidence(0.9, "Only retransmissions that the receiver needed are counted.")
+            .confidence(confidence::STRONG, "Only retransmissions that the receiver needed are counted.")
             .because_if(after > 0.0, || format!("{} passed the capture point and had to be repeated: lost behind it", plural(after, "segment")))
             .because_if(before > 0.0, || format!("{} first passed the capture point as a retransmission: lost before it", plural(before, "segment")))
             .because_if(presumed > 0.0, || format!("not counted: {} that only a pause and the sender's counter or its PSH flags hint at", plural(presumed, "further repeat")))
@@ -254,21 +232,28 @@ fn is_outage(group: &Group<'_>) -> bool {
         && number(events) < group.ctx.threshold("medium_events")
 }
 
-/// Severity of `lost` segments in so many loss events, at a rate in percent.
-fn severity(ctx: &Context<'_>, rate: f64, lost: f64, events: u64) -> Severity {
+/// Whether `host` scans: nobody waits for what it loses.
+fn is_probing(analysis: &Analysis, host: IpAddr) -> bool {
+    (analysis.hosts.get(host)).is_some_and(HostProfile::is_scanner)
+}
+
+/// What `lost` segments in so many loss events, at a rate in percent, do to transfers.
+fn impact(ctx: &Context<'_>, rate: f64, lost: f64, events: u64) -> Impact {
     let many = lost >= ctx.threshold("min_segments");
     let again = |least| many && number(events) >= least;
     match rate {
         rate if again(ctx.threshold("high_events")) && rate >= ctx.threshold("high_percent") => {
-            Severity::High
+            Impact::slowed(Slowed::Badly)
         }
         rate if again(ctx.threshold("medium_events"))
             && rate >= ctx.threshold("medium_percent") =>
         {
-            Severity::Medium
+            Impact::slowed(Slowed::Noticeably)
         }
-        rate if rate >= ctx.threshold("low_percent") && lost >= 3.0 => Severity::Low,
-        _ => Severity::Info,
+        rate if rate >= ctx.threshold("low_percent") && lost >= 3.0 => {
+            Impact::slowed(Slowed::Slightly)
+        }
+        _ => Impact::NONE,
     }
 }
 
@@ -302,7 +287,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
             _ => None,
         })
         .collect();
-    let mut observation = observation::Observation::new(conn, 0.9, Severity::Info)
+    let mut observation = observation::Observation::new(conn, confidence::STRONG, Impact::NONE)
         .cause(format!("{} {sender}", conn.server))
         .at(repairs
             .first()
@@ -324,11 +309,11 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
         });
     if let Some(outage) = half.outage {
         observation = observation
-            .evidence(
+            .proof(
                 outage.first,
                 format!("data from {sender}, repeated in vain for the first time"),
             )
-            .evidence(
+            .proof(
                 outage.ended,
                 format!(
                     "the first acknowledgement of it, {} after it was sent first",
@@ -341,7 +326,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
             Some(frame) => format!("the copy in frame {frame} was lost behind the capture point"),
             None => "its first copy never passed the capture point".to_owned(),
         };
-        observation = observation.evidence(
+        observation = observation.proof(
             segment,
             format!(
                 "retransmission of {} from {sender} after {}; {seen}",
@@ -360,6 +345,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
     )
 }
 
+mod seen;
 mod words;
 
 #[cfg(test)]

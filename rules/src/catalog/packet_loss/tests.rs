@@ -5,6 +5,7 @@ use std::time::Duration;
 use analyzer::event::SegmentRef;
 
 use super::*;
+use crate::model::severity::Severity;
 use crate::testkit::{Builder, S, figure, findings_of};
 
 fn lossy(sent: u64, lost: u64, spurious: u64) -> Connection {

@@ -1,6 +1,7 @@
 //! What `packet-loss` says of times in which nothing got through.
 
-use super::Group;
+use super::seen::Group;
+use crate::model::confidence;
 use crate::model::narrative::Narrative;
 use crate::model::text::{ms, other_end, plural, time};
 
@@ -20,7 +21,7 @@ pub(super) fn tell_outage(group: &Group<'_>, draft: Narrative) -> Narrative {
             "What the {sender} (server {server}) sent did not reach the {receiver} for {length}: the same data was sent {copies} times until it was acknowledged. {} lost in all.",
             if lost > 1.0 { format!("{} were", plural(lost, "segment")) } else { "One segment was".to_owned() },
         ))
-        .confidence(0.9, "The same data was repeated until it was acknowledged, and nothing sent after it was reported before.")
+        .confidence(confidence::STRONG, "The same data was repeated until it was acknowledged, and nothing sent after it was reported before.")
         .because(format!("one segment was repeated for {length} without an acknowledgement, then all went on"))
         .not("loss rate", "the losses fall into one or two spells, not over the whole transfer")
         .not("spurious-retransmission", "retransmissions of bytes the receiver already had are not counted")

@@ -7,6 +7,7 @@ use analyzer::connection::{HoleEpisode, Turn, Waits};
 use analyzer::event::RetransmissionKind;
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::figure::{FigureValue, counted, median, most};
 use crate::model::impact::Impact;
@@ -14,7 +15,6 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::severity::Severity;
 use crate::model::text::{bytes, many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
@@ -58,6 +58,7 @@ declare_rule! {
     /// - RFC 9000 §2 (streams without this)
     pub(crate) struct RetransmitHol {
         id: "retransmit-hol",
+        group: LossAndPath,
         title: "Lost segments hold back bytes that already arrived",
         severity: High,
         needs: [Tcp, BothDirections],
@@ -72,8 +73,8 @@ declare_rule! {
         thresholds: [
             min_stall_ms = 20.0: "Shortest stall reported; people and most programs do not notice less.",
             min_stall_round_trips = 0.5: "Shortest stall in round trips; reordering closes within a fraction of one, a repair takes about one.",
-            medium_stall_ms = 200.0: "One stall of this length is of medium severity at least: the smallest retransmission timeout of Linux.",
         ],
+        host_evidence: [Owner, Retransmissions],
     }
 }
 
@@ -146,19 +147,11 @@ impl Rule for RetransmitHol {
         let sender = most(group.seen().map(|seen| seen.sender)).map_or("", Direction::sender);
         let receiver = other_end(sender);
         let server = group.server();
-        let by_timeout = longest >= group.ctx.threshold("medium_stall_ms");
-        let least = if by_timeout {
-            Severity::Medium
-        } else {
-            Severity::Low
-        };
-        let severity = draft.severity.max(least);
         let repairs = counted(group.seen().map(|seen| seen.repair));
         let kinds: Vec<String> = repairs.iter().map(|(kind, _)| (*kind).to_owned()).collect();
         let rtt = median(group.seen().filter_map(|seen| seen.rtt_ms));
         let requests: u64 = group.seen().map(|seen| seen.requests).sum();
         let draft = draft
-            .severity(severity)
             .title(format!("Loss from the {sender} held back bytes that had arrived for up to {} ({server})", time(longest)))
             .summary(format!(
                 "{} in what the {sender} sent (server {server}) kept {} waiting at the {receiver} for {} in all, {} at worst, although those bytes \
@@ -235,7 +228,7 @@ fn count_time_once(observations: &mut [Observation<Seen>]) {
         let waited = one.seen.waited.saturating_sub(twice);
         one.set_figure("stall_ms_total", FigureValue::Number(ms(waited)));
         one.cost = vec![("time_lost_ms", ms(waited))];
-        one.set_impact(Impact::waited(waited));
+        one.impact.waited = waited;
     }
 }
 
@@ -257,8 +250,12 @@ fn observation(conn: &Connection, worst: &HoleEpisode, waits: Waits) -> Observat
         .filter(|repair| repair.frame != worst.filled.frame);
     Observation::new(
         conn,
-        if worst.seen_at_sender { 0.88 } else { 0.95 },
-        Impact::waited(waits.total),
+        if worst.seen_at_sender {
+            confidence::STRONG
+        } else {
+            confidence::PROVED
+        },
+        Impact::stalled(worst.stall, waits.total),
     )
     .cause(format!("{} {sender}", conn.server))
     .at(worst.opened.time)

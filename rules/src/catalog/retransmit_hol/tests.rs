@@ -1,6 +1,7 @@
 //! Situations of `retransmit-hol`, built by hand.
 
 use super::*;
+use crate::model::severity::Severity;
 use crate::testkit::{Builder, S, figure, findings_of};
 use analyzer::connection::Holes;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use analyzer::{Endpoint, Timestamp};
 
-use super::Seen;
+use super::seen::Seen;
 use crate::model::impact::Impact;
 use crate::model::observation::Observation;
 use crate::signs::attempts::Attempts;
@@ -63,7 +63,7 @@ pub(super) fn impact(observations: &[Observation<Seen>]) -> Impact {
     let mut spans = BTreeMap::<(IpAddr, Endpoint), Vec<(Timestamp, Timestamp)>>::new();
     let moments = moments(observations);
     for (one, moment) in observations.iter().zip(moments) {
-        let impact = one.impact.unwrap_or_default();
+        let impact = one.impact;
         all = all.and(Impact {
             attempts_failed: 0,
             stopped: impact.stopped,

@@ -1,6 +1,7 @@
 //! `syn-unanswered`: connection attempts that nobody answers.
 
 mod causes;
+mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use analyzer::event::SegmentRef;
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -17,6 +19,8 @@ use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::text::{list, many, ms, number, plural, time};
 use crate::signs::attempts::{Attempt, Attempts, Nobody, Outcome, is_answered_unseen};
+
+use seen::{Fact, Seen};
 
 declare_rule! {
     /// Connection attempts get no answer of any kind.
@@ -55,6 +59,7 @@ declare_rule! {
     /// - RFC 9293 §3.8.1; RFC 6298 §5.7
     pub(crate) struct SynUnanswered {
         id: "syn-unanswered",
+        group: ConnectionPhase,
         title: "Connection attempts get no answer",
         severity: High,
         needs: [Tcp],
@@ -63,6 +68,7 @@ declare_rule! {
         thresholds: [
             min_wait_ms = 3000.0: "How long the capture must go on after a single SYN to call it unanswered; a lost one would have been repeated.",
         ],
+        host_evidence: [Filters, ListenQueue, KernelReason],
     }
 }
 
@@ -71,23 +77,6 @@ const NAMED: usize = 3;
 
 /// Addresses that try one listener once each: of as many clients some would have repeated a SYN.
 const FLOOD_CLIENTS: usize = 1_000;
-
-/// SYNs that nobody answered.
-pub(crate) struct Seen {
-    attempt: Attempt,
-    /// The waits between them, in words.
-    gaps: String,
-    /// Why that harmed nobody.
-    nobody: Option<Nobody>,
-}
-
-/// What other connections tell.
-pub(crate) struct Fact {
-    /// Somebody tried to connect.
-    attempt: Option<Attempt>,
-    /// When the server was last heard on it.
-    heard: Option<Timestamp>,
-}
 
 impl Rule for SynUnanswered {
     type Seen = Seen;
@@ -160,7 +149,7 @@ impl Rule for SynUnanswered {
             let is_weak = one.seen.attempt.syns < 2;
             if (lives_on || is_weak) && one.seen.nobody.is_none() {
                 one.set_impact(Impact::SOME);
-                one.confidence = one.confidence.min(0.5);
+                one.confidence = one.confidence.min(confidence::EVEN);
             }
             if one.seen.nobody.is_some() {
                 one.cost.clear();
@@ -243,7 +232,11 @@ fn silent(conn: &Connection, attempt: Attempt, first: SegmentRef) -> Observation
         .collect();
     // RFC 9293 §3.8.1 with RFC 6298 §2.1: a client that hears nothing repeats after a second. One
     // that does not may have been answered unseen, or given up early, or be a scanner.
-    let confidence = if attempt.syns > 1 { 0.9 } else { 0.5 };
+    let confidence = if attempt.syns > 1 {
+        confidence::STRONG
+    } else {
+        confidence::EVEN
+    };
     let observation = Observation::new(conn, confidence, Impact::attempts_failed(1))
         .at(first.time)
         .weight(ms(waited))

@@ -7,14 +7,17 @@ use std::time::Duration;
 use analyzer::event::SegmentRef;
 use analyzer::{Analysis, Connection, Direction, Endpoint, Transport};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
-use crate::model::narrative::{self, Narrative};
-use crate::model::observation::{self, Note, Observation};
+use crate::model::narrative::Narrative;
+use crate::model::observation::{Note, Observation};
 use crate::model::rule::Rule;
 use crate::model::text::number;
 use crate::signs::named::name_of;
+
+use seen::{Collected, Fact, Group, How, Observations, Seen};
 
 declare_rule! {
     /// Connections reach another server than the one they were meant for.
@@ -55,6 +58,7 @@ declare_rule! {
     /// - RFC 1122 §3.2.1.3 (loopback addresses never leave a host); RFC 8029 §2.1
     pub(crate) struct TransparentRedirect {
         id: "transparent-redirect",
+        group: ConnectionPhase,
         title: "Connections reach another server than intended",
         severity: High,
         needs: [],
@@ -63,6 +67,7 @@ declare_rule! {
         thresholds: [
             same_syn_ms = 50.0: "Two sightings of one SYN before and after translation lie closer than this; both are seen on one host.",
         ],
+        host_evidence: [Redirects, Owner],
     }
 }
 
@@ -71,55 +76,6 @@ const MESH_PORTS: [u16; 6] = [15_001, 15_006, 15_008, 15_053, 4_140, 4_143];
 
 /// LSP ping (RFC 8029) and BFD (RFC 5884) address the far end of an MPLS path as 127/8.
 const MPLS_PROBES: [u16; 2] = [3_503, 3_784];
-
-type Group<'a> = narrative::Group<'a, Seen, Fact>;
-type Collected = observation::Collected<Seen, Fact>;
-type Observations = observation::Observations<Seen, Fact>;
-
-/// What one connection tells of names and addresses.
-pub(crate) enum Fact {
-    /// A name that its client asked DNS for, and got addresses.
-    Asked(String),
-    /// Its SYN.
-    Syn {
-        syn: SegmentRef,
-        /// The name that the client used.
-        name: Option<String>,
-    },
-    /// The name that the client used.
-    Named {
-        name: String,
-        /// Where it stands.
-        said: Option<SegmentRef>,
-    },
-}
-
-/// Where a connection was led.
-pub(crate) struct Seen {
-    /// Name and address it was meant for, in words.
-    intended: String,
-    actual: Endpoint,
-    how: How,
-    /// The change was made on the client's own host.
-    local: bool,
-    /// The port is one of a service mesh.
-    mesh: bool,
-}
-
-/// What shows that the destination was changed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum How {
-    /// SYN and SYN-ACK bear different addresses.
-    Answer,
-    /// Datagrams are answered from another address.
-    Datagram,
-    /// A loopback destination of a source that is none.
-    Loopback,
-    /// A name whose addresses are others.
-    Named,
-    /// One SYN towards two destinations.
-    SameSyn,
-}
 
 impl Rule for TransparentRedirect {
     type Seen = Seen;
@@ -234,7 +190,7 @@ fn observation(
     let syn = conn.handshake.syns.first().copied();
     let answer = conn.handshake.syn_acks.first().copied();
     let answer = answer.or(conn.from_server().first_data);
-    let observation = Observation::new(conn, 0.97, impact)
+    let observation = Observation::new(conn, confidence::STATED, impact)
         .cause(cause(actual, intended, local))
         .weight(number(conn.packets()))
         .evidence_if(
@@ -315,7 +271,7 @@ fn same_syn(collected: &Collected, within: Duration) -> Vec<Observation<Seen>> {
             None => intended.to_string(),
         };
         found.push(
-            Observation::from_note(after, 0.9, impact)
+            Observation::from_note(after, confidence::STRONG, impact)
                 .cause(cause(actual, Some(intended), local))
                 .evidence(*first, format!("SYN to {intended}"))
                 .proof(
@@ -382,7 +338,7 @@ fn other_than_named(collected: &Collected, analysis: &Analysis) -> Vec<Observati
             Direction::ClientToServer,
         ));
         found.push(
-            Observation::from_note(note, 0.65, Impact::requests_lost(1))
+            Observation::from_note(note, confidence::OPEN, Impact::requests_lost(1))
                 .cause(format!("{server} {intended}"))
                 .proof(
                     segment,
@@ -403,6 +359,7 @@ fn other_than_named(collected: &Collected, analysis: &Analysis) -> Vec<Observati
     found
 }
 
+mod seen;
 mod words;
 
 #[cfg(test)]

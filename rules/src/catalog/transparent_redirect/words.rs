@@ -2,7 +2,7 @@
 
 use analyzer::Endpoint;
 
-use super::{Group, How};
+use super::seen::{Group, How};
 use crate::model::figure::{counted, most};
 use crate::model::narrative::Narrative;
 use crate::model::text::{number, plural};

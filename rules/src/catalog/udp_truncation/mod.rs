@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use analyzer::connection::SizeClass;
 use analyzer::{Analysis, Connection, Endpoint};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -13,6 +14,8 @@ use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::text::number;
+
+use seen::{Fact, Ground, Seen};
 
 declare_rule! {
     /// Datagrams are larger than the buffer their receiver reads them into.
@@ -53,6 +56,7 @@ declare_rule! {
     /// - recv(2), `MSG_TRUNC`; RFC 8085 §3.2
     pub(crate) struct UdpTruncation {
         id: "udp-truncation",
+        group: UdpAndIp,
         title: "Datagrams are larger than the receiver's buffer",
         severity: High,
         needs: [Udp],
@@ -63,6 +67,7 @@ declare_rule! {
             datagrams: Count / Sum,
         ],
         thresholds: [],
+        host_evidence: [ReceiveBuffer, Owner],
     }
 }
 
@@ -84,36 +89,6 @@ const BY_DESIGN: [&str; 11] = [
 ];
 /// Around here a datagram no longer fits one Ethernet frame, and fragments may be the cause.
 const FRAGMENT_SIZES: std::ops::RangeInclusive<u32> = 1_200..=1_500;
-
-/// What one flow sent.
-pub(crate) enum Fact {
-    /// Datagrams of one size.
-    Size(SizeClass),
-    /// Payload octets and how many datagrams had them, by size.
-    Counts(Vec<(u32, u64)>),
-}
-
-/// Why a buffer is thought to be too small, and between which sizes.
-#[derive(Clone, Copy)]
-pub(crate) struct Seen {
-    ground: Ground,
-    buffer: u32,
-    /// Largest size known to be read whole.
-    largest_worked: u32,
-    /// Smallest size known or thought to be cut.
-    smallest_failed: u32,
-}
-
-/// What the judgement rests on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Ground {
-    /// Small requests are answered in one way, larger ones in another or never.
-    Answers,
-    /// The user named the buffer.
-    Configured,
-    /// Answers follow the size up to one value.
-    Proved,
-}
 
 /// Datagrams of one size of one flow.
 #[derive(Clone, Copy)]
@@ -263,7 +238,11 @@ fn echo_cap(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
             largest_worked: u32::try_from(buffer).ok()?,
             smallest_failed: u32::try_from(*cut.iter().min()?).ok()?,
         },
-        confidence: if followers >= 2 { 0.95 } else { 0.8 },
+        confidence: if followers >= 2 {
+            confidence::PROVED
+        } else {
+            confidence::LIKELY
+        },
         proved: true,
     })
 }
@@ -281,7 +260,7 @@ fn exceeds(sizes: &BTreeMap<u32, Size>, buffer: u32) -> Option<Verdict> {
             largest_worked: buffer,
             smallest_failed: *smallest,
         },
-        confidence: 0.95,
+        confidence: confidence::PROVED,
         proved: true,
     })
 }
@@ -320,7 +299,11 @@ fn answered_differently(sizes: &BTreeMap<u32, Size>) -> Option<Verdict> {
             largest_worked: works,
             smallest_failed: fails,
         },
-        confidence: if fragments { 0.5 } else { 0.7 },
+        confidence: if fragments {
+            confidence::EVEN
+        } else {
+            confidence::PROBABLE
+        },
         proved: !fragments,
     })
 }
@@ -406,6 +389,7 @@ fn of_flow(largest: Sent<'_>, flow: &[Sent<'_>], verdict: &Verdict, count: u64) 
         .proof_if(again, "a large request again: no answer had come")
 }
 
+mod seen;
 mod words;
 
 #[cfg(test)]

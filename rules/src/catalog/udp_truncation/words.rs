@@ -1,6 +1,6 @@
 //! What `udp-truncation` says: grounds, confusables and cures.
 
-use super::{Fact, Ground, Seen};
+use super::seen::{Fact, Ground, Seen};
 use crate::model::figure::{median, most};
 use crate::model::narrative::{self, Narrative};
 use crate::model::text::plural;

@@ -19,8 +19,6 @@ const HANDSHAKE_SEGMENTS: usize = 8;
 #[derive(Debug, Default)]
 pub(in crate::flow::tcp) struct HandshakeTracker {
     handshake: Handshake,
-    /// The timestamp of the client's latest SYN.
-    syn_timestamp: Option<u32>,
 }
 
 impl HandshakeTracker {
@@ -74,7 +72,7 @@ impl HandshakeTracker {
             }
             learn_scales(senders);
         } else {
-            self.syn_timestamp = tcp.timestamps.map(|(value, _)| value);
+            self.handshake.syn_timestamp = tcp.timestamps.map(|(value, _)| value);
         }
     }
 
@@ -82,7 +80,7 @@ impl HandshakeTracker {
     fn echoes_later_segment(&self, segment: &Segment<'_>) -> bool {
         let echoed = segment.tcp.timestamps.map(|(_, echoed)| echoed);
         let newer = |(echoed, syn): (u32, u32)| echoed.wrapping_sub(syn).cast_signed() > 0;
-        self.handshake.ack.is_some() && echoed.zip(self.syn_timestamp).is_some_and(newer)
+        self.handshake.ack.is_some() && echoed.zip(self.handshake.syn_timestamp).is_some_and(newer)
     }
 
     /// Whether the server must have had the client's ACK when it sent this SYN-ACK. What was sent

@@ -1,5 +1,6 @@
 //! What rules want to know of a connection, each part counted by itself.
 
+pub(super) mod congestion;
 pub(super) mod handshake;
 pub(super) mod held_writes;
 pub(super) mod path_load;

@@ -66,10 +66,18 @@ pub(in crate::flow::tcp) fn note_window(
     let room = (sender.snd_una + u64::from(window)).saturating_sub(segment.end);
     if room < 2 * u64::from(sender.stats.largest_payload) {
         let flight = segment.end.saturating_sub(sender.snd_una);
+        // No acknowledgement seen allowed more; older ones overtaken by newer allow less.
+        let widest = peer.stats.window_max.unwrap_or(window).max(window);
+        let allowed = sender.snd_una + u64::from(widest);
+        let full_segment = u64::from(sender.stats.largest_payload);
         let seldom = sender.stats.seldom();
         seldom.window_full_segments += 1;
         seldom.window_full_octets = seldom.window_full_octets.max(flight);
         seldom.window_full_first.get_or_insert(segment.reference);
+        if segment.end > allowed + full_segment {
+            seldom.beyond_window += 1;
+            seldom.first_beyond_window.get_or_insert(segment.reference);
+        }
     }
 }
 

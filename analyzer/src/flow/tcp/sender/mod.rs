@@ -18,6 +18,7 @@ use crate::decode::IcmpFields;
 use crate::direction::Direction;
 use crate::event::{RetransmissionKind, SegmentRef};
 use crate::flow::tcp::sender::acks_under_way::AcksUnderWay;
+use crate::flow::tcp::verdict::contents::Contents;
 use crate::seq::{RangeSet, SeqNumber, SeqRange};
 use crate::time::Timestamp;
 
@@ -64,6 +65,8 @@ pub(in crate::flow::tcp) struct Outstanding {
     pub in_pieces: bool,
     /// The peer reported it by SACK.
     pub sacked: bool,
+    /// What its first copy says.
+    pub contents: Contents,
 }
 
 /// Octets below `snd_max` that have not passed the capture point (yet).
@@ -79,6 +82,8 @@ pub(in crate::flow::tcp) struct Hole {
     pub first_behind: Option<SegmentRef>,
     /// The receiver said that it lacks these octets too: they are not only missing here.
     pub confirmed: bool,
+    /// The latest segment with which the receiver said so.
+    pub last_shown: Option<SegmentRef>,
     /// The first retransmission that went into it and how many did.
     pub repair: Option<SegmentRef>,
     pub repairs: u32,
@@ -121,6 +126,8 @@ pub(in crate::flow::tcp) struct SenderState {
     /// When a segment that carried data, SYN or FIN passed last.
     pub last_sent: Timestamp,
     pub outstanding: VecDeque<Outstanding>,
+    /// The segment that was acknowledged last.
+    pub last_acked: Option<Outstanding>,
     /// In ascending order, without overlap; at most twice [`MAX_HOLES`].
     pub holes: Vec<Hole>,
     /// Acknowledged but never seen, while a late frame may still show it.

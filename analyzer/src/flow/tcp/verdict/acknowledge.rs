@@ -62,6 +62,15 @@ impl TcpTracker {
             sender.stats.acks_drawn += 1;
         }
         let dsacks = if segment.tcp.sack_count > 0 {
+            if self.handshake.seen().tells_scales()
+                && has_impossible_sack(sender, peer, segment, ack)
+            {
+                let seldom = sender.stats.seldom();
+                seldom.impossible_sacks += 1;
+                seldom
+                    .first_impossible_sack
+                    .get_or_insert(segment.reference);
+            }
             take_sacks(peer, segment, ack)
         } else {
             Vec::new()
@@ -74,10 +83,15 @@ impl TcpTracker {
         if let Some(unseen) = unseen {
             self.note_acked_unseen(segment, unseen);
         }
+        let in_holes: u64 = unfilled.iter().map(|hole| hole.range.len()).sum();
+        // Others passed unseen as well: the capture was blind, and the repair may have come at any time in it.
+        let is_blind = unseen.is_some_and(|unseen| unseen.octets > in_holes);
         for hole in unfilled {
             let direction = segment.direction.reverse();
+            let last_shown = hole.last_shown.filter(|_| is_blind);
+            let filled = last_shown.unwrap_or(segment.reference);
             let kind = RetransmissionKind::Unknown;
-            self.close_hole(direction, &hole, segment.reference, kind, false);
+            self.close_hole(direction, &hole, filled, kind, last_shown.is_some());
         }
         if probe_answered {
             self.event(segment, EventKind::KeepAliveAck);
@@ -278,7 +292,7 @@ pub(in crate::flow::tcp) fn advance(
     if !peer.sacked.is_empty() {
         peer.sacked.remove_below(ack);
     }
-    let mut sample = None;
+    let (mut sample, mut last) = (None, None);
     while let Some(oldest) = peer.outstanding.front() {
         if oldest.range.end > ack {
             break;
@@ -293,8 +307,9 @@ pub(in crate::flow::tcp) fn advance(
         if !oldest.sacked {
             sample = round_trip(oldest, time, echo).or(sample);
         }
-        peer.outstanding.pop_front();
+        last = peer.outstanding.pop_front();
     }
+    peer.last_acked = last.or(peer.last_acked);
     if let Some(rtt_ns) = sample {
         peer.rtt.sample(rtt_ns);
     }
@@ -339,6 +354,23 @@ fn round_trip(known: &Outstanding, time: Timestamp, echo: Option<u32>) -> Option
         return Some(time.nanos_since(known.last_sent));
     }
     (echo == first && first != latest).then(|| time.nanos_since(known.first_sent))
+}
+
+/// Whether a SACK block lies before the first octet of `peer`, or beyond all that `sender` ever allowed
+/// it to send. Both SYNs were seen.
+fn has_impossible_sack(
+    sender: &SenderState,
+    peer: &SenderState,
+    segment: &Segment<'_>,
+    ack: u64,
+) -> bool {
+    let widest = sender.stats.window_max.unwrap_or_default();
+    let allowed = ack + u64::from(widest.max(segment.reference.window));
+    let first = peer.base.unwrap_or_default();
+    segment.tcp.sacks().iter().any(|block| {
+        let (start, end) = (peer.lift(block.left_edge), peer.lift(block.right_edge));
+        start < end && (end <= first || start > allowed)
+    })
 }
 
 /// Takes the SACK blocks of a segment; gives the DSACK blocks among them.
@@ -395,6 +427,7 @@ fn take_sacks(peer: &mut SenderState, segment: &Segment<'_>, ack: u64) -> Vec<Se
 mod tests {
     use super::*;
     use crate::flow::tcp::sender::send_order::Stamp;
+    use crate::flow::tcp::verdict::contents::Contents;
 
     /// Ten segments in flight, the first of them sent `copies` times, are acknowledged after 300 ms.
     fn round_trip_of(copies: u16) -> Option<(u64, u64)> {
@@ -414,6 +447,7 @@ mod tests {
                 first_is_repeat: false,
                 in_pieces: false,
                 sacked: false,
+                contents: Contents::default(),
             });
         }
         sender.snd_max = 10_000;

@@ -27,6 +27,7 @@ use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::send_order::{SendOrder, Stamp};
 use crate::flow::tcp::sender::{MAX_JUMP, Outstanding, SenderState, round_trip, split_pair};
 use crate::flow::tcp::verdict::Verdict;
+use crate::flow::tcp::verdict::contents::Contents;
 use crate::flow::tcp::verdict::hidden_loss::{HiddenRepeat, Hint, note_pushed_pause};
 use crate::flow::tcp::verdict::holes::{fill_holes, note_behind, open_hole};
 use crate::flow::tcp::verdict::offload::{count_data, segments_of};
@@ -434,6 +435,7 @@ fn remember_outstanding(sender: &mut SenderState, segment: &Segment<'_>, range: 
         first_is_repeat: false,
         in_pieces: false,
         sacked: false,
+        contents: Contents::default(),
     });
 }
 

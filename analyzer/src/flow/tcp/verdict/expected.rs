@@ -127,7 +127,9 @@ impl TcpTracker {
         self.note_progress(segment, progress);
         self.on_window(segment);
         let verdict = if packet.payload_len > 0 {
-            self.send_expected(segment)
+            let verdict = self.send_expected(segment);
+            self.senders[direction.index()].note_contents(segment, payload);
+            verdict
         } else {
             Verdict::Acknowledgement
         };

@@ -128,6 +128,7 @@ pub(in crate::flow::tcp) fn open_hole(sender: &mut SenderState, segment: &Segmen
         opener_stamp: Stamp::of(segment),
         first_behind: None,
         confirmed: false,
+        last_shown: None,
         repair: None,
         repairs: 0,
     });
@@ -150,12 +151,15 @@ pub(in crate::flow::tcp) fn confirm_holes(
     let reports = peer.stats.sack_permitted && sender.stats.sack_permitted;
     let round_trip = peer.rtt.min();
     let reported_to = peer.sacked.ranges().last().map_or(ack, |last| last.end);
-    for hole in peer.holes.iter_mut().filter(|hole| !hole.confirmed) {
+    for hole in &mut peer.holes {
         let reported = hole.range.end < reported_to && peer.sacked.overlap(hole.range) == 0;
         let stands_before = (is_again || !reports)
             && hole.range.start == ack
             && round_trip.is_some_and(|it| segment.packet.time.since(hole.opener.time) >= it);
-        hole.confirmed = hole.range.start >= ack && (reported || stands_before);
+        if hole.range.start >= ack && (reported || stands_before) {
+            hole.confirmed = true;
+            hole.last_shown = Some(segment.reference);
+        }
     }
 }
 

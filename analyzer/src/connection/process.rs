@@ -1,0 +1,14 @@
+//! The program at one end of a connection.
+
+/// Which process had an end of a connection open, as a file of its host or the capture itself says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Process {
+    /// Its name, when it is told.
+    pub name: Option<String>,
+    /// Its number.
+    pub pid: Option<u32>,
+    /// The address of its host.
+    pub host: Option<String>,
+    /// Where that is said.
+    pub source: String,
+}

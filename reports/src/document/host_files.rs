@@ -1,0 +1,74 @@
+//! Host files and processes as a document holds them.
+
+use analyzer::connection::Process;
+use rules::host::HostFileUse;
+use serde::{Deserialize, Serialize};
+
+/// One file of `--host-evidence`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct HostFileRow {
+    /// Name as given, or within the folder that was.
+    pub file: String,
+    /// What it is, told by its content: `ss`, `netstat`, `proc-net`, `nstat`, `strace`,
+    /// `strace-summary`, `lsof`, `iptables`, `nft`, `ipvs`, `conntrack`, `tracepoint`,
+    /// `access-log`, `journal` or `unknown`.
+    pub kind: String,
+    /// Address of the host it is from; absent where that cannot be told.
+    pub host: Option<String>,
+    /// Lines.
+    pub lines: u64,
+    /// Lines that concern connections, listeners or findings of the capture.
+    pub used: u64,
+    /// Why it was not used, by what it was joined, how its clock differs; empty when there is nothing
+    /// to say.
+    pub note: String,
+}
+
+/// The program at one end of a connection.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ProcessRow {
+    /// Its name, when it is told.
+    pub name: Option<String>,
+    /// Its number.
+    pub pid: Option<u32>,
+    /// Address of the host on which it runs.
+    pub host: Option<String>,
+    /// The file that says so, or the capture.
+    pub source: String,
+}
+
+impl From<HostFileUse> for HostFileRow {
+    fn from(one: HostFileUse) -> Self {
+        Self {
+            file: one.file,
+            kind: one.kind.to_owned(),
+            host: one.host,
+            lines: one.lines,
+            used: one.used,
+            note: one.note,
+        }
+    }
+}
+
+impl From<&Process> for ProcessRow {
+    fn from(process: &Process) -> Self {
+        Self {
+            name: process.name.clone(),
+            pid: process.pid,
+            host: process.host.clone(),
+            source: process.source.clone(),
+        }
+    }
+}
+
+impl ProcessRow {
+    /// `java[4212]`, for people.
+    #[must_use]
+    pub(crate) fn label(&self) -> String {
+        let name = self.name.as_deref().unwrap_or("process");
+        self.pid
+            .map_or_else(|| name.to_owned(), |pid| format!("{name}[{pid}]"))
+    }
+}

@@ -1,0 +1,174 @@
+//! What is remembered of the connections of a capture, to lay host files beside them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+
+use analyzer::connection::ResetKind;
+use analyzer::event::SegmentRef;
+use analyzer::pipeline::ConnectionSink;
+use analyzer::{Connection, Direction, Endpoint, Timestamp, Transport};
+
+use crate::model::connection_ref::ConnectionRef;
+
+/// Connections remembered, the earliest first, at about 700 bytes each.
+const WATCHED: usize = 150_000;
+
+/// What one end of a connection did.
+#[derive(Clone, Debug, Default)]
+pub(super) struct End {
+    pub(super) fin: Option<Timestamp>,
+    pub(super) first_data: Option<Timestamp>,
+    pub(super) unique_bytes: u64,
+    pub(super) retransmitted: u64,
+    pub(super) rto_ms: Option<f64>,
+}
+
+/// A reset, as the packets tell it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SeenReset {
+    pub(super) by: Direction,
+    pub(super) time: Timestamp,
+    pub(super) kind: ResetKind,
+    pub(super) own_fin_before: bool,
+}
+
+/// A connection of the capture.
+#[derive(Clone, Debug)]
+pub(super) struct Watched {
+    pub(super) connection: ConnectionRef,
+    pub(super) start: Timestamp,
+    pub(super) end: Timestamp,
+    pub(super) ends: [End; 2],
+    pub(super) syn: Option<SegmentRef>,
+    pub(super) answer: Option<SegmentRef>,
+    pub(super) resets: Vec<SeenReset>,
+    /// Sizes of datagrams from the client, and how many.
+    pub(super) datagrams: Vec<(u32, u64)>,
+    /// Messages of a framed stream by direction, and whether all have one size.
+    pub(super) messages: [Option<Messages>; 2],
+}
+
+/// The messages that one end sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Messages {
+    pub(super) shortest: u64,
+    pub(super) longest: u64,
+}
+
+impl Watched {
+    fn of(conn: &Connection) -> Self {
+        let end = |direction| {
+            let half = conn.half(direction);
+            End {
+                fin: half.fin.map(|fin| fin.time),
+                first_data: half.first_data.map(|data| data.time),
+                unique_bytes: half.unique_bytes,
+                retransmitted: half.retransmitted_segments,
+                rto_ms: half.rto.map(|rto| rto.as_secs_f64() * 1e3),
+            }
+        };
+        let messages = |at: usize| {
+            let framing = conn.app.framing.as_ref()?;
+            (framing.messages[at] > 0).then(|| Messages {
+                shortest: framing.message_min[at],
+                longest: framing.message_max[at],
+            })
+        };
+        let server_data = conn.from_server().first_data;
+        Self {
+            connection: ConnectionRef::from(conn),
+            start: conn.start,
+            end: conn.end,
+            ends: Direction::BOTH.map(end),
+            syn: conn
+                .handshake
+                .syns
+                .first()
+                .copied()
+                .or(conn.from_client().first_data),
+            answer: conn.handshake.syn_acks.first().copied().or(server_data),
+            resets: conn
+                .resets
+                .iter()
+                .map(|reset| SeenReset {
+                    by: reset.segment.direction,
+                    time: reset.segment.time,
+                    kind: reset.kind,
+                    own_fin_before: reset.own_fin_before,
+                })
+                .collect(),
+            datagrams: conn
+                .udp
+                .as_ref()
+                .map(|udp| udp.size_counts.clone())
+                .unwrap_or_default(),
+            messages: [messages(0), messages(1)],
+        }
+    }
+
+    /// The endpoint of one end.
+    pub(super) fn endpoint(&self, end: Direction) -> Endpoint {
+        match end {
+            Direction::ClientToServer => self.connection.client,
+            Direction::ServerToClient => self.connection.server,
+        }
+    }
+
+    /// What the sender of a direction did.
+    pub(super) fn sent(&self, end: Direction) -> &End {
+        &self.ends[end.index()]
+    }
+}
+
+/// Remembers connections while they end: one for each shard.
+#[derive(Debug, Default)]
+pub struct Acquaintance {
+    known: BTreeMap<(u64, Transport, Endpoint, Endpoint), Watched>,
+    left_out: u64,
+}
+
+impl ConnectionSink for Acquaintance {
+    fn connection(&mut self, connection: &Connection) {
+        let key = (
+            connection.first_frame,
+            connection.transport,
+            connection.client,
+            connection.server,
+        );
+        self.known.insert(key, Watched::of(connection));
+        self.bound();
+    }
+}
+
+impl Acquaintance {
+    fn bound(&mut self) {
+        while self.known.len() > WATCHED {
+            self.known.pop_last();
+            self.left_out += 1;
+        }
+    }
+
+    /// What all shards remember.
+    #[must_use]
+    pub fn merged(shards: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = Self::default();
+        for shard in shards {
+            all.known.extend(shard.known);
+            all.left_out += shard.left_out;
+            all.bound();
+        }
+        all
+    }
+
+    /// The addresses of their ends.
+    #[must_use]
+    pub fn addresses(&self) -> HashSet<IpAddr> {
+        let all = self.known.values().map(|one| &one.connection);
+        let ends = all.flat_map(|one| [Some(one.client), Some(one.server), one.translated_to]);
+        ends.flatten().map(|end| end.ip).collect()
+    }
+
+    pub(super) fn into_list(self) -> (Vec<Watched>, u64) {
+        (self.known.into_values().collect(), self.left_out)
+    }
+}

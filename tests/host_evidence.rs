@@ -1,0 +1,195 @@
+//! Captures with what the hosts' tools said beside them (`testdata/lab/host_evidence.py`).
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+fn cases() -> Vec<PathBuf> {
+    let folder = common::root().join("testdata/host-evidence");
+    let entries = std::fs::read_dir(folder).expect("the folder of cases");
+    let mut cases: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    cases.sort();
+    cases
+}
+
+fn capture(case: &Path) -> PathBuf {
+    let plain = case.join("capture.pcap");
+    if plain.is_file() {
+        plain
+    } else {
+        case.join("capture.pcap.gz")
+    }
+}
+
+/// The folders of hosts, as arguments.
+fn hosts(case: &Path) -> Vec<String> {
+    let sides = ["client", "server"].map(|side| case.join(side));
+    let there = sides.iter().filter(|side| side.is_dir());
+    there.map(|side| side.display().to_string()).collect()
+}
+
+fn analysed(case: &Path, more: &[&str]) -> Value {
+    let hosts = hosts(case);
+    let mut arguments = vec!["--host-evidence"];
+    arguments.extend(hosts.iter().map(String::as_str));
+    arguments.extend(more);
+    common::json_with(&capture(case), &arguments)
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn expected(case: &Path) -> Value {
+    let text = std::fs::read_to_string(case.join("expect.json")).expect("what is expected");
+    serde_json::from_str(&text).expect("valid JSON")
+}
+
+#[test]
+fn each_case_names_its_rule_and_cites_its_line() {
+    for case in cases() {
+        let name = case.display();
+        let (expect, document) = (expected(&case), analysed(&case, &[]));
+        let findings = list(&document, "findings");
+        let Some(rule) = expect["rule"].as_str() else {
+            let absent = text(&expect, "absent");
+            assert!(
+                findings.iter().all(|one| text(one, "rule") != absent),
+                "{name}"
+            );
+            if absent.is_empty() {
+                let is_harmless = |one: &Value| matches!(text(one, "severity"), "info" | "low");
+                assert!(findings.iter().all(is_harmless), "{name}");
+            }
+            continue;
+        };
+        let finding = findings.iter().find(|one| text(one, "rule") == rule);
+        let finding = finding.unwrap_or_else(|| panic!("{name}: no {rule}"));
+        let lines = list(finding, "host_evidence");
+        for wanted in list(&expect, "lines") {
+            let fits = |line: &&Value| {
+                text(line, "file").ends_with(text(wanted, "file"))
+                    && text(line, "says") == text(wanted, "says")
+                    && text(line, "text").contains(text(wanted, "text"))
+            };
+            let line = lines.iter().find(fits);
+            let line = line.unwrap_or_else(|| panic!("{name}: {wanted} not in {lines:#?}"));
+            let file = std::fs::read_to_string(text(line, "file")).expect("the cited file");
+            let number = line["line"].as_u64().expect("a line") as usize;
+            let there = file.lines().nth(number - 1).unwrap_or_default();
+            assert!(
+                there.starts_with(text(line, "text").trim_end_matches('…')),
+                "{name}"
+            );
+        }
+        if let Some(process) = expect["process"].as_str() {
+            let known = list(&document, "connections").iter();
+            let mut named = known.map(|one| text(&one["process"], "name"));
+            assert!(
+                named.any(|one| one == process),
+                "{name}: no process {process}"
+            );
+        }
+    }
+}
+
+#[test]
+fn support_raises_the_confidence_and_the_turned_finding_says_so() {
+    let folder = common::root().join("testdata/host-evidence");
+    let confidence = |document: &Value, rule: &str| {
+        let findings = list(document, "findings").iter();
+        let mut of_rule = findings.filter(|one| text(one, "rule") == rule);
+        of_rule.find_map(|one| one["confidence"].as_f64())
+    };
+    for (case, rule) in [
+        ("fin-wait-2", "client-timeout-close"),
+        ("linger-zero", "linger-zero-reset"),
+    ] {
+        let case = folder.join(case);
+        let with = confidence(&analysed(&case, &[]), rule);
+        let without = confidence(&common::json(&capture(&case)), rule);
+        assert!(
+            with >= without && with.is_some(),
+            "{rule}: {with:?} after {without:?}"
+        );
+    }
+    let case = folder.join("contradiction");
+    let alone = common::json(&capture(&case));
+    assert!(confidence(&alone, "linger-zero-reset").is_some());
+    let turned = analysed(&case, &[]);
+    assert!(confidence(&turned, "linger-zero-reset").is_none());
+    let notes = list(&turned, "findings")
+        .iter()
+        .flat_map(|one| list(one, "host_evidence"));
+    let mut notes = notes.map(|line| text(line, "note"));
+    assert!(notes.any(|note| note.contains("the packets alone read as linger-zero")));
+}
+
+#[test]
+fn another_hosts_files_are_not_used() {
+    let folder = common::root().join("testdata/host-evidence");
+    let other = std::env::temp_dir().join(format!("pcapdoc-other-{}", std::process::id()));
+    std::fs::create_dir_all(&other).expect("a folder");
+    let lines = "State Recv-Q Send-Q Local Address:Port Peer Address:Port Process\n\
+                 FIN-WAIT-2 0 0 192.0.2.7:40000 192.0.2.9:80 users:((\"other\",pid=1,fd=3))\n";
+    std::fs::write(other.join("ss.txt"), lines).expect("written");
+    std::fs::write(other.join("picture.png"), b"\x89PNG\0\0\x01").expect("written");
+    let path = other.display().to_string();
+    let capture = capture(&folder.join("fin-wait-2"));
+    let document = common::json_with(&capture, &["--host-evidence", &path]);
+    let files = list(&document, "host_evidence");
+    let of_kind = |kind: &str| files.iter().find(|file| text(file, "kind") == kind);
+    let ss = of_kind("ss").expect("the snapshot");
+    assert_eq!(ss["used"], 0);
+    assert_eq!(ss["host"], "192.0.2.7");
+    assert!(text(ss, "note").contains("another host"));
+    assert!(of_kind("unknown").is_some());
+    let _ = std::fs::remove_dir_all(other);
+}
+
+#[test]
+fn nothing_is_in_the_document_without_host_files() {
+    let folder = common::root().join("testdata/host-evidence");
+    let bytes = common::json_bytes(&capture(&folder.join("fin-wait-2")), &[]);
+    let text = String::from_utf8(bytes).expect("UTF-8");
+    assert!(!text.contains("host_evidence") && !text.contains("\"process\""));
+}
+
+#[test]
+fn redaction_hides_what_lines_name() {
+    let folder = common::root().join("testdata/host-evidence");
+    let document = analysed(&folder.join("fin-wait-2"), &["--redact"]).to_string();
+    for secret in [
+        "10.9.0.1",
+        "10.9.0.2",
+        "python3",
+        "ss.txt",
+        "fin-wait-2/client",
+    ] {
+        assert!(!document.contains(secret), "{secret}");
+    }
+    assert!(document.contains("FIN-WAIT-2"));
+}
+
+#[test]
+fn a_script_is_printed_and_names_what_a_rule_asks_for() {
+    let output = common::run(&["collect", "--rule", "linger-zero-reset", "--pid", "77"]);
+    let script = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(output.status.success());
+    for part in [
+        "#!/bin/sh",
+        "strace -f -ttt -yy",
+        "pid=77",
+        "nstat -asz",
+        "tcpdump",
+    ] {
+        assert!(script.contains(part), "{part}");
+    }
+    assert!(!script.contains("conntrack"));
+}
