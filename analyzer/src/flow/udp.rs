@@ -1,7 +1,6 @@
 //! One UDP flow while it lives: sizes, answers, rates and what its payload is.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use crate::addr::{Endpoint, Transport};
 use crate::app::DatagramReader;
@@ -163,7 +162,7 @@ impl UdpTracker {
     fn request(&mut self, reference: SegmentRef, opening: Opening) {
         let len = reference.payload_len;
         let repeats = !opening.is_empty() && self.is_pending(len, &opening);
-        self.rate.count(reference.time.since(self.start));
+        self.rate.count(reference.time.nanos_since(self.start));
         self.count_size(len);
         let classes = &mut self.facts.size_classes;
         match classes.binary_search_by_key(&len, |class| class.request_len) {
@@ -402,8 +401,8 @@ struct Rate {
 }
 
 impl Rate {
-    fn count(&mut self, since_start: Duration) {
-        let second = since_start.as_secs();
+    fn count(&mut self, since_start_ns: u64) {
+        let second = since_start_ns / 1_000_000_000;
         if second != self.current_second || self.in_current == 0 {
             self.current_second = second;
             self.in_current = 0;
