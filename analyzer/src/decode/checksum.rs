@@ -61,10 +61,13 @@ impl Decoder<'_> {
         let addresses = u64::from_ne_bytes(ends);
         let src = mapped([ends[0], ends[1], ends[2], ends[3]]);
         let part = summed_part(protocol, transport).filter(|_| is_counted);
-        let is_whole = part.is_none_or(|(_, octets)| {
-            let pseudo = add(addresses, len_and_protocol(octets.len(), protocol));
-            is_right(add(pseudo, sum(octets)))
-        });
+        let is_whole = match part {
+            Some((_, octets)) => {
+                let pseudo = add(addresses, len_and_protocol(octets.len(), protocol));
+                is_right(add(pseudo, sum(octets)))
+            }
+            None => true,
+        };
         if !is_whole || !is_right(sum(header)) || self.reassembled {
             let protocol = if is_counted { protocol } else { 0 };
             return self.note_sums(header, (protocol, transport), (&src, addresses));

@@ -71,7 +71,7 @@ impl Sums {
     }
 
     /// The counts of a sender.
-    #[inline]
+    #[inline(always)]
     fn of(&mut self, src: &[u8; 16]) -> &mut RightSums {
         let slot = usize::from(src[14].rotate_left(2) ^ src[15]) % RECENT;
         let mut place = self.recent[slot];

@@ -24,12 +24,15 @@ const AYIYA: u16 = 5072;
 /// Whether a datagram can hold a tunnel: two tests of small tables, and one of its first octets.
 #[inline]
 pub(super) fn may_be_tunnel((from, to): (u16, u16), payload: Window<'_>) -> bool {
-    ENDS_LIKE_TUNNEL_PORT[usize::from(to.to_le_bytes()[0])]
-        || ENDS_LIKE_TUNNEL_PORT[usize::from(from.to_le_bytes()[0])]
-        || matches!(payload.head::<4>(), Some([1..=4, 0, 0, 0]))
+    let is_of_tunnel = |port: u16| {
+        let [last, _] = port.to_le_bytes();
+        ENDS_LIKE_TUNNEL_PORT[usize::from(last)] && is_tunnel_port(port)
+    };
+    is_of_tunnel(to) || is_of_tunnel(from) || matches!(payload.head::<4>(), Some([1..=4, 0, 0, 0]))
 }
 
-/// Whether the port of a tunnel has this lower octet: one look instead of a dozen comparisons.
+/// Whether the port of a tunnel has this lower octet: for most ports one look instead of a dozen
+/// comparisons.
 static ENDS_LIKE_TUNNEL_PORT: [bool; 256] = {
     let mut ends = [false; 256];
     let mut port = 0;

@@ -106,7 +106,10 @@ impl UdpTracker {
     pub(super) const PATIENCE_S: u16 = 300;
 
     fn direction_of(&self, packet: &Packet) -> Direction {
-        if packet.src_port == self.client.port && packet.is_from(self.client.ip) {
+        // Where the ports differ they tell the ends apart.
+        let from_client = packet.src_port == self.client.port
+            && (self.client.port != self.server.port || packet.is_from(self.client.ip));
+        if from_client {
             Direction::ClientToServer
         } else {
             Direction::ServerToClient

@@ -120,6 +120,7 @@ impl Item {
     }
 
     /// Where an answer of a translated connection came from, by its packet's index.
+    #[inline]
     pub fn true_source(&self, at: u32) -> Option<Endpoint> {
         if self.translated.is_empty() {
             return None;

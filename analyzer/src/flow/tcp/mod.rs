@@ -348,7 +348,6 @@ impl TcpTracker {
     }
 
     /// Tells the parts of the account of an acknowledgement, when it made progress.
-    #[inline(always)]
     fn note_progress(&mut self, segment: &Segment<'_>, progress: Option<Progress>) {
         let Some(progress) = progress else { return };
         let (_, peer) = split_pair(&mut self.senders, segment.direction);
@@ -359,7 +358,6 @@ impl TcpTracker {
     }
 
     /// Tells the parts of the account of a segment that was judged.
-    #[inline(always)]
     fn note_data(&mut self, segment: &Segment<'_>, verdict: Verdict) {
         self.held_writes.take(segment, verdict, &mut self.senders);
         path_load::note_window(segment, verdict, &mut self.senders);
