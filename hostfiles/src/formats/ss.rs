@@ -44,6 +44,7 @@ impl Format for Ss {
         if line.contains("Recv-Q") && line.contains("Address:Port") {
             self.flush(out);
             self.without_state = !line.contains("State");
+            self.udp = false;
             out.snapshot += 1;
             return true;
         }
@@ -111,10 +112,10 @@ impl Ss {
         let local = endpoint(local)?;
         // A UDP socket is UNCONN; a TCP one never is in a listing.
         self.udp |= known == "UNCONN";
-        let guessed = if self.udp {
-            Transport::Udp
-        } else {
-            Transport::Tcp
+        let guessed = match known {
+            "UNCONN" => Transport::Udp,
+            "ESTAB" | "" if self.udp => Transport::Udp,
+            _ => Transport::Tcp,
         };
         let mut row = SocketRow {
             place: Place::default(),

@@ -52,6 +52,8 @@ pub(super) struct Joined {
     pub(super) traced: Vec<Vec<(usize, Direction)>>,
     /// Connections by first frame and ends.
     pub(super) numbers: HashMap<(u64, Endpoint), usize>,
+    /// Rows of sockets without a peer.
+    listeners: Vec<usize>,
     /// First and last time of the capture.
     pub(super) span: (i64, i64),
 }
@@ -65,7 +67,10 @@ impl Joined {
         let numbers = watched.iter().enumerate();
         let numbers =
             numbers.map(|(at, one)| ((one.connection.first_frame, one.connection.client), at));
+        let rows = files.facts.sockets.iter().enumerate();
+        let listeners = rows.filter(|(_, row)| row.peer.is_none());
         let mut all = Self {
+            listeners: listeners.map(|(at, _)| at).collect(),
             known: vec![Known::default(); files.files.len()],
             rows: vec![Vec::new(); watched.len()],
             traced: vec![Vec::new(); watched.len()],
@@ -317,7 +322,8 @@ impl Joined {
 
     /// Sockets without a peer that serve an endpoint: listeners, and servers of datagrams.
     pub(super) fn serving(&self, transport: Transport, server: Endpoint) -> Vec<&SocketRow> {
-        let rows = self.files.facts.sockets.iter();
+        let rows = self.listeners.iter();
+        let rows = rows.map(|row| &self.files.facts.sockets[*row]);
         let serves = |row: &&SocketRow| {
             let known = &self.known[row.place.at.file];
             row.peer.is_none()
