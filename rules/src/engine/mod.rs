@@ -22,6 +22,7 @@ use crate::between;
 use crate::catalog;
 use crate::engine::adapter::{Adapter, Running, Slot};
 use crate::engine::link::{Draft, rank};
+use crate::host;
 use crate::model::finding::Assessment;
 use crate::model::meta::RuleMeta;
 use crate::model::needs::{Fitness, Offer};
@@ -79,6 +80,7 @@ impl Engine {
     pub fn full_catalogue() -> Vec<&'static RuleMeta> {
         let mut all = Self::catalogue();
         all.extend(between::ALL);
+        all.extend(host::ALL);
         all.sort_by_key(|meta| meta.id);
         all
     }
