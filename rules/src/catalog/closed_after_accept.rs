@@ -55,6 +55,7 @@ declare_rule! {
     /// - RFC 9293 §3.6 (closing); RFC 9293 §3.10.4 (abort)
     pub(crate) struct ClosedAfterAccept {
         id: "closed-after-accept",
+        group: ConnectionPhase,
         title: "Connections are accepted and closed at once",
         severity: Medium,
         needs: [Tcp, BothDirections, Handshake],

@@ -44,6 +44,7 @@ declare_rule! {
     /// - RFC 9293 §3.1, RFC 768, RFC 1071 (checksums)
     pub(crate) struct Corruption {
         id: "corruption",
+        group: LossAndPath,
         title: "Packets arrive damaged",
         severity: Low,
         needs: [],

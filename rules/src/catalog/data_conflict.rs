@@ -52,6 +52,7 @@ declare_rule! {
     /// - RFC 5961 §5 (blind data injection)
     pub(crate) struct DataConflict {
         id: "data-conflict",
+        group: LossAndPath,
         title: "The same octets pass twice with different contents",
         severity: High,
         needs: [Tcp],

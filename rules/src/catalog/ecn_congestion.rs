@@ -40,6 +40,7 @@ declare_rule! {
     /// - RFC 3168 §5 and §6.1; RFC 8257; RFC 9331
     pub(crate) struct EcnCongestion {
         id: "ecn-congestion",
+        group: LossAndPath,
         title: "Routers mark packets for congestion",
         severity: Low,
         needs: [Tcp],

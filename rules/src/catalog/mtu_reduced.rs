@@ -40,6 +40,7 @@ declare_rule! {
     /// - RFC 1191, RFC 8201 (path MTU discovery)
     pub(crate) struct MtuReduced {
         id: "mtu-reduced",
+        group: LossAndPath,
         title: "A router asks for smaller packets, and gets them",
         severity: Info,
         needs: [Tcp, BothDirections],

@@ -54,6 +54,7 @@ declare_rule! {
     /// - RFC 6298 §5 (timer and its back-off)
     pub(crate) struct PathOutage {
         id: "path-outage",
+        group: LossAndPath,
         title: "Nothing gets through for a time",
         severity: Medium,
         needs: [Tcp, BothDirections],

@@ -41,6 +41,7 @@ declare_rule! {
     /// - RFC 2018 §3 and §4; RFC 2883 §4
     pub(crate) struct SequenceRewritten {
         id: "sequence-rewritten",
+        group: LossAndPath,
         title: "A device rewrites sequence numbers and forgets SACK",
         severity: Low,
         needs: [Tcp, BothDirections, Handshake],

@@ -41,6 +41,7 @@ declare_rule! {
     /// - RFC 4987 §3.6 (SYN proxies)
     pub(crate) struct SynProxy {
         id: "syn-proxy",
+        group: ConnectionPhase,
         title: "A device answers connection attempts for the server",
         severity: Info,
         needs: [Tcp, BothDirections, Handshake],

@@ -46,6 +46,7 @@ declare_rule! {
     /// - RFC 6298; RFC 8985 §7 (tail loss probe); RFC 5682 (needless timeouts)
     pub(crate) struct TimeoutRecovery {
         id: "timeout-recovery",
+        group: LossAndPath,
         title: "Losses wait for the retransmission timer",
         severity: Low,
         needs: [Tcp, BothDirections],

@@ -48,6 +48,7 @@ declare_rule! {
     /// - RFC 7323 §5 (PAWS), RFC 6191 (TIME-WAIT and timestamps)
     pub(crate) struct TimestampRejected {
         id: "timestamp-rejected",
+        group: ConnectionPhase,
         title: "SYNs with an older timestamp are ignored",
         severity: Medium,
         needs: [Tcp, Handshake],

@@ -40,6 +40,7 @@ declare_rule! {
     /// - RFC 9293 §3.8.6; RFC 7323 §2
     pub(crate) struct WindowViolation {
         id: "window-violation",
+        group: LossAndPath,
         title: "Data is sent beyond the window",
         severity: Info,
         needs: [Tcp, BothDirections, Handshake, NoCaptureDrops],
