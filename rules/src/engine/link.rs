@@ -106,6 +106,8 @@ const LINKS: &[(&str, &str, Touch)] = &[
     ("packet-loss", "duplicate-address", Touch::Connections),
     ("syn-unanswered", "ttl-expired", Touch::Connections),
     ("dns-failure", "ttl-expired", Touch::Connections),
+    ("dns-failure", "connection-refused", Touch::Server),
+    ("dns-failure", "syn-unanswered", Touch::Server),
     ("retransmit-hol", "timeout-recovery", Touch::Connections),
     ("slow-response", "timeout-recovery", Touch::Connections),
     ("timeout-recovery", "sequence-rewritten", Touch::Connections),
