@@ -75,8 +75,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Compare(arguments) => commands::compare::run(arguments),
         Command::Batch(arguments) => commands::batch::run(arguments),
         Command::Query(arguments) => commands::query::run(arguments),
-        Command::Rules => commands::rules::list(),
-        Command::Explain { rule } => commands::rules::explain(rule),
+        Command::Rules(files) => commands::rules::list(files),
+        Command::Explain { rule, files } => commands::rules::explain(rule, files),
         Command::ExplainFrame(arguments) => commands::explain_frame::run(arguments),
         Command::Completions { shell } => commands::completions::run(*shell),
     }

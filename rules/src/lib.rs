@@ -18,6 +18,8 @@ pub mod between;
 mod catalog;
 pub mod engine;
 mod model;
+pub mod own;
+pub mod rows;
 mod signs;
 #[cfg(test)]
 mod testkit;
