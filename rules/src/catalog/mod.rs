@@ -13,6 +13,7 @@ mod delayed_ack_nagle;
 mod dns_failure;
 mod duplicate_address;
 mod half_open;
+mod http2_goaway;
 mod http_error;
 mod icmp_unreachable;
 mod idle_drop;
@@ -40,6 +41,7 @@ mod udp_single_socket;
 mod udp_truncation;
 mod unread_data_reset;
 mod window_limited;
+mod wrong_protocol;
 mod zero_window_stall;
 
 /// Shows every rule there is, by id.
@@ -55,6 +57,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&duplicate_address::AddressHeldTwice);
     visitor.visit(&half_open::HalfOpen);
     visitor.visit(&http_error::HttpError);
+    visitor.visit(&http2_goaway::StreamsGivenUp);
     visitor.visit(&icmp_unreachable::IcmpUnreachable);
     visitor.visit(&idle_drop::IdleDrop);
     visitor.visit(&injected_reset::InjectedReset);
@@ -81,6 +84,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&udp_truncation::UdpTruncation);
     visitor.visit(&unread_data_reset::UnreadDataReset);
     visitor.visit(&window_limited::WindowLimited);
+    visitor.visit(&wrong_protocol::WrongProtocol);
     visitor.visit(&zero_window_stall::ZeroWindowStall);
 }
 
