@@ -6,7 +6,7 @@ use minijinja::machinery::ast::{BinOpKind, CallArg, CompareOpKind, Expr};
 use minijinja::machinery::parse_expr;
 use minijinja::value::ValueKind;
 
-use super::expression::{Fault, fault_of, knows};
+use super::environment::{Fault, fault_of, knows};
 use super::tables::{ColumnInfo, find};
 use crate::rows::ColumnType;
 

@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 
 use analyzer::{Endpoint, Timestamp};
 
+use super::rule::OwnRule;
+use super::tables::Source;
 use super::tally::{GROUPS_PER_RULE, Kept, Running, Tally};
-use super::{OwnRule, Source};
 use crate::model::figure::{Figure, FigureValue};
 use crate::model::finding::{Finding, Origin, Remedy, RuleOutcome};
 use crate::model::text;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::OwnRule;
+use super::rule::OwnRule;
 
 /// One line per rule below a heading; empty when there is none.
 #[must_use]

@@ -5,58 +5,16 @@
 //! expression over missing values is evaluated twice, with them below and above all others: it
 //! holds where it holds both times.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use analyzer::Timestamp;
 use minijinja::value::Object;
-use minijinja::{Environment, Expression, UndefinedBehavior, Value};
+use minijinja::{Expression, Value};
 
 use super::check;
+use super::environment::{ABOVE_ALL_TEXT, ENVIRONMENT, Fault, fault_of};
 use super::tables::{ColumnInfo, find};
 use crate::rows::{self, ColumnType};
-
-/// Stands above all text, for text that is missing.
-const ABOVE_ALL_TEXT: &str = "\u{10FFFF}";
-
-static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.add_test("none", |value: &Value| is_missing(value));
-    for name in ["default", "d"] {
-        environment.add_filter(
-            name,
-            |value: Value, other: Value| {
-                if is_missing(&value) { other } else { value }
-            },
-        );
-    }
-    environment
-});
-
-fn is_missing(value: &Value) -> bool {
-    value.is_none()
-        || value.as_str() == Some(ABOVE_ALL_TEXT)
-        || f64::try_from(value.clone()).is_ok_and(f64::is_infinite)
-}
-
-/// Whether the environment knows a filter or a test of this name.
-pub(super) fn knows(kind: &str, name: &str) -> bool {
-    let question = ENVIRONMENT.compile_expression(if kind == "filter" {
-        "name is filter"
-    } else {
-        "name is test"
-    });
-    question
-        .and_then(|question| question.eval(minijinja::context!(name)))
-        .is_ok_and(|answer| answer.is_true())
-}
-
-/// What is wrong with an expression, and in which of its lines (from 1).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Fault {
-    pub(super) line: usize,
-    pub(super) reason: String,
-}
 
 /// A checked expression with the columns it names.
 pub(super) struct Formula {
@@ -161,16 +119,6 @@ impl Formula {
         let names = Arc::clone(&self.names);
         self.expression
             .eval(Value::from_object(Row { names, values }))
-    }
-}
-
-/// What minijinja says, without where it stands in a template.
-pub(super) fn fault_of(error: &minijinja::Error) -> Fault {
-    Fault {
-        line: error.line().unwrap_or(1),
-        reason: error
-            .detail()
-            .map_or_else(|| error.kind().to_string(), str::to_owned),
     }
 }
 

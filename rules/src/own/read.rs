@@ -5,10 +5,11 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::expression::{Fault, Formula};
+use super::environment::Fault;
+use super::expression::Formula;
+use super::rule::{Compiled, Cost, OwnRule, interned};
 use super::tables::{ColumnInfo, Source, find};
 use super::title::Title;
-use super::{Compiled, Cost, OwnRule, interned};
 use crate::model::nearest::hint;
 use crate::model::severity::Severity;
 

@@ -14,7 +14,8 @@ use analyzer::event::SegmentRef;
 use analyzer::{Connection, Direction, Endpoint, Timestamp};
 
 use super::expression::time_text;
-use super::{Cost, OwnRule, Source};
+use super::rule::{Cost, OwnRule};
+use super::tables::Source;
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::evidence::Evidence;
 use crate::model::finding::Finding;
