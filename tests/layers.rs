@@ -101,7 +101,13 @@ const HOSTFILES: &[Room] = &[
 
 /// From connections to findings.
 const RULES: &[Room] = &[
-    ("model", "what a rule is, and what it finds"),
+    ("model", "what a rule finds, and what is declared about it"),
+    ("rows", "what tables say of connections and findings"),
+    ("own", "rules of the user's own"),
+    ("model/settings", "which rules run, with which limits"),
+    ("model/context", "what a rule may ask about them"),
+    ("model/narrative", "the words of a finding"),
+    ("model/rule", "what a rule is"),
     ("between", "the rules of comparisons, as they are declared"),
     ("signs", "judgement that several rules share"),
     ("catalog", "the rules"),

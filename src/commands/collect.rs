@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use rules::engine::Engine;
 use rules::finding::Ask;
-use rules::settings;
+use rules::settings::{self, RuleSettings};
 
 use crate::cli::CollectArguments;
 use crate::failure::Failure;
@@ -49,7 +49,7 @@ const fn tools(ask: Ask) -> &'static [Tool] {
 pub fn run(arguments: &CollectArguments) -> Result<ExitCode, Failure> {
     let asks: Vec<Ask> = match &arguments.rule {
         Some(rule) => {
-            let meta = settings::find_rule(rule, "pcapdoc collect");
+            let meta = settings::rule_named(&RuleSettings::default(), rule, "pcapdoc collect");
             let meta = meta.map_err(|error| Failure::Usage(error.to_string()))?;
             meta.host_evidence.to_vec()
         }

@@ -6,7 +6,7 @@ use analyzer::{Endpoint, Transport};
 
 use crate::model::evidence::Evidence;
 use crate::model::figure::{Figure, FigureValue};
-use crate::model::finding::{Finding, Remedy};
+use crate::model::finding::{Finding, Origin, Remedy};
 use crate::model::impact::Impact;
 use crate::model::meta::declare_rule;
 use crate::model::text::{self, many};
@@ -40,6 +40,7 @@ declare_rule! {
     /// - udp(7); Linux Documentation/networking/snmp_counter.rst
     pub(crate) struct UdpBufferFull {
         id: "udp-buffer-full",
+        group: UdpAndIp,
         title: "A full receive buffer drops datagrams",
         severity: High,
         needs: [Udp],
@@ -119,6 +120,7 @@ fn finding(server: Endpoint, flows: &[&Watched], unanswered: u64, dropped: u64) 
     Finding {
         id: String::new(),
         rule: UdpBufferFull::META.id,
+        origin: Origin::BuiltIn,
         severity: Impact::requests_lost(lost).severity().min(UdpBufferFull::META.severity),
         confidence: 0.85,
         confidence_reason: "The host counts datagrams that found no room, and requests of this capture went unanswered.".to_owned(),
