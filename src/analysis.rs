@@ -168,8 +168,8 @@ fn witness(settings: &Settings, buffers: &Buffers) -> Result<Option<Witness>, Fa
     let (_, known) = known.map_err(Failure::Input)?;
     let known = Acquaintance::merged(known);
     let taken = hosts.host_evidence_time.iter().cloned().collect();
-    let addresses = known.addresses();
-    let wanted = |ip| addresses.contains(&ip);
+    let ends = known.ends();
+    let wanted = |local, peer| ends.interest(local, peer);
     let files = HostFiles::read(&hosts.host_evidence, &taken, &wanted);
     Ok(Some(Witness::new(files, known)))
 }

@@ -51,12 +51,15 @@ pub enum Command {
     Batch(BatchArguments),
     /// Run SQL over a dataset, Parquet files or a capture
     Query(QueryArguments),
-    /// List the rules
-    Rules,
+    /// List the rules, yours among them
+    Rules(RuleFiles),
     /// Print a rule's documentation: what it means, how it is detected, what to do
     Explain {
         /// Rule id, such as keepalive-race
         rule: String,
+        /// Where rules of one's own are.
+        #[command(flatten)]
+        files: RuleFiles,
     },
     /// Say what one TCP segment was judged to be and why, and what Wireshark calls it
     ExplainFrame(ExplainFrameArguments),
@@ -255,9 +258,9 @@ pub struct AnalysisArguments {
     /// Framing of a TCP server's stream, as PORT=SPEC (u32be, u16le,offset=2, line, fixed:64, …)
     #[arg(long, value_name = "PORT=SPEC", value_parser = port_and_spec)]
     pub framing: Vec<(u16, String)>,
-    /// Configuration file [default: pcapdoc.toml here or in a folder above]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Where settings and rules of one's own are.
+    #[command(flatten)]
+    pub files: RuleFiles,
     /// Only packets from this time on: 2026-11-24T10:15:00Z (UTC unless a zone is given)
     #[arg(long, value_name = "TIME")]
     pub from: Option<Timestamp>,
@@ -280,6 +283,17 @@ pub struct AnalysisArguments {
     /// [default: 1G, or a quarter of the machine's if that is less]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_memory: Option<u64>,
+}
+
+/// Where settings and rules of one's own are.
+#[derive(Debug, Args)]
+pub struct RuleFiles {
+    /// Configuration file [default: pcapdoc.toml here or in a folder above]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Rules of your own ([[rule]], see docs/own-rules.md) beside those of the configuration file
+    #[arg(long, value_name = "FILE")]
+    pub rules: Vec<PathBuf>,
 }
 
 /// What outputs hide.

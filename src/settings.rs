@@ -8,7 +8,7 @@ use analyzer::capture::Input;
 use analyzer::pipeline::Memory;
 use rules::settings::RuleSettings;
 
-use crate::cli::{AnalysisArguments, HostArguments};
+use crate::cli::{AnalysisArguments, HostArguments, RuleFiles};
 use crate::failure::Failure;
 use crate::inputs::inputs;
 
@@ -34,14 +34,11 @@ pub struct Settings {
 impl Settings {
     /// Resolves how `captures` are to be analysed.
     pub fn resolve(captures: &[PathBuf], arguments: &AnalysisArguments) -> Result<Self, Failure> {
-        let configuration_file = match &arguments.config {
-            Some(file) => Some(file.clone()),
-            None => find_upwards("pcapdoc.toml"),
-        };
-        let (mut rules, configuration) = match &configuration_file {
-            Some(file) => read_configuration(file)?,
-            None => (RuleSettings::default(), Vec::new()),
-        };
+        let Configured {
+            mut rules,
+            file: configuration_file,
+            values: configuration,
+        } = rule_settings(&arguments.files)?;
         let usage = |error: rules::settings::SettingsError| Failure::Usage(error.to_string());
         rules.select(&arguments.select).map_err(usage)?;
         rules.ignore(&arguments.ignore).map_err(usage)?;
@@ -92,14 +89,40 @@ fn default_memory() -> u64 {
     total.map_or(USUAL, |kibibytes| USUAL.min(kibibytes * 1024 / 4))
 }
 
-/// The rules' settings, and everything the file says, for the report.
-fn read_configuration(file: &Path) -> Result<(RuleSettings, Vec<(String, String)>), Failure> {
+/// What configuration files say.
+pub struct Configured {
+    /// For the rule engine.
+    pub rules: RuleSettings,
+    /// The configuration file that was read.
+    pub file: Option<PathBuf>,
+    /// Everything it says, by full name, for the report.
+    pub values: Vec<(String, String)>,
+}
+
+/// Reads the configuration file, if there is one, and the files of the user's own rules.
+pub fn rule_settings(files: &RuleFiles) -> Result<Configured, Failure> {
+    let file = files.config.clone();
+    let file = file.or_else(|| find_upwards("pcapdoc.toml"));
+    let configuration = file.as_deref().map(named_text).transpose()?;
+    let own = files.rules.iter().map(|file| named_text(file));
+    let own: Vec<(String, String)> = own.collect::<Result<_, _>>()?;
+    let rules = RuleSettings::from_files(configuration.as_ref(), &own)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
+    let values = configuration.map(|(_, text)| flat(&text));
+    Ok(Configured {
+        rules,
+        file,
+        values: values.unwrap_or_default(),
+    })
+}
+
+/// The name of a file, and its text.
+fn named_text(file: &Path) -> Result<(String, String), Failure> {
     let name = file.display().to_string();
-    let text = fs::read_to_string(file)
-        .map_err(|error| Failure::Usage(format!("could not read {name}: {error}")))?;
-    let rules =
-        RuleSettings::from_toml(&text, &name).map_err(|error| Failure::Usage(error.to_string()))?;
-    Ok((rules, flat(&text)))
+    match fs::read_to_string(file) {
+        Ok(text) => Ok((name, text)),
+        Err(error) => Err(Failure::Usage(format!("could not read {name}: {error}"))),
+    }
 }
 
 /// The settings of a valid configuration, each with its full name, in the order of names.

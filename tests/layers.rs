@@ -89,6 +89,8 @@ const ANALYZER: &[Room] = &[
 /// From files of hosts to facts.
 const HOSTFILES: &[Room] = &[
     ("limits", "how much is kept"),
+    ("place", "where in a file something stands"),
+    ("packet_rule", "rules of packet filters and translators"),
     ("model", "what host files say, whatever their format"),
     ("text", "addresses, numbers and times as tools write them"),
     ("out", "what readers write to"),
@@ -99,24 +101,40 @@ const HOSTFILES: &[Room] = &[
 
 /// From connections to findings.
 const RULES: &[Room] = &[
-    ("model", "what a rule is, and what it finds"),
+    ("model", "what a rule finds, and what is declared about it"),
+    ("rows", "what tables say of connections and findings"),
+    ("own", "rules of the user's own"),
+    ("model/settings", "which rules run, with which limits"),
+    ("model/context", "what a rule may ask about them"),
+    ("model/narrative", "the words of a finding"),
+    ("model/rule", "what a rule is"),
     ("between", "the rules of comparisons, as they are declared"),
     ("signs", "judgement that several rules share"),
     ("catalog", "the rules"),
-    ("engine", "runs them, and makes findings of what they saw"),
     (
         "host/watched",
         "what is remembered of connections, to lay host files beside them",
     ),
     ("host/join", "which line belongs to which connection"),
+    (
+        "host/clock",
+        "the times of files in the time of the capture",
+    ),
+    ("host/hosts", "which host a file is from"),
     ("host/counters", "by how much a host's counters rose"),
     (
         "host/settle",
         "what host files settle before the rules judge",
     ),
+    (
+        "host/udp_buffer_full",
+        "a rule whose findings only hosts show",
+    ),
+    ("host/declared", "the list of such rules"),
     ("host/testimony", "what they say about a finding"),
     ("host/turn", "what that does to it"),
     ("host", "host files beside a capture"),
+    ("engine", "runs them, and makes findings of what they saw"),
     ("lib", "the list of the above"),
 ];
 

@@ -9,7 +9,7 @@ use analyzer::capture::{CaptureReader, Input, ReadOptions, Slab};
 use analyzer::decode::{DecodedSlab, decode_slab};
 use analyzer::pipeline::{self, ConnectionSink};
 use analyzer::{Connection, Direction, Timestamp};
-use hostfiles::{HostFiles, Source};
+use hostfiles::{HostFiles, Interest, Source};
 use rules::engine::{Engine, RuleSink};
 use rules::finding::Assessment;
 use rules::host::{Acquaintance, Witness};
@@ -53,7 +53,7 @@ fn options() -> ReadOptions {
 /// A file of a host, whatever its format, laid beside a capture without connections.
 fn hostfiles(bytes: &[u8]) {
     let source = Source::Bytes("host/file".to_owned(), bytes.to_vec());
-    let files = HostFiles::of(vec![source], &BTreeMap::new(), &|_| true);
+    let files = HostFiles::of(vec![source], &BTreeMap::new(), &|_, _| Interest::Sure);
     for row in &files.facts.sockets {
         assert!(row.place.at.line <= files.files[0].lines);
         let _ = files.quote(row.place.at);

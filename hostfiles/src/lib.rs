@@ -10,14 +10,17 @@ mod formats;
 pub mod limits;
 mod model;
 mod out;
+mod packet_rule;
+mod place;
 mod read;
 mod text;
 
 pub use model::{
-    CallShare, Clock, Counter, Facts, HostFile, KernelWord, Kind, LineRef, Linger, LogLine, Net,
-    Opening, PacketRule, Place, Read, SocketRow, SystemEvent, Target, TcpCounters, TracedSocket,
-    Translation, User,
+    CallShare, Clock, Counter, Facts, HostFile, KernelWord, Kind, Linger, LogLine, Opening, Read,
+    SocketRow, SystemEvent, TcpCounters, TracedSocket, Translation, User,
 };
-pub use out::Wanted;
+pub use out::{Interest, Wanted};
+pub use packet_rule::{Net, PacketRule, Target};
+pub use place::{LineRef, Place};
 pub use read::{HostFiles, Source};
 pub use text::read_time;

@@ -15,12 +15,23 @@ pub(crate) struct Out<'a> {
     pub(crate) time: Option<i64>,
     /// How many such lines came before, and headers.
     pub(crate) snapshot: u32,
-    /// Which addresses are of interest; sockets of others are not kept.
+    /// Which sockets are of interest; others are not kept.
     pub(crate) wanted: Wanted<'a>,
 }
 
-/// Which addresses are of interest.
-pub type Wanted<'a> = &'a (dyn Fn(IpAddr) -> bool + Sync);
+/// How likely a socket is one of the capture.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Interest {
+    /// Its addresses are not in the capture.
+    None,
+    /// They are; its ports are not: it is kept while there is room.
+    Maybe,
+    /// An end of it is.
+    Sure,
+}
+
+/// How likely a socket with this end of its own and this other end is one of the capture.
+pub type Wanted<'a> = &'a (dyn Fn(Option<Endpoint>, Option<Endpoint>) -> Interest + Sync);
 
 impl Out<'_> {
     /// An address of the host itself.
@@ -51,9 +62,14 @@ impl Out<'_> {
         }
     }
 
-    /// Whether a socket with these ends may be one of the capture.
+    /// Whether a socket with these ends is kept.
     pub(crate) fn wants(&self, local: Option<Endpoint>, peer: Option<Endpoint>) -> bool {
-        let wanted = |end: Endpoint| end.ip.is_unspecified() || (self.wanted)(end.ip);
-        peer.is_none_or(wanted) || local.is_some_and(wanted)
+        let kept = self.facts.traced.len() * (limits::FACTS / limits::TRACED);
+        let has_room = kept.max(self.facts.sockets.len()) < limits::FACTS / 4;
+        match (self.wanted)(local, peer) {
+            Interest::None => peer.is_none(),
+            Interest::Maybe => has_room,
+            Interest::Sure => true,
+        }
     }
 }

@@ -9,8 +9,9 @@ use analyzer::Timestamp;
 
 use crate::formats::{self, Format};
 use crate::limits;
-use crate::model::{Clock, Facts, HostFile, Kind, LineRef};
+use crate::model::{Clock, Facts, HostFile, Kind};
 use crate::out::{Out, Wanted};
+use crate::place::LineRef;
 use crate::text;
 
 /// Octets at a file's beginning by which it is recognised.
@@ -67,8 +68,7 @@ pub struct HostFiles {
 
 impl HostFiles {
     /// Reads files, and the files of folders (and theirs). `taken` says when files were written:
-    /// by the name as given, or the name alone. Of sockets, those are kept that have an address
-    /// which is `wanted`.
+    /// by the name as given, or the name alone. Of sockets, those are kept that are `wanted`.
     #[must_use]
     pub fn read(
         paths: &[PathBuf],
@@ -291,10 +291,11 @@ fn recognise(head: &[u8]) -> Option<(Kind, Box<dyn Format>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::out::Interest;
 
     fn read(text: &[u8]) -> HostFiles {
         let source = Source::Bytes("folder/file".to_owned(), text.to_vec());
-        HostFiles::of(vec![source], &BTreeMap::new(), &|_| true)
+        HostFiles::of(vec![source], &BTreeMap::new(), &|_, _| Interest::Sure)
     }
 
     #[test]
@@ -310,7 +311,9 @@ mod tests {
             assert_eq!(files.files[0].kind, Kind::Unknown, "{text:?}");
             assert_eq!(files.facts, Facts::default());
         }
-        let none = HostFiles::read(&["/no/such/file".into()], &BTreeMap::new(), &|_| true);
+        let none = HostFiles::read(&["/no/such/file".into()], &BTreeMap::new(), &|_, _| {
+            Interest::Sure
+        });
         assert!(none.files[0].problem.is_some());
     }
 

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use analyzer::{Endpoint, Timestamp};
 
-use crate::model::{Clock, Net};
+use crate::model::Clock;
+use crate::packet_rule::Net;
 
 const SECOND: i64 = 1_000_000_000;
 

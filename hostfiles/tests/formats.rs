@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hostfiles::{HostFiles, Kind};
+use hostfiles::{HostFiles, Interest, Kind};
 
 fn read(name: &str) -> HostFiles {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("testdata")
         .join(name);
     assert!(path.is_file(), "{name}");
-    HostFiles::read(&[path], &BTreeMap::new(), &|_| true)
+    HostFiles::read(&[path], &BTreeMap::new(), &|_, _| Interest::Sure)
 }
 
 #[test]

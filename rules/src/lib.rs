@@ -19,6 +19,8 @@ mod catalog;
 pub mod engine;
 pub mod host;
 mod model;
+pub mod own;
+pub mod rows;
 mod signs;
 #[cfg(test)]
 mod testkit;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use rules::engine::Engine;
 use rules::finding::Ask;
-use rules::settings;
+use rules::settings::{self, RuleSettings};
 
 use crate::cli::CollectArguments;
 use crate::failure::Failure;
@@ -49,7 +49,7 @@ const fn tools(ask: Ask) -> &'static [Tool] {
 pub fn run(arguments: &CollectArguments) -> Result<ExitCode, Failure> {
     let asks: Vec<Ask> = match &arguments.rule {
         Some(rule) => {
-            let meta = settings::find_rule(rule, "pcapdoc collect");
+            let meta = settings::rule_named(&RuleSettings::default(), rule, "pcapdoc collect");
             let meta = meta.map_err(|error| Failure::Usage(error.to_string()))?;
             meta.host_evidence.to_vec()
         }
@@ -97,7 +97,7 @@ fn script(tools: &BTreeSet<Tool>, rule: Option<&str>, pid: Option<u32>) -> Strin
         lines.push("[ -n \"$pid\" ] && timeout -s INT \"$seconds\" strace -c -f -o \"$out/strace-c.txt\" -p \"$pid\" 2> /dev/null &".to_owned());
     }
     if has(Tool::Reasons) {
-        lines.push("timeout \"$seconds\" perf trace -a --no-syscalls -e tcp:tcp_send_reset,tcp:tcp_retransmit_skb,skb:kfree_skb 2> \"$out/tracepoints.txt\" &".to_owned());
+        lines.push("perf record -q -a -e tcp:tcp_send_reset,tcp:tcp_retransmit_skb,skb:kfree_skb -o \"$out/perf.data\" -- sleep \"$seconds\" & perf=$!".to_owned());
     }
     if has(Tool::Sockets) {
         lines.push("end=$(( $(date +%s) + seconds ))".to_owned());
@@ -110,6 +110,9 @@ fn script(tools: &BTreeSet<Tool>, rule: Option<&str>, pid: Option<u32>) -> Strin
     }
     if has(Tool::Counters) {
         lines.push("nstat -asz > \"$out/nstat-after.txt\"".to_owned());
+    }
+    if has(Tool::Reasons) {
+        lines.push("wait \"$perf\"; perf script -i \"$out/perf.data\" > \"$out/tracepoints.txt\" 2> /dev/null; rm -f \"$out/perf.data\"".to_owned());
     }
     if has(Tool::Files) {
         lines.push("lsof -nPi > \"$out/lsof.txt\" 2> /dev/null".to_owned());
@@ -127,7 +130,7 @@ fn script(tools: &BTreeSet<Tool>, rule: Option<&str>, pid: Option<u32>) -> Strin
         );
         lines.push("# Beside them: the access and error logs of proxies and servers (nginx, Apache, HAProxy, Envoy, ALB).".to_owned());
     }
-    lines.push("wait_for=\"$capture\"; kill -INT $wait_for; wait".to_owned());
+    lines.push("kill -INT \"$capture\"; wait".to_owned());
     lines.push("find \"$out\" -type f -empty -delete; echo \"collected in $out\"".to_owned());
     lines.join("\n") + "\n"
 }

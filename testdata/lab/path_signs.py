@@ -41,10 +41,10 @@ class Stream:
         self.send(False, SYN | ACK, 900, 101, wait=0.1, window=answer_window, extra=SCALE + SACK_PERMITTED, hop_limit=answer_hops)
         self.send(True, ACK, 101, 901, wait=0.1, window=window)
 
-    def close(self, seq, ack):
-        self.send(True, FIN | ACK, seq, ack, wait=20)
+    def close(self, seq, ack, window=64240):
+        self.send(True, FIN | ACK, seq, ack, wait=20, window=window)
         self.send(False, FIN | ACK, ack, seq + 1, wait=0.1)
-        self.send(True, ACK, seq + 1, ack + 1)
+        self.send(True, ACK, seq + 1, ack + 1, window=window)
 
 
 def sack(left, right):
@@ -98,7 +98,7 @@ def download(window, segments=40):
         stream.send(False, PSH | ACK, seq, ack, bytes(1000), wait=1)
         seq += 1000
         stream.send(True, ACK, ack, seq, wait=20, window=window)
-    stream.close(ack, seq)
+    stream.close(ack, seq, window)
     return capture
 
 
@@ -150,7 +150,7 @@ def flight(window):
             seq += 1000
         capture.wait(20)
         stream.send(True, ACK, ack, seq, wait=20, window=window)
-    stream.close(ack, seq)
+    stream.close(ack, seq, window)
     return capture
 
 

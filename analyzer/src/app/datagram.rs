@@ -4,6 +4,7 @@ use crate::direction::Direction;
 use crate::event::At;
 
 use super::dns::{Message, Pairs};
+use super::service::DatagramErrors;
 use super::{AppFacts, AppProtocol};
 
 mod recognise;
@@ -27,6 +28,7 @@ pub struct DatagramReader {
     likely: Option<(&'static str, u32)>,
     sequences: Option<Box<Sequences>>,
     dns: Option<Box<Pairs>>,
+    errors: Option<Box<DatagramErrors>>,
 }
 
 /// Datagrams in a row that have to resemble a protocol that one cannot prove.
@@ -46,6 +48,10 @@ impl DatagramReader {
         if self.protocol.is_none() && self.tried < TRIED_MAX && !bytes.is_empty() {
             self.tried += 1;
             self.judge(direction, bytes, true_len, ports);
+            self.errors = self.protocol.and_then(DatagramErrors::of).map(Box::new);
+        }
+        if let Some(errors) = &mut self.errors {
+            errors.take(direction, bytes, at);
         }
         if matches!(self.protocol, Some("dns" | "mdns" | "llmnr"))
             && let Some(message) = Message::parse(bytes)
@@ -62,7 +68,7 @@ impl DatagramReader {
         self.protocol
     }
 
-    /// What the payload told: DNS exchanges.
+    /// What the payload told: DNS exchanges, and errors that services stated.
     #[must_use]
     pub fn finish(self) -> AppFacts {
         let protocol = if self.protocol == Some("dns") {
@@ -73,6 +79,7 @@ impl DatagramReader {
         AppFacts {
             protocol,
             name: self.protocol,
+            service: self.errors.and_then(|errors| errors.finish()),
             ..self.dns.map(|pairs| pairs.finish()).unwrap_or_default()
         }
     }

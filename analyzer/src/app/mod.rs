@@ -17,6 +17,7 @@ mod exchange;
 mod framing;
 mod http1;
 mod http2;
+mod opening;
 mod probe;
 mod reader;
 mod recognise;
@@ -32,6 +33,7 @@ mod tls;
 pub use crate::event::At;
 pub use datagram::DatagramReader;
 pub use framing::{Delimiter, FramingSpec, FramingSpecError, LengthField, LengthWidth};
+pub use opening::{Opened, Opening};
 pub use reader::{MessagePosition, MessageUnit};
 pub use stream::{AppSettings, SegmentShape, StreamReader};
 
@@ -105,19 +107,63 @@ pub struct HttpFacts {
     pub lost_track: bool,
     /// HTTP/2 streams reset (RST_STREAM), by sender.
     pub reset_streams: [u64; 2],
-    /// First HTTP/2 GOAWAY.
-    pub goaway: Option<HttpGoaway>,
+    /// HTTP/2 streams reset, by sender and code, at most 8, in the order of their first.
+    pub stream_resets: Vec<HttpStreamResets>,
+    /// HTTP/2 GOAWAY.
+    pub goaway: Option<Box<HttpGoaway>>,
 }
 
-/// An HTTP/2 GOAWAY frame (RFC 9113 §6.8).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// An HTTP/2 GOAWAY frame (RFC 9113 §6.8), and what it left undone. Where an end sends several,
+/// the last stream that it will process is the least that it named, and the code the last.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HttpGoaway {
     /// Who sent it.
     pub direction: Direction,
     /// Error code; 0 is a graceful shutdown.
     pub code: u32,
-    /// Where.
+    /// The last stream that its sender may have processed.
+    pub last_stream: u32,
+    /// What it says for people, at most 64 characters.
+    pub debug: String,
+    /// Where: the frame whose code it is.
     pub at: At,
+    /// Streams of the peer beyond the last one, which got no response: never processed.
+    pub unprocessed: HttpUnanswered,
+    /// Other streams of the peer that had no response when the connection ended.
+    pub unanswered: HttpUnanswered,
+}
+
+/// HTTP/2 streams without a response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HttpUnanswered {
+    /// How many.
+    pub count: u64,
+    /// Where the first of them begins.
+    pub first: Option<At>,
+}
+
+impl HttpUnanswered {
+    fn add(&mut self, start: At) {
+        self.count += 1;
+        if self.first.is_none_or(|first| start.frame < first.frame) {
+            self.first = Some(start);
+        }
+    }
+}
+
+/// HTTP/2 streams that one end reset with one code (RFC 9113 §6.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HttpStreamResets {
+    /// Who reset them.
+    pub direction: Direction,
+    /// Error code.
+    pub code: u32,
+    /// How many.
+    pub count: u64,
+    /// The first.
+    pub first: At,
+    /// The last.
+    pub last: At,
 }
 
 /// A goodbye in TLS: an alert record, or GOAWAY and an alert (17 + 22 + 24 octets), rounded up.
@@ -253,6 +299,22 @@ pub enum ServiceProtocol {
     Smtp,
     /// FTP control connection (RFC 959).
     Ftp,
+    /// MongoDB.
+    MongoDb,
+    /// NATS.
+    Nats,
+    /// memcached, text protocol.
+    Memcached,
+    /// LDAP (RFC 4511).
+    Ldap,
+    /// gRPC, in HTTP/2 that is not encrypted.
+    Grpc,
+    /// SIP over UDP (RFC 3261).
+    Sip,
+    /// DHCP (RFC 2131).
+    Dhcp,
+    /// RADIUS (RFC 2865).
+    Radius,
 }
 
 impl ServiceProtocol {
@@ -267,6 +329,14 @@ impl ServiceProtocol {
             Self::Bgp => "BGP",
             Self::Smtp => "SMTP",
             Self::Ftp => "FTP",
+            Self::MongoDb => "MongoDB",
+            Self::Nats => "NATS",
+            Self::Memcached => "memcached",
+            Self::Ldap => "LDAP",
+            Self::Grpc => "gRPC",
+            Self::Sip => "SIP",
+            Self::Dhcp => "DHCP",
+            Self::Radius => "RADIUS",
         }
     }
 }
@@ -338,4 +408,6 @@ pub struct AppFacts {
     pub name: Option<&'static str>,
     /// Errors that a service stated.
     pub service: Option<Box<ServiceFacts>>,
+    /// What each end of a TCP connection said first, `[client, server]`.
+    pub openings: [Option<Opened>; 2],
 }

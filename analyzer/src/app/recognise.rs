@@ -131,6 +131,9 @@ const MAGICS: &[(&[u8], &str)] = &[
     (b"EHLO ", "smtp"),
     (b"HELO ", "smtp"),
     (b"@RSYNCD: ", "rsync"),
+    (b"INFO {\"server_id\":", "nats"),
+    (b"STORED\r\n", "memcached"),
+    (b"SERVER_ERROR ", "memcached"),
     (
         b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
         "bgp",
@@ -144,7 +147,7 @@ fn named(bytes: &[u8]) -> Verdict {
     let fixed = MAGICS
         .iter()
         .map(|(octets, name)| magic(bytes, octets, Recognised::Named(name)));
-    let looked = [greeting, resp, telnet, binary_headers].map(|test| test(bytes));
+    let looked = [greeting, resp, telnet, ldap, binary_headers].map(|test| test(bytes));
     for found in fixed.chain(looked) {
         match found {
             Verdict::Is(_) => return found,
@@ -192,6 +195,15 @@ fn telnet(bytes: &[u8]) -> Verdict {
         (false, _) => Verdict::No,
         (true, true) => Verdict::Maybe,
         (true, false) => Verdict::Is(Recognised::Named("telnet")),
+    }
+}
+
+/// A bind request of LDAP version 3.
+fn ldap(bytes: &[u8]) -> Verdict {
+    match service::is_ldap_bind(bytes) {
+        Some(true) => Verdict::Is(Recognised::Named("ldap")),
+        Some(false) => Verdict::No,
+        None => Verdict::Maybe,
     }
 }
 

@@ -13,6 +13,7 @@ use super::dns::DnsStream;
 use super::framing::{self, Framed};
 use super::http1::Http1;
 use super::http2::Http2;
+use super::opening::Prefix;
 use super::probe::{Sample, What};
 use super::reader::{MessagePosition, Piece, Reader};
 use super::recognise::{self, Recognised, Verdict};
@@ -35,6 +36,8 @@ pub struct StreamReader {
     spec: Option<FramingSpec>,
     /// [`Self::segment_boundary`] was called and the segment's octets are yet to come.
     boundary: [Option<SegmentShape>; 2],
+    /// What each end said first.
+    openings: [Prefix; 2],
     state: State,
 }
 
@@ -109,6 +112,7 @@ impl StreamReader {
         Self {
             spec: given.map(|(_, spec)| *spec),
             boundary: [None; 2],
+            openings: [Prefix::default(); 2],
             state: State::Idle,
         }
     }
@@ -117,6 +121,9 @@ impl StreamReader {
     /// [`Self::data`], [`Self::gap`] and [`Self::segment_boundary`] need not be called any more.
     #[must_use]
     pub fn wants_data(&self, direction: Direction) -> bool {
+        if !self.openings[direction.index()].is_known() {
+            return true;
+        }
         match &self.state {
             State::Idle => true,
             State::Active(active) => match &active.reading {
@@ -135,6 +142,7 @@ impl StreamReader {
         if bytes.is_empty() {
             return;
         }
+        self.openings[direction.index()].take(bytes, at);
         if matches!(self.state, State::Idle) {
             self.state = State::Active(Box::new(Active::new(self.spec)));
         }
@@ -158,6 +166,7 @@ impl StreamReader {
         if octets == 0 {
             return;
         }
+        self.openings[direction.index()].gap(at);
         let octets = octets.min(GAP_MAX);
         if matches!(self.state, State::Idle) {
             self.state = State::Active(Box::new(Active::new(self.spec)));
@@ -199,13 +208,17 @@ impl StreamReader {
                 Reading::Protocol(reader) => Ok(reader),
             },
         };
-        match outcome {
+        let facts = match outcome {
             Ok(reader) => reader.finish(),
             Err(Done(protocol, name)) => AppFacts {
                 protocol,
                 name,
                 ..AppFacts::default()
             },
+        };
+        AppFacts {
+            openings: self.openings.map(|prefix| prefix.opened()),
+            ..facts
         }
     }
 }

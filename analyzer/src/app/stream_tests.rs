@@ -7,19 +7,27 @@ use crate::app::reader::MessageUnit;
 use crate::direction::Direction;
 
 use super::testing::{C, S, Step, at, data, noise, read, read_in_pieces};
-use super::{AppFacts, AppProtocol, AppSettings, StreamReader};
+use super::{AppFacts, AppProtocol, AppSettings, Opening, StreamReader};
 
 fn reader() -> StreamReader {
     StreamReader::new(&AppSettings::default(), 9000)
 }
 
+/// Nothing but what each end said first.
+fn opened_only(facts: &AppFacts) -> AppFacts {
+    AppFacts {
+        openings: facts.openings,
+        ..AppFacts::default()
+    }
+}
+
 #[test]
 fn nothing_said_nothing_known() {
     assert_eq!(reader().finish(), AppFacts::default());
-    assert_eq!(
-        read(&[Step::Fin(C), Step::Drop(S, 100)]),
-        AppFacts::default()
-    );
+    let facts = read(&[Step::Fin(C), Step::Drop(S, 100)]);
+    assert_eq!(facts, opened_only(&facts));
+    let [client, server] = facts.openings;
+    assert_eq!((client, server.unwrap().by), (None, Opening::Other));
 }
 
 #[test]
@@ -28,9 +36,14 @@ fn bulk_is_given_up() {
     for (frame, segment) in noise(1, 40_000).chunks(1448).enumerate() {
         reader.data(S, segment, at(frame as u64));
     }
-    assert!(!reader.wants_data(C) && !reader.wants_data(S));
+    // What the other end says first is of interest whatever this one says.
+    assert!(reader.wants_data(C) && !reader.wants_data(S));
     reader.data(S, b"GET / HTTP/1.1\r\n\r\n", at(99));
-    assert_eq!(reader.finish(), AppFacts::default());
+    reader.data(C, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", at(100));
+    assert!(!reader.wants_data(C));
+    let facts = reader.finish();
+    assert_eq!(facts, opened_only(&facts));
+    assert_eq!(facts.openings[0].unwrap().by, Opening::HttpRequest);
 }
 
 #[test]

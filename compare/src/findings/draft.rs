@@ -7,7 +7,7 @@ use analyzer::event::SegmentRef;
 use analyzer::seq::SeqNumber;
 use analyzer::{Direction, Timestamp};
 use rules::Finding;
-use rules::finding::{ConnectionRef, Evidence, Figure, FigureValue, Remedy, Severity};
+use rules::finding::{ConnectionRef, Evidence, Figure, FigureValue, Origin, Remedy, Severity};
 use rules::meta::RuleMeta;
 
 use crate::reading::{Flow, Record};
@@ -45,6 +45,7 @@ impl<'a> Draft<'a> {
             finding: Finding {
                 id: String::new(),
                 rule: meta.id,
+                origin: Origin::BuiltIn,
                 severity: meta.severity,
                 confidence: 0.95,
                 confidence_reason: "Both points show it, packet by packet.".to_owned(),

@@ -1,8 +1,9 @@
 //! Access logs in the common and combined formats, with what is usually added behind them.
 
 use super::{Format, Known};
-use crate::model::{Kind, LineRef, LogLine, Place};
+use crate::model::{Kind, LogLine};
 use crate::out::Out;
+use crate::place::{LineRef, Place};
 use crate::text::{address, between, endpoint, log_time};
 
 pub(super) const KNOWN: Known = Known {

@@ -3,8 +3,9 @@
 use analyzer::{Endpoint, Transport};
 
 use super::{Format, Known};
-use crate::model::{Clock, Counter, Kind, LineRef, Place, Translation};
+use crate::model::{Clock, Counter, Kind, Translation};
 use crate::out::Out;
+use crate::place::{LineRef, Place};
 use crate::text::{pair, seconds};
 
 pub(super) const KNOWN: Known = Known {

@@ -1,8 +1,9 @@
 //! The error logs of nginx and Apache.
 
 use super::{Format, Known};
-use crate::model::{Kind, LineRef, LogLine, Place};
+use crate::model::{Kind, LogLine};
 use crate::out::Out;
+use crate::place::{LineRef, Place};
 use crate::text::{address, between, endpoint, iso_time};
 
 pub(super) const KNOWN: Known = Known {

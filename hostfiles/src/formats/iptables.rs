@@ -3,8 +3,10 @@
 use analyzer::Transport;
 
 use super::{Format, Known};
-use crate::model::{Kind, LineRef, PacketRule, Target};
+use crate::model::Kind;
 use crate::out::Out;
+use crate::packet_rule::{PacketRule, Target};
+use crate::place::LineRef;
 use crate::text::{address, between, leading_number, net};
 
 pub(super) const KNOWN: Known = Known {

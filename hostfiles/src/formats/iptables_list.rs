@@ -2,8 +2,10 @@
 
 use super::iptables::{destination, ports, protocol};
 use super::{Format, Known};
-use crate::model::{Kind, LineRef, PacketRule, Target};
+use crate::model::Kind;
 use crate::out::Out;
+use crate::packet_rule::{PacketRule, Target};
+use crate::place::LineRef;
 use crate::text::{between, leading_number, net};
 
 pub(super) const KNOWN: Known = Known {

@@ -3,8 +3,10 @@
 use analyzer::{Endpoint, Transport};
 
 use super::{Format, Known};
-use crate::model::{Kind, LineRef, Net, PacketRule, Target};
+use crate::model::Kind;
 use crate::out::Out;
+use crate::packet_rule::{Net, PacketRule, Target};
+use crate::place::LineRef;
 use crate::text::endpoint;
 
 pub(super) const KNOWN: Known = Known {
@@ -66,13 +68,16 @@ impl Format for Ipvs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::out::Interest;
     use crate::read::{HostFiles, Source};
 
     #[test]
     fn each_server_is_a_translation() {
         let text = "IP Virtual Server version 1.2.1 (size=4096)\nProt LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\nTCP  10.96.0.1:80 rr\n  -> 10.9.0.2:8080                Masq    1      0          0\n";
         let source = Source::Bytes("i".to_owned(), text.as_bytes().to_vec());
-        let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new(), &|_| true);
+        let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new(), &|_, _| {
+            Interest::Sure
+        });
         assert_eq!(files.files[0].kind, Kind::Ipvs);
         let rule = &files.facts.rules[0];
         assert_eq!(rule.at.line, 5);

@@ -1,8 +1,9 @@
 //! journald and syslog as text, and `kubectl get events`.
 
 use super::{Format, Known};
-use crate::model::{Clock, Kind, LineRef, Place, SystemEvent};
+use crate::model::{Clock, Kind, SystemEvent};
 use crate::out::Out;
+use crate::place::{LineRef, Place};
 use crate::text::{iso_time, syslog_time};
 
 pub(super) const KNOWN: Known = Known {

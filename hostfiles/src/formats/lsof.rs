@@ -4,8 +4,9 @@ use analyzer::Transport;
 
 use super::states::state;
 use super::{Format, Known};
-use crate::model::{Kind, LineRef, Place, SocketRow, User};
+use crate::model::{Kind, SocketRow, User};
 use crate::out::Out;
+use crate::place::{LineRef, Place};
 use crate::text::{endpoint, peer};
 
 pub(super) const KNOWN: Known = Known {

@@ -17,12 +17,12 @@ mod proxy_log;
 mod ss;
 mod states;
 mod strace;
-mod strace_call;
 mod strace_summary;
 mod tracepoint;
 
-use crate::model::{Kind, LineRef};
+use crate::model::Kind;
 use crate::out::Out;
+use crate::place::LineRef;
 
 /// Reads the lines of a file.
 pub(crate) trait Format {

@@ -1,8 +1,9 @@
 //! `netstat -s`: the kernel's counters in sentences.
 
 use super::{Format, Known};
-use crate::model::{Counter, Kind, LineRef, Place};
+use crate::model::{Counter, Kind};
 use crate::out::Out;
+use crate::place::{LineRef, Place};
 use crate::text::leading_number;
 
 pub(super) const KNOWN: Known = Known {

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::{Format, Known};
-use crate::model::{Counter, Kind, LineRef, Place};
+use crate::model::{Counter, Kind};
 use crate::out::Out;
+use crate::place::{LineRef, Place};
 
 pub(super) const KNOWN: Known = Known {
     kind: Kind::Nstat,
@@ -137,6 +138,7 @@ impl Nstat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::out::Interest;
     use crate::read::{HostFiles, Source};
 
     #[test]
@@ -147,7 +149,9 @@ mod tests {
             "TcpExt: SyncookiesSent ListenOverflows\nTcpExt: 0 3\n",
         ] {
             let source = Source::Bytes("n".to_owned(), text.as_bytes().to_vec());
-            let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new(), &|_| true);
+            let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new(), &|_, _| {
+                Interest::Sure
+            });
             assert_eq!(files.files[0].kind, Kind::Nstat, "{text}");
             let mut all = files.facts.counters.iter();
             let found = all.find(|one| one.name == "TcpExtListenOverflows").unwrap();

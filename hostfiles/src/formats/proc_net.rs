@@ -3,8 +3,9 @@
 use analyzer::Transport;
 
 use super::{Format, Known};
-use crate::model::{Kind, LineRef, Place, SocketRow};
+use crate::model::{Kind, SocketRow};
 use crate::out::Out;
+use crate::place::{LineRef, Place};
 use crate::text::proc_endpoint;
 
 pub(super) const KNOWN: Known = Known {

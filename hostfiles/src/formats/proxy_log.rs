@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::{Format, Known};
-use crate::model::{Clock, Kind, LineRef, LogLine, Place};
+use crate::model::{Clock, Kind, LogLine};
 use crate::out::Out;
+use crate::place::{LineRef, Place};
 use crate::text::{between, endpoint, iso_time, log_time};
 
 pub(super) const KNOWN: Known = Known {

@@ -4,8 +4,9 @@ use analyzer::Transport;
 
 use super::states::state;
 use super::{Format, Known};
-use crate::model::{Kind, LineRef, Place, SocketRow, TcpCounters, User};
+use crate::model::{Kind, SocketRow, TcpCounters, User};
 use crate::out::Out;
+use crate::place::{LineRef, Place};
 use crate::text::{between, decimal, endpoint, leading_number, peer};
 
 pub(super) const KNOWN: Known = Known {
@@ -43,6 +44,7 @@ impl Format for Ss {
         if line.contains("Recv-Q") && line.contains("Address:Port") {
             self.flush(out);
             self.without_state = !line.contains("State");
+            self.udp = false;
             out.snapshot += 1;
             return true;
         }
@@ -110,10 +112,10 @@ impl Ss {
         let local = endpoint(local)?;
         // A UDP socket is UNCONN; a TCP one never is in a listing.
         self.udp |= known == "UNCONN";
-        let guessed = if self.udp {
-            Transport::Udp
-        } else {
-            Transport::Tcp
+        let guessed = match known {
+            "UNCONN" => Transport::Udp,
+            "ESTAB" | "" if self.udp => Transport::Udp,
+            _ => Transport::Tcp,
         };
         let mut row = SocketRow {
             place: Place::default(),
@@ -206,11 +208,14 @@ fn counters(text: &str) -> Option<TcpCounters> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::out::Interest;
     use crate::read::{HostFiles, Source};
 
     fn rows(text: &str) -> Vec<SocketRow> {
         let source = Source::Bytes("ss".to_owned(), text.as_bytes().to_vec());
-        let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new(), &|_| true);
+        let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new(), &|_, _| {
+            Interest::Sure
+        });
         assert_eq!(files.files[0].kind, Kind::Ss);
         files.facts.sockets
     }

@@ -2,8 +2,9 @@
 
 use super::{Format, Known};
 use crate::limits;
-use crate::model::{CallShare, Facts, Kind, LineRef};
+use crate::model::{CallShare, Facts, Kind};
 use crate::out::Out;
+use crate::place::LineRef;
 
 pub(super) const KNOWN: Known = Known {
     kind: Kind::StraceSummary,

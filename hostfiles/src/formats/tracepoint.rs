@@ -3,8 +3,9 @@
 use analyzer::Endpoint;
 
 use super::{Format, Known};
-use crate::model::{Clock, KernelWord, Kind, LineRef, Place};
+use crate::model::{Clock, KernelWord, Kind};
 use crate::out::Out;
+use crate::place::{LineRef, Place};
 use crate::text::{between, endpoint, pair, seconds};
 
 pub(super) const KNOWN: Known = Known {

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::schema::{CAPTURE_SET, ColumnType, PARTITIONS, Record, Table};
-use super::{connections, exchanges, findings};
+use rules::rows::{self, CAPTURE_SET, ColumnType, PARTITIONS, Record, Table};
+
+use super::findings;
 
 /// A table as its readers see it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,11 +37,11 @@ impl TableSchema {
 #[must_use]
 pub fn tables() -> Vec<TableSchema> {
     vec![
-        TableSchema::of(&connections::CONNECTIONS),
-        TableSchema::of(&findings::FINDINGS),
+        TableSchema::of(&rows::CONNECTIONS),
+        TableSchema::of(&rows::FINDINGS),
         TableSchema::of(&findings::EVIDENCE),
-        TableSchema::of(&exchanges::REQUESTS),
-        TableSchema::of(&exchanges::DNS),
+        TableSchema::of(&rows::REQUESTS),
+        TableSchema::of(&rows::DNS),
         TableSchema::of(&findings::INTERVALS),
         TableSchema::of(&findings::CAPTURES),
     ]

@@ -12,9 +12,9 @@ use polars_io::parquet::write::{
     BatchedWriter, ParquetCompression, ParquetWriter, StatisticsOptions,
 };
 
-use super::schema::CAPTURE_SET;
 use super::sink::{ROW_GROUP, Tables};
 use crate::error::Error;
+use rules::rows::CAPTURE_SET;
 
 /// Octets that are handed to the operating system at once: a Parquet file consists of many small
 /// pieces.

@@ -1,141 +1,16 @@
-//! What a whole capture gives: `findings`, `evidence`, `intervals` and `captures`.
+//! What a whole capture gives beside findings: `evidence`, `intervals` and `captures`.
 
 use std::time::Duration;
 
 use analyzer::analysis::{Interval, Intervals};
 use analyzer::connection::TcpState;
 use analyzer::{Analysis, QualityKind, Timestamp};
-use rules::finding::{Evidence, Figure, FigureValue, Finding};
+use rules::finding::{Evidence, Finding};
+use rules::rows::ColumnType::{Integer, Number, Text, Time};
+use rules::rows::{Column, Record, Table, Value, column};
+use rules::rows::{count, direction_name, number, text, time};
 
-use super::connections::direction;
-use super::rows::{count, hour, number, text, time};
-use super::schema::ColumnType::{Integer, Number, Text, Time};
-use super::schema::{Column, Record, Table, Value, column};
-use crate::document::{Document, figures, flag_names, seconds};
-
-/// Rows of [`FINDINGS`].
-pub(super) enum Findings {}
-
-impl Record for Findings {
-    type Of<'a> = Finding;
-}
-
-fn first_seen(finding: &Finding) -> Option<Timestamp> {
-    finding.evidence.iter().map(|one| one.segment.time).min()
-}
-
-fn cost(finding: &Finding, name: &str) -> Value {
-    let figure = |figure: &Figure| match &figure.value {
-        FigureValue::Number(value) if figure.name == name => Some(*value),
-        _ => None,
-    };
-    number(finding.cost.iter().find_map(figure))
-}
-
-/// Figures as a JSON object.
-fn json(list: &[Figure]) -> Value {
-    text(serde_json::to_string(&figures(list)).ok())
-}
-
-const FINDING_COLUMNS: &[Column<Findings>] = &[
-    column(
-        "finding",
-        Text,
-        "`F1`, `F2`, … in the order of the report",
-        |f| text(Some(&f.id)),
-    ),
-    column("rule", Text, "rule id", |f| text(Some(f.rule))),
-    column(
-        "severity",
-        Text,
-        "`info`, `low`, `medium`, `high` or `critical`",
-        |f| text(Some(f.severity.as_str())),
-    ),
-    column("severity_rank", Integer, "1 (info) to 5 (critical)", |f| {
-        Value::Integer(f.severity as i64 + 1)
-    }),
-    column("confidence", Number, "how sure, 0 to 1", |f| {
-        number(Some(f.confidence.clamp(0.0, 1.0)))
-    }),
-    column("title", Text, "one line", |f| text(Some(&f.title))),
-    column("summary", Text, "what happened", |f| text(Some(&f.summary))),
-    column("occurrences", Integer, "how often", |f| {
-        count(f.occurrences)
-    }),
-    column("connections", Integer, "connections affected", |f| {
-        count(f.connection_count)
-    }),
-    column(
-        "client_ip",
-        Text,
-        "client address of the worst connection",
-        |f| text(f.connections.first().map(|c| c.client.ip.to_string())),
-    ),
-    column(
-        "server",
-        Text,
-        "server address and port of the worst connection",
-        |f| text(f.connections.first().map(|c| c.server.to_string())),
-    ),
-    column(
-        "server_ip",
-        Text,
-        "server address of the worst connection",
-        |f| text(f.connections.first().map(|c| c.server.ip.to_string())),
-    ),
-    column(
-        "server_port",
-        Integer,
-        "server port of the worst connection",
-        |f| {
-            f.connections
-                .first()
-                .map_or(Value::Missing, |c| Value::Integer(c.server.port.into()))
-        },
-    ),
-    column(
-        "first_time",
-        Time,
-        "time of the first frame of evidence",
-        |f| time(first_seen(f)),
-    ),
-    column("hour", Time, "the hour of that frame", |f| {
-        hour(first_seen(f))
-    }),
-    column(
-        "requests_failed",
-        Number,
-        "cost: requests that failed",
-        |f| cost(f, "requests_failed"),
-    ),
-    column("time_lost_ms", Number, "cost: time lost", |f| {
-        cost(f, "time_lost_ms")
-    }),
-    column("cost", Text, "all costs, as a JSON object", |f| {
-        json(&f.cost)
-    }),
-    column("figures", Text, "measured figures, as a JSON object", |f| {
-        json(&f.figures)
-    }),
-    column(
-        "explained_by",
-        Text,
-        "findings that cause this one, joined by commas",
-        |f| text((!f.explained_by.is_empty()).then(|| f.explained_by.join(","))),
-    ),
-    column(
-        "filter",
-        Text,
-        "Wireshark display filter that shows the evidence",
-        |f| text(Some(&f.filter)),
-    ),
-];
-
-pub(super) static FINDINGS: Table<Findings> = Table {
-    name: "findings",
-    about: "one row per finding",
-    columns: FINDING_COLUMNS,
-};
+use crate::document::{Document, flag_names, seconds};
 
 /// One frame of evidence.
 pub(super) struct EvidenceRecord<'a> {
@@ -152,7 +27,7 @@ impl Record for Frames {
 
 const EVIDENCE_COLUMNS: &[Column<Frames>] = &[
     column("finding", Text, "the finding, as in `findings`", |r| {
-        text(Some(&r.finding.id))
+        text(Some(r.finding.id.clone()))
     }),
     column("rule", Text, "rule id", |r| text(Some(r.finding.rule))),
     column("frame", Integer, "Wireshark's frame.number", |r| {
@@ -165,7 +40,7 @@ const EVIDENCE_COLUMNS: &[Column<Frames>] = &[
         "note",
         Text,
         "a fact that can be checked at that frame",
-        |r| text(Some(&r.evidence.note)),
+        |r| text(Some(r.evidence.note.clone())),
     ),
     column("transport", Text, "`tcp` or `udp`", |r| {
         text(Some(r.evidence.connection.transport.as_str()))
@@ -180,7 +55,7 @@ const EVIDENCE_COLUMNS: &[Column<Frames>] = &[
         "direction",
         Text,
         "`client_to_server` or `server_to_client`",
-        |r| direction(r.evidence.segment.direction),
+        |r| text(Some(direction_name(r.evidence.segment.direction))),
     ),
     column("flags", Text, "TCP control bits, such as `PSH,ACK`", |r| {
         text(Some(flag_names(r.evidence.segment.flags)))
@@ -417,7 +292,7 @@ const CAPTURE_COLUMNS: &[Column<Captures>] = &[
         |r| text(r.document.verdict.severity.map(crate::Severity::as_str)),
     ),
     column("verdict", Text, "the report in a sentence", |r| {
-        text(Some(&r.document.verdict.sentence))
+        text(Some(r.document.verdict.sentence.clone()))
     }),
     column(
         "capture_drops",

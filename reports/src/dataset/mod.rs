@@ -1,7 +1,7 @@
 //! The dataset: what was found, as tables that any tool can query.
 //!
-//! Every table declares its columns once (`Table`): name, type, meaning and how the value is
-//! taken from a record. The Parquet files, `pcapdoc query --schema` and the documentation all
+//! Every table declares its columns once ([`rules::rows::Table`]): name, type, meaning and how
+//! the value is taken from a record. The Parquet files, `pcapdoc query --schema` and the documentation all
 //! come from that declaration.
 //!
 //! ```text
@@ -12,20 +12,17 @@
 //! Times are UTC with microseconds and no zone (what every reader understands); exact frame
 //! times are a frame number away. Counts are signed 64-bit: Spark reads no unsigned integers.
 
-mod connections;
 mod describe;
-mod exchanges;
 mod files;
 mod findings;
 mod output;
 mod query;
 mod rows;
-mod schema;
 mod sink;
 
 pub use describe::{TableSchema, describe, markdown, tables};
 pub use files::{TableFiles, copy_without};
 pub use output::{Rendering, render};
 pub use query::{QueryError, Source, run};
-pub use schema::ColumnType;
+pub use rules::rows::ColumnType;
 pub use sink::{RowSink, Spill, Tables};

@@ -13,11 +13,11 @@ use polars_io::SerReader as _;
 use polars_io::parquet::read::ParquetReader;
 
 use super::describe::tables;
-use super::rows::constant;
-use super::schema::PARTITIONS;
+use super::rows::{constant, data_type};
 use super::sink::Tables;
 use crate::error::Error;
 use crate::words::format;
+use rules::rows::PARTITIONS;
 
 /// Why a query gave no result.
 #[derive(Debug, thiserror::Error)]
@@ -217,7 +217,7 @@ fn empty(name: &str) -> DataFrame {
     let mut schema = Schema::default();
     for table in tables().iter().filter(|table| table.name == name) {
         for (column, kind, _) in &table.columns {
-            schema.with_column((*column).into(), kind.data_type());
+            schema.with_column((*column).into(), data_type(*kind));
         }
     }
     for (key, _) in PARTITIONS {

@@ -2,14 +2,13 @@
 
 use std::io::{self, Read, Write};
 
-use analyzer::Timestamp;
 use polars::prelude::{
-    BooleanChunked, Column as PolarsColumn, DataFrame, Float64Chunked, Int64Chunked, PlSmallStr,
-    PolarsResult, Scalar, Series, StringChunked,
+    BooleanChunked, Column as PolarsColumn, DataFrame, DataType, Float64Chunked, Int64Chunked,
+    PlSmallStr, PolarsResult, Scalar, Series, StringChunked, TimeUnit,
 };
 use polars::prelude::{IntoSeries as _, NewChunkedArray as _};
 
-use super::schema::{CAPTURE_SET, ColumnType, Record, Table, Value};
+use rules::rows::{CAPTURE_SET, ColumnType, Record, Table, Value};
 
 /// Rows of a table whose records are `R`, one after the other.
 pub(super) struct Rows<R: Record> {
@@ -50,7 +49,9 @@ impl<R: Record> Rows<R> {
     /// # Errors
     /// When `out` fails.
     pub fn write(&mut self, out: &mut impl Write) -> io::Result<()> {
-        self.values.drain(..).try_for_each(|value| value.write(out))
+        self.values
+            .drain(..)
+            .try_for_each(|value| write(&value, out))
     }
 
     /// Appends `len` rows that were written.
@@ -59,7 +60,7 @@ impl<R: Record> Rows<R> {
     /// When `input` fails or ends.
     pub fn read(&mut self, len: usize, input: &mut impl Read) -> io::Result<()> {
         for _ in 0..len * self.table.columns.len() {
-            self.values.push(Value::read(input)?);
+            self.values.push(read(input)?);
         }
         Ok(())
     }
@@ -81,7 +82,7 @@ impl<R: Record> Rows<R> {
         for name in order_by.iter().rev() {
             let columns = &self.table.columns;
             if let Some(at) = columns.iter().position(|column| column.name == *name) {
-                order.sort_by_key(|&row| self.value(row, at).integer());
+                order.sort_by_key(|&row| integer(self.value(row, at)));
             }
         }
         order
@@ -98,85 +99,83 @@ impl<R: Record> Rows<R> {
         let values = order.iter().map(|&row| self.value(row, at));
         Ok(match column.kind {
             ColumnType::Text => {
-                StringChunked::from_iter_options(name, values.map(Value::text)).into_series()
+                StringChunked::from_iter_options(name, values.map(text)).into_series()
             }
             ColumnType::Integer => {
-                Int64Chunked::from_iter_options(name, values.map(Value::integer)).into_series()
+                Int64Chunked::from_iter_options(name, values.map(integer)).into_series()
             }
-            ColumnType::Time => Int64Chunked::from_iter_options(name, values.map(Value::integer))
+            ColumnType::Time => Int64Chunked::from_iter_options(name, values.map(integer))
                 .into_series()
-                .cast(&ColumnType::Time.data_type())?,
+                .cast(&data_type(ColumnType::Time))?,
             ColumnType::Number => {
-                Float64Chunked::from_iter_options(name, values.map(Value::number)).into_series()
+                Float64Chunked::from_iter_options(name, values.map(number)).into_series()
             }
             ColumnType::Boolean => {
-                BooleanChunked::from_iter_options(name, values.map(Value::boolean)).into_series()
+                BooleanChunked::from_iter_options(name, values.map(boolean)).into_series()
             }
         })
     }
 }
 
-impl Value {
-    fn text(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            _ => None,
-        }
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::Text(text) => Some(text),
+        _ => None,
     }
+}
 
-    const fn integer(&self) -> Option<i64> {
-        match self {
-            Self::Integer(number) | Self::Time(number) => Some(*number),
-            _ => None,
-        }
+const fn integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::Integer(number) | Value::Time(number) => Some(*number),
+        _ => None,
     }
+}
 
-    fn number(&self) -> Option<f64> {
-        match self {
-            Self::Number(number) => Some(*number).filter(|number| number.is_finite()),
-            _ => None,
-        }
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => Some(*number).filter(|number| number.is_finite()),
+        _ => None,
     }
+}
 
-    const fn boolean(&self) -> Option<bool> {
-        match self {
-            Self::Boolean(truth) => Some(*truth),
-            _ => None,
-        }
+const fn boolean(value: &Value) -> Option<bool> {
+    match value {
+        Value::Boolean(truth) => Some(*truth),
+        _ => None,
     }
+}
 
-    /// A tag, and the value.
-    fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        match self {
-            Self::Missing => out.write_all(&[0]),
-            Self::Text(text) => {
-                out.write_all(&[1])?;
-                out.write_all(&(text.len() as u64).to_le_bytes())?;
-                out.write_all(text.as_bytes())
-            }
-            Self::Integer(number) => tagged(out, 2, number.to_le_bytes()),
-            Self::Time(number) => tagged(out, 3, number.to_le_bytes()),
-            Self::Number(number) => tagged(out, 4, number.to_le_bytes()),
-            Self::Boolean(truth) => out.write_all(&[5 + u8::from(*truth)]),
+/// Writes a tag, and the value.
+fn write(value: &Value, out: &mut impl Write) -> io::Result<()> {
+    match value {
+        Value::Missing => out.write_all(&[0]),
+        Value::Text(text) => {
+            out.write_all(&[1])?;
+            out.write_all(&(text.len() as u64).to_le_bytes())?;
+            out.write_all(text.as_bytes())
         }
+        Value::Integer(number) => tagged(out, 2, number.to_le_bytes()),
+        Value::Time(number) => tagged(out, 3, number.to_le_bytes()),
+        Value::Number(number) => tagged(out, 4, number.to_le_bytes()),
+        Value::Boolean(truth) => out.write_all(&[5 + u8::from(*truth)]),
     }
+}
 
-    fn read(input: &mut impl Read) -> io::Result<Self> {
-        let [tag] = bytes(input)?;
-        Ok(match tag {
-            0 => Self::Missing,
-            1 => {
-                let len = u64::from_le_bytes(bytes(input)?);
-                let mut text = String::new();
-                input.take(len).read_to_string(&mut text)?;
-                Self::Text(text.into())
-            }
-            2 => Self::Integer(i64::from_le_bytes(bytes(input)?)),
-            3 => Self::Time(i64::from_le_bytes(bytes(input)?)),
-            4 => Self::Number(f64::from_le_bytes(bytes(input)?)),
-            tag => Self::Boolean(tag == 6),
-        })
-    }
+fn read(input: &mut impl Read) -> io::Result<Value> {
+    let [tag] = bytes(input)?;
+    Ok(match tag {
+        0 => Value::Missing,
+        1 => {
+            let len = u64::from_le_bytes(bytes(input)?);
+            let mut text = String::new();
+            input.take(len).read_to_string(&mut text)?;
+            Value::Text(text.into())
+        }
+        2 => Value::Integer(i64::from_le_bytes(bytes(input)?)),
+        3 => Value::Time(i64::from_le_bytes(bytes(input)?)),
+        4 => Value::Number(f64::from_le_bytes(bytes(input)?)),
+        tag => Value::Boolean(tag == 6),
+    })
 }
 
 fn tagged(out: &mut impl Write, tag: u8, value: [u8; 8]) -> io::Result<()> {
@@ -196,31 +195,13 @@ pub(super) fn constant(name: &str, text: &str, len: usize) -> PolarsColumn {
     PolarsColumn::new_scalar(name.into(), scalar, len)
 }
 
-/// Text that may be missing.
-pub(super) fn text(text: Option<impl Into<PlSmallStr>>) -> Value {
-    text.map_or(Value::Missing, |text| Value::Text(text.into()))
-}
-
-/// A count; beyond 2^63 it is missing.
-pub(super) fn count(count: u64) -> Value {
-    i64::try_from(count).map_or(Value::Missing, Value::Integer)
-}
-
-/// A number that may be missing.
-pub(super) fn number(number: Option<f64>) -> Value {
-    number.map_or(Value::Missing, Value::Number)
-}
-
-/// A time that may be missing.
-pub(super) fn time(time: Option<Timestamp>) -> Value {
-    time.map_or(Value::Missing, |time| {
-        Value::Time(time.as_nanos().div_euclid(1000))
-    })
-}
-
-/// The hour (UTC) a time falls into.
-pub(super) fn hour(time: Option<Timestamp>) -> Value {
-    const HOUR_NANOS: i64 = 3_600_000_000_000;
-    let start = |time: Timestamp| time.as_nanos().div_euclid(HOUR_NANOS) * (HOUR_NANOS / 1000);
-    time.map_or(Value::Missing, |time| Value::Time(start(time)))
+/// How a column is stored in a frame.
+pub(super) const fn data_type(kind: ColumnType) -> DataType {
+    match kind {
+        ColumnType::Text => DataType::String,
+        ColumnType::Integer => DataType::Int64,
+        ColumnType::Number => DataType::Float64,
+        ColumnType::Boolean => DataType::Boolean,
+        ColumnType::Time => DataType::Datetime(TimeUnit::Microseconds, None),
+    }
 }

@@ -14,15 +14,16 @@ use analyzer::pipeline::ConnectionSink;
 use analyzer::{Analysis, Connection};
 use polars::prelude::DataFrame;
 use rules::finding::Assessment;
+use rules::rows::{
+    CONNECTIONS, Connections, DNS, DnsQuestions, DnsRecord, FINDINGS, Findings, REQUESTS, Record,
+    RequestRecord, Requests, Table,
+};
 
-use super::connections::{CONNECTIONS, ConnectionRecord, Connections};
-use super::exchanges::{DNS, DnsQuestions, DnsRecord, REQUESTS, RequestRecord, Requests};
 use super::findings::{
-    CAPTURES, CaptureRecord, Captures, EVIDENCE, EvidenceRecord, FINDINGS, Findings, Frames,
-    INTERVALS, IntervalRecord, Slices,
+    CAPTURES, CaptureRecord, Captures, EVIDENCE, EvidenceRecord, Frames, INTERVALS, IntervalRecord,
+    Slices,
 };
 use super::rows::Rows;
-use super::schema::{Record, Table};
 use crate::document::Document;
 use crate::error::Error;
 
@@ -78,12 +79,8 @@ impl RowSink {
 
 impl ConnectionSink for RowSink {
     fn connection(&mut self, connection: &Connection) {
-        let record = ConnectionRecord {
-            connection,
-            row: connection.into(),
-        };
-        self.connections.push(&record);
-        for request in RequestRecord::of(&record) {
+        self.connections.push(connection);
+        for request in RequestRecord::of(connection) {
             self.requests.push(&request);
         }
         for exchange in &connection.app.dns {

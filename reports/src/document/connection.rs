@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
-use analyzer::app::AppProtocol;
-use analyzer::connection::Role;
 use analyzer::{Connection, Half};
+use rules::rows::{
+    direction_name, millis, protocol_name, requests, response_times, role_name, rounded,
+    server_name,
+};
 use serde::{Deserialize, Serialize};
 
-use super::finding::direction_name;
-use super::{ProcessRow, millis, rounded};
+use super::ProcessRow;
 
 /// One connection of the contract's list.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -159,26 +160,6 @@ impl From<&Half> for HalfRow {
     }
 }
 
-/// Response times of the connection's turns, or of its datagrams.
-pub(crate) fn response_times(connection: &Connection) -> &analyzer::connection::Histogram {
-    match &connection.udp {
-        Some(udp) => &udp.response_times,
-        None => &connection.turns.response_times,
-    }
-}
-
-fn requests(connection: &Connection) -> (u64, u64) {
-    let Some(udp) = &connection.udp else {
-        return (connection.turns.count, connection.turns.answered);
-    };
-    let classes = udp.size_classes.iter();
-    let requests = classes.clone().map(|class| class.requests).sum::<u64>();
-    (
-        requests + udp.uncounted_requests,
-        classes.map(|class| class.answered).sum(),
-    )
-}
-
 fn reset(reset: &analyzer::connection::Reset) -> ResetRow {
     ResetRow {
         frame: reset.segment.frame,
@@ -186,41 +167,4 @@ fn reset(reset: &analyzer::connection::Reset) -> ResetRow {
         kind: reset.kind.as_str().to_owned(),
         confidence: rounded(reset.confidence.clamp(0.0, 1.0)),
     }
-}
-
-const fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Syn => "syn",
-        Role::SynAck => "syn-ack",
-        Role::Judged => "judged",
-    }
-}
-
-/// What the payload is, as [`ConnectionRow::protocol`] names it.
-pub(crate) fn protocol_name(connection: &Connection) -> &'static str {
-    match connection.app.protocol {
-        AppProtocol::Unknown => connection
-            .udp
-            .as_ref()
-            .and_then(|udp| udp.protocol)
-            .unwrap_or("unknown"),
-        AppProtocol::Http1 => "http1",
-        AppProtocol::Http2 => "http2",
-        AppProtocol::Tls => "tls",
-        AppProtocol::Dns => "dns",
-        AppProtocol::Ssh => "ssh",
-        AppProtocol::Framed => "framed",
-    }
-}
-
-fn server_name(connection: &Connection) -> Option<String> {
-    let app = &connection.app;
-    let sni = app.tls.as_ref().and_then(|tls| tls.sni.clone());
-    sni.or_else(|| {
-        app.http
-            .as_ref()?
-            .kept
-            .iter()
-            .find_map(|exchange| exchange.host.clone())
-    })
 }

@@ -1,14 +1,15 @@
 //! Findings as a document holds them.
 
 use analyzer::decode::TcpFlags;
-use analyzer::{Direction, Timestamp, Transport};
+use analyzer::{Timestamp, Transport};
 use rules::finding::{
-    self, ConnectionRef, Figure, FigureValue, Finding, HostCommand, HostLine, LookAlike, Remedy,
+    self, ConnectionRef, Figure, Finding, HostCommand, HostLine, LookAlike, Origin, Remedy,
 };
+use rules::rows::{direction_name, figures, rounded};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
-use super::{Distribution, Severity, SpreadView, WaitsView, rounded, seconds};
+use super::{Distribution, Severity, SpreadView, WaitsView, seconds};
 use crate::words::format;
 
 /// One cause, with everything a reader needs to believe and cure it.
@@ -19,6 +20,9 @@ pub struct FindingView {
     pub id: String,
     /// Rule id.
     pub rule: String,
+    /// `user` for a rule of the user's own; absent for ours.
+    #[serde(default, skip_serializing_if = "Origin::is_built_in")]
+    pub origin: Origin,
     /// Harm, if true.
     pub severity: Severity,
     /// How sure, 0–1.
@@ -152,15 +156,6 @@ impl From<ConnectionRef> for ConnectionKey {
     }
 }
 
-/// The contract's name of a direction.
-#[must_use]
-pub(crate) const fn direction_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::ClientToServer => "client_to_server",
-        Direction::ServerToClient => "server_to_client",
-    }
-}
-
 impl FindingView {
     /// Whether a time-sequence graph could show it: it cites a TCP connection.
     #[must_use]
@@ -187,6 +182,7 @@ impl FindingView {
         Self {
             id: finding.id.clone(),
             rule: finding.rule.to_owned(),
+            origin: finding.origin,
             severity: finding.severity,
             confidence: rounded(finding.confidence.clamp(0.0, 1.0)),
             confidence_reason: finding.confidence_reason.clone(),
@@ -269,23 +265,6 @@ pub(crate) fn flag_names(flags: TcpFlags) -> String {
     ];
     let set = NAMES.iter().filter(|(bit, _)| flags.has(*bit));
     set.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
-}
-
-/// Named values as JSON; what JSON cannot hold is left out.
-#[must_use]
-pub(crate) fn figures(figures: &[Figure]) -> Map<String, Value> {
-    figures
-        .iter()
-        .filter_map(|f| Some((f.name.to_owned(), value(&f.value)?)))
-        .collect()
-}
-
-/// `None` for a number that JSON cannot hold.
-fn value(value: &FigureValue) -> Option<Value> {
-    match value {
-        FigureValue::Number(number) => Number::from_f64(rounded(*number)).map(Value::Number),
-        FigureValue::Text(text) => Some(Value::String(text.clone())),
-    }
 }
 
 fn spreads(figures: &[Figure]) -> Map<String, Value> {

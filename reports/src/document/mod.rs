@@ -7,6 +7,7 @@
 //! The described fields are the contract (`schema/pcapdoc-1.schema.json`); new ones may be added
 //! within a schema version, none is removed or changes its meaning.
 
+use rules::finding::Origin;
 use serde::{Deserialize, Serialize};
 
 mod against;
@@ -22,12 +23,12 @@ mod trace;
 
 pub use against::{Against, Change, FigureChange, FindingChange};
 pub use connection::{ConnectionRow, HalfRow, ResetRow};
-pub(crate) use connection::{protocol_name, response_times};
+pub(crate) use finding::flag_names;
 pub use finding::{CaveatView, ConnectionKey, EvidenceView, FindingView};
-pub(crate) use finding::{direction_name, figures, flag_names};
 pub use host_files::{HostFileRow, ProcessRow};
 pub use hosts::{Attempts, EpisodeRow, HopLimit, HostRow};
 pub use rules::finding::{HostCommand, HostLine, LookAlike, Remedy, Says, Severity};
+pub(crate) use rules::rows::{millis, protocol_name, response_times, rounded};
 pub use series::{
     Bucket, Distribution, DurationSlot, DurationsOverTime, Intervals, ResponseTimes, StateSeries,
     TimePart, UdpSize,
@@ -278,6 +279,9 @@ pub struct Counted {
 pub struct Check {
     /// Rule id.
     pub rule: String,
+    /// `user` for a rule of the user's own; absent for ours.
+    #[serde(default, skip_serializing_if = "Origin::is_built_in")]
+    pub origin: Origin,
     /// What it looks for.
     pub title: String,
     /// Connections judged.
@@ -331,19 +335,6 @@ pub enum Cell {
     Text(String),
     /// Not measured.
     Missing(()),
-}
-
-/// Rounds to three decimals: microseconds of a millisecond figure. Keeps documents small and
-/// exactly readable again.
-#[must_use]
-pub(crate) fn rounded(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
-}
-
-/// Milliseconds of a duration, to the microsecond.
-#[must_use]
-pub(crate) fn millis(duration: std::time::Duration) -> f64 {
-    rounded(duration.as_secs_f64() * 1e3)
 }
 
 /// Seconds of a duration, to the microsecond.

@@ -312,6 +312,7 @@ fn counted<N: Into<String>>(items: impl Iterator<Item = (N, u64)>) -> Vec<Counte
 fn check(outcome: &RuleOutcome) -> Check {
     Check {
         rule: outcome.rule.to_owned(),
+        origin: outcome.origin,
         title: outcome.title.to_owned(),
         assessed: outcome.assessed,
         not_assessed: outcome

@@ -355,6 +355,7 @@ mod tests {
             resets: u64::from(bytes == 5_000),
             never_opened: 0,
             response_times,
+            process: None,
         }
     }
 

@@ -14,7 +14,7 @@ use reports::document::{
 use reports::{Afterwards, ConnectionCollector, Document, Draft, RunInfo};
 use rules::finding::{
     Assessment, ConnectionRef, Distribution, Evidence, Figure, FigureValue, Finding, HostCommand,
-    LookAlike, Remedy, RuleOutcome, Severity, Spread,
+    LookAlike, Origin, Remedy, RuleOutcome, Severity, Spread,
 };
 use rules::timeouts::Wait;
 use rules::waits::Waits;
@@ -218,6 +218,7 @@ fn race() -> Finding {
     Finding {
         id: "F1".to_owned(),
         rule: "keepalive-race",
+        origin: Origin::BuiltIn,
         severity: Severity::High,
         confidence: 0.95,
         confidence_reason:
@@ -375,6 +376,7 @@ fn stall() -> Finding {
     Finding {
         id: "F2".to_owned(),
         rule: "retransmit-hol",
+        origin: Origin::BuiltIn,
         severity: Severity::Medium,
         confidence: 0.88,
         confidence_reason: "seen at the receiver, with SACK".to_owned(),
@@ -440,6 +442,7 @@ fn truncation() -> Finding {
     Finding {
         id: "F3".to_owned(),
         rule: "udp-truncation",
+        origin: Origin::BuiltIn,
         severity: Severity::Low,
         confidence: 0.6,
         confidence_reason: "answers end at a round size, but only 3 datagrams were larger"
@@ -477,6 +480,7 @@ fn outcomes() -> Vec<RuleOutcome> {
     let outcome = |rule, title, assessed, not_assessed: &[(&str, u64)], findings| RuleOutcome {
         rule,
         title,
+        origin: Origin::BuiltIn,
         assessed,
         not_assessed: not_assessed
             .iter()

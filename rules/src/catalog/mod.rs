@@ -17,6 +17,7 @@ mod dns_failure;
 mod duplicate_address;
 mod ecn_congestion;
 mod half_open;
+mod http2_goaway;
 mod http_error;
 mod icmp_unreachable;
 mod idle_drop;
@@ -54,6 +55,7 @@ mod udp_truncation;
 mod unread_data_reset;
 mod window_limited;
 mod window_violation;
+mod wrong_protocol;
 mod zero_window_stall;
 
 /// Shows every rule there is, by id.
@@ -73,6 +75,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&ecn_congestion::EcnCongestion);
     visitor.visit(&half_open::HalfOpen);
     visitor.visit(&http_error::HttpError);
+    visitor.visit(&http2_goaway::StreamsGivenUp);
     visitor.visit(&icmp_unreachable::IcmpUnreachable);
     visitor.visit(&idle_drop::IdleDrop);
     visitor.visit(&injected_reset::InjectedReset);
@@ -109,6 +112,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&unread_data_reset::UnreadDataReset);
     visitor.visit(&window_limited::WindowLimited);
     visitor.visit(&window_violation::WindowViolation);
+    visitor.visit(&wrong_protocol::WrongProtocol);
     visitor.visit(&zero_window_stall::ZeroWindowStall);
 }
 

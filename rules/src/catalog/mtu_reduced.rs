@@ -26,7 +26,7 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// - ICMP "fragmentation needed" or "packet too big" quotes a packet of the connection.
-    /// - The same end sends data afterwards, and none of its data stays without acknowledgment.
+    /// - The same end sends the data again, or more, and none of its data stays without acknowledgment.
     ///
     /// The ICMP message proves it. Data that is repeated in vain afterwards would refute it. Info.
     ///
@@ -76,7 +76,8 @@ impl Rule for MtuReduced {
         };
         // The quoted packet's direction is that of its sender.
         let half = conn.half(error.direction);
-        let went_on = half.last_data.is_some_and(|last| last.time > error.time);
+        let sends_on = half.last_data.is_some_and(|last| last.time > error.time);
+        let went_on = sends_on || half.refused_repeats > 0;
         if !went_on || half.unacked_at_end > 0 {
             return;
         }
@@ -96,7 +97,10 @@ impl Rule for MtuReduced {
                         icmp.reporter
                     ),
                 )
-                .evidence_if(half.last_data, "data that was acknowledged afterwards")
+                .evidence_if(
+                    half.last_data.filter(|_| sends_on),
+                    "data that was acknowledged afterwards",
+                )
                 .figure_if("mtu_bytes", mtu)
                 .figure("connections", 1.0)
                 .seen(Seen {

@@ -41,7 +41,7 @@ declare_rule! {
     /// - RFC 7661 (application-limited senders)
     pub(crate) struct SenderLimited {
         id: "sender-limited",
-        group: LossAndPath,
+        group: Application,
         title: "A transfer waits for its own sender",
         severity: Info,
         needs: [Tcp, BothDirections],

@@ -31,6 +31,13 @@ declare_rule! {
     /// - AMQP 0-9-1: `connection.close` and `channel.close` with a reply code of 300 or above.
     /// - BGP: NOTIFICATION messages of either end.
     /// - SMTP and FTP: replies of 4yz and 5yz.
+    /// - MongoDB: replies with `ok: 0`.
+    /// - NATS: `-ERR`.
+    /// - memcached (text): `SERVER_ERROR`, `CLIENT_ERROR` and `ERROR`.
+    /// - gRPC in HTTP/2 that is not encrypted: `grpc-status`, cancelled calls aside.
+    /// - SIP over UDP: final responses 4xx to 6xx, challenges and cancelled calls aside.
+    /// - DHCP: DHCPNAK; RADIUS: Access-Reject.
+    /// - LDAP: result codes, comparisons, referrals, steps of SASL and noSuchObject aside.
     ///
     /// The frame with the error proves it; one finding holds one code of one service. Errors of capacity and
     /// availability lose each the request that they answer. Failed logins and refused sessions are failed
@@ -49,12 +56,14 @@ declare_rule! {
     /// - MySQL server error message reference; PostgreSQL appendix A (error codes); Redis serialization
     ///   protocol; AMQP 0-9-1 §1.2
     /// - RFC 4271 §4.5, RFC 4486, RFC 9003 (BGP); RFC 5321 §4.2 (SMTP); RFC 959 §4.2 (FTP)
+    /// - gRPC status codes; RFC 3261 §21 (SIP); RFC 2131 §3.1 (DHCP); RFC 2865 §4.4 (RADIUS)
+    /// - MongoDB error codes; NATS client protocol; memcached protocol.txt; RFC 4511 §4.1.9 (LDAP)
     pub(crate) struct ServiceError {
         id: "service-error",
         group: Services,
         title: "A service states an error",
         severity: Medium,
-        needs: [Tcp],
+        needs: [],
         traits: [Service],
         clouded_by: [CaptureDrops, Snaplen],
         figures: [errors: Count / Sum],
@@ -233,6 +242,14 @@ const fn command(protocol: ServiceProtocol) -> &'static str {
         ServiceProtocol::Smtp | ServiceProtocol::Ftp => {
             "journalctl --since -1h | grep -E 'ftp|mail|smtp'"
         }
+        ServiceProtocol::MongoDb => "mongosh --eval 'db.serverStatus().connections; rs.status()'",
+        ServiceProtocol::Nats => "curl -s http://127.0.0.1:8222/varz",
+        ServiceProtocol::Memcached => "printf 'stats\\r\\nquit\\r\\n' | nc 127.0.0.1 11211",
+        ServiceProtocol::Grpc => "journalctl --since -1h | grep -i grpc",
+        ServiceProtocol::Sip => "journalctl --since -1h | grep -iE 'sip|kamailio|asterisk'",
+        ServiceProtocol::Dhcp => "journalctl --since -1h | grep -i dhcp",
+        ServiceProtocol::Radius => "journalctl --since -1h | grep -i radius",
+        ServiceProtocol::Ldap => "journalctl --since -1h | grep -E 'slapd|ldap'",
     }
 }
 

@@ -39,7 +39,7 @@ declare_rule! {
     /// - RFC 9293 §3.8.6.2 (silly window syndrome); RFC 1122 §4.2.3.3
     pub(crate) struct SmallWindow {
         id: "small-window",
-        group: LossAndPath,
+        group: Application,
         title: "A receiver never offers room for two segments",
         severity: Low,
         needs: [Tcp, BothDirections, Handshake],

@@ -45,7 +45,7 @@ declare_rule! {
     /// - RFC 792 (time exceeded), RFC 4443 §3.3, RFC 1812 §4.3.2.8
     pub(crate) struct TtlExpired {
         id: "ttl-expired",
-        group: UdpAndIp,
+        group: LossAndPath,
         title: "Packets run out of hops on the way",
         severity: Medium,
         needs: [],

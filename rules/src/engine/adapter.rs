@@ -13,7 +13,7 @@ use crate::engine::fold::{default_narrative, finding, worst_first};
 use crate::engine::kept::{Kept, Place};
 use crate::engine::link::Draft;
 use crate::model::context::Context;
-use crate::model::finding::{Finding, RuleOutcome};
+use crate::model::finding::{Finding, Origin, RuleOutcome};
 use crate::model::meta::RuleMeta;
 use crate::model::narrative::Group;
 use crate::model::observation::{
@@ -238,6 +238,7 @@ impl<R: Rule> RuleRun<'_, R> {
         let outcome = RuleOutcome {
             rule: meta.id,
             title: meta.title,
+            origin: Origin::BuiltIn,
             assessed: slot.assessed,
             not_assessed: slot
                 .not_assessed

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::figure::{Distribution, Figure, FigureValue};
 use crate::model::figure::{Fold, spread};
-use crate::model::finding::Finding;
+use crate::model::finding::{Finding, Origin};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::Observation;
 use crate::model::severity::Severity;
@@ -98,6 +98,7 @@ pub(crate) fn finding<S, F>(
     Finding {
         id: String::new(),
         rule: group.meta.id,
+        origin: Origin::BuiltIn,
         severity: borne_out(group, narrative.severity),
         confidence: narrative.confidence.clamp(0.0, 0.99),
         confidence_reason: narrative.confidence_reason,

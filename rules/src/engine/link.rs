@@ -11,6 +11,7 @@ use analyzer::{Endpoint, Timestamp};
 
 use crate::model::finding::Finding;
 use crate::model::severity::Severity;
+use crate::own::Concluded;
 
 /// A finding with what linking needs to know about it.
 pub(crate) struct Draft {
@@ -21,6 +22,18 @@ pub(crate) struct Draft {
     pub(crate) client_ips: BTreeSet<IpAddr>,
     /// Times of the occurrences, sorted.
     pub(crate) times: Vec<Timestamp>,
+}
+
+impl From<Concluded> for Draft {
+    fn from(concluded: Concluded) -> Self {
+        Self {
+            finding: concluded.finding,
+            connections: concluded.connections,
+            servers: concluded.servers,
+            client_ips: concluded.client_ips,
+            times: concluded.times,
+        }
+    }
 }
 
 /// How a cause must touch its symptom.
@@ -61,6 +74,7 @@ const LINKS: &[(&str, &str, Touch)] = &[
     ),
     ("http-error", "connection-died", Touch::Upstream),
     ("http-error", "service-error", Touch::Upstream),
+    ("http-error", "http2-goaway", Touch::Upstream),
     ("client-timeout-close", "retransmit-hol", Touch::Connections),
     ("client-timeout-close", "mtu-black-hole", Touch::Connections),
     ("client-timeout-close", "listen-overflow", Touch::Server),
@@ -106,6 +120,8 @@ const LINKS: &[(&str, &str, Touch)] = &[
     ("packet-loss", "duplicate-address", Touch::Connections),
     ("syn-unanswered", "ttl-expired", Touch::Connections),
     ("dns-failure", "ttl-expired", Touch::Connections),
+    ("dns-failure", "connection-refused", Touch::Server),
+    ("dns-failure", "syn-unanswered", Touch::Server),
     ("retransmit-hol", "timeout-recovery", Touch::Connections),
     ("slow-response", "timeout-recovery", Touch::Connections),
     ("timeout-recovery", "sequence-rewritten", Touch::Connections),
@@ -156,8 +172,8 @@ const LINKS: &[(&str, &str, Touch)] = &[
 /// How far apart in time a failure and its echo one hop up may lie.
 const ECHO: Duration = Duration::from_secs(1);
 
-/// Links, ranks and numbers the findings.
-pub(crate) fn rank(mut drafts: Vec<Draft>) -> Vec<Finding> {
+/// Links, ranks and numbers the findings; gives them in ranked order.
+pub(crate) fn rank(mut drafts: Vec<Draft>) -> Vec<Draft> {
     drafts.sort_by(|a, b| {
         let key = |draft: &Draft| (draft.finding.severity, confidence_step(&draft.finding));
         key(b)
@@ -174,19 +190,17 @@ pub(crate) fn rank(mut drafts: Vec<Draft>) -> Vec<Finding> {
         .enumerate()
         .map(|(rank, draft)| (*draft, rank + 1))
         .collect();
-    let mut findings: Vec<Option<Finding>> = drafts
-        .into_iter()
-        .map(|draft| Some(draft.finding))
-        .collect();
+    let mut drafts: Vec<Option<Draft>> = drafts.into_iter().map(Some).collect();
     order
         .iter()
         .filter_map(|&at| {
-            let mut finding = findings[at].take()?;
+            let mut draft = drafts[at].take()?;
+            let finding = &mut draft.finding;
             finding.id = format!("F{}", number[&at]);
             let mut ranks: Vec<usize> = causes[at].iter().map(|cause| number[cause]).collect();
             ranks.sort_unstable();
             finding.explained_by = ranks.iter().map(|rank| format!("F{rank}")).collect();
-            Some(finding)
+            Some(draft)
         })
         .collect()
 }

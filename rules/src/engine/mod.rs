@@ -22,12 +22,14 @@ use crate::between;
 use crate::catalog;
 use crate::engine::adapter::{Adapter, Running, Slot};
 use crate::engine::link::{Draft, rank};
+use crate::host;
 use crate::model::finding::Assessment;
 use crate::model::meta::RuleMeta;
 use crate::model::needs::{Fitness, Offer};
 use crate::model::rule::{Rule, RuleVisitor};
-use crate::model::settings::RuleSettings;
+use crate::model::settings::{IgnoreEntry, RuleSettings};
 use crate::model::traits::Traits;
+use crate::own;
 
 /// The selected rules and their settings.
 pub struct Engine {
@@ -36,6 +38,8 @@ pub struct Engine {
 
 struct Inner {
     rules: Vec<Box<dyn Running>>,
+    /// Rules of the user's own.
+    own: Vec<own::Running>,
     settings: RuleSettings,
 }
 
@@ -63,8 +67,19 @@ impl Engine {
         };
         catalog::visit(&mut starter);
         let rules = starter.rules;
+        let own = settings
+            .own
+            .iter()
+            .filter(|rule| settings.is_enabled(rule.id));
+        let own = own
+            .map(|rule| own::Running::new(Arc::clone(rule)))
+            .collect();
         Self {
-            inner: Arc::new(Inner { rules, settings }),
+            inner: Arc::new(Inner {
+                rules,
+                own,
+                settings,
+            }),
         }
     }
 
@@ -79,6 +94,7 @@ impl Engine {
     pub fn full_catalogue() -> Vec<&'static RuleMeta> {
         let mut all = Self::catalogue();
         all.extend(between::ALL);
+        all.extend(host::ALL);
         all.sort_by_key(|meta| meta.id);
         all
     }
@@ -134,21 +150,49 @@ impl Engine {
             .last
             .map(|last| last.rfc3339())
             .unwrap_or_default();
-        apply_ignores(
-            &self.inner.settings,
-            &today,
-            &mut drafts,
-            &mut assessment.notices,
-        );
-        for outcome in &mut assessment.outcomes {
-            outcome.findings = drafts
-                .iter()
-                .filter(|draft| draft.finding.rule == outcome.rule)
-                .count() as u64;
+        let mut accepted = Accepted::new(settings, &today);
+        let (of_rows, of_findings) = self.own();
+        for own in of_rows {
+            drafts.extend(conclude(own, &mut assessment));
         }
-        assessment.findings = rank(drafts);
+        accepted.hide(&mut drafts);
+        drafts = rank(drafts);
+        let mut later = Vec::new();
+        for own in of_findings {
+            drafts.iter().for_each(|draft| own.finding(&draft.finding));
+            later.extend(conclude(own, &mut assessment));
+        }
+        accepted.hide(&mut later);
+        if !later.is_empty() {
+            drafts.append(&mut later);
+            drafts = rank(drafts);
+        }
+        assessment.notices.extend(accepted.notices());
+        assessment.outcomes.sort_by_key(|outcome| outcome.rule);
+        for outcome in &mut assessment.outcomes {
+            let of_rule = drafts
+                .iter()
+                .filter(|draft| draft.finding.rule == outcome.rule);
+            outcome.findings = of_rule.count() as u64;
+        }
+        assessment.findings = drafts.into_iter().map(|draft| draft.finding).collect();
         assessment
     }
+
+    /// The user's own rules about rows, and those about findings, which come after all others.
+    fn own(&self) -> (Vec<&own::Running>, Vec<&own::Running>) {
+        let is_of_findings = |own: &&own::Running| own.rule.on == own::Source::Findings;
+        let (of_findings, of_rows) = self.inner.own.iter().partition(is_of_findings);
+        (of_rows, of_findings)
+    }
+}
+
+/// The findings of a rule of the user's own; what it did is added to `assessment`.
+fn conclude(own: &own::Running, assessment: &mut Assessment) -> Vec<Draft> {
+    let (concluded, notices, outcome) = own.conclude();
+    assessment.notices.extend(notices);
+    assessment.outcomes.push(outcome);
+    concluded.into_iter().map(Draft::from).collect()
 }
 
 /// What one shard's connections showed; see [`Engine::sink`].
@@ -171,41 +215,60 @@ impl ConnectionSink for RuleSink {
                 Fitness::Fit => slot.assessed += 1,
             }
         }
+        self.inner
+            .own
+            .iter()
+            .for_each(|own| own.connection(connection));
     }
 }
 
-/// Drops accepted findings and says so; says also which entries did nothing.
-fn apply_ignores(
-    settings: &RuleSettings,
-    today: &str,
-    drafts: &mut Vec<Draft>,
-    notices: &mut Vec<String>,
-) {
-    for entry in &settings.ignores {
-        let whom = entry
-            .server
-            .as_ref()
-            .map(|server| format!(" at {server}"))
-            .unwrap_or_default();
-        if entry.is_expired(today) {
-            let day = entry.expires.as_deref().unwrap_or_default();
-            notices.push(format!(
-                "ignore entry for {}{whom} ended on {day} and is not applied",
-                entry.rule
-            ));
-            continue;
+/// The entries of findings that are accepted, and how many findings each has hidden.
+struct Accepted<'a> {
+    entries: Vec<(&'a IgnoreEntry, usize)>,
+    today: &'a str,
+}
+
+impl<'a> Accepted<'a> {
+    fn new(settings: &'a RuleSettings, today: &'a str) -> Self {
+        let entries = settings.ignores.iter().map(|entry| (entry, 0));
+        Self {
+            entries: entries.collect(),
+            today,
         }
-        let before = drafts.len();
-        drafts.retain(|draft| !entry.matches(draft.finding.rule, &draft.servers));
-        notices.push(match before - drafts.len() {
-            0 => format!("ignore entry for {}{whom} matched no finding", entry.rule),
-            hidden => format!(
-                "{hidden} {} of {}{whom} not shown: {}",
-                if hidden == 1 { "finding" } else { "findings" },
-                entry.rule,
-                entry.reason
-            ),
-        });
+    }
+
+    /// Drops accepted findings.
+    fn hide(&mut self, drafts: &mut Vec<Draft>) {
+        for (entry, hidden) in &mut self.entries {
+            if entry.is_expired(self.today) {
+                continue;
+            }
+            let before = drafts.len();
+            drafts.retain(|draft| !entry.matches(draft.finding.rule, &draft.servers));
+            *hidden += before - drafts.len();
+        }
+    }
+
+    /// Says what was hidden, and which entries did nothing.
+    fn notices(&self) -> impl Iterator<Item = String> {
+        self.entries.iter().map(|(entry, hidden)| {
+            let server = entry.server.as_ref();
+            let whom = server.map(|server| format!(" at {server}"));
+            let whom = whom.unwrap_or_default();
+            let rule = &entry.rule;
+            if entry.is_expired(self.today) {
+                let day = entry.expires.as_deref().unwrap_or_default();
+                return format!("ignore entry for {rule}{whom} ended on {day} and is not applied");
+            }
+            match hidden {
+                0 => format!("ignore entry for {rule}{whom} matched no finding"),
+                hidden => format!(
+                    "{hidden} {} of {rule}{whom} not shown: {}",
+                    if *hidden == 1 { "finding" } else { "findings" },
+                    entry.reason
+                ),
+            }
+        })
     }
 }
 

@@ -151,7 +151,12 @@ fn causes_come_before_their_symptoms_unless_they_are_only_information() {
             });
         }
         let ranked = crate::engine::link::rank(drafts);
-        assessment.push(ranked.iter().map(|one| one.rule).collect::<Vec<_>>());
+        assessment.push(
+            ranked
+                .iter()
+                .map(|one| one.finding.rule)
+                .collect::<Vec<_>>(),
+        );
     }
     assert_eq!(assessment[0], ["retransmit-hol", "packet-loss"]);
     assert_eq!(assessment[1], ["packet-loss", "retransmit-hol"]);
@@ -291,6 +296,7 @@ impl Rule for Failing {
 #[test]
 fn a_failing_rule_loses_one_call_and_says_so() {
     let inner = Inner {
+        own: Vec::new(),
         rules: vec![Box::new(Adapter::new(&Failing))],
         settings: RuleSettings::default(),
     };

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use hostfiles::{Counter, Place};
+use hostfiles::{Counter, HostFile, Kind, Place};
 
-use super::join::Joined;
+use super::join::{Joined, Known};
 
 /// What a counter did.
 #[derive(Clone, Debug)]
@@ -37,6 +37,12 @@ type Reading<'a> = BTreeMap<&'a str, &'a Counter>;
 impl Joined {
     /// What a counter of a host did; `None` when no file of that host has counters.
     pub(super) fn count(&self, host: Option<IpAddr>, name: &str) -> Option<Count> {
+        let is_counted = |(file, known): (&HostFile, &Known)| {
+            known.host == host && matches!(file.kind, Kind::Nstat | Kind::Conntrack)
+        };
+        if !self.files.files.iter().zip(&self.known).any(is_counted) {
+            return None;
+        }
         let mut readings = BTreeMap::<(usize, u32), Reading<'_>>::new();
         for counter in &self.files.facts.counters {
             let at = counter.place.at;

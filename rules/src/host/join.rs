@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use analyzer::{Direction, Endpoint, Transport};
-use hostfiles::{Clock, HostFiles, Kind, LineRef, Opening, Place, SocketRow, TracedSocket};
+use hostfiles::{Clock, HostFiles, LineRef, Opening, SocketRow, TracedSocket};
 
 use super::watched::Watched;
 
 const SECOND: i64 = 1_000_000_000;
-const DAY: i64 = 86_400 * SECOND;
+pub(super) const DAY: i64 = 86_400 * SECOND;
 /// How far from the capture a snapshot or trace may lie: what closed in it is gone by then.
-const NEAR: i64 = 300 * SECOND;
+pub(super) const NEAR: i64 = 300 * SECOND;
 /// Calls that must agree before a clock is corrected by less than it differs in itself.
 const NEAREST: i64 = SECOND / 20;
 
@@ -33,6 +33,8 @@ pub(super) struct Known {
     pub(super) is_foreign: bool,
     /// Some of it is from another time.
     pub(super) other_time: u64,
+    /// Sockets of it of which the capture has nothing.
+    pub(super) unseen: u64,
     /// For the reader.
     pub(super) notes: Vec<String>,
     pub(super) offset: Option<Offset>,
@@ -50,6 +52,8 @@ pub(super) struct Joined {
     pub(super) traced: Vec<Vec<(usize, Direction)>>,
     /// Connections by first frame and ends.
     pub(super) numbers: HashMap<(u64, Endpoint), usize>,
+    /// Rows of sockets without a peer.
+    listeners: Vec<usize>,
     /// First and last time of the capture.
     pub(super) span: (i64, i64),
 }
@@ -63,7 +67,10 @@ impl Joined {
         let numbers = watched.iter().enumerate();
         let numbers =
             numbers.map(|(at, one)| ((one.connection.first_frame, one.connection.client), at));
+        let rows = files.facts.sockets.iter().enumerate();
+        let listeners = rows.filter(|(_, row)| row.peer.is_none());
         let mut all = Self {
+            listeners: listeners.map(|(at, _)| at).collect(),
             known: vec![Known::default(); files.files.len()],
             rows: vec![Vec::new(); watched.len()],
             traced: vec![Vec::new(); watched.len()],
@@ -72,6 +79,11 @@ impl Joined {
             files,
             watched,
         };
+        let translations = std::mem::take(&mut all.files.facts.translations);
+        let near = translations
+            .into_iter()
+            .filter(|one| all.is_near(one.place));
+        all.files.facts.translations = near.collect();
         let tuples = all.tuples();
         all.join_rows(&tuples);
         all.join_traced(&tuples);
@@ -129,38 +141,6 @@ impl Joined {
         tuples
     }
 
-    /// The time of a line in the time of the capture; `None` when it cannot be told.
-    pub(super) fn time_of(&self, place: Place) -> Option<i64> {
-        let file = &self.files.files[place.at.file];
-        let time = place.time.or(file.taken)?;
-        let offset = self.known[place.at.file].offset.map(|offset| offset.nanos);
-        match file.clock {
-            _ if place.time.is_none() => Some(time),
-            Clock::Epoch => Some(time.saturating_add(offset.unwrap_or(0))),
-            Clock::Local | Clock::Day | Clock::Elapsed => Some(time.saturating_add(offset?)),
-            Clock::None => None,
-        }
-    }
-
-    /// Whether a snapshot may be of the time of the capture.
-    fn is_near(&self, place: Place) -> bool {
-        let file = &self.files.files[place.at.file];
-        let (first, last) = self.span;
-        match (place.time.or(file.taken), file.clock) {
-            (Some(time), Clock::Epoch | Clock::None) => {
-                (first - NEAR..=last + NEAR).contains(&time)
-            }
-            (Some(time), Clock::Local) if file.taken.is_none() => {
-                (first - DAY..=last + DAY).contains(&time)
-            }
-            (Some(_), _) if file.taken.is_some() => {
-                let taken = file.taken.unwrap_or(first);
-                (first - NEAR..=last + NEAR).contains(&taken)
-            }
-            _ => true,
-        }
-    }
-
     /// The one of several connections with the same ends that a row speaks of.
     fn alive_at(
         &self,
@@ -189,7 +169,10 @@ impl Joined {
             };
             let found = tuples.get(&(row.transport, row.local, peer));
             let found = found.or_else(|| tuples.get(&(other, row.local, peer)));
-            let Some(found) = found else { continue };
+            let Some(found) = found else {
+                self.known[file].unseen += 1;
+                continue;
+            };
             if !self.is_near(row.place) {
                 self.known[file].other_time += 1;
                 continue;
@@ -250,243 +233,6 @@ impl Joined {
             .iter()
             .min_by_key(|(at, _)| self.watched[*at].start.as_nanos().abs_diff(opened))
             .copied()
-    }
-
-    /// Says which host each file is from.
-    fn name_hosts(&mut self) {
-        let mut ends = BTreeSet::new();
-        for one in &self.watched {
-            ends.extend([one.connection.client.ip, one.connection.server.ip]);
-            ends.extend(one.connection.translated_to.map(|end| end.ip));
-        }
-        let mut by_peer = self.hosts_by_peer();
-        let mut by_rows = BTreeMap::<usize, BTreeMap<IpAddr, u64>>::new();
-        for (at, rows) in self.rows.iter().enumerate() {
-            for (row, end) in rows {
-                let file = self.files.facts.sockets[*row].place.at.file;
-                let ip = self.watched[at].endpoint(*end).ip;
-                *by_rows.entry(file).or_default().entry(ip).or_default() += 1;
-            }
-        }
-        for number in 0..self.files.files.len() {
-            let file = &self.files.files[number];
-            let own = file.addresses.iter().filter(|(ip, _)| ends.contains(ip));
-            let mut own: BTreeMap<IpAddr, u64> = own.map(|(ip, count)| (*ip, *count)).collect();
-            if own.is_empty() {
-                own = by_rows
-                    .remove(&number)
-                    .or_else(|| by_peer.remove(&number))
-                    .unwrap_or_default();
-            }
-            let most = own.values().max().copied();
-            let best: Vec<IpAddr> = own
-                .iter()
-                .filter(|(_, count)| Some(**count) == most)
-                .map(|(ip, _)| *ip)
-                .collect();
-            match best.as_slice() {
-                [] if !file.addresses.is_empty() => {
-                    let other = file.addresses.iter().max_by_key(|(_, count)| **count);
-                    self.known[number].host = other.map(|(ip, _)| *ip);
-                    self.known[number].is_foreign = true;
-                }
-                [] => {}
-                [one] => self.known[number].host = Some(*one),
-                several => {
-                    let names: Vec<String> =
-                        several.iter().take(3).map(ToString::to_string).collect();
-                    // Several addresses of one host are no two hosts, unless they talk to each other.
-                    if self.talk(several) {
-                        self.known[number].notes.push(format!(
-                            "it could be from {}: its host is not guessed",
-                            names.join(" or ")
-                        ));
-                    } else {
-                        self.known[number].host = several.first().copied();
-                    }
-                }
-            }
-        }
-        self.name_by_neighbours();
-    }
-
-    /// Whether two of these addresses are the ends of one connection.
-    fn talk(&self, ips: &[IpAddr]) -> bool {
-        self.watched.iter().any(|one| {
-            let (client, server) = (one.connection.client.ip, one.connection.server.ip);
-            client != server && ips.contains(&client) && ips.contains(&server)
-        })
-    }
-
-    /// Hosts of files that name only the other ends: who called these servers, who was called by
-    /// these clients.
-    fn hosts_by_peer(&self) -> HashMap<usize, BTreeMap<IpAddr, u64>> {
-        let mut callers = HashMap::<Endpoint, BTreeSet<IpAddr>>::new();
-        let mut called = HashMap::<Endpoint, BTreeSet<IpAddr>>::new();
-        let mut called_by = HashMap::<IpAddr, BTreeSet<IpAddr>>::new();
-        for one in &self.watched {
-            let (client, server) = (one.connection.client, one.connection.server);
-            for end in [Some(server), one.connection.translated_to]
-                .into_iter()
-                .flatten()
-            {
-                callers.entry(end).or_default().insert(client.ip);
-            }
-            called.entry(client).or_default().insert(server.ip);
-            called_by.entry(client.ip).or_default().insert(server.ip);
-        }
-        let mut hosts = HashMap::<usize, BTreeMap<IpAddr, u64>>::new();
-        let mut vote = |file: usize, ips: Option<&BTreeSet<IpAddr>>| {
-            if let Some(ips) = ips.filter(|ips| ips.len() == 1)
-                && let Some(ip) = ips.first()
-            {
-                *hosts.entry(file).or_default().entry(*ip).or_default() += 1;
-            }
-        };
-        for socket in &self.files.facts.traced {
-            let Some(peer) = socket.peer else { continue };
-            let ips = match socket.opening {
-                Opening::Accept => called.get(&peer),
-                _ => callers.get(&peer).or_else(|| called.get(&peer)),
-            };
-            vote(socket.place.at.file, ips);
-        }
-        for line in &self.files.facts.logs {
-            let file = line.place.at.file;
-            match (line.upstream, line.client) {
-                (Some(upstream), _) => vote(file, callers.get(&upstream)),
-                (None, Some(client)) => vote(file, called_by.get(&client)),
-                _ => {}
-            }
-        }
-        hosts
-    }
-
-    /// Files of one folder come from one host.
-    fn name_by_neighbours(&mut self) {
-        let mut folders = BTreeMap::<String, BTreeSet<IpAddr>>::new();
-        for (file, known) in self.files.files.iter().zip(&self.known) {
-            let hosts = folders.entry(file.folder.clone()).or_default();
-            hosts.extend(known.host);
-        }
-        for (file, known) in self.files.files.iter().zip(&mut self.known) {
-            if known.host.is_some() || file.kind == Kind::Unknown || !known.notes.is_empty() {
-                continue;
-            }
-            let hosts = folders.get(&file.folder).into_iter().flatten();
-            let hosts: Vec<IpAddr> = hosts.copied().collect();
-            match hosts.as_slice() {
-                [one] => {
-                    known.host = Some(*one);
-                    known
-                        .notes
-                        .push("it names no address: its host is that of its folder".to_owned());
-                }
-                [] => {}
-                several => {
-                    let names: Vec<String> =
-                        several.iter().take(3).map(ToString::to_string).collect();
-                    known.notes.push(format!(
-                        "it names no address, and could be from {}: its host is not guessed",
-                        names.join(" or ")
-                    ));
-                }
-            }
-        }
-        self.name_by_listeners();
-    }
-
-    /// A listener of a port that one address of the capture serves.
-    fn name_by_listeners(&mut self) {
-        let mut servers = BTreeMap::<(Transport, u16), BTreeSet<IpAddr>>::new();
-        for one in &self.watched {
-            let server = one.connection.server;
-            servers
-                .entry((one.connection.transport, server.port))
-                .or_default()
-                .insert(server.ip);
-        }
-        let mut found = BTreeMap::<usize, BTreeSet<IpAddr>>::new();
-        for row in self
-            .files
-            .facts
-            .sockets
-            .iter()
-            .filter(|row| row.peer.is_none())
-        {
-            if let Some(ips) = servers.get(&(row.transport, row.local.port)) {
-                found.entry(row.place.at.file).or_default().extend(ips);
-            }
-        }
-        let mut named = BTreeMap::<String, IpAddr>::new();
-        for (number, ips) in found {
-            let known = &mut self.known[number];
-            if known.host.is_none() && ips.len() == 1 && !known.is_foreign {
-                let ip = ips.first().copied();
-                known.host = ip;
-                known.notes.clear();
-                known.notes.push(
-                    "its host is the one address of the capture that serves its listeners' ports"
-                        .to_owned(),
-                );
-                if let Some(ip) = ip {
-                    named.insert(self.files.files[number].folder.clone(), ip);
-                }
-            }
-        }
-        for (file, known) in self.files.files.iter().zip(&mut self.known) {
-            if known.host.is_none()
-                && file.kind != Kind::Unknown
-                && known.notes.is_empty()
-                && let Some(ip) = named.get(&file.folder)
-            {
-                known.host = Some(*ip);
-                known
-                    .notes
-                    .push("it names no address: its host is that of its folder".to_owned());
-            }
-        }
-    }
-
-    /// Compares the times of calls with those of the packets they made.
-    fn set_clocks(&mut self) {
-        let mut all = BTreeMap::<usize, Vec<i64>>::new();
-        for (at, sockets) in self.traced.iter().enumerate() {
-            let one = &self.watched[at];
-            for (number, end) in sockets {
-                let socket = &self.files.facts.traced[*number];
-                let differences = all.entry(socket.place.at.file).or_default();
-                let mut add = |call: Option<i64>, packet: Option<i64>| {
-                    if let (Some(call), Some(packet)) = (call, packet) {
-                        differences.push(packet.saturating_sub(call));
-                    }
-                };
-                let sent = one.sent(*end);
-                if socket.opening == Opening::Connect && one.connection.transport == Transport::Tcp
-                {
-                    let syn = one.syn.filter(|syn| syn.flags.syn());
-                    add(
-                        socket.opened.and_then(|call| call.time),
-                        syn.map(|syn| syn.time.as_nanos()),
-                    );
-                }
-                let written = socket.first_write.and_then(|call| call.time);
-                if socket.opened.is_some() {
-                    add(written, sent.first_data.map(|data| data.as_nanos()));
-                }
-                let closed = socket.shutdown.or(socket.closed).and_then(|call| call.time);
-                add(closed, sent.fin.map(|fin| fin.as_nanos()));
-            }
-        }
-        for (file, mut differences) in all {
-            differences.sort_unstable();
-            if let Some(median) = differences.get(differences.len() / 2) {
-                self.known[file].offset = Some(Offset {
-                    nanos: *median,
-                    calls: differences.len(),
-                });
-            }
-        }
     }
 
     /// Traced clients whose own port is not told: by the order or the time in which they connected.
@@ -553,31 +299,6 @@ impl Joined {
         }
     }
 
-    /// A trace whose clock is off by more than clocks are is of another time.
-    fn drop_other_times(&mut self) {
-        for number in 0..self.known.len() {
-            let file = &self.files.files[number];
-            let limit = match file.clock {
-                Clock::Epoch => NEAR,
-                Clock::Local => DAY,
-                _ => continue,
-            };
-            let Some(offset) = self.known[number].offset else {
-                continue;
-            };
-            if offset.nanos.abs() <= limit {
-                continue;
-            }
-            self.known[number].offset = None;
-            for sockets in &mut self.traced {
-                let before = sockets.len();
-                sockets
-                    .retain(|(socket, _)| self.files.facts.traced[*socket].place.at.file != number);
-                self.known[number].other_time += (before - sockets.len()) as u64;
-            }
-        }
-    }
-
     /// The connections of a finding.
     pub(super) fn number(&self, first_frame: u64, client: Endpoint) -> Option<usize> {
         self.numbers.get(&(first_frame, client)).copied()
@@ -601,7 +322,8 @@ impl Joined {
 
     /// Sockets without a peer that serve an endpoint: listeners, and servers of datagrams.
     pub(super) fn serving(&self, transport: Transport, server: Endpoint) -> Vec<&SocketRow> {
-        let rows = self.files.facts.sockets.iter();
+        let rows = self.listeners.iter();
+        let rows = rows.map(|row| &self.files.facts.sockets[*row]);
         let serves = |row: &&SocketRow| {
             let known = &self.known[row.place.at.file];
             row.peer.is_none()

@@ -6,14 +6,18 @@
 //! against what its rule asked for ([`Witness::testify`]).
 //!
 //! ```text
-//! watched ◄─ join ◄─ counters ◄─ settle ◄─ testimony/ ◄─ mod
+//! watched ◄─ join (+clock, hosts) ◄─ counters ◄─ settle ◄─ testimony/ ◄─ turn ◄─ mod
 //! ```
 
+mod clock;
 mod counters;
+mod declared;
+mod hosts;
 mod join;
 mod settle;
 mod testimony;
 mod turn;
+mod udp_buffer_full;
 mod watched;
 
 use std::collections::BTreeMap;
@@ -28,7 +32,8 @@ use join::Joined;
 use settle::Settlement;
 use testimony::Book;
 
-pub use watched::Acquaintance;
+pub use declared::ALL;
+pub use watched::{Acquaintance, Ends};
 
 /// Host files laid beside a capture.
 #[derive(Debug)]
@@ -90,7 +95,12 @@ impl Witness {
             turn::weigh(finding, &lines);
             finding.host_evidence = Some(book.quoted(lines));
         }
-        let found = book.found(assessment);
+        let mut found = book.found(assessment);
+        for mut finding in udp_buffer_full::all(&self.joined) {
+            let lines = book.testify(&finding);
+            finding.host_evidence = Some(book.quoted(lines));
+            found.push(finding);
+        }
         assessment.findings.extend(found);
         turn::settle_order(assessment);
         self.uses(&book)
@@ -170,6 +180,12 @@ impl Witness {
         }
         if known.host.is_none() && known.notes.is_empty() {
             notes.push("no address tells its host".to_owned());
+        }
+        if known.unseen > 0 && used > 0 {
+            notes.push(format!(
+                "{} of its connections were never seen in the capture",
+                known.unseen
+            ));
         }
         if let Some(left) = self.joined.files.facts.left_out.get(&number) {
             notes.push(format!("{left} facts beyond the bound were left out"));

@@ -40,12 +40,13 @@ pub(super) struct Settlement {
 impl Settlement {
     pub(super) fn of(joined: &Joined) -> Self {
         let mut all = Self::default();
+        let aborts = aborts(joined);
         for at in 0..joined.watched.len() {
             if let Some(process) = process(joined, at) {
                 all.processes.insert(at, process);
             }
             for end in Direction::BOTH {
-                if let Some(settled) = reset(joined, at, end) {
+                if let Some(settled) = reset(joined, &aborts, at, end) {
                     all.resets.insert((at, end.index()), settled);
                 }
             }
@@ -93,8 +94,20 @@ fn settles(reset: &analyzer::connection::Reset, settled: &Settled) -> bool {
     reset.kind == settled.was && !reset.own_fin_before
 }
 
+/// Resets that the kernel itself says came of a close over unread data, by who sent them.
+type Aborts = HashMap<(Endpoint, Endpoint), Place>;
+
+fn aborts(joined: &Joined) -> Aborts {
+    let words = joined.files.facts.words.iter();
+    let aborts = words
+        .filter(|word| word.event == "tcp_send_reset" && word.reason.contains("ABORT_ON_CLOSE"));
+    aborts
+        .filter_map(|word| Some((word.ends?, word.place)))
+        .collect()
+}
+
 /// The cause of the reset that an end sent, where its own host tells it.
-fn reset(joined: &Joined, at: usize, end: Direction) -> Option<Settled> {
+fn reset(joined: &Joined, aborts: &Aborts, at: usize, end: Direction) -> Option<Settled> {
     let one = &joined.watched[at];
     let reset = one
         .resets
@@ -115,19 +128,14 @@ fn reset(joined: &Joined, at: usize, end: Direction) -> Option<Settled> {
         return by_calls(socket, received)
             .map(|(is, unread, places)| settled(is, TRACED, unread, places));
     }
-    let abort = joined.files.facts.words.iter().find(|word| {
-        let ends = (one.endpoint(end), one.endpoint(end.reverse()));
-        word.event == "tcp_send_reset"
-            && word.reason.contains("ABORT_ON_CLOSE")
-            && word.ends.is_some_and(|told| told == ends)
-    });
-    if let Some(word) = abort {
+    let ends = (one.endpoint(end), one.endpoint(end.reverse()));
+    if let Some(place) = aborts.get(&ends) {
         let note = "the kernel reset because data lay unread at the close".to_owned();
         return Some(settled(
             ResetKind::UnreadData,
             SEEN,
             1,
-            vec![(word.place, note)],
+            vec![(*place, note)],
         ));
     }
     let unread = joined

@@ -7,6 +7,7 @@ use analyzer::connection::ResetKind;
 use analyzer::event::SegmentRef;
 use analyzer::pipeline::ConnectionSink;
 use analyzer::{Connection, Direction, Endpoint, Timestamp, Transport};
+use hostfiles::Interest;
 
 use crate::model::connection_ref::ConnectionRef;
 
@@ -44,8 +45,33 @@ pub(super) struct Watched {
     pub(super) resets: Vec<SeenReset>,
     /// Sizes of datagrams from the client, and how many.
     pub(super) datagrams: Vec<(u32, u64)>,
+    /// Datagrams from the client that ask, as far as answers show it.
+    pub(super) requests: Requests,
     /// Messages of a framed stream by direction, and whether all have one size.
     pub(super) messages: [Option<Messages>; 2],
+}
+
+/// Requests in datagrams.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Requests {
+    pub(super) asked: u64,
+    pub(super) answered: u64,
+    /// The first of a size of which not all were answered.
+    pub(super) first: Option<SegmentRef>,
+}
+
+impl Requests {
+    fn of(conn: &Connection) -> Self {
+        let mut all = Self::default();
+        for class in conn.udp.iter().flat_map(|udp| &udp.size_classes) {
+            all.asked += class.requests;
+            all.answered += class.answered.min(class.requests);
+            if class.answered < class.requests {
+                all.first = all.first.or(Some(class.first_request));
+            }
+        }
+        all
+    }
 }
 
 /// The messages that one end sent.
@@ -102,6 +128,7 @@ impl Watched {
                 .as_ref()
                 .map(|udp| udp.size_counts.clone())
                 .unwrap_or_default(),
+            requests: Requests::of(conn),
             messages: [messages(0), messages(1)],
         }
     }
@@ -125,6 +152,32 @@ impl Watched {
 pub struct Acquaintance {
     known: BTreeMap<(u64, Transport, Endpoint, Endpoint), Watched>,
     left_out: u64,
+}
+
+/// The ends of the connections of a capture.
+#[derive(Debug, Default)]
+pub struct Ends {
+    clients: HashSet<Endpoint>,
+    called: HashSet<Endpoint>,
+    addresses: HashSet<IpAddr>,
+}
+
+impl Ends {
+    /// How likely a socket is one of the capture.
+    #[must_use]
+    pub fn interest(&self, local: Option<Endpoint>, peer: Option<Endpoint>) -> Interest {
+        let is_client = |end: Option<Endpoint>| end.is_some_and(|end| self.clients.contains(&end));
+        let is_called = peer.is_some_and(|end| self.called.contains(&end));
+        let is_known =
+            |end: Option<Endpoint>| end.is_some_and(|end| self.addresses.contains(&end.ip));
+        if is_client(local) || is_client(peer) || local.is_none() && is_called {
+            Interest::Sure
+        } else if is_known(local) || is_known(peer) {
+            Interest::Maybe
+        } else {
+            Interest::None
+        }
+    }
 }
 
 impl ConnectionSink for Acquaintance {
@@ -160,12 +213,19 @@ impl Acquaintance {
         all
     }
 
-    /// The addresses of their ends.
+    /// Their ends, to tell which sockets of a host may be theirs.
     #[must_use]
-    pub fn addresses(&self) -> HashSet<IpAddr> {
-        let all = self.known.values().map(|one| &one.connection);
-        let ends = all.flat_map(|one| [Some(one.client), Some(one.server), one.translated_to]);
-        ends.flatten().map(|end| end.ip).collect()
+    pub fn ends(&self) -> Ends {
+        let mut ends = Ends::default();
+        for one in self.known.values().map(|one| &one.connection) {
+            ends.clients.insert(one.client);
+            for called in [Some(one.server), one.translated_to].into_iter().flatten() {
+                ends.called.insert(called);
+                ends.addresses.insert(called.ip);
+            }
+            ends.addresses.insert(one.client.ip);
+        }
+        ends
     }
 
     pub(super) fn into_list(self) -> (Vec<Watched>, u64) {

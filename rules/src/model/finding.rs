@@ -46,6 +46,35 @@ pub struct HostCommand {
     pub tells: String,
 }
 
+/// Whose a rule is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// One of `pcapdoc rules`.
+    #[default]
+    BuiltIn,
+    /// The user's own, from `pcapdoc.toml` or `--rules`.
+    User,
+}
+
+impl Origin {
+    /// The name in the JSON contract.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built-in",
+            Self::User => "user",
+        }
+    }
+
+    /// Whether it is one of ours.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        *self == Self::BuiltIn
+    }
+}
+
 /// One cause, with everything a reader needs to believe and cure it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Finding {
@@ -53,6 +82,8 @@ pub struct Finding {
     pub id: String,
     /// Rule id.
     pub rule: &'static str,
+    /// Whose rule it is.
+    pub origin: Origin,
     /// Harm.
     pub severity: Severity,
     /// How sure, 0–1.
@@ -104,6 +135,8 @@ pub struct RuleOutcome {
     pub rule: &'static str,
     /// One line from the declaration: what the rule looks for.
     pub title: &'static str,
+    /// Whose rule it is.
+    pub origin: Origin,
     /// Connections judged.
     pub assessed: u64,
     /// Connections that could not be judged, by reason.

@@ -11,6 +11,7 @@ pub mod finding;
 pub mod impact;
 pub mod meta;
 pub mod narrative;
+pub mod nearest;
 pub mod needs;
 pub mod observation;
 pub mod rule;

@@ -1,8 +1,11 @@
 //! Which rules run, with which limits, and what is known beforehand about the network.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use analyzer::Endpoint;
+
+use crate::own::OwnRule;
 
 /// Findings not to report, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +48,8 @@ pub struct RuleSettings {
     pub(crate) selected: Option<BTreeSet<&'static str>>,
     pub(crate) ignored: BTreeSet<&'static str>,
     pub(crate) thresholds: BTreeMap<(&'static str, &'static str), f64>,
+    /// Rules of the user's own.
+    pub own: Vec<Arc<OwnRule>>,
     /// Accepted findings.
     pub ignores: Vec<IgnoreEntry>,
     /// Known receive buffers of UDP servers, by port, in octets.

@@ -128,6 +128,13 @@ fn of_rules(settings: &RuleSettings) -> Vec<Value> {
             lines.push(json!(["limit", rule.id, limit.name, value]));
         }
     }
+    for rule in settings
+        .own
+        .iter()
+        .filter(|rule| settings.is_enabled(rule.id))
+    {
+        lines.push(json!(["own rule", rule.definition()]));
+    }
     for entry in &settings.ignores {
         let IgnoreEntry {
             rule,

@@ -34,8 +34,9 @@ pub(super) fn datagram(bytes: &[u8], true_len: u32, ports: (u16, u16)) -> Likene
         .unwrap_or(usize::MAX)
         .max(bytes.len());
     let datagram = Datagram { bytes, len, ports };
-    let tests: [fn(&Datagram<'_>) -> Likeness; 14] = [
-        dns, text, quic, stun, dtls, wireguard, dhcp, ntp, snmp, gtp, vxlan, geneve, ike, rtcp,
+    let tests: [fn(&Datagram<'_>) -> Likeness; 15] = [
+        dns, text, radius, quic, stun, dtls, wireguard, dhcp, ntp, snmp, gtp, vxlan, geneve, ike,
+        rtcp,
     ];
     let mut likely = Likeness::None;
     for test in tests {
@@ -103,6 +104,20 @@ fn dns(datagram: &Datagram<'_>) -> Likeness {
         // Cut by the snap length, or with octets behind it.
         (false, true) if message.question.is_some() => Proof(name),
         (false, false) if has_question && datagram.is_cut() => Likely(name),
+        _ => Likeness::None,
+    }
+}
+
+/// RADIUS (RFC 2865 §3): a code, an identifier, and the length of the datagram.
+fn radius(datagram: &Datagram<'_>) -> Likeness {
+    let fits = matches!(datagram.u8(0), 1..=5 | 11)
+        && usize::from(datagram.u16(2)) == datagram.len
+        && (20..=4096).contains(&datagram.len);
+    match [1812, 1813, 1645, 1646]
+        .into_iter()
+        .find(|port| datagram.port(*port))
+    {
+        Some(port) if fits => datagram.with_port(port, "radius"),
         _ => Likeness::None,
     }
 }

@@ -18,6 +18,8 @@ pub(super) enum Field {
     Authority,
     Status,
     Server,
+    GrpcStatus,
+    GrpcMessage,
     Other,
 }
 
@@ -188,6 +190,8 @@ impl Field {
             b":authority" | b"host" => Self::Authority,
             b":status" => Self::Status,
             b"server" => Self::Server,
+            b"grpc-status" => Self::GrpcStatus,
+            b"grpc-message" => Self::GrpcMessage,
             _ => Self::Other,
         }
     }

@@ -15,8 +15,11 @@ use crate::event::At;
 
 use super::exchange::ExchangeLog;
 use super::reader::{Piece, Reader};
+use super::service::FailedCalls;
 use super::text::capped;
-use super::{AppFacts, AppProtocol, HttpExchange, HttpFacts, HttpGoaway};
+use super::{
+    AppFacts, AppProtocol, HttpExchange, HttpFacts, HttpGoaway, HttpStreamResets, HttpUnanswered,
+};
 use frames::{CONTINUATION, DATA, Frame, Frames, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM};
 use hpack::{Field, Hpack};
 
@@ -24,6 +27,10 @@ pub(super) use frames::PREFACE;
 
 /// Streams followed at a time; the oldest gives way.
 const STREAMS_MAX: usize = 256;
+/// Codes of streams that were reset, of both ends.
+const RESET_CODES_MAX: usize = 8;
+/// Characters kept of what a GOAWAY says for people.
+const DEBUG_MAX: usize = 64;
 /// Longest header block, over all its frames.
 const BLOCK_MAX: usize = 32 * 1024;
 
@@ -47,6 +54,8 @@ struct Streams {
     /// By stream identifier.
     open: BTreeMap<u32, Stream>,
     log: ExchangeLog,
+    /// Calls of gRPC that failed.
+    calls: FailedCalls,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +94,9 @@ struct Fields {
     authority: Option<String>,
     status: Option<u16>,
     server: Option<String>,
+    /// Status of a gRPC call, and what is said with it.
+    grpc_status: Option<u32>,
+    grpc_message: String,
 }
 
 impl Reader for Http2 {
@@ -125,9 +137,13 @@ impl Reader for Http2 {
             mut facts,
             open,
             mut log,
+            calls,
             ..
         } = self.state;
-        for stream in open.into_values() {
+        for (id, stream) in open {
+            if let Some(goaway) = &mut facts.goaway {
+                goaway.left(id, &stream, true);
+            }
             log.push(stream.order, stream.exchange);
         }
         facts.kept = log.finish();
@@ -135,6 +151,7 @@ impl Reader for Http2 {
         AppFacts {
             protocol: AppProtocol::Http2,
             http: Some(Box::new(facts)),
+            service: calls.finish(),
             ..AppFacts::default()
         }
     }
@@ -157,20 +174,64 @@ impl Streams {
             }
             RST_STREAM => {
                 self.facts.reset_streams[direction.index()] += 1;
+                self.reset(direction, frame);
                 self.close(frame.stream);
             }
-            GOAWAY => {
-                let code = frame.body.get(4..8).and_then(|code| code.first_chunk());
-                if let Some(code) = code.map(|code| u32::from_be_bytes(*code)) {
-                    self.facts.goaway.get_or_insert(HttpGoaway {
-                        direction,
-                        code,
-                        at: frame.start,
-                    });
-                }
-            }
+            GOAWAY => self.goaway(direction, frame),
             _ => {}
         }
+    }
+
+    /// Counts a stream with those that the same end reset with the same code.
+    fn reset(&mut self, direction: Direction, frame: &Frame<'_>) {
+        let Some(code) = number(frame.body, 0) else {
+            return;
+        };
+        let resets = &mut self.facts.stream_resets;
+        let known = resets
+            .iter_mut()
+            .find(|known| (known.direction, known.code) == (direction, code));
+        if let Some(known) = known {
+            known.count += 1;
+            known.last = frame.start;
+        } else if resets.len() < RESET_CODES_MAX {
+            resets.push(HttpStreamResets {
+                direction,
+                code,
+                count: 1,
+                first: frame.start,
+                last: frame.start,
+            });
+        }
+    }
+
+    fn goaway(&mut self, direction: Direction, frame: &Frame<'_>) {
+        let (Some(last), Some(code)) = (number(frame.body, 0), number(frame.body, 4)) else {
+            return;
+        };
+        // The first bit is reserved (RFC 9113 §6.8).
+        let last = last & 0x7fff_ffff;
+        let debug = capped(frame.body.get(8..).unwrap_or_default(), DEBUG_MAX);
+        if let Some(known) = &mut self.facts.goaway {
+            if known.direction == direction {
+                // A shutdown in two steps names its last stream in the second; an error after a
+                // shutdown counts.
+                if last < known.last_stream || known.code == 0 && code != 0 {
+                    known.last_stream = known.last_stream.min(last);
+                    (known.code, known.debug, known.at) = (code, debug, frame.start);
+                }
+            }
+            return;
+        }
+        self.facts.goaway = Some(Box::new(HttpGoaway {
+            direction,
+            code,
+            last_stream: last,
+            debug,
+            at: frame.start,
+            unprocessed: HttpUnanswered::default(),
+            unanswered: HttpUnanswered::default(),
+        }));
     }
 
     fn headers(&mut self, direction: Direction, frame: &Frame<'_>) {
@@ -216,6 +277,10 @@ impl Streams {
         }
         if block.promised {
             return;
+        }
+        if let Some(code) = fields.grpc_status {
+            let said = fields.grpc_message.as_bytes();
+            self.calls.take(direction, block.start, code, said);
         }
         if let Some(status) = fields.status {
             self.response(block.stream, status, fields.server, block.start);
@@ -300,9 +365,33 @@ impl Streams {
 
     fn close(&mut self, id: u32) {
         if let Some(stream) = self.open.remove(&id) {
+            if let Some(goaway) = &mut self.facts.goaway {
+                goaway.left(id, &stream, false);
+            }
             self.log.push(stream.order, stream.exchange);
         }
     }
+}
+
+impl HttpGoaway {
+    /// Takes note of a stream of the peer that is over without a response, or still open at the end.
+    fn left(&mut self, id: u32, stream: &Stream, is_open: bool) {
+        let exchange = &stream.exchange;
+        if exchange.response_start.is_some() || stream.asker == self.direction {
+            return;
+        }
+        if id > self.last_stream {
+            self.unprocessed.add(exchange.request_start);
+        } else if is_open {
+            self.unanswered.add(exchange.request_start);
+        }
+    }
+}
+
+/// The 32-bit number at a place of a frame's body.
+fn number(body: &[u8], at: usize) -> Option<u32> {
+    let octets = body.get(at..)?.first_chunk()?;
+    Some(u32::from_be_bytes(*octets))
 }
 
 impl Fields {
@@ -319,6 +408,11 @@ impl Fields {
                     .and_then(|text| text.parse().ok())
             }
             Field::Server => self.server = Some(capped(value, 64)),
+            Field::GrpcStatus => {
+                let text = std::str::from_utf8(value).ok();
+                self.grpc_status = text.and_then(|text| text.parse().ok());
+            }
+            Field::GrpcMessage => self.grpc_message = capped(value, 120),
             Field::Other => {}
         }
     }

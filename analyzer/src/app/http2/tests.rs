@@ -66,9 +66,13 @@ fn streams_interleave() {
     assert_eq!(
         facts
             .goaway
-            .map(|goaway| (goaway.direction, goaway.code, goaway.at)),
-        Some((S, 0, at(8)))
+            .map(|goaway| (goaway.direction, goaway.code, goaway.last_stream, goaway.at)),
+        Some((S, 0, 5, at(8)))
     );
+    let [refused] = facts.stream_resets.as_slice() else {
+        panic!("{:?}", facts.stream_resets)
+    };
+    assert_eq!((refused.direction, refused.code, refused.count), (S, 8, 1));
     let [one, three, five] = facts.kept.as_slice() else {
         panic!("{:?}", facts.kept)
     };
@@ -167,4 +171,72 @@ fn hostile_blocks() {
     let facts = http2(read(&[data(C, [opening(), many].concat())]));
     assert_eq!(facts.requests, 2000);
     assert!(facts.kept.len() <= 24);
+}
+
+#[test]
+fn what_a_goaway_leaves_undone() {
+    let goaway = |last: u32, code: u32, debug: &[u8]| {
+        let body = [&last.to_be_bytes()[..], &code.to_be_bytes(), debug].concat();
+        data(S, frame(7, 0, 0, &body))
+    };
+    let steps = [
+        data(C, [opening(), frame(1, 5, 1, REQUESTS[0])].concat()),
+        // A shutdown in two steps: nothing is refused before the second.
+        goaway(0x7fff_ffff, 0, b""),
+        data(C, frame(1, 5, 3, REQUESTS[1])),
+        goaway(1, 0, b""),
+        data(
+            C,
+            [frame(1, 5, 5, REQUESTS[2]), frame(3, 0, 3, &[0, 0, 0, 8])].concat(),
+        ),
+    ];
+    let facts = http2(read(&steps));
+    let left = facts.goaway.expect("a GOAWAY");
+    assert_eq!((left.code, left.last_stream), (0, 1));
+    assert_eq!(
+        (left.unprocessed.count, left.unprocessed.first),
+        (2, Some(at(3)))
+    );
+    assert_eq!(
+        (left.unanswered.count, left.unanswered.first),
+        (1, Some(at(1)))
+    );
+    check_any_cut(&steps);
+    let steps = [
+        data(C, [opening(), frame(1, 5, 1, REQUESTS[0])].concat()),
+        data(S, frame(1, 5, 1, &[0x88])),
+        goaway(1, 11, b"too_many_pings"),
+    ];
+    let calm = http2(read(&steps)).goaway.expect("a GOAWAY");
+    assert_eq!((calm.code, calm.debug.as_str()), (11, "too_many_pings"));
+    assert_eq!((calm.unprocessed.count, calm.unanswered.count), (0, 0));
+}
+
+#[test]
+fn calls_of_grpc_that_fail() {
+    // Literal without indexing: grpc-status 14, grpc-message "no host".
+    let status = |code: &[u8]| {
+        let name = b"grpc-status";
+        [&[0, name.len() as u8][..], name, &[code.len() as u8], code].concat()
+    };
+    let message = [&[0, 12][..], b"grpc-message", &[7], b"no host"].concat();
+    let call = data(C, [opening(), frame(1, 5, 1, REQUESTS[0])].concat());
+    let failed = [status(b"14"), message].concat();
+    let steps = [
+        call.clone(),
+        data(S, frame(1, 4, 1, &[0x88])),
+        data(S, frame(1, 5, 1, &failed)),
+    ];
+    let facts = read(&steps).service.expect("an error");
+    assert_eq!(
+        (facts.errors[0].code.as_str(), facts.errors[0].at),
+        ("UNAVAILABLE", at(3))
+    );
+    assert_eq!(facts.errors[0].message, "no host");
+    check_any_cut(&steps);
+    let done = [
+        call,
+        data(S, frame(1, 5, 1, &[&[0x88][..], &status(b"0")].concat())),
+    ];
+    assert_eq!(read(&done).service, None);
 }

@@ -14,13 +14,22 @@ use super::{AppFacts, ServiceError, ServiceErrorKind, ServiceFacts, ServiceProto
 
 mod amqp;
 mod bgp;
+mod datagram;
+mod grpc;
+mod ldap;
+mod memcached;
+mod mongodb;
 mod mysql;
+mod nats;
 mod postgresql;
 mod redis;
 mod reply;
 #[cfg(test)]
 mod tests;
 
+pub(super) use datagram::DatagramErrors;
+pub(super) use grpc::FailedCalls;
+pub(super) use ldap::is_bind as is_ldap_bind;
 pub(super) use mysql::is_refusal as is_mysql_refusal;
 
 /// First octets of a message that are looked at.
@@ -90,6 +99,10 @@ impl Service {
             "bgp" => ServiceProtocol::Bgp,
             "smtp" => ServiceProtocol::Smtp,
             "ftp" => ServiceProtocol::Ftp,
+            "mongodb" => ServiceProtocol::MongoDb,
+            "nats" => ServiceProtocol::Nats,
+            "memcached" => ServiceProtocol::Memcached,
+            "ldap" => ServiceProtocol::Ldap,
             _ => return None,
         };
         Some(Self {
@@ -115,6 +128,15 @@ impl Service {
             ServiceProtocol::Amqp => amqp::length(head),
             ServiceProtocol::Bgp => bgp::length(head),
             ServiceProtocol::Smtp | ServiceProtocol::Ftp => reply::length(head),
+            ServiceProtocol::MongoDb => mongodb::length(head),
+            ServiceProtocol::Nats => nats::length(head),
+            ServiceProtocol::Memcached => memcached::length(head),
+            ServiceProtocol::Ldap => ldap::length(head),
+            // These are not read as streams of messages.
+            ServiceProtocol::Grpc
+            | ServiceProtocol::Sip
+            | ServiceProtocol::Dhcp
+            | ServiceProtocol::Radius => Length::Lost,
         }
     }
 
@@ -127,6 +149,14 @@ impl Service {
             ServiceProtocol::Bgp => bgp::error(message),
             ServiceProtocol::Smtp => reply::smtp_error(message),
             ServiceProtocol::Ftp => reply::ftp_error(message),
+            ServiceProtocol::MongoDb => mongodb::error(message),
+            ServiceProtocol::Nats => nats::error(message),
+            ServiceProtocol::Memcached => memcached::error(message),
+            ServiceProtocol::Ldap => ldap::error(message),
+            ServiceProtocol::Grpc
+            | ServiceProtocol::Sip
+            | ServiceProtocol::Dhcp
+            | ServiceProtocol::Radius => None,
         }
     }
 

@@ -234,3 +234,102 @@ fn cut_messages_are_read_as_far_as_they_go() {
     );
     assert_eq!(cut(2).service, None);
 }
+
+/// An OP_MSG of a body section.
+fn mongo(document: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(16 + 5 + document.len() + 5).unwrap();
+    let body = u32::try_from(document.len() + 5).unwrap();
+    let header = [length, 7, 3, 2013, 0].map(u32::to_le_bytes).concat();
+    [&header[..], &[0], &body.to_le_bytes(), document, &[0]].concat()
+}
+
+#[test]
+fn mongodb_commands_that_fail() {
+    let hello = data(C, mongo(b"\x10hello\0\x01\0\0\0"));
+    let ok = |value: f64| [&b"\x01ok\0"[..], &value.to_le_bytes()].concat();
+    let stated = b"\x02errmsg\0\x0c\0\0\0not primary\0\x10code\0\x7b\x27\0\0\
+                   \x02codeName\0\x13\0\0\0NotWritablePrimary\0";
+    let failed = mongo(&[ok(0.0), stated.to_vec()].concat());
+    let steps = [hello.clone(), data(S, failed)];
+    let kind = Kind::Availability;
+    check(
+        ServiceProtocol::MongoDb,
+        &steps,
+        "NotWritablePrimary",
+        "not primary",
+        kind,
+    );
+    silent(&[hello, data(S, mongo(&ok(1.0)))], "mongodb");
+}
+
+#[test]
+fn nats_errors() {
+    let info = data(S, "INFO {\"server_id\":\"A\",\"version\":\"2.9\"}\r\n");
+    let steps = [
+        info.clone(),
+        data(
+            S,
+            "MSG a 1 9\r\n-ERR 'x'\r\r\nPING\r\n-ERR 'maximum connections exceeded'\r\n",
+        ),
+    ];
+    let text = "maximum connections exceeded";
+    check(
+        ServiceProtocol::Nats,
+        &steps,
+        &text[..24],
+        text,
+        Kind::Capacity,
+    );
+    silent(&[info, data(S, "+OK\r\nPONG\r\n")], "nats");
+}
+
+#[test]
+fn memcached_errors() {
+    let set = data(C, "set a 0 0 5\r\nvalue\r\n");
+    let steps = [
+        set.clone(),
+        data(S, "STORED\r\nVALUE a 0 14\r\nSERVER_ERROR x\r\nEND\r\n"),
+        data(S, "SERVER_ERROR out of memory storing object\r\n"),
+    ];
+    let text = "out of memory storing object";
+    check(
+        ServiceProtocol::Memcached,
+        &steps,
+        "SERVER_ERROR",
+        text,
+        Kind::Capacity,
+    );
+    silent(&[set, data(S, "STORED\r\n")], "memcached");
+}
+
+#[test]
+fn ldap_results() {
+    let bind = data(
+        C,
+        b"\x30\x14\x02\x01\x01\x60\x0f\x02\x01\x03\x04\x04cn=a\x80\x04pass",
+    );
+    let result = |code: u8, text: &str| {
+        let said = [
+            &[0x0a, 1, code, 4, 0, 4, text.len() as u8][..],
+            text.as_bytes(),
+        ]
+        .concat();
+        let body = [&[2, 1, 1, 0x61, said.len() as u8][..], &said].concat();
+        data(S, [&[0x30, body.len() as u8][..], &body].concat())
+    };
+    let steps = [bind.clone(), result(49, "")];
+    let kind = Kind::Authentication;
+    check(
+        ServiceProtocol::Ldap,
+        &steps,
+        "49",
+        "invalidCredentials",
+        kind,
+    );
+    let steps = [bind.clone(), result(51, "try later")];
+    let kind = Kind::Availability;
+    check(ServiceProtocol::Ldap, &steps, "51", "busy: try later", kind);
+    for code in [0, 14, 32] {
+        silent(&[bind.clone(), result(code, "")], "ldap");
+    }
+}

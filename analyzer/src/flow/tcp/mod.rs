@@ -295,16 +295,13 @@ impl TcpTracker {
         let progress = self.on_ack(&segment);
         self.note_progress(&segment, progress);
         self.on_window(&segment);
-        let sender = &self.senders[direction.index()];
-        if packet.payload_len > 0 && segment.start < sender.snd_max {
-            self.compare_contents(&segment, payload);
-        }
+        self.compare_contents(&segment, payload);
         let seen_before = self.senders[direction.index()].stats.unique_bytes;
         let repeats_before = self.repeats;
         let verdict = self.on_sequence(&segment);
         let sender = &mut self.senders[direction.index()];
         sender.note_contents(&segment, payload);
-        let sender = &self.senders[direction.index()];
+        let sender = &*sender;
         // A repeat of octets that have passed neither lengthens a request nor ends it later.
         if sender.stats.unique_bytes > seen_before && packet.payload_len > 0 {
             self.turns.data(&segment, sender);
@@ -428,9 +425,7 @@ impl TcpTracker {
         sender.stats.cut_frames += u64::from(packet.is_cut() || segment.tcp.options_cut);
         sender.stats.largest_payload = sender.stats.largest_payload.max(packet.payload_len);
         sender.stats.timestamps |= segment.tcp.timestamps.is_some();
-        if congestion::is_told(segment) {
-            congestion::note(sender, segment);
-        }
+        congestion::take(sender, segment);
         if !segment.tcp.flags.rst() {
             sender.newest_hop_limit = Some(packet.hop_limit);
             match &mut sender.hop_limit {

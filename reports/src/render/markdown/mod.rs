@@ -524,8 +524,13 @@ fn cell_code(code: &str) -> String {
 }
 
 fn key_facts(finding: &FindingView) -> Vec<String> {
+    let whose = if finding.origin.is_built_in() {
+        ""
+    } else {
+        ", a rule of your own"
+    };
     let mut facts = vec![format!(
-        "Severity: **{}** ({})",
+        "Severity: **{}** ({}{whose})",
         finding.severity.as_str(),
         escape::markdown_code(&finding.rule)
     )];

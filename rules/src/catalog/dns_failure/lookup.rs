@@ -138,7 +138,6 @@ impl<'a> Known<'a> {
     /// Whether a look-up without answer is proved: the client asked again, and nothing says that it
     /// was answered all the same.
     fn is_in_vain(&self, lookup: &Lookup<'_>, server: IpAddr, analysis: &Analysis) -> bool {
-        let asked_again = lookup.last_asked().since(lookup.begin()) >= self.retry_after;
         let heard = analysis.hosts.get(server);
         let unheard = heard.is_none_or(|profile| !profile.was_heard());
         let not_captured = unheard && self.half_seen.contains(&lookup.client);
@@ -146,7 +145,12 @@ impl<'a> Known<'a> {
         let offline = analysis
             .episodes
             .covers(silent, lookup.client, lookup.begin());
-        asked_again && !self.is_used(lookup) && !not_captured && !offline
+        self.is_asked_again(lookup) && !self.is_used(lookup) && !not_captured && !offline
+    }
+
+    /// Whether the client asked again as one does that waits for an answer.
+    fn is_asked_again(&self, lookup: &Lookup<'_>) -> bool {
+        lookup.last_asked().since(lookup.begin()) >= self.retry_after
     }
 }
 
@@ -216,6 +220,7 @@ pub(super) fn judge(
                         && !known.is_used(lookup)
                 }
                 Outcome::TcpFailed => lookup.settled().is_none(),
+                Outcome::Elsewhere => !known.is_used(lookup),
                 _ => true,
             };
             holds.then_some((index, outcome))
@@ -225,8 +230,10 @@ pub(super) fn judge(
             let mut impact = Impact::SOME;
             if outcome == Outcome::NoSuchName {
                 impact = Impact::NONE;
-            } else if outcome == Outcome::Truncated {
-                // Some clients make do with what fitted.
+            } else if outcome == Outcome::Truncated
+                || outcome == Outcome::Elsewhere && !known.is_asked_again(lookup)
+            {
+                // Some clients make do with what they got.
             } else if told.insert(outcome) {
                 impact = counted.harm(lookup, outcome, &known);
                 if called.is_ahead_of_need(lookup) {

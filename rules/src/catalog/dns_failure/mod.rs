@@ -173,7 +173,10 @@ impl Rule for DnsFailure {
         if chatter || conn.server.ip.is_multicast() {
             return;
         }
-        let unserved = conn.from_server().unique_bytes == 0 && conn.handshake.syn_count > 0;
+        // Without a request the client itself did not see the connection established, or gave it up.
+        let unserved = conn.from_server().unique_bytes == 0
+            && conn.handshake.syn_count > 0
+            && (conn.from_client().unique_bytes == 0 || !conn.resets.is_empty());
         if conn.server.port == DNS_PORT && unserved {
             out.note(|| Note::new(conn, Fact::TcpFailed));
         }

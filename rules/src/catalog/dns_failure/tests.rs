@@ -200,3 +200,76 @@ fn healthy_answers_and_single_missing_names_are_silent() {
     ];
     assert!(findings_in("dns-failure", &connections, &Analysis::default()).is_empty());
 }
+
+/// A truncated answer over UDP, at 10 ms.
+fn truncated() -> Connection {
+    let asked = asked(1, 10.0, Some((3.0, 0)), 0);
+    asked.with(|conn| conn.app.dns[0].truncated = true).build()
+}
+
+/// With a TCP connection in the capture.
+fn told(connections: &[Connection]) -> Vec<crate::Finding> {
+    let analysis = Analysis {
+        tcp_connections: 1,
+        ..Analysis::default()
+    };
+    findings_in("dns-failure", connections, &analysis)
+}
+
+#[test]
+fn truncated_answers_are_fetched_over_tcp_or_told() {
+    let findings = told(&[truncated()]);
+    assert_eq!(findings[0].severity, Severity::Low);
+    assert!(findings[0].title.contains("nobody asks for over TCP"));
+    // Without any TCP the capture may have left it out.
+    assert!(severities(&[truncated()]).is_empty());
+    let over_tcp = asked(2, 20.0, Some((3.0, 0)), 0);
+    let over_tcp = over_tcp.with(|conn| conn.transport = analyzer::Transport::Tcp);
+    assert!(told(&[truncated(), over_tcp.build()]).is_empty());
+}
+
+#[test]
+fn a_truncated_answer_that_tcp_cannot_bring_is_a_failure() {
+    let mut udp = truncated();
+    udp.server.port = 53;
+    let mut tcp = Builder::tcp(2);
+    let syn = tcp.segment(20.0, C, 2, 0);
+    let tcp = tcp.with(|conn| {
+        conn.server.port = 53;
+        conn.handshake.syns = vec![syn];
+        conn.handshake.syn_count = 1;
+    });
+    let findings = told(&[udp, tcp.build()]);
+    assert!(findings[0].title.contains("cannot be asked over TCP"));
+    let proofs = findings[0].evidence.iter().filter(|one| one.proves);
+    assert!(
+        proofs
+            .map(|one| one.segment.frame)
+            .any(|frame| frame == syn.frame)
+    );
+}
+
+#[test]
+fn an_answer_from_another_address_is_no_answer() {
+    let question = asked(1, 10.0, None, 2).build();
+    let mut stray = asked(1, 13.0, None, 0).with(to_server(3)).build();
+    stray.first_frame += 1;
+    let unasked = |name: &str| {
+        let mut stray = stray.clone();
+        stray.app.dns.clear();
+        stray.app.dns_unasked = Some(Box::new(analyzer::app::DnsUnasked {
+            id: 7,
+            name: name.to_owned(),
+            at: At {
+                frame: stray.first_frame,
+                time: at(13.0),
+            },
+        }));
+        stray
+    };
+    let findings = findings_of("dns-failure", &[question.clone(), unasked("a.example")]);
+    assert_eq!(findings[0].severity, Severity::Medium);
+    assert!(findings[0].title.ends_with("answered from another address"));
+    let other = findings_of("dns-failure", &[question, unasked("b.example")]);
+    assert!(other[0].title.contains("without answer"));
+}

@@ -9,8 +9,15 @@ use toml::{Table, Value};
 
 use crate::engine::Engine;
 use crate::model::meta::RuleMeta;
+use crate::model::nearest::hint;
+pub use crate::model::nearest::suggestion;
 use crate::model::settings::pattern_matches;
 pub use crate::model::settings::{IgnoreEntry, RuleSettings};
+use crate::own;
+pub use crate::own::{OwnRule, OwnRuleError};
+
+/// The name of a file, for messages, and its text.
+pub type NamedText = (String, String);
 
 /// What is wrong with the configuration: always the user's to mend.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -45,6 +52,9 @@ pub enum SettingsError {
         /// What stands there.
         found: String,
     },
+    /// A rule of the user's own that cannot be understood.
+    #[error(transparent)]
+    OwnRule(#[from] OwnRuleError),
     /// A rule name that no rule bears.
     #[error("{place}: no rule is called `{name}`{hint}")]
     UnknownRule {
@@ -61,31 +71,58 @@ impl RuleSettings {
     /// Reads the text of a `pcapdoc.toml`; `file` is its name for messages.
     ///
     /// # Errors
-    /// Fails when the text is not TOML, names a key, rule or threshold that does not exist, or
-    /// gives a value of the wrong kind.
+    /// As [`Self::from_files`].
     pub fn from_toml(text: &str, file: &str) -> Result<Self, SettingsError> {
-        let table: Table =
-            text.parse()
-                .map_err(|error: toml::de::Error| SettingsError::Syntax {
-                    file: file.to_owned(),
-                    message: error
-                        .to_string()
-                        .split_whitespace()
-                        .collect::<Vec<_>>()
-                        .join(" "),
-                })?;
-        let mut settings = Self::default();
+        Self::from_files(Some(&(file.to_owned(), text.to_owned())), &[])
+    }
+
+    /// Reads a `pcapdoc.toml`, if there is one, and files that hold rules of the user's own alone.
+    ///
+    /// # Errors
+    /// Fails when a text is not TOML, names a key, rule, column or threshold that does not exist,
+    /// or gives a value of the wrong kind.
+    pub fn from_files(
+        configuration: Option<&NamedText>,
+        rule_files: &[NamedText],
+    ) -> Result<Self, SettingsError> {
+        let table = configuration.map(|(file, text)| parsed(text, file));
+        let table = table.transpose()?.unwrap_or_default();
+        let ours = Engine::full_catalogue().into_iter().map(|meta| meta.id);
+        let mut own = own::Reader::new(ours.collect());
+        if let Some((file, text)) = configuration {
+            own.read(text, file)?;
+        }
+        for (file, text) in rule_files {
+            own::only_rules(text, file)?;
+            own.read(text, file)?;
+        }
+        let mut settings = Self {
+            own: own.rules,
+            ..Self::default()
+        };
+        let file = configuration.map_or("", |(file, _)| file.as_str());
         let reader = Reader { file };
+        let known = ["rules", "rule", "ignore", "udp", "framing"];
         for (key, value) in &table {
             match key.as_str() {
                 "rules" => reader.rules(value, &mut settings)?,
+                "rule" => {}
                 "ignore" => reader.ignores(value, &mut settings)?,
                 "udp" => reader.udp(value, &mut settings)?,
                 "framing" => reader.framings(value, &mut settings)?,
-                _ => return Err(reader.unknown(key, key, &["rules", "ignore", "udp", "framing"])),
+                _ => return Err(reader.unknown(key, key, &known)),
             }
         }
         Ok(settings)
+    }
+
+    /// A rule of the user's own.
+    #[must_use]
+    pub fn own_rule(&self, id: &str) -> Option<&OwnRule> {
+        self.own
+            .iter()
+            .find(|rule| rule.id == id)
+            .map(|rule| &**rule)
     }
 
     /// Runs only the named rules (ids, or prefixes followed by `*`); an empty list means all.
@@ -94,7 +131,7 @@ impl RuleSettings {
     /// Fails when a name fits no rule.
     pub fn select(&mut self, names: &[String]) -> Result<(), SettingsError> {
         if !names.is_empty() {
-            self.selected = Some(resolve(names, "--select")?);
+            self.selected = Some(resolve(self, names, "--select")?);
         }
         Ok(())
     }
@@ -104,7 +141,8 @@ impl RuleSettings {
     /// # Errors
     /// Fails when a name fits no rule.
     pub fn ignore(&mut self, names: &[String]) -> Result<(), SettingsError> {
-        self.ignored.extend(resolve(names, "--ignore")?);
+        let ignored = resolve(self, names, "--ignore")?;
+        self.ignored.extend(ignored);
         Ok(())
     }
 }
@@ -117,9 +155,33 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn rules(&self, value: &Value, settings: &mut RuleSettings) -> Result<(), SettingsError> {
         for (id, limits) in self.table("rules", value)? {
-            let meta = find_rule(id, self.file)?;
+            if let Some(own) = settings.own_rule(id).map(|own| own.id) {
+                self.own_rule(own, limits, settings)?;
+                continue;
+            }
+            let meta = rule_named(settings, id, self.file)?;
             for (name, value) in self.table(&format!("rules.{id}"), limits)? {
                 self.threshold(meta, name, value, settings)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A rule of the user's own has no limits: it can only be left out.
+    fn own_rule(
+        &self,
+        id: &'static str,
+        limits: &Value,
+        settings: &mut RuleSettings,
+    ) -> Result<(), SettingsError> {
+        for (name, value) in self.table(&format!("rules.{id}"), limits)? {
+            let key = format!("rules.{id}.{name}");
+            if name != "enabled" {
+                return Err(self.unknown(&key, name, &["enabled"]));
+            }
+            let enabled = value.as_bool();
+            if !enabled.ok_or_else(|| self.bad(&key, "true or false", value))? {
+                settings.ignored.insert(id);
             }
         }
         Ok(())
@@ -194,7 +256,7 @@ impl Reader<'_> {
             if ignore.rule.is_empty() || ignore.reason.trim().is_empty() {
                 return Err(self.bad("ignore", "a table with a rule and a reason", entry));
             }
-            resolve(std::slice::from_ref(&ignore.rule), self.file)?;
+            resolve(settings, std::slice::from_ref(&ignore.rule), self.file)?;
             settings.ignores.push(ignore);
         }
         Ok(())
@@ -267,75 +329,62 @@ impl Reader<'_> {
     }
 }
 
-/// The rule of an exact id.
+/// The rule of ours that bears an exact id.
 ///
 /// # Errors
-/// Fails when no rule bears the name, and suggests the nearest.
-pub fn find_rule(id: &str, place: &str) -> Result<&'static RuleMeta, SettingsError> {
-    Engine::full_catalogue()
-        .into_iter()
-        .find(|meta| meta.id == id)
+/// Fails when no rule bears the name, and suggests the nearest, the user's own among them.
+pub fn rule_named(
+    settings: &RuleSettings,
+    id: &str,
+    place: &str,
+) -> Result<&'static RuleMeta, SettingsError> {
+    let mut ours = Engine::full_catalogue().into_iter();
+    ours.find(|meta| meta.id == id)
         .ok_or_else(|| SettingsError::UnknownRule {
             place: place.to_owned(),
             name: id.to_owned(),
-            hint: hint(id, Engine::full_catalogue().into_iter().map(|meta| meta.id)),
+            hint: hint(id, all_ids(settings)),
         })
 }
 
+/// Ids of our rules and of the user's own.
+fn all_ids(settings: &RuleSettings) -> impl Iterator<Item = &'static str> {
+    let ours = Engine::full_catalogue().into_iter().map(|meta| meta.id);
+    ours.chain(settings.own.iter().map(|rule| rule.id))
+}
+
 /// Rule ids that names or patterns stand for.
-fn resolve(names: &[String], place: &str) -> Result<BTreeSet<&'static str>, SettingsError> {
+fn resolve(
+    settings: &RuleSettings,
+    names: &[String],
+    place: &str,
+) -> Result<BTreeSet<&'static str>, SettingsError> {
     let mut found = BTreeSet::new();
     for name in names
         .iter()
         .flat_map(|names| names.split(','))
         .map(str::trim)
     {
-        let before = found.len();
-        let ids = Engine::full_catalogue().into_iter().map(|meta| meta.id);
-        let matched: Vec<&'static str> = ids.filter(|id| pattern_matches(name, id)).collect();
+        let matched = all_ids(settings).filter(|id| pattern_matches(name, id));
+        let matched: Vec<&'static str> = matched.collect();
         found.extend(&matched);
-        if matched.is_empty() && found.len() == before {
-            find_rule(name, place)?;
+        if matched.is_empty() {
+            rule_named(settings, name, place)?;
         }
     }
     Ok(found)
 }
 
-/// `; did you mean …?` for the nearest known name, or the list when none is near.
-fn hint<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let known: Vec<&str> = known.collect();
-    match suggestion(name, known.iter().copied()) {
-        meant if !meant.is_empty() => meant,
-        _ if known.len() <= 12 => format!("; known here: {}", known.join(", ")),
-        _ => "; `pcapdoc rules` lists all".to_owned(),
-    }
-}
-
-/// `; did you mean …?` for the nearest known name; empty when none is near.
-#[must_use]
-pub fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    match known.map(|known| (distance(name, known), known)).min() {
-        Some((edits, nearest)) if edits <= nearest.len() / 2 => {
-            format!("; did you mean `{nearest}`?")
-        }
-        _ => String::new(),
-    }
-}
-
-/// Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+fn parsed(text: &str, file: &str) -> Result<Table, SettingsError> {
+    text.parse()
+        .map_err(|error: toml::de::Error| SettingsError::Syntax {
+            file: file.to_owned(),
+            message: error
+                .to_string()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" "),
+        })
 }
 
 fn is_day(text: &str) -> bool {

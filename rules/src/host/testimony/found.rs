@@ -8,7 +8,7 @@ use super::{Line, network};
 use crate::host::join::Joined;
 use crate::model::evidence::Evidence;
 use crate::model::figure::{Figure, FigureValue};
-use crate::model::finding::{Assessment, Finding};
+use crate::model::finding::{Assessment, Finding, Origin};
 use crate::model::severity::Severity;
 use crate::model::text::{self, many};
 
@@ -112,6 +112,7 @@ fn redirect(
     Finding {
         id: String::new(),
         rule: "transparent-redirect",
+        origin: Origin::BuiltIn,
         severity: Severity::Low,
         confidence: 0.95,
         confidence_reason: "The connection tracker of the host that translates names both destinations; the packets alone show one.".to_owned(),

@@ -70,6 +70,8 @@ fn told(line: &LogLine) -> String {
 pub(super) fn requests(case: &Case<'_>) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut used = BTreeSet::new();
+    let logs = case.joined.files.facts.logs.iter();
+    let fitting: Vec<&LogLine> = logs.filter(|line| fits(case.finding.rule, line)).collect();
     for (_, one) in case.watched() {
         let (client, server) = (one.connection.client, one.connection.server);
         let near = |line: &LogLine| {
@@ -90,21 +92,19 @@ pub(super) fn requests(case: &Case<'_>) -> Vec<Line> {
                 .map(|moment| (moment - time).abs())
                 .min()
         };
-        let of_connection = |line: &&LogLine| {
+        let of_connection = |line: &&&LogLine| {
             let by_port = line.client == Some(client.ip) && line.client_port == Some(client.port);
             let by_upstream = line.upstream == Some(server);
             let by_client = line.client == Some(client.ip) && line.client_port.is_none();
             // The proxy that called the server logs its own clients.
             let by_proxy = case.joined.host_of(line.place.at) == Some(client.ip);
             let by_host = line.upstream.is_none() && (by_client || by_proxy);
-            (by_port || by_upstream || by_host)
-                && fits(case.finding.rule, line)
-                && !used.contains(&line.place.at)
+            (by_port || by_upstream || by_host) && !used.contains(&line.place.at)
         };
         let limit = one.start.nanos_since(Timestamp::from_nanos(0));
         let limit = limit.min(NEAR_NS.unsigned_abs());
         let mut nearest = BTreeMap::<usize, (i64, &LogLine)>::new();
-        for line in case.joined.files.facts.logs.iter().filter(of_connection) {
+        for line in fitting.iter().filter(of_connection) {
             let Some(apart) = near(line).filter(|apart| apart.unsigned_abs() <= limit) else {
                 continue;
             };

@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use analyzer::Timestamp;
 use hostfiles::LineRef;
 
-use crate::between;
 use crate::catalog;
+use crate::host::declared;
 use crate::model::ask::{Ask, HostLine, Says};
 use crate::model::finding::{Assessment, Finding};
 use crate::model::severity::Severity;
@@ -142,9 +142,7 @@ impl<'a> Book<'a> {
             finding,
             connections: connections.collect(),
         };
-        let metas = catalog::metas()
-            .into_iter()
-            .chain(between::ALL.iter().copied());
+        let metas = catalog::metas().into_iter().chain(declared::ALL);
         let meta = metas.into_iter().find(|meta| meta.id == finding.rule);
         let asks = meta.map_or(&[][..], |meta| meta.host_evidence);
         let mut lines = Vec::new();

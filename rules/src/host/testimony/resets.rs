@@ -43,7 +43,27 @@ pub(super) fn cause(case: &Case<'_>) -> Vec<Line> {
             }
         }
     }
+    if lines.is_empty() {
+        lines.extend(by_counter(case, kind));
+    }
     lines
+}
+
+/// A counter that fits without deciding: of a host that is not known, or since its start.
+fn by_counter(case: &Case<'_>, kind: ResetKind) -> Option<Line> {
+    let mut resets = case.watched().flat_map(|(_, one)| {
+        let mine = one.resets.iter().filter(move |reset| reset.kind == kind);
+        mine.map(move |reset| one.endpoint(reset.by).ip)
+    });
+    let host = resets.next()?;
+    let name = "TcpExtTCPAbortOnClose";
+    let of_host = case.joined.count(Some(host), name);
+    let count = of_host.or_else(|| case.joined.count(None, name))?;
+    let fits = (kind == ResetKind::UnreadData) == (count.value > 0);
+    let note = count.words("TCPAbortOnClose");
+    let note = format!("{note}, which counts closes over unread data; it may be of this host");
+    let says = if fits { Says::Supports } else { Says::Names };
+    Some(Line::new(count.place?.at, says, note))
 }
 
 /// The kernel's own word.

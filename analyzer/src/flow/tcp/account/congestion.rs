@@ -7,16 +7,18 @@ use crate::flow::tcp::sender::SenderState;
 /// The codepoint that a congested router writes (RFC 3168 §5).
 const CONGESTION_EXPERIENCED: u8 = 3;
 
-/// Whether a segment says anything of congestion.
+/// Takes what a segment of `sender` says of congestion.
 #[inline]
-pub(in crate::flow::tcp) const fn is_told(segment: &Segment<'_>) -> bool {
+pub(in crate::flow::tcp) fn take(sender: &mut SenderState, segment: &Segment<'_>) {
     const TOLD: u8 = TcpFlags::ECE | TcpFlags::CWR;
-    segment.packet.ecn == CONGESTION_EXPERIENCED || segment.tcp.flags.0 & TOLD != 0
+    if segment.packet.ecn == CONGESTION_EXPERIENCED || segment.tcp.flags.0 & TOLD != 0 {
+        note(sender, segment);
+    }
 }
 
-/// Counts what a segment of `sender` says of congestion. On SYNs the flags only offer it (§6.1.1).
+/// Counts it. On SYNs the flags only offer it (§6.1.1).
 #[cold]
-pub(in crate::flow::tcp) fn note(sender: &mut SenderState, segment: &Segment<'_>) {
+fn note(sender: &mut SenderState, segment: &Segment<'_>) {
     let flags = segment.tcp.flags;
     if flags.syn() {
         return;

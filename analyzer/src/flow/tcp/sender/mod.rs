@@ -5,6 +5,7 @@
 //! for what the *sender* must believe, inferred from what passed.
 
 pub(super) mod acks_under_way;
+pub(super) mod contents;
 pub(super) mod passed_over;
 pub(super) mod rtt;
 pub(super) mod send_order;
@@ -18,10 +19,10 @@ use crate::decode::IcmpFields;
 use crate::direction::Direction;
 use crate::event::{RetransmissionKind, SegmentRef};
 use crate::flow::tcp::sender::acks_under_way::AcksUnderWay;
-use crate::flow::tcp::verdict::contents::Contents;
 use crate::seq::{RangeSet, SeqNumber, SeqRange};
 use crate::time::Timestamp;
 
+use contents::Contents;
 use passed_over::PassedOver;
 use rtt::{RttEstimator, whole_round_trip};
 use send_order::{IpIdClock, Stamp};

@@ -426,8 +426,8 @@ fn take_sacks(peer: &mut SenderState, segment: &Segment<'_>, ack: u64) -> Vec<Se
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::tcp::sender::contents::Contents;
     use crate::flow::tcp::sender::send_order::Stamp;
-    use crate::flow::tcp::verdict::contents::Contents;
 
     /// Ten segments in flight, the first of them sent `copies` times, are acknowledged after 300 ms.
     fn round_trip_of(copies: u16) -> Option<(u64, u64)> {

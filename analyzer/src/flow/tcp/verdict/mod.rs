@@ -3,7 +3,7 @@
 mod acknowledge;
 mod challenge;
 mod classify;
-pub(super) mod contents;
+mod contents;
 mod expected;
 mod hidden_loss;
 mod holes;

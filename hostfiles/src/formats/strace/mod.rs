@@ -4,15 +4,22 @@
 //! tracing began too late to see who is whose thread, a descriptor that its thread never opened is
 //! taken to be the one opened last under that number.
 
+mod call;
+mod socket;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
 use analyzer::Transport;
 
-use super::strace_call::{self, Call, Fd, Part, Stamp, call, fd, sockaddr};
+use self::call::{Call, Fd, Part, Stamp, call, fd, sockaddr};
+use self::socket::{Joined, apply};
 use super::{Format, Known};
 use crate::limits;
-use crate::model::{Clock, Facts, Kind, LineRef, Linger, Opening, Place, Read, TracedSocket};
+use crate::model::{Clock, Facts, Kind, Opening, TracedSocket};
 use crate::out::Out;
+use crate::place::{LineRef, Place};
 use crate::text;
 
 pub(super) const KNOWN: Known = Known {
@@ -23,7 +30,7 @@ pub(super) const KNOWN: Known = Known {
 
 fn recognise(head: &[&str]) -> bool {
     let is_call = |line: &&&str| {
-        let rest = strace_call::line(line).rest;
+        let rest = call::line(line).rest;
         let done = |call: Call<'_>| {
             call.part != Part::Whole || call.returned().is_some() || call.result.starts_with('?')
         };
@@ -38,20 +45,6 @@ struct Pending {
     name: String,
     args: String,
     place: Place,
-}
-
-/// A call whose parts are joined.
-struct Joined<'a> {
-    name: &'a str,
-    args: &'a str,
-    call: Call<'a>,
-    /// The line on which it began.
-    begun: Place,
-    /// The line with its result.
-    done: Place,
-    /// The two are one.
-    is_whole: bool,
-    tid: u32,
 }
 
 #[derive(Default)]
@@ -79,7 +72,7 @@ const READS: usize = 300_000;
 
 impl Format for Strace {
     fn line(&mut self, line: &str, at: LineRef, out: &mut Out<'_>) -> bool {
-        let line = strace_call::line(line);
+        let line = call::line(line);
         let time = self.time(line.stamp, out);
         let tid = line.pid.unwrap_or(0);
         let place = Place { at, time };
@@ -511,197 +504,5 @@ impl Strace {
                 self.open.insert((child, fd), at);
             }
         }
-    }
-}
-
-/// What a call does to a socket.
-fn apply(socket: &mut TracedSocket, joined: &Joined<'_>, place: Place, may_keep_reads: bool) {
-    let returned = joined.call.returned();
-    match joined.name {
-        "bind" => {
-            socket.opening = Opening::Bind;
-            socket.opened = socket.opened.or(Some(place));
-            socket.local = sockaddr(joined.args)
-                .filter(|end| end.port != 0)
-                .or(socket.local);
-        }
-        "connect" => {
-            let peer = sockaddr(joined.args);
-            if peer.is_none() && socket.peer.is_none() {
-                return; // Of another family.
-            }
-            socket.opening = Opening::Connect;
-            socket.opened = Some(place);
-            socket.peer = peer.or(socket.peer);
-        }
-        "getsockname" => socket.local = sockaddr(joined.args).or(socket.local),
-        "getpeername" => socket.peer = sockaddr(joined.args).or(socket.peer),
-        "setsockopt" => option(socket, joined.args, place),
-        "shutdown" => socket.shutdown = Some(place),
-        "read" | "readv" | "recvfrom" | "recvmsg" | "recv" | "recvmmsg" => {
-            read(socket, joined, returned, may_keep_reads);
-        }
-        "write" | "writev" | "sendto" | "sendmsg" | "send" | "sendfile" | "sendmmsg" => {
-            if let Some(sent) = returned.and_then(|sent| u64::try_from(sent).ok()) {
-                socket.bytes_written = socket.bytes_written.saturating_add(sent);
-                socket.first_write = socket.first_write.or(Some(place));
-                socket.last_write = Some(place);
-                thread(socket, joined.tid);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn option(socket: &mut TracedSocket, args: &str, place: Place) {
-    if args.contains("SO_LINGER") {
-        let on = text::between(args, "l_onoff=", &[',', '}']);
-        let on = on.or_else(|| text::between(args, "{onoff=", &[',', '}']));
-        let seconds = text::between(args, "linger=", &[',', '}']);
-        if let (Some(on), Some(seconds)) = (on, seconds) {
-            socket.linger = Some(Linger {
-                on: on != "0",
-                seconds: seconds.parse().unwrap_or(-1),
-                place,
-            });
-        }
-    } else if args.contains("SO_RCVTIMEO") || args.contains("SO_SNDTIMEO") {
-        socket.timeout = Some(place);
-    } else if args.contains("SO_REUSEPORT") {
-        socket.reuse_port = Some(place);
-    } else if args.contains("TCP_USER_TIMEOUT") {
-        socket.user_timeout = Some(place);
-    } else if args.contains("KEEPALIVE") || args.contains("TCP_KEEP") {
-        socket.keepalive = Some(place);
-    }
-}
-
-fn read(socket: &mut TracedSocket, joined: &Joined<'_>, returned: Option<i64>, may_keep: bool) {
-    let Some(given) = returned.and_then(|given| u64::try_from(given).ok()) else {
-        return;
-    };
-    let place = joined.done;
-    if joined.args.contains("MSG_PEEK") || joined.args.contains("MSG_ERRQUEUE") {
-        return;
-    }
-    let is_udp = socket.transport == Some(Transport::Udp);
-    if given == 0 && !is_udp {
-        socket.end_read = socket.end_read.or(Some(place));
-        return;
-    }
-    let asked = strace_call::asked(joined.name, joined.args).unwrap_or(0);
-    // A datagram that came whole cannot be longer than the buffer.
-    let flags = text::between(joined.args, "msg_flags=", &['}']).unwrap_or_default();
-    let is_cut = flags.contains("MSG_TRUNC") || asked > 0 && given > asked;
-    socket.bytes_read = socket.bytes_read.saturating_add(given);
-    socket.read_calls += 1;
-    socket.last_read = Some(place);
-    if is_cut {
-        socket.cut = socket.cut.or(Some(place));
-    }
-    let one = Read {
-        asked,
-        given,
-        place,
-    };
-    if asked > 0 && given >= asked && socket.filled.is_none_or(|known| asked > known.asked) {
-        socket.filled = Some(one);
-    }
-    if may_keep && socket.reads.len() < limits::READS {
-        socket.reads.push(one);
-    }
-    // A server of datagrams learns each client with its datagram.
-    thread(socket, joined.tid);
-}
-
-fn thread(socket: &mut TracedSocket, tid: u32) {
-    if tid != 0 && socket.threads.len() < 8 && !socket.threads.contains(&tid) {
-        socket.threads.push(tid);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::read::{HostFiles, Source};
-    use analyzer::Endpoint;
-
-    fn shown(end: Option<Endpoint>) -> String {
-        end.map(|end| end.to_string()).unwrap_or_default()
-    }
-
-    fn traced(text: &str) -> Vec<TracedSocket> {
-        let source = Source::Bytes("s".to_owned(), text.as_bytes().to_vec());
-        let files = HostFiles::of(vec![source], &std::collections::BTreeMap::new(), &|_| true);
-        assert_eq!(files.files[0].kind, Kind::Strace);
-        files.facts.traced
-    }
-
-    #[test]
-    fn a_client_that_lingers_zero_seconds() {
-        let all = traced(
-            "12 15:02:54.324546 socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_IP) = 3\n\
-             12 15:02:54.324756 connect(3, {sa_family=AF_INET, sin_port=htons(8080), sin_addr=inet_addr(\"10.9.0.2\")}, 16) = 0\n\
-             12 15:02:54.325427 sendto(3, \"GET\", 18, 0, NULL, 0) = 18\n\
-             12 15:02:54.325584 recvfrom(3, \"HTTP\", 100, 0, NULL, NULL) = 19\n\
-             12 15:02:55.370556 setsockopt(3, SOL_SOCKET, SO_LINGER, {l_onoff=1, l_linger=0}, 8) = 0\n\
-             12 15:02:56.870814 close(3)          = 0\n",
-        );
-        let one = &all[0];
-        assert_eq!(shown(one.peer), "10.9.0.2:8080");
-        let linger = one.linger.unwrap();
-        assert!(linger.on && linger.seconds == 0 && linger.place.at.line == 5);
-        assert_eq!(one.closed.unwrap().at.line, 6);
-        assert_eq!((one.bytes_read, one.bytes_written), (19, 18));
-    }
-
-    #[test]
-    fn threads_share_and_interrupted_calls_are_joined() {
-        let all = traced(
-            "1 1796050973.1 bind(3<TCP:[29455]>, {sa_family=AF_INET, sin_port=htons(8080), sin_addr=inet_addr(\"0.0.0.0\")}, 16) = 0\n\
-             1 1796050973.2 accept4(3<TCP:[0.0.0.0:8080]>, {sa_family=AF_INET, sin_port=htons(52472), sin_addr=inet_addr(\"10.9.0.1\")}, [16], SOCK_CLOEXEC) = 5<TCP:[10.9.0.2:8080->10.9.0.1:52472]>\n\
-             1 1796050973.3 clone3({flags=CLONE_VM|CLONE_FILES|CLONE_THREAD} <unfinished ...>\n\
-             1 1796050973.4 <... clone3 resumed> => {parent_tid=[2]}, 88) = 2\n\
-             2 1796050973.5 recvfrom(5<TCP:[10.9.0.2:8080->10.9.0.1:52472]>,  <unfinished ...>\n\
-             2 1796050973.6 <... recvfrom resumed>\"GET\", 4096, 0, NULL, NULL) = 18\n\
-             2 1796050973.7 close(5<TCP:[10.9.0.2:8080->10.9.0.1:52472]>) = 0\n",
-        );
-        assert_eq!(all.len(), 2);
-        let one = &all[0];
-        assert_eq!(
-            (shown(one.local).as_str(), one.pid),
-            ("10.9.0.2:8080", Some(1))
-        );
-        assert_eq!(one.reads[0].place.at.line, 6);
-        assert_eq!(one.closed.unwrap().at.line, 7);
-        assert_eq!(one.opening, Opening::Accept);
-    }
-
-    #[test]
-    fn a_fork_keeps_the_socket_open() {
-        let all = traced(
-            "[pid 1] bind(3, {sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr(\"10.9.0.2\")}, 16) = 0\n\
-             [pid 1] accept(3, {sa_family=AF_INET, sin_port=htons(7), sin_addr=inet_addr(\"10.9.0.1\")}, [16]) = 4\n\
-             [pid 1] clone(child_stack=NULL, flags=CLONE_CHILD_CLEARTID|SIGCHLD) = 9\n\
-             [pid 1] close(4) = 0\n\
-             [pid 9] read(4, \"abc\", 10) = 3\n\
-             [pid 9] +++ exited with 0 +++\n",
-        );
-        let one = all.iter().find(|one| one.peer.is_some()).unwrap();
-        assert_eq!(one.bytes_read, 3);
-        assert_eq!(one.closed.unwrap().at.line, 6);
-        assert_eq!(shown(one.local), "10.9.0.2:80");
-    }
-
-    #[test]
-    fn a_datagram_that_fills_its_buffer() {
-        let all = traced(
-            "recvfrom(4<UDP:[0.0.0.0:5300]>, \"x\"..., 1024, 0, {sa_family=AF_INET, sin_port=htons(5), sin_addr=inet_addr(\"10.9.0.1\")}, [16]) = 1024\n\
-             recvmsg(4<UDP:[0.0.0.0:5300]>, {msg_name=NULL, msg_iov=[{iov_base=\"x\"..., iov_len=1024}], msg_iovlen=1, msg_controllen=0, msg_flags=MSG_TRUNC}, 0) = 1024\n",
-        );
-        let one = &all[0];
-        assert_eq!(one.filled.unwrap().asked, 1024);
-        assert_eq!(one.cut.unwrap().at.line, 2);
-        assert_eq!(shown(one.local), "0.0.0.0:5300");
     }
 }

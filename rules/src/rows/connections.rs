@@ -1,52 +1,90 @@
 //! Connections as rows.
 
-use std::time::Duration;
+use analyzer::Connection;
+use analyzer::app::AppProtocol;
+use analyzer::connection::{CapturePoint, Histogram, Role};
 
-use analyzer::connection::CapturePoint;
-use analyzer::{Connection, Direction, Endpoint, Half};
-
-use super::rows::{count, hour, number, text, time};
 use super::schema::ColumnType::{Integer, Number, Text, Time};
 use super::schema::{Column, Record, Table, Value, column};
-use crate::document::{ConnectionRow, ProcessRow, direction_name, millis};
+use super::schema::{count, hour, ip, millis, ms, number, port, rounded, text, time};
 
-/// A connection with its view in the document, which names things.
-pub(super) struct ConnectionRecord<'a> {
-    pub connection: &'a Connection,
-    pub row: ConnectionRow,
+/// Rows of [`CONNECTIONS`].
+pub enum Connections {}
+
+impl Record for Connections {
+    type Of<'a> = Connection;
 }
 
-impl ConnectionRecord<'_> {
-    const fn client(&self) -> &Half {
-        &self.connection.halves[0]
-    }
+/// SYN to the ACK that completes the handshake.
+fn handshake(connection: &Connection) -> Option<f64> {
+    let handshake = &connection.handshake;
+    let (syn, ack) = (handshake.syns.first()?, handshake.ack.as_ref()?);
+    Some(millis(ack.time.since(syn.time)))
+}
 
-    const fn server(&self) -> &Half {
-        &self.connection.halves[1]
-    }
-
-    const fn process(&self) -> Option<&ProcessRow> {
-        self.row.process.as_ref()
-    }
-
-    /// SYN to the ACK that completes the handshake.
-    fn handshake(&self) -> Option<f64> {
-        let handshake = &self.connection.handshake;
-        let (syn, ack) = (handshake.syns.first()?, handshake.ack.as_ref()?);
-        Some(millis(ack.time.since(syn.time)))
+/// Response times of the connection's turns, or of its datagrams.
+#[must_use]
+pub fn response_times(connection: &Connection) -> &Histogram {
+    match &connection.udp {
+        Some(udp) => &udp.response_times,
+        None => &connection.turns.response_times,
     }
 }
 
-pub(super) fn ip(endpoint: Endpoint) -> Value {
-    text(Some(endpoint.ip.to_string()))
+/// Requests, and those that were answered.
+#[must_use]
+pub fn requests(connection: &Connection) -> (u64, u64) {
+    let Some(udp) = &connection.udp else {
+        return (connection.turns.count, connection.turns.answered);
+    };
+    let classes = udp.size_classes.iter();
+    let requests = classes.clone().map(|class| class.requests).sum::<u64>();
+    (
+        requests + udp.uncounted_requests,
+        classes.map(|class| class.answered).sum(),
+    )
 }
 
-pub(super) fn port(endpoint: Endpoint) -> Value {
-    Value::Integer(endpoint.port.into())
+/// How client and server were told apart.
+#[must_use]
+pub const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Syn => "syn",
+        Role::SynAck => "syn-ack",
+        Role::Judged => "judged",
+    }
 }
 
-pub(super) fn ms(duration: Option<Duration>) -> Value {
-    number(duration.map(millis))
+/// What the payload is.
+#[must_use]
+pub fn protocol_name(connection: &Connection) -> &'static str {
+    match connection.app.protocol {
+        AppProtocol::Unknown => connection
+            .udp
+            .as_ref()
+            .and_then(|udp| udp.protocol)
+            .unwrap_or("unknown"),
+        AppProtocol::Http1 => "http1",
+        AppProtocol::Http2 => "http2",
+        AppProtocol::Tls => "tls",
+        AppProtocol::Dns => "dns",
+        AppProtocol::Ssh => "ssh",
+        AppProtocol::Framed => "framed",
+    }
+}
+
+/// Host header or TLS server name.
+#[must_use]
+pub fn server_name(connection: &Connection) -> Option<String> {
+    let app = &connection.app;
+    let sni = app.tls.as_ref().and_then(|tls| tls.sni.clone());
+    sni.or_else(|| {
+        app.http
+            .as_ref()?
+            .kept
+            .iter()
+            .find_map(|exchange| exchange.host.clone())
+    })
 }
 
 const fn capture_point(point: CapturePoint) -> &'static str {
@@ -58,70 +96,63 @@ const fn capture_point(point: CapturePoint) -> &'static str {
     }
 }
 
-/// Rows of [`CONNECTIONS`].
-pub(super) enum Connections {}
-
-impl Record for Connections {
-    type Of<'a> = ConnectionRecord<'a>;
-}
-
 const CONNECTION_COLUMNS: &[Column<Connections>] = &[
     column("transport", Text, "`tcp` or `udp`", |r| {
-        text(Some(&*r.row.transport))
+        text(Some(r.transport.as_str()))
     }),
     column("client", Text, "address and port of who opened it", |r| {
-        text(Some(&r.row.client))
+        text(Some(r.client.to_string()))
     }),
     column("client_ip", Text, "address of who opened it", |r| {
-        ip(r.connection.client)
+        ip(r.client)
     }),
     column("client_port", Integer, "port of who opened it", |r| {
-        port(r.connection.client)
+        port(r.client)
     }),
     column("server", Text, "address and port of who was called", |r| {
-        text(Some(&r.row.server))
+        text(Some(r.server.to_string()))
     }),
     column("server_ip", Text, "address of who was called", |r| {
-        ip(r.connection.server)
+        ip(r.server)
     }),
     column("server_port", Integer, "port of who was called", |r| {
-        port(r.connection.server)
+        port(r.server)
     }),
     column(
         "server_name",
         Text,
         "Host header or TLS server name, when seen",
-        |r| text(r.row.server_name.as_deref()),
+        |r| text(server_name(r)),
     ),
     column(
         "protocol",
         Text,
         "what the payload is: `http1`, `http2`, `tls`, `dns`, `ssh`, `framed`, `unknown`, …",
-        |r| text(Some(&*r.row.protocol)),
+        |r| text(Some(protocol_name(r))),
     ),
     column("start_time", Time, "time of its first packet", |r| {
-        time(Some(r.connection.start))
+        time(Some(r.start))
     }),
     column("end_time", Time, "time of its last packet", |r| {
-        time(Some(r.connection.end))
+        time(Some(r.end))
     }),
     column("hour", Time, "the hour in which it began", |r| {
-        hour(Some(r.connection.start))
+        hour(Some(r.start))
     }),
     column("duration_ms", Number, "first to last packet", |r| {
-        number(Some(r.row.duration_ms))
+        ms(Some(r.duration()))
     }),
     column(
         "handshake_ms",
         Number,
         "SYN to the completing ACK; missing when not both were seen",
-        |r| number(r.handshake()),
+        |r| number(handshake(r)),
     ),
     column(
         "close",
         Text,
         "how it ended: `fin`, `reset`, `timeout` or `open`",
-        |r| text(Some(&*r.row.close)),
+        |r| text(Some(r.close.as_str())),
     ),
     column(
         "reset_by",
@@ -129,212 +160,209 @@ const CONNECTION_COLUMNS: &[Column<Connections>] = &[
         "who sent the first reset: `client` or `server`",
         |r| {
             text(
-                r.connection
-                    .resets
+                r.resets
                     .first()
                     .map(|reset| reset.segment.direction.sender()),
             )
         },
     ),
     column("reset_kind", Text, "cause of the first reset", |r| {
-        text(r.connection.resets.first().map(|reset| reset.kind.as_str()))
+        text(r.resets.first().map(|reset| reset.kind.as_str()))
     }),
     column(
         "reset_confidence",
         Number,
         "how sure that cause is, 0 to 1",
-        |r| number(r.row.resets.first().map(|reset| reset.confidence)),
+        |r| {
+            let reset = r.resets.first();
+            number(reset.map(|reset| rounded(reset.confidence.clamp(0.0, 1.0))))
+        },
     ),
     column("packets", Integer, "packets of both directions", |r| {
-        count(r.row.packets)
+        count(r.packets())
     }),
     column(
         "bytes",
         Integer,
         "bytes on the wire of both directions",
-        |r| count(r.row.bytes),
+        |r| count(r.from_client().wire_bytes + r.from_server().wire_bytes),
     ),
     column("client_packets", Integer, "packets the client sent", |r| {
-        count(r.client().packets)
+        count(r.from_client().packets)
     }),
     column("server_packets", Integer, "packets the server sent", |r| {
-        count(r.server().packets)
+        count(r.from_server().packets)
     }),
     column(
         "client_payload_bytes",
         Integer,
         "payload the client sent, copies included",
-        |r| count(r.client().payload_bytes),
+        |r| count(r.from_client().payload_bytes),
     ),
     column(
         "server_payload_bytes",
         Integer,
         "payload the server sent, copies included",
-        |r| count(r.server().payload_bytes),
+        |r| count(r.from_server().payload_bytes),
     ),
     column(
         "client_retransmitted_segments",
         Integer,
         "segments the client sent again",
-        |r| count(r.client().retransmitted_segments),
+        |r| count(r.from_client().retransmitted_segments),
     ),
     column(
         "server_retransmitted_segments",
         Integer,
         "segments the server sent again",
-        |r| count(r.server().retransmitted_segments),
+        |r| count(r.from_server().retransmitted_segments),
     ),
     column(
         "client_retransmitted_bytes",
         Integer,
         "payload the client sent again",
-        |r| count(r.client().retransmitted_bytes),
+        |r| count(r.from_client().retransmitted_bytes),
     ),
     column(
         "server_retransmitted_bytes",
         Integer,
         "payload the server sent again",
-        |r| count(r.server().retransmitted_bytes),
+        |r| count(r.from_server().retransmitted_bytes),
     ),
     column(
         "client_spurious_retransmissions",
         Integer,
         "sent again by the client although the server had it",
-        |r| count(r.client().spurious_retransmissions),
+        |r| count(r.from_client().spurious_retransmissions),
     ),
     column(
         "server_spurious_retransmissions",
         Integer,
         "sent again by the server although the client had it",
-        |r| count(r.server().spurious_retransmissions),
+        |r| count(r.from_server().spurious_retransmissions),
     ),
     column(
         "client_out_of_order",
         Integer,
         "originals of the client that came late",
-        |r| count(r.client().out_of_order),
+        |r| count(r.from_client().out_of_order),
     ),
     column(
         "server_out_of_order",
         Integer,
         "originals of the server that came late",
-        |r| count(r.server().out_of_order),
+        |r| count(r.from_server().out_of_order),
     ),
     column(
         "client_missing_bytes",
         Integer,
         "the client's bytes that were acknowledged and never captured",
-        |r| count(r.client().missing_octets),
+        |r| count(r.from_client().missing_octets),
     ),
     column(
         "server_missing_bytes",
         Integer,
         "the server's bytes that were acknowledged and never captured",
-        |r| count(r.server().missing_octets),
+        |r| count(r.from_server().missing_octets),
     ),
     column(
         "client_zero_windows",
         Integer,
         "times the client's receive window closed",
-        |r| count(r.client().zero_windows),
+        |r| count(r.from_client().zero_windows),
     ),
     column(
         "server_zero_windows",
         Integer,
         "times the server's receive window closed",
-        |r| count(r.server().zero_windows),
+        |r| count(r.from_server().zero_windows),
     ),
     column(
         "client_rtt_min_ms",
         Number,
         "smallest round trip of the client's segments, at the capture point",
-        |r| ms(r.client().rtt_min),
+        |r| ms(r.from_client().rtt_min),
     ),
     column(
         "server_rtt_min_ms",
         Number,
         "smallest round trip of the server's segments, at the capture point",
-        |r| ms(r.server().rtt_min),
+        |r| ms(r.from_server().rtt_min),
     ),
     column(
         "rtt_ms",
         Number,
         "smallest whole round trip the capture point can tell",
-        |r| number(r.row.rtt_ms),
+        |r| ms(r.rtt()),
     ),
     column(
         "stall_ms",
         Number,
         "time in which bytes that had arrived waited behind a lost one",
-        |r| number(Some(r.row.stall_ms)),
+        |r| ms(Some(r.holes.stall_total())),
     ),
     column(
         "requests",
         Integer,
         "requests (turns of the conversation; datagram requests for UDP)",
-        |r| count(r.row.requests),
+        |r| count(requests(r).0),
     ),
     column("answered", Integer, "requests that got an answer", |r| {
-        count(r.row.answered)
+        count(requests(r).1)
     }),
     column("response_p50_ms", Number, "median response time", |r| {
-        number(r.row.response_p50_ms)
+        ms(response_times(r).quantile(0.5))
     }),
     column("response_max_ms", Number, "largest response time", |r| {
-        number(r.row.response_max_ms)
+        ms(response_times(r).quantile(1.0))
     }),
     column(
         "role",
         Text,
         "how client and server were told apart: `syn`, `syn-ack` or `judged`",
-        |r| text(Some(&*r.row.role)),
+        |r| text(Some(role_name(r.role))),
     ),
     column(
         "capture_point",
         Text,
         "where it was captured: `client`, `server`, `between` or `unknown`",
-        |r| text(Some(capture_point(r.connection.capture_point))),
+        |r| text(Some(capture_point(r.capture_point))),
     ),
     column(
         "translated_from",
         Text,
         "the address the client meant, when another one answered",
-        |r| text(r.row.translated_from.as_deref()),
+        |r| text(r.translated_from.map(|end| end.to_string())),
     ),
     column(
         "process",
         Text,
         "the program at one end, where host evidence or the capture names it",
-        |r| text(r.process().and_then(|process| process.name.as_deref())),
+        |r| text(r.process.as_ref().and_then(|process| process.name.clone())),
     ),
     column("process_pid", Integer, "its number", |r| {
-        let pid = r.process().and_then(|process| process.pid);
+        let pid = r.process.as_ref().and_then(|process| process.pid);
         pid.map_or(Value::Missing, |pid| Value::Integer(pid.into()))
     }),
     column("process_host", Text, "address of its host", |r| {
-        text(r.process().and_then(|process| process.host.as_deref()))
+        text(r.process.as_ref().and_then(|process| process.host.clone()))
     }),
     column(
         "first_frame",
         Integer,
         "frame.number of its first packet: tells incarnations of one 4-tuple apart",
-        |r| count(r.connection.first_frame),
+        |r| count(r.first_frame),
     ),
     column(
         "last_frame",
         Integer,
         "frame.number of its last packet",
-        |r| count(r.connection.last_frame),
+        |r| count(r.last_frame),
     ),
 ];
 
-pub(super) static CONNECTIONS: Table<Connections> = Table {
+pub static CONNECTIONS: Table<Connections> = Table {
     name: "connections",
     about: "one row per connection (one incarnation of a 4-tuple)",
     columns: CONNECTION_COLUMNS,
 };
-
-/// The contract's name of a direction, as a value.
-pub(super) fn direction(direction: Direction) -> Value {
-    text(Some(direction_name(direction)))
-}

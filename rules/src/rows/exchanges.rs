@@ -2,32 +2,34 @@
 
 use std::time::Duration;
 
-use analyzer::app::{DnsExchange, HttpExchange};
+use analyzer::Connection;
+use analyzer::app::{At, DnsExchange, HttpExchange};
 use analyzer::connection::Turn;
 use analyzer::event::SegmentRef;
-use analyzer::{Connection, Timestamp};
 
-use super::connections::{ConnectionRecord, ip, ms, port};
-use super::rows::{count, hour, text, time};
+use super::connections::protocol_name;
 use super::schema::ColumnType::{Boolean, Integer, Number, Text, Time};
 use super::schema::{Column, Record, Table, Value, column};
+use super::schema::{count, hour, ip, ms, port, text, time};
 
 /// One request that was kept, of HTTP or of a conversation read by its turns.
-pub(super) struct RequestRecord<'a> {
+pub struct RequestRecord<'a> {
     connection: &'a Connection,
-    protocol: &'a str,
+    protocol: &'static str,
     http: Option<&'a HttpExchange>,
-    asked: (u64, Timestamp),
-    answered: Option<(u64, Timestamp)>,
+    asked: At,
+    answered: Option<At>,
+    /// The request's last octet to the response, or to the end of the connection.
+    waited: Duration,
     response_time: Option<Duration>,
     transfer_time: Option<Duration>,
 }
 
 impl<'a> RequestRecord<'a> {
     /// The requests kept of a connection, in their order.
-    pub fn of(record: &'a ConnectionRecord<'_>) -> Vec<Self> {
-        let connection = record.connection;
-        let protocol = &*record.row.protocol;
+    #[must_use]
+    pub fn of(connection: &'a Connection) -> Vec<Self> {
+        let protocol = protocol_name(connection);
         if let Some(http) = &connection.app.http {
             let of = |exchange| Self::http(connection, protocol, exchange);
             return http.kept.iter().map(of).collect();
@@ -42,15 +44,20 @@ impl<'a> RequestRecord<'a> {
             .collect()
     }
 
-    fn http(connection: &'a Connection, protocol: &'a str, exchange: &'a HttpExchange) -> Self {
+    fn http(
+        connection: &'a Connection,
+        protocol: &'static str,
+        exchange: &'a HttpExchange,
+    ) -> Self {
         let end = exchange.request_end.unwrap_or(exchange.request_start);
         let start = exchange.response_start;
         Self {
             connection,
             protocol,
             http: Some(exchange),
-            asked: (exchange.request_start.frame, exchange.request_start.time),
-            answered: start.map(|at| (at.frame, at.time)),
+            asked: exchange.request_start,
+            answered: start,
+            waited: start.map_or(connection.end, |at| at.time).since(end.time),
             response_time: start.map(|at| at.time.since(end.time)),
             transfer_time: start
                 .zip(exchange.response_end)
@@ -58,14 +65,21 @@ impl<'a> RequestRecord<'a> {
         }
     }
 
-    fn turn(connection: &'a Connection, protocol: &'a str, turn: &Turn) -> Self {
-        let at = |segment: SegmentRef| (segment.frame, segment.time);
+    fn turn(connection: &'a Connection, protocol: &'static str, turn: &Turn) -> Self {
+        let at = |segment: SegmentRef| At {
+            frame: segment.frame,
+            time: segment.time,
+        };
+        let answered = turn.response.map(|response| response.first.time);
         Self {
             connection,
             protocol,
             http: None,
             asked: at(turn.request.first),
             answered: turn.response.map(|response| at(response.first)),
+            waited: answered
+                .unwrap_or(connection.end)
+                .since(turn.request.last.time),
             response_time: turn.response_time(),
             transfer_time: turn
                 .response
@@ -74,8 +88,20 @@ impl<'a> RequestRecord<'a> {
     }
 }
 
+impl RequestRecord<'_> {
+    /// Where the request begins.
+    pub(crate) const fn asked(&self) -> At {
+        self.asked
+    }
+
+    /// Where the response begins.
+    pub(crate) const fn answered(&self) -> Option<At> {
+        self.answered
+    }
+}
+
 /// Rows of [`REQUESTS`].
-pub(super) enum Requests {}
+pub enum Requests {}
 
 impl Record for Requests {
     type Of<'a> = RequestRecord<'a>;
@@ -104,13 +130,13 @@ const REQUEST_COLUMNS: &[Column<Requests>] = &[
         |r| text(Some(r.protocol)),
     ),
     column("method", Text, "HTTP method", |r| {
-        text(r.http.map(|http| http.method.as_ref()))
+        text(r.http.map(|http| http.method.to_string()))
     }),
     column("host", Text, "HTTP host", |r| {
-        text(r.http.and_then(|http| http.host.as_deref()))
+        text(r.http.and_then(|http| http.host.clone()))
     }),
     column("target", Text, "HTTP target, at most 256 characters", |r| {
-        text(r.http.map(|http| http.target.as_str()))
+        text(r.http.map(|http| http.target.clone()))
     }),
     column(
         "status",
@@ -123,22 +149,29 @@ const REQUEST_COLUMNS: &[Column<Requests>] = &[
         },
     ),
     column("request_time", Time, "first byte of the request", |r| {
-        time(Some(r.asked.1))
+        time(Some(r.asked.time))
     }),
     column("hour", Time, "the hour in which it was asked", |r| {
-        hour(Some(r.asked.1))
+        hour(Some(r.asked.time))
     }),
     column(
         "response_time",
         Time,
         "first byte of the response; missing when none came",
-        |r| time(r.answered.map(|at| at.1)),
+        |r| time(r.answered.map(|at| at.time)),
     ),
     column(
         "response_ms",
         Number,
         "last byte of the request to first byte of the response",
         |r| ms(r.response_time),
+    ),
+    column(
+        "wait_ms",
+        Number,
+        "how long who asked waited: `response_ms`, or to the connection's last packet where no \
+         response came",
+        |r| ms(Some(r.waited)),
     ),
     column(
         "transfer_ms",
@@ -153,13 +186,13 @@ const REQUEST_COLUMNS: &[Column<Requests>] = &[
         "request_frame",
         Integer,
         "frame.number where the request begins",
-        |r| count(r.asked.0),
+        |r| count(r.asked.frame),
     ),
     column(
         "response_frame",
         Integer,
         "frame.number where the response begins",
-        |r| r.answered.map_or(Value::Missing, |at| count(at.0)),
+        |r| r.answered.map_or(Value::Missing, |at| count(at.frame)),
     ),
     column(
         "first_frame",
@@ -169,7 +202,7 @@ const REQUEST_COLUMNS: &[Column<Requests>] = &[
     ),
 ];
 
-pub(super) static REQUESTS: Table<Requests> = Table {
+pub static REQUESTS: Table<Requests> = Table {
     name: "requests",
     about: "the telling requests of every connection: for HTTP the last 8, the 8 slowest and the first 8 \
             that failed (5xx, 429); for other conversations the 8 slowest turns and the last two",
@@ -177,13 +210,15 @@ pub(super) static REQUESTS: Table<Requests> = Table {
 };
 
 /// One DNS question.
-pub(super) struct DnsRecord<'a> {
+pub struct DnsRecord<'a> {
+    /// The connection it was asked on.
     pub connection: &'a Connection,
+    /// The question and its answer.
     pub exchange: &'a DnsExchange,
 }
 
 /// Rows of [`DNS`].
-pub(super) enum DnsQuestions {}
+pub enum DnsQuestions {}
 
 impl Record for DnsQuestions {
     type Of<'a> = DnsRecord<'a>;
@@ -209,7 +244,7 @@ const DNS_COLUMNS: &[Column<DnsQuestions>] = &[
         "name",
         Text,
         "name asked, lower case, without final dot",
-        |r| text(Some(&r.exchange.name)),
+        |r| text(Some(r.exchange.name.clone())),
     ),
     column(
         "qtype",
@@ -286,7 +321,7 @@ const DNS_COLUMNS: &[Column<DnsQuestions>] = &[
     ),
 ];
 
-pub(super) static DNS: Table<DnsQuestions> = Table {
+pub static DNS: Table<DnsQuestions> = Table {
     name: "dns",
     about: "one row per DNS question, at most 64 of a connection (answered ones give way first)",
     columns: DNS_COLUMNS,
