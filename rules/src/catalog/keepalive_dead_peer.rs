@@ -44,7 +44,7 @@ declare_rule! {
         title: "Keep-alive probes go unanswered",
         severity: Medium,
         needs: [Tcp, BothDirections],
-        traits: [KeepAlive],
+        traits: [UnansweredProbe],
         clouded_by: [CaptureDrops, OneSided],
         figures: [probes: Count / Max, idle_ms: Milliseconds / Median],
         thresholds: [

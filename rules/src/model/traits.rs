@@ -3,8 +3,8 @@
 //! On an ordinary connection nothing happened that most rules speak of. A rule that can say nothing
 //! without certain traits declares them; the engine skips it by one AND where none of them shows.
 
+use analyzer::Connection;
 use analyzer::connection::TcpState;
-use analyzer::{Connection, EventKind};
 
 /// One thing that a connection shows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -17,8 +17,8 @@ pub enum Trait {
     LateOriginal,
     /// A window was closed.
     ZeroWindow,
-    /// Keep-alive probes were sent.
-    KeepAlive,
+    /// Keep-alive probes at its end were not answered.
+    UnansweredProbe,
     /// Octets that were missing held others back.
     Hole,
     /// An end waited for its application to close.
@@ -37,18 +37,16 @@ pub enum Trait {
     Service,
     /// The payload is a framed stream.
     Framing,
-    /// An ICMP error quotes it.
-    IcmpError,
 }
 
 impl Trait {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 14] = [
         Self::Reset,
         Self::NeedlessRepeat,
         Self::LateOriginal,
         Self::ZeroWindow,
-        Self::KeepAlive,
+        Self::UnansweredProbe,
         Self::Hole,
         Self::CloseWait,
         Self::LoadedRoundTrip,
@@ -58,7 +56,6 @@ impl Trait {
         Self::Tls,
         Self::Service,
         Self::Framing,
-        Self::IcmpError,
     ];
 
     /// Text for catalogues.
@@ -69,7 +66,7 @@ impl Trait {
             Self::NeedlessRepeat => "needless retransmissions",
             Self::LateOriginal => "segments out of order",
             Self::ZeroWindow => "a closed window",
-            Self::KeepAlive => "keep-alive probes",
+            Self::UnansweredProbe => "unanswered keep-alive probes",
             Self::Hole => "a hole",
             Self::CloseWait => "CLOSE-WAIT",
             Self::LoadedRoundTrip => "round trips under load",
@@ -79,19 +76,17 @@ impl Trait {
             Self::Tls => "TLS",
             Self::Service => "a service's answers",
             Self::Framing => "framed messages",
-            Self::IcmpError => "an ICMP error",
         }
     }
 
     fn shows(self, conn: &Connection) -> bool {
         let any = |holds: fn(&analyzer::Half) -> bool| conn.halves.iter().any(holds);
-        let event = |holds: fn(&EventKind) -> bool| conn.events.iter().any(|it| holds(&it.kind));
         match self {
             Self::Reset => !conn.resets.is_empty(),
             Self::NeedlessRepeat => any(|half| half.spurious_retransmissions > 0),
             Self::LateOriginal => any(|half| half.out_of_order > 0),
             Self::ZeroWindow => any(|half| half.zero_windows > 0),
-            Self::KeepAlive => event(|kind| *kind == EventKind::KeepAlive),
+            Self::UnansweredProbe => any(|half| half.unanswered_probes.is_some()),
             Self::Hole => !conn.holes.longest.is_empty(),
             Self::CloseWait => {
                 let mut states = conn.states.iter().map(|span| span.state);
@@ -104,7 +99,6 @@ impl Trait {
             Self::Tls => conn.app.tls.is_some(),
             Self::Service => conn.app.service.is_some(),
             Self::Framing => conn.app.framing.is_some(),
-            Self::IcmpError => event(|kind| matches!(kind, EventKind::IcmpError(_))),
         }
     }
 }
