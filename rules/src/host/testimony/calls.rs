@@ -1,7 +1,7 @@
 //! What traced calls say.
 
-use analyzer::{Direction, Timestamp, Transport};
-use hostfiles::{Opening, TracedSocket};
+use analyzer::{Direction, Timestamp};
+use hostfiles::TracedSocket;
 
 use super::{Case, Line, end_name};
 use crate::host::watched::Messages;
@@ -163,13 +163,7 @@ pub(super) fn receive_buffer(case: &Case<'_>) -> Vec<Line> {
         lines.push(Line::new(place.at, Says::Supports, note).strong());
     }
     for socket in &case.joined.files.facts.traced {
-        let host = case.joined.host_of(socket.place.at);
-        let serves = socket.transport == Some(Transport::Udp)
-            && socket.opening != Opening::Connect
-            && socket.local.is_some_and(|local| {
-                local.port == server.port && (local.ip == server.ip || host == Some(server.ip))
-            });
-        if !serves {
+        if !case.joined.serves(socket, server) {
             continue;
         }
         if let Some(cut) = socket.cut {
