@@ -93,7 +93,7 @@ impl Joined {
             let Some(offset) = self.known[number].offset else {
                 continue;
             };
-            if offset.nanos.abs() <= limit {
+            if offset.nanos.saturating_abs() <= limit {
                 continue;
             }
             self.known[number].offset = None;

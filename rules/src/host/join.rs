@@ -154,9 +154,9 @@ impl Joined {
             return Some(*one);
         }
         let time = time?;
-        let begun = found
-            .iter()
-            .filter(|(at, _)| self.watched[*at].start.as_nanos() <= time + SECOND / 2);
+        let begun = found.iter().filter(|(at, _)| {
+            self.watched[*at].start.as_nanos() <= time.saturating_add(SECOND / 2)
+        });
         begun.max_by_key(|(at, _)| self.watched[*at].start).copied()
     }
 

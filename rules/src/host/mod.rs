@@ -160,7 +160,9 @@ impl Witness {
         notes.extend(known.notes.iter().cloned());
         if let Some(offset) = known.offset {
             let nanos = match file.clock {
-                Clock::Day => offset.nanos - self.joined.span.0.div_euclid(DAY) * DAY,
+                Clock::Day => offset
+                    .nanos
+                    .saturating_sub(self.joined.span.0.div_euclid(DAY) * DAY),
                 _ => offset.nanos,
             };
             let what = match file.clock {

@@ -183,7 +183,7 @@ impl Strace {
             Stamp::Day(nanos) => {
                 if self
                     .last
-                    .is_some_and(|last| nanos + self.day < last - HALF_DAY)
+                    .is_some_and(|last| nanos.saturating_add(self.day) < last - HALF_DAY)
                 {
                     self.day = self.day.saturating_add(2 * HALF_DAY);
                 }

@@ -65,7 +65,7 @@ fn closed(
     let idle = socket
         .last_read
         .max(socket.last_write)
-        .and_then(|last| Some((call.time? - last.time?) as f64 / 1e9));
+        .and_then(|last| Some(call.time?.saturating_sub(last.time?) as f64 / 1e9));
     let idle = idle
         .filter(|idle| *idle >= 0.001)
         .map_or_else(String::new, |idle| {
