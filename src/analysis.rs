@@ -139,7 +139,7 @@ pub fn analyse_quietly(
         || engine.finish(rule_sinks, &analysis),
         || ConnectionCollector::merged(collectors),
     );
-    let host_files = witness.map(|witness| witness.testify(&mut assessment));
+    let host_files = witness.map(|witness| witness.testify(&mut assessment, &settings.rules));
     let filter = &settings.analysis.filter;
     if !filter.is_open() {
         assessment

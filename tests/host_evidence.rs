@@ -153,6 +153,74 @@ fn another_hosts_files_are_not_used() {
     let _ = std::fs::remove_dir_all(other);
 }
 
+/// A case with one file in another form, as a document.
+fn with_file(case: &str, name: &str, text: &str, more: &[&str]) -> Value {
+    let folder = std::env::temp_dir().join(format!("pcapdoc-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join(name), text).expect("written");
+    let path = folder.display().to_string();
+    let case = common::root().join("testdata/host-evidence").join(case);
+    let arguments = [&["--host-evidence", &path], more].concat();
+    let document = common::json_with(&capture(&case), &arguments);
+    let _ = std::fs::remove_dir_all(folder);
+    document
+}
+
+/// What a case's file says.
+fn said(file: &str) -> String {
+    let folder = common::root().join("testdata/host-evidence");
+    std::fs::read_to_string(folder.join(file)).expect("a file of the case")
+}
+
+/// A trace without what `-yy` adds.
+fn plain(trace: &str) -> String {
+    let mut text = String::new();
+    let mut rest = trace;
+    while let Some(open) = rest.find("<TCP").or_else(|| rest.find("<UDP")) {
+        text.push_str(&rest[..open]);
+        let close = rest[open..]
+            .find("]>")
+            .map_or(rest.len(), |close| open + close + 2);
+        rest = &rest[close..];
+    }
+    text + rest
+}
+
+#[test]
+fn a_plain_trace_from_later_on_proves_the_same() {
+    let trace = plain(&said("udp-truncation/server/strace.txt"));
+    let document = with_file("udp-truncation", "plain-udp", &trace, &[]);
+    let findings = list(&document, "findings");
+    assert!(
+        findings
+            .iter()
+            .any(|one| text(one, "rule") == "udp-truncation")
+    );
+    let trace = plain(&said("fin-wait-2/client/strace.txt"));
+    let document = with_file("fin-wait-2", "plain-tcp", &trace, &[]);
+    assert!(list(&document, "host_evidence")[0]["used"].as_u64() > Some(10));
+}
+
+#[test]
+fn a_snapshot_of_another_day_is_not_used() {
+    let snapshot = said("fin-wait-2/client/ss.txt");
+    for (time, is_used) in [
+        ("2026-11-30T15:57:09Z", true),
+        ("2026-11-24T10:00:00Z", false),
+    ] {
+        let within = format!("{time}\n{snapshot}");
+        let document = with_file("fin-wait-2", "dated", &within, &[]);
+        let file = &list(&document, "host_evidence")[0];
+        assert_eq!(file["used"].as_u64() > Some(0), is_used, "{file}");
+        let told = format!("told={time}");
+        let arguments = ["--host-evidence-time", &told];
+        let document = with_file("fin-wait-2", "told", &snapshot, &arguments);
+        let file = &list(&document, "host_evidence")[0];
+        assert_eq!(file["used"].as_u64() > Some(0), is_used, "{file}");
+        assert!(is_used || text(file, "note").contains("another time"));
+    }
+}
+
 #[test]
 fn nothing_is_in_the_document_without_host_files() {
     let folder = common::root().join("testdata/host-evidence");

@@ -59,7 +59,7 @@ fn hostfiles(bytes: &[u8]) {
         let _ = files.quote(row.place.at);
     }
     let witness = Witness::new(files, Acquaintance::default());
-    let _ = witness.testify(&mut Assessment::default());
+    let _ = witness.testify(&mut Assessment::default(), &RuleSettings::default());
 }
 
 /// A file of any format, read and decoded.

@@ -236,6 +236,8 @@ pub struct TracedSocket {
     pub last_write: Option<Place>,
     /// Last call that took data in.
     pub last_read: Option<Place>,
+    /// Who sent datagrams to it, at most eight: it serves them.
+    pub senders: Vec<Endpoint>,
     /// Reads or writes by more than one thread: their numbers, at most eight.
     pub threads: Vec<u32>,
 }

@@ -87,6 +87,17 @@ def udp_server(port, buffer):
         receiving.sendto(b"ok", peer)
 
 
+def slow_udp_server(port, buffer, wait_s):
+    """Answers each datagram after `wait_s`, with a receive buffer of `buffer` bytes."""
+    receiving = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    receiving.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, int(buffer))
+    receiving.bind(("0.0.0.0", int(port)))
+    while True:
+        data, peer = receiving.recvfrom(2048)
+        time.sleep(float(wait_s))
+        receiving.sendto(data[:4], peer)
+
+
 def udp_senders(address, port, threads, seconds):
     """Several threads send through one socket."""
     sending = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -393,6 +393,32 @@ def framing(folder):
                 lines=[{"file": "server/strace.txt", "says": "supports", "text": "recvfrom("}])
 
 
+def buffer_full(folder):
+    """A burst of datagrams finds the receive buffer of a slow server full."""
+    case = Case(folder, "udp-buffer-full")
+    with Net() as net:
+        actor(net, "server", "slow_udp_server", 5300, 8192, 0.02)
+        case.collect(net, "server", "nstat-before.txt", "nstat", "-asz")
+
+        def burst():
+            one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            one.connect((SERVER, 5300))
+            one.settimeout(1.5)
+            for index in range(80):
+                one.send(struct.pack("!I", index) + b"x" * 600)
+            try:
+                while True:
+                    one.recv(100)
+            except TimeoutError:
+                pass
+        with net.capture("server", case.capture):
+            net.call("client", burst)
+        case.collect(net, "server", "nstat-after.txt", "nstat", "-asz")
+        case.collect(net, "server", "ss.txt", "ss", "-uanpem")
+    case.expect("A slow server's receive buffer is full; the wire shows datagrams without answer.", rule="udp-buffer-full", process="python3",
+                lines=[{"file": "server/nstat-after.txt", "says": "supports", "text": "UdpRcvbufErrors"}])
+
+
 def healthy(folder):
     """Nothing is wrong, and everything was collected."""
     case = Case(folder, "healthy")
@@ -425,7 +451,7 @@ def healthy(folder):
 
 SCENARIOS = {function.__name__: function for function in (
     fin_wait_pile_up, keepalive_race, hol, redirect, translated, datagrams, one_socket, lingers, unread, contradiction, overflows,
-    lost_syns, framing, healthy)}
+    lost_syns, framing, buffer_full, healthy)}
 
 if __name__ == "__main__":
     output, wanted = sys.argv[1], sys.argv[2:] or list(SCENARIOS)

@@ -39,8 +39,9 @@ const NO_YEAR: i64 = 1972;
 /// The time at the beginning, and what stands behind it.
 fn stamp(line: &str) -> Option<((i64, Clock), &str)> {
     if let Some(found) = iso_time(line) {
-        let end = line.find(|letter: char| letter == ' ' && true)?;
-        let behind = line.get(end..)?.trim_start();
+        // The clock may stand behind a space.
+        let clock = line.get(11..)?;
+        let behind = clock.split_once(' ').map_or("", |(_, behind)| behind);
         return Some((found, behind));
     }
     let behind = line.get(15..)?;
@@ -147,6 +148,7 @@ mod tests {
         assert!(is_row(
             "2026-11-24T10:15:00+0000 web systemd[1]: Stopped app."
         ));
+        assert!(is_row("2026-11-24 10:15:00 web systemd[1]: Stopped app."));
         assert!(!is_row("hello world"));
         let ((time, clock), _) = stamp("Nov 24 10:15:00 web systemd[1]: x").unwrap();
         assert_eq!(

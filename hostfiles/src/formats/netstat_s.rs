@@ -122,8 +122,8 @@ impl Format for NetstatS {
             return true;
         }
         let Some((name, value)) = self.counter(text) else {
-            return self.section.is_empty()
-                || text.contains(|letter: char| letter.is_ascii_digit());
+            let is_title = text.ends_with(':');
+            return is_title || text.contains(|letter: char| letter.is_ascii_digit());
         };
         out.facts.counter(Counter {
             place: Place { at, time: out.time },

@@ -27,14 +27,14 @@ impl Joined {
         let (first, last) = self.span;
         match (place.time.or(file.taken), file.clock) {
             (Some(time), Clock::Epoch | Clock::None) => {
-                (first - NEAR..=last + NEAR).contains(&time)
+                (first.saturating_sub(NEAR)..=last.saturating_add(NEAR)).contains(&time)
             }
             (Some(time), Clock::Local) if file.taken.is_none() => {
-                (first - DAY..=last + DAY).contains(&time)
+                (first.saturating_sub(DAY)..=last.saturating_add(DAY)).contains(&time)
             }
             (Some(_), _) if file.taken.is_some() => {
                 let taken = file.taken.unwrap_or(first);
-                (first - NEAR..=last + NEAR).contains(&taken)
+                (first.saturating_sub(NEAR)..=last.saturating_add(NEAR)).contains(&taken)
             }
             _ => true,
         }
@@ -93,7 +93,7 @@ impl Joined {
             let Some(offset) = self.known[number].offset else {
                 continue;
             };
-            if offset.nanos.abs() <= limit {
+            if offset.nanos.saturating_abs() <= limit {
                 continue;
             }
             self.known[number].offset = None;

@@ -64,6 +64,7 @@ impl Joined {
                 }
             }
         }
+        self.name_by_listeners();
         self.name_by_neighbours();
     }
 
@@ -101,6 +102,9 @@ impl Joined {
             }
         };
         for socket in &self.files.facts.traced {
+            for sender in &socket.senders {
+                vote(socket.place.at.file, called.get(sender));
+            }
             let Some(peer) = socket.peer else { continue };
             let ips = match socket.opening {
                 Opening::Accept => called.get(&peer),
@@ -150,7 +154,6 @@ impl Joined {
                 }
             }
         }
-        self.name_by_listeners();
     }
 
     /// A listener of a port that one address of the capture serves.
@@ -177,32 +180,14 @@ impl Joined {
                 found.entry(file).or_default().extend(ips);
             }
         }
-        let mut named = BTreeMap::<String, IpAddr>::new();
         for (number, ips) in found {
             let known = &mut self.known[number];
             if known.host.is_none() && ips.len() == 1 && !known.is_foreign {
-                let ip = ips.first().copied();
-                known.host = ip;
-                known.notes.clear();
-                known.notes.push(
+                known.host = ips.first().copied();
+                known.notes = vec![
                     "its host is the one address of the capture that serves its listeners' ports"
                         .to_owned(),
-                );
-                if let Some(ip) = ip {
-                    named.insert(self.files.files[number].folder.clone(), ip);
-                }
-            }
-        }
-        for (file, known) in self.files.files.iter().zip(&mut self.known) {
-            if known.host.is_none()
-                && file.kind != Kind::Unknown
-                && known.notes.is_empty()
-                && let Some(ip) = named.get(&file.folder)
-            {
-                known.host = Some(*ip);
-                known
-                    .notes
-                    .push("it names no address: its host is that of its folder".to_owned());
+                ];
             }
         }
     }

@@ -52,6 +52,8 @@ pub(super) struct Joined {
     pub(super) traced: Vec<Vec<(usize, Direction)>>,
     /// Connections by first frame and ends.
     pub(super) numbers: HashMap<(u64, Endpoint), usize>,
+    /// Who sends datagrams to a server.
+    datagram_clients: HashMap<Endpoint, BTreeSet<Endpoint>>,
     /// Rows of sockets without a peer.
     listeners: Vec<usize>,
     /// First and last time of the capture.
@@ -70,6 +72,7 @@ impl Joined {
         let rows = files.facts.sockets.iter().enumerate();
         let listeners = rows.filter(|(_, row)| row.peer.is_none());
         let mut all = Self {
+            datagram_clients: datagram_clients(&watched),
             listeners: listeners.map(|(at, _)| at).collect(),
             known: vec![Known::default(); files.files.len()],
             rows: vec![Vec::new(); watched.len()],
@@ -151,9 +154,9 @@ impl Joined {
             return Some(*one);
         }
         let time = time?;
-        let begun = found
-            .iter()
-            .filter(|(at, _)| self.watched[*at].start.as_nanos() <= time + SECOND / 2);
+        let begun = found.iter().filter(|(at, _)| {
+            self.watched[*at].start.as_nanos() <= time.saturating_add(SECOND / 2)
+        });
         begun.max_by_key(|(at, _)| self.watched[*at].start).copied()
     }
 
@@ -337,8 +340,40 @@ impl Joined {
         rows.filter(serves).collect()
     }
 
+    /// Whether a traced socket serves datagrams at an endpoint.
+    pub(super) fn serves(&self, socket: &TracedSocket, server: Endpoint) -> bool {
+        if socket.transport != Some(Transport::Udp) || socket.opening == Opening::Connect {
+            return false;
+        }
+        let host = self.host_of(socket.place.at);
+        match socket.local {
+            Some(local) if local.port == server.port => {
+                local.ip == server.ip
+                    || host == Some(server.ip)
+                    || host.is_none() && local.ip.is_unspecified()
+            }
+            Some(_) => false,
+            // Traced from later on than its bind(): who sends to it tells.
+            None => {
+                let clients = self.datagram_clients.get(&server);
+                clients
+                    .is_some_and(|clients| socket.senders.iter().any(|one| clients.contains(one)))
+            }
+        }
+    }
+
     /// The host of a line.
     pub(super) fn host_of(&self, at: LineRef) -> Option<IpAddr> {
         self.known.get(at.file).and_then(|known| known.host)
     }
+}
+
+fn datagram_clients(watched: &[Watched]) -> HashMap<Endpoint, BTreeSet<Endpoint>> {
+    let mut clients = HashMap::<Endpoint, BTreeSet<Endpoint>>::new();
+    for one in watched.iter().map(|one| &one.connection) {
+        if one.transport == Transport::Udp {
+            clients.entry(one.server).or_default().insert(one.client);
+        }
+    }
+    clients
 }

@@ -88,7 +88,11 @@ impl Witness {
     }
 
     /// Holds each finding against what its rule asks of the hosts, and says what became of each file.
-    pub fn testify(&self, assessment: &mut Assessment) -> Vec<HostFileUse> {
+    pub fn testify(
+        &self,
+        assessment: &mut Assessment,
+        settings: &RuleSettings,
+    ) -> Vec<HostFileUse> {
         let mut book = Book::new(&self.joined, &self.settled);
         for finding in &mut assessment.findings {
             let lines = book.testify(finding);
@@ -96,7 +100,9 @@ impl Witness {
             finding.host_evidence = Some(book.quoted(lines));
         }
         let mut found = book.found(assessment);
-        for mut finding in udp_buffer_full::all(&self.joined) {
+        let mut host_only = udp_buffer_full::all(&self.joined);
+        host_only.retain(|finding| settings.is_enabled(finding.rule));
+        for mut finding in host_only {
             let lines = book.testify(&finding);
             finding.host_evidence = Some(book.quoted(lines));
             found.push(finding);
@@ -154,7 +160,9 @@ impl Witness {
         notes.extend(known.notes.iter().cloned());
         if let Some(offset) = known.offset {
             let nanos = match file.clock {
-                Clock::Day => offset.nanos - self.joined.span.0.div_euclid(DAY) * DAY,
+                Clock::Day => offset
+                    .nanos
+                    .saturating_sub(self.joined.span.0.div_euclid(DAY) * DAY),
                 _ => offset.nanos,
             };
             let what = match file.clock {

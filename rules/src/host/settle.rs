@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use analyzer::connection::{Process, ResetKind};
 use analyzer::{Connection, Direction, Endpoint, Timestamp, Transport};
-use hostfiles::{Opening, Place, TracedSocket};
+use hostfiles::{Place, TracedSocket};
 
 use super::join::Joined;
 
@@ -250,26 +250,12 @@ fn buffers(joined: &Joined) -> BTreeMap<u16, (u32, Place)> {
     }
     let mut found = BTreeMap::<u16, (u32, Place)>::new();
     for socket in &joined.files.facts.traced {
-        let (Some(local), Some(read)) = (socket.local, socket.filled) else {
-            continue;
-        };
-        let host = joined.host_of(socket.place.at);
-        let serves = |server: &Endpoint| {
-            server.port == local.port
-                && (server.ip == local.ip
-                    || host == Some(server.ip)
-                    || host.is_none() && local.ip.is_unspecified())
-        };
-        let is_server =
-            socket.transport == Some(Transport::Udp) && socket.opening != Opening::Connect;
-        let sent = largest
-            .iter()
-            .filter(|(server, _)| serves(server))
-            .map(|(_, size)| *size)
-            .max();
+        let Some(read) = socket.filled else { continue };
         let asked = u32::try_from(read.asked).unwrap_or(u32::MAX);
-        if is_server && sent.is_some_and(|sent| sent > asked) {
-            found.entry(local.port).or_insert((asked, read.place));
+        for (server, sent) in &largest {
+            if *sent > asked && joined.serves(socket, *server) {
+                found.entry(server.port).or_insert((asked, read.place));
+            }
         }
     }
     found

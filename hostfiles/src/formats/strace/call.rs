@@ -122,6 +122,43 @@ fn stamp(text: &str) -> (Stamp, &str) {
     }
 }
 
+/// Calls that say something of sockets.
+pub(super) fn is_wanted(name: &str) -> bool {
+    matches!(
+        name,
+        "socket"
+            | "bind"
+            | "connect"
+            | "accept"
+            | "accept4"
+            | "listen"
+            | "setsockopt"
+            | "shutdown"
+            | "close"
+            | "read"
+            | "readv"
+            | "recvfrom"
+            | "recvmsg"
+            | "recv"
+            | "write"
+            | "writev"
+            | "sendto"
+            | "sendmsg"
+            | "send"
+            | "sendfile"
+            | "sendmmsg"
+            | "recvmmsg"
+            | "getsockname"
+            | "getpeername"
+            | "epoll_ctl"
+            | "clone"
+            | "clone3"
+            | "fork"
+            | "vfork"
+            | "execve"
+    )
+}
+
 /// The call of a line's rest.
 pub(super) fn call(rest: &str) -> Option<Call<'_>> {
     if let Some(inner) = rest.strip_prefix("<... ") {

@@ -86,7 +86,7 @@ impl Format for Strace {
         if let Some(comm) = line.comm {
             name(out, at.file, self.leader(tid), comm);
         }
-        if !is_wanted(call.name) {
+        if !call::is_wanted(call.name) {
             return true;
         }
         match call.part {
@@ -138,43 +138,6 @@ impl Format for Strace {
     }
 }
 
-/// Calls that say something of sockets.
-fn is_wanted(name: &str) -> bool {
-    matches!(
-        name,
-        "socket"
-            | "bind"
-            | "connect"
-            | "accept"
-            | "accept4"
-            | "listen"
-            | "setsockopt"
-            | "shutdown"
-            | "close"
-            | "read"
-            | "readv"
-            | "recvfrom"
-            | "recvmsg"
-            | "recv"
-            | "write"
-            | "writev"
-            | "sendto"
-            | "sendmsg"
-            | "send"
-            | "sendfile"
-            | "sendmmsg"
-            | "recvmmsg"
-            | "getsockname"
-            | "getpeername"
-            | "epoll_ctl"
-            | "clone"
-            | "clone3"
-            | "fork"
-            | "vfork"
-            | "execve"
-    )
-}
-
 fn cut(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len()))
         .rev()
@@ -193,8 +156,8 @@ fn keep(mut socket: TracedSocket, out: &mut Out<'_>) {
     if let Some(local) = socket.local {
         out.own(local.ip);
     }
-    let is_inet = socket.peer.is_some() || socket.local.is_some();
-    if !is_inet || !out.wants(socket.local, socket.peer) {
+    let peer = socket.peer.or(socket.senders.first().copied());
+    if socket.local.is_none() && peer.is_none() || !out.wants(socket.local, peer) {
         return;
     }
     socket.reads.shrink_to_fit();
@@ -220,7 +183,7 @@ impl Strace {
             Stamp::Day(nanos) => {
                 if self
                     .last
-                    .is_some_and(|last| nanos + self.day < last - HALF_DAY)
+                    .is_some_and(|last| nanos.saturating_add(self.day) < last - HALF_DAY)
                 {
                     self.day = self.day.saturating_add(2 * HALF_DAY);
                 }

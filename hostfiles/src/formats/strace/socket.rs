@@ -124,6 +124,14 @@ fn read(socket: &mut TracedSocket, joined: &Joined<'_>, returned: Option<i64>, m
         socket.reads.push(one);
     }
     // A server of datagrams learns each client with its datagram.
+    if socket.peer.is_none()
+        && socket.senders.len() < 8
+        && let Some(sender) = sockaddr(joined.args)
+        && !socket.senders.contains(&sender)
+    {
+        socket.transport = socket.transport.or(Some(Transport::Udp));
+        socket.senders.push(sender);
+    }
     thread(socket, joined.tid);
 }
 

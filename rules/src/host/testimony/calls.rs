@@ -1,7 +1,7 @@
 //! What traced calls say.
 
-use analyzer::{Direction, Timestamp, Transport};
-use hostfiles::{Opening, TracedSocket};
+use analyzer::{Direction, Timestamp};
+use hostfiles::TracedSocket;
 
 use super::{Case, Line, end_name};
 use crate::host::watched::Messages;
@@ -65,7 +65,7 @@ fn closed(
     let idle = socket
         .last_read
         .max(socket.last_write)
-        .and_then(|last| Some((call.time? - last.time?) as f64 / 1e9));
+        .and_then(|last| Some(call.time?.saturating_sub(last.time?) as f64 / 1e9));
     let idle = idle
         .filter(|idle| *idle >= 0.001)
         .map_or_else(String::new, |idle| {
@@ -163,13 +163,7 @@ pub(super) fn receive_buffer(case: &Case<'_>) -> Vec<Line> {
         lines.push(Line::new(place.at, Says::Supports, note).strong());
     }
     for socket in &case.joined.files.facts.traced {
-        let host = case.joined.host_of(socket.place.at);
-        let serves = socket.transport == Some(Transport::Udp)
-            && socket.opening != Opening::Connect
-            && socket.local.is_some_and(|local| {
-                local.port == server.port && (local.ip == server.ip || host == Some(server.ip))
-            });
-        if !serves {
+        if !case.joined.serves(socket, server) {
             continue;
         }
         if let Some(cut) = socket.cut {

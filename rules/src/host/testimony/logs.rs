@@ -82,14 +82,14 @@ pub(super) fn requests(case: &Case<'_>) -> Vec<Line> {
                 const QUARTER: i64 = 900_000_000_000;
                 let time = line.place.time?;
                 let apart = moments(one).into_iter().map(|moment| {
-                    let apart = (moment - time).rem_euclid(QUARTER);
+                    let apart = moment.saturating_sub(time).rem_euclid(QUARTER);
                     apart.min(QUARTER - apart)
                 });
                 return apart.min();
             };
             moments(one)
                 .into_iter()
-                .map(|moment| (moment - time).abs())
+                .map(|moment| moment.saturating_sub(time).saturating_abs())
                 .min()
         };
         let of_connection = |line: &&&LogLine| {
@@ -133,7 +133,7 @@ pub(super) fn changes(case: &Case<'_>) -> Vec<Line> {
         let before = match file.clock {
             Clock::Epoch | Clock::Local => onset.checked_sub(time)?,
             // The day is not told.
-            _ => (onset - time).rem_euclid(DAY),
+            _ => onset.saturating_sub(time).rem_euclid(DAY),
         };
         (-BEFORE_NS / 15..=BEFORE_NS)
             .contains(&before)
@@ -141,7 +141,11 @@ pub(super) fn changes(case: &Case<'_>) -> Vec<Line> {
     });
     let mut events: Vec<_> = events.collect();
     events.sort_by_key(|(event, before)| {
-        (std::cmp::Reverse(event.rank), before.abs(), event.place.at)
+        (
+            std::cmp::Reverse(event.rank),
+            before.saturating_abs(),
+            event.place.at,
+        )
     });
     let lines = events.into_iter().take(3).map(|(event, before)| {
         let apart = time(before.unsigned_abs() as f64 / 1e6);

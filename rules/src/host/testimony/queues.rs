@@ -259,13 +259,7 @@ pub(super) fn shared_socket(case: &Case<'_>) -> Vec<Line> {
             .iter()
             .filter(|socket| socket.threads.len() > 1)
         {
-            let serves = socket.transport == Some(Transport::Udp)
-                && socket.local.is_some_and(|local| local.port == server.port)
-                && case
-                    .joined
-                    .host_of(socket.place.at)
-                    .is_none_or(|host| host == server.ip);
-            if serves {
+            if case.joined.serves(socket, server) {
                 let note = format!(
                     "{} threads (at least) use this one socket",
                     socket.threads.len()

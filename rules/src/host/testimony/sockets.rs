@@ -56,12 +56,11 @@ pub(super) fn owner(case: &Case<'_>) -> Vec<Line> {
             } else {
                 state
             };
-            let whose = if owner.is_empty() {
-                "a socket without owner".to_owned()
+            let note = if owner.is_empty() {
+                format!("the {end} has {count} of these connections in {state}, without an owner")
             } else {
-                owner
+                format!("the {end}'s {owner} has {count} of these connections in {state}")
             };
-            let note = format!("the {end}'s {whose} has {count} of these connections in {state}");
             let says = if quiet { Says::Names } else { Says::Supports };
             let line = Line::new(at, says, note);
             if quiet { line } else { line.strong() }
