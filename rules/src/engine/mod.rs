@@ -186,6 +186,14 @@ pub struct RuleSink {
 
 impl ConnectionSink for RuleSink {
     fn connection(&mut self, connection: &Connection) {
+        self.masked(connection, connection);
+    }
+}
+
+impl RuleSink {
+    /// Takes a connection whose names are masked in what is shown of it. The conditions of the
+    /// user's own rules speak of the true names.
+    pub fn masked(&mut self, truly: &Connection, connection: &Connection) {
         let offer = Offer::of(connection);
         for (rule, slot) in self.inner.rules.iter().zip(&mut self.slots) {
             match offer.fitness(rule.meta().needs) {
@@ -194,10 +202,9 @@ impl ConnectionSink for RuleSink {
                 Fitness::Fit => rule.judge(&self.inner.settings, connection, slot),
             }
         }
-        self.inner
-            .own
-            .iter()
-            .for_each(|own| own.connection(connection));
+        for own in &self.inner.own {
+            own.connection(truly, connection);
+        }
     }
 }
 
