@@ -7,6 +7,7 @@ mod broadcast_loop;
 mod bufferbloat;
 mod client_timeout_close;
 mod close_wait_leak;
+mod connection_churn;
 mod connection_died;
 mod connection_refused;
 mod delayed_ack_nagle;
@@ -50,6 +51,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&bufferbloat::Bufferbloat);
     visitor.visit(&client_timeout_close::ClientTimeoutClose);
     visitor.visit(&close_wait_leak::CloseWaitLeak);
+    visitor.visit(&connection_churn::ConnectionChurn);
     visitor.visit(&connection_died::ConnectionDied);
     visitor.visit(&connection_refused::ConnectionRefused);
     visitor.visit(&delayed_ack_nagle::DelayedAckNagle);
