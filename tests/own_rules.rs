@@ -87,7 +87,7 @@ fn what_is_wrong_is_refused_with_its_line_and_the_nearest_name() {
         "{told}"
     );
     let told = refusal(&format!(
-        "{BASE}when = '''\nwait_ms > 800\nand (status == 5\n'''\n"
+        "{BASE}when = '''\nwait_ms > 800\nand status == == 5\n'''\n"
     ));
     assert!(told.contains("rules.toml:7"), "{told}");
     let told = refusal(&format!("{BASE}when = \"server_port == '80'\"\n"));
