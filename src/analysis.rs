@@ -43,15 +43,16 @@ impl ConnectionSink for Sink<'_> {
         let settled = self.witness.and_then(|witness| witness.settle(connection));
         let connection = settled.as_ref().unwrap_or(connection);
         match self.redactor {
-            Some(redactor) => self.take(&redactor.connection(connection)),
-            None => self.take(connection),
+            Some(redactor) => self.take(connection, &redactor.connection(connection)),
+            None => self.take(connection, connection),
         }
     }
 }
 
 impl Sink<'_> {
-    fn take(&mut self, connection: &Connection) {
-        self.rules.connection(connection);
+    /// Takes a connection as it is, and as it is shown.
+    fn take(&mut self, truly: &Connection, connection: &Connection) {
+        self.rules.masked(truly, connection);
         self.collector.connection(connection);
         if let Some(rows) = &mut self.rows {
             rows.connection(connection);

@@ -87,7 +87,7 @@ fn what_is_wrong_is_refused_with_its_line_and_the_nearest_name() {
         "{told}"
     );
     let told = refusal(&format!(
-        "{BASE}when = '''\nwait_ms > 800\nand (status == 5\n'''\n"
+        "{BASE}when = '''\nwait_ms > 800\nand status == == 5\n'''\n"
     ));
     assert!(told.contains("rules.toml:7"), "{told}");
     let told = refusal(&format!("{BASE}when = \"server_port == '80'\"\n"));
@@ -193,4 +193,15 @@ fn threads_change_nothing() {
     let one = with("1");
     assert_eq!(one["findings"], with("7")["findings"]);
     assert_eq!(one["checks"], with("2")["checks"]);
+}
+
+#[test]
+fn conditions_speak_of_true_names_and_reports_of_masked_ones() {
+    let text = "[[rule]]\nid = \"house-shop\"\ntitle = \"{host} fails\"\non = \"requests\"\n\
+                when = \"host == 'shop.example' and status >= 500\"\ngroup_by = [\"host\"]\n";
+    let (_folder, file) = rule_file(text);
+    let capture = capture("http-error/backend-fails.pcap.gz");
+    let document = common::json_with(&capture, &["--rules", &file, "--redact"]);
+    assert_eq!(of_user(&document).len(), 1);
+    assert!(!document.to_string().contains("shop.example"));
 }

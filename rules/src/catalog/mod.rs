@@ -8,6 +8,7 @@ mod bufferbloat;
 mod client_timeout_close;
 mod close_wait_leak;
 mod closed_after_accept;
+mod connection_churn;
 mod connection_died;
 mod connection_refused;
 mod corruption;
@@ -65,6 +66,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&client_timeout_close::ClientTimeoutClose);
     visitor.visit(&close_wait_leak::CloseWaitLeak);
     visitor.visit(&closed_after_accept::ClosedAfterAccept);
+    visitor.visit(&connection_churn::ConnectionChurn);
     visitor.visit(&connection_died::ConnectionDied);
     visitor.visit(&connection_refused::ConnectionRefused);
     visitor.visit(&corruption::Corruption);

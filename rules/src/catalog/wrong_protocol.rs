@@ -65,7 +65,10 @@ pub(crate) struct Seen {
 }
 
 /// The server answers the client in the client's own protocol.
-pub(crate) struct Served;
+pub(crate) struct Served {
+    /// The client begins with a PROXY header.
+    proxied: bool,
+}
 
 impl Rule for WrongProtocol {
     type Seen = Seen;
@@ -85,7 +88,8 @@ impl Rule for WrongProtocol {
             return;
         };
         if agree(client.by, server.by) {
-            out.note(|| Note::new(conn, Served));
+            let proxied = client.by == Opening::Proxy;
+            out.note(|| Note::new(conn, Served { proxied }));
         } else if differ(client.by, server.by) {
             out.push(observation(conn, client, server));
         }
@@ -97,6 +101,13 @@ impl Rule for WrongProtocol {
         _ctx: &Context<'_>,
         collected: &mut Collected<Seen, Served>,
     ) {
+        // A server that takes the header from some refuses others for what follows it.
+        let notes = &collected.notes;
+        collected.observations.retain(|one| {
+            let mut served = notes.iter().filter(|note| note.fact.proxied);
+            one.seen.client != Opening::Proxy
+                || !served.any(|note| note.connection.server == one.connection.server)
+        });
         for one in &mut collected.observations {
             let (client, server) = (one.connection.client.ip, one.connection.server);
             let profile = analysis.hosts.get(client);
@@ -139,11 +150,11 @@ impl Rule for WrongProtocol {
 
 /// Both speak the same protocol.
 const fn agree(client: Opening, server: Opening) -> bool {
-    use Opening::{Http2Preface, HttpRequest, HttpResponse, Other, Ssh, TlsHandshake};
+    use Opening::{Http2Preface, HttpRequest, HttpResponse, Other, Proxy, Ssh, TlsHandshake};
     matches!(
         (client, server),
-        (TlsHandshake, TlsHandshake)
-            | (HttpRequest, HttpResponse(100..=399))
+        (TlsHandshake | Proxy, TlsHandshake)
+            | (HttpRequest | Proxy, HttpResponse(100..=399))
             | (Http2Preface, Other)
             | (Ssh, Ssh)
     )
@@ -284,6 +295,14 @@ mod tests {
                 "{client:?} {server:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_proxy_header_that_others_may_send_is_expected() {
+        let refused = || opened(1, Opening::Proxy, Opening::HttpResponse(400));
+        assert_eq!(findings_of("wrong-protocol", &[refused()]).len(), 1);
+        let taken = opened(2, Opening::Proxy, Opening::HttpResponse(200));
+        assert!(findings_of("wrong-protocol", &[refused(), taken]).is_empty());
     }
 
     #[test]

@@ -203,6 +203,14 @@ pub struct RuleSink {
 
 impl ConnectionSink for RuleSink {
     fn connection(&mut self, connection: &Connection) {
+        self.masked(connection, connection);
+    }
+}
+
+impl RuleSink {
+    /// Takes a connection whose names are masked in what is shown of it. The conditions of the
+    /// user's own rules speak of the true names.
+    pub fn masked(&mut self, truly: &Connection, connection: &Connection) {
         let (offer, traits) = (Offer::of(connection), Traits::of(connection));
         for (rule, slot) in self.inner.rules.iter().zip(&mut self.slots) {
             let meta = rule.meta();
@@ -215,10 +223,9 @@ impl ConnectionSink for RuleSink {
                 Fitness::Fit => slot.assessed += 1,
             }
         }
-        self.inner
-            .own
-            .iter()
-            .for_each(|own| own.connection(connection));
+        for own in &self.inner.own {
+            own.connection(truly, connection);
+        }
     }
 }
 

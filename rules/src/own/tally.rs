@@ -104,31 +104,38 @@ impl Running {
         }
     }
 
-    /// Asks about the rows of one connection.
-    pub(crate) fn connection(&self, conn: &Connection) {
+    /// Asks about the rows of one connection; what is shown of them is taken from `shown`, which is
+    /// the same connection, or one whose names are masked.
+    pub(crate) fn connection(&self, conn: &Connection, shown: &Connection) {
         let mut batch = Batch::new(self, conn);
         match self.rule.on {
-            Source::Connections => batch.ask(&CONNECTIONS, conn, conn.first_frame, || Subject {
-                at: conn.start,
-                frames: frames_of(conn),
-            }),
+            Source::Connections => {
+                batch.ask(&CONNECTIONS, [conn, shown], conn.first_frame, || Subject {
+                    at: conn.start,
+                    frames: frames_of(conn),
+                });
+            }
             Source::Requests => {
-                for request in RequestRecord::of(conn) {
+                let requests = RequestRecord::of(conn);
+                let masked = (!std::ptr::eq(conn, shown)).then(|| RequestRecord::of(shown));
+                let to_show = masked.as_ref().unwrap_or(&requests);
+                for (request, shown) in requests.iter().zip(to_show) {
                     let asked = request.asked();
-                    batch.ask(&REQUESTS, &request, asked.frame, || Subject {
+                    batch.ask(&REQUESTS, [request, shown], asked.frame, || Subject {
                         at: asked.time,
                         frames: exchange(conn, asked, request.answered()),
                     });
                 }
             }
             Source::Dns => {
-                for exchange in &conn.app.dns {
-                    let record = DnsRecord {
-                        connection: conn,
+                for (exchange, masked) in conn.app.dns.iter().zip(&shown.app.dns) {
+                    let record = |connection, exchange| DnsRecord {
+                        connection,
                         exchange,
                     };
                     let asked = exchange.asked;
-                    batch.ask(&DNS, &record, asked.frame, || Subject {
+                    let records = [&record(conn, exchange), &record(shown, masked)];
+                    batch.ask(&DNS, records, asked.frame, || Subject {
                         at: asked.time,
                         frames: self::exchange(conn, asked, exchange.answered),
                     });
@@ -144,7 +151,7 @@ impl Running {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let first = finding.evidence.iter().map(|one| one.segment.frame).min();
         let place = first.unwrap_or_default();
-        let Some(hit) = self.hit(&FINDINGS, finding, place) else {
+        let Some(hit) = self.hit(&FINDINGS, [finding, finding], place) else {
             return;
         };
         let times = finding.evidence.iter().map(|one| one.segment.time);
@@ -171,18 +178,21 @@ impl Running {
         tally.example((place, 0, number), hit.values, evidence);
     }
 
-    /// Whether a row meets the condition, and what is counted of it.
+    /// Whether a row meets the condition, and what is counted of it. The first record is asked, the
+    /// other one is shown.
     fn hit<R: Record>(
         &self,
         table: &'static Table<R>,
-        record: &R::Of<'_>,
+        [record, to_show]: [&R::Of<'_>; 2],
         frame: u64,
     ) -> Option<Hit> {
         let compiled = &self.rule.compiled;
-        let take = |columns: &[usize]| -> Vec<Value> {
+        let of = |record: &R::Of<'_>, columns: &[usize]| -> Vec<Value> {
             let column = |at: &usize| (table.columns[*at].value)(record);
             columns.iter().map(column).collect()
         };
+        let take = |columns: &[usize]| of(record, columns);
+        let visible = |columns: &[usize]| of(to_show, columns);
         let asked = take(compiled.when.columns());
         match compiled.when.holds(&asked) {
             Ok(true) => {}
@@ -199,14 +209,15 @@ impl Running {
             }
         });
         let title: Vec<usize> = compiled.title.columns().collect();
+        let asked = visible(compiled.when.columns());
         let names = compiled.when.names().iter().zip(&asked);
         let note: Vec<String> = names
             .map(|(name, value)| format!("{name} = {}", shown(value)))
             .collect();
         Some(Hit {
-            key: take(&compiled.group).iter().map(shown).collect(),
+            key: visible(&compiled.group).iter().map(shown).collect(),
             costs: costs.collect(),
-            values: take(&title).iter().map(shown).collect(),
+            values: visible(&title).iter().map(shown).collect(),
             note: note.join(", "),
         })
     }
@@ -247,11 +258,11 @@ impl<'a> Batch<'a> {
     fn ask<R: Record>(
         &mut self,
         table: &'static Table<R>,
-        record: &R::Of<'_>,
+        records: [&R::Of<'_>; 2],
         frame: u64,
         subject: impl FnOnce() -> Subject,
     ) {
-        if let Some(hit) = self.running.hit(table, record, frame) {
+        if let Some(hit) = self.running.hit(table, records, frame) {
             self.hits.push((hit, frame, self.rows, subject()));
         }
         self.rows += 1;

@@ -68,8 +68,7 @@ fn sip(bytes: &[u8]) -> Option<Stated> {
     let kind = match code {
         401 | 407 | 487 => return None,
         503 => Kind::Capacity,
-        500..=599 => Kind::Availability,
-        403 => Kind::Authentication,
+        500 | 502 | 504 => Kind::Availability,
         404 | 410 | 604 => Kind::NotFound,
         400..=699 => Kind::Other,
         _ => return None,

@@ -39,7 +39,6 @@ impl FailedCalls {
             8 => Kind::Capacity,
             2 | 13..=15 => Kind::Availability,
             7 | 16 => Kind::Authentication,
-            12 => Kind::Refused,
             5 => Kind::NotFound,
             _ => Kind::Other,
         };

@@ -149,7 +149,6 @@ const fn kind(code: u8) -> Kind {
         11 => Kind::Capacity,
         51 | 52 => Kind::Availability,
         7 | 8 | 13 | 48..=50 => Kind::Authentication,
-        53 => Kind::Refused,
         _ => Kind::Other,
     }
 }
