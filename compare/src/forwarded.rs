@@ -28,7 +28,7 @@ pub(crate) fn forwarded(points: &[Point], pairing: &Pairing, route: &mut Route) 
         let leg = route.leg(pair[0], pair[1]);
         let offset = leg.and_then(|leg| {
             let clock = leg.clock.as_ref()?;
-            Some(clock.offset_at(points[leg.one].first))
+            Some(clock.offset_at(leg.window(leg.one, &points[leg.one]).0))
         });
         let ends = leg.map_or((pair[0], pair[1]), |leg| (leg.one, leg.other));
         let requests = pair_requests(points, &lacks, ends, offset);

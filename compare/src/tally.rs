@@ -247,6 +247,15 @@ impl Facts<'_> {
                 slice(&mut summary.ways[way], &judged.cases, span);
             }
         }
+        let leg = self.route.leg(from, to);
+        if let Some(clock) = leg.and_then(|leg| leg.clock.as_ref()) {
+            let shown = |time: Timestamp| {
+                Timestamp::from_nanos(clock.shown_by_first(time.as_nanos()))
+            };
+            for way in &mut summary.ways {
+                way.loss_span = way.loss_span.map(|span| (shown(span.0), shown(span.1)));
+            }
+        }
         for (way, mut delays) in delays.into_iter().enumerate() {
             delays.sort_unstable();
             summary.ways[way].total.delay_ms = Delays::of(&delays).filter(|_| has_clock);
@@ -264,18 +273,15 @@ impl Facts<'_> {
         times(&pairs)
     }
 
-    /// The time that both captures cover, by the clock of the leg's first point.
+    /// The time that either capture covers, on the line of time of the leg.
     fn common_time(&self, from: usize, to: usize) -> (i64, i64) {
-        let (one, other) = (&self.points[from], &self.points[to]);
-        let leg = self.route.leg(from, to);
-        let clock = leg.and_then(|leg| leg.clock.as_ref());
-        let (first, last) = clock.map_or((other.first, other.last), |clock| {
-            (
-                clock.to_first(0, other.first),
-                clock.to_first(u64::MAX, other.last),
-            )
-        });
-        (one.first.min(first), one.last.max(last))
+        let window = |point: usize| {
+            let own = &self.points[point];
+            let leg = self.route.leg(from, to);
+            leg.map_or((own.first, own.last), |leg| leg.window(point, own))
+        };
+        let (one, other) = (window(from), window(to));
+        (one.0.min(other.0), one.1.max(other.1))
     }
 }
 

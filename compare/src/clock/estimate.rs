@@ -1,8 +1,9 @@
 //! From the packets that both points saw to the difference of their clocks.
 
 use super::corridor::{Bound, bounds, steps, widest};
+use super::division::{Division, divide_exactly};
 use super::skew::skew;
-use super::{Clock, Passage, Piece};
+use super::{Clock, Passage, Setting, Side};
 
 /// Slots from which the outermost bounds are kept to look for steps.
 const SLOTS: usize = 1024;
@@ -24,101 +25,156 @@ pub(crate) fn estimate(passages: &[Passage]) -> Option<Clock> {
     let upper = points.iter().filter(|point| point.is_upper).count();
     let counts = [upper as u64, (points.len() - upper) as u64];
     if counts.contains(&0) {
-        return Some(one_way(passages, &points, origin.1, counts));
+        return Some(one_way(&points, origin, counts));
     }
-    let thinned = outermost(&points);
-    let divisions = steps(&thinned);
-    let mut borders = vec![0];
-    borders.extend(divisions.iter().map(|at| thinned[*at].index));
-    borders.push(points.len());
-    let stretches: Vec<&[Bound]> = borders
-        .windows(2)
-        .map(|pair| inside(&points, pair[0], pair[1]))
-        .filter(|stretch| !stretch.is_empty())
-        .collect();
-    let longest = stretches.iter().max_by_key(|stretch| stretch.len());
+    let (divisions, stretches) = stretches(passages, &points);
+    let clean: Vec<&[Bound]> = stretches.iter().map(|one| &one.points[..]).collect();
+    let longest = clean.iter().max_by_key(|stretch| stretch.len());
     let guess = longest.map_or(0.0, |stretch| widest(stretch).1);
-    let (skew, sigma) = skew(&stretches, guess);
-    let half = stretches
+    let (skew, sigma) = skew(&clean, guess);
+    let half = clean
         .iter()
         .map(|stretch| bounds(stretch, skew))
         .map(|(upper, lower)| (upper - lower) / 2.0)
         .filter(|half| half.is_finite())
         .fold(0.0, f64::max);
-    let mut error = f64::INFINITY;
-    let pieces = stretches
+    let levels: Vec<f64> = stretches
         .iter()
-        .enumerate()
-        .map(|(number, stretch)| {
-            let (upper, lower) = bounds(stretch, skew);
-            let middle = if upper.is_finite() && lower.is_finite() {
-                f64::midpoint(upper, lower)
-            } else if upper.is_finite() {
-                // The least delays are those of the other stretches.
-                upper - half
-            } else {
-                lower + half
-            };
-            if number == 0 {
-                let span = stretch.last().map_or(0.0, |last| last.t - stretch[0].t);
-                error = (upper - lower).abs() / 2.0 + sigma * span;
-            }
-            piece(passages, borders[number], origin, middle, skew)
-        })
+        .map(|stretch| stretch.base + middle(&stretch.points, skew, half))
         .collect();
+    let settings = divisions.iter().enumerate().map(|(index, division)| {
+        let change = (levels[index + 1] - levels[index]).round() as i64;
+        let begins = clean[index + 1].iter().map(|point| point.t);
+        let begins = begins.min_by(f64::total_cmp).unwrap_or(0.0);
+        Setting {
+            place: division.place,
+            rival: division.rival,
+            size: match division.place.side {
+                Side::First => -change,
+                Side::Second => change,
+            },
+            at: origin.0 + begins as i64,
+        }
+    });
+    let (upper, lower) = bounds(clean[0], skew);
+    let span = clean[0].last().map_or(0.0, |last| last.t - clean[0][0].t);
+    let error = (upper - lower).abs() / 2.0 + sigma * span;
     Some(Clock {
-        pieces,
+        reference: origin.0,
+        offset: origin.1 + levels[0].round() as i64,
+        settings: settings.collect(),
         skew,
         error: error.is_finite().then(|| error.ceil() as i64),
         passages: counts,
     })
 }
 
-/// A stretch without what was under way when a clock was set, which is of neither side.
-fn inside(points: &[Bound], from: usize, to: usize) -> &[Bound] {
-    let stretch = &points[from..to];
-    let blur = (stretch.len() / 50).max(4);
-    let begin = if from == 0 { 0 } else { blur };
-    let end = if to == points.len() {
-        stretch.len()
+/// The middle of a stretch's corridor at the origin of time. Where bounds lie on one side only, the
+/// least delays are taken to be those of the widest stretch.
+fn middle(stretch: &[Bound], skew: f64, half: f64) -> f64 {
+    let (upper, lower) = bounds(stretch, skew);
+    if upper.is_finite() && lower.is_finite() {
+        f64::midpoint(upper, lower)
+    } else if upper.is_finite() {
+        upper - half
     } else {
-        stretch.len().saturating_sub(blur)
+        lower + half
+    }
+}
+
+/// The bounds between two steps.
+struct Stretch {
+    /// What their `z` are relative to.
+    base: f64,
+    /// With times of the common line.
+    points: Vec<Bound>,
+}
+
+/// Divides the bounds where clocks were set.
+fn stretches(passages: &[Passage], points: &[Bound]) -> (Vec<Division>, Vec<Stretch>) {
+    let mut divisions = divisions(passages, points);
+    let mut parts = parted(passages, points, &divisions);
+    while let Some(empty) = parts.iter().position(Vec::is_empty) {
+        divisions.remove(empty.min(divisions.len() - 1));
+        parts = parted(passages, points, &divisions);
+    }
+    let mut stretches: Vec<Stretch> = Vec::with_capacity(parts.len());
+    // What the first clock was set forward so far.
+    let mut set = 0.0;
+    for (index, mut part) in parts.into_iter().enumerate() {
+        let base = median(&part);
+        if let Some(before) = stretches.last()
+            && divisions[index - 1].place.side == Side::First
+        {
+            set -= base - before.base;
+        }
+        for point in &mut part {
+            point.z -= base;
+            point.t -= set;
+        }
+        stretches.push(Stretch { base, points: part });
+    }
+    (divisions, stretches)
+}
+
+fn parted(passages: &[Passage], points: &[Bound], divisions: &[Division]) -> Vec<Vec<Bound>> {
+    let mut parts = vec![Vec::new(); divisions.len() + 1];
+    for (passage, point) in passages.iter().zip(points) {
+        let passed = divisions.iter().filter(|one| one.is_passed_by(passage));
+        parts[passed.count()].push(*point);
+    }
+    parts
+}
+
+fn median(points: &[Bound]) -> f64 {
+    let mut levels: Vec<f64> = points.iter().map(|point| point.z).collect();
+    levels.sort_unstable_by(f64::total_cmp);
+    levels[levels.len() / 2]
+}
+
+/// Where clocks were set, in the order of time.
+fn divisions(passages: &[Passage], points: &[Bound]) -> Vec<Division> {
+    let thinned = outermost(points);
+    let near: Vec<usize> = steps(&thinned).iter().map(|at| thinned[*at].index).collect();
+    let mut borders = vec![0];
+    borders.extend(&near);
+    borders.push(points.len());
+    let longest = borders
+        .windows(2)
+        .map(|pair| &points[pair[0]..pair[1]])
+        .max_by_key(|stretch| stretch.len());
+    let skew = match longest {
+        Some(stretch) if !near.is_empty() => widest(core(stretch)).1,
+        _ => return Vec::new(),
     };
+    let mut divisions: Vec<Division> = borders
+        .windows(3)
+        .filter_map(|around| {
+            let range = around[0]..around[2];
+            divide_exactly(&passages[range.clone()], &points[range], skew)
+        })
+        .collect();
+    divisions.dedup();
+    divisions
+}
+
+/// A stretch without what was under way when a clock was set, which is of neither side.
+fn core(stretch: &[Bound]) -> &[Bound] {
+    let blur = (stretch.len() / 50).max(4);
     stretch
-        .get(begin..end)
+        .get(blur..stretch.len().saturating_sub(blur))
         .filter(|core| core.len() > 2)
         .unwrap_or(stretch)
 }
 
-/// The level holds at the origin of time; a piece says where it stands at its own beginning.
-fn piece(passages: &[Passage], index: usize, origin: (i64, i64), level: f64, skew: f64) -> Piece {
-    let passage = &passages[index];
-    let passed = (passage.from_time - origin.0) as f64;
-    Piece {
-        from_frame: passage.from_frame,
-        to_frame: if index == 0 { 0 } else { passage.to_frame },
-        reference: passage.from_time,
-        offset: origin.1 + (level + skew * passed).round() as i64,
-        begins: if index == 0 {
-            i64::MIN
-        } else {
-            passage.from_time
-        },
-    }
-}
-
 /// Traffic in one direction only: delays are told from the least one on.
-fn one_way(passages: &[Passage], points: &[Bound], base: i64, passed: [u64; 2]) -> Clock {
+fn one_way(points: &[Bound], origin: (i64, i64), passed: [u64; 2]) -> Clock {
     let (upper, lower) = bounds(points, 0.0);
     let level = if upper.is_finite() { upper } else { lower };
     Clock {
-        pieces: vec![piece(
-            passages,
-            0,
-            (passages[0].from_time, base),
-            level,
-            0.0,
-        )],
+        reference: origin.0,
+        offset: origin.1 + level.round() as i64,
+        settings: Vec::new(),
         skew: 0.0,
         error: None,
         passages: passed,

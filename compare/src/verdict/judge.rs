@@ -9,7 +9,7 @@ use crate::reading::{Fact, Point, RST, Record};
 
 /// One direction between two neighbouring points, ready to be judged.
 pub(crate) struct Direction<'a, 'b> {
-    pub path: &'a Path<'a>,
+    pub path: &'a Path,
     pub matching: &'a Matching,
     /// The sender's packets at the upstream and the downstream point.
     pub up: &'a [Segment<'b>],

@@ -1,0 +1,158 @@
+//! Where exactly a clock was set.
+//!
+//! A clock is set at a frame of its own point: in the order of that point's frames all packets
+//! before it bear the old time there and all behind it the new one, also those that were under way.
+
+use super::corridor::Bound;
+use super::{Passage, Side};
+
+/// A frame of one point from which on its clock shows another time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Place {
+    pub side: Side,
+    pub frame: u64,
+    /// The last frame that is known to bear the old time.
+    pub known_before: u64,
+}
+
+/// Where a clock was set.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Division {
+    pub place: Place,
+    /// The frame of the other point that explains as much.
+    pub rival: Option<Place>,
+}
+
+impl Division {
+    /// Whether a packet bears the new time.
+    pub fn is_passed_by(&self, passage: &Passage) -> bool {
+        frame(passage, self.place.side) >= self.place.frame
+    }
+}
+
+const fn frame(passage: &Passage, side: Side) -> u64 {
+    match side {
+        Side::First => passage.from_frame,
+        Side::Second => passage.to_frame,
+    }
+}
+
+/// The frame that divides a stretch with one step best; `points` are those of `passages`.
+pub(super) fn divide_exactly(
+    passages: &[Passage],
+    points: &[Bound],
+    skew: f64,
+) -> Option<Division> {
+    let best = [Side::Second, Side::First].map(|side| {
+        let mut order: Vec<usize> = (0..passages.len()).collect();
+        order.sort_by_key(|index| frame(&passages[*index], side));
+        let levels: Vec<(bool, f64)> = order
+            .iter()
+            .map(|index| &points[*index])
+            .map(|point| (point.is_upper, point.z - skew * point.t))
+            .collect();
+        let (at, unexplained) = best_split(&levels)?;
+        let frame = |at: usize| frame(&passages[order[at]], side);
+        let place = Place {
+            side,
+            frame: frame(at),
+            known_before: frame(at - 1),
+        };
+        Some((place, unexplained))
+    });
+    let (place, rival) = match best {
+        [Some(second), Some(first)] => {
+            let (one, other) = if first.1 < second.1 {
+                (first, second)
+            } else {
+                (second, first)
+            };
+            let is_as_good = other.1 <= one.1 * AS_GOOD;
+            (one.0, is_as_good.then_some(other.0))
+        }
+        [one, other] => (one.or(other)?.0, None),
+    };
+    Some(Division { place, rival })
+}
+
+/// What a division may leave unexplained, as a multiple of the least, to be as good.
+const AS_GOOD: f64 = 1.01;
+
+/// What captures cannot resolve, in nanoseconds.
+const RESOLUTION: f64 = 50e3;
+
+/// The split that leaves least unexplained among those that put no packet on a side which it
+/// contradicts, and what it leaves.
+fn best_split(levels: &[(bool, f64)]) -> Option<(usize, f64)> {
+    let base = levels.first()?.1;
+    let before = Running::all(levels.iter(), base);
+    let behind = Running::all(levels.iter().rev(), base);
+    let splits = || (1..levels.len()).map(|at| (at, &before[at], &behind[levels.len() - at]));
+    let width = |one: &Running, other: &Running| one.width().min(other.width());
+    let widest = splits()
+        .map(|(_, one, other)| width(one, other))
+        .filter(|width| width.is_finite())
+        .max_by(f64::total_cmp)?;
+    let enough = if widest > 0.0 {
+        widest / 2.0
+    } else {
+        widest - RESOLUTION
+    };
+    splits()
+        .filter(|(_, one, other)| {
+            let width = width(one, other);
+            width.is_finite() && width >= enough
+        })
+        .map(|(at, one, other)| (at, one.unexplained() + other.unexplained()))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+}
+
+/// The corridor and the sums of the bounds so far, from below and from above.
+#[derive(Clone, Copy)]
+struct Running {
+    lower: f64,
+    upper: f64,
+    sums: [[f64; 3]; 2],
+}
+
+impl Running {
+    /// Of the first 0, 1, 2 … levels.
+    fn all<'a>(levels: impl Iterator<Item = &'a (bool, f64)>, base: f64) -> Vec<Self> {
+        let mut running = Self {
+            lower: f64::NEG_INFINITY,
+            upper: f64::INFINITY,
+            sums: [[0.0; 3]; 2],
+        };
+        let mut all = vec![running];
+        for (is_upper, level) in levels {
+            if *is_upper {
+                running.upper = running.upper.min(*level);
+            } else {
+                running.lower = running.lower.max(*level);
+            }
+            // In milliseconds, so that squares keep their digits.
+            let part = (level - base) / 1e6;
+            let sums = &mut running.sums[usize::from(*is_upper)];
+            sums[0] += 1.0;
+            sums[1] += part;
+            sums[2] += part * part;
+            all.push(running);
+        }
+        all
+    }
+
+    fn width(&self) -> f64 {
+        self.upper - self.lower
+    }
+
+    fn unexplained(&self) -> f64 {
+        let of_side = |[count, sum, squares]: [f64; 3]| {
+            if count > 0.0 {
+                squares - sum * sum / count
+            } else {
+                0.0
+            }
+        };
+        self.sums.map(of_side).iter().sum()
+    }
+}
