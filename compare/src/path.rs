@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use crate::clock::{Clock, GroupSamples, Keeps, Passage, Sample, Side, estimate, sample};
+use crate::clock::{Clock, Frames, GroupSamples, Keeps, Passage, Sample, Side, estimate, sample};
 use crate::matching::Path;
 use crate::pairing::Group;
 use crate::reading::Point;
@@ -72,10 +72,7 @@ impl Leg {
         } else {
             (point.first, point.last)
         };
-        (
-            self.line(index, 0, first),
-            self.line(index, u64::MAX, last),
-        )
+        (self.line(index, 0, first), self.line(index, u64::MAX, last))
     }
 
     /// Least round trip between the points in nanoseconds.
@@ -247,13 +244,9 @@ fn leg(points: &[Point], sampled: Sampled, flips: bool) -> Leg {
     passages.sort_unstable_by_key(|passage| (passage.from_frame, passage.to_frame));
     let mut clock = estimate(&passages);
     if let Some(clock) = clock.as_mut().filter(|clock| !clock.settings.is_empty()) {
-        clock.sharpen(|side| {
-            let point = match side {
-                Side::First => one,
-                Side::Second => other,
-            };
-            let records = points[point].records.iter();
-            records.map(|record| (record.frame, record.time))
+        clock.sharpen(&Frames {
+            first: frames(&points[one]),
+            second: frames(&points[other]),
         });
     }
     let ways = match &clock {
@@ -268,6 +261,14 @@ fn leg(points: &[Point], sampled: Sampled, flips: bool) -> Leg {
         ways,
         reversed,
     }
+}
+
+/// Frames of a point with their times, in their order.
+fn frames(point: &Point) -> Vec<(u64, i64)> {
+    let records = point.records.iter();
+    let mut frames: Vec<(u64, i64)> = records.map(|one| (one.frame, one.time)).collect();
+    frames.sort_unstable();
+    frames
 }
 
 fn way(clock: &Clock, passages: &[Passage], is_downstream: bool) -> Option<Way> {

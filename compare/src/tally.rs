@@ -249,9 +249,8 @@ impl Facts<'_> {
         }
         let leg = self.route.leg(from, to);
         if let Some(clock) = leg.and_then(|leg| leg.clock.as_ref()) {
-            let shown = |time: Timestamp| {
-                Timestamp::from_nanos(clock.shown_by_first(time.as_nanos()))
-            };
+            let shown =
+                |time: Timestamp| Timestamp::from_nanos(clock.shown_by_first(time.as_nanos()));
             for way in &mut summary.ways {
                 way.loss_span = way.loss_span.map(|span| (shown(span.0), shown(span.1)));
             }

@@ -19,7 +19,7 @@ pub(crate) struct Place {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Division {
     pub place: Place,
-    /// The frame of the other point that explains as much.
+    /// The frame of the other point that explains most.
     pub rival: Option<Place>,
 }
 
@@ -37,22 +37,18 @@ const fn frame(passage: &Passage, side: Side) -> u64 {
     }
 }
 
-/// The frame that divides a stretch with one step best; `points` are those of `passages`.
-pub(super) fn divide_exactly(
-    passages: &[Passage],
-    points: &[Bound],
-    skew: f64,
-) -> Option<Division> {
+/// The frame that divides a stretch with one step best.
+pub(super) fn divide_exactly(stream: &[(Passage, Bound)], skew: f64) -> Option<Division> {
     let best = [Side::Second, Side::First].map(|side| {
-        let mut order: Vec<usize> = (0..passages.len()).collect();
-        order.sort_by_key(|index| frame(&passages[*index], side));
+        let mut order: Vec<usize> = (0..stream.len()).collect();
+        order.sort_by_key(|index| frame(&stream[*index].0, side));
         let levels: Vec<(bool, f64)> = order
             .iter()
-            .map(|index| &points[*index])
+            .map(|index| &stream[*index].1)
             .map(|point| (point.is_upper, point.z - skew * point.t))
             .collect();
         let (at, unexplained) = best_split(&levels)?;
-        let frame = |at: usize| frame(&passages[order[at]], side);
+        let frame = |at: usize| frame(&stream[order[at]].0, side);
         let place = Place {
             side,
             frame: frame(at),
@@ -67,19 +63,12 @@ pub(super) fn divide_exactly(
             } else {
                 (second, first)
             };
-            let is_as_good = other.1 <= one.1 * AS_GOOD;
-            (one.0, is_as_good.then_some(other.0))
+            (one.0, Some(other.0))
         }
         [one, other] => (one.or(other)?.0, None),
     };
     Some(Division { place, rival })
 }
-
-/// What a division may leave unexplained, as a multiple of the least, to be as good.
-const AS_GOOD: f64 = 1.01;
-
-/// What captures cannot resolve, in nanoseconds.
-const RESOLUTION: f64 = 50e3;
 
 /// The split that leaves least unexplained among those that put no packet on a side which it
 /// contradicts, and what it leaves.
@@ -93,10 +82,11 @@ fn best_split(levels: &[(bool, f64)]) -> Option<(usize, f64)> {
         .map(|(_, one, other)| width(one, other))
         .filter(|width| width.is_finite())
         .max_by(f64::total_cmp)?;
+    // Where every split leaves a contradiction there are several steps.
     let enough = if widest > 0.0 {
         widest / 2.0
     } else {
-        widest - RESOLUTION
+        f64::NEG_INFINITY
     };
     splits()
         .filter(|(_, one, other)| {

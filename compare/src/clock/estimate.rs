@@ -1,9 +1,12 @@
 //! From the packets that both points saw to the difference of their clocks.
 
-use super::corridor::{Bound, bounds, steps, widest};
+use super::corridor::{Bound, bounds, step, widest};
 use super::division::{Division, divide_exactly};
 use super::skew::skew;
 use super::{Clock, Passage, Setting, Side};
+
+/// What captures cannot resolve, in nanoseconds.
+const RESOLUTION: f64 = 50e3;
 
 /// Slots from which the outermost bounds are kept to look for steps.
 const SLOTS: usize = 1024;
@@ -92,10 +95,12 @@ struct Stretch {
 
 /// Divides the bounds where clocks were set.
 fn stretches(passages: &[Passage], points: &[Bound]) -> (Vec<Division>, Vec<Stretch>) {
-    let mut divisions = divisions(passages, points);
+    let stream = passages.iter().copied().zip(points.iter().copied());
+    let mut divisions = Vec::new();
+    divide(stream.collect(), &mut divisions);
     let mut parts = parted(passages, points, &divisions);
-    while let Some(empty) = parts.iter().position(Vec::is_empty) {
-        divisions.remove(empty.min(divisions.len() - 1));
+    while let Some(needless) = needless(&parts) {
+        divisions.remove(needless);
         parts = parted(passages, points, &divisions);
     }
     let mut stretches: Vec<Stretch> = Vec::with_capacity(parts.len());
@@ -126,36 +131,61 @@ fn parted(passages: &[Passage], points: &[Bound], divisions: &[Division]) -> Vec
     parts
 }
 
+/// A division whose two sides contradict each other in nothing, or one of which is empty.
+fn needless(parts: &[Vec<Bound>]) -> Option<usize> {
+    let longest = parts.iter().max_by_key(|part| part.len());
+    let skew = longest.map_or(0.0, |part| widest(part).1);
+    parts.windows(2).position(|pair| {
+        if pair.iter().any(Vec::is_empty) {
+            return true;
+        }
+        let (one, other) = (bounds(&pair[0], skew), bounds(&pair[1], skew));
+        let together = one.0.min(other.0) - one.1.max(other.1);
+        let narrower = (one.0 - one.1).min(other.0 - other.1);
+        together + RESOLUTION >= narrower
+    })
+}
+
 fn median(points: &[Bound]) -> f64 {
     let mut levels: Vec<f64> = points.iter().map(|point| point.z).collect();
     levels.sort_unstable_by(f64::total_cmp);
     levels[levels.len() / 2]
 }
 
-/// Where clocks were set, in the order of time.
-fn divisions(passages: &[Passage], points: &[Bound]) -> Vec<Division> {
-    let thinned = outermost(points);
-    let near: Vec<usize> = steps(&thinned).iter().map(|at| thinned[*at].index).collect();
-    let mut borders = vec![0];
-    borders.extend(&near);
-    borders.push(points.len());
-    let longest = borders
-        .windows(2)
-        .map(|pair| &points[pair[0]..pair[1]])
-        .max_by_key(|stretch| stretch.len());
-    let skew = match longest {
-        Some(stretch) if !near.is_empty() => widest(core(stretch)).1,
-        _ => return Vec::new(),
+/// Packets with the bounds that they are.
+type Stream = Vec<(Passage, Bound)>;
+
+/// Steps of one capture; more of them are no clock.
+const MAX_STEPS: usize = 64;
+
+/// Where clocks seem to have been set, in the order of time. What lies on either side of a step is
+/// searched for others.
+fn divide(stream: Stream, found: &mut Vec<Division>) {
+    let points: Vec<Bound> = stream.iter().map(|one| one.1).collect();
+    let thinned = outermost(&points);
+    let step = step(&thinned).filter(|_| found.len() < MAX_STEPS);
+    let Some(near) = step.map(|at| thinned[at].index) else {
+        return;
     };
-    let mut divisions: Vec<Division> = borders
-        .windows(3)
-        .filter_map(|around| {
-            let range = around[0]..around[2];
-            divide_exactly(&passages[range.clone()], &points[range], skew)
-        })
-        .collect();
-    divisions.dedup();
-    divisions
+    let at = points.partition_point(|point| point.index < near);
+    let (left, right) = points.split_at(at);
+    let longer = if left.len() > right.len() {
+        left
+    } else {
+        right
+    };
+    let skew = widest(core(longer)).1;
+    let Some(division) = divide_exactly(&stream, skew) else {
+        return;
+    };
+    let behind = |one: &(Passage, Bound)| division.is_passed_by(&one.0);
+    let (right, left): (Stream, Stream) = stream.into_iter().partition(behind);
+    if left.is_empty() || right.is_empty() {
+        return;
+    }
+    divide(left, found);
+    found.push(division);
+    divide(right, found);
 }
 
 /// A stretch without what was under way when a clock was set, which is of neither side.

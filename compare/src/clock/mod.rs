@@ -12,8 +12,8 @@ mod skew;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use estimate::estimate;
 use division::Place;
+pub(crate) use estimate::estimate;
 pub(crate) use samples::{GroupSamples, Keeps, Sample, sample};
 
 /// One packet that both points saw.
@@ -59,44 +59,83 @@ impl Setting {
         }
     }
 
-    /// Looks for the very frame from which on the clock shows another time, among those that only one
-    /// point saw: where its times jump. A clock that goes back is proof against its rival. Gives by how
-    /// much later moments move on the common line, which follows the first clock.
-    fn sharpen<I: Iterator<Item = (u64, i64)>>(&mut self, frames: &impl Fn(Side) -> I) -> i64 {
-        let jump = |place: &Place, size: i64| {
-            let range = place.known_before..=place.frame;
-            let mut near: Vec<(u64, i64)> = frames(place.side)
-                .filter(|(frame, _)| range.contains(frame))
-                .collect();
-            near.sort_unstable();
-            let jumps = near.windows(2).map(|pair| {
-                let passed = pair[1].1.saturating_sub(pair[0].1);
-                (passed.saturating_mul(size.signum()), pair[1].0)
-            });
-            jumps.max_by_key(|(passed, _)| *passed)
+    /// Looks for the very frame from which on the clock shows another time, also among those that
+    /// only one point saw. Gives by how much later moments move on the common line, which follows the
+    /// first clock.
+    fn sharpen(&mut self, frames: &Frames) -> i64 {
+        let change = self.change();
+        // A clock that goes back proves itself.
+        let (side, back) = if change < 0 {
+            (Side::Second, change.saturating_neg())
+        } else {
+            (Side::First, change)
         };
-        let own = jump(&self.place, self.size);
-        if let Some(rival) = self.rival {
-            let found = jump(&rival, -self.size);
-            let goes_back = |jump: Option<(i64, u64)>, size: i64| {
-                size < 0 && jump.is_some_and(|(passed, _)| passed > RESOLUTION)
+        let place = if side == self.place.side {
+            Some(self.place)
+        } else {
+            self.rival
+        };
+        let own = frames.of(side);
+        if let Some(frame) = place.and_then(|place| set_back(own, place.frame, back)) {
+            let moved = match side {
+                _ if side == self.place.side => 0,
+                Side::First => change,
+                Side::Second => change.saturating_neg(),
             };
-            if goes_back(found, -self.size) && !goes_back(own, self.size) {
-                self.place = rival;
-                self.size = -self.size;
-                self.place.frame = found.map_or(rival.frame, |(_, frame)| frame);
-                // The change of the difference is the same; the first clock was set by its opposite.
-                return match rival.side {
-                    Side::First => self.change(),
-                    Side::Second => -self.change(),
-                };
-            }
-        }
-        if let Some((_, frame)) = own {
+            self.place.side = side;
             self.place.frame = frame;
+            self.size = back.saturating_neg();
+            return moved;
+        }
+        let own = frames.of(self.place.side);
+        let from = own.partition_point(|(frame, _)| *frame < self.place.known_before);
+        let until = own.partition_point(|(frame, _)| *frame <= self.place.frame);
+        let jump = own
+            .get(from..until)
+            .unwrap_or(&[])
+            .windows(2)
+            .max_by_key(|pair| {
+                let passed = pair[1].1.saturating_sub(pair[0].1);
+                passed.saturating_mul(self.size.signum())
+            });
+        if let Some(pair) = jump {
+            self.place.frame = pair[1].0;
         }
         0
     }
+}
+
+/// Frames of both points with their times, in the order of frames.
+pub(crate) struct Frames {
+    pub first: Vec<(u64, i64)>,
+    pub second: Vec<(u64, i64)>,
+}
+
+impl Frames {
+    fn of(&self, side: Side) -> &[(u64, i64)] {
+        match side {
+            Side::First => &self.first,
+            Side::Second => &self.second,
+        }
+    }
+}
+
+/// A clock that is seen to go back can be so far, in nanoseconds, from where packets show it.
+const NEAR: i64 = 2_000_000_000;
+
+/// The frame nearest to `near` at which times go back by about as much.
+fn set_back(frames: &[(u64, i64)], near: u64, back: i64) -> Option<u64> {
+    let at = frames.partition_point(|(frame, _)| *frame < near);
+    let time = frames.get(at).or(frames.last())?.1;
+    let returns = frames.windows(2).filter(|pair| {
+        let passed = pair[0].1.saturating_sub(pair[1].1);
+        let distance = pair[1].1.saturating_sub(time).saturating_abs();
+        passed > (back / 2).max(RESOLUTION)
+            && passed <= back.saturating_add(back / 10).saturating_add(RESOLUTION)
+            && distance <= back.saturating_add(NEAR)
+    });
+    let frames = returns.map(|pair| pair[1].0);
+    frames.min_by_key(|frame| frame.abs_diff(near))
 }
 
 /// The clock of the second point as against that of the first.
@@ -118,12 +157,11 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Finds the very frames at which clocks were set; `frames` gives those of a point with their
-    /// times, in any order.
-    pub fn sharpen<I: Iterator<Item = (u64, i64)>>(&mut self, frames: impl Fn(Side) -> I) {
+    /// Finds the very frames at which clocks were set.
+    pub fn sharpen(&mut self, frames: &Frames) {
         let mut moved = 0_i64;
         for setting in &mut self.settings {
-            moved = moved.saturating_add(setting.sharpen(&frames));
+            moved = moved.saturating_add(setting.sharpen(frames));
             setting.at = setting.at.saturating_add(moved);
         }
     }
@@ -142,7 +180,10 @@ impl Clock {
 
     /// What the first clock showed at a moment of the common line.
     pub fn shown_by_first(&self, line: i64) -> i64 {
-        let settings = self.settings.iter().filter(|one| one.place.side == Side::First);
+        let settings = self
+            .settings
+            .iter()
+            .filter(|one| one.place.side == Side::First);
         let passed = settings.take_while(|one| one.at <= line);
         line.saturating_add(passed.map(|one| one.size).sum())
     }
