@@ -242,13 +242,10 @@ fn leg(points: &[Point], sampled: Sampled, flips: bool) -> Leg {
         }));
     }
     passages.sort_unstable_by_key(|passage| (passage.from_frame, passage.to_frame));
-    let mut clock = estimate(&passages);
-    if let Some(clock) = clock.as_mut().filter(|clock| !clock.settings.is_empty()) {
-        clock.sharpen(&Frames {
-            first: frames(&points[one]),
-            second: frames(&points[other]),
-        });
-    }
+    let clock = estimate(&passages, &|| Frames {
+        first: frames(&points[one]),
+        second: frames(&points[other]),
+    });
     let ways = match &clock {
         Some(clock) => [true, false].map(|downstream| way(clock, &passages, downstream)),
         None => [None, None],

@@ -4,7 +4,7 @@
 //! before it bear the old time there and all behind it the new one, also those that were under way.
 
 use super::corridor::Bound;
-use super::{Passage, Side};
+use super::{Frames, Passage, Side};
 
 /// A frame of one point from which on its clock shows another time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -28,6 +28,43 @@ impl Division {
     pub fn is_passed_by(&self, passage: &Passage) -> bool {
         frame(passage, self.place.side) >= self.place.frame
     }
+
+    /// Looks for the very frame from which on the clock shows another time, also among those that
+    /// only one point saw. `change` is by how much the second clock less the first one changes.
+    pub fn sharpen(&mut self, change: i64, frames: &Frames) {
+        // A clock that goes back proves itself.
+        let (side, back) = if change < 0 {
+            (Side::Second, change.saturating_neg())
+        } else {
+            (Side::First, change)
+        };
+        let place = if side == self.place.side {
+            Some(self.place)
+        } else {
+            self.rival
+        };
+        let own = frames.of(side);
+        if let Some(frame) = place.and_then(|place| set_back(own, place.frame, back)) {
+            self.place.side = side;
+            self.place.frame = frame;
+            return;
+        }
+        let sign = match self.place.side {
+            Side::First => -change.signum(),
+            Side::Second => change.signum(),
+        };
+        let own = frames.of(self.place.side);
+        let from = own.partition_point(|(frame, _)| *frame < self.place.known_before);
+        let until = own.partition_point(|(frame, _)| *frame <= self.place.frame);
+        let pairs = own.get(from..until).unwrap_or(&[]).windows(2);
+        let jump = pairs.max_by_key(|pair| {
+            let passed = pair[1].1.saturating_sub(pair[0].1);
+            passed.saturating_mul(sign)
+        });
+        if let Some(pair) = jump {
+            self.place.frame = pair[1].0;
+        }
+    }
 }
 
 const fn frame(passage: &Passage, side: Side) -> u64 {
@@ -35,6 +72,27 @@ const fn frame(passage: &Passage, side: Side) -> u64 {
         Side::First => passage.from_frame,
         Side::Second => passage.to_frame,
     }
+}
+
+/// A clock that is seen to go back can be so far, in nanoseconds, from where packets show it.
+const NEAR: i64 = 2_000_000_000;
+
+/// Frames of one capture can be so far out of order, in nanoseconds.
+const DISORDER: i64 = 1_000_000;
+
+/// The frame nearest to `near` at which times go back by about as much.
+fn set_back(frames: &[(u64, i64)], near: u64, back: i64) -> Option<u64> {
+    let at = frames.partition_point(|(frame, _)| *frame < near);
+    let time = frames.get(at).or(frames.last())?.1;
+    let returns = frames.windows(2).filter(|pair| {
+        let passed = pair[0].1.saturating_sub(pair[1].1);
+        let distance = pair[1].1.saturating_sub(time).saturating_abs();
+        passed > (back / 10).max(DISORDER)
+            && passed <= back.saturating_add(back / 10).saturating_add(DISORDER)
+            && distance <= back.saturating_add(NEAR)
+    });
+    let frames = returns.map(|pair| pair[1].0);
+    frames.min_by_key(|frame| frame.abs_diff(near))
 }
 
 /// The frame that divides a stretch with one step best.

@@ -3,7 +3,7 @@
 use super::corridor::{Bound, bounds, step, widest};
 use super::division::{Division, divide_exactly};
 use super::skew::skew;
-use super::{Clock, Passage, Setting, Side};
+use super::{Clock, Frames, Passage, Setting, Side};
 
 /// What captures cannot resolve, in nanoseconds.
 const RESOLUTION: f64 = 50e3;
@@ -12,7 +12,8 @@ const RESOLUTION: f64 = 50e3;
 const SLOTS: usize = 1024;
 
 /// Estimates a clock. `passages` are in the order of the first point's frames; `None` without any.
-pub(crate) fn estimate(passages: &[Passage]) -> Option<Clock> {
+/// `frames` is asked when a clock was set.
+pub(crate) fn estimate(passages: &[Passage], frames: &dyn Fn() -> Frames) -> Option<Clock> {
     let first = passages.first()?;
     let origin = (first.from_time, first.to_time - first.from_time);
     let points: Vec<Bound> = passages
@@ -30,7 +31,7 @@ pub(crate) fn estimate(passages: &[Passage]) -> Option<Clock> {
     if counts.contains(&0) {
         return Some(one_way(&points, origin, counts));
     }
-    let (divisions, stretches) = stretches(passages, &points);
+    let (divisions, stretches) = stretches(passages, &points, frames);
     let clean: Vec<&[Bound]> = stretches.iter().map(|one| &one.points[..]).collect();
     let longest = clean.iter().max_by_key(|stretch| stretch.len());
     let guess = longest.map_or(0.0, |stretch| widest(stretch).1);
@@ -51,7 +52,6 @@ pub(crate) fn estimate(passages: &[Passage]) -> Option<Clock> {
         let begins = begins.min_by(f64::total_cmp).unwrap_or(0.0);
         Setting {
             place: division.place,
-            rival: division.rival,
             size: match division.place.side {
                 Side::First => -change,
                 Side::Second => change,
@@ -94,14 +94,30 @@ struct Stretch {
 }
 
 /// Divides the bounds where clocks were set.
-fn stretches(passages: &[Passage], points: &[Bound]) -> (Vec<Division>, Vec<Stretch>) {
+fn stretches(
+    passages: &[Passage],
+    points: &[Bound],
+    frames: &dyn Fn() -> Frames,
+) -> (Vec<Division>, Vec<Stretch>) {
     let stream = passages.iter().copied().zip(points.iter().copied());
     let mut divisions = Vec::new();
     divide(stream.collect(), &mut divisions);
-    let mut parts = parted(passages, points, &divisions);
-    while let Some(needless) = needless(&parts) {
-        divisions.remove(needless);
-        parts = parted(passages, points, &divisions);
+    let prune = |divisions: &mut Vec<Division>| {
+        let mut parts = parted(passages, points, divisions);
+        while let Some(needless) = needless(&parts) {
+            divisions.remove(needless);
+            parts = parted(passages, points, divisions);
+        }
+        parts
+    };
+    let mut parts = prune(&mut divisions);
+    if !divisions.is_empty() {
+        let frames = frames();
+        let levels: Vec<f64> = parts.iter().map(|part| median(part)).collect();
+        for (division, pair) in divisions.iter_mut().zip(levels.windows(2)) {
+            division.sharpen((pair[1] - pair[0]) as i64, &frames);
+        }
+        parts = prune(&mut divisions);
     }
     let mut stretches: Vec<Stretch> = Vec::with_capacity(parts.len());
     // What the first clock was set forward so far.

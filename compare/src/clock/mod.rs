@@ -42,8 +42,6 @@ pub(crate) enum Side {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Setting {
     pub place: Place,
-    /// Where the other clock may have been set instead.
-    pub rival: Option<Place>,
     /// By how much it was set forward, in nanoseconds.
     pub size: i64,
     /// Moment on the common line of time.
@@ -58,54 +56,10 @@ impl Setting {
             Side::Second => self.size,
         }
     }
-
-    /// Looks for the very frame from which on the clock shows another time, also among those that
-    /// only one point saw. Gives by how much later moments move on the common line, which follows the
-    /// first clock.
-    fn sharpen(&mut self, frames: &Frames) -> i64 {
-        let change = self.change();
-        // A clock that goes back proves itself.
-        let (side, back) = if change < 0 {
-            (Side::Second, change.saturating_neg())
-        } else {
-            (Side::First, change)
-        };
-        let place = if side == self.place.side {
-            Some(self.place)
-        } else {
-            self.rival
-        };
-        let own = frames.of(side);
-        if let Some(frame) = place.and_then(|place| set_back(own, place.frame, back)) {
-            let moved = match side {
-                _ if side == self.place.side => 0,
-                Side::First => change,
-                Side::Second => change.saturating_neg(),
-            };
-            self.place.side = side;
-            self.place.frame = frame;
-            self.size = back.saturating_neg();
-            return moved;
-        }
-        let own = frames.of(self.place.side);
-        let from = own.partition_point(|(frame, _)| *frame < self.place.known_before);
-        let until = own.partition_point(|(frame, _)| *frame <= self.place.frame);
-        let jump = own
-            .get(from..until)
-            .unwrap_or(&[])
-            .windows(2)
-            .max_by_key(|pair| {
-                let passed = pair[1].1.saturating_sub(pair[0].1);
-                passed.saturating_mul(self.size.signum())
-            });
-        if let Some(pair) = jump {
-            self.place.frame = pair[1].0;
-        }
-        0
-    }
 }
 
 /// Frames of both points with their times, in the order of frames.
+#[derive(Default)]
 pub(crate) struct Frames {
     pub first: Vec<(u64, i64)>,
     pub second: Vec<(u64, i64)>,
@@ -118,24 +72,6 @@ impl Frames {
             Side::Second => &self.second,
         }
     }
-}
-
-/// A clock that is seen to go back can be so far, in nanoseconds, from where packets show it.
-const NEAR: i64 = 2_000_000_000;
-
-/// The frame nearest to `near` at which times go back by about as much.
-fn set_back(frames: &[(u64, i64)], near: u64, back: i64) -> Option<u64> {
-    let at = frames.partition_point(|(frame, _)| *frame < near);
-    let time = frames.get(at).or(frames.last())?.1;
-    let returns = frames.windows(2).filter(|pair| {
-        let passed = pair[0].1.saturating_sub(pair[1].1);
-        let distance = pair[1].1.saturating_sub(time).saturating_abs();
-        passed > (back / 2).max(RESOLUTION)
-            && passed <= back.saturating_add(back / 10).saturating_add(RESOLUTION)
-            && distance <= back.saturating_add(NEAR)
-    });
-    let frames = returns.map(|pair| pair[1].0);
-    frames.min_by_key(|frame| frame.abs_diff(near))
 }
 
 /// The clock of the second point as against that of the first.
@@ -157,15 +93,6 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Finds the very frames at which clocks were set.
-    pub fn sharpen(&mut self, frames: &Frames) {
-        let mut moved = 0_i64;
-        for setting in &mut self.settings {
-            moved = moved.saturating_add(setting.sharpen(frames));
-            setting.at = setting.at.saturating_add(moved);
-        }
-    }
-
     /// A time of the first point on the common line; `frame` is the one that bears it.
     pub fn line_of_first(&self, frame: u64, time: i64) -> i64 {
         time.saturating_sub(self.set_until(Side::First, frame))

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Clock, Passage, estimate};
+use super::{Clock, Frames, Passage, estimate};
 
 /// A second clock and a path to it.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl World {
 }
 
 fn known(world: &World) -> Clock {
-    estimate(&world.passages()).unwrap()
+    estimate(&world.passages(), &Frames::default).unwrap()
 }
 
 fn world() -> impl Strategy<Value = World> {
@@ -160,7 +160,7 @@ fn one_way_tells_no_offset() {
     };
     let mut passages = world.passages();
     passages.retain(|passage| passage.is_downstream);
-    let clock = estimate(&passages).unwrap();
+    let clock = estimate(&passages, &Frames::default).unwrap();
     assert_eq!(clock.error, None);
-    assert!(estimate(&[]).is_none());
+    assert!(estimate(&[], &Frames::default).is_none());
 }
