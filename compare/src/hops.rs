@@ -19,6 +19,8 @@ pub(crate) struct Hop {
     pub judged: [Judged; 2],
     /// Capture time of both points on the line of time of the cases.
     pub windows: [(i64, i64); 2],
+    /// The largest delay of each.
+    pub reach: [i64; 2],
     /// Whether one-way figures mean something.
     pub has_clock: bool,
 }
@@ -159,6 +161,7 @@ fn hop(
         to,
         judged,
         windows: [window(from), window(to)],
+        reach: crossing.leg.reach(from),
         has_clock: crossing.leg.has_clock(),
     })
 }

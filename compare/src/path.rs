@@ -59,6 +59,19 @@ impl Leg {
         }
     }
 
+    /// About what the clock of one of the two points showed at a moment of their common line.
+    pub fn shown(&self, point: usize, line: i64) -> i64 {
+        let Some(clock) = &self.clock else {
+            return line;
+        };
+        let shown = clock.shown_by_first(line);
+        if point == self.other {
+            shown.saturating_add(clock.offset_at(line))
+        } else {
+            shown
+        }
+    }
+
     /// When one of the two points captured, on their common line of time.
     pub fn window(&self, index: usize, point: &Point) -> (i64, i64) {
         let side = if index == self.other {
@@ -73,6 +86,16 @@ impl Leg {
             (point.first, point.last)
         };
         (self.line(index, 0, first), self.line(index, u64::MAX, last))
+    }
+
+    /// The largest delays: away from `from`, and back to it.
+    pub fn reach(&self, from: usize) -> [i64; 2] {
+        let largest = self.ways.map(|way| way.map_or(0, |way| way.largest.max(0)));
+        if from == self.one {
+            largest
+        } else {
+            [largest[1], largest[0]]
+        }
     }
 
     /// Least round trip between the points in nanoseconds.

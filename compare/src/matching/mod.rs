@@ -6,6 +6,7 @@
 mod align;
 mod ranges;
 mod segment;
+mod straighten;
 
 use std::hash::BuildHasher;
 
@@ -141,6 +142,12 @@ pub(crate) fn match_copies(up: &[Segment<'_>], down: &[Segment<'_>], path: &Path
             partner_of_down[b] = Some(a);
         }
     }
+    straighten::straighten(
+        (up, down),
+        &here,
+        (&mut partner_of_up, &mut partner_of_down),
+        path,
+    );
     let mut matching = Matching::default();
     for (index, partner) in partner_of_up.iter().enumerate() {
         if let Some(partner) = *partner {
