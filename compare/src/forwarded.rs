@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::clock::{Passage, estimate};
+use crate::clock::{Frames, Passage, estimate};
 use crate::pairing::{Pairing, RequestPair, pair_requests};
 use crate::path::Route;
 use crate::reading::Point;
@@ -28,7 +28,7 @@ pub(crate) fn forwarded(points: &[Point], pairing: &Pairing, route: &mut Route) 
         let leg = route.leg(pair[0], pair[1]);
         let offset = leg.and_then(|leg| {
             let clock = leg.clock.as_ref()?;
-            Some(clock.offset_at(points[leg.one].first))
+            Some(clock.offset_at(leg.window(leg.one, &points[leg.one]).0))
         });
         let ends = leg.map_or((pair[0], pair[1]), |leg| (leg.one, leg.other));
         let requests = pair_requests(points, &lacks, ends, offset);
@@ -41,7 +41,7 @@ pub(crate) fn forwarded(points: &[Point], pairing: &Pairing, route: &mut Route) 
             .find(|leg| (leg.one, leg.other) == ends)
             && leg.clock.is_none()
         {
-            leg.clock = estimate(&passages(&requests));
+            leg.clock = estimate(&passages(&requests), &Frames::default);
         }
         let mut by_flows: BTreeMap<(u32, u32), Vec<RequestPair>> = BTreeMap::new();
         for request in requests {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::clock::Side;
 use crate::matching::{Bases, Matching, Segment, match_copies, segments};
 use crate::pairing::Group;
 use crate::path::{Leg, Route};
@@ -16,8 +17,10 @@ pub(crate) struct Hop {
     pub to: usize,
     /// What the client sent, what the server sent.
     pub judged: [Judged; 2],
-    /// Capture time of both points by the clock of the cases.
+    /// Capture time of both points on the line of time of the cases.
     pub windows: [(i64, i64); 2],
+    /// The largest delay of each.
+    pub reach: [i64; 2],
     /// Whether one-way figures mean something.
     pub has_clock: bool,
 }
@@ -37,7 +40,7 @@ struct Crossing<'a> {
     leg: &'a Leg,
     /// At the first and the second point of the connection's own order.
     sides: [Sides<'a>; 2],
-    paths: [crate::matching::Path<'a>; 2],
+    paths: [crate::matching::Path; 2],
     matchings: [Matching; 2],
 }
 
@@ -91,8 +94,12 @@ fn cross<'a>(
 ) -> Crossing<'a> {
     let clock = leg.clock.as_ref();
     let at = |point: usize| {
-        let clock = clock.filter(|_| point == leg.other);
-        segments(points, group, bases, point, clock)
+        let side = if point == leg.other {
+            Side::Second
+        } else {
+            Side::First
+        };
+        segments(points, group, bases, point, clock, side)
     };
     let sides = [at(from), at(to)];
     // The way from the leg's first point, when the connection goes that way.
@@ -148,20 +155,13 @@ fn hop(
             seen_before: &before,
         })
     });
-    let window = |point: usize| {
-        let (first, last) = (points[point].first, points[point].last);
-        match &crossing.leg.clock {
-            Some(clock) if point == crossing.leg.other => {
-                (clock.to_first(0, first), clock.to_first(u64::MAX, last))
-            }
-            _ => (first, last),
-        }
-    };
+    let window = |point: usize| crossing.leg.window(point, &points[point]);
     Some(Hop {
         from,
         to,
         judged,
         windows: [window(from), window(to)],
+        reach: crossing.leg.reach(from),
         has_clock: crossing.leg.has_clock(),
     })
 }

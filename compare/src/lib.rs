@@ -85,7 +85,7 @@ pub fn compare(
         .into_par_iter()
         .map(|index| hops::traverse(&points, &pairing.groups, index, &route))
         .collect();
-    tally::settle_all(&mut traversed);
+    tally::settle_all(&mut traversed, &route);
     let facts = tally::Facts {
         points: &points,
         pairing: &pairing,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use crate::clock::{Clock, GroupSamples, Keeps, Passage, Sample, estimate, sample};
+use crate::clock::{Clock, Frames, GroupSamples, Keeps, Passage, Sample, Side, estimate, sample};
 use crate::matching::Path;
 use crate::pairing::Group;
 use crate::reading::Point;
@@ -26,8 +26,6 @@ pub(crate) struct Leg {
     pub keeps: Keeps,
     /// From `one` to `other`, and back.
     pub ways: [Option<Way>; 2],
-    /// When either clock was set, by the first one, and by how much.
-    pub steps: Vec<(i64, i64)>,
     /// Connections whose client is on the other side.
     pub reversed: HashMap<usize, bool>,
 }
@@ -40,7 +38,7 @@ const UNKNOWN: i64 = i64::MAX / 4;
 
 impl Leg {
     /// What matching needs to know of one way (0: from `one` to `other`) for packets of a role.
-    pub fn path(&self, way: usize, role: usize, full_segment: u32) -> Path<'_> {
+    pub fn path(&self, way: usize, role: usize, full_segment: u32) -> Path {
         let known = self.ways[way];
         Path {
             keeps_ip_id: self.keeps.ip_id[role],
@@ -49,7 +47,54 @@ impl Leg {
             typical: known.map_or(0, |way| way.typical),
             largest: known.map_or(UNKNOWN, |way| 2 * way.largest + 100_000_000),
             full_segment,
-            steps: &self.steps,
+        }
+    }
+
+    /// A time of one of the two points on their common line of time; `frame` is the one that bears it.
+    pub fn line(&self, point: usize, frame: u64, time: i64) -> i64 {
+        match &self.clock {
+            Some(clock) if point == self.other => clock.line_of_second(frame, time),
+            Some(clock) => clock.line_of_first(frame, time),
+            None => time,
+        }
+    }
+
+    /// About what the clock of one of the two points showed at a moment of their common line.
+    pub fn shown(&self, point: usize, line: i64) -> i64 {
+        let Some(clock) = &self.clock else {
+            return line;
+        };
+        let shown = clock.shown_by_first(line);
+        if point == self.other {
+            shown.saturating_add(clock.offset_at(line))
+        } else {
+            shown
+        }
+    }
+
+    /// When one of the two points captured, on their common line of time.
+    pub fn window(&self, index: usize, point: &Point) -> (i64, i64) {
+        let side = if index == self.other {
+            Side::Second
+        } else {
+            Side::First
+        };
+        let was_set = |clock: &Clock| clock.settings.iter().any(|one| one.place.side == side);
+        let (first, last) = if self.clock.as_ref().is_some_and(was_set) {
+            point.ends
+        } else {
+            (point.first, point.last)
+        };
+        (self.line(index, 0, first), self.line(index, u64::MAX, last))
+    }
+
+    /// The largest delays: away from `from`, and back to it.
+    pub fn reach(&self, from: usize) -> [i64; 2] {
+        let largest = self.ways.map(|way| way.map_or(0, |way| way.largest.max(0)));
+        if from == self.one {
+            largest
+        } else {
+            [largest[1], largest[0]]
         }
     }
 
@@ -132,7 +177,7 @@ pub(crate) fn route(points: &[Point], groups: &[Group]) -> Route {
         .into_par_iter()
         .map(|one| {
             let flips = place(one.pair.0) > place(one.pair.1);
-            leg(one, flips)
+            leg(points, one, flips)
         })
         .collect();
     Route { order, legs, basis }
@@ -184,7 +229,7 @@ fn turns(samples: &[Sample]) -> i64 {
 }
 
 /// The clock between two points and the connections that cross them the other way round.
-fn leg(sampled: Sampled, flips: bool) -> Leg {
+fn leg(points: &[Point], sampled: Sampled, flips: bool) -> Leg {
     let Sampled {
         pair,
         mut groups,
@@ -220,7 +265,10 @@ fn leg(sampled: Sampled, flips: bool) -> Leg {
         }));
     }
     passages.sort_unstable_by_key(|passage| (passage.from_frame, passage.to_frame));
-    let clock = estimate(&passages);
+    let clock = estimate(&passages, &|| Frames {
+        first: frames(&points[one]),
+        second: frames(&points[other]),
+    });
     let ways = match &clock {
         Some(clock) => [true, false].map(|downstream| way(clock, &passages, downstream)),
         None => [None, None],
@@ -228,7 +276,6 @@ fn leg(sampled: Sampled, flips: bool) -> Leg {
     Leg {
         one,
         other,
-        steps: clock.as_ref().map_or_else(Vec::new, Clock::steps),
         clock,
         keeps,
         ways,
@@ -236,12 +283,21 @@ fn leg(sampled: Sampled, flips: bool) -> Leg {
     }
 }
 
+/// Frames of a point with their times, in their order.
+fn frames(point: &Point) -> Vec<(u64, i64)> {
+    let records = point.records.iter();
+    let mut frames: Vec<(u64, i64)> = records.map(|one| (one.frame, one.time)).collect();
+    frames.sort_unstable();
+    frames
+}
+
 fn way(clock: &Clock, passages: &[Passage], is_downstream: bool) -> Option<Way> {
     let mut delays: Vec<i64> = passages
         .iter()
         .filter(|passage| passage.is_downstream == is_downstream)
         .map(|passage| {
-            let passed = clock.to_first(passage.to_frame, passage.to_time) - passage.from_time;
+            let passed = clock.line_of_second(passage.to_frame, passage.to_time)
+                - clock.line_of_first(passage.from_frame, passage.from_time);
             if is_downstream { passed } else { -passed }
         })
         .collect();

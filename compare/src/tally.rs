@@ -25,22 +25,63 @@ pub(crate) struct Facts<'a> {
 const SLICES: usize = 60;
 
 /// Decides what single connections left open.
-pub(crate) fn settle_all(traversed: &mut [Traversed]) {
-    let mut open: Vec<Open<'_>> = traversed
-        .iter_mut()
-        .flat_map(|one| &mut one.hops)
-        .flat_map(|hop| {
-            let (from, to, windows) = (hop.from, hop.to, hop.windows);
+pub(crate) fn settle_all(traversed: &mut [Traversed], route: &Route) {
+    let mut open: Vec<Open<'_>> = Vec::new();
+    for one in traversed.iter_mut() {
+        let count = one.hops.len();
+        for (place, hop) in one.hops.iter_mut().enumerate() {
+            let (from, to, windows, reach) = (hop.from, hop.to, hop.windows, hop.reach);
+            let beyond = [place + 1 < count, place > 0];
             let roles = hop.judged.iter_mut().enumerate();
-            roles.map(move |(role, judged)| Open {
+            open.extend(roles.map(|(role, judged)| Open {
                 key: if role == 0 { (from, to) } else { (to, from) },
                 up_window: windows[role],
                 down_window: windows[1 - role],
+                reach: reach[role],
+                has_beyond: beyond[role],
                 judged,
-            })
-        })
-        .collect();
+            }));
+        }
+    }
     settle(&mut open);
+    for one in traversed {
+        pass_on(one, route);
+    }
+}
+
+/// What a point missed and no point behind it saw is lost on the hop behind it.
+fn pass_on(traversed: &mut Traversed, route: &Route) {
+    for place in 0..traversed.hops.len() {
+        for role in [0, 1] {
+            let next = if role == 0 {
+                Some(place + 1).filter(|next| *next < traversed.hops.len())
+            } else {
+                place.checked_sub(1)
+            };
+            let Some(next) = next else { continue };
+            let hop = &traversed.hops[place];
+            let shared = if role == 0 { hop.to } else { hop.from };
+            let behind = &traversed.hops[next];
+            let legs = (
+                route.leg(hop.from, hop.to),
+                route.leg(behind.from, behind.to),
+            );
+            let gone = hop.judged[role].cases.iter().filter(|case| case.is_gone);
+            let lost: Vec<Case> = gone
+                .map(|case| {
+                    let shown = legs.0.map_or(case.time, |leg| leg.shown(shared, case.time));
+                    Case {
+                        fate: Fate::Lost,
+                        time: legs.1.map_or(shown, |leg| leg.line(shared, 0, shown)),
+                        up: None,
+                        is_gone: false,
+                        ..*case
+                    }
+                })
+                .collect();
+            traversed.hops[next].judged[role].cases.extend(lost);
+        }
+    }
 }
 
 /// Units of a fate.
@@ -247,6 +288,14 @@ impl Facts<'_> {
                 slice(&mut summary.ways[way], &judged.cases, span);
             }
         }
+        let leg = self.route.leg(from, to);
+        if let Some(clock) = leg.and_then(|leg| leg.clock.as_ref()) {
+            let shown =
+                |time: Timestamp| Timestamp::from_nanos(clock.shown_by_first(time.as_nanos()));
+            for way in &mut summary.ways {
+                way.loss_span = way.loss_span.map(|span| (shown(span.0), shown(span.1)));
+            }
+        }
         for (way, mut delays) in delays.into_iter().enumerate() {
             delays.sort_unstable();
             summary.ways[way].total.delay_ms = Delays::of(&delays).filter(|_| has_clock);
@@ -264,18 +313,15 @@ impl Facts<'_> {
         times(&pairs)
     }
 
-    /// The time that both captures cover, by the clock of the leg's first point.
+    /// The time that either capture covers, on the line of time of the leg.
     fn common_time(&self, from: usize, to: usize) -> (i64, i64) {
-        let (one, other) = (&self.points[from], &self.points[to]);
-        let leg = self.route.leg(from, to);
-        let clock = leg.and_then(|leg| leg.clock.as_ref());
-        let (first, last) = clock.map_or((other.first, other.last), |clock| {
-            (
-                clock.to_first(0, other.first),
-                clock.to_first(u64::MAX, other.last),
-            )
-        });
-        (one.first.min(first), one.last.max(last))
+        let window = |point: usize| {
+            let own = &self.points[point];
+            let leg = self.route.leg(from, to);
+            leg.map_or((own.first, own.last), |leg| leg.window(point, own))
+        };
+        let (one, other) = (window(from), window(to));
+        (one.0.min(other.0), one.1.max(other.1))
     }
 }
 
@@ -289,7 +335,8 @@ fn slice(way: &mut WaySummary, cases: &[Case], (first, last): (i64, i64)) {
         let index = (case.time.saturating_sub(first) / width).clamp(0, SLICES as i64 - 1);
         let slice = &mut way.slices[usize::try_from(index).unwrap_or(0)];
         match case.fate {
-            Fate::Lost | Fate::LostOrMissed => {
+            Fate::Twice => {}
+            Fate::Lost | Fate::LostOrMissed | Fate::LostOrTwice => {
                 slice.lost += case.units;
                 let time = Timestamp::from_nanos(case.time);
                 let span = way.loss_span.get_or_insert((time, time));

@@ -72,33 +72,14 @@ const ENOUGH: usize = 6;
 /// What captures cannot resolve, in nanoseconds.
 const RESOLUTION: f64 = 50e3;
 
-/// Where steps divide the points, in order: the corridor of both sides together is narrower than
-/// each alone by more than their noise.
-pub(super) fn steps(points: &[Bound]) -> Vec<usize> {
-    let mut found = Vec::new();
-    divide(points, 0, &mut found);
-    found.sort_unstable();
-    found
-}
-
-/// Steps of one capture; more of them are no clock.
-const MAX_STEPS: usize = 64;
-
-fn divide(points: &[Bound], base: usize, found: &mut Vec<usize>) {
-    if found.len() >= MAX_STEPS {
-        return;
-    }
-    let before = found.len();
-    divide_clearly(points, base, found);
-    if found.len() > before {
-        return;
-    }
-    // Bounds that contradict each other prove a step, even one with little on one side of it.
-    if widest(points).0 < -RESOLUTION
-        && let Some(at) = contradiction(points)
-    {
-        found.push(base + at);
-    }
+/// About where a step divides the points, if one does: the corridor of both sides together is narrower
+/// than each alone by more than their noise, or nothing at all.
+pub(super) fn step(points: &[Bound]) -> Option<usize> {
+    clear_step(points).or_else(|| {
+        // Bounds that contradict each other prove a step, even one with little on one side of it.
+        let is_contradictory = widest(points).0 < -RESOLUTION;
+        is_contradictory.then(|| contradiction(points)).flatten()
+    })
 }
 
 /// Where the longer of two stretches ends, from the beginning or from the end, that contradict
@@ -127,63 +108,20 @@ fn contradiction(points: &[Bound]) -> Option<usize> {
     (at > 0 && at < points.len()).then_some(at)
 }
 
-/// Divides where both sides have enough to be judged by.
-fn divide_clearly(points: &[Bound], base: usize, found: &mut Vec<usize>) {
-    let Some(near) = best_division(points) else {
-        return;
-    };
-    // Where exactly is found afterwards: what lies around it must not blur either side.
+/// A division where both sides have enough to be judged by.
+fn clear_step(points: &[Bound]) -> Option<usize> {
+    let near = best_division(points)?;
+    // What lies around it must not blur either side.
     let blur = (points.len() / 50).max(4);
-    let (from, to) = (near.saturating_sub(blur), (near + blur).min(points.len()));
-    let (left, right) = (&points[..from], &points[to..]);
+    let left = &points[..near.saturating_sub(blur)];
+    let right = &points[(near + blur).min(points.len())..];
     if !is_enough(left) || !is_enough(right) {
-        return;
+        return None;
     }
     let (whole, _) = widest(points);
     let ((width_left, skew_left), (width_right, skew_right)) = (widest(left), widest(right));
     let noise = noise(left, skew_left).max(noise(right, skew_right));
-    if width_left.min(width_right) - whole <= 2.0 * noise + RESOLUTION {
-        return;
-    }
-    let sides = (Side::of(left, skew_left), Side::of(right, skew_right));
-    let at = (from..=to)
-        .min_by(|a, b| {
-            let outside = |at: usize| {
-                let before = points[from..at].iter().map(|point| sides.0.outside(point));
-                let after = points[at..to].iter().map(|point| sides.1.outside(point));
-                before.chain(after).sum::<f64>()
-            };
-            outside(*a).total_cmp(&outside(*b))
-        })
-        .unwrap_or(near);
-    found.push(base + at);
-    divide(left, base, found);
-    divide(right, base + to, found);
-}
-
-/// The corridor on one side of a step.
-struct Side {
-    skew: f64,
-    upper: f64,
-    lower: f64,
-}
-
-impl Side {
-    fn of(points: &[Bound], skew: f64) -> Self {
-        let (upper, lower) = bounds(points, skew);
-        Self { skew, upper, lower }
-    }
-
-    /// How far a bound lies on the wrong side of the corridor.
-    fn outside(&self, point: &Bound) -> f64 {
-        let level = point.z - self.skew * point.t;
-        let beyond = if point.is_upper {
-            self.upper - level
-        } else {
-            level - self.lower
-        };
-        beyond.max(0.0)
-    }
+    (width_left.min(width_right) - whole > 2.0 * noise + RESOLUTION).then_some(near)
 }
 
 /// Sums from which the least squares of a stretch follow, of upper and lower bounds.

@@ -5,12 +5,14 @@
 //! what lies between is the error.
 
 mod corridor;
+mod division;
 mod estimate;
 mod samples;
 mod skew;
 #[cfg(test)]
 mod tests;
 
+use division::Place;
 pub(crate) use estimate::estimate;
 pub(crate) use samples::{GroupSamples, Keeps, Sample, sample};
 
@@ -29,25 +31,59 @@ pub(crate) struct Passage {
     pub is_downstream: bool,
 }
 
-/// A stretch of capture without a step of either clock.
+/// Which of the two clocks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) enum Side {
+    First,
+    Second,
+}
+
+/// That a clock was set: from a frame of its own point on it shows another time.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct Piece {
-    /// First frame at each point.
-    pub from_frame: u64,
-    pub to_frame: u64,
-    /// A moment by the first point's clock.
-    pub reference: i64,
-    /// Second clock less first clock at that moment, in nanoseconds.
-    pub offset: i64,
-    /// Clock of the first point at the beginning of the piece.
-    pub begins: i64,
+pub(crate) struct Setting {
+    pub place: Place,
+    /// By how much it was set forward, in nanoseconds.
+    pub size: i64,
+    /// Moment on the common line of time.
+    pub at: i64,
+}
+
+impl Setting {
+    /// By how much the second clock less the first one changed.
+    const fn change(&self) -> i64 {
+        match self.place.side {
+            Side::First => self.size.saturating_neg(),
+            Side::Second => self.size,
+        }
+    }
+}
+
+/// Frames of both points with their times, in the order of frames.
+#[derive(Default)]
+pub(crate) struct Frames {
+    pub first: Vec<(u64, i64)>,
+    pub second: Vec<(u64, i64)>,
+}
+
+impl Frames {
+    fn of(&self, side: Side) -> &[(u64, i64)] {
+        match side {
+            Side::First => &self.first,
+            Side::Second => &self.second,
+        }
+    }
 }
 
 /// The clock of the second point as against that of the first.
+///
+/// Both are mapped to one line of time: the first clock, as if it had never been set.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Clock {
-    /// In order; never empty.
-    pub pieces: Vec<Piece>,
+    /// A moment on the common line, and what the second clock was ahead at it before any setting.
+    pub reference: i64,
+    pub offset: i64,
+    /// In the order of time.
+    pub settings: Vec<Setting>,
     /// Gain of the second clock per nanosecond of the first.
     pub skew: f64,
     /// Bound of the offset's error in nanoseconds; `None` when traffic went one way only.
@@ -57,35 +93,53 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Second clock less first clock when the first showed `time`.
-    pub fn offset_at(&self, time: i64) -> i64 {
-        let index = self.pieces.partition_point(|piece| piece.begins <= time);
-        self.offset_in(index.saturating_sub(1), time)
+    /// A time of the first point on the common line; `frame` is the one that bears it.
+    pub fn line_of_first(&self, frame: u64, time: i64) -> i64 {
+        time.saturating_sub(self.set_until(Side::First, frame))
     }
 
-    fn offset_in(&self, piece: usize, time: i64) -> i64 {
-        let piece = &self.pieces[piece.min(self.pieces.len() - 1)];
-        let passed = time.saturating_sub(piece.reference);
-        piece.offset + (passed as f64 * self.skew).round() as i64
+    /// A time of the second point on the common line; `frame` is the one that bears it.
+    pub fn line_of_second(&self, frame: u64, time: i64) -> i64 {
+        let steady = time.saturating_sub(self.set_until(Side::Second, frame));
+        let near = steady.saturating_sub(self.offset);
+        near.saturating_sub(self.drift(near))
     }
 
-    /// What the first clock showed when the second showed `time` at its frame `frame`.
-    pub fn to_first(&self, frame: u64, time: i64) -> i64 {
-        let after = self.pieces.partition_point(|piece| piece.to_frame <= frame);
-        let piece = &self.pieces[after.saturating_sub(1)];
-        let near = time.saturating_sub(piece.offset);
-        time.saturating_sub(self.offset_in(after.saturating_sub(1), near))
+    /// What the first clock showed at a moment of the common line.
+    pub fn shown_by_first(&self, line: i64) -> i64 {
+        let settings = self
+            .settings
+            .iter()
+            .filter(|one| one.place.side == Side::First);
+        let passed = settings.take_while(|one| one.at <= line);
+        line.saturating_add(passed.map(|one| one.size).sum())
+    }
+
+    /// Second clock less first clock at a moment of the common line.
+    pub fn offset_at(&self, line: i64) -> i64 {
+        let passed = self.settings.iter().filter(|one| one.at <= line);
+        let changes = passed.map(Setting::change).sum::<i64>();
+        let offset = self.offset.saturating_add(changes);
+        offset.saturating_add(self.drift(line))
     }
 
     /// The steps: when, by the first clock, and by how much the difference changed.
     pub fn steps(&self) -> Vec<(i64, i64)> {
-        let pairs = self.pieces.windows(2).enumerate();
-        let steps = pairs.map(|(index, pair)| {
-            let at = pair[1].begins;
-            let (before, after) = (self.offset_in(index, at), self.offset_in(index + 1, at));
-            (at, after - before)
-        });
+        let settings = self.settings.iter();
+        let steps = settings.map(|one| (self.shown_by_first(one.at), one.change()));
         steps.filter(|(_, size)| size.abs() > RESOLUTION).collect()
+    }
+
+    fn drift(&self, line: i64) -> i64 {
+        (line.saturating_sub(self.reference) as f64 * self.skew).round() as i64
+    }
+
+    fn set_until(&self, side: Side, frame: u64) -> i64 {
+        let passed = self.settings.iter();
+        passed
+            .filter(|one| one.place.side == side && one.place.frame <= frame)
+            .map(|one| one.size)
+            .sum()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Clock, Passage, estimate};
+use super::{Clock, Frames, Passage, estimate};
 
 /// A second clock and a path to it.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ impl World {
         };
         let gap = self.seconds * 1_000_000_000 / self.packets as i64;
         let mut level = [0.0_f64; 2];
-        let mut all: Vec<(i64, Passage)> = Vec::new();
+        let mut all: Vec<(i64, i64, Passage)> = Vec::new();
         for number in 0..self.packets {
             let way = number % 2;
             level[way] = (level[way] + (random() - 0.6) * 0.4).clamp(0.0, 1.0);
@@ -56,6 +56,7 @@ impl World {
             };
             all.push((
                 first,
+                second,
                 Passage {
                     from_frame: 0,
                     to_frame: 0,
@@ -65,13 +66,18 @@ impl World {
                 },
             ));
         }
-        all.sort_by_key(|(first, _)| *first);
-        let mut passages: Vec<Passage> = all.into_iter().map(|(_, passage)| passage).collect();
-        for (number, passage) in passages.iter_mut().enumerate() {
+        all.sort_by_key(|(first, ..)| *first);
+        let mut passages = Vec::new();
+        for (number, (_, second, mut passage)) in all.into_iter().enumerate() {
             passage.from_frame = number as u64 + 1;
+            passages.push((second, passage));
+        }
+        passages.sort_by_key(|(second, _)| *second);
+        for (number, (_, passage)) in passages.iter_mut().enumerate() {
             passage.to_frame = number as u64 + 1;
         }
-        passages
+        passages.sort_by_key(|(_, passage)| passage.from_frame);
+        passages.into_iter().map(|(_, passage)| passage).collect()
     }
 
     fn asymmetry(&self) -> i64 {
@@ -80,7 +86,7 @@ impl World {
 }
 
 fn known(world: &World) -> Clock {
-    estimate(&world.passages()).unwrap()
+    estimate(&world.passages(), &Frames::default).unwrap()
 }
 
 fn world() -> impl Strategy<Value = World> {
@@ -154,7 +160,7 @@ fn one_way_tells_no_offset() {
     };
     let mut passages = world.passages();
     passages.retain(|passage| passage.is_downstream);
-    let clock = estimate(&passages).unwrap();
+    let clock = estimate(&passages, &Frames::default).unwrap();
     assert_eq!(clock.error, None);
-    assert!(estimate(&[]).is_none());
+    assert!(estimate(&[], &Frames::default).is_none());
 }

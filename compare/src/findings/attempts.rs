@@ -18,7 +18,7 @@ pub(super) fn attempts(way: Way<'_>, unpaired: &[Vec<u32>]) -> Option<PlacedFind
     let (up, down) = way.names();
     let leg = facts.route.leg(way.up, way.down)?;
     let known = hosts(way);
-    let window = window(way);
+    let window = leg.window(way.down, &way.facts.points[way.down]);
     let points = facts.points;
     let mut draft = Draft::new(facts, meta("loss-between"), way.place, way.up);
     let mut attempts = 0;
@@ -33,10 +33,7 @@ pub(super) fn attempts(way: Way<'_>, unpaired: &[Vec<u32>]) -> Option<PlacedFind
         }
         let client = flow.client();
         let ends = [flow.ends[client].0, flow.ends[1 - client].0];
-        let began = match &leg.clock {
-            Some(clock) if way.up == leg.other => clock.to_first(0, flow.first),
-            _ => flow.first,
-        };
+        let began = leg.line(way.up, flow.first_frame, flow.first);
         if ends.iter().any(|end| known.contains(end)) && began >= window.0 && began <= window.1 {
             attempts += 1;
             segments += flow.packets;
@@ -104,17 +101,4 @@ fn hosts(way: Way<'_>) -> BTreeSet<[u8; 16]> {
         .flatten()
         .map(|(address, _)| address)
         .collect()
-}
-
-/// When the downstream point captured, by the clock of the leg's first point.
-fn window(way: Way<'_>) -> (i64, i64) {
-    let point = &way.facts.points[way.down];
-    let leg = way.facts.route.leg(way.up, way.down);
-    match leg.and_then(|leg| leg.clock.as_ref().filter(|_| leg.other == way.down)) {
-        Some(clock) => (
-            clock.to_first(0, point.first),
-            clock.to_first(u64::MAX, point.last),
-        ),
-        None => (point.first, point.last),
-    }
 }

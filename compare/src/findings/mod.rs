@@ -249,13 +249,16 @@ fn clocks(facts: &Facts<'_>) -> Vec<ClockSummary> {
 
 fn summary(facts: &Facts<'_>, leg: &Leg, clock: &Clock) -> ClockSummary {
     let (one, other) = (&facts.points[leg.one], &facts.points[leg.other]);
-    let at = first_common(one, other, clock);
+    let windows = [leg.window(leg.one, one), leg.window(leg.other, other)];
+    // The first moment that both captures cover, by the first one's clock.
+    let line = windows[0].0.max(windows[1].0);
+    let at = clock.shown_by_first(line);
     let is_known = clock.error.is_some();
     let steps = clock.steps().into_iter();
     ClockSummary {
         from: facts.place(leg.one),
         to: facts.place(leg.other),
-        offset_ms: is_known.then(|| millis(clock.offset_at(at))),
+        offset_ms: is_known.then(|| millis(clock.offset_at(line))),
         at: Timestamp::from_nanos(at),
         skew_ppm: clock.skew * 1e6,
         error_ms: clock.error.map(millis),
@@ -267,9 +270,4 @@ fn summary(facts: &Facts<'_>, leg: &Leg, clock: &Clock) -> ClockSummary {
             clock.passages[0], clock.passages[1]
         ),
     }
-}
-
-/// The first moment that both captures cover, by the first one's clock.
-fn first_common(one: &Point, other: &Point, clock: &Clock) -> i64 {
-    one.first.max(clock.to_first(0, other.first))
 }

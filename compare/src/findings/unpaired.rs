@@ -23,16 +23,20 @@ pub(super) fn reasons(facts: &Facts<'_>, point: usize, flows: &[u32]) -> Vec<(St
         .iter()
         .flat_map(|flow| flow.ends.map(|end| end.0))
         .collect();
-    let window = window(facts, point, other);
+    // Without anything in common no time can be compared.
+    let leg = facts.route.leg(point, other);
+    let leg = leg.filter(|leg| leg.clock.is_some());
+    let window = leg.map(|leg| leg.window(other, &facts.points[other]));
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for &index in flows {
         let flow = &facts.points[point].flows[index as usize];
+        let line = |time: i64| leg.map_or(time, |leg| leg.line(point, flow.first_frame, time));
         let reason = match window {
             None => format!("nothing at {name} is the same traffic"),
-            Some((first, _)) if flow.last < first => {
+            Some((first, _)) if line(flow.last) < first => {
                 format!("over before the capture at {name} begins")
             }
-            Some((_, last)) if flow.first > last => {
+            Some((_, last)) if line(flow.first) > last => {
                 format!("begins after the capture at {name} ends")
             }
             Some(_) if flow.ends.iter().all(|end| !there.contains(&end.0)) => {
@@ -47,20 +51,4 @@ pub(super) fn reasons(facts: &Facts<'_>, point: usize, flows: &[u32]) -> Vec<(St
     let mut counted: Vec<(String, u64)> = counts.into_iter().collect();
     counted.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     counted
-}
-
-/// When the other point captured, by the clock of this one; `None` without anything in common.
-fn window(facts: &Facts<'_>, point: usize, other: usize) -> Option<(i64, i64)> {
-    let leg = facts.route.leg(point, other)?;
-    let clock = leg.clock.as_ref()?;
-    let data = &facts.points[other];
-    Some(if leg.other == other {
-        (
-            clock.to_first(0, data.first),
-            clock.to_first(u64::MAX, data.last),
-        )
-    } else {
-        let shift = |time: i64| time.saturating_add(clock.offset_at(time));
-        (shift(data.first), shift(data.last))
-    })
 }

@@ -9,7 +9,7 @@ const WEIGHED: usize = 96;
 pub(super) fn align(
     (up, ups): (&[Segment<'_>], &[usize]),
     (down, downs): (&[Segment<'_>], &[usize]),
-    path: &Path<'_>,
+    path: &Path,
 ) -> Vec<(usize, usize)> {
     if let ([a], [b]) = (ups, downs) {
         let fits = path.admits(&up[*a], &down[*b]);
@@ -44,7 +44,7 @@ pub(super) fn align(
 fn weigh(
     (up, ups): (&[Segment<'_>], &[usize]),
     (down, downs): (&[Segment<'_>], &[usize]),
-    path: &Path<'_>,
+    path: &Path,
     pairs: &mut Vec<(usize, usize)>,
 ) {
     let width = downs.len() + 1;
@@ -89,7 +89,7 @@ fn weigh(
 fn pass(
     (up, ups): (&[Segment<'_>], &[usize]),
     (down, downs): (&[Segment<'_>], &[usize]),
-    path: &Path<'_>,
+    path: &Path,
     pairs: &mut Vec<(usize, usize)>,
 ) {
     let mut next = 0;

@@ -6,6 +6,7 @@
 mod align;
 mod ranges;
 mod segment;
+mod straighten;
 
 use std::hash::BuildHasher;
 
@@ -18,7 +19,7 @@ pub(crate) use segment::{Bases, Segment, segments};
 
 /// What matching needs to know of the path from one point to the next, in one direction.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct Path<'a> {
+pub(crate) struct Path {
     /// IP identifications come through.
     pub keeps_ip_id: bool,
     /// TSvals come through.
@@ -31,8 +32,6 @@ pub(crate) struct Path<'a> {
     pub largest: i64,
     /// Octets of payload of a full segment on the wire.
     pub full_segment: u32,
-    /// When either clock was set, and by how much.
-    pub steps: &'a [(i64, i64)],
 }
 
 /// A piece of a packet that both points saw.
@@ -74,7 +73,7 @@ pub(crate) enum Likeness {
     Different,
 }
 
-impl Path<'_> {
+impl Path {
     /// Compares what tells copies of one segment apart.
     pub fn likeness(&self, a: &Record, b: &Record) -> Likeness {
         let both = |fact: u16| a.has(fact) && b.has(fact);
@@ -107,24 +106,9 @@ impl Path<'_> {
         }
     }
 
-    /// Nanoseconds from the upstream to the downstream point. What was under way when a clock was set
-    /// is measured as if it had not been.
-    pub fn delay(&self, up: &Segment<'_>, down: &Segment<'_>) -> i64 {
-        let delay = down.time - up.time;
-        let mut best = delay;
-        for &(time, size) in self.steps {
-            let near = self.largest + size.abs();
-            if (up.time - time).abs() > near && (down.time - time).abs() > near {
-                continue;
-            }
-            for other in [delay - size, delay + size] {
-                let unlike = |delay: i64| (delay < -self.tolerance, (delay - self.typical).abs());
-                if unlike(other) < unlike(best) {
-                    best = other;
-                }
-            }
-        }
-        best
+    /// Nanoseconds from the upstream to the downstream point.
+    pub const fn delay(&self, up: &Segment<'_>, down: &Segment<'_>) -> i64 {
+        down.time.saturating_sub(up.time)
     }
 
     /// Segments on the wire that carry so many octets.
@@ -135,7 +119,7 @@ impl Path<'_> {
 }
 
 /// Matches the packets of one direction.
-pub(crate) fn match_copies(up: &[Segment<'_>], down: &[Segment<'_>], path: &Path<'_>) -> Matching {
+pub(crate) fn match_copies(up: &[Segment<'_>], down: &[Segment<'_>], path: &Path) -> Matching {
     let mut partner_of_up = vec![None; up.len()];
     let mut partner_of_down = vec![None; down.len()];
     let is_cut = up.iter().chain(down).any(|one| one.record.has(Fact::CUT));
@@ -158,6 +142,12 @@ pub(crate) fn match_copies(up: &[Segment<'_>], down: &[Segment<'_>], path: &Path
             partner_of_down[b] = Some(a);
         }
     }
+    straighten::straighten(
+        (up, down),
+        &here,
+        (&mut partner_of_up, &mut partner_of_down),
+        path,
+    );
     let mut matching = Matching::default();
     for (index, partner) in partner_of_up.iter().enumerate() {
         if let Some(partner) = *partner {
@@ -191,7 +181,7 @@ pub(crate) fn match_copies(up: &[Segment<'_>], down: &[Segment<'_>], path: &Path
 }
 
 /// Digest of what a packet is, with what tells its copies apart, and its index; sorted.
-fn names(segments: &[Segment<'_>], path: &Path<'_>, is_cut: bool) -> Vec<(u64, usize)> {
+fn names(segments: &[Segment<'_>], path: &Path, is_cut: bool) -> Vec<(u64, usize)> {
     let hasher = FixedState::with_seed(0x636f_7079);
     let name = |segment: &Segment<'_>| {
         let record = segment.record;

@@ -16,7 +16,7 @@ pub(crate) struct Gaps {
 
 impl Gaps {
     /// Segments on the wire.
-    pub fn units(&self, path: &Path<'_>) -> u64 {
+    pub fn units(&self, path: &Path) -> u64 {
         let ranges = self.ranges.iter();
         ranges
             .map(|(start, end)| path.units(end - start))
@@ -29,7 +29,7 @@ impl Gaps {
 pub(super) fn match_ranges(
     (up, open_up): (&[Segment<'_>], Vec<usize>),
     (down, open_down): (&[Segment<'_>], Vec<usize>),
-    path: &Path<'_>,
+    path: &Path,
     matching: &mut Matching,
 ) {
     let has_payload = |segment: &Segment<'_>| {
@@ -143,7 +143,7 @@ fn take(ranges: &mut Vec<(i64, i64)>, taken: (i64, i64)) {
     }
 }
 
-impl Path<'_> {
+impl Path {
     /// Whether the second can be a part of the first, or both of one offloaded segment: the
     /// pieces of one have its timestamps, but identifications of their own.
     fn admits_part(&self, up: &Segment<'_>, down: &Segment<'_>) -> bool {

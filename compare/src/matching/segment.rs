@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Side};
 use crate::pairing::Group;
 use crate::reading::{ACK, Fact, Point, Record};
 
@@ -10,7 +10,7 @@ use crate::reading::{ACK, Fact, Point, Record};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment<'a> {
     pub record: &'a Record,
-    /// Nanoseconds since 1970 by the clock of the hop's first point.
+    /// Nanoseconds on the common line of time of the two points.
     pub time: i64,
     /// First octet, relative to the stream's base; SYN and FIN occupy one each.
     pub start: i64,
@@ -66,14 +66,15 @@ impl Group {
     }
 }
 
-/// The packets of a connection at a point, of client and server. `clock` is that of the point as
-/// against the hop's first one; `None` for the first one itself.
+/// The packets of a connection at a point, of client and server, in the order of time. `clock` is
+/// that between two points, of which this is `side`.
 pub(crate) fn segments<'a>(
     points: &'a [Point],
     group: &Group,
     bases: Bases,
     point: usize,
     clock: Option<&Clock>,
+    side: Side,
 ) -> [Vec<Segment<'a>>; 2] {
     let mut out = [Vec::new(), Vec::new()];
     let Some(flow) = group.flows[point] else {
@@ -88,9 +89,11 @@ pub(crate) fn segments<'a>(
             continue;
         }
         let role = usize::from(record.side() != group.side(point, 0));
-        let time = clock.map_or(record.time, |clock| {
-            clock.to_first(record.frame, record.time)
-        });
+        let time = match (clock, side) {
+            (None, _) => record.time,
+            (Some(clock), Side::First) => clock.line_of_first(record.frame, record.time),
+            (Some(clock), Side::Second) => clock.line_of_second(record.frame, record.time),
+        };
         let mut segment = Segment {
             record,
             time,
@@ -111,6 +114,10 @@ pub(crate) fn segments<'a>(
             }
         }
         out[role].push(segment);
+    }
+    // Stable: what was captured at one moment stays in the order of its frames.
+    for sent in &mut out {
+        sent.sort_by_key(|segment| segment.time);
     }
     out
 }

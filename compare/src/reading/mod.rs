@@ -50,6 +50,8 @@ pub(crate) struct Point {
     /// Smallest and largest time of its frames.
     pub first: i64,
     pub last: i64,
+    /// The same of what lies before the first and behind the last time that its clock was set back.
+    pub ends: (i64, i64),
 }
 
 impl Point {
@@ -289,6 +291,7 @@ struct Builder {
     table: FlowTable,
     reassembler: Reassembler,
     limit: usize,
+    was_set_back: bool,
 }
 
 impl Builder {
@@ -298,11 +301,13 @@ impl Builder {
                 name: name.to_owned(),
                 first: i64::MAX,
                 last: i64::MIN,
+                ends: (i64::MAX, i64::MIN),
                 ..Point::default()
             },
             table: FlowTable::new(plan.flows),
             reassembler: Reassembler::new(),
             limit: plan.records,
+            was_set_back: false,
         }
     }
 
@@ -311,6 +316,14 @@ impl Builder {
             let time = frame.time.as_nanos();
             self.point.first = self.point.first.min(time);
             self.point.last = self.point.last.max(time);
+            let is_set_back = time < self.point.ends.1.saturating_sub(DISORDER_NS);
+            self.was_set_back |= is_set_back;
+            if !self.was_set_back {
+                self.point.ends.0 = self.point.ends.0.min(time);
+            }
+            if is_set_back || time > self.point.ends.1 {
+                self.point.ends.1 = time;
+            }
         }
         self.point.packets += work.slab.frames.len() as u64;
         self.push_all(&mut work.out);
@@ -366,6 +379,7 @@ impl Builder {
         point.flows_left_out = self.table.beyond;
         if point.first > point.last {
             (point.first, point.last) = (0, 0);
+            point.ends = (0, 0);
         }
         order(&mut point.records);
         let mut at = 0;

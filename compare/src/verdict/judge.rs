@@ -9,7 +9,7 @@ use crate::reading::{Fact, Point, RST, Record};
 
 /// One direction between two neighbouring points, ready to be judged.
 pub(crate) struct Direction<'a, 'b> {
-    pub path: &'a Path<'a>,
+    pub path: &'a Path,
     pub matching: &'a Matching,
     /// The sender's packets at the upstream and the downstream point.
     pub up: &'a [Segment<'b>],
@@ -47,7 +47,15 @@ pub(crate) struct Judged {
     pub last_delivered: Option<i64>,
     /// Packets that the upstream and the downstream point saw.
     pub seen: [u64; 2],
+    /// Packets that the upstream point recorded twice at once and that came through twice.
+    pub twins: u64,
 }
+
+/// Two records of one packet at one point lie no further apart, in nanoseconds.
+const AT_ONCE: i64 = 1_000_000;
+
+/// Records looked at for another one of the same packet.
+const NEIGHBOURS: usize = 64;
 
 /// What makes two packets without octets of the stream alike.
 type Name = (i64, i64, u32, u64, u8, (u16, u32, u16));
@@ -112,6 +120,7 @@ impl Direction<'_, '_> {
                     up: Some(up.record.frame),
                     down: Some(down.record.frame),
                     what: what(up.record),
+                    is_gone: false,
                 });
             }
             newest = newest.max(Some(place));
@@ -141,6 +150,11 @@ impl Direction<'_, '_> {
             .iter()
             .map(|gaps| gaps.index)
             .collect();
+        let matched: HashSet<usize> = self.matching.portions.iter().map(|one| one.up).collect();
+        for &index in &matched {
+            judged.twins += u64::from(self.twin(index, &matched).is_some_and(|twin| twin < index));
+        }
+        let echoed = self.echoed(&matched);
         for gaps in &self.matching.only_up {
             let segment = &self.up[gaps.index];
             let case = |fate: Fate, units: u64| Case {
@@ -150,12 +164,22 @@ impl Direction<'_, '_> {
                 up: Some(segment.record.frame),
                 down: None,
                 what: what(segment.record),
+                is_gone: false,
             };
             let units = gaps.units(self.path);
             if self.seen_beyond.contains(&gaps.index) {
                 judged.cases.push(case(Fate::MissedDown, units));
+            } else if gaps.is_whole && self.twin(gaps.index, &matched).is_some() {
+                judged.cases.push(case(Fate::LostOrTwice, units));
             } else if gaps.ranges.is_empty() {
-                judged.cases.push(case(Fate::LostOrMissed, units));
+                let fate = if segment.record.has(Fact::TIMESTAMPS)
+                    && echoed.contains(&segment.record.ts_value)
+                {
+                    Fate::MissedDown
+                } else {
+                    Fate::LostOrMissed
+                };
+                judged.cases.push(case(fate, units));
             } else {
                 for &range in &gaps.ranges {
                     let fate = self.fate(gaps.index, range, &acked, (&copies, &arrivals), &alone);
@@ -164,6 +188,43 @@ impl Direction<'_, '_> {
                 }
             }
         }
+    }
+
+    /// TSvals that the receiver echoed (RFC 7323 §3) and that no packet bears which came through:
+    /// a packet with one of them came, too.
+    fn echoed(&self, matched: &HashSet<usize>) -> HashSet<u32> {
+        let is_stamped = |segment: &&Segment<'_>| segment.record.has(Fact::TIMESTAMPS);
+        if !self.path.keeps_timestamps {
+            return HashSet::new();
+        }
+        let echoes = self.back_down.iter().filter(is_stamped);
+        let mut echoed: HashSet<u32> = echoes.map(|segment| segment.record.ts_echo).collect();
+        for segment in self.down.iter().filter(is_stamped) {
+            echoed.remove(&segment.record.ts_value);
+        }
+        for index in matched {
+            echoed.remove(&self.up[*index].record.ts_value);
+        }
+        echoed
+    }
+
+    /// A packet that came through and of which this one is a copy recorded at almost the same moment.
+    fn twin(&self, index: usize, matched: &HashSet<usize>) -> Option<usize> {
+        let own = &self.up[index];
+        let is_near = |other: &usize| (self.up[*other].time - own.time).abs() <= AT_ONCE;
+        let before = (0..index).rev().take(NEIGHBOURS).take_while(is_near);
+        let behind = (index + 1..self.up.len())
+            .take(NEIGHBOURS)
+            .take_while(is_near);
+        let mut near = before.chain(behind);
+        near.find(|other| {
+            let (a, b) = (own.record, self.up[*other].record);
+            let is_named = (a.has(Fact::IP_ID) && b.has(Fact::IP_ID)) || own.occupies();
+            is_named
+                && matched.contains(other)
+                && (own.start, a.hop_limit) == (self.up[*other].start, b.hop_limit)
+                && self.is_copy(own, &self.up[*other])
+        })
     }
 
     /// What became of octets that only the upstream point saw in this packet.
@@ -236,6 +297,7 @@ impl Direction<'_, '_> {
                 up: None,
                 down: Some(segment.record.frame),
                 what: what(segment.record),
+                is_gone: false,
             });
         }
     }

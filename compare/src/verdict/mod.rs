@@ -23,6 +23,8 @@ pub(crate) struct Case {
     pub down: Option<u64>,
     /// What it is.
     pub what: What,
+    /// A point before the upstream one saw it, that one missed it, and no point behind it saw it.
+    pub is_gone: bool,
 }
 
 /// What became of a packet.
@@ -44,6 +46,11 @@ pub(crate) enum Fate {
     LostOrMissed,
     /// Only the downstream point saw it, and nothing tells more.
     MadeOrMissed,
+    /// A second record of a packet of which only one came to the downstream point: the upstream capture
+    /// records some twice, or one copy was lost.
+    LostOrTwice,
+    /// Recorded twice by one capture: no packet.
+    Twice,
 }
 
 /// The kind of packet a case is about.

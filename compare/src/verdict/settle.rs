@@ -14,6 +14,10 @@ pub(crate) struct Open<'a> {
     /// Capture time of the downstream point by the clock of the cases, and of the upstream point.
     pub down_window: (i64, i64),
     pub up_window: (i64, i64),
+    /// The largest delay from the upstream to the downstream point.
+    pub reach: i64,
+    /// Whether points lie behind the downstream one.
+    pub has_beyond: bool,
     pub judged: &'a mut Judged,
 }
 
@@ -28,6 +32,12 @@ struct Proof {
     open: HashMap<HopKey, u64>,
     /// Times of the first and the last packet that only one of the two points saw, by direction.
     alone: HashMap<HopKey, (i64, i64)>,
+    /// When the last packet left that came through, by direction.
+    last_delivered: HashMap<HopKey, i64>,
+    /// Packets that a point recorded twice: of which one copy came through, and of which both did.
+    twice: HashMap<usize, [u64; 2]>,
+    /// Segments that passed the downstream point unseen for certain, by direction.
+    unseen: HashMap<HopKey, u64>,
 }
 
 /// Decides what was left open.
@@ -39,14 +49,32 @@ pub(crate) fn settle(open: &mut [Open<'_>]) {
     for direction in open {
         let key = direction.key;
         let (down, up) = (direction.down_window, direction.up_window);
+        let is_unseen = proof.is_unseen(direction);
+        let last = proof.last_delivered.get(&key).copied();
         for case in &mut direction.judged.cases {
+            // What was under way when the capture ended is not seen either.
+            let arrives = match last {
+                Some(last) if case.time > last => case.time.saturating_add(direction.reach),
+                _ => case.time,
+            };
             case.fate = match case.fate {
-                Fate::Lost | Fate::LostOrMissed if proof.was_off(key, down, case.time) => {
+                Fate::LostOrTwice if proof.records_twice(key.0) => Fate::Twice,
+                Fate::Duplicated if proof.records_twice(key.1) => Fate::Twice,
+                Fate::LostOrTwice => Fate::Lost,
+                Fate::Lost | Fate::LostOrMissed
+                    if is_unseen || proof.was_off(key, down, (case.time, arrives)) =>
+                {
                     Fate::MissedDown
                 }
-                Fate::LostOrMissed => proof.lost_or_missed(key),
+                Fate::LostOrMissed => {
+                    let fate = proof.lost_or_missed(key);
+                    // What a point missed and no other saw behind it is lost there.
+                    case.is_gone = direction.has_beyond && fate == Fate::MissedDown;
+                    fate
+                }
                 Fate::MadeOrMissed | Fate::Made
-                    if case.what != What::Icmp && proof.was_off(key, up, case.time) =>
+                    if case.what != What::Icmp
+                        && proof.was_off(key, up, (case.time, case.time)) =>
                 {
                     Fate::MissedUp
                 }
@@ -62,6 +90,11 @@ impl Proof {
         let (up, _) = direction.key;
         let judged = &direction.judged;
         *self.delivered.entry(direction.key).or_default() += judged.delivered;
+        if let Some(time) = judged.last_delivered {
+            let last = self.last_delivered.entry(direction.key).or_insert(time);
+            *last = time.max(*last);
+        }
+        self.twice.entry(up).or_default()[1] += judged.twins;
         let mut missed = 0;
         for case in &judged.cases {
             match case.fate {
@@ -70,6 +103,13 @@ impl Proof {
                 }
                 Fate::MissedUp => missed += case.units,
                 Fate::MadeOrMissed if case.what != What::Reset => missed += case.units,
+                Fate::LostOrTwice => {
+                    self.twice.entry(up).or_default()[0] += case.units;
+                    continue;
+                }
+                Fate::MissedDown => {
+                    *self.unseen.entry(direction.key).or_default() += case.units;
+                }
                 Fate::Duplicated | Fate::Reordered => continue,
                 _ => {}
             }
@@ -87,14 +127,39 @@ impl Proof {
     }
 
     /// Whether a point did not capture yet, or no more, at that time: from there on nothing is seen of
-    /// either direction at both points.
-    fn was_off(&self, (up, down): HopKey, window: (i64, i64), time: i64) -> bool {
+    /// either direction at both points. A packet that is before the window counts by its first time, one
+    /// behind it by its second.
+    fn was_off(&self, (up, down): HopKey, window: (i64, i64), (time, arrives): (i64, i64)) -> bool {
         let alone = |key: HopKey| self.alone.get(&key).copied();
         let (Some(one), Some(other)) = (alone((up, down)), alone((down, up))) else {
             return false;
         };
         (time < window.0 && one.0 < window.0 && other.0 < window.0)
-            || (time > window.1 && one.1 > window.1 && other.1 > window.1)
+            || (arrives > window.1 && one.1 > window.1 && other.1 > window.1)
+    }
+
+    /// Whether the downstream point does not capture this direction at all, or nothing of this
+    /// connection, although some of it passed for certain.
+    fn is_unseen(&self, direction: &Open<'_>) -> bool {
+        let of =
+            |counts: &HashMap<HopKey, u64>, key: HopKey| counts.get(&key).copied().unwrap_or(0);
+        let key = direction.key;
+        let nowhere = of(&self.delivered, key) == 0
+            && of(&self.unseen, key) > 0
+            && of(&self.delivered, (key.1, key.0)) > 0;
+        let judged = &direction.judged;
+        let cases = || judged.cases.iter();
+        nowhere
+            || (judged.delivered == 0
+                && judged.seen[1] == 0
+                && cases().any(|case| case.fate == Fate::MissedDown))
+    }
+
+    /// Whether a capture records packets twice: most of its double records are of packets that came
+    /// through once.
+    fn records_twice(&self, point: usize) -> bool {
+        let counts = self.twice.get(&point).copied().unwrap_or_default();
+        counts[0] > counts[1]
     }
 
     /// What the downstream point is known to miss of what comes from its own side it misses here, too.
