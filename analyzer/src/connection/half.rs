@@ -26,6 +26,8 @@ pub struct Half {
     pub retransmissions_by_kind: [u64; 5],
     /// Retransmissions the receiver did not need.
     pub spurious_retransmissions: u64,
+    /// Of these: SYNs and FINs without payload.
+    pub spurious_control: u64,
     /// Originals that arrived after a later one.
     pub out_of_order: u64,
     /// Copies made by the network.

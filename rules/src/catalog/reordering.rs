@@ -122,7 +122,9 @@ impl Rule for Reordering {
                     .seen(Seen {
                         sender: direction,
                         share: part,
-                        needless: half.spurious_retransmissions,
+                        needless: half
+                            .spurious_retransmissions
+                            .saturating_sub(half.spurious_control),
                     }),
             );
         }

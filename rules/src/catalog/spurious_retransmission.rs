@@ -85,13 +85,18 @@ impl Rule for SpuriousRetransmission {
                 .iter()
                 .filter(|(_, kind, _)| *kind == RetransmissionKind::TailLossProbe)
                 .count() as u64;
-            let count = half.spurious_retransmissions.saturating_sub(probes);
+            let count = half
+                .spurious_retransmissions
+                .saturating_sub(half.spurious_control)
+                .saturating_sub(probes);
             if count == 0 {
                 continue;
             }
             let listed: Vec<_> = needless
                 .into_iter()
-                .filter(|(_, kind, _)| *kind != RetransmissionKind::TailLossProbe)
+                .filter(|(segment, kind, _)| {
+                    segment.payload_len > 0 && *kind != RetransmissionKind::TailLossProbe
+                })
                 .collect();
             let known: u64 = listed
                 .iter()

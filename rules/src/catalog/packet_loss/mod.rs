@@ -153,7 +153,7 @@ impl Rule for PacketLoss {
             let lost_after = if arrived { 0 } else { after };
             let placed = half.lost_before_capture + lost_after;
             // SYNs, SYN-ACKs and FINs may be repeated because the other end ignores them.
-            let control = half.retransmissions_by_kind[3];
+            let control = half.retransmissions_by_kind[3].saturating_sub(half.spurious_control);
             let needed = half
                 .retransmitted_segments
                 .saturating_sub(half.spurious_retransmissions)

@@ -96,7 +96,9 @@ pub(in crate::flow::tcp) struct Repeat {
     /// Index in the connection's events, when it was kept.
     pub event: Option<usize>,
     pub spurious: bool,
-    /// An acknowledgement can prove it needless: it carries data, and a copy or a hole shows it.
+    /// A SYN or FIN without payload.
+    pub control: bool,
+    /// An acknowledgement can prove it needless: a copy or a hole shows it.
     pub provable: bool,
     /// A DSACK named it.
     pub reported: bool,
@@ -116,6 +118,8 @@ pub(in crate::flow::tcp) struct SenderState {
     pub snd_max: u64,
     /// Highest offset the peer acknowledged.
     pub snd_una: u64,
+    /// Where it stood before its latest step.
+    pub acked_from: u64,
     /// How it came there in the last round trip.
     pub acks_under_way: AcksUnderWay,
     /// When `snd_una` last advanced.

@@ -87,13 +87,25 @@ impl Asked {
         self.count == 0
     }
 
-    /// When passed what `answer` answers: the segment whose TSval it echoes, else the first.
-    pub fn answered_by(&self, answer: &Segment<'_>) -> Option<Timestamp> {
+    /// When each of them passed.
+    pub fn times(&self) -> impl Iterator<Item = Timestamp> {
+        let known = &self.questions[..usize::from(self.count)];
+        known.iter().map(|(time, _)| *time)
+    }
+
+    /// When passed what `answer` answers: the segment whose TSval it echoes, else the latest that
+    /// had the time to reach its sender, which an answer takes `soonest_ns` for at least.
+    pub fn answered_by(&self, answer: &Segment<'_>, soonest_ns: u64) -> Option<Timestamp> {
         let echo = answer.tcp.timestamps.map(|(_, echo)| echo);
         let known = &self.questions[..usize::from(self.count)];
         let echoed = known
             .iter()
             .find(|(_, value)| value.is_some() && *value == echo);
-        echoed.or(known.first()).map(|(time, _)| *time)
+        let in_time = || {
+            let mut latest = known.iter().rev();
+            latest.find(|(time, _)| answer.packet.time.nanos_since(*time) >= soonest_ns)
+        };
+        let question = echoed.or_else(in_time).or(known.first());
+        question.map(|(time, _)| *time)
     }
 }

@@ -71,6 +71,7 @@ const fn by_sign(difference: i64) -> SendOrder {
 pub(in crate::flow::tcp) struct IpIdClock {
     newest: Option<u16>,
     newest_at: Timestamp,
+    passed: PassedIds,
     /// What the packet after the newest bears when nothing lies between.
     expected: u16,
     /// Steps that fit a counter, and those that were exact.
@@ -79,6 +80,8 @@ pub(in crate::flow::tcp) struct IpIdClock {
     bad: u16,
     /// The hop limit is not one that stacks with a counter for each connection begin with.
     shares: bool,
+    /// What no socket sent bore 0: the counter is a socket's.
+    counts_for_sockets: bool,
     /// Gaps that no packet of this connection can explain.
     foreign: u16,
     /// It passed over more than this connection can have sent: it counts for others too.
@@ -87,6 +90,35 @@ pub(in crate::flow::tcp) struct IpIdClock {
     /// over packets that nothing else shows, in nanoseconds.
     stood_still_ns: u64,
     moved_on_ns: u64,
+}
+
+/// Which of the identifications just below the newest have passed.
+#[derive(Clone, Copy, Debug, Default)]
+struct PassedIds {
+    /// Bit n: the newest less n.
+    bits: u128,
+    /// How far below the newest the bits are known.
+    known: u16,
+    /// The latest packet bears a number that had not passed before.
+    latest_is_first: bool,
+}
+
+impl PassedIds {
+    /// Takes one above the newest by `step`, or after a leap (`None`) of which nothing below is known.
+    fn advance(&mut self, step: Option<u16>) {
+        let below = u16::try_from(u128::BITS - 1).unwrap_or(u16::MAX);
+        let kept = step.and_then(|step| self.bits.checked_shl(step.into()));
+        self.bits = kept.unwrap_or(0) | 1;
+        self.known = step.map_or(0, |step| self.known.saturating_add(step).min(below));
+        self.latest_is_first = step.is_some_and(|step| step > 0);
+    }
+
+    /// Takes one below the newest by `distance`.
+    fn note_older(&mut self, distance: u16) {
+        let bit = 1_u128.checked_shl(distance.into()).unwrap_or(0);
+        self.latest_is_first = distance <= self.known && self.bits & bit == 0;
+        self.bits |= bit;
+    }
 }
 
 /// Linux begins with this hop limit and counts for each socket; Windows begins with 128, many
@@ -121,8 +153,13 @@ impl IpIdClock {
         let Some(id) = segment.packet.ip_id else {
             return Passage::InTurn { passed_over: 0 };
         };
-        // Linux answers SYNs and strangers from no socket, hence with no counter.
-        if id == 0 && (flags.has(TcpFlags::SYN | TcpFlags::ACK) || flags.rst()) {
+        // Linux answers SYNs, strangers and segments in TIME-WAIT from no socket, hence with no counter.
+        let is_turn_of_zero = self.newest.is_some() && self.expected == 0;
+        let from_no_socket = flags.has(TcpFlags::SYN | TcpFlags::ACK)
+            || flags.rst()
+            || segment.seq_len() == 0 && !is_turn_of_zero;
+        if id == 0 && from_no_socket {
+            self.counts_for_sockets |= !flags.rst();
             return Passage::InTurn { passed_over: 0 };
         }
         self.shares |= segment.packet.hop_limit > LINUX_HOP_LIMIT;
@@ -132,6 +169,7 @@ impl IpIdClock {
         };
         let step = id.wrapping_sub(newest);
         if step.cast_signed() < 0 && step.cast_signed() >= -Self::MAX_STEP.cast_signed() {
+            self.passed.note_older(step.wrapping_neg());
             return Passage::Overtaken;
         }
         let gap = id.wrapping_sub(self.expected);
@@ -151,9 +189,17 @@ impl IpIdClock {
     }
 
     fn advance(&mut self, segment: &Segment<'_>, id: u16, segments: u64) {
+        let step = self.newest.map(|newest| id.wrapping_sub(newest));
+        let step = step.filter(|step| *step <= Self::MAX_STEP && segments == 1);
+        self.passed.advance(step);
         self.newest = Some(id);
         self.newest_at = segment.packet.time;
         self.expected = id.wrapping_add(u16::try_from(segments).unwrap_or(1));
+    }
+
+    /// No packet passed before with the identification of the latest: it is nobody's copy.
+    pub const fn is_first_of_its_number(&self) -> bool {
+        self.passed.latest_is_first
     }
 
     /// Whether an identification comes next in the counter that the packets so far show. Within 256
@@ -211,7 +257,9 @@ impl IpIdClock {
             CounterTrust::Shared
         } else if !self.stood_still() {
             CounterTrust::Unknown
-        } else if self.exact >= 3 && 2 * u32::from(self.exact) >= u32::from(self.good) {
+        } else if (self.exact >= 3 || self.exact >= 1 && self.counts_for_sockets)
+            && 2 * u32::from(self.exact) >= u32::from(self.good)
+        {
             CounterTrust::PerConnection
         } else if self.good < 8 {
             CounterTrust::Unknown

@@ -275,6 +275,7 @@ pub(in crate::flow::tcp) fn advance(
     let flight = peer.flight_size();
     // While losses are repaired acknowledgements wait for the repair, not in a queue.
     let mut undisturbed = peer.sacked.is_empty() && peer.duplicate_acks == 0;
+    peer.acked_from = peer.snd_una;
     peer.snd_una = ack;
     peer.una_advanced = time;
     peer.duplicate_acks = 0;

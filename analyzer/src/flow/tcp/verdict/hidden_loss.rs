@@ -26,6 +26,7 @@ use std::time::Duration;
 use crate::connection::Half;
 use crate::connection::{CounterTrust, SuspectedRepeats};
 use crate::decode::TcpFlags;
+use crate::direction::Direction;
 use crate::event::RetransmissionKind;
 use crate::flow::tcp::TcpTracker;
 use crate::flow::tcp::segment::Segment;
@@ -36,7 +37,7 @@ use crate::flow::tcp::sender::{SenderState, split_pair};
 use crate::flow::tcp::verdict::offload::segments_of;
 
 /// Linux's smallest retransmission timeout: what a repair takes when no round trip is known.
-const REPAIR_WITHOUT_RTT: Duration = Duration::from_nanos(REPAIR_WITHOUT_RTT_NS);
+pub(super) const REPAIR_WITHOUT_RTT: Duration = Duration::from_nanos(REPAIR_WITHOUT_RTT_NS);
 const REPAIR_WITHOUT_RTT_NS: u64 = 200_000_000;
 
 /// Segments that a sender has under way at most before anything was acknowledged (RFC 6928), and
@@ -109,7 +110,7 @@ impl TcpTracker {
     /// had something to acknowledge.
     fn note_gap(&mut self, segment: &Segment<'_>, gap: u16, owed: bool) {
         let rtt = self.rtt_hint();
-        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        let (sender, _) = split_pair(&mut self.senders, segment.direction);
         let silence = segment
             .packet
             .time
@@ -120,27 +121,23 @@ impl TcpTracker {
             return;
         }
         let due = repeats_due(segment, sender, rtt);
-        let asked_at = sender.passed_over.asked.answered_by(segment);
-        let since = if owed {
-            asked_at
-        } else {
-            Some(sender.passed_over.last_packet)
-        };
-        let timed_out = gap == due + 1
-            && since.zip(rtt).is_some_and(|(since, rtt)| {
-                is_timeout_of_answer(segment.packet.time.since(since), rtt)
-            });
+        let timed_out = self.answers_timed_out(segment, gap.saturating_sub(due), owed);
+        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
         if gap > due && !timed_out && segment.start <= sender.snd_max {
             sender.ip_ids.note_moved_on(silence);
         }
         if owed {
             // What the sender says now answers what it was told since: nothing earlier, unless it
             // comes when a timeout would bring the answer that was passed over.
-            sender.passed_over.packets = u16::from(gap == 1 && timed_out);
+            sender.passed_over.packets = u16::from(timed_out);
             return;
         }
         if gap > due && is_unexplained(segment, sender, repair_takes(sender, peer)) {
             sender.ip_ids.note_foreign();
+        }
+        // With nothing left to repeat for a timeout the recovery is over.
+        if sender.flight_size() == 0 && silence >= REPAIR_WITHOUT_RTT_NS {
+            sender.passed_over.closed = false;
         }
         let passed = &mut sender.passed_over;
         passed.in_all += u32::from(gap);
@@ -151,6 +148,37 @@ impl TcpTracker {
             }
             passed.packets = passed.packets.saturating_add(gap - due);
         }
+    }
+
+    /// Whether a segment comes when a timeout would bring again what was among `gap` packets passed
+    /// over. `owed`: its sender had something to acknowledge.
+    fn answers_timed_out(&self, segment: &Segment<'_>, gap: u16, owed: bool) -> bool {
+        let Some(rtt) = self.rtt_hint() else {
+            return false;
+        };
+        let [client, server] = &self.senders;
+        let (sender, peer) = match segment.direction {
+            Direction::ClientToServer => (client, server),
+            Direction::ServerToClient => (server, client),
+        };
+        let is_timeout_since = |since| is_timeout_of_answer(segment.packet.time.since(since), rtt);
+        let asked = &sender.passed_over.asked;
+        let questions = u16::from(asked.count);
+        // Each question may have drawn an acknowledgement.
+        if gap == 0 || gap > questions.max(1) {
+            return false;
+        }
+        if !owed {
+            return is_timeout_since(sender.passed_over.last_packet);
+        }
+        if questions > 1 && gap == questions {
+            // It answered all of them: this may be the answer to any, once more.
+            return asked.times().any(is_timeout_since);
+        }
+        // What its packet before did not acknowledge it was asked before that.
+        let soonest = peer.rtt.min_ns().unwrap_or_default() * 9 / 10;
+        let asked_at = asked.answered_by(segment, soonest);
+        is_timeout_since(asked_at.unwrap_or(peer.last_sent))
     }
 
     /// Judges a segment that begins at or beyond the stream's end, before the end advances:
@@ -183,7 +211,10 @@ impl TcpTracker {
         }
         let waited = sender.passed_over.waited(segment, sender.last_sent);
         let takes = repair_takes(sender, peer);
-        let passed_over = sender.passed_over.take_one(waited >= takes);
+        // Repairs go out in the order of the stream: of each hole still open one was lost before.
+        let repairs_lost = segments_in_holes(sender);
+        let passed_over = u64::from(sender.passed_over.packets) > repairs_lost
+            && sender.passed_over.take_one(waited >= takes);
         let trust = sender.ip_ids.trust();
         let suspected = passed_over && trust != CounterTrust::Shared;
         if !held_back && !suspected {
@@ -204,8 +235,14 @@ impl TcpTracker {
             kind,
             segments,
         );
+        if trust != CounterTrust::PerConnection {
+            return None;
+        }
+        if waited >= REPAIR_WITHOUT_RTT_NS {
+            self.prove_answered_before(segment);
+        }
         let hint = Hint::Counter;
-        (trust == CounterTrust::PerConnection).then_some(HiddenRepeat { kind, hint })
+        Some(HiddenRepeat { kind, hint })
     }
 }
 
@@ -396,6 +433,13 @@ fn repeats_due(segment: &Segment<'_>, sender: &SenderState, rtt: Option<Duration
         .map(|hole| hole.range.len().div_ceil(size))
         .sum();
     u16::try_from(segments).unwrap_or(u16::MAX)
+}
+
+/// Segments that the open holes lack, as far as known from the largest.
+fn segments_in_holes(sender: &SenderState) -> u64 {
+    let size = u64::from(sender.stats.largest_payload.max(1));
+    let holes = sender.holes.iter();
+    holes.map(|hole| hole.range.len().div_ceil(size)).sum()
 }
 
 /// Octets that follow on those before them, with nothing missing and too soon for a repair: the

@@ -76,12 +76,14 @@ pub(in crate::flow::tcp) fn copy_kind(
     }
     let is_earlier = |known: Stamp| stamp.order(known, &sender.ip_ids) == SendOrder::Earlier;
     let original = earlier.filter(|known| !known.first_is_repeat);
+    let is_first_of_its_number = sender.ip_ids.is_first_of_its_number();
     if let Some(repeat) = repeats()
         .next_back()
         .filter(|repeat| is_earlier(repeat.stamp))
     {
         // Sent before the first repeat of these octets: the original, unless that was seen.
         return match original {
+            Some(known) if !is_earlier(known.first) && is_first_of_its_number => CopyKind::Repeat,
             Some(known) if !is_earlier(known.first) => CopyKind::OfNetwork,
             _ => CopyKind::LateOriginal {
                 repeat_passed: repeat.passed,
@@ -92,7 +94,11 @@ pub(in crate::flow::tcp) fn copy_kind(
     // An original is sent before any original behind it; sent later it is a repeat.
     let behind = sender.next_original(range.end).unwrap_or(sender.edge);
     let sent_before_originals_behind = stamp.order(behind, &sender.ip_ids) != SendOrder::Later;
-    if !known && sent_before_originals_behind && is_earlier(sender.newest) {
+    if !known
+        && !is_first_of_its_number
+        && sent_before_originals_behind
+        && is_earlier(sender.newest)
+    {
         return CopyKind::OfNetwork;
     }
     CopyKind::Repeat

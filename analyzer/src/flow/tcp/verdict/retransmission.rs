@@ -33,7 +33,7 @@ impl TcpTracker {
         // nobody can know of a loss sooner than a round trip after the copy before.
         let too_soon = original_frame.is_some() && after < soonest_answer(sender);
         let acknowledged = range.end <= sender.snd_una;
-        let spurious = segment.packet.payload_len > 0 && (acknowledged || too_soon);
+        let spurious = acknowledged || too_soon && segment.packet.payload_len > 0;
         self.count_repeat(segment, range, kind, spurious);
         let event = EventKind::Retransmission {
             kind,
@@ -59,7 +59,10 @@ impl TcpTracker {
         stats.retransmitted_segments += segments;
         stats.retransmitted_bytes += payload_part(segment, range.len());
         stats.retransmissions_by_kind[kind as usize] += segments;
-        stats.spurious_retransmissions += if spurious { segments } else { 0 };
+        if spurious {
+            stats.spurious_retransmissions += segments;
+            stats.spurious_control += u64::from(kind == RetransmissionKind::Control);
+        }
     }
 
     /// Remembers a retransmission until something could prove it needless.
@@ -78,9 +81,6 @@ impl TcpTracker {
         let event = self.event(segment, kind);
         let sender = &mut self.senders[segment.direction.index()];
         sender.unanswered_repeats += 1;
-        if segment.tcp.flags.syn() {
-            return;
-        }
         if sender.repeats.len() >= REPEATS {
             sender.repeats.pop_front();
         }
@@ -90,7 +90,8 @@ impl TcpTracker {
             passed: segment.packet.time,
             event,
             spurious,
-            provable: !presumed && segment.packet.payload_len > 0,
+            control: segment.packet.payload_len == 0,
+            provable: !presumed,
             reported: false,
         });
         sender.repeated_to = sender.repeated_to.max(range.end);
