@@ -314,6 +314,8 @@ NO_STAMPS = {"net.ipv4.tcp_timestamps": 0}
 PLAIN = {**NO_SACK, **NO_STAMPS}
 SHORT = Load(turns=4, request=300, response=9000)
 TINY = Load(turns=1, request=120, response=1800)
+THIN = Load(turns=12, request=150, response=420, pause=0.03)
+ONE = Load(turns=1, request=90, response=600)
 BULK = Load(up=800_000)
 
 SCENARIOS = [
@@ -369,6 +371,9 @@ SCENARIOS = [
     Scenario("small-send-buffer", "the sender's own buffer is the limit", path(20), Load(up=300_000, send_buffer=8_000), 3, 3),
     Scenario("paused-turns", "requests with pauses, 5 % lost",
              path(10, loss=0.05), Load(turns=8, pause=0.12, request=200, response=4000), 12, 12),
+    Scenario("thin-loss", "turns of one segment each way, 6 % lost", path(10, loss=0.06), THIN, 16, 8),
+    Scenario("thin-nodsack", "the same without DSACK", path(10, loss=0.06), THIN, 12, 6, sysctls={"net.ipv4.tcp_dsack": 0}),
+    Scenario("one-segment", "connections of one turn of one segment, 8 % lost", path(8, loss=0.08), ONE, 60, 15),
 ]
 
 
