@@ -8,11 +8,12 @@
 //! |---|---|---|
 //! | retransmitted | `tcpi_total_retrans` | the same less the repeats that were lost on the wire, and less a SYN of which no earlier copy arrived: nothing in it tells |
 //! | out of order | 0 | originals that arrived after a later one |
-//! | spurious | `tcpi_dsack_dups` | the same |
+//! | spurious | repeats that met a receiver which had every octet; `tcpi_dsack_dups` where that is more | the same |
 //! | minimum round trip | `tcpi_min_rtt` | not visible: the near half only |
 //!
-//! Without SACK, or where the wire itself duplicated, `tcpi_dsack_dups` does not count needless
-//! repeats; then the truth is the ledger's: repeats that met a receiver which had every octet.
+//! The receiver does not report needless SYNs, nor may its reports arrive: what was needless the
+//! ledger knows. It does not count a repeat that overtook its late original; the kernel does, but
+//! only with SACK, and it counts what the wire duplicated as well.
 //!
 //! `cargo test -p pcapdoc-analyzer --test kernel_truth -- --nocapture` prints the table, with the
 //! errors of tshark and tcptrace beside ours where those are installed. `PCAPDOC_KERNEL_SUITE`
@@ -220,7 +221,7 @@ fn truth_of(row: &Value, at_sender: bool, sack: bool) -> Counts {
             },
         out_of_order: if at_sender { 0 } else { wire("late_originals") },
         spurious: if by_dsack {
-            kernel("dsack_dups")
+            wire("needless_delivered").max(kernel("dsack_dups"))
         } else {
             wire("needless_delivered")
         },
