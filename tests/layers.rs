@@ -61,6 +61,7 @@ const ANALYZER: &[Room] = &[
     ("flow/tcp/mod", "the tracker, that drives the other parts"),
     ("flow/tcp/verdict", "how the tracker judges a segment"),
     ("flow/tcp/finish", "what it hands over at the end"),
+    ("flow/datagram", "one datagram"),
     ("flow/udp", "one UDP flow"),
     (
         "flow/first_packets",

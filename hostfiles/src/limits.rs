@@ -5,7 +5,7 @@ pub const FILES: usize = 4_096;
 /// Octets of a line that are looked at; the rest is skipped.
 pub const LINE_BYTES: usize = 64 * 1024;
 /// Octets of a line that are quoted.
-pub const QUOTED_BYTES: usize = 400;
+pub const QUOTED_BYTES: usize = 1_000;
 /// Facts of one kind kept over all files, at 100 to 400 bytes each.
 pub const FACTS: usize = 200_000;
 /// Sockets of traced programs kept over all files, at about 500 bytes each.

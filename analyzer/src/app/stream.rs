@@ -37,7 +37,7 @@ pub struct StreamReader {
     /// [`Self::segment_boundary`] was called and the segment's octets are yet to come.
     boundary: [Option<SegmentShape>; 2],
     /// What each end said first.
-    openings: [Prefix; 2],
+    openings: Option<Box<[Prefix; 2]>>,
     state: State,
 }
 
@@ -112,7 +112,7 @@ impl StreamReader {
         Self {
             spec: given.map(|(_, spec)| *spec),
             boundary: [None; 2],
-            openings: [Prefix::default(); 2],
+            openings: None,
             state: State::Idle,
         }
     }
@@ -121,7 +121,8 @@ impl StreamReader {
     /// [`Self::data`], [`Self::gap`] and [`Self::segment_boundary`] need not be called any more.
     #[must_use]
     pub fn wants_data(&self, direction: Direction) -> bool {
-        if !self.openings[direction.index()].is_known() {
+        let openings = self.openings.as_deref();
+        if openings.is_none_or(|both| !both[direction.index()].is_known()) {
             return true;
         }
         match &self.state {
@@ -134,6 +135,10 @@ impl StreamReader {
         }
     }
 
+    fn opening(&mut self, direction: Direction) -> &mut Prefix {
+        &mut self.openings.get_or_insert_default()[direction.index()]
+    }
+
     /// Takes the next stream octets, each octet once and in order.
     ///
     /// A call whose frame differs from the one before it begins a new segment; so does the call
@@ -142,7 +147,7 @@ impl StreamReader {
         if bytes.is_empty() {
             return;
         }
-        self.openings[direction.index()].take(bytes, at);
+        self.opening(direction).take(bytes, at);
         if matches!(self.state, State::Idle) {
             self.state = State::Active(Box::new(Active::new(self.spec)));
         }
@@ -166,7 +171,7 @@ impl StreamReader {
         if octets == 0 {
             return;
         }
-        self.openings[direction.index()].gap(at);
+        self.opening(direction).gap(at);
         let octets = octets.min(GAP_MAX);
         if matches!(self.state, State::Idle) {
             self.state = State::Active(Box::new(Active::new(self.spec)));
@@ -200,6 +205,7 @@ impl StreamReader {
     /// What the payload told.
     #[must_use]
     pub fn finish(self) -> AppFacts {
+        let openings = self.openings;
         let outcome = match self.state {
             State::Idle => return AppFacts::default(),
             State::Done(done) => Err(done),
@@ -217,7 +223,9 @@ impl StreamReader {
             },
         };
         AppFacts {
-            openings: self.openings.map(|prefix| prefix.opened()),
+            openings: openings
+                .map(|both| both.map(|prefix| prefix.opened()))
+                .unwrap_or_default(),
             ..facts
         }
     }

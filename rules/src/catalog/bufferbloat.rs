@@ -171,6 +171,7 @@ mod tests {
                 half.rtt_min = Some(Duration::from_millis(20));
                 half.loaded_rtts = histogram(loaded_ms, 40);
                 half.unloaded_rtts = histogram(unloaded_ms, 10);
+                half.longest_rtt_at = half.last_data;
             })
             .build()
     }

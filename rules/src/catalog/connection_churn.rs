@@ -8,6 +8,7 @@ use analyzer::event::SegmentRef;
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -154,7 +155,7 @@ impl Rule for ConnectionChurn {
                 percent(share / 100.0),
                 percent(ports / 100.0),
             ))
-            .confidence(0.9, "Every connection counted was captured from SYN to close.")
+            .confidence(confidence::STRONG, "Every connection counted was captured from SYN to close.")
             .because("each connection carried one request and one answer and was closed within a second")
             .not("port-reuse-collision", "no new connection met an old one on the same port")
             .advise("client", "keep connections in a pool, or send several requests on one")
@@ -190,7 +191,7 @@ fn observation(notes: &[&Note<Short>], first: usize, count: u64) -> Observation<
     };
     let ports = number(count) * TIME_WAIT_S / EPHEMERAL_PORTS * 100.0;
     let note = notes[first];
-    Observation::from_note(note, 0.9, Impact::SOME)
+    Observation::from_note(note, confidence::STRONG, Impact::SOME)
         .cause(format!(
             "{} {}",
             note.connection.client.ip, note.connection.server

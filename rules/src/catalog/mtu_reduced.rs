@@ -98,8 +98,12 @@ impl Rule for MtuReduced {
                     ),
                 )
                 .evidence_if(
-                    half.last_data.filter(|_| sends_on),
-                    "data that was acknowledged afterwards",
+                    half.last_data,
+                    if sends_on {
+                        "data that was acknowledged afterwards"
+                    } else {
+                        "last data of that end"
+                    },
                 )
                 .figure_if("mtu_bytes", mtu)
                 .figure("connections", 1.0)

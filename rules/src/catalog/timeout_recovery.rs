@@ -117,7 +117,7 @@ impl Rule for TimeoutRecovery {
                     .proof(
                         longest.segment,
                         format!(
-                            "the same data again, {} after the copy before: the timer ran out",
+                            "repeated {} after the copy before: the timer ran out",
                             span(longest.after)
                         ),
                     )

@@ -10,6 +10,7 @@ use analyzer::{Analysis, Connection, Endpoint};
 use crate::model::confidence;
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::context::Context;
+use crate::model::evidence::Evidence;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
@@ -179,32 +180,36 @@ fn rejected<'a>(
 
 fn observation(note: &Note<Attempt>, newer: &Note<Attempt>, answered: u64) -> Observation<Seen> {
     let (own, other) = (note.fact, newer.fact);
-    Observation::from_note(note, confidence::LIKELY, Impact::attempts_failed(1))
-        .cause(format!(
-            "{} {}",
-            note.connection.client.ip, note.connection.server
-        ))
-        .weight(f64::from(own.syns))
-        .evidence(
-            other.syn,
-            format!(
-                "SYN of the same address with timestamp {}, answered",
-                other.timestamp
-            ),
-        )
-        .proof(
-            own.syn,
-            format!(
-                "SYN with an older timestamp ({}), {} later: sent {} times and never answered",
-                own.timestamp,
-                time(ms(own.syn.time.since(other.syn.time))),
-                own.syns
-            ),
-        )
-        .figure("ignored", 1.0)
-        .figure("answered", number(answered))
-        .cost("connections_failed", 1.0)
-        .seen(Seen { answered })
+    let mut observation =
+        Observation::from_note(note, confidence::LIKELY, Impact::attempts_failed(1))
+            .cause(format!(
+                "{} {}",
+                note.connection.client.ip, note.connection.server
+            ))
+            .weight(f64::from(own.syns))
+            .proof(
+                own.syn,
+                format!(
+                    "SYN with an older timestamp ({}), {} later: sent {} times and never answered",
+                    own.timestamp,
+                    time(ms(own.syn.time.since(other.syn.time))),
+                    own.syns
+                ),
+            )
+            .figure("ignored", 1.0)
+            .figure("answered", number(answered))
+            .cost("connections_failed", 1.0)
+            .seen(Seen { answered });
+    observation.evidence.push(Evidence {
+        segment: other.syn,
+        connection: newer.connection,
+        note: format!(
+            "SYN of the same address with timestamp {}, answered",
+            other.timestamp
+        ),
+        proves: false,
+    });
+    observation
 }
 
 #[cfg(test)]

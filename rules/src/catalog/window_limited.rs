@@ -177,6 +177,7 @@ mod tests {
                 half.srtt = Some(Duration::from_millis(srtt_ms));
                 half.rtt_min = Some(Duration::from_millis(40));
                 half.last_data = half.last_segment;
+                half.window_full_first = half.last_segment;
                 conn.halves[C.index()].rtt_min = None;
                 conn.halves[C.index()].window_max = Some(65_535);
             })

@@ -4,6 +4,7 @@ use analyzer::app::{Opened, Opening};
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -136,7 +137,7 @@ impl Rule for WrongProtocol {
                 "On {connections} {} opened with {asks}, and {server} answered with {answers}: they do not speak the same protocol, and nothing else was exchanged.",
                 group.clients_text()
             ))
-            .confidence(0.95, "The first octets of both ends were read.")
+            .confidence(confidence::PROVED, "The first octets of both ends were read.")
             .because(format!("the client's first octets are {asks}, the server's are {answers}"))
             .not("tls-handshake-failure", "the ends never came to negotiate: one of them does not speak the protocol of the other")
             .advise("any", advice(seen))
@@ -178,7 +179,7 @@ const fn differ(client: Opening, server: Opening) -> bool {
 fn observation(conn: &Connection, client: Opened, server: Opened) -> Observation<Seen> {
     let first = segment_at(conn, client.at, Direction::ClientToServer);
     let answer = segment_at(conn, server.at, Direction::ServerToClient);
-    Observation::new(conn, 0.95, Impact::attempts_failed(1))
+    Observation::new(conn, confidence::PROVED, Impact::attempts_failed(1))
         .cause(format!("{} {:?} {:?}", conn.server, client.by, server.by))
         .at(server.at.time)
         .evidence(

@@ -202,9 +202,9 @@ mod tests {
 
     #[test]
     fn long_stall_is_high() {
-        let findings = findings_of("zero-window-stall", &[stalled(2500)]);
+        let findings = findings_of("zero-window-stall", &[stalled(3500)]);
         assert_eq!(findings[0].severity, Severity::High);
-        assert!((figure(&findings[0], "stall_ms_max") - 2500.0).abs() < 0.01);
+        assert!((figure(&findings[0], "stall_ms_max") - 3500.0).abs() < 0.01);
     }
 
     #[test]

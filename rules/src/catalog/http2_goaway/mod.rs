@@ -5,6 +5,7 @@ use std::time::Duration;
 use analyzer::app::{HttpFacts, HttpGoaway, HttpStreamResets};
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
+use crate::model::confidence;
 use crate::model::context::Context;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
@@ -189,7 +190,7 @@ impl Rule for StreamsGivenUp {
         };
         draft
             .confidence(
-                0.95,
+                confidence::PROVED,
                 "The code and the last stream were read from the frame.",
             )
             .not(
@@ -239,7 +240,7 @@ fn given_up(conn: &Connection, http: &HttpFacts, goaway: &HttpGoaway) -> Option<
         goaway.last_stream,
         stated(&seen)
     );
-    let mut observation = Observation::new(conn, 0.95, impact)
+    let mut observation = Observation::new(conn, confidence::PROVED, impact)
         .cause(format!(
             "{} {} {}",
             conn.server,
@@ -264,7 +265,7 @@ fn given_up(conn: &Connection, http: &HttpFacts, goaway: &HttpGoaway) -> Option<
 }
 
 fn refused(conn: &Connection, resets: &HttpStreamResets) -> Observation<Seen> {
-    Observation::new(conn, 0.95, Impact::recovered(resets.count))
+    Observation::new(conn, confidence::PROVED, Impact::recovered(resets.count))
         .cause(format!("{} refused", conn.server))
         .at(resets.first.time)
         .weight(number(resets.count))
@@ -293,7 +294,7 @@ fn is_storm(http: &HttpFacts, resets: &HttpStreamResets, ctx: &Context<'_>) -> b
 }
 
 fn storm(conn: &Connection, resets: &HttpStreamResets) -> Observation<Seen> {
-    Observation::new(conn, 0.9, Impact::SOME)
+    Observation::new(conn, confidence::STRONG, Impact::SOME)
         .cause(format!("{} storm {}", conn.server, conn.client.ip))
         .at(resets.first.time)
         .weight(number(resets.count))
