@@ -36,6 +36,8 @@ pub(crate) struct Direction<'a, 'b> {
 pub(crate) struct Judged {
     pub cases: Vec<Case>,
     pub delivered: u64,
+    /// Those without octets of the stream among them.
+    pub delivered_bare: u64,
     /// Sorted, nanoseconds.
     pub delays: Vec<i64>,
     pub changed: Changed,
@@ -100,6 +102,9 @@ impl Direction<'_, '_> {
         for portion in &self.matching.portions {
             let (up, down) = (&self.up[portion.up], &self.down[portion.down]);
             judged.delivered += portion.units;
+            if !up.occupies() {
+                judged.delivered_bare += portion.units;
+            }
             judged.last_delivered = judged.last_delivered.max(Some(up.time));
             for _ in 0..portion.units {
                 judged.delays.push(portion.delay);
@@ -155,6 +160,7 @@ impl Direction<'_, '_> {
             judged.twins += u64::from(self.twin(index, &matched).is_some_and(|twin| twin < index));
         }
         let echoed = self.echoed(&matched);
+        let mut known = matched;
         for gaps in &self.matching.only_up {
             let segment = &self.up[gaps.index];
             let case = |fate: Fate, units: u64| Case {
@@ -169,7 +175,7 @@ impl Direction<'_, '_> {
             let units = gaps.units(self.path);
             if self.seen_beyond.contains(&gaps.index) {
                 judged.cases.push(case(Fate::MissedDown, units));
-            } else if gaps.is_whole && self.twin(gaps.index, &matched).is_some() {
+            } else if gaps.is_whole && self.twin(gaps.index, &known).is_some() {
                 judged.cases.push(case(Fate::LostOrTwice, units));
             } else if gaps.ranges.is_empty() {
                 let fate = if segment.record.has(Fact::TIMESTAMPS)
@@ -186,6 +192,9 @@ impl Direction<'_, '_> {
                     let units = self.path.units(range.1 - range.0);
                     judged.cases.push(case(fate, units));
                 }
+            }
+            if gaps.is_whole {
+                known.insert(gaps.index);
             }
         }
     }
@@ -208,8 +217,8 @@ impl Direction<'_, '_> {
         echoed
     }
 
-    /// A packet that came through and of which this one is a copy recorded at almost the same moment.
-    fn twin(&self, index: usize, matched: &HashSet<usize>) -> Option<usize> {
+    /// One of some packets of which this one is a copy recorded at almost the same moment.
+    fn twin(&self, index: usize, among: &HashSet<usize>) -> Option<usize> {
         let own = &self.up[index];
         let is_near = |other: &usize| (self.up[*other].time - own.time).abs() <= AT_ONCE;
         let before = (0..index).rev().take(NEIGHBOURS).take_while(is_near);
@@ -221,7 +230,7 @@ impl Direction<'_, '_> {
             let (a, b) = (own.record, self.up[*other].record);
             let is_named = (a.has(Fact::IP_ID) && b.has(Fact::IP_ID)) || own.occupies();
             is_named
-                && matched.contains(other)
+                && among.contains(other)
                 && (own.start, a.hop_limit) == (self.up[*other].start, b.hop_limit)
                 && self.is_copy(own, &self.up[*other])
         })
@@ -249,10 +258,14 @@ impl Direction<'_, '_> {
         if arrived.is_some_and(|arrived| arrived <= acknowledged) {
             // What was acknowledged is a copy that the downstream point saw.
             let later = self.up[index].time > acknowledged;
-            return if later {
-                Fate::LostOrMissed
-            } else {
-                Fate::Lost
+            let since = self.up[index].time;
+            return match acked_up.came_again(start, end, since) {
+                _ if !later => Fate::Lost,
+                Some(true) if acked_down.came_again(start, end, since) != Some(false) => {
+                    Fate::MissedDown
+                }
+                Some(_) => Fate::Lost,
+                None => Fate::LostOrMissed,
             };
         }
         // A copy passed unseen: the latest one that was sent in time for the acknowledgement.
