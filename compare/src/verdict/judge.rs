@@ -232,7 +232,7 @@ impl Direction<'_, '_> {
             is_named
                 && among.contains(other)
                 && (own.start, a.hop_limit) == (self.up[*other].start, b.hop_limit)
-                && self.is_copy(own, &self.up[*other])
+                && self.is_copy(self.up_point, own, &self.up[*other])
         })
     }
 
@@ -331,7 +331,7 @@ impl Direction<'_, '_> {
         let is_copy = near.iter().any(|other| {
             *other != gaps.index
                 && context.matched.contains(other)
-                && self.is_copy(segment, &self.down[*other])
+                && self.is_copy(self.down_point, segment, &self.down[*other])
         });
         if is_copy {
             return Fate::Duplicated;
@@ -402,14 +402,15 @@ impl Direction<'_, '_> {
     }
 
     /// Whether two packets at one point are copies that the network made of one.
-    fn is_copy(&self, one: &Segment<'_>, other: &Segment<'_>) -> bool {
+    fn is_copy(&self, point: &Point, one: &Segment<'_>, other: &Segment<'_>) -> bool {
         let (a, b) = (one.record, other.record);
         let alike = a.len == b.len
             && a.flags == b.flags
             && one.ack == other.ack
             && a.window == b.window
             && a.digest == b.digest
-            && (a.ts_value, a.ts_echo) == (b.ts_value, b.ts_echo);
+            && (a.ts_value, a.ts_echo) == (b.ts_value, b.ts_echo)
+            && point.sacks_of(a) == point.sacks_of(b);
         let path = Path {
             keeps_ip_id: true,
             keeps_timestamps: true,

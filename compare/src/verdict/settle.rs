@@ -64,6 +64,11 @@ pub(crate) fn settle(open: &mut [Open<'_>]) {
             case.fate = match case.fate {
                 Fate::LostOrTwice if proof.records_twice(key.0) => Fate::Twice,
                 Fate::Duplicated if proof.records_twice(key.1) => Fate::Twice,
+                Fate::Duplicated
+                    if proof.was_off(key, up, (case.time, case.time - direction.reach)) =>
+                {
+                    Fate::MissedUp
+                }
                 Fate::LostOrTwice => Fate::Lost,
                 Fate::Lost | Fate::LostOrMissed
                     if is_unseen || proof.was_off(key, down, (case.time, arrives)) =>
