@@ -116,7 +116,7 @@ pub(crate) fn segments<'a>(
         out[role].push(segment);
     }
     // Stable: what was captured at one moment stays in the order of its frames. What lies behind a
-    // step stays behind it, though the step is only known about.
+    // step stays behind it, though its size is known only roughly.
     let passed =
         |segment: &Segment<'_>| clock.map_or(0, |c| c.settings_until(side, segment.record.frame));
     for sent in &mut out {

@@ -49,8 +49,8 @@ pub(crate) struct Judged {
     pub last_delivered: Option<i64>,
     /// Packets that the upstream and the downstream point saw.
     pub seen: [u64; 2],
-    /// Packets that the upstream point recorded twice at once and that came through twice.
-    pub twins: u64,
+    /// Packets that the upstream point recorded twice at once and that came through once, and twice.
+    pub twins: [u64; 2],
 }
 
 /// Two records of one packet at one point lie no further apart, in nanoseconds.
@@ -157,10 +157,11 @@ impl Direction<'_, '_> {
             .collect();
         let matched: HashSet<usize> = self.matching.portions.iter().map(|one| one.up).collect();
         for &index in &matched {
-            judged.twins += u64::from(self.twin(index, &matched).is_some_and(|twin| twin < index));
+            judged.twins[1] +=
+                u64::from(self.twin(index, &matched).is_some_and(|twin| twin < index));
         }
         let echoed = self.echoed(&matched);
-        let mut known = matched;
+        let mut known = matched.clone();
         for gaps in &self.matching.only_up {
             let segment = &self.up[gaps.index];
             let case = |fate: Fate, units: u64| Case {
@@ -176,6 +177,7 @@ impl Direction<'_, '_> {
             if self.seen_beyond.contains(&gaps.index) {
                 judged.cases.push(case(Fate::MissedDown, units));
             } else if gaps.is_whole && self.twin(gaps.index, &known).is_some() {
+                judged.twins[0] += u64::from(self.twin(gaps.index, &matched).is_some());
                 judged.cases.push(case(Fate::LostOrTwice, units));
             } else if gaps.ranges.is_empty() {
                 let fate = if segment.record.has(Fact::TIMESTAMPS)

@@ -104,7 +104,10 @@ impl Proof {
             let last = self.last_delivered.entry(direction.key).or_insert(time);
             *last = time.max(*last);
         }
-        self.twice.entry(up).or_default()[1] += judged.twins;
+        let twice = self.twice.entry(up).or_default();
+        for (sum, count) in twice.iter_mut().zip(judged.twins) {
+            *sum += count;
+        }
         let mut missed = 0;
         for case in &judged.cases {
             match case.fate {
@@ -113,17 +116,13 @@ impl Proof {
                 }
                 Fate::MissedUp => missed += case.units,
                 Fate::MadeOrMissed if case.what != What::Reset => missed += case.units,
-                Fate::LostOrTwice => {
-                    self.twice.entry(up).or_default()[0] += case.units;
-                    continue;
-                }
                 Fate::MissedDown => {
                     *self.unseen.entry(kind(direction.key, case)).or_default() += case.units;
                 }
                 Fate::Lost => {
                     *self.lost.entry(kind(direction.key, case)).or_default() += case.units;
                 }
-                Fate::Duplicated | Fate::Reordered => continue,
+                Fate::LostOrTwice | Fate::Duplicated | Fate::Reordered => continue,
                 _ => {}
             }
             let span = self
