@@ -49,18 +49,12 @@ impl Division {
             self.place.frame = frame;
             return;
         }
-        let sign = match self.place.side {
-            Side::First => -change.signum(),
-            Side::Second => change.signum(),
-        };
         let own = frames.of(self.place.side);
         let from = own.partition_point(|(frame, _)| *frame < self.place.known_before);
         let until = own.partition_point(|(frame, _)| *frame <= self.place.frame);
+        // What belongs together stays together.
         let pairs = own.get(from..until).unwrap_or(&[]).windows(2);
-        let jump = pairs.max_by_key(|pair| {
-            let passed = pair[1].1.saturating_sub(pair[0].1);
-            passed.saturating_mul(sign)
-        });
+        let jump = pairs.max_by_key(|pair| pair[1].1.saturating_sub(pair[0].1));
         if let Some(pair) = jump {
             self.place.frame = pair[1].0;
         }
@@ -77,6 +71,9 @@ const fn frame(passage: &Passage, side: Side) -> u64 {
 /// A clock that is seen to go back can be so far, in nanoseconds, from where packets show it.
 const NEAR: i64 = 2_000_000_000;
 
+/// What captures cannot resolve, in nanoseconds.
+const RESOLUTION: i64 = 50_000;
+
 /// Frames of one capture can be so far out of order, in nanoseconds.
 const DISORDER: i64 = 1_000_000;
 
@@ -87,7 +84,7 @@ fn set_back(frames: &[(u64, i64)], near: u64, back: i64) -> Option<u64> {
     let returns = frames.windows(2).filter(|pair| {
         let passed = pair[0].1.saturating_sub(pair[1].1);
         let distance = pair[1].1.saturating_sub(time).saturating_abs();
-        passed > (back / 10).max(DISORDER)
+        passed > (back / 10).clamp(RESOLUTION, DISORDER)
             && passed <= back.saturating_add(back / 10).saturating_add(DISORDER)
             && distance <= back.saturating_add(NEAR)
     });

@@ -113,7 +113,8 @@ fn stretches(
     let mut parts = prune(&mut divisions);
     if !divisions.is_empty() {
         let frames = frames();
-        let levels: Vec<f64> = parts.iter().map(|part| median(part)).collect();
+        let skew = skew_of_longest(&parts);
+        let levels: Vec<f64> = parts.iter().map(|part| middle(part, skew, 0.0)).collect();
         for (division, pair) in divisions.iter_mut().zip(levels.windows(2)) {
             division.sharpen((pair[1] - pair[0]) as i64, &frames);
         }
@@ -149,8 +150,7 @@ fn parted(passages: &[Passage], points: &[Bound], divisions: &[Division]) -> Vec
 
 /// A division whose two sides contradict each other in nothing, or one of which is empty.
 fn needless(parts: &[Vec<Bound>]) -> Option<usize> {
-    let longest = parts.iter().max_by_key(|part| part.len());
-    let skew = longest.map_or(0.0, |part| widest(part).1);
+    let skew = skew_of_longest(parts);
     parts.windows(2).position(|pair| {
         if pair.iter().any(Vec::is_empty) {
             return true;
@@ -160,6 +160,11 @@ fn needless(parts: &[Vec<Bound>]) -> Option<usize> {
         let narrower = (one.0 - one.1).min(other.0 - other.1);
         together + RESOLUTION >= narrower
     })
+}
+
+fn skew_of_longest(parts: &[Vec<Bound>]) -> f64 {
+    let longest = parts.iter().max_by_key(|part| part.len());
+    longest.map_or(0.0, |part| widest(part).1)
 }
 
 fn median(points: &[Bound]) -> f64 {

@@ -130,6 +130,14 @@ impl Clock {
         steps.filter(|(_, size)| size.abs() > RESOLUTION).collect()
     }
 
+    /// How often a clock was set up to a frame of its point.
+    pub fn settings_until(&self, side: Side, frame: u64) -> usize {
+        let settings = self.settings.iter();
+        settings
+            .filter(|one| one.place.side == side && one.place.frame <= frame)
+            .count()
+    }
+
     fn drift(&self, line: i64) -> i64 {
         (line.saturating_sub(self.reference) as f64 * self.skew).round() as i64
     }

@@ -5,6 +5,9 @@ use super::{Likeness, Path, Segment};
 /// Copies up to which every way to put them side by side is weighed.
 const WEIGHED: usize = 96;
 
+/// What it costs to join copies that differ in a field, in nanoseconds of delay.
+const UNLIKE: i64 = 1_000_000_000_000;
+
 /// Pairs of indices into `up` and `down` that are one packet.
 pub(super) fn align(
     (up, ups): (&[Segment<'_>], &[usize]),
@@ -55,7 +58,11 @@ fn weigh(
         let (a, b) = (&up[ups[i - 1]], &down[downs[j - 1]]);
         path.admits(a, b).then(|| {
             let (count, cost) = best[(i - 1) * width + j - 1];
-            let unlike = (path.delay(a, b) - path.typical).abs();
+            let unlike = if path.is_unlike(a.record, b.record) {
+                UNLIKE
+            } else {
+                (path.delay(a, b) - path.typical).abs().min(UNLIKE)
+            };
             (count + 1, cost.saturating_add(unlike))
         })
     };

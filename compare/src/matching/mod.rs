@@ -93,6 +93,13 @@ impl Path {
         Likeness::Possible
     }
 
+    /// Whether two packets differ in what a device might have rewritten but seldom does, so that it
+    /// only decides between copies that nothing else tells apart.
+    pub fn is_unlike(&self, a: &Record, b: &Record) -> bool {
+        let both = |fact: u16| a.has(fact) && b.has(fact);
+        (both(Fact::WINDOW) && a.window != b.window) || a.sack_count != b.sack_count
+    }
+
     /// Whether the second can be the first, as to fields and time.
     fn admits(&self, up: &Segment<'_>, down: &Segment<'_>) -> bool {
         let delay = self.delay(up, down);

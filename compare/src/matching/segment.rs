@@ -115,9 +115,12 @@ pub(crate) fn segments<'a>(
         }
         out[role].push(segment);
     }
-    // Stable: what was captured at one moment stays in the order of its frames.
+    // Stable: what was captured at one moment stays in the order of its frames. What lies behind a
+    // step stays behind it, though its size is known only roughly.
+    let passed =
+        |segment: &Segment<'_>| clock.map_or(0, |c| c.settings_until(side, segment.record.frame));
     for sent in &mut out {
-        sent.sort_by_key(|segment| segment.time);
+        sent.sort_by_cached_key(|segment| (passed(segment), segment.time));
     }
     out
 }

@@ -39,9 +39,12 @@ pub(super) fn straighten(
         let mut chosen = a;
         if !fits(a)
             && let Some(left) = name_of.get(&a).and_then(|name| free.get_mut(name))
-            && let Some(other) = left
-                .iter_mut()
-                .find(|other| fits(**other) && path.admits(&up[**other], &down[b]))
+            && let Some(other) = left.iter_mut().find(|other| {
+                let is_unlike = |a: usize| path.is_unlike(up[a].record, down[b].record);
+                fits(**other)
+                    && path.admits(&up[**other], &down[b])
+                    && is_unlike(**other) <= is_unlike(a)
+            })
         {
             chosen = std::mem::replace(other, a);
             of_up[a] = None;

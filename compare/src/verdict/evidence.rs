@@ -10,6 +10,10 @@ pub(super) struct Acknowledged {
     cumulative: Vec<(i64, i64)>,
     /// Selective acknowledgements: time and octets.
     selective: Vec<(i64, i64, i64)>,
+    /// Duplicates that the receiver reported (D-SACK, RFC 2883): time and octets.
+    duplicates: Vec<(i64, i64, i64)>,
+    /// Whether it reports anything selectively.
+    is_selective: bool,
 }
 
 impl Acknowledged {
@@ -29,8 +33,11 @@ impl Acknowledged {
             for &(left, right) in point.sacks_of(segment.record) {
                 let from = beside(left.wrapping_sub(base), segment.ack);
                 let to = beside(right.wrapping_sub(base), segment.ack);
+                all.is_selective = true;
                 if from < to && to > segment.ack {
                     all.selective.push((segment.time, from, to));
+                } else if from < to {
+                    all.duplicates.push((segment.time, from, to));
                 }
             }
         }
@@ -48,6 +55,17 @@ impl Acknowledged {
             .take_while(|(time, ..)| *time < until)
             .find(|(_, from, to)| *from <= start && end <= *to);
         selective.map(|(time, ..)| *time).or(cumulative)
+    }
+}
+
+impl Acknowledged {
+    /// Whether octets that were sent again after they had been acknowledged came once more; `None`
+    /// when the receiver would not say so.
+    pub fn came_again(&self, start: i64, end: i64, since: i64) -> Option<bool> {
+        let from = self.duplicates.partition_point(|(time, ..)| *time < since);
+        let mut reports = self.duplicates[from..].iter();
+        let is_reported = reports.any(|(_, from, to)| *from <= start && end <= *to);
+        (is_reported || self.is_selective).then_some(is_reported)
     }
 }
 

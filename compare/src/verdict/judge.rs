@@ -36,6 +36,8 @@ pub(crate) struct Direction<'a, 'b> {
 pub(crate) struct Judged {
     pub cases: Vec<Case>,
     pub delivered: u64,
+    /// Those without octets of the stream among them.
+    pub delivered_bare: u64,
     /// Sorted, nanoseconds.
     pub delays: Vec<i64>,
     pub changed: Changed,
@@ -47,8 +49,8 @@ pub(crate) struct Judged {
     pub last_delivered: Option<i64>,
     /// Packets that the upstream and the downstream point saw.
     pub seen: [u64; 2],
-    /// Packets that the upstream point recorded twice at once and that came through twice.
-    pub twins: u64,
+    /// Packets that the upstream point recorded twice at once and that came through once, and twice.
+    pub twins: [u64; 2],
 }
 
 /// Two records of one packet at one point lie no further apart, in nanoseconds.
@@ -100,6 +102,9 @@ impl Direction<'_, '_> {
         for portion in &self.matching.portions {
             let (up, down) = (&self.up[portion.up], &self.down[portion.down]);
             judged.delivered += portion.units;
+            if !up.occupies() {
+                judged.delivered_bare += portion.units;
+            }
             judged.last_delivered = judged.last_delivered.max(Some(up.time));
             for _ in 0..portion.units {
                 judged.delays.push(portion.delay);
@@ -152,9 +157,11 @@ impl Direction<'_, '_> {
             .collect();
         let matched: HashSet<usize> = self.matching.portions.iter().map(|one| one.up).collect();
         for &index in &matched {
-            judged.twins += u64::from(self.twin(index, &matched).is_some_and(|twin| twin < index));
+            judged.twins[1] +=
+                u64::from(self.twin(index, &matched).is_some_and(|twin| twin < index));
         }
         let echoed = self.echoed(&matched);
+        let mut known = matched.clone();
         for gaps in &self.matching.only_up {
             let segment = &self.up[gaps.index];
             let case = |fate: Fate, units: u64| Case {
@@ -169,7 +176,8 @@ impl Direction<'_, '_> {
             let units = gaps.units(self.path);
             if self.seen_beyond.contains(&gaps.index) {
                 judged.cases.push(case(Fate::MissedDown, units));
-            } else if gaps.is_whole && self.twin(gaps.index, &matched).is_some() {
+            } else if gaps.is_whole && self.twin(gaps.index, &known).is_some() {
+                judged.twins[0] += u64::from(self.twin(gaps.index, &matched).is_some());
                 judged.cases.push(case(Fate::LostOrTwice, units));
             } else if gaps.ranges.is_empty() {
                 let fate = if segment.record.has(Fact::TIMESTAMPS)
@@ -186,6 +194,9 @@ impl Direction<'_, '_> {
                     let units = self.path.units(range.1 - range.0);
                     judged.cases.push(case(fate, units));
                 }
+            }
+            if gaps.is_whole {
+                known.insert(gaps.index);
             }
         }
     }
@@ -208,8 +219,8 @@ impl Direction<'_, '_> {
         echoed
     }
 
-    /// A packet that came through and of which this one is a copy recorded at almost the same moment.
-    fn twin(&self, index: usize, matched: &HashSet<usize>) -> Option<usize> {
+    /// One of some packets of which this one is a copy recorded at almost the same moment.
+    fn twin(&self, index: usize, among: &HashSet<usize>) -> Option<usize> {
         let own = &self.up[index];
         let is_near = |other: &usize| (self.up[*other].time - own.time).abs() <= AT_ONCE;
         let before = (0..index).rev().take(NEIGHBOURS).take_while(is_near);
@@ -221,9 +232,9 @@ impl Direction<'_, '_> {
             let (a, b) = (own.record, self.up[*other].record);
             let is_named = (a.has(Fact::IP_ID) && b.has(Fact::IP_ID)) || own.occupies();
             is_named
-                && matched.contains(other)
+                && among.contains(other)
                 && (own.start, a.hop_limit) == (self.up[*other].start, b.hop_limit)
-                && self.is_copy(own, &self.up[*other])
+                && self.is_copy(self.up_point, own, &self.up[*other])
         })
     }
 
@@ -249,10 +260,14 @@ impl Direction<'_, '_> {
         if arrived.is_some_and(|arrived| arrived <= acknowledged) {
             // What was acknowledged is a copy that the downstream point saw.
             let later = self.up[index].time > acknowledged;
-            return if later {
-                Fate::LostOrMissed
-            } else {
-                Fate::Lost
+            let since = self.up[index].time;
+            return match acked_up.came_again(start, end, since) {
+                _ if !later => Fate::Lost,
+                Some(true) if acked_down.came_again(start, end, since) != Some(false) => {
+                    Fate::MissedDown
+                }
+                Some(_) => Fate::Lost,
+                None => Fate::LostOrMissed,
             };
         }
         // A copy passed unseen: the latest one that was sent in time for the acknowledgement.
@@ -318,7 +333,7 @@ impl Direction<'_, '_> {
         let is_copy = near.iter().any(|other| {
             *other != gaps.index
                 && context.matched.contains(other)
-                && self.is_copy(segment, &self.down[*other])
+                && self.is_copy(self.down_point, segment, &self.down[*other])
         });
         if is_copy {
             return Fate::Duplicated;
@@ -389,14 +404,15 @@ impl Direction<'_, '_> {
     }
 
     /// Whether two packets at one point are copies that the network made of one.
-    fn is_copy(&self, one: &Segment<'_>, other: &Segment<'_>) -> bool {
+    fn is_copy(&self, point: &Point, one: &Segment<'_>, other: &Segment<'_>) -> bool {
         let (a, b) = (one.record, other.record);
         let alike = a.len == b.len
             && a.flags == b.flags
             && one.ack == other.ack
             && a.window == b.window
             && a.digest == b.digest
-            && (a.ts_value, a.ts_echo) == (b.ts_value, b.ts_echo);
+            && (a.ts_value, a.ts_echo) == (b.ts_value, b.ts_echo)
+            && point.sacks_of(a) == point.sacks_of(b);
         let path = Path {
             keeps_ip_id: true,
             keeps_timestamps: true,

@@ -27,9 +27,13 @@ struct Proof {
     /// Of what came from a point's side: packets that it saw and that it must have missed.
     seen: HashMap<usize, u64>,
     missed: HashMap<usize, u64>,
-    /// Segments that were delivered, and those whose fate is open, by direction.
+    /// Segments that were delivered, and those whose fate is open, by direction
+    /// and, where that matters, whether they bear octets.
     delivered: HashMap<HopKey, u64>,
-    open: HashMap<HopKey, u64>,
+    open: HashMap<(HopKey, bool), u64>,
+    delivered_bare: HashMap<HopKey, u64>,
+    /// Segments lost for certain, by direction and whether they bear octets.
+    lost: HashMap<(HopKey, bool), u64>,
     /// Times of the first and the last packet that only one of the two points saw, by direction.
     alone: HashMap<HopKey, (i64, i64)>,
     /// When the last packet left that came through, by direction.
@@ -37,7 +41,7 @@ struct Proof {
     /// Packets that a point recorded twice: of which one copy came through, and of which both did.
     twice: HashMap<usize, [u64; 2]>,
     /// Segments that passed the downstream point unseen for certain, by direction.
-    unseen: HashMap<HopKey, u64>,
+    unseen: HashMap<(HopKey, bool), u64>,
 }
 
 /// Decides what was left open.
@@ -60,6 +64,11 @@ pub(crate) fn settle(open: &mut [Open<'_>]) {
             case.fate = match case.fate {
                 Fate::LostOrTwice if proof.records_twice(key.0) => Fate::Twice,
                 Fate::Duplicated if proof.records_twice(key.1) => Fate::Twice,
+                Fate::Duplicated
+                    if proof.was_off(key, up, (case.time, case.time - direction.reach)) =>
+                {
+                    Fate::MissedUp
+                }
                 Fate::LostOrTwice => Fate::Lost,
                 Fate::Lost | Fate::LostOrMissed
                     if is_unseen || proof.was_off(key, down, (case.time, arrives)) =>
@@ -67,7 +76,7 @@ pub(crate) fn settle(open: &mut [Open<'_>]) {
                     Fate::MissedDown
                 }
                 Fate::LostOrMissed => {
-                    let fate = proof.lost_or_missed(key);
+                    let fate = proof.lost_or_missed(key, case);
                     // What a point missed and no other saw behind it is lost there.
                     case.is_gone = direction.has_beyond && fate == Fate::MissedDown;
                     fate
@@ -90,27 +99,30 @@ impl Proof {
         let (up, _) = direction.key;
         let judged = &direction.judged;
         *self.delivered.entry(direction.key).or_default() += judged.delivered;
+        *self.delivered_bare.entry(direction.key).or_default() += judged.delivered_bare;
         if let Some(time) = judged.last_delivered {
             let last = self.last_delivered.entry(direction.key).or_insert(time);
             *last = time.max(*last);
         }
-        self.twice.entry(up).or_default()[1] += judged.twins;
+        let twice = self.twice.entry(up).or_default();
+        for (sum, count) in twice.iter_mut().zip(judged.twins) {
+            *sum += count;
+        }
         let mut missed = 0;
         for case in &judged.cases {
             match case.fate {
                 Fate::LostOrMissed => {
-                    *self.open.entry(direction.key).or_default() += case.units;
+                    *self.open.entry(kind(direction.key, case)).or_default() += case.units;
                 }
                 Fate::MissedUp => missed += case.units,
                 Fate::MadeOrMissed if case.what != What::Reset => missed += case.units,
-                Fate::LostOrTwice => {
-                    self.twice.entry(up).or_default()[0] += case.units;
-                    continue;
-                }
                 Fate::MissedDown => {
-                    *self.unseen.entry(direction.key).or_default() += case.units;
+                    *self.unseen.entry(kind(direction.key, case)).or_default() += case.units;
                 }
-                Fate::Duplicated | Fate::Reordered => continue,
+                Fate::Lost => {
+                    *self.lost.entry(kind(direction.key, case)).or_default() += case.units;
+                }
+                Fate::LostOrTwice | Fate::Duplicated | Fate::Reordered => continue,
                 _ => {}
             }
             let span = self
@@ -145,7 +157,9 @@ impl Proof {
             |counts: &HashMap<HopKey, u64>, key: HopKey| counts.get(&key).copied().unwrap_or(0);
         let key = direction.key;
         let nowhere = of(&self.delivered, key) == 0
-            && of(&self.unseen, key) > 0
+            && [true, false]
+                .iter()
+                .any(|bears| self.unseen.contains_key(&(key, *bears)))
             && of(&self.delivered, (key.1, key.0)) > 0;
         let judged = &direction.judged;
         let cases = || judged.cases.iter();
@@ -162,15 +176,38 @@ impl Proof {
         counts[0] > counts[1]
     }
 
-    /// What the downstream point is known to miss of what comes from its own side it misses here, too.
-    /// Where that explains most of what is open, all of it is taken for missed, else for lost.
-    fn lost_or_missed(&self, key: HopKey) -> Fate {
-        let of = |counts: &HashMap<usize, u64>| counts.get(&key.1).copied().unwrap_or(0) as f64;
-        let (missed, seen) = (of(&self.missed), of(&self.seen));
-        let of = |counts: &HashMap<HopKey, u64>| counts.get(&key).copied().unwrap_or(0) as f64;
-        let (open, delivered) = (of(&self.open), of(&self.delivered));
-        let expected = missed / (missed + seen).max(1.0) * (open + delivered);
-        if expected * 2.0 >= open {
+    /// Segments with octets share the fate of most others of their direction that only the upstream
+    /// point saw. Of those without, the downstream point misses as many as of what comes from its own
+    /// side; where that explains most of what is open, all of it is taken for missed, else for lost.
+    fn lost_or_missed(&self, key: HopKey, case: &Case) -> Fate {
+        let kind = kind(key, case);
+        let of = |counts: &HashMap<(HopKey, bool), u64>| counts.get(&kind).copied().unwrap_or(0);
+        let (lost, unseen, open) = (of(&self.lost), of(&self.unseen), of(&self.open));
+        let is_missed = if kind.1 && lost + unseen > 0 {
+            unseen > lost
+        } else {
+            let of = |counts: &HashMap<usize, u64>| counts.get(&key.1).copied().unwrap_or(0) as f64;
+            let (missed, seen) = (of(&self.missed), of(&self.seen));
+            let of = |counts: &HashMap<HopKey, u64>| counts.get(&key).copied().unwrap_or(0);
+            let bare = of(&self.delivered_bare);
+            let delivered = if kind.1 {
+                of(&self.delivered) - bare
+            } else {
+                bare
+            };
+            let all = (open + unseen + delivered) as f64;
+            let expected = missed / (missed + seen).max(1.0) * all;
+            let left = expected - unseen as f64;
+            // Where nothing else is lost, a few more than expected are chance.
+            let chance = expected + 3.0 * expected.sqrt() + 3.0;
+            let reverse = ((key.1, key.0), true);
+            let loses = [(key, true), reverse]
+                .iter()
+                .any(|kind| self.lost.contains_key(kind));
+            left * 2.0 >= open as f64
+                || (!loses && missed > 0.0 && (open + unseen) as f64 <= chance)
+        };
+        if is_missed {
             Fate::MissedDown
         } else {
             Fate::Lost
@@ -185,4 +222,9 @@ impl Proof {
             Fate::MissedUp
         }
     }
+}
+
+/// Direction, and whether a packet bears octets of the stream.
+fn kind(key: HopKey, case: &Case) -> (HopKey, bool) {
+    (key, case.what == What::Data)
 }

@@ -215,3 +215,60 @@ pub fn write(file: &Path, frames: &[Frame]) {
     }
     File::create(file).unwrap().write_all(&out).unwrap();
 }
+
+/// Compares both ends of a case, each as a change leaves it.
+pub fn with_both(
+    case: &str,
+    client: impl Fn(&mut Vec<Frame>),
+    server: impl Fn(&mut Vec<Frame>),
+) -> Comparison {
+    let folder = scratch();
+    let changed = |side: &str, change: &dyn Fn(&mut Vec<Frame>)| {
+        let file = folder.path().join(format!("{side}.pcap"));
+        let mut frames = read(&kernel(case, side));
+        change(&mut frames);
+        write(&file, &frames);
+        file
+    };
+    compared(&[
+        ("client", changed("client", &client)),
+        ("server", changed("server", &server)),
+    ])
+}
+
+/// What happened to one direction of one connection.
+pub type Counts = (String, [u64; 7]);
+
+/// Per connection and direction: delivered, lost, missed at the first and the second point,
+/// reordered, duplicated, made.
+pub fn each_way(result: &Comparison) -> Vec<Counts> {
+    let mut all = Vec::new();
+    for one in &result.connections {
+        let hop = &one.hops[0];
+        for (way, tally) in [
+            ("up", &hop.client_to_server),
+            ("down", &hop.server_to_client),
+        ] {
+            let counts = [
+                tally.delivered,
+                tally.lost,
+                tally.missed_at_from,
+                tally.missed_at_to,
+                tally.reordered,
+                tally.duplicated,
+                tally.made,
+            ];
+            all.push((format!("{} {way}", one.at[0].1), counts));
+        }
+    }
+    all.sort();
+    all
+}
+
+/// Sets a clock forward behind a share of the frames.
+pub fn set_clock(frames: &mut [Frame], share: f64, size: i64) {
+    let at = (frames.len() as f64 * share) as usize;
+    for frame in &mut frames[at..] {
+        frame.time += size;
+    }
+}

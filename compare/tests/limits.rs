@@ -1,0 +1,101 @@
+//! Captures with limits of their own: what they lack is not taken for what the network did.
+
+mod common;
+
+use common::{each_way, with_both};
+use compare::Comparison;
+use rules::finding::Severity;
+
+fn findings_above_low(result: &Comparison) -> Vec<String> {
+    let all = result.findings.iter();
+    all.filter(|one| one.finding.severity >= Severity::Medium)
+        .map(|one| one.finding.title.clone())
+        .collect()
+}
+
+/// Sums of one column of the counts.
+fn sum(result: &Comparison, column: usize) -> u64 {
+    each_way(result)
+        .iter()
+        .map(|(_, counts)| counts[column])
+        .sum()
+}
+
+const LOST: usize = 1;
+const MADE: usize = 6;
+
+#[test]
+fn a_direction_that_a_point_does_not_capture_is_not_lost() {
+    for from_server in [false, true] {
+        let result = with_both(
+            "clean",
+            |_| {},
+            |frames| frames.retain(|frame| frame.is_from_server() == from_server),
+        );
+        assert_eq!(sum(&result, LOST), 0, "{:?}", each_way(&result));
+        assert_eq!(sum(&result, MADE), 0, "{:?}", each_way(&result));
+        assert_eq!(findings_above_low(&result), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn what_is_under_way_when_a_capture_ends_is_not_lost() {
+    for share in [3, 5, 7] {
+        let result = with_both(
+            "clean",
+            |_| {},
+            |frames| frames.truncate(frames.len() * share / 10),
+        );
+        assert_eq!(sum(&result, LOST), 0, "{share}: {:?}", each_way(&result));
+        let result = with_both(
+            "clean",
+            |_| {},
+            |frames| {
+                frames.drain(..frames.len() * share / 10);
+            },
+        );
+        assert_eq!(sum(&result, MADE), 0, "{share}: {:?}", each_way(&result));
+    }
+}
+
+#[test]
+fn a_packet_that_one_capture_records_twice_is_one() {
+    for case in ["clean", "loss-1"] {
+        let plain = each_way(&with_both(case, |_| {}, |_| {}));
+        let result = with_both(
+            case,
+            |_| {},
+            |frames| {
+                let twice = frames.iter().enumerate().flat_map(|(number, frame)| {
+                    let mut copy = frame.clone();
+                    copy.time += 3_000;
+                    let copy = (number % 10 == 3).then_some(copy);
+                    std::iter::once(frame.clone()).chain(copy)
+                });
+                *frames = twice.collect();
+            },
+        );
+        assert_eq!(each_way(&result), plain, "{case}");
+    }
+}
+
+#[test]
+fn what_a_capture_drops_on_a_clean_path_is_missed() {
+    for at_server in [false, true] {
+        let drop = |here: bool| {
+            move |frames: &mut Vec<common::Frame>| {
+                if here {
+                    let mut number = 0;
+                    frames.retain(|_| {
+                        number += 1;
+                        number % 20 != 7 && !(60..68).contains(&(number % 150))
+                    });
+                }
+            }
+        };
+        let result = with_both("clean", drop(!at_server), drop(at_server));
+        assert_eq!(sum(&result, LOST), 0, "{:?}", each_way(&result));
+        assert_eq!(sum(&result, MADE), 0, "{:?}", each_way(&result));
+        assert_eq!(findings_above_low(&result), Vec::<String>::new());
+    }
+}
