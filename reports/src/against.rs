@@ -100,6 +100,9 @@ fn percent(document: &Document, finding: &FindingView) -> f64 {
     (finding.connection_count as f64 / all * 100.0).min(100.0)
 }
 
+/// A quantile by its name.
+type Quantile = (&'static str, fn(&ResponseTimes) -> f64);
+
 /// Figures that both captures have.
 fn figures(good: &Document, now: &Document) -> Vec<FigureChange> {
     let mut all = Vec::new();
@@ -111,7 +114,7 @@ fn figures(good: &Document, now: &Document) -> Vec<FigureChange> {
             now,
         }));
     };
-    let quantiles: [(&str, fn(&ResponseTimes) -> f64); 3] = [
+    let quantiles: [Quantile; 3] = [
         ("p50", |times| times.p50_ms),
         ("p95", |times| times.p95_ms),
         ("p99", |times| times.p99_ms),

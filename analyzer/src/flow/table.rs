@@ -5,6 +5,8 @@
 
 mod expiry;
 
+use std::time::Duration;
+
 use crate::addr::{Endpoint, Transport};
 use crate::analysis::IcmpError;
 use crate::connection::{Close, ConnectionSink};
@@ -25,7 +27,9 @@ use super::key::{FlowKey, Keyed, Sender};
 use super::tcp::{PATIENCE_S, PATIENCE_SYN_S, TcpSettings, TcpTracker};
 use super::timeline::LoneSyn;
 use super::udp::UdpTracker;
-use expiry::SWEEP_EVERY;
+
+/// Capture time between two looks for connections that went silent.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Flows of a shard that stay in the cache anyway.
 const FEW_FLOWS: usize = 16;

@@ -10,7 +10,7 @@ pub(super) const KNOWN: Known = Known {
     kind: Kind::AccessLog,
     recognise: |head| {
         let rows = head.iter().take(20).filter(|line| row(line).is_some());
-        rows.count() * 2 >= head.len().min(20).max(1)
+        rows.count() * 2 >= head.len().clamp(1, 20)
     },
     make: || Box::new(AccessLog),
 };

@@ -80,11 +80,11 @@ fn worst_stall(conn: &Connection, reader: Direction) -> Stall {
         _ => None,
     });
     let opened = opened.max_by_key(|(segment, closed_for)| (*closed_for, Reverse(segment.frame)));
-    let closed = events.filter(|event| event.kind == EventKind::WindowClosed);
+    let mut closed = events.filter(|event| event.kind == EventKind::WindowClosed);
     let before = |event: &&analyzer::Event| {
         opened.is_none_or(|(segment, _)| event.segment.frame < segment.frame)
     };
-    let closed = closed.filter(before).next_back().map(|event| event.segment);
+    let closed = closed.rfind(before).map(|event| event.segment);
     Stall {
         // One that never opens again is shown by the last window of zero.
         closed: closed.or(conn.half(reader).last_segment.filter(|_| opened.is_none())),

@@ -156,11 +156,11 @@ fn reset(joined: &Joined, aborts: &Aborts, at: usize, end: Direction) -> Option<
     ))
 }
 
+/// What a reset is, how many octets it discards, and the lines that say so.
+type Said = (ResetKind, u64, Vec<(Place, String)>);
+
 /// What the calls of a program say of its reset.
-fn by_calls(
-    socket: &TracedSocket,
-    received: u64,
-) -> Option<(ResetKind, u64, Vec<(Place, String)>)> {
+fn by_calls(socket: &TracedSocket, received: u64) -> Option<Said> {
     let closed = socket.closed?;
     if let Some(linger) = socket
         .linger

@@ -13,7 +13,7 @@ pub(super) fn length(head: &[u8]) -> Length {
         let common = head.len().min(operation.len());
         head[..common] == operation[..common]
     };
-    if !OPERATIONS.iter().any(|operation| fits(operation)) {
+    if !OPERATIONS.iter().any(fits) {
         return Length::Lost;
     }
     let Some(end) = line(head) else {

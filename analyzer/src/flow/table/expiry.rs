@@ -1,15 +1,10 @@
 //! When flows end of themselves: of silence, or for want of memory.
 
-use std::time::Duration;
-
 use crate::connection::ConnectionSink;
 use crate::flow::arena::FlowId;
 use crate::flow::entry::{Flow, LINGER};
 
-use super::Shard;
-
-/// Capture time between two looks for connections that went silent.
-pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(1);
+use super::{SWEEP_EVERY, Shard};
 
 impl<S: ConnectionSink> Shard<S> {
     /// Hands over what went silent. Each look costs the whole shard, so one is due only after as
