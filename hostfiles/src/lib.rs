@@ -1,6 +1,6 @@
 //! What was collected on hosts beside a capture, read line by line.
 //!
-//! A file is recognised by its content ([`formats`]); each format has a reader of its own that
+//! A file is recognised by its content (`formats`); each format has a reader of its own that
 //! turns lines into [`Facts`]. Nothing here judges, and nothing knows a connection of a capture.
 //! Files are streamed: what is kept of them is bounded ([`limits`]), and a quoted line is read
 //! again from its place ([`HostFiles::quote`]) instead of being kept.

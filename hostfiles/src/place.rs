@@ -11,7 +11,7 @@ pub struct LineRef {
     pub offset: u64,
 }
 
-/// A line and the time that it bears, by its file's [`Clock`].
+/// A line and the time that it bears, by its file's `Clock`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Place {
     /// Where.
