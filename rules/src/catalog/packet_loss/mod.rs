@@ -322,6 +322,10 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
             );
     }
     for (segment, original, after) in repairs.into_iter().take(3) {
+        let mut cited = observation.evidence.iter();
+        if cited.any(|evidence| evidence.segment.frame == segment.frame) {
+            continue;
+        }
         let seen = match original {
             Some(frame) => format!("the copy in frame {frame} was lost behind the capture point"),
             None => "its first copy never passed the capture point".to_owned(),
