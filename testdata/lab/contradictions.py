@@ -5,9 +5,9 @@
 
 Written packet by packet, like those of packets.py: takes nothing but Python, and gives the same bytes whenever it runs.
 """
-import json, pathlib, sys
+import sys
 
-from packets import ACK, CLIENT, FIN, PSH, RST, SERVER, SYN, TCP, UDP, Capture, question, tcp, udp
+from packets import ACK, CLIENT, FIN, PSH, RST, SERVER, SYN, TCP, UDP, Capture, question, tcp, udp, write_cases
 
 FORGED = b"HTTP/1.1 302 Found\r\nLocation: http://portal.example/\r\nContent-Length: 0\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n"
@@ -190,22 +190,5 @@ CASES = {
 }
 
 
-def main(folder, *wanted):
-    for name, make in CASES.items():
-        if wanted and name.split("/")[1] not in wanted:
-            continue
-        capture, story, findings, may = make()
-        path = pathlib.Path(folder) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".pcap").write_bytes(capture.file)
-        truth = {
-            "capture_point": "client",
-            "expect": {"findings": findings, "may": may, "none_at_or_above": "medium"},
-            "made": "testdata/lab/contradictions.py",
-            "story": story,
-        }
-        path.with_suffix(".json").write_text(json.dumps(truth, indent=1, sort_keys=True) + "\n")
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    write_cases(CASES, "testdata/lab/contradictions.py", *sys.argv[1:])

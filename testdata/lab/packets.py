@@ -237,6 +237,24 @@ CASES = {
 LIMITS = {"damaged-questions": ["bad-checksum"], "acks-written-first": ["capture-disorder"]}
 
 
+def write_cases(cases, made, folder, *wanted):
+    """Writes captures and truth files of `cases`, all or those whose last name is wanted."""
+    for name, make in cases.items():
+        if wanted and name.split("/")[1] not in wanted:
+            continue
+        capture, story, findings, may = make()
+        path = pathlib.Path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".pcap").write_bytes(capture.file)
+        truth = {
+            "capture_point": "client",
+            "expect": {"findings": findings, "may": may, "none_at_or_above": "medium"},
+            "made": made,
+            "story": story,
+        }
+        path.with_suffix(".json").write_text(json.dumps(truth, indent=1, sort_keys=True) + "\n")
+
+
 def main(folder, *wanted):
     for name, make in CASES.items():
         if wanted and name.split("/")[1] not in wanted:

@@ -5,10 +5,10 @@
 
 Written packet by packet, like those of packets.py: takes nothing but Python, and gives the same bytes whenever it runs.
 """
-import json, pathlib, struct, sys
+import struct, sys
 
 from contradictions import ANSWER, REQUEST, ends
-from packets import ACK, CLIENT, FIN, PSH, RESOLVER, RST, SERVER, SYN, TCP, UDP, Capture, ones, question, tcp, udp
+from packets import ACK, CLIENT, FIN, PSH, RESOLVER, RST, SERVER, SYN, TCP, UDP, Capture, ones, question, tcp, udp, write_cases
 
 ICMP, ROUTER = 1, "10.9.0.254"
 ECE, CWR, CE, ECT = 0x40, 0x80, 3, 2
@@ -384,22 +384,5 @@ CASES = {
 }
 
 
-def main(folder, *wanted):
-    for name, make in CASES.items():
-        if wanted and name.split("/")[1] not in wanted:
-            continue
-        capture, story, findings, may = make()
-        path = pathlib.Path(folder) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".pcap").write_bytes(capture.file)
-        truth = {
-            "capture_point": "client",
-            "expect": {"findings": findings, "may": may, "none_at_or_above": "medium"},
-            "made": "testdata/lab/path_signs.py",
-            "story": story,
-        }
-        path.with_suffix(".json").write_text(json.dumps(truth, indent=1, sort_keys=True) + "\n")
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    write_cases(CASES, "testdata/lab/path_signs.py", *sys.argv[1:])
