@@ -133,7 +133,7 @@ impl Rule for ClosedAfterAccept {
                 continue;
             }
             for mut one in group {
-                one.set_impact(impact(&one, analysis, &served));
+                one.impact = impact(&one, analysis, &served);
                 collected.observations.push(one);
             }
         }

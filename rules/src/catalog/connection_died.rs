@@ -228,26 +228,26 @@ fn judge_died(analysis: &Analysis, died: &mut Vec<Observation>, notes: &[Note<Fa
     for one in died {
         let during = time(one);
         let company = has_company(one);
-        let dead = &mut one.seen;
+        let (at, connection, dead) = (one.occurrence.at, one.occurrence.connection, &mut one.seen);
         let silent = dead.sender.reverse();
-        let mut others = (alive.get(&(one.connection.server.ip, silent)).into_iter()).flatten();
+        let mut others = (alive.get(&(connection.server.ip, silent)).into_iter()).flatten();
         dead.others_live = others.any(|other| other.is_heard_during(&during));
-        let ends = [one.connection.client.ip, one.connection.server.ip];
+        let ends = [connection.client.ip, connection.server.ip];
         let is_silent = |end: &IpAddr| {
             let episodes = &analysis.episodes;
-            episodes.covers(EpisodeKind::HostSilent, *end, one.at)
+            episodes.covers(EpisodeKind::HostSilent, *end, at)
         };
         dead.own_link = ends.iter().any(is_silent);
         let mut hosts = ends.iter().filter_map(|end| analysis.hosts.get(*end));
         let is_peer_to_peer = hosts.any(HostProfile::is_peer_to_peer);
-        one.confidence = match (dead.others_live, company) {
+        let (own_link, others_live) = (dead.own_link, dead.others_live);
+        one.confidence = match (others_live, company) {
             (false, true) => confidence::LIKELY,
             (false, false) => confidence::OPEN,
             (true, _) => confidence::PROBABLE,
         };
-        let stopped = company && !dead.others_live;
-        let own_link = dead.own_link;
-        one.set_impact(if is_peer_to_peer {
+        let stopped = company && !others_live;
+        one.impact = if is_peer_to_peer {
             Impact::NONE
         } else if own_link {
             Impact::SOME
@@ -256,7 +256,7 @@ fn judge_died(analysis: &Analysis, died: &mut Vec<Observation>, notes: &[Note<Fa
                 stopped,
                 ..Impact::requests_lost(1)
             }
-        });
+        };
     }
 }
 

@@ -132,7 +132,7 @@ impl Rule for ConnectionRefused {
                 one.cost.clear();
             }
             one.seen.nobody = nobody;
-            one.set_impact(attempts.impact(&one.connection, one.at, &one.seen.attempt));
+            one.impact = attempts.impact(&one.connection, one.at, &one.seen.attempt);
         }
     }
 

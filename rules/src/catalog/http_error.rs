@@ -170,11 +170,11 @@ impl Rule for HttpError {
             let share = total.1 / total.0.max(1.0) * 100.0;
             one.set_figure("share_percent", FigureValue::Number(share));
             let client = analysis.hosts.get(one.connection.client.ip);
-            one.set_impact(if client.is_some_and(HostProfile::is_scanner) {
+            one.impact = if client.is_some_and(HostProfile::is_scanner) {
                 Impact::NONE
             } else {
                 harm(total.1, share, one.count)
-            });
+            };
         }
     }
 

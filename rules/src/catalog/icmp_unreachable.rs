@@ -161,9 +161,9 @@ impl Rule for IcmpUnreachable {
         for one in &mut collected.observations {
             let client = analysis.hosts.get(one.connection.client.ip);
             if one.seen.late || client.is_some_and(HostProfile::is_scanner) {
-                one.set_impact(Impact::NONE);
+                one.impact = Impact::NONE;
             } else if answered.contains(&one.connection.server) {
-                one.set_impact(Impact::SOME);
+                one.impact = Impact::SOME;
             }
         }
     }

@@ -219,13 +219,13 @@ impl Rule for IdleDrop {
             let ends = [one.connection.client.ip, one.connection.server.ip];
             let hosts = ends.iter().filter_map(|end| analysis.hosts.get(*end));
             let is_peer_to_peer = hosts.into_iter().any(HostProfile::is_peer_to_peer);
-            one.set_impact(if is_peer_to_peer {
+            one.impact = if is_peer_to_peer {
                 Impact::NONE
             } else if works || device || one.seen.reset {
                 Impact::requests_lost(1)
             } else {
                 Impact::SOME
-            });
+            };
         }
     }
 

@@ -308,7 +308,7 @@ fn judge(one: &mut Observation<Seen>, analysis: &Analysis) {
     one.seen.own_link = ends.iter().find(silent).copied();
     let mut hosts = ends.iter().filter_map(|end| analysis.hosts.get(*end));
     if hosts.any(HostProfile::is_peer_to_peer) {
-        one.set_impact(Impact::NONE);
+        one.impact = Impact::NONE;
     }
 }
 

@@ -138,7 +138,7 @@ impl Rule for TtlExpired {
             let client = analysis.hosts.get(one.connection.client.ip);
             let wants_nothing = |host: &HostProfile| host.is_scanner() || host.is_peer_to_peer();
             if client.is_some_and(wants_nothing) {
-                one.set_impact(Impact::NONE);
+                one.impact = Impact::NONE;
             }
         }
     }

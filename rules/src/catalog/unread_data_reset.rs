@@ -137,7 +137,7 @@ impl Rule for UnreadDataReset {
         for one in &mut collected.observations {
             let client = analysis.hosts.get(one.connection.client.ip);
             if client.is_some_and(HostProfile::is_scanner) {
-                one.set_impact(Impact::NONE);
+                one.impact = Impact::NONE;
             }
         }
         let timers = idle_closes(&collected.notes, End::Server);

@@ -114,14 +114,14 @@ impl Rule for WrongProtocol {
             let profile = analysis.hosts.get(client);
             let tries = |host: &HostProfile| host.is_scanner() || host.is_background_noise();
             if profile.is_some_and(tries) {
-                one.set_impact(Impact::NONE);
+                one.impact = Impact::NONE;
                 continue;
             }
             let is_served = collected.notes.iter().any(|note| {
                 note.connection.client.ip == client && note.connection.server == server
             });
             if is_served {
-                one.set_impact(Impact::recovered(1));
+                one.impact = Impact::recovered(1);
             }
         }
     }

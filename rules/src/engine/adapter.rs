@@ -9,17 +9,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use analyzer::connection::Histogram;
 use analyzer::{Analysis, Connection, Endpoint, QualityKind};
 
-use crate::engine::fold::{default_narrative, finding, worst_first};
+use crate::engine::fold::{default_narrative, finding};
 use crate::engine::kept::{Kept, Place};
 use crate::engine::link::Draft;
 use crate::model::context::Context;
 use crate::model::finding::{Finding, Origin, RuleOutcome};
 use crate::model::meta::RuleMeta;
-use crate::model::narrative::Group;
+use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{
     Collected, HISTOGRAMS_PER_RULE, NOTES_PER_RULE, Note, OBSERVATIONS_PER_RULE, Observation,
     Observations,
 };
+use crate::model::occurrence::{Occurrence, Occurrences};
 use crate::model::rule::Rule;
 use crate::model::settings::RuleSettings;
 
@@ -111,17 +112,50 @@ impl<R: Rule> Running for Adapter<R> {
     }
 
     fn finish(&self, settings: &RuleSettings, analysis: &Analysis, mut slot: Slot) -> Finished {
-        let collected = Collected {
+        let mut collected = Collected {
             observations: self.observations.take(),
             notes: self.notes.take(),
             durations: std::mem::take(&mut slot.durations),
         };
-        let run = RuleRun {
-            rule: self.rule,
-            ctx: self.context(settings),
+        let ctx = self.context(settings);
+        let end = End {
+            meta: ctx.meta,
             analysis,
         };
-        run.finish(collected, slot)
+        let drafts = catch_unwind(AssertUnwindSafe(|| {
+            self.rule.on_capture(analysis, &ctx, &mut collected);
+            let (groups, causes) = groups(collected.observations);
+            let notes = &collected.notes;
+            let drafts = groups
+                .into_iter()
+                .map(|group| self.draft(&end, ctx, &group, notes));
+            (drafts.collect(), causes)
+        }));
+        end.finished(slot, drafts.map_err(|panic| panic_text(panic.as_ref())))
+    }
+}
+
+impl<R: Rule> Adapter<R> {
+    /// The finding of the observations of one cause.
+    fn draft(
+        &self,
+        end: &End<'_>,
+        ctx: Context<'_>,
+        observations: &[Observation<R::Seen>],
+        notes: &[Note<R::Fact>],
+    ) -> Draft {
+        let common = Occurrences(observations.iter().map(|one| &one.occurrence).collect());
+        let group = Group {
+            meta: end.meta,
+            observations,
+            common: &common,
+            notes,
+            analysis: end.analysis,
+            ctx,
+        };
+        let narrative = default_narrative(end.meta, &common);
+        let narrative = self.rule.describe(&group, narrative);
+        end.draft(&common, narrative)
     }
 }
 
@@ -176,13 +210,6 @@ impl Slot {
     }
 }
 
-/// One rule at the end of the capture.
-struct RuleRun<'a, R: Rule> {
-    rule: &'static R,
-    ctx: Context<'a>,
-    analysis: &'a Analysis,
-}
-
 /// What one rule says of the capture.
 pub(super) struct Finished {
     pub(super) drafts: Vec<Draft>,
@@ -190,9 +217,16 @@ pub(super) struct Finished {
     pub(super) outcome: RuleOutcome,
 }
 
-impl<R: Rule> RuleRun<'_, R> {
-    fn finish(&self, mut collected: Collected<R::Seen, R::Fact>, slot: Slot) -> Finished {
-        let meta = self.rule.meta();
+/// One rule at the end of the capture, without its own types: this is compiled once for all rules.
+struct End<'a> {
+    meta: &'static RuleMeta,
+    analysis: &'a Analysis,
+}
+
+impl End<'_> {
+    /// What the rule says: its findings and how many causes there were, or why it panicked.
+    fn finished(&self, slot: Slot, drafts: Result<(Vec<Draft>, usize), String>) -> Finished {
+        let meta = self.meta;
         let mut notices = Vec::new();
         let mut failure = slot.failure.map(|(frame, message)| {
             format!("failed on the connection that begins at frame {frame}: {message}")
@@ -209,21 +243,8 @@ impl<R: Rule> RuleRun<'_, R> {
                 meta.id, NOTES_PER_RULE, slot.notes
             ));
         }
-        let drafts = catch_unwind(AssertUnwindSafe(|| {
-            self.rule
-                .on_capture(self.analysis, &self.ctx, &mut collected);
-            let (groups, causes) = groups(collected.observations);
-            let drafts: Vec<Draft> = groups
-                .into_iter()
-                .map(|group| self.draft(group, &collected.notes))
-                .collect();
-            (drafts, causes)
-        }));
-        let (drafts, causes) = drafts.unwrap_or_else(|panic| {
-            failure = Some(format!(
-                "failed at the end of the capture: {}",
-                panic_text(panic.as_ref())
-            ));
+        let (drafts, causes) = drafts.unwrap_or_else(|message| {
+            failure = Some(format!("failed at the end of the capture: {message}"));
             (Vec::new(), 0)
         });
         if causes > FINDINGS_PER_RULE {
@@ -235,14 +256,13 @@ impl<R: Rule> RuleRun<'_, R> {
         if let Some(failure) = &failure {
             notices.push(format!("rule {}: {failure}", meta.id));
         }
+        let not_assessed = slot.not_assessed.into_iter();
         let outcome = RuleOutcome {
             rule: meta.id,
             title: meta.title,
             origin: Origin::BuiltIn,
             assessed: slot.assessed,
-            not_assessed: slot
-                .not_assessed
-                .into_iter()
+            not_assessed: not_assessed
                 .map(|(reason, count)| (reason.to_owned(), count))
                 .collect(),
             findings: 0,
@@ -255,48 +275,32 @@ impl<R: Rule> RuleRun<'_, R> {
         }
     }
 
-    fn draft(&self, mut observations: Vec<Observation<R::Seen>>, notes: &[Note<R::Fact>]) -> Draft {
-        observations.sort_by(|a, b| {
-            let strength = |one: &Observation<R::Seen>| (one.confidence * 20.0).round();
-            strength(b)
-                .total_cmp(&strength(a))
-                .then(b.weight.total_cmp(&a.weight))
-                .then(a.connection.first_frame.cmp(&b.connection.first_frame))
-        });
-        for observation in &mut observations {
-            observation
-                .evidence
-                .sort_by_key(|evidence| evidence.segment.frame);
-        }
-        let meta = self.rule.meta();
-        let group = Group {
-            meta,
-            observations: &observations,
-            notes,
-            analysis: self.analysis,
-            ctx: self.ctx,
-        };
-        let narrative = self.rule.describe(&group, default_narrative(&group));
-        let connections = worst_first(&observations);
-        let mut finding = finding(&group, narrative, &connections);
-        self.add_caveats(&observations, &mut finding);
-        let mut times: Vec<_> = observations.iter().map(|one| one.at).collect();
+    /// The finding of one cause in the rule's words.
+    fn draft(&self, occurrences: &Occurrences<'_>, narrative: Narrative) -> Draft {
+        let connections = occurrences.worst_first();
+        let mut finding = finding(
+            self.meta,
+            self.analysis,
+            occurrences,
+            narrative,
+            &connections,
+        );
+        self.add_caveats(&occurrences.0, &mut finding);
+        let mut times: Vec<_> = occurrences.0.iter().map(|one| one.at).collect();
         times.sort_unstable();
         Draft {
             connections: connections.iter().map(|one| one.first_frame).collect(),
-            servers: group.servers(),
-            client_ips: group.client_ips(),
+            servers: occurrences.servers(),
+            client_ips: occurrences.client_ips(),
             times,
             finding,
         }
     }
 
     /// Notes of the capture that cloud this rule, and what they cost in confidence.
-    fn add_caveats(&self, observations: &[Observation<R::Seen>], finding: &mut Finding) {
+    fn add_caveats(&self, occurrences: &[&Occurrence], finding: &mut Finding) {
         let touched = |limit: QualityKind| {
-            let touched = observations
-                .iter()
-                .filter(|one| one.limits.contains(&limit));
+            let touched = occurrences.iter().filter(|one| one.limits.contains(&limit));
             touched.count()
         };
         let dropped = touched(QualityKind::CaptureDrops);
@@ -312,17 +316,12 @@ impl<R: Rule> RuleRun<'_, R> {
                 | QualityKind::Summed => true,
                 kind => touched(kind) > 0,
             };
-            if touches && self.rule.meta().clouded_by.contains(&note.kind) {
+            if touches && self.meta.clouded_by.contains(&note.kind) {
                 finding.caveats.push((note.kind, note.note.clone()));
             }
         }
-        if dropped * 2 > observations.len()
-            && self
-                .rule
-                .meta()
-                .clouded_by
-                .contains(&QualityKind::CaptureDrops)
-        {
+        let is_clouded = self.meta.clouded_by.contains(&QualityKind::CaptureDrops);
+        if dropped * 2 > occurrences.len() && is_clouded {
             // What rests on frames that may be missing is worth about a fifth less.
             finding.confidence *= 0.8;
             finding.confidence_reason.push_str(
@@ -332,25 +331,49 @@ impl<R: Rule> RuleRun<'_, R> {
     }
 }
 
-/// The occurrences of each cause, and how many causes there were: of more than
-/// [`FINDINGS_PER_RULE`] the gravest stay, then those that occurred most often, then the earliest.
+/// The observations of each cause, the most telling first, and how many causes there were.
 fn groups<S>(observations: Vec<Observation<S>>) -> (Vec<Vec<Observation<S>>>, usize) {
-    let mut groups = BTreeMap::<String, Vec<Observation<S>>>::new();
-    for observation in observations {
-        groups
-            .entry(observation.cause.clone())
-            .or_default()
-            .push(observation);
+    let common: Vec<_> = observations.iter().map(|one| &one.occurrence).collect();
+    let (places, causes) = parted(&common);
+    let mut observations: Vec<_> = observations.into_iter().map(Some).collect();
+    let mut take = |at: usize| {
+        let mut one = observations[at].take()?;
+        one.sort_evidence();
+        Some(one)
+    };
+    let groups = places.into_iter();
+    let groups = groups.map(|places| places.into_iter().filter_map(&mut take).collect());
+    (groups.collect(), causes)
+}
+
+/// The places of the occurrences of each cause, the most telling first, and how many causes there
+/// were: of more than [`FINDINGS_PER_RULE`] the gravest stay, then those that occurred most often, then
+/// the earliest.
+fn parted(occurrences: &[&Occurrence]) -> (Vec<Vec<usize>>, usize) {
+    let mut groups = BTreeMap::<&str, Vec<usize>>::new();
+    for (at, one) in occurrences.iter().enumerate() {
+        groups.entry(&one.cause).or_default().push(at);
     }
     let mut groups: Vec<_> = groups.into_values().collect();
     let causes = groups.len();
     if causes > FINDINGS_PER_RULE {
         groups.sort_by_cached_key(|group| {
-            let gravest = group.iter().map(|one| one.impact.severity()).max();
-            let earliest = group.iter().map(|one| one.connection.first_frame).min();
+            let all = || group.iter().map(|at| occurrences[*at]);
+            let gravest = all().map(|one| one.impact.severity()).max();
+            let earliest = all().map(|one| one.connection.first_frame).min();
             (Reverse(gravest), Reverse(group.len()), earliest)
         });
         groups.truncate(FINDINGS_PER_RULE);
+    }
+    for group in &mut groups {
+        group.sort_by(|a, b| {
+            let (a, b) = (occurrences[*a], occurrences[*b]);
+            let strength = |one: &Occurrence| (one.confidence * 20.0).round();
+            strength(b)
+                .total_cmp(&strength(a))
+                .then(b.weight.total_cmp(&a.weight))
+                .then(a.connection.first_frame.cmp(&b.connection.first_frame))
+        });
     }
     (groups, causes)
 }

@@ -1,5 +1,7 @@
 //! The store of what rules collect: bounded, shared by all shards, independent of their order.
 
+use std::any::Any;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,13 +11,21 @@ use analyzer::Connection;
 ///
 /// What is kept depends on the items alone, not on the order in which shards offer them.
 pub(crate) struct Kept<T> {
+    store: Store,
+    kind: PhantomData<T>,
+}
+
+/// The items of one rule, of whatever type: sorting them is compiled once for all rules.
+struct Store {
     limit: usize,
     /// Once more than the limit was offered: the frame beyond which nothing is taken any more.
     ceiling: AtomicU64,
     /// In any order; a quarter more than the limit at most. They lie apart: a list that grows and is
     /// sorted moves what it holds.
-    items: Mutex<Vec<(Place, Box<T>)>>,
+    items: Mutex<Vec<(Place, Item)>>,
 }
+
+type Item = Box<dyn Any + Send + Sync>;
 
 /// Where an item belongs among all: the first frame of its connection, the ports of client and
 /// server (one frame can begin several connections), its number among the connection's items. As
@@ -44,28 +54,47 @@ impl Place {
     }
 }
 
-impl<T> Kept<T> {
+impl<T: Send + Sync + 'static> Kept<T> {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
-            limit,
-            ceiling: AtomicU64::new(u64::MAX),
-            items: Mutex::default(),
+            store: Store {
+                limit,
+                ceiling: AtomicU64::new(u64::MAX),
+                items: Mutex::default(),
+            },
+            kind: PhantomData,
         }
     }
 
     /// Whether an item of this place would surely not be kept.
     pub(crate) fn is_beyond(&self, place: Place) -> bool {
-        // An old ceiling only lets more through to the lock.
-        place.first_frame() > self.ceiling.load(Ordering::Relaxed)
+        self.store.is_beyond(place)
     }
 
     /// Offers an item.
     pub(crate) fn offer(&self, place: Place, item: T) {
-        if self.is_beyond(place) {
-            return;
+        if !self.is_beyond(place) {
+            self.store.take_in(place, Box::new(item));
         }
+    }
+
+    /// Takes all items out.
+    pub(crate) fn take(&self) -> Vec<T> {
+        let items = self.store.take_out().into_iter();
+        // All are of this type: nothing else is offered.
+        let items = items.filter_map(|(_, item)| item.downcast().ok());
+        items.map(|item| *item).collect()
+    }
+}
+
+impl Store {
+    fn is_beyond(&self, place: Place) -> bool {
+        // An old ceiling only lets more through to the lock.
+        place.first_frame() > self.ceiling.load(Ordering::Relaxed)
+    }
+
+    fn take_in(&self, place: Place, item: Item) {
         let limit = self.limit;
-        let item = Box::new(item);
         let mut items = self.items();
         items.push((place, item));
         if items.len() > limit + limit / 4 {
@@ -77,15 +106,14 @@ impl<T> Kept<T> {
         }
     }
 
-    /// Takes all items out.
-    pub(crate) fn take(&self) -> Vec<T> {
+    fn take_out(&self) -> Vec<(Place, Item)> {
         let mut items = std::mem::take(&mut *self.items());
         items.sort_unstable_by_key(|(place, _)| *place);
         items.truncate(self.limit);
-        items.into_iter().map(|(_, item)| *item).collect()
+        items
     }
 
-    fn items(&self) -> MutexGuard<'_, Vec<(Place, Box<T>)>> {
+    fn items(&self) -> MutexGuard<'_, Vec<(Place, Item)>> {
         // Nothing panics while it is locked, and the list is whole between two calls.
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }

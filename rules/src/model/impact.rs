@@ -169,7 +169,7 @@ impl Impact {
 
     /// All of one cause together: waits, losses and recoveries added up, failed attempts those of the
     /// client that failed most often.
-    pub fn of_clients(impacts: impl IntoIterator<Item = (IpAddr, Self)>) -> Self {
+    pub fn of_clients(impacts: &mut dyn Iterator<Item = (IpAddr, Self)>) -> Self {
         let mut all = Self::NONE;
         let mut attempts = BTreeMap::<IpAddr, u64>::new();
         for (client, impact) in impacts {
@@ -315,9 +315,9 @@ mod tests {
     fn clients_that_each_tried_once_do_not_add_up() {
         let client = |last| IpAddr::from([10, 0, 0, last]);
         let once = Impact::attempts_failed(1);
-        let many = Impact::of_clients((1..=9).map(|last| (client(last), once)));
+        let many = Impact::of_clients(&mut (1..=9).map(|last| (client(last), once)));
         assert_eq!(many.severity(), Severity::Low);
-        let one = Impact::of_clients((0..3).map(|_| (client(1), once)));
+        let one = Impact::of_clients(&mut (0..3).map(|_| (client(1), once)));
         assert_eq!(one.severity(), Severity::High);
     }
 

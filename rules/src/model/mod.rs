@@ -14,6 +14,7 @@ pub mod narrative;
 pub mod nearest;
 pub mod needs;
 pub mod observation;
+pub mod occurrence;
 pub mod rule;
 pub mod settings;
 pub mod severity;

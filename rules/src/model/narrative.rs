@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use analyzer::{Analysis, Endpoint, Timestamp};
 
 use crate::model::context::Context;
-use crate::model::figure::{Figure, FigureValue, Spread, spread};
+use crate::model::figure::{Spread, spread};
 use crate::model::finding::{HostCommand, LookAlike, Remedy};
 use crate::model::impact::Impact;
 use crate::model::meta::RuleMeta;
 use crate::model::observation::{Note, Observation};
+use crate::model::occurrence::Occurrences;
 use crate::model::severity::Severity;
 use crate::model::timeouts::Wait;
 use crate::model::waits::Waits;
@@ -21,6 +22,8 @@ pub struct Group<'a, S = (), F = ()> {
     pub meta: &'static RuleMeta,
     /// The observations, the most telling first; never empty.
     pub observations: &'a [Observation<S>],
+    /// What they have in common with those of all rules, in the same order.
+    pub common: &'a Occurrences<'a>,
     /// Everything the rule noted on any connection, by first frame.
     pub notes: &'a [Note<F>],
     /// The capture as a whole.
@@ -33,18 +36,14 @@ impl<S, F> Group<'_, S, F> {
     /// How many times it happened.
     #[must_use]
     pub fn occurrences(&self) -> u64 {
-        self.observations
-            .iter()
-            .map(|observation| observation.count)
-            .sum()
+        self.common.count()
     }
 
     /// What all observations together did to somebody; failed attempts are those of the client that
     /// failed most often.
     #[must_use]
     pub fn impact(&self) -> Impact {
-        let observations = self.observations.iter();
-        Impact::of_clients(observations.map(|one| (one.connection.client.ip, one.impact)))
+        self.common.impact()
     }
 
     /// The most telling observation.
@@ -56,42 +55,31 @@ impl<S, F> Group<'_, S, F> {
     /// The server of the best example.
     #[must_use]
     pub fn server(&self) -> Endpoint {
-        self.best().connection.server
+        self.common.best().connection.server
     }
 
     /// The client of the best example.
     #[must_use]
     pub fn client(&self) -> Endpoint {
-        self.best().connection.client
+        self.common.best().connection.client
     }
 
     /// Distinct connections.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        let ids: BTreeSet<u64> = self
-            .observations
-            .iter()
-            .map(|one| one.connection.first_frame)
-            .collect();
-        ids.len() as u64
+        self.common.connections()
     }
 
     /// Distinct client addresses.
     #[must_use]
     pub fn client_ips(&self) -> BTreeSet<IpAddr> {
-        self.observations
-            .iter()
-            .map(|one| one.connection.client.ip)
-            .collect()
+        self.common.client_ips()
     }
 
     /// Distinct servers.
     #[must_use]
     pub fn servers(&self) -> BTreeSet<Endpoint> {
-        self.observations
-            .iter()
-            .map(|one| one.connection.server)
-            .collect()
+        self.common.servers()
     }
 
     /// Who the clients are, in words: one address, or their number.
@@ -107,29 +95,13 @@ impl<S, F> Group<'_, S, F> {
     /// First and last time it showed.
     #[must_use]
     pub fn time_span(&self) -> (Timestamp, Timestamp) {
-        let times = self.observations.iter().map(|one| one.at);
-        let (first, last) = (times.clone().min(), times.max());
-        (first.unwrap_or_default(), last.unwrap_or_default())
-    }
-
-    /// All declared figures, folded.
-    #[must_use]
-    pub fn figures(&self) -> Vec<Figure> {
-        self.meta
-            .figures
-            .iter()
-            .filter_map(|spec| spec.fold(&self.values(spec.name)))
-            .collect()
+        self.common.time_span()
     }
 
     /// A declared figure as a number, as the finding will bear it.
     #[must_use]
     pub fn figure(&self, name: &str) -> Option<f64> {
-        let spec = self.meta.figures.iter().find(|spec| spec.name == name)?;
-        match spec.fold(&self.values(spec.name))?.value {
-            FigureValue::Number(number) => Some(number),
-            FigureValue::Text(_) => None,
-        }
+        self.common.figure(self.meta, name)
     }
 
     /// What was seen, the most telling first.
@@ -147,15 +119,6 @@ impl<S, F> Group<'_, S, F> {
     #[must_use]
     pub fn spread(&self, value: impl Fn(&S) -> Option<f64>) -> Option<Spread> {
         spread(&mut self.seen().filter_map(value).collect::<Vec<_>>())
-    }
-
-    fn values(&self, name: &str) -> Vec<FigureValue> {
-        self.observations
-            .iter()
-            .flat_map(|one| &one.figures)
-            .filter(|(known, _)| *known == name)
-            .map(|(_, value)| value.clone())
-            .collect()
     }
 }
 

@@ -5,6 +5,7 @@
 //! spread over shards.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use analyzer::app::At;
 use analyzer::connection::Histogram;
@@ -12,9 +13,9 @@ use analyzer::event::SegmentRef;
 use analyzer::{Connection, Direction, Endpoint, QualityKind, Timestamp};
 
 use crate::model::connection_ref::ConnectionRef;
-use crate::model::evidence::Evidence;
 use crate::model::figure::FigureValue;
 use crate::model::impact::Impact;
+use crate::model::occurrence::Occurrence;
 
 /// Occurrences kept per rule: enough for any figure to be right within its spread, at about
 /// 1 kB each.
@@ -25,32 +26,29 @@ pub const NOTES_PER_RULE: usize = 25_000;
 pub const HISTOGRAMS_PER_RULE: usize = 16_384;
 
 /// One occurrence of a rule's state on one connection, with what the rule's words need of it.
+///
+/// What all rules have in common lies apart: whatever is done with that alone is compiled once, not
+/// once for each rule.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Observation<S = ()> {
-    /// Where.
-    pub connection: ConnectionRef,
-    /// Occurrences with an equal text become one finding.
-    pub cause: String,
-    /// When it showed.
-    pub at: Timestamp,
-    /// How much of the signature was seen, 0–1.
-    pub confidence: f64,
-    /// What it did to somebody.
-    pub impact: Impact,
-    /// How telling as an example: larger is shown first.
-    pub weight: f64,
-    /// How many times it happened on this connection.
-    pub count: u64,
-    /// Proof, in frame order.
-    pub evidence: Vec<Evidence>,
-    /// Declared figures.
-    pub figures: Vec<(&'static str, FigureValue)>,
-    /// Costs in user terms; summed over occurrences.
-    pub cost: Vec<(&'static str, f64)>,
+    /// What every occurrence has, of whatever rule.
+    pub occurrence: Occurrence,
     /// What the words of the finding need beyond its figures.
     pub seen: S,
-    /// Limits of the capture that touch the connection.
-    pub limits: Vec<QualityKind>,
+}
+
+impl<S> Deref for Observation<S> {
+    type Target = Occurrence;
+
+    fn deref(&self) -> &Occurrence {
+        &self.occurrence
+    }
+}
+
+impl<S> DerefMut for Observation<S> {
+    fn deref_mut(&mut self) -> &mut Occurrence {
+        &mut self.occurrence
+    }
 }
 
 /// The limits of the capture that may touch one connection and not another.
@@ -75,18 +73,15 @@ impl Observation {
     #[must_use]
     pub fn new(conn: &Connection, confidence: f64, impact: Impact) -> Self {
         Self {
-            connection: ConnectionRef::from(conn),
-            cause: conn.server.to_string(),
-            at: conn.start,
-            confidence,
-            impact,
-            weight: 0.0,
-            count: 1,
-            evidence: Vec::new(),
-            figures: Vec::new(),
-            cost: Vec::new(),
+            occurrence: Occurrence::new(
+                ConnectionRef::from(conn),
+                conn.server.to_string(),
+                conn.start,
+                confidence,
+                impact,
+                limits_of(conn),
+            ),
             seen: (),
-            limits: limits_of(conn),
         }
     }
 
@@ -94,18 +89,15 @@ impl Observation {
     #[must_use]
     pub fn from_note<F>(note: &Note<F>, confidence: f64, impact: Impact) -> Self {
         Self {
-            connection: note.connection,
-            cause: note.connection.server.to_string(),
-            at: note.at,
-            confidence,
-            impact,
-            weight: 0.0,
-            count: 1,
-            evidence: Vec::new(),
-            figures: Vec::new(),
-            cost: Vec::new(),
+            occurrence: Occurrence::new(
+                note.connection,
+                note.connection.server.to_string(),
+                note.at,
+                confidence,
+                impact,
+                note.limits.clone(),
+            ),
             seen: (),
-            limits: note.limits.clone(),
         }
     }
 
@@ -113,18 +105,8 @@ impl Observation {
     #[must_use]
     pub fn seen<S>(self, seen: S) -> Observation<S> {
         Observation {
-            connection: self.connection,
-            cause: self.cause,
-            at: self.at,
-            confidence: self.confidence,
-            impact: self.impact,
-            weight: self.weight,
-            count: self.count,
-            evidence: self.evidence,
-            figures: self.figures,
-            cost: self.cost,
+            occurrence: self.occurrence,
             seen,
-            limits: self.limits,
         }
     }
 }
@@ -161,13 +143,8 @@ impl<S> Observation<S> {
     /// What it did to somebody, where that shows only when all is known.
     #[must_use]
     pub fn impact(mut self, impact: Impact) -> Self {
-        self.set_impact(impact);
-        self
-    }
-
-    /// Replaces what it did to somebody.
-    pub fn set_impact(&mut self, impact: Impact) {
         self.impact = impact;
+        self
     }
 
     /// Adds a frame and a fact that can be checked there, which proves nothing by itself.
@@ -191,15 +168,6 @@ impl<S> Observation<S> {
             Some(segment) => self.proof(segment, note),
             None => self,
         }
-    }
-
-    fn add(&mut self, segment: SegmentRef, note: String, proves: bool) {
-        self.evidence.push(Evidence {
-            segment,
-            connection: self.connection,
-            note,
-            proves,
-        });
     }
 
     /// Adds a frame when there is one.
@@ -239,21 +207,6 @@ impl<S> Observation<S> {
     pub fn cost(mut self, name: &'static str, value: f64) -> Self {
         self.cost.push((name, value));
         self
-    }
-
-    /// The number of a declared figure.
-    #[must_use]
-    pub fn figure_value(&self, name: &str) -> Option<f64> {
-        match self.figures.iter().find(|(known, _)| *known == name)?.1 {
-            FigureValue::Number(number) => Some(number),
-            FigureValue::Text(_) => None,
-        }
-    }
-
-    /// Replaces the value of a figure.
-    pub fn set_figure(&mut self, name: &'static str, value: FigureValue) {
-        self.figures.retain(|(known, _)| *known != name);
-        self.figures.push((name, value));
     }
 }
 

@@ -13,9 +13,9 @@ use crate::model::observation::{Collected, Observations};
 /// One failing state and how it is recognised.
 pub trait Rule: Sync + 'static {
     /// What its words need of one occurrence beyond the declared figures.
-    type Seen: Send + Sync;
+    type Seen: Send + Sync + 'static;
     /// What it keeps of a connection for the end of the capture.
-    type Fact: Send + Sync;
+    type Fact: Send + Sync + 'static;
 
     /// The declaration.
     fn meta(&self) -> &'static RuleMeta;

@@ -250,14 +250,14 @@ fn judge(analysis: &Analysis, one: &mut Observation<Seen>, company: &Company) ->
     };
     let client = analysis.hosts.get(one.connection.client.ip);
     let is_lost = !cut_off && (agreed && expected || proved && company.late >= 2);
-    one.set_impact(if client.is_some_and(HostProfile::is_scanner) {
+    one.impact = if client.is_some_and(HostProfile::is_scanner) {
         Impact::NONE
     } else if is_lost {
         Impact::requests_lost(1)
     } else {
         // One wait alone may be a user who left.
         Impact::SOME
-    });
+    };
     one.confidence > 0.0
 }
 

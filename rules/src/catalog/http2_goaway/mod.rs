@@ -152,9 +152,9 @@ impl Rule for StreamsGivenUp {
                     && now.server.port == then.server.port
             });
             if asked_again {
-                one.set_impact(Impact::recovered(one.seen.lost));
+                one.impact = Impact::recovered(one.seen.lost);
             } else if end.is_none_or(|end| end < one.at + KNOWN_AFTER) {
-                one.set_impact(Impact::SOME);
+                one.impact = Impact::SOME;
             }
         }
     }

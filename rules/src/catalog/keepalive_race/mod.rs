@@ -140,14 +140,14 @@ impl Rule for KeepaliveRace {
             }) {
                 observation.cause = format!("{server} restart");
                 observation.seen.restart = true;
-                observation.set_impact(Impact::SOME);
+                observation.impact = Impact::SOME;
                 observation.confidence = observation.confidence.min(confidence::OPEN);
             }
         }
         for one in &mut collected.observations {
             let client = analysis.hosts.get(one.connection.client.ip);
             if client.is_some_and(HostProfile::is_scanner) {
-                one.set_impact(Impact::NONE);
+                one.impact = Impact::NONE;
             }
         }
         split_causes(&mut collected.observations, |seen| seen.idle_ms);

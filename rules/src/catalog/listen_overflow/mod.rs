@@ -217,7 +217,7 @@ fn impact(observations: &[Observation<Seen>]) -> Impact {
         };
         (one.connection.client.ip, lost)
     });
-    Impact::of_clients(impacts).and(Impact::waited(waited))
+    Impact::of_clients(&mut impacts.into_iter()).and(Impact::waited(waited))
 }
 
 /// What the connections of a capture say of listeners and paths.

@@ -154,10 +154,10 @@ impl Rule for PacketLoss {
             *events += one.seen.events;
         }
         for one in &mut collected.observations {
-            let seen = &mut one.seen;
-            let all = sent.get(&(one.connection.server, seen.sender));
+            let Observation { occurrence, seen } = one;
+            let all = sent.get(&(occurrence.connection.server, seen.sender));
             seen.sent = all.copied().unwrap_or(0);
-            let (gone, events) = lost.get(&one.cause).copied().unwrap_or_default();
+            let (gone, events) = lost.get(&occurrence.cause).copied().unwrap_or_default();
             let rate = if seen.sent > 0 {
                 (gone / number(seen.sent) * 100.0).min(100.0)
             } else {

@@ -141,14 +141,14 @@ impl Rule for SynUnanswered {
         });
         for one in &mut collected.observations {
             one.seen.nobody = attempts.nobody(&one.connection, &one.seen.attempt);
-            one.set_impact(attempts.impact(&one.connection, one.at, &one.seen.attempt));
+            one.impact = attempts.impact(&one.connection, one.at, &one.seen.attempt);
             // What is connected lives on: the host is up, whatever the SYNs met.
             let last_heard = heard.get(&one.connection.server);
             let lives_on = last_heard.is_some_and(|last| *last >= one.seen.attempt.until);
             // A single SYN may have been answered unseen, or its sender is no kernel.
             let is_weak = one.seen.attempt.syns < 2;
             if (lives_on || is_weak) && one.seen.nobody.is_none() {
-                one.set_impact(Impact::SOME);
+                one.impact = Impact::SOME;
                 one.confidence = one.confidence.min(confidence::EVEN);
             }
             if one.seen.nobody.is_some() {

@@ -1,0 +1,248 @@
+//! What occurrences of all rules have in common, and the sums over those of one cause.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use analyzer::event::SegmentRef;
+use analyzer::{Endpoint, QualityKind, Timestamp};
+
+use crate::model::connection_ref::ConnectionRef;
+use crate::model::evidence::Evidence;
+use crate::model::figure::{Distribution, Figure, FigureSpec, FigureValue, Fold, spread};
+use crate::model::impact::Impact;
+use crate::model::meta::RuleMeta;
+
+/// Single values kept for a histogram.
+const VALUES_PER_DISTRIBUTION: usize = 1_000;
+
+/// Where, when and how one occurrence showed, and what it did.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Occurrence {
+    /// Where.
+    pub connection: ConnectionRef,
+    /// Occurrences with an equal text become one finding.
+    pub cause: String,
+    /// When it showed.
+    pub at: Timestamp,
+    /// How much of the signature was seen, 0–1.
+    pub confidence: f64,
+    /// What it did to somebody.
+    pub impact: Impact,
+    /// How telling as an example: larger is shown first.
+    pub weight: f64,
+    /// How many times it happened on this connection.
+    pub count: u64,
+    /// Proof, in frame order.
+    pub evidence: Vec<Evidence>,
+    /// Declared figures.
+    pub figures: Vec<(&'static str, FigureValue)>,
+    /// Costs in user terms; summed over occurrences.
+    pub cost: Vec<(&'static str, f64)>,
+    /// Limits of the capture that touch the connection.
+    pub limits: Vec<QualityKind>,
+}
+
+impl Occurrence {
+    pub(crate) const fn new(
+        connection: ConnectionRef,
+        cause: String,
+        at: Timestamp,
+        confidence: f64,
+        impact: Impact,
+        limits: Vec<QualityKind>,
+    ) -> Self {
+        Self {
+            connection,
+            cause,
+            at,
+            confidence,
+            impact,
+            weight: 0.0,
+            count: 1,
+            evidence: Vec::new(),
+            figures: Vec::new(),
+            cost: Vec::new(),
+            limits,
+        }
+    }
+
+    /// Adds a frame and what can be checked there.
+    pub(crate) fn add(&mut self, segment: SegmentRef, note: String, proves: bool) {
+        self.evidence.push(Evidence {
+            segment,
+            connection: self.connection,
+            note,
+            proves,
+        });
+    }
+
+    /// Puts its frames in their order.
+    pub(crate) fn sort_evidence(&mut self) {
+        self.evidence.sort_by_key(|evidence| evidence.segment.frame);
+    }
+
+    /// The number of a declared figure.
+    #[must_use]
+    pub fn figure_value(&self, name: &str) -> Option<f64> {
+        match self.figures.iter().find(|(known, _)| *known == name)?.1 {
+            FigureValue::Number(number) => Some(number),
+            FigureValue::Text(_) => None,
+        }
+    }
+
+    /// Replaces the value of a figure.
+    pub fn set_figure(&mut self, name: &'static str, value: FigureValue) {
+        self.figures.retain(|(known, _)| *known != name);
+        self.figures.push((name, value));
+    }
+}
+
+/// The occurrences of one cause, the most telling first; never empty.
+pub struct Occurrences<'a>(pub(crate) Vec<&'a Occurrence>);
+
+impl Occurrences<'_> {
+    /// The most telling one.
+    #[must_use]
+    pub fn best(&self) -> &Occurrence {
+        self.0[0]
+    }
+
+    /// How many times it happened.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|one| one.count).sum()
+    }
+
+    /// What all together did to somebody; failed attempts are those of the client that failed most
+    /// often.
+    #[must_use]
+    pub fn impact(&self) -> Impact {
+        Impact::of_clients(
+            &mut self
+                .0
+                .iter()
+                .map(|one| (one.connection.client.ip, one.impact)),
+        )
+    }
+
+    /// Distinct connections.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        let ids: BTreeSet<u64> = self
+            .0
+            .iter()
+            .map(|one| one.connection.first_frame)
+            .collect();
+        ids.len() as u64
+    }
+
+    /// Distinct client addresses.
+    #[must_use]
+    pub fn client_ips(&self) -> BTreeSet<IpAddr> {
+        self.0.iter().map(|one| one.connection.client.ip).collect()
+    }
+
+    /// Distinct servers.
+    #[must_use]
+    pub fn servers(&self) -> BTreeSet<Endpoint> {
+        self.0.iter().map(|one| one.connection.server).collect()
+    }
+
+    /// First and last time it showed.
+    #[must_use]
+    pub fn time_span(&self) -> (Timestamp, Timestamp) {
+        let times = self.0.iter().map(|one| one.at);
+        let (first, last) = (times.clone().min(), times.max());
+        (first.unwrap_or_default(), last.unwrap_or_default())
+    }
+
+    /// All figures that the rule declares, folded.
+    #[must_use]
+    pub fn figures(&self, meta: &RuleMeta) -> Vec<Figure> {
+        let figures = meta.figures.iter();
+        figures.filter_map(|spec| self.folded(spec)).collect()
+    }
+
+    /// A declared figure as a number, as the finding will bear it.
+    #[must_use]
+    pub fn figure(&self, meta: &RuleMeta, name: &str) -> Option<f64> {
+        let spec = meta.figures.iter().find(|spec| spec.name == name)?;
+        match self.folded(spec)?.value {
+            FigureValue::Number(number) => Some(number),
+            FigureValue::Text(_) => None,
+        }
+    }
+
+    fn folded(&self, spec: &FigureSpec) -> Option<Figure> {
+        let figures = self.0.iter().flat_map(|one| &one.figures);
+        let values = figures.filter(|(known, _)| *known == spec.name);
+        spec.fold(&values.map(|(_, value)| value.clone()).collect::<Vec<_>>())
+    }
+
+    /// The values of the first figure folded by median, when there are enough for a picture.
+    #[must_use]
+    pub fn distribution(&self, meta: &RuleMeta) -> Option<Distribution> {
+        let mut figures = meta.figures.iter();
+        let spec = figures.find(|spec| spec.fold == Fold::Median)?;
+        let values = self.0.iter().filter_map(|one| one.figure_value(spec.name));
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        let step = values.len().div_ceil(VALUES_PER_DISTRIBUTION).max(1);
+        (values.len() >= 3).then(|| Distribution {
+            figure: spec.name,
+            values: values.into_iter().step_by(step).collect(),
+        })
+    }
+
+    /// Costs summed by name, in order of name.
+    #[must_use]
+    pub fn costs(&self) -> Vec<Figure> {
+        let mut sums = BTreeMap::<&'static str, f64>::new();
+        for (name, value) in self.0.iter().flat_map(|one| &one.cost) {
+            *sums.entry(name).or_default() += value;
+        }
+        sums.into_iter()
+            .filter(|(_, value)| *value > 0.0)
+            .map(|(name, value)| Figure {
+                name,
+                value: FigureValue::Number((value * 1000.0).round() / 1000.0),
+                spread: None,
+            })
+            .collect()
+    }
+
+    /// The middle one of their confidences.
+    #[must_use]
+    pub fn confidence(&self) -> f64 {
+        let mut confidences: Vec<f64> = self.0.iter().map(|one| one.confidence).collect();
+        spread(&mut confidences).map_or(0.0, |spread| spread.median)
+    }
+
+    /// Distinct connections, the heaviest first.
+    #[must_use]
+    pub fn worst_first(&self) -> Vec<ConnectionRef> {
+        let mut ordered = self.0.clone();
+        ordered.sort_by(|a, b| {
+            b.weight
+                .total_cmp(&a.weight)
+                .then(a.connection.first_frame.cmp(&b.connection.first_frame))
+        });
+        distinct(ordered.into_iter())
+    }
+
+    /// The most telling ones.
+    pub fn examples(&self, most: usize) -> impl Iterator<Item = &Occurrence> {
+        self.0.iter().copied().take(most)
+    }
+}
+
+/// The connections of `occurrences`, each once.
+pub(crate) fn distinct<'a>(
+    occurrences: impl Iterator<Item = &'a Occurrence>,
+) -> Vec<ConnectionRef> {
+    let mut seen = BTreeSet::new();
+    occurrences
+        .map(|one| one.connection)
+        .filter(|connection| seen.insert(connection.first_frame))
+        .collect()
+}
