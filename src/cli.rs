@@ -19,7 +19,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// How to tell what is done.
+    /// The log format.
     pub const fn log(&self) -> LogFormat {
         match &self.command {
             Command::Analyze(arguments) => arguments.log,
@@ -31,39 +31,39 @@ impl Cli {
 }
 
 const EXIT_STATUSES: &str = "Exit status: 0 done; 1 a finding at or above --fail-on; \
-2 wrong use; 3 the input could not be read at all (with --strict: not to its end); 4 an output \
-could not be written; 130 interrupted: what was read until then is reported.";
+2 invalid usage; 3 the input could not be read (with --strict: not to its end); 4 an output \
+could not be written; 130 interrupted, the report covers what had been read.";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Analyse one capture (one file, or the files of one set) and report what went wrong
+    /// Analyze one capture (a file, or the files of one set) and report what went wrong
     Analyze(AnalyzeArguments),
-    /// Say what is in a capture, without judging it: format, interfaces, protocols, times, quality
+    /// Show what a capture contains: format, interfaces, protocols, times, quality
     Inspect(InspectArguments),
-    /// Cut the frames of one finding out of a capture, with comments on those that prove it
+    /// Extract the frames of one finding, with packet comments on those that prove it
     Evidence(EvidenceArguments),
-    /// Render a result in another format, without the capture
+    /// Render a saved JSON result in another format
     Report(ReportArguments),
-    /// Say where on a path it happens, by captures of two or more of its points
+    /// Locate a problem on a path from captures taken at two or more points
     Compare(CompareArguments),
-    /// Analyse an archive: reports, one dataset, one roll-up; a second run does what is new
+    /// Analyze an archive: reports, a dataset and a roll-up; later runs process only what changed
     Batch(BatchArguments),
     /// Run SQL over a dataset, Parquet files or a capture
     Query(QueryArguments),
-    /// List the rules, yours among them
+    /// List the rules, including your own
     Rules(RuleFiles),
     /// Print a rule's documentation: what it means, how it is detected, what to do
     Explain {
         /// Rule id, such as keepalive-race
         rule: String,
-        /// Where rules of one's own are.
+        /// Configuration and rule files.
         #[command(flatten)]
         files: RuleFiles,
     },
-    /// Say what one TCP segment was judged to be and why, and what Wireshark calls it
+    /// Explain how one TCP segment was classified, and how Wireshark labels it
     ExplainFrame(ExplainFrameArguments),
-    /// Print a script that collects on a host what tells causes apart; nothing is run
+    /// Print a script that collects host evidence; nothing is run
     Collect(CollectArguments),
     /// Print a shell completion script
     Completions {
@@ -75,10 +75,10 @@ pub enum Command {
 /// Arguments of `pcapdoc collect`.
 #[derive(Debug, Args)]
 pub struct CollectArguments {
-    /// Only what this rule asks of the hosts
+    /// Only what this rule needs from the hosts
     #[arg(long, value_name = "RULE")]
     pub rule: Option<String>,
-    /// The process whose calls are traced
+    /// Process to trace
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
 }
@@ -92,7 +92,7 @@ pub struct ExplainFrameArguments {
     /// Wireshark's frame.number
     #[arg(value_name = "FRAME", value_parser = clap::value_parser!(u64).range(1..))]
     pub frame: u64,
-    /// json for one document on standard output
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", default_value = "terminal")]
     pub format: ExplainFormat,
     /// What is not done.
@@ -122,31 +122,31 @@ pub struct AnalyzeArguments {
     /// What to write [default: html and md files, and the summary on standard output]
     #[arg(short, long, value_delimiter = ',', value_name = "FORMAT")]
     pub format: Vec<Format>,
-    /// Print at most 15 lines for a chat and write no file; short for --format summary
+    /// Print at most 15 lines for a chat and write no files (same as --format summary)
     #[arg(long, conflicts_with = "format")]
     pub summary: bool,
-    /// Exit with status 1 when a finding is at least this severe
+    /// Exit with status 1 if a finding is at least this severe
     #[arg(long, value_name = "SEVERITY", value_parser = severity())]
     pub fail_on: Option<Severity>,
-    /// Folder for one capture per finding: the frames of its connections, the proof commented
+    /// Folder for one capture per finding: the frames of its connections, with packet comments
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
-    /// Connections listed in the JSON: a number or all
+    /// Number of connections listed in the JSON
     #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
     pub connections: ConnectionLimit,
-    /// Fail with status 3, and write nothing, when a file cannot be read to its end
+    /// Exit with status 3 and write nothing if a file cannot be read to its end
     #[arg(long)]
     pub strict: bool,
-    /// Report (JSON) of a good day: say what is new, worse, gone or better since
+    /// JSON report of a good day: show what is new, worse, better or gone
     #[arg(long, value_name = "GOOD.report.json")]
     pub against: Option<PathBuf>,
-    /// Open the HTML report in the browser afterwards
+    /// Open the HTML report in the browser
     #[arg(long)]
     pub open: bool,
-    /// How to tell what is done, on standard error
+    /// Log format on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log: LogFormat,
-    /// What the hosts say.
+    /// Host evidence.
     #[command(flatten)]
     pub hosts: HostArguments,
     /// How to analyse.
@@ -161,11 +161,11 @@ pub struct AnalyzeArguments {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Host evidence")]
 pub struct HostArguments {
-    /// Files or folders with what was collected on the hosts (ss, netstat, nstat, strace, lsof,
-    /// iptables-save, conntrack, logs …), told by content; see docs/host-evidence.md
+    /// Files or folders collected on the hosts (ss, netstat, nstat, strace, lsof, iptables-save,
+    /// conntrack, logs …), detected from content; see docs/host-evidence.md
     #[arg(long, num_args = 1.., value_name = "PATH")]
     pub host_evidence: Vec<PathBuf>,
-    /// When a file without times was written
+    /// Time at which a file without timestamps was written
     #[arg(long, value_name = "FILE=TIME", value_parser = file_and_time)]
     pub host_evidence_time: Vec<(String, Timestamp)>,
     /// The files beside the captures are read as well (`batch`).
@@ -193,16 +193,16 @@ pub struct CompareArguments {
     /// What to write [default: html and md files, and the summary on standard output]
     #[arg(short, long, value_delimiter = ',', value_name = "FORMAT")]
     pub format: Vec<Format>,
-    /// Print the short text for a chat and write no file; short for --format summary
+    /// Print the short text for a chat and write no files (same as --format summary)
     #[arg(long, conflicts_with = "format")]
     pub summary: bool,
-    /// Exit with status 1 when a finding is at least this severe
+    /// Exit with status 1 if a finding is at least this severe
     #[arg(long, value_name = "SEVERITY", value_parser = severity())]
     pub fail_on: Option<Severity>,
     /// Folder for one capture per finding, with an interface for each point
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
-    /// Connections listed in the JSON: a number or all
+    /// Number of connections listed in the JSON
     #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
     pub connections: ConnectionLimit,
     /// Log format on standard error
@@ -225,10 +225,10 @@ pub struct InspectArguments {
     /// What is not done.
     #[command(flatten)]
     pub redaction: NoRedaction,
-    /// How to write it
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub format: InspectFormat,
-    /// Fail with status 3 when a file cannot be read to its end
+    /// Exit with status 3 if a file cannot be read to its end
     #[arg(long)]
     pub strict: bool,
 }
@@ -249,7 +249,7 @@ pub struct AnalysisArguments {
     /// Only these rules (ids, or prefix*)
     #[arg(long, value_delimiter = ',', value_name = "RULE")]
     pub select: Vec<String>,
-    /// Not these rules (ids, or prefix*)
+    /// All rules but these (ids, or prefix*)
     #[arg(long, value_delimiter = ',', value_name = "RULE")]
     pub ignore: Vec<String>,
     /// Receive buffer of a UDP server, as PORT=BYTES
@@ -258,7 +258,7 @@ pub struct AnalysisArguments {
     /// Framing of a TCP server's stream, as PORT=SPEC (u32be, u16le,offset=2, line, fixed:64, …)
     #[arg(long, value_name = "PORT=SPEC", value_parser = port_and_spec)]
     pub framing: Vec<(u16, String)>,
-    /// Where settings and rules of one's own are.
+    /// Configuration and rule files.
     #[command(flatten)]
     pub files: RuleFiles,
     /// Only packets from this time on: 2026-11-24T10:15:00Z (UTC unless a zone is given)
@@ -279,19 +279,19 @@ pub struct AnalysisArguments {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Memory that connections may take, such as 512M or 2G; what is given up for it is a caveat
+    /// Memory limit, such as 512M or 2G; connections dropped to stay below it are reported
     /// [default: 1G, or a quarter of the machine's if that is less]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_memory: Option<u64>,
 }
 
-/// Where settings and rules of one's own are.
+/// Configuration and rule files.
 #[derive(Debug, Args)]
 pub struct RuleFiles {
-    /// Configuration file [default: pcapdoc.toml here or in a folder above]
+    /// Configuration file [default: pcapdoc.toml in this folder or a parent]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Rules of your own ([[rule]], see docs/own-rules.md) beside those of the configuration file
+    /// File with your own rules ([[rule]], see docs/own-rules.md), in addition to the configuration
     #[arg(long, value_name = "FILE")]
     pub rules: Vec<PathBuf>,
 }
@@ -303,7 +303,7 @@ pub struct RedactionArguments {
     /// Hide addresses, names and payload in every output
     #[arg(long)]
     pub redact: bool,
-    /// Redact by the secret in this file, so that several reports show the same stand-ins
+    /// Redact with the secret in this file, so that several reports use the same substitutes
     /// [default: a new secret for every run]
     #[arg(long, value_name = "FILE")]
     pub redact_key: Option<PathBuf>,
@@ -330,10 +330,10 @@ impl NoRedaction {
 /// Arguments of `pcapdoc evidence`.
 #[derive(Debug, Args)]
 pub struct EvidenceArguments {
-    /// Captures as for analyze, but no pipe: they are read twice
+    /// Captures as for analyze, but not a pipe: they are read twice
     #[arg(required = true, value_name = "CAPTURE")]
     pub captures: Vec<PathBuf>,
-    /// Which finding: its id in the report (F1) or its rule
+    /// Finding: its id in the report (F1) or its rule
     #[arg(value_name = "FINDING")]
     pub finding: String,
     /// File or folder to write to [default: CAPTURE.FINDING-RULE.pcapng in this folder]
@@ -353,7 +353,7 @@ pub struct ReportArguments {
     /// What is not done.
     #[command(flatten)]
     pub redaction: NoRedaction,
-    /// What `pcapdoc analyze --format json` wrote; - is stdin
+    /// A report written by `pcapdoc analyze --format json`; - is stdin
     #[arg(value_name = "RESULT.json")]
     pub result: PathBuf,
     /// Folder for the reports, or a file (for one format), or - for standard output
@@ -362,7 +362,7 @@ pub struct ReportArguments {
     /// What to write [default: html and md files, and the summary on standard output]
     #[arg(short, long, value_delimiter = ',', value_name = "FORMAT")]
     pub format: Vec<Format>,
-    /// Print at most 15 lines for a chat and write no file; short for --format summary
+    /// Print at most 15 lines for a chat and write no files (same as --format summary)
     #[arg(long, conflicts_with = "format")]
     pub summary: bool,
 }
@@ -370,48 +370,48 @@ pub struct ReportArguments {
 /// Arguments of `pcapdoc batch`.
 #[derive(Debug, Args)]
 pub struct BatchArguments {
-    /// Folders, captures and patterns of them; captures are told by content, whatever their names
+    /// Folders, captures and patterns of them; captures are detected from content, not file name
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Folder for the reports, the dataset, the roll-up and what is known of earlier runs
+    /// Folder for the reports, the dataset, the roll-up and the state of earlier runs
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Which files are one capture: parts of a rotation by their names, all of a folder, none
+    /// Which files form one capture: parts of a rotation, all files of a folder, or none
     #[arg(long, value_name = "HOW", default_value = "prefix")]
     pub group_by: GroupBy,
-    /// Captures analysed side by side [default: as many as threads]
+    /// Captures analyzed in parallel [default: number of threads]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
-    /// Only captures with a file changed since: 2026-11-24, 2026-11-24T10:00:00Z, or 36h, 7d ago
+    /// Only captures with a file changed since 2026-11-24, 2026-11-24T10:00:00Z, or 36h or 7d ago
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub since: Option<Since>,
-    /// Try again what could not be read before
+    /// Retry files that could not be read before
     #[arg(long)]
     pub retry: bool,
-    /// Analyse again what was judged by other settings or another version
+    /// Analyze again what was analyzed with other settings or another version
     #[arg(long)]
     pub refresh: bool,
-    /// Say what would be done, and do nothing
+    /// Print what would be done and do nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Write a report for captures with a finding at least this severe
     #[arg(long, value_name = "SEVERITY", value_parser = severity(), default_value = "low")]
     pub report_from: Severity,
-    /// Exit with status 1 when any of these captures, analysed now or before, has a finding at
+    /// Exit with status 1 if any of these captures, analyzed now or before, has a finding at
     /// least this severe
     #[arg(long, value_name = "SEVERITY", value_parser = severity())]
     pub fail_on: Option<Severity>,
     /// Compare with the --out folder of another batch instead of the last run
     #[arg(long, value_name = "DIR")]
     pub baseline: Option<PathBuf>,
-    /// How to tell what is done, on standard error
+    /// Log format on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log: LogFormat,
-    /// Read what was collected on the hosts: the files beside the captures of a set, and those
-    /// given here, told by content; see docs/host-evidence.md
+    /// Read host evidence: the files beside the captures of a set, and those given here,
+    /// detected from content; see docs/host-evidence.md
     #[arg(long, num_args = 0.., value_name = "PATH")]
     pub host_evidence: Option<Vec<PathBuf>>,
-    /// When a file without times was written
+    /// Time at which a file without timestamps was written
     #[arg(long, value_name = "FILE=TIME", value_parser = file_and_time)]
     pub host_evidence_time: Vec<(String, Timestamp)>,
     /// What is not done.
@@ -425,7 +425,7 @@ pub struct BatchArguments {
 /// Which files are one capture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum GroupBy {
-    /// Parts of a rotated capture, told by their names
+    /// Parts of a rotated capture, recognized by name
     Prefix,
     /// All captures of a folder
     Dir,
@@ -433,12 +433,12 @@ pub enum GroupBy {
     None,
 }
 
-/// How progress is told.
+/// How progress is logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum LogFormat {
     /// Bars on a terminal, lines otherwise
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
@@ -455,7 +455,7 @@ pub struct QueryArguments {
     /// List the tables and their columns instead
     #[arg(long)]
     pub schema: bool,
-    /// How the result is written
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub format: QueryFormat,
     /// File for the result [default: standard output]
@@ -513,7 +513,7 @@ fn severity() -> impl TypedValueParser<Value = Severity> {
         (Severity::Info, "Worth knowing"),
         (Severity::Low, "A weakness"),
         (Severity::Medium, "Users may have noticed"),
-        (Severity::High, "Requests failed or waited for long"),
+        (Severity::High, "Requests failed or waited long"),
         (Severity::Critical, "The service was down"),
     ];
     let values = known.map(|(severity, help)| PossibleValue::new(severity.as_str()).help(help));

@@ -67,6 +67,7 @@ impl<'a> Draft<'a> {
                 distribution: None,
                 timeouts: Vec::new(),
                 host_evidence: None,
+                onset: None,
             },
             place,
         }

@@ -9,7 +9,7 @@ use rules::rows::{direction_name, figures, rounded};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Distribution, Severity, SpreadView, WaitsView, seconds};
+use super::{Distribution, OnsetView, Severity, SpreadView, WaitsView, seconds};
 use crate::words::format;
 
 /// One cause, with everything a reader needs to believe and cure it.
@@ -36,6 +36,9 @@ pub struct FindingView {
     pub summary: String,
     /// How often.
     pub occurrences: u64,
+    /// When; absent where only host files show it, and in comparisons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onset: Option<OnsetView>,
     /// Affected connections, worst first; may be fewer than [`Self::connection_count`].
     pub connections: Vec<ConnectionKey>,
     /// Affected connections in all.
@@ -189,6 +192,10 @@ impl FindingView {
             title: finding.title.clone(),
             summary: finding.summary.clone(),
             occurrences: finding.occurrences,
+            onset: finding
+                .onset
+                .as_ref()
+                .map(|onset| OnsetView::new(onset, start)),
             connections: finding.connections.iter().map(|&c| c.into()).collect(),
             connection_count: finding.connection_count,
             evidence: finding

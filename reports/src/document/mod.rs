@@ -16,6 +16,7 @@ mod finding;
 mod host_files;
 mod hosts;
 pub(crate) mod lines;
+mod onset;
 mod series;
 mod spread;
 mod timeouts;
@@ -27,6 +28,7 @@ pub(crate) use finding::flag_names;
 pub use finding::{CaveatView, ConnectionKey, EvidenceView, FindingView};
 pub use host_files::{HostFileRow, ProcessRow};
 pub use hosts::{Attempts, EpisodeRow, HopLimit, HostRow};
+pub use onset::{Antecedent, OnsetView};
 pub use rules::finding::{HostCommand, HostLine, LookAlike, Remedy, Says, Severity};
 pub(crate) use rules::rows::{millis, protocol_name, response_times, rounded};
 pub use series::{

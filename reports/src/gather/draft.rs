@@ -10,7 +10,7 @@ use rules::finding::{Assessment, RuleOutcome};
 use rules::host::HostFileUse;
 
 use super::collector::{ConnectionCollector, UDP_CLASS_BYTES};
-use super::{hosts, tables};
+use super::{antecedents, hosts, tables};
 use crate::document::{
     Capture, Check, Counted, Document, File, FileHash, FindingView, HostFileRow, Interface,
     Intervals, Quality, ResponseTimes, RunInfo, SCHEMA_VERSION, Setting, Tool, Trace, UdpSize,
@@ -105,11 +105,12 @@ fn document(
     let mut tables = tables::top_lists(&table_rows, connection_total);
     tables.splice(0..0, requests);
     tables.extend(hosts::top_list(analysis));
-    let findings: Vec<_> = assessment
+    let mut findings: Vec<_> = assessment
         .findings
         .iter()
         .map(|finding| FindingView::new(finding, analysis.summary.first))
         .collect();
+    antecedents::tell(&mut findings, &assessment.findings, analysis);
     let checks: Vec<_> = assessment.outcomes.iter().map(check).collect();
     Document {
         schema_version: SCHEMA_VERSION,

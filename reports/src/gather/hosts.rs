@@ -141,7 +141,7 @@ fn episode(episode: &Episode) -> EpisodeRow {
     }
 }
 
-const fn meaning(kind: EpisodeKind) -> &'static str {
+pub(super) const fn meaning(kind: EpisodeKind) -> &'static str {
     match kind {
         EpisodeKind::HostSilent => "The host sends to several others and receives nothing",
         EpisodeKind::PathDark => "The host sends to the peer and receives nothing from it",

@@ -1,6 +1,7 @@
 //! What a report needs of every connection, kept while connections come and go, and the document
 //! made of it.
 
+mod antecedents;
 mod collector;
 mod draft;
 mod hosts;

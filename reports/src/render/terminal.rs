@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style as Ansi};
 
 use crate::against::sentences;
 use crate::document::{Document, FindingView, Severity};
-use crate::words::{escape, format};
+use crate::words::{escape, format, onset};
 
 /// How the terminal wants it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,6 +137,14 @@ impl Screen {
         self.paragraph(indent, Ansi::new(), &first_sentences(&finding.summary, 240));
         if let Some(cost) = format::cost_phrase(&finding.cost) {
             self.labelled(indent, Ansi::new(), "cost   ", &cost);
+        }
+        if let Some(when) = &finding.onset {
+            let bars = onset::bars(when).map(|bars| format!(" {bars}"));
+            let text = format!("{}{}", onset::when(when), bars.unwrap_or_default());
+            self.labelled(indent, Ansi::new(), "when   ", &text);
+            if let Some(before) = when.preceded_by.first() {
+                self.labelled(indent, Ansi::new(), "after  ", &onset::after(before));
+            }
         }
         let mut proof = format::confidence(finding.confidence);
         if let Some(look) = finding.look() {

@@ -318,6 +318,7 @@ fn race() -> Finding {
              10.9.0.1"
             .to_owned(),
         host_evidence: None,
+        onset: None,
         timeouts: Waits::new(Wait::ServerIdle, values.clone())
             .into_iter()
             .collect(),
@@ -420,6 +421,7 @@ fn stall() -> Finding {
         distribution: None,
         timeouts: Vec::new(),
         host_evidence: None,
+        onset: None,
     }
 }
 
@@ -473,6 +475,7 @@ fn truncation() -> Finding {
         distribution: None,
         timeouts: Vec::new(),
         host_evidence: None,
+        onset: None,
     }
 }
 

@@ -292,6 +292,7 @@ impl End<'_> {
             connections: connections.iter().map(|one| one.first_frame).collect(),
             servers: occurrences.servers(),
             client_ips: occurrences.client_ips(),
+            ended: occurrences.ended(),
             times,
             finding,
         }

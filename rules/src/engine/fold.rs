@@ -93,5 +93,6 @@ pub(crate) fn finding(
         distribution: occurrences.distribution(meta),
         timeouts: narrative.timeouts,
         host_evidence: None,
+        onset: None,
     }
 }

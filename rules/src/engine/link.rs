@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use analyzer::analysis::CaptureSummary;
 use analyzer::{Endpoint, Timestamp};
 
-use crate::model::finding::Finding;
+use crate::model::finding::{Finding, Onset};
 use crate::model::severity::Severity;
 use crate::own::Concluded;
 
@@ -22,11 +23,24 @@ pub(crate) struct Draft {
     pub(crate) client_ips: BTreeSet<IpAddr>,
     /// Times of the occurrences, sorted.
     pub(crate) times: Vec<Timestamp>,
+    /// When the last of them was over.
+    pub(crate) ended: Timestamp,
+}
+
+impl Draft {
+    /// The finding, with when it showed.
+    pub(crate) fn dated(self, capture: &CaptureSummary) -> Finding {
+        Finding {
+            onset: Onset::of(&self.times, self.ended, capture),
+            ..self.finding
+        }
+    }
 }
 
 impl From<Concluded> for Draft {
     fn from(concluded: Concluded) -> Self {
         Self {
+            ended: concluded.times.last().copied().unwrap_or_default(),
             finding: concluded.finding,
             connections: concluded.connections,
             servers: concluded.servers,
@@ -276,6 +290,8 @@ fn causes_of(drafts: &[Draft], symptom_at: usize) -> Vec<usize> {
             causes.push(at);
         }
     }
+    // What began first leads.
+    causes.sort_by_key(|at| drafts[*at].times.first().copied());
     causes
 }
 

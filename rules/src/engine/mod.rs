@@ -175,7 +175,9 @@ impl Engine {
                 .filter(|draft| draft.finding.rule == outcome.rule);
             outcome.findings = of_rule.count() as u64;
         }
-        assessment.findings = drafts.into_iter().map(|draft| draft.finding).collect();
+        let findings = drafts.into_iter();
+        let summary = &analysis.summary;
+        assessment.findings = findings.map(|draft| draft.dated(summary)).collect();
         assessment
     }
 

@@ -150,5 +150,6 @@ fn finding(server: Endpoint, flows: &[&Watched], unanswered: u64, dropped: u64) 
         distribution: None,
         timeouts: Vec::new(),
         host_evidence: None,
+        onset: None,
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::model::connection_ref::ConnectionRef;
 pub use crate::model::evidence::Evidence;
 pub use crate::model::figure::{Distribution, Figure, FigureValue, Spread};
+pub use crate::model::onset::Onset;
 pub use crate::model::severity::Severity;
 use crate::model::waits::Waits;
 
@@ -96,6 +97,8 @@ pub struct Finding {
     pub summary: String,
     /// How often.
     pub occurrences: u64,
+    /// When; `None` where only host files show it.
+    pub onset: Option<Onset>,
     /// Affected connections, the worst first, at most 1,000.
     pub connections: Vec<ConnectionRef>,
     /// Affected connections in all.

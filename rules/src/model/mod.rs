@@ -15,6 +15,7 @@ pub mod nearest;
 pub mod needs;
 pub mod observation;
 pub mod occurrence;
+pub mod onset;
 pub mod rule;
 pub mod settings;
 pub mod severity;

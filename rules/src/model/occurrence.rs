@@ -156,6 +156,13 @@ impl Occurrences<'_> {
         (first.unwrap_or_default(), last.unwrap_or_default())
     }
 
+    /// When the last one was over, what was waited for it included.
+    #[must_use]
+    pub fn ended(&self) -> Timestamp {
+        let ends = self.0.iter().map(|one| one.at + one.impact.waited);
+        ends.max().unwrap_or_default()
+    }
+
     /// All figures that the rule declares, folded.
     #[must_use]
     pub fn figures(&self, meta: &RuleMeta) -> Vec<Figure> {

@@ -144,6 +144,7 @@ fn concluded(rule: &OwnRule, key: &[String], tally: Tally) -> Concluded {
         distribution: None,
         timeouts: Vec::new(),
         host_evidence: None,
+        onset: None,
     };
     Concluded {
         finding,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::fact::Fact;
 use super::ladder;
+use super::timeline::When;
 use crate::document::{ConnectionKey, Document, EvidenceView, FindingView, Remedy, SpreadView};
 use crate::error::Error;
 use crate::render::charts::{self, Chart};
@@ -21,6 +22,7 @@ pub(super) struct FindingPage<'a> {
     #[serde(flatten)]
     finding: &'a FindingView,
     cost_phrase: Option<String>,
+    when: Option<When>,
     facts: Vec<Fact>,
     causes: Vec<Cause<'a>>,
     ladders: Vec<LadderPage>,
@@ -114,6 +116,7 @@ impl<'a> FindingPage<'a> {
         Ok(Self {
             finding,
             cost_phrase: format::cost_phrase(&finding.cost),
+            when: finding.onset.as_ref().map(When::new),
             facts: facts(finding),
             causes: causes.map(|id| cause(id, &document.findings)).collect(),
             ladders: ladders(index, finding),

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::fact::Fact;
 use super::finding::FindingPage;
+use super::timeline::Timeline;
 use crate::against::sentences;
 use crate::document::{
     Against, Cell, Check, ConnectionRow, Counted, Document, HostFileRow, Quality, Table, TimePart,
@@ -31,6 +32,7 @@ pub(super) struct Page<'a> {
     quality: Vec<Quality>,
     notices: Vec<String>,
     against: Option<AgainstPage>,
+    timeline: Option<Timeline>,
     findings: Vec<FindingPage<'a>>,
     host_files: &'a [HostFileRow],
     charts: Vec<Chart>,
@@ -159,6 +161,7 @@ impl<'a> Page<'a> {
             quality: capture.quality.clone(),
             notices: document.notices.clone(),
             against: document.against.as_ref().map(AgainstPage::new),
+            timeline: Timeline::new(document),
             findings: findings?,
             host_files: document.host_evidence.as_deref().unwrap_or_default(),
             charts: charts?,

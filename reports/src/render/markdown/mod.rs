@@ -12,7 +12,7 @@ use crate::document::{
 };
 use crate::error::Error;
 use crate::render::charts::Chart;
-use crate::words::{escape, format};
+use crate::words::{escape, format, onset};
 
 mod diagram;
 mod pictures;
@@ -556,6 +556,14 @@ fn key_facts(finding: &FindingView) -> Vec<String> {
         format::counted(finding.occurrences, "time"),
         format::counted(finding.connection_count, "connection")
     ));
+    if let Some(when) = &finding.onset {
+        let bars = onset::bars(when).map(|bars| format!(" {bars}"));
+        let bars = bars.unwrap_or_default();
+        facts.push(format!("When: {}{bars}", text(&onset::when(when))));
+        for before in &when.preceded_by {
+            facts.push(format!("Began {}", text(&onset::after(before))));
+        }
+    }
     for (name, value) in &finding.figures {
         let (label, value) = (format::figure_label(name), format::figure(name, value));
         facts.push(format!("{}: {}", text(&label), text(&value)));

@@ -138,5 +138,6 @@ fn redirect(
         distribution: None,
         timeouts: Vec::new(),
         host_evidence: None,
+        onset: None,
     }
 }
