@@ -47,7 +47,7 @@ pub fn render(document: &Document) -> String {
         && let Some(remedy) = first.remedy.first()
     {
         let text = format::shortened(&format::advice(&remedy.product, &remedy.text), 240);
-        let mut line = format!("What to do first: {}", escape::markdown(&text));
+        let mut line = format!("First fix: {}", escape::markdown(&text));
         if let Some(setting) = &remedy.setting {
             line.push_str(&format!(" {}", escape::markdown_code(setting)));
         }

@@ -136,38 +136,38 @@ impl Screen {
         let indent = "    ";
         self.paragraph(indent, Ansi::new(), &first_sentences(&finding.summary, 240));
         if let Some(cost) = format::cost_phrase(&finding.cost) {
-            self.labelled(indent, Ansi::new(), "cost   ", &cost);
+            self.labelled(indent, Ansi::new(), "impact    ", &cost);
         }
         if let Some(when) = &finding.onset {
             let bars = onset::bars(when).map(|bars| format!(" {bars}"));
             let text = format!("{}{}", onset::when(when), bars.unwrap_or_default());
-            self.labelled(indent, Ansi::new(), "when   ", &text);
+            self.labelled(indent, Ansi::new(), "when      ", &text);
             if let Some(before) = when.preceded_by.first() {
-                self.labelled(indent, Ansi::new(), "after  ", &onset::after(before));
+                self.labelled(indent, Ansi::new(), "after     ", &onset::after(before));
             }
         }
-        let mut proof = format::confidence(finding.confidence);
+        let mut evidence = format::confidence(finding.confidence);
         if let Some(look) = finding.look() {
-            let _ = write!(proof, "; {look}");
+            let _ = write!(evidence, "; {look}");
         }
-        self.labelled(indent, Ansi::new(), "proof  ", &proof);
+        self.labelled(indent, Ansi::new(), "evidence  ", &evidence);
         if let Some(remedy) = finding.remedy.first() {
             let advice = format::advice(&remedy.product, &remedy.text);
             let mut advice = first_sentences(&advice, 240);
             if let Some(setting) = &remedy.setting {
                 advice = format!("{}: {setting}", advice.trim_end_matches('.'));
             }
-            self.labelled(indent, Ansi::new(), "do     ", &advice);
+            self.labelled(indent, Ansi::new(), "fix       ", &advice);
         }
         // The first line decides most.
         if let Some(line) = finding.host_evidence.iter().flatten().next() {
             let (says, note) = (line.says.as_str(), &line.note);
             let text = format!("{says}: {note} ({}:{})", line.file, line.line);
-            self.labelled(indent, Ansi::new(), "host   ", &text);
+            self.labelled(indent, Ansi::new(), "hosts     ", &text);
         }
         if !finding.explained_by.is_empty() {
             let causes = finding.explained_by.join(", ");
-            self.labelled(indent, Ansi::new(), "cause  ", &format!("see {causes}"));
+            self.labelled(indent, Ansi::new(), "cause     ", &format!("see {causes}"));
         }
     }
 
@@ -208,8 +208,8 @@ impl Screen {
         } else {
             6
         };
-        self.rule_list("checked, clean   ", &clean, limit);
-        self.rule_list("could not check  ", &blind, limit);
+        self.rule_list("Checked, nothing found  ", &clean, limit);
+        self.rule_list("Not assessed            ", &blind, limit);
     }
 
     fn rule_list(&mut self, label: &str, rules: &[&str], limit: usize) {

@@ -194,14 +194,14 @@ fn cost_part(name: &str, value: &Value) -> Option<String> {
     })
 }
 
-/// Confidence in words with its number: `very sure (95 %)`.
+/// Confidence in words with its number: `certain (95 %)`. Each word is one step of the scale.
 #[must_use]
 pub fn confidence(confidence: f64) -> String {
-    let words = if confidence >= 0.9 {
-        "very sure"
-    } else if confidence >= 0.7 {
-        "sure"
-    } else if confidence >= 0.5 {
+    let words = if confidence >= 0.945 {
+        "certain"
+    } else if confidence >= 0.8 {
+        "very likely"
+    } else if confidence >= 0.6 {
         "likely"
     } else {
         "possible"

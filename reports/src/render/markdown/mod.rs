@@ -148,7 +148,7 @@ impl Page {
         if document.findings.len() < 2 {
             return;
         }
-        self.table_head(&["", "Severity", "Finding", "Cost", "Confidence"], |_| {
+        self.table_head(&["", "Severity", "Finding", "Impact", "Confidence"], |_| {
             false
         });
         for finding in &document.findings {
@@ -186,7 +186,7 @@ impl Page {
     fn remedies(&mut self, finding: &FindingView) {
         self.host_lines(finding.host_evidence.as_deref().unwrap_or_default());
         if !finding.why.is_empty() {
-            self.block(format_args!("### Why we think so"));
+            self.block(format_args!("### Why we conclude this"));
             self.list(finding.why.iter().map(|fact| text(fact)));
         }
         if !finding.look_alikes.is_empty() {
@@ -215,7 +215,7 @@ impl Page {
         let Some(first) = finding.evidence.first() else {
             return;
         };
-        self.block(format_args!("### Proof"));
+        self.block(format_args!("### Evidence"));
         let mut example: Vec<_> = finding
             .evidence
             .iter()
@@ -308,7 +308,7 @@ impl Page {
         if remedy.len() + told < 2 {
             return;
         }
-        self.block(format_args!("### What to change"));
+        self.block(format_args!("### How to fix it"));
         for step in remedy.iter().filter(|step| step.product == "any") {
             self.step(step);
         }
@@ -421,7 +421,7 @@ impl Page {
             .map(|check| escape::markdown_code(&check.rule))
             .collect();
         if !names.is_empty() {
-            self.block(format_args!("Checked and clean: {}.", names.join(", ")));
+            self.block(format_args!("Checked, nothing found: {}.", names.join(", ")));
         }
         let blind: Vec<_> = checks
             .iter()
@@ -429,7 +429,7 @@ impl Page {
             .map(blind)
             .collect();
         if !blind.is_empty() {
-            self.block(format_args!("Could not be checked:"));
+            self.block(format_args!("Not assessed:"));
             self.list(blind);
         }
     }
@@ -535,16 +535,16 @@ fn key_facts(finding: &FindingView) -> Vec<String> {
         escape::markdown_code(&finding.rule)
     )];
     if let Some(cost) = format::cost_phrase(&finding.cost) {
-        facts.push(format!("Cost: {}", text(&cost)));
+        facts.push(format!("Impact: {}", text(&cost)));
     }
     if let Some(remedy) = finding.remedy.first() {
         let advice = format::advice(&remedy.product, &remedy.text);
         let setting = remedy.setting.as_deref().map(escape::markdown_code);
         let setting = setting.map_or_else(String::new, |setting| format!(" {setting}"));
-        facts.push(format!("What to do: {}{setting}", text(&advice)));
+        facts.push(format!("Fix: {}{setting}", text(&advice)));
     }
     if let Some(look) = finding.look() {
-        facts.push(format!("Where to look: {look}"));
+        facts.push(format!("Evidence: {look}"));
     }
     let mut sure = format!("Confidence: {}", format::confidence(finding.confidence));
     if !finding.confidence_reason.is_empty() {
