@@ -3,7 +3,7 @@
 use analyzer::Analysis;
 
 use crate::model::connection_ref::ConnectionRef;
-use crate::model::finding::{Finding};
+use crate::model::finding::Finding;
 use crate::model::meta::RuleMeta;
 use crate::model::narrative::Narrative;
 use crate::model::occurrence::{Occurrence, Occurrences, distinct};
