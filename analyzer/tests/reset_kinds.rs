@@ -54,8 +54,8 @@ fn refused() {
 fn a_cause_in_the_payload() {
     let reason = |payload: &[u8]| {
         let mut capture = after_exchange();
-        let tcp = fields(RST_ACK, 1101, 201);
-        capture.payload(false, 200_000, Marks::default(), tcp, payload);
+        let tcp = fields(1101, 201, RST_ACK);
+        capture.payload(false, 200_000_000, Marks::default(), tcp, payload);
         reset_of(&capture.finish()).reason.clone()
     };
     assert_eq!(reason(b"VIP down\0").as_deref(), Some("VIP down"));
