@@ -59,7 +59,12 @@ impl ResetTracker {
     }
 
     /// Takes a RST; nothing comes of one of many that one end sent, one per segment under way.
-    pub fn take(&mut self, segment: &Segment<'_>, beside: &Surroundings<'_>) -> Option<Outcome> {
+    pub fn take(
+        &mut self,
+        segment: &Segment<'_>,
+        payload: &[u8],
+        beside: &Surroundings<'_>,
+    ) -> Option<Outcome> {
         let facts = ResetFacts::of(segment, beside);
         let end = segment.direction;
         if let Some(known) = self
@@ -92,7 +97,7 @@ impl ResetTracker {
                 hop_limit: facts.hop_limit,
                 usual_hop_limit: facts.usual_hop_limit,
                 sender_carried_on: false,
-                reason: reason(segment.payload),
+                reason: reason(payload),
             });
         }
         let refuses = facts.in_handshake && end == Direction::ClientToServer;
