@@ -11,7 +11,7 @@ use crate::addr::{Endpoint, Transport};
 use crate::capture::Mark;
 use crate::connection::TcpState;
 use crate::decode::IcmpFields;
-use crate::episodes::Episodes;
+use crate::episodes::{EpisodeKind, Episodes};
 use crate::event::{At, SegmentRef};
 use crate::hosts::Hosts;
 use crate::quality::QualityNote;
@@ -194,6 +194,9 @@ impl Analysis {
     #[must_use]
     pub fn tells_time(&self, from: Timestamp, to: Timestamp) -> bool {
         let mut breaks = self.clock_breaks.iter();
-        !self.is_clock_unit_wrong && !breaks.any(|one| one.lies_within(from, to))
+        let mut steps = self.episodes.of_kind(EpisodeKind::ClockStep);
+        !self.is_clock_unit_wrong
+            && !breaks.any(|one| one.lies_within(from, to))
+            && !steps.any(|step| step.shares(from, to) * 2 > step.length())
     }
 }

@@ -16,6 +16,9 @@ use crate::output;
 /// Why a frame is not judged.
 const DAMAGED: &str = "a checksum in it is wrong, while other packets of its sender have right ones: whom it reached discarded it";
 
+/// Why a second copy is not judged.
+const DOUBLED: &str = "every field equals a packet just before it, and the recording holds nearly every frame twice: the first copy is judged";
+
 /// Runs the subcommand.
 pub fn run(arguments: &ExplainFrameArguments) -> Result<ExitCode, Failure> {
     evidence::must_be_readable_twice(&arguments.captures)?;
@@ -33,26 +36,32 @@ pub fn run(arguments: &ExplainFrameArguments) -> Result<ExitCode, Failure> {
                 "the capture has no frame {frame}, or that frame holds no TCP segment; give Wireshark's frame.number"
             ))
         })?;
-    let text = match (arguments.format, &reading) {
+    let text = match (&arguments.format, &reading) {
         (ExplainFormat::Terminal, FrameReading::Judged(explained)) => terminal(explained),
         (ExplainFormat::Json, FrameReading::Judged(explained)) => {
             format!("{:#}\n", document(explained))
         }
-        (ExplainFormat::Terminal, FrameReading::Damaged) => {
-            format!("Frame {frame}: damaged\nBecause\n  - {DAMAGED}\n")
-        }
-        (ExplainFormat::Json, FrameReading::Damaged) => {
-            let document = json!({
-                "schema_version": 1,
-                "frame": frame,
-                "verdict": "damaged",
-                "because": [DAMAGED],
-            });
-            format!("{document:#}\n")
-        }
+        (format, FrameReading::Damaged) => left_out(*format, frame, "damaged", DAMAGED),
+        (format, FrameReading::Doubled) => left_out(*format, frame, "duplicate-frame", DOUBLED),
     };
     output::write_stdout(|out| out.write_all(text.as_bytes()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is said of a frame that is not judged.
+fn left_out(format: ExplainFormat, frame: u64, verdict: &str, because: &str) -> String {
+    match format {
+        ExplainFormat::Terminal => format!("Frame {frame}: {verdict}\nBecause\n  - {because}\n"),
+        ExplainFormat::Json => {
+            let document = json!({
+                "schema_version": 1,
+                "frame": frame,
+                "verdict": verdict,
+                "because": [because],
+            });
+            format!("{document:#}\n")
+        }
+    }
 }
 
 fn kind(verdict: Verdict) -> Option<&'static str> {

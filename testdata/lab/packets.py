@@ -106,6 +106,191 @@ def damaged_questions():
     return capture, "Questions that a faulty interface damaged ask nobody: no such resolver exists.", []
 
 
+def twice(capture):
+    """What a port mirrored in both directions makes of it: every frame twice, the second a microsecond later."""
+    head, rest, frames = capture.file[:24], capture.file[24:], b""
+    while rest:
+        seconds, micros, length, full = struct.unpack("<IIII", rest[:16])
+        frames += rest[:16 + length]
+        seconds, micros = divmod(seconds * 1_000_000 + micros + 1, 1_000_000)
+        frames += struct.pack("<IIII", seconds, micros, length, full) + rest[16:16 + length]
+        rest = rest[16 + length:]
+    capture.file = head + frames
+    return capture
+
+
+def damaged_twice():
+    capture, story, findings = damaged_questions()
+    return twice(capture), story + " The recording holds every frame twice.", findings
+
+
+def unmarked_twice():
+    """Nothing in these packets tells a second copy from a repeat: IPv6 has no identification."""
+    capture = Capture()
+    client, resolver, server = "2001:db8::1", "2001:db8::53", "2001:db8::2"
+
+    def datagram(src, dst, payload):
+        capture.write(capture.ipv6(src[0], dst[0], UDP, udp(src, dst, payload)))
+
+    for number in range(20):
+        asks, answers = (client, 40_000 + number), (resolver, 53)
+        datagram(asks, answers, question(number, f"host{number}.example"))
+        capture.wait(4)
+        datagram(answers, asks, question(number, f"host{number}.example", True))
+        one, other = (client, 50_000 + number), (server, 80)
+
+        def send(way, flags, seq, ack, payload=b""):
+            src, dst = (one, other) if way else (other, one)
+            capture.write(capture.ipv6(src[0], dst[0], TCP, tcp(src, dst, flags, seq, ack, payload)))
+            capture.wait(5)
+
+        send(True, SYN, 100, 0)
+        send(False, SYN | ACK, 500, 101)
+        send(True, ACK, 101, 501)
+        send(True, PSH | ACK, 101, 501, b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        body = b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + bytes(2_000)
+        send(False, ACK, 501, 136, body[:1_400])
+        send(False, PSH | ACK, 1_901, 136, body[1_400:])
+        end = 501 + len(body)
+        send(True, ACK, 136, end)
+        send(True, FIN | ACK, 136, end)
+        send(False, FIN | ACK, end, 137)
+        send(True, ACK, 137, end + 1)
+        capture.wait(300)
+    return twice(capture), "The recording holds every frame twice: nothing was sent again, and nothing lost.", []
+
+
+def answers_first():
+    """What a client sends lies in a queue that is written a millisecond late, times included."""
+    capture = Capture()
+    client, server, resolver = (CLIENT, 40_000), (SERVER, 80), (RESOLVER, 53)
+    sent, now = [], 0
+
+    def pass_(after, late, frame):
+        nonlocal now
+        now += after
+        sent.append((now + (1.2 if late else 0), len(sent), frame))
+
+    def send(way, flags, seq, ack, payload=b"", after=0.3):
+        src, dst = (client, server) if way else (server, client)
+        pass_(after, way, capture.ipv4(src[0], dst[0], TCP, tcp(src, dst, flags, seq, ack, payload)))
+
+    for number in range(30):
+        asks = (CLIENT, 50_000 + number)
+        message = question(number, f"host{number}.example")
+        pass_(200, True, capture.ipv4(CLIENT, RESOLVER, UDP, udp(asks, resolver, message)))
+        message = question(number, f"host{number}.example", True)
+        pass_(0.4, False, capture.ipv4(RESOLVER, CLIENT, UDP, udp(resolver, asks, message)))
+    for number in range(8):
+        client = (CLIENT, 41_000 + number)
+        send(True, SYN, 100, 0, after=100)
+        send(False, SYN | ACK, 500, 101)
+        send(True, ACK, 101, 501)
+        seq, ack = 501, 101
+        for exchange in range(6):
+            send(True, PSH | ACK, ack, seq, b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n", after=20)
+            ack += 35
+            send(False, PSH | ACK, seq, ack, b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
+            seq += 41
+            send(True, ACK, ack, seq)
+        send(True, FIN | ACK, ack, seq, after=5)
+        send(False, FIN | ACK, seq, ack + 1)
+        send(True, ACK, ack + 1, seq + 1)
+    begin = capture.now
+    for at, _, frame in sorted(sent):
+        capture.now = begin + round(at * 1000)
+        capture.write(frame)
+    return capture, "Two queues wrote the capture: answers stand before their questions, up to a millisecond. Nothing was lost or slow.", []
+
+
+def link_still():
+    """For 1.4 s nothing reaches the client; then all that waited comes at once."""
+    capture = Capture()
+    peers = [(f"198.51.100.{number}", 6_881) for number in range(1, 7)]
+    own = (CLIENT, 6_881)
+
+    def datagram(src, dst, payload):
+        capture.write(capture.ipv4(src[0], dst[0], UDP, udp(src, dst, payload)))
+
+    for number in range(12):
+        for peer in peers:
+            datagram(own, peer, b"ping%04d" % number + bytes(24))
+            capture.wait(15)
+            datagram(peer, own, b"pong%04d" % number + bytes(24))
+            capture.wait(5)
+        lookup(capture, number, f"host{number}.example")
+    for peer in peers:
+        datagram(own, peer, b"ping9999" + bytes(24))
+        capture.wait(20)
+    asks, answers = (CLIENT, 45_000), (RESOLVER, 53)
+    datagram(asks, answers, question(77, "late.example"))
+    capture.wait(1_300)
+    datagram(asks, answers, question(77, "late.example"))
+    for peer in peers:
+        datagram(peer, own, b"pong9999" + bytes(24))
+    datagram(answers, asks, question(77, "late.example", True))
+    capture.wait(300)
+    for number in range(20, 24):
+        lookup(capture, number, f"host{number}.example")
+    return capture, "The client's link stood still for a second: all that it had sent is answered at one moment, not the resolver's question alone.", []
+
+
+def translated_resolver():
+    """The gateway sends questions on to a resolver where no program listens; its errors quote what reached it."""
+    capture = Capture()
+    behind = "203.0.113.53"
+    for number in range(3):
+        client, gateway = (CLIENT, 40_000 + number), (RESOLVER, 53)
+        for _ in range(2):
+            datagram = udp(client, gateway, question(number, "a.example"))
+            capture.write(capture.ipv4(CLIENT, RESOLVER, UDP, datagram))
+            identification = capture.ids[CLIENT]
+            moved = udp(client, (behind, 53), question(number, "a.example"))
+            quoted = capture.ipv4(CLIENT, behind, UDP, moved, identification=identification, hop_limit=62)[14:]
+            error = struct.pack(">BBHI", 3, 3, 0, 0) + quoted
+            error = error[:2] + struct.pack(">H", 0xFFFF - ones(error)) + error[4:]
+            capture.wait(20)
+            capture.write(capture.ipv4(behind, CLIENT, 1, error))
+            capture.wait(5_000)
+    return capture, "The resolver behind the gateway refuses by ICMP, which quotes the address that the gateway put in.", [
+        {"rule": "icmp-unreachable", "severity_at_least": "low"}]
+
+
+def one_direction():
+    """A tap of one direction: what comes back to the client is not there."""
+    capture = Capture()
+
+    def send(port, flags, seq, ack, payload=b""):
+        src, dst = (CLIENT, 40_000 + port), (SERVER, 80)
+        capture.write(capture.ipv4(CLIENT, SERVER, TCP, tcp(src, dst, flags, seq, ack, payload)))
+
+    for port in range(6):
+        send(port, SYN, 100, 0)
+        if port % 3 == 1:
+            # Its SYN-ACKs came late, or were lost: the client asks again, and is answered at last.
+            for pause in (1_000, 2_000, 4_000):
+                capture.wait(pause)
+                send(port, SYN, 100, 0)
+            continue
+        capture.wait(20)
+        send(port, ACK, 101, 501)
+        send(port, PSH | ACK, 101, 501, b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        capture.wait(40)
+        send(port, ACK, 136, 1_541)
+        send(port, FIN | ACK, 136, 1_541)
+        if port == 5:
+            # It refuses a late segment of an older connection, and goes on.
+            send(7, SYN, 900, 0)
+            capture.wait(10)
+            send(7, RST, 901, 0)
+            capture.wait(1_000)
+            send(7, SYN, 900, 0)
+            capture.wait(10)
+            send(7, ACK, 901, 501)
+            send(7, PSH | ACK, 901, 501, b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+    return capture, "Only what the client sends was captured: which SYNs were answered, and what its RST refuses, is not known.", []
+
+
 def offloaded_questions():
     capture = Capture()
     for number in range(30):
@@ -142,6 +327,21 @@ def fragments():
     for number in range(20):
         lookup(capture, number, f"host{number}.example")
     return capture, "Pieces that overlap, contradict themselves or are complete are no lost fragments.", []
+
+
+def fragments_uncaptured():
+    """The capture misses fragments that arrived: what they are part of is answered like the rest."""
+    capture = Capture()
+    client, server = (CLIENT, 5_000), (SERVER, 9_300)
+    for number in range(60):
+        whole = udp(client, server, struct.pack(">I", number) + bytes(1_988))
+        for flags, part in ((0x2000, whole[:1480]), (185, whole[1480:])):
+            if number % 15 != 7 or flags == 0x2000:
+                capture.write(capture.ipv4(CLIENT, SERVER, UDP, part, flags, 100 + number))
+        capture.wait(3)
+        capture.write(capture.ipv4(SERVER, CLIENT, UDP, udp(server, client, struct.pack(">I", number) + b"done")))
+        capture.wait(100)
+    return capture, "The capture misses some fragments; their datagrams arrived, for each is answered.", []
 
 
 def reassembly_timeout():
@@ -224,6 +424,13 @@ def counted_padding():
 
 
 CASES = {
+    "capture-quality/answers-written-first": answers_first,
+    "capture-quality/damaged-and-twice": damaged_twice,
+    "capture-quality/every-frame-twice": unmarked_twice,
+    "capture-quality/one-direction": one_direction,
+    "dns-failure/not-link-still": link_still,
+    "icmp-unreachable/translated-resolver": translated_resolver,
+    "ip-fragment-loss/not-captured": fragments_uncaptured,
     "capture-quality/counted-padding": counted_padding,
     "capture-quality/damaged-questions": damaged_questions,
     "capture-quality/offloaded-questions": offloaded_questions,
@@ -234,7 +441,14 @@ CASES = {
 
 
 # Limits of the capture that are to be told.
-LIMITS = {"damaged-questions": ["bad-checksum"], "acks-written-first": ["capture-disorder"]}
+LIMITS = {
+    "acks-written-first": ["capture-disorder"],
+    "answers-written-first": ["capture-disorder"],
+    "damaged-and-twice": ["bad-checksum", "duplicate-frames"],
+    "damaged-questions": ["bad-checksum"],
+    "every-frame-twice": ["duplicate-frames"],
+    "one-direction": ["one-sided"],
+}
 
 
 def write_cases(cases, made, folder, *wanted):

@@ -219,8 +219,8 @@ impl Half {
         self.spurious_retransmissions += needless;
     }
 
-    /// Counts the suspected repeats as retransmissions, or takes them out again, by what is known
-    /// of the sender's counter: from the connection first, then from all of that host's.
+    /// Counts the suspected repeats as retransmissions, or takes them out again, by what the connection
+    /// shows of the sender's counter.
     pub fn settle(&mut self, trust: CounterTrust) {
         let counts = trust == CounterTrust::PerConnection;
         if counts == self.suspected.counted {

@@ -41,6 +41,8 @@ pub struct UdpFacts {
     pub median_per_second: f64,
     /// Seconds with at least one client datagram.
     pub active_seconds: u64,
+    /// Datagrams of the server that no request was waiting for.
+    pub unasked: u64,
     /// Answer time (request to next answer), counted per bucket.
     pub response_times: Histogram,
     /// A protocol recognised by content that uses one flow by design (`quic`, `rtp`, `vxlan`,

@@ -120,6 +120,12 @@ impl Episode {
         self.from <= time && time <= self.to
     }
 
+    /// How much of it lies between two times.
+    #[must_use]
+    pub fn shares(&self, from: Timestamp, to: Timestamp) -> Duration {
+        self.to.min(to).since(self.from.max(from))
+    }
+
     /// Whether it is about packets between two addresses: one of them is its host, and it names no
     /// peer or the other.
     #[must_use]

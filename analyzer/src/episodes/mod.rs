@@ -113,6 +113,13 @@ impl Episodes {
         self.at(host, time).any(|episode| episode.kind == kind)
     }
 
+    /// Whether at least half of the time from `from` to `to` lies in one episode of a kind at a host.
+    #[must_use]
+    pub fn fill(&self, kind: EpisodeKind, host: IpAddr, from: Timestamp, to: Timestamp) -> bool {
+        let mut of_kind = self.of_kind(kind).filter(|episode| episode.host == host);
+        of_kind.any(|episode| episode.shares(from, to) * 2 >= to.since(from))
+    }
+
     /// The first episode of a kind about packets between two addresses that covers a time.
     #[must_use]
     pub fn between(

@@ -1,5 +1,8 @@
 //! Hosts and paths that go dark, read from when addresses were heard.
 //!
+//! Datagrams demand no answer. But when a host hears nothing for a second, and then at one moment several
+//! hear back to whom it had sent something long before, their packets had all waited at one place.
+//!
 //! A question is what demands an answer: data, FIN or a probe on a TCP connection. Questions without
 //! any packet back are a silence when the other end had been heard before. A SYN and the look-up of a
 //! name are questions only where nobody at all is heard: of one address it may be that the port is
@@ -26,6 +29,15 @@ const QUESTIONS: usize = 3;
 /// Peers asked in vain that make it the host's own silence.
 const PEERS: usize = 2;
 
+/// Peers whose packets come together at the end of a standstill.
+const TOGETHER: usize = 3;
+
+/// What had waited at one place comes within this, in nanoseconds.
+const BURST_NS: u64 = 50_000_000;
+
+/// A packet that another is no answer to, unless it was held up, was sent so long before, in nanoseconds.
+const LONG_BEFORE_NS: u64 = 500_000_000;
+
 /// Slices with questions and without anything heard.
 #[derive(Clone, Copy, Debug)]
 struct Span {
@@ -41,6 +53,7 @@ struct Dialogue<'a> {
     asked: &'a Moments,
     called: &'a Moments,
     heard: &'a Moments,
+    sent: &'a Moments,
 }
 
 /// `records`: of all connections; `end`: the time of the capture's last frame.
@@ -67,12 +80,17 @@ pub(super) fn find(hosts: &Hosts, records: &[ConnectionRecord], end: Timestamp) 
                 asked: &asked.asked_at,
                 called: &asked.called_at,
                 heard: &heard.sent_at,
+                sent: &asked.sent_at,
             });
         }
     }
     let mut found = Vec::new();
     for (host, dialogues) in dialogues {
-        let whole = of_host(hosts, host, &dialogues, end);
+        let mut whole = of_host(hosts, host, &dialogues, end);
+        let still = standstills(hosts, host, &dialogues).into_iter();
+        let is_known = |span: &Span| whole.iter().any(|known| known.to == span.to);
+        let still: Vec<Span> = still.filter(|span| !is_known(span)).collect();
+        whole.extend(still);
         for dialogue in &dialogues {
             for span in silences(dialogue.asked, dialogue.heard, hosts.grid(), end) {
                 let is_part =
@@ -111,6 +129,42 @@ fn of_host(hosts: &Hosts, host: IpAddr, dialogues: &[Dialogue<'_>], end: Timesta
             dialogues.iter().filter(falls_silent).count() >= PEERS
         })
         .collect()
+}
+
+/// Silences of a second at the end of which several peers hear back to whom the host had last sent
+/// something long before.
+fn standstills(hosts: &Hosts, host: IpAddr, dialogues: &[Dialogue<'_>]) -> Vec<Span> {
+    let (Some(profile), grid) = (hosts.get(host), hosts.grid()) else {
+        return Vec::new();
+    };
+    // In coarse slices nothing comes at one moment.
+    if dialogues.len() < TOGETHER || grid.width_ns() > BURST_NS {
+        return Vec::new();
+    }
+    let heard: Vec<u64> = profile.received_at().iter().collect();
+    let (burst, long_before) = (BURST_NS / grid.width_ns(), LONG_BEFORE_NS / grid.width_ns());
+    let silences = heard.windows(2).filter_map(|pair| {
+        let (after, to) = (pair[0], pair[1]);
+        if to - after <= long_enough(grid) {
+            return None;
+        }
+        let held_up = dialogues.iter().filter_map(|dialogue| {
+            let mut sent = dialogue
+                .sent
+                .iter()
+                .filter(|at| (after + 1..to).contains(at));
+            let first = sent.next()?;
+            let last = sent.last().unwrap_or(first);
+            let mut heard = dialogue.heard.iter();
+            let is_heard = heard.any(|at| (to..=to + burst).contains(&at));
+            (last + long_before <= to && is_heard).then_some(first)
+        });
+        let first: Vec<u64> = held_up.collect();
+        let from = first.iter().copied().min()?;
+        let is_still = first.len() >= TOGETHER && from + long_enough(grid) <= to;
+        is_still.then_some(Span { from, to: Some(to) })
+    });
+    silences.collect()
 }
 
 impl Dialogue<'_> {

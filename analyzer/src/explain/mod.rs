@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::flow::key::FlowKey;
 use crate::flow::tcp::{TcpSettings, TcpTracker};
 use crate::in_order::damage::DamageFinder;
+use crate::in_order::doubles::{self, Doubles};
 
 use segment::Explainer;
 
@@ -36,6 +37,8 @@ pub enum FrameReading {
     Judged(Box<ExplainedFrame>),
     /// It was damaged on its way: whom it reached discarded it.
     Damaged,
+    /// The recording holds every frame twice, and this is a second copy.
+    Doubled,
 }
 
 /// Explains frame `number` (Wireshark's `frame.number`). `None` when there is no such frame or it
@@ -49,13 +52,13 @@ pub fn explain_frame(
     number: u64,
 ) -> Result<Option<FrameReading>, Error> {
     let mut key = None;
-    let is_damaged = for_each_segment(inputs, options, number, |packet, _| {
+    let left_out = for_each_segment(inputs, options, number, |packet, _| {
         if packet.frame == number {
             key.get_or_insert(FlowKey::of(packet).0);
         }
     })?;
-    if is_damaged {
-        return Ok(Some(FrameReading::Damaged));
+    if left_out.is_some() {
+        return Ok(left_out);
     }
     let Some(key) = key else { return Ok(None) };
     let mut explainer = Explainer::new(number);
@@ -78,9 +81,14 @@ pub fn explain_frame(
             tracker = Some(TcpTracker::new(packet, tcp, &TcpSettings::default()));
         }
         if let Some(tracker) = &mut tracker {
-            explainer.segment(tracker, packet, tcp);
+            tracker.in_turn(packet, tcp, &[], &mut |tracker, packet, tcp, _| {
+                explainer.segment(tracker, packet, tcp);
+            });
         }
     })?;
+    if let Some(tracker) = &mut tracker {
+        tracker.let_go(&mut |tracker, packet, tcp, _| explainer.segment(tracker, packet, tcp));
+    }
     Ok(tracker.and_then(|tracker| {
         let explanation = explainer.finish(&tracker)?;
         let (client, server) = tracker.endpoints();
@@ -92,26 +100,42 @@ pub fn explain_frame(
     }))
 }
 
-/// Passes every segment that is judged; gives back whether frame `number` was damaged.
+/// Passes every segment that is judged; gives back why frame `number` was left out, if it was.
 fn for_each_segment(
     inputs: &[Input],
     options: &ReadOptions,
     number: u64,
     mut take: impl FnMut(&Packet, &TcpFields),
-) -> Result<bool, Error> {
-    let mut damage = DamageFinder::default();
-    let mut is_damaged = false;
+) -> Result<Option<FrameReading>, Error> {
+    let (mut doubles, mut damage) = (Doubles::default(), DamageFinder::default());
+    let (mut hashes, mut signs) = (Vec::new(), Vec::new());
+    let mut left_out = None;
     let mut reader = CaptureReader::open(inputs, options.clone())?;
     let (mut slab, mut decoded) = (Slab::default(), DecodedSlab::default());
     while reader.read_slab(&mut slab)? {
         decode_slab(&slab, reader.interfaces(), &mut decoded);
+        let keys = decoded.packets.iter().map(|packet| FlowKey::of(packet).0);
+        hashes.clear();
+        hashes.extend(keys.map(|key| key.hash64()));
+        let payload = |packet: &Packet| {
+            let start = packet.payload_start as usize;
+            let octets = slab.bytes.get(start..);
+            let octets = octets.and_then(|it| it.get(..packet.payload_captured as usize));
+            octets.unwrap_or_default()
+        };
+        doubles::signs(&decoded.packets, &hashes, payload, &mut signs);
+        doubles.leave_out(&mut decoded, &signs);
         damage.leave_out(&mut decoded);
-        is_damaged |= damage.found().contains(&number);
+        if damage.found().contains(&number) {
+            left_out = Some(FrameReading::Damaged);
+        } else if doubles.found().contains(&number) {
+            left_out = Some(FrameReading::Doubled);
+        }
         for packet in &decoded.packets {
             if let PacketKind::Tcp(tcp) = packet.kind {
                 take(packet, &tcp);
             }
         }
     }
-    Ok(is_damaged)
+    Ok(left_out)
 }

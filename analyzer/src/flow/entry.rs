@@ -130,8 +130,15 @@ fn grown_tcp<'a>(
         };
         let tracker =
             tracker.get_or_insert_with(|| Box::new(TcpTracker::new(&packet, tcp, settings)));
-        let (verdict, direction) = tracker.segment(&packet, tcp, payload);
-        tally.segment(&packet, direction, verdict);
+        tracker.in_turn(
+            &packet,
+            tcp,
+            payload,
+            &mut |tracker, packet, tcp, payload| {
+                let (verdict, direction) = tracker.segment(packet, tcp, payload);
+                tally.segment(packet, direction, verdict);
+            },
+        );
     }
     tracker
 }

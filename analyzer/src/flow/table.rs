@@ -177,9 +177,17 @@ impl<S: ConnectionSink> Shard<S> {
             tracker.mark_port_reuse();
         }
         let held = tracker.octets_held();
-        let (verdict, direction) = tracker.segment(packet, tcp, payload);
+        let tally = &mut self.tally;
+        tracker.in_turn(
+            packet,
+            tcp,
+            payload,
+            &mut |tracker, packet, tcp, payload| {
+                let (verdict, direction) = tracker.segment(packet, tcp, payload);
+                tally.segment(packet, direction, verdict);
+            },
+        );
         self.cost = self.cost + tracker.octets_held() - held;
-        self.tally.segment(packet, direction, verdict);
     }
 
     /// Takes a SYN of a flow that is not known: keeps it, or sums it when too many wait already.
@@ -426,7 +434,13 @@ impl<S: ConnectionSink> Shard<S> {
         }
         flow.grow(key, &self.settings, &mut self.tally);
         let connection = match flow {
-            Flow::Tcp(tracker) => tracker.finish(expired),
+            Flow::Tcp(mut tracker) => {
+                tracker.let_go(&mut |tracker, packet, tcp, payload| {
+                    let (verdict, direction) = tracker.segment(packet, tcp, payload);
+                    self.tally.segment(packet, direction, verdict);
+                });
+                tracker.finish(expired)
+            }
             Flow::Udp(tracker) => tracker.finish(expired),
             // All others have just been made one of these.
             Flow::Syn(_) | Flow::FirstSegments(..) | Flow::FirstDatagrams(..) => return,

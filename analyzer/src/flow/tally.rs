@@ -280,6 +280,11 @@ impl ShardTally {
         self.given_up += other.given_up;
     }
 
+    /// Adds second copies that were left out before the flows saw them.
+    pub const fn note_doubles(&mut self, frames: u64) {
+        self.limits.duplicate_frames += frames;
+    }
+
     /// The caveats that follow from connections.
     pub fn quality(&self) -> Vec<QualityNote> {
         self.limits.notes(ENTRIES)

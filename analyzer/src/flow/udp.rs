@@ -264,6 +264,7 @@ impl UdpTracker {
 
     fn answer(&mut self, reference: SegmentRef, opening: &Opening) {
         let Some(request) = self.answered_request(reference, opening) else {
+            self.facts.unasked += 1;
             return;
         };
         let (request_len, len) = (request.len, reference.payload_len);

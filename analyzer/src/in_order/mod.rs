@@ -1,13 +1,15 @@
 //! What has to be done in the order of the capture, before packets are spread over connections:
-//! putting fragments together, joining translated connections, seeing loops, clock steps,
+//! leaving out what the recording holds twice, putting fragments together, joining translated connections, seeing loops, clock steps,
 //! hardware addresses and who claims them.
 
 pub(crate) mod broadcasts;
 pub(crate) mod conflicts;
 pub(crate) mod damage;
+pub(crate) mod doubles;
 pub mod fragments;
 pub(crate) mod loops;
 pub mod neighbours;
+pub(crate) mod quotes;
 pub(crate) mod times;
 pub(crate) mod translation;
 

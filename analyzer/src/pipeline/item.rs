@@ -9,6 +9,7 @@ use crate::capture::{Interface, Slab};
 use crate::decode::{DecodedSlab, Packet, decode_slab};
 use crate::filter::PacketFilter;
 use crate::flow::key::{FlowKey, Sender};
+use crate::in_order::doubles;
 use crate::in_order::loops::Scan;
 use crate::in_order::neighbours::Sightings;
 use crate::in_order::times::Times;
@@ -37,6 +38,8 @@ pub(super) struct Item {
     pub reassembled: Vec<u8>,
     /// The hash of each packet's key.
     hashes: Vec<u64>,
+    /// What is equal in two copies of one packet, of each.
+    pub signs: Vec<u64>,
     /// The packets of each shard, in frame order.
     pub buckets: [Vec<Addressed>; SHARDS],
     /// Indices of packets that translation asks about in any case.
@@ -95,6 +98,10 @@ impl Item {
         }
         self.distribute();
         self.circling.run(&self.decoded.packets, &self.hashes);
+        let mut signs = std::mem::take(&mut self.signs);
+        let payload = |packet: &Packet| self.payload(packet);
+        doubles::signs(&self.decoded.packets, &self.hashes, payload, &mut signs);
+        self.signs = signs;
         self.sightings
             .run(&self.filled.slab, &self.filled.interfaces, filter);
         self.is_decoded = true;

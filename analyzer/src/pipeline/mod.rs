@@ -353,6 +353,7 @@ impl<S: ConnectionSink> Engine<S> {
                 tally.merge(of_shard);
             }
         }
+        tally.note_doubles(sequencer.doubles.left_out());
         let mut quality = reader.notes();
         quality.extend(tally.quality());
         quality.extend(clock_notes(times));

@@ -1,14 +1,17 @@
-//! What has to be done in sequence, between decoding and following connections: putting IP
-//! fragments together, joining translated connections, watching the clock.
+//! What has to be done in sequence, between decoding and following connections: leaving out what the
+//! recording holds twice, putting IP fragments together, joining translated connections, watching the
+//! clock.
 
 use crate::decode::{DecodeStats, Packet, PacketKind};
 use crate::filter::PacketFilter;
 use crate::in_order::broadcasts::Broadcasts;
 use crate::in_order::conflicts::Conflicts;
 use crate::in_order::damage::DamageFinder;
+use crate::in_order::doubles::Doubles;
 use crate::in_order::fragments::{IncompleteDatagram, Reassembler};
 use crate::in_order::loops::Loops;
 use crate::in_order::neighbours::Neighbours;
+use crate::in_order::quotes::Quotes;
 use crate::in_order::times::Times;
 use crate::in_order::translation::Translator;
 
@@ -17,9 +20,11 @@ use super::item::Item;
 /// Takes decoded slabs in the order of the capture.
 #[derive(Default)]
 pub(super) struct Sequencer {
+    pub doubles: Doubles,
     pub damage: DamageFinder,
     reassembler: Reassembler,
     translator: Translator,
+    quotes: Quotes,
     pub loops: Loops,
     pub neighbours: Neighbours,
     pub broadcasts: Broadcasts,
@@ -38,10 +43,14 @@ impl Sequencer {
             self.neighbours.take(&item.sightings.list);
             self.conflicts.take(&item.sightings.list);
             self.broadcasts.take(&item.sightings.broadcasts);
-            if self.damage.leave_out(&mut item.decoded) {
+            let doubled = self.doubles.leave_out(&mut item.decoded, &item.signs);
+            if self.damage.leave_out(&mut item.decoded) || doubled {
                 item.distribute();
             }
             self.reassemble(item, filter);
+            if self.quotes.resolve(&mut item.decoded.packets) {
+                item.distribute();
+            }
             self.translate(item);
         }
     }

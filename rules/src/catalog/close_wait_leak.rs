@@ -1,7 +1,7 @@
 //! `close-wait-leak`: a program does not close what its peer has closed.
 
 use analyzer::connection::TcpState;
-use analyzer::{Analysis, Connection, Direction};
+use analyzer::{Analysis, Connection, Direction, QualityKind};
 
 use crate::model::confidence;
 use crate::model::context::Context;
@@ -102,8 +102,14 @@ impl Rule for CloseWaitLeak {
                 continue;
             }
             let own_fin = conn.half(end).fin;
+            // A FIN may be among the frames that the capture missed.
+            let impact = if conn.is_touched_by(QualityKind::CaptureDrops) {
+                Impact::SOME
+            } else {
+                Impact::attempts_failed(1)
+            };
             out.push(
-                Observation::new(conn, confidence::STRONG, Impact::attempts_failed(1))
+                Observation::new(conn, confidence::STRONG, impact)
                     .cause(format!("{} {}", conn.server, end.sender()))
                     .at(span.from)
                     .weight(ms(waited))

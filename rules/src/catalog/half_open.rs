@@ -106,7 +106,7 @@ impl Rule for HalfOpen {
             )
         };
         draft
-            .title(format!("{host} no longer knows connections that {} keeps", keeps.ip))
+            .title(format!("{}{host} no longer knows connections that {} keeps", if device.is_some() { "A device before " } else { "" }, keeps.ip))
             .summary(format!("On {connections}, idle for up to {longest}, a keep-alive probe of {} was answered by RST in the name of {host}: {who} had no such connection any more. Nobody had closed it.", keeps.ip))
             .confidence(if device.is_some() { confidence::LIKELY } else { confidence::PROBABLE }, "The RST takes its sequence number from the probe that it answers.")
             .because("the RST bears the acknowledgment number of the probe as its sequence number, as a host without the connection answers")

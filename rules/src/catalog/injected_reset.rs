@@ -106,6 +106,12 @@ impl Rule for InjectedReset {
             let differs = reset.usual_hop_limit.is_some_and(|usual| {
                 f64::from(usual.abs_diff(reset.hop_limit)) >= ctx.threshold("min_hop_difference")
             });
+            // It may refuse what the other end sent out of place; then its sender goes on.
+            let peer = conn.half(reset.segment.direction.reverse());
+            if reset.sender_carried_on && !differs && peer.packets == 0 {
+                out.not_assessed("only one direction was captured");
+                return;
+            }
             out.push(observation(conn, reset, differs));
         }
     }

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use analyzer::connection::UdpFacts;
 use analyzer::decode::IcmpKind;
 use analyzer::event::{EventKind, SegmentRef};
-use analyzer::{Analysis, Connection, Event};
+use analyzer::{Analysis, Connection, Direction, Event};
 
 use crate::model::confidence;
 use crate::model::context::Context;
@@ -33,16 +34,16 @@ declare_rule! {
     /// UDP datagrams of which the first fragment was seen and others never, while later fragments between the same two
     /// hosts were captured within half a minute: where none was, the capture's filter (`port …`) has dropped them. Or the
     /// receiver says so itself: ICMP "reassembly time exceeded". Fragments that overlap, that are shorter than any
-    /// network makes them, or that already hold the length the UDP header states are no loss. Proved by the first
-    /// fragment, which no other follows, or by the report; refuted by a later fragment of the same datagram. Each
-    /// incomplete datagram is a lost message.
+    /// network makes them, or that already hold the length the UDP header states are no loss. Proved by the report, by
+    /// requests that get no answer while every whole one does, by a request that is sent again, or where no fragmented
+    /// datagram of the flow ever arrives whole; refuted by a later fragment of the same datagram. Each such datagram is a
+    /// lost message. With none of these the capture may have missed the fragment: low.
     ///
     /// ## What to do
     /// Keep datagrams within the path MTU (1232 bytes for DNS), or let fragments pass.
     ///
     /// ## Known limits
-    /// Fragments without the first one cannot be assigned to ports and are not counted. Drops by the capture
-    /// look the same.
+    /// Fragments without the first one cannot be assigned to ports and are not counted.
     ///
     /// ## References
     /// - RFC 791; RFC 8200 §4.5; RFC 8900
@@ -69,6 +70,8 @@ pub(crate) struct Seen {
     first_frame: u64,
     /// Least frame at which the last one could have ended; 0 where none was captured.
     end_frame: u64,
+    /// The ends behave as if they had not arrived.
+    is_missed: bool,
 }
 
 impl Rule for IpFragmentLoss {
@@ -91,21 +94,27 @@ impl Rule for IpFragmentLoss {
         let first = udp.incomplete.first().map(|(segment, _)| segment.time);
         let reported = reports.first().map(|(segment, _)| segment.time);
         let end = |(segment, seen): &(SegmentRef, u32)| segment.frame + u64::from(*seen);
-        let mut observation =
-            observation::Observation::new(conn, confidence::LIKELY, Impact::requests_lost(count))
-                .at(first.or(reported).unwrap_or(conn.start))
-                .weight(number(count))
-                .count(count)
-                .figure("datagrams", number(count))
-                // At least one of each; how many a datagram had is only known from its last one.
-                .figure("fragments_missing", number(count))
-                .cost("messages_lost", number(count))
-                .seen(Seen {
-                    reassembled: udp.reassembled,
-                    reports: reports.len() as u64,
-                    first_frame: (udp.incomplete.first()).map_or(0, |(segment, _)| segment.frame),
-                    end_frame: udp.incomplete.last().map_or(0, end),
-                });
+        let is_missed = !reports.is_empty() || is_missed(udp);
+        let (sure, impact) = if is_missed {
+            (confidence::LIKELY, Impact::requests_lost(count))
+        } else {
+            (confidence::EVEN, Impact::SOME)
+        };
+        let mut observation = observation::Observation::new(conn, sure, impact)
+            .at(first.or(reported).unwrap_or(conn.start))
+            .weight(number(count))
+            .count(count)
+            .figure("datagrams", number(count))
+            // At least one of each; how many a datagram had is only known from its last one.
+            .figure("fragments_missing", number(count))
+            .cost("messages_lost", number(count))
+            .seen(Seen {
+                reassembled: udp.reassembled,
+                reports: reports.len() as u64,
+                first_frame: (udp.incomplete.first()).map_or(0, |(segment, _)| segment.frame),
+                end_frame: udp.incomplete.last().map_or(0, end),
+                is_missed,
+            });
         for (segment, seen) in udp.incomplete.iter().take(3) {
             let note = format!(
                 "first fragment; {} of the datagram seen, the rest never came",
@@ -133,6 +142,8 @@ impl Rule for IpFragmentLoss {
         let lost = group.figure("datagrams").unwrap_or_default();
         let whole = number(group.seen().map(|seen| seen.reassembled).sum());
         let reports = number(group.seen().map(|seen| seen.reports).sum());
+        let missed = group.having(|seen| seen.is_missed);
+        let sure = draft.confidence;
         draft
             .title(format!("{} with {server} lost fragments", plural(lost, "datagram")))
             .summary(format!(
@@ -141,11 +152,13 @@ impl Rule for IpFragmentLoss {
                 plural(lost, "datagram")
             ))
             .confidence(
-                confidence::LIKELY,
+                sure,
                 if reports > 0.0 {
                     "The receiver reports by ICMP that it waited for fragments in vain."
+                } else if missed > 0 {
+                    "First fragments were captured without the rest, the capture does hold later fragments of these hosts, and the ends behave as if the datagrams had not arrived."
                 } else {
-                    "First fragments were captured without the rest, and the capture does hold later fragments of these hosts."
+                    "First fragments were captured without the rest; nothing that the ends do tells whether the network lost it or the capture missed it."
                 },
             )
             .because_if(reports > 0.0, || format!("{} by ICMP: reassembly time exceeded", plural(reports, "report")))
@@ -159,6 +172,22 @@ impl Rule for IpFragmentLoss {
             .verify("receiver", "nstat -az IpReasmFails IpReasmTimeout Ip6ReasmFails", "grows with every incomplete datagram")
             .verify("sender", format!("ping -M do -s 1472 {}", group.server().ip), "whether a full Ethernet frame passes unfragmented")
     }
+}
+
+/// Incomplete datagrams from which it is no chance that none was whole.
+const NONE_WHOLE: u64 = 3;
+
+/// Whether the ends behave as if what is incomplete had not arrived: each whole request is answered and
+/// nothing else is, requests are sent again, or none that came in fragments was ever whole.
+fn is_missed(udp: &UdpFacts) -> bool {
+    let classes = &udp.size_classes;
+    let answered: u64 = classes.iter().map(|class| class.answered).sum();
+    let requests: u64 = classes.iter().map(|class| class.requests).sum();
+    let asks = |(segment, _): &(SegmentRef, u32)| segment.direction == Direction::ClientToServer;
+    let only_whole = requests > 0 && answered == requests && udp.unasked == 0;
+    only_whole && udp.incomplete.iter().any(asks)
+        || classes.iter().any(|class| class.first_repeat.is_some())
+        || udp.reassembled == 0 && udp.incomplete_count >= NONE_WHOLE
 }
 
 /// The report of a host that waited for fragments in vain, and the host.
@@ -197,6 +226,7 @@ mod tests {
     use super::*;
     use crate::model::severity::Severity;
     use crate::testkit::{Builder, C, figure, findings_in};
+    use analyzer::connection::SizeClass;
 
     fn incomplete(count: u64) -> Connection {
         let mut builder = Builder::udp(1);
@@ -206,13 +236,32 @@ mod tests {
                 let udp = conn.udp.as_mut().unwrap();
                 udp.incomplete = vec![(first, 1)];
                 udp.incomplete_count = count;
+                udp.reassembled = 100;
             })
             .build()
     }
 
+    /// Of a flow whose whole requests are answered, and of `unasked` answers to others.
+    fn answered(count: u64, unasked: u64) -> Connection {
+        let mut conn = incomplete(count);
+        let udp = conn.udp.as_mut().unwrap();
+        udp.unasked = unasked;
+        udp.size_classes = vec![SizeClass {
+            request_len: 3972,
+            requests: 20,
+            answered: 20,
+            answer_min: 4,
+            answer_max: 4,
+            first_request: udp.incomplete[0].0,
+            first_answer: None,
+            first_repeat: None,
+        }];
+        conn
+    }
+
     #[test]
     fn incomplete_datagrams_are_counted() {
-        let findings = findings_in("ip-fragment-loss", &[incomplete(2)], &Analysis::default());
+        let findings = findings_in("ip-fragment-loss", &[answered(2, 0)], &Analysis::default());
         assert_eq!(findings[0].severity, Severity::Medium);
         assert!((figure(&findings[0], "datagrams") - 2.0).abs() < f64::EPSILON);
     }
@@ -231,9 +280,17 @@ mod tests {
     #[test]
     fn many_are_a_pattern() {
         assert_eq!(
-            findings_in("ip-fragment-loss", &[incomplete(30)], &Analysis::default())[0].severity,
+            findings_in("ip-fragment-loss", &[answered(30, 0)], &Analysis::default())[0].severity,
             Severity::High
         );
+    }
+
+    #[test]
+    fn what_the_capture_may_have_missed_is_low() {
+        for conn in [incomplete(30), answered(30, 28)] {
+            let findings = findings_in("ip-fragment-loss", &[conn], &Analysis::default());
+            assert_eq!(findings[0].severity, Severity::Low);
+        }
     }
 
     #[test]

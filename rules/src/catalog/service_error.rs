@@ -163,7 +163,11 @@ fn observation(conn: &Connection, protocol: ServiceProtocol, error: &Stated) -> 
         Direction::ServerToClient => conn.server.to_string(),
     };
     Observation::new(conn, confidence::STATED, harm(error.kind, error.count))
-        .cause(format!("{} {speaker} {}", protocol.name(), error.code))
+        .cause(format!(
+            "{} {speaker} {}",
+            protocol.name(),
+            family(protocol, &error.code)
+        ))
         .at(error.at.time)
         .weight(number(error.count))
         .count(error.count)
@@ -183,6 +187,15 @@ fn observation(conn: &Connection, protocol: ServiceProtocol, error: &Stated) -> 
             message: error.message.clone(),
             kind: error.kind,
         })
+}
+
+/// The code, or the one that says the same: speakers reject the connection that loses a collision with
+/// either (RFC 4486 §4).
+fn family(protocol: ServiceProtocol, code: &str) -> &str {
+    match (protocol, code) {
+        (ServiceProtocol::Bgp, "6/5") => "6/7",
+        _ => code,
+    }
 }
 
 /// What so many errors of a kind did to those who asked.
@@ -347,6 +360,16 @@ mod tests {
         assert_eq!(findings[0].severity, Severity::Low);
         let title = &findings[0].title;
         assert!(title.ends_with("sends NOTIFICATION 6/4 Cease: Administrative Reset"));
+    }
+
+    #[test]
+    fn collisions_are_one_finding_by_either_code() {
+        let rejected = error("6/5", "Cease: Connection Rejected", Kind::Other);
+        let resolved = error("6/7", "Cease: Connection Collision Resolution", Kind::Other);
+        let conns = [rejected, resolved].map(|one| stating(1, ServiceProtocol::Bgp, vec![one]));
+        let findings = findings_of("service-error", &conns);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].severity, Severity::Low);
     }
 
     #[test]

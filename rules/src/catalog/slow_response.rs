@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use analyzer::app::{AppProtocol, HttpExchange};
 use analyzer::connection::Turn;
+use analyzer::episodes::EpisodeKind;
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
 use crate::model::confidence;
@@ -161,13 +162,19 @@ impl Rule for SlowResponse {
         out.push(observation);
     }
 
-    fn on_capture(&self, _analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
+    fn on_capture(&self, analysis: &Analysis, ctx: &Context<'_>, collected: &mut Collected<Seen>) {
         let durations = &collected.durations;
         collected.observations.retain_mut(|one| {
             let Some(times) = durations.get(&one.connection.server) else {
                 return false;
             };
             let took = one.figure_value("response_ms_max").unwrap_or_default();
+            // A client that hears from nobody waits for its link, not for one server.
+            let until = one.at + Duration::from_secs_f64(took / 1e3);
+            let (silent, client) = (EpisodeKind::HostSilent, one.connection.client.ip);
+            if analysis.episodes.fill(silent, client, one.at, until) {
+                return false;
+            }
             let median = times.quantile(0.5).map_or(took, ms);
             one.set_figure("response_ms_p50", FigureValue::Number(median));
             one.seen.p95_ms = times.quantile(0.95).map(ms);

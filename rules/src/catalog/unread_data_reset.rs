@@ -3,7 +3,7 @@
 use analyzer::app::AppProtocol;
 use analyzer::connection::{Reset, ResetKind};
 use analyzer::hosts::HostProfile;
-use analyzer::{Analysis, Connection, Direction};
+use analyzer::{Analysis, Connection, Direction, QualityKind};
 
 use crate::model::context::Context;
 use crate::model::figure::most;
@@ -265,6 +265,9 @@ fn observation(conn: &Connection, reset: &Reset, by_client: bool) -> Observation
     let answer_arrived = reset.bytes_unacked.min(own.unacked_at_end) == 0;
     let impact = if by_client || goodbye || reset.peer_fin_before {
         Impact::NONE
+    } else if conn.is_touched_by(QualityKind::CaptureDrops) {
+        // The answer, or what acknowledges it, may be among the frames that the capture missed.
+        Impact::SOME
     } else if pending || !answer_arrived || jump.is_some() {
         Impact::requests_lost(1)
     } else {

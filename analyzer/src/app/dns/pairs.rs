@@ -1,5 +1,7 @@
 //! Joins DNS answers to their questions.
 
+use std::time::Duration;
+
 use crate::app::{AppFacts, DnsExchange, DnsUnasked};
 use crate::direction::Direction;
 use crate::event::At;
@@ -9,6 +11,21 @@ use super::Message;
 /// Exchanges kept of one connection.
 const EXCHANGES_MAX: usize = 64;
 
+/// Answers kept that came before any question.
+const EARLY_MAX: usize = 4;
+
+/// A capture of several queues or taps writes a question by so much behind its answer, at most.
+const WRITTEN_LATE: Duration = Duration::from_millis(5);
+
+/// An answer that no question had asked for when it came.
+#[derive(Debug)]
+struct Early {
+    direction: Direction,
+    message: Message,
+    len: u32,
+    at: At,
+}
+
 /// The exchanges of one connection.
 #[derive(Debug, Default)]
 pub(in crate::app) struct Pairs {
@@ -16,6 +33,7 @@ pub(in crate::app) struct Pairs {
     exchanges: Vec<(Direction, DnsExchange)>,
     dropped: u64,
     unasked: Option<Box<DnsUnasked>>,
+    early: Vec<Early>,
 }
 
 impl Pairs {
@@ -96,6 +114,26 @@ impl Pairs {
             addresses: Vec::new(),
         };
         self.exchanges.push((direction, exchange));
+        self.answer_early(direction, id, at);
+    }
+
+    /// Gives the question just asked the answer that was written shortly before it.
+    fn answer_early(&mut self, direction: Direction, id: u16, asked: At) {
+        let place = self.early.iter().position(|early| {
+            let apart = asked.time.since(early.at.time);
+            early.direction != direction && early.message.id == id && apart <= WRITTEN_LATE
+        });
+        let Some(early) = place.map(|place| self.early.remove(place)) else {
+            return;
+        };
+        let at = At {
+            time: early.at.time.max(asked.time),
+            ..early.at
+        };
+        if self.unasked.as_ref().is_some_and(|one| one.at == early.at) {
+            self.unasked = None;
+        }
+        self.answer(early.direction, early.message, early.len, at);
     }
 
     fn answer(&mut self, direction: Direction, message: Message, len: u32, at: At) {
@@ -114,13 +152,24 @@ impl Pairs {
             exchange.truncated = message.truncated;
             exchange.answer_len = len;
             exchange.addresses = message.addresses;
-        } else if self.exchanges.is_empty()
+            return;
+        }
+        if self.exchanges.is_empty()
             && self.unasked.is_none()
-            && let Some((name, _)) = message.question
+            && let Some((name, _)) = &message.question
         {
-            let id = message.id;
+            let (id, name) = (message.id, name.clone());
             self.unasked = Some(Box::new(DnsUnasked { id, name, at }));
         }
+        if self.early.len() == EARLY_MAX {
+            self.early.remove(0);
+        }
+        self.early.push(Early {
+            direction,
+            message,
+            len,
+            at,
+        });
     }
 }
 

@@ -97,12 +97,13 @@ const fn subcode_name(code: u8, subcode: u8) -> Option<&'static str> {
     })
 }
 
-/// What an operator or a collision ends is as it should be; all else ends a session in use, or
-/// refuses one.
+/// What an operator or a collision ends is as it should be: both ends call each other, and one of the
+/// two connections is closed (RFC 4271 §6.8) or rejected. All else ends a session in use, or refuses
+/// one.
 const fn kind(code: u8, subcode: u8) -> Kind {
     match (code, subcode) {
         (6, 1 | 8) => Kind::Capacity,
-        (6, 2..=4 | 6 | 7) => Kind::Other,
+        (6, 2..=7) => Kind::Other,
         (2, 5) => Kind::Authentication,
         (2, _) | (6, _) => Kind::Refused,
         _ => Kind::Availability,

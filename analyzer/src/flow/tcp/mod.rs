@@ -5,13 +5,14 @@
 //! holes and what acknowledgements prove (`verdict`), and what rules want to know (`account`): the
 //! states of RFC 9293, the turns of the conversation, why it was reset, where its time went.
 //! Segments that go on as was to be expected take a shorter way through the same
-//! (`verdict::expected`). [`TcpTracker::finish`] hands over the read model.
+//! (`verdict::expected`). Those that were written before what they acknowledge wait for it (`in_turn`). [`TcpTracker::finish`] hands over the read model.
 //!
 //! The tracker never looks at a clock: a verdict depends on the packets of the connection alone,
 //! not on how the capture was cut into rounds.
 
 mod account;
 mod finish;
+mod in_turn;
 mod lift;
 mod roles;
 mod segment;
@@ -39,6 +40,7 @@ use account::stream::StreamBuffer;
 use account::time_split_tracker::SplitTracker;
 use account::turns::TurnTracker;
 use account::{congestion, path_load, vantage, window};
+use in_turn::HeldBack;
 use lift::lift;
 use roles::judge_role;
 use segment::{Segment, low32};
@@ -105,6 +107,8 @@ pub struct TcpTracker {
     stream: StreamBuffer,
     closed_at: Option<Timestamp>,
     reset_at: Option<Timestamp>,
+    /// Segments that wait for what they acknowledge.
+    held: Option<Box<HeldBack>>,
     judge_all: bool,
 }
 
@@ -145,6 +149,7 @@ impl TcpTracker {
             stream: StreamBuffer::new(StreamReader::new(&settings.app, server.port)),
             closed_at: None,
             reset_at: None,
+            held: None,
             judge_all: settings.judge_all,
         }
     }
@@ -491,7 +496,8 @@ impl TcpTracker {
     /// acknowledgement, and data behind holes.
     pub fn octets_held(&self) -> usize {
         let [client, server] = &self.senders;
-        client.octets() + server.octets() + self.stream.octets()
+        let held = self.held.as_ref().map_or(0, |held| held.octets());
+        client.octets() + server.octets() + self.stream.octets() + held
     }
 
     /// Gives back most of [`Self::octets_held`], for want of memory.

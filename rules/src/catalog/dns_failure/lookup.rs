@@ -83,6 +83,8 @@ struct Known<'a> {
     used: BTreeMap<(IpAddr, &'a str), Vec<Timestamp>>,
     /// Clients that send on although their servers' packets were not captured.
     half_seen: BTreeSet<IpAddr>,
+    /// The shortest time from an answered question to the next one for the same name.
+    pauses: BTreeMap<(IpAddr, &'a str), Duration>,
     retry_after: Duration,
     retry_within: Duration,
 }
@@ -95,10 +97,17 @@ impl<'a> Known<'a> {
             retry_within: time(ctx.threshold("retry_within_ms")),
             ..Self::default()
         };
+        let mut asked = BTreeMap::<(IpAddr, &str, u16), Vec<Timestamp>>::new();
         for note in notes {
             let client = note.connection.client.ip;
             match &note.fact {
-                Fact::Answered { name, .. } => {
+                Fact::Answered {
+                    name,
+                    qtype,
+                    asked: at,
+                } => {
+                    let of_type = asked.entry((client, name, *qtype)).or_default();
+                    of_type.push(at.time);
                     let times = known.answered.entry((client, name)).or_default();
                     times.push(note.at);
                 }
@@ -109,6 +118,15 @@ impl<'a> Known<'a> {
                     known.half_seen.insert(client);
                 }
                 Fact::TcpFailed | Fact::Unasked { .. } => {}
+            }
+        }
+        for ((client, name, _), mut times) in asked {
+            times.sort_unstable();
+            let pauses = times.windows(2).map(|pair| pair[1].since(pair[0]));
+            // Sooner than a second is another program's question.
+            if let Some(least) = pauses.filter(|pause| *pause >= MOMENT).min() {
+                let known = known.pauses.entry((client, name)).or_insert(least);
+                *known = least.min(*known);
             }
         }
         known
@@ -141,18 +159,35 @@ impl<'a> Known<'a> {
         let heard = analysis.hosts.get(server);
         let unheard = heard.is_none_or(|profile| !profile.was_heard());
         let not_captured = unheard && self.half_seen.contains(&lookup.client);
-        let silent = EpisodeKind::HostSilent;
-        let offline = analysis
-            .episodes
-            .covers(silent, lookup.client, lookup.begin());
-        self.is_asked_again(lookup) && !self.is_used(lookup) && !not_captured && !offline
+        self.is_asked_again(lookup)
+            && !self.is_used(lookup)
+            && !not_captured
+            && !is_offline(lookup, analysis)
     }
 
-    /// Whether the client asked again as one does that waits for an answer.
+    /// Whether the client asked again as one does that waits for an answer: the same question, or another
+    /// one sooner than it does when it was answered.
     fn is_asked_again(&self, lookup: &Lookup<'_>) -> bool {
-        lookup.last_asked().since(lookup.begin()) >= self.retry_after
+        let same = |question: &Question| question.last_asked.since(question.asked.time);
+        if (lookup.questions.iter()).any(|question| same(question) >= self.retry_after) {
+            return true;
+        }
+        let waited = lookup.last_asked().since(lookup.begin());
+        let usual = self.pauses.get(&(lookup.client, lookup.name));
+        waited >= self.retry_after && usual.is_none_or(|usual| waited < *usual)
     }
 }
+
+/// Whether the client heard from nobody while it waited: that is not the resolver's.
+fn is_offline(lookup: &Lookup<'_>, analysis: &Analysis) -> bool {
+    let (silent, begin) = (EpisodeKind::HostSilent, lookup.begin());
+    let episodes = &analysis.episodes;
+    episodes.covers(silent, lookup.client, begin)
+        || episodes.fill(silent, lookup.client, begin, lookup.end())
+}
+
+/// Questions of several programs for one name, or of one for several types, come together.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Nobody gives up on a name sooner; what is answered within that time was not too late.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -210,9 +245,9 @@ pub(super) fn judge(
             let server = one.connection.server.ip;
             let outcome = one.seen.outcome;
             let holds = match outcome {
-                Outcome::NoAnswer => {
-                    one.seen.answered.is_some() || known.is_in_vain(lookup, server, analysis)
-                }
+                Outcome::NoAnswer if one.seen.answered.is_some() => !is_offline(lookup, analysis),
+                Outcome::NoAnswer => known.is_in_vain(lookup, server, analysis),
+                Outcome::Slow => !is_offline(lookup, analysis),
                 // A capture without any TCP may have left the retry out.
                 Outcome::Truncated => {
                     analysis.tcp_connections > 0

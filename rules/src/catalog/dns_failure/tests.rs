@@ -273,3 +273,24 @@ fn an_answer_from_another_address_is_no_answer() {
     let other = findings_of("dns-failure", &[question, unasked("b.example")]);
     assert!(other[0].title.contains("without answer"));
 }
+
+#[test]
+fn a_name_that_is_looked_up_at_intervals_is_not_asked_again() {
+    let every = |port: u16, ms: f64, answer| asked(port, ms, answer, 0).build();
+    let well = Some((9.0, 0));
+    let regular = [
+        every(1, 10.0, well),
+        every(2, 10_010.0, well),
+        every(3, 20_010.0, None),
+        every(4, 30_020.0, well),
+    ];
+    assert!(severities(&regular).is_empty());
+    // Sooner than usual it waits for an answer.
+    let sooner = [
+        every(1, 10.0, well),
+        every(2, 10_010.0, well),
+        every(3, 20_010.0, None),
+        every(4, 25_010.0, well),
+    ];
+    assert_eq!(severities(&sooner).len(), 1);
+}

@@ -65,7 +65,7 @@ pub(super) fn describe(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narra
             .because_if(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.after_ack)) > 0, || format!("on {} the server repeated SYN-ACK after the client's acknowledgement had passed the capture point: the kernel ignored it because the accept queue was full", many(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.after_ack)), "connection")))
             .because_if(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.data)) > 0, || format!("on {} the client's first data was ignored although the handshake was complete for the client: it was sent again until there was room, or in vain", many(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.data)), "connection")))
             .because_if(syns > 0.0, || format!("{} without answer", plural(syns, "repeated SYN")))
-            .because(format!("{} of {} to this listener completed in the capture, so it is up and reachable", completed, many(attempts, "attempt")))
+            .because_if(completed > group.connections(), || format!("{completed} of {} to this listener completed in the capture, so it is up and reachable", many(attempts, "attempt")))
             .because_if(count > 2.5, || format!("{} of the attempts in that time suffered, too many together for random loss", percent(group.best().seen.share)))
             .not("syn-unanswered", "the listener answers others in the same time")
             .not("connection-refused", "no attempt was answered with RST")

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use analyzer::connection::CapturePoint;
+use analyzer::connection::{CapturePoint, Outage};
 use analyzer::event::{EventKind, RetransmissionKind};
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
@@ -226,9 +226,21 @@ impl Rule for PacketLoss {
 
 /// Whether the losses are one or two times in which nothing got through, told best by the clock.
 fn is_outage(group: &Group<'_>) -> bool {
-    let outage = group.best().seen.outage;
-    let events: u64 = group.seen().map(|seen| seen.events).sum();
-    outage.is_some_and(|outage| ms(outage.length()) >= group.ctx.threshold("outage_ms"))
+    let Some(outage) = group.best().seen.outage else {
+        return false;
+    };
+    // Several connections that nothing gets through at one time are one event.
+    let at_one_time = |one: Outage| one.since < outage.ended.time && outage.since < one.ended.time;
+    let is_same = group
+        .seen()
+        .all(|seen| seen.outage.is_some_and(at_one_time));
+    let events = group.seen().map(|seen| seen.events);
+    let events: u64 = if is_same {
+        events.max().unwrap_or_default()
+    } else {
+        events.sum()
+    };
+    ms(outage.length()) >= group.ctx.threshold("outage_ms")
         && number(events) < group.ctx.threshold("medium_events")
 }
 

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use analyzer::event::SegmentRef;
+use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Endpoint, Timestamp};
 
 use crate::model::confidence;
@@ -95,11 +96,15 @@ impl Rule for SynUnanswered {
         let attempt = Attempt::of(conn);
         let begin = conn.handshake.syns.first();
         let heard = conn.from_server().last_segment.map(|last| last.time);
-        out.note(|| {
-            Note::new(conn, Fact { attempt, heard }).at(begin.map_or(conn.start, |syn| syn.time))
-        });
+        let answered_unseen = begin.is_some() && heard.is_none() && is_answered_unseen(conn);
+        let fact = Fact {
+            attempt,
+            heard,
+            answered_unseen,
+        };
+        out.note(|| Note::new(conn, fact).at(begin.map_or(conn.start, |syn| syn.time)));
         let (Some(first), Some(attempt)) = (begin, attempt) else {
-            if begin.is_some() && heard.is_none() && is_answered_unseen(conn) {
+            if answered_unseen {
                 out.not_assessed("only one direction was captured");
             }
             return;
@@ -128,7 +133,18 @@ impl Rule for SynUnanswered {
                 *last = time.max(*last);
             }
         }
+        let unseen = collected
+            .notes
+            .iter()
+            .filter(|note| note.fact.answered_unseen);
+        let half_seen: BTreeSet<IpAddr> = unseen.map(|note| note.connection.client.ip).collect();
         collected.observations.retain(|one| {
+            // What comes back to this client was not captured, so an answer would not have been.
+            let (client, server) = (one.connection.client, one.connection.server);
+            let was_heard = (analysis.hosts.get(server.ip)).is_some_and(HostProfile::was_heard);
+            if half_seen.contains(&client.ip) && !was_heard {
+                return false;
+            }
             let repeated = one.seen.attempt.syns > 1;
             let waited = end.is_some_and(|end| end.since(one.at) >= least);
             // A listener that serves others meanwhile: overflow or loss, not silence.

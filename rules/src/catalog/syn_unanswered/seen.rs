@@ -19,4 +19,6 @@ pub(crate) struct Fact {
     pub(super) attempt: Option<Attempt>,
     /// When the server was last heard on it.
     pub(super) heard: Option<Timestamp>,
+    /// The client went on although nothing of its server was captured.
+    pub(super) answered_unseen: bool,
 }

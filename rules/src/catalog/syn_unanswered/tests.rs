@@ -76,7 +76,11 @@ fn answered_connections_are_not_this() {
 fn client_that_goes_on_shows_a_one_sided_capture() {
     let mut builder = silent(1, 0);
     builder.segment(5.0, C, 0x18, 100);
-    assert!(findings_of("syn-unanswered", &[builder.build()]).is_empty());
+    let unseen = builder.build();
+    assert!(findings_of("syn-unanswered", &[unseen.clone()]).is_empty());
+    // Nor is what came back to that client elsewhere.
+    let again = silent(3, 3).build();
+    assert!(findings_of("syn-unanswered", &[unseen, again]).is_empty());
     let mut answered = silent(2, 1);
     answered.segment(5.0, S, 0x12, 0);
     assert!(findings_of("syn-unanswered", &[answered.build()]).is_empty());

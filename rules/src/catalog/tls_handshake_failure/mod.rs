@@ -7,7 +7,7 @@ use analyzer::connection::ResetKind;
 use analyzer::episodes::EpisodeKind;
 use analyzer::event::SegmentRef;
 use analyzer::hosts::HostProfile;
-use analyzer::{Analysis, Connection, Direction};
+use analyzer::{Analysis, Connection, Direction, QualityKind};
 
 use crate::model::confidence;
 use crate::model::context::Context;
@@ -101,10 +101,17 @@ impl Rule for TlsHandshakeFailure {
         let Some(failure) = Failure::of(conn, tls) else {
             return;
         };
+        // What says that it went on may be among the frames that the capture missed.
+        let is_stated = failure.confidence >= confidence::STATED;
+        let impact = if is_stated || !conn.is_touched_by(QualityKind::CaptureDrops) {
+            Impact::requests_lost(1)
+        } else {
+            Impact::SOME
+        };
         let hello = segment_at(conn, hello, Direction::ClientToServer);
         let sni = tls.sni.clone().unwrap_or_else(|| "no name".to_owned());
         out.push(
-            Observation::new(conn, failure.confidence, Impact::requests_lost(1))
+            Observation::new(conn, failure.confidence, impact)
                 .cause(format!("{} {}", conn.server, failure.reason))
                 .at(failure.segment.time)
                 .evidence(hello, format!("ClientHello for {sni}"))

@@ -59,6 +59,13 @@ impl SenderStats {
         seldom.map_or(Duration::ZERO, |seldom| seldom.written_late_max)
     }
 
+    /// Counts a segment that the capture wrote too late, by so much at least.
+    pub fn note_written_late(&mut self, by: Duration) {
+        let seldom = self.seldom();
+        seldom.written_late += 1;
+        seldom.written_late_max = seldom.written_late_max.max(by);
+    }
+
     /// Counts a keep-alive probe.
     pub fn count_keep_alive(&mut self, probe: SegmentRef) {
         let seldom = self.seldom();

@@ -79,8 +79,7 @@ impl TcpTracker {
             let seldom = sender.stats.seldom();
             seldom.missing_octets = seldom.missing_octets.saturating_sub(found);
             if late_by < REORDERING_WITHOUT_RTT {
-                seldom.written_late += 1;
-                seldom.written_late_max = seldom.written_late_max.max(late_by);
+                sender.stats.note_written_late(late_by);
             }
             Verdict::New
         } else if unseen == 0 {
