@@ -12,6 +12,7 @@ mod clock;
 mod findings;
 mod forwarded;
 mod hops;
+mod input;
 mod matching;
 mod pairing;
 mod path;
@@ -21,12 +22,11 @@ mod result;
 mod tally;
 mod verdict;
 
-use analyzer::capture::Input;
-use analyzer::{Analysis, Connection, Error, pipeline};
+use analyzer::Error;
 use rayon::prelude::*;
-use rules::RuleSettings;
 
 pub use both_ends::{BothEnds, both_ends};
+pub use input::{Mask, PointInput, Settings};
 pub use pairing::PairedBy;
 pub use result::{
     ClockSummary, Comparison, ConnectionHop, ConnectionSummary, HopSummary, Place, PlacedFinding,
@@ -35,32 +35,6 @@ pub use result::{
 pub use verdict::{Changed, Delays, Tally};
 
 use reading::{Point, ReadPlan, Record};
-
-/// One point as it is given.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PointInput {
-    /// Its name in the report.
-    pub name: String,
-    /// Its captures, which are one set.
-    pub inputs: Vec<Input>,
-}
-
-/// How points are compared.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// For reading and for the analysis of each point.
-    pub analysis: pipeline::Settings,
-    /// For the rules, those of single captures and those of comparisons.
-    pub rules: RuleSettings,
-}
-
-/// Takes names out of what the rules see; addresses are masked in the document.
-pub trait Mask: Sync {
-    /// A connection without names.
-    fn connection(&self, connection: &Connection) -> Connection;
-    /// An analysis without names.
-    fn analysis(&self, analysis: Analysis) -> Analysis;
-}
 
 /// Compares points.
 ///

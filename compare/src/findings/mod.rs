@@ -15,9 +15,9 @@ use rules::RuleSettings;
 use rules::between;
 use rules::meta::RuleMeta;
 
-use crate::Settings;
 use crate::assess::Assessed;
 use crate::clock::Clock;
+use crate::input::Settings;
 use crate::path::Leg;
 use crate::reading::Point;
 use crate::result::{ClockSummary, Comparison, HopSummary, PlacedFinding, PointSummary, Verdict};

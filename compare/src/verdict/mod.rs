@@ -3,6 +3,7 @@
 mod changes;
 mod evidence;
 mod judge;
+mod origin;
 mod settle;
 
 pub use changes::Changed;
