@@ -85,10 +85,12 @@ fn read(
         records: share * 3 / 4 / size_of::<Record>(),
         flows: share / 4 / FLOW_BYTES,
     };
-    inputs
+    let points = inputs
         .par_iter()
-        .map(|point| reading::read_point(&point.name, &point.inputs, &plan, progress))
-        .collect()
+        .map(|point| reading::read_point(&point.name, &point.inputs, &plan, progress));
+    let mut points = points.collect::<Result<Vec<_>, _>>()?;
+    reading::blunt(&mut points);
+    Ok(points)
 }
 
 /// A flow with its entry in the table, in octets.

@@ -236,3 +236,8 @@ pub(super) fn same_ends(one: &Flow, other: &Flow) -> bool {
 pub(super) const fn is_tcp(flow: &Flow) -> bool {
     matches!(flow.transport, Transport::Tcp)
 }
+
+/// Whether its packets are known like datagrams: UDP, or TCP of which too little was captured.
+pub(super) const fn is_datagrams(flow: &Flow) -> bool {
+    !is_tcp(flow) || flow.cut_after.is_some()
+}
