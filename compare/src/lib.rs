@@ -9,6 +9,7 @@
 mod assess;
 mod both_ends;
 mod clock;
+mod doubles;
 mod findings;
 mod forwarded;
 mod hops;
@@ -50,8 +51,9 @@ pub fn compare(
         .iter()
         .map(|point| assess::assess(point, settings, mask, progress))
         .collect::<Result<Vec<_>, _>>()?;
-    let points = read(inputs, settings, progress)?;
+    let mut points = read(inputs, settings, progress)?;
     let pairing = pairing::pair(&points);
+    doubles::mark(&mut points, &pairing.groups);
     let mut route = path::route(&points, &pairing.groups);
     let forwarded = forwarded::forwarded(&points, &pairing, &mut route);
     let groups = 0..pairing.groups.len();

@@ -150,7 +150,7 @@ fn names(records: &[Record], client: usize, shift: [u32; 2]) -> Vec<Named<'_>> {
     let hasher = FixedState::with_seed(0x6e61_6d65);
     let mut named: Vec<Named<'_>> = records
         .iter()
-        .filter(|record| !record.has(Fact::ICMP))
+        .filter(|record| !record.has(Fact::ICMP) && !record.has(Fact::DOUBLE))
         .map(|record| {
             let role = usize::from(record.side() != client);
             let name = if record.has(Fact::TCP) {

@@ -74,7 +74,7 @@ pub(crate) fn segments<'a>(
     let mut newest = [0_i64; 2];
     let mut doubles = Doubles::new(records);
     for record in records {
-        if doubles.is_double(record) {
+        if record.has(Fact::DOUBLE) || doubles.is_double(record) {
             continue;
         }
         let role = usize::from(record.side() != group.side(point, 0));

@@ -86,6 +86,8 @@ impl Fact {
     pub const TCP: u16 = 1 << 12;
     /// [`Record::head`] holds as many octets as it can.
     pub const HEAD: u16 = 1 << 13;
+    /// The capture recorded the same packet just before.
+    pub const DOUBLE: u16 = 1 << 14;
 }
 
 /// TCP control bits.
