@@ -27,24 +27,28 @@ struct Twins {
     is_certain: bool,
 }
 
-/// What twins of one point say, per sender: client, server.
+/// What twins of one point say: per sender, client and server, certain and other ones.
 #[derive(Clone, Copy, Default, Debug)]
 struct Count {
-    twins: [u64; 2],
-    packets: [u64; 2],
+    twins: [[u64; 2]; 2],
+    packets: [[u64; 2]; 2],
+    /// Nanoseconds between certain twins, at most.
     widest: i64,
 }
 
 impl Count {
     /// Whether both directions have as many as a capture that records twice would give them.
     fn records_twice(&self) -> bool {
-        let [twins, packets] = [self.twins, self.packets].map(|of| of.iter().sum::<u64>());
+        let certain = |of: [[u64; 2]; 2]| of[0][0] + of[1][0];
+        let (twins, packets) = (certain(self.twins), certain(self.packets));
         let is_enough = |role: usize| {
             // A quarter of the expected is far below what chance takes away.
-            let expected = self.packets[role] * twins;
-            self.twins[role] > 0 && self.twins[role] * 4 * packets >= expected
+            let kinds = self.twins[role].iter().zip(&self.packets[role]);
+            let mut like =
+                kinds.map(|(found, all)| *found > 0 && found * 4 * packets >= all * twins);
+            like.any(|like| like)
         };
-        is_enough(0) && is_enough(1)
+        twins > 0 && is_enough(0) && is_enough(1)
     }
 }
 
@@ -113,17 +117,19 @@ fn count(points: &[Point], group: &Group, counts: &mut [Count]) {
         let records = records(*index);
         let count = &mut counts[*index];
         for record in records {
-            count.packets[role(*index, record)] += 1;
+            count.packets[role(*index, record)][usize::from(!is_named(record))] += 1;
         }
-        for one in twins.iter().filter(|one| one.is_certain) {
+        for one in twins {
             let record = &records[one.at];
             let own = name(*index, record);
             let elsewhere = |(other, names): (usize, &HashSet<_, FixedState>)| {
                 other != place && names.contains(&own)
             };
             if !names.iter().enumerate().any(elsewhere) {
-                count.twins[role(*index, record)] += 1;
-                count.widest = count.widest.max(one.apart);
+                count.twins[role(*index, record)][usize::from(!one.is_certain)] += 1;
+                if one.is_certain {
+                    count.widest = count.widest.max(one.apart);
+                }
             }
         }
     }
@@ -144,15 +150,19 @@ fn twins(point: &Point, records: &[Record]) -> Vec<Twins> {
         if let Some((other, twin)) = twin {
             taken[at] = true;
             taken[other] = true;
-            let is_named = record.has(Fact::IP_ID) || record.occupies() > 0;
             found.push(Twins {
                 at,
                 apart: (record.time - twin.time).abs(),
-                is_certain: is_named && !record.has(Fact::ICMP),
+                is_certain: is_named(record),
             });
         }
     }
     found
+}
+
+/// Whether no other packet of its sender is alike so soon before or behind it.
+fn is_named(record: &Record) -> bool {
+    !record.has(Fact::ICMP) && (record.has(Fact::IP_ID) || record.occupies() > 0)
 }
 
 /// Whether two records are alike in everything that a capture would record twice alike.
