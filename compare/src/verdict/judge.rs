@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::evidence::{Acknowledged, Bearers};
+use super::receipt::Receipts;
 use super::{Case, Changed, Fate, Translation, What};
 use crate::matching::{Likeness, Matching, Path, Segment};
 use crate::reading::{Fact, Point, RST, Record};
@@ -49,12 +50,17 @@ pub(crate) struct Judged {
     pub last_delivered: Option<i64>,
     /// Packets that the upstream and the downstream point saw.
     pub seen: [u64; 2],
+    /// When some of those that came through were at the upstream and the downstream point.
+    pub passed: [Vec<i64>; 2],
     /// Packets that the upstream point recorded twice at once and that came through once, and twice.
     pub twins: [u64; 2],
 }
 
 /// Two records of one packet at one point lie no further apart, in nanoseconds.
 const AT_ONCE: i64 = 1_000_000;
+
+/// Of so many packets that came through the times of one are kept.
+const SAMPLED: usize = 8;
 
 /// Records looked at for another one of the same packet.
 const NEIGHBOURS: usize = 64;
@@ -82,13 +88,17 @@ impl Direction<'_, '_> {
     /// Delays, order and rewritten fields of what came through.
     fn delivered(&self, judged: &mut Judged) {
         let mut newest: Option<(usize, i64)> = None;
-        for portion in &self.matching.portions {
+        for (index, portion) in self.matching.portions.iter().enumerate() {
             let (up, down) = (&self.up[portion.up], &self.down[portion.down]);
             judged.delivered += portion.units;
             if !up.occupies() {
                 judged.delivered_bare += portion.units;
             }
             judged.last_delivered = judged.last_delivered.max(Some(up.time));
+            if index % SAMPLED == 0 {
+                judged.passed[0].push(up.time);
+                judged.passed[1].push(down.time);
+            }
             for _ in 0..portion.units {
                 judged.delays.push(portion.delay);
             }
@@ -104,6 +114,7 @@ impl Direction<'_, '_> {
                 judged.cases.push(Case {
                     fate: Fate::Reordered,
                     time: down.time,
+                    elsewhere: up.time,
                     units: portion.units,
                     up: Some(up.record.frame),
                     down: Some(down.record.frame),
@@ -143,13 +154,15 @@ impl Direction<'_, '_> {
             judged.twins[1] +=
                 u64::from(self.twin(index, &matched).is_some_and(|twin| twin < index));
         }
-        let echoed = self.echoed(&matched);
+        let receipts = Receipts::new(self);
         let mut known = matched.clone();
         for gaps in &self.matching.only_up {
             let segment = &self.up[gaps.index];
+            let elsewhere = receipts.arrives(gaps.index);
             let case = |fate: Fate, units: u64| Case {
                 fate,
                 time: segment.time,
+                elsewhere,
                 units,
                 up: Some(segment.record.frame),
                 down: None,
@@ -163,12 +176,10 @@ impl Direction<'_, '_> {
                 judged.twins[0] += u64::from(self.twin(gaps.index, &matched).is_some());
                 judged.cases.push(case(Fate::LostOrTwice, units));
             } else if gaps.ranges.is_empty() {
-                let fate = if segment.record.has(Fact::TIMESTAMPS)
-                    && echoed.contains(&segment.record.ts_value)
-                {
-                    Fate::MissedDown
-                } else {
-                    Fate::LostOrMissed
+                let fate = match receipts.of(gaps.index) {
+                    Some(true) => Fate::MissedDown,
+                    Some(false) => Fate::Lost,
+                    None => Fate::LostOrMissed,
                 };
                 judged.cases.push(case(fate, units));
             } else {
@@ -182,24 +193,6 @@ impl Direction<'_, '_> {
                 known.insert(gaps.index);
             }
         }
-    }
-
-    /// TSvals that the receiver echoed (RFC 7323 §3) and that no packet bears which came through:
-    /// a packet with one of them came, too.
-    fn echoed(&self, matched: &HashSet<usize>) -> HashSet<u32> {
-        let is_stamped = |segment: &&Segment<'_>| segment.record.has(Fact::TIMESTAMPS);
-        if !self.path.keeps_timestamps {
-            return HashSet::new();
-        }
-        let echoes = self.back_down.iter().filter(is_stamped);
-        let mut echoed: HashSet<u32> = echoes.map(|segment| segment.record.ts_echo).collect();
-        for segment in self.down.iter().filter(is_stamped) {
-            echoed.remove(&segment.record.ts_value);
-        }
-        for index in matched {
-            echoed.remove(&self.up[*index].record.ts_value);
-        }
-        echoed
     }
 
     /// One of some packets of which this one is a copy recorded at almost the same moment.

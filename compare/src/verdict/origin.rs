@@ -50,6 +50,7 @@ impl Direction<'_, '_> {
             judged.cases.push(Case {
                 fate,
                 time: segment.time,
+                elsewhere: segment.time - self.delay_before(gaps.index),
                 units: gaps.units(self.path),
                 up: None,
                 down: Some(segment.record.frame),
@@ -57,6 +58,14 @@ impl Direction<'_, '_> {
                 is_gone: false,
             });
         }
+    }
+
+    /// The delay of the last packet that came through before a downstream one.
+    fn delay_before(&self, index: usize) -> i64 {
+        let portions = &self.matching.portions;
+        let at = portions.partition_point(|one| one.down < index);
+        let near = portions.get(at.saturating_sub(1));
+        near.map_or(self.path.typical, |one| one.delay)
     }
 
     /// Where a packet comes from that only the downstream point saw.
