@@ -5,7 +5,7 @@ use analyzer::pipeline::{self, Progress};
 use analyzer::{Analysis, Connection, Error};
 use rules::{Assessment, Engine, RuleSink};
 
-use crate::{Mask, PointInput, Settings};
+use crate::input::{Mask, PointInput, Settings};
 
 /// What the rules say of one point alone.
 pub(crate) struct Assessed {

@@ -9,9 +9,11 @@
 mod assess;
 mod both_ends;
 mod clock;
+mod doubles;
 mod findings;
 mod forwarded;
 mod hops;
+mod input;
 mod matching;
 mod pairing;
 mod path;
@@ -21,12 +23,11 @@ mod result;
 mod tally;
 mod verdict;
 
-use analyzer::capture::Input;
-use analyzer::{Analysis, Connection, Error, pipeline};
+use analyzer::Error;
 use rayon::prelude::*;
-use rules::RuleSettings;
 
 pub use both_ends::{BothEnds, both_ends};
+pub use input::{Mask, PointInput, Settings};
 pub use pairing::PairedBy;
 pub use result::{
     ClockSummary, Comparison, ConnectionHop, ConnectionSummary, HopSummary, Place, PlacedFinding,
@@ -35,32 +36,6 @@ pub use result::{
 pub use verdict::{Changed, Delays, Tally};
 
 use reading::{Point, ReadPlan, Record};
-
-/// One point as it is given.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PointInput {
-    /// Its name in the report.
-    pub name: String,
-    /// Its captures, which are one set.
-    pub inputs: Vec<Input>,
-}
-
-/// How points are compared.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// For reading and for the analysis of each point.
-    pub analysis: pipeline::Settings,
-    /// For the rules, those of single captures and those of comparisons.
-    pub rules: RuleSettings,
-}
-
-/// Takes names out of what the rules see; addresses are masked in the document.
-pub trait Mask: Sync {
-    /// A connection without names.
-    fn connection(&self, connection: &Connection) -> Connection;
-    /// An analysis without names.
-    fn analysis(&self, analysis: Analysis) -> Analysis;
-}
 
 /// Compares points.
 ///
@@ -76,8 +51,9 @@ pub fn compare(
         .iter()
         .map(|point| assess::assess(point, settings, mask, progress))
         .collect::<Result<Vec<_>, _>>()?;
-    let points = read(inputs, settings, progress)?;
+    let mut points = read(inputs, settings, progress)?;
     let pairing = pairing::pair(&points);
+    doubles::mark(&mut points, &pairing.groups);
     let mut route = path::route(&points, &pairing.groups);
     let forwarded = forwarded::forwarded(&points, &pairing, &mut route);
     let groups = 0..pairing.groups.len();
@@ -111,10 +87,12 @@ fn read(
         records: share * 3 / 4 / size_of::<Record>(),
         flows: share / 4 / FLOW_BYTES,
     };
-    inputs
+    let points = inputs
         .par_iter()
-        .map(|point| reading::read_point(&point.name, &point.inputs, &plan, progress))
-        .collect()
+        .map(|point| reading::read_point(&point.name, &point.inputs, &plan, progress));
+    let mut points = points.collect::<Result<Vec<_>, _>>()?;
+    reading::blunt(&mut points);
+    Ok(points)
 }
 
 /// A flow with its entry in the table, in octets.

@@ -73,6 +73,7 @@ fn pass_on(traversed: &mut Traversed, route: &Route) {
                     Case {
                         fate: Fate::Lost,
                         time: legs.1.map_or(shown, |leg| leg.line(shared, 0, shown)),
+                        elsewhere: legs.1.map_or(shown, |leg| leg.line(shared, 0, shown)),
                         up: None,
                         is_gone: false,
                         ..*case

@@ -51,6 +51,9 @@ class Wire:
     up: Way = dataclasses.field(default_factory=Way)
     down: Way = dataclasses.field(default_factory=Way)
     seed: int = 1
+    # Book every TCP and UDP frame that was handed on: entries "handed-on" with `nth`, its number (from 0)
+    # among the frames of its sender's direction of the connection.
+    trace: bool = False
 
 
 @dataclasses.dataclass
@@ -162,6 +165,7 @@ def relay(wire, client_link, server_link, stop, results):
     links = [_open(client_link), _open(server_link)]
     sides = [_Side("up", wire.up, wire.seed), _Side("down", wire.down, wire.seed + 1)]
     queue, order, books, ledger = [], itertools.count(), [], Ledger()
+    sent = {}  # frames so far, per source and destination
     delivered = [0, 0]  # order number of the newest frame handed on, per side
     buffer = bytearray(70_000)
     while not stop.is_set():
@@ -179,15 +183,19 @@ def relay(wire, client_link, server_link, stop, results):
                 dues, note, frame = sides[at].judge(raw, now)
                 arrival = next(order)
                 handle = ledger.sent(frame) if frame else None
+                nth = None
+                if frame and wire.trace:
+                    nth = sent.get((frame.source, frame.destination), 0)
+                    sent[(frame.source, frame.destination)] = nth + 1
                 for due in dues:
-                    heapq.heappush(queue, (due, next(order), arrival, at, raw, frame, handle))
+                    heapq.heappush(queue, (due, next(order), arrival, at, raw, frame, handle, nth))
                 if not dues:
                     ledger.dropped(handle)
                 if note:
                     books.append(entry(note, frame))
         now = time.monotonic()
         while queue and queue[0][0] <= now:
-            _, _, arrival, at, raw, frame, handle = heapq.heappop(queue)
+            _, _, arrival, at, raw, frame, handle, nth = heapq.heappop(queue)
             ledger.delivered(handle)
             if frame is not None:
                 if arrival < delivered[at]:
@@ -195,6 +203,8 @@ def relay(wire, client_link, server_link, stop, results):
                 delivered[at] = max(delivered[at], arrival)
                 if sides[at].way.note_passed and frame.payload_len:
                     books.append(entry("passed", frame))
+                if nth is not None:
+                    books.append(entry("handed-on", frame) | {"nth": nth})
             try:
                 links[1 - at].send(raw)
             except OSError:

@@ -48,7 +48,7 @@ def read(path):
 def write(path, link, frames):
     with open(path, "wb") as handle:
         handle.write(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, link))
-        for time, orig, raw in frames:
+        for time, orig, raw, *_ in frames:
             handle.write(struct.pack("<IIII", time // 10**9, time % 10**9, len(raw), orig))
             handle.write(raw)
 

@@ -261,7 +261,21 @@ impl Decoder<'_> {
         ip: &IpFields,
         path: Path,
     ) {
-        self.out.packets.push(Packet {
+        let packet = self.packet(ports, payload, kind, ip, path);
+        self.out.packets.push(packet);
+    }
+
+    /// A packet whose transport header is read.
+    #[inline]
+    pub fn packet(
+        &self,
+        ports: (u16, u16),
+        payload: Window<'_>,
+        kind: PacketKind,
+        ip: &IpFields,
+        path: Path,
+    ) -> Packet {
+        Packet {
             frame: self.number,
             time: self.time,
             src: ip.src,
@@ -279,7 +293,7 @@ impl Decoder<'_> {
             reassembled: self.reassembled,
             observation_point: path.point,
             kind,
-        });
+        }
     }
 
     /// Hands out a fragment of an IP datagram.

@@ -33,8 +33,8 @@ use decoder::{Decoder, Path};
 use window::Window;
 
 pub use packet::{
-    DecodedSlab, Fragment, IcmpFields, IcmpKind, IpFields, Packet, PacketKind, SackBlock,
-    TcpFields, TcpFlags, ip_from_octets,
+    CutSegment, DecodedSlab, Fragment, IcmpFields, IcmpKind, IpFields, Packet, PacketKind,
+    SackBlock, TcpFields, TcpFlags, ip_from_octets,
 };
 pub use stats::{DecodeStats, DecodeStop, OpaqueFlow, Protocol};
 pub use sums::{RightSums, SUM_KINDS, SumOf, Sums, WrongSum};

@@ -337,11 +337,24 @@ pub struct Fragment {
     pub depth: u8,
 }
 
+/// A TCP segment that the snap length cut before its flags: what it does nobody knows, but its ends,
+/// its length and as much of its numbers as is left tell it from others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CutSegment {
+    /// Its kind is [`PacketKind::Tcp`] with zeros for all octets that are missing; its `payload_len`
+    /// counts the TCP header as well.
+    pub packet: Packet,
+    /// Octets of the TCP header that were captured: at least the ports.
+    pub known: u8,
+}
+
 /// What the frames of one slab hold.
 #[derive(Clone, Debug, Default)]
 pub struct DecodedSlab {
     /// Packets in frame order; a frame may have none, or several.
     pub packets: Vec<Packet>,
+    /// TCP segments cut before their flags, in frame order; `packets` has none of them.
+    pub cut_segments: Vec<CutSegment>,
     /// IP fragments in frame order, to be put together in sequence.
     pub fragments: Vec<Fragment>,
     /// What the packets' checksums say.
@@ -354,6 +367,7 @@ impl DecodedSlab {
     /// Forgets everything, keeps the memory.
     pub fn clear(&mut self) {
         self.packets.clear();
+        self.cut_segments.clear();
         self.fragments.clear();
         self.sums.clear();
         self.stats.clear();

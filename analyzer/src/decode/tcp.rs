@@ -1,7 +1,7 @@
 //! TCP headers (RFC 9293 §3.1), also cut ones.
 
 use super::decoder::{Decoder, Path};
-use super::packet::{IpFields, PacketKind, TcpFields, TcpFlags};
+use super::packet::{CutSegment, IpFields, PacketKind, TcpFields, TcpFlags};
 use super::stats::{DecodeStop, Protocol};
 use super::tcp_option;
 use super::window::Window;
@@ -56,6 +56,7 @@ impl Decoder<'_> {
     /// A header that the snap length cut: whatever still tells what the segment is.
     fn tcp_cut(&mut self, window: Window<'_>, ip: &IpFields, path: Path) {
         let Some(header) = window.head::<USABLE>() else {
+            self.tcp_stump(window, ip, path);
             return self.short(window, "tcp");
         };
         let header_len = usize::from(header[12] >> 4) * 4;
@@ -86,5 +87,34 @@ impl Decoder<'_> {
             ip,
             path,
         );
+    }
+    /// A header that the snap length cut before the flags, as long as the ports are there.
+    fn tcp_stump(&mut self, window: Window<'_>, ip: &IpFields, path: Path) {
+        let (Some(source), Some(target)) = (window.u16(0), window.u16(2)) else {
+            return;
+        };
+        if !window.is_cut_before(USABLE) || window.len < HEADER {
+            return;
+        }
+        let mut numbers = [0; USABLE];
+        for (octet, captured) in numbers.iter_mut().zip(window.bytes) {
+            *octet = *captured;
+        }
+        let number = |at: usize| {
+            let octets = [0, 1, 2, 3].map(|offset| numbers[at + offset]);
+            SeqNumber(u32::from_be_bytes(octets))
+        };
+        let tcp = TcpFields {
+            seq: number(4),
+            ack: number(8),
+            options_cut: true,
+            window_cut: true,
+            ..TcpFields::default()
+        };
+        let packet = self.packet((source, target), window, PacketKind::Tcp(tcp), ip, path);
+        self.out.cut_segments.push(CutSegment {
+            packet,
+            known: u8::try_from(window.bytes.len()).unwrap_or(u8::MAX),
+        });
     }
 }

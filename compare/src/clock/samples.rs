@@ -73,24 +73,29 @@ pub(crate) fn sample(
         .collect();
     let total: usize = members.iter().map(|(_, a, _)| a.range.1 - a.range.0).sum();
     let stride = total.div_ceil(RECORDS).max(1);
+    let members: Vec<_> = members.into_iter().step_by(stride).collect();
+    let pairs = |keeps: &Keeps| {
+        let pairs = members.iter().map(|&(index, a, b)| {
+            let (shifts, clients) = (&groups[index].shifts, &groups[index].clients);
+            let here = names(points[one].records_of(a), clients[one], shifts[one], keeps);
+            let there = names(
+                points[other].records_of(b),
+                clients[other],
+                shifts[other],
+                keeps,
+            );
+            let pairs = only_ones(&here, &there).into_iter();
+            (index, pairs.map(|(a, b)| (a.1, a.2, b.2)).collect())
+        });
+        pairs.collect::<Vec<(usize, Vec<Pair<'_>>)>>()
+    };
     let mut tallies = [[Tally::default(); 3]; 2];
-    let mut all = Vec::new();
-    for &(index, a, b) in members.iter().step_by(stride) {
-        let shifts = &groups[index].shifts;
-        let clients = &groups[index].clients;
-        let here = names(points[one].records_of(a), clients[one], shifts[one]);
-        let there = names(points[other].records_of(b), clients[other], shifts[other]);
-        let mut samples = Vec::new();
-        for (a, b) in only_ones(&here, &there) {
-            let role = a.1;
-            let (a, b) = (a.2, b.2);
-            count(&mut tallies[role], a, b);
-            samples.push((role, a, b));
-        }
-        all.push((index, samples));
+    for (role, a, b) in pairs(&Keeps::default()).into_iter().flat_map(|one| one.1) {
+        count(&mut tallies[role], a, b);
     }
     let keeps = keeps(&tallies);
-    let samples = all
+    // What the path keeps tells copies of one segment apart, so that they are samples as well.
+    let samples = pairs(&keeps)
         .into_iter()
         .map(|(group, pairs)| GroupSamples {
             group,
@@ -99,6 +104,9 @@ pub(crate) fn sample(
         .collect();
     (samples, keeps)
 }
+
+/// Who sent a packet, and its records at both points.
+type Pair<'a> = (usize, &'a Record, &'a Record);
 
 fn count(tally: &mut [Tally; 3], a: &Record, b: &Record) {
     let both = |fact: u16| a.has(fact) && b.has(fact);
@@ -117,7 +125,7 @@ fn keeps(tallies: &[[Tally; 3]; 2]) -> Keeps {
 }
 
 /// Leaves out pairs that differ in a field that the path keeps: two copies of one segment.
-fn certain(pairs: Vec<(usize, &Record, &Record)>, keeps: &Keeps) -> Vec<Sample> {
+fn certain(pairs: Vec<Pair<'_>>, keeps: &Keeps) -> Vec<Sample> {
     let mut samples: Vec<Sample> = pairs
         .into_iter()
         .filter(|(role, a, b)| {
@@ -146,13 +154,23 @@ fn certain(pairs: Vec<(usize, &Record, &Record)>, keeps: &Keeps) -> Vec<Sample> 
 type Named<'a> = (u64, usize, &'a Record);
 
 /// Names of all records, sorted.
-fn names(records: &[Record], client: usize, shift: [u32; 2]) -> Vec<Named<'_>> {
+fn names<'a>(
+    records: &'a [Record],
+    client: usize,
+    shift: [u32; 2],
+    keeps: &Keeps,
+) -> Vec<Named<'a>> {
     let hasher = FixedState::with_seed(0x6e61_6d65);
     let mut named: Vec<Named<'_>> = records
         .iter()
-        .filter(|record| !record.has(Fact::ICMP))
+        .filter(|record| !record.has(Fact::ICMP) && !record.has(Fact::DOUBLE))
         .map(|record| {
             let role = usize::from(record.side() != client);
+            let kept = |is_kept: bool, value: u32| if is_kept { value } else { 0 };
+            let copy = (
+                kept(keeps.timestamps[role], record.ts_value),
+                kept(keeps.ip_id[role], record.ip_id.into()),
+            );
             let name = if record.has(Fact::TCP) {
                 let ack = if record.flags & ACK != 0 && record.occupies() == 0 {
                     record.ack.wrapping_sub(shift[1 - role])
@@ -161,9 +179,9 @@ fn names(records: &[Record], client: usize, shift: [u32; 2]) -> Vec<Named<'_>> {
                 };
                 let seq = record.seq.wrapping_sub(shift[role]);
                 let control = record.flags & (SYN | FIN | RST);
-                hasher.hash_one((role, seq, record.len, control, ack))
+                hasher.hash_one((role, seq, record.len, control, ack, copy))
             } else {
-                hasher.hash_one((role, record.head, record.len))
+                hasher.hash_one((role, record.head, record.len, copy))
             };
             (name, role, record)
         })

@@ -14,10 +14,11 @@ use analyzer::Timestamp;
 use rules::RuleSettings;
 use rules::between;
 use rules::meta::RuleMeta;
+use rules::text::many;
 
-use crate::Settings;
 use crate::assess::Assessed;
 use crate::clock::Clock;
+use crate::input::Settings;
 use crate::path::Leg;
 use crate::reading::Point;
 use crate::result::{ClockSummary, Comparison, HopSummary, PlacedFinding, PointSummary, Verdict};
@@ -79,6 +80,15 @@ pub(crate) fn conclude(
 fn bounds(point: &Point) -> Vec<String> {
     let mut notices = Vec::new();
     let name = &point.name;
+    if point.cut_segments > 0 {
+        notices.push(format!(
+            "{} at {name} {} cut before the TCP flags and are told apart by their ports, their \
+            length and the beginning of their numbers: what they acknowledge, open, close or reset is not known \
+            (capture at least 96 octets of each frame)",
+            many(point.cut_segments, "segment"),
+            if point.cut_segments == 1 { "was" } else { "were" }
+        ));
+    }
     if point.records_left_out > 0 {
         notices.push(format!(
             "{} packets at {name} did not fit into the memory and are not compared: raise \

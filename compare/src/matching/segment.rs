@@ -55,17 +55,6 @@ impl Bases {
     }
 }
 
-impl Group {
-    /// The side of the flow's key that the client (0) or the server (1) is at a point.
-    pub fn side(&self, point: usize, role: usize) -> usize {
-        if role == 0 {
-            self.clients[point]
-        } else {
-            1 - self.clients[point]
-        }
-    }
-}
-
 /// The packets of a connection at a point, of client and server, in the order of time. `clock` is
 /// that between two points, of which this is `side`.
 pub(crate) fn segments<'a>(
@@ -85,7 +74,7 @@ pub(crate) fn segments<'a>(
     let mut newest = [0_i64; 2];
     let mut doubles = Doubles::new(records);
     for record in records {
-        if doubles.is_double(record) {
+        if record.has(Fact::DOUBLE) || doubles.is_double(record) {
             continue;
         }
         let role = usize::from(record.side() != group.side(point, 0));

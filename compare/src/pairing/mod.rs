@@ -67,6 +67,15 @@ impl Group {
         shifts.any(|(flow, shift)| flow.is_some() && *shift != [0, 0])
     }
 
+    /// The side of the flow's key that the client (0) or the server (1) is at a point.
+    pub fn side(&self, point: usize, role: usize) -> usize {
+        if role == 0 {
+            self.clients[point]
+        } else {
+            1 - self.clients[point]
+        }
+    }
+
     /// The points that saw it with its flow there, in the order of the points.
     pub fn members(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
         let flows = self.flows.iter().enumerate();
@@ -226,4 +235,9 @@ pub(super) fn same_ends(one: &Flow, other: &Flow) -> bool {
 
 pub(super) const fn is_tcp(flow: &Flow) -> bool {
     matches!(flow.transport, Transport::Tcp)
+}
+
+/// Whether its packets are known like datagrams: UDP, or TCP of which too little was captured.
+pub(super) const fn is_datagrams(flow: &Flow) -> bool {
+    !is_tcp(flow) || flow.cut_after.is_some()
 }

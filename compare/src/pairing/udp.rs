@@ -1,10 +1,10 @@
-//! UDP: by equal ends and at least one equal datagram, else by rare datagrams alone.
+//! UDP, and TCP cut before its flags: by equal ends and at least one equal datagram, else by rare datagrams alone.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::segments::winner;
-use super::{Link, PairedBy, Progress, is_tcp, same_ends};
+use super::{Link, PairedBy, Progress, is_datagrams, same_ends};
 use crate::reading::{Fact, Record};
 
 /// Octets from which a datagram can be a name.
@@ -24,17 +24,19 @@ const fn name(record: &Record) -> Name {
 pub(super) fn pair_datagrams(progress: &mut Progress<'_>, one: usize, other: usize) {
     let single = |progress: &Progress<'_>, point: usize, partner: usize| {
         let mut single = progress.single(point, partner);
-        single.retain(|flow| !is_tcp(progress.flow(point, *flow)));
+        single.retain(|flow| is_datagrams(progress.flow(point, *flow)));
         single
     };
     let (here, there) = (single(progress, one, other), single(progress, other, one));
     let mut by_ends = HashMap::<_, u32, FixedState>::default();
     for &flow in &there {
-        by_ends.insert(progress.flow(other, flow).ends, flow);
+        let partner = progress.flow(other, flow);
+        by_ends.insert((partner.transport, partner.ends), flow);
     }
     let mut left = Vec::new();
     for flow in here {
-        match by_ends.get(&progress.flow(one, flow).ends) {
+        let own = progress.flow(one, flow);
+        match by_ends.get(&(own.transport, own.ends)) {
             Some(&partner) if share_datagrams(progress, (one, flow), (other, partner)) => {
                 link(progress, (one, flow), (other, partner), PairedBy::Addresses);
             }
@@ -78,7 +80,7 @@ fn pair_translated(progress: &mut Progress<'_>, one: usize, other: usize, left: 
     let there = progress.single(other, one);
     for flow in there
         .into_iter()
-        .filter(|flow| !is_tcp(progress.flow(other, *flow)))
+        .filter(|flow| is_datagrams(progress.flow(other, *flow)))
     {
         for name in names(progress, other, flow) {
             let owner = owners.entry(name).or_insert(Some(flow));

@@ -37,6 +37,9 @@ pub(crate) struct Flow {
     pub first_frame: u64,
     /// Packets.
     pub packets: u64,
+    /// Fewest octets of a TCP header of it that some point captured, where headers are cut before
+    /// their flags.
+    pub cut_after: Option<u8>,
     /// Observation point of the first packet of each side.
     places: [Option<u32>; 2],
     /// Records kept, as a range in [`super::Point::records`].
@@ -88,6 +91,8 @@ pub(super) struct Raw {
     pub record: Record,
     pub key: Key,
     pub observation_point: u32,
+    /// See [`Flow::cut_after`].
+    pub cut_after: Option<u8>,
 }
 
 impl Raw {
@@ -110,6 +115,7 @@ impl Raw {
                 high,
             },
             observation_point: point,
+            cut_after: None,
         }
     }
 }
@@ -157,6 +163,10 @@ impl FlowTable {
         if place != raw.observation_point {
             record.facts |= Fact::OTHER_PLACE;
         }
+        flow.cut_after = match (flow.cut_after, raw.cut_after) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
         flow.packets += 1;
         flow.first = flow.first.min(record.time);
         flow.last = flow.last.max(record.time);
@@ -184,6 +194,7 @@ fn new_flow(key: &Key, record: &Record) -> Flow {
         last: record.time,
         first_frame: record.frame,
         packets: 0,
+        cut_after: None,
         places: [None; 2],
         range: (0, 0),
     }

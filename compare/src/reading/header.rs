@@ -11,6 +11,8 @@ pub(super) struct Headers<'a> {
     pub traffic_class: Option<u8>,
     /// TCP options as captured.
     pub options: Option<&'a [u8]>,
+    /// Length of the TCP header, as it says; 0 where there is none.
+    pub tcp_len: u8,
 }
 
 /// Looks back from the payload of a packet whose octets lie in `bytes`.
@@ -19,9 +21,12 @@ pub(super) fn headers<'a>(bytes: &'a [u8], packet: &Packet) -> Headers<'a> {
     let Some((transport, options)) = transport(bytes, packet, payload) else {
         return Headers::default();
     };
+    let is_tcp = matches!(packet.kind, PacketKind::Tcp(_));
+    let offset = bytes.get(transport + 12).filter(|_| is_tcp);
     Headers {
         traffic_class: traffic_class(bytes, packet, transport),
         options,
+        tcp_len: offset.map_or(0, |octet| (octet >> 4) * 4),
     }
 }
 

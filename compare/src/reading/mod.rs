@@ -1,15 +1,17 @@
 //! From the captures of one point to its flows and the records of their packets.
 
+mod blunt;
 mod flow;
 mod header;
 mod record;
 
 use analyzer::capture::{CaptureReader, FileSummary, Input, Interface, ReadOptions, Slab};
-use analyzer::decode::{DecodedSlab, Packet, PacketKind, decode_slab};
+use analyzer::decode::{CutSegment, DecodedSlab, Packet, PacketKind, decode_slab};
 use analyzer::in_order::fragments::Reassembler;
 use analyzer::{Error, PacketFilter};
 use rayon::prelude::*;
 
+pub(crate) use blunt::blunt;
 pub(crate) use flow::{Flow, Place};
 pub(crate) use record::{ACK, FIN, Fact, RST, Record, SYN};
 
@@ -43,6 +45,8 @@ pub(crate) struct Point {
     pub requests: Vec<Request>,
     pub files: Vec<FileSummary>,
     pub packets: u64,
+    /// TCP segments cut before their flags.
+    pub cut_segments: u64,
     /// Packets whose records did not fit into memory.
     pub records_left_out: u64,
     /// Packets of flows that did not fit into memory.
@@ -128,11 +132,16 @@ impl Work {
     fn decode(&mut self, interfaces: &[Interface], filter: &PacketFilter) {
         self.out.clear();
         decode_slab(&self.slab, interfaces, &mut self.decoded);
+        let mut cut = self.decoded.cut_segments.iter().peekable();
         for packet in &self.decoded.packets {
+            while let Some(segment) = cut.next_if(|one| one.packet.frame < packet.frame) {
+                self.out.add_cut(segment, filter);
+            }
             if filter.admits(packet) {
                 self.out.add(&self.slab.bytes, packet);
             }
         }
+        cut.for_each(|segment| self.out.add_cut(segment, filter));
     }
 }
 
@@ -148,17 +157,7 @@ impl Extract {
         let payload = bytes
             .get(start..start + packet.payload_captured as usize)
             .unwrap_or(&[]);
-        let mut record = Record {
-            frame: packet.frame,
-            time: packet.time.as_nanos(),
-            len: packet.payload_len,
-            ip_id: packet.ip_id.unwrap_or(0),
-            hop_limit: packet.hop_limit,
-            ..Record::default()
-        };
-        if record.ip_id != 0 {
-            record.facts |= Fact::IP_ID;
-        }
+        let mut record = bare(packet);
         let (mut source, mut target) =
             ((packet.src, packet.src_port), (packet.dst, packet.dst_port));
         let is_tcp = match packet.kind {
@@ -188,6 +187,25 @@ impl Extract {
         let point = packet.observation_point;
         self.raws
             .push(Raw::new(record, is_tcp, source, target, point));
+    }
+
+    /// A segment of which only the beginning of the header is left.
+    fn add_cut(&mut self, segment: &CutSegment, filter: &PacketFilter) {
+        let packet = &segment.packet;
+        let PacketKind::Tcp(tcp) = packet.kind else {
+            return;
+        };
+        if !filter.admits(packet) {
+            return;
+        }
+        let mut record = bare(packet);
+        (record.seq, record.ack) = (tcp.seq.0, tcp.ack.0);
+        let ends = [(packet.src, packet.src_port), (packet.dst, packet.dst_port)];
+        let point = packet.observation_point;
+        self.raws.push(Raw {
+            cut_after: Some(segment.known),
+            ..Raw::new(record, true, ends[0], ends[1], point)
+        });
     }
 
     fn add_payload(&mut self, record: &mut Record, payload: &[u8]) {
@@ -242,6 +260,20 @@ impl Extract {
     }
 }
 
+/// What every packet tells.
+fn bare(packet: &Packet) -> Record {
+    let ip_id = packet.ip_id.unwrap_or(0);
+    Record {
+        frame: packet.frame,
+        time: packet.time.as_nanos(),
+        len: packet.payload_len,
+        ip_id,
+        hop_limit: packet.hop_limit,
+        facts: if ip_id == 0 { 0 } else { Fact::IP_ID },
+        ..Record::default()
+    }
+}
+
 /// Takes over what only the headers tell.
 fn add_headers(record: &mut Record, bytes: &[u8], packet: &Packet) {
     let headers = header::headers(bytes, packet);
@@ -249,6 +281,7 @@ fn add_headers(record: &mut Record, bytes: &[u8], packet: &Packet) {
         record.facts |= Fact::TRAFFIC_CLASS;
         record.traffic_class = traffic_class;
     }
+    record.header_len = headers.tcp_len;
     if let Some(options) = headers.options {
         record.facts |= Fact::OPTIONS;
         record.options = other_options(options);
@@ -348,6 +381,7 @@ impl Builder {
         let mut requests = extract.requests.drain(..).peekable();
         for (index, raw) in extract.raws.iter_mut().enumerate() {
             let request = requests.next_if(|(at, _)| *at == index);
+            self.point.cut_segments += u64::from(raw.cut_after.is_some());
             let Some(flow) = self.table.take(raw) else {
                 continue;
             };

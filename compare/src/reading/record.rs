@@ -47,6 +47,8 @@ pub(crate) struct Record {
     pub window_shift: u8,
     /// Number of SACK blocks.
     pub sack_count: u8,
+    /// Length of the TCP header; 0 where `len` counts it as well.
+    pub header_len: u8,
 }
 
 /// Octets of payload in [`Record::head`]: what a snap length of 64 leaves of a UDP datagram.
@@ -84,6 +86,8 @@ impl Fact {
     pub const TCP: u16 = 1 << 12;
     /// [`Record::head`] holds as many octets as it can.
     pub const HEAD: u16 = 1 << 13;
+    /// The capture recorded the same packet just before.
+    pub const DOUBLE: u16 = 1 << 14;
 }
 
 /// TCP control bits.

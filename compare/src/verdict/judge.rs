@@ -1,10 +1,11 @@
 //! The verdicts on one direction of one connection between two neighbouring points.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::evidence::{Acknowledged, Bearers};
+use super::receipt::Receipts;
 use super::{Case, Changed, Fate, Translation, What};
-use crate::matching::{Gaps, Likeness, Matching, Path, Segment};
+use crate::matching::{Likeness, Matching, Path, Segment};
 use crate::reading::{Fact, Point, RST, Record};
 
 /// One direction between two neighbouring points, ready to be judged.
@@ -49,6 +50,8 @@ pub(crate) struct Judged {
     pub last_delivered: Option<i64>,
     /// Packets that the upstream and the downstream point saw.
     pub seen: [u64; 2],
+    /// When some of those that came through were at the upstream and the downstream point.
+    pub passed: [Vec<i64>; 2],
     /// Packets that the upstream point recorded twice at once and that came through once, and twice.
     pub twins: [u64; 2],
 }
@@ -56,25 +59,11 @@ pub(crate) struct Judged {
 /// Two records of one packet at one point lie no further apart, in nanoseconds.
 const AT_ONCE: i64 = 1_000_000;
 
+/// Of so many packets that came through the times of one are kept.
+const SAMPLED: usize = 8;
+
 /// Records looked at for another one of the same packet.
 const NEIGHBOURS: usize = 64;
-
-/// What makes two packets without octets of the stream alike.
-type Name = (i64, i64, u32, u64, u8, (u16, u32, u16));
-
-/// What tells where a packet comes from that only the downstream point saw.
-struct Context<'a, 'b> {
-    /// The sender's octets at the upstream and the downstream point.
-    copies: Bearers<'a, 'b>,
-    siblings: Bearers<'a, 'b>,
-    /// The receiver's octets at the upstream point.
-    answered: Bearers<'a, 'b>,
-    alike: HashMap<Name, Vec<usize>>,
-    /// Downstream packets that the upstream point saw.
-    matched: HashSet<usize>,
-    /// Their hop limits.
-    usual: HashSet<u8>,
-}
 
 /// Judges one direction.
 pub(crate) fn judge(direction: &Direction<'_, '_>) -> Judged {
@@ -99,13 +88,17 @@ impl Direction<'_, '_> {
     /// Delays, order and rewritten fields of what came through.
     fn delivered(&self, judged: &mut Judged) {
         let mut newest: Option<(usize, i64)> = None;
-        for portion in &self.matching.portions {
+        for (index, portion) in self.matching.portions.iter().enumerate() {
             let (up, down) = (&self.up[portion.up], &self.down[portion.down]);
             judged.delivered += portion.units;
             if !up.occupies() {
                 judged.delivered_bare += portion.units;
             }
             judged.last_delivered = judged.last_delivered.max(Some(up.time));
+            if index % SAMPLED == 0 {
+                judged.passed[0].push(up.time);
+                judged.passed[1].push(down.time);
+            }
             for _ in 0..portion.units {
                 judged.delays.push(portion.delay);
             }
@@ -121,6 +114,7 @@ impl Direction<'_, '_> {
                 judged.cases.push(Case {
                     fate: Fate::Reordered,
                     time: down.time,
+                    elsewhere: up.time,
                     units: portion.units,
                     up: Some(up.record.frame),
                     down: Some(down.record.frame),
@@ -160,13 +154,15 @@ impl Direction<'_, '_> {
             judged.twins[1] +=
                 u64::from(self.twin(index, &matched).is_some_and(|twin| twin < index));
         }
-        let echoed = self.echoed(&matched);
+        let receipts = Receipts::new(self);
         let mut known = matched.clone();
         for gaps in &self.matching.only_up {
             let segment = &self.up[gaps.index];
+            let elsewhere = receipts.arrives(gaps.index);
             let case = |fate: Fate, units: u64| Case {
                 fate,
                 time: segment.time,
+                elsewhere,
                 units,
                 up: Some(segment.record.frame),
                 down: None,
@@ -180,12 +176,10 @@ impl Direction<'_, '_> {
                 judged.twins[0] += u64::from(self.twin(gaps.index, &matched).is_some());
                 judged.cases.push(case(Fate::LostOrTwice, units));
             } else if gaps.ranges.is_empty() {
-                let fate = if segment.record.has(Fact::TIMESTAMPS)
-                    && echoed.contains(&segment.record.ts_value)
-                {
-                    Fate::MissedDown
-                } else {
-                    Fate::LostOrMissed
+                let fate = match receipts.of(gaps.index) {
+                    Some(true) => Fate::MissedDown,
+                    Some(false) => Fate::Lost,
+                    None => Fate::LostOrMissed,
                 };
                 judged.cases.push(case(fate, units));
             } else {
@@ -199,24 +193,6 @@ impl Direction<'_, '_> {
                 known.insert(gaps.index);
             }
         }
-    }
-
-    /// TSvals that the receiver echoed (RFC 7323 §3) and that no packet bears which came through:
-    /// a packet with one of them came, too.
-    fn echoed(&self, matched: &HashSet<usize>) -> HashSet<u32> {
-        let is_stamped = |segment: &&Segment<'_>| segment.record.has(Fact::TIMESTAMPS);
-        if !self.path.keeps_timestamps {
-            return HashSet::new();
-        }
-        let echoes = self.back_down.iter().filter(is_stamped);
-        let mut echoed: HashSet<u32> = echoes.map(|segment| segment.record.ts_echo).collect();
-        for segment in self.down.iter().filter(is_stamped) {
-            echoed.remove(&segment.record.ts_value);
-        }
-        for index in matched {
-            echoed.remove(&self.up[*index].record.ts_value);
-        }
-        echoed
     }
 
     /// One of some packets of which this one is a copy recorded at almost the same moment.
@@ -284,127 +260,8 @@ impl Direction<'_, '_> {
         }
     }
 
-    fn only_down(&self, judged: &mut Judged) {
-        let matched: HashSet<usize> = self.matching.portions.iter().map(|one| one.down).collect();
-        let usual: HashSet<u8> = matched
-            .iter()
-            .map(|index| self.down[*index].record.hop_limit)
-            .collect();
-        let context = Context {
-            copies: Bearers::new(self.up),
-            siblings: Bearers::new(self.down),
-            answered: Bearers::new(self.back_up),
-            alike: self.alike(),
-            matched,
-            usual,
-        };
-        for gaps in &self.matching.only_down {
-            let segment = &self.down[gaps.index];
-            let fate = if self.seen_before.contains(&gaps.index) {
-                Fate::MissedUp
-            } else {
-                self.origin(gaps, &context)
-            };
-            judged.cases.push(Case {
-                fate,
-                time: segment.time,
-                units: gaps.units(self.path),
-                up: None,
-                down: Some(segment.record.frame),
-                what: what(segment.record),
-                is_gone: false,
-            });
-        }
-    }
-
-    /// Where a packet comes from that only the downstream point saw.
-    fn origin(&self, gaps: &Gaps, context: &Context<'_, '_>) -> Fate {
-        let segment = &self.down[gaps.index];
-        let record = segment.record;
-        if record.has(Fact::ICMP) {
-            return Fate::Made;
-        }
-        let near = if segment.occupies() {
-            context.siblings.overlapping(segment.start, segment.end)
-        } else {
-            let alike = context.alike.get(&self.name(gaps.index));
-            alike.cloned().unwrap_or_default()
-        };
-        let is_copy = near.iter().any(|other| {
-            *other != gaps.index
-                && context.matched.contains(other)
-                && self.is_copy(self.down_point, segment, &self.down[*other])
-        });
-        if is_copy {
-            return Fate::Duplicated;
-        }
-        if !context.usual.is_empty() && !context.usual.contains(&record.hop_limit) {
-            return Fate::Made;
-        }
-        if !segment.occupies() || record.flags & RST != 0 {
-            let early = record.flags & RST == 0 && self.is_premature(segment, context);
-            return if early {
-                Fate::Made
-            } else {
-                Fate::MadeOrMissed
-            };
-        }
-        // The same place in the stream with other octets.
-        let copies = context.copies.overlapping(segment.start, segment.end);
-        let is_forged = copies.iter().any(|copy| {
-            let own = self.up[*copy].record;
-            let comparable = !own.has(Fact::CUT) && !record.has(Fact::CUT);
-            (self.up[*copy].start, own.len) == (segment.start, record.len)
-                && comparable
-                && own.digest != record.digest
-        });
-        if is_forged {
-            Fate::Made
-        } else {
-            Fate::MissedUp
-        }
-    }
-
-    /// Whether it acknowledges octets before they came to the upstream point.
-    fn is_premature(&self, segment: &Segment<'_>, context: &Context<'_, '_>) -> bool {
-        let arrived = context.answered.complete(segment.ack - 1, segment.ack);
-        arrived.is_some_and(|arrived| arrived > segment.time + self.path.tolerance)
-    }
-
-    /// Downstream packets without octets of the stream, by what makes copies alike.
-    fn alike(&self) -> HashMap<Name, Vec<usize>> {
-        let mut alike: HashMap<Name, Vec<usize>> = HashMap::new();
-        if self
-            .matching
-            .only_down
-            .iter()
-            .all(|gaps| self.down[gaps.index].occupies())
-        {
-            return alike;
-        }
-        for (index, segment) in self.down.iter().enumerate() {
-            if !segment.occupies() {
-                alike.entry(self.name(index)).or_default().push(index);
-            }
-        }
-        alike
-    }
-
-    fn name(&self, index: usize) -> Name {
-        let (segment, record) = (&self.down[index], self.down[index].record);
-        let stamp = (record.ip_id, record.ts_value, record.window);
-        (
-            segment.start,
-            segment.ack,
-            record.len,
-            record.digest,
-            record.flags,
-            stamp,
-        )
-    }
-
     /// Whether two packets at one point are copies that the network made of one.
-    fn is_copy(&self, point: &Point, one: &Segment<'_>, other: &Segment<'_>) -> bool {
+    pub(super) fn is_copy(&self, point: &Point, one: &Segment<'_>, other: &Segment<'_>) -> bool {
         let (a, b) = (one.record, other.record);
         let alike = a.len == b.len
             && a.flags == b.flags
@@ -429,7 +286,7 @@ impl Direction<'_, '_> {
     }
 }
 
-fn what(record: &Record) -> What {
+pub(super) fn what(record: &Record) -> What {
     if record.has(Fact::ICMP) {
         What::Icmp
     } else if !record.has(Fact::TCP) {

@@ -1,8 +1,11 @@
 //! What became of every packet between two neighbouring points.
 
 mod changes;
+mod dropouts;
 mod evidence;
 mod judge;
+mod origin;
+mod receipt;
 mod settle;
 
 pub use changes::Changed;
@@ -16,6 +19,8 @@ pub(crate) struct Case {
     pub fate: Fate,
     /// By the clock of the hop's first point.
     pub time: i64,
+    /// About when it was, or would have been, at the point that did not see it, by the same clock.
+    pub elsewhere: i64,
     /// Segments on the wire.
     pub units: u64,
     /// Frames at the upstream and the downstream point, where it was seen.

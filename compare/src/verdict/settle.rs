@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::dropouts::Dropouts;
 use super::judge::Judged;
 use super::{Case, Fate, What};
 
@@ -42,6 +43,8 @@ struct Proof {
     twice: HashMap<usize, [u64; 2]>,
     /// Segments that passed the downstream point unseen for certain, by direction.
     unseen: HashMap<(HopKey, bool), u64>,
+    /// When points missed packets, by the point and its neighbour.
+    dropouts: Dropouts,
 }
 
 /// Decides what was left open.
@@ -50,11 +53,13 @@ pub(crate) fn settle(open: &mut [Open<'_>]) {
     for direction in open.iter() {
         proof.add(direction);
     }
+    proof.dropouts.learn();
     for direction in open {
         let key = direction.key;
         let (down, up) = (direction.down_window, direction.up_window);
         let is_unseen = proof.is_unseen(direction);
         let last = proof.last_delivered.get(&key).copied();
+        let mut splits = proof.splits(direction);
         for case in &mut direction.judged.cases {
             // What was under way when the capture ended is not seen either.
             let arrives = match last {
@@ -76,7 +81,7 @@ pub(crate) fn settle(open: &mut [Open<'_>]) {
                     Fate::MissedDown
                 }
                 Fate::LostOrMissed => {
-                    let fate = proof.lost_or_missed(key, case);
+                    let fate = splits[proof.split_of(key, case)].next();
                     // What a point missed and no other saw behind it is lost there.
                     case.is_gone = direction.has_beyond && fate == Fate::MissedDown;
                     fate
@@ -108,15 +113,24 @@ impl Proof {
         for (sum, count) in twice.iter_mut().zip(judged.twins) {
             *sum += count;
         }
-        let mut missed = 0;
+        let (key, mut missed) = (direction.key, 0);
+        self.dropouts.add_seen(key, &judged.passed[0]);
+        self.dropouts.add_seen((key.1, key.0), &judged.passed[1]);
         for case in &judged.cases {
             match case.fate {
                 Fate::LostOrMissed => {
                     *self.open.entry(kind(direction.key, case)).or_default() += case.units;
                 }
-                Fate::MissedUp => missed += case.units,
-                Fate::MadeOrMissed if case.what != What::Reset => missed += case.units,
+                Fate::MissedUp => {
+                    missed += case.units;
+                    self.dropouts.add_missed(key, case.elsewhere);
+                }
+                Fate::MadeOrMissed if case.what != What::Reset => {
+                    missed += case.units;
+                    self.dropouts.add_missed(key, case.elsewhere);
+                }
                 Fate::MissedDown => {
+                    self.dropouts.add_missed((key.1, key.0), case.elsewhere);
                     *self.unseen.entry(kind(direction.key, case)).or_default() += case.units;
                 }
                 Fate::Lost => {
@@ -176,42 +190,72 @@ impl Proof {
         counts[0] > counts[1]
     }
 
+    /// Which part of the packets of a kind with an open fate is taken for missed.
+    ///
     /// Segments with octets share the fate of most others of their direction that only the upstream
     /// point saw. Of those without, the downstream point misses as many as of what comes from its own
-    /// side; where that explains most of what is open, all of it is taken for missed, else for lost.
-    fn lost_or_missed(&self, key: HopKey, case: &Case) -> Fate {
-        let kind = kind(key, case);
+    /// side.
+    fn share_missed(&self, kind: (HopKey, bool)) -> f64 {
+        let (key, bears) = kind;
         let of = |counts: &HashMap<(HopKey, bool), u64>| counts.get(&kind).copied().unwrap_or(0);
         let (lost, unseen, open) = (of(&self.lost), of(&self.unseen), of(&self.open));
-        let is_missed = if kind.1 && lost + unseen > 0 {
-            unseen > lost
-        } else {
-            let of = |counts: &HashMap<usize, u64>| counts.get(&key.1).copied().unwrap_or(0) as f64;
-            let (missed, seen) = (of(&self.missed), of(&self.seen));
-            let of = |counts: &HashMap<HopKey, u64>| counts.get(&key).copied().unwrap_or(0);
-            let bare = of(&self.delivered_bare);
-            let delivered = if kind.1 {
-                of(&self.delivered) - bare
-            } else {
-                bare
-            };
-            let all = (open + unseen + delivered) as f64;
-            let expected = missed / (missed + seen).max(1.0) * all;
-            let left = expected - unseen as f64;
-            // Where nothing else is lost, a few more than expected are chance.
-            let chance = expected + 3.0 * expected.sqrt() + 3.0;
-            let reverse = ((key.1, key.0), true);
-            let loses = [(key, true), reverse]
-                .iter()
-                .any(|kind| self.lost.contains_key(kind));
-            left * 2.0 >= open as f64
-                || (!loses && missed > 0.0 && (open + unseen) as f64 <= chance)
-        };
-        if is_missed {
-            Fate::MissedDown
-        } else {
-            Fate::Lost
+        if bears && lost + unseen > 0 {
+            return if unseen > lost { 1.0 } else { 0.0 };
         }
+        let of = |counts: &HashMap<usize, u64>| counts.get(&key.1).copied().unwrap_or(0) as f64;
+        let (missed, seen) = (of(&self.missed), of(&self.seen));
+        let of = |counts: &HashMap<HopKey, u64>| counts.get(&key).copied().unwrap_or(0);
+        let bare = of(&self.delivered_bare);
+        let delivered = if bears {
+            of(&self.delivered) - bare
+        } else {
+            bare
+        };
+        // Of those that came it missed its part; the others tell nothing of it.
+        let expected = missed / seen.max(1.0) * delivered as f64;
+        let left = expected - unseen as f64;
+        // A few more than expected are chance, and more so where packets are missed in a row.
+        let spread = (expected * self.dropouts.row((key.1, key.0))).sqrt();
+        let reverse = ((key.1, key.0), true);
+        let loses = [(key, true), (key, false), reverse]
+            .iter()
+            .any(|kind| self.lost.contains_key(kind));
+        let chance = if loses {
+            2.0 * spread
+        } else {
+            3.0 * spread + 3.0
+        };
+        if missed > 0.0 && (open + unseen) as f64 <= expected + chance {
+            return 1.0;
+        }
+        (left / open.max(1) as f64).clamp(0.0, 1.0)
+    }
+
+    /// How the packets of one direction with an open fate are divided, by [`Self::split_of`].
+    fn splits(&self, direction: &Open<'_>) -> [Split; 4] {
+        let (key, mut counts) = (direction.key, [0; 4]);
+        for case in &direction.judged.cases {
+            if case.fate == Fate::LostOrMissed {
+                counts[self.split_of(key, case)] += 1;
+            }
+        }
+        [0, 1, 2, 3].map(|which| {
+            let share = self.share_missed((key, which & 1 == 1));
+            let odds = share * self.dropouts.likelihood((key.1, key.0), which & 2 == 2);
+            let share = if share > 0.0 {
+                odds / (odds + 1.0 - share)
+            } else {
+                0.0
+            };
+            Split::new(counts[which], share)
+        })
+    }
+
+    /// Packets that nothing tells apart: with or without octets, beside packets that the downstream
+    /// point missed or not.
+    fn split_of(&self, key: HopKey, case: &Case) -> usize {
+        let is_beside = self.dropouts.is_beside((key.1, key.0), case.elsewhere);
+        usize::from(case.what == What::Data) + 2 * usize::from(is_beside)
     }
 
     fn made_or_missed(&self, key: HopKey, case: &Case) -> Fate {
@@ -220,6 +264,38 @@ impl Proof {
             Fate::Made
         } else {
             Fate::MissedUp
+        }
+    }
+}
+
+/// Divides packets that nothing tells apart: the likeliest number of them is missed, the rest is lost.
+struct Split {
+    count: usize,
+    missed: usize,
+    passed: usize,
+}
+
+impl Split {
+    fn new(count: usize, share: f64) -> Self {
+        // The mode of a binomial distribution.
+        let likeliest = ((count + 1) as f64 * share).floor() as usize;
+        Self {
+            count,
+            missed: likeliest.min(count),
+            passed: 0,
+        }
+    }
+
+    /// The fate of the next one; those that are missed are spread evenly.
+    fn next(&mut self) -> Fate {
+        let (missed, count) = (self.missed, self.count.max(1));
+        let so_far = |passed: usize| passed * missed / count;
+        let before = so_far(self.passed);
+        self.passed += 1;
+        if so_far(self.passed) > before {
+            Fate::MissedDown
+        } else {
+            Fate::Lost
         }
     }
 }
