@@ -39,7 +39,7 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
         .because_if(outcome == Outcome::NoAnswer, || {
             let repeats: u64 = group.seen().map(|seen| u64::from(seen.repeats)).sum();
             format!(
-                "the clients asked again: {} with the same id, the rest with a new one or at another server",
+                "the clients retried: {} with the same id, the rest with a new id or at another server",
                 many(repeats, "repetition")
             )
         })
@@ -50,7 +50,7 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
             )
         })
         .not(
-            "answered otherwise",
+            "answered another way",
             "lookups answered by another server, for another record type or for the name without its search domain count as recovered",
         );
     remedies(group, draft, outcome)
@@ -124,7 +124,7 @@ fn remedies(group: &Group<'_>, draft: Narrative, outcome: Outcome) -> Narrative 
             .advise("Kubernetes", "use a node-local DNS cache, which avoids the translation that loses queries")
             .advise("network", format!("check that {server} is up and that UDP responses pass firewall and NAT")),
         Outcome::NoSuchName => draft.set("Kubernetes", "write names with a final dot, or lower ndots: search domains multiply queries", "dnsConfig: options: [{name: ndots, value: \"1\"}]"),
-        Outcome::Slow => draft.advise("resolver", "look at its cache, its upstream and its load"),
+        Outcome::Slow => draft.advise("resolver", "check its cache, its upstream and its load"),
         Outcome::Truncated | Outcome::TcpFailed => draft
             .advise("network", format!("allow TCP to port {} of {server}, as RFC 7766 requires", server.port))
             .advise("client", "retry over TCP when the response is truncated (glibc does; some small libraries do not), or offer a larger EDNS buffer"),
