@@ -109,7 +109,7 @@ fn half_open() {
         ResetKind::HalfOpen,
         ResetShape::Reply,
         ResetKind::AbortedAfterClose,
-        "no FIN of the resetter",
+        "no FIN of the resetting end",
     );
 }
 
@@ -164,7 +164,7 @@ fn half_open_before_it_is_open() {
         ResetKind::HalfOpen,
         ResetShape::Reply,
         ResetKind::TimeWait,
-        "right answer",
+        "correctly answers",
     );
 }
 

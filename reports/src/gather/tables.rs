@@ -170,7 +170,12 @@ fn top_talkers(pairs: &Pairs) -> Table {
         ("packets", "Packets"),
         ("bytes", "Bytes"),
     ];
-    ranked("top-talkers", "Who moved the most bytes", &heads, rows)
+    ranked(
+        "top-talkers",
+        "Connections with the most bytes",
+        &heads,
+        rows,
+    )
 }
 
 /// Processes that host evidence names.
@@ -230,7 +235,7 @@ fn retransmission_rates(pairs: &Pairs) -> Table {
         ("retransmitted_segments", "Sent again"),
         ("retransmitted_percent", "Share sent again"),
     ];
-    let title = "Where the largest share was sent again";
+    let title = "Connections with the largest share of retransmissions";
     ranked("retransmission-rates", title, &heads, rows)
 }
 

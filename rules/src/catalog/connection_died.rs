@@ -171,10 +171,7 @@ fn observation(
         .figure("copies", f64::from(stuck.copies))
         .figure("unanswered_ms", ms(vain))
         .cost("requests_failed", if pending { 1.0 } else { 0.0 })
-        .evidence_if(
-            heard,
-            format!("last packet captured from the {receiver}"),
-        )
+        .evidence_if(heard, format!("last packet captured from the {receiver}"))
         .proof(
             stuck.first,
             format!("data from {sender}, retransmitted and never acknowledged"),

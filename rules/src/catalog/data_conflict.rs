@@ -330,7 +330,11 @@ mod tests {
             proofs.map(|one| one.segment.frame).collect::<Vec<_>>(),
             [5, 7]
         );
-        assert!(findings[0].title.contains("takes data from somebody else"));
+        assert!(
+            findings[0]
+                .title
+                .contains("accepts data that a third party sends")
+        );
         // It comes too late.
         let late = answered_twice(own, forged, true);
         assert_eq!(late[0].severity, Severity::Low);

@@ -197,8 +197,11 @@ fn observation(conn: &Connection, reset: &Reset, differs: bool) -> Observation<S
         .cause(format!("{} {end}", conn.server))
         .at(reset.segment.time)
         .weight(f64::from(strength))
-        .proof(reset.segment, format!("RST with the address of the {end}{hops}"))
-        .proof_if(after, format!("the {end} continues after "its" RST"))
+        .proof(
+            reset.segment,
+            format!("RST with the address of the {end}{hops}"),
+        )
+        .proof_if(after, format!("the {end} keeps sending after this RST"))
         .figure("resets", f64::from(reset.count))
         .figure("ttl_seen", f64::from(reset.hop_limit))
         .figure_if("ttl_expected", reset.usual_hop_limit.map(f64::from))

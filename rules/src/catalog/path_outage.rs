@@ -229,10 +229,7 @@ fn observation(conn: &Connection, sender: Direction, outage: &Outage) -> Observa
         )
         .proof(
             outage.ended,
-            format!(
-                "acknowledged {} after it was first sent",
-                span(length)
-            ),
+            format!("acknowledged {} after it was first sent", span(length)),
         )
         .figure("connections", 1.0)
         .figure("dark_ms", ms(length))

@@ -223,8 +223,12 @@ const fn meaning(kind: Kind) -> &'static str {
     match kind {
         Kind::Capacity => "The service has reached a limit of connections, memory or space.",
         Kind::Availability => "The service could not serve, or ended the session.",
-        Kind::Authentication => "The service rejects the client's identity or denies it the right to do this.",
-        Kind::Refused => "The service refused the session, channel or transfer because of its parameters.",
+        Kind::Authentication => {
+            "The service rejects the client's identity or denies it the right to do this."
+        }
+        Kind::Refused => {
+            "The service refused the session, channel or transfer because of its parameters."
+        }
         Kind::NotFound => "The requested object does not exist there.",
         Kind::Other => "It is a regular part of the protocol, or an operator requested it.",
     }
@@ -313,7 +317,7 @@ mod tests {
         assert_eq!(findings[0].severity, Severity::Medium);
         let title = &findings[0].title;
         assert!(title.starts_with("MySQL "), "{title}");
-        assert!(title.ends_with("answers error 1040 Too many connections"));
+        assert!(title.ends_with("returns error 1040 Too many connections"));
         let findings = findings_of("service-error", &[full(1), full(2), full(3)]);
         // The rule's limit: what the error cost its user is not seen.
         assert_eq!(

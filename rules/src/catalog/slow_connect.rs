@@ -201,7 +201,10 @@ impl Rule for SlowConnect {
         );
         let repeated = |cause| group.having(|seen| seen.cause == cause);
         let causes = [
-            (Cause::SynRepeated, "SYNs that got no answer and were retransmitted"),
+            (
+                Cause::SynRepeated,
+                "SYNs that got no answer and were retransmitted",
+            ),
             (
                 Cause::SynAckRepeated,
                 "SYN-ACKs retransmitted until the client's ACK came",

@@ -71,10 +71,7 @@ fn title(outcome: Outcome, servers: &[String]) -> String {
     );
     let verb = |single: &str, several: &str| if one { single } else { several }.to_owned();
     let what = match outcome {
-        Outcome::NoAnswer => verb(
-            "leaves queries unanswered",
-            "leave queries unanswered",
-        ),
+        Outcome::NoAnswer => verb("leaves queries unanswered", "leave queries unanswered"),
         Outcome::Slow => verb("answers slowly", "answer slowly"),
         Outcome::NoSuchName => verb(
             "is asked for many names that do not exist",

@@ -200,7 +200,9 @@ fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Ob
         "RST"
     };
     let seen = match (race.unread, race.knew) {
-        (true, _) => "the RST acknowledges it, but no response came: the server had not read it".to_owned(),
+        (true, _) => {
+            "the RST acknowledges it, but no response came: the server had not read it".to_owned()
+        }
         (false, true) => format!("its ACK number covers the {kind}"),
         (false, false) => format!("its ACK number does not cover the {kind}"),
     };

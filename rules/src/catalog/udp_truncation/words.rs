@@ -18,7 +18,9 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
     let confidence = draft.confidence;
     let (title, summary, reason) = match ground {
         Ground::Proved => (
-            format!("{server} reads datagrams into a buffer of {buffer:.0} bytes and loses the rest"),
+            format!(
+                "{server} reads datagrams into a buffer of {buffer:.0} bytes and loses the rest"
+            ),
             format!(
                 "Responses of {server} grow with the request up to {buffer:.0} bytes and never beyond, while {} of up to \
                  {largest:.0} bytes were sent. The server's read buffer holds {buffer:.0} bytes; longer datagrams are cut without an error.",
