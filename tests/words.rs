@@ -56,6 +56,10 @@ const PLURALS: [&str; 30] = [
     "times",
 ];
 
+/// Verbs that one thing takes, and those that several take.
+const SINGULAR: [&str; 4] = ["was", "is", "has", "does"];
+const PLURAL: [&str; 4] = ["were", "are", "have", "do"];
+
 /// Fields of a document that quote packets, files of hosts, settings or commands.
 const QUOTING: [&str; 9] = [
     "cells",
@@ -95,6 +99,15 @@ fn complaint(sentence: &str) -> Option<String> {
         let next = words.get(index + 1).copied().unwrap_or_default();
         if *word == "1" && PLURALS.contains(&next) {
             return Some(format!("\"1 {next}\""));
+        }
+        if index == 0 && *word == "1" && !next.ends_with('s') {
+            // The first verb is the subject's: "1 segment from the server were lost".
+            let verb = words
+                .iter()
+                .find(|word| SINGULAR.contains(word) || PLURAL.contains(word));
+            if let Some(verb) = verb.filter(|verb| PLURAL.contains(verb)) {
+                return Some(format!("\"1 {next} … {verb}\""));
+            }
         }
         if is_wrong_ordinal(word) {
             return Some(format!("the ordinal {word}"));
@@ -275,6 +288,7 @@ fn the_checks_find_what_they_look_for() {
         "20 Octets are missing",
         "it took 0.00 ms",
         "1 connections were reset",
+        "1 segment from the server were lost",
         "the 2th and 3rd",
         "the 11st",
         "at 1970-01-01T00:00:00Z",
@@ -283,6 +297,7 @@ fn the_checks_find_what_they_look_for() {
     }
     for right in [
         "11 connections were reset",
+        "1 segment was lost while others were not",
         "1 connection was reset, the 2nd of 21",
         "GET \"/tell/1 connections\" and `octets`",
         "at 2026-11-24T10:15:00Z in 10.00 ms",

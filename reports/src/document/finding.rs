@@ -115,7 +115,7 @@ pub struct EvidenceView {
     pub flags: String,
     /// Sequence number as sent.
     pub seq: u32,
-    /// Acknowledgement number as sent.
+    /// Acknowledgment number as sent.
     pub ack: u32,
     /// Offset from the sender's initial sequence number.
     pub relative_seq: u64,

@@ -64,7 +64,7 @@ pub struct TraceSlot {
     /// First and last byte that filled a gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filled: Option<(u64, u64)>,
-    /// Highest acknowledgement.
+    /// Highest acknowledgment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acked: Option<u64>,
     /// End of the receive window as last announced; absent when its scale is not known.

@@ -172,7 +172,7 @@ fn top_talkers(pairs: &Pairs) -> Table {
     ];
     ranked(
         "top-talkers",
-        "Connections with the most bytes",
+        "Clients and servers with the most bytes",
         &heads,
         rows,
     )
@@ -232,10 +232,10 @@ fn retransmission_rates(pairs: &Pairs) -> Table {
         ("server", "Server"),
         ("connections", "Connections"),
         ("packets", "Packets"),
-        ("retransmitted_segments", "Sent again"),
-        ("retransmitted_percent", "Share sent again"),
+        ("retransmitted_segments", "Retransmitted"),
+        ("retransmitted_percent", "Retransmitted share"),
     ];
-    let title = "Connections with the largest share of retransmissions";
+    let title = "Clients and servers with the largest share of retransmissions";
     ranked("retransmission-rates", title, &heads, rows)
 }
 

@@ -694,7 +694,7 @@ fn tables() -> Vec<Table> {
     vec![
         Table {
             id: "top-talkers".to_owned(),
-            title: "Connections with the most bytes".to_owned(),
+            title: "Clients and servers with the most bytes".to_owned(),
             columns: [
                 ("client", "Client"),
                 ("server", "Server"),

@@ -3,7 +3,7 @@
 use crate::model::meta::declare_rule;
 
 declare_rule! {
-    /// Packets took much longer than the least delay of the same way.
+    /// Packets took much longer than the shortest delay in the same direction.
     ///
     /// ## What it means
     /// A device or link between the two points delays packets at times: a queue that fills, a link that

@@ -55,7 +55,7 @@ declare_rule! {
         figures: [stalls: Count / Sum, stall_ms_median: Milliseconds / Median],
         thresholds: [
             min_stalls = 3.0: "Times it must happen; once may be chance.",
-            min_share_percent = 10.0: "Share of the connection's time below which hardly anybody waits for it.",
+            min_share_percent = 10.0: "Share of the connection's time below which hardly anyone waits for it.",
             min_wait_ms = 20.0: "Shortest median wait; delayed acknowledgments begin at 40 ms on Linux, less a tolerance for the round trip.",
             max_wait_ms = 500.0: "Longest: no acknowledgment may be delayed beyond it (RFC 1122).",
         ],

@@ -225,13 +225,14 @@ impl Rule for MtuBlackHole {
         draft
             .title(format!("Segments of {lost:.0} bytes from the {sender} are lost, smaller ones pass ({} and {})", client.ip, server.ip))
             .summary(format!(
-                "{} {}: the {sender} retransmits segments of {lost:.0} bytes without an acknowledgment, while segments of up to {passed:.0} bytes get through. The path \
+                "{} {}: the {sender} retransmits segments of {lost:.0} bytes without an acknowledgment, while segments of up to {} get through. The path \
                  carries smaller packets than the {sender} assumes.{link}",
                 plural(number(group.connections()), "connection"),
-                if group.seen().all(|seen| seen.went_on) { "stalled until smaller segments were sent" } else { "hang" }
+                if group.seen().all(|seen| seen.went_on) { "stalled until smaller segments were sent" } else if group.connections() == 1 { "hangs" } else { "hang" },
+                plural(passed, "byte")
             ))
             .confidence(confidence, "Size alone separates the segments that pass from those that are lost.")
-            .because(format!("the largest acknowledged segment has {passed:.0} bytes, the smallest one never acknowledged {lost:.0}"))
+            .because(format!("the largest acknowledged segment has {}, the smallest one never acknowledged {lost:.0}", plural(passed, "byte")))
             .because_if(group.having(|seen| seen.smaller_passed) > 0, || "smaller segments sent later got through".to_owned())
             .because(if icmp { "an ICMP error reports the path MTU, and the sender does not act on it" } else { "no ICMP error about the path MTU reached the capture point" })
             .not("packet-loss", "random loss does not hit the same large segment every time and spare the small ones")

@@ -198,7 +198,7 @@ impl Rule for SlowResponse {
         let (confidence, reason) = if http {
             (
                 confidence::LIKELY,
-                "The request was acknowledged promptly and no loss lay in between.",
+                "The request was acknowledged promptly and no loss came in between.",
             )
         } else {
             (

@@ -175,7 +175,7 @@ impl Rule for UnreadDataReset {
             "These clients leave TLS session tickets unread when they close: usual and harmless."
                 .to_owned()
         } else {
-            "The client had no use for the rest; nobody waited for it.".to_owned()
+            "The client did not need the rest; nobody waited for it.".to_owned()
         };
         let confidence = draft.confidence;
         let draft = draft

@@ -58,14 +58,14 @@ pub(super) fn reasons(group: &Group<'_, Seen>, draft: Narrative, late: f64) -> N
                 time(p99.unwrap_or_default())
             )
         })
-        .because_if(fin_wait_2.is_some(), || {
+        .because_if(fin_wait_2.is_some_and(|spread| spread.max > 0.0), || {
             let (median, max) = fin_wait_2.map_or((0.0, 0.0), |spread| (spread.median, spread.max));
             format!(
-                "the client's sockets stayed in FIN-WAIT-2 for {} (longest {}), up to {} at once; {} were still there at the end of the capture",
+                "the client's sockets stayed in FIN-WAIT-2 for {} (longest {}), up to {} at once; still there at the end of the capture: {}",
                 time(median), time(max), many(peak, "socket"), group.having(is_open)
             )
         })
-        .because_if(close_wait.is_some(), || {
+        .because_if(close_wait.is_some_and(|spread| spread.max > 0.0), || {
             let (median, max) = close_wait.map_or((0.0, 0.0), |spread| (spread.median, spread.max));
             format!("the server's sockets stayed in CLOSE-WAIT for {} (longest {}): its handler did not notice that the client had left", time(median), time(max))
         })

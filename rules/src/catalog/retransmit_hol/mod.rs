@@ -174,7 +174,7 @@ impl Rule for RetransmitHol {
                 let rtt = rtt.unwrap_or_default();
                 format!("the round trip is {}; an immediate retransmission would take about as long", time(rtt))
             })
-            .because_if(requests > 0, || format!("the connections carried {requests} requests in all"))
+            .because_if(requests > 0, || format!("the connections carried {} in all", many(requests, "request")))
             .not("reordering", "the missing segment came as a retransmission, not as a late original")
             .not("packet-loss", "bytes waited behind the gap; a lost tail with nothing behind it is counted there")
             .not("zero-window-stall", "the receiver's window was open; bytes waited for a missing one, not for the application")

@@ -115,7 +115,7 @@ fn redirect(
         origin: Origin::BuiltIn,
         severity: Severity::Low,
         confidence: 0.95,
-        confidence_reason: "The connection tracker of the host that translates names both destinations; the packets alone show one.".to_owned(),
+        confidence_reason: "The translating host's connection tracker lists both destinations; the packets alone show one.".to_owned(),
         title: format!("Connections to {intended} are redirected to {actual}"),
         summary: format!(
             "{} to {actual} were meant for {intended}: a host on the path translates the destination. \
