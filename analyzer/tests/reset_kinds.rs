@@ -51,6 +51,20 @@ fn refused() {
 }
 
 #[test]
+fn a_cause_in_the_payload() {
+    let reason = |payload: &[u8]| {
+        let mut capture = after_exchange();
+        let tcp = fields(1101, 201, RST_ACK);
+        capture.payload(false, 200_000_000, Marks::default(), tcp, payload);
+        reset_of(&capture.finish()).reason.clone()
+    };
+    assert_eq!(reason(b"VIP down\0").as_deref(), Some("VIP down"));
+    assert_eq!(reason(b"\x01\x02\x03\x04"), None);
+    assert_eq!(reason(b""), None);
+    assert_eq!(reason(&[b'a'; 500]).map(|text| text.len()), Some(80));
+}
+
+#[test]
 fn linger_zero() {
     let mut capture = after_exchange();
     capture.server(200_000, RST_ACK, 1101, 201, 0);

@@ -258,6 +258,7 @@ impl Builder {
             hop_limit: 64,
             usual_hop_limit: Some(64),
             sender_carried_on: false,
+            reason: None,
         });
         self
     }

@@ -93,4 +93,6 @@ pub struct Reset {
     pub usual_hop_limit: Option<u8>,
     /// The supposed sender carried on with data or ACKs afterwards.
     pub sender_carried_on: bool,
+    /// Text in its payload, which may state the cause (RFC 1122 §4.2.2.12): the first 80 characters.
+    pub reason: Option<Box<str>>,
 }

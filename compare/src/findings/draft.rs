@@ -7,7 +7,7 @@ use analyzer::event::SegmentRef;
 use analyzer::seq::SeqNumber;
 use analyzer::{Direction, Timestamp};
 use rules::Finding;
-use rules::finding::{ConnectionRef, Evidence, Figure, FigureValue, Origin, Remedy, Severity};
+use rules::finding::{ConnectionRef, Evidence, Figure, FigureValue, Remedy, Severity};
 use rules::meta::RuleMeta;
 
 use crate::reading::{Flow, Record};
@@ -43,31 +43,11 @@ impl<'a> Draft<'a> {
             point,
             evidence: Vec::new(),
             finding: Finding {
-                id: String::new(),
-                rule: meta.id,
-                origin: Origin::BuiltIn,
                 severity: meta.severity,
                 confidence: 0.95,
                 confidence_reason: "Both points show it, packet by packet.".to_owned(),
                 title: meta.title.to_owned(),
-                summary: String::new(),
-                occurrences: 0,
-                connections: Vec::new(),
-                connection_count: 0,
-                evidence: Vec::new(),
-                figures: Vec::new(),
-                cost: Vec::new(),
-                why: Vec::new(),
-                look_alikes: Vec::new(),
-                remedy: Vec::new(),
-                host_commands: Vec::new(),
-                caveats: Vec::new(),
-                explained_by: Vec::new(),
-                filter: String::new(),
-                distribution: None,
-                timeouts: Vec::new(),
-                host_evidence: None,
-                onset: None,
+                ..Finding::of(meta.id)
             },
             place,
         }

@@ -59,6 +59,9 @@ impl Redactor {
     pub fn connection(&self, connection: &Connection) -> Connection {
         let mut masked = connection.clone();
         self.app(&mut masked.app);
+        for reset in &mut masked.resets {
+            reset.reason = None;
+        }
         masked
     }
 

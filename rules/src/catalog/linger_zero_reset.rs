@@ -450,6 +450,18 @@ mod tests {
     }
 
     #[test]
+    fn a_cause_in_the_payload_is_quoted() {
+        let mut conn = Builder::tcp(1)
+            .handshake(0.0, 1.0)
+            .reset(1.5, C, ResetKind::LingerZero)
+            .build();
+        conn.resets[0].reason = Some("pool member down".into());
+        let findings = findings_of("linger-zero-reset", &[conn]);
+        let mut notes = findings[0].evidence.iter().map(|one| &one.note);
+        assert!(notes.any(|note| note.ends_with("its payload states \"pool member down\"")));
+    }
+
+    #[test]
     fn other_resets_are_not_this() {
         let reply =
             Builder::tcp(1)

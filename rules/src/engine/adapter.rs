@@ -92,7 +92,8 @@ impl<R: Rule> Running for Adapter<R> {
             return;
         }
         slot.observations += out.observations.len() as u64;
-        for (ordinal, observation) in out.observations.into_iter().enumerate() {
+        for (ordinal, mut observation) in out.observations.into_iter().enumerate() {
+            observation.quote_resets(&conn.resets);
             self.observations.offer(place.nth(ordinal), observation);
         }
         slot.notes += out.notes.len() as u64;

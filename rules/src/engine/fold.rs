@@ -3,7 +3,7 @@
 use analyzer::Analysis;
 
 use crate::model::connection_ref::ConnectionRef;
-use crate::model::finding::{Finding, Origin};
+use crate::model::finding::Finding;
 use crate::model::meta::RuleMeta;
 use crate::model::narrative::Narrative;
 use crate::model::occurrence::{Occurrence, Occurrences, distinct};
@@ -61,9 +61,6 @@ pub(crate) fn finding(
 ) -> Finding {
     let examples = || occurrences.examples(EXAMPLES_PER_FINDING);
     Finding {
-        id: String::new(),
-        rule: meta.id,
-        origin: Origin::BuiltIn,
         severity: borne_out(analysis, occurrences, narrative.severity),
         confidence: narrative.confidence.clamp(0.0, 0.99),
         confidence_reason: narrative.confidence_reason,
@@ -85,14 +82,11 @@ pub(crate) fn finding(
         look_alikes: narrative.look_alikes,
         remedy: narrative.remedy,
         host_commands: narrative.host_commands,
-        caveats: Vec::new(),
-        explained_by: Vec::new(),
         filter: narrative
             .filter
             .unwrap_or_else(|| text::connections_filter(&distinct(examples()))),
         distribution: occurrences.distribution(meta),
         timeouts: narrative.timeouts,
-        host_evidence: None,
-        onset: None,
+        ..Finding::of(meta.id)
     }
 }

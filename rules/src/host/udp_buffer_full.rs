@@ -6,7 +6,7 @@ use analyzer::{Endpoint, Transport};
 
 use crate::model::evidence::Evidence;
 use crate::model::figure::{Figure, FigureValue};
-use crate::model::finding::{Finding, Origin, Remedy};
+use crate::model::finding::{Finding, Remedy};
 use crate::model::impact::Impact;
 use crate::model::meta::declare_rule;
 use crate::model::text::{self, many};
@@ -119,9 +119,6 @@ fn finding(server: Endpoint, flows: &[&Watched], unanswered: u64, dropped: u64) 
         spread: None,
     };
     Finding {
-        id: String::new(),
-        rule: UdpBufferFull::META.id,
-        origin: Origin::BuiltIn,
         severity: Impact::requests_lost(lost).severity().min(UdpBufferFull::META.severity),
         confidence: 0.85,
         confidence_reason: "The host counts datagrams dropped for lack of buffer space, and requests of this capture went unanswered.".to_owned(),
@@ -137,20 +134,12 @@ fn finding(server: Endpoint, flows: &[&Watched], unanswered: u64, dropped: u64) 
         connections,
         evidence: evidence.collect(),
         figures: vec![figure("unanswered", unanswered), figure("dropped", dropped)],
-        cost: Vec::new(),
         why: vec!["the server's own counter of datagrams dropped for lack of buffer space rose".to_owned()],
-        look_alikes: Vec::new(),
         remedy: vec![Remedy {
             product: "Linux".to_owned(),
             text: "Give the socket a larger buffer for bursts, and read with several sockets (SO_REUSEPORT).".to_owned(),
             setting: Some("sysctl -w net.core.rmem_max=8388608  # and SO_RCVBUF in the program".to_owned()),
         }],
-        host_commands: Vec::new(),
-        caveats: Vec::new(),
-        explained_by: Vec::new(),
-        distribution: None,
-        timeouts: Vec::new(),
-        host_evidence: None,
-        onset: None,
+        ..Finding::of(UdpBufferFull::META.id)
     }
 }

@@ -131,6 +131,41 @@ pub struct Finding {
     pub host_evidence: Option<Vec<HostLine>>,
 }
 
+impl Finding {
+    /// A finding of a rule that says nothing yet: whoever makes one fills in what it knows, and a new
+    /// field needs a value here alone.
+    #[must_use]
+    pub const fn of(rule: &'static str) -> Self {
+        Self {
+            id: String::new(),
+            rule,
+            origin: Origin::BuiltIn,
+            severity: Severity::Info,
+            confidence: 0.0,
+            confidence_reason: String::new(),
+            title: String::new(),
+            summary: String::new(),
+            occurrences: 0,
+            onset: None,
+            connections: Vec::new(),
+            connection_count: 0,
+            evidence: Vec::new(),
+            figures: Vec::new(),
+            cost: Vec::new(),
+            why: Vec::new(),
+            look_alikes: Vec::new(),
+            remedy: Vec::new(),
+            host_commands: Vec::new(),
+            caveats: Vec::new(),
+            explained_by: Vec::new(),
+            filter: String::new(),
+            distribution: None,
+            timeouts: Vec::new(),
+            host_evidence: None,
+        }
+    }
+}
+
 /// What one rule did on this capture.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RuleOutcome {

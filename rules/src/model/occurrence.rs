@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use analyzer::connection::Reset;
 use analyzer::event::SegmentRef;
 use analyzer::{Endpoint, QualityKind, Timestamp};
 
@@ -74,6 +75,22 @@ impl Occurrence {
             note,
             proves,
         });
+    }
+
+    /// Quotes what resets among its frames state as their cause.
+    pub(crate) fn quote_resets(&mut self, resets: &[Reset]) {
+        for reset in resets {
+            let Some(reason) = &reset.reason else {
+                continue;
+            };
+            let frame = reset.segment.frame;
+            let own = self.evidence.iter_mut();
+            for evidence in own.filter(|evidence| evidence.segment.frame == frame) {
+                evidence
+                    .note
+                    .push_str(&format!("; its payload states \"{reason}\""));
+            }
+        }
     }
 
     /// Puts its frames in their order.

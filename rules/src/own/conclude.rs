@@ -118,8 +118,6 @@ fn concluded(rule: &OwnRule, key: &[String], tally: Tally) -> Concluded {
         setting: None,
     });
     let finding = Finding {
-        id: String::new(),
-        rule: rule.id,
         origin: Origin::User,
         severity: rule.severity,
         confidence: CONFIDENCE,
@@ -137,15 +135,8 @@ fn concluded(rule: &OwnRule, key: &[String], tally: Tally) -> Concluded {
         figures: vec![figure("rows", text::number(tally.rows))],
         cost: costs(rule, &tally.costs),
         why: why(rule, &of_group),
-        look_alikes: Vec::new(),
         remedy: remedy.into_iter().collect(),
-        host_commands: Vec::new(),
-        caveats: Vec::new(),
-        explained_by: Vec::new(),
-        distribution: None,
-        timeouts: Vec::new(),
-        host_evidence: None,
-        onset: None,
+        ..Finding::of(rule.id)
     };
     Concluded {
         finding,

@@ -285,7 +285,7 @@ impl TcpTracker {
             self.handshake.take(&segment, &mut self.senders);
         }
         if tcp.flags.rst() {
-            self.on_reset(&segment, Duration::from_nanos(idle_ns));
+            self.on_reset(&segment, payload, Duration::from_nanos(idle_ns));
             self.split.pass(packet.time);
             return Verdict::Reset;
         }
@@ -320,7 +320,7 @@ impl TcpTracker {
     }
 
     /// Takes a RST.
-    fn on_reset(&mut self, segment: &Segment<'_>, idle_before: Duration) {
+    fn on_reset(&mut self, segment: &Segment<'_>, payload: &[u8], idle_before: Duration) {
         let beside = Surroundings {
             senders: &self.senders,
             handshake: self.handshake.seen(),
@@ -328,7 +328,7 @@ impl TcpTracker {
             idle_before,
             peer_reset_before: self.resets.has_reset(segment.direction.reverse()),
         };
-        let Some(outcome) = self.resets.take(segment, &beside) else {
+        let Some(outcome) = self.resets.take(segment, payload, &beside) else {
             return;
         };
         if outcome.is_challenge {

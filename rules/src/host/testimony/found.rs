@@ -8,7 +8,7 @@ use super::{Line, network};
 use crate::host::join::Joined;
 use crate::model::evidence::Evidence;
 use crate::model::figure::{Figure, FigureValue};
-use crate::model::finding::{Assessment, Finding, Origin};
+use crate::model::finding::{Assessment, Finding};
 use crate::model::severity::Severity;
 use crate::model::text::{self, many};
 
@@ -110,9 +110,6 @@ fn redirect(
         spread: None,
     };
     Finding {
-        id: String::new(),
-        rule: "transparent-redirect",
-        origin: Origin::BuiltIn,
         severity: Severity::Low,
         confidence: 0.95,
         confidence_reason: "The translating host's connection tracker lists both destinations; the packets alone show one.".to_owned(),
@@ -128,16 +125,7 @@ fn redirect(
         connections: refs,
         evidence: evidence.collect(),
         figures: vec![text_figure("intended", intended), text_figure("actual", actual)],
-        cost: Vec::new(),
         why: vec!["the connection tracker has an entry for them whose two directions have different addresses".to_owned()],
-        look_alikes: Vec::new(),
-        remedy: Vec::new(),
-        host_commands: Vec::new(),
-        caveats: Vec::new(),
-        explained_by: Vec::new(),
-        distribution: None,
-        timeouts: Vec::new(),
-        host_evidence: None,
-        onset: None,
+        ..Finding::of("transparent-redirect")
     }
 }

@@ -22,6 +22,19 @@ const CAPTURED_LATE: Duration = Duration::from_millis(10);
 #[derive(Debug, Default)]
 pub(in crate::flow::tcp) struct ResetTracker(Vec<Reset>);
 
+/// Characters of a reason that are kept.
+const REASON: usize = 80;
+
+/// The payload of a RST as the text that it may be.
+fn reason(payload: &[u8]) -> Option<Box<str>> {
+    let text = std::str::from_utf8(payload)
+        .ok()?
+        .trim_end_matches('\0')
+        .trim();
+    let is_text = text.chars().all(|character| !character.is_control());
+    (text.len() >= 3 && is_text).then(|| text.chars().take(REASON).collect())
+}
+
 /// What a reset means for the connection.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::flow::tcp) struct Outcome {
@@ -46,7 +59,12 @@ impl ResetTracker {
     }
 
     /// Takes a RST; nothing comes of one of many that one end sent, one per segment under way.
-    pub fn take(&mut self, segment: &Segment<'_>, beside: &Surroundings<'_>) -> Option<Outcome> {
+    pub fn take(
+        &mut self,
+        segment: &Segment<'_>,
+        payload: &[u8],
+        beside: &Surroundings<'_>,
+    ) -> Option<Outcome> {
         let facts = ResetFacts::of(segment, beside);
         let end = segment.direction;
         if let Some(known) = self
@@ -79,6 +97,7 @@ impl ResetTracker {
                 hop_limit: facts.hop_limit,
                 usual_hop_limit: facts.usual_hop_limit,
                 sender_carried_on: false,
+                reason: reason(payload),
             });
         }
         let refuses = facts.in_handshake && end == Direction::ClientToServer;
