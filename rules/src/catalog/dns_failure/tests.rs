@@ -98,7 +98,7 @@ fn repetition_that_is_answered_at_once_shows_a_lost_question() {
         "dns-failure",
         &[asked(1, 10.0, Some((2_010.0, 0)), 2).build()],
     );
-    assert!(findings[0].title.contains("without answer"));
+    assert!(findings[0].title.contains("unanswered"));
     assert_eq!(findings[0].severity, Severity::Medium);
 }
 
@@ -271,5 +271,5 @@ fn an_answer_from_another_address_is_no_answer() {
     assert_eq!(findings[0].severity, Severity::Medium);
     assert!(findings[0].title.ends_with("answered from another address"));
     let other = findings_of("dns-failure", &[question, unasked("b.example")]);
-    assert!(other[0].title.contains("without answer"));
+    assert!(other[0].title.contains("unanswered"));
 }
