@@ -245,7 +245,7 @@ pub fn redactor(arguments: &RedactionArguments) -> Result<Option<Redactor>, Fail
     };
     if key.len() < 16 {
         return Err(Failure::Usage(
-            "the key for redaction has fewer than 16 bytes: anybody could try all of them"
+            "the redaction key has fewer than 16 bytes: it could be found by trying all of them"
                 .to_owned(),
         ));
     }

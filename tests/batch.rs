@@ -286,7 +286,7 @@ fn a_second_run_on_the_same_folder_is_refused() {
     lock.lock().expect("locked");
     let output = batch(archive.path(), out.path(), &[]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("another run is at work"));
+    assert!(text(&output.stderr).contains("another run is using"));
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn half_open() {
         ResetKind::HalfOpen,
         ResetShape::Reply,
         ResetKind::AbortedAfterClose,
-        "no FIN of the resetter",
+        "no FIN of the resetting end",
     );
 }
 
@@ -178,7 +178,7 @@ fn half_open_before_it_is_open() {
         ResetKind::HalfOpen,
         ResetShape::Reply,
         ResetKind::TimeWait,
-        "right answer",
+        "correctly answers",
     );
 }
 

@@ -70,8 +70,11 @@ pub fn run(arguments: &CollectArguments) -> Result<ExitCode, Failure> {
 fn script(tools: &BTreeSet<Tool>, rule: Option<&str>, pid: Option<u32>) -> String {
     let mut lines = vec!["#!/bin/sh".to_owned()];
     let about = rule.map_or_else(|| "any rule".to_owned(), str::to_owned);
-    lines.push(format!("# What tells the causes of {about} apart. Run it as root on the client and on the server, each with"));
-    lines.push("# a folder of its own, while the incident lasts: sh collect.sh [FOLDER [SECONDS [INTERFACE]]]".to_owned());
+    lines.push(format!("# Collects what distinguishes the causes of {about}. Run it as root on the client and on the server, each with"));
+    lines.push(
+        "# its own folder, during the incident: sh collect.sh [FOLDER [SECONDS [INTERFACE]]]"
+            .to_owned(),
+    );
     lines.push("# Then: pcapdoc analyze FOLDER/capture.pcap* --host-evidence FOLDER".to_owned());
     lines.push("out=${1:-evidence-$(hostname)}; seconds=${2:-60}; interface=${3:-any}".to_owned());
     let pid_text = pid.map_or_else(|| "${PID:-}".to_owned(), |pid| pid.to_string());

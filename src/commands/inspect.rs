@@ -123,10 +123,7 @@ fn totals(inspection: &Inspection, out: &mut dyn Write) -> io::Result<()> {
         inspection.duration_s
     )?;
     match inspection.out_of_order_packets {
-        0 => writeln!(
-            out,
-            "Order       every packet is as old as the one before it or younger"
-        ),
+        0 => writeln!(out, "Order       timestamps never go backwards"),
         count => writeln!(
             out,
             "Order       {count} packets are older than the one before them"

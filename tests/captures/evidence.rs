@@ -184,7 +184,9 @@ fn numbers_agree(cited: &[Cited<'_>], at: usize) -> Result<(), String> {
             return Err("its ACK number says the opposite".to_owned());
         }
     }
-    if this.note.starts_with("the same SYN again") || this.note.starts_with("the same data again") {
+    if this.note.starts_with("the same SYN retransmitted")
+        || this.note.starts_with("retransmission of that data")
+    {
         let first = cited
             .iter()
             .filter(|one| one.item["connection"] == this.item["connection"])

@@ -177,7 +177,7 @@ fn run(
         let stored = stored.load(Ordering::Relaxed).max(1);
         if inflated > bound.free_bytes && inflated / stored > bound.ratio {
             let text = format!(
-                "{stored} stored bytes inflated to {inflated}: taken for a decompression bomb; if it is none, unpack it and give the unpacked file"
+                "{stored} stored bytes inflated to {inflated}: rejected as a decompression bomb; if it is not one, unpack it and pass the unpacked file"
             );
             let _ = full.send(Err(io::Error::other(text)));
             return;

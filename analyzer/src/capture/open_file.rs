@@ -226,7 +226,7 @@ impl OpenFile {
             return 0;
         }
         let note = format!(
-            "{}: at byte {}: a block of type {kind:#x} has {length} bytes, more than any that is read: it was passed over",
+            "{}: at byte {}: a block of type {kind:#x} has {length} bytes, more than the limit: it was skipped",
             self.name, self.offset
         );
         session.note(QualityKind::CutShort, 1, note);
@@ -265,7 +265,7 @@ impl OpenFile {
 
     fn note_cut(&self, what: &str, session: &mut Session) {
         let note = format!(
-            "{}: at byte {}: {what}; the {} frames before it are analysed, what follows is not",
+            "{}: at byte {}: {what}; the {} frames before it are analysed, the rest is not",
             self.name, self.offset, self.frames
         );
         session.note(QualityKind::CutShort, 1, note);

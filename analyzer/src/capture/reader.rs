@@ -269,7 +269,7 @@ impl CaptureReader {
                 kind: QualityKind::CaptureDrops,
                 count: drops,
                 note: format!(
-                    "the capturing host says it dropped {drops} frames: bytes that are acknowledged but never seen were lost by the capture, not by the network"
+                    "the capturing host reports {drops} dropped frames: bytes acknowledged but never captured were lost by the capture, not by the network"
                 ),
             });
         }
@@ -370,7 +370,7 @@ impl CaptureReader {
         let left = self.waiting.len();
         self.waiting.clear();
         let note = format!(
-            "reading was interrupted after {} frames{}: what follows is not analysed",
+            "reading was interrupted after {} frames{}: the rest is not analysed",
             self.handed_out,
             if left == 0 {
                 String::new()
@@ -388,7 +388,7 @@ impl CaptureReader {
             && last.since(first) >= RING_OVERLAP
         {
             let note = format!(
-                "{} begins {:.6} s before the frames read before it end: more files overlap than are merged",
+                "{} begins {:.6} s before the end of the frames already read: more files overlap than can be merged",
                 next.input.name().display(),
                 last.since(first).as_secs_f64()
             );

@@ -90,7 +90,7 @@ impl Episodes {
             kind: QualityKind::Summed,
             count: self.unrecorded,
             note: format!(
-                "what happened to many connections at one time is sought among the first to end; {} others have no part in it",
+                "events that span many connections are searched among the first connections to end; {} others are not included",
                 self.unrecorded
             ),
         })

@@ -86,7 +86,7 @@ impl Explainer {
         if tracker.was_needless(self.frame) {
             explanation.spurious = true;
             explanation.because.push(
-                "a DSACK, or an acknowledgement that it cannot have drawn, proves that the receiver had every octet"
+                "a DSACK, or an acknowledgment that it cannot have drawn, proves that the receiver already had every byte"
                     .into(),
             );
         }
@@ -112,10 +112,12 @@ impl Beside {
                 self.by
             ),
             SendOrder::Same => {
-                format!("its marks are those of frame {frame}, {what} {apart} before")
+                format!(
+                    "its identification and timestamp are those of frame {frame}, {what} {apart} before"
+                )
             }
             SendOrder::Unknown => format!(
-                "frame {frame}, {what}, came {apart} before; no TSval or IP identification tells which was sent first"
+                "frame {frame}, {what}, came {apart} before; neither TSval nor IP identification shows which was sent first"
             ),
         }
     }
@@ -144,28 +146,28 @@ impl KnownBefore {
                 vec![if self.copied {
                     "every field equals a packet seen before, identification and timestamp included: one packet, delivered twice".into()
                 } else {
-                    "its octets have all passed, and its identification or timestamp says that it was sent no later than they were: one packet, delivered twice".into()
+                    "all its bytes have passed, and its identification or timestamp shows that it was sent no later than they were: one packet, delivered twice".into()
                 }],
-                self.other("retransmission", "a host that sends octets again makes a new packet with new marks"),
+                self.other("retransmission", "a host that retransmits makes a new packet with a new identification and timestamp"),
             ),
             Verdict::DuplicateFrame => (
                 vec!["every field equals a packet seen before at another point of the path (interface, VLAN or hop limit differ)".into()],
                 self.other("retransmission", "the capture recorded one packet twice"),
             ),
             Verdict::PartlyNew => (
-                vec![format!("{} of its {} octets had not been sent before", self.unseen, self.seq_len)],
+                vec![format!("{} of its {} bytes had not been sent before", self.unseen, self.seq_len)],
                 None,
             ),
             Verdict::KeepAlive => (
-                vec!["no octet or one, just below the highest octet sent, and all was acknowledged".into()],
+                vec!["no byte or one, just below the highest byte sent, and everything was acknowledged".into()],
                 self.other("zero-window-probe", "the peer's window is open"),
             ),
             Verdict::ZeroWindowProbe => (
-                vec!["no octet or one, just below the highest octet sent, while the peer advertises a window of zero".into()],
+                vec!["no byte or one, just below the highest byte sent, while the peer advertises a zero window".into()],
                 self.other("keep-alive", "the peer's window is closed"),
             ),
             Verdict::OutsideWindow => (
-                vec!["its sequence number is more than 2^30 octets from the stream's end (RFC 7323, section 2.3)".into()],
+                vec!["its sequence number is more than 2^30 bytes from the end of the stream (RFC 7323, section 2.3)".into()],
                 None,
             ),
             Verdict::Acknowledgement => (self.acknowledgement_words(), None),
@@ -181,10 +183,10 @@ impl KnownBefore {
     }
 
     fn acknowledgement_words(&self) -> Vec<String> {
-        let mut words = vec!["it carries no octet, SYN or FIN".to_owned()];
+        let mut words = vec!["it carries no payload, SYN or FIN".to_owned()];
         if self.ahead > 0 {
             words.push(format!(
-                "its sequence number is {} octets beyond what was captured: those were sent before it",
+                "its sequence number is {} bytes beyond what was captured: those were sent before it",
                 self.ahead
             ));
         }
@@ -194,15 +196,15 @@ impl KnownBefore {
     fn new_words(&self) -> Words {
         if self.ahead < 0 {
             return (
-                vec!["its octets were acknowledged before they were captured: the capture wrote the ACK first".into()],
-                self.other("retransmission", "no copy of these octets had passed"),
+                vec!["its bytes were acknowledged before they were captured: the capture wrote the ACK first".into()],
+                self.other("retransmission", "no copy of these bytes had passed"),
             );
         }
         let mut words = vec![if self.ahead == 0 {
             "it begins where the stream ended".to_owned()
         } else {
             format!(
-                "it begins {} octets beyond the stream's end: it opens a hole",
+                "it begins {} bytes beyond the end of the stream: it opens a gap",
                 self.ahead
             )
         }];
@@ -214,20 +216,20 @@ impl KnownBefore {
         });
         let other = self.other(
             "retransmission",
-            "no earlier copy passed, and no mark betrays one that was lost on the way here",
+            "no earlier copy passed, and nothing suggests one that was lost upstream",
         );
         (words, other)
     }
 
     fn late_words(&self) -> Words {
         let compared = self.hole.as_ref().map_or_else(
-            || "the octets had come with a repeat that was sent later".to_owned(),
-            |hole| hole.words("which showed the hole"),
+            || "the bytes had arrived in a retransmission that was sent later".to_owned(),
+            |hole| hole.words("which showed the gap"),
         );
         let mut words = vec![compared];
         if let (Some(hole), Some(rtt)) = (&self.hole, self.rtt) {
             words.push(format!(
-                "it filled the hole after {}; a repair would have taken a round trip ({})",
+                "it filled the gap after {}; a retransmission would have taken a round trip ({})",
                 ms(hole.apart),
                 ms(rtt)
             ));
@@ -244,13 +246,13 @@ impl KnownBefore {
     fn repeat_words(&self, kind: RetransmissionKind) -> Words {
         let mut words = Vec::new();
         if let Some(hole) = &self.hole {
-            words.push(hole.words_of_repeat("which showed the hole it fills"));
+            words.push(hole.words_of_repeat("which showed the gap it fills"));
         } else if let Some(copy) = &self.copy {
-            words.push(copy.words_of_repeat("the copy of the same octets"));
+            words.push(copy.words_of_repeat("the copy of the same bytes"));
         } else if self.ahead >= 0 {
-            words.push("it begins where the stream ended, but its identification, the PSH flag before it or the timestamp it echoes shows that a copy was lost on the way here".into());
+            words.push("it begins where the stream ended, but its identification, the PSH flag before it or the timestamp it echoes shows that a copy was lost upstream".into());
         } else {
-            words.push("all its octets had passed before".into());
+            words.push("all its bytes had passed before".into());
         }
         words.push(self.trigger(kind));
         if self.acknowledged {
@@ -259,16 +261,19 @@ impl KnownBefore {
             words.push("the receiver had reported all of it by SACK before".into());
         }
         let other = if self.hole.is_some() {
-            self.other("out-of-order", "it was sent after the segment that showed the hole, so it did not just arrive late")
+            self.other(
+                "out-of-order",
+                "it was sent after the segment that showed the gap, so it did not just arrive late",
+            )
         } else if self.ahead >= 0 {
             self.other(
                 "new",
-                "a packet that must have carried these octets was sent before and never came",
+                "a packet that must have carried these bytes was sent before and never arrived",
             )
         } else {
             self.other(
                 "network-duplicate",
-                "its marks differ from those of the copy before: the host made a new packet",
+                "its identification or timestamp differs from the previous copy: the host made a new packet",
             )
         };
         (words, other)
@@ -283,13 +288,13 @@ impl KnownBefore {
                         "{} duplicate ACKs{}",
                         self.duplicate_acks,
                         if self.later_sacked {
-                            ", later octets reported by SACK"
+                            ", later bytes reported by SACK"
                         } else {
                             ""
                         }
                     )
                 } else {
-                    "later octets had passed here".into()
+                    "later bytes had passed here".into()
                 }
             ),
             RetransmissionKind::Timeout => format!(
@@ -298,14 +303,14 @@ impl KnownBefore {
                 ms(self.rto)
             ),
             RetransmissionKind::TailLossProbe => format!(
-                "the end of the flight, sent again after {} without an acknowledgement: a tail loss probe (RFC 8985, section 7)",
+                "the end of the flight, retransmitted after {} without an acknowledgment: a tail loss probe (RFC 8985, section 7)",
                 ms(self.quiet)
             ),
-            RetransmissionKind::Control => "a SYN or FIN, sent again".into(),
+            RetransmissionKind::Control => "a retransmitted SYN or FIN".into(),
             RetransmissionKind::Unknown if self.peer_window_closed => {
                 "the peer's window is closed".into()
             }
-            RetransmissionKind::Unknown => "what triggered it does not show in the packets".into(),
+            RetransmissionKind::Unknown => "the packets do not show what triggered it".into(),
         }
     }
 }

@@ -65,13 +65,13 @@ impl WiresharkView {
         if ahead.is_some_and(|ahead| ahead > 0) && !tcp.flags.rst() {
             name(
                 "tcp.analysis.lost_segment",
-                "begins beyond the highest octet seen",
+                "begins beyond the highest byte seen",
             );
         }
         if keep_alive {
             name(
                 "tcp.analysis.keep_alive",
-                "no octet or one, just below the highest octet seen",
+                "no byte or one, just below the highest byte seen",
             );
         }
         if quiet && tcp.window_field == 0 && !tcp.window_cut {
@@ -101,7 +101,7 @@ impl WiresharkView {
         if tcp.flags.ack() && peer.next_seq.is_some_and(beyond) {
             name(
                 "tcp.analysis.ack_lost_segment",
-                "acknowledges octets that were not captured",
+                "acknowledges bytes that were not captured",
             );
         }
         if length > 0 && !keep_alive && ahead.is_some_and(|ahead| ahead < 0) {
@@ -141,12 +141,12 @@ impl WiresharkView {
         if packet.time.since(side.next_seq_at) < limit && side.next_seq != Some(end) {
             return named(
                 "tcp.analysis.out_of_order",
-                "less than the handshake's round trip (or 3 ms) after the highest octet seen",
+                "less than the handshake's round trip (or 3 ms) after the highest byte seen",
             );
         }
         named(
             "tcp.analysis.retransmission",
-            "below the highest octet seen, and nothing else fits",
+            "below the highest byte seen, and nothing else fits",
         )
     }
 

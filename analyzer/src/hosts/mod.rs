@@ -129,7 +129,7 @@ impl Hosts {
             kind: QualityKind::Summed,
             count: self.dropped,
             note: format!(
-                "profiles are kept of the {KEPT} addresses with the most packets; {} others have none",
+                "host profiles cover the {KEPT} addresses with the most packets; {} others have none",
                 self.dropped
             ),
         })

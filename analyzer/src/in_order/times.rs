@@ -93,7 +93,7 @@ impl Times {
         breaks.unwrap_or_default()
     }
 
-    /// Whether parts of a second were written in a larger unit than the file's header says: all times
+    /// Whether fractions of a second were written in a larger unit than the file header states: all times
     /// of many frames, in three seconds or more, lie within the first millisecond of a second.
     pub fn is_unit_wrong(&self) -> bool {
         self.0.as_ref().is_some_and(|span| {
@@ -194,7 +194,7 @@ pub(crate) fn clock_notes(times: &Times) -> Vec<QualityNote> {
         (
             span.leaps,
             format!(
-                "capture time leaps forward by ten years or more ({}): some frames have no true time, and durations across the leaps are not told",
+                "capture time jumps forward by ten years or more ({}): some timestamps are wrong, and durations across the leaps are left out",
                 if span.leaps == 1 {
                     "once".to_owned()
                 } else {
@@ -205,7 +205,7 @@ pub(crate) fn clock_notes(times: &Times) -> Vec<QualityNote> {
         (
             u64::from(times.is_unit_wrong()),
             format!(
-                "all {} times lie within the first millisecond of a second: parts of a second were written in a larger unit than the file's header says, so durations below a second are up to 1,000 times too short",
+                "all {} times lie within the first millisecond of a second: fractions of a second were written in a larger unit than the file header states, so durations below a second are up to 1,000 times too short",
                 span.frames
             ),
         ),

@@ -1,13 +1,19 @@
-//! What limits a capture, counted over its connections and told in words.
+//! What limits a capture, counted over its connections and put into words.
 
 use std::time::Duration;
 
 use super::{QualityKind, QualityNote};
 
+/// A number with its noun: "1 frame", "3 frames".
+fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
 /// What limits the capture, counted over the connections of a shard or of several when merged.
 #[derive(Debug, Default)]
 pub(crate) struct LimitCounts {
-    /// Octets that were acknowledged and never passed, and the connections that lack some.
+    /// Bytes that were acknowledged and never passed, and the connections that lack some.
     pub missing_octets: u64,
     pub missing_connections: u64,
     /// Second copies of a packet that the capture made.
@@ -21,7 +27,7 @@ pub(crate) struct LimitCounts {
     /// Connections across which the capture's clock jumped forward, and how far at least.
     pub clock_jumps: u64,
     pub clock_jump_max: Duration,
-    /// Segments written after the acknowledgement that covers them, their connections, and by how
+    /// Segments written after the acknowledgment that covers them, their connections, and by how
     /// much at most.
     pub written_late: u64,
     pub written_late_connections: u64,
@@ -53,8 +59,8 @@ impl LimitCounts {
         self.clock_jump_max = self.clock_jump_max.max(other.clock_jump_max);
     }
 
-    /// The caveats that follow; `servers_told_apart`: how many servers are listed at most.
-    pub fn notes(&self, servers_told_apart: usize) -> Vec<QualityNote> {
+    /// The caveats that follow; `servers_listed`: how many servers are listed at most.
+    pub fn notes(&self, servers_listed: usize) -> Vec<QualityNote> {
         let mut notes = Vec::new();
         let mut note = |kind, count: u64, text: String| {
             if count > 0 {
@@ -69,49 +75,50 @@ impl LimitCounts {
             QualityKind::CaptureDrops,
             self.missing_octets,
             format!(
-                "{} octets in {} connections were acknowledged but never captured: the capture missed frames, so loss cannot be counted there",
-                self.missing_octets, self.missing_connections
+                "{} in {} acknowledged but never captured: the capture missed frames, so loss cannot be counted there",
+                counted(self.missing_octets, "byte"),
+                counted(self.missing_connections, "connection")
             ),
         );
         note(
             QualityKind::DuplicateFrames,
             self.duplicate_frames,
             format!(
-                "{} frames are second copies of a packet, seen at another point or written twice by a mirror; they are judged once",
-                self.duplicate_frames
+                "{}, captured at another point or written twice by a mirror port: each packet is judged once",
+                counted(self.duplicate_frames, "duplicate frame")
             ),
         );
         note(
             QualityKind::Snaplen,
             self.cut_frames,
             format!(
-                "{} frames were cut by the snap length; what their payload said is not known",
-                self.cut_frames
+                "{} cut by the snap length: the rest of the payload is unknown",
+                counted(self.cut_frames, "frame")
             ),
         );
         note(
             QualityKind::OneSided,
             self.one_sided,
             format!(
-                "{} connections were captured in one direction only",
-                self.one_sided
+                "{} captured in one direction only",
+                counted(self.one_sided, "connection")
             ),
         );
         note(
             QualityKind::Offload,
             self.oversized,
             format!(
-                "{} segments are larger than the peer's MSS: captured before segmentation or after coalescing, so packet counts are not those of the wire",
-                self.oversized
+                "{} larger than the peer's MSS: captured before segmentation or after coalescing, so packet counts differ from the wire",
+                counted(self.oversized, "segment")
             ),
         );
         note(
             QualityKind::CaptureDisorder,
             self.written_late,
             format!(
-                "{} segments in {} connections were written after the acknowledgement that covers them, by up to {:.3} ms: the capture was written by several queues or taps, and what stands close together in it may have passed in another order",
-                self.written_late,
-                self.written_late_connections,
+                "{} in {} written after the acknowledgment that covers them, by up to {:.3} ms: several queues or taps wrote the capture, so packets close together may have passed in another order",
+                counted(self.written_late, "segment"),
+                counted(self.written_late_connections, "connection"),
                 self.written_late_max.as_secs_f64() * 1e3
             ),
         );
@@ -119,33 +126,33 @@ impl LimitCounts {
             QualityKind::ClockStep,
             self.clock_jumps,
             format!(
-                "capture time jumps forward by at least {:.0} s in {} connections, while both ends' TCP timestamps tell that no such time passed: durations across the jump are not reliable",
+                "capture time jumps forward by at least {:.0} s in {}, while both ends' TCP timestamps show that no such time passed: durations across the jump are not reliable",
                 self.clock_jump_max.as_secs_f64(),
-                self.clock_jumps
+                counted(self.clock_jumps, "connection")
             ),
         );
         note(
             QualityKind::Summed,
             self.lone_syns_summed,
             format!(
-                "{} attempts to connect were a single SYN without any answer, many thousand to one server: they are counted per server and not judged or listed one by one",
-                self.lone_syns_summed
+                "{} of a single SYN without an answer, many thousand to one server: counted per server and not judged or listed one by one",
+                counted(self.lone_syns_summed, "connection attempt")
             ),
         );
         note(
             QualityKind::Summed,
             self.unlisted,
             format!(
-                "{} connections and flows went to more servers than are told apart ({servers_told_apart}): what is told per server leaves them out",
-                self.unlisted
+                "{} or flows beyond the limit of {servers_listed} servers: missing from per-server figures",
+                counted(self.unlisted, "connection")
             ),
         );
         note(
             QualityKind::Summed,
             self.given_up,
             format!(
-                "{} connections that were closed, or had been silent for longest, were ended early to stay within the memory allowed (--max-memory): what came on them later is shown as connections of their own",
-                self.given_up
+                "{}, closed or silent for longest, ended early to stay within --max-memory: their later packets are shown as separate connections",
+                counted(self.given_up, "connection")
             ),
         );
         notes

@@ -37,7 +37,7 @@ pub(super) fn attempts(way: Way<'_>, unpaired: &[Vec<u32>]) -> Option<PlacedFind
         if ends.iter().any(|end| known.contains(end)) && began >= window.0 && began <= window.1 {
             attempts += 1;
             segments += flow.packets;
-            let note = format!("connection attempt leaves {up} and never comes to {down}");
+            let note = format!("connection attempt leaves {up} and never reaches {down}");
             draft.cite_flow(way.up, index, note);
         }
     }
@@ -50,7 +50,7 @@ pub(super) fn attempts(way: Way<'_>, unpaired: &[Vec<u32>]) -> Option<PlacedFind
         if attempts == 1 { "is" } else { "are" }
     );
     let summary = format!(
-        "{} ({}) left {up} and never came to {down}, while other connections of the same hosts \
+        "{} ({}) left {up} and never reached {down}, while other connections of the same hosts \
         did. Nothing answered {}.",
         many(attempts, "connection attempt"),
         many(segments, "SYN"),
@@ -65,7 +65,7 @@ pub(super) fn attempts(way: Way<'_>, unpaired: &[Vec<u32>]) -> Option<PlacedFind
         })
         .confidence(
             0.9,
-            "Other connections of the same hosts come through, so both captures \
+            "Other connections of the same hosts get through, so both captures \
             were running.",
         )
         .occurrences(attempts)

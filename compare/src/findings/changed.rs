@@ -17,7 +17,7 @@ const FIELDS: [(&str, &str, Severity, &str); 10] = [
         "payload",
         "payload",
         Severity::Medium,
-        "The receiver reads other octets than were sent",
+        "The receiver reads other bytes than were sent",
     ),
     (
         "window_scale",
@@ -35,7 +35,7 @@ const FIELDS: [(&str, &str, Severity, &str); 10] = [
         "timestamps",
         "TCP timestamps",
         Severity::Info,
-        "Round trips and repeated sequence numbers are harder to tell",
+        "Round trips and wrapped sequence numbers are harder to identify",
     ),
     (
         "window",
@@ -47,7 +47,7 @@ const FIELDS: [(&str, &str, Severity, &str); 10] = [
         "ecn",
         "ECN marks",
         Severity::Info,
-        "Congestion marks are set or cleared on the way",
+        "Congestion marks are set or cleared on the path",
     ),
     (
         "dscp",
@@ -140,7 +140,7 @@ fn one(
                     way.down,
                     on.role,
                     *to,
-                    format!("comes to {down} with {name} changed"),
+                    format!("reaches {down} with {name} changed"),
                 );
             }
         }

@@ -34,7 +34,7 @@ pub(super) fn loss(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding> {
     worst.sort_by_key(|(_, case)| (case.what, case.time, case.up));
     for (on, case) in worst.iter().take(CITED) {
         let Some(frame) = case.up else { continue };
-        let note = format!("{} leaves {up} and never comes to {down}", kind(case.what));
+        let note = format!("{} leaves {up} and never reaches {down}", kind(case.what));
         draft.cite(on.group, way.up, on.role, frame, note);
     }
     let title = format!(
@@ -43,7 +43,7 @@ pub(super) fn loss(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding> {
         way.direction(),
     );
     let summary = format!(
-        "{} of {} that left {up} {} never came to {down}{}; {}.",
+        "{} of {} that left {up} {} never reached {down}{}; {}.",
         total.lost,
         many(total.segments, "segment"),
         way.direction(),
@@ -59,12 +59,12 @@ pub(super) fn loss(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding> {
         .figure("lost_percent", part * 100.0)
         .figure("connections_cut", number(cut))
         .because(format!(
-            "{} of the same direction did come to {down}, so its capture was running",
+            "{} of the same direction did reach {down}, so its capture was running",
             many(total.delivered, "segment")
         ))
         .advise(
             "network",
-            "Look at drop and error counters, queues and firewall logs of the devices between \
+            "Check drop and error counters, queues and firewall logs of the devices between \
             the two points at these times.",
         );
     Some(draft.finish())

@@ -91,14 +91,14 @@ fn bounds(point: &Point) -> Vec<String> {
     }
     if point.records_left_out > 0 {
         notices.push(format!(
-            "{} packets at {name} did not fit into the memory and are not compared: raise \
+            "{} packets at {name} exceeded the memory limit and are not compared: raise \
             --max-memory, or compare a part (--from, --to, --host)",
             point.records_left_out
         ));
     }
     if point.flows_left_out > 0 {
         notices.push(format!(
-            "{} packets at {name} are of connections beyond those that fit into the memory",
+            "{} packets at {name} belong to connections above the memory limit",
             point.flows_left_out
         ));
     }

@@ -39,7 +39,7 @@ fn made_of(way: Way<'_>, what: What) -> Option<PlacedFinding> {
         in_use |= on.judged.delivered > 3;
         draft.affects(on.group, case.units);
         if let Some(frame) = case.down.filter(|_| draft.cited() < CITED) {
-            let note = format!("comes to {down} and never passed {up}");
+            let note = format!("reaches {down} and never passed {up}");
             draft.cite(on.group, way.down, on.role, frame, note);
         }
     }
@@ -63,7 +63,7 @@ fn made_of(way: Way<'_>, what: What) -> Option<PlacedFinding> {
         if count == 1 { "is" } else { "are" }
     );
     let summary = format!(
-        "{plural} came to {down} {} and never passed {up}: a device between the two points made \
+        "{plural} reached {down} {} and never passed {up}: a device between the two points made \
         {}. {} affected.",
         way.direction(),
         if count == 1 { "it" } else { "them" },
@@ -97,7 +97,7 @@ pub(super) fn copied(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding>
     let (up, down) = way.names();
     let words = format!("{} copied between {up} and {down}", are(count, "packet"));
     let summary = format!(
-        "{} {} left {up} once and came to {down} more than once ({} of {}).",
+        "{} {} left {up} once and reached {down} more than once ({} of {}).",
         many(count, "packet"),
         way.direction(),
         percent(part),
@@ -143,7 +143,7 @@ pub(super) fn reordered(way: Way<'_>) -> Option<PlacedFinding> {
         are(count, "segment")
     );
     let summary = format!(
-        "{} {} left {up} before others that came to {down} first ({} of {}). What lies between \
+        "{} {} left {up} before others that reached {down} first ({} of {}). The network between them \
         delivers over unequal paths or queues.",
         many(count, "segment"),
         way.direction(),
@@ -154,7 +154,7 @@ pub(super) fn reordered(way: Way<'_>) -> Option<PlacedFinding> {
         way,
         Fate::Reordered,
         meta,
-        "comes after a segment that left later",
+        "arrives after a segment that left later",
     )?;
     let draft = draft
         .words(words, summary)
@@ -224,7 +224,7 @@ pub(super) fn delayed(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding
                 way.down,
                 on.role,
                 *to,
-                format!("comes to {down} after {took}"),
+                format!("reaches {down} after {took}"),
             );
         }
     }
@@ -233,7 +233,7 @@ pub(super) fn delayed(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding
         time(delay.max - delay.min)
     );
     let summary = format!(
-        "Packets {} take {} from {up} to {down} in the median, {} for one in a hundred and {} \
+        "Packets {} take {} from {up} to {down} in the median, {} at the 99th percentile and {} \
         at worst; the least delay is {}.",
         way.direction(),
         time(delay.median),
@@ -281,7 +281,7 @@ pub(super) fn missed(
             count += case.units;
             draft.affects(on.group, case.units);
             if let Some(frame) = other(case).filter(|_| draft.cited() < CITED) {
-                let note = format!("must have passed {name}, whose capture does not hold it");
+                let note = format!("must have passed {name}, but is missing from its capture");
                 draft.cite(on.group, other_point, on.role, frame, note);
             }
         }
@@ -293,8 +293,8 @@ pub(super) fn missed(
     let low = limits.of("capture-missed", "low_percent");
     let words = format!("The capture at {name} missed {}", many(count, "packet"));
     let summary = format!(
-        "{} passed {name} and {} not in its capture ({} of those that should be there): the \
-        capture lost {} or did not run at that time, the network did not.",
+        "{} passed {name} and {} not in its capture ({} of those expected there): the \
+        capture lost {} or was not running at that time; the network did not lose any.",
         many(count, "packet"),
         if count == 1 { "is" } else { "are" },
         percent(part),

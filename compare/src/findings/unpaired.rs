@@ -32,7 +32,7 @@ pub(super) fn reasons(facts: &Facts<'_>, point: usize, flows: &[u32]) -> Vec<(St
         let flow = &facts.points[point].flows[index as usize];
         let line = |time: i64| leg.map_or(time, |leg| leg.line(point, flow.first_frame, time));
         let reason = match window {
-            None => format!("nothing at {name} is the same traffic"),
+            None => format!("{name} captured none of this traffic"),
             Some((first, _)) if line(flow.last) < first => {
                 format!("over before the capture at {name} begins")
             }

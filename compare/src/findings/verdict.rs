@@ -53,7 +53,7 @@ fn nothing_in_common(comparison: &Comparison) -> String {
         .map(|point| format!("{} at `{}`", many(point.unpaired, "connection"), point.name))
         .collect();
     format!(
-        "These captures have no traffic in common: of {} none is the same connection.",
+        "These captures have no traffic in common: of {}, none matches.",
         counts.join(" and ")
     )
 }
@@ -141,8 +141,8 @@ fn forwarded(comparison: &Comparison) -> Option<String> {
         &comparison.points[hop.to].name,
     );
     Some(format!(
-        "A proxy between `{a}` and `{b}` forwards {}: answers take {} at `{a}` and {} at `{b}`, so \
-        that the proxy and the way to it add {} (medians).",
+        "A proxy between `{a}` and `{b}` forwards {}: responses take {} at `{a}` and {} at `{b}`, so \
+        that the proxy and the path to it add {} (medians).",
         many(requests.requests, "request"),
         median(requests.client_leg_ms)?,
         median(requests.server_leg_ms)?,

@@ -257,7 +257,7 @@ pub struct DelayView {
 pub struct RequestsView {
     /// Requests found on both legs.
     pub count: u64,
-    /// From the request to the first octet of its answer on the client's leg.
+    /// From the request to the first byte of its response on the client's leg.
     pub client_leg_ms: Option<DelayView>,
     /// The same on the server's leg.
     pub server_leg_ms: Option<DelayView>,

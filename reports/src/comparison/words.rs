@@ -170,7 +170,7 @@ pub(super) fn unpaired(document: &ComparisonDocument) -> Vec<String> {
             .collect();
         let ambiguous = if point.ambiguous > 0 {
             format!(
-                "; {} fit several others equally well and are not guessed",
+                "; {} match several others equally well and are not paired",
                 point.ambiguous
             )
         } else {

@@ -154,13 +154,13 @@ const INTERVAL_COLUMNS: &[Column<Slices>] = &[
     column(
         "client_retransmissions",
         Integer,
-        "segments sent again by clients",
+        "segments retransmitted by clients",
         |r| count(r.slice.retransmissions[0]),
     ),
     column(
         "server_retransmissions",
         Integer,
-        "segments sent again by servers",
+        "segments retransmitted by servers",
         |r| count(r.slice.retransmissions[1]),
     ),
     column("resets", Integer, "resets", |r| count(r.slice.resets)),
@@ -291,7 +291,7 @@ const CAPTURE_COLUMNS: &[Column<Captures>] = &[
         "worst severity; missing without findings",
         |r| text(r.document.verdict.severity.map(crate::Severity::as_str)),
     ),
-    column("verdict", Text, "the report in a sentence", |r| {
+    column("verdict", Text, "the verdict in one sentence", |r| {
         text(Some(r.document.verdict.sentence.clone()))
     }),
     column(

@@ -39,7 +39,7 @@ pub struct ConnectionRow {
     pub first_frame: u64,
     /// Frame of its last packet.
     pub last_frame: u64,
-    /// How client and server were told apart: `syn`, `syn-ack` or `judged`.
+    /// How client and server were identified: `syn`, `syn-ack` or `judged`.
     pub role: Cow<'static, str>,
     /// Where the capture was taken, seen from this connection.
     pub capture_point: Cow<'static, str>,
@@ -55,7 +55,7 @@ pub struct ConnectionRow {
     pub response_p50_ms: Option<f64>,
     /// Largest response time.
     pub response_max_ms: Option<f64>,
-    /// Smallest whole round trip the capture point can tell.
+    /// Smallest full round trip that the capture point shows.
     pub rtt_ms: Option<f64>,
     /// Time in which bytes that had arrived waited behind a lost one.
     pub stall_ms: f64,

@@ -65,7 +65,7 @@ pub struct FindingView {
     pub explained_by: Vec<String>,
     /// A Wireshark display filter that shows the evidence.
     pub filter: String,
-    /// Single values of the telling figure.
+    /// Single values of the leading figure.
     pub distribution: Option<Distribution>,
     /// How long each side waited before it closed, where timeouts are the matter.
     #[serde(default)]
@@ -88,7 +88,7 @@ pub struct ConnectionKey {
     pub client: String,
     /// Who was called.
     pub server: String,
-    /// Frame of its first packet: tells incarnations of one 4-tuple apart.
+    /// Frame of its first packet: distinguishes incarnations of one 4-tuple.
     pub first_frame: u64,
 }
 
@@ -115,7 +115,7 @@ pub struct EvidenceView {
     pub flags: String,
     /// Sequence number as sent.
     pub seq: u32,
-    /// Acknowledgement number as sent.
+    /// Acknowledgment number as sent.
     pub ack: u32,
     /// Offset from the sender's initial sequence number.
     pub relative_seq: u64,

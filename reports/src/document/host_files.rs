@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 pub struct HostFileRow {
     /// Name as given, or within the folder that was.
     pub file: String,
-    /// What it is, told by its content: `ss`, `netstat`, `proc-net`, `nstat`, `strace`,
+    /// What it is, detected from its content: `ss`, `netstat`, `proc-net`, `nstat`, `strace`,
     /// `strace-summary`, `lsof`, `iptables`, `nft`, `ipvs`, `conntrack`, `tracepoint`,
     /// `access-log`, `journal` or `unknown`.
     pub kind: String,
-    /// Address of the host it is from; absent where that cannot be told.
+    /// Address of the host it is from; absent where it is unknown.
     pub host: Option<String>,
     /// Lines.
     pub lines: u64,
@@ -29,7 +29,7 @@ pub struct HostFileRow {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProcessRow {
-    /// Its name, when it is told.
+    /// Its name, when it is known.
     pub name: Option<String>,
     /// Its number.
     pub pid: Option<u32>,

@@ -43,7 +43,7 @@ pub use trace::{Trace, TraceSlot, TraceView};
 /// Version of the JSON contract.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// What the program tells about the run; the crate itself reads no clock and no environment.
+/// What the program states about the run; the crate itself reads no clock and no environment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RunInfo {
     /// Version of the program.
@@ -103,7 +103,7 @@ pub struct Document {
     /// What happened to many packets or connections at one time, by kind and time; at most 256.
     #[serde(default)]
     pub episodes: Vec<EpisodeRow>,
-    /// Addresses seen, as far as they were told apart; [`Self::hosts`] may hold fewer.
+    /// Addresses seen, up to the limit; [`Self::hosts`] may hold fewer.
     #[serde(default)]
     pub host_total: u64,
     /// The addresses with the most packets, those first; at most 256.
@@ -216,7 +216,7 @@ pub struct File {
     pub hash: Option<FileHash>,
 }
 
-/// What tells a file's bytes from others'.
+/// What identifies a file's bytes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileHash {

@@ -12,7 +12,7 @@ pub struct Trace {
     pub connection: ConnectionKey,
     /// Findings that cite it.
     pub findings: Vec<String>,
-    /// Whose octets are counted: `client` or `server`.
+    /// Whose bytes are counted: `client` or `server`.
     pub sender: String,
     /// The whole connection first, then the incident alone when it is shorter.
     pub views: Vec<TraceView>,
@@ -34,7 +34,7 @@ pub struct TraceView {
     pub read_share: f64,
     /// Segments with payload in this stretch.
     pub segments: u64,
-    /// Those of which every octet had been seen before.
+    /// Those of which every byte had been seen before.
     pub resent: u64,
     /// Longest time without a segment with payload, from the first such segment to the last.
     pub pause_s: f64,
@@ -44,33 +44,33 @@ pub struct TraceView {
     pub slots: Vec<TraceSlot>,
 }
 
-/// What documents mean that do not tell.
+/// What documents without this field mean.
 const fn whole() -> f64 {
     1.0
 }
 
-/// What fell into one slot. Numbers count octets from the sender's initial sequence number.
+/// What fell into one slot. Numbers count bytes from the sender's initial sequence number.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TraceSlot {
     /// Number of the slot, from 0.
     pub slot: u32,
-    /// First and last octet sent for the first time.
+    /// First and last byte sent for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<(u64, u64)>,
-    /// First and last octet sent again.
+    /// First and last byte retransmitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resent: Option<(u64, u64)>,
-    /// First and last octet that filled a hole.
+    /// First and last byte that filled a gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filled: Option<(u64, u64)>,
-    /// Highest acknowledgement.
+    /// Highest acknowledgment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acked: Option<u64>,
     /// End of the receive window as last announced; absent when its scale is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<u64>,
-    /// First and last octet acknowledged selectively.
+    /// First and last byte acknowledged selectively.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sacked: Option<(u64, u64)>,
     /// A reset was sent, by either side.

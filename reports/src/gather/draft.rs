@@ -219,7 +219,7 @@ fn nothing_found(checks: &[Check], connections: u64) -> String {
         format!("{checked}.")
     } else {
         format!(
-            "{checked}; {} had nothing to judge.",
+            "{checked}; {} did not apply.",
             format::counted(blind, "check")
         )
     }

@@ -170,7 +170,12 @@ fn top_talkers(pairs: &Pairs) -> Table {
         ("packets", "Packets"),
         ("bytes", "Bytes"),
     ];
-    ranked("top-talkers", "Who moved the most bytes", &heads, rows)
+    ranked(
+        "top-talkers",
+        "Clients and servers with the most bytes",
+        &heads,
+        rows,
+    )
 }
 
 /// Processes that host evidence names.
@@ -227,10 +232,10 @@ fn retransmission_rates(pairs: &Pairs) -> Table {
         ("server", "Server"),
         ("connections", "Connections"),
         ("packets", "Packets"),
-        ("retransmitted_segments", "Sent again"),
-        ("retransmitted_percent", "Share sent again"),
+        ("retransmitted_segments", "Retransmitted"),
+        ("retransmitted_percent", "Retransmitted share"),
     ];
-    let title = "Where the largest share was sent again";
+    let title = "Clients and servers with the largest share of retransmissions";
     ranked("retransmission-rates", title, &heads, rows)
 }
 

@@ -495,7 +495,7 @@ fn outcomes() -> Vec<RuleOutcome> {
     vec![
         outcome(
             "keepalive-race",
-            "Requests cross the server's idle close and are lost",
+            "Servers close idle connections while requests are in flight",
             18_000,
             &[],
             1,
@@ -694,7 +694,7 @@ fn tables() -> Vec<Table> {
     vec![
         Table {
             id: "top-talkers".to_owned(),
-            title: "Who moved the most bytes".to_owned(),
+            title: "Clients and servers with the most bytes".to_owned(),
             columns: [
                 ("client", "Client"),
                 ("server", "Server"),

@@ -7,23 +7,21 @@ declare_rule! {
     ///
     /// ## What it means
     /// The capture lost them, not the network: the capturing host was too slow, a mirror port dropped them, or
-    /// the capture
-    /// did not run yet or no longer.
+    /// the capture was not running at that time.
     ///
     /// ## Why it matters
-    /// Such gaps look like loss to anybody who reads this capture alone.
+    /// Such gaps look like packet loss in this capture alone.
     ///
     /// ## How it is detected
-    /// A packet at one point has no copy at the other, although its octets were acknowledged before the other
-    /// point saw
-    /// any copy of them, or a point further on saw it, or packets of the other end came from there meanwhile.
-    /// Severity:
-    /// info, low from `low_percent`.
+    /// - A packet at one point has no copy at the other.
+    /// - Its bytes were acknowledged before the other point saw any copy of them, or a point further on saw it,
+    ///   or packets of the other end arrived from there meanwhile.
+    ///
+    /// Severity is info, low from `low_percent`.
     ///
     /// ## What to do
-    /// Capture with a larger buffer (`tcpdump -B`), a shorter snap length or a filter; start all captures before
-    /// the test
-    /// and stop them after it.
+    /// Capture with a larger buffer (`tcpdump -B`), a shorter snap length or a filter. Start all captures
+    /// before the test and stop them after it.
     ///
     /// ## Known limits
     /// Acknowledgments and datagrams leave no trace at the receiver: they count as missed where the capture

@@ -6,12 +6,12 @@ declare_rule! {
     /// Packets left one capture point once and came to the next one more than once.
     ///
     /// ## What it means
-    /// Something between the points copies packets: a link that retransmits by itself, a loop that ends, a
-    /// mirror port
-    /// whose copies leak, two paths that both deliver.
+    /// A device or link between the points copies packets: a link that retransmits by itself, a short-lived
+    /// loop, a mirror port whose copies leak, two paths that both deliver.
     ///
     /// ## Why it matters
-    /// Copies cost capacity and make senders believe that a retransmission was needless. Datagrams are handled twice.
+    /// Copies cost capacity and make senders believe that a retransmission was unneeded. Datagrams are handled
+    /// twice.
     ///
     /// ## How it is detected
     /// More copies with the same IP identification, timestamps and payload at the downstream point than at the

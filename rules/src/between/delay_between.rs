@@ -3,11 +3,11 @@
 use crate::model::meta::declare_rule;
 
 declare_rule! {
-    /// Packets took much longer than the least delay of the same way.
+    /// Packets took much longer than the shortest delay in the same direction.
     ///
     /// ## What it means
-    /// What lies between the two points holds packets back at times: a queue that fills, a link that retransmits, a
-    /// device that is overloaded.
+    /// A device or link between the two points delays packets at times: a queue that fills, a link that
+    /// retransmits, an overloaded device.
     ///
     /// ## Why it matters
     /// Every request waits for it, and a sender may take the wait for a loss.
@@ -40,7 +40,7 @@ declare_rule! {
         figures: [delay_ms_p99: Milliseconds / Max, delay_ms_min: Milliseconds / Min, delay_ms_max: Milliseconds / Max],
         thresholds: [
             low_ms = 30.0: "Wait above the least delay that interactive users begin to notice.",
-            medium_ms = 100.0: "Wait above the least delay that everybody notices.",
+            medium_ms = 100.0: "Wait above the least delay that every user notices.",
         ],
     }
 }

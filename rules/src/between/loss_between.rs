@@ -16,10 +16,10 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// - Every packet at the upstream point is matched to its copy at the downstream point by byte range, IP
-    ///   identification, timestamps and time, so that a lost first copy and its retransmission are told apart.
-    /// - A packet without a copy is lost, unless its octets were acknowledged before the downstream point saw any
+    ///   identification, timestamps and time, so that a lost first copy and its retransmission are distinguished.
+    /// - A packet without a copy is lost, unless its bytes were acknowledged before the downstream point saw any
     ///   copy of them, or a point further down saw it: then the capture missed it (`capture-missed`).
-    /// - Connection attempts that leave one point and never come to the next count as well, where other
+    /// - Connection attempts that leave one point and never reach the next count as well, where other
     ///   connections do come.
     /// - Severity by the share of segments: low, medium from `medium_percent`, high from `high_percent` or when
     ///   a connection that was in use is cut for good.

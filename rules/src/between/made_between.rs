@@ -17,8 +17,8 @@ declare_rule! {
     /// ## How it is detected
     /// - The packet is at the downstream point and not at the upstream one.
     /// - It is a reset or an ICMP error, and the upstream capture did not miss other packets; or its hop limit is not
-    ///   one that the sender's packets have there; or it carries other octets than the sender's segment of the same
-    ///   place; or it acknowledges octets before they came to the upstream point.
+    ///   one that the sender's packets have there; or it carries other bytes than the sender's segment of the same
+    ///   place; or it acknowledges bytes before they reached the upstream point.
     /// - Severity: high for resets of connections that carried data and for forged payload, medium for other
     /// resets and
     ///   forged datagrams, low for ICMP errors, info for acknowledgments.

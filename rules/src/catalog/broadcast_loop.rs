@@ -17,53 +17,52 @@ use crate::model::rule::Rule;
 use crate::model::text::{mac, ms, number, plural, span, time};
 
 declare_rule! {
-    /// One broadcast frame passes again and again within moments: switches loop it, or a station floods.
+    /// One broadcast frame passes many times within moments: switches loop it, or a station floods.
     ///
     /// ## What it means
-    /// Bridges hold no hop limit: where two paths between them are open at once, a broadcast is sent
-    /// round for ever, and every new one joins it. The same picture comes from a station that has gone
-    /// astray and sends one ARP question without pause.
+    /// Ethernet frames have no hop limit: where two paths between switches are open at once, a broadcast
+    /// circulates forever, and every new one joins it. A defective station that sends one ARP request without
+    /// pause looks the same.
     ///
     /// ## Why it matters
-    /// Every station of the segment has to take every copy. The switches learn the sender's address on
-    /// one port, then on the other, and send its frames the wrong way. A loop does not end by itself.
+    /// Every station of the segment has to process every copy. The switches learn the sender's address on one
+    /// port, then on the other, and forward its frames the wrong way. A loop does not end by itself.
     ///
     /// ## How it is detected
-    /// - A frame for all stations was captured whole, and its octets came again, all of them the same.
-    /// - It is one that nobody sends twice so soon: ARP for IPv4 (one question a second at most), or IPv4
-    ///   with an identification, which every datagram has of its own.
-    /// - At least 20 copies came, none later than 100 ms after the one before, 20 ms apart on average or
-    ///   less.
+    /// - A broadcast frame was captured whole, and identical copies of it followed.
+    /// - It is one that nobody sends twice so soon: ARP for IPv4 (one request a second at most), or IPv4 with
+    ///   an identification, which is unique to each datagram.
+    /// - At least 20 copies came, none later than 100 ms after the one before, and 20 ms apart or less on
+    ///   average.
     ///
-    /// What proves it are the first and the last copy. What would refute it is anything that differs
-    /// between copies, or a pause that a timer makes. `copies` counts all of them, `interval_ms` is the
-    /// mean time between copies. A frame that came a hundred times or oftener has stopped the segment:
-    /// it counts as a service that stopped and a message that was lost. Fewer copies harmed little.
+    /// The first and the last copy prove it. Any difference between copies, or a pause as long as a timer,
+    /// would refute it. `copies` counts all of them, `interval_ms` is the mean time between copies. A frame
+    /// that came a hundred times or more has stopped the segment: it counts as a service outage and a lost
+    /// message. Fewer copies did little harm.
     ///
     /// ## What to do
-    /// Find the two ports between which the sender's address moves, pull one, and let the spanning tree
-    /// or loop protection of the switches guard the rest. Where only one port shows the address, that
-    /// station is the source.
+    /// Find the two ports between which the sender's address moves, disconnect one, and protect the rest by
+    /// spanning tree or the switches' loop protection. Where only one port shows the address, that station is
+    /// the source.
     ///
     /// ## Known limits
-    /// Of ARP alone a loop and a station that floods cannot be told apart. Datagrams without
-    /// identification, IPv6, other kinds of frames and frames cut short are not looked at, nor are
-    /// multicasts.
+    /// With ARP alone, a loop and a flooding station look the same. Datagrams without identification, IPv6,
+    /// other kinds of frames, frames cut short and multicasts are not examined.
     ///
     /// ## References
     /// - IEEE 802.1Q §13 (spanning tree protocols)
-    /// - RFC 826 (ARP), RFC 1122 §2.3.2.1 (at most one ARP question a second), RFC 6864 (IPv4 identification)
+    /// - RFC 826 (ARP), RFC 1122 §2.3.2.1 (at most one ARP request a second), RFC 6864 (IPv4 identification)
     pub(crate) struct BroadcastsThatCircle {
         id: "broadcast-loop",
         group: LossAndPath,
-        title: "A broadcast frame goes round and round on the segment",
+        title: "A broadcast frame loops on the segment",
         severity: High,
         needs: [],
         clouded_by: [DuplicateFrames],
         figures: [copies: Count / Sum, interval_ms: Milliseconds / Min],
         thresholds: [
             min_copies = 20.0: "Copies of one frame in a row; a capture at several points of one segment shows a few of each.",
-            stop_copies = 100.0: "Copies of one frame from which on the segment counts as stopped; bursts of repeats end sooner.",
+            stop_copies = 100.0: "Copies of one frame from which the segment counts as stopped; bursts of retries end sooner.",
         ],
     }
 }
@@ -101,35 +100,35 @@ impl Rule for BroadcastsThatCircle {
         let interval = group.figure("interval_ms").unwrap_or_default();
         let frames = group.connections();
         let many = if frames > 1 {
-            format!(" {} circled in all.", plural(number(frames), "frame"))
+            format!(" {} looped in all.", plural(number(frames), "frame"))
         } else {
             String::new()
         };
         let (confidence, reason) = if seen.is_datagram {
             (
                 confidence::PROVED,
-                "The copies have one identification and are the same in every octet.",
+                "The copies have one identification and are the same in every byte.",
             )
         } else {
             (
                 confidence::STRONG,
-                "The copies are the same in every octet, and ARP asks once a second at most.",
+                "The copies are the same in every byte, and a host sends an ARP request at most once a second.",
             )
         };
         let mut draft = draft
-            .title(format!("A broadcast of {source} goes round and round on the segment"))
+            .title(format!("A broadcast of {source} loops on the segment"))
             .summary(format!(
-                "{} came by {copies:.0} times in all, up to one every {}, the same in every octet.{many} Switches send it round, or \
-                 a station sends it without pause; all stations of the segment have to take every copy.",
+                "{} passed {copies:.0} times in all, up to one every {}, identical in every byte.{many} Switches loop it, or \
+                 a station sends it without pause; all stations of the segment have to process every copy.",
                 seen.what,
                 time(interval),
             ))
             .confidence(confidence, reason)
-            .because("nothing differs between the copies, and no timer of any protocol repeats a broadcast as fast")
-            .not("periodic ARP questions", "they come a second or more apart")
+            .because("the copies are identical, and no protocol timer resends a broadcast this fast")
+            .not("periodic ARP requests", "they come a second or more apart")
             .not("frames that the capture holds twice", format!("that shows each frame a few times, not {copies:.0} times"))
-            .advise("network", format!("look for the address of {source} in the switches: two ports between which it moves are the loop"))
-            .set("switches", "let ports for stations shut down when a switch or a loop appears on them", "spanning-tree bpduguard enable; storm-control broadcast level 1.00")
+            .advise("network", format!("find the address of {source} in the switches: the two ports between which it moves are the loop"))
+            .set("switches", "let station ports shut down when a switch or a loop appears on them", "spanning-tree bpduguard enable; storm-control broadcast level 1.00")
             .verify("switch", "show mac address-table notification mac-move", "addresses that move between two ports");
         let sources = group.client_ips().into_iter().take(3);
         let filters: Vec<String> = sources.map(filter).collect();
@@ -169,13 +168,13 @@ fn observation(one: &BroadcastLoop, has_stopped: bool) -> Observation<Seen> {
     let (source, target, station) = (one.source, one.target, mac(one.mac));
     let what = match one.kind {
         BroadcastKind::ArpRequest => {
-            format!("The ARP question of {source} ({station}) for {target}")
+            format!("The ARP request of {source} ({station}) for {target}")
         }
         BroadcastKind::ArpReply => format!("An ARP answer of {source} ({station}) to all"),
         BroadcastKind::Ip => format!("A datagram of {source} ({station}) for {target}"),
     };
     let again = format!(
-        "copy {} of the same octets, {} after the first",
+        "copy {} of the same frame, {} after the first",
         one.copies,
         span(one.length())
     );

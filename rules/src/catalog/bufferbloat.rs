@@ -16,25 +16,28 @@ declare_rule! {
     /// The round trip grows with the data in flight and falls when it drains.
     ///
     /// ## What it means
-    /// A queue on the path, usually before its slowest link, holds far more than it needs to keep the link busy. A
-    /// transfer fills it, and every packet that takes the same way waits behind the whole queue.
+    /// A queue on the path, usually before its slowest link, holds far more than it needs to keep the link
+    /// busy. A transfer fills it, and every packet on the same path waits behind the whole queue.
     ///
     /// ## Why it matters
-    /// Throughput looks fine, but requests, calls and games on the same link are late by the length of the queue:
-    /// 100 ms are felt, 400 ms make a line unusable.
+    /// Throughput looks fine, but requests, calls and games on the same link are delayed by the length of the
+    /// queue: 100 ms are noticeable, 400 ms make a link unusable.
     ///
     /// ## How it is detected
-    /// Round trips are measured with at least eight segments in flight. Reported when their 95th percentile is
-    /// 100 ms and three times above the shortest round trip of the connection, unless those measured with little in
-    /// flight are long as well. Severity: low, medium from 200 ms more.
+    /// - Round trips are measured with at least eight segments in flight.
+    /// - Their 95th percentile is 100 ms, and three times the shortest round trip of the connection, above
+    ///   normal.
+    /// - Round trips measured with little in flight are not long as well; that would refute it.
+    ///
+    /// Severity is low, medium from 200 ms more.
     ///
     /// ## What to do
-    /// Manage the queue at the slowest link (fq_codel, cake), shape just below its rate, or let senders keep less in
-    /// flight (BBR, smaller send buffers).
+    /// Manage the queue at the slowest link (fq_codel, cake), shape just below its rate, or let senders keep
+    /// less in flight (BBR, smaller send buffers).
     ///
     /// ## Known limits
-    /// Seen only on the sender's side of the queue: at the receiver the wait has passed already. A path that changes
-    /// while a transfer runs can look alike.
+    /// It is visible only on the sender's side of the queue: at the receiver the wait has already passed. A
+    /// path that changes during a transfer can look alike.
     ///
     /// ## References
     /// - RFC 7567; RFC 8289 (CoDel); RFC 8290 (FQ-CoDel)
@@ -48,9 +51,9 @@ declare_rule! {
         clouded_by: [CaptureDrops, ClockStep],
         figures: [rtt_ms_min: Milliseconds / Min, rtt_ms_p95: Milliseconds / Max],
         thresholds: [
-            min_added_ms = 100.0: "Least wait in the queue that is reported; people feel it.",
+            min_added_ms = 100.0: "Shortest wait in the queue that is reported; users notice it.",
             medium_added_ms = 200.0: "Wait from which calls and interactive use suffer badly.",
-            min_factor = 3.0: "Least multiple of the shortest round trip; shorter queues are normal.",
+            min_factor = 3.0: "Smallest multiple of the shortest round trip; shorter queues are normal.",
             min_samples = 20.0: "Round trips under load that make a distribution.",
         ],
         host_evidence: [Owner],
@@ -113,7 +116,7 @@ impl Rule for Bufferbloat {
                 )
                 .proof_if(
                     half.longest_rtt_at,
-                    "acknowledgement that ends the longest round trip under load",
+                    "acknowledgment that ends the longest round trip under load",
                 )
                 .seen(Seen {
                     sender: direction,
@@ -133,20 +136,20 @@ impl Rule for Bufferbloat {
         let sender = most(group.seen().map(|seen| seen.sender)).map_or("", Direction::sender);
         let server = group.server();
         draft
-            .title(format!("What the {sender} sends fills a queue: round trips grow from {} to {} ({server})", time(least), time(p95)))
+            .title(format!("Data from the {sender} fills a queue: round trips grow from {} to {} ({server})", time(least), time(p95)))
             .summary(format!(
-                "While the {sender} (server {server}) has much in flight, its round trips take {} (95th percentile) instead of {}. The difference is spent in a \
-                 queue on the path, and everything else that takes this path waits in it as well.",
+                "While the {sender} (server {server}) has much in flight, its round trips take {} (95th percentile) instead of {}. Packets spend the difference in a \
+                 queue on the path, and all other traffic on this path waits in it as well.",
                 time(p95), time(least)
             ))
             .confidence(confidence::LIKELY, "Round trips were measured at the sender's side of the queue, with and without load.")
             .because(format!("{} under load against the shortest one of the same connections", plural(number(group.seen().map(|seen| seen.samples).sum()), "round trip")))
             .not("packet-loss", "the round trips come from segments that were sent once")
-            .not("slow server", "acknowledgements are the kernel's work, not the application's")
+            .not("slow server", "the kernel sends acknowledgments, not the application")
             .not("long path", format!("the same connections also had round trips of {}", time(least)))
             .set("Linux router", "manage the queue of the slowest link, just below its rate", "tc qdisc replace dev DEV root cake bandwidth RATE")
             .set("Linux sender", "keep less in flight", "net.ipv4.tcp_congestion_control = bbr; net.ipv4.tcp_notsent_lowat = 131072")
-            .advise("network", "switch on ECN and active queue management where the link is slowest; more buffer makes it worse")
+            .advise("network", "enable ECN and active queue management at the slowest link; more buffer makes it worse")
             .verify(sender, format!("ss -tino '( dport = :{0} or sport = :{0} )'", server.port), "rtt against minrtt while the transfer runs")
             .verify("both", format!("ping -i 0.2 {}  # while the transfer runs, and after it", server.ip), "times that rise and fall with the transfer")
     }

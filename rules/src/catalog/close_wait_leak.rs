@@ -17,39 +17,41 @@ declare_rule! {
     /// A program keeps sockets open long after the other end has closed.
     ///
     /// ## What it means
-    /// One end sent FIN; the other acknowledged it and never closed its own side. Its socket stays in CLOSE-WAIT,
-    /// for as long as the program lives: no timer of the system ends that state.
+    /// One end sent FIN; the other acknowledged it and never closed its own side. Its socket stays in
+    /// CLOSE-WAIT for as long as the program lives, since no system timer ends that state.
     ///
     /// ## Why it matters
-    /// Every such socket holds a file descriptor and memory. When the limit is reached the program can accept or open
-    /// no connection any more.
+    /// Every such socket holds a file descriptor and memory. At the limit the program can neither accept nor
+    /// open connections.
     ///
     /// ## How it is detected
-    /// FIN received and acknowledged, then neither data nor FIN from that end for at least 60 s or to the end of the
-    /// capture: the FIN and its acknowledgment prove it. Half-closed connections on which that end still sends
-    /// and those that any RST ended are left out. Severity is low for single sockets, medium from three of one
+    /// - A FIN was received and acknowledged; after it neither data nor FIN came from that end for at least 60
+    ///   s or until the end of the capture.
+    /// - Left out are half-closed connections on which that end still sends, and connections that a RST ended.
+    ///
+    /// The FIN and its acknowledgment prove it. Severity is low for single sockets, medium from three of one
     /// client.
     ///
     /// ## What to do
-    /// Close connections when the peer has closed: at end of file on reading, on errors, and in pools.
+    /// Close connections when the peer has closed: at end of file, on errors, and in pools.
     ///
     /// ## Known limits
-    /// A capture that ends within a minute after the FIN shows nothing. A handler that computes
-    /// for minutes looks the same.
+    /// A capture that ends within a minute after the FIN shows nothing. A handler that computes for minutes
+    /// looks the same.
     ///
     /// ## References
     /// - RFC 9293 §3.6, §3.3.2
     pub(crate) struct CloseWaitLeak {
         id: "close-wait-leak",
         group: Closing,
-        title: "A program keeps connections that its peer has closed",
+        title: "A program leaks connections that its peer has closed",
         severity: Medium,
         needs: [Tcp, BothDirections],
         traits: [CloseWait],
         clouded_by: [CaptureDrops, CutShort],
         figures: [sockets: Count / Sum, waited_ms_max: Milliseconds / Max],
         thresholds: [
-            min_wait_ms = 60000.0: "Shortest time in CLOSE-WAIT that is a leak; handlers finish within a minute, or their caller gave up long ago.",
+            min_wait_ms = 60000.0: "Shortest time in CLOSE-WAIT that is a leak; handlers finish within a minute, or their caller has given up long before.",
         ],
         host_evidence: [Owner, CloseCall],
     }
@@ -164,19 +166,19 @@ impl Rule for CloseWaitLeak {
         draft
             .title(format!("The {end} {who} does not close connections its peer has closed"))
             .summary(format!(
-                "{} at the {end} {who} stayed in CLOSE-WAIT for up to {} after the {other} had closed; {open} still did when the capture ended. \
+                "{} at the {end} {who} stayed in CLOSE-WAIT for up to {} after the {other} had closed; {open} still open when the capture ended. \
                  The program at the {end} leaks sockets.",
                 plural(sockets, "socket"), time(max)
             ))
-            .confidence(confidence::STRONG, "FIN, its acknowledgement and the missing answer were captured.")
+            .confidence(confidence::STRONG, "The FIN and its acknowledgment were captured, and no close followed.")
             .because(format!("the {other}'s FIN was acknowledged, and neither data nor FIN came from the {end} for up to {}", time(max)))
             .not("half-close in use", format!("the {end} sent no data after the {other}'s FIN"))
-            .not("client-timeout-close", "counts the requests given up; here the sockets were never closed at all")
-            .set("Go", "read to the end and close", "defer resp.Body.Close(); io.Copy(io.Discard, resp.Body)")
+            .not("client-timeout-close", "abandoned requests are counted there; here the sockets were never closed")
+            .set("Go", "read to end of file and close", "defer resp.Body.Close(); io.Copy(io.Discard, resp.Body)")
             .set("Java", "close in every path", "try (var response = client.execute(request)) { … }")
-            .advise("any", "give connections back to the pool or close them on errors as well; treat end of file on a socket as a close (EPOLLRDHUP)")
+            .advise("any", "return connections to the pool or close them on errors as well; treat end of file on a socket as a close (EPOLLRDHUP)")
             .verify(end, format!("ss -tanp state close-wait '( sport = :{port} or dport = :{port} )'"), "the sockets and the process that holds them")
-            .verify(end, "ls /proc/PID/fd | wc -l; grep 'open files' /proc/PID/limits", "how near the process is to its limit")
+            .verify(end, "ls /proc/PID/fd | wc -l; grep 'open files' /proc/PID/limits", "how close the process is to its limit")
     }
 }
 

@@ -21,35 +21,35 @@ declare_rule! {
     /// A server accepts connections and closes them before it has sent a byte.
     ///
     /// ## What it means
-    /// The handshake succeeds, and then the server itself closes at once, or after the same time each time: a
-    /// limit of connections, a list of allowed addresses, a balancer or port forwarder that finds nothing behind
-    /// it, a process that fails as soon as it serves.
+    /// The handshake succeeds, and then the server itself closes at once, or after the same time on each
+    /// connection. Causes are a connection limit, an access list, a load balancer or port forwarder with
+    /// nothing behind it, or a process that fails as soon as it serves.
     ///
     /// ## Why it matters
-    /// For the client's system the connection succeeded, so that no connect error is seen: programs report an
-    /// unexpected end of file or a reset and try again.
+    /// For the client's system the connection succeeded, so it reports no connect error. Programs report an
+    /// unexpected end of file or a reset and retry.
     ///
     /// ## How it is detected
     /// - The handshake was captured, the server sent no payload, and its FIN or RST is the first close of the
     ///   connection.
-    /// - It came within 50 ms of the handshake's end, or within two round trips where that is longer, and before
-    ///   any request had reached the server: none had passed, or the FIN does not acknowledge it.
-    /// - Or it came a second or more after it, after the same time on each connection (to a tenth), on
-    ///   connections that one client opened one after the other, without any that was served.
-    /// - Three or more connections to one server ended so.
+    /// - It came within 50 ms of the handshake's end, or within two round trips where that is longer, and
+    ///   before any request had reached the server: none had passed, or the FIN does not acknowledge it.
+    /// - Or it came a second or more after the handshake, after the same time on each connection (to a tenth),
+    ///   on connections that one client opened one after the other, none of which was served.
+    /// - Three or more connections to one server ended this way.
     ///
-    /// The close after the handshake proves it. What refutes it: the client closed first (a probe, a loser of a
-    /// race), the reset is not the server's (injected-reset), or collides with an older connection
+    /// The close after the handshake proves it. What refutes it: the client closed first (a probe, the loser of
+    /// a race); the reset is not the server's (injected-reset), or collides with an older connection
     /// (port-reuse-collision). Each is a failed attempt, or a recovery where the same client was served soon
-    /// after; scanners, noise and peer-to-peer partners are info.
+    /// after; those of scanners, noise and peer-to-peer partners are info.
     ///
     /// ## What to do
-    /// Look at the server's log at the time of the close: limits, access lists, what lies behind it.
+    /// Check the server's log at the time of the close: limits, access lists, upstreams.
     ///
     /// ## Known limits
-    /// A server that has nothing to say, such as one that hands out empty files, closes in the same way. Fewer
-    /// than three are not told. A reset after a request may be the answer to the request: unread-data-reset and
-    /// linger-zero-reset tell of it.
+    /// A server with nothing to send, such as one that serves empty files, closes in the same way. Fewer than
+    /// three connections are not reported. A reset after a request may be the answer to the request: see
+    /// unread-data-reset and linger-zero-reset.
     ///
     /// ## References
     /// - RFC 9293 §3.6 (closing); RFC 9293 §3.10.4 (abort)
@@ -62,10 +62,10 @@ declare_rule! {
         clouded_by: [CaptureDrops],
         figures: [connections: Count / Sum, open_ms: Milliseconds / Median],
         thresholds: [
-            min_connections = 3.0: "Connections to one server that must end so; one or two may be any accident.",
-            at_once_ms = 50.0: "Longest time from handshake to close that is at once; longer where two round trips are.",
-            delayed_ms = 1000.0: "Shortest time that may be the same delay on each connection, such as a look-up's timeout.",
-            same_within = 0.1: "By which share the delays may differ.",
+            min_connections = 3.0: "Connections to one server that must end this way; one or two may be coincidence.",
+            at_once_ms = 50.0: "Longest time from handshake to close that counts as at once; two round trips where that is longer.",
+            delayed_ms = 1000.0: "Shortest time that may be the same delay on each connection, such as a lookup timeout.",
+            same_within = 0.1: "Share by which the delays may differ.",
         ],
     }
 }
@@ -159,24 +159,24 @@ impl Rule for ClosedAfterAccept {
             _ => "by FIN or RST",
         };
         draft
-            .title(format!("{server} accepts connections and closes them {}", if at_once { "at once" } else { "without a word" }))
+            .title(format!("{server} accepts connections and closes them {}", if at_once { "at once" } else { "without a response" }))
             .summary(format!(
-                "{count} of {} to {server} ({}) were accepted and closed by the server {how} {when}, before it had sent a byte. {}",
+                "{count} of {} to {server} ({}) were accepted and then closed by the server {how} {when}, before it had sent a byte. {}",
                 many(all, "connection"),
                 percent(share(count, all)),
                 if asked > 0 {
-                    format!("On {asked} of them the client had asked for something by then.")
+                    format!("On {asked} of them the client had sent a request by then.")
                 } else {
-                    "The clients had not asked for anything yet.".to_owned()
+                    "The clients had not sent a request yet.".to_owned()
                 },
             ))
             .confidence(if at_once { confidence::LIKELY } else { confidence::OPEN }, "Handshake and close were captured, and the server's sequence number shows that it sent no payload.")
-            .because(format!("the server's {} comes right after the handshake's sequence numbers: nothing was sent between", if resets > 0 { "RST or FIN" } else { "FIN" }))
+            .because(format!("the server's {} carries the sequence number right after the handshake: nothing was sent in between", if resets > 0 { "RST or FIN" } else { "FIN" }))
             .because_if(count < all, || format!("{} to the same port were served: the listener works", many(all - count, "connection")))
             .not("connection-refused", "the handshake succeeded")
             .not("a probe", "the server closed first")
-            .advise("server", format!("look into its log at {when}: a limit of connections, a list of allowed addresses, a process that ends on accept"))
-            .advise("balancer, port forwarder", "see whether anything answers behind it: it accepts before it has asked")
+            .advise("server", format!("check its log at {when}: a connection limit, a list of allowed addresses, a process that ends on accept"))
+            .advise("load balancer, port forwarder", "check whether anything answers behind it: it accepts before it has connected there")
             .verify("server", format!("ss -ltn sport = :{}; ulimit -n", server.port), "the listener's queue, and how many files the process may open")
     }
 }
@@ -377,7 +377,7 @@ mod tests {
         let late = || (1..4).map(|number| closed_after(number, 5_000_000, false).finish());
         let findings = told(late());
         assert_eq!(findings[0].severity, Severity::Medium);
-        assert!(findings[0].title.contains("without a word"));
+        assert!(findings[0].title.contains("without a response"));
         assert!(told(late().chain([served(4)])).is_empty());
         let unequal = (1..4)
             .map(|number| closed_after(number, 2_000_000 * u64::from(number), false).finish());

@@ -18,26 +18,28 @@ use crate::model::rule::Rule;
 use crate::model::text::{many, ms, number, percent};
 
 declare_rule! {
-    /// A client opens connections to one server by the dozen every second, one request each.
+    /// A client opens dozens of connections to one server every second, one request each.
     ///
     /// ## What it means
-    /// Connections are not kept or pooled: every request pays a handshake, and every connection that the client
-    /// closes occupies one of its ports for the time of TIME-WAIT (60 s on Linux).
+    /// Connections are not kept or pooled: every request costs a handshake, and every connection that the
+    /// client closes occupies one of its ports during TIME-WAIT (60 s on Linux).
     ///
     /// ## Why it matters
-    /// Handshakes take round trips and, with TLS, processor time. A client that opens more connections a second
-    /// than its ephemeral ports allow within TIME-WAIT runs out of them, and calls fail that have nothing to do with
-    /// the server.
+    /// Handshakes take round trips and, with TLS, CPU time. A client that opens more connections a second than
+    /// its ephemeral ports allow within TIME-WAIT runs out of ports, and calls fail for reasons that have
+    /// nothing to do with the server.
     ///
     /// ## How it is detected
-    /// At least `min_connections` connections of one client address to one server begin within one second, each complete
-    /// in the capture with at most one request and answer. The frame that opens the busiest second proves it.
-    /// Figures compare the rate with the 28,232 ephemeral ports of Linux over 60 s, and say which share of the connections' time
-    /// their handshakes took. Nobody is harmed yet: it is low.
+    /// - At least `min_connections` connections of one client address to one server begin within one second.
+    /// - Each is complete in the capture, with at most one request and response.
+    ///
+    /// The frame that opens the busiest second proves it. Figures compare the rate with the 28,232 ephemeral
+    /// ports of Linux over 60 s, and give the share of the connections' time that their handshakes took.
+    /// Nothing has failed yet: low.
     ///
     /// ## What to do
-    /// Keep connections: a pool in the client, keep-alive towards upstreams (nginx `keepalive` with HTTP/1.1, HAProxy
-    /// `http-reuse`), HTTP/2, or several commands on one connection.
+    /// Reuse connections: a pool in the client, keep-alive towards upstreams (nginx `keepalive` with HTTP/1.1,
+    /// HAProxy `http-reuse`), HTTP/2, or several commands on one connection.
     ///
     /// ## Known limits
     /// Load generators and health checks look the same. Clients behind one address count as one.
@@ -58,7 +60,7 @@ declare_rule! {
             handshake_percent: Percent / Max,
         ],
         thresholds: [
-            min_connections = 50.0: "Connections that begin within one second; a page of a browser opens six to a host, a dozen with its frames.",
+            min_connections = 50.0: "Connections that begin within one second; a browser page opens six to a host, a dozen with its frames.",
         ],
     }
 }
@@ -156,11 +158,11 @@ impl Rule for ConnectionChurn {
                 percent(ports / 100.0),
             ))
             .confidence(confidence::STRONG, "Every connection counted was captured from SYN to close.")
-            .because("each connection carried one request and one answer and was closed within a second")
+            .because("each connection carried one request and one response and was closed within a second")
             .not("port-reuse-collision", "no new connection met an old one on the same port")
-            .advise("client", "keep connections in a pool, or send several requests on one")
+            .advise("client", "pool connections, or send several requests on one")
             .set("nginx", "keep connections to upstreams", "upstream … { keepalive 32; }  proxy_http_version 1.1;  proxy_set_header Connection \"\";")
-            .verify("client", "ss -tan state time-wait | wc -l; sysctl net.ipv4.ip_local_port_range", "how near the client is to the end of its ports")
+            .verify("client", "ss -tan state time-wait | wc -l; sysctl net.ipv4.ip_local_port_range", "how close the client is to using up its ports")
     }
 }
 

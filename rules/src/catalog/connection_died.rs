@@ -23,49 +23,51 @@ use crate::signs::handshake::is_handshake_ignored;
 use crate::signs::in_vain::{Died, died};
 
 declare_rule! {
-    /// Nothing gets through any more on connections that had been served.
+    /// Data stops getting through on connections that were in use.
     ///
     /// ## What it means
-    /// One end sends the same data again and again, and nothing acknowledges it any more: the path or the host
-    /// at its end is gone, or a device discards what belongs to this connection.
+    /// One end retransmits the same data and nothing acknowledges it any more. The path or the host at its end
+    /// is down, or a device discards the packets of this connection.
     ///
     /// ## Why it matters
-    /// The program hangs until its own timeout, or for a quarter of an hour until the system gives up. What it
-    /// sent last may or may not have been carried out.
+    /// The program hangs until its own timeout, or for a quarter of an hour until the system gives up. Whether
+    /// its last request was processed is unknown.
     ///
     /// ## How it is detected
-    /// - The same data was sent at least four times over two seconds and never acknowledged, on a connection that
-    ///   had been served. The copies prove it.
-    /// - What refutes it: a close, a reset, a closed window, a handshake that the server ignores, or a size that
-    ///   never passed explain the silence; a silence came before it, and none in use died with it (idle-drop);
-    ///   one of the hosts heard nothing from anybody at that time, so that its own link was down.
-    /// - Connections to one host that died in one direction are one finding. Where other connections to the host
-    ///   were heard meanwhile, the path or a device dropped these; where none was, path and host look the same.
+    /// - The same data was sent at least four times over two seconds and never acknowledged, on a connection
+    ///   that had been served. The retransmissions prove it.
+    /// - What refutes it: a close, a reset, a closed window, a handshake that the server ignores, or a segment
+    ///   size that never got through explains the silence; a silence came before it, and no connection in use
+    ///   died with it (idle-drop); one of the hosts received nothing from anyone at that time, so its own link
+    ///   was down.
+    /// - Connections to one host that died in one direction are one finding. Where other connections to the
+    ///   host kept working, the path or a device dropped these; where none did, path and host look the same.
     ///
-    /// Severity follows what was lost: a message for each connection, and a service that stopped where several
-    /// died and nothing of the host was heard any more. Low where the sender's own link was down.
+    /// Severity follows what was lost: one message for each connection, and a service outage where several died
+    /// and the host sent nothing afterwards. It is low where the sender's own link was down.
     ///
     /// ## What to do
-    /// Find what changed between the hosts at that time; let programs notice with TCP_USER_TIMEOUT and deadlines.
+    /// Find what changed between the hosts at that time. Set TCP_USER_TIMEOUT and deadlines so that programs
+    /// notice.
     ///
     /// ## Known limits
-    /// When nothing gets through any more, the path and the host at its end look the same. A capture that ends
-    /// within two seconds after the last answer shows nothing.
+    /// A dead path and a dead host at its end look the same. A capture that ends within two seconds after the
+    /// last answer shows nothing.
     ///
     /// ## References
     /// - RFC 9293 §3.8.3; RFC 5482; RFC 6298 §5
     pub(crate) struct ConnectionDied {
         id: "connection-died",
         group: LossAndPath,
-        title: "Nothing gets through any more on connections in use",
+        title: "Connections in use stop working",
         severity: High,
         needs: [Tcp, BothDirections],
         clouded_by: [CaptureDrops, CutShort, ClockStep],
         figures: [copies: Count / Max, unanswered_ms: Milliseconds / Max],
         thresholds: [
-            vain_copies = 4.0: "Times the same data must have been sent in vain; three losses in a row are one in a thousand where one segment in ten is lost.",
+            vain_copies = 4.0: "Times the same data must have been sent without an acknowledgment; three losses in a row are one in a thousand where one segment in ten is lost.",
             vain_ms = 2000.0: "Shortest time over which it was sent; a capture that ends sooner may have missed the answer.",
-            idle_ms = 2000.0: "Silence from which a connection is not in use: a device on the path may have forgotten it.",
+            idle_ms = 2000.0: "Silence from which a connection is not in use: a device on the path may have dropped its state.",
         ],
         host_evidence: [Owner, Filters],
     }
@@ -169,18 +171,15 @@ fn observation(
         .figure("copies", f64::from(stuck.copies))
         .figure("unanswered_ms", ms(vain))
         .cost("requests_failed", if pending { 1.0 } else { 0.0 })
-        .evidence_if(
-            heard,
-            format!("the last that was captured of the {receiver}"),
-        )
+        .evidence_if(heard, format!("last packet captured from the {receiver}"))
         .proof(
             stuck.first,
-            format!("data from {sender}, sent again and never acknowledged"),
+            format!("data from {sender}, retransmitted and never acknowledged"),
         )
         .proof(
             stuck.last,
             format!(
-                "the same data, sent {} times by now, {} later",
+                "the same data, sent {} times so far, {} later",
                 stuck.copies,
                 span(vain)
             ),
@@ -273,22 +272,22 @@ fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
     let lives = deaths().any(|seen| seen.others_live);
     let own_link = deaths().any(|seen| seen.own_link);
     let company = if own_link {
-        "One of the hosts heard nothing from anybody at that time: its own link was down."
+        "One of the hosts received nothing from anyone at that time: its own link was down."
     } else if lives {
-        "Others were heard meanwhile, so path and host were not down for all: one of several paths, a device that dropped these connections, or one of several hosts behind the address."
+        "Other connections kept working, so path and host were not down for all: one of several paths failed, a device dropped these connections, or one of several hosts behind the address died."
     } else if count > 1 {
-        "Nothing of the host was heard meanwhile, and they died together."
+        "The host sent nothing afterwards, and the connections died together."
     } else {
-        "No other connection shows whether the path or the host was at fault, or this connection alone."
+        "No other connection shows whether the path, the host or this connection alone was at fault; a capture at the other end would settle it."
     };
     let confidence = draft.confidence;
     draft
         .title(if lives {
             format!("{} to {server} died in use while others lived", plural(number(count), "connection"))
         } else if sender == "server" {
-            format!("What server {server} sends does not get through any more")
+            format!("Data from {server} stopped reaching its clients")
         } else {
-            format!("Nothing gets through to {server} any more")
+            format!("{server} stopped answering")
         })
         .summary(format!(
             "{}{} to {server}{} died{}: the {sender} sent the same data up to {copies} times and got no answer. {company}",
@@ -302,18 +301,18 @@ fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
             },
         ))
         .confidence(confidence, company)
-        .because(format!("on {} data was repeated in vain to the end, and the {receiver} had answered before", many(count, "connection")))
-        .because_if(!lives && !own_link, || format!("no other connection to {} was heard of at that time", server.ip))
+        .because(format!("on {} data was retransmitted without an acknowledgment until the end, and the {receiver} had answered before", many(count, "connection")))
+        .because_if(!lives && !own_link, || format!("no other connection to {} carried an answer at that time", server.ip))
         .not("idle-drop", if in_use < count {
             format!("connections in use died as well ({in_use} of {count}), not only idle ones")
         } else {
-            "the connections were in use: no silence came before the data that was lost".to_owned()
+            "the connections were in use: no silence preceded the data that was lost".to_owned()
         })
         .not("mtu-black-hole", "data of this size had got through before, or fits every link")
         .not("listen-overflow", "the connections had been served")
         .not("client-timeout-close", "the data itself was never acknowledged: the application was not reached")
-        .advise("network", format!("find what changed at that time between the hosts: routes, links, firewall rules, security groups, a fail-over; was the {receiver} up?"))
-        .advise("any", "TCP_USER_TIMEOUT and application deadlines turn the hang into a quick error")
+        .advise("network", format!("Check that the {receiver} was up, and find what changed between the hosts at that time: routes, links, firewall rules, security groups, a failover"))
+        .advise("any", "Set TCP_USER_TIMEOUT and application deadlines so that a dead connection fails within seconds instead of hanging")
         .verify(sender, format!("ss -tino '( dport = :{0} or sport = :{0} )'", server.port), "timer:(on,…) with a growing backoff while it lasts")
         .verify("both", "ip neigh; ip route get ADDRESS; journalctl -k --since TIME", "a neighbour that failed, a route or a link that changed")
 }

@@ -15,34 +15,34 @@ use crate::model::text::{many, ms, plural, time};
 use crate::signs::attempts::{Attempt, Attempts, Nobody, Outcome, is_refusal};
 
 declare_rule! {
-    /// Connection attempts are refused: nobody listens at that address and port.
+    /// Connection attempts are refused: nothing listens at that address and port.
     ///
     /// ## What it means
-    /// The host is reachable, but answers the first segment of a connection with RST (or with an ICMP
-    /// "unreachable"): no program listens on that port, or a firewall rejects it.
+    /// The host is reachable, but it answers the first segment of a connection with RST or with an ICMP "port
+    /// unreachable". No program listens on that port, or a firewall rejects the attempt.
     ///
     /// ## Why it matters
-    /// Every attempt fails at once. During a restart the window without a listener is an outage.
+    /// Every attempt fails at once. A restart leaves a window without a listener, which is an outage.
     ///
     /// ## How it is detected
-    /// - A SYN is answered by RST with ACK, or by an ICMP "port unreachable" of the target itself. ICMP
-    ///   errors of other hosts or with other codes belong to icmp-unreachable.
-    /// - The same SYN is not answered by SYN-ACK afterwards: that refutes it, as the RST was then not the
+    /// - A SYN is answered by RST with ACK, or by an ICMP "port unreachable" from the target itself. ICMP
+    ///   errors from other hosts or with other codes belong to icmp-unreachable.
+    /// - The same SYN is not answered by SYN-ACK afterwards. A SYN-ACK refutes it, as the RST was then not the
     ///   listener's.
-    /// - Attempts of a scanner, a worm, a peer-to-peer client, or of a stranger from the Internet that
-    ///   exchanges nothing with anybody harm nobody (info).
-    /// - Where a retry, another port or address, or the other address family served the client within
-    ///   ten seconds, little was lost (low); so it is for one or two attempts of a client. Three or more
-    ///   of one client, or a listener that had accepted before and never does again, are high.
+    /// - Attempts of a scanner, a worm or a peer-to-peer client, or of an Internet host that exchanges nothing
+    ///   with anyone, harm nobody (info).
+    /// - Severity is low where a retry, another port or address, or the other address family served the client
+    ///   within ten seconds, and for one or two attempts of a client. It is high for three or more of one
+    ///   client, and for a listener that had accepted connections before and never does again.
     ///
-    /// The refusal itself proves it. Whether the listener served others before or after tells "never
-    /// worked" from "went away".
+    /// The refusal itself proves it. Whether the listener served others before or after distinguishes "never
+    /// worked" from "stopped".
     ///
     /// ## What to do
     /// Start the program, correct the port or the address it binds to, or drain before stopping.
     ///
     /// ## Known limits
-    /// A firewall that rejects with a TCP reset looks like a closed port; its distance may differ.
+    /// A firewall that rejects with a TCP reset looks like a closed port; its hop limit may differ.
     ///
     /// ## References
     /// - RFC 9293 §3.10.7.1; RFC 8305 (several addresses)
@@ -163,7 +163,7 @@ impl Rule for ConnectionRefused {
                 "It served connections before and none afterwards: the program stopped.".to_owned()
             }
             (false, true) => {
-                "It served connections only later: clients came before the program was ready."
+                "It served connections only later: clients connected before the program was ready."
                     .to_owned()
             }
             (false, false) => "No connection to it succeeded in this capture.".to_owned(),
@@ -181,13 +181,13 @@ impl Rule for ConnectionRefused {
             .title(format!("{server} refuses connections"))
             .summary(format!("{}. {story}{recovered}", refusals(group, count)))
             .confidence(confidence::STATED, "The refusal itself was captured.")
-            .because(if icmp { "ICMP port unreachable errors of the target itself answer the SYNs".to_owned() } else { "RST segments with the ACK bit answer the SYNs: the host is up and nobody listens on the port".to_owned() })
+            .because(if icmp { "ICMP \"port unreachable\" errors from the target itself answer the SYNs".to_owned() } else { "RST segments with the ACK flag answer the SYNs: the host is up and nothing listens on the port".to_owned() })
             .because_if(worked.is_some(), || format!("{} with this listener completed in the capture", many(worked.map_or(0, |facts| facts.completed), "handshake")))
-            .not("syn-unanswered", "the host answers at once; a silent drop would leave the SYN without answer")
-            .not("listen-overflow", "a full accept queue drops in silence and refuses nobody")
-            .advise("any", format!("start the program, or correct the port ({}) or the address it binds to (127.0.0.1 is not reachable from outside)", server.port))
-            .advise("Kubernetes / balancers", "send traffic only after the readiness probe passes, and drain before stopping")
-            .advise("firewall", "a rule that rejects with tcp-reset looks the same: check whether the host itself answers")
+            .not("syn-unanswered", "the host answers at once; a silent drop would leave the SYN unanswered")
+            .not("listen-overflow", "a full accept queue drops silently and refuses nobody")
+            .advise("any", format!("Start the program, or correct the port ({}) or the address it binds to (127.0.0.1 is not reachable from outside)", server.port))
+            .advise("Kubernetes / balancers", "Send traffic only after the readiness probe passes, and drain before stopping")
+            .advise("firewall", "Check whether the host itself answers: a rule that rejects with tcp-reset looks the same")
             .verify("server", format!("ss -ltnp '( sport = :{} )'", server.port), "whether a program listens, and on which address")
             .verify("client", format!("nc -vz {} {}", server.ip, server.port), "whether it is refused now")
     }
@@ -236,10 +236,10 @@ fn describe_harmless(
     let ports = many(group.servers().len() as u64, "port");
     draft
         .title(format!("Closed ports refuse {clients}: {who}"))
-        .summary(format!("{attempts} of {clients} at {ports}: nobody listens there. The client's other traffic shows {who}, not users of a service that fails."))
+        .summary(format!("{attempts} of {clients} at {ports}: nothing listens there. The client's other traffic shows {who}, not users of a failing service."))
         .confidence(confidence::STRONG, "What the client does elsewhere in the capture shows what it is.")
         .because(format!("{ports} refused {attempts}"))
-        .advise("any", "find out who runs it if it comes from your own network")
+        .advise("any", "Find out who runs it if it comes from your own network")
 }
 
 #[cfg(test)]

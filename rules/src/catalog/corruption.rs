@@ -15,30 +15,32 @@ use crate::model::rule::Rule;
 use crate::model::text::{many, number, percent, share};
 
 declare_rule! {
-    /// Single packets of a sender arrive with a wrong checksum: they were damaged on the way.
+    /// Single packets of a sender arrive with a wrong checksum: they were damaged on the path.
     ///
     /// ## What it means
-    /// A device or its memory changes bits after it has checked a frame and before it sends it on, so that the
-    /// link's own check is right again: a router, switch or host with defective memory, a faulty driver or offload.
+    /// A device or its memory changes bits after it has checked a frame and before it forwards it, so that the
+    /// link's own checksum is correct again: a router, switch or host with defective memory, a faulty driver or
+    /// offload.
     ///
     /// ## Why it matters
-    /// The receiver discards such packets in silence; each costs a timeout or a retransmission. The checksum of
-    /// 16 bits misses one damaged packet in 65,000, which then reaches the program.
+    /// The receiver silently discards such packets; each costs a timeout or a retransmission. The 16-bit
+    /// checksum misses one damaged packet in 65,000, which then reaches the program.
     ///
     /// ## How it is detected
     /// - The checksum of TCP or UDP is wrong in frames that were captured whole, three times or more.
-    /// - Most packets of the same sender and kind are right, and the wrong ones are not wrong by the same amount:
-    ///   it is no host that leaves sums to its network card, and no tool that rewrote the capture.
+    /// - Most packets of the same sender and kind are right, and the wrong ones are not wrong by the same
+    ///   amount. That rules out a host that leaves checksums to its network card and a tool that rewrote the
+    ///   capture.
     ///
-    /// The damaged frames prove it. Equal differences in all of them would refute it. All other rules leave these
-    /// frames out. Low: whatever was lost was sent again, and what that cost other findings tell.
+    /// The damaged frames prove it. Equal differences in all of them would refute it. All other rules leave
+    /// these frames out. Low: lost data was retransmitted, and other findings measure the cost.
     ///
     /// ## What to do
-    /// Compare captures hop by hop until the frame is right; replace or switch off what lies between.
+    /// Compare captures hop by hop until the frame is right; replace or disable what lies between.
     ///
     /// ## Known limits
-    /// Packets of more than 576 bytes are not summed, nor are those cut by the snap length. Damage that the link
-    /// notices never reaches the capture. Damaged on purpose, as by a fuzzer, looks the same.
+    /// Packets of more than 576 bytes are not checked, nor are those cut by the snap length. Damage that the
+    /// link detects never reaches the capture. Packets damaged on purpose, as by a fuzzer, look the same.
     ///
     /// ## References
     /// - RFC 9293 §3.1, RFC 768, RFC 1071 (checksums)
@@ -51,7 +53,7 @@ declare_rule! {
         clouded_by: [Snaplen],
         figures: [packets: Count / Sum, share_percent: Percent / Max],
         thresholds: [
-            min_packets = 3.0: "Damaged packets of one sender; fewer may be any accident.",
+            min_packets = 3.0: "Damaged packets of one sender; fewer may be coincidence.",
         ],
     }
 }
@@ -85,16 +87,16 @@ impl Rule for Corruption {
         draft
             .title(format!("Packets of {source} arrive damaged"))
             .summary(format!(
-                "{} of {source} {} a wrong checksum, while at least {} of the same kind are right. They were changed on the way before the capture point, and whoever they reached discarded them.",
+                "{} of {source} {} a wrong checksum, while at least {} of the same kind are right. They were changed on the path before the capture point, and their receiver discards them.",
                 many(count, "packet"),
                 if count == 1 { "has" } else { "have" },
                 many(right, "packet"),
             ))
-            .confidence(confidence::LIKELY, "The sender's other checksums are right, and the differences are unlike each other.")
+            .confidence(confidence::LIKELY, "The sender's other checksums are right, and the differences vary.")
             .because(format!("{} of the checksums that could be verified are wrong", percent(share(count, count + right))))
-            .not("checksum offload", "a host that leaves sums to its card has none right, or the same difference in all")
+            .not("checksum offload", "a host that leaves checksums to its NIC has none right, or the same difference in all")
             .not("packet-loss", "the packets were not lost but discarded by their receiver")
-            .advise("network", format!("capture hop by hop on the way from {source}: the device behind which the sums are wrong is at fault; look at its memory errors"))
+            .advise("network", format!("capture hop by hop on the path from {source}: the device behind which checksums are wrong is at fault; check its memory errors"))
             .set("Linux", "rule the host's own offloads out", "ethtool -K DEV rx off tx off")
             .verify("both", "nstat -az TcpInCsumErrors UdpInCsumErrors Ip6InDiscards IpExtInCsumErrors", "grows where damaged packets arrive")
     }

@@ -14,46 +14,48 @@ use crate::model::rule::Rule;
 use crate::model::text::{many, number};
 
 declare_rule! {
-    /// The same octets of a connection pass twice, and the copies differ.
+    /// The same bytes of a connection pass twice, and the copies differ.
     ///
     /// ## What it means
-    /// A sender repeats what it sent, octet by octet. Where the second copy says something else, one of the two
-    /// is not the sender's: somebody on the path answers in its name, or a device or its memory changes data.
+    /// A retransmission repeats the original byte for byte. Where the second copy differs, one of the two is
+    /// not the sender's: someone on the path sends with its address, or a device or its memory changes data.
     ///
     /// ## Why it matters
-    /// The receiver takes the copy that comes first and drops the other without a word. Its program has read
-    /// what the other end never said.
+    /// The receiver takes the copy that comes first and silently drops the other. Its program has then read
+    /// data that the other end never sent.
     ///
     /// ## How it is detected
-    /// - A segment repeats octets that had passed, and of these the first 64 of an earlier segment (16, or all
-    ///   of a shorter one from 8 on, where the repeat is short) were captured both times. They differ.
-    /// - A copy whose hop limit is not that of its end's other packets, while the other copy's is, or that lacks
-    ///   the timestamps which both ends agreed on, is not from that end.
+    /// - A segment overlaps bytes that had passed, and of these the first 64 bytes of an earlier segment were
+    ///   captured both times (16 where the overlap is short, or all of a shorter segment from 8 bytes on). They
+    ///   differ.
+    /// - A copy is foreign when its hop limit is not that of its end's other packets while the other copy's is,
+    ///   or when it lacks the timestamps that both ends agreed on.
     /// - Both copies of one packet (the same IP identification) are no conflict of the sender: a device changed
-    ///   it between two points of the capture. Nor is it one when every repeat differs: then the capture's
-    ///   payload was made unreadable.
+    ///   it between two points of the capture.
+    /// - Where every retransmission differs, the capture's payload was made unreadable, and nothing is
+    ///   reported.
     ///
-    /// The two copies prove it; an acknowledgment of the first before the second passed proves that the receiver
-    /// took the first. Equal contents at both places would refute it. Where a foreign copy was taken, what the
-    /// end itself had sent was lost: medium, high from three on. Else it is low.
+    /// The two copies prove it. An acknowledgment of the first before the second passed proves that the
+    /// receiver took the first. Equal contents would refute it. Where a foreign copy was taken, the end's own
+    /// data was lost: medium, high from three on. Otherwise it is low.
     ///
     /// ## What to do
-    /// Where a foreign packet won, find the device whose distance the hop limit tells, and use TLS, which such
-    /// packets cannot imitate. Else look for a device that rewrites payload, and for defective memory.
+    /// Where a foreign packet won, find the device whose distance the hop limit shows, and use TLS, which such
+    /// packets cannot imitate. Otherwise look for a device that rewrites payload, and for defective memory.
     ///
     /// ## Known limits
-    /// Differences behind the first 64 octets of a segment are not seen, nor those in octets that were
-    /// acknowledged long before. A sender may itself send other data again when its program changes a buffer
-    /// that the kernel has not copied (`sendfile`, `MSG_ZEROCOPY`). Tests of intrusion detection do it on purpose.
+    /// Differences behind the first 64 bytes of a segment are not seen, nor those in bytes that were
+    /// acknowledged long before. A sender may itself send other data when its program changes a buffer that the
+    /// kernel has not copied (`sendfile`, `MSG_ZEROCOPY`). Tests of intrusion detection do it on purpose.
     ///
     /// ## References
-    /// - RFC 9293 §3.4 and §3.10.7.4 (each octet has one number, and is taken once)
+    /// - RFC 9293 §3.4 and §3.10.7.4 (each byte has one number, and is taken once)
     /// - RFC 7323 §3.2 (timestamps in every segment, once agreed)
     /// - RFC 5961 §5 (blind data injection)
     pub(crate) struct DataConflict {
         id: "data-conflict",
         group: LossAndPath,
-        title: "The same octets pass twice with different contents",
+        title: "The same bytes pass twice with different contents",
         severity: High,
         needs: [Tcp],
         clouded_by: [DuplicateFrames],
@@ -111,23 +113,23 @@ impl Rule for DataConflict {
         let connections = many(group.connections(), "connection");
         let (title, what) = match best.seen.verdict {
             Verdict::ForeignTaken => (
-                format!("{other} takes data from somebody else in the name of {named}"),
-                format!("{other} acknowledged the first copy, which is not from {named}, before what {named} itself had sent passed; it drops the latter without a word."),
+                format!("{other} accepts data that a third party sends as {named}"),
+                format!("{other} acknowledged the first copy, which is not from {named}, before the data of {named} itself passed, and silently drops the latter."),
             ),
             Verdict::Foreign => (
-                format!("Somebody else sends data in the name of {named}"),
+                format!("A third party sends data as {named}"),
                 format!("One of the copies is not from {named}; nothing shows that {other} took it."),
             ),
             Verdict::Own => (
-                format!("What {named} sends again differs from what passed before"),
-                "Both copies bear the marks of the same end: a device or defective memory changed one of them, or the program changed what was being sent.".to_owned(),
+                format!("Retransmissions of {named} differ from the original data"),
+                "Both copies carry the header values of the same end: a device or defective memory changed one of them, or the program changed the data while it was being sent.".to_owned(),
             ),
         };
         let is_foreign = best.seen.verdict != Verdict::Own;
         let signs = best.seen.signs.clone();
         let mut draft = draft
             .title(title)
-            .summary(format!("On {connections}, octets with the same sequence numbers passed twice and differ. {what}"))
+            .summary(format!("On {connections}, bytes with the same sequence numbers passed twice and differ. {what}"))
             .confidence(
                 match (is_foreign, signs.len()) {
                     (true, 2..) => confidence::PROVED,
@@ -136,24 +138,24 @@ impl Rule for DataConflict {
                 },
                 "Both copies were captured at the same place of the stream and compared.",
             )
-            .because("the same sequence numbers carry different octets in the two frames cited");
+            .because("the same sequence numbers carry different bytes in the two frames cited");
         for sign in signs {
             draft = draft.because(sign);
         }
         draft = draft
-            .not("retransmission", "a sender repeats the same octets")
+            .not("retransmission", "a retransmission carries the same bytes")
             .not(
                 "changed-between",
-                "the copies are two packets: each has an IP identification or marks of its own",
+                "the copies are two packets: each has its own IP identification or header values",
             );
         if is_foreign {
             draft
-                .advise("network", format!("find the device or host that answers in the name of {}: an injecting middlebox, a captive portal, an attacker on the segment; compare the hardware addresses of the two frames", named.ip))
-                .advise("any", "use TLS: such packets cannot imitate it, and the connection fails instead of being deceived")
+                .advise("network", format!("find the device or host that sends as {}: an injecting middlebox, a captive portal, an attacker on the segment; compare the hardware addresses of the two frames", named.ip))
+                .advise("any", "use TLS: such packets cannot imitate it, so the connection fails instead of accepting them")
         } else {
             draft
                 .advise("network", "look for devices on the path that rewrite payload (application gateways, optimisers, traffic shapers with a cache)")
-                .advise("any", format!("check the memory of {} and of the devices before it; see whether its program changes buffers that it has given to sendfile or MSG_ZEROCOPY", named.ip))
+                .advise("any", format!("check the memory of {} and of the devices before it, and whether its program changes buffers passed to sendfile or MSG_ZEROCOPY", named.ip))
         }
     }
 }
@@ -195,13 +197,13 @@ fn observation(
         .count(conflict.count)
         .proof(
             first,
-            format!("data in the name of the {sender}, sequence number {place} and following"),
+            format!("data with the address of the {sender}, from sequence number {place} on"),
         )
         .evidence_if(conflict.taken, "acknowledges the first copy")
         .proof(
             conflict.second,
             format!(
-                "the same {} octets of the {sender} with different contents",
+                "the same {} bytes of the {sender} with different contents",
                 conflict.octets
             ),
         )
@@ -328,7 +330,11 @@ mod tests {
             proofs.map(|one| one.segment.frame).collect::<Vec<_>>(),
             [5, 7]
         );
-        assert!(findings[0].title.contains("takes data from somebody else"));
+        assert!(
+            findings[0]
+                .title
+                .contains("accepts data that a third party sends")
+        );
         // It comes too late.
         let late = answered_twice(own, forged, true);
         assert_eq!(late[0].severity, Severity::Low);

@@ -1,4 +1,4 @@
-//! `delayed-ack-nagle`: small writes wait for delayed acknowledgements.
+//! `delayed-ack-nagle`: small writes wait for delayed acknowledgments.
 
 use analyzer::{Connection, Direction};
 
@@ -13,41 +13,41 @@ use crate::model::rule::Rule;
 use crate::model::text::{ms, number, plural, time};
 
 declare_rule! {
-    /// A sender holds small pieces of a message back until the other end's delayed acknowledgement comes.
+    /// A sender holds back small pieces of a message until the other end's delayed acknowledgment arrives.
     ///
     /// ## What it means
-    /// A program writes a message in two small pieces. Nagle's algorithm sends the first and keeps the second until
-    /// the first is acknowledged; the receiver delays that acknowledgement, hoping to attach it to an answer it
-    /// cannot give yet. Both wait for the receiver's timer.
+    /// A program writes a message in two small pieces. Nagle's algorithm sends the first and holds the second
+    /// until the first is acknowledged. The receiver delays that acknowledgment in order to attach it to a
+    /// response that it cannot give yet. Both wait for the receiver's timer.
     ///
     /// ## Why it matters
     /// Every such exchange takes about 40 ms (Linux) or 200 ms (Windows, others) longer, at any load.
     ///
     /// ## How it is detected
-    /// - A small segment, silence until its acknowledgement comes alone and late, then at once the rest, at least
-    ///   three times.
-    /// - The rest is no full segment: Nagle's algorithm never holds one. A sender that waits with full segments has
-    ///   a send buffer too small, or waits for an answer.
+    /// - A small segment, then silence until its acknowledgment arrives alone and late, then at once the rest,
+    ///   at least three times.
+    /// - The rest is no full segment: Nagle's algorithm never holds one. A sender that waits with full segments
+    ///   has too small a send buffer, or waits for a response.
     /// - The median wait lies between 20 and 500 ms.
-    /// - It happened more often than the same sender sent a small segment although an earlier small one was not
-    ///   acknowledged, which shows that the algorithm is off.
+    /// - It happened more often than the sender sent a small segment while an earlier small one was
+    ///   unacknowledged, which shows that the algorithm is off.
     ///
-    /// The late acknowledgement and the segment that leaves with it prove it. The time lost decides how grave it is;
-    /// it is low where that is less than a tenth of the connection's time, as while a person types.
+    /// The late acknowledgment and the segment that leaves with it prove it. The time lost decides the
+    /// severity; it is low where that is less than a tenth of the connection's time, as while a person types.
     ///
     /// ## What to do
     /// Write each message in one call, or switch Nagle's algorithm off with TCP_NODELAY.
     ///
     /// ## Known limits
-    /// A program that computes for about 40 ms between two writes looks similar, except that the acknowledgement then
-    /// does not coincide with the second piece.
+    /// A program that computes for about 40 ms between two writes looks similar, except that the acknowledgment
+    /// then does not coincide with the second piece.
     ///
     /// ## References
     /// - RFC 896; RFC 1122 §4.2.3.2, §4.2.3.4; RFC 9293 §3.7.4, §3.8.6.3
     pub(crate) struct DelayedAckNagle {
         id: "delayed-ack-nagle",
         group: Application,
-        title: "Small writes wait for delayed acknowledgements",
+        title: "Small writes wait for delayed acknowledgments",
         severity: Medium,
         needs: [Tcp, BothDirections],
         traits: [HeldWrite],
@@ -55,9 +55,9 @@ declare_rule! {
         figures: [stalls: Count / Sum, stall_ms_median: Milliseconds / Median],
         thresholds: [
             min_stalls = 3.0: "Times it must happen; once may be chance.",
-            min_share_percent = 10.0: "Share of the connection's time below which hardly anybody waits for it.",
-            min_wait_ms = 20.0: "Shortest median wait; delayed acknowledgements begin at 40 ms on Linux, less a tolerance for the round trip.",
-            max_wait_ms = 500.0: "Longest: no acknowledgement may be delayed beyond it (RFC 1122).",
+            min_share_percent = 10.0: "Share of the connection's time below which hardly anyone waits for it.",
+            min_wait_ms = 20.0: "Shortest median wait; delayed acknowledgments begin at 40 ms on Linux, less a tolerance for the round trip.",
+            max_wait_ms = 500.0: "Longest: no acknowledgment may be delayed beyond it (RFC 1122).",
         ],
         host_evidence: [Owner],
     }
@@ -116,7 +116,7 @@ impl Rule for DelayedAckNagle {
                         small,
                         format!("small segment of {} bytes from {sender}", small.payload_len),
                     )
-                    .proof(ack, format!("its acknowledgement, alone and {wait} later"))
+                    .proof(ack, format!("its acknowledgment, alone and {wait} later"))
                     .proof(rest, rest_note);
             }
             out.push(observation);
@@ -129,21 +129,21 @@ impl Rule for DelayedAckNagle {
         let stalls = group.figure("stalls").unwrap_or_default();
         let median = group.figure("stall_ms_median").unwrap_or_default();
         draft
-            .title(format!("Messages from the {sender} wait {} for delayed acknowledgements ({server})", time(median)))
+            .title(format!("Messages from the {sender} wait {} for delayed acknowledgments ({server})", time(median)))
             .summary(format!(
-                "{}, the {sender} (server {server}) sent a small piece of a message and kept the rest until the acknowledgement came, typically {} later. \
-                 Nagle's algorithm at the {sender} and delayed acknowledgements at its peer wait for each other.",
+                "{}, the {sender} (server {server}) sent a small piece of a message and kept the rest until the acknowledgment came, typically {} later. \
+                 Nagle's algorithm at the {sender} and delayed acknowledgments at its peer wait for each other.",
                 plural(stalls, "time"), time(median)
             ))
-            .confidence(confidence::LIKELY, "The rest always left together with the late acknowledgement.")
-            .because(format!("{} a small segment, a lone acknowledgement about {} later and the rest at once", plural(stalls, "time"), time(median)))
+            .confidence(confidence::LIKELY, "The rest always left together with the late acknowledgment.")
+            .because(format!("{} a small segment, a lone acknowledgment about {} later and the rest at once", plural(stalls, "time"), time(median)))
             .because("the wait does not depend on size or load, as a timer's does not")
-            .not("slow-response", "the rest was ready: it left the moment the acknowledgement came")
-            .not("packet-loss", "nothing was sent again")
+            .not("slow-response", "the rest was ready: it left as soon as the acknowledgment arrived")
+            .not("packet-loss", "nothing was retransmitted")
             .advise("any", "write each message in one call (buffer, writev, or cork and flush)")
             .set("C / Java / Node.js", "switch Nagle's algorithm off", "TCP_NODELAY; socket.setTcpNoDelay(true); socket.setNoDelay(true)")
             .set("nginx / HAProxy", "default or option", "tcp_nodelay on; option http-no-delay")
-            .advise("Go", "TCP_NODELAY is the default: look for the other end, or for SetNoDelay(false)")
+            .advise("Go", "check the other end, or look for SetNoDelay(false): TCP_NODELAY is the default")
             .verify(sender, "strace -f -e trace=write,sendto,setsockopt -p PID", "two small writes for one message; whether TCP_NODELAY is set")
     }
 }
@@ -226,7 +226,7 @@ mod tests {
         assert!(findings_of("delayed-ack-nagle", &[conn]).is_empty());
     }
 
-    /// At the client: a piece of 46 octets, the rest when its delayed acknowledgement comes, an
+    /// At the client: a piece of 46 octets, the rest when its delayed acknowledgment comes, an
     /// answer; five times. Before each round `eager` pairs of pieces go out at once.
     fn rounds(rest: u32, eager: u32) -> Connection {
         const ACK: u8 = TcpFlags::ACK;
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_message_waits_for_the_acknowledgement() {
+    fn the_rest_of_a_message_waits_for_the_acknowledgment() {
         let findings = findings_of("delayed-ack-nagle", &[rounds(50, 0)]);
         assert!((figure(&findings[0], "stalls") - 5.0).abs() < f64::EPSILON);
         assert!((figure(&findings[0], "stall_ms_median") - 200.0).abs() < 0.01);

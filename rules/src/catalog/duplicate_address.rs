@@ -21,39 +21,40 @@ declare_rule! {
     /// Two hardware addresses claim one IP address by ARP, or two stacks answer one SYN.
     ///
     /// ## What it means
-    /// Two stations were given the same address: by hand, by two DHCP servers, by a copied virtual
-    /// machine. Or one of them forges ARP to be taken for the other. Further away, where ARP is not seen, a
-    /// balancer or routes in turn (anycast) lead the packets of one connection to two hosts.
+    /// Two stations were given the same address: by hand, by two DHCP servers, by a copied virtual machine. Or
+    /// one of them forges ARP to receive the other's traffic. Where ARP is not captured, a load balancer or
+    /// alternating routes (anycast) lead the packets of one connection to two hosts.
     ///
     /// ## Why it matters
-    /// Whoever speaks to the address reaches now one station, now the other. Connections of the one
-    /// are reset or left without answer by the other.
+    /// Traffic to the address reaches now one station, now the other. Each resets the other's connections or
+    /// leaves them unanswered.
     ///
     /// ## How it is detected
     /// - ARP packets name one IP address as their sender's, with two hardware addresses.
-    /// - The two take turns: each claims the address again after the other did, so three changes or
-    ///   more, none of them later than 60 s after the claim before.
+    /// - The two alternate: each claims the address again after the other did, so three changes or more, none
+    ///   of them later than 60 s after the claim before.
     /// - Neither is an address that redundant routers share (VRRP, HSRP, GLBP).
     /// - Neither claims four addresses or more, as a router that answers for others does (proxy ARP).
-    /// - Or: of one attempt to connect, SYN-ACKs with two initial sequence numbers answer the same SYN, and
-    ///   the first number comes again 100 ms or more after the second: each stack repeats its own.
+    /// - Or: SYN-ACKs with two initial sequence numbers answer the same SYN, and the first number returns 100
+    ///   ms or more after the second, because each stack retransmits its own.
     ///
-    /// What proves it are the claims cited, one of each station and one more of each; or the three
-    /// SYN-ACKs. What would refute it is a change for good: a take-over by a standby, a new network card, or
-    /// one host that forgot the attempt and answers with a new number from then on. `changes` counts how
-    /// often the claim (or the answering stack) went over, `stations` names the two. A conflict of ARP alone
-    /// is low: what it does to connections, other findings measure. Two stacks cost the time until one of them
-    /// took the client's data.
+    /// What proves it: one claim of each station and one more of each, or the three SYN-ACKs. What refutes it:
+    /// a lasting change, such as a standby that takes over, a new network card, or one host that lost the
+    /// attempt and answers with a new number from then on.
+    ///
+    /// `changes` counts how often the claim (or the answering stack) changed, `stations` names the two. A
+    /// conflict of ARP alone is low: other findings measure what it does to connections. Two stacks cost the
+    /// time until one of them accepted the client's data.
     ///
     /// ## What to do
-    /// Find both stations by their hardware addresses in the tables of the switches, and give one of
-    /// them another address.
+    /// Find both stations by their hardware addresses in the switches' tables, and give one of them another
+    /// address.
     ///
     /// ## Known limits
-    /// A host with two network cards in one segment may answer with both (Linux, unless `arp_ignore` is
-    /// set), and so may one that balances over its cards: both are told here. Who claims a whole range
-    /// of addresses is taken for a proxy. Neighbour discovery of IPv6 is not looked at. Two stacks that
-    /// never answer in turn look like one that forgot the attempt.
+    /// A host with two network cards in one segment may answer with both (Linux, unless `arp_ignore` is set),
+    /// and so may one that balances over its cards: both are reported here. A station that claims a whole range
+    /// of addresses counts as a proxy. IPv6 neighbour discovery is not examined. Two stacks that never
+    /// alternate look like one that lost the attempt.
     ///
     /// ## References
     /// - RFC 5227 §2.4 (address conflict detection), RFC 826 (ARP), RFC 1027 (proxy ARP)
@@ -68,7 +69,7 @@ declare_rule! {
         clouded_by: [],
         figures: [changes: Count / Max, stations: Text / Most],
         thresholds: [
-            min_changes = 3.0: "How often the claim must go from one station to the other; a take-over and the way back are two.",
+            min_changes = 3.0: "How often the claim must change from one station to the other; a takeover and its reversal are two.",
         ],
     }
 }
@@ -125,17 +126,17 @@ fn tell_stations(
     let mut draft = draft
         .title(format!("Two stations claim the address {address}"))
         .summary(format!(
-            "{one} and {other} both claim {address} by ARP: the claim went from one to the other {}. Who speaks to \
+            "{one} and {other} both claim {address} by ARP: the claim changed from one to the other {}. Traffic to \
              {address} reaches now one of them, now the other.",
             plural(changes, "time"),
         ))
         .confidence(confidence::LIKELY, "Each of the two claimed the address again after the other; a host with two network cards may do so too.")
         .because(format!("each of {one} and {other} claims the address again after the other did"))
-        .not("take-over by a standby", "then the address changes for good")
-        .not("redundant routers", "neither hardware address is one that VRRP, HSRP or GLBP share")
+        .not("takeover by a standby", "in that case the address changes once and stays")
+        .not("redundant routers", "neither hardware address is one that VRRP, HSRP or GLBP shares")
         .not("proxy ARP", "neither station claims a range of addresses")
-        .advise("network", format!("look for {one} and {other} in the tables of the switches, and give one of the stations another address"))
-        .set("Linux", "let each card answer for its own address only, if both belong to one host", "net.ipv4.conf.all.arp_ignore = 1, net.ipv4.conf.all.arp_announce = 2")
+        .advise("network", format!("find {one} and {other} in the switches' address tables, and give one of the stations another address"))
+        .set("Linux", "let each NIC answer for its own address only, if both belong to one host", "net.ipv4.conf.all.arp_ignore = 1, net.ipv4.conf.all.arp_announce = 2")
         .verify("any host of the segment", format!("arping -D -c 3 -I IFACE {address}"), "answers from two hardware addresses");
     draft.filter = Some(format!("arp.src.proto_ipv4=={address}"));
     draft
@@ -157,15 +158,15 @@ fn tell_stacks(group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
     draft
         .title(format!("Two stacks answer connections to {server}"))
         .summary(format!(
-            "On {}, SYN-ACKs with two initial sequence numbers answer the same SYN of {}, in turn: the client completes the handshake with one stack, while the other waits; {cost}.",
+            "On {}, SYN-ACKs with two initial sequence numbers answer the same SYN of {} alternately: the client completes the handshake with one stack while the other waits; {cost}.",
             many(group.connections(), "connection"),
             group.client().ip,
         ))
-        .confidence(confidence::LIKELY, "A stack that forgot an attempt would not repeat its old answer after the new one.")
-        .because("the first initial sequence number comes again after the second: both attempts exist at one time")
-        .not("SYN cookies", "such a server repeats no SYN-ACK, and its number does not go back to an older one")
+        .confidence(confidence::LIKELY, "A stack that lost an attempt would not retransmit its old answer after the new one.")
+        .because("the first initial sequence number returns after the second: both attempts exist at one time")
+        .not("SYN cookies", "such a server retransmits no SYN-ACK, and its number does not return to an older one")
         .not("port-reuse-collision", "no older connection answers: both SYN-ACKs acknowledge this SYN")
-        .advise("network", format!("find what leads packets to {server} to two hosts: a balancer without affinity, routes in turn (ECMP, anycast), two hosts with one address, or a device that answers in the server's name"))
+        .advise("network", format!("find what leads packets to {server} to two hosts: a load balancer without affinity, alternating routes (ECMP, anycast), two hosts with one address, or a device that answers with the server's address"))
         .verify("any", format!("traceroute -T -p {} {}", server.port, server.ip), "two different paths or last hops")
 }
 
@@ -203,7 +204,7 @@ fn two_stacks(conn: &Connection) -> Option<Observation<Seen>> {
         .proof(
             *again,
             format!(
-                "the first stack repeats its own, {} later",
+                "the first stack retransmits its own, {} later",
                 time(ms(again.time.since(other.time)))
             ),
         )

@@ -12,26 +12,26 @@ use crate::model::rule::Rule;
 use crate::model::text::{many, number, other_end, percent, plural, share};
 
 declare_rule! {
-    /// A congested router marks packets (ECN), or their receiver says that it does.
+    /// A congested router marks packets (ECN), or their receiver reports such marks.
     ///
     /// ## What it means
-    /// Both ends agreed on explicit congestion notification, and a router whose queue grows sets "congestion
-    /// experienced" instead of dropping. The receiver echoes it (ECE) until the sender says that it has slowed
-    /// down (CWR).
+    /// Both ends agreed on explicit congestion notification. A router whose queue grows sets "congestion
+    /// experienced" instead of dropping. The receiver echoes it (ECE) until the sender confirms that it has
+    /// slowed down (CWR).
     ///
     /// ## Why it matters
-    /// The marks name congestion before anything is lost: a link on the way is full. A sender that does not slow
-    /// down fills it until it drops.
+    /// The marks show congestion before anything is lost: a link on the path is full. A sender that does not
+    /// slow down fills it until it drops packets.
     ///
     /// ## How it is detected
-    /// - Ten or more packets of one direction bear the mark, and one in a hundred of them at least; or the receiver
-    ///   echoes marks that were made behind the capture point in ten acknowledgments or more.
-    /// - A sender that was told and never says CWR does not slow down, or a device strips what it says.
+    /// - Ten or more packets of one direction carry the mark, and at least one in a hundred of them; or the
+    ///   receiver echoes marks made behind the capture point in ten acknowledgments or more.
+    /// - A sender that received echoes and never sends CWR does not slow down, or a device strips the flag.
     ///
     /// The marked packet or the echo proves it. Packets without either refute it. Low.
     ///
     /// ## What to do
-    /// Find the full link (bufferbloat names its delay), and give it more room or the transfers less.
+    /// Find the full link (bufferbloat measures its delay), and give it more capacity or the transfers less.
     ///
     /// ## Known limits
     /// In networks that mark on purpose at short queues (DCTCP, L4S) marks are the usual way of control.
@@ -48,7 +48,7 @@ declare_rule! {
         figures: [marked: Count / Sum, marked_percent: Percent / Max, echoes: Count / Sum],
         thresholds: [
             min_marked = 10.0: "Marked packets, or echoes of marks; fewer are a passing burst.",
-            min_percent = 1.0: "Share of a direction's packets that must bear the mark.",
+            min_percent = 1.0: "Share of a direction's packets that must carry the mark.",
         ],
     }
 }
@@ -90,7 +90,7 @@ impl Rule for EcnCongestion {
                     .cause(format!("{} {}", conn.server, sender.sender()))
                     .at(at)
                     .weight(number(half.congestion_marks + peer.congestion_echoes))
-                    .proof_if(proof, "bears \"congestion experienced\"")
+                    .proof_if(proof, "carries \"congestion experienced\"")
                     .proof_if(peer.first_congestion_echo, "echoes it (ECE)")
                     .figure("marked", number(half.congestion_marks))
                     .figure("marked_percent", marked_share)
@@ -130,14 +130,14 @@ impl Rule for EcnCongestion {
                 "On {} {place}. The {receiver} echoed it in {}. {}",
                 many(group.connections(), "connection"),
                 plural(echoes, "segment"),
-                if slows { format!("The {sender} says that it slows down.") } else { format!("The {sender} never said that it slows down.") },
+                if slows { format!("The {sender} confirmed that it slowed down.") } else { format!("The {sender} never confirmed that it slowed down.") },
             ))
-            .confidence(confidence::STRONG, "The marks stand in the packets' headers.")
+            .confidence(confidence::STRONG, "The marks are in the packets' headers.")
             .because_if(seen.seen_here, || format!("{} with \"congestion experienced\"", plural(marked, "packet")))
             .because_if(echoes > 0.0, || format!("{} with ECE", plural(echoes, "segment")))
-            .because_if(!slows && echoes > 0.0, || format!("no segment of the {sender} bears CWR: it does not slow down, or a device strips the flag"))
+            .because_if(!slows && echoes > 0.0, || format!("no segment of the {sender} carries CWR: it does not slow down, or a device strips the flag"))
             .not("packet-loss", "the router marks instead of dropping")
-            .advise("network", "find the link whose queue is full on this way; its router counts ECN marks")
+            .advise("network", "find the link whose queue is full on this path; its router counts ECN marks")
             .verify("router", "tc -s qdisc show", "ecn_mark grows at the full queue")
     }
 }

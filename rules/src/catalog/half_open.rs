@@ -19,24 +19,24 @@ declare_rule! {
     /// One end, or a device before it, no longer knows a connection that the other end keeps.
     ///
     /// ## What it means
-    /// After a silence one end asks with a keep-alive probe whether the other still lives, and is answered by
-    /// RST: the host was restarted, or a NAT gateway, firewall or balancer forgot the connection.
+    /// After a silence one end sends a keep-alive probe and is answered by RST. The other host was restarted,
+    /// or a NAT gateway, firewall or load balancer dropped the connection's state.
     ///
     /// ## Why it matters
-    /// Until the probe, one end believed it was connected: what the other had to say in that time never
-    /// came, and the next request would have failed.
+    /// Until the probe, one end believed it was connected. Whatever the other end sent in that time never
+    /// arrived, and the next request would have failed.
     ///
     /// ## How it is detected
     /// - A keep-alive probe is answered by RST.
-    /// - The sequence number of the RST is the acknowledgment number of the probe, as RFC 9293 §3.10.7.1
-    ///   asks of a host without such a connection.
+    /// - The RST's sequence number is the probe's acknowledgment number, as RFC 9293 §3.10.7.1 requires of a
+    ///   host without such a connection.
     /// - Neither end had closed, and the connection had been silent for a second or longer.
     ///
-    /// The probe and the RST prove it. Data that is answered so after a long silence belongs to idle-drop. A
-    /// hop limit unlike that of the end's other segments shows that a device answered.
+    /// The probe and the RST prove it. Data answered by RST after a long silence belongs to idle-drop. A hop
+    /// limit unlike that of the end's other segments shows that a device answered.
     ///
     /// ## What to do
-    /// Find what forgot the connection, and probe or use idle connections more often than it forgets.
+    /// Find what dropped the connection's state, and probe or use idle connections more often than that.
     ///
     /// ## Known limits
     /// A process that ends without FIN on a host that stays up resets at once, not at the probe; where that
@@ -98,18 +98,18 @@ impl Rule for HalfOpen {
         };
         let advice = if device.is_some() {
             format!(
-                "find the NAT gateway, firewall or balancer before {host} and raise its idle limit above {longest}"
+                "find the NAT gateway, firewall or load balancer in front of {host} and raise its idle limit above {longest}"
             )
         } else {
             format!(
-                "find out whether {host} was restarted or its process ended without a FIN, or raise the idle limit of a NAT gateway before it"
+                "find out whether {host} was restarted or its process ended without a FIN, or raise the idle limit of a NAT gateway in front of it"
             )
         };
         draft
             .title(format!("{}{host} no longer knows connections that {} keeps", if device.is_some() { "A device before " } else { "" }, keeps.ip))
-            .summary(format!("On {connections}, idle for up to {longest}, a keep-alive probe of {} was answered by RST in the name of {host}: {who} had no such connection any more. Nobody had closed it.", keeps.ip))
-            .confidence(if device.is_some() { confidence::LIKELY } else { confidence::PROBABLE }, "The RST takes its sequence number from the probe that it answers.")
-            .because("the RST bears the acknowledgment number of the probe as its sequence number, as a host without the connection answers")
+            .summary(format!("On {connections}, idle for up to {longest}, a keep-alive probe from {} was answered by RST from the address of {host}: {who} no longer had the connection, although neither end had closed it.", keeps.ip))
+            .confidence(if device.is_some() { confidence::LIKELY } else { confidence::PROBABLE }, "The RST takes its sequence number from the probe it answers; the uptime of the host would settle who dropped the connection.")
+            .because("the RST carries the probe's acknowledgment number as its sequence number, as a host without the connection sends it")
             .because_if(device.is_some(), || {
                 let (reset, usual) = device.unwrap_or_default();
                 format!("the RST came with hop limit {reset}, the other segments of {host} with {usual}: another device answered")

@@ -20,23 +20,24 @@ declare_rule! {
     /// A server answers requests with 5xx or 429.
     ///
     /// ## What it means
-    /// The request arrived and was answered, but the answer says that the server (or what stands behind it)
-    /// failed, or that the client asks too often.
+    /// The request arrived and was answered, but the response reports that the server (or what stands behind
+    /// it) failed, or that the client sends too many requests.
     ///
     /// ## Why it matters
-    /// The request failed for its caller. Codes of gateways (502, 503, 504) point one hop further.
+    /// The request failed for its caller. Gateway codes (502, 503, 504) point one hop further.
     ///
     /// ## How it is detected
-    /// Status codes 500 to 599 and 429 in clear-text HTTP/1 and HTTP/2, per server. Where a finding on the
-    /// server's own upstream connections fits in time, it is given as the cause. Proved by the response's status
-    /// line. From three errors that are 5 % of the responses each failed request counts as lost; of fewer, or
-    /// of a smaller share, only each client's own count. A scanner's harm nobody.
+    /// - Status codes 500 to 599 and 429 in clear-text HTTP/1 and HTTP/2, per server.
+    /// - Where a finding on the server's own upstream connections coincides, it is given as the cause.
+    ///
+    /// The response's status line proves it. From three errors that are 5 % of the responses, each failed
+    /// request counts as lost; below that, only each client's own count. Errors sent to a scanner harm nobody.
     ///
     /// ## What to do
-    /// Follow the cause when one was found; otherwise the server's own log for these requests.
+    /// Follow the cause where one was found; otherwise check the server's own log for these requests.
     ///
     /// ## Known limits
-    /// Encrypted connections show no status. 4xx other than 429 are the clients' errors and are not judged.
+    /// Encrypted connections show no status. 4xx other than 429 are errors of the clients and are not judged.
     ///
     /// ## References
     /// - RFC 9110 §15.6; RFC 6585 §4
@@ -133,7 +134,7 @@ impl Rule for HttpError {
                 )
                 .proof(
                     segment_at(conn, start, Direction::ServerToClient),
-                    format!("response {status} to it"),
+                    format!("response {status} to that request"),
                 );
         }
         let first = failed.first().map(|one| Failed {
@@ -222,10 +223,10 @@ impl Rule for HttpError {
                 "these requests were answered, with an error",
             );
         let draft = statuses.iter().fold(draft, |draft, status| match status.as_str() {
-            "502" => draft.advise("proxy", "502: the connection to the upstream broke; see whether a keepalive-race, refused or reset connections to it are reported here, else the proxy's error log"),
-            "503" => draft.advise("server", "503: no capacity or no healthy upstream; check health checks, connection limits and listen-overflow"),
-            "504" => draft.advise("proxy", "504: the upstream did not answer within the proxy's timeout; see client-timeout-close and slow-response for the upstream"),
-            "429" => draft.advise("client", "429: slow down as Retry-After says, or have the limit raised"),
+            "502" => draft.advise("proxy", "502: check whether this report has a keepalive-race, refused or reset connections to the upstream, else the proxy's error log; the connection to the upstream broke"),
+            "503" => draft.advise("server", "503: check health checks, connection limits and listen-overflow; there was no capacity or no healthy upstream"),
+            "504" => draft.advise("proxy", "504: check client-timeout-close and slow-response for the upstream, which did not respond within the proxy's timeout"),
+            "429" => draft.advise("client", "429: slow down as Retry-After requires, or have the limit raised"),
             _ => draft.advise("server", format!("{status}: look for these requests in the application's log")),
         });
         draft.verify(
@@ -253,10 +254,10 @@ fn shortened(target: &str) -> String {
 
 fn meaning(status: &str) -> &'static str {
     match status {
-        "502" => "502 says that a gateway got no valid answer from the server behind it.",
-        "503" => "503 says that the server cannot take the request now.",
-        "504" => "504 says that a gateway waited too long for the server behind it.",
-        "429" => "429 says that the client asks too often.",
+        "502" => "A gateway returns 502 when it gets no valid response from the server behind it.",
+        "503" => "A server returns 503 when it cannot take the request now.",
+        "504" => "A gateway returns 504 when it waited too long for the server behind it.",
+        "429" => "A server returns 429 when a client sends too many requests.",
         _ => "The server itself failed on these requests.",
     }
 }

@@ -20,30 +20,31 @@ use crate::model::text::{number, plural};
 use crate::signs::attempts::is_refusal;
 
 declare_rule! {
-    /// ICMP errors say that packets of captured traffic could not be delivered.
+    /// ICMP errors report that packets of captured traffic could not be delivered.
     ///
     /// ## What it means
-    /// A router or the destination host returns the start of a packet with the reason why it went no
-    /// further: no route, no such host, no such port, forbidden by a filter.
+    /// A router or the destination host returns the start of a packet with the reason why it was not delivered:
+    /// no route, no such host, no such port, forbidden by a filter.
     ///
     /// ## Why it matters
-    /// It is the network's own statement about what failed, and it names who says so.
+    /// The network itself states what failed and which device says so.
     ///
     /// ## How it is detected
-    /// - An ICMP error of type 3 (but "fragmentation needed"), or an ICMPv6 error of type 1, quotes a packet
+    /// - An ICMP error of type 3 (except "fragmentation needed"), or an ICMPv6 error of type 1, quotes a packet
     ///   of a captured flow.
     /// - A SYN that the target itself answers with "port unreachable" belongs to connection-refused.
-    /// - Answers to a client that has closed its port meanwhile (late DNS answers) are info, as are errors
+    /// - Responses to a client that has closed its port meanwhile (late DNS responses) are info, as are errors
     ///   that a scanner or a traceroute provokes.
     ///
-    /// The quoted packet proves that it was not delivered. How many flows of one client failed decides how
-    /// grave it is; a destination that was heard refutes that it is broken (low).
+    /// The quoted packet proves that it was not delivered. The number of failed flows of one client decides the
+    /// severity. A destination that otherwise answered is not down (low).
     ///
     /// ## What to do
-    /// By code: routing, the host, the port, or the filter that the reporter applies.
+    /// By code: check routing, the host, the port, or the filter of the reporting device.
     ///
     /// ## Known limits
-    /// Routers limit how many errors they send, so the count is a lower bound. Traceroute provokes such errors on purpose.
+    /// Routers limit how many errors they send, so the count is a lower bound. Traceroute provokes such errors
+    /// on purpose.
     ///
     /// ## References
     /// - RFC 792; RFC 4443 §3.1; RFC 1812 §5.2.7; RFC 5927 (TCP treats most as hints)
@@ -176,9 +177,9 @@ impl Rule for IcmpUnreachable {
         let late = group.having(|seen| seen.late) > 0;
         let (title, summary) = if late {
             (
-                format!("Answers of {server} reach clients that no longer listen"),
+                format!("Responses of {server} reach clients that no longer listen"),
                 format!(
-                    "{} for packets from {server}: the client had closed its port before the answer came. Usual for answers after a timeout; harmless by itself.",
+                    "{} for packets from {server}: the client had closed its port before the response came. That is usual for responses after a timeout and harmless by itself.",
                     plural(messages, "ICMP error")
                 ),
             )
@@ -197,7 +198,7 @@ impl Rule for IcmpUnreachable {
             .summary(summary)
             .confidence(
                 confidence::PROVED,
-                "The errors quote the very packets they speak of.",
+                "The errors quote the packets they refer to.",
             )
             .because(format!(
                 "{reporter} reports \"{reason}\" and quotes the packet"
@@ -211,25 +212,25 @@ impl Rule for IcmpUnreachable {
                 "refused TCP connections are reported there",
             );
         let draft = if late {
-            draft.advise("client", "wait longer for answers, or ignore: the answer was late (see dns-failure or slow answers)")
+            draft.advise("client", "wait longer for responses, or ignore this: the response was late (see dns-failure or slow-response)")
         } else if port {
             draft.advise(
                 "server",
                 format!(
-                    "no program has port {} open on {}: start it, or correct the address",
+                    "start the program, or correct the address: no program has port {} open on {}",
                     server.port, server.ip
                 ),
             )
         } else if reason.contains("prohibited") {
             draft.advise(
                 "network",
-                format!("a filter on {reporter} forbids this traffic: allow it or stop sending"),
+                format!("allow this traffic in the filter on {reporter}, or stop sending it"),
             )
         } else {
             draft.advise(
                 "network",
                 format!(
-                    "{reporter} has no way to {}: check its routes and whether the host is up",
+                    "check the routes of {reporter} to {} and whether the host is up",
                     server.ip
                 ),
             )

@@ -22,48 +22,51 @@ use crate::signs::alive::{Alive, since_epoch_ms};
 use crate::signs::in_vain::silence_before;
 
 declare_rule! {
-    /// A device on the path forgot connections that were idle, and what came next was lost.
+    /// A device on the path dropped the state of idle connections, and the next data was lost.
     ///
     /// ## What it means
-    /// Firewalls, NAT gateways and load balancers keep a table of connections and drop entries that were silent for
-    /// some time. Neither end learns of it. The next segment is discarded in silence, or answered by a RST.
+    /// Firewalls, NAT gateways and load balancers keep a table of connections and drop entries that were idle
+    /// for some time. Neither end is notified. The device discards the next segment silently or answers it with
+    /// RST.
     ///
     /// ## Why it matters
     /// The first request after a pause hangs until a timeout, sometimes for many minutes, while both hosts are
     /// healthy.
     ///
     /// ## How it is detected
-    /// - After a silence the next data is repeated without any answer, or met at once by RST, no FIN before.
-    /// - What proves it: other connections to the same server work at that time, or a RST from a device on the
-    ///   path. A silence of less than half a minute is blamed only where the server answers others meanwhile and
+    /// - After a silence, the next data is retransmitted without any answer or is answered at once by RST. No
+    ///   FIN came before.
+    /// - What proves it: other connections to the same server work at that time, or the RST comes from a device
+    ///   on the path. A silence shorter than 30 s is blamed only where the server answers others meanwhile and
     ///   no connection died without a silence.
-    /// - What refutes it: a silence as long was survived; one of the hosts heard nothing from anybody at that
-    ///   time (its own link was down); a connection in use died as well.
+    /// - What refutes it: a silence at least as long was survived; one of the hosts received nothing from
+    ///   anyone at that time (its own link was down); a connection in use died as well.
     ///
-    /// The shortest silence that died and the longest that lived bound the limit. Severity follows the requests
-    /// lost; low where nothing shows that the server was alive, info between peer-to-peer hosts.
+    /// The shortest silence that was fatal and the longest that was survived bound the limit. Severity follows
+    /// the requests lost. It is low where nothing shows that the server was alive, info between peer-to-peer
+    /// hosts.
     ///
     /// ## What to do
     /// Send TCP keep-alives more often than the limit, close pooled connections before it, or raise the limit.
     ///
     /// ## Known limits
-    /// When the peer itself died the same is seen; a connection that works at that time tells them apart. A server
-    /// that restarted answers with RST as well.
+    /// A peer that died looks the same; only a connection that works at that time distinguishes the two. A
+    /// server that restarted also answers with RST.
     ///
     /// ## References
     /// - RFC 5382 REQ-5 (at least 2 h 4 min); RFC 1122 §4.2.3.6
     pub(crate) struct IdleDrop {
         id: "idle-drop",
         group: Closing,
-        title: "Idle connections are forgotten on the path",
+        title: "The path drops idle connections",
         severity: High,
         needs: [Tcp, BothDirections],
         clouded_by: [CaptureDrops, ClockStep],
         figures: [idle_ms_shortest_dead: Milliseconds / Min, idle_ms_longest_alive: Milliseconds / Max],
         thresholds: [
             min_idle_ms = 30000.0: "Shortest silence blamed on a table entry; the shortest limits in use are 30 s (UDP-like) and usually minutes.",
-            proved_idle_ms = 2000.0: "Shortest silence blamed where the server answers others while this connection repeats in vain, and no silence as long was survived. Tables that are full, or set so, forget within seconds.",
-            proved_copies = 4.0: "Times the data was sent in vain after such a short silence; on a path that loses one segment in ten chance does so once in ten thousand.",
+            proved_idle_ms = 2000.0: "Shortest silence blamed where the server answers others while this connection retransmits without an answer, and no silence as long was survived. Tables that are full, or configured so, drop entries within seconds.",
+            proved_copies = 4.0: "Times the data was sent without an answer after such a short silence; where one segment in ten is lost, chance alone does this once in ten thousand.",
         ],
         host_evidence: [Owner, IdleLimits, Filters],
     }
@@ -237,12 +240,12 @@ impl Rule for IdleDrop {
         let server = group.server();
         let between = match lived {
             Some(lived) => format!(
-                "a silence of {} was survived, one of {} was not: the limit lies between",
+                "a silence of {} was survived, one of {} was not: the limit lies between the two",
                 time(lived),
                 time(dead)
             ),
             None => format!(
-                "the shortest silence that died is {}: the limit is at most that",
+                "the shortest silence that was fatal lasted {}: the limit is at most that",
                 time(dead)
             ),
         };
@@ -256,30 +259,30 @@ impl Rule for IdleDrop {
         let (end, got) = if group.having(|seen| seen.reset) == group.observations.len() as u64 {
             ("are reset", "got a RST")
         } else {
-            ("die", "got no answer any more")
+            ("die", "got no further answer")
         };
         let copies = group.seen().filter_map(|seen| seen.copies).max();
         draft
             .title(format!("Connections to {server} {end} after {} of silence", time(dead)))
             .summary(format!(
                 "{} to {server} {got} after a silence of at least {}{typical}, without FIN from either end{}. \
-                 A firewall, NAT gateway or balancer on the path has most likely dropped the idle entry.",
+                 A firewall, NAT gateway or load balancer on the path has most likely dropped the idle entry.",
                 plural(number(group.connections()), "connection"),
                 time(dead),
                 if works { ", while other connections to the same server worked" } else { "" },
             ))
-            .confidence(confidence, if group.having(|seen| seen.until_ms.is_some()) == group.connections() { "The server answers others at that time, so the path forgot the connection; one dead server of several behind this address would look the same." } else if works { "The server answers others at that time, so the path and not the server forgot the connection." } else { "No other connection shows that the server was alive at that time." })
+            .confidence(confidence, if group.having(|seen| seen.until_ms.is_some()) == group.connections() { "The server answered others at that time, so the path dropped the connection; one dead server among several behind this address would look the same." } else if works { "The server answered others at that time, so the path and not the server dropped the connection." } else { "No other connection shows that the server was alive at that time." })
             .because(between)
             .because_if(copies.is_some(), || format!("the data after the silence was sent up to {} times without any answer", copies.unwrap_or(0)))
-            .because_if(group.having(|seen| seen.reset) > 0, || "the data after the silence was met by RST: the answering side knew no such connection".to_owned())
+            .because_if(group.having(|seen| seen.reset) > 0, || "RST answered the data after the silence: whoever sent it had no such connection".to_owned())
             .because_if(group.having(|seen| seen.device) > 0, || "the RST's hop limit differs from the server's: a device on the path sent it".to_owned())
-            .not("keepalive-dead-peer", if works { "the peer answers others at the same time" } else { "not excluded: nothing shows that the peer was alive" })
+            .not("keepalive-dead-peer", if works { "the peer answered others at the same time" } else { "not excluded: nothing shows that the peer was alive" })
             .not("keepalive-race", "no FIN was sent")
-            .not("packet-loss", "nothing came through any more, on this connection only and only after the silence")
+            .not("packet-loss", "nothing got through after the silence, on this connection only")
             .set("Linux", format!("probe at least every {} s, on sockets with SO_KEEPALIVE", seconds(keepalive)), format!("net.ipv4.tcp_keepalive_time = {}", seconds(keepalive)))
             .set("Go", "probe more often (15 s unless switched off)", "net.Dialer{KeepAlive: 30 * time.Second}")
             .set("Java / JDBC", "close or test pooled connections before the limit", format!("HikariCP: keepaliveTime below {0} s, maxLifetime below {0} s", seconds(dead)))
-            .advise("any", "application heartbeats and TCP_USER_TIMEOUT turn the hang into a quick error")
+            .advise("any", "Use application heartbeats and TCP_USER_TIMEOUT so that a dead connection fails within seconds instead of hanging")
             .set("AWS NLB / Azure LB", "raise the idle limit; let Azure send a reset instead of silence", "NLB tcp.idle_timeout.seconds; Azure: idle timeout and TCP reset")
             .verify("client", format!("ss -tino dst {}", server.ip), "timer:(on,…) with backoff on the connection that hangs; keep-alive timer if any")
             .verify("path", "conntrack -L -p tcp | grep ESTABLISHED; sysctl net.netfilter.nf_conntrack_tcp_timeout_established", "the limit of a Linux device on the path")
@@ -352,7 +355,7 @@ fn observation(
         )
         .proof_if(
             last.filter(|_| copies > 1),
-            format!("the same data, sent {copies} times by now, still no answer"),
+            format!("the same data, sent {copies} times so far without an answer"),
         )
         .proof_if(reset.map(|reset| reset.segment), "RST instead of an answer")
         .figure("idle_ms_shortest_dead", ms(gap.length()))

@@ -17,14 +17,14 @@ use crate::model::rule::Rule;
 use crate::model::text::{many, ms, number, plural, time};
 
 declare_rule! {
-    /// A reset was sent by a device on the way in the name of one end.
+    /// A device on the path sent a reset with the address of one end.
     ///
     /// ## What it means
-    /// Firewalls, intrusion prevention and filters end connections by sending RST with a forged
-    /// sender address. Both ends believe the other closed.
+    /// Firewalls, intrusion prevention and filters end connections by sending RST with a forged source address.
+    /// Each end believes that the other closed.
     ///
     /// ## Why it matters
-    /// Healthy connections break, and the search goes to the wrong host: neither end has sent the reset.
+    /// Healthy connections break, and the search starts at the wrong host: neither end sent the reset.
     ///
     /// ## How it is detected
     /// - The connection was live: neither end had closed or reset it before.
@@ -32,20 +32,20 @@ declare_rule! {
     ///   usual start values 64, 128 and 255, their distance; or its IP identification is far from a counter
     ///   that the sender's other packets follow one by one; or the sender carries on with data that continues
     ///   its stream, its hop limit and its counter.
-    /// - What refutes it: the RST bears the next number of the sender's own counter, or a hop limit of its
-    ///   SYN-ACKs; the RST refuses the SYN-ACK of a raw-socket tool; one user-mode network stack answers for
-    ///   many addresses; what carries on comes from another hardware address.
+    /// - What refutes it: the RST carries the next number of the sender's own counter, or the hop limit of its
+    ///   SYN-ACKs; the RST rejects the SYN-ACK of a raw-socket tool; one user-mode network stack answers for
+    ///   many addresses; the later data comes from another hardware address.
     ///
     /// An IP identification of zero or missing timestamps alone prove nothing: real resets of closed sockets
-    /// look so too. Severity follows the requests that were broken: a connection that was idle with nothing
+    /// look the same. Severity follows the requests that were broken; a connection that was idle with nothing
     /// pending lost none (low).
     ///
     /// ## What to do
-    /// Find the device: the hop limit tells how far away it is.
+    /// Find the device: the hop limit shows how far away it is.
     ///
     /// ## Known limits
     /// A route change alters the hop limit of all packets, which is taken into account only when later packets
-    /// are seen. A careful device copies the hop limit and is missed.
+    /// are captured. A device that copies the hop limit is missed.
     ///
     /// ## References
     /// - RFC 5961 §3; RFC 9293 §3.5.3
@@ -64,7 +64,7 @@ declare_rule! {
         ],
         thresholds: [
             min_hop_difference = 3.0: "Difference of the hop limits that counts; load-balanced paths differ by one or two.",
-            min_confidence = 0.6: "Resets less surely forged than this are not reported.",
+            min_confidence = 0.6: "Resets that are less certain to be forged are not reported.",
         ],
         host_evidence: [Filters, KernelReason, Owner],
     }
@@ -152,7 +152,7 @@ impl Rule for InjectedReset {
             format!(" after {} of silence, with nothing pending", time(idle))
         });
         let place = if start - seen > FARTHEST_HOPS {
-            format!("on the way to the {end}")
+            format!("on the path to the {end}")
         } else {
             format!(
                 "about {} from the capture point towards the {end} (the device's packets probably start at {start:.0})",
@@ -161,20 +161,20 @@ impl Rule for InjectedReset {
         };
         let confidence = draft.confidence;
         draft
-            .title(format!("Resets in the name of the {end} come from a device on the path ({server})"))
+            .title(format!("A device on the path resets connections as the {end} ({server})"))
             .summary(format!(
-                "{} to {server} were ended{when} by RST segments that bear the {end}'s address but were not sent by it{hops}. \
-                 A firewall, filter or intrusion prevention between the ends does that.",
+                "{} to {server} were ended{when} by RST segments that carry the {end}'s address but were not sent by it{hops}. \
+                 Firewalls, filters and intrusion prevention between the ends do that.",
                 plural(number(group.connections()), "connection")
             ))
-            .confidence(confidence, "The reset disagrees with its supposed sender; which device sent it is not seen.")
+            .confidence(confidence, "The reset does not match its supposed sender; the log of the device at that distance would settle which one sent it.")
             .because_if(group.having(|seen| seen.differs) > 0, || format!("on {} the hop limit differs from that of the {end}'s other packets", many(group.having(|seen| seen.differs), "connection")))
             .because_if(carried_on > 0, || format!("on {} the {end} went on sending afterwards", many(carried_on, "connection")))
             .not("linger-zero-reset", "an end that aborts uses its own hop limit and stops sending")
-            .not("route change", "the packets right before the reset bear the usual hop limit")
-            .advise("any", format!("look {place}: logs of firewall, intrusion prevention, content filter and load balancer at that place"))
-            .advise("Linux", "packets that connection tracking calls INVALID can cause resets at a NAT: drop them, or set net.netfilter.nf_conntrack_tcp_be_liberal = 1")
-            .verify("capture", format!("traceroute -n -T -p {} {}", server.port, server.ip), "which device stands at that distance")
+            .not("route change", "the packets right before the reset carry the usual hop limit")
+            .advise("any", format!("check the logs of the firewall, intrusion prevention, content filter or load balancer {place}"))
+            .advise("Linux", "drop packets that connection tracking marks INVALID, or set net.netfilter.nf_conntrack_tcp_be_liberal = 1: they can cause resets at a NAT")
+            .verify("capture", format!("traceroute -n -T -p {} {}", server.port, server.ip), "which device is at that distance")
     }
 }
 
@@ -183,7 +183,7 @@ fn observation(conn: &Connection, reset: &Reset, differs: bool) -> Observation<S
     let usual = reset.usual_hop_limit.filter(|_| differs);
     let hops = usual.map_or_else(String::new, |usual| {
         format!(
-            ", hop limit {} where the {end}'s other packets bear {usual}",
+            ", hop limit {} where the {end}'s other packets carry {usual}",
             reset.hop_limit
         )
     });
@@ -203,8 +203,11 @@ fn observation(conn: &Connection, reset: &Reset, differs: bool) -> Observation<S
         .cause(format!("{} {end}", conn.server))
         .at(reset.segment.time)
         .weight(f64::from(strength))
-        .proof(reset.segment, format!("RST in the name of the {end}{hops}"))
-        .proof_if(after, format!("the {end} carries on after \"its\" RST"))
+        .proof(
+            reset.segment,
+            format!("RST with the address of the {end}{hops}"),
+        )
+        .proof_if(after, format!("the {end} keeps sending after this RST"))
         .figure("resets", f64::from(reset.count))
         .figure("ttl_seen", f64::from(reset.hop_limit))
         .figure_if("ttl_expected", reset.usual_hop_limit.map(f64::from))

@@ -23,21 +23,25 @@ declare_rule! {
     /// Datagrams arrived incomplete: some of their IP fragments are missing.
     ///
     /// ## What it means
-    /// A datagram larger than the path's packet size travels in fragments. When one is lost or filtered, the receiver
-    /// throws the others away after a while.
+    /// A datagram larger than the path MTU travels in fragments. When one is lost or filtered, the receiver
+    /// discards the others after a timeout.
     ///
     /// ## Why it matters
     /// The whole message is lost although most of it arrived. Filters that drop fragments by policy make every
     /// large datagram fail, while small ones pass.
     ///
     /// ## How it is detected
-    /// UDP datagrams of which the first fragment was seen and others never, while later fragments between the same two
-    /// hosts were captured within half a minute: where none was, the capture's filter (`port …`) has dropped them. Or the
-    /// receiver says so itself: ICMP "reassembly time exceeded". Fragments that overlap, that are shorter than any
-    /// network makes them, or that already hold the length the UDP header states are no loss. Proved by the report, by
-    /// requests that get no answer while every whole one does, by a request that is sent again, or where no fragmented
-    /// datagram of the flow ever arrives whole; refuted by a later fragment of the same datagram. Each such datagram is a
-    /// lost message. With none of these the capture may have missed the fragment: low.
+    /// - The first fragment of a UDP datagram was captured and others never were, while later fragments between
+    ///   the same two hosts were captured within half a minute. Where none was, the capture filter (`port …`)
+    ///   has dropped them.
+    /// - Or the receiver reports it itself: ICMP "reassembly time exceeded".
+    /// - Fragments that overlap, that are shorter than any network makes them, or that already hold the length
+    ///   in the UDP header are not loss.
+    ///
+    /// What proves it: the report; requests that get no answer while every whole one does; a request that is
+    /// sent again; or a flow of which no fragmented datagram ever arrives whole. What refutes it: a later fragment
+    /// of the same datagram. Each such datagram is a lost message. With none of these the capture may have missed
+    /// the fragment: low.
     ///
     /// ## What to do
     /// Keep datagrams within the path MTU (1232 bytes for DNS), or let fragments pass.
@@ -117,14 +121,14 @@ impl Rule for IpFragmentLoss {
             });
         for (segment, seen) in udp.incomplete.iter().take(3) {
             let note = format!(
-                "first fragment; {} of the datagram seen, the rest never came",
+                "first fragment; {} of the datagram captured, the rest never arrived",
                 many(u64::from(*seen), "fragment")
             );
             observation = observation.proof(*segment, note);
         }
         for (segment, reporter) in reports.iter().take(2) {
             let note =
-                format!("ICMP from {reporter}: not all fragments of the datagram came in time");
+                format!("ICMP from {reporter}: not all fragments of the datagram arrived in time");
             observation = observation.proof(*segment, note);
         }
         out.push(observation);
@@ -147,27 +151,27 @@ impl Rule for IpFragmentLoss {
         draft
             .title(format!("{} with {server} lost fragments", plural(lost, "datagram")))
             .summary(format!(
-                "{} exchanged with {server} never became complete: at least one IP fragment of each is missing, so the whole datagram is lost. \
+                "{} exchanged with {server} stayed incomplete: at least one IP fragment of each is missing, so the whole datagram is lost. \
                  {whole:.0} fragmented datagrams of the same flows arrived whole.",
                 plural(lost, "datagram")
             ))
             .confidence(
                 sure,
                 if reports > 0.0 {
-                    "The receiver reports by ICMP that it waited for fragments in vain."
+                    "The receiver reported by ICMP that fragments did not arrive."
                 } else if missed > 0 {
-                    "First fragments were captured without the rest, the capture does hold later fragments of these hosts, and the ends behave as if the datagrams had not arrived."
+                    "First fragments were captured without the rest, although the capture holds later fragments of these hosts, and the ends behave as if the datagrams had not arrived."
                 } else {
-                    "First fragments were captured without the rest; nothing that the ends do tells whether the network lost it or the capture missed it."
+                    "First fragments were captured without the rest; nothing that the ends do shows whether the network lost it or the capture missed it."
                 },
             )
             .because_if(reports > 0.0, || format!("{} by ICMP: reassembly time exceeded", plural(reports, "report")))
-            .because_if(reports == 0.0, || "first fragments were seen whose later ones never passed the capture point".to_owned())
-            .because_if(whole == 0.0, || "no fragmented datagram of these flows was ever complete: a filter that drops fragments fits better than loss".to_owned())
+            .because_if(reports == 0.0, || "first fragments passed the capture point and later ones never did".to_owned())
+            .because_if(whole == 0.0, || "no fragmented datagram of these flows was ever complete: a filter that drops fragments explains it better than loss".to_owned())
             .not("capture filter", "later fragments of other datagrams were captured, so the filter lets them through")
             .not("udp-truncation", "the datagrams never reached the receiver's buffer")
             .advise("sender", "keep datagrams within the path MTU: 1,472 bytes on plain Ethernet with IPv4, 1,452 with IPv6, 1,232 to be safe")
-            .set("DNS", "limit answers and let large ones use TCP", "EDNS buffer size 1232")
+            .set("DNS", "limit the size of UDP responses so that larger ones use TCP", "EDNS buffer size 1232")
             .advise("firewall", "let fragments of allowed traffic pass, or reassemble before filtering")
             .verify("receiver", "nstat -az IpReasmFails IpReasmTimeout Ip6ReasmFails", "grows with every incomplete datagram")
             .verify("sender", format!("ping -M do -s 1472 {}", group.server().ip), "whether a full Ethernet frame passes unfragmented")

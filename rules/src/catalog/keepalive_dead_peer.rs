@@ -14,27 +14,31 @@ use crate::model::rule::Rule;
 use crate::model::text::{many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
-    /// TCP keep-alive probes went unanswered until the connection was given up.
+    /// TCP keep-alive probes went unanswered until the connection was closed.
     ///
     /// ## What it means
-    /// On an idle connection one end asked "are you there?" several times and got no answer: the peer is gone without
-    /// having closed, or something on the path has forgotten the connection. (This is TCP's keep-alive, not HTTP's.)
+    /// On an idle connection one end sent several keep-alive probes and got no answer. The peer is gone without
+    /// having closed, or something on the path dropped the connection's state. (This is TCP's keep-alive, not
+    /// HTTP's.)
     ///
     /// ## Why it matters
-    /// The connection was dead for as long as the probing took (Linux defaults: two hours and eleven minutes), with
-    /// everything that waited on it.
+    /// The connection was dead for as long as the probing took (Linux defaults: two hours and eleven minutes),
+    /// with everything that waited for it.
     ///
     /// ## How it is detected
-    /// At least three probes (no or one byte below the next sequence number) after the last answer, followed by the
-    /// prober's RST or by nothing: they prove it. An answer to the last of them refutes it. Severity follows the time
-    /// from the first unanswered probe to the end, medium at most: the loss was noticed by design, only late.
+    /// - At least three probes (no byte or one byte, below the next sequence number) were sent after the last
+    ///   answer.
+    /// - The prober's RST or nothing followed.
+    ///
+    /// The probes prove it. An answer to the last of them refutes it. Severity follows the time from the first
+    /// unanswered probe to the end, medium at most: the probes worked as designed, only late.
     ///
     /// ## What to do
-    /// Find out how the peer vanished; shorten the detection.
+    /// Find out how the peer disappeared. Shorten the detection.
     ///
     /// ## Known limits
-    /// A capture that ends between two probes shows fewer of them. Whether the peer or the path died is only told by
-    /// other connections.
+    /// A capture that ends between two probes shows fewer of them. Only other connections show whether the peer
+    /// or the path died.
     ///
     /// ## References
     /// - RFC 9293 §3.8.4; RFC 1122 §4.2.3.6
@@ -49,7 +53,7 @@ declare_rule! {
         figures: [probes: Count / Max, idle_ms: Milliseconds / Median],
         thresholds: [
             min_probes = 3.0: "Unanswered probes in a row; single ones get lost.",
-            min_interval_ms = 200.0: "Shortest mean time between probes; systems count it in seconds, and what comes faster are late acknowledgements of a capture with gaps.",
+            min_interval_ms = 200.0: "Shortest mean time between probes; systems count it in seconds, and faster ones are late acknowledgments in a capture with gaps.",
         ],
         host_evidence: [Owner],
     }
@@ -119,7 +123,7 @@ impl Rule for KeepaliveDeadPeer {
                 )
                 .proof(
                     last,
-                    format!("last of {} without answer", many(probes, "probe")),
+                    format!("last of {} without an answer", many(probes, "probe")),
                 )
                 .evidence_if(
                     reset.map(|reset| reset.segment),
@@ -145,21 +149,21 @@ impl Rule for KeepaliveDeadPeer {
         let interval = median(group.seen().map(|seen| seen.interval_ms)).unwrap_or_default();
         let confidence = draft.confidence;
         draft
-            .title(format!("The {peer} of {} vanished without closing ({server})", plural(number(group.connections()), "connection")))
+            .title(format!("The {peer} of {} disappeared without closing ({server})", plural(number(group.connections()), "connection")))
             .summary(format!(
                 "After {} of silence the {sender} probed its peer up to {probes:.0} times, {} apart, and got no answer. The {peer} is gone, or the path \
-                 has forgotten the connection.",
+                 has dropped the connection's state.",
                 time(idle), time(interval)
             ))
-            .confidence(confidence, "The probes and the missing answers were captured; why the peer is gone is not seen.")
+            .confidence(confidence, "The probes were captured and no answer followed; the peer's own log would show why it is gone.")
             .because(format!("{probes:.0} keep-alive probes in a row without an answer"))
             .not("healthy keep-alive", "answered probes are not counted")
-            .not("idle-drop", "told apart by other connections to the same peer: if they work, the path has forgotten this one")
+            .not("idle-drop", "other connections to the same peer distinguish the two: if they work, the path has dropped this one")
             .advise("any", "look for hosts, containers or processes that ended without closing: scale-in, crash, power loss, flushed NAT table")
-            .set("Linux", "notice it sooner: about 60 s + 3 x 10 s", "TCP_KEEPIDLE=60, TCP_KEEPINTVL=10, TCP_KEEPCNT=3 on the socket")
-            .set("Linux", "bound the time sent data may stay unacknowledged", "TCP_USER_TIMEOUT=30000")
+            .set("Linux", "detect it sooner, after about 60 s + 3 × 10 s", "TCP_KEEPIDLE=60, TCP_KEEPINTVL=10, TCP_KEEPCNT=3 on the socket")
+            .set("Linux", "limit how long sent data may stay unacknowledged", "TCP_USER_TIMEOUT=30000")
             .verify(sender, format!("ss -tano '( sport = :{0} or dport = :{0} )'", server.port), "timer:(keepalive,…) and the number of probes")
-            .verify(sender, "nstat -az TcpExtTCPKeepAlive TcpExtTCPAbortOnTimeout", "probes sent and connections given up")
+            .verify(sender, "nstat -az TcpExtTCPKeepAlive TcpExtTCPAbortOnTimeout", "probes sent and connections aborted")
     }
 }
 

@@ -20,37 +20,36 @@ declare_rule! {
     /// An application closed a connection by reset instead of FIN.
     ///
     /// ## What it means
-    /// With `SO_LINGER` on and a linger time of zero, close() drops everything unsent or
-    /// unacknowledged and sends RST at once. Nothing in the other end's packets provoked it: the
-    /// application asked for an abortive close.
+    /// With `SO_LINGER` on and a linger time of zero, close() discards everything unsent or unacknowledged and
+    /// sends RST at once. No packet of the other end provoked it: the application requested an abortive close.
     ///
     /// ## Why it matters
-    /// Data on its way is destroyed on both sides: what the closing end had not delivered, and what
-    /// the other end's application had not read yet. The other end sees "connection reset by peer",
-    /// often in the middle of a response it had nearly complete.
+    /// Data in flight is destroyed on both sides: what the closing end had not delivered, and what the other
+    /// end's application had not read yet. The other end sees "connection reset by peer", often in the middle
+    /// of a nearly complete response.
     ///
     /// ## How it is detected
-    /// - RST with ACK at the sender's next sequence number, no FIN of that end before, no segment that would
-    ///   draw a reset, in a connection whose handshake was captured or on which that end sent data.
-    /// - The peer's bytes were acknowledged and read: the RST's window equals the window of the last ACK (Linux
-    ///   empties the receive queue before it resets for unread data, which makes that window larger).
-    /// - What proves a loss: bytes that were sent and that no acknowledgment covers, not even one that crossed
-    ///   the RST; several segments still under way; a response cut in the middle. `bytes_unacked` is what
-    ///   the resetter did not know to be acknowledged when the RST left.
-    /// - What refutes it: the other end had closed first and nobody is left to lose data; the lost bytes are a
-    ///   short message right before the reset (an alert, a logoff), which nobody waits for.
+    /// - RST with ACK at the sender's next sequence number, with no FIN of that end before and no segment that
+    ///   would draw a reset, on a connection whose handshake was captured or on which that end sent data.
+    /// - The peer's bytes were acknowledged and read: the RST's window equals the window of the last ACK.
+    ///   (Linux empties the receive queue before it resets for unread data, which makes that window larger.)
+    /// - What proves a loss: bytes were sent that no acknowledgment covers, not even one that crossed the RST;
+    ///   several segments were still in flight; a response was cut short. `bytes_unacked` counts the bytes for
+    ///   which the resetting end had no acknowledgment when the RST left.
+    /// - What refutes it: the other end had closed first, so nobody loses data; or the lost bytes are a short
+    ///   message right before the reset (an alert, a logoff) that nobody waits for.
     ///
-    /// Severity follows the messages lost: each connection that lost bytes in use counts as one; low after a
-    /// complete exchange; info when the other end had closed, or the connection carried no data (health checks,
-    /// scans).
+    /// Severity follows the messages lost: each connection that lost bytes in use counts as one. It is low
+    /// after a complete exchange, and info when the other end had closed or the connection carried no data
+    /// (health checks, scans).
     ///
     /// ## What to do
-    /// Do not set `SO_LINGER` to zero. Half-close with shutdown(SHUT_WR), read to the end, then close.
+    /// Do not set `SO_LINGER` to zero. Half-close with shutdown(SHUT_WR), read to end of file, then close.
     ///
     /// ## Known limits
-    /// Below a few kilobytes of unread data the window does not move, so a close with little unread
-    /// data cannot be told apart; both readings are then given. Windows and other systems abort in
-    /// more situations. Bytes never handed to the network are not visible.
+    /// Below a few kilobytes of unread data the window does not change, so a close with little unread data
+    /// looks the same; both readings are then given. Windows and other systems abort in more situations. Bytes
+    /// never sent to the network are not visible.
     ///
     /// ## References
     /// - RFC 9293 §3.10.5 (ABORT); socket(7), `SO_LINGER`
@@ -64,7 +63,7 @@ declare_rule! {
         clouded_by: [CaptureDrops, OneSided],
         figures: [resets: Count / Sum, bytes_unacked: Bytes / Sum],
         thresholds: [
-            min_confidence = 0.5: "Resets whose reading as an abortive close is less sure than this are left to other rules.",
+            min_confidence = 0.5: "Resets whose reading as an abortive close is less certain than this are left to other rules.",
         ],
         host_evidence: [Linger, UnreadData, KernelReason, Owner],
     }
@@ -154,12 +153,12 @@ impl Rule for LingerZeroReset {
         let (title, summary) = if lost > 0.0 {
             (
                 format!(
-                    "The {end} {who} {resets_text} connections with {} under way",
+                    "The {end} {who} {resets_text} connections with {} in flight",
                     bytes(lost)
                 ),
                 format!(
                     "The {end} {who} ended {} by RST without FIN, unprovoked, while {} it had sent were not acknowledged. \
-                     What had not arrived, was not read yet or was still unsent is lost; the {other} gets \"connection reset by peer\".",
+                     Data that had not arrived, was not read yet or was still unsent is lost; the {other} gets \"connection reset by peer\".",
                     plural(number(group.connections()), "connection"),
                     bytes(lost)
                 ),
@@ -176,7 +175,7 @@ impl Rule for LingerZeroReset {
                 ),
                 format!(
                     "The {end} {who} ended {} by RST without FIN, unprovoked and with nothing of its own outstanding. \
-                     That is how health checks and programs that avoid TIME-WAIT close on purpose; data that the \
+                     Health checks and programs that avoid TIME-WAIT close this way on purpose; data that the \
                      {other} has not read yet can still be destroyed.",
                     plural(number(group.connections()), "connection")
                 ),
@@ -201,7 +200,7 @@ impl Rule for LingerZeroReset {
             .because_if(group.having(|seen| seen.window_same) > 0, || {
                 format!("on {} the RST advertises the same window as the last ACK: nothing unread was discarded by close()", many(group.having(|seen| seen.window_same), "connection"))
             })
-            .because_if(lost > 0.0, || format!("{} were sent and not acknowledged when the RST left, {} of them never", bytes(lost), bytes(number(never))))
+            .because_if(lost > 0.0, || format!("{} were sent and not acknowledged when the RST left; {} of them never were", bytes(lost), bytes(number(never))))
             .because_if(in_response > 0, || format!("{} ended in the middle of a response", many(in_response, "connection")));
         remedies(group, confusables(group, draft, end), end)
     }
@@ -321,7 +320,7 @@ fn observation(conn: &Connection, reset: &Reset) -> Observation<Seen> {
 fn confusables(group: &Group<'_, Seen>, draft: Narrative, end: &str) -> Narrative {
     let unread = if group.having(|seen| seen.maybe_unread) > 0 {
         format!(
-            "cannot be excluded on {}: very little unread data leaves the window unchanged; against it speaks that the peer's last bytes were acknowledged and answered",
+            "cannot be ruled out on {}, because very little unread data leaves the window unchanged; but the peer's last bytes were acknowledged and answered",
             many(group.having(|seen| seen.maybe_unread), "connection")
         )
     } else {
@@ -337,21 +336,21 @@ fn confusables(group: &Group<'_, Seen>, draft: Narrative, end: &str) -> Narrativ
             "injected-reset",
             format!("hop limit and sequence number are those of the {end}'s other packets"),
         )
-        .not("keepalive-dead-peer", "no unanswered probes came before")
+        .not("keepalive-dead-peer", "no unanswered probes preceded it")
 }
 
 fn remedies(group: &Group<'_, Seen>, draft: Narrative, end: &str) -> Narrative {
     let server = group.server();
     draft
         .advise("any", "close in order: shutdown(SHUT_WR) (Go: CloseWrite), read until end of file, then close")
-        .set("Go", "remove the call of SetLinger, or give it a positive value", "conn.SetLinger(0)  // remove")
-        .set("Java", "remove the call of setSoLinger", "socket.setSoLinger(true, 0)  // remove")
+        .set("Go", "remove the call to SetLinger, or pass a positive value", "conn.SetLinger(0)  // remove")
+        .set("Java", "remove the call to setSoLinger", "socket.setSoLinger(true, 0)  // remove")
         .set("C", "remove the option", "struct linger {1, 0} with SO_LINGER  // remove")
-        .advise("Linux", "if TIME-WAIT was the reason: pool connections, widen net.ipv4.ip_local_port_range, or net.ipv4.tcp_tw_reuse = 1 on the client")
-        .advise("nginx / HAProxy", "nginx reset_timedout_connection and HAProxy option nolinger close this way by configuration")
+        .advise("Linux", "if TIME-WAIT was the reason, pool connections, widen net.ipv4.ip_local_port_range, or set net.ipv4.tcp_tw_reuse = 1 on the client")
+        .advise("nginx / HAProxy", "check the configuration: nginx reset_timedout_connection and HAProxy option nolinger close this way")
         .verify(end, format!("strace -f -e trace=setsockopt,close,shutdown -p PID 2>&1 | grep -E 'SO_LINGER|close'  # the {end}'s process"), "setsockopt(SO_LINGER, {l_onoff=1, l_linger=0}) before the close")
         .verify(end, "nstat -az TcpExtTCPAbortOnData TcpOutRsts", "TCPAbortOnData grows with every abortive close")
-        .verify("both", format!("ss -tn '( sport = :{0} or dport = :{0} )'", server.port), "send queues that hold data when connections vanish")
+        .verify("both", format!("ss -tn '( sport = :{0} or dport = :{0} )'", server.port), "send queues that still hold data when connections disappear")
 }
 
 #[cfg(test)]

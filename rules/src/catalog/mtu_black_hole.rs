@@ -21,37 +21,39 @@ declare_rule! {
     /// Segments above a certain size never arrive, while smaller ones do.
     ///
     /// ## What it means
-    /// A link on the path carries smaller packets than the ends assume. The router there should say so by ICMP; when that
-    /// message is filtered, large packets just vanish.
+    /// A link on the path carries smaller packets than the ends assume. Its router should report that by ICMP;
+    /// when that message is filtered, large packets are lost silently.
     ///
     /// ## Why it matters
-    /// Connections open and small exchanges work; the first large message hangs until a timeout. Typical face:
-    /// TLS stops after the hello.
+    /// Connections open and small exchanges work; the first large message hangs until a timeout. A typical
+    /// symptom: TLS stops after the ClientHello.
     ///
     /// ## How it is detected
-    /// The same large segment is sent at least three times and never acknowledged, while smaller segments of the same
-    /// end are, also in pieces of it, and no larger one got through on any connection of the two hosts in that
-    /// direction. Severity is high.
+    /// - The same large segment is sent at least three times and never acknowledged.
+    /// - Smaller segments of the same end are acknowledged, including pieces of the large one.
+    /// - No larger segment got through on any connection of the two hosts in that direction.
+    ///
+    /// Severity is high.
     ///
     /// ## What to do
     /// Let ICMP "fragmentation needed" and "packet too big" pass, clamp the MSS, or lower the MTU.
     ///
     /// ## Known limits
-    /// A peer that dies just when a large segment is sent looks similar; smaller segments that pass later
-    /// exclude that. Captures before segmentation show sizes that never reach the wire.
+    /// A peer that dies just when a large segment is sent looks similar; smaller segments that pass later rule
+    /// that out. A capture taken before segmentation offload shows sizes that never reach the wire.
     ///
     /// ## References
     /// - RFC 2923; RFC 4821; RFC 1191; RFC 8201
     pub(crate) struct MtuBlackHole {
         id: "mtu-black-hole",
         group: LossAndPath,
-        title: "Large segments vanish on the path",
+        title: "Large segments are lost on the path",
         severity: High,
         needs: [Tcp, BothDirections],
         clouded_by: [CaptureDrops, Offload],
         figures: [largest_passed_bytes: Bytes / Max, smallest_lost_bytes: Bytes / Min],
         thresholds: [
-            min_copies = 3.0: "Times the segment must have been sent in vain; chance losses of one segment are rarer than one in a million by then.",
+            min_copies = 3.0: "Times the segment must have been sent without an acknowledgment; by then, chance loss of one segment is rarer than one in a million.",
             min_lost_bytes = 500.0: "Smallest size that a link could refuse; every IPv4 link carries 576 bytes.",
         ],
         host_evidence: [Filters],
@@ -151,7 +153,7 @@ impl Rule for MtuBlackHole {
                 .proof(
                     stuck.first,
                     format!(
-                        "segment of {} from {sender} that gets no acknowledgement",
+                        "segment of {} from {sender} that gets no acknowledgment",
                         many(u64::from(size), "byte")
                     ),
                 )
@@ -161,7 +163,7 @@ impl Rule for MtuBlackHole {
                 )
                 .evidence_if(
                     icmp.map(|event| event.segment),
-                    "ICMP error that names the path's packet size",
+                    "ICMP error that reports the path MTU",
                 )
                 .figure(
                     "largest_passed_bytes",
@@ -221,25 +223,26 @@ impl Rule for MtuBlackHole {
         let icmp = group.having(|seen| seen.icmp) > 0;
         let peer = if sender == "server" { server } else { client };
         draft
-            .title(format!("Segments of {lost:.0} bytes from the {sender} vanish, smaller ones pass ({} and {})", client.ip, server.ip))
+            .title(format!("Segments of {lost:.0} bytes from the {sender} are lost, smaller ones pass ({} and {})", client.ip, server.ip))
             .summary(format!(
-                "{} {}: the {sender} repeats segments of {lost:.0} bytes in vain, while segments of up to {passed:.0} bytes get through. The path \
+                "{} {}: the {sender} retransmits segments of {lost:.0} bytes without an acknowledgment, while segments of up to {} get through. The path \
                  carries smaller packets than the {sender} assumes.{link}",
                 plural(number(group.connections()), "connection"),
-                if group.seen().all(|seen| seen.went_on) { "stood still until smaller segments were sent" } else { "hang" }
+                if group.seen().all(|seen| seen.went_on) { "stalled until smaller segments were sent" } else if group.connections() == 1 { "hangs" } else { "hang" },
+                plural(passed, "byte")
             ))
-            .confidence(confidence, "Size alone parts what passes from what vanishes.")
-            .because(format!("the largest segment acknowledged has {passed:.0} bytes, the smallest that never was has {lost:.0}"))
+            .confidence(confidence, "Size alone separates the segments that pass from those that are lost.")
+            .because(format!("the largest acknowledged segment has {}, the smallest one never acknowledged {lost:.0}", plural(passed, "byte")))
             .because_if(group.having(|seen| seen.smaller_passed) > 0, || "smaller segments sent later got through".to_owned())
-            .because(if icmp { "an ICMP error names the packet size, and the sender does not act on it" } else { "no ICMP error about the packet size reached the capture point" })
-            .not("packet-loss", "chance would not pick the same large segment every time and spare the small ones")
+            .because(if icmp { "an ICMP error reports the path MTU, and the sender does not act on it" } else { "no ICMP error about the path MTU reached the capture point" })
+            .not("packet-loss", "random loss does not hit the same large segment every time and spare the small ones")
             .not("dead peer", "the peer acknowledges smaller segments")
-            .set("firewall", if icmp { "the message that tells the path's size reaches the capture point: see that the sender's own host does not drop it" } else { "let the messages pass that tell senders the path's size" }, "ICMP type 3 code 4; ICMPv6 type 2")
-            .set("Linux router", "lower the MSS of passing connections", "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu")
-            .set("Linux", format!("make the {sender} probe for the size itself"), "net.ipv4.tcp_mtu_probing = 1")
+            .set("firewall", if icmp { "check that the sender's own host does not drop the ICMP message with the path MTU, which reaches the capture point" } else { "let the ICMP messages pass that report the path MTU to senders" }, "ICMP type 3 code 4; ICMPv6 type 2")
+            .set("Linux router", "clamp the MSS of forwarded connections", "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu")
+            .set("Linux", format!("let the {sender} probe for the path MTU itself"), "net.ipv4.tcp_mtu_probing = 1")
             .advise("any", "or lower the MTU of the interface (tunnels: VXLAN 1450, WireGuard 1420)")
-            .verify(sender, format!("ping -M do -s {:.0} {}", (lost + 20.0).max(0.0), if peer == server { client.ip } else { server.ip }), "no answer at the size that vanishes, answers below")
-            .verify(sender, "ip route get ADDRESS; tracepath -n ADDRESS", "the path MTU the kernel believes, and where it changes")
+            .verify(sender, format!("ping -M do -s {:.0} {}", (lost + 20.0).max(0.0), if peer == server { client.ip } else { server.ip }), "no answer at the lost size, answers below it")
+            .verify(sender, "ip route get ADDRESS; tracepath -n ADDRESS", "the path MTU the kernel assumes, and where it changes")
     }
 }
 

@@ -14,34 +14,34 @@ use crate::model::rule::Rule;
 use crate::model::text::many;
 
 declare_rule! {
-    /// A router refuses packets as too large, and the sender goes on with smaller ones.
+    /// A router rejects packets as too large, and the sender continues with smaller ones.
     ///
     /// ## What it means
-    /// A link on the path, such as a tunnel or a VPN, carries less than the hosts' own links. Path MTU discovery
-    /// did what it is for.
+    /// A link on the path, such as a tunnel or a VPN, carries smaller packets than the hosts' own links. Path
+    /// MTU discovery worked as designed.
     ///
     /// ## Why it matters
-    /// It costs the refused packets and a round trip, once for each path; and it works only as long as nobody
+    /// It costs the rejected packets and a round trip, once for each path. It works only as long as nothing
     /// filters these ICMP messages (mtu-black-hole).
     ///
     /// ## How it is detected
     /// - ICMP "fragmentation needed" or "packet too big" quotes a packet of the connection.
-    /// - The same end sends the data again, or more, and none of its data stays without acknowledgment.
+    /// - The same end sends the data again, or more, and all of its data is acknowledged.
     ///
-    /// The ICMP message proves it. Data that is repeated in vain afterwards would refute it. Info.
+    /// The ICMP message proves it. Data that stays unacknowledged afterwards would refute it. Info.
     ///
     /// ## What to do
-    /// Nothing, or lower the MSS at the tunnel so that no packet is refused.
+    /// Nothing, or lower the MSS at the tunnel so that no packet is rejected.
     ///
     /// ## Known limits
-    /// An MSS that a device lowers during the handshake avoids the refusal, and is not told.
+    /// An MSS that a device lowers during the handshake avoids the rejection and is not reported.
     ///
     /// ## References
     /// - RFC 1191, RFC 8201 (path MTU discovery)
     pub(crate) struct MtuReduced {
         id: "mtu-reduced",
         group: LossAndPath,
-        title: "A router asks for smaller packets, and gets them",
+        title: "A router asks for smaller packets and gets them",
         severity: Info,
         needs: [Tcp, BothDirections],
         clouded_by: [],
@@ -93,7 +93,7 @@ impl Rule for MtuReduced {
                 .proof(
                     error,
                     format!(
-                        "ICMP error of {}: the packet that it quotes is too large{asks}",
+                        "ICMP error of {}: the packet it quotes is too large{asks}",
                         icmp.reporter
                     ),
                 )
@@ -119,16 +119,16 @@ impl Rule for MtuReduced {
         let mtu = group.figure("mtu_bytes");
         let room = mtu.map_or_else(String::new, |mtu| format!(" of more than {mtu:.0} bytes"));
         draft
-            .title(format!("{reporter} refuses packets{room}; discovery of the path's MTU works"))
+            .title(format!("{reporter} rejects packets{room}; path MTU discovery works"))
             .summary(format!(
-                "On {} {reporter} refused packets{room} from the {}, which went on with smaller ones: a link behind it carries less than the hosts' own. Nothing was lost but a round trip.",
+                "On {} {reporter} rejected packets{room} from the {}, which continued with smaller ones: a link behind it has a smaller MTU than the hosts' own. It cost only a round trip.",
                 many(group.connections(), "connection"),
                 sender.sender(),
             ))
-            .confidence(confidence::PROVED, "The refusal quotes the packet, and later data of the same end was acknowledged.")
-            .because("all data of that end was acknowledged in the end")
-            .not("mtu-black-hole", "the refusal reached the sender, and smaller packets got through")
-            .advise("network", "lower the MSS at the tunnel (clamp to path MTU), so that nothing has to be refused")
+            .confidence(confidence::PROVED, "The ICMP message quotes the packet, and later data of the same end was acknowledged.")
+            .because("all data of that end was finally acknowledged")
+            .not("mtu-black-hole", "the ICMP message reached the sender, and smaller packets got through")
+            .advise("network", "clamp the MSS to the path MTU at the tunnel, so that no packet is rejected")
     }
 }
 

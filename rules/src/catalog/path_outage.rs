@@ -22,46 +22,49 @@ use crate::signs::handshake::is_handshake_ignored;
 use crate::signs::waits::union;
 
 declare_rule! {
-    /// For a time nothing gets through on several connections, and then all go on.
+    /// For a time nothing gets through on several connections, and then all of them resume.
     ///
     /// ## What it means
-    /// The way between hosts, or the link of one of them, was interrupted: a link or route that changed, a
-    /// fail-over, radio coverage, a machine that stood still.
+    /// The path between hosts, or the link of one of them, was interrupted: a link or route that changed, a
+    /// failover, radio coverage, a paused machine.
     ///
     /// ## Why it matters
-    /// Everything that was under way waits, and goes on only when the next timer of TCP runs out, which may be as
-    /// long again as the interruption itself.
+    /// Everything in flight waits, and resumes only when the next TCP retransmission timer expires, which can
+    /// take as long again as the interruption itself.
     ///
     /// ## How it is detected
-    /// - On two or more connections that share a host the same data was sent again and again for a second or
-    ///   longer, at overlapping times, and acknowledged at last.
-    /// - No other connection in the same direction between these hosts was heard of in that time.
+    /// - On two or more connections that share a host, the same data was retransmitted for a second or longer,
+    ///   at overlapping times, and finally acknowledged.
+    /// - No other connection in the same direction between these hosts got through in that time.
     ///
-    /// The repeats and the acknowledgment that ends them prove it for each connection. What refutes it: another
-    /// connection that goes on meanwhile; a closed window or an ignored handshake, which are not lost data. Whether
-    /// one end heard nothing from anybody tells its own link from the path. Connections that never went on are
-    /// connection-died; a single interrupted one is packet-loss. Severity follows the time on the clock in which
-    /// somebody waited.
+    /// The retransmissions and the acknowledgment that ends them prove it for each connection.
+    ///
+    /// What refutes it: another connection that continues meanwhile; a closed window or an ignored handshake,
+    /// which are not lost data. If one end received nothing from anyone, its own link was down rather than the
+    /// path.
+    ///
+    /// Connections that never resumed are connection-died; a single interrupted one is packet-loss. Severity
+    /// follows the total time during which clients waited.
     ///
     /// ## What to do
-    /// Find what changed on the way at that time.
+    /// Find what changed on the path at that time.
     ///
     /// ## Known limits
-    /// Between the first lost segment and the last timer the path may have worked for longer than it seems: the
-    /// time told is what connections lost, not how long the path was down. A host that stood still looks the same.
+    /// Between the first lost segment and the last timer the path may have recovered earlier than it seems: the
+    /// reported time is what connections lost, not how long the path was down. A paused host looks the same.
     ///
     /// ## References
     /// - RFC 6298 §5 (timer and its back-off)
     pub(crate) struct PathOutage {
         id: "path-outage",
         group: LossAndPath,
-        title: "Nothing gets through for a time",
+        title: "The path is interrupted for a time",
         severity: Medium,
         needs: [Tcp, BothDirections],
         clouded_by: [CaptureDrops, ClockStep],
         figures: [connections: Count / Sum, dark_ms: Milliseconds / Max],
         thresholds: [
-            outage_ms = 1000.0: "Time in which the same data must have been sent in vain; the first timers take less.",
+            outage_ms = 1000.0: "Time over which the same data must have been retransmitted; the first timers take less.",
             min_connections = 2.0: "Connections interrupted at one time; one alone is packet-loss.",
         ],
     }
@@ -173,8 +176,8 @@ impl Rule for PathOutage {
         let senders: BTreeSet<_> = group.seen().map(|seen| seen.sender.index()).collect();
         let direction = match (senders.len(), group.best().seen.sender) {
             (2.., _) => "in both directions",
-            (_, Direction::ClientToServer) => "of what the clients sent",
-            (_, Direction::ServerToClient) => "of what the servers sent",
+            (_, Direction::ClientToServer) => "from the clients",
+            (_, Direction::ServerToClient) => "from the servers",
         };
         let impact = group.impact();
         let impact = Impact {
@@ -185,18 +188,18 @@ impl Rule for PathOutage {
             .impact(group.meta, impact)
             .title(format!("Nothing gets through for up to {length} {place}"))
             .summary(format!(
-                "On {} at one time nothing {direction} got through for up to {length}; then all went on. {}",
+                "On {} at one time nothing {direction} got through for up to {length}; then all of them resumed. {}",
                 many(group.connections(), "connection"),
                 match own_link {
-                    Some(host) => format!("{host} heard nothing from anybody in that time: its own link, or the host itself, stood still."),
-                    None => "Nothing in that direction between these hosts was heard of meanwhile.".to_owned(),
+                    Some(host) => format!("{host} received nothing from anyone in that time: its own link was down, or the host was paused."),
+                    None => "Nothing else in that direction between these hosts got through meanwhile.".to_owned(),
                 },
             ))
-            .confidence(confidence::LIKELY, "On each connection the same data was repeated until it was acknowledged, at one time.")
-            .because(format!("the same data was repeated in vain on {} at overlapping times", many(group.connections(), "connection")))
-            .not("packet-loss", "all that was sent in that time was lost, on every connection")
-            .not("connection-died", "the connections went on")
-            .advise("network", "find what changed at that time: a link, a route, a fail-over, radio coverage, a virtual machine that was moved")
+            .confidence(confidence::LIKELY, "On each connection the same data was retransmitted until it was acknowledged, at one time.")
+            .because(format!("the same data was retransmitted without an acknowledgment on {} at overlapping times", many(group.connections(), "connection")))
+            .not("packet-loss", "everything sent in that time was lost, on every connection")
+            .not("connection-died", "the connections resumed")
+            .advise("network", "find what changed at that time: a link, a route, a failover, radio coverage, a virtual machine that was migrated")
             .verify("both", "journalctl -k --since TIME; ip -s -s link show DEV", "a link that went away and came back")
     }
 }
@@ -218,18 +221,15 @@ fn observation(conn: &Connection, sender: Direction, outage: &Outage) -> Observa
         .weight(ms(length))
         .proof(
             outage.first,
-            format!("data from {who}, repeated in vain for the first time"),
+            format!("data from {who}, first retransmission without an acknowledgment"),
         )
         .evidence(
             outage.last,
-            format!("the same data, sent {} times by now", outage.copies),
+            format!("the same data, sent {} times so far", outage.copies),
         )
         .proof(
             outage.ended,
-            format!(
-                "acknowledged at last, {} after it was sent first",
-                span(length)
-            ),
+            format!("acknowledged {} after it was first sent", span(length)),
         )
         .figure("connections", 1.0)
         .figure("dark_ms", ms(length))

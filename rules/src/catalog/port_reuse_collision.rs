@@ -15,31 +15,32 @@ use crate::model::rule::Rule;
 use crate::model::text::{many, ms, plural, time};
 
 declare_rule! {
-    /// A new connection reused the addresses and ports of one that its peer still remembers.
+    /// A new connection reused the addresses and ports of one that its peer still holds.
     ///
     /// ## What it means
-    /// A client opens a connection with a port that belonged to an earlier connection, which the server still
-    /// holds. The server answers the SYN with an acknowledgement of the old connection; the client resets
-    /// that and has to try again.
+    /// A client opens a connection from a port that belonged to an earlier connection, which the server still
+    /// holds. The server answers the SYN with an acknowledgment of the old connection; the client resets that
+    /// and has to retry.
     ///
     /// ## Why it matters
-    /// Connecting takes longer, from some milliseconds to a second or more; behind devices that drop such SYNs it fails.
+    /// Connecting takes some milliseconds to a second or more longer. Behind devices that drop such SYNs it
+    /// fails.
     ///
     /// ## How it is detected
-    /// - A SYN with a new sequence number draws a plain ACK with numbers that are not its own (challenge
-    ///   ACK), and the client answers RST or sends its SYN again.
-    /// - A SYN on a reused port is repeated at a server that challenged others.
+    /// - A SYN with a new sequence number draws a plain ACK with numbers that are not its own (challenge ACK),
+    ///   and the client answers with RST or retransmits its SYN.
+    /// - Or a SYN on a reused port is retransmitted to a server that challenged others.
     ///
-    /// The challenge ACK proves it; a SYN-ACK to the first SYN refutes it: reuse that the server accepts at
-    /// once is legal and silent. An ACK that the new connection can have earned meanwhile, by its timestamp,
-    /// is no challenge. The time that clients waited decides how grave it is.
+    /// The challenge ACK proves it. A SYN-ACK to the first SYN refutes it: reuse that the server accepts at
+    /// once is legal and harmless. An ACK that, by its timestamp, can belong to the new connection is no
+    /// challenge. The time that clients waited decides the severity.
     ///
     /// ## What to do
     /// Keep connections alive, give the client more ports or addresses, do not bind to a fixed port.
     ///
     /// ## Known limits
-    /// Without the challenge ACK (a device on the path drops such SYNs) a repeated SYN on a reused port is taken for loss,
-    /// unless the same server challenged others.
+    /// Without the challenge ACK (a device on the path drops such SYNs), a retransmitted SYN on a reused port
+    /// counts as loss unless the same server challenged others.
     ///
     /// ## References
     /// - RFC 9293 §3.10.7.4; RFC 5961 §4; RFC 6191; RFC 6056
@@ -111,12 +112,12 @@ impl Rule for PortReuseCollision {
                 again,
                 again.map_or_else(String::new, |again| {
                     format!(
-                        "the same SYN again, {} after the first",
+                        "the same SYN retransmitted, {} after the first",
                         time(ms(again.time.since(syn.time)))
                     )
                 }),
             )
-            .evidence_if(syn_ack, "SYN-ACK at last")
+            .evidence_if(syn_ack, "SYN-ACK")
             .figure("collisions", 1.0)
             .figure_if("delay_ms", delay.map(ms))
             .cost("time_lost_ms", delay.map_or(0.0, ms))
@@ -165,16 +166,16 @@ impl Rule for PortReuseCollision {
                 "{}: a SYN from {} used a port whose earlier connection {server} still held, and was answered with an acknowledgment of the old one.{cost}",
                 plural(collisions, "collision"), group.clients_text()
             ))
-            .confidence(confidence, "The challenge acknowledgement with the old connection's numbers was captured.")
+            .confidence(confidence, "The challenge ACK with the old connection's numbers was captured.")
             .because("the SYN has a new sequence number, so it is no retransmission")
-            .because_if(group.having(|seen| seen.challenged) > 0, || "the server answered with a plain ACK bearing the old connection's numbers".to_owned())
-            .not("listen-overflow", "the SYN was answered, only not with SYN-ACK")
-            .not("syn retransmission", "a repeated SYN would bear the same sequence number")
-            .advise("client", "keep connections open and reuse them, so that ports are not used up")
-            .set("Linux (client)", "more ports, chosen at random", "net.ipv4.ip_local_port_range = 15000 65000; net.ipv4.tcp_tw_reuse = 1")
-            .set("Linux (NAT)", "let the translation spread ports", "iptables … -j MASQUERADE --random-fully")
+            .because_if(group.having(|seen| seen.challenged) > 0, || "the server answered with a plain ACK that carries the old connection's numbers".to_owned())
+            .not("listen-overflow", "the SYN was answered, but not with SYN-ACK")
+            .not("syn retransmission", "a retransmitted SYN would carry the same sequence number")
+            .advise("client", "keep connections open and reuse them, so that the client does not run out of ports")
+            .set("Linux (client)", "use more ports, chosen at random", "net.ipv4.ip_local_port_range = 15000 65000; net.ipv4.tcp_tw_reuse = 1")
+            .set("Linux (NAT)", "randomise the ports that NAT assigns", "iptables … -j MASQUERADE --random-fully")
             .advise("client", "do not bind outgoing connections to a fixed source port")
-            .verify("client", format!("ss -tan state time-wait dst {} | wc -l", server.ip), "ports that are still held; about 28,000 are available by default")
+            .verify("client", format!("ss -tan state time-wait dst {} | wc -l", server.ip), "ports still in TIME-WAIT; about 28,000 are available by default")
             .verify("server", "nstat -az TcpExtTCPChallengeACK TcpExtTCPSYNChallenge", "grows with every collision")
     }
 }

@@ -14,31 +14,35 @@ use crate::model::rule::Rule;
 use crate::model::text::{ms, number, percent, plural, share, span, time};
 
 declare_rule! {
-    /// Segments arrived in another order than they were sent.
+    /// Segments arrived in a different order than they were sent.
     ///
     /// ## What it means
     /// The network delivered later segments before earlier ones, without losing any.
     ///
     /// ## Why it matters
-    /// The receiver asks for what seems missing, and the sender may repeat it needlessly and slow down. Modern
-    /// systems adapt; strong reordering still costs throughput.
+    /// The receiver asks for what seems missing, and the sender may retransmit it without need and slow down.
+    /// Modern systems adapt; strong reordering still costs throughput.
     ///
     /// ## How it is detected
-    /// Originals (by timestamp and IP identification) that arrive after later ones, within a fraction of the round
-    /// trip. At least three. Severity: info, low from one percent of the segments.
+    /// - Originals (by timestamp and IP identification) arrive after later ones, within a fraction of the round
+    ///   trip.
+    /// - At least three of them on a connection.
+    ///
+    /// Severity is info, low from one percent of the segments.
     ///
     /// ## What to do
     /// Keep each connection on one path: balance per flow, one receive queue per flow.
     ///
     /// ## Known limits
-    /// A capture that merges several queues or interfaces can reorder by itself. At the sender's side nothing is seen.
+    /// A capture that merges several queues or interfaces can reorder by itself. At the sender's side
+    /// reordering is not visible.
     ///
     /// ## References
     /// - RFC 4737; RFC 5236; RFC 8985 §6.2 (adapting to it)
     pub(crate) struct Reordering {
         id: "reordering",
         group: LossAndPath,
-        title: "Segments overtake each other on the path",
+        title: "Segments arrive out of order",
         severity: Low,
         needs: [Tcp, BothDirections],
         traits: [LateOriginal],
@@ -151,12 +155,12 @@ impl Rule for Reordering {
             ))
             .confidence(confidence::LIKELY, "The late segments are originals, not retransmissions.")
             .because("timestamps and IP identification of the late segments are older than their neighbours'")
-            .because_if(needless > 0.0, || format!("{} were sent needlessly in the same direction", plural(needless, "retransmission")))
-            .not("packet-loss", "nothing was lost: the originals came")
+            .because_if(needless > 0.0, || format!("{} in the same direction were unneeded", plural(needless, "retransmission")))
+            .not("packet-loss", "nothing was lost: the originals arrived")
             .not("retransmit-hol", "no retransmission was needed to fill the gaps")
             .advise("network", "balance per flow instead of per packet (ECMP, LACP, bonding mode round-robin)")
-            .advise("Linux", "one receive queue per flow; senders adapt by RACK (net.ipv4.tcp_recovery = 1)")
-            .verify("receiver", "nstat -az TcpExtTCPOFOQueue TcpExtTCPSACKReorder TcpExtTCPTSReorder", "segments that came out of order on this host")
+            .advise("Linux", "use one receive queue per flow; senders adapt by RACK (net.ipv4.tcp_recovery = 1)")
+            .verify("receiver", "nstat -az TcpExtTCPOFOQueue TcpExtTCPSACKReorder TcpExtTCPTSReorder", "segments that arrived out of order on this host")
     }
 }
 

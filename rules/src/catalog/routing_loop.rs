@@ -14,29 +14,31 @@ use crate::model::rule::Rule;
 use crate::model::text::{number, plural, span};
 
 declare_rule! {
-    /// The same packets pass again and again with a falling hop limit: a routing loop.
+    /// The same packets pass repeatedly with a falling hop limit: a routing loop.
     ///
     /// ## What it means
-    /// Two or more routers hold each other for the next hop to a destination. A packet goes round
-    /// between them, loses one hop at each, and is dropped when its hop limit reaches zero.
+    /// Two or more routers each use the other as next hop to a destination. A packet circulates between them,
+    /// loses one hop at each, and is dropped when its hop limit reaches zero.
     ///
     /// ## Why it matters
-    /// Nothing reaches the destination, and every packet loads the link dozens of times over.
+    /// Nothing reaches the destination, and every packet loads the link dozens of times.
     ///
     /// ## How it is detected
-    /// One packet, told by addresses, ports, IP identification and TCP numbers, was seen at least four
-    /// times with a hop limit that falls each time. A capture at two points of one path sees every
-    /// packet twice and is not meant. `packets` counts those that went round, `ttl_first` and `ttl_last`
-    /// are the largest and smallest hop limit seen. What goes round does not arrive: every packet counts as lost.
+    /// - One packet, identified by addresses, ports, IP identification and TCP numbers, was seen at least four
+    ///   times with a hop limit that falls each time.
+    /// - A capture at two points of one path shows every packet twice and does not count.
+    ///
+    /// `packets` counts the looping packets; `ttl_first` and `ttl_last` are the largest and smallest hop limit
+    /// seen. A looping packet does not arrive, so each counts as lost.
     ///
     /// ## What to do
-    /// Correct the routes: often a default route and a summary route that point at each other, a
-    /// missing discard route for a summarised prefix, or a failure that routing has not settled.
+    /// Correct the routes. Often a default route and a summary route point at each other, a discard route for a
+    /// summarised prefix is missing, or routing has not converged after a failure.
     ///
     /// ## Known limits
-    /// A loop beyond the capture point that does not pass it again shows only by ICMP time exceeded.
-    /// Packets of IPv6 bear no identification: equal datagrams of one flow are told apart by their
-    /// falling hop limit alone. Only TCP and UDP are looked at.
+    /// A loop beyond the capture point that does not pass it again shows only by ICMP time exceeded. IPv6
+    /// packets carry no identification, so equal datagrams of one flow are distinguished only by their falling
+    /// hop limit. Only TCP and UDP are examined.
     ///
     /// ## References
     /// - RFC 791 §3.2 (time to live), RFC 8200 §3 (hop limit)
@@ -44,7 +46,7 @@ declare_rule! {
     pub(crate) struct LoopedPackets {
         id: "routing-loop",
         group: LossAndPath,
-        title: "Packets go round in a routing loop",
+        title: "Packets circulate in a routing loop",
         severity: High,
         needs: [],
         clouded_by: [DuplicateFrames],
@@ -95,22 +97,22 @@ impl Rule for LoopedPackets {
         });
         let exceeded = exceeded.count() as u64;
         draft
-            .title(format!("Packets to {target} go round in a routing loop"))
+            .title(format!("Packets to {target} circulate in a routing loop"))
             .summary(format!(
                 "{} from {} to {target} passed the capture point about {rounds:.0} times each, with hop limits falling from {high:.0} to \
-                 {low:.0}. Routers send them round until the hop limit ends; nothing of them arrives.",
+                 {low:.0}. Routers forward them in a circle until the hop limit reaches zero; none of them arrives.",
                 plural(packets, "packet"),
                 group.clients_text(),
             ))
-            .confidence(confidence::PROVED, "The same packets, told by identification and numbers, were seen with falling hop limits.")
-            .because(format!("each time round the hop limit is lower by {step:.0}: the circle has {}", plural(step, "hop")))
+            .confidence(confidence::PROVED, "The same packets, identified by IP identification and TCP numbers, were seen with falling hop limits.")
+            .because(format!("the hop limit falls by {step:.0} each time: the loop has {}", plural(step, "hop")))
             .because_if(exceeded > 0, || format!("{} \"time exceeded\" came back for packets to {target}", plural(number(exceeded), "ICMP message")))
-            .not("retransmission", "a sender that repeats uses a new identification and its full hop limit")
+            .not("retransmission", "a retransmission has a new identification and the sender's full hop limit")
             .not("capture at two points of one path", format!("that shows each packet twice, not {rounds:.0} times"))
-            .advise("network", format!("compare the routes to {target} on the routers of the circle: two of them name each other as next hop"))
-            .set("Cisco, Juniper", "discard what no more specific route covers, where a summary is announced", "ip route SUMMARY MASK Null0; set routing-options static route SUMMARY discard")
+            .advise("network", format!("compare the routes to {target} on the routers of the loop: two of them name each other as next hop"))
+            .set("Cisco, Juniper", "add a discard route for each announced summary", "ip route SUMMARY MASK Null0; set routing-options static route SUMMARY discard")
             .set("Linux", "the same on a Linux router", "ip route add blackhole SUMMARY")
-            .verify("client", format!("traceroute -n {target}"), "two or more routers in turn until the end")
+            .verify("client", format!("traceroute -n {target}"), "two or more routers alternating until the end")
             .verify("router", format!("ip route get {target}"), "the next hop: follow it until one points back")
     }
 }
@@ -138,11 +140,11 @@ fn observation(one: &RoutingLoop) -> Observation<Seen> {
     )
     .cause(one.destination.ip.to_string())
     .weight(number(one.sightings))
-    .evidence(one.first, "the packet's first sighting")
+    .evidence(one.first, "first time the packet passes")
     .proof(
         one.first_again,
         format!(
-            "the same packet, {} later, its hop limit the lowest of all its sightings",
+            "the same packet, {} later, with the lowest hop limit seen",
             span(one.first_again.time.since(one.first.time))
         ),
     )

@@ -17,25 +17,25 @@ declare_rule! {
     /// A transfer waits for its own sender: nothing is in flight, and the window is open.
     ///
     /// ## What it means
-    /// The program gives its data in pieces, with pauses between them: it reads from a slow disk or another
-    /// service, waits for its peer's word after each block, or paces itself.
+    /// The program sends its data in pieces, with pauses between them: it reads from a slow disk or another
+    /// service, waits for a response of its peer after each block, or paces itself.
     ///
     /// ## Why it matters
-    /// Neither the network nor the receiver can make such a transfer faster; looking there is time lost.
+    /// Neither the network nor the receiver can make such a transfer faster, so there is nothing to find there.
     ///
     /// ## How it is detected
-    /// - One end sent 200 kB or more, without loss worth the name, and the other's window never closed.
-    /// - For half of the time of the transfer and a second at least everything that was sent had been
-    ///   acknowledged, the window was open, and nothing more was sent.
+    /// - One end sent 200 kB or more with next to no loss, and the other's window never closed.
+    /// - For half of the transfer's time, and at least a second, everything sent had been acknowledged, the
+    ///   window was open, and nothing more was sent.
     ///
-    /// The silence between an acknowledgment and the next data proves it. Data in flight all the time would refute
-    /// it. Info: that a sender has nothing to send is often as it should be.
+    /// The silence between an acknowledgment and the next data proves it. Data in flight all the time would
+    /// refute it. Info: a sender with nothing to send is often intended.
     ///
     /// ## What to do
-    /// Look at what the sender waits for; give the connection larger pieces, or several at once.
+    /// Find what the sender waits for. Give the connection larger pieces, or several at once.
     ///
     /// ## Known limits
-    /// What the program does is not on the wire. Media that play as they come are sent so on purpose.
+    /// What the program does is not on the wire. Streamed media is paced on purpose.
     ///
     /// ## References
     /// - RFC 7661 (application-limited senders)
@@ -48,9 +48,9 @@ declare_rule! {
         clouded_by: [CaptureDrops],
         figures: [waited_ms: Milliseconds / Sum, sent_bytes: Bytes / Sum],
         thresholds: [
-            min_bytes = 200000.0: "Octets from which it is a transfer, not a conversation.",
+            min_bytes = 200000.0: "Size from which it is a transfer, not a conversation.",
             min_waited_ms = 1000.0: "Time in which the sender had nothing to send.",
-            min_share_percent = 50.0: "Share of the transfer's time that this must be.",
+            min_share_percent = 50.0: "Share of the transfer's time that this must take.",
         ],
     }
 }
@@ -123,14 +123,14 @@ impl Rule for SenderLimited {
         draft
             .title(format!("Transfers wait for their own {sender} ({server})"))
             .summary(format!(
-                "The {sender} sent {sent} on {} and had nothing to send for {share} of the time ({waited} on one of them): all was acknowledged, the window was open, and neither loss nor the receiver held it back.",
+                "The {sender} sent {sent} on {} and had nothing to send for {share} of the time ({waited} on one of them): everything was acknowledged, the window was open, and neither loss nor the receiver held it back.",
                 many(group.connections(), "connection"),
             ))
-            .confidence(confidence::PROBABLE, "What the program waited for is not on the wire.")
+            .confidence(confidence::PROBABLE, "What the program waited for is not on the wire; `strace` on the sender would settle it.")
             .because(format!("nothing was in flight for {waited}, with the window open"))
             .not("window-limited", "the window had room")
-            .not("packet-loss", "next to nothing was repeated")
-            .advise(sender, "look at what its program waits for: a disk, another service, an answer of its peer to each block")
+            .not("packet-loss", "next to nothing was retransmitted")
+            .advise(sender, "find what its program waits for: a disk, another service, a response of its peer to each block")
             .verify(sender, "ss -tin", "app_limited, and a delivery rate far below the pacing rate")
     }
 }

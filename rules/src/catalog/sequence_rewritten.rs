@@ -13,36 +13,36 @@ use crate::model::rule::Rule;
 use crate::model::text::{many, number, other_end};
 
 declare_rule! {
-    /// SACK blocks name octets that their sender cannot have received: a device rewrites sequence numbers.
+    /// SACK blocks name bytes that their sender cannot have received: a device rewrites sequence numbers.
     ///
     /// ## What it means
-    /// A firewall or proxy on the path shifts the sequence numbers of a connection (to hide a host's weak initial
-    /// numbers, or because it changed the length of something) and forgets those inside the SACK option.
+    /// A firewall or proxy on the path shifts the sequence numbers of a connection (to hide a host's weak
+    /// initial numbers, or because it changed the length of something) but not those inside the SACK option.
     ///
     /// ## Why it matters
-    /// The sender discards such blocks, so that each loss of more than one segment waits for a timer, and some
-    /// systems drop the acknowledgment as a whole: transfers stall wherever a packet is lost.
+    /// The sender discards such blocks, so each loss of more than one segment waits for a timer. Some systems
+    /// drop the whole acknowledgment, and transfers stall wherever a packet is lost.
     ///
     /// ## How it is detected
     /// - Three or more acknowledgments of one end carry a SACK block before the other end's initial sequence
-    ///   number, or one that begins beyond all that it ever allowed to be sent.
+    ///   number, or one that begins beyond everything it ever allowed to be sent.
     /// - Both SYNs were captured, so that numbers and windows are known.
     ///
-    /// The acknowledgment proves it: no receiver can hold such octets. A block inside the window, or below the
-    /// acknowledgment (DSACK), would refute it. Low by itself: what the repairs cost, other findings tell.
+    /// The acknowledgment proves it: no receiver can hold such bytes. A block inside the window, or below the
+    /// acknowledgment (DSACK), would refute it. Low by itself: other findings measure what recovery cost.
     ///
     /// ## What to do
-    /// Switch the rewriting off or update the device; until then, switch SACK off for these connections.
+    /// Disable the rewriting or update the device. Until then, disable SACK for these connections.
     ///
     /// ## Known limits
-    /// A shift so small that the blocks still fall into the window is not seen.
+    /// A shift so small that the blocks still fall into the window is not detected.
     ///
     /// ## References
     /// - RFC 2018 §3 and §4; RFC 2883 §4
     pub(crate) struct SequenceRewritten {
         id: "sequence-rewritten",
         group: LossAndPath,
-        title: "A device rewrites sequence numbers and forgets SACK",
+        title: "A device rewrites sequence numbers but not SACK",
         severity: Low,
         needs: [Tcp, BothDirections, Handshake],
         clouded_by: [CaptureDrops],
@@ -82,7 +82,7 @@ impl Rule for SequenceRewritten {
                     .count(half.impossible_sacks)
                     .proof(
                         first,
-                        "SACK block before the first octet of the stream, or beyond the window",
+                        "SACK block before the first byte of the stream, or beyond the window",
                     )
                     .figure("acknowledgments", number(half.impossible_sacks))
                     .seen(Seen { receiver }),
@@ -95,18 +95,18 @@ impl Rule for SequenceRewritten {
         let receiver = group.best().seen.receiver.sender();
         let sender = other_end(receiver);
         draft
-            .title(format!("A device rewrites the {sender}'s sequence numbers and forgets SACK ({server})"))
+            .title(format!("A device rewrites the {sender}'s sequence numbers but not SACK ({server})"))
             .summary(format!(
-                "{} of the {receiver} on {} carry SACK blocks that name octets which the {sender} never sent. A device between {receiver} and {sender} shifts sequence numbers and leaves those in the SACK option as they are.",
+                "{} of the {receiver} on {} carry SACK blocks that name bytes which the {sender} never sent. A device between {receiver} and {sender} shifts sequence numbers and leaves those in the SACK option unchanged.",
                 many(group.occurrences(), "acknowledgment"),
                 many(group.connections(), "connection"),
             ))
-            .confidence(confidence::LIKELY, "The blocks lie before the stream's beginning or beyond all that the receiver allowed.")
+            .confidence(confidence::LIKELY, "The blocks lie before the start of the stream or beyond everything the receiver allowed.")
             .because(format!("the acknowledgment number fits the {sender}'s stream, the SACK blocks beside it do not"))
-            .not("DSACK", "such a block names octets that were sent")
+            .not("DSACK", "such a block names bytes that were sent")
             .not("capture drops", "what the capture missed lies within the window")
-            .set("Cisco ASA", "stop randomising sequence numbers", "set connection random-sequence-number disable")
-            .set("Linux", "until then: no SACK to these hosts", "net.ipv4.tcp_sack = 0")
+            .set("Cisco ASA", "stop the randomisation of sequence numbers", "set connection random-sequence-number disable")
+            .set("Linux", "until then, disable SACK on these hosts", "net.ipv4.tcp_sack = 0")
             .verify(sender, "nstat -az TcpExtTCPSACKDiscard", "grows with each such block")
     }
 }

@@ -14,43 +14,43 @@ use crate::model::rule::Rule;
 use crate::model::text::{many, number, plural};
 
 declare_rule! {
-    /// A database, broker, router, mail or file server states an error in clear text.
+    /// A database, broker, router, mail or file server reports an error in clear text.
     ///
     /// ## What it means
-    /// The service was reached and answered, but what it says is an error of its protocol: too many
-    /// connections, a shutdown, a login that failed, a session that is refused or ended.
+    /// The service was reached and answered, but its answer is an error of its protocol: too many connections,
+    /// a shutdown, a failed login, a session that is refused or ended.
     ///
     /// ## Why it matters
-    /// The network did its part. The code names what the service lacks or minds, which no timing tells.
+    /// The network worked. The code names what the service lacks or rejects, which timing alone cannot show.
     ///
     /// ## How it is detected
-    /// Protocols are recognised by their first octets, not by their ports, and read message by message:
+    /// Protocols are recognised by their first bytes, not by their ports, and read message by message:
     /// - MySQL and MariaDB: ERR packets, also in place of the greeting.
     /// - PostgreSQL: ErrorResponse with its SQLSTATE.
-    /// - Redis: error replies, cluster redirections aside.
+    /// - Redis: error replies, except cluster redirections.
     /// - AMQP 0-9-1: `connection.close` and `channel.close` with a reply code of 300 or above.
-    /// - BGP: NOTIFICATION messages of either end.
+    /// - BGP: NOTIFICATION messages from either end.
     /// - SMTP and FTP: replies of 4yz and 5yz.
     /// - MongoDB: replies with `ok: 0`.
     /// - NATS: `-ERR`.
     /// - memcached (text): `SERVER_ERROR`, `CLIENT_ERROR` and `ERROR`.
-    /// - gRPC in HTTP/2 that is not encrypted: `grpc-status`, cancelled calls aside.
-    /// - SIP over UDP: final responses 4xx to 6xx, challenges and cancelled calls aside.
+    /// - gRPC in unencrypted HTTP/2: `grpc-status`, except cancelled calls.
+    /// - SIP over UDP: final responses 4xx to 6xx, except challenges and cancelled calls.
     /// - DHCP: DHCPNAK; RADIUS: Access-Reject.
-    /// - LDAP: result codes, comparisons, referrals, steps of SASL and noSuchObject aside.
+    /// - LDAP: result codes, except comparisons, referrals, SASL steps and noSuchObject.
     ///
-    /// The frame with the error proves it; one finding holds one code of one service. Errors of capacity and
-    /// availability lose each the request that they answer. Failed logins and refused sessions are failed
-    /// attempts. What is not found, what an operator ends, and other errors of a dialogue are low.
-    /// Errors that a scanner is given harm nobody.
+    /// The frame with the error proves it. One finding holds one code of one service. For errors of capacity and
+    /// availability, each answered request counts as lost. Failed logins and refused sessions are failed
+    /// attempts. Objects not found, sessions ended by an operator and other protocol errors are low.
+    /// Errors sent to a scanner harm nobody.
     ///
     /// ## What to do
-    /// Look up the code in the documentation of the service, and the same moment in its log.
+    /// Look up the code in the service's documentation, and the same moment in its log.
     ///
     /// ## Known limits
-    /// Encrypted or compressed sessions show no errors, nor do sessions whose start was not captured, BGP
-    /// aside. After octets that were not captured a direction is read on only where they lie within a message.
-    /// Eight codes are kept of a connection.
+    /// Encrypted or compressed sessions show no errors, nor do sessions whose start was not captured, except
+    /// BGP. After a gap in the capture, a direction is read on only where the missing bytes lie within a
+    /// message. Eight codes are kept per connection.
     ///
     /// ## References
     /// - MySQL server error message reference; PostgreSQL appendix A (error codes); Redis serialization
@@ -61,7 +61,7 @@ declare_rule! {
     pub(crate) struct ServiceError {
         id: "service-error",
         group: Services,
-        title: "A service states an error",
+        title: "A service reports an error",
         severity: Medium,
         needs: [],
         traits: [Service],
@@ -140,7 +140,7 @@ impl Rule for ServiceError {
                 stated(&seen.code, &shortened(&seen.message))
             ))
             .summary(format!(
-                "{speaker} stated {times} of code {code} on {connections}. {}",
+                "{speaker} reported {times} of code {code} on {connections}. {}",
                 meaning(seen.kind)
             ))
             .confidence(confidence::STATED, "The code was read from the message.")
@@ -152,7 +152,7 @@ impl Rule for ServiceError {
             .verify(
                 &host.to_string(),
                 command(seen.protocol),
-                "the same error at the same time, or the limit that it names",
+                "the same error at the same time, or the limit it names",
             )
     }
 }
@@ -228,18 +228,22 @@ const fn verb(protocol: ServiceProtocol, direction: Direction) -> &'static str {
     match (protocol, direction) {
         (ServiceProtocol::Bgp, _) => "sends NOTIFICATION",
         (_, Direction::ClientToServer) => "closes with error",
-        (_, Direction::ServerToClient) => "answers error",
+        (_, Direction::ServerToClient) => "returns error",
     }
 }
 
 const fn meaning(kind: Kind) -> &'static str {
     match kind {
-        Kind::Capacity => "The service is at a limit of connections, memory or space.",
+        Kind::Capacity => "The service has reached a limit of connections, memory or space.",
         Kind::Availability => "The service could not serve, or ended the session.",
-        Kind::Authentication => "The service does not accept who asks, or denies the right to.",
-        Kind::Refused => "The session, channel or transfer was refused for what it asked.",
-        Kind::NotFound => "What was asked for does not exist there.",
-        Kind::Other => "It is part of the dialogue, or as an operator wished.",
+        Kind::Authentication => {
+            "The service rejects the client's identity or denies it the right to do this."
+        }
+        Kind::Refused => {
+            "The service refused the session, channel or transfer because of its parameters."
+        }
+        Kind::NotFound => "The requested object does not exist there.",
+        Kind::Other => "It is a regular part of the protocol, or an operator requested it.",
     }
 }
 
@@ -269,17 +273,17 @@ const fn command(protocol: ServiceProtocol) -> &'static str {
 const fn advice(kind: Kind) -> &'static str {
     match kind {
         Kind::Capacity => {
-            "compare the limit with the load: connection pools of all clients together, memory, disk; then raise the limit or lower the load"
+            "compare the limit with the load (connection pools of all clients together, memory, disk), then raise the limit or lower the load"
         }
         Kind::Availability => {
-            "find in the log what stopped, blocked or failed over at that time; let clients try again with a pause"
+            "find in the log what stopped, blocked or failed over at that time; let clients retry with a pause"
         }
         Kind::Authentication => "check the account, its password or key, and its rights",
         Kind::Refused => {
-            "compare what the client asks for with what the service is set up to allow"
+            "compare what the client requests with what the service is configured to allow"
         }
-        Kind::NotFound => "check the name that was asked for",
-        Kind::Other => "look up the code; it may be as intended",
+        Kind::NotFound => "check the requested name",
+        Kind::Other => "look up the code; it may be intended",
     }
 }
 
@@ -326,7 +330,7 @@ mod tests {
         assert_eq!(findings[0].severity, Severity::Medium);
         let title = &findings[0].title;
         assert!(title.starts_with("MySQL "), "{title}");
-        assert!(title.ends_with("answers error 1040 Too many connections"));
+        assert!(title.ends_with("returns error 1040 Too many connections"));
         let findings = findings_of("service-error", &[full(1), full(2), full(3)]);
         // The rule's limit: what the error cost its user is not seen.
         assert_eq!(

@@ -24,27 +24,28 @@ declare_rule! {
     /// Connections are established, but late.
     ///
     /// ## What it means
-    /// A SYN or its answer was lost or dropped and had to be repeated, or the answer itself came late. The
-    /// client's kernel repeats a SYN after one second (older systems: three), then after twice as long.
+    /// A SYN or its answer was lost or dropped and had to be retransmitted, or the answer itself came late. The
+    /// client's kernel retransmits a SYN after one second (older systems: three), then after twice as long.
     ///
     /// ## Why it matters
-    /// Whoever connects waits 1, 3, 7 or more seconds before the first byte can be sent, and the server's logs
-    /// and response times show nothing of it.
+    /// Clients wait 1, 3, 7 or more seconds before they can send the first byte. The server's logs and response
+    /// times do not show it.
     ///
     /// ## How it is detected
-    /// - The handshake completes 500 ms or more after its first SYN, and three times later than the round
-    ///   trip of the connection explains.
-    /// - A SYN or SYN-ACK was repeated, or the first SYN-ACK was late.
-    /// - No challenge ACK answered it (port-reuse-collision), the server did not ignore a finished handshake
-    ///   (listen-overflow), data between the same hosts was not sent in vain at that time (an outage), and
-    ///   not a fifth of all attempts and three suffer together, as of a full queue.
+    /// - The handshake completes 500 ms or more after its first SYN, and takes three times longer than the
+    ///   connection's round trip explains.
+    /// - A SYN or SYN-ACK was retransmitted, or the first SYN-ACK was late.
+    /// - What refutes it: a challenge ACK (port-reuse-collision); a server that ignored a completed handshake,
+    ///   or three attempts and a fifth of all affected together, as from a full queue (listen-overflow); data
+    ///   between the same hosts that was retransmitted without an answer at that time (an outage).
     ///
-    /// The SYN and the segment that completes the handshake prove it. Where the first repeat led to the
-    /// connection, a single packet was lost (low); else the time that clients waited decides.
+    /// The SYN and the segment that completes the handshake prove it. Severity is low where the first
+    /// retransmission led to the connection, since a single packet was lost; otherwise the time that clients
+    /// waited decides.
     ///
     /// ## What to do
-    /// Find where SYNs or SYN-ACKs are lost (compare captures at both ends), and let callers connect ahead of
-    /// need (connection pools), so that nobody waits.
+    /// Find where SYNs or SYN-ACKs are lost (compare captures of both ends). Use connection pools so that no
+    /// request waits for a handshake.
     ///
     /// ## Known limits
     /// A dropped SYN and a lost one look the same. A capture that begins between the copies of a SYN shows less
@@ -200,10 +201,13 @@ impl Rule for SlowConnect {
         );
         let repeated = |cause| group.having(|seen| seen.cause == cause);
         let causes = [
-            (Cause::SynRepeated, "repeated SYNs that got no answer"),
+            (
+                Cause::SynRepeated,
+                "SYNs that got no answer and were retransmitted",
+            ),
             (
                 Cause::SynAckRepeated,
-                "SYN-ACKs repeated until the client's ACK came",
+                "SYN-ACKs retransmitted until the client's ACK came",
             ),
             (Cause::AnsweredLate, "a SYN-ACK that came late"),
         ];
@@ -217,15 +221,15 @@ impl Rule for SlowConnect {
         draft
             .impact(group.meta, impact(group.observations))
             .title(format!("Connecting to {server} takes up to {longest}"))
-            .summary(format!("{of_all} to {server} completed the handshake late, after up to {longest}: {}. Each succeeded in the end, so no error was logged.", list(&causes)))
+            .summary(format!("{of_all} to {server} completed the handshake late, after up to {longest}: {}. Each succeeded in the end, so applications log no error.", list(&causes)))
             .confidence(confidence::STRONG, "Both the first SYN and the end of the handshake were captured.")
             .because(format!("the handshake took {longest} from the first captured SYN to the client's ACK"))
-            .because_if(!gaps.is_empty(), || format!("the SYN was repeated after {gaps} s"))
+            .because_if(!gaps.is_empty(), || format!("the SYN was retransmitted after {gaps} s"))
             .because(list(&causes))
-            .not("listen-overflow", "no burst of attempts suffered together, and no finished handshake was ignored")
+            .not("listen-overflow", "no burst of attempts was affected together, and no completed handshake was ignored")
             .not("a long path", "the handshake took several times the round trip of the connection")
-            .advise("network", if is_late { format!("find what delays the SYN-ACK of {server}: a busy host, a proxy or a device that answers for it") } else { format!("capture at both ends to see where SYNs to {server} or their answers are lost") })
-            .advise("client", "keep connections open and open them ahead of need, so that no request waits for a handshake")
+            .advise("network", if is_late { format!("find what delays the SYN-ACK of {server}: a busy host, a proxy or a device that answers on its behalf") } else { format!("capture at both ends to see where SYNs to {server} or their answers are lost") })
+            .advise("client", "pool connections and open them ahead of need, so that no request waits for a handshake")
             .verify("server", "nstat -az TcpExtListenDrops TcpExtListenOverflows TcpExtTCPReqQFullDrop", "grow when the server itself drops SYNs")
             .verify("client", format!("ss -tin dst {}", server.ip), "retransmissions of its connections")
     }

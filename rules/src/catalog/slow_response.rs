@@ -23,34 +23,36 @@ declare_rule! {
     ///
     /// ## What it means
     /// The request was acknowledged at once, so it reached the server's kernel; the first byte of the response
-    /// came late. The time went by in the application or in what it waits for.
+    /// came late. The time was spent in the application or in what it waits for.
     ///
     /// ## Why it matters
-    /// Callers wait. When the wait passes their timeout, the request fails.
+    /// Callers wait. When the wait exceeds their timeout, the request fails.
     ///
     /// ## How it is detected
-    /// Time from the last request byte to the first response byte, compared with the server's own median over the
-    /// capture:
-    /// - in HTTP, above 1 s, or above five times the median of at least five answers and 100 ms; somebody waits for
-    ///   every answer;
-    /// - in other protocols only above five times that median: where half of the answers are as late, they are no
-    ///   answers but come when a timer or an event lets them.
+    /// The time from the last request byte to the first response byte is compared with the server's own median
+    /// over the capture:
+    /// - in HTTP, where every response is waited for: above 1 s, or above 100 ms and five times the median of
+    ///   at least five responses;
+    /// - in other protocols: only above five times that median. Where half of the responses are as late, they
+    ///   are events or timers, not responses.
     ///
-    /// Left out are exchanges during which something had to be repeated, in which lost segments held data back, or
-    /// whose request was acknowledged late (after half of the time, or later than a round trip and the longest
-    /// delay of an acknowledgement, 500 ms); a lone octet at the start of the capture (a keep-alive probe); upgraded
-    /// connections (WebSocket) and SSH.
+    /// Left out are:
+    /// - exchanges with a retransmission, or in which lost segments held data back;
+    /// - exchanges whose request was acknowledged late: after half of the time, or later than a round trip plus
+    ///   the longest delayed acknowledgment (500 ms);
+    /// - a single byte at the start of the capture (a keep-alive probe), upgraded connections (WebSocket) and
+    ///   SSH.
     ///
-    /// The last bytes of the request and the first of the response prove it. In HTTP the time on the clock that callers
-    /// waited longer than a second decides how grave it is. In other protocols it is low, since the server may have
-    /// waited for an event.
+    /// The last bytes of the request and the first of the response prove it. In HTTP the total time that
+    /// callers waited longer than a second decides the severity. In other protocols it is low, since the server
+    /// may have waited for an event.
     ///
     /// ## What to do
-    /// Look for what the named requests wait for: database, lock, pool, cold start, another service.
+    /// Find what the named requests wait for: database, lock, pool, cold start, another service.
     ///
     /// ## Known limits
-    /// Long polling looks slow by design; requests whose target says so (`poll`, `watch`, `events`, …) are left out. Measured at the client, one round trip is
-    /// part of the time.
+    /// Long polling is slow by design; requests whose target indicates it (`poll`, `watch`, `events`, …) are
+    /// left out. Measured at the client, one round trip is part of the time.
     ///
     /// ## References
     /// - RFC 9110; RFC 6202 (long polling)
@@ -66,7 +68,7 @@ declare_rule! {
             slow_ms = 1000.0: "Always slow: people notice a second.",
             unusual_ms = 100.0: "Shortest time called unusual, whatever the median.",
             unusual_factor = 5.0: "Multiple of the server's median that is unusual.",
-            min_answers = 5.0: "Answers of the server from which their median says what is usual.",
+            min_answers = 5.0: "Responses of the server from which their median defines what is usual.",
         ],
         host_evidence: [Logs, Owner],
     }
@@ -203,12 +205,12 @@ impl Rule for SlowResponse {
         let (confidence, reason) = if http {
             (
                 confidence::LIKELY,
-                "The request was acknowledged promptly and no loss lay in between.",
+                "The request was acknowledged promptly and no loss came in between.",
             )
         } else {
             (
                 confidence::OPEN,
-                "The network was not the reason; whether the server was slow or waited for an event is not visible in this protocol.",
+                "The network was not the reason; this protocol does not show whether the server was slow or waited for an event.",
             )
         };
         let answered = answered.unwrap_or_default();
@@ -234,15 +236,15 @@ impl Rule for SlowResponse {
                 time(max),
             ))
             .confidence(confidence, reason)
-            .because_if(acked.is_some(), || format!("the server's kernel acknowledged these requests within {}, long before the answer", time(acked.unwrap_or_default())))
+            .because_if(acked.is_some(), || format!("the server's kernel acknowledged these requests within {}, long before the response", time(acked.unwrap_or_default())))
             .because_if(several && p95.is_some(), || format!("median {}, 95th percentile {}, slowest {}", time(typical), time(p95.unwrap_or_default()), time(max)))
             .because_if(!requests.is_empty(), || format!("slowest requests: {}", list(&requests)))
             .not("packet-loss", "no lost segment held these requests or responses back")
             .not("zero-window-stall", "the response had not begun, so no window could hold it back")
             .not("client-timeout-close", "these requests were answered in the end")
-            .advise("server", "look what these requests wait for: slow queries, locks, connection pools, garbage collection, cold starts, a further service (its connections may be in this capture)")
-            .advise("any", format!("give callers a timeout above the 99th percentile and below their own caller's; {} is what this server needed", time(max)))
-            .verify("server", format!("ss -ltnp '( sport = :{} )'; top -H -p PID", server.port), "whether the process computes or waits")
+            .advise("server", "find what these requests wait for: slow queries, locks, connection pools, garbage collection, cold starts, another service (its connections may be in this capture)")
+            .advise("any", format!("set callers' timeouts above the 99th percentile and below their own caller's; this server took up to {}", time(max)))
+            .verify("server", format!("ss -ltnp '( sport = :{} )'; top -H -p PID", server.port), "whether the process uses CPU or waits")
             .verify("server", "strace -f -c -p PID", "what it waits for: futex (locks), recvfrom (another service), fsync (disk)")
     }
 }

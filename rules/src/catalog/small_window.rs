@@ -15,12 +15,12 @@ declare_rule! {
     /// A receiver never offers room for two full segments, so that its sender waits after each.
     ///
     /// ## What it means
-    /// The receive buffer is tiny: `SO_RCVBUF` set to a few hundred bytes, an embedded stack with one buffer, or a
-    /// device that lowers the window to slow a transfer down.
+    /// The receive buffer is tiny: `SO_RCVBUF` set to a few hundred bytes, an embedded stack with one buffer,
+    /// or a device that lowers the window to slow a transfer down.
     ///
     /// ## Why it matters
-    /// One segment travels in each round trip, and a receiver that delays acknowledgments waits for a second one
-    /// that cannot come: 40 to 200 ms for each.
+    /// Each round trip carries one segment. A receiver that delays acknowledgments waits for a second one that
+    /// cannot come, which adds 40 to 200 ms each time.
     ///
     /// ## How it is detected
     /// - The largest window that the receiver advertised on the whole connection is below two segments of its own
@@ -33,7 +33,8 @@ declare_rule! {
     /// Raise the receive buffer, or leave it to the system.
     ///
     /// ## Known limits
-    /// Small devices do so by design. A window that is small only for a while is window-limited or zero-window-stall.
+    /// Small devices do this by design. A window that is small only for a while belongs to window-limited or
+    /// zero-window-stall.
     ///
     /// ## References
     /// - RFC 9293 §3.8.6.2 (silly window syndrome); RFC 1122 §4.2.3.3
@@ -121,7 +122,7 @@ impl Rule for SmallWindow {
         draft
             .title(format!("The {receiver} never offers room for two segments ({server})"))
             .summary(format!(
-                "On {} the {receiver} advertised {window} at most, with segments of {} bytes: one travels in each round trip. After {} of the segments there was no room for another.",
+                "On {} the {receiver} advertised {window} at most, with segments of {} bytes: each round trip carries one. After {} of the segments there was no room for another.",
                 many(group.connections(), "connection"),
                 seen.mss,
                 percent(seen.full),

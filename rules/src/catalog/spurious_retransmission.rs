@@ -14,41 +14,45 @@ use crate::model::rule::Rule;
 use crate::model::text::{bytes, number, plural, span};
 
 declare_rule! {
-    /// A sender repeated bytes that the receiver already had.
+    /// A sender retransmitted bytes that the receiver already had.
     ///
     /// ## What it means
-    /// The sender believed segments lost that had arrived: their acknowledgement was lost or late, or segments
-    /// overtook each other.
+    /// The sender took segments for lost that had arrived: their acknowledgment was lost or late, or segments
+    /// were reordered.
     ///
     /// ## Why it matters
     /// The bytes are wasted, and the sender slows down as if there had been loss.
     ///
     /// ## How it is detected
-    /// The receiver says so (DSACK), or without SACK the bytes were acknowledged before the copy was sent, or sooner than it
-    /// could have drawn the acknowledgement (by its time, or by the timestamp it echoes: Eifel, RFC 3522). Tail loss probes are not
-    /// counted: they are sent on suspicion by design. Severity: info, low from ten segments that are one percent of
-    /// what was sent.
+    /// - The receiver reports the duplicate (DSACK).
+    /// - Or, without SACK, the bytes were acknowledged before the copy was sent, or sooner than the copy could
+    ///   have drawn the acknowledgment (by its time, or by the timestamp it echoes: Eifel, RFC 3522).
+    /// - Tail loss probes do not count: they are speculative by design.
+    ///
+    /// The report or the acknowledgment proves it. Severity is info, low from ten segments that are one percent
+    /// of those sent.
     ///
     /// ## What to do
-    /// Find the delay or the loss of acknowledgements; keep timestamps and DSACK on.
+    /// Find the delay or the loss of acknowledgments; keep timestamps and DSACK on.
     ///
     /// ## Known limits
-    /// Without DSACK only what the capture point itself saw arrive can be called needless.
+    /// Without DSACK, only retransmissions of data that the capture point itself saw arrive can be called
+    /// unneeded.
     ///
     /// ## References
     /// - RFC 2883; RFC 3522; RFC 5682; RFC 8985 §7
     pub(crate) struct SpuriousRetransmission {
         id: "spurious-retransmission",
         group: LossAndPath,
-        title: "Bytes are sent again although they had arrived",
+        title: "Bytes are retransmitted although they had arrived",
         severity: Low,
         needs: [Tcp, BothDirections],
         traits: [NeedlessRepeat],
         clouded_by: [CaptureDrops, DuplicateFrames],
         figures: [segments: Count / Sum, bytes: Bytes / Sum],
         thresholds: [
-            low_segments = 10.0: "Needless segments from which it matters.",
-            low_percent = 1.0: "Share of what was sent from which it matters.",
+            low_segments = 10.0: "Unneeded segments from which it matters.",
+            low_percent = 1.0: "Share of the segments sent from which it matters.",
         ],
         host_evidence: [Retransmissions],
     }
@@ -131,7 +135,7 @@ impl Rule for SpuriousRetransmission {
                     first
                         .map(|(segment, _, after)| {
                             format!(
-                                "{} bytes from {sender} again after {}; the receiver had them",
+                                "{} bytes from {sender} retransmitted after {}; the receiver had them",
                                 segment.payload_len,
                                 span(after)
                             )
@@ -140,7 +144,7 @@ impl Rule for SpuriousRetransmission {
                 )
                 .evidence_if(
                     half.last_data.filter(|_| first.is_none()),
-                    format!("last data of a direction with {count} needless retransmissions"),
+                    format!("last data of a direction with {count} unneeded retransmissions"),
                 )
                 .figure("segments", number(count))
                 .figure("bytes", octets)
@@ -156,17 +160,17 @@ impl Rule for SpuriousRetransmission {
         let segments = group.figure("segments").unwrap_or_default();
         let octets = group.figure("bytes").unwrap_or_default();
         draft
-            .title(format!("The {sender} repeats bytes that had arrived ({server})"))
+            .title(format!("The {sender} retransmits bytes that had arrived ({server})"))
             .summary(format!(
-                "{} ({}) from the {sender} (server {server}) were sent again although the receiver already had them: acknowledgements came late or were lost, or segments overtook each other.",
+                "{} ({}) from the {sender} (server {server}) were retransmitted although the receiver already had them: acknowledgments were late or lost, or segments were reordered.",
                 plural(segments, "segment"), bytes(octets)
             ))
             .confidence(confidence::STRONG, "The receiver reported the duplicates, or had acknowledged the bytes before.")
             .because(format!("{} that the receiver did not need; tail loss probes are not counted", plural(segments, "retransmission")))
             .not("packet-loss", "the first copies arrived")
-            .advise("network", "look for delay spikes and for loss of acknowledgements in the other direction")
-            .set("Linux", "keep what lets senders undo the slow-down", "net.ipv4.tcp_timestamps = 1, net.ipv4.tcp_dsack = 1, net.ipv4.tcp_frto = 2")
-            .verify(sender, "nstat -az TcpExtTCPDSACKRecv TcpExtTCPSpuriousRTOs TcpExtTCPFullUndo", "duplicates reported to this host and slow-downs undone")
+            .advise("network", "look for delay spikes and for loss of acknowledgments in the other direction")
+            .set("Linux", "keep the options on that let senders undo the slowdown", "net.ipv4.tcp_timestamps = 1, net.ipv4.tcp_dsack = 1, net.ipv4.tcp_frto = 2")
+            .verify(sender, "nstat -az TcpExtTCPDSACKRecv TcpExtTCPSpuriousRTOs TcpExtTCPFullUndo", "duplicates reported to this host and slowdowns undone")
     }
 }
 

@@ -19,28 +19,31 @@ declare_rule! {
     /// Segments of a framed stream carry several messages, or parts of one.
     ///
     /// ## What it means
-    /// TCP moves bytes, not messages. Two messages written apart can arrive in one segment (*coalesced*,
-    /// "sticky"), and one message can arrive in several (*split*, "half"). That is normal; a reader has
-    /// to find the borders itself.
+    /// TCP carries bytes, not messages. Two messages written separately can arrive in one segment (*coalesced*,
+    /// "sticky"), and one message can arrive in several (*split*, "half"). That is normal; a reader has to find
+    /// the message boundaries itself.
     ///
     /// ## Why it matters
-    /// A reader that takes one read for one message works in tests and fails under load: it loses the
-    /// second message of a segment or chokes on half of one.
+    /// A reader that takes one read for one message works in tests and fails under load: it loses the second
+    /// message of a segment or fails on half of one.
     ///
     /// ## How it is detected
-    /// The framing is given (`--framing PORT=SPEC`) or inferred: a length field that lands exactly on message
-    /// borders through the whole stream, lines, a delimiter, or a constant size. Counted are segments in which
-    /// more than one message starts and messages that span segments. What proves harm: a reset within a
-    /// second of the first of them, before either end had closed. What refutes it: the stream goes on. Severity is
-    /// info, since a correct reader expects both; medium when the connection was reset right after.
-    /// Streams of ASN.1 messages and FIX have framings of their own and are left out.
+    /// - The framing is given (`--framing PORT=SPEC`) or inferred: a length field that lands exactly on message
+    ///   boundaries through the whole stream, lines, a delimiter, or a constant size.
+    /// - Counted are segments in which more than one message starts, and messages that span segments.
+    /// - What proves harm: a reset within a second of the first of them, before either end had closed. What
+    ///   refutes it: the stream continues.
+    ///
+    /// Severity is info, since a correct reader expects both; medium when the connection was reset right after.
+    /// Streams of ASN.1 messages and FIX have their own framings and are left out.
     ///
     /// ## What to do
-    /// Decode with the measured framing: read until a whole message is there, keep the rest.
+    /// Decode with the measured framing: read until a whole message has arrived, keep the rest.
     ///
     /// ## Known limits
-    /// Captures taken before segmentation or after coalescing in the network card show larger segments than
-    /// the wire. Encrypted streams cannot be framed, nor streams whose payload the snap length cut. An inferred framing may fit by chance; the confidence says.
+    /// Captures taken before segmentation or after coalescing in the network card show larger segments than the
+    /// wire. Encrypted streams and streams whose payload the snap length cut cannot be framed. An inferred
+    /// framing may fit by chance; the confidence reflects that.
     ///
     /// ## References
     /// - RFC 9293 §3.9.1 (PUSH is no record mark); RFC 1122 §4.2.2.2
@@ -59,7 +62,7 @@ declare_rule! {
         ],
         thresholds: [
             min_messages = 20.0: "Messages an inferred framing must have read in one direction; fewer may fit by chance.",
-            min_confidence = 0.7: "Inferred framings less sure than this are not reported.",
+            min_confidence = 0.7: "Inferred framings less certain than this are not reported.",
         ],
         host_evidence: [ReadSizes, Owner],
     }
@@ -141,7 +144,7 @@ impl Rule for StreamFraming {
         let reason = if given {
             "The framing was given."
         } else {
-            "The framing was inferred: it meets every message border of the stream."
+            "The framing was inferred: it matches every message boundary of the stream."
         };
         let draft = draft
             .title(format!("Stream to {server} is framed as {}; {} and {}", words(spec), plural(coalesced, "coalesced segment"), plural(split, "split message")))
@@ -153,10 +156,10 @@ impl Rule for StreamFraming {
             .because(format!("framing {spec} parses the stream from message to message without remainder"))
             .because(format!("{} with more than one message start, {} over several segments", plural(coalesced, "segment"), plural(split, "message")))
             .because_if(group.having(|seen| seen.oversized) > 0, || {
-                "segments above the MSS were captured: the card joins or splits them outside the capture, so the wire's own borders differ".to_owned()
+                "segments above the MSS were captured: the NIC merges or splits them outside the capture, so the boundaries on the wire differ".to_owned()
             })
-            .not("recognised protocol", "the payload is no HTTP, TLS, SSH or DNS, which have framings of their own")
-            .not("packet-loss", "borders are counted on the reassembled stream, retransmissions left out");
+            .not("recognised protocol", "the payload is no HTTP, TLS, SSH or DNS, which have their own framing")
+            .not("packet-loss", "boundaries are counted on the reassembled stream, without retransmissions");
         remedies(group, draft, spec)
     }
 }
@@ -294,7 +297,7 @@ fn remedies(group: &Group<'_>, draft: Narrative, spec: &str) -> Narrative {
         option(spec, "adjust"),
         option(spec, "strip"),
     );
-    let draft = draft.advise("any", "never take one read for one message: collect bytes until a whole message is there, hand it on, keep the rest");
+    let draft = draft.advise("any", "never take one read for one message: collect bytes until a whole message has arrived, process it, keep the rest");
     let draft = if width > 0 {
         draft
             .set("Netty", "decoder with the measured parameters", format!("new LengthFieldBasedFrameDecoder(maxFrameLength, {offset}, {width}, {adjust}, {strip})"))
@@ -325,7 +328,7 @@ fn remedies(group: &Group<'_>, draft: Narrative, spec: &str) -> Narrative {
     draft
         .advise(
             "any",
-            "TCP_NODELAY changes how often messages share a segment, but cures nothing",
+            "do not rely on TCP_NODELAY: it changes how often messages share a segment but fixes nothing",
         )
         .verify(
             "server",

@@ -13,29 +13,28 @@ use crate::model::rule::Rule;
 use crate::model::text::many;
 
 declare_rule! {
-    /// A device answers SYNs in the server's name, with a window of zero, and opens it later.
+    /// A device answers SYNs with the server's address and a window of zero, and opens the window later.
     ///
     /// ## What it means
-    /// A SYN proxy (a firewall against SYN floods, `SYNPROXY` of Linux, some balancers) completes the handshake with
-    /// the client first, and connects to the server only then. Until it has, it must not take data: it advertises a
-    /// window of zero.
+    /// A SYN proxy (a firewall against SYN floods, `SYNPROXY` of Linux, some load balancers) first completes
+    /// the handshake with the client and only then connects to the server. Until then it must not accept data,
+    /// so it advertises a window of zero.
     ///
     /// ## Why it matters
-    /// A handshake that succeeds says nothing of the server: if it is down, the client sees a connection that
-    /// resets or hangs instead of a refusal. Round trips of the handshake are those to the device.
+    /// A successful handshake does not prove that the server is up: if it is down, the client sees a connection
+    /// that resets or hangs instead of a refusal. The handshake's round trips are those to the device.
     ///
     /// ## How it is detected
     /// - The SYN-ACK advertises a window of zero, and the same end advertises a larger one later.
     ///
-    /// The SYN-ACK proves it. A server that is short of memory may do so too; its SYN-ACKs are so for a time only.
-    /// A hop limit of SYN-ACKs unlike that of the data that follows shows where the device stands. Info: nobody is
-    /// harmed by it.
+    /// The SYN-ACK proves it. A server that is short of memory may also do this, but only for a time. A hop
+    /// limit of SYN-ACKs unlike that of later data shows where the device is. Info: it harms nobody.
     ///
     /// ## What to do
-    /// Nothing, where it is meant. Read the other findings of these connections with it in mind.
+    /// Nothing, where it is intended. Read the other findings of these connections with it in mind.
     ///
     /// ## Known limits
-    /// Proxies that advertise the server's usual window are not seen.
+    /// Proxies that advertise the server's usual window are not detected.
     ///
     /// ## References
     /// - RFC 4987 §3.6 (SYN proxies)
@@ -93,19 +92,19 @@ impl Rule for SynProxy {
         let server = group.server();
         let limits = group.best().seen.hop_limits;
         draft
-            .title(format!("A device answers connection attempts to {server} in its name"))
+            .title(format!("A device answers connection attempts on behalf of {server}"))
             .summary(format!(
-                "On {} the SYN-ACK of {server} came with a window of zero, which was opened later: a SYN proxy completed the handshake before the server was asked.",
+                "On {} the SYN-ACK of {server} came with a window of zero that was opened later: a SYN proxy completed the handshake before it contacted the server.",
                 many(group.connections(), "connection"),
             ))
-            .confidence(if limits.is_some() { confidence::LIKELY } else { confidence::PROBABLE }, "A server that has room for a connection has room for data, too.")
+            .confidence(if limits.is_some() { confidence::LIKELY } else { confidence::PROBABLE }, "A server with room for a connection also has room for data; a capture at the server would settle it.")
             .because("the SYN-ACK allows no data")
             .because_if(limits.is_some(), || {
                 let (answer, later) = limits.unwrap_or_default();
-                format!("SYN-ACKs come with hop limit {answer}, what follows with {later}: another host sent them")
+                format!("SYN-ACKs have hop limit {answer}, later segments {later}: another host sent them")
             })
             .not("zero-window-stall", "the window was zero from the first segment on, before there was any data")
-            .advise("network", "bear in mind that a successful handshake does not show that the server is up")
+            .advise("network", "do not take a successful handshake as proof that the server is up")
     }
 }
 

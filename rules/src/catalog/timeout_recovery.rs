@@ -20,27 +20,30 @@ declare_rule! {
     /// Losses are repaired by the retransmission timer, which costs far more than the round trip.
     ///
     /// ## What it means
-    /// A lost segment is repaired within a round trip when three later ones arrive. Where nothing follows it (the
-    /// end of a request or response), or the repair is lost as well, the sender waits for its timer: 200 ms at
-    /// least, twice as long each time.
+    /// A lost segment is repaired within a round trip when three later ones arrive. Where nothing follows it
+    /// (the end of a request or response), or the retransmission is lost as well, the sender waits for its
+    /// timer: at least 200 ms, doubled each time.
     ///
     /// ## Why it matters
-    /// Short exchanges are hurt most: one lost segment makes a request of 2 ms take 200 ms or a second.
+    /// Short exchanges suffer most: one lost segment makes a request of 2 ms take 200 ms or a second.
     ///
     /// ## How it is detected
-    /// - Segments with data were sent again after the timer, three times or more on a connection, or for a second
-    ///   and more together. Repeats that the receiver did not need do not count, nor do those whose lost copy only
-    ///   hints show.
-    /// - Data that was never acknowledged is connection-died.
+    /// - Segments with data were retransmitted after the timer, three times or more on a connection, or for a
+    ///   second and more together. Retransmissions that the receiver did not need do not count, nor do those
+    ///   whose lost copy is only inferred.
+    /// - Data that was never acknowledged belongs to connection-died.
     ///
-    /// The repeat and the time since the copy before prove it. Duplicate acknowledgments that asked for it would
-    /// refute it. Low: what it cost requests, retransmit-hol and slow-response tell, which this explains.
+    /// The retransmission and the time since the previous copy prove it. Duplicate acknowledgments that asked
+    /// for it would refute it. Low: retransmit-hol and slow-response measure what it cost requests, and this
+    /// finding explains them.
     ///
     /// ## What to do
-    /// Cure the loss; else let the repair be quicker: SACK, tail loss probes, a lower minimum timeout inside one site.
+    /// Fix the loss. Otherwise make recovery faster: SACK, tail loss probes, a lower minimum timeout inside one
+    /// site.
     ///
     /// ## Known limits
-    /// The timer is told by its length: a fast repair whose request was not captured looks the same.
+    /// The timer is recognised by its length: a fast retransmission whose duplicate acknowledgments were not
+    /// captured looks the same.
     ///
     /// ## References
     /// - RFC 6298; RFC 8985 §7 (tail loss probe); RFC 5682 (needless timeouts)
@@ -53,8 +56,8 @@ declare_rule! {
         clouded_by: [CaptureDrops],
         figures: [timeouts: Count / Sum, timer_ms: Milliseconds / Sum, fast: Count / Sum, probes: Count / Sum],
         thresholds: [
-            min_timeouts = 3.0: "Repairs by the timer on one connection; one or two are the lot of any path.",
-            min_timer_ms = 1000.0: "Or the time in which it waited for the timer.",
+            min_timeouts = 3.0: "Retransmissions by the timer on one connection; one or two happen on any path.",
+            min_timer_ms = 1000.0: "Or the total time spent waiting for the timer.",
         ],
     }
 }
@@ -117,7 +120,7 @@ impl Rule for TimeoutRecovery {
                     .proof(
                         longest.segment,
                         format!(
-                            "repeated {} after the copy before: the timer ran out",
+                            "retransmitted {} after the previous copy: the timer expired",
                             span(longest.after)
                         ),
                     )
@@ -157,13 +160,13 @@ impl Rule for TimeoutRecovery {
                 plural(fast, "segment"),
                 plural(probes, "segment"),
             ))
-            .confidence(confidence::LIKELY, "The repeats come as late as the timer of the connection says, and no duplicate acknowledgment asked for them.")
-            .because(format!("{} after a wait of at least the timer's length", plural(timeouts, "repeat")))
-            .not("spurious-retransmission", "what the receiver had is not counted")
-            .not("connection-died", "everything was acknowledged in the end")
-            .set("Linux", "inside one site, for paths of a millisecond", "ip route change … rto_min 20ms")
+            .confidence(confidence::LIKELY, "The retransmissions come as late as the connection's timer, and no duplicate acknowledgment asked for them.")
+            .because(format!("{} after a wait of at least the timer's length", plural(timeouts, "retransmission")))
+            .not("spurious-retransmission", "data that the receiver already had is not counted")
+            .not("connection-died", "everything was finally acknowledged")
+            .set("Linux", "lower the minimum timeout inside one site, for paths of about a millisecond", "ip route change … rto_min 20ms")
             .set("Linux", "probe the tail early", "net.ipv4.tcp_early_retrans = 3, net.ipv4.tcp_sack = 1")
-            .verify(sender, "nstat -az TcpExtTCPTimeouts TcpExtTCPLossProbes TcpExtTCPLostRetransmit", "which repair works")
+            .verify(sender, "nstat -az TcpExtTCPTimeouts TcpExtTCPLossProbes TcpExtTCPLostRetransmit", "which kind of recovery works")
     }
 }
 

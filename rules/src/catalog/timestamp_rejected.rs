@@ -22,28 +22,31 @@ declare_rule! {
     /// A server ignores SYNs whose timestamp is older than one it has seen from the same address.
     ///
     /// ## What it means
-    /// Several hosts share one address behind a NAT, each with a clock of its own for TCP timestamps. A server that
-    /// remembers the last timestamp of each address (Linux before 4.12 with `tcp_tw_recycle`, some balancers and
-    /// firewalls) takes the SYNs of those whose clock is behind for old duplicates and drops them in silence.
+    /// Several hosts share one address behind a NAT, each with its own clock for TCP timestamps. A server that
+    /// remembers the last timestamp of each address (Linux before 4.12 with `tcp_tw_recycle`, some load
+    /// balancers and firewalls) takes the SYNs of hosts whose clock is behind for old duplicates and drops them
+    /// silently.
     ///
     /// ## Why it matters
-    /// Some of the hosts behind the address cannot connect for as long as others do, and nothing says why.
+    /// Some of the hosts behind the address cannot connect for as long as others do, and no error shows why.
     ///
     /// ## How it is detected
-    /// - SYNs of one address to one server bear timestamps. Each that was repeated and never answered bears an
-    ///   older one than a SYN of that address which the server answered up to 60 s before.
-    /// - Each that was answered bears none that is older than such a one.
-    /// - Three of either kind at least: by chance so many would separate once in twenty times, fewer more often.
+    /// - SYNs of one address to one server carry timestamps. Each one that was retransmitted and never answered
+    ///   carries an older timestamp than a SYN of that address which the server answered up to 60 s before.
+    /// - No answered SYN carries an older timestamp than such a SYN.
+    /// - There are at least three of either kind: so many separate by chance once in twenty times, fewer more
+    ///   often.
     ///
-    /// The unanswered SYN and the newer one answered before it prove it. One answered SYN with an older timestamp,
-    /// or an unanswered one with a newer, refutes it. Severity follows the failed attempts.
+    /// The unanswered SYN and the newer one answered before it prove it. One answered SYN with an older
+    /// timestamp, or an unanswered one with a newer, refutes it. Severity follows the failed attempts.
     ///
     /// ## What to do
-    /// Switch the check off at the server: `net.ipv4.tcp_tw_recycle = 0`, or the like on the device before it.
+    /// Disable the check on the server: `net.ipv4.tcp_tw_recycle = 0`, or its equivalent on the device in front
+    /// of it.
     ///
     /// ## Known limits
     /// Where the hosts' clocks overlap too little, or all SYNs fail, it looks like syn-unanswered. Segments of
-    /// established connections that are dropped for their timestamp are not looked at.
+    /// established connections that are dropped for their timestamp are not examined.
     ///
     /// ## References
     /// - RFC 7323 §5 (PAWS), RFC 6191 (TIME-WAIT and timestamps)
@@ -147,13 +150,13 @@ impl Rule for TimestampRejected {
         let answered = group.seen().map(|seen| seen.answered).max().unwrap_or(0);
         draft
             .title(format!("{server} ignores SYNs of {client} with an older timestamp"))
-            .summary(format!("{ignored} of {client} to connect to {server} got no answer. Each bore an older TCP timestamp than a SYN of the same address that had been answered shortly before; {answered} with newer ones were answered. Several hosts behind the address share it, and the server takes the later ones for old duplicates."))
-            .confidence(confidence::LIKELY, "Answered and ignored SYNs of the address are told apart by their timestamps without exception.")
+            .summary(format!("{ignored} of {client} to connect to {server} got no answer. Each carried an older TCP timestamp than a SYN of the same address that had been answered shortly before; {answered} with newer ones were answered. Several hosts share the address, and the server takes SYNs with older timestamps for old duplicates."))
+            .confidence(confidence::LIKELY, "The timestamps separate answered from ignored SYNs of the address without exception.")
             .because("every ignored SYN has an older timestamp than an answered one before it, and no answered SYN has")
-            .not("syn-unanswered", "the server answers others of the same address at the same time")
+            .not("syn-unanswered", "the server answers other SYNs of the same address at the same time")
             .not("listen-overflow", "a full queue would not sort SYNs by their timestamps")
             .set("Linux", "on servers before 4.12", "net.ipv4.tcp_tw_recycle = 0")
-            .advise("network", format!("find the balancer or firewall before {} that checks timestamps per address, and have it check them per connection", server.ip))
+            .advise("network", format!("find the load balancer or firewall in front of {} that checks timestamps per address, and let it check them per connection", server.ip))
             .verify("server", "nstat -az TcpExtPAWSPassive TcpExtPAWSActive; sysctl net.ipv4.tcp_tw_recycle", "grows with each ignored SYN")
     }
 }

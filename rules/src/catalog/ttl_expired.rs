@@ -18,35 +18,36 @@ use crate::model::rule::Rule;
 use crate::model::text::{many, number, plural};
 
 declare_rule! {
-    /// A router reports that packets ran out of hops, though they were sent with enough.
+    /// A router reports that packets ran out of hops, although they were sent with enough.
     ///
     /// ## What it means
-    /// Packets go in a circle beyond the capture point, or the way is longer than the hop limit that their sender
-    /// gave them.
+    /// Packets circulate beyond the capture point, or the path is longer than the hop limit that their sender
+    /// set.
     ///
     /// ## Why it matters
-    /// Nothing that is sent there arrives, and a circle loads its links dozens of times over with each packet.
+    /// Nothing sent there arrives, and a loop loads its links dozens of times with each packet.
     ///
     /// ## How it is detected
     /// - ICMP "time exceeded" (hop limit) quotes a packet of a connection.
-    /// - Where it was captured, that end's packets had 32 hops or more left: no traceroute, which begins with one.
+    /// - At the capture point, that end's packets had 32 hops or more left: it was no traceroute, which begins
+    ///   with one.
     ///
-    /// The ICMP message proves it. An answer of the destination later on shows that it passed: low then. Where the
-    /// packets were seen going round, routing-loop says so instead.
+    /// The ICMP message proves it. A later answer from the destination shows that packets arrived: low in that
+    /// case. Where the packets were captured circulating, routing-loop reports it instead.
     ///
     /// ## What to do
-    /// Follow the route from the router that reports: two of the next hops name each other.
+    /// Follow the route from the reporting router: two of the next hops name each other.
     ///
     /// ## Known limits
-    /// Most routers limit how many such messages they send, so that one stands for many packets. A single message
-    /// while routes change is usual.
+    /// Most routers limit how many such messages they send, so that one stands for many packets. A single
+    /// message while routes change is usual.
     ///
     /// ## References
     /// - RFC 792 (time exceeded), RFC 4443 §3.3, RFC 1812 §4.3.2.8
     pub(crate) struct TtlExpired {
         id: "ttl-expired",
         group: LossAndPath,
-        title: "Packets run out of hops on the way",
+        title: "Packets run out of hops on the path",
         severity: Medium,
         needs: [],
         clouded_by: [],
@@ -152,16 +153,16 @@ impl Rule for TtlExpired {
         draft
             .title(format!("Packets to {target} run out of hops at {reporter}"))
             .summary(format!(
-                "{messages} of {reporter} on {} say that the hop limit of packets to {target} ran out, though they had {left:.0} hops left at the capture point: they go in a circle, or {target} is farther away than that. {}",
+                "{messages} of {reporter} on {} report that the hop limit of packets to {target} ran out, although they had {left:.0} hops left at the capture point: they circulate, or {target} is farther away than that. {}",
                 many(group.connections(), "connection"),
-                if answered == 0 { format!("Nothing was heard of {target} there.") } else { format!("{target} was heard on {}.", many(answered, "connection")) },
+                if answered == 0 { format!("{target} did not answer there.") } else { format!("{target} answered on {}.", many(answered, "connection")) },
             ))
-            .confidence(confidence::STRONG, "The messages quote the very packets they speak of.")
+            .confidence(confidence::STRONG, "The messages quote the packets they refer to.")
             .because(format!("{reporter} discarded the packet because its hop limit reached zero"))
             .not("traceroute", format!("such packets are sent with few hops; these had {left:.0} left here"))
-            .not("icmp-unreachable", "there was a route at every hop, but no end")
+            .not("icmp-unreachable", "every hop had a route, but the path did not end")
             .advise("network", format!("compare the routes to {target} at {reporter} and its next hops: two of them name each other"))
-            .verify("client", format!("traceroute -n {target}"), "two or more routers in turn until the end")
+            .verify("client", format!("traceroute -n {target}"), "two or more routers alternating until the end")
     }
 }
 

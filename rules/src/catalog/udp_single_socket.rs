@@ -16,27 +16,29 @@ declare_rule! {
     /// One pair of UDP sockets carries nearly all datagrams of a busy server.
     ///
     /// ## What it means
-    /// All datagrams between two hosts use the same two addresses and ports, so they pass through one
-    /// socket on each side, one receive queue of the network card and, in most cases, one processor.
+    /// All datagrams between two hosts use the same two addresses and ports, so they pass through one socket on
+    /// each side, one receive queue of the network card and, in most cases, one CPU core.
     ///
     /// ## Why it matters
-    /// Threads that share one socket wait for its lock: the rate stays flat however many workers there
-    /// are, while the processors idle. More sockets spread the work.
+    /// Threads that share one socket wait for its lock: the rate stays flat however many workers there are,
+    /// while CPU cores idle. More sockets spread the work.
     ///
     /// ## How it is detected
-    /// Towards one server endpoint one 4-tuple carries at least 90 % of the client datagrams at a high
-    /// sustained rate. Low severity: it is a hint about the design, not a proof of a limit, even where the
-    /// rate stands flat. What proves the pattern: the first and last datagram of the flow and their number.
-    /// What refutes it: other flows of the same server. QUIC, media and tunnels use one flow by design and
-    /// are left out.
+    /// - Towards one server endpoint, one 4-tuple carries at least 90 % of the client datagrams at a high
+    ///   sustained rate.
+    /// - What proves the pattern: the first and last datagram of the flow and their number.
+    /// - What refutes it: other flows to the same server. QUIC, media and tunnels use one flow by design and
+    ///   are left out.
+    ///
+    /// Severity is low: it points to the design and does not prove a limit, even where the rate is flat.
     ///
     /// ## What to do
-    /// Use several client sockets and pick one per datagram; let the server open one socket per core with
-    /// SO_REUSEPORT; send and receive in batches.
+    /// Use several client sockets and pick one per datagram. Let the server open one socket per core with
+    /// SO_REUSEPORT. Send and receive in batches.
     ///
     /// ## Known limits
-    /// Whether the socket is the limit cannot be seen on the wire: check the host. A capture filtered to
-    /// one flow shows one flow.
+    /// Whether the socket is the limit is not visible on the wire: check the host. A capture filtered to one
+    /// flow shows one flow.
     ///
     /// ## References
     /// - socket(7), `SO_REUSEPORT`; RFC 8085
@@ -49,7 +51,7 @@ declare_rule! {
         clouded_by: [CaptureDrops, OneSided],
         figures: [packets_per_second: PerSecond / Max, share_percent: Percent / Max],
         thresholds: [
-            min_packets_per_second = 2000.0: "Rate from which a hint is worth the reader's time; far below what one socket can carry.",
+            min_packets_per_second = 2000.0: "Rate from which the pattern is worth reporting; far below what one socket can carry.",
             min_share_percent = 90.0: "Share of the server's datagrams in one flow that counts as nearly all.",
         ],
         host_evidence: [SharedSocket, DatagramDrops, Owner],
@@ -166,25 +168,25 @@ impl Rule for UdpSingleSocket {
         draft
             .title(format!("One UDP flow carries {share:.0} % of the datagrams to {server}"))
             .summary(format!(
-                "{client} sends {rate:.0} datagrams a second to {server} through a single pair of sockets: {share:.0} % of all that server gets. \
-                 This is a hint about the design: one socket means one lock, one receive queue and usually one processor.{}",
+                "{client} sends {rate:.0} datagrams a second to {server} through a single pair of sockets: {share:.0} % of all datagrams to that server. \
+                 This concerns the design: one socket means one lock, one receive queue and usually one CPU core.{}",
                 if flat { " The rate is flat, as it is when a socket is the limit." } else { "" }
             ))
-            .confidence(confidence, "The traffic pattern is measured; whether the socket is the limit shows only on the host.")
+            .confidence(confidence, "The traffic pattern is measured; only the host shows whether the socket is the limit.")
             .because(format!("one 4-tuple has {share:.1} % of the client datagrams of this server"))
             .because_if(flat, || "the busiest second is within 15 % of the median second".to_owned())
             .because_if(p50.is_some(), || {
-                format!("answers took {} (median) and {} (99th percentile)", time(p50.unwrap_or_default()), time(p99.unwrap_or_default()))
+                format!("responses took {} (median) and {} (99th percentile)", time(p50.unwrap_or_default()), time(p99.unwrap_or_default()))
             })
             .not("tunnel or media flow", "the payload is no protocol that uses one flow by design")
-            .not("packet-loss", "a lost datagram would leave gaps in the rate; the pattern here is one of design")
-            .set("Go", "a pool of connected sockets, one chosen per send; more goroutines on one socket do not help", "conns[rand.Intn(len(conns))].Write(buf)")
+            .not("packet-loss", "lost datagrams would leave gaps in the rate; this pattern comes from the design")
+            .set("Go", "use a pool of connected sockets and choose one per send; more goroutines on one socket do not help", "conns[rand.Intn(len(conns))].Write(buf)")
             .set("Linux", "server: one socket per core on the same port", "setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1) before bind")
             .set("C", "send and receive in batches", "sendmmsg(2), recvmmsg(2), UDP_SEGMENT (GSO), UDP_GRO")
-            .set("Linux", "spread flows over the card's queues by port", "ethtool -N DEV rx-flow-hash udp4 sdfn")
+            .set("Linux", "spread flows over the NIC's queues by port", "ethtool -N DEV rx-flow-hash udp4 sdfn")
             .verify("client", format!("ss -uanp dst {} ; lsof -nP -iUDP@{}", server.ip, server.ip), "one descriptor shared by all workers")
             .verify("client", "strace -c -f -p PID", "futex and pselect6 (or epoll_pwait) far above sendto: workers wait for one lock")
-            .verify("server", format!("ss -ulnpm '( sport = :{} )'; nstat -az UdpRcvbufErrors UdpInErrors", server.port), "how many sockets share the port, and drops of their queues")
+            .verify("server", format!("ss -ulnpm '( sport = :{} )'; nstat -az UdpRcvbufErrors UdpInErrors", server.port), "how many sockets share the port, and drops in their queues")
     }
 }
 

@@ -20,49 +20,49 @@ use crate::signs::idle_close::{
 };
 
 declare_rule! {
-    /// An application closed a connection while data for it was still unread, which resets it.
+    /// An application closed a connection while received data was still unread, which resets the connection.
     ///
     /// ## What it means
     /// When a program closes a socket whose receive queue still holds bytes, the kernel sends RST instead of
-    /// FIN, to tell the other end that its data was not used.
+    /// FIN to signal that the data was not processed.
     ///
     /// ## Why it matters
-    /// The RST overtakes or destroys what the closing end had sent: a server that rejects an upload with 413
-    /// and closes at once takes its own answer away; the client sees a reset instead of the status.
+    /// The RST overtakes or destroys what the closing end had sent. A server that rejects an upload with 413
+    /// and closes at once discards its own response: the client sees a reset instead of the status.
     ///
     /// ## How it is detected
-    /// - RST with ACK, unprovoked, no FIN of that end before, while the resetter held unread bytes.
+    /// - RST with ACK, unprovoked, no FIN of that end before, while the resetting end held unread bytes.
     /// - What proves it: on Linux the RST's window is larger than that of the last ACK, because closing empties
-    ///   the queue first; otherwise the peer's last bytes were never answered. `unread_bytes_min` is the least
-    ///   that was unread.
-    /// - What refutes harm: the peer had closed before (its last message wants no answer); the response was
+    ///   the queue first; otherwise the peer's last bytes were never answered. `unread_bytes_min` is a lower
+    ///   bound on the unread bytes.
+    /// - What refutes harm: the peer had closed before (its last message expects no response); the response was
     ///   complete and acknowledged; the unread bytes are the closing alert of TLS, or session tickets.
     ///
-    /// Severity follows the requests lost: one for each connection on which a server resets a request without a
-    /// complete answer that arrived, or throws away what its window proves to be unread. Info when a client closes without reading the rest (load generators stop),
-    /// or the peer had closed before.
+    /// Severity follows the requests lost: one for each connection on which a server resets a request before a
+    /// complete response arrived, or discards data that its window proves to be unread. It is info when a
+    /// client closes without reading the rest (load generators stop), or when the peer had closed before.
     ///
     /// ## What to do
-    /// Read or drain what the peer sends before closing; close for writing first and read to the end.
+    /// Read or drain what the peer sends before closing: shut down writing first, then read to end of file.
     ///
     /// ## Known limits
-    /// A request that came just as a server's idle timer ran out lies unread, too: where other
-    /// connections were closed after the same silence it is left to `keepalive-race`.
-    /// With less than a few kilobytes unread the window does not move, and an abortive close by SO_LINGER looks the
-    /// same. A process killed with unread data also resets.
+    /// A request that arrives just as a server's idle timer expires is also unread; where other connections
+    /// were closed after the same silence it is left to `keepalive-race`. With less than a few kilobytes unread
+    /// the window does not change, and an abortive close by SO_LINGER looks the same. A process killed with
+    /// unread data also resets.
     ///
     /// ## References
     /// - RFC 1122 §4.2.2.13; RFC 2525 §2.17
     pub(crate) struct UnreadDataReset {
         id: "unread-data-reset",
         group: Closing,
-        title: "Connections are closed with unread data, which resets them",
+        title: "Closing with unread data resets connections",
         severity: High,
         needs: [Tcp, BothDirections],
         clouded_by: [CaptureDrops, OneSided],
         figures: [resets: Count / Sum, unread_bytes_min: Bytes / Max],
         thresholds: [
-            min_confidence = 0.5: "Resets whose reading is less sure than this are left to other rules.",
+            min_confidence = 0.5: "Resets whose reading is less certain than this are left to other rules.",
         ],
         host_evidence: [UnreadData, Linger, KernelReason, Owner],
     }
@@ -164,35 +164,35 @@ impl Rule for UnreadDataReset {
         let goodbyes = group.having(|seen| seen.goodbye);
         let after_close = group.having(|seen| seen.after_close);
         let cost = if after_close == group.observations.len() as u64 {
-            format!("The {other} had closed before: nobody waits for what is lost.")
+            format!("The {other} had closed before, so nobody waits for the lost data.")
         } else if goodbyes == group.observations.len() as u64 {
-            "What was unread is the closing alert of TLS, sent when everything was answered: usual and harmless.".to_owned()
+            "The unread data is the closing alert of TLS, sent after everything was answered: usual and harmless.".to_owned()
         } else if end == "server" {
             format!(
-                "The {other} sees \"connection reset by peer\" and may lose the answer that was on its way."
+                "The {other} sees \"connection reset by peer\" and may lose the response that was in flight."
             )
         } else if tickets {
             "These clients leave TLS session tickets unread when they close: usual and harmless."
                 .to_owned()
         } else {
-            "The client had no use for the rest; nobody waited for it.".to_owned()
+            "The client did not need the rest; nobody waited for it.".to_owned()
         };
         let confidence = draft.confidence;
         let draft = draft
             .title(format!("The {end} {who} closes with unread data and resets the connection"))
-            .summary(format!("The {end} {who} closed {count} while at least {} from the {other} lay unread, so its kernel sent RST instead of FIN. {cost}", bytes(unread)))
+            .summary(format!("The {end} {who} closed {count} before it had read at least {} from the {other}, so its kernel sent RST instead of FIN. {cost}", bytes(unread)))
             .confidence(confidence, if jumped > 0 {
                 "The RST's larger window shows that close() emptied the receive queue."
             } else {
-                "The peer's last bytes were never answered; the window itself does not tell."
+                "The peer's last bytes were never answered; the window alone does not prove it."
             })
-            .because(format!("RST with ACK from the {end}, no FIN before, nothing that provoked it"))
-            .because_if(jumped > 0, || format!("on {} the RST advertises a larger window than the last ACK: the queue was emptied by the close", many(jumped, "connection")))
+            .because(format!("RST with ACK from the {end}, with no FIN before and no segment that provoked it"))
+            .because_if(jumped > 0, || format!("on {} the RST advertises a larger window than the last ACK: close() emptied the queue", many(jumped, "connection")))
             .because_if(group.having(|seen| seen.unanswered) > 0, || format!("on {} the {other}'s last bytes were never answered", many(group.having(|seen| seen.unanswered), "connection")))
             .not("linger-zero-reset", if jumped > 0 {
-                "SO_LINGER 0 leaves the window as it was"
+                "SO_LINGER 0 leaves the window unchanged"
             } else {
-                "not excluded where the window did not move; unanswered bytes speak for unread data"
+                "not ruled out where the window did not change; unanswered bytes point to unread data"
             })
             .not("keepalive-race", "no FIN came first")
             .not("injected-reset", format!("hop limit and numbers are those of the {end}"));
@@ -208,7 +208,7 @@ fn remedies(group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrative {
     draft
         .set(
             "nginx",
-            "keep reading after an early answer",
+            "keep reading after an early response",
             "lingering_close on; lingering_time 30s; lingering_timeout 5s;",
         )
         .set(

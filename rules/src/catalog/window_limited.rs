@@ -13,7 +13,7 @@ use crate::model::rule::Rule;
 use crate::model::text::{bytes, ms, number, percent, time};
 
 declare_rule! {
-    /// A transfer rests at the receiver's window while the path could carry more.
+    /// The receiver's window limits a transfer while the path could carry more.
     ///
     /// ## What it means
     /// The sender may have no more in flight than the receiver's window allows. On a long path that is one
@@ -23,16 +23,19 @@ declare_rule! {
     /// Transfers are slow on an idle network, and more bandwidth does not help.
     ///
     /// ## How it is detected
-    /// After at least half of a transfer's segments less than two more fitted into the advertised window, nothing was lost,
-    /// the window never closed, and the round trip stays near its shortest: no queue grows, so the path is not full.
-    /// Severity: low, since nothing fails.
+    /// - After at least half of a transfer's segments, less than two more fitted into the advertised window.
+    /// - Nothing was lost, the window never closed, and the round trip stayed near its shortest: no queue grew,
+    ///   so the path was not full.
+    ///
+    /// Severity is low, since nothing fails.
     ///
     /// ## What to do
-    /// Let the receiver's buffer grow to twice rate times round trip, and do not fix it in the application.
+    /// Let the receiver's buffer grow to twice rate times round trip, and do not fix its size in the
+    /// application.
     ///
     /// ## Known limits
-    /// The handshake must be captured, since the window's scale is told there. Seen on the sender's side only. A limit
-    /// by the sender's own buffer is not told from one by the application.
+    /// The handshake must be captured, since it carries the window scale. It is visible on the sender's side
+    /// only. A limit by the sender's own buffer looks the same as one by the application.
     ///
     /// ## References
     /// - RFC 7323 §2; RFC 9293 §3.8.6
@@ -46,7 +49,7 @@ declare_rule! {
         clouded_by: [CaptureDrops, Offload],
         figures: [limit_bytes: Bytes / Median, throughput_bps: PerSecond / Max],
         thresholds: [
-            min_segments = 200.0: "Segments of a transfer that is long enough to speak of its rate.",
+            min_segments = 200.0: "Segments from which a transfer is long enough to have a meaningful rate.",
             min_share_percent = 50.0: "Share of them that filled the window.",
             min_rtt_ms = 5.0: "On shorter paths a window is refilled faster than it matters.",
         ],
@@ -143,11 +146,11 @@ impl Rule for WindowLimited {
             .confidence(confidence::LIKELY, "Flights and windows were measured on the sender's side.")
             .because(format!("after {} of the segments less than two more fitted into the window", percent(share)))
             .because("nothing was lost and the round trip stayed near its shortest: the path was not full")
-            .because_if(group.having(|seen| seen.unscaled) > 0, || format!("the {receiver} offered no window scaling in its SYN: 65,535 bytes are its limit"))
-            .not("zero-window-stall", "the window never closed: the application reads as fast as data comes")
+            .because_if(group.having(|seen| seen.unscaled) > 0, || format!("the {receiver} offered no window scaling in its SYN: its limit is 65,535 bytes"))
+            .not("zero-window-stall", "the window never closed: the application reads as fast as data arrives")
             .not("packet-loss", "loss would have kept the flight below the window")
             .set("Linux receiver", "let the buffer grow to twice rate times round trip", "net.ipv4.tcp_rmem = 4096 131072 16777216; net.ipv4.tcp_window_scaling = 1")
-            .advise("application", "do not set SO_RCVBUF: it switches the kernel's tuning off")
+            .advise("application", "do not set SO_RCVBUF: it switches the kernel's autotuning off")
             .verify(receiver, format!("ss -tmi '( dport = :{0} or sport = :{0} )'", server.port), "rcv_space and the r and rb sizes of skmem")
             .verify("sender", "ss -ti", "rwnd_limited: the time spent waiting for the receiver's window")
     }

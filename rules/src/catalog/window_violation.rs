@@ -15,26 +15,26 @@ declare_rule! {
     /// A sender sends more than a segment beyond the window that its receiver advertised.
     ///
     /// ## What it means
-    /// Sender and receiver disagree about the window: a device between them changes the window or its scale, or one
-    /// of the stacks is at fault.
+    /// Sender and receiver disagree about the window: a device between them changes the window or its scale, or
+    /// one of the stacks is at fault.
     ///
     /// ## Why it matters
-    /// A receiver may discard what lies beyond its window, and then it has to be sent again.
+    /// A receiver may discard data beyond its window, which must then be retransmitted.
     ///
     /// ## How it is detected
-    /// - Ten segments or more end beyond the acknowledgment and the widest window of the other end so far by more
-    ///   than a full segment.
-    /// - Both SYNs were captured, so that the scale is known, and nothing that was acknowledged is missing from
-    ///   the capture, so that no larger window passed unseen.
+    /// - Ten segments or more end beyond the acknowledgment and the widest window of the other end so far by
+    ///   more than a full segment.
+    /// - Both SYNs were captured, so that the scale is known, and no acknowledged data is missing from the
+    ///   capture, so that no larger window passed unseen.
     ///
-    /// The segment proves it, held against the acknowledgment before it. A later window that had been on its way
-    /// would refute it. Info: whether it cost anything, losses tell.
+    /// The segment proves it, compared with the acknowledgment before it. A later window that was already in
+    /// flight would refute it. Info: losses show whether it cost anything.
     ///
     /// ## What to do
-    /// Compare SYN and SYN-ACK at both ends: a device that strips or changes the window scale shows there.
+    /// Compare SYN and SYN-ACK at both ends: they show a device that strips or changes the window scale.
     ///
     /// ## Known limits
-    /// In a capture near the receiver its windows are seen before the sender has them; near the sender, after.
+    /// In a capture near the receiver its windows appear before the sender has them; near the sender, after.
     ///
     /// ## References
     /// - RFC 9293 §3.8.6; RFC 7323 §2
@@ -102,13 +102,13 @@ impl Rule for WindowViolation {
         draft
             .title(format!("The {sender} sends beyond the {receiver}'s window ({server})"))
             .summary(format!(
-                "On {} {segments} of the {sender} ended beyond what the {receiver} had allowed by then, by more than a full segment.",
+                "On {} {segments} of the {sender} ended more than a full segment beyond what the {receiver} had allowed by then.",
                 many(group.connections(), "connection"),
             ))
-            .confidence(confidence::OPEN, "Windows were captured; one on its way to the sender may not have passed here.")
+            .confidence(confidence::OPEN, "Windows were captured; a capture at the sender would rule out a window update that did not pass here.")
             .because(format!("{segments} end beyond acknowledgment and window"))
             .not("zero-window-stall", "the window is open")
-            .advise("network", "compare the window scale in SYN and SYN-ACK at both ends: a device that strips or changes it shows there")
+            .advise("network", "compare the window scale in SYN and SYN-ACK at both ends: they show a device that strips or changes it")
     }
 }
 

@@ -14,35 +14,36 @@ use crate::model::rule::Rule;
 use crate::model::text::many;
 
 declare_rule! {
-    /// Client and server each open in a protocol that the other does not speak.
+    /// Client and server each open with a protocol that the other does not speak.
     ///
     /// ## What it means
-    /// TLS meets a port that speaks plain HTTP, or plain HTTP a port that speaks TLS; HTTP meets SSH; a client that
-    /// knows nothing but HTTP/2 meets a server of HTTP/1; a balancer sends a PROXY header to a server that does not
-    /// expect one. The connection works, the conversation does not.
+    /// TLS meets a port that speaks plain HTTP, or plain HTTP a port that speaks TLS; HTTP meets SSH; an
+    /// HTTP/2-only client meets an HTTP/1 server; a load balancer sends a PROXY header to a server that does
+    /// not expect one. The connection works, the protocol does not.
     ///
     /// ## Why it matters
-    /// Every connection of that kind fails, and what programs log of it (`wrong version number`, `bad record MAC`,
-    /// `malformed response`) sounds like a broken network.
+    /// Every such connection fails, and the resulting log lines (`wrong version number`, `bad record MAC`,
+    /// `malformed response`) suggest a network fault.
     ///
     /// ## How it is detected
-    /// By the first octets of each end, on connections whose handshake was captured:
+    /// By the first bytes of each end, on connections whose handshake was captured:
     /// - a ClientHello answered by an HTTP/1 response, an SSH version or a greeting of a mail or file server;
     /// - an HTTP/1 request answered by a TLS alert or an SSH version;
     /// - an HTTP/2 preface answered by an HTTP/1 response that is an error, or by a TLS alert;
     /// - a PROXY header answered by HTTP status 400 or a TLS alert.
     ///
-    /// Both frames prove it. A server that says no more than a TLS alert to a ClientHello is
-    /// `tls-handshake-failure`. Scanners, and strangers from the Internet, try protocols; nobody is harmed.
-    /// Clients that the same port serves on other connections are served.
+    /// Both frames prove it. A server that answers a ClientHello with nothing but a TLS alert is
+    /// `tls-handshake-failure`. Scanners and unknown Internet hosts try protocols; nobody is harmed.
+    /// Clients that the same port serves on other connections lost nothing.
     ///
     /// ## What to do
-    /// Correct scheme or port on the client (`http://` against `https://`), or the listener of the server (`ssl` of
-    /// nginx's `listen`, `proxy_protocol`, h2c). Tell health checks of balancers the protocol as well.
+    /// Correct the scheme or port on the client (`http://` against `https://`), or the listener of the server
+    /// (`ssl` of nginx's `listen`, `proxy_protocol`, h2c). Configure the health checks of load balancers for
+    /// the same protocol.
     ///
     /// ## Known limits
-    /// First octets that were not captured tell nothing. Servers that close in silence are not found. nginx answers plain
-    /// HTTP on a port of TLS in plain HTTP, and says so there.
+    /// Connections whose first bytes were not captured are not judged. Servers that close silently are not
+    /// found. nginx answers plain HTTP on a TLS port in plain HTTP with an error page that states the problem.
     ///
     /// ## References
     /// - RFC 8446 §5.1 (records), RFC 9112 §2.1, RFC 9113 §3.4, RFC 4253 §4.2
@@ -137,9 +138,9 @@ impl Rule for WrongProtocol {
                 "On {connections} {} opened with {asks}, and {server} answered with {answers}: they do not speak the same protocol, and nothing else was exchanged.",
                 group.clients_text()
             ))
-            .confidence(confidence::PROVED, "The first octets of both ends were read.")
-            .because(format!("the client's first octets are {asks}, the server's are {answers}"))
-            .not("tls-handshake-failure", "the ends never came to negotiate: one of them does not speak the protocol of the other")
+            .confidence(confidence::PROVED, "The first bytes of both ends were captured.")
+            .because(format!("the client's first bytes are {asks}, the server's are {answers}"))
+            .not("tls-handshake-failure", "the ends never negotiated: one of them does not speak the protocol of the other")
             .advise("any", advice(seen))
             .verify(
                 "client",
@@ -215,21 +216,21 @@ fn spoken(opening: Opening) -> String {
 const fn advice(seen: &Seen) -> &'static str {
     match (seen.client, seen.server) {
         (Opening::TlsHandshake, Opening::HttpResponse(_)) => {
-            "the port speaks plain HTTP: use http:// or the TLS port, or set up TLS on it (nginx: listen … ssl)"
+            "use http:// or the TLS port, or enable TLS on this port (nginx: listen … ssl): it speaks plain HTTP"
         }
         (Opening::TlsHandshake, Opening::Greeting) => {
-            "the port begins in clear text: use STARTTLS, or the port for implicit TLS (465, 993, 995, 990)"
+            "use STARTTLS, or the port for implicit TLS (465, 993, 995, 990): this port begins in clear text"
         }
         (Opening::HttpRequest, Opening::TlsAlert(_)) => {
-            "the port speaks TLS: use https:// or the plain port, and tell the balancer's health check"
+            "use https:// or the plain port, also in the load balancer's health check: this port speaks TLS"
         }
         (Opening::Http2Preface, _) => {
-            "the port knows no HTTP/2 in clear text: let the client begin with HTTP/1.1 or negotiate by ALPN, or switch h2c on"
+            "let the client begin with HTTP/1.1 or negotiate by ALPN, or enable h2c: the port does not speak HTTP/2 in clear text"
         }
         (Opening::Proxy, _) => {
-            "the server takes the PROXY header for a request: switch it off on the balancer, or on at the server (nginx: listen … proxy_protocol)"
+            "disable the PROXY header on the load balancer, or enable it on the server (nginx: listen … proxy_protocol): the server reads it as a request"
         }
-        _ => "the client calls the wrong port",
+        _ => "correct the port that the client connects to",
     }
 }
 

@@ -20,30 +20,32 @@ declare_rule! {
     /// A receiver's buffer was full, so the sender had to stop.
     ///
     /// ## What it means
-    /// The receiving application reads more slowly than data arrives. Its kernel announces a window of zero; the
-    /// sender may only send probes until the window opens again.
+    /// The receiving application reads more slowly than data arrives. Its kernel advertises a zero receive
+    /// window; the sender may send only window probes until the window opens again.
     ///
     /// ## Why it matters
-    /// The transfer stands still for as long as the application does not read, however fast the network is.
+    /// The transfer stops for as long as the application does not read, however fast the network is.
     ///
     /// ## How it is detected
-    /// One end advertises a window of zero (not on SYN, FIN or RST) and later opens it. Stalls shorter than one round
-    /// trip or 20 ms are left out. The time waited in all and the longest stall decide how grave it is.
+    /// - One end advertises a window of zero (not on SYN, FIN or RST) and opens it later.
+    /// - Stalls shorter than one round trip or 20 ms are left out.
+    ///
+    /// The two advertisements prove it. The total time waited and the longest stall decide the severity.
     ///
     /// ## What to do
-    /// Make the receiving application read faster: processor, locks, garbage collection, disk, or work
-    /// done between reads.
+    /// Make the receiving application read faster: check CPU, locks, garbage collection, disk, and work done
+    /// between reads.
     ///
     /// ## Known limits
-    /// Deliberate back-pressure (media players, printers, throttled downloads) looks the same. Without the handshake
-    /// the window's scale is unknown, but zero is zero.
+    /// Deliberate back-pressure (media players, printers, throttled downloads) looks the same. Without the
+    /// handshake the window scale is unknown, but zero is zero at any scale.
     ///
     /// ## References
     /// - RFC 9293 §3.8.6.1; RFC 6429
     pub(crate) struct ZeroWindowStall {
         id: "zero-window-stall",
         group: Application,
-        title: "A receiver that does not read stops its sender",
+        title: "A receiver reads too slowly and stops its sender",
         severity: High,
         needs: [Tcp, BothDirections],
         traits: [ZeroWindow],
@@ -155,17 +157,17 @@ impl Rule for ZeroWindowStall {
         draft
             .title(format!("The {reader} reads too slowly and stops the {sender} for up to {} ({server})", time(longest)))
             .summary(format!(
-                "The {reader}'s receive buffer was full {} on {} with {server}; the {sender} had to wait {} in all, {} at worst. The application at the {reader} did not read.",
+                "The {reader}'s receive buffer was full {} on {} with {server}; the {sender} waited {} in all, {} at worst. The application at the {reader} did not read in time.",
                 plural(stalls, "time"), many(group.connections(), "connection"), time(total), time(longest)
             ))
-            .confidence(confidence::PROVED, "The window of zero and its reopening were captured.")
+            .confidence(confidence::PROVED, "Both the zero window and its reopening were captured.")
             .because(format!("the {reader} advertised a window of zero {}", plural(stalls, "time")))
             .because_if(probes > 0.0, || format!("the {sender} sent {}", plural(probes, "window probe")))
             .because_if(window_max.is_some(), || format!("its window was {} bytes at most", window_max.unwrap_or(0)))
-            .not("retransmit-hol", "nothing was missing; the bytes were there and unread")
-            .not("slow network", format!("the {sender} had data and permission of the network, but not of the receiver"))
-            .advise(reader, "find what keeps the application from reading: processor, lock, garbage collection, slow disk, work between two reads, a bounded queue")
-            .advise("Linux", "do not set SO_RCVBUF (it switches autotuning off); raise the limit of net.ipv4.tcp_rmem only when the application is fast enough")
+            .not("retransmit-hol", "no segment was missing; the bytes had arrived and were unread")
+            .not("slow network", format!("the {sender} had data to send and the network was free; only the receive window was closed"))
+            .advise(reader, "find what keeps the application from reading: CPU, a lock, garbage collection, a slow disk, work between two reads, a bounded queue")
+            .advise("Linux", "do not set SO_RCVBUF (it switches autotuning off); raise the maximum of net.ipv4.tcp_rmem only when the application reads fast enough")
             .verify(reader, format!("ss -tnmp '( sport = :{0} or dport = :{0} )'", server.port), "Recv-Q full and not shrinking")
             .verify(reader, "nstat -az TcpExtTCPToZeroWindowAdv TcpExtTCPFromZeroWindowAdv TcpExtPruneCalled", "how often this host closed and opened its windows")
             .verify(reader, "strace -f -tt -e trace=read,recvfrom -p PID", "time between reads")

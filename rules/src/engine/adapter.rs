@@ -234,7 +234,7 @@ impl End<'_> {
         });
         if slot.observations > OBSERVATIONS_PER_RULE as u64 {
             notices.push(format!(
-                "{}: {} occurrences were seen; findings rest on the first {OBSERVATIONS_PER_RULE}",
+                "{}: {} occurrences; findings use the first {OBSERVATIONS_PER_RULE}",
                 meta.id, slot.observations
             ));
         }
@@ -250,7 +250,7 @@ impl End<'_> {
         });
         if causes > FINDINGS_PER_RULE {
             notices.push(format!(
-                "{}: {causes} causes were found; the {FINDINGS_PER_RULE} gravest and most frequent are findings",
+                "{}: {causes} causes; the {FINDINGS_PER_RULE} most severe and most frequent are findings",
                 meta.id
             ));
         }
@@ -327,7 +327,7 @@ impl End<'_> {
             // What rests on frames that may be missing is worth about a fifth less.
             finding.confidence *= 0.8;
             finding.confidence_reason.push_str(
-                " It is lowered because most of these connections have octets missing from the capture.",
+                " It is lowered because the capture missed bytes of most of these connections.",
             );
         }
     }

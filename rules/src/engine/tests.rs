@@ -148,6 +148,7 @@ fn causes_come_before_their_symptoms_unless_they_are_only_information() {
                 servers: std::collections::BTreeSet::new(),
                 client_ips: std::collections::BTreeSet::new(),
                 times: Vec::new(),
+                ended: analyzer::Timestamp::default(),
             });
         }
         let ranked = crate::engine::link::rank(drafts);

@@ -55,7 +55,7 @@ impl Joined {
                     // Several addresses of one host are no two hosts, unless they talk to each other.
                     if self.talk(several) {
                         self.known[number].notes.push(format!(
-                            "it could be from {}: its host is not guessed",
+                            "it could be from {}: no host is assigned",
                             names.join(" or ")
                         ));
                     } else {
@@ -139,16 +139,16 @@ impl Joined {
             match hosts.as_slice() {
                 [one] => {
                     known.host = Some(*one);
-                    known
-                        .notes
-                        .push("it names no address: its host is that of its folder".to_owned());
+                    known.notes.push(
+                        "it names no address: it belongs to the host of its folder".to_owned(),
+                    );
                 }
                 [] => {}
                 several => {
                     let names: Vec<String> =
                         several.iter().take(3).map(ToString::to_string).collect();
                     known.notes.push(format!(
-                        "it names no address, and could be from {}: its host is not guessed",
+                        "it names no address and could be from {}: no host is assigned",
                         names.join(" or ")
                     ));
                 }
@@ -185,7 +185,7 @@ impl Joined {
             if known.host.is_none() && ips.len() == 1 && !known.is_foreign {
                 known.host = ips.first().copied();
                 known.notes = vec![
-                    "its host is the one address of the capture that serves its listeners' ports"
+                    "it belongs to the only address of the capture that serves its listeners' ports"
                         .to_owned(),
                 ];
             }

@@ -183,7 +183,7 @@ impl Joined {
             match self.alive_at(found, self.time_of(row.place)) {
                 Some((at, end)) => self.rows[at].push((number, end)),
                 None => {
-                    let note = "connections with equal ends followed each other, and no time tells which it speaks of".to_owned();
+                    let note = "several connections had the same ends, and no time shows which one is meant".to_owned();
                     if !self.known[file].notes.contains(&note) {
                         self.known[file].notes.push(note);
                     }

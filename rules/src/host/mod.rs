@@ -141,19 +141,19 @@ impl Witness {
         notes.extend(file.problem.clone());
         if file.kind == Kind::Unknown {
             if file.problem.is_none() {
-                notes.push("not recognised: left alone".to_owned());
+                notes.push("not recognised: ignored".to_owned());
             }
             return sentences(&notes);
         }
         if known.is_foreign {
             let host = known.host.map(|host| host.to_string()).unwrap_or_default();
             notes.push(format!(
-                "it is from another host ({host}), of which this capture has nothing: not used"
+                "it is from another host ({host}), which does not occur in this capture: not used"
             ));
         }
         if known.other_time > 0 {
             notes.push(format!(
-                "{} of its lines speak of connections with equal ends at another time: not used",
+                "{} of its lines concern connections with the same ends at another time: not used",
                 known.other_time
             ));
         }
@@ -184,29 +184,29 @@ impl Witness {
             Kind::Ss | Kind::Netstat | Kind::ProcNet | Kind::Lsof
         );
         if has_sockets && file.clock == Clock::None && file.taken.is_none() && used > 0 {
-            notes.push("it bears no time: matched by addresses alone".to_owned());
+            notes.push("it has no timestamps: matched by addresses alone".to_owned());
         }
         if known.host.is_none() && known.notes.is_empty() {
-            notes.push("no address tells its host".to_owned());
+            notes.push("no address identifies its host".to_owned());
         }
         if known.unseen > 0 && used > 0 {
             notes.push(format!(
-                "{} of its connections were never seen in the capture",
+                "{} of its connections do not occur in the capture",
                 known.unseen
             ));
         }
         if let Some(left) = self.joined.files.facts.left_out.get(&number) {
-            notes.push(format!("{left} facts beyond the bound were left out"));
+            notes.push(format!("{left} facts above the limit were left out"));
         }
         if file.unread > 0 {
-            notes.push(format!("{} lines were not understood", file.unread));
+            notes.push(format!("{} lines were not recognised", file.unread));
         }
         if used == 0 && notes.is_empty() {
             notes.push("nothing in it concerns the capture".to_owned());
         }
         if self.left_out > 0 {
             notes.push(format!(
-                "{} connections of the capture were not laid beside it",
+                "{} connections of the capture were not compared with it",
                 self.left_out
             ));
         }

@@ -130,7 +130,8 @@ fn reset(joined: &Joined, aborts: &Aborts, at: usize, end: Direction) -> Option<
     }
     let ends = (one.endpoint(end), one.endpoint(end.reverse()));
     if let Some(place) = aborts.get(&ends) {
-        let note = "the kernel reset because data lay unread at the close".to_owned();
+        let note =
+            "the kernel reset the connection because data was unread at the close".to_owned();
         return Some(settled(
             ResetKind::UnreadData,
             SEEN,
@@ -147,7 +148,7 @@ fn reset(joined: &Joined, aborts: &Aborts, at: usize, end: Direction) -> Option<
     });
     let row = unread.last()?;
     let octets = row.recv_q.unwrap_or(0);
-    let note = format!("{octets} bytes lay unread before the reset");
+    let note = format!("{octets} bytes were unread before the reset");
     Some(settled(
         ResetKind::UnreadData,
         SEEN,
@@ -180,7 +181,7 @@ fn by_calls(socket: &TracedSocket, received: u64) -> Option<Said> {
         .checked_sub(socket.bytes_read)
         .filter(|unread| *unread > 0)?;
     let note = format!(
-        "an ordinary close, SO_LINGER never set, after {} of {received} bytes were read: {unread} lay unread",
+        "an ordinary close, SO_LINGER never set, after {} of {received} bytes were read: {unread} were unread",
         socket.bytes_read
     );
     Some((ResetKind::UnreadData, unread, vec![(closed, note)]))

@@ -34,7 +34,7 @@ pub(super) fn weigh(finding: &mut Finding, lines: &[Line]) {
         finding.confidence = (1.0 - doubt).clamp(finding.confidence, 0.99);
         finding
             .confidence_reason
-            .push_str(" The hosts' own files show it as well.");
+            .push_str(" The hosts' own files confirm it.");
         let runner_up = RUNNERS_UP.iter().find(|(rule, _)| *rule == finding.rule);
         finding
             .look_alikes
@@ -46,7 +46,7 @@ pub(super) fn weigh(finding: &mut Finding, lines: &[Line]) {
         finding.confidence *= 0.4;
         finding
             .confidence_reason
-            .push_str(" It is lowered because a host's own file speaks against it.");
+            .push_str(" It is lowered because a host's own file contradicts it.");
     } else if contradicts > 0 {
         finding.confidence *= 0.7;
         finding
@@ -78,11 +78,11 @@ fn to_loss(finding: &mut Finding) {
     finding.title =
         format!("Connection attempts to {server} were lost on the path, not by its listener");
     finding.summary = format!(
-        "Segments of the handshakes with {server} had to be sent again. They look like those of a full accept queue, \
+        "Handshake segments with {server} had to be retransmitted. They look like those of a full accept queue, \
          but the server's own counters say that its listener dropped nothing: they were lost on the way."
     );
     finding.confidence = 0.8;
-    finding.confidence_reason = "The packets alone would be read as listen-overflow; the server's counters say that no queue overflowed.".to_owned();
+    finding.confidence_reason = "The packets alone point to listen-overflow; the server's counters show that no queue overflowed.".to_owned();
     finding.severity = finding.severity.min(Severity::Medium);
     finding.figures = vec![Figure {
         name: "segments_lost",

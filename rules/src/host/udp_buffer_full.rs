@@ -18,23 +18,24 @@ declare_rule! {
     /// Datagrams reached a host and were dropped there, because the receive buffer was full.
     ///
     /// ## What it means
-    /// The kernel keeps datagrams for a program in a buffer of limited size. When the program does not take them as
-    /// fast as they come, the buffer fills, and what comes then is dropped without a word on the wire.
+    /// The kernel keeps datagrams for a program in a buffer of limited size. When the program does not read
+    /// them as fast as they arrive, the buffer fills, and further datagrams are dropped without any sign on the
+    /// wire.
     ///
     /// ## Why it matters
-    /// The sender hears nothing and waits for an answer until its timer runs out; the network did its work.
+    /// The sender gets no error and waits for a response until its timer expires, although the network worked.
     ///
     /// ## How it is detected
-    /// Only with host evidence: requests of this capture were not answered while others were, and the server's own
-    /// counter of datagrams without room (UdpRcvbufErrors between two readings, or the drops of the socket) rose.
-    /// Severity follows the requests without answer, at most as many as the host dropped.
+    /// Only with host evidence: requests of this capture were not answered while others were, and the server's
+    /// own counter of dropped datagrams (UdpRcvbufErrors between two readings, or the drops of the socket)
+    /// rose. Severity follows the unanswered requests, at most as many as the host dropped.
     ///
     /// ## What to do
     /// Read faster (several sockets with SO_REUSEPORT, recvmmsg), or give the socket a larger buffer (SO_RCVBUF,
     /// net.core.rmem_max) for bursts.
     ///
     /// ## Known limits
-    /// The counter holds for all sockets of the host; which datagrams were dropped it does not tell.
+    /// The counter covers all sockets of the host and does not show which datagrams were dropped.
     ///
     /// ## References
     /// - udp(7); Linux Documentation/networking/snmp_counter.rst
@@ -120,10 +121,10 @@ fn finding(server: Endpoint, flows: &[&Watched], unanswered: u64, dropped: u64) 
     Finding {
         severity: Impact::requests_lost(lost).severity().min(UdpBufferFull::META.severity),
         confidence: 0.85,
-        confidence_reason: "The host counts datagrams that found no room, and requests of this capture went unanswered.".to_owned(),
+        confidence_reason: "The host counts datagrams dropped for lack of buffer space, and requests of this capture went unanswered.".to_owned(),
         title: format!("{server} drops datagrams: its receive buffer is full"),
         summary: format!(
-            "{} to {server} got no answer, and its host counted {} for which the receive buffer had no room. Nothing on the wire shows it.",
+            "{} to {server} got no response, and its host counted {} dropped because the receive buffer was full. The wire does not show such drops.",
             many(unanswered, "datagram"),
             many(dropped, "datagram")
         ),
@@ -133,7 +134,7 @@ fn finding(server: Endpoint, flows: &[&Watched], unanswered: u64, dropped: u64) 
         connections,
         evidence: evidence.collect(),
         figures: vec![figure("unanswered", unanswered), figure("dropped", dropped)],
-        why: vec!["the server's own counter of datagrams without room rose".to_owned()],
+        why: vec!["the server's own counter of datagrams dropped for lack of buffer space rose".to_owned()],
         remedy: vec![Remedy {
             product: "Linux".to_owned(),
             text: "Give the socket a larger buffer for bursts, and read with several sockets (SO_REUSEPORT).".to_owned(),

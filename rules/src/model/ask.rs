@@ -67,14 +67,12 @@ impl Ask {
                 "`ss -tanpiemO` at both ends: retransmissions and timeouts as the kernels count them"
             }
             Self::Redirects => {
-                "`iptables-save -c`, `nft -a list ruleset`, `ipvsadm -Ln`, `conntrack -L`: the rule or entry that leads connections elsewhere"
+                "`iptables-save -c`, `nft -a list ruleset`, `ipvsadm -Ln`, `conntrack -L`: the rule or entry that redirects connections"
             }
             Self::Filters => {
-                "`iptables-save -c`, `nft -a list ruleset`: the rule that refuses or drops, with its count"
+                "`iptables-save -c`, `nft -a list ruleset`: the rule that rejects or drops, with its counter"
             }
-            Self::IdleLimits => {
-                "`conntrack -L`: the seconds until a silent connection is forgotten"
-            }
+            Self::IdleLimits => "`conntrack -L`: the seconds until an idle connection is dropped",
             Self::ReceiveBuffer => {
                 "`strace -f -ttt -yy -e trace=network,desc -p PID`: bytes asked for and given by the calls that receive"
             }
@@ -85,7 +83,7 @@ impl Ask {
                 "`ss -ltn` (Recv-Q against Send-Q), `nstat -az` before and after (ListenOverflows, ListenDrops, TCPReqQFullDrop)"
             }
             Self::ReadSizes => {
-                "`strace -f -ttt -yy -e trace=network,desc -p PID`: the sizes of reads beside the borders of messages"
+                "`strace -f -ttt -yy -e trace=network,desc -p PID`: the sizes of reads compared with message boundaries"
             }
             Self::DatagramDrops => {
                 "`nstat -az` before and after (UdpRcvbufErrors), `ss -uanpem` (drops of the socket)"

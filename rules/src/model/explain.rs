@@ -85,7 +85,7 @@ pub fn catalog_page(metas: &[&RuleMeta]) -> String {
             .for_each(|meta| page.push_str(&catalog_row(meta)));
     }
     page.push_str(
-        "\n## How grave a finding is\n\nOne policy decides for all rules, from what was measured. \
+        "\n## Severity\n\nOne policy decides for all rules, from what was measured. \
          The first line that holds counts; no rule exceeds its limit in the tables above, and a \
          finding that no frame proves is info.\n\n| severity | when |\n| --- | --- |\n",
     );

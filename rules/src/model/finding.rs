@@ -43,7 +43,7 @@ pub struct HostCommand {
     pub host: String,
     /// The command, with the measured addresses filled in.
     pub command: String,
-    /// What its output will tell.
+    /// What its output will show.
     pub tells: String,
 }
 

@@ -203,7 +203,7 @@ pub const POLICY: [Row; 13] = [
     },
     Row {
         severity: Severity::High,
-        when: "a service that answered before was asked again and does not answer by the end",
+        when: "a service that answered before is asked again and does not answer until the end of the capture",
         holds: |impact| impact.stopped && impact.failed(),
     },
     Row {
@@ -218,7 +218,7 @@ pub const POLICY: [Row; 13] = [
     },
     Row {
         severity: Severity::High,
-        when: "somebody waited three seconds or longer in all",
+        when: "clients waited three seconds or longer in total",
         holds: |impact| impact.waited >= LONG_WAIT,
     },
     Row {
@@ -233,12 +233,12 @@ pub const POLICY: [Row; 13] = [
     },
     Row {
         severity: Severity::Medium,
-        when: "somebody waited a second or longer in all",
+        when: "clients waited a second or longer in total",
         holds: |impact| impact.waited >= NOTICED_WAIT,
     },
     Row {
         severity: Severity::Medium,
-        when: "everything on a connection stood still for 200 ms, the smallest retransmission timeout, or longer",
+        when: "a connection stalled for 200 ms, the smallest retransmission timeout, or longer",
         holds: |impact| impact.stalled >= LONG_STALL,
     },
     Row {
@@ -253,12 +253,12 @@ pub const POLICY: [Row; 13] = [
     },
     Row {
         severity: Severity::Low,
-        when: "a retry, another address, port or address family served whoever asked",
+        when: "a retry, another address, port or address family served the client",
         holds: |impact| impact.recovered > 0,
     },
     Row {
         severity: Severity::Low,
-        when: "somebody waited less than a second, or a transfer was slowed measurably",
+        when: "clients waited less than a second, or a transfer was slowed measurably",
         holds: |_| true,
     },
 ];

@@ -52,7 +52,7 @@ impl Need {
             Self::Udp => "UDP",
             Self::BothDirections => "both directions captured",
             Self::Handshake => "the handshake captured",
-            Self::NoCaptureDrops => "no octets missing from the capture",
+            Self::NoCaptureDrops => "no bytes missing from the capture",
             Self::ReadablePayload => "payload that could be read",
         }
     }
@@ -78,7 +78,7 @@ impl Need {
             ),
             Self::NoCaptureDrops => met(
                 conn.halves.iter().all(|half| half.missing_octets == 0),
-                "octets of the connection are missing from the capture",
+                "bytes of the connection are missing from the capture",
             ),
             Self::ReadablePayload => met(
                 conn.halves.iter().all(|half| half.cut_frames == 0),

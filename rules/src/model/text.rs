@@ -15,12 +15,14 @@ pub fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// A time given in milliseconds, in the unit that reads best: `0.42 ms`, `37 ms`, `5.00 s`.
+/// A time given in milliseconds, in the unit that reads best: `< 1 µs`, `420 µs`, `37 ms`, `5.00 s`.
 #[must_use]
 pub fn time(ms: f64) -> String {
     let size = ms.abs();
-    if size < 1.0 {
-        format!("{ms:.2} ms")
+    if size < 0.001 {
+        "< 1 µs".to_owned()
+    } else if size < 0.9995 {
+        format!("{:.0} µs", ms * 1e3)
     } else if size < 10.0 {
         format!("{ms:.1} ms")
     } else if size < 1000.0 {
@@ -324,7 +326,8 @@ mod tests {
 
     #[test]
     fn times_read_well() {
-        assert_eq!(time(0.4219), "0.42 ms");
+        assert_eq!(time(0.0), "< 1 µs");
+        assert_eq!(time(0.4219), "422 µs");
         assert_eq!(time(37.2), "37 ms");
         assert_eq!(time(5002.0), "5.00 s");
         assert_eq!(time(350_000.0), "350 s");

@@ -77,7 +77,7 @@ impl Running {
         let mut notices = Vec::new();
         if let Some((frame, reason)) = &kept.failure {
             notices.push(format!(
-                "{id}: its condition could not be asked about {}, first at frame {frame}: {reason}",
+                "{id}: its condition could not be evaluated for {}, first at frame {frame}: {reason}",
                 text::many(failures, "row")
             ));
         }
@@ -85,7 +85,7 @@ impl Running {
             let counted: u64 = kept.groups.values().map(|tally| tally.rows).sum();
             let rows = self.rows.load(Ordering::Relaxed);
             notices.push(format!(
-                "{id}: more than {GROUPS_PER_RULE} groups were seen; findings rest on the first \
+                "{id}: more than {GROUPS_PER_RULE} groups; findings use the first \
                  {GROUPS_PER_RULE} in the order of {}, and {} of others are left out",
                 self.rule.group_by.join(", "),
                 text::many(rows.saturating_sub(counted), "row")
@@ -121,9 +121,10 @@ fn concluded(rule: &OwnRule, key: &[String], tally: Tally) -> Concluded {
         origin: Origin::User,
         severity: rule.severity,
         confidence: CONFIDENCE,
-        confidence_reason: "Every row was asked; what the condition means is for the rule's \
-                            author to say."
-            .to_owned(),
+        confidence_reason:
+            "Every row was checked; the meaning of the condition is up to the rule's \
+                            author."
+                .to_owned(),
         title,
         summary,
         occurrences: tally.rows,
@@ -150,7 +151,7 @@ fn summary(rule: &OwnRule, of_group: &[String], tally: &Tally) -> String {
     let what = match rule.on {
         Source::Connections => "connection",
         Source::Requests => "request",
-        Source::Dns => "DNS question",
+        Source::Dns => "DNS query",
         Source::Findings => "finding",
     };
     let whose = if of_group.is_empty() {
@@ -179,7 +180,7 @@ fn why(rule: &OwnRule, of_group: &[String]) -> Vec<String> {
         why.push(format!("All have {}.", of_group.join(", ")));
     }
     why.push(format!(
-        "The rule asks for at least {needed} of `{}` ({}).",
+        "The rule requires at least {needed} of `{}` ({}).",
         rule.on.as_str(),
         rule.place
     ));

@@ -28,11 +28,11 @@ pub fn explain(rule: &OwnRule) -> String {
     let _ = writeln!(page, "## How it is detected\n");
     let groups = match rule.group_by.as_slice() {
         [] => "All rows that meet the condition are one finding".to_owned(),
-        columns => format!("Rows alike in {} are one finding", columns.join(", ")),
+        columns => format!("Rows with equal {} are one finding", columns.join(", ")),
     };
     let _ = writeln!(
         page,
-        "It asks every row of `{}`:\n\n    {}\n\n{groups}, when there are at least {}.\n",
+        "It checks every row of `{}`:\n\n    {}\n\n{groups}, when there are at least {}.\n",
         rule.on.as_str(),
         rule.when.replace('\n', "\n    "),
         rule.at_least

@@ -45,7 +45,7 @@ pub fn requests(connection: &Connection) -> (u64, u64) {
     )
 }
 
-/// How client and server were told apart.
+/// How client and server were identified.
 #[must_use]
 pub const fn role_name(role: Role) -> &'static str {
     match role {
@@ -100,22 +100,31 @@ const CONNECTION_COLUMNS: &[Column<Connections>] = &[
     column("transport", Text, "`tcp` or `udp`", |r| {
         text(Some(r.transport.as_str()))
     }),
-    column("client", Text, "address and port of who opened it", |r| {
-        text(Some(r.client.to_string()))
-    }),
-    column("client_ip", Text, "address of who opened it", |r| {
-        ip(r.client)
-    }),
-    column("client_port", Integer, "port of who opened it", |r| {
-        port(r.client)
-    }),
-    column("server", Text, "address and port of who was called", |r| {
+    column(
+        "client",
+        Text,
+        "address and port of the end that opened it",
+        |r| text(Some(r.client.to_string())),
+    ),
+    column(
+        "client_ip",
+        Text,
+        "address of the end that opened it",
+        |r| ip(r.client),
+    ),
+    column(
+        "client_port",
+        Integer,
+        "port of the end that opened it",
+        |r| port(r.client),
+    ),
+    column("server", Text, "address and port of the called end", |r| {
         text(Some(r.server.to_string()))
     }),
-    column("server_ip", Text, "address of who was called", |r| {
+    column("server_ip", Text, "address of the called end", |r| {
         ip(r.server)
     }),
-    column("server_port", Integer, "port of who was called", |r| {
+    column("server_port", Integer, "port of the called end", |r| {
         port(r.server)
     }),
     column(
@@ -208,49 +217,49 @@ const CONNECTION_COLUMNS: &[Column<Connections>] = &[
     column(
         "client_retransmitted_segments",
         Integer,
-        "segments the client sent again",
+        "segments the client retransmitted",
         |r| count(r.from_client().retransmitted_segments),
     ),
     column(
         "server_retransmitted_segments",
         Integer,
-        "segments the server sent again",
+        "segments the server retransmitted",
         |r| count(r.from_server().retransmitted_segments),
     ),
     column(
         "client_retransmitted_bytes",
         Integer,
-        "payload the client sent again",
+        "payload the client retransmitted",
         |r| count(r.from_client().retransmitted_bytes),
     ),
     column(
         "server_retransmitted_bytes",
         Integer,
-        "payload the server sent again",
+        "payload the server retransmitted",
         |r| count(r.from_server().retransmitted_bytes),
     ),
     column(
         "client_spurious_retransmissions",
         Integer,
-        "sent again by the client although the server had it",
+        "retransmitted by the client although the server had it",
         |r| count(r.from_client().spurious_retransmissions),
     ),
     column(
         "server_spurious_retransmissions",
         Integer,
-        "sent again by the server although the client had it",
+        "retransmitted by the server although the client had it",
         |r| count(r.from_server().spurious_retransmissions),
     ),
     column(
         "client_out_of_order",
         Integer,
-        "originals of the client that came late",
+        "originals of the client that arrived late",
         |r| count(r.from_client().out_of_order),
     ),
     column(
         "server_out_of_order",
         Integer,
-        "originals of the server that came late",
+        "originals of the server that arrived late",
         |r| count(r.from_server().out_of_order),
     ),
     column(
@@ -292,7 +301,7 @@ const CONNECTION_COLUMNS: &[Column<Connections>] = &[
     column(
         "rtt_ms",
         Number,
-        "smallest whole round trip the capture point can tell",
+        "smallest full round trip that the capture point shows",
         |r| ms(r.rtt()),
     ),
     column(
@@ -307,7 +316,7 @@ const CONNECTION_COLUMNS: &[Column<Connections>] = &[
         "requests (turns of the conversation; datagram requests for UDP)",
         |r| count(requests(r).0),
     ),
-    column("answered", Integer, "requests that got an answer", |r| {
+    column("answered", Integer, "requests that got a response", |r| {
         count(requests(r).1)
     }),
     column("response_p50_ms", Number, "median response time", |r| {
@@ -319,7 +328,7 @@ const CONNECTION_COLUMNS: &[Column<Connections>] = &[
     column(
         "role",
         Text,
-        "how client and server were told apart: `syn`, `syn-ack` or `judged`",
+        "how client and server were identified: `syn`, `syn-ack` or `judged`",
         |r| text(Some(role_name(r.role))),
     ),
     column(
@@ -350,7 +359,7 @@ const CONNECTION_COLUMNS: &[Column<Connections>] = &[
     column(
         "first_frame",
         Integer,
-        "frame.number of its first packet: tells incarnations of one 4-tuple apart",
+        "frame.number of its first packet: distinguishes incarnations of one 4-tuple",
         |r| count(r.first_frame),
     ),
     column(

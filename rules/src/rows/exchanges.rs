@@ -108,19 +108,19 @@ impl Record for Requests {
 }
 
 const REQUEST_COLUMNS: &[Column<Requests>] = &[
-    column("client", Text, "address and port of who asked", |r| {
+    column("client", Text, "address and port of the client", |r| {
         text(Some(r.connection.client.to_string()))
     }),
-    column("client_ip", Text, "address of who asked", |r| {
+    column("client_ip", Text, "address of the client", |r| {
         ip(r.connection.client)
     }),
-    column("server", Text, "address and port of who was asked", |r| {
+    column("server", Text, "address and port of the server", |r| {
         text(Some(r.connection.server.to_string()))
     }),
-    column("server_ip", Text, "address of who was asked", |r| {
+    column("server_ip", Text, "address of the server", |r| {
         ip(r.connection.server)
     }),
-    column("server_port", Integer, "port of who was asked", |r| {
+    column("server_port", Integer, "port of the server", |r| {
         port(r.connection.server)
     }),
     column(
@@ -151,7 +151,7 @@ const REQUEST_COLUMNS: &[Column<Requests>] = &[
     column("request_time", Time, "first byte of the request", |r| {
         time(Some(r.asked.time))
     }),
-    column("hour", Time, "the hour in which it was asked", |r| {
+    column("hour", Time, "the hour of the request", |r| {
         hour(Some(r.asked.time))
     }),
     column(
@@ -169,7 +169,7 @@ const REQUEST_COLUMNS: &[Column<Requests>] = &[
     column(
         "wait_ms",
         Number,
-        "how long who asked waited: `response_ms`, or to the connection's last packet where no \
+        "how long the client waited: `response_ms`, or to the connection's last packet where no \
          response came",
         |r| ms(Some(r.waited)),
     ),
@@ -204,7 +204,7 @@ const REQUEST_COLUMNS: &[Column<Requests>] = &[
 
 pub static REQUESTS: Table<Requests> = Table {
     name: "requests",
-    about: "the telling requests of every connection: for HTTP the last 8, the 8 slowest and the first 8 \
+    about: "the most relevant requests of every connection: for HTTP the last 8, the 8 slowest and the first 8 \
             that failed (5xx, 429); for other conversations the 8 slowest turns and the last two",
     columns: REQUEST_COLUMNS,
 };
@@ -225,10 +225,10 @@ impl Record for DnsQuestions {
 }
 
 const DNS_COLUMNS: &[Column<DnsQuestions>] = &[
-    column("client", Text, "address and port of who asked", |r| {
+    column("client", Text, "address and port of the client", |r| {
         text(Some(r.connection.client.to_string()))
     }),
-    column("client_ip", Text, "address of who asked", |r| {
+    column("client_ip", Text, "address of the client", |r| {
         ip(r.connection.client)
     }),
     column("server", Text, "address and port of the name server", |r| {
@@ -243,31 +243,28 @@ const DNS_COLUMNS: &[Column<DnsQuestions>] = &[
     column(
         "name",
         Text,
-        "name asked, lower case, without final dot",
+        "queried name, lower case, without final dot",
         |r| text(Some(r.exchange.name.clone())),
     ),
     column(
         "qtype",
         Integer,
-        "record type asked (1 A, 28 AAAA, …)",
+        "queried record type (1 A, 28 AAAA, …)",
         |r| Value::Integer(r.exchange.qtype.into()),
     ),
-    column("asked_time", Time, "time of the first question", |r| {
+    column("asked_time", Time, "time of the first query", |r| {
         time(Some(r.exchange.asked.time))
     }),
-    column("hour", Time, "the hour in which it was asked", |r| {
+    column("hour", Time, "the hour of the request", |r| {
         hour(Some(r.exchange.asked.time))
     }),
-    column(
-        "repeats",
-        Integer,
-        "how often the question was repeated",
-        |r| Value::Integer(r.exchange.repeats.into()),
-    ),
-    column("answered", Boolean, "whether an answer came", |r| {
+    column("repeats", Integer, "how often the query was retried", |r| {
+        Value::Integer(r.exchange.repeats.into())
+    }),
+    column("answered", Boolean, "whether a response came", |r| {
         Value::Boolean(r.exchange.answered.is_some())
     }),
-    column("answer_ms", Number, "first question to answer", |r| {
+    column("answer_ms", Number, "first query to response", |r| {
         ms(r.exchange
             .answered
             .map(|at| at.time.since(r.exchange.asked.time)))
@@ -285,10 +282,10 @@ const DNS_COLUMNS: &[Column<DnsQuestions>] = &[
     column(
         "truncated",
         Boolean,
-        "the answer says it was truncated",
+        "whether the response is marked as truncated",
         |r| Value::Boolean(r.exchange.truncated),
     ),
-    column("answer_bytes", Integer, "length of the answer", |r| {
+    column("answer_bytes", Integer, "length of the response", |r| {
         r.exchange.answered.map_or(Value::Missing, |_| {
             Value::Integer(r.exchange.answer_len.into())
         })
@@ -296,7 +293,7 @@ const DNS_COLUMNS: &[Column<DnsQuestions>] = &[
     column(
         "addresses",
         Text,
-        "A and AAAA records of the answer, joined by commas",
+        "A and AAAA records of the response, joined by commas",
         |r| {
             let addresses: Vec<String> = r
                 .exchange
@@ -310,7 +307,7 @@ const DNS_COLUMNS: &[Column<DnsQuestions>] = &[
     column(
         "asked_frame",
         Integer,
-        "frame.number of the first question",
+        "frame.number of the first query",
         |r| count(r.exchange.asked.frame),
     ),
     column(
@@ -323,6 +320,6 @@ const DNS_COLUMNS: &[Column<DnsQuestions>] = &[
 
 pub static DNS: Table<DnsQuestions> = Table {
     name: "dns",
-    about: "one row per DNS question, at most 64 of a connection (answered ones give way first)",
+    about: "one row per DNS query, at most 64 per connection (answered ones are dropped first)",
     columns: DNS_COLUMNS,
 };

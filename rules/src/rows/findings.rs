@@ -60,7 +60,7 @@ const FINDING_COLUMNS: &[Column<Findings>] = &[
     column(
         "origin",
         Text,
-        "whose rule it is: `built-in`, or `user` for a rule of your own",
+        "`built-in`, or `user` for a rule of your own",
         |f| text(Some(f.origin.as_str())),
     ),
     column(
@@ -72,7 +72,7 @@ const FINDING_COLUMNS: &[Column<Findings>] = &[
     column("severity_rank", Integer, "1 (info) to 5 (critical)", |f| {
         Value::Integer(f.severity as i64 + 1)
     }),
-    column("confidence", Number, "how sure, 0 to 1", |f| {
+    column("confidence", Number, "confidence, 0 to 1", |f| {
         number(Some(f.confidence.clamp(0.0, 1.0)))
     }),
     column("title", Text, "one line", |f| text(Some(f.title.clone()))),

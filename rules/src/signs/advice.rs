@@ -69,7 +69,7 @@ pub(crate) fn server_idle_timeout(
     }
     draft.set(
         "AWS ALB / Google Cloud / Azure",
-        "or lower the balancer's idle timeout below the server's; the backend must outlast ALB's 60 s and Google's fixed 600 s",
+        "or lower the load balancer's idle timeout below the server's; the backend must exceed ALB's 60 s and Google's fixed 600 s",
         "AWS: idle_timeout.timeout_seconds; Google backends: 620 s",
     )
 }
@@ -86,21 +86,21 @@ pub(crate) fn client_pool(draft: Narrative, idle_ms: f64) -> Narrative {
         )
         .set(
             "nginx (proxy)",
-            "since 1.29.7 upstream keep-alive is on by default, so set-ups that never had this race get it",
+            "set both: since 1.29.7 upstream keep-alive is on by default, so setups without this race before now have it",
             format!("upstream {{ keepalive_timeout {below}s; }} proxy_next_upstream error timeout;"),
         )
         .set(
             "Envoy (proxy)",
-            "idle below the backend's, and repeat requests the backend never read",
+            "set the idle timeout below the backend's, and retry requests the backend never read",
             format!("cluster idle_timeout: {below}s, retry_on: reset-before-request"),
         )
         .set(
             "HAProxy (proxy)",
-            "drop idle backend connections early and retry what was never answered",
+            "drop idle backend connections early and retry unanswered requests",
             format!("pool-purge-delay {below}s; retry-on conn-failure empty-response"),
         )
         .advise(
             "any client",
-            "repeat idempotent requests once on a fresh connection when a reused one is reset before any response byte",
+            "retry idempotent requests once on a fresh connection when a reused one is reset before any response byte",
         )
 }

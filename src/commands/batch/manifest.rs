@@ -136,7 +136,7 @@ fn lock(folder: &Path) -> Result<File, Failure> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Failure::Usage(format!(
-            "another run is at work in {}: wait for it, or give another --out",
+            "another run is using {}: wait for it, or pass another --out",
             folder.display().to_string().escape_debug()
         ))),
         Err(TryLockError::Error(error)) => Err(failed(error)),

@@ -135,7 +135,7 @@ fn announce(log: &Log, plan: &Plan, broken: &[Broken], twice: &[Broken], others:
     let stale = plan.other_settings();
     if stale > 0 {
         let text = format!(
-            "{stale} sets were judged by other settings or another version: --refresh does them again"
+            "{stale} sets were analysed with other settings or another version: --refresh analyses them again"
         );
         log.say("other_settings", &text, json!({"sets": stale}));
     }

@@ -243,7 +243,7 @@ fn parse_delimiter(hex: &str) -> Result<Delimiter, String> {
     match Delimiter::new(&octets) {
         Some(delimiter) if odd.is_empty() => Ok(delimiter),
         _ => Err(format!(
-            "delimiter '{hex}' is not 1 to {} octets",
+            "delimiter '{hex}' is not 1 to {} bytes",
             Delimiter::MAX
         )),
     }

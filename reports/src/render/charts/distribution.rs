@@ -230,7 +230,7 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
         .iter()
         .map(|size| bar(size, size.answered.min(size.requests)));
     let most = sizes.iter().map(|size| size.requests).max().unwrap_or(0);
-    let axes = "UDP requests by octets of payload".to_owned();
+    let axes = "UDP requests by payload size in bytes".to_owned();
     let plot = Plot {
         x: 0.0..f64::from(last.to_bytes) * 1.02,
         log_x: false,

@@ -84,7 +84,7 @@ fn graph(id: &str, trace: &Trace, view: &TraceView, is_incident: bool) -> Result
     );
     let title = title(trace, view, is_incident);
     let axes = format!(
-        "Octets from the {}'s initial sequence number over time since the capture's first frame, \
+        "Bytes from the {}'s initial sequence number over time since the capture's first frame, \
          each stroke {} wide{}",
         trace.sender,
         format::seconds(view.slot_s),
@@ -141,7 +141,7 @@ fn title(trace: &Trace, view: &TraceView, is_incident: bool) -> String {
         )
     };
     if view.read_share < 1.0 {
-        return format!("{stretch}: what the {} sent, in pieces", trace.sender);
+        return format!("{stretch}: data from the {}, in pieces", trace.sender);
     }
     let mut title = format!(
         "{stretch}: the {} sent {}",
@@ -149,7 +149,10 @@ fn title(trace: &Trace, view: &TraceView, is_incident: bool) -> String {
         format::counted(view.segments, "segment")
     );
     if view.resent > 0 {
-        title.push_str(&format!(", {} of them again", format::count(view.resent)));
+        title.push_str(&format!(
+            ", {} of them retransmitted",
+            format::count(view.resent)
+        ));
     }
     if view.pause_s > 0.0 {
         title.push_str(&format!(

@@ -140,7 +140,7 @@ pub(super) fn retransmissions(
     let share = format::percentage(total / packets.max(1) as f64);
     let (from, to, inside) = half_within(&both);
     let title = format!(
-        "{} of {} segments sent again ({share} of packets) fell between {} and {}",
+        "{} of {} retransmitted segments ({share} of packets) fell between {} and {}",
         format::rounded(inside),
         format::rounded(total),
         elapsed_label(from as f64 * intervals.width_s),

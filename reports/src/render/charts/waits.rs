@@ -151,8 +151,8 @@ fn words(wait: &str) -> &'static str {
     match wait {
         "server-idle" => "the server closed an idle connection",
         "client-idle" => "the client closed an idle connection",
-        "answer" => "the client gave up on an answer",
-        _ => "the path forgot an idle connection",
+        "answer" => "the client timed out waiting for a response",
+        _ => "the path dropped an idle connection",
     }
 }
 
@@ -181,10 +181,10 @@ fn title(waits: &[WaitsView]) -> String {
         format::count(spread.count),
         format::counted(waits.count, "wait"),
         match waits.wait.as_str() {
-            "answer" => "a timer: the client gave up on an answer",
+            "answer" => "a timer: the client timed out waiting for a response",
             "client-idle" => "a timer: the client closed an idle connection",
             "server-idle" => "a timer: the server closed an idle connection",
-            _ => "a timer: the path forgot an idle connection",
+            _ => "a timer: the path dropped an idle connection",
         }
     )
     .replacen(" after", " ended after", 1)
@@ -206,7 +206,7 @@ fn axes<'a>(timers: impl Iterator<Item = &'a TimerView>) -> String {
             }
         })
         .collect();
-    let mut axes = "Connections by how long was waited before the close".to_owned();
+    let mut axes = "Connections by the wait before the close".to_owned();
     if !timers.is_empty() {
         axes.push_str(&format!(
             "; dashed lines mark timers: {}",
@@ -245,7 +245,7 @@ mod tests {
         let chart = chart.unwrap().unwrap();
         assert_eq!(
             chart.title,
-            "3 of 3 waits ended after 5 s to 5.02 s, a timer: the client gave up on an answer"
+            "3 of 3 waits ended after 5 s to 5.02 s, a timer: the client timed out waiting for a response"
         );
         assert!(
             chart.rows.len() <= 2,

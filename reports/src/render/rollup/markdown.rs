@@ -54,7 +54,7 @@ fn new_and_gone(rollup: &Rollup, out: &mut String) {
         );
     }
     if !rollup.gone.is_empty() {
-        out.push_str("\n## Not seen any more\n\n");
+        out.push_str("\n## No longer seen\n\n");
     }
     for key in &rollup.gone {
         let _ = writeln!(out, "- {} at {}", md(&key.rule), md(&key.server));

@@ -182,8 +182,8 @@ impl<'a> GivenUp<'a> {
         let kind = if self.close.flags.fin() { "FIN" } else { "RST" };
         let part = match (self.partial, self.held_back) {
             (true, _) => "only part of the response came",
-            (false, true) => "what came of the response lay behind a hole",
-            (false, false) => "no response byte came",
+            (false, true) => "what arrived of the response lay behind a gap",
+            (false, false) => "no response byte arrived",
         };
         let is_late = f64::from(u8::from(self.late.is_some()));
         let reset = conn.resets.iter().find(|reset| {

@@ -27,38 +27,40 @@ declare_rule! {
     /// Clients close connections while their request is still unanswered.
     ///
     /// ## What it means
-    /// A request was sent and acknowledged by the server's kernel, but no (complete) response came
-    /// within the client's patience. The client closed the connection: it could not reuse it anyway,
-    /// since a late answer would be taken for the answer to the next request.
+    /// The server's kernel acknowledged a request, but no complete response came within the client's timeout.
+    /// The client closed the connection, because a late response could be mistaken for the response to the next
+    /// request.
     ///
     /// ## Why it matters
-    /// The request failed for its caller, while the server may still be working on it. The client's
-    /// socket waits in FIN-WAIT-2 until the server closes too; a flood of timeouts becomes a pile of
-    /// such sockets. Answers that come late meet a closed socket and draw RST.
+    /// The request failed for its caller, while the server may still be working on it. The client's socket
+    /// stays in FIN-WAIT-2 until the server closes too, so many timeouts leave many such sockets. Late
+    /// responses meet a closed socket and draw RST.
     ///
     /// ## How it is detected
     /// - The client sends FIN (or an abortive RST) while its last request has no response, or only part of one.
     ///   `timeout_ms` runs from the end of the request to that FIN.
     /// - What proves it: an acknowledgment covers the whole request before the close, or a late response
-    ///   acknowledges it; late response bytes that draw RST show that nobody waited any more; several
-    ///   connections agree on one wait although they were not closed at one moment.
-    /// - What refutes it: the close acknowledges more of the server than had passed before the request, or the
-    ///   response lay ready; the server's FIN crossed the client's, or lies beyond all that was captured; the
-    ///   connection lost a race against another (RFC 8305); the program ended, or its user left the page; the client usually closes at
-    ///   once; a half-closed connection accepts the answer; the last message is a goodbye.
-    /// - In a protocol that is not known a last message may want no answer: where the server closed without one
-    ///   as well, waits must agree too.
+    ///   acknowledges it; late response bytes draw RST, so nobody was waiting for them; several connections
+    ///   closed at different times agree on one wait.
+    /// - What refutes it: the close acknowledges more of the server's data than had passed before the request,
+    ///   or the response was already there; the server's FIN crossed the client's, or was never captured; the
+    ///   connection lost a race against another (RFC 8305); the program ended, or its user left the page; the
+    ///   client usually closes at once; a half-closed connection accepts the response; the last message is a
+    ///   goodbye.
+    /// - In an unrecognised protocol the last message may expect no response. Where the server also closed
+    ///   without responding, the waits must agree as well.
     ///
-    /// A wait seen once, or on a server that is not known to answer, is low: a user who leaves looks the same.
-    /// Waits that agree, and two or more late responses, count as lost requests.
+    /// Severity is low for a single wait, or where the server is not known to respond: a user who leaves looks
+    /// the same. Waits that agree, and two or more late responses, count as lost requests.
     ///
     /// ## What to do
-    /// Raise the client's timeout above the server's slowest usual answer, or make the server faster;
-    /// pass deadlines on so that the server stops working for callers that left.
+    /// Raise the client's timeout above the server's slowest usual response, or make the server faster.
+    /// Propagate deadlines so that the server stops working for callers that have left.
     ///
     /// ## Known limits
-    /// A proxy or rate limiter beside the client may acknowledge in the server's name. In encrypted connections a
-    /// short message at the end cannot be told from housekeeping and is not taken for a request.
+    /// A proxy or rate limiter next to the client may acknowledge on the server's behalf. In encrypted
+    /// connections a short message at the end cannot be distinguished from housekeeping and does not count as a
+    /// request.
     ///
     /// ## References
     /// - RFC 9293 §3.6 (closing), §3.10.7.1
@@ -66,7 +68,7 @@ declare_rule! {
     pub(crate) struct ClientTimeoutClose {
         id: "client-timeout-close",
         group: Closing,
-        title: "Clients give up on pending answers",
+        title: "Clients time out waiting for responses",
         severity: High,
         needs: [Tcp, BothDirections],
         clouded_by: [CaptureDrops, ClockStep],
@@ -76,7 +78,7 @@ declare_rule! {
             late_responses: Count / Sum,
         ],
         thresholds: [
-            min_wait_ms = 100.0: "Shortest wait that counts as patience. Programs that send and close at once want no answer.",
+            min_wait_ms = 100.0: "Shortest wait that counts as a timeout. Programs that send and close at once expect no response.",
         ],
         host_evidence: [Owner, Deadline, CloseCall, Logs],
     }
@@ -152,16 +154,16 @@ impl Rule for ClientTimeoutClose {
             .unwrap_or_default();
         let late_text = if late > 0.0 {
             format!(
-                " {} came afterwards and met a closed socket.",
+                " {} arrived afterwards and met a closed socket.",
                 plural(late, "response")
             )
         } else {
             String::new()
         };
         let blame = if group.having(|seen| seen.held_back) == count {
-            "the server did answer, but the beginning of its response was lost on the way"
+            "the server did respond, but the beginning of its response was lost on the path"
         } else {
-            "the server was slower than the client's timeout"
+            "the server took longer than the client's timeout"
         };
         let draft = confidence(group, draft, timeout);
         let (gives, failed) = match (group.client_ips().len(), count) {
@@ -172,7 +174,7 @@ impl Rule for ClientTimeoutClose {
         let draft = draft
             .title(format!("{clients} {gives} up on {server} after {}", time(timeout)))
             .summary(format!(
-                "{clients} closed {} to {server} while the request was unanswered, {} after sending it{typical}.{late_text} \
+                "{clients} closed {} to {server} before the response was complete, {} after the request{typical}.{late_text} \
                  {failed}; {blame}.",
                 many(count, "connection"),
                 time(timeout),

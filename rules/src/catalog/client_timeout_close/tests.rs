@@ -147,7 +147,7 @@ fn a_response_behind_a_hole_answers_nobody() {
         .collect();
     let findings = findings_of("client-timeout-close", &connections);
     assert!((figure(&findings[0], "timeout_ms") - 8000.0).abs() < 0.1);
-    assert!(findings[0].summary.contains("lost on the way"));
+    assert!(findings[0].summary.contains("lost on the path"));
 }
 
 #[test]

@@ -16,17 +16,17 @@ pub(super) fn confidence(group: &Group<'_, Seen>, draft: Narrative, timeout: f64
     let range = spread.map_or(0.0, |spread| spread.max - spread.min);
     let reason = if failed >= 3 && range <= (timeout * 0.04).max(50.0) {
         format!(
-            "{failed} connections waited the same time within {}: a configured timeout.",
+            "{failed} connections waited equally long, within {}: a configured timeout.",
             time(range)
         )
     } else if group.having(|seen| seen.late) > 0 {
-        "Late responses drew resets: nobody waited for them any more.".to_owned()
+        "Late responses drew resets: the client was no longer waiting for them.".to_owned()
     } else if is_round(timeout) {
-        "The wait is a value people configure, but it was seen too rarely to be sure.".to_owned()
+        "The wait is a typical configured value; more occurrences of it would settle it.".to_owned()
     } else if failed == 1 {
-        "One wait alone may be a user who stopped waiting.".to_owned()
+        "It happened once, so it may be a user who stopped waiting; a second wait of this length would settle it.".to_owned()
     } else {
-        "The waits do not agree on one value; some may be users who stopped waiting.".to_owned()
+        "The waits do not agree on one value, so some may be users who stopped waiting.".to_owned()
     };
     let confidence = draft.confidence;
     draft.confidence(confidence, reason)
@@ -41,11 +41,11 @@ pub(super) fn reasons(group: &Group<'_, Seen>, draft: Narrative, late: f64) -> N
     let p99 = median(group.seen().filter_map(|seen| seen.p99_ms));
     let requests = counted(group.seen().filter_map(|seen| seen.request.as_deref()));
     draft
-        .because("the request was acknowledged in the server's name before the client closed, and no complete response followed")
+        .because("the request was acknowledged from the server's address before the client closed, and no complete response followed")
         .because_if(group.spread(|seen| Some(seen.timeout_ms)).is_some_and(|spread| spread.count > 1), || {
             let spread = group.spread(|seen| Some(seen.timeout_ms));
             let (min, max) = spread.map_or((0.0, 0.0), |spread| (spread.min, spread.max));
-            format!("the client closed {} to {} after the request on all of them", time(min), time(max))
+            format!("the client closed {} to {} after the request on every connection", time(min), time(max))
         })
         .because_if(late > 0.0, || {
             let after = late_ms(group).map(|late| format!(", typically {} after the request", time(late)));
@@ -53,21 +53,21 @@ pub(super) fn reasons(group: &Group<'_, Seen>, draft: Narrative, late: f64) -> N
         })
         .because_if(p99.is_some(), || {
             format!(
-                "what this server did answer, late responses included, took {} (median) and {} (99th percentile)",
+                "this server's responses, late ones included, took {} (median) and {} (99th percentile)",
                 time(p50.unwrap_or_default()),
                 time(p99.unwrap_or_default())
             )
         })
-        .because_if(fin_wait_2.is_some(), || {
+        .because_if(fin_wait_2.is_some_and(|spread| spread.max > 0.0), || {
             let (median, max) = fin_wait_2.map_or((0.0, 0.0), |spread| (spread.median, spread.max));
             format!(
-                "the client's sockets stayed in FIN-WAIT-2 for {} (longest {}), up to {} at once; {} were still there at the end of the capture",
+                "the client's sockets stayed in FIN-WAIT-2 for {} (longest {}), up to {} at once; still there at the end of the capture: {}",
                 time(median), time(max), many(peak, "socket"), group.having(is_open)
             )
         })
-        .because_if(close_wait.is_some(), || {
+        .because_if(close_wait.is_some_and(|spread| spread.max > 0.0), || {
             let (median, max) = close_wait.map_or((0.0, 0.0), |spread| (spread.median, spread.max));
-            format!("the server's sockets stayed in CLOSE-WAIT for {} (longest {}): its handler did not notice that the client left", time(median), time(max))
+            format!("the server's sockets stayed in CLOSE-WAIT for {} (longest {}): its handler did not notice that the client had left", time(median), time(max))
         })
         .because_if(!requests.is_empty(), || {
             let requests: Vec<String> = requests.iter().take(3).map(|(text, _)| (*text).to_owned()).collect();
@@ -100,9 +100,9 @@ fn most_at_once(group: &Group<'_, Seen>) -> u64 {
 
 pub(super) fn confusables(group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
     draft
-        .not("slow-response", "the request was never answered in time; slow but answered requests are counted there")
+        .not("slow-response", "the request was never answered in time; requests that were slow but answered are counted there")
         .not("keepalive-race", "a request was pending and the client closed first")
-        .not("packet-loss", "the request was acknowledged and not lost; if loss delayed the answer, the loss is its own finding")
+        .not("packet-loss", "the request was acknowledged, so it was not lost; if loss delayed the response, that is a finding of its own")
         .not("deliberate half-close", if group.having(|seen| seen.late) > 0 {
             "late responses drew RST; a client that half-closes still reads"
         } else {
@@ -117,21 +117,21 @@ pub(super) fn remedies(group: &Group<'_, Seen>, draft: Narrative, timeout: f64) 
     let target = timeouts::above(needed.max(timeout)).as_secs();
     let slow = if group.having(|seen| seen.late) > 0 {
         format!(
-            "answers came {} after the request: above the client's {}",
+            "responses came {} after the request, later than the client's timeout of {}",
             time(needed),
             time(timeout)
         )
     } else {
-        format!("the server did not answer within {}", time(timeout))
+        format!("the server did not respond within {}", time(timeout))
     };
     let first = if group.having(|seen| seen.held_back) == group.connections() {
         format!(
-            "within {} the client could read nothing of the response; find what drops the server's segments on the way",
+            "Find what drops the server's segments on the path: within {} the client could read nothing of the response",
             time(timeout)
         )
     } else {
         format!(
-            "{slow}; find out why the server is slow first, then choose a timeout above its 99th percentile"
+            "Find out first why the server is slow, then set a timeout above its 99th percentile: {slow}"
         )
     };
     let draft = draft.advise("any", first);
@@ -141,9 +141,9 @@ pub(super) fn remedies(group: &Group<'_, Seen>, draft: Narrative, timeout: f64) 
         draft
     };
     draft
-        .advise("server", "stop working when the client has left (Go: request context; nginx: proxy_ignore_client_abort off) and pass deadlines on to further calls")
-        .advise("Linux", "net.ipv4.tcp_fin_timeout only shortens how long abandoned sockets wait in FIN-WAIT-2; it cures no timeout")
-        .verify("client", format!("ss -tano state fin-wait-2 dst {} | wc -l", server.ip), "sockets whose peer has not closed yet: one per request given up")
+        .advise("server", "Stop working when the client has left (Go: request context; nginx: proxy_ignore_client_abort off) and propagate deadlines to calls further down")
+        .advise("Linux", "Leave net.ipv4.tcp_fin_timeout alone: it only shortens how long abandoned sockets stay in FIN-WAIT-2 and prevents no timeout")
+        .verify("client", format!("ss -tano state fin-wait-2 dst {} | wc -l", server.ip), "sockets whose peer has not closed yet: one for each abandoned request")
         .verify("server", format!("ss -tanp state close-wait '( sport = :{} )'", server.port), "connections the client has closed and the handler still holds")
         .verify("client", format!("strace -f -tt -e trace=shutdown,close,epoll_pwait -p PID  # process at {}", client.ip), "close() at the deadline; Go programs keep deadlines in user space, so no socket option shows them")
 }

@@ -41,7 +41,7 @@ fn from_elsewhere(notes: &[Note<Fact>], one: &mut Observation<Seen>, within: Dur
     if let Some(stray) = stray {
         one.seen.outcome = Outcome::Elsewhere;
         let said = format!(
-            "an answer with this id and name comes from {}, which was not asked",
+            "a response with this id and name comes from {}, which was not queried",
             stray.connection.server
         );
         prove(

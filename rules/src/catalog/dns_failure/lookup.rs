@@ -353,7 +353,7 @@ impl Verdict {
             one.evidence.push(Evidence {
                 segment: SegmentRef::place(at.frame, at.time, Direction::ClientToServer),
                 connection: again.connection,
-                note: "the name is asked for again: no answer had come".to_owned(),
+                note: "the same name queried again: no response had come".to_owned(),
                 proves: true,
             });
         }

@@ -18,54 +18,59 @@ use crate::model::text::{ms, time};
 use crate::signs::named::name_of;
 
 declare_rule! {
-    /// DNS questions fail, stay without answer, or are answered late.
+    /// DNS queries fail, get no response, or are answered late.
     ///
     /// ## What it means
-    /// A resolver did not answer, answered that it failed (SERVFAIL) or refused (REFUSED), said again and again that
-    /// names do not exist (NXDOMAIN), or took more than a second.
+    /// A resolver did not respond, returned a failure (SERVFAIL) or a refusal (REFUSED), reported many names as
+    /// non-existent (NXDOMAIN), or took more than a second.
     ///
     /// ## Why it matters
-    /// Every connection by name waits for DNS first. A lost answer costs the resolver library's timeout, usually five
-    /// seconds, before the question is repeated.
+    /// Every connection by name waits for DNS first. A lost response costs the resolver library's timeout,
+    /// usually five seconds, before the query is retransmitted.
     ///
     /// ## How it is detected
-    /// Questions are paired with answers by transaction id, ports and name. The questions of one client for
-    /// one name and type, at any server and with any id, are one look-up until it is answered or given up.
-    /// - *Unanswered*: the client asked again, later and in vain, or only the repetition was answered.
-    /// - *Failed*: SERVFAIL or REFUSED. *Late*: an answer after a second and more.
-    /// - *Truncated*: the answer did not fit into a datagram (TC), and the client did not ask over TCP, or TCP to
-    ///   the server failed. *From elsewhere*: another address than the one asked answers, which clients discard.
-    /// - *Missing names*: ten and more NXDOMAIN of one server, which search domains cause: info.
+    /// Queries are paired with responses by transaction id, ports and name. The queries of one client for one
+    /// name and type, at any server and with any id, are one lookup until it is answered or abandoned.
+    /// - *Unanswered*: the client asked again later without a response, or only the retry was answered.
+    /// - *Failed*: SERVFAIL or REFUSED. *Late*: a response after a second and more.
+    /// - *Truncated*: the response did not fit into a datagram (TC), and the client did not ask over TCP, or
+    ///   TCP to the server failed. *From elsewhere*: an address other than the one asked responds; clients
+    ///   discard that.
+    /// - *Missing names*: ten and more NXDOMAIN from one server, which search domains cause: info.
     ///
-    /// What proves it: the frame of the repeated question, or of the failing answer. What refutes it: nobody asks
-    /// again; the client uses the name (Host, SNI) right after; an ICMP error says why (see icmp-unreachable);
-    /// everything the client asks stays without answer (see its silence); the answers were not captured.
+    /// What proves it: the frame of the retried query, or of the failing response.
+    ///
+    /// What refutes it: nobody asks again; the client uses the name (Host, SNI) right after; an ICMP error
+    /// gives the reason (see icmp-unreachable); nothing the client sends gets a response (see its own silence);
+    /// the responses were not captured.
+    ///
     /// Dynamic updates, class CHAOS, multicast DNS and NetBIOS names are left out. Servers that leave the same
-    /// look-up without answer are one finding. Severity: by failed look-ups of one client and by the time waited; an
-    /// answer by another server, under another type or under the name before its search domain is a recovery.
+    /// lookup unanswered are one finding. Severity follows the failed lookups of one client and the time
+    /// waited. A response from another server, for another type, or for the name before its search domain is a
+    /// recovery.
     ///
     /// ## What to do
-    /// By kind: the resolver's health and reachability, its upstream, the search list, the network's handling of
-    /// parallel questions.
+    /// By kind: check the resolver's health and reachability, its upstream, the search list, and how the
+    /// network handles parallel queries.
     ///
     /// ## Known limits
-    /// Encrypted DNS is not visible. An answer that took another path counts as missing.
+    /// Encrypted DNS is not visible. A response that took another path counts as missing.
     ///
     /// ## References
     /// - RFC 1035 §4.1.1; RFC 2308; RFC 6891; resolv.conf(5)
     pub(crate) struct DnsFailure {
         id: "dns-failure",
         group: Services,
-        title: "DNS questions fail",
+        title: "DNS queries fail",
         severity: High,
         needs: [],
         clouded_by: [CaptureDrops, OneSided],
         figures: [failures: Count / Sum, waited_ms: Milliseconds / Max],
         thresholds: [
-            retry_after_ms = 200.0: "A question sooner after the first is one of several at once, not a repetition.",
-            retry_within_ms = 15000.0: "A question later than this after the one before is a new look-up; resolver libraries wait 1 to 10 seconds.",
-            slow_ms = 1000.0: "Answers later than this are slow.",
-            min_nxdomain = 10.0: "Names that do not exist, from which it is worth a hint.",
+            retry_after_ms = 200.0: "A query sooner after the first is one of several at once, not a retry.",
+            retry_within_ms = 15000.0: "A query later than this after the previous one is a new lookup; resolver libraries wait 1 to 10 seconds.",
+            slow_ms = 1000.0: "Responses later than this are slow.",
+            min_nxdomain = 10.0: "Number of non-existent names from which it is worth reporting.",
         ],
         host_evidence: [IdleLimits, DatagramDrops, Owner],
     }
@@ -105,7 +110,7 @@ enum Outcome {
 impl Outcome {
     const fn as_str(self) -> &'static str {
         match self {
-            Self::NoAnswer => "no answer",
+            Self::NoAnswer => "no response",
             Self::ServFail => "SERVFAIL",
             Self::Refused => "REFUSED",
             Self::NoSuchName => "NXDOMAIN",
@@ -294,12 +299,12 @@ fn observation(conn: &Connection, exchange: &DnsExchange, outcome: Outcome) -> O
         .weight(waited)
         .evidence(
             segment_at(conn, asked, Direction::ClientToServer),
-            format!("question for {} (id {})", exchange.name, exchange.id),
+            format!("query for {} (id {})", exchange.name, exchange.id),
         )
-        .proof_if(repeated, "the same question again: no answer had come")
+        .proof_if(repeated, "the same query again: no response had come")
         .proof_if(
             answer,
-            format!("answer {} after the first question", time(waited)),
+            format!("response {} after the first query", time(waited)),
         )
         .figure("failures", 1.0)
         .figure("waited_ms", waited)

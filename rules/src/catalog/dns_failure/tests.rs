@@ -98,7 +98,7 @@ fn repetition_that_is_answered_at_once_shows_a_lost_question() {
         "dns-failure",
         &[asked(1, 10.0, Some((2_010.0, 0)), 2).build()],
     );
-    assert!(findings[0].title.contains("without answer"));
+    assert!(findings[0].title.contains("unanswered"));
     assert_eq!(findings[0].severity, Severity::Medium);
 }
 
@@ -220,7 +220,7 @@ fn told(connections: &[Connection]) -> Vec<crate::Finding> {
 fn truncated_answers_are_fetched_over_tcp_or_told() {
     let findings = told(&[truncated()]);
     assert_eq!(findings[0].severity, Severity::Low);
-    assert!(findings[0].title.contains("nobody asks for over TCP"));
+    assert!(findings[0].title.contains("no client fetches over TCP"));
     // Without any TCP the capture may have left it out.
     assert!(severities(&[truncated()]).is_empty());
     let over_tcp = asked(2, 20.0, Some((3.0, 0)), 0);
@@ -240,7 +240,7 @@ fn a_truncated_answer_that_tcp_cannot_bring_is_a_failure() {
         conn.handshake.syn_count = 1;
     });
     let findings = told(&[udp, tcp.build()]);
-    assert!(findings[0].title.contains("cannot be asked over TCP"));
+    assert!(findings[0].title.contains("cannot be reached over TCP"));
     let proofs = findings[0].evidence.iter().filter(|one| one.proves);
     assert!(
         proofs
@@ -271,7 +271,7 @@ fn an_answer_from_another_address_is_no_answer() {
     assert_eq!(findings[0].severity, Severity::Medium);
     assert!(findings[0].title.ends_with("answered from another address"));
     let other = findings_of("dns-failure", &[question, unasked("b.example")]);
-    assert!(other[0].title.contains("without answer"));
+    assert!(other[0].title.contains("unanswered"));
 }
 
 #[test]

@@ -34,24 +34,24 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
             list(&names),
             wait(outcome, waited)
         ))
-        .confidence(confidence, "Questions and answers were paired by id, ports and name.")
+        .confidence(confidence, "Queries and responses were paired by id, ports and name.")
         .because(format!("{}: {}", plural(number(failed), "question"), outcome.as_str()))
         .because_if(outcome == Outcome::NoAnswer, || {
             let repeats: u64 = group.seen().map(|seen| u64::from(seen.repeats)).sum();
             format!(
-                "the clients asked again: {} with the same id, the rest with a new one or at another server",
+                "the clients retried: {} with the same id, the rest with a new id or at another server",
                 many(repeats, "repetition")
             )
         })
         .because_if(halves > 0, || {
             format!(
-                "{} was one of a pair (A and AAAA) sent from one port, of which the other was answered: connection tracking that sees both at one time is known to lose one",
+                "{} was one of a pair (A and AAAA) sent from one port, of which the other was answered: connection tracking that handles both at one time is known to lose one",
                 many(halves, "question")
             )
         })
         .not(
-            "answered otherwise",
-            "what another server, another record type or the name without search domain answered is counted as recovered",
+            "answered another way",
+            "lookups answered by another server, for another record type or for the name without its search domain count as recovered",
         );
     remedies(group, draft, outcome)
 }
@@ -71,25 +71,22 @@ fn title(outcome: Outcome, servers: &[String]) -> String {
     );
     let verb = |single: &str, several: &str| if one { single } else { several }.to_owned();
     let what = match outcome {
-        Outcome::NoAnswer => verb(
-            "leaves questions without answer",
-            "leave questions without answer",
-        ),
+        Outcome::NoAnswer => verb("leaves queries unanswered", "leave queries unanswered"),
         Outcome::Slow => verb("answers slowly", "answer slowly"),
         Outcome::NoSuchName => verb(
             "is asked for many names that do not exist",
             "are asked for many names that do not exist",
         ),
         Outcome::Truncated => verb(
-            "truncates answers that nobody asks for over TCP",
-            "truncate answers that nobody asks for over TCP",
+            "truncates responses that no client fetches over TCP",
+            "truncate responses that no client fetches over TCP",
         ),
         Outcome::TcpFailed => verb(
-            "truncates answers and cannot be asked over TCP",
-            "truncate answers and cannot be asked over TCP",
+            "truncates responses and cannot be reached over TCP",
+            "truncate responses and cannot be reached over TCP",
         ),
         Outcome::Elsewhere => {
-            return format!("Questions to {who} are answered from another address");
+            return format!("Queries to {who} are answered from another address");
         }
         Outcome::ServFail | Outcome::Refused => {
             format!("{} {}", verb("answers", "answer"), outcome.as_str())
@@ -103,14 +100,14 @@ fn wait(outcome: Outcome, waited: f64) -> String {
     let (longest, what) = (time(waited), outcome.as_str());
     match outcome {
         Outcome::NoAnswer => format!(
-            " The longest look-up took {longest} from its first question to its last, or to the answer."
+            " The longest lookup took {longest} from its first query to its last, or to the response."
         ),
         Outcome::ServFail | Outcome::Refused | Outcome::Slow => {
-            format!(" The longest look-up with \"{what}\" took {longest}.")
+            format!(" The longest lookup with \"{what}\" took {longest}.")
         }
         Outcome::NoSuchName | Outcome::Truncated => String::new(),
         Outcome::TcpFailed | Outcome::Elsewhere => {
-            " The client has no use for such an answer.".to_owned()
+            " The client cannot use such a response.".to_owned()
         }
     }
 }
@@ -120,16 +117,16 @@ fn remedies(group: &Group<'_>, draft: Narrative, outcome: Outcome) -> Narrative 
     let names = names(group);
     let draft = match outcome {
         Outcome::NoAnswer => draft
-            .set("Linux", "parallel A and AAAA questions from one port can collide in connection tracking: ask one after the other", "options single-request-reopen timeout:2 attempts:3  # /etc/resolv.conf")
-            .advise("Kubernetes", "a node-local DNS cache avoids the translation that loses questions")
-            .advise("network", format!("check that {server} is up and that UDP answers come back through firewall and NAT")),
-        Outcome::NoSuchName => draft.set("Kubernetes", "search domains multiply questions: write names with a final dot, or lower ndots", "dnsConfig: options: [{name: ndots, value: \"1\"}]"),
-        Outcome::Slow => draft.advise("resolver", "look at its cache, its upstream and its load"),
+            .set("Linux", "send A and AAAA queries one after the other: in parallel from one port they can collide in connection tracking", "options single-request-reopen timeout:2 attempts:3  # /etc/resolv.conf")
+            .advise("Kubernetes", "use a node-local DNS cache, which avoids the translation that loses queries")
+            .advise("network", format!("check that {server} is up and that UDP responses pass firewall and NAT")),
+        Outcome::NoSuchName => draft.set("Kubernetes", "write names with a final dot, or lower ndots: search domains multiply queries", "dnsConfig: options: [{name: ndots, value: \"1\"}]"),
+        Outcome::Slow => draft.advise("resolver", "check its cache, its upstream and its load"),
         Outcome::Truncated | Outcome::TcpFailed => draft
-            .advise("network", format!("let TCP to port {} of {server} through, as RFC 7766 demands", server.port))
-            .advise("client", "ask over TCP when the answer is truncated (glibc does; some small libraries do not), or offer a larger EDNS buffer"),
+            .advise("network", format!("allow TCP to port {} of {server}, as RFC 7766 requires", server.port))
+            .advise("client", "retry over TCP when the response is truncated (glibc does; some small libraries do not), or offer a larger EDNS buffer"),
         Outcome::Elsewhere => draft
-            .advise("network", format!("answers must leave from the address that was asked: bind the resolver to {}, or let the translation before it cover both directions", server.ip)),
+            .advise("network", format!("bind the resolver to {}, or make the translation in front of it cover both directions: responses must leave from the address that was asked", server.ip)),
         Outcome::ServFail | Outcome::Refused => draft.advise("resolver", format!("{} comes from the resolver: check its upstream, DNSSEC validation, access list and the zone of these names", outcome.as_str())),
     };
     draft
@@ -141,11 +138,11 @@ fn remedies(group: &Group<'_>, draft: Narrative, outcome: Outcome) -> Narrative 
                 server.port,
                 names.first().map_or("NAME", String::as_str)
             ),
-            "whether the question is answered now, and how fast",
+            "whether the query is answered now, and how fast",
         )
         .verify(
             "client",
             "cat /etc/resolv.conf; conntrack -S | grep insert_failed",
-            "search list, timeouts, and questions lost in connection tracking",
+            "search list, timeouts, and queries lost in connection tracking",
         )
 }

@@ -15,39 +15,41 @@ use crate::model::rule::Rule;
 use crate::model::text::{many, number, plural};
 
 declare_rule! {
-    /// An end of an HTTP/2 session gives it up, or refuses streams, and requests go unanswered.
+    /// An end of an HTTP/2 session closes it or refuses streams, and requests go unanswered.
     ///
     /// ## What it means
-    /// GOAWAY names the last stream that its sender will process and says why it leaves. Streams beyond that
-    /// one were never processed: they crossed the GOAWAY on the wire, which is the keep-alive race of HTTP/2.
-    /// With an error code (`ENHANCE_YOUR_CALM` for a client that asks or pings too often, `PROTOCOL_ERROR`,
-    /// `INTERNAL_ERROR`, …) the session fails for what happened on it. `REFUSED_STREAM` says the same of one
-    /// stream. A client that opens streams and cancels them at once makes work that nobody reads.
+    /// GOAWAY names the last stream that its sender will process and the reason for closing. Later streams were
+    /// never processed: they crossed the GOAWAY on the wire, which is the keep-alive race of HTTP/2.
+    ///
+    /// With an error code (`ENHANCE_YOUR_CALM` for a client that sends too many requests or pings,
+    /// `PROTOCOL_ERROR`, `INTERNAL_ERROR`, …) the whole session fails. `REFUSED_STREAM` rejects one stream in
+    /// the same way. A client that opens streams and cancels them at once causes work whose result nobody
+    /// reads.
     ///
     /// ## Why it matters
-    /// Streams that were not processed may be sent again without harm, but many clients report them as failed
-    /// calls. A server that closes sessions by number of requests or by age does so all day.
+    /// Unprocessed streams can be retried safely, but many clients report them as failed calls. A server that
+    /// closes sessions by number of requests or by age does so all day.
     ///
     /// ## How it is detected
-    /// In HTTP/2 that is not encrypted, frame by frame:
-    /// - GOAWAY of the server with streams of the client beyond its last stream that got no response, in
+    /// In unencrypted HTTP/2, frame by frame:
+    /// - GOAWAY from the server with streams of the client beyond its last stream that got no response, in
     ///   flight at that time or sent afterwards; of a shutdown in two steps the second counts.
-    /// - GOAWAY with an error code, of either end.
+    /// - GOAWAY with an error code, from either end.
     /// - RST_STREAM with `REFUSED_STREAM`.
-    /// - At least `storm_resets` streams that a client cancels, at `storm_per_second` or more and at least
-    ///   half of all that it opens.
+    /// - At least `storm_resets` streams that a client cancels, at `storm_per_second` or more, and at least
+    ///   half of all streams it opens.
     ///
-    /// The frame with GOAWAY or RST_STREAM proves it. Requests count as lost unless the client asks a server on the
-    /// same port again afterwards; where the capture ends within a second nothing is known of that.
+    /// The frame with GOAWAY or RST_STREAM proves it. Requests count as lost unless the client contacts a
+    /// server on the same port again afterwards; where the capture ends within a second, that is unknown.
     ///
     /// ## What to do
-    /// Let clients send streams again that a GOAWAY left unprocessed or that were refused: RFC 9113 §8.7 allows it for
-    /// every method. Shut down in two steps (a GOAWAY that names no last stream, then the true one a round
+    /// Let clients retry streams that a GOAWAY left unprocessed or that were refused: RFC 9113 §8.7 allows it
+    /// for every method. Shut down in two steps (a GOAWAY that names no last stream, then the true one a round
     /// trip later). Against `ENHANCE_YOUR_CALM` with `too_many_pings`, ping less often than the server permits.
     ///
     /// ## Known limits
-    /// Encrypted sessions show nothing of this. Without the session's start, names and methods may be missing. A
-    /// client that asks again on another port, or through another address of its own, is not recognised.
+    /// Encrypted sessions show none of this. Without the session's start, names and methods may be missing. A
+    /// client that retries on another port, or from another address of its own, is not recognised.
     ///
     /// ## References
     /// - RFC 9113 §6.4 (RST_STREAM), §6.8 (GOAWAY), §7 (error codes), §8.7 (request reliability)
@@ -55,13 +57,13 @@ declare_rule! {
     pub(crate) struct StreamsGivenUp {
         id: "http2-goaway",
         group: Services,
-        title: "An HTTP/2 session is given up with requests under way",
+        title: "HTTP/2 sessions are closed while requests are in flight",
         severity: Medium,
         needs: [Tcp],
         clouded_by: [CaptureDrops, Snaplen, CutShort],
         figures: [streams: Count / Sum, sessions: Count / Sum],
         thresholds: [
-            storm_resets = 100.0: "Cancelled streams of one session from which on it is a storm; a page that is left cancels tens.",
+            storm_resets = 100.0: "Cancelled streams of one session that make a storm; leaving a page cancels tens.",
             storm_per_second = 20.0: "Cancelled streams a second; a person cannot cancel so fast, a program in a loop does.",
         ],
     }
@@ -172,20 +174,20 @@ impl Rule for StreamsGivenUp {
         let code = stated(seen);
         let draft = match seen.what {
             What::Session(0) => draft
-                .title(format!("{server} leaves HTTP/2 sessions while requests are on their way"))
-                .summary(format!("{server} sent GOAWAY on {sessions} with {unanswered} of {client} beyond its last one: it never processed them. They crossed on the wire, as requests do that meet a closing keep-alive connection."))
+                .title(format!("{server} closes HTTP/2 sessions while requests are in flight"))
+                .summary(format!("{server} sent GOAWAY on {sessions} with {unanswered} of {client} beyond its last one: it never processed them. Requests and GOAWAY crossed on the wire, as requests cross the FIN of an idle connection."))
                 .because("the streams have higher numbers than the last stream that GOAWAY names, and no response"),
             What::Session(_) => draft
                 .title(format!("{speaker} ends HTTP/2 sessions with {code}"))
                 .summary(format!("{speaker} sent GOAWAY with {code} on {sessions}; {unanswered} had no response by then."))
-                .because(format!("GOAWAY bears the error code {code}")),
+                .because(format!("GOAWAY carries the error code {code}")),
             What::Streams => draft
                 .title(format!("{server} refuses HTTP/2 streams"))
-                .summary(format!("{server} reset {unanswered} on {sessions} with REFUSED_STREAM: it processed nothing of them, most often because more streams were open than it allows."))
-                .because("RST_STREAM bears REFUSED_STREAM"),
+                .summary(format!("{server} reset {unanswered} on {sessions} with REFUSED_STREAM and processed none of them, usually because more streams were open than it allows."))
+                .because("RST_STREAM carries REFUSED_STREAM"),
             What::Storm => draft
                 .title(format!("{client} opens HTTP/2 streams and cancels them at once"))
-                .summary(format!("{client} cancelled {unanswered} on {sessions} with {server}, faster than anybody could use an answer."))
+                .summary(format!("{client} cancelled {unanswered} on {sessions} with {server}, faster than it could use a response."))
                 .because("at least half of all streams were reset by the client that opened them"),
         };
         draft
@@ -195,7 +197,7 @@ impl Rule for StreamsGivenUp {
             )
             .not(
                 "linger-zero-reset",
-                "the end is announced in HTTP/2, before any TCP reset",
+                "HTTP/2 announces the close, before any TCP reset",
             )
             .advise(
                 if seen.by == Direction::ClientToServer {
@@ -208,7 +210,7 @@ impl Rule for StreamsGivenUp {
             .verify(
                 &server.ip.to_string(),
                 "journalctl --since -1h | grep -iE 'goaway|http2|h2'",
-                "why the session was given up, in the server's own words",
+                "why the server closed the session",
             )
     }
 }
@@ -251,7 +253,7 @@ fn given_up(conn: &Connection, http: &HttpFacts, goaway: &HttpGoaway) -> Option<
         .weight(number(lost));
     if let Some(first) = first {
         let segment = segment_at(conn, first, goaway.direction.reverse());
-        observation = observation.evidence(segment, "a stream that got no response begins");
+        observation = observation.evidence(segment, "start of a stream that got no response");
     }
     let segment = segment_at(conn, goaway.at, goaway.direction);
     let mut observation = observation
@@ -349,7 +351,7 @@ fn stated(seen: &Seen) -> String {
 const fn advice(seen: &Seen) -> &'static str {
     match seen.what {
         What::Session(0) => {
-            "let clients send the streams again that GOAWAY left unprocessed, and let the server shut down in two steps; raise limits on requests or age of a session (nginx keepalive_requests, Envoy max_requests_per_connection, gRPC MaxConnectionAge) if it happens often"
+            "let clients retry the streams that GOAWAY left unprocessed, and let the server shut down in two steps; raise limits on requests or age of a session (nginx keepalive_requests, Envoy max_requests_per_connection, gRPC MaxConnectionAge) if it happens often"
         }
         What::Session(ENHANCE_YOUR_CALM) => {
             "let clients ping and open streams less often than the server permits (gRPC keepalive time against the server's minimum of 5 minutes), or permit more"
@@ -358,10 +360,10 @@ const fn advice(seen: &Seen) -> &'static str {
             "find out in the logs of both ends what broke the session: a proxy or library that violates HTTP/2, a limit on headers, a crash of the handler"
         }
         What::Streams => {
-            "let clients keep to SETTINGS_MAX_CONCURRENT_STREAMS or open more sessions, and send refused streams again"
+            "let clients keep to SETTINGS_MAX_CONCURRENT_STREAMS or open more sessions, and retry refused streams"
         }
         What::Storm => {
-            "find out why the client cancels what it asks for: a deadline shorter than a round trip, or an attack (CVE-2023-44487) that the server should limit"
+            "find out why the client cancels its requests: a deadline shorter than a round trip, or an attack (CVE-2023-44487) that the server should limit"
         }
     }
 }

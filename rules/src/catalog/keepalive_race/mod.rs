@@ -25,45 +25,56 @@ use crate::signs::restart::{RESTART_WINDOW, restarts};
 use seen::Seen;
 
 declare_rule! {
-    /// A request was sent on a kept-alive connection while the server was closing it as idle.
+    /// A client sent a request on a kept-alive connection while the server was closing that connection as idle.
     ///
     /// ## What it means
-    /// Both ends keep a connection open between requests, each for as long as its own idle timeout.
-    /// When the server's runs out it sends FIN. A client that picks the connection for its next
-    /// request at that moment has not seen the FIN yet: request and FIN cross. The server has no
-    /// socket for the request any more and answers with RST; there is no response.
+    /// Client and server each keep a connection open between requests for as long as their own idle timeout
+    /// allows. When the server's timeout expires, the server sends FIN.
+    ///
+    /// A client that picks the connection for its next request at that moment has not seen the FIN yet, so
+    /// request and FIN cross. The server no longer has a socket for the request. It answers with RST instead of
+    /// a response.
     ///
     /// ## Why it matters
-    /// The request is lost although both programs are healthy. A load balancer turns it into a 502,
-    /// a client library into "connection reset by peer" or "socket hang up". It happens to a small,
-    /// steady share of requests, and more often when traffic is low.
+    /// The request is lost although both programs are healthy. A load balancer turns it into a 502, a client
+    /// library into "connection reset by peer" or "socket hang up". It affects a small, steady share of
+    /// requests, and a larger share when traffic is low.
     ///
     /// ## How it is detected
-    /// The server sends FIN on a connection that was idle with nothing outstanding; the client's next
-    /// request is never answered and draws RST from the server, or is read and dropped by a server that
-    /// lingers (told in HTTP/1, and in TLS once it was answered after its handshake). Where the request
-    /// had arrived but the program closed before it read it, the close itself is a RST; that counts when
-    /// other connections were closed after the same silence. The test that holds at every capture
-    /// point is the request's ACK number: if it does not cover the FIN, the two crossed. If it does,
-    /// the client wrote although it had acknowledged the close (a *late write*): the same cure, and
-    /// the text says so. `idle_timeout_ms` runs from the last response to the FIN; `race_gap_ms` is
-    /// request minus FIN on the server's clock, negative when the request left first. Many connections
-    /// closed at one instant after different idle times are called a restart, not a race.
-    /// Goodbye messages (TLS close alerts, short quit commands sent together with FIN) are no requests.
-    /// A connection on which either end repeated data in vain before the close was not idle and is left out.
-    /// Severity follows the requests lost; a message that may be a goodbye (in a protocol that is not known,
-    /// unlike the one answered before it) is low, a scanner's info. Confidence rises with the number of
-    /// idle closes that agree on one value.
+    /// - The server sends FIN on a connection that was idle, with nothing outstanding.
+    /// - The client's next request is never answered: it draws RST from the server, or a server that lingers
+    ///   after its FIN reads and discards it (HTTP/1; TLS once the connection was answered after its
+    ///   handshake).
+    /// - Where the request had arrived but the program closed before reading it, the close itself is a RST.
+    ///   That counts when other connections were closed after the same idle time.
+    ///
+    /// What proves it, at any capture point, is the request's ACK number. If it does not cover the FIN, the two
+    /// crossed. If it does, the client wrote although it had acknowledged the close (a *late write*): the fix
+    /// is the same, and the text says so.
+    ///
+    /// What refutes it:
+    /// - many connections closed at one instant after different idle times: a restart;
+    /// - a goodbye message instead of a request (TLS close alert, short quit command sent with the FIN);
+    /// - three or more unanswered retransmissions of the same data by either end before the close: the
+    ///   connection was not idle.
+    ///
+    /// `idle_timeout_ms` runs from the last response to the FIN. `race_gap_ms` is request time minus FIN time
+    /// on the server's clock, negative when the request left first.
+    ///
+    /// Severity follows the number of requests lost. It is low for a message that may be a goodbye
+    /// (unrecognised protocol, length unlike the one answered before it) and info for a scanner. Confidence
+    /// rises with the number of idle closes that agree on one value.
     ///
     /// ## What to do
-    /// The side that reuses connections must give up first. Set the server's idle timeout above the
-    /// client's or balancer's (65 s for the usual 60 s), or the client's pool below the server's, and
-    /// let the client retry requests that may be repeated.
+    /// The side that reuses connections must give up first. Set the server's idle timeout above that of the
+    /// client or load balancer (65 s for the usual 60 s), or the client's pool timeout below the server's. Let
+    /// the client retry idempotent requests.
     ///
     /// ## Known limits
-    /// In protocols other than HTTP/1 and TLS a server that lingers is not told from one that half-closes on
-    /// purpose and still reads; in TLS a message that wants no answer passes for a request. A race whose RST was not captured is missed. In a protocol that was not recognised a
-    /// long goodbye message sent together with FIN may pass for a request.
+    /// In protocols other than HTTP/1 and TLS, a server that lingers looks the same as one that half-closes on
+    /// purpose and still reads. In TLS, a message that expects no response counts as a request. A race whose
+    /// RST was not captured is missed. In an unrecognised protocol, a long goodbye message sent with the FIN
+    /// may count as a request.
     ///
     /// ## References
     /// - RFC 9112 §9.3.1, §9.5, §9.6; RFC 9110 §9.2.2
@@ -71,7 +82,7 @@ declare_rule! {
     pub(crate) struct KeepaliveRace {
         id: "keepalive-race",
         group: Closing,
-        title: "Requests cross the server's idle close and are lost",
+        title: "Servers close idle connections while requests are in flight",
         severity: High,
         needs: [Tcp, BothDirections],
         clouded_by: [CaptureDrops, ClockStep, OneSided],
@@ -189,7 +200,9 @@ fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Ob
         "RST"
     };
     let seen = match (race.unread, race.knew) {
-        (true, _) => "the RST acknowledges it, but no response came: it lay unread".to_owned(),
+        (true, _) => {
+            "the RST acknowledges it, but no response came: the server had not read it".to_owned()
+        }
         (false, true) => format!("its ACK number covers the {kind}"),
         (false, false) => format!("its ACK number does not cover the {kind}"),
     };
@@ -219,10 +232,10 @@ fn observation(conn: &Connection, closed: &IdleClose<'_>, race: &Race<'_>) -> Ob
                 if answer.is_some_and(|reset| reset.seq == race.request.ack) {
                     "RST from server; its sequence number is the request's ACK number".to_owned()
                 } else {
-                    "RST from server; no response follows".to_owned()
+                    "RST from server; no response followed".to_owned()
                 },
             )
-            .evidence_if(ended, "FIN from client: it gives up, no response came")
+            .evidence_if(ended, "FIN from client: it gives up without a response")
             .figure_if("idle_timeout_ms", idle.map(ms))
             .figure("race_gap_ms", race.gap_ms())
             .figure("resets", number(resets))

@@ -27,14 +27,14 @@ pub(super) fn tell(group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrat
     let typical = measured_http.and_then(|idle| typical_of(idle, Wait::ServerIdle));
     let draft = judge(group, draft, idle);
     let how = if late * 2 > failed {
-        format!("{clients} wrote again on connections whose close had already been acknowledged")
+        format!("{clients} kept writing on connections whose close had already been acknowledged")
     } else {
         let unread = if group.having(|seen| seen.unread) > 0 {
-            " or lay unread"
+            " or not yet read"
         } else {
             ""
         };
-        format!("the next request from {clients} was on its way{unread} at that moment")
+        format!("the next request from {clients} was in flight{unread} at that moment")
     };
     let typical_text = typical
         .map(|text| format!(" ({text}; the value alone does not identify the product)"))
@@ -54,15 +54,13 @@ pub(super) fn tell(group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrat
         };
         format!("{clients} {verb} writing to idle connections that {server} has closed")
     } else {
-        format!(
-            "Server {server} closes idle connections after {after} while {what}s are on their way"
-        )
+        format!("Server {server} closes idle connections after {after} while {what}s are in flight")
     };
     let draft = draft
             .title(title)
             .summary(format!(
                 "Server {server} closed connections that had been idle for {after}{typical_text}, and {how}. \
-                 {} got {}; the client sees \"connection reset\" or an end of file{gateway}.",
+                 {} got {}; the client sees \"connection reset\" or end of file{gateway}.",
                 plural(number(failed), what),
                 if resets_came(group) { "RST instead of a response" } else { "no response" },
             ));
@@ -97,7 +95,7 @@ fn judge(group: &Group<'_, Seen, IdleEnd>, draft: Narrative, idle: f64) -> Narra
         Some(spread) => (
             base + 0.03,
             format!(
-                "{} connections closed after idle times within {} of each other: a timer.",
+                "{} connections were closed after idle times within {} of each other: a timer.",
                 spread.count,
                 time(spread.max - spread.min)
             ),
@@ -127,17 +125,17 @@ fn reasons(
             format!("{}: the request's ACK number does not cover the server's FIN, so the client had not seen it when it wrote{rtt}", many(crossed, "time"))
         })
         .because_if(late > 0, || {
-            format!("{}: the client had acknowledged the FIN and wrote all the same: its pool does not watch idle sockets", many(late, "time"))
+            format!("{}: the client had acknowledged the FIN and still wrote: its pool does not watch idle sockets", many(late, "time"))
         })
         .because_if(unread > 0, || {
-            format!("{}: the request had reached the server, whose program closed before it read it; its kernel then sends RST instead of FIN", many(unread, "time"))
+            format!("{}: the request had arrived, but the server's program closed without reading it, so the kernel sent RST instead of FIN", many(unread, "time"))
         })
         .because(format!("the server closed first, {after} after the last payload and with no request outstanding"))
         .because_if(group.having(|seen| seen.seq_fits) > 0, || {
-            format!("on {} the RST's sequence number is the request's ACK number: a closed socket answering that very segment", many(group.having(|seen| seen.seq_fits), "connection"))
+            format!("on {} the RST's sequence number is the request's ACK number: a closed socket answered that segment", many(group.having(|seen| seen.seq_fits), "connection"))
         })
         .because_if(harmless > 0.0, || {
-            format!("the server closed {} more after the same idle time without a request under way", plural(harmless, "connection"))
+            format!("the server closed {} more after the same idle time with no request in flight", plural(harmless, "connection"))
         })
         .because_if(promised.is_some(), || {
             format!("the server's Keep-Alive header promises {}", time(promised.unwrap_or_default()))
@@ -170,12 +168,12 @@ fn remedies(group: &Group<'_, Seen, IdleEnd>, draft: Narrative, idle: f64) -> Na
     let target = timeouts::above(client_idle.unwrap_or(0.0).max(reuse).max(60_000.0));
     let text = match client_idle {
         Some(client) => format!(
-            "the server closes at {}, the client keeps connections for {}: the shorter one must be the client's",
+            "Make the client's idle timeout the shorter one: the server closes after {}, the client keeps connections for {}",
             time(idle),
             time(client)
         ),
         None => format!(
-            "the server closes at {}, and {} still used connections of that age; raise it above the client's or balancer's idle timeout (60 s on most balancers)",
+            "Raise the server's idle timeout of {}, at which {} still used connections, above that of the client or load balancer (60 s on most load balancers)",
             time(idle),
             group.clients_text()
         ),
@@ -192,12 +190,12 @@ fn remedies(group: &Group<'_, Seen, IdleEnd>, draft: Narrative, idle: f64) -> Na
         .verify(
             "server",
             format!("ss -tano state established '( sport = :{} )'", server.port),
-            "idle connections and their age; run it again to see them vanish at the timeout",
+            "idle connections and their age; run it again to see them disappear at the timeout",
         )
         .verify(
             "client",
             format!("ss -tan state close-wait dst {}", server.ip),
-            "pooled sockets whose peer has closed: each is a late write waiting to happen",
+            "pooled sockets whose peer has closed: the next request on any of them fails",
         );
     if resets_came(group) {
         draft
@@ -221,12 +219,12 @@ fn confusables(group: &Group<'_, Seen, IdleEnd>, draft: Narrative, idle: f64) ->
         })
         .not("client-timeout-close", "the server closed first, and nothing was outstanding when it did")
         .not("unread-data-reset", if unread > 0 {
-            format!("{} lay unread when the server closed, after the same {} of silence as the others: its idle timer ran out", plural(number(unread), "request"), time(idle))
+            format!("{} had not been read when the server closed, after {} of silence as on the other connections: its idle timer expired", plural(number(unread), "request"), time(idle))
         } else {
-            format!("the RST follows the server's FIN of {} idle, so the application had closed before the request came", time(idle))
+            format!("the RST follows the server's FIN after {} of silence, so the application had closed before the request arrived", time(idle))
         })
         .not("linger-zero-reset", if unread > 0 {
-            "a request had just come when the server reset, and its other closes are FINs"
+            "a request had just arrived when the server reset the connection, and its other closes are FINs"
         } else {
             "the server closed with FIN; the RST answers a later segment"
         })
@@ -246,13 +244,13 @@ fn describe_restart(group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narra
     let (which, end) = if told {
         (
             "connections of different idle age",
-            "That is a process going away, not an idle timeout.",
+            "A stopping process does that; an idle timeout does not.",
         )
     } else {
         (
             "connections whose last exchange lies before the capture",
-            "That looks like a process going away; connections that were last used together \
-             and ran into one idle timeout would look the same.",
+            "That looks like a stopping process; connections that were last used together \
+             and reached the same idle timeout would look the same.",
         )
     };
     draft
@@ -261,10 +259,10 @@ fn describe_restart(group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narra
             "Server {server} closed {which}{ages} within one second, and {} met the closed sockets. {end}",
             plural(number(failed), "request")
         ))
-        .confidence(if told { confidence::OPEN } else { confidence::EVEN }, "Closes at one instant point to a restart; the process itself is not seen.")
-        .because("the closes lie within one second of each other although each connection has an idle clock of its own")
+        .confidence(if told { confidence::OPEN } else { confidence::EVEN }, "Closes at one instant point to a restart; the server's log of that time would settle it.")
+        .because("the closes lie within one second of each other although each connection has its own idle timer")
         .not("keepalive-race", "an idle timer would close each connection at the same age, not at the same moment")
-        .advise("any", "let the process drain before it stops: stop accepting, answer with \"Connection: close\", close idle connections, then exit")
-        .set("Kubernetes", "give balancers time to stop sending before the process ends", "lifecycle.preStop: sleep 10")
+        .advise("any", "Let the process drain before it stops: stop accepting, answer with \"Connection: close\", close idle connections, then exit")
+        .set("Kubernetes", "give load balancers time to stop sending before the process ends", "lifecycle.preStop: sleep 10")
         .verify("server", "journalctl -u SERVICE --since '5 minutes ago'", "a stop or reload at the time of the FINs")
 }

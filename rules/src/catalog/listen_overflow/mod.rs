@@ -30,42 +30,42 @@ declare_rule! {
     /// A listening server drops new connections because its queues are full.
     ///
     /// ## What it means
-    /// The kernel queues finished handshakes until the program accepts them. When the program is too slow
-    /// or the queue too short, Linux ignores the client's last handshake segment (and its data) or drops new
-    /// SYNs. Nobody gets an error; the client tries again after a second or more.
+    /// The kernel queues completed handshakes until the program accepts them. When the program is too slow or
+    /// the queue too short, Linux ignores the client's final handshake segment (and its data) or drops new
+    /// SYNs. Neither side gets an error; the client retries after a second or more.
     ///
     /// ## Why it matters
-    /// Callers wait 1, 3 or 7 seconds to connect, or believe they are connected while nobody listens to
-    /// them. It happens in bursts, at the worst moment, and leaves no line in the application's log.
+    /// Callers wait 1, 3 or 7 seconds to connect, or believe they are connected to a server that does not know
+    /// them. It happens in bursts, under peak load, and leaves no line in the application's log.
     ///
     /// ## How it is detected
-    /// (a) The server ignores a finished handshake on a listener that serves others:
-    /// - it repeats its SYN-ACK a round trip or more after the client's first data, or that data is
-    ///   repeated and was not acknowledged before;
-    /// - the ACK or the data had arrived: it had passed a capture at the server, or the repeated SYN-ACK
-    ///   echoes a timestamp that only a later segment than the SYN bore.
+    /// (a) The server ignores a completed handshake on a listener that serves others:
+    /// - it retransmits its SYN-ACK a round trip or more after the client's first data, or that data is
+    ///   retransmitted and was not acknowledged before;
+    /// - the ACK or the data had arrived: it had passed a capture at the server, or the retransmitted SYN-ACK
+    ///   echoes a timestamp that only a segment later than the SYN carried.
     ///
-    /// A client that sends nothing proves nothing: a listener that defers accepting repeats SYN-ACKs as
+    /// A client that sends no data proves nothing: a listener that defers accepting retransmits SYN-ACKs as
     /// well.
     ///
-    /// (b) SYNs are repeated without an answer:
-    /// - at least three connections and a fifth of the attempts in that time suffer, which random loss
+    /// (b) SYNs are retransmitted without an answer:
+    /// - at least three connections and a fifth of the attempts in that time are affected, which random loss
     ///   does not do;
-    /// - what is connected lives on, and data between the same hosts is not repeated in vain: the host is
-    ///   up, and the path;
-    /// - the port was not used before by the client.
+    /// - established connections keep working, and data between the same hosts is not retransmitted without an
+    ///   answer: host and path are up;
+    /// - the client had not used the port before.
     ///
-    /// Two or three connections of one client, or more that each lost one SYN, cannot be told from loss at
-    /// that client and are low. Else
-    /// the time that clients waited and the requests that were lost decide.
+    /// Severity is low for two or three connections of one client, or more that each lost one SYN: loss near
+    /// that client looks the same. Otherwise the time that clients waited and the requests lost decide.
     ///
     /// ## What to do
-    /// Raise the listen backlog *and* net.core.somaxconn, accept faster, spread the load with SO_REUSEPORT.
+    /// Raise the listen backlog *and* `net.core.somaxconn`, accept faster, or spread the load with
+    /// SO_REUSEPORT.
     ///
     /// ## Known limits
-    /// From the client's side a dropped SYN cannot be told from a lost one except by the company it keeps.
-    /// A device that drops the client's ACK and data behind the capture point looks the same without
-    /// timestamps. A SYN flood fills the queues as well.
+    /// From the client's side only the pattern distinguishes a dropped SYN from a lost one. Without timestamps,
+    /// a device that drops the client's ACK and data behind the capture point looks the same. A SYN flood also
+    /// fills the queues.
     ///
     /// ## References
     /// - listen(2); Linux ip-sysctl, tcp_abort_on_overflow, tcp_max_syn_backlog
@@ -83,8 +83,8 @@ declare_rule! {
             connections: Count / Sum,
         ],
         thresholds: [
-            min_connections = 3.0: "Connections with unanswered SYNs that must come together; one or two are usual loss.",
-            min_share_percent = 20.0: "Share of the attempts in that time that must suffer; loss strikes a few percent at most.",
+            min_connections = 3.0: "Connections with unanswered SYNs that must coincide; one or two are ordinary loss.",
+            min_share_percent = 20.0: "Share of the attempts in that time that must be affected; loss affects a few percent at most.",
         ],
         host_evidence: [ListenQueue, Owner],
     }
@@ -356,9 +356,9 @@ fn ignoring(conn: &Connection, syn: SegmentRef, ignored: Ignored) -> Observation
     let never = is_first_data_in_vain(conn);
     let first_data = conn.from_client().first_data;
     let first_sent = first_data.map_or(syn.time, |data| data.time);
-    let proof = "SYN-ACK sent again although the client's data had passed";
+    let proof = "SYN-ACK retransmitted although the client's data had passed";
     let proof = if conn.handshake.syn_acks_after_arrival > 0 {
-        "SYN-ACK sent again; a repeat echoes a timestamp of a later segment, which had arrived"
+        "SYN-ACK retransmitted; a copy echoes the timestamp of a later segment, which had therefore arrived"
     } else {
         proof
     };
@@ -383,7 +383,7 @@ fn ignoring(conn: &Connection, syn: SegmentRef, ignored: Ignored) -> Observation
             again.filter(|_| ignored.data),
             again.map_or_else(String::new, |again| {
                 let later = time(ms(again.time.since(first_sent)));
-                format!("the same data again, {later} after it was first sent")
+                format!("retransmission of that data, {later} after it was first sent")
             }),
         )
         .seen(Seen {
@@ -405,8 +405,8 @@ fn dropping(conn: &Connection, syn: SegmentRef) -> Observation<Seen> {
     let later = time(ms(last.time.since(syn.time)));
     base(conn, syn, confidence::OPEN, until)
         .evidence(syn, "first SYN")
-        .proof(last, format!("SYN again, {later} after the first"))
-        .evidence_if(answer, "SYN-ACK, only now")
+        .proof(last, format!("SYN retransmitted, {later} after the first"))
+        .evidence_if(answer, "first SYN-ACK")
         .seen(Seen {
             until,
             last_vain: last.time,

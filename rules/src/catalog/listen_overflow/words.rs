@@ -33,11 +33,11 @@ pub(super) fn describe(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narra
     let confidence = draft.confidence;
     let held = group.best().seen.held.map(number);
     let reason = if held.is_some() && group.having(|seen| seen.ignored.is_some()) == 0 {
-        "The listener completed no handshake in this capture, though older connections to it live: a firewall that drops new ones cannot be excluded."
+        "The listener completed no handshake in this capture, though older connections to it work: a firewall that drops new ones cannot be ruled out."
     } else if group.having(|seen| seen.ignored.is_some()) > 0 {
-        "The server ignored handshakes it had received."
+        "The server ignored completed handshakes that it had received."
     } else {
-        "SYNs went unanswered together while the listener served others; a full queue and loss differ only in that."
+        "SYNs went unanswered together while the listener served others, as from a full queue; the server's ListenOverflows counter would settle it."
     };
     let within = if to > from {
         format!(" opened within {}", span(to.since(from)))
@@ -47,7 +47,7 @@ pub(super) fn describe(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narra
     let completed = listener.map_or(0, |facts| facts.completed);
     let although = match held {
         Some(held) => format!(
-            " although {} from before the capture live",
+            " although {} from before the capture still worked",
             plural(held, "connection")
         ),
         None if completed > group.connections() => " although it accepted others".to_owned(),
@@ -56,20 +56,20 @@ pub(super) fn describe(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narra
     let draft = draft
             .title(format!("Listener {server} drops new connections: its queues are full"))
             .summary(format!(
-                "The listener {server} left {}{within} unanswered or half-open{although}: {} sent again.{delay}{}",
+                "The listener {server} dropped {}{within}{although}: {} retransmitted.{delay}{}",
                 many(group.connections(), "connection"),
                 sent_again(group, syns, syn_acks),
                 if never > 0 { format!(" {} never got through.", many(never, "connection")) } else { String::new() },
             ))
             .confidence(confidence, reason)
-            .because_if(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.after_ack)) > 0, || format!("on {} the server repeated SYN-ACK after the client's acknowledgement had passed the capture point: the kernel ignored it because the accept queue was full", many(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.after_ack)), "connection")))
-            .because_if(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.data)) > 0, || format!("on {} the client's first data was ignored although the handshake was complete for the client: it was sent again until there was room, or in vain", many(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.data)), "connection")))
-            .because_if(syns > 0.0, || format!("{} without answer", plural(syns, "repeated SYN")))
+            .because_if(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.after_ack)) > 0, || format!("on {} the server retransmitted its SYN-ACK after the client's ACK had passed the capture point: the kernel ignored that ACK, as it does when the accept queue is full", many(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.after_ack)), "connection")))
+            .because_if(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.data)) > 0, || format!("on {} the server ignored the client's first data although the handshake was complete for the client", many(group.having(|seen| seen.ignored.is_some_and(|ignored| ignored.data)), "connection")))
+            .because_if(syns > 0.0, || format!("{} without an answer", plural(syns, "retransmitted SYN")))
             .because_if(completed > group.connections(), || format!("{completed} of {} to this listener completed in the capture, so it is up and reachable", many(attempts, "attempt")))
-            .because_if(count > 2.5, || format!("{} of the attempts in that time suffered, too many together for random loss", percent(group.best().seen.share)))
-            .not("syn-unanswered", "the listener answers others in the same time")
+            .because_if(count > 2.5, || format!("{} of the attempts in that time were affected, too many at once for random loss", percent(group.best().seen.share)))
+            .not("syn-unanswered", "the listener answered others at that time")
             .not("connection-refused", "no attempt was answered with RST")
-            .not("packet-loss", format!("{} ({} of all attempts) suffered, and only while connecting", many(group.connections(), "connection"), percent(share(group.connections(), attempts))));
+            .not("packet-loss", format!("{} ({} of all attempts) affected, and only while connecting", many(group.connections(), "connection"), percent(share(group.connections(), attempts))));
     remedies(group, draft)
 }
 
@@ -104,8 +104,8 @@ fn remedies(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
         .set("gunicorn / uvicorn", "accept queue (2048 unless set)", "--backlog 4096, and more workers")
         .set("Go", "takes net.core.somaxconn when the program starts: raise that, then restart", "sysctl -w net.core.somaxconn=4096")
         .set("any", "several listeners on one port, each with its own queue and thread", "setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, 1)")
-        .advise("any", "accept in a loop of its own and hand connections on; keep connections alive so that fewer are opened")
-        .advise("Linux", "leave net.ipv4.tcp_abort_on_overflow at 0: a reset would turn a delay into an error")
+        .advise("any", "accept in a dedicated loop and pass connections to workers; keep connections alive so that fewer are opened")
+        .advise("Linux", "leave net.ipv4.tcp_abort_on_overflow at 0: a reset turns a delay into an error")
         .verify("server", "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtTCPReqQFullDoCookies", "both counters grow with every drop")
         .verify("server", format!("ss -ltn '( sport = :{} )'", server.port), "Recv-Q (waiting) at or above Send-Q (the backlog) while it happens")
 }

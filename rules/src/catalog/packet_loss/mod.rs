@@ -22,33 +22,39 @@ use crate::signs::handshake::is_handshake_ignored;
 use seen::{Collected, Fact, Group, Observation, Observations, Seen};
 
 declare_rule! {
-    /// Segments were lost on the network and had to be sent again.
+    /// Segments were lost on the network and had to be retransmitted.
     ///
     /// ## What it means
-    /// Some segments of one direction never arrived. TCP notices and sends them again.
+    /// Some segments of one direction never arrived. TCP detects that and retransmits them.
     ///
     /// ## Why it matters
-    /// Every loss costs at least a round trip for what waits behind it, a timeout 200 ms and more, and makes the
-    /// sender slow down. On long paths 0.1 % already limits throughput; from 1 % on users notice.
+    /// Every loss delays what waits behind it by at least a round trip, a timeout by 200 ms and more, and makes
+    /// the sender slow down. On long paths a loss rate of 0.1 % already limits throughput; from 1 % on users
+    /// notice.
     ///
     /// ## How it is detected
-    /// Retransmissions that were needed are counted, per server and direction: not those the receiver already had
-    /// (DSACK, or acknowledged before), not keep-alives or window probes, not copies made by the capture or
-    /// the network. Where the lost copy was captured, the loss lies between the capture point and the receiver;
-    /// where only the repair was seen, between the sender and the capture point. Repeats that only a pause
-    /// and the sender's identification counter hint at are named, not counted. Segments of one
-    /// flight lost together are one loss event. Severity: info for single losses, low above 0.1 %, medium
-    /// from 1 %, ten segments and three events, high from 5 % and five events. One or two events in which
-    /// nothing got through for a second are told as an outage of that direction: low.
+    /// Retransmissions that were needed are counted, per server and direction. Left out are:
+    /// - retransmissions of data the receiver already had (DSACK, or acknowledged before);
+    /// - keep-alives and window probes;
+    /// - copies made by the capture or the network;
+    /// - retransmissions indicated only by a pause and the sender's identification counter, which are listed
+    ///   but not counted.
     ///
-    /// Connections that died with data in vain are another rule's (`connection-died`).
+    /// Where the lost copy was captured, the loss lies between the capture point and the receiver. Where only
+    /// the retransmission was captured, it lies between the sender and the capture point. Segments of one
+    /// flight lost together are one loss event.
+    ///
+    /// Severity is info for single losses; low above 0.1 %; medium from 1 %, ten segments and three events;
+    /// high from 5 % and five events. One or two events in which nothing got through for a second are reported
+    /// as an outage of that direction: low. Connections that died while retransmitting belong to
+    /// `connection-died`.
     ///
     /// ## What to do
     /// Find the place by side and direction: interface errors, full queues, policers, overloaded receivers.
     ///
     /// ## Known limits
-    /// Without timestamps or SACK some needless retransmissions are counted as losses. Losses by the capture itself
-    /// are kept apart as capture drops.
+    /// Without timestamps or SACK some unneeded retransmissions are counted as losses. Losses of the capture
+    /// itself are counted apart, as capture drops.
     ///
     /// ## References
     /// - RFC 5681, RFC 6298, RFC 6675, RFC 8985
@@ -66,8 +72,8 @@ declare_rule! {
             high_percent = 5.0: "Loss rate at which connections hardly move.",
             min_segments = 10.0: "Lost segments below which a rate says little.",
             medium_events = 3.0: "Loss events (segments of one flight lost together are one) below which a loss is an incident, not a rate.",
-            high_events = 5.0: "Loss events from which a high rate is no accident.",
-            outage_ms = 1000.0: "Time in which the same data was repeated in vain from which it is told as an outage: the first timeouts take less.",
+            high_events = 5.0: "Loss events from which a high rate is not coincidence.",
+            outage_ms = 1000.0: "Time over which the same data is retransmitted without an acknowledgment that counts as an outage: the first timeouts take less.",
         ],
         host_evidence: [Retransmissions, KernelReason],
     }
@@ -195,30 +201,30 @@ impl Rule for PacketLoss {
         } else if before + after > 0.0 {
             format!("on both sides of the capture point ({point})")
         } else {
-            "at a place the packets do not tell".to_owned()
+            "at a place the packets do not show".to_owned()
         };
         let (fast, timeout) = (sum(|seen| seen.fast), sum(|seen| seen.timeout));
         let presumed = sum(|seen| seen.presumed);
         draft
             .title(format!("{} of the {sender}'s segments are lost ({server})", percent(rate)))
             .summary(format!(
-                "The {sender} (server {server}) had to send {} again that had been lost, {} of {:.0}. The loss lies {place}.",
+                "The {sender} (server {server}) had to retransmit {} that had been lost, {} of {:.0}. The loss is {place}.",
                 plural(lost, "segment"),
                 percent(rate),
                 median(losses().map(|seen| number(seen.sent))).unwrap_or_default()
             ))
             .confidence(confidence::STRONG, "Only retransmissions that the receiver needed are counted.")
-            .because_if(after > 0.0, || format!("{} passed the capture point and had to be repeated: lost behind it", plural(after, "segment")))
+            .because_if(after > 0.0, || format!("{} passed the capture point and had to be retransmitted: lost behind it", plural(after, "segment")))
             .because_if(before > 0.0, || format!("{} first passed the capture point as a retransmission: lost before it", plural(before, "segment")))
-            .because_if(presumed > 0.0, || format!("not counted: {} that only a pause and the sender's counter or its PSH flags hint at", plural(presumed, "further repeat")))
+            .because_if(presumed > 0.0, || format!("not counted: {} indicated only by a pause and the sender's IP identification or PSH flags", plural(presumed, "further retransmission")))
             .because_if(fast + timeout > 0.0, || format!("repairs by fast retransmission or probe: {fast:.0}; by timeout: {timeout:.0}"))
             .not("spurious-retransmission", "retransmissions of bytes the receiver already had are not counted")
-            .not("reordering", "late originals are told apart by timestamp and IP identification")
+            .not("reordering", "late originals are recognised by timestamp and IP identification")
             .not("capture drops", "bytes that were acknowledged without ever being captured are not counted")
             .advise("network", format!("look {place}: interface errors (duplex, cable, optics), full queues, policers"))
             .set("Linux", format!("receive ring and backlog of the {receiver}"), "ethtool -g DEV; ethtool -G DEV rx 4096; net.core.netdev_max_backlog")
-            .advise("cloud", "instances have packet-rate and bandwidth limits that drop without a sign in the guest's counters; compare with the provider's metrics")
-            .set("Linux", "keep recovery cheap", "net.ipv4.tcp_sack = 1, net.ipv4.tcp_recovery = 1; BBR where loss is random")
+            .advise("cloud", "check the provider's metrics: instances have packet-rate and bandwidth limits whose drops the guest does not count")
+            .set("Linux", "keep loss recovery fast", "net.ipv4.tcp_sack = 1, net.ipv4.tcp_recovery = 1; BBR where loss is random")
             .verify("both", "ip -s -s link show DEV; ethtool -S DEV | grep -iE 'drop|err|miss|crc'", "which interface drops")
             .verify(sender, "nstat -az TcpRetransSegs TcpExtTCPLostRetransmit; tc -s qdisc show", "retransmissions and drops in this host's own queue")
     }
@@ -323,12 +329,12 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
         observation = observation
             .proof(
                 outage.first,
-                format!("data from {sender}, repeated in vain for the first time"),
+                format!("data from {sender}, first retransmission without an acknowledgment"),
             )
             .proof(
                 outage.ended,
                 format!(
-                    "the first acknowledgement of it, {} after it was sent first",
+                    "first acknowledgment of it, {} after it was first sent",
                     span(outage.length())
                 ),
             );

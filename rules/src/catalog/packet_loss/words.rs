@@ -16,15 +16,15 @@ pub(super) fn tell_outage(group: &Group<'_>, draft: Narrative) -> Narrative {
     let length = time(outage.map_or(0.0, |outage| ms(outage.length())));
     let copies = outage.map_or(0, |outage| outage.copies);
     draft
-        .title(format!("Nothing from the {sender} got through for {length} ({server})"))
+        .title(format!("No data from the {sender} got through for {length} ({server})"))
         .summary(format!(
-            "What the {sender} (server {server}) sent did not reach the {receiver} for {length}: the same data was sent {copies} times until it was acknowledged. {} lost in all.",
+            "Data from the {sender} (server {server}) did not reach the {receiver} for {length}: the same data was sent {copies} times until it was acknowledged. {} lost in all.",
             if lost > 1.0 { format!("{} were", plural(lost, "segment")) } else { "One segment was".to_owned() },
         ))
-        .confidence(confidence::STRONG, "The same data was repeated until it was acknowledged, and nothing sent after it was reported before.")
-        .because(format!("one segment was repeated for {length} without an acknowledgement, then all went on"))
-        .not("loss rate", "the losses fall into one or two spells, not over the whole transfer")
+        .confidence(confidence::STRONG, "The same data was retransmitted until it was acknowledged, and nothing sent after it was acknowledged earlier.")
+        .because(format!("one segment was retransmitted for {length} without an acknowledgment, then the transfer resumed"))
+        .not("loss rate", "the losses fall into one or two intervals and do not spread over the whole transfer")
         .not("spurious-retransmission", "retransmissions of bytes the receiver already had are not counted")
-        .advise("network", format!("find what interrupted the way from the {sender} at that time: a link or route that changed, a fail-over, radio coverage"))
+        .advise("network", format!("find what interrupted the path from the {sender} at that time: a link or route that changed, a failover, radio coverage"))
         .verify("both", "ip -s -s link show DEV; journalctl -k --since TIME", "an interface or route that went away and came back")
 }

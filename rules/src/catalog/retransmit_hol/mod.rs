@@ -21,37 +21,38 @@ declare_rule! {
     /// A lost segment held back bytes that had already arrived behind it.
     ///
     /// ## What it means
-    /// TCP hands bytes to the application in order. When one segment is lost, everything behind it
-    /// waits in the receiver's kernel, although it arrived, until the lost piece is sent again:
-    /// head-of-line blocking.
+    /// TCP delivers bytes to the application in order. When one segment is lost, everything behind it has
+    /// arrived but waits in the receiver's kernel until the lost segment is retransmitted: head-of-line
+    /// blocking.
     ///
     /// ## Why it matters
-    /// The application sees a pause although the network delivered nearly everything. All messages
-    /// that share the connection wait together, also those that lost nothing; with HTTP/2 that means
-    /// every stream. A fast repair costs about one round trip, a timeout 200 ms and more.
+    /// The application sees a pause although the network delivered nearly everything. All messages on the
+    /// connection wait together, including those that lost nothing; with HTTP/2 that means every stream. A fast
+    /// retransmission costs about one round trip, a timeout 200 ms and more.
     ///
     /// ## How it is detected
-    /// One direction has a hole in its sequence numbers while later bytes are there (at the
-    /// receiver's side the later segments themselves, at the sender's side SACK blocks or three
-    /// duplicate ACKs), and a retransmission fills it. The stall runs from the first byte that had to
-    /// wait until the hole was filled, or until the receiver closed or reset the connection. Stalls below half
-    /// a round trip or 20 ms are not reported, nor those of segments too large for the path (mtu-black-hole) or of
-    /// the subflows of Multipath TCP. Times that overlap, on one connection or on several, count once.
-    /// The time on the clock that bytes waited decides how grave it is, over all connections of the cause. One stall
-    /// as long as the smallest retransmission timeout is medium even where that is less than a second: no repair in
-    /// one round trip came, and everything behind the loss stood still.
+    /// - One direction has a gap in its sequence numbers while later bytes have arrived: at the receiver's side
+    ///   the later segments themselves show it, at the sender's side SACK blocks or three duplicate ACKs.
+    /// - A retransmission fills the gap. The stall runs from the first byte that had to wait until the gap was
+    ///   filled, or until the receiver closed or reset the connection.
+    /// - Left out are stalls below half a round trip or 20 ms, stalls of segments too large for the path
+    ///   (mtu-black-hole), and subflows of Multipath TCP.
     ///
-    /// The segment (or ACK) that shows later bytes beyond the gap and the one that closes it prove it. It would be
-    /// refuted by the missing bytes coming as a late original (reordering) or never having been sent.
+    /// The segment (or ACK) that shows later bytes beyond the gap and the one that fills it prove it. A late
+    /// original (reordering), or missing bytes that were never sent, would refute it.
+    ///
+    /// Severity follows the time during which bytes waited, over all connections of the cause; overlapping
+    /// stalls count once. One stall as long as the smallest retransmission timeout is medium even where the
+    /// total is below a second: the loss was not repaired within a round trip, and everything behind it waited.
     ///
     /// ## What to do
-    /// Cure the loss; see to it that SACK and RACK-TLP are on; spread latency-critical exchanges
-    /// over several connections, or use QUIC, where a loss only holds back its own stream.
+    /// Fix the loss. Check that SACK and RACK-TLP are on. Spread latency-critical exchanges over several
+    /// connections, or use QUIC, where a loss holds back only its own stream.
     ///
     /// ## Known limits
-    /// At the sender's side without SACK only duplicate ACKs tell, which hides how much waited. A loss
-    /// at the very end of a transfer has nothing behind it and belongs to packet-loss. Reordering
-    /// that takes longer than half a round trip and is repaired needlessly can look the same.
+    /// At the sender's side without SACK only duplicate ACKs show the stall, and how much waited is unknown. A
+    /// loss at the very end of a transfer has nothing behind it and belongs to packet-loss. Reordering that
+    /// takes longer than half a round trip and triggers an unneeded retransmission can look the same.
     ///
     /// ## References
     /// - RFC 9293 §3.10.7.4; RFC 2018; RFC 8985
@@ -59,7 +60,7 @@ declare_rule! {
     pub(crate) struct RetransmitHol {
         id: "retransmit-hol",
         group: LossAndPath,
-        title: "Lost segments hold back bytes that already arrived",
+        title: "Lost segments hold back bytes that have already arrived",
         severity: High,
         needs: [Tcp, BothDirections],
         traits: [Hole],
@@ -71,7 +72,7 @@ declare_rule! {
             holes: Count / Sum,
         ],
         thresholds: [
-            min_stall_ms = 20.0: "Shortest stall reported; people and most programs do not notice less.",
+            min_stall_ms = 20.0: "Shortest stall reported; people and most programs do not notice shorter ones.",
             min_stall_round_trips = 0.5: "Shortest stall in round trips; reordering closes within a fraction of one, a repair takes about one.",
         ],
         host_evidence: [Owner, Retransmissions],
@@ -152,9 +153,9 @@ impl Rule for RetransmitHol {
         let rtt = median(group.seen().filter_map(|seen| seen.rtt_ms));
         let requests: u64 = group.seen().map(|seen| seen.requests).sum();
         let draft = draft
-            .title(format!("Loss from the {sender} held back bytes that had arrived for up to {} ({server})", time(longest)))
+            .title(format!("Lost segments from the {sender} stalled delivered bytes for up to {} ({server})", time(longest)))
             .summary(format!(
-                "{} in what the {sender} sent (server {server}) kept {} waiting at the {receiver} for {} in all, {} at worst, although those bytes \
+                "{} in the data from the {sender} (server {server}) kept {} waiting at the {receiver} for {} in all, {} at worst, although those bytes \
                  had arrived. The repair came by {}.{}",
                 plural(holes, "hole"),
                 bytes(blocked),
@@ -163,19 +164,19 @@ impl Rule for RetransmitHol {
                 crate::model::text::list(&kinds),
                 waiting_messages(group) + &without_loss(group),
             ))
-            .confidence(draft_confidence(group), "Holes, the bytes behind them and their repairs were all captured.");
+            .confidence(draft_confidence(group), "The gaps, the bytes behind them and the retransmissions were all captured.");
         let draft = draft
-            .because(format!("later segments of the {sender} were there while earlier ones were missing, until a retransmission filled the gap: {}", plural(holes, "time")))
+            .because(format!("later segments of the {sender} had arrived while earlier ones were missing, until a retransmission filled the gap: {}", plural(holes, "time")))
             .because_if(group.having(|seen| seen.at_sender) > 0, || {
-                "seen at the sender's side: SACK or duplicate ACKs tell what the receiver held; both ends of the stall are seen the same half round trip late".to_owned()
+                "captured at the sender's side: SACK or duplicate ACKs show what the receiver held; both ends of the stall appear half a round trip late".to_owned()
             })
             .because_if(rtt.is_some(), || {
                 let rtt = rtt.unwrap_or_default();
-                format!("the round trip is {}; a repair without waiting would take about as long", time(rtt))
+                format!("the round trip is {}; an immediate retransmission would take about as long", time(rtt))
             })
-            .because_if(requests > 0, || format!("the connections carried {requests} requests in all"))
+            .because_if(requests > 0, || format!("the connections carried {} in all", many(requests, "request")))
             .not("reordering", "the missing segment came as a retransmission, not as a late original")
-            .not("packet-loss", "something waited behind the hole; a lost tail with nothing behind it is counted there")
+            .not("packet-loss", "bytes waited behind the gap; a lost tail with nothing behind it is counted there")
             .not("zero-window-stall", "the receiver's window was open; bytes waited for a missing one, not for the application")
             .not("slow server", format!("the {sender} had sent the bytes behind the hole already"));
         remedies(group, draft, sender)
@@ -298,7 +299,7 @@ fn observation(conn: &Connection, worst: &HoleEpisode, waits: Waits) -> Observat
 fn filled_words(hole: &HoleEpisode) -> String {
     let (stall, waited) = (span(hole.stall), many(hole.blocked_octets, "byte"));
     if hole.at_least {
-        format!("the gap was not seen filled: {waited} waited {stall} at least")
+        format!("the gap was not filled within the capture: {waited} waited at least {stall}")
     } else {
         format!("gap filled {stall} after the first byte behind it; {waited} waited")
     }
@@ -334,7 +335,7 @@ fn unit_words(unit: MessageUnit) -> &'static str {
 fn waiting_messages(group: &Group<'_, Seen>) -> String {
     match group.best().seen.messages {
         Some((count, unit)) => format!(
-            " Behind the worst of them waited {}.",
+            " The worst of them delayed {}.",
             plural(number(count), unit_words(unit))
         ),
         None => String::new(),
@@ -344,7 +345,7 @@ fn waiting_messages(group: &Group<'_, Seen>) -> String {
 fn without_loss(group: &Group<'_, Seen>) -> String {
     match group.best().seen.turn_ms {
         Some((took, without)) => format!(
-            " The exchange that waited longest took {}; without the loss about {}.",
+            " The exchange that waited longest took {}; without the loss it would have taken about {}.",
             time(took),
             time(without)
         ),
@@ -375,12 +376,12 @@ fn remedies(group: &Group<'_, Seen>, draft: Narrative, sender: &str) -> Narrativ
     let by_timeout = repair_words(RetransmissionKind::Timeout);
     let timeout = group.seen().any(|seen| seen.repair == by_timeout);
     let draft = draft
-        .advise("any", format!("find and cure the loss on the way from the {sender}: the packet-loss finding says on which side of the capture point it is"))
-        .set("Linux", "keep selective acknowledgements and time-based loss detection on, so that a repair takes one round trip", "net.ipv4.tcp_sack = 1, net.ipv4.tcp_recovery = 1, net.ipv4.tcp_early_retrans = 3")
+        .advise("any", format!("find and fix the loss on the path from the {sender}: the packet-loss finding shows on which side of the capture point it is"))
+        .set("Linux", "keep selective acknowledgments and time-based loss detection on, so that recovery takes one round trip", "net.ipv4.tcp_sack = 1, net.ipv4.tcp_recovery = 1, net.ipv4.tcp_early_retrans = 3")
         .advise("gRPC / HTTP/2", "use several connections (channels) for latency-critical calls, apart from bulk transfers")
-        .advise("any", "HTTP/3 (QUIC) confines a loss to the stream that suffered it");
+        .advise("any", "use HTTP/3 (QUIC), where a loss delays only its own stream");
     let draft = if timeout {
-        draft.advise("Linux", "repairs waited for the timer (at least 200 ms): too little was in flight for fast repair; fewer small writes or a lower minimum per route help (ip route … rto_min)")
+        draft.advise("Linux", "write in larger pieces, or lower the minimum timeout of the route (ip route … rto_min): too little was in flight for fast retransmission, so recovery waited for the timer (at least 200 ms)")
     } else {
         draft
     };
@@ -393,12 +394,12 @@ fn remedies(group: &Group<'_, Seen>, draft: Narrative, sender: &str) -> Narrativ
         .verify(
             sender,
             "nstat -az TcpRetransSegs TcpExtTCPTimeouts TcpExtTCPLossProbes TcpExtTCPFastRetrans",
-            "how repairs were triggered on this host",
+            "how retransmissions were triggered on this host",
         )
         .verify(
             "both",
             "ethtool -S DEV | grep -iE 'drop|err|crc'; ip -s link show DEV",
-            "losses in this host's own card or queue",
+            "losses in this host's own NIC or queue",
         )
 }
 

@@ -27,34 +27,34 @@ declare_rule! {
     /// Connection attempts get no answer of any kind.
     ///
     /// ## What it means
-    /// The client's SYN and its repetitions leave, and nothing comes back: no SYN-ACK, no RST, no ICMP.
+    /// The client sends and retransmits its SYN, and nothing comes back: no SYN-ACK, no RST, no ICMP error.
     ///
     /// ## Why it matters
-    /// The caller waits for its whole connect timeout (Linux: 127 s unless the program sets one) before it
-    /// learns that nothing is there.
+    /// The caller waits for its whole connect timeout (Linux: 127 s unless the program sets one) before the
+    /// attempt fails.
     ///
     /// ## How it is detected
-    /// - SYNs get no answer of any kind, and are repeated at least once or followed by at least three
-    ///   seconds of capture. Linux repeats after 1, 2, 4 s, newer versions after 1, 1, 1, 1 s first.
-    /// - The listener completes no handshake begun since: one that serves others meanwhile refutes it
-    ///   (listen-overflow or loss). What it served before does not.
-    /// - Attempts of a scanner, a worm, a peer-to-peer client or a tool, or of a stranger from the Internet
-    ///   that exchanges nothing with anybody, harm nobody (info).
-    /// - Where a retry, another port or address, or the other address family served the client within
-    ///   ten seconds, little was lost (low); so it is for one or two attempts of a client. Three or more
-    ///   of one client at one destination or at one time, two at once that wait in vain, or a listener
-    ///   that had accepted before, are high.
+    /// - SYNs get no answer of any kind, and each is retransmitted at least once or followed by at least three
+    ///   seconds of capture. Linux retransmits after 1, 2 and 4 s; newer versions after 1, 1, 1 and 1 s first.
+    /// - The listener completes no handshake that began since. One that serves others meanwhile refutes it
+    ///   (listen-overflow or loss); what it served before does not.
+    /// - Attempts of a scanner, a worm, a peer-to-peer client or a tool, or of an Internet host that exchanges
+    ///   nothing with anyone, harm nobody (info).
+    /// - Severity is low where a retry, another port or address, or the other address family served the client
+    ///   within ten seconds, and for one or two attempts of a client. It is high for three or more of one
+    ///   client at one destination or at one time, for two that wait at the same time, and for a listener that
+    ///   had accepted connections before.
     ///
-    /// The repeated SYN proves that nothing came back, as far as this capture sees. Attempts at one
+    /// The retransmitted SYN proves that nothing came back, as far as this capture shows. Attempts at one
     /// listener, of one client at one time, or at addresses of one name are one finding.
     ///
     /// ## What to do
-    /// Check security groups and packet filters for silent drops, the route, and whether the host is up.
+    /// Check security groups and packet filters for silent drops, then the route, then whether the host is up.
     ///
     /// ## Known limits
-    /// When answers take a path that is not captured, the client's later segments show it and the connection is
-    /// not assessed; if the client gave up, that cannot be told. Unanswered SYNs to a listener that serves others
-    /// at the same time belong to listen-overflow or loss.
+    /// When responses take a path that is not captured, the client's later segments show it, and the connection
+    /// is not assessed; a client that gave up leaves no such sign. Unanswered SYNs to a listener that serves
+    /// others at the same time belong to listen-overflow or packet-loss.
     ///
     /// ## References
     /// - RFC 9293 §3.8.1; RFC 6298 §5.7
@@ -67,7 +67,7 @@ declare_rule! {
         clouded_by: [CaptureDrops, OneSided, CutShort],
         figures: [attempts: Count / Sum, waited_ms: Milliseconds / Max],
         thresholds: [
-            min_wait_ms = 3000.0: "How long the capture must go on after a single SYN to call it unanswered; a lost one would have been repeated.",
+            min_wait_ms = 3000.0: "How long the capture must go on after a single SYN to call it unanswered; a lost one would have been retransmitted.",
         ],
         host_evidence: [Filters, ListenQueue, KernelReason],
     }
@@ -196,43 +196,43 @@ impl Rule for SynUnanswered {
         let confidence = draft.confidence;
         let recovered = causes::impact(group.observations).recovered;
         let draft = if is_flood {
-            draft.advise("server", "if it is a flood, SYN cookies keep the listener open to others (net.ipv4.tcp_syncookies = 1); have it dropped before it reaches the server")
+            draft.advise("server", "If it is a flood, set net.ipv4.tcp_syncookies = 1 so that the listener stays open to others, and have the flood dropped upstream of the server")
         } else {
             draft
         };
         draft
-            .title(format!("Nobody answers connection attempts to {server}"))
+            .title(format!("{server} does not answer connection attempts"))
             .summary(format!(
                 "{}{} from {} to {server} got no answer of any kind; {}. {}{}",
                 if summed {
-                    format!("Of {} without answer these were judged one by one: ", plural(number(unanswered), "attempt"))
+                    format!("Of {} without an answer, these were examined one by one: ", plural(number(unanswered), "attempt"))
                 } else {
                     String::new()
                 },
                 plural(count, "attempt"),
                 group.clients_text(),
-                if gaps.is_empty() { "none was repeated".to_owned() } else { format!("the longest tried for {}", time(waited)) },
-                if worked { "The listener served connections at another time, so it went away or came later." } else { "No connection to it succeeded in this capture." },
+                if gaps.is_empty() { "none was retransmitted".to_owned() } else { format!("the longest tried for {}", time(waited)) },
+                if worked { "The listener served connections at another time, so it stopped or started within the capture." } else { "No connection to it succeeded in this capture." },
                 recovered_text(recovered),
             ))
             .confidence(confidence, if gaps.is_empty() {
-                "No answer was captured, but no SYN was repeated either, as a client does that hears nothing: the answer may have passed unseen."
+                "No answer was captured, but no SYN was retransmitted either, which an unanswered client would do: the answer may have taken a path that was not captured."
             } else {
-                "SYNs without answer were captured; an answer on another path cannot be excluded."
+                "SYNs without an answer were captured; a capture at the destination would rule out an answer on another path."
             })
             .because(syns_text(group))
-            .because_if(!gaps.is_empty(), || format!("the SYN was repeated after {gaps} s, as a client does that hears nothing"))
-            .because_if(is_flood, || format!("more than {FLOOD_CLIENTS} addresses sent one SYN each and none repeated it: made-up senders, as of a SYN flood, do so; clients do not"))
+            .because_if(!gaps.is_empty(), || format!("the SYN was retransmitted after {gaps} s, as a client does when nothing comes back"))
+            .because_if(is_flood, || format!("more than {FLOOD_CLIENTS} addresses sent one SYN each and none retransmitted it: spoofed senders of a SYN flood do that, real clients do not"))
             .not("connection-refused", "a closed port on a host that is up would answer with RST")
             .not("listen-overflow", "the listener completed no other handshake at that time")
-            .not("one-sided capture", "the client never went on as if it had been answered")
-            .advise("network", format!("look for a silent drop of TCP port {}: security group, network ACL, firewall DROP rule", server.port))
-            .advise("network", format!("check that {} is up and routed, in both directions", server.ip))
+            .not("one-sided capture", "the client never continued as if it had been answered")
+            .advise("network", format!("Look for a silent drop of TCP port {}: security group, network ACL, firewall DROP rule", server.port))
+            .advise("network", format!("Check that {} is up and routed in both directions", server.ip))
             .set("Go", "fail sooner", "net.Dialer{Timeout: 3 * time.Second}")
             .set("nginx", "fail sooner", "proxy_connect_timeout 3s;")
             .set("Linux", "fail sooner everywhere", "net.ipv4.tcp_syn_retries = 3")
             .verify("server", format!("tcpdump -ni any 'tcp port {} and tcp[tcpflags] & tcp-syn != 0'", server.port), "whether the SYNs arrive at all")
-            .verify("server", "iptables -S; nft list ruleset", "rules that drop in silence")
+            .verify("server", "iptables -S; nft list ruleset", "rules that drop silently")
             .verify("client", format!("traceroute -n -T -p {} {}", server.port, server.ip), "where the path ends")
     }
 }
@@ -267,7 +267,7 @@ fn silent(conn: &Connection, attempt: Attempt, first: SegmentRef) -> Observation
             .evidence(first, "first captured SYN, never answered")
             .proof(
                 last,
-                format!("last of {syns} SYNs, {waited} after the first, still no answer"),
+                format!("last of {syns} SYNs, {waited} after the first, without an answer"),
             )
     };
     observation.seen(Seen {
@@ -303,11 +303,11 @@ fn describe_harmless(group: &Group<'_, Seen, Fact>, draft: Narrative, nobody: No
     let ports = many(group.servers().len() as u64, "port");
     let confidence = draft.confidence;
     draft
-        .title(format!("Nobody answers {clients}: {who}"))
-        .summary(format!("{attempts} of {clients} at {ports} got no answer. The client's other traffic shows {who}, not users of a service that fails."))
+        .title(format!("Nothing answers {clients}: {who}"))
+        .summary(format!("{attempts} of {clients} at {ports} got no answer. The client's other traffic shows {who}, not users of a failing service."))
         .confidence(confidence, "What the client does elsewhere in the capture shows what it is.")
-        .because(format!("{attempts} went to {ports} in vain"))
-        .advise("any", "find out who runs it if it comes from your own network")
+        .because(format!("{attempts} at {ports} got no answer"))
+        .advise("any", "Find out who runs it if it comes from your own network")
 }
 
 /// Several destinations that one client, or clients that have one of them in common, hear nothing of.
@@ -335,14 +335,14 @@ fn describe_many(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
     let recovered = recovered_text(causes::impact(group.observations).recovered);
     draft
         .title(format!("{clients} {verb} no answer from {} destinations", servers.len()))
-        .summary(format!("{attempts} from {clients} got no answer of any kind; the longest tried for {waited}. They went to {}{more}, at one time or to one destination: one cause is likelier than {} failures.{recovered}", names.join(", "), servers.len()))
-        .confidence(confidence, "SYNs without answer were captured; an answer on another path cannot be excluded.")
+        .summary(format!("{attempts} from {clients} got no answer of any kind; the longest tried for {waited}. They went to {}{more} at one time or to one destination, so one cause is likelier than {} separate failures.{recovered}", names.join(", "), servers.len()))
+        .confidence(confidence, "SYNs without an answer were captured; a capture at the destination would rule out an answer on another path.")
         .because(syns_text(group))
-        .because(format!("the silence spans {}", many(addresses.len() as u64, "address")))
+        .because(format!("nothing answered at {}", many(addresses.len() as u64, "address")))
         .not("connection-refused", "a closed port on a host that is up would answer with RST")
-        .not("one-sided capture", "the clients never went on as if they had been answered")
-        .advise("network", "look for what the destinations have in common: a filter, a route, a provider, a stale name or address")
-        .advise("client", "check where these addresses come from (DNS, configuration) and whether they are still valid")
+        .not("one-sided capture", "the clients never continued as if they had been answered")
+        .advise("network", "Look for what the destinations have in common: a filter, a route, a provider, a stale name or address")
+        .advise("client", "Check where these addresses come from (DNS, configuration) and whether they are still valid")
         .verify("client", format!("traceroute -n -T -p {} {}", group.server().port, group.server().ip), "where the path ends")
         .verify("client", format!("ip route get {}", group.server().ip), "the route this host uses")
 }

@@ -49,7 +49,7 @@ fn many_senders_of_one_syn_each_look_like_a_flood() {
     assert!(
         findings[0]
             .summary
-            .starts_with("Of 5000000 attempts without answer")
+            .starts_with("Of 5000000 attempts without an answer")
     );
     assert!(findings[0].remedy[0].text.contains("SYN cookies"));
 }

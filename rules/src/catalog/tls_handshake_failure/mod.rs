@@ -24,29 +24,30 @@ declare_rule! {
     /// TLS handshakes end in an alert or a close before any data flows.
     ///
     /// ## What it means
-    /// Client and server could not agree: on version or ciphers, on a certificate, or on the name asked for. One end says
-    /// so in an alert, or just closes.
+    /// Client and server did not agree on a version, a cipher, a certificate or the requested name. One end
+    /// sends an alert, or just closes.
     ///
     /// ## Why it matters
     /// No request was sent at all. Clients report a certificate or protocol error, often without detail.
     ///
     /// ## How it is detected
-    /// - What proves it: a fatal alert in clear text before application data; or FIN or RST from the server right
-    ///   after the ClientHello without a ServerHello, before the client closed.
-    /// - In TLS 1.3 later alerts are encrypted and cannot be read: a client that closes at once on the server's
-    ///   part of the handshake, which is long enough to hold a certificate, without its own part, refused it; a
-    ///   server that sends nothing but one enciphered alert on the client's part and closes refused that.
-    /// - What refutes it: warnings, after which the handshake goes on; connections without a ClientHello (health
-    ///   checks); clients that gave up waiting, lost a race or ended.
+    /// - What proves it: a fatal alert in clear text before application data; or FIN or RST from the server
+    ///   right after the ClientHello, without a ServerHello and before the client closed.
+    /// - In TLS 1.3 later alerts are encrypted. A client that closes immediately after the server's part of the
+    ///   handshake (long enough to hold a certificate), without sending its own part, rejected it. A server
+    ///   that answers the client's part with one encrypted alert and closes rejected that part.
+    /// - What refutes it: warnings, after which the handshake continues; connections without a ClientHello
+    ///   (health checks); clients that timed out, lost a race or ended.
     ///
-    /// Each failure counts as a request lost; those of scanners are information.
+    /// Each failure counts as a lost request; failures of scanners are info.
     ///
     /// ## What to do
-    /// By alert: certificate chain and validity, trusted issuers, protocol versions, server name.
+    /// By alert: check the certificate chain and its validity, trusted issuers, protocol versions, or the
+    /// server name.
     ///
     /// ## Known limits
-    /// What is wrong is not told by failures after the ServerHello of TLS 1.3; scanners that only read the certificate
-    /// look like clients that refuse it. A snap length that cuts the alert hides its number.
+    /// Failures after the ServerHello of TLS 1.3 do not show their reason; scanners that only read the
+    /// certificate look like clients that reject it. A snap length that cuts the alert hides its number.
     ///
     /// ## References
     /// - RFC 8446 §6; RFC 5246 §7.2; RFC 6066; RFC 7301
@@ -164,13 +165,13 @@ impl Rule for TlsHandshakeFailure {
         let draft = draft
             .title(format!("TLS handshakes with {server} fail: {reason}"))
             .summary(format!(
-                "{} with {server} (name asked for: {sni}, version {version}) ended before any data: {reason} from the {end}. No request was answered.",
+                "{} with {server} (requested name: {sni}, version {version}) ended before any data: {reason} from the {end}. No request was answered.",
                 plural(failures, "TLS handshake")
             ))
             .confidence(confidence, why)
             .because(format!("after the ClientHello the {end} sent {reason}"))
-            .because("no application data of the server followed")
-            .not("client-timeout-close", "the handshake was ended by an answer, not by a client that stopped waiting")
+            .because("no application data from the server followed")
+            .not("client-timeout-close", "an answer ended the handshake, not a client timeout")
             .not("health check without TLS", "a ClientHello was sent");
         cures(draft, alert, sni).verify(
             "client",
@@ -237,7 +238,7 @@ impl Failure {
             note: format!("{how} from server instead of a ServerHello"),
             alert: None,
             confidence: confidence::LIKELY,
-            why: "The server closed right after the ClientHello; it did not say why.",
+            why: "The server closed right after the ClientHello without giving a reason; its log would.",
         })
     }
 
@@ -262,11 +263,11 @@ impl Failure {
             reason: format!("{how} instead of the client's part"),
             segment,
             note: format!(
-                "{how} from client on the server's part of the handshake: as a rule it refuses the certificate"
+                "{how} from client after the server's part of the handshake: usually it rejects the certificate"
             ),
             alert: Some(CERTIFICATE_UNKNOWN),
             confidence: confidence::LIKELY,
-            why: "The client closed as soon as it had the server's certificate; what it found wrong is not on the wire, and a scanner that only reads certificates looks the same.",
+            why: "The client closed as soon as it had the server's certificate. The reason is not on the wire, and a scanner that only reads certificates looks the same; the client's log would settle it.",
         })
     }
 
@@ -292,12 +293,12 @@ impl Failure {
             && turn.response_time()? <= REFUSES_WITHIN
             && close.time.since(response.first.time) <= GOODBYE_TO_FIN;
         refuses.then(|| Self {
-            reason: "an enciphered alert on the client's part".to_owned(),
+            reason: "an encrypted alert after the client's part".to_owned(),
             segment: response.first,
-            note: "an enciphered alert from server, all it sends after the handshake: as a rule the client's certificate is missing or refused".to_owned(),
+            note: "an encrypted alert from server, the only data it sends after the handshake: usually the client's certificate is missing or rejected".to_owned(),
             alert: Some(CERTIFICATE_REQUIRED),
             confidence: confidence::PROBABLE,
-            why: "The alert is enciphered: its form, place and the close behind it tell what it is, not its number.",
+            why: "The alert is encrypted: its size, its position and the close after it identify it as an alert, but not its number. The server's log would settle it.",
         })
     }
 }
@@ -385,13 +386,13 @@ fn alert_name(description: u8) -> &'static str {
 fn cures(draft: Narrative, alert: Option<u8>, sni: &str) -> Narrative {
     match alert {
         Some(42..=46) => draft.advise("server", "check the certificate's validity, chain and use; renew it if it has expired"),
-        Some(48) => draft.advise("client", "the issuer is not trusted there: send the full chain from the server, or install the issuer at the client"),
-        Some(70 | 86) => draft.set("server", "offer a version the client has", "nginx: ssl_protocols TLSv1.2 TLSv1.3;"),
-        Some(40 | 71) => draft.advise("both", "no common cipher, group or signature: compare the two configurations; old clients need TLS 1.2 suites"),
-        Some(112) => draft.advise("server", format!("no certificate or virtual host for \"{sni}\": add it, or correct the name the client uses")),
-        Some(CERTIFICATE_REQUIRED) => draft.advise("client", "the server wants a client certificate (mutual TLS): configure one that it trusts"),
-        Some(120) => draft.advise("both", "no common protocol in ALPN (h2, http/1.1): enable one that both speak"),
-        _ => draft.advise("server", "see its TLS log; a plain-text service on this port, or a filter by name, closes in the same way"),
+        Some(48) => draft.advise("client", "send the full chain from the server, or install the issuer on the client, which does not trust it"),
+        Some(70 | 86) => draft.set("server", "offer a version that the client supports", "nginx: ssl_protocols TLSv1.2 TLSv1.3;"),
+        Some(40 | 71) => draft.advise("both", "compare both configurations, which have no common cipher, group or signature; old clients need TLS 1.2 suites"),
+        Some(112) => draft.advise("server", format!("add a certificate or virtual host for \"{sni}\", or correct the name the client uses")),
+        Some(CERTIFICATE_REQUIRED) => draft.advise("client", "configure a client certificate that the server trusts: it requires one (mutual TLS)"),
+        Some(120) => draft.advise("both", "enable an ALPN protocol that both support (h2, http/1.1): they have none in common"),
+        _ => draft.advise("server", "check its TLS log; a plain-text service on this port, or a filter by name, closes in the same way"),
     }
 }
 

@@ -20,38 +20,39 @@ use crate::signs::named::name_of;
 use seen::{Collected, Fact, Group, How, Observations, Seen};
 
 declare_rule! {
-    /// Connections reach another server than the one they were meant for.
+    /// Connections reach a different server than the intended one.
     ///
     /// ## What it means
-    /// Address translation on the way, usually an iptables rule of a sidecar on the client's own host,
-    /// changes the destination of connections. The program, DNS and `netstat` all show the right address;
-    /// only the packets show where the connection really goes.
+    /// Address translation on the path, usually an iptables rule of a sidecar on the client's own host, changes
+    /// the destination of connections. The program, DNS and `netstat` all show the intended address; only the
+    /// packets show where the connection really goes.
     ///
     /// ## Why it matters
-    /// Answers come from the wrong program, or the calls fail while the intended server never sees them.
-    /// Nothing on the client but the packets gives it away.
+    /// Responses come from the wrong program, or the calls fail while the intended server never sees them.
+    /// Nothing on the client shows it except the packets.
     ///
     /// ## How it is detected
     /// Any of:
     /// - a connection to 127.0.0.0/8 or ::1 from an address that is not loopback, and an answer to it;
     /// - a SYN to one address answered from another with matching ports and numbers;
-    /// - the same SYN (port and initial sequence number) towards two addresses within moments, and no third;
-    /// - a client that asked DNS for a name and connects, under that name, to an address no answer
+    /// - the same SYN (port and initial sequence number) sent to two addresses within moments, and no third;
+    /// - a client that queried DNS for a name and connects, under that name, to an address that no response
     ///   contained, while others reach the named one.
     ///
-    /// What proves it: the answer, the second SYN, or the data that bears the name. What refutes it: nothing
-    /// answers; a group or broadcast address, which anybody may answer; the probes of MPLS paths, which go to
+    /// What proves it: the answer, the second SYN, or the data that carries the name. What refutes it: nothing
+    /// answers; a group or broadcast address, which any host may answer; the probes of MPLS paths, which go to
     /// 127/8 by design (RFC 8029, RFC 5884); a proxy on the client's own loopback that the client calls itself.
-    /// Severity: by the requests that reached the wrong program; low for destinations changed elsewhere,
-    /// which load balancers do by design, and for the usual ports of a service mesh.
+    ///
+    /// Severity follows the requests that reached the wrong program. It is low for destinations changed
+    /// elsewhere, which load balancers do by design, and for the usual ports of a service mesh.
     ///
     /// ## What to do
     /// List the translation rules of the client's host (`iptables -t nat -S`, `nft list ruleset`) and remove or
     /// narrow the one that matches.
     ///
     /// ## Known limits
-    /// Translation beyond the capture point that also rewrites the answers leaves no trace but DNS and
-    /// Host. A mesh that redirects everything by design is reported as low. Stale DNS can look like a redirect.
+    /// Translation beyond the capture point that also rewrites the responses leaves no trace but DNS and Host.
+    /// A mesh that redirects everything by design is reported as low. Stale DNS can look like a redirect.
     ///
     /// ## References
     /// - netfilter REDIRECT and DNAT targets (iptables-extensions(8))
@@ -59,7 +60,7 @@ declare_rule! {
     pub(crate) struct TransparentRedirect {
         id: "transparent-redirect",
         group: ConnectionPhase,
-        title: "Connections reach another server than intended",
+        title: "Connections reach a different server than intended",
         severity: High,
         needs: [],
         clouded_by: [DuplicateFrames, OneSided],

@@ -24,22 +24,22 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
             "The change happens on the host {clients} itself (REDIRECT or DNAT in its own packet filter)."
         )
     } else {
-        "The change happens between the client and the capture point, or by a balancer that does so on purpose.".to_owned()
+        "The change happens between the client and the capture point, or by a load balancer that does so on purpose.".to_owned()
     };
     let confidence = draft.confidence;
     let draft = draft
             .title(format!("Connections meant for {intended} end at {actual}"))
             .summary(format!(
-                "{} from {clients} meant for {intended} {were} answered by {actual}. {place} The answers are those of another \
+                "{} from {clients} meant for {intended} {were} answered by {actual}. {place} The responses come from another \
                  program, and the intended server never sees these calls.",
                 plural(count, "connection")
             ))
             .confidence(confidence, match how {
                 How::Loopback => "A loopback destination with a source that is not loopback exists only behind translation.",
-                How::Datagram => "A datagram to a loopback address was answered from an address that the client never sent to.",
-                How::Answer => "SYN and SYN-ACK of one connection bear different addresses of the server.",
+                How::Datagram => "A datagram to a loopback address was answered from an address to which the client never sent anything.",
+                How::Answer => "SYN and SYN-ACK of one connection carry different server addresses.",
                 How::SameSyn => "The same SYN was seen towards two destinations.",
-                How::Named => "Rests on names: DNS and the Host header or SNI against the address connected to.",
+                How::Named => "The evidence is names: DNS and the Host header or SNI disagree with the connected address. The translation rules of the host would settle it.",
             });
     let draft = reasons(group, draft, how, &intended, actual);
     remedies(group, draft)
@@ -81,18 +81,18 @@ fn reasons(
 ) -> Narrative {
     let client = group.client().ip;
     let draft = match how {
-        How::Loopback => draft.because(format!("the destination {actual} is a loopback address although the source {client} is not: such packets never leave a host and are only made by translation on it")),
-        How::Answer => draft.because(format!("the SYN went to one address and the SYN-ACK, with matching ports and numbers, bears another: {intended} and {actual} are two faces of one connection")),
-        How::Datagram => draft.because(format!("datagrams of {client} go to {actual}, and their answers bear the address they were meant for: {intended}")),
-        How::SameSyn => draft.because(format!("one SYN, told by source port and initial sequence number, was captured towards {intended} and again towards {actual}")),
-        How::Named => draft.because(format!("{client} asked DNS for the name, got addresses that do not include {actual}, and sent the name to {actual} all the same; others reach the named address")),
+        How::Loopback => draft.because(format!("the destination {actual} is a loopback address although the source {client} is not: such packets never leave a host and arise only from translation on it")),
+        How::Answer => draft.because(format!("the SYN went to one address and the SYN-ACK, with matching ports and numbers, came from another: {intended} and {actual} are the two sides of a translation")),
+        How::Datagram => draft.because(format!("datagrams of {client} go to {actual}, and their responses carry the intended address: {intended}")),
+        How::SameSyn => draft.because(format!("one SYN, identified by source port and initial sequence number, was captured towards {intended} and again towards {actual}")),
+        How::Named => draft.because(format!("{client} queried DNS for the name, got addresses that do not include {actual}, and still sent the name to {actual}; others reach the named address")),
     };
     draft
-        .not("plain loopback traffic", "client and server would both bear loopback addresses")
+        .not("plain loopback traffic", "client and server would both have loopback addresses")
         .not("explicit proxy", "requests carry no absolute URI and no CONNECT: the client does not know about a proxy")
         .not("virtual hosts", "several names on the right address would still go to the right address")
         .because_if(group.having(|seen| seen.mesh) > 0, || {
-            "the port is one that service meshes use for their sidecars: expected there, as long as the answers are right".to_owned()
+            "the port is one that service meshes use for their sidecars: expected there, as long as the responses are right".to_owned()
         })
 }
 
@@ -125,7 +125,7 @@ fn remedies(group: &Group<'_>, draft: Narrative) -> Narrative {
     draft
         .set("Linux", "find the rule that changes the destination, then delete it or narrow it to the traffic it is meant for", deletion(group))
         .set("Service mesh", "exclude the ports or addresses that must not be intercepted", "Istio: traffic.sidecar.istio.io/excludeOutboundPorts, excludeOutboundIPRanges")
-        .advise("Kubernetes", "destinations changed from a service address to a pod are kube-proxy's work and expected")
+        .advise("Kubernetes", "expect destinations changed from a service address to a pod: kube-proxy does that")
         .verify(host, "iptables -t nat -S | grep -E 'REDIRECT|DNAT'; ip6tables -t nat -S | grep -E 'REDIRECT|DNAT'", format!("the rule that sends these connections to port {port}"))
         .verify(host, "nft list ruleset | grep -nE 'redirect|dnat'", "the same rule where nftables is used directly")
         .verify(host, format!("conntrack -L -p tcp --src {} 2>/dev/null | head", group.client().ip), "original and reply addresses of each connection side by side")

@@ -21,36 +21,40 @@ declare_rule! {
     /// Datagrams are larger than the buffer their receiver reads them into.
     ///
     /// ## What it means
-    /// A UDP receiver gets one datagram per read. What does not fit into the buffer of that read is
-    /// discarded by the kernel, silently: the application sees a message that ends too early.
+    /// A UDP receiver gets one datagram per read. The kernel silently discards what does not fit into the
+    /// buffer of that read, and the application sees a message that ends too early.
     ///
     /// ## Why it matters
-    /// Part of the message is gone without an error on either side and without a trace on the wire.
-    /// Only large messages suffer, so tests with small ones pass.
+    /// Part of the message is lost without an error on either side and without a trace on the wire. Only large
+    /// messages are affected, so tests with small ones pass.
     ///
     /// ## How it is detected
-    /// The cut happens inside the receiver, so only its consequences can be seen. Strongest first:
-    /// - *proved*: answers grow with the request up to one size and never beyond it;
-    /// - *configured*: the receive buffer was given (`--udp-recv-buffer PORT=BYTES` or `[udp] recv_buffer`)
-    ///   and datagrams exceed it;
-    /// - *answers*: on both sides of a buffer size that programs often use, all requests are answered in
-    ///   one way below it and in another above it, or those above are asked again and never answered.
+    /// The cut happens inside the receiver, so only its consequences are visible. Strongest first:
+    /// - *proved*: responses grow with the request up to one size and never beyond it;
+    /// - *configured*: the receive buffer was given (`--udp-recv-buffer PORT=BYTES` or `[udp] recv_buffer`) and
+    ///   datagrams exceed it;
+    /// - *answers*: on both sides of a buffer size that programs often use, all requests below it are answered
+    ///   in one way and all above it in another, or those above are retried and never answered.
     ///
-    /// Sizes are true UDP payload lengths after reassembly, never captured lengths. What proves it: the
-    /// answer that stops growing or differs, the repeated request, the datagram above the given buffer. What
-    /// refutes it: a larger request that is answered as the smaller ones are; datagrams that want no answer
-    /// (acknowledgements, announcements), which nobody repeats. Sizes alone prove nothing. Groups and
-    /// broadcast, QUIC, RTP, tunnels and DNS are left out. Severity: by the datagrams that were cut; info
-    /// where lost fragments explain it as well.
+    /// Sizes are true UDP payload lengths after reassembly, never captured lengths.
+    ///
+    /// What proves it: the response that stops growing or differs, the retried request, the datagram above the
+    /// given buffer.
+    ///
+    /// What refutes it: a larger request that is answered as the smaller ones are; datagrams that expect no
+    /// response (acknowledgments, announcements), which nobody retries. Sizes alone prove nothing.
+    ///
+    /// Multicast and broadcast, QUIC, RTP, tunnels and DNS are left out. Severity follows the number of cut
+    /// datagrams; it is info where lost fragments explain it as well.
     ///
     /// ## What to do
     /// Read with a buffer of 65,535 bytes and check for truncation; keep datagrams within the agreed size
     /// and within the path MTU; or use TCP with framing.
     ///
     /// ## Known limits
-    /// A receiver that never answers cannot be judged without its buffer size. A service that limits its
-    /// answers on purpose looks like one whose buffer is too small. Loss of fragments also strikes
-    /// only large datagrams; sizes near the MTU are therefore judged with less confidence.
+    /// A receiver that never responds cannot be judged without its buffer size. A service that limits its
+    /// responses on purpose looks like one whose buffer is too small. Loss of fragments also affects only large
+    /// datagrams; sizes near the MTU are therefore judged with less confidence.
     ///
     /// ## References
     /// - recv(2), `MSG_TRUNC`; RFC 8085 §3.2
@@ -351,7 +355,7 @@ fn observations(
             let (len, answer_len) = (fit.class.request_len, fit.class.answer_max);
             observation = observation
                 .evidence(fit.class.first_request, format!("datagram of {len} bytes"))
-                .evidence(answer, format!("answer of {answer_len} bytes"));
+                .evidence(answer, format!("response of {answer_len} bytes"));
         }
         observation.seen(verdict.seen)
     });
@@ -369,7 +373,7 @@ fn of_flow(largest: Sent<'_>, flow: &[Sent<'_>], verdict: &Verdict, count: u64) 
     )
     .weight(f64::from(class.request_len));
     let answer = format!(
-        "answer to it or to the first answered one of its size: {} bytes",
+        "response to it or to the first answered one of its size: {} bytes",
         class.answer_max
     );
     if !verdict.proved {
@@ -386,7 +390,7 @@ fn of_flow(largest: Sent<'_>, flow: &[Sent<'_>], verdict: &Verdict, count: u64) 
     };
     observation
         .proof_if(class.first_answer, answer)
-        .proof_if(again, "a large request again: no answer had come")
+        .proof_if(again, "the large request again: no response had come")
 }
 
 mod seen;

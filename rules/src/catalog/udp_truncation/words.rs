@@ -18,30 +18,32 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
     let confidence = draft.confidence;
     let (title, summary, reason) = match ground {
         Ground::Proved => (
-            format!("Server {server} reads datagrams into {buffer:.0} bytes and loses the rest"),
             format!(
-                "Answers of {server} grow with the request up to {buffer:.0} bytes and never beyond, while {} of up to \
-                 {largest:.0} bytes were sent. The server's read buffer holds {buffer:.0} bytes; what is longer is cut off without an error.",
+                "{server} reads datagrams into a buffer of {buffer:.0} bytes and loses the rest"
+            ),
+            format!(
+                "Responses of {server} grow with the request up to {buffer:.0} bytes and never beyond, while {} of up to \
+                 {largest:.0} bytes were sent. The server's read buffer holds {buffer:.0} bytes; longer datagrams are cut without an error.",
                 plural(count, "datagram")
             ),
-            "The answers follow the request size up to one value and stay there.",
+            "The responses follow the request size up to one value and stay there.",
         ),
         Ground::Configured => (
             format!("Datagrams to {server} exceed its receive buffer of {buffer:.0} bytes"),
             format!(
-                "{} to {server} are longer than its configured receive buffer of {buffer:.0} bytes (the largest has {largest:.0}): the rest of each is discarded.",
+                "{} to {server} are longer than its configured receive buffer of {buffer:.0} bytes (the largest has {largest:.0}): the kernel discards the rest of each.",
                 plural(count, "datagram")
             ),
             "The buffer size was given in the configuration, and the datagram sizes are measured.",
         ),
         Ground::Answers => (
-            format!("Server {server} handles datagrams above about {buffer:.0} bytes differently"),
+            format!("{server} handles datagrams above about {buffer:.0} bytes differently"),
             format!(
                 "Requests of up to {buffer:.0} bytes to {server} are answered normally; the {} above that, from {smallest:.0} bytes on, are not. \
-                 That fits a receive buffer between those sizes.",
+                 A receive buffer between those sizes would explain it.",
                 plural(count, "datagram")
             ),
-            "Sizes part cleanly into answered and not, but the cut itself cannot be seen.",
+            "Size alone separates answered datagrams from the others, but the cut itself is not on the wire; `strace` on the server would settle it.",
         ),
     };
     let draft = draft
@@ -63,10 +65,10 @@ fn facts(group: &Group<'_>, draft: Narrative, ground: Ground) -> Narrative {
     let buffer = group.figure("receive_buffer_bytes").unwrap_or_default();
     let draft = match ground {
         Ground::Proved => draft
-            .because(format!("requests of up to {buffer:.0} bytes are answered in full length"))
-            .because(format!("every answer to a request of {smallest:.0} bytes or more stops at the same length")),
+            .because(format!("requests of up to {buffer:.0} bytes are answered at full length"))
+            .because(format!("every response to a request of {smallest:.0} bytes or more stops at the same length")),
         Ground::Configured => draft.because(format!("the receive buffer of {buffer:.0} bytes was given; the smallest datagram above it has {smallest:.0} bytes")),
-        Ground::Answers => draft.because(format!("the largest size that works is {:.0} bytes, the smallest that does not is {smallest:.0}: {buffer:.0}, a usual size of buffers, lies between", largest_worked.unwrap_or(buffer))),
+        Ground::Answers => draft.because(format!("the largest size that works is {:.0} bytes, the smallest that does not is {smallest:.0}: {buffer:.0}, a common buffer size, lies between", largest_worked.unwrap_or(buffer))),
     };
     draft
         .not("ip-fragment-loss", if smallest <= 1_472.0 {
@@ -74,9 +76,9 @@ fn facts(group: &Group<'_>, draft: Narrative, ground: Ground) -> Narrative {
         } else if ground == Ground::Proved {
             "the large datagrams were answered, so all their fragments arrived".to_owned()
         } else {
-            format!("not excluded: {smallest:.0} bytes need fragments, which may be lost on the way")
+            format!("not ruled out: {smallest:.0} bytes need fragments, which may be lost on the path")
         })
-        .not("cut capture", "sizes are taken from UDP length fields, not from what the capture file kept")
+        .not("cut capture", "sizes come from UDP length fields, not from the captured lengths")
 }
 
 fn remedies(group: &Group<'_>, draft: Narrative, buffer: f64, largest: f64) -> Narrative {
@@ -87,12 +89,12 @@ fn remedies(group: &Group<'_>, draft: Narrative, buffer: f64, largest: f64) -> N
         (48, "IPv6")
     };
     draft
-        .advise("server", format!("read with a buffer for the largest legal message (the largest seen has {largest:.0} bytes; 65,535 is always enough)"))
-        .set("Go", "tell truncation from a whole message", "buf := make([]byte, 65535); n, oobn, flags, addr, err := conn.ReadMsgUDP(buf, oob); flags&syscall.MSG_TRUNC != 0")
-        .set("C", "tell truncation from a whole message", "recvmsg() and test msg.msg_flags & MSG_TRUNC; or ioctl(FIONREAD) before the read")
+        .advise("server", format!("read into a buffer for the largest valid message (the largest seen has {largest:.0} bytes; 65,535 is always enough)"))
+        .set("Go", "detect truncated messages", "buf := make([]byte, 65535); n, oobn, flags, addr, err := conn.ReadMsgUDP(buf, oob); flags&syscall.MSG_TRUNC != 0")
+        .set("C", "detect truncated messages", "recvmsg() and test msg.msg_flags & MSG_TRUNC; or ioctl(FIONREAD) before the read")
         .set("Python", "read with a sufficient size", "sock.recvfrom(65535)")
         .advise("client", format!("or keep every datagram within {buffer:.0} bytes, and within the path MTU less {headers} bytes of headers ({v6})"))
-        .advise("any", "messages that do not fit belong into TCP with framing, or must be split by the application")
+        .advise("any", "send messages that do not fit over TCP with framing, or split them in the application")
         .verify("server", format!("strace -f -e trace=recvfrom,recvmsg,read -p $(ss -lunp 'sport = :{}' | grep -o 'pid=[0-9]*' | head -1 | cut -d= -f2)", server.port), format!("the size argument of the read: {buffer:.0} would confirm"))
         .verify("server", "nstat -az UdpInErrors UdpRcvbufErrors UdpInCsumErrors", "errors of the socket's queue, which would be another cause")
 }

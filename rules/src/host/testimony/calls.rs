@@ -171,7 +171,7 @@ pub(super) fn receive_buffer(case: &Case<'_>) -> Vec<Line> {
                 Line::new(
                     cut.at,
                     Says::Supports,
-                    "the kernel says that the datagram was cut (MSG_TRUNC)",
+                    "the kernel reports that the datagram was cut (MSG_TRUNC)",
                 )
                 .strong(),
             );

@@ -112,10 +112,10 @@ fn redirect(
     Finding {
         severity: Severity::Low,
         confidence: 0.95,
-        confidence_reason: "The connection tracker of the host that translates names both destinations; the packets alone show one.".to_owned(),
-        title: format!("Connections to {intended} are led to {actual}"),
+        confidence_reason: "The translating host's connection tracker lists both destinations; the packets alone show one.".to_owned(),
+        title: format!("Connections to {intended} are redirected to {actual}"),
         summary: format!(
-            "{} to {actual} were meant for {intended}: a host on the way translates the destination. \
+            "{} to {actual} were meant for {intended}: a host on the path translates the destination. \
              That is how services of a cluster and load balancers work; where nobody meant it to be so, another service answers.",
             many(count, "connection")
         ),
@@ -125,7 +125,7 @@ fn redirect(
         connections: refs,
         evidence: evidence.collect(),
         figures: vec![text_figure("intended", intended), text_figure("actual", actual)],
-        why: vec!["the connection tracker has an entry for them whose two directions bear different addresses".to_owned()],
+        why: vec!["the connection tracker has an entry for them whose two directions have different addresses".to_owned()],
         ..Finding::of("transparent-redirect")
     }
 }

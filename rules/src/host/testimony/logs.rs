@@ -153,7 +153,9 @@ pub(super) fn changes(case: &Case<'_>) -> Vec<Line> {
         Line::new(
             event.place.at,
             Says::Names,
-            format!("{apart} {when} the onset: look here first; that it is the cause is not shown"),
+            format!(
+                "{apart} {when} the onset: check this first; nothing proves that it is the cause"
+            ),
         )
     });
     lines.collect()

@@ -91,14 +91,11 @@ pub(super) fn redirects(case: &Case<'_>) -> Vec<Line> {
         }
         let chain = &rule.chain;
         if is_met(rule) {
-            let note = format!(
-                "the rule (chain {chain}) that leads it elsewhere{}",
-                met(rule)
-            );
+            let note = format!("the rule (chain {chain}) that redirects it{}", met(rule));
             lines.push(Line::new(rule.at, Says::Supports, note).strong());
         } else {
             let note = format!(
-                "a rule (chain {chain}) that would lead it elsewhere was met by no packet when this was written"
+                "a rule (chain {chain}) that would redirect it had matched no packet when this was written"
             );
             lines.push(Line::new(rule.at, Says::Names, note));
         }
@@ -120,7 +117,7 @@ pub(super) fn redirects(case: &Case<'_>) -> Vec<Line> {
 
 pub(super) fn translation(entry: &Translation) -> Line {
     let note = format!(
-        "the connection tracker leads {} from {} to {}",
+        "the connection tracker translates {} from {} to {}",
         entry.source, entry.destination, entry.reply_source
     );
     Line::new(entry.place.at, Says::Supports, note).strong()
@@ -172,7 +169,7 @@ pub(super) fn filters(case: &Case<'_>) -> Vec<Line> {
             lines.push(Line::new(rule.at, Says::Supports, note).strong());
         } else {
             let note = format!(
-                "a rule (chain {}) that {what} such packets was met by none when this was written",
+                "a rule (chain {}) that {what} such packets had matched none when this was written",
                 rule.chain
             );
             lines.push(Line::new(rule.at, Says::Names, note));
@@ -207,7 +204,7 @@ pub(super) fn idle_limits(case: &Case<'_>) -> Vec<Line> {
             lines.push(Line::new(
                 entry.place.at,
                 Says::Names,
-                format!("the connection tracker forgets it in {timeout} s{state}"),
+                format!("the connection tracker drops it in {timeout} s{state}"),
             ));
         }
     }

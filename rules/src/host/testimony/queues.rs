@@ -58,7 +58,7 @@ pub(super) fn listen_queue(case: &Case<'_>) -> Vec<Line> {
         let note = if *is_known {
             words
         } else {
-            format!("{words}, on a host that no address tells: it may be this one")
+            format!("{words}, on a host that no address identifies: it may be this one")
         };
         let line = Line::new(place.at, Says::Supports, note);
         lines.push(if *is_known && !count.since_start {

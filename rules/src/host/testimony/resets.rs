@@ -95,7 +95,7 @@ pub(super) fn kernel_reason(case: &Case<'_>) -> Vec<Line> {
         let what = if is_drop {
             "dropped the packet"
         } else {
-            "sent or repeated it"
+            "sent or retransmitted it"
         };
         let line = Line::new(
             word.place.at,

@@ -139,8 +139,9 @@ pub(super) fn retransmissions(case: &Case<'_>) -> Vec<Line> {
                         format!("disagrees with the capture, which shows {ours}"),
                     ),
                 };
-                let note =
-                    format!("the {end}'s kernel sent {theirs} segments again, which {words}{rto}");
+                let note = format!(
+                    "the {end}'s kernel retransmitted {theirs} segments, which {words}{rto}"
+                );
                 let line = Line::new(row.place.at, says, note);
                 lines.push(if says == Says::Supports {
                     line.strong()

@@ -50,14 +50,14 @@ static TABLE: [Row; 19] = [
         confidence: 0.7,
         runner_up: Some((
             Kind::TimeWait,
-            "the SYN-ACK is the right answer to its SYN: there was no socket any more, or (a scan) never one",
+            "the SYN-ACK correctly answers its SYN: the socket was already gone, or (in a scan) never existed",
         )),
     },
     Row {
         fits: |facts| facts.in_handshake && facts.is(ResetShape::Reply),
         kind: Kind::TimeWait,
         confidence: 0.6,
-        runner_up: Some((Kind::HalfOpen, "the handshake was still under way")),
+        runner_up: Some((Kind::HalfOpen, "the handshake was not complete")),
     },
     Row {
         fits: ResetFacts::has_strange_hop_limit,
@@ -74,7 +74,7 @@ static TABLE: [Row; 19] = [
         confidence: 0.75,
         runner_up: Some((
             Kind::LingerZero,
-            "its identification is not of the counter that the end's other packets show",
+            "its identification does not fit the counter of the end's other packets",
         )),
     },
     // It answers a segment.
@@ -124,7 +124,7 @@ static TABLE: [Row; 19] = [
         confidence: 0.85,
         runner_up: Some((
             Kind::LingerZero,
-            "its probes or repeats had gone unanswered",
+            "its probes or retransmissions had gone unanswered",
         )),
     },
     Row {
@@ -148,7 +148,7 @@ static TABLE: [Row; 19] = [
         confidence: 0.5,
         runner_up: Some((
             Kind::LingerZero,
-            "the peer's last octets were never answered",
+            "the peer's last bytes were never answered",
         )),
     },
     Row {
@@ -157,7 +157,7 @@ static TABLE: [Row; 19] = [
         confidence: 0.4,
         runner_up: Some((
             Kind::UnreadData,
-            "octets of the peer that were not captured may have been unread",
+            "bytes of the peer that were not captured may have been unread",
         )),
     },
     Row {
@@ -188,10 +188,10 @@ static NO_OTHER: Row = Row {
     runner_up: Some((Kind::UnreadData, NOTHING_UNREAD)),
 };
 
-const HAD_CLOSED: &str = "the resetter had closed the connection itself";
-const NO_FIN: &str = "no FIN of the resetter was captured";
+const HAD_CLOSED: &str = "the resetting end had closed the connection itself";
+const NO_FIN: &str = "no FIN of the resetting end was captured";
 const LITTLE_UNREAD: &str = "the window did not grow: at most a few kilobytes can have been unread";
-const NOTHING_UNREAD: &str = "the window did not grow and the peer's last octets were answered";
+const NOTHING_UNREAD: &str = "the window did not grow and the peer's last bytes were answered";
 
 /// What a reset is judged beside.
 #[derive(Clone, Copy)]

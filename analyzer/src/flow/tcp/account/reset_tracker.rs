@@ -155,7 +155,7 @@ impl ResetTracker {
                     reset,
                     ResetKind::UnreadData,
                     0.5,
-                    "a closing alert is no answer",
+                    "a closing alert is not a response",
                 );
                 reset.unanswered_octets = turn.request.octets;
             }
@@ -163,7 +163,7 @@ impl ResetTracker {
             let refuses_greeting = reset.answers.is_some_and(|answered| answered.flags.syn());
             reset.sender_carried_on &= !refuses_greeting;
             if reset.sender_carried_on && reset.kind != ResetKind::Forged {
-                let because = "the supposed sender carried on afterwards";
+                let because = "the supposed sender kept sending afterwards";
                 revise(reset, ResetKind::Forged, 0.8, because);
             }
             if leaves_tickets(reset, protocol) {
