@@ -53,6 +53,7 @@ mod transparent_redirect;
 mod ttl_expired;
 mod udp_single_socket;
 mod udp_truncation;
+mod udp_unanswered;
 mod unread_data_reset;
 mod window_limited;
 mod window_violation;
@@ -111,6 +112,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&ttl_expired::TtlExpired);
     visitor.visit(&udp_single_socket::UdpSingleSocket);
     visitor.visit(&udp_truncation::UdpTruncation);
+    visitor.visit(&udp_unanswered::UdpUnanswered);
     visitor.visit(&unread_data_reset::UnreadDataReset);
     visitor.visit(&window_limited::WindowLimited);
     visitor.visit(&window_violation::WindowViolation);
