@@ -38,6 +38,7 @@ mod retransmit_hol;
 mod routing_loop;
 mod sender_limited;
 mod sequence_rewritten;
+mod server_saturation;
 mod service_error;
 mod slow_connect;
 mod slow_response;
@@ -97,6 +98,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&routing_loop::LoopedPackets);
     visitor.visit(&sender_limited::SenderLimited);
     visitor.visit(&sequence_rewritten::SequenceRewritten);
+    visitor.visit(&server_saturation::ServerSaturation);
     visitor.visit(&service_error::ServiceError);
     visitor.visit(&slow_connect::SlowConnect);
     visitor.visit(&slow_response::SlowResponse);
