@@ -5,6 +5,7 @@ use crate::model::rule::{Rule, RuleVisitor};
 
 mod broadcast_loop;
 mod bufferbloat;
+mod certificate_expiry;
 mod client_timeout_close;
 mod close_wait_leak;
 mod closed_after_accept;
@@ -65,6 +66,7 @@ mod zero_window_stall;
 pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&broadcast_loop::BroadcastsThatCircle);
     visitor.visit(&bufferbloat::Bufferbloat);
+    visitor.visit(&certificate_expiry::CertificateExpiry);
     visitor.visit(&client_timeout_close::ClientTimeoutClose);
     visitor.visit(&close_wait_leak::CloseWaitLeak);
     visitor.visit(&closed_after_accept::ClosedAfterAccept);
