@@ -6,6 +6,7 @@ use crate::model::rule::{Rule, RuleVisitor};
 mod broadcast_loop;
 mod bufferbloat;
 mod certificate_expiry;
+mod chatty_exchange;
 mod client_timeout_close;
 mod close_wait_leak;
 mod closed_after_accept;
@@ -67,6 +68,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&broadcast_loop::BroadcastsThatCircle);
     visitor.visit(&bufferbloat::Bufferbloat);
     visitor.visit(&certificate_expiry::CertificateExpiry);
+    visitor.visit(&chatty_exchange::ChattyExchange);
     visitor.visit(&client_timeout_close::ClientTimeoutClose);
     visitor.visit(&close_wait_leak::CloseWaitLeak);
     visitor.visit(&closed_after_accept::ClosedAfterAccept);
