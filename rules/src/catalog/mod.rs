@@ -21,6 +21,7 @@ mod duplicate_address;
 mod ecn_congestion;
 mod half_open;
 mod http2_goaway;
+mod http_client_error;
 mod http_error;
 mod icmp_unreachable;
 mod idle_drop;
@@ -82,6 +83,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&duplicate_address::AddressHeldTwice);
     visitor.visit(&ecn_congestion::EcnCongestion);
     visitor.visit(&half_open::HalfOpen);
+    visitor.visit(&http_client_error::HttpClientError);
     visitor.visit(&http_error::HttpError);
     visitor.visit(&http2_goaway::StreamsGivenUp);
     visitor.visit(&icmp_unreachable::IcmpUnreachable);
