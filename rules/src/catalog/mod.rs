@@ -43,6 +43,7 @@ mod sender_limited;
 mod sequence_rewritten;
 mod server_saturation;
 mod service_error;
+mod slow_ack;
 mod slow_connect;
 mod slow_response;
 mod small_window;
@@ -107,6 +108,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&sequence_rewritten::SequenceRewritten);
     visitor.visit(&server_saturation::ServerSaturation);
     visitor.visit(&service_error::ServiceError);
+    visitor.visit(&slow_ack::SlowAck);
     visitor.visit(&slow_connect::SlowConnect);
     visitor.visit(&slow_response::SlowResponse);
     visitor.visit(&small_window::SmallWindow);
