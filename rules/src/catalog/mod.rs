@@ -21,6 +21,7 @@ mod duplicate_address;
 mod ecn_congestion;
 mod half_open;
 mod http2_goaway;
+mod http2_stall;
 mod http_client_error;
 mod http_error;
 mod icmp_unreachable;
@@ -88,6 +89,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&http_client_error::HttpClientError);
     visitor.visit(&http_error::HttpError);
     visitor.visit(&http2_goaway::StreamsGivenUp);
+    visitor.visit(&http2_stall::WindowsThatStayClosed);
     visitor.visit(&icmp_unreachable::IcmpUnreachable);
     visitor.visit(&idle_drop::IdleDrop);
     visitor.visit(&injected_reset::InjectedReset);
