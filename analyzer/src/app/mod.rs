@@ -322,12 +322,14 @@ pub enum ServiceProtocol {
     Ldap,
     /// gRPC, in HTTP/2 that is not encrypted.
     Grpc,
-    /// SIP over UDP (RFC 3261).
+    /// SIP (RFC 3261).
     Sip,
     /// DHCP (RFC 2131).
     Dhcp,
     /// RADIUS (RFC 2865).
     Radius,
+    /// Kafka.
+    Kafka,
 }
 
 impl ServiceProtocol {
@@ -350,6 +352,7 @@ impl ServiceProtocol {
             Self::Sip => "SIP",
             Self::Dhcp => "DHCP",
             Self::Radius => "RADIUS",
+            Self::Kafka => "Kafka",
         }
     }
 }
