@@ -33,11 +33,11 @@ def distance(ms):
     return Wire(up=Way(delay_ms=ms), down=Way(delay_ms=ms))
 
 
-def write(net, folder, name, story, findings, act, may=()):
+def write(net, folder, name, story, findings, act, may=(), side="client"):
     path = os.path.join(folder, "http2-stall", name + ".pcap")
-    with net.capture("client", path, snaplen=2000, expression=f"tcp port {PORT}"):
+    with net.capture(side, path, snaplen=2000, expression=f"tcp port {PORT}"):
         act()
-    write_truth(path, story, MADE, findings, may=list(may), capture_point="client", tcp_connections=1)
+    write_truth(path, story, MADE, findings, may=list(may), capture_point=side, tcp_connections=1)
     compress(path)
 
 
@@ -72,7 +72,7 @@ def small_windows(folder):
     with Net(distance(30)) as net:
         server(net, 300_000)
         write(net, folder, "small-windows", "The client announces windows of 4 kB over a path of 60 ms: most of the time the server waits for the next.",
-              found("low", "low"), lambda: get(net, "-w", "12", "-W", "12"))
+              found("low", "low"), lambda: get(net, "-w", "12", "-W", "12"), side="server")
 
 
 def not_wide(folder):

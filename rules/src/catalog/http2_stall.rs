@@ -36,7 +36,8 @@ declare_rule! {
     /// (SETTINGS_INITIAL_WINDOW_SIZE and the connection's) for paths with a long round trip.
     ///
     /// ## Known limits
-    /// Only HTTP/2 that is not encrypted can be read. A window that is never opened again is not told.
+    /// Only HTTP/2 that is not encrypted can be read. A window that is never opened again is not told. Next to a receiver
+    /// that opens its windows by parts, a WINDOW_UPDATE is seen before the sender has it, and short stalls do not show.
     ///
     /// ## References
     /// - RFC 9113 §5.2, §6.9
