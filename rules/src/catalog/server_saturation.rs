@@ -145,7 +145,8 @@ impl Rule for ServerSaturation {
         _ctx: &Context<'_>,
         out: &mut Observations<Seen, Asked>,
     ) {
-        let Some(from) = asks_from(conn) else {
+        let from = asks_from(conn).filter(|_| conn.turns.answered > 0);
+        let Some(from) = from else {
             return;
         };
         out.note(|| {
@@ -285,7 +286,7 @@ fn conclude(
     let grows = ms(crowded) >= ctx.threshold("slow_ms")
         && ms(crowded) >= ms(few) * ctx.threshold("min_factor");
     let most = crowd.last().map_or(0, |one| one.outstanding);
-    if !grows || most < CROWD || !is_steady(crowd, crowded) || rises(alone, crowd) {
+    if !grows || most < CROWD || !is_steady(&requests, crowd) || rises(alone, crowd) {
         return None;
     }
     let worst = crowd.iter().max_by_key(|one| one.exchange.took_us)?;
@@ -322,7 +323,7 @@ fn conclude(
         .figure("requests", number(requests.len() as u64))
         .figure("outstanding_at_knee", number(knee.unwrap_or(0).min(most)))
         .figure("outstanding_most", number(most))
-        .figure("answers_per_second", rate(crowd))
+        .figure("answers_per_second", rate(crowd, crowded))
         .figure("few_ms", ms(few))
         .figure("many_ms", ms(crowded))
         .seen(Seen {
@@ -349,27 +350,26 @@ fn answers(requests: &[Request]) -> Vec<Timestamp> {
     times
 }
 
-/// Answers came all the time that the crowd waited: no pause between two took half of a usual wait.
-/// Crowds at different times are looked at one by one.
-fn is_steady(crowd: &[Request], wait: Duration) -> bool {
-    let times = answers(crowd);
-    let gaps = times.windows(2).map(|pair| pair[1].since(pair[0]));
-    let pauses = gaps
-        .filter(|gap| *gap >= wait / 2 && *gap < wait * 2)
-        .count();
-    pauses * 10 <= times.len()
+/// Answers came all the time that the crowd waited: for half of it at least, a third of those that waited
+/// before were answered in the first three quarters of the wait. A server that stands still answers none.
+fn is_steady(all: &[Request], crowd: &[Request]) -> bool {
+    let times = answers(all);
+    let come_before = |time: Timestamp| times.partition_point(|answer| *answer <= time) as u64;
+    let is_served = |one: &&Request| {
+        let exchange = &one.exchange;
+        let until = exchange.asked + exchange.took() * 3 / 4;
+        let answered = come_before(until) - come_before(exchange.asked);
+        answered * 3 >= one.outstanding
+    };
+    crowd.iter().filter(is_served).count() * 2 >= crowd.len()
 }
 
 /// Answers of a crowd a second, while they come.
-fn rate(crowd: &[Request]) -> f64 {
+fn rate(crowd: &[Request], wait: Duration) -> f64 {
     let times = answers(crowd);
-    let mut gaps: Vec<Duration> = times
-        .windows(2)
-        .map(|pair| pair[1].since(pair[0]))
-        .collect();
+    let gaps = times.windows(2).map(|pair| pair[1].since(pair[0]));
     // Pauses between crowds are none of theirs.
-    gaps.sort_unstable();
-    gaps.truncate(gaps.len() - gaps.len() / 10);
+    let gaps: Vec<Duration> = gaps.filter(|gap| *gap < wait).collect();
     let span: Duration = gaps.iter().sum();
     if span.is_zero() {
         0.0

@@ -325,7 +325,10 @@ mod tests {
         let builder = builder
             .response(20.0 + hello, 3000)
             .protocol(AppProtocol::Tls);
-        builder.with(|conn| conn.app.tls = Some(Box::new(tls)))
+        builder.with(|conn| {
+            conn.app.tls = Some(Box::new(tls));
+            conn.halves[1].hop_limit = Some(64);
+        })
     }
 
     fn found(builder: Builder) -> Vec<Finding> {
