@@ -50,6 +50,18 @@ impl<'a> Cursor<'a> {
         self.array::<1>().map(|[byte]| byte)
     }
 
+    /// Tag and length of an ASN.1 element (X.690 §8.1); `None` for one above 65,535 octets.
+    pub fn element(&mut self) -> Option<(u8, usize)> {
+        let tag = self.u8()?;
+        let len = match self.u8()? {
+            short @ 0..=0x7f => usize::from(short),
+            0x81 => usize::from(self.u8()?),
+            0x82 => usize::from(self.u16()?),
+            _ => return None,
+        };
+        Some((tag, len))
+    }
+
     /// The next two bytes, network order.
     pub fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_be_bytes)

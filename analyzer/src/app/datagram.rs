@@ -8,10 +8,14 @@ use super::service::DatagramErrors;
 use super::{AppFacts, AppProtocol};
 
 mod recognise;
+mod requests;
 #[cfg(test)]
 mod tests;
 
 use recognise::{Likeness, Sequences};
+use requests::Requests;
+
+pub use requests::{DatagramRequests, DhcpClient, Unanswered};
 
 /// Datagrams looked at before a flow is called unknown.
 const TRIED_MAX: u32 = 64;
@@ -29,6 +33,7 @@ pub struct DatagramReader {
     sequences: Option<Box<Sequences>>,
     dns: Option<Box<Pairs>>,
     errors: Option<Box<DatagramErrors>>,
+    requests: Option<Box<Requests>>,
 }
 
 /// Datagrams in a row that have to resemble a protocol that one cannot prove.
@@ -49,6 +54,10 @@ impl DatagramReader {
             self.tried += 1;
             self.judge(direction, bytes, true_len, ports);
             self.errors = self.protocol.and_then(DatagramErrors::of).map(Box::new);
+            self.requests = self.protocol.and_then(Requests::of).map(Box::new);
+        }
+        if let Some(requests) = &mut self.requests {
+            requests.take(direction, bytes, at);
         }
         if let Some(errors) = &mut self.errors {
             errors.take(direction, bytes, at);
@@ -80,6 +89,7 @@ impl DatagramReader {
             protocol,
             name: self.protocol,
             service: self.errors.and_then(|errors| errors.finish()),
+            requests: self.requests.and_then(|requests| requests.finish()),
             ..self.dns.map(|pairs| pairs.finish()).unwrap_or_default()
         }
     }

@@ -17,6 +17,7 @@ mod exchange;
 mod framing;
 mod http1;
 mod http2;
+mod http_counts;
 mod opening;
 mod probe;
 mod reader;
@@ -31,11 +32,13 @@ mod text;
 mod tls;
 
 pub use crate::event::At;
-pub use datagram::DatagramReader;
+pub use datagram::{DatagramReader, DatagramRequests, DhcpClient, Unanswered};
 pub use framing::{Delimiter, FramingSpec, FramingSpecError, LengthField, LengthWidth};
+pub use http_counts::{HttpClientErrors, HttpWindowStall, HttpWindowStalls};
 pub use opening::{Opened, Opening};
 pub use reader::{MessagePosition, MessageUnit};
 pub use stream::{AppSettings, SegmentShape, StreamReader};
+pub use tls::TlsCertificate;
 
 /// What a connection's payload turned out to be.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -111,6 +114,10 @@ pub struct HttpFacts {
     pub stream_resets: Vec<HttpStreamResets>,
     /// HTTP/2 GOAWAY.
     pub goaway: Option<Box<HttpGoaway>>,
+    /// Responses of class 4xx by status, at most 8 of them, in the order of their first.
+    pub client_errors: Vec<HttpClientErrors>,
+    /// HTTP/2: where a flow-control window held DATA back, by sender.
+    pub window_stalls: [Option<Box<HttpWindowStalls>>; 2],
 }
 
 /// An HTTP/2 GOAWAY frame (RFC 9113 §6.8), and what it left undone. Where an end sends several,
@@ -199,6 +206,12 @@ pub struct TlsFacts {
     /// First alert that was sent enciphered, by sender; a close_notify as a rule. In TLS 1.3 only
     /// one before the sender's Finished can be told from data, and it is a failure.
     pub encrypted_alert: [Option<At>; 2],
+    /// The last record of the server before the client's first after the ServerHello.
+    pub server_flight_end: Option<At>,
+    /// The client's Finished.
+    pub client_finished: Option<At>,
+    /// The server's own certificate, which TLS up to 1.2 shows.
+    pub certificate: Option<Box<TlsCertificate>>,
 }
 
 /// A TLS alert in clear text.
@@ -309,12 +322,14 @@ pub enum ServiceProtocol {
     Ldap,
     /// gRPC, in HTTP/2 that is not encrypted.
     Grpc,
-    /// SIP over UDP (RFC 3261).
+    /// SIP (RFC 3261).
     Sip,
     /// DHCP (RFC 2131).
     Dhcp,
     /// RADIUS (RFC 2865).
     Radius,
+    /// Kafka.
+    Kafka,
 }
 
 impl ServiceProtocol {
@@ -337,6 +352,7 @@ impl ServiceProtocol {
             Self::Sip => "SIP",
             Self::Dhcp => "DHCP",
             Self::Radius => "RADIUS",
+            Self::Kafka => "Kafka",
         }
     }
 }
@@ -408,6 +424,8 @@ pub struct AppFacts {
     pub name: Option<&'static str>,
     /// Errors that a service stated.
     pub service: Option<Box<ServiceFacts>>,
+    /// Requests of a datagram protocol whose servers answer each one.
+    pub requests: Option<Box<DatagramRequests>>,
     /// What each end of a TCP connection said first, `[client, server]`.
     pub openings: [Option<Opened>; 2],
 }

@@ -123,6 +123,10 @@ const MAGICS: &[(&[u8], &str)] = &[
     (b"AMQP\0", "amqp"),
     (b"\x13BitTorrent protocol", "bittorrent"),
     (b"SIP/2.0 ", "sip"),
+    (b"INVITE sip:", "sip"),
+    (b"REGISTER sip:", "sip"),
+    (b"OPTIONS sip:", "sip"),
+    (b"SUBSCRIBE sip:", "sip"),
     (b"RTSP/1.0 ", "rtsp"),
     (b"<?xml version=", "xmpp"),
     (b"<stream:stream", "xmpp"),
@@ -147,7 +151,7 @@ fn named(bytes: &[u8]) -> Verdict {
     let fixed = MAGICS
         .iter()
         .map(|(octets, name)| magic(bytes, octets, Recognised::Named(name)));
-    let looked = [greeting, resp, telnet, ldap, binary_headers].map(|test| test(bytes));
+    let looked = [greeting, resp, telnet, ldap, kafka, binary_headers].map(|test| test(bytes));
     for found in fixed.chain(looked) {
         match found {
             Verdict::Is(_) => return found,
@@ -202,6 +206,15 @@ fn telnet(bytes: &[u8]) -> Verdict {
 fn ldap(bytes: &[u8]) -> Verdict {
     match service::is_ldap_bind(bytes) {
         Some(true) => Verdict::Is(Recognised::Named("ldap")),
+        Some(false) => Verdict::No,
+        None => Verdict::Maybe,
+    }
+}
+
+/// The first request of a Kafka client.
+fn kafka(bytes: &[u8]) -> Verdict {
+    match service::is_first_kafka_request(bytes) {
+        Some(true) => Verdict::Is(Recognised::Named("kafka")),
         Some(false) => Verdict::No,
         None => Verdict::Maybe,
     }
@@ -308,6 +321,11 @@ mod tests {
         check(b"SSH-2.0-OpenSSH_9.6\r\n", Recognised::Ssh);
         check(b"220 mail.example ESMTP\r\n", Recognised::Named("smtp"));
         check(b"220 (vsFTPd 3.0.5)\r\n", Recognised::Named("ftp"));
+        check(b"OPTIONS sip:a@b SIP/2.0\r\n", Recognised::Named("sip"));
+        check(
+            b"\0\0\0\x0e\0\x12\0\x03\0\0\0\x01\0\x04labs",
+            Recognised::Named("kafka"),
+        );
         check(b"*1\r\n$4\r\nPING\r\n", Recognised::Named("redis"));
         check(
             b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03abcdef",

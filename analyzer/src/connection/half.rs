@@ -139,6 +139,9 @@ pub struct Half {
     pub unloaded_rtts: Histogram,
     /// The longest loaded round trip: the acknowledgement that ended it.
     pub longest_rtt_at: Option<SegmentRef>,
+    /// Acknowledgements that came late although at least two full segments waited for them, where the
+    /// receiver is next to the capture point.
+    pub late_acks: Option<LateAcks>,
     /// Packets that a congested router marked (RFC 3168 §5, CE).
     pub congestion_marks: u64,
     /// The first of them.
@@ -350,6 +353,19 @@ pub struct HeldWrites {
     pub not_held: u64,
     /// The first occurrence: the small segment, the late acknowledgement, the released rest.
     pub first: Option<[SegmentRef; 3]>,
+}
+
+/// Late acknowledgements of what one end sent.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct LateAcks {
+    /// How many.
+    pub count: u64,
+    /// How long they took in all, from the segment to its acknowledgement.
+    pub total: Duration,
+    /// The latest of them.
+    pub longest: Duration,
+    /// It.
+    pub ack: SegmentRef,
 }
 
 /// Keep-alive probes in a row without an answer.

@@ -28,8 +28,8 @@ use crate::time::Timestamp;
 
 pub use ending::{EndedBy, Ending};
 pub use half::{
-    Burst, CopyMarks, CounterTrust, DataConflict, Half, HeldWrites, Outage, Probes, Stuck,
-    SuspectedRepeats,
+    Burst, CopyMarks, CounterTrust, DataConflict, Half, HeldWrites, LateAcks, Outage, Probes,
+    Stuck, SuspectedRepeats,
 };
 pub use histogram::Histogram;
 pub use hole::{HoleEpisode, Holes, Waits};
@@ -38,7 +38,7 @@ pub use process::Process;
 pub use reset::{Reset, ResetKind, ResetShape};
 pub use state::{StateSpan, TcpState};
 pub use time_split::TimeSplit;
-pub use turn::{Span, Turn, Turns};
+pub use turn::{AnsweredTurn, Span, Turn, TurnRun, Turns};
 pub use udp_facts::{SizeClass, UdpFacts};
 
 /// How it was decided which end is the client.

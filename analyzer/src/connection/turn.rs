@@ -64,9 +64,62 @@ pub struct Turns {
     pub slowest: Vec<Turn>,
     /// Response times of all answered turns, counted per bucket.
     pub response_times: Histogram,
+    /// Where more than the slowest were answered: the first 64 answered ones. See [`Self::answers`].
+    pub first_answered: Vec<AnsweredTurn>,
+    /// The longest run of turns each of which the client began as soon as it had the answer before, when
+    /// it has sixteen at least.
+    pub longest_run: Option<Box<TurnRun>>,
+}
+
+/// When a request was sent and how long its answer took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AnsweredTurn {
+    /// Frame of the request's last segment.
+    pub frame: u64,
+    /// When it was sent.
+    pub asked: Timestamp,
+    /// From there to the first octet of the answer.
+    pub took: Duration,
+    /// Something was sent again meanwhile.
+    pub repeated: bool,
+}
+
+impl AnsweredTurn {
+    /// `turn`, when its answer was seen to begin.
+    pub(crate) fn of(turn: &Turn) -> Option<Self> {
+        Some(Self {
+            frame: turn.request.last.frame,
+            asked: turn.request.last.time,
+            took: turn.response_time()?,
+            repeated: turn.repeats > 0,
+        })
+    }
+}
+
+/// Turns that follow one another without a pause of the client.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct TurnRun {
+    /// How many.
+    pub turns: u32,
+    /// First segment of the first request.
+    pub first: SegmentRef,
+    /// Last segment of the last answer.
+    pub last: SegmentRef,
+    /// Octets of requests and answers.
+    pub octets: u64,
 }
 
 impl Turns {
+    /// Answered turns, at most 64: all of them, or the first. They are in no order.
+    pub fn answers(&self) -> impl Iterator<Item = AnsweredTurn> {
+        let few = match self.first_answered.is_empty() {
+            true => &self.slowest[..],
+            false => &[],
+        };
+        let few = few.iter().filter_map(AnsweredTurn::of);
+        self.first_answered.iter().copied().chain(few)
+    }
+
     /// The latest turn, when its request has no response at all, nor one that passed unseen.
     #[must_use]
     pub fn pending(&self) -> Option<&Turn> {

@@ -35,8 +35,10 @@ declare_rule! {
     /// - NATS: `-ERR`.
     /// - memcached (text): `SERVER_ERROR`, `CLIENT_ERROR` and `ERROR`.
     /// - gRPC in unencrypted HTTP/2: `grpc-status`, except cancelled calls.
-    /// - SIP over UDP: final responses 4xx to 6xx, except challenges and cancelled calls.
+    /// - SIP: final responses 4xx to 6xx, except challenges and cancelled calls.
     /// - DHCP: DHCPNAK; RADIUS: Access-Reject.
+    /// - Kafka: error codes in responses to group, login and producer requests; of a producer, that of the first
+    ///   partition.
     /// - LDAP: result codes, except comparisons, referrals, SASL steps and noSuchObject.
     ///
     /// The frame with the error proves it. One finding holds one code of one service. For errors of capacity and
@@ -57,7 +59,8 @@ declare_rule! {
     ///   protocol; AMQP 0-9-1 §1.2
     /// - RFC 4271 §4.5, RFC 4486, RFC 9003 (BGP); RFC 5321 §4.2 (SMTP); RFC 959 §4.2 (FTP)
     /// - gRPC status codes; RFC 3261 §21 (SIP); RFC 2131 §3.1 (DHCP); RFC 2865 §4.4 (RADIUS)
-    /// - MongoDB error codes; NATS client protocol; memcached protocol.txt; RFC 4511 §4.1.9 (LDAP)
+    /// - MongoDB error codes; NATS client protocol; memcached protocol.txt; RFC 4511 §4.1.9 (LDAP);
+    ///   Kafka protocol guide (error codes)
     pub(crate) struct ServiceError {
         id: "service-error",
         group: Services,
@@ -267,6 +270,7 @@ const fn command(protocol: ServiceProtocol) -> &'static str {
         ServiceProtocol::Dhcp => "journalctl --since -1h | grep -i dhcp",
         ServiceProtocol::Radius => "journalctl --since -1h | grep -i radius",
         ServiceProtocol::Ldap => "journalctl --since -1h | grep -E 'slapd|ldap'",
+        ServiceProtocol::Kafka => "kafka-topics.sh --describe --unavailable-partitions",
     }
 }
 

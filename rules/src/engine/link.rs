@@ -181,6 +181,28 @@ const LINKS: &[(&str, &str, Touch)] = &[
         "transparent-redirect",
         Touch::Connections,
     ),
+    (
+        "tls-handshake-failure",
+        "certificate-expiry",
+        Touch::Connections,
+    ),
+    ("slow-response", "tls-slow", Touch::Connections),
+    ("slow-response", "server-saturation", Touch::Server),
+    ("client-timeout-close", "server-saturation", Touch::Server),
+    ("slow-response", "http2-stall", Touch::Connections),
+    ("client-timeout-close", "http2-stall", Touch::Connections),
+    ("bufferbloat", "slow-ack", Touch::Connections),
+    ("spurious-retransmission", "slow-ack", Touch::Connections),
+    ("timeout-recovery", "slow-ack", Touch::Connections),
+    (
+        "http-client-error",
+        "client-timeout-close",
+        Touch::Connections,
+    ),
+    ("unread-data-reset", "http-client-error", Touch::Connections),
+    ("udp-unanswered", "routing-loop", Touch::Connections),
+    ("udp-unanswered", "duplicate-address", Touch::Connections),
+    ("udp-unanswered", "ip-fragment-loss", Touch::Connections),
 ];
 
 /// How far apart in time a failure and its echo one hop up may lie.

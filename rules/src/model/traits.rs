@@ -37,11 +37,19 @@ pub enum Trait {
     Service,
     /// The payload is a framed stream.
     Framing,
+    /// Requests of a datagram protocol whose servers answer each one.
+    DatagramRequest,
+    /// Acknowledgements that came late.
+    LateAck,
+    /// Turns that follow one another without a pause.
+    TurnRun,
+    /// Answered turns.
+    Answer,
 }
 
 impl Trait {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Reset,
         Self::NeedlessRepeat,
         Self::LateOriginal,
@@ -56,6 +64,10 @@ impl Trait {
         Self::Tls,
         Self::Service,
         Self::Framing,
+        Self::DatagramRequest,
+        Self::LateAck,
+        Self::TurnRun,
+        Self::Answer,
     ];
 
     /// Text for catalogues.
@@ -76,6 +88,10 @@ impl Trait {
             Self::Tls => "TLS",
             Self::Service => "a service's answers",
             Self::Framing => "framed messages",
+            Self::DatagramRequest => "requests in datagrams",
+            Self::LateAck => "late acknowledgements",
+            Self::TurnRun => "turns without a pause",
+            Self::Answer => "answered requests",
         }
     }
 
@@ -99,6 +115,10 @@ impl Trait {
             Self::Tls => conn.app.tls.is_some(),
             Self::Service => conn.app.service.is_some(),
             Self::Framing => conn.app.framing.is_some(),
+            Self::DatagramRequest => conn.app.requests.is_some(),
+            Self::LateAck => any(|half| half.late_acks.is_some()),
+            Self::TurnRun => conn.turns.longest_run.is_some(),
+            Self::Answer => conn.turns.answered > 0,
         }
     }
 }

@@ -34,9 +34,9 @@ pub(super) fn datagram(bytes: &[u8], true_len: u32, ports: (u16, u16)) -> Likene
         .unwrap_or(usize::MAX)
         .max(bytes.len());
     let datagram = Datagram { bytes, len, ports };
-    let tests: [fn(&Datagram<'_>) -> Likeness; 15] = [
+    let tests: [fn(&Datagram<'_>) -> Likeness; 16] = [
         dns, text, radius, quic, stun, dtls, wireguard, dhcp, ntp, snmp, gtp, vxlan, geneve, ike,
-        rtcp,
+        rtcp, tftp,
     ];
     let mut likely = Likeness::None;
     for test in tests {
@@ -341,6 +341,24 @@ fn rtcp(datagram: &Datagram<'_>) -> Likeness {
         && (200..=207).contains(&datagram.u8(1))
         && (len == datagram.len || (len + 8 <= datagram.len && datagram.u8(len) & 0xc0 == 0x80));
     if fits { Likely("rtcp") } else { Likeness::None }
+}
+
+/// RFC 1350 §5: a request, with the names of file and mode.
+fn tftp(datagram: &Datagram<'_>) -> Likeness {
+    let (Some(&[0, 1 | 2]), true) = (datagram.bytes.first_chunk(), datagram.port(69)) else {
+        return Likeness::None;
+    };
+    let mut names = datagram.bytes[2..].split(|octet| *octet == 0);
+    let file = names.next().unwrap_or_default();
+    let mode = names.next().unwrap_or_default();
+    let known = [&b"octet"[..], b"netascii"]
+        .iter()
+        .any(|known| mode.eq_ignore_ascii_case(known));
+    if known && !file.is_empty() {
+        Proof("tftp")
+    } else {
+        Likeness::None
+    }
 }
 
 /// Protocols whose datagrams only a running sequence number gives away: RTP and ESP in UDP.

@@ -349,14 +349,7 @@ impl Http1 {
             return After::Nothing;
         };
         let facts = &mut self.facts;
-        if let Some(count) = usize::from(status / 100).checked_sub(1) {
-            facts
-                .by_class
-                .iter_mut()
-                .skip(count)
-                .take(1)
-                .for_each(|class| *class += 1);
-        }
+        facts.count_status(status, start);
         facts.server = facts.server.take().or(head.server);
         facts.keep_alive_timeout_s = head.keep_alive_timeout_s.or(facts.keep_alive_timeout_s);
         if status < 200 && status != 101 {

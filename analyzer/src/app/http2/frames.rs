@@ -10,8 +10,10 @@ pub(in crate::app) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
 pub(super) const PUSH_PROMISE: u8 = 5;
 pub(super) const GOAWAY: u8 = 7;
+pub(super) const WINDOW_UPDATE: u8 = 8;
 pub(super) const CONTINUATION: u8 = 9;
 
 /// Octets of the header.
@@ -43,6 +45,8 @@ pub(super) struct Frame<'a> {
     pub kind: u8,
     pub flags: u8,
     pub stream: u32,
+    /// Octets of the body on the wire.
+    pub len: usize,
     /// The body as far as kept, and whether it is whole.
     pub body: &'a [u8],
     pub whole: bool,
@@ -140,7 +144,7 @@ impl Frames {
         let used = (HEADER + self.len() - self.seen).min(bytes.len());
         if matches!(
             self.header[3],
-            HEADERS | CONTINUATION | RST_STREAM | GOAWAY | PUSH_PROMISE
+            HEADERS | CONTINUATION | RST_STREAM | GOAWAY | PUSH_PROMISE | SETTINGS | WINDOW_UPDATE
         ) {
             let room = BODY_KEPT.saturating_sub(self.body.len());
             self.body.extend_from_slice(&bytes[..used.min(room)]);
@@ -155,6 +159,7 @@ impl Frames {
             kind,
             flags,
             stream: u32::from_be_bytes([one, two, three, four]) & 0x7fff_ffff,
+            len: self.len(),
             body: &self.body,
             whole: self.body.len() == self.len(),
             start: self.start.take().unwrap_or(at),

@@ -6,6 +6,7 @@ mod huffman;
 mod static_table;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ use super::{
 };
 use frames::{CONTINUATION, DATA, Frame, Frames, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM};
 use hpack::{Field, Hpack};
+use windows::Windows;
 
 pub(super) use frames::PREFACE;
 
@@ -56,6 +58,7 @@ struct Streams {
     log: ExchangeLog,
     /// Calls of gRPC that failed.
     calls: FailedCalls,
+    windows: Windows,
 }
 
 #[derive(Debug, Default)]
@@ -138,6 +141,7 @@ impl Reader for Http2 {
             open,
             mut log,
             calls,
+            windows,
             ..
         } = self.state;
         for (id, stream) in open {
@@ -147,6 +151,9 @@ impl Reader for Http2 {
             log.push(stream.order, stream.exchange);
         }
         facts.kept = log.finish();
+        if self.frames.iter().any(Frames::has_preface) {
+            facts.window_stalls = windows.finish();
+        }
         facts.lost_track |= !self.frames.iter().any(Frames::has_preface);
         AppFacts {
             protocol: AppProtocol::Http2,
@@ -160,12 +167,14 @@ impl Reader for Http2 {
 impl Streams {
     fn lose(&mut self, direction: Direction) {
         self.facts.lost_track = true;
+        self.windows.lose();
         let half = &mut self.halves[direction.index()];
         half.hpack.forget();
         half.block = None;
     }
 
     fn frame(&mut self, direction: Direction, frame: &Frame<'_>) {
+        self.windows.frame(direction, frame);
         match frame.kind {
             HEADERS | PUSH_PROMISE => self.headers(direction, frame),
             CONTINUATION => self.continuation(direction, frame),
@@ -326,14 +335,7 @@ impl Streams {
 
     fn response(&mut self, stream: u32, status: u16, server: Option<String>, start: At) {
         let facts = &mut self.facts;
-        if let Some(count) = usize::from(status / 100).checked_sub(1) {
-            facts
-                .by_class
-                .iter_mut()
-                .skip(count)
-                .take(1)
-                .for_each(|class| *class += 1);
-        }
+        facts.count_status(status, start);
         facts.server = facts.server.take().or(server);
         if status < 200 {
             return;

@@ -60,7 +60,7 @@ impl DatagramErrors {
 
 /// A final response that is neither a challenge nor the end of a call that was cancelled (RFC 3261
 /// §21).
-fn sip(bytes: &[u8]) -> Option<Stated> {
+pub(super) fn sip(bytes: &[u8]) -> Option<Stated> {
     let rest = bytes.strip_prefix(b"SIP/2.0 ")?;
     let status = &rest[..line(rest).unwrap_or(rest.len())];
     let (code, text) = status.split_at_checked(3)?;

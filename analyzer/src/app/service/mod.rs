@@ -16,6 +16,7 @@ mod amqp;
 mod bgp;
 mod datagram;
 mod grpc;
+mod kafka;
 mod ldap;
 mod memcached;
 mod mongodb;
@@ -24,11 +25,13 @@ mod nats;
 mod postgresql;
 mod redis;
 mod reply;
+mod sip;
 #[cfg(test)]
 mod tests;
 
 pub(super) use datagram::DatagramErrors;
 pub(super) use grpc::FailedCalls;
+pub(super) use kafka::is_first_request as is_first_kafka_request;
 pub(super) use ldap::is_bind as is_ldap_bind;
 pub(super) use mysql::is_refusal as is_mysql_refusal;
 
@@ -76,6 +79,7 @@ pub(super) struct Service {
     name: &'static str,
     facts: ServiceFacts,
     sides: [Side; 2],
+    kafka: kafka::InFlight,
 }
 
 /// One direction: the head of the current message, or what is left of it.
@@ -103,19 +107,25 @@ impl Service {
             "nats" => ServiceProtocol::Nats,
             "memcached" => ServiceProtocol::Memcached,
             "ldap" => ServiceProtocol::Ldap,
+            "kafka" => ServiceProtocol::Kafka,
+            "sip" => ServiceProtocol::Sip,
             _ => return None,
         };
         Some(Self {
             name,
             facts: ServiceFacts::new(protocol),
             sides: Default::default(),
+            kafka: kafka::InFlight::default(),
         })
     }
 
     /// Whether this end states errors in this protocol.
     const fn reads(&self, direction: Direction) -> bool {
         match self.facts.protocol {
-            ServiceProtocol::Amqp | ServiceProtocol::Bgp => true,
+            ServiceProtocol::Amqp
+            | ServiceProtocol::Bgp
+            | ServiceProtocol::Kafka
+            | ServiceProtocol::Sip => true,
             _ => matches!(direction, Direction::ServerToClient),
         }
     }
@@ -132,15 +142,14 @@ impl Service {
             ServiceProtocol::Nats => nats::length(head),
             ServiceProtocol::Memcached => memcached::length(head),
             ServiceProtocol::Ldap => ldap::length(head),
+            ServiceProtocol::Kafka => kafka::length(head),
+            ServiceProtocol::Sip => sip::length(head),
             // These are not read as streams of messages.
-            ServiceProtocol::Grpc
-            | ServiceProtocol::Sip
-            | ServiceProtocol::Dhcp
-            | ServiceProtocol::Radius => Length::Lost,
+            ServiceProtocol::Grpc | ServiceProtocol::Dhcp | ServiceProtocol::Radius => Length::Lost,
         }
     }
 
-    fn error(&self, message: &[u8], messages: u64) -> Option<Stated> {
+    fn error(&mut self, direction: Direction, message: &[u8], messages: u64) -> Option<Stated> {
         match self.facts.protocol {
             ServiceProtocol::MySql => mysql::error(message, messages),
             ServiceProtocol::PostgreSql => postgresql::error(message),
@@ -153,10 +162,13 @@ impl Service {
             ServiceProtocol::Nats => nats::error(message),
             ServiceProtocol::Memcached => memcached::error(message),
             ServiceProtocol::Ldap => ldap::error(message),
-            ServiceProtocol::Grpc
-            | ServiceProtocol::Sip
-            | ServiceProtocol::Dhcp
-            | ServiceProtocol::Radius => None,
+            ServiceProtocol::Kafka if direction == Direction::ClientToServer => {
+                self.kafka.request(message);
+                None
+            }
+            ServiceProtocol::Kafka => self.kafka.error(message),
+            ServiceProtocol::Sip => datagram::sip(message),
+            ServiceProtocol::Grpc | ServiceProtocol::Dhcp | ServiceProtocol::Radius => None,
         }
     }
 
@@ -166,7 +178,7 @@ impl Service {
         let mut head = std::mem::take(&mut side.head);
         let (messages, start) = (side.messages, side.start.take());
         side.messages += 1;
-        if let (Some(stated), Some(at)) = (self.error(&head[..kept], messages), start) {
+        if let (Some(stated), Some(at)) = (self.error(direction, &head[..kept], messages), start) {
             self.facts.take(direction, at, stated);
         }
         head.clear();

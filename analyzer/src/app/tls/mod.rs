@@ -4,6 +4,7 @@
 //! Cipher text is judged by type and length only. In TLS 1.3 everything after the ServerHello
 //! is typed application data; the client's Finished is known by its length.
 
+mod certificate;
 mod hello;
 mod record;
 #[cfg(test)]
@@ -15,9 +16,11 @@ use crate::event::At;
 
 use super::reader::{Piece, Reader};
 use super::{AppFacts, AppProtocol, TlsAlert, TlsFacts};
+use certificate::CertificateSearch;
 use hello::{Hello, TLS13};
 use record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, Record, Records};
 
+pub use certificate::TlsCertificate;
 pub(super) use record::looks_like_record;
 
 /// Alerts kept of one connection.
@@ -46,8 +49,11 @@ pub(super) struct Tls {
 struct TlsState {
     facts: TlsFacts,
     halves: [Half; 2],
+    certificate: CertificateSearch,
     /// The selected version is known (ServerHello), not only the offered one.
     selected: bool,
+    /// A record of the client came after the ServerHello.
+    client_answered: bool,
     /// First two records of the client that are typed application data, in TLS 1.3: taken for
     /// Finished and data when no record has the length of a Finished.
     client_first: [Option<At>; 2],
@@ -80,6 +86,9 @@ impl Reader for Tls {
             state.handshake(direction, body, start);
         }
         state.hello_cut(direction);
+        if direction == Direction::ServerToClient {
+            state.facts.certificate = state.facts.certificate.take().or(state.certificate_cut());
+        }
     }
 
     fn fin(&mut self, _: Direction, _: At) {}
@@ -104,6 +113,8 @@ impl Reader for Tls {
             }
             self.state.hello_cut(direction);
         }
+        let cut = self.state.certificate_cut();
+        self.state.facts.certificate = self.state.facts.certificate.take().or(cut);
         let tls = Some(Box::new(self.state.finish()));
         AppFacts {
             protocol: AppProtocol::Tls,
@@ -115,6 +126,13 @@ impl Reader for Tls {
 
 impl TlsState {
     fn record(&mut self, direction: Direction, record: &Record<'_>) {
+        match direction {
+            Direction::ClientToServer => self.client_answered |= self.selected,
+            Direction::ServerToClient if !self.client_answered => {
+                self.facts.server_flight_end = Some(record.end);
+            }
+            Direction::ServerToClient => {}
+        }
         match record.content_type {
             HANDSHAKE if self.halves[direction.index()].change_cipher_spec => {
                 self.enciphered_handshake(direction, record.end);
@@ -135,6 +153,7 @@ impl TlsState {
     fn handshake(&mut self, direction: Direction, body: &[u8], start: At) {
         let half = &mut self.halves[direction.index()];
         if half.handshake_read {
+            self.messages_after_hello(direction, body, start);
             return;
         }
         half.message_start.get_or_insert(start);
@@ -148,6 +167,21 @@ impl TlsState {
         if whole || !matches!(half.message.first(), Some(&(CLIENT_HELLO | SERVER_HELLO))) {
             self.hello_cut(direction);
         }
+    }
+
+    /// Looks for the server's certificate, which TLS 1.3 does not show.
+    fn messages_after_hello(&mut self, direction: Direction, body: &[u8], start: At) {
+        if direction == Direction::ServerToClient
+            && !self.is_tls13()
+            && let Some(found) = self.certificate.data(body, start)
+        {
+            self.facts.certificate = Some(Box::new(found));
+        }
+    }
+
+    /// The certificate, as far as it came.
+    fn certificate_cut(&mut self) -> Option<Box<TlsCertificate>> {
+        self.certificate.cut().map(Box::new)
     }
 
     /// Reads the hello collected so far: it is whole, or no more of it will come.
@@ -181,6 +215,9 @@ impl TlsState {
                     .filter(|version| is_final(*version))
                     .or(facts.version);
                 self.selected = true;
+                if let Some(rest) = message_len(&message).and_then(|len| body.get(len..)) {
+                    self.messages_after_hello(direction, rest, start);
+                }
             }
             _ => {}
         }
@@ -188,6 +225,9 @@ impl TlsState {
 
     /// TLS 1.2: the first enciphered handshake record of each end is its Finished.
     fn enciphered_handshake(&mut self, direction: Direction, at: At) {
+        if direction == Direction::ClientToServer {
+            self.facts.client_finished.get_or_insert(at);
+        }
         self.halves[direction.index()].finished = true;
         if self.halves.iter().all(|half| half.finished) {
             self.facts.handshake_complete.get_or_insert(at);
@@ -258,6 +298,9 @@ impl TlsState {
         {
             self.facts.handshake_complete = Some(first);
             self.facts.client_data = Some(second);
+        }
+        if self.is_tls13() {
+            self.facts.client_finished = self.facts.handshake_complete;
         }
         self.facts
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::connection::LateAcks;
 use crate::event::SegmentRef;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::rtt::RoundTrip;
@@ -18,6 +19,37 @@ const UNLOADED: u64 = 2;
 /// Growth of a round trip that is worth following: people notice it in calls and games.
 const GROWTH_NS: u64 = 30_000_000;
 
+/// The default of the largest segment (RFC 9293 §3.7.1): shorter ones are no full ones.
+const MSS_LEAST: u32 = 536;
+
+/// The receiver stands next to the capture point when it has answered within this: what is later is its
+/// own doing and no queue's.
+const NEXT_DOOR_NS: u64 = 1_000_000;
+
+/// The longest that an acknowledgement may be delayed on purpose by the stacks in use (Linux; RFC 1122
+/// §4.2.3.2 allows 500 ms), and only while less than two full segments wait for it.
+const DELAYED_ACK_NS: u64 = 200_000_000;
+
+/// Takes an acknowledgement that a busy receiver sent late.
+fn note_late_ack(sender: &mut SenderState, trip: RoundTrip, ack: SegmentRef) {
+    let full_segment = u64::from(sender.stats.largest_payload.max(MSS_LEAST));
+    if trip.flight < 2 * full_segment {
+        return;
+    }
+    let took = Duration::from_nanos(trip.ns);
+    let late = sender.stats.seldom().late_acks.get_or_insert(LateAcks {
+        count: 0,
+        total: Duration::ZERO,
+        longest: Duration::ZERO,
+        ack,
+    });
+    late.count += 1;
+    late.total += took;
+    if took > late.longest {
+        (late.longest, late.ack) = (took, ack);
+    }
+}
+
 /// Takes a round trip of `sender` that `ack` ended. Nothing is kept before the first long one
 /// under load.
 pub(in crate::flow::tcp) fn note_round_trip(
@@ -28,6 +60,9 @@ pub(in crate::flow::tcp) fn note_round_trip(
     let RoundTrip { ns: rtt_ns, flight } = trip;
     let least = sender.rtt.min_ns().unwrap_or_default();
     let grown = rtt_ns >= least.saturating_mul(2) && rtt_ns >= least.saturating_add(GROWTH_NS);
+    if grown && least <= NEXT_DOOR_NS && rtt_ns >= least.saturating_add(DELAYED_ACK_NS) {
+        note_late_ack(sender, trip, ack);
+    }
     let known = sender
         .stats
         .seldom

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use crate::connection::{Span, Turn, Turns};
+use crate::connection::{AnsweredTurn, Span, Turn, TurnRun, Turns};
 use crate::direction::Direction;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::SenderState;
@@ -11,6 +11,14 @@ use crate::time::Timestamp;
 
 /// Slow turns kept.
 const SLOWEST: usize = 8;
+/// Answered turns kept, the first ones, where there are more than slow ones are kept.
+const FIRST_ANSWERED: usize = 64;
+/// A client that has its answer and goes on by itself does so within this.
+const GOES_ON: Duration = Duration::from_millis(20);
+/// Octets from which a turn is a transfer, and ends the run.
+const TRANSFER: u64 = 16_384;
+/// Turns of a run that is worth keeping.
+const RUN_LEAST: u32 = 16;
 
 /// Builds [`Turns`] while the connection lives; nothing is allocated before the first payload.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +36,8 @@ struct Conversation {
     missed_from: u64,
     /// The shortest response time among the slowest turns, once so many are kept.
     least_kept: Duration,
+    /// The turns of the current run that are over.
+    run: Option<TurnRun>,
 }
 
 impl TurnTracker {
@@ -148,6 +158,10 @@ impl Conversation {
     fn open(&mut self, turn: Turn) {
         if let Some(before) = self.turns.last.replace(turn) {
             self.note_response_time(&before);
+            self.note_run(&before);
+            if !goes_on(&before, turn.request.first.time) {
+                self.run = None;
+            }
             self.turns.before_last = Some(before);
         }
         self.turns.count += 1;
@@ -158,6 +172,7 @@ impl Conversation {
             return;
         };
         self.turns.response_times.add(waited);
+        self.keep_among_first(turn);
         let slowest = &mut self.turns.slowest;
         if slowest.len() < SLOWEST {
             if slowest.len() == slowest.capacity() {
@@ -180,14 +195,67 @@ impl Conversation {
         }
     }
 
+    /// Keeps an answered turn; as long as all of them are among the slowest there is no need to.
+    fn keep_among_first(&mut self, turn: &Turn) {
+        let turns = &mut self.turns;
+        if turns.slowest.len() < SLOWEST || turns.first_answered.len() >= FIRST_ANSWERED {
+            return;
+        }
+        if turns.first_answered.is_empty() {
+            let before = turns.slowest.iter().filter_map(AnsweredTurn::of);
+            turns.first_answered = before.collect();
+        }
+        turns.first_answered.extend(AnsweredTurn::of(turn));
+    }
+
+    /// Takes a turn that is over into the run that it continues or begins.
+    fn note_run(&mut self, turn: &Turn) {
+        let octets = |response: &Span| turn.request.octets + response.octets;
+        let response = turn.response.filter(|response| octets(response) < TRANSFER);
+        let Some(response) = response else {
+            self.run = None;
+            return;
+        };
+        let run = self.run.get_or_insert(TurnRun {
+            turns: 0,
+            first: turn.request.first,
+            last: response.last,
+            octets: 0,
+        });
+        run.turns = run.turns.saturating_add(1);
+        run.octets += octets(&response);
+        run.last = response.last;
+        let longest = &mut self.turns.longest_run;
+        if run.turns < RUN_LEAST
+            || longest
+                .as_ref()
+                .is_some_and(|known| known.turns >= run.turns)
+        {
+            return;
+        }
+        match longest {
+            Some(known) => **known = *run,
+            none => *none = Some(Box::new(*run)),
+        }
+    }
+
     fn finish(mut self) -> Turns {
         if let Some(last) = self.turns.last {
             self.note_response_time(&last);
+            self.note_run(&last);
         }
         let rank = |turn: &Turn| (Reverse(turn.response_time()), turn.request.first.frame);
         self.turns.slowest.sort_unstable_by_key(rank);
         self.turns
     }
+}
+
+/// Whether a request at `time` follows the answer of `before` without a pause. Where the capture is far
+/// from the client, the acknowledgement of the answer shows when the client had it.
+fn goes_on(before: &Turn, time: Timestamp) -> bool {
+    let answered = before.response.map(|response| response.last.time);
+    let had = before.response_acked.max(answered);
+    had.is_some_and(|had| time.since(had) <= GOES_ON)
 }
 
 fn extend(span: &mut Span, more: &Span) {

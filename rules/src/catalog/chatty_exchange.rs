@@ -1,0 +1,239 @@
+//! `chatty-exchange`: one action takes many turns, and the path's round trip is paid for each.
+
+use std::time::Duration;
+
+use analyzer::Connection;
+use analyzer::app::AppProtocol;
+use analyzer::connection::TurnRun;
+
+use crate::model::confidence;
+use crate::model::context::Context;
+use crate::model::impact::Impact;
+use crate::model::meta::{RuleMeta, declare_rule};
+use crate::model::narrative::{Group, Narrative};
+use crate::model::observation::{Observation, Observations};
+use crate::model::rule::Rule;
+use crate::model::text::{bytes, many, ms, number, percent, time};
+
+declare_rule! {
+    /// A client asks dozens of small questions one after the other, each only when it has the answer before.
+    ///
+    /// ## What it means
+    /// The program needs many answers for one thing that it does and fetches them one by one: a query for each row of
+    /// another (N+1), a command a key, a call an item. Each costs a round trip, whatever the server does.
+    ///
+    /// ## Why it matters
+    /// Next to the server nobody notices. Over a distance the same code is slow in proportion to the round trip,
+    /// and neither bandwidth nor a faster server helps.
+    ///
+    /// ## How it is detected
+    /// A run of at least `min_turns` turns on one connection, each request sent within 20 ms of the answer before (or of
+    /// its acknowledgement, where the capture is far from the client), of at most `max_turn_bytes` octets a turn on
+    /// average, where the turns times the round trip make up at least half of the run and at least `least_ms`. The first request
+    /// and the last answer of the run prove it.
+    ///
+    /// What refutes it: pauses between the turns (a person, a timer); a server that takes most of the time
+    /// (see slow-response); large answers (a transfer in pieces). HTTP/1, databases, caches, directories, mail and file
+    /// services are looked at, and streams whose framing is known; in others (TLS, terminals, desktops) turns are not known to be
+    /// requests. Severity: by the time that one exchange instead would have saved, where the run is shorter than a minute;
+    /// longer ones are programs that nobody waits for.
+    ///
+    /// ## What to do
+    /// Ask for many things at once: a join or `IN (…)`, `MGET` or a pipeline, a batch call, a bulk interface.
+    /// Or run the program next to the server.
+    ///
+    /// ## Known limits
+    /// Whether the turns could be one is not visible; a loop of polls looks the same. Runs over several connections are not seen.
+    ///
+    /// ## References
+    /// - Redis: pipelining; PostgreSQL: pipeline mode; Fowler, Patterns of Enterprise Application Architecture
+    ///   (Remote Facade, Lazy Load)
+    pub(crate) struct ChattyExchange {
+        id: "chatty-exchange",
+        group: Application,
+        title: "Many small turns, a round trip each",
+        severity: Medium,
+        needs: [Tcp, BothDirections],
+        traits: [TurnRun],
+        clouded_by: [CaptureDrops],
+        figures: [
+            turns: Count / Max,
+            round_trip_ms: Milliseconds / Median,
+            run_ms: Milliseconds / Max,
+            saved_ms: Milliseconds / Max,
+        ],
+        thresholds: [
+            min_turns = 30.0: "Turns in a row; a handshake, a log-in and a mail take a dozen.",
+            least_ms = 300.0: "Time that the round trips of a run take in all.",
+            max_turn_bytes = 4096.0: "Octets a turn on average; what is more moves data in pieces.",
+        ],
+        host_evidence: [ReadSizes],
+    }
+}
+
+/// The share of a run that its round trips have to take.
+const SHARE: f64 = 0.5;
+/// Nobody waits longer than that for one action; a run that lasts longer is a loop.
+const ACTION: Duration = Duration::from_secs(60);
+/// Protocols beside HTTP in which each turn is a request and its answer.
+const ASKED: [&str; 6] = [
+    "postgresql",
+    "mysql",
+    "redis",
+    "memcached",
+    "mongodb",
+    "ldap",
+];
+
+/// A run of turns.
+pub(crate) struct Seen {
+    /// The share of the run that its round trips take.
+    share: f64,
+    octets_each: f64,
+}
+
+impl Rule for ChattyExchange {
+    type Seen = Seen;
+    type Fact = ();
+
+    fn meta(&self) -> &'static RuleMeta {
+        &Self::META
+    }
+
+    fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
+        let (Some(run), Some(round_trip)) = (&conn.turns.longest_run, conn.rtt()) else {
+            return;
+        };
+        let turns = number(run.turns.into());
+        if turns < ctx.threshold("min_turns") || !is_of_requests(conn) {
+            return;
+        }
+        let length = run.last.time.since(run.first.time);
+        let paid = round_trip * run.turns;
+        let share = ms(paid) / ms(length).max(f64::MIN_POSITIVE);
+        let octets_each = number(run.octets) / turns;
+        let is_chatty = share >= SHARE
+            && ms(paid) >= ctx.threshold("least_ms")
+            && octets_each <= ctx.threshold("max_turn_bytes");
+        if is_chatty {
+            // The round trip is the least that was measured; no more than all can be saved.
+            let saved = (paid - round_trip).min(length);
+            let seen = Seen {
+                share: share.min(1.0),
+                octets_each,
+            };
+            out.push(observation(conn, run, round_trip, saved).seen(seen));
+        }
+    }
+
+    fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
+        let best = group.best();
+        let figure = |name| group.figure(name).unwrap_or_default();
+        let (client, server) = (best.connection.client.ip, group.server());
+        let turns = many(figure("turns") as u64, "turn");
+        let round_trip = time(figure("round_trip_ms"));
+        let saved = time(figure("saved_ms"));
+        draft
+            .title(format!("{client} takes {turns} with {server} for one thing, a round trip of {round_trip} each"))
+            .summary(format!(
+                "{client} sent one small request after the other to {server}, each as soon as it had the answer before: {turns} in {}. Round trips are {} of that; in one exchange {saved} would be saved.",
+                time(figure("run_ms")),
+                percent(best.seen.share),
+            ))
+            .confidence(confidence::LIKELY, "Turns, pauses and the round trip were measured; that the requests could be one is an inference.")
+            .because(format!("{} a turn on average", bytes(best.seen.octets_each)))
+            .because("no pause of the client between the turns: nobody typed or waited for a timer")
+            .not("slow-response", "the server answers within about a round trip")
+            .not("window-limited", "the turns carry little data")
+            .advise("client", "fetch what belongs together in one request: a join or IN (…), a pipeline or MGET, a batch call")
+            .advise("any", "where that cannot be changed, run the client next to the server")
+            .verify("client", "the statement or call log of the program at that time", "the same request again and again with another key")
+    }
+}
+
+/// Whether a turn is a request and its answer.
+fn is_of_requests(conn: &Connection) -> bool {
+    match conn.app.protocol {
+        AppProtocol::Http1 | AppProtocol::Framed => true,
+        AppProtocol::Unknown => conn.app.name.is_some_and(|name| ASKED.contains(&name)),
+        _ => false,
+    }
+}
+
+fn observation(
+    conn: &Connection,
+    run: &TurnRun,
+    round_trip: Duration,
+    saved: Duration,
+) -> Observation {
+    let length = run.last.time.since(run.first.time);
+    let impact = if length <= ACTION {
+        Impact::waited(saved)
+    } else {
+        Impact::SOME
+    };
+    let turns = u64::from(run.turns);
+    Observation::new(conn, confidence::LIKELY, impact)
+        .cause(format!("{} {}", conn.client.ip, conn.server))
+        .at(run.first.time)
+        .weight(ms(saved))
+        .count(turns)
+        .proof(
+            run.first,
+            format!(
+                "the first request of {} without a pause",
+                many(turns, "turn")
+            ),
+        )
+        .proof(run.last, "the answer to the last of them")
+        .figure("turns", number(turns))
+        .figure("round_trip_ms", ms(round_trip))
+        .figure("run_ms", ms(length))
+        .figure("saved_ms", ms(saved))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::finding::Finding;
+    use crate::model::severity::Severity;
+    use crate::testkit::script::Capture;
+    use crate::testkit::{figure, findings_of};
+    use analyzer::decode::TcpFlags;
+
+    const PUSH: u8 = TcpFlags::PSH | TcpFlags::ACK;
+
+    /// `turns` turns at the client over 20 ms, each after a pause and with an answer of `len` octets.
+    fn found(turns: u32, pause_us: u64, len: u32) -> Vec<Finding> {
+        let mut capture = Capture::new();
+        capture.handshake();
+        let (mut at, mut seq, mut ack) = (30_000, 101, 901);
+        for _ in 0..turns {
+            capture.client(at, PUSH, seq, ack, 40);
+            capture.server(at + 20_000, PUSH, ack, seq + 40, len);
+            (seq, ack) = (seq + 40, ack + len);
+            at += 20_000 + pause_us;
+        }
+        let mut conn = capture.finish();
+        conn.app.name = Some("postgresql");
+        conn.halves[0].rtt_min = Some(Duration::from_millis(20));
+        conn.halves[1].rtt_min = None;
+        findings_of("chatty-exchange", &[conn])
+    }
+
+    #[test]
+    fn a_query_a_row_is_chatty() {
+        let findings = found(100, 300, 60);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].severity, Severity::Medium);
+        assert!((figure(&findings[0], "turns") - 100.0).abs() < f64::EPSILON);
+        assert!((figure(&findings[0], "saved_ms") - 1_980.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn few_turns_pauses_and_transfers_are_not() {
+        assert!(found(20, 300, 60).is_empty());
+        assert!(found(100, 60_000, 60).is_empty());
+        assert!(found(100, 300, 1_460 * 4).is_empty());
+    }
+}
