@@ -100,7 +100,7 @@ fn complaint(sentence: &str) -> Option<String> {
         if *word == "1" && PLURALS.contains(&next) {
             return Some(format!("\"1 {next}\""));
         }
-        if index == 0 && *word == "1" && !next.ends_with('s') {
+        if index == 0 && *word == "1" && next != "of" && !next.ends_with('s') {
             // The first verb is the subject's: "1 segment from the server were lost".
             let verb = words
                 .iter()

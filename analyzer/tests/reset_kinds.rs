@@ -356,7 +356,7 @@ fn forged_because_the_sender_carries_on() {
         ResetKind::Forged,
         ResetShape::Active,
         ResetKind::LingerZero,
-        "carried on",
+        "kept sending",
     );
 }
 

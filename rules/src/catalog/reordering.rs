@@ -155,7 +155,7 @@ impl Rule for Reordering {
             ))
             .confidence(confidence::LIKELY, "The late segments are originals, not retransmissions.")
             .because("timestamps and IP identification of the late segments are older than their neighbours'")
-            .because_if(needless > 0.0, || format!("{} in the same direction were unneeded", plural(needless, "retransmission")))
+            .because_if(needless > 0.0, || format!("{} in the same direction without need", plural(needless, "retransmission")))
             .not("packet-loss", "nothing was lost: the originals arrived")
             .not("retransmit-hol", "no retransmission was needed to fill the gaps")
             .advise("network", "balance per flow instead of per packet (ECMP, LACP, bonding mode round-robin)")

@@ -162,11 +162,11 @@ impl Rule for SpuriousRetransmission {
         draft
             .title(format!("The {sender} retransmits bytes that had arrived ({server})"))
             .summary(format!(
-                "{} ({}) from the {sender} (server {server}) were retransmitted although the receiver already had them: acknowledgments were late or lost, or segments were reordered.",
+                "The {sender} (server {server}) retransmitted {} ({}) that the receiver already had: acknowledgments were late or lost, or segments were reordered.",
                 plural(segments, "segment"), bytes(octets)
             ))
             .confidence(confidence::STRONG, "The receiver reported the duplicates, or had acknowledged the bytes before.")
-            .because(format!("{} that the receiver did not need; tail loss probes are not counted", plural(segments, "retransmission")))
+            .because(format!("{} that the receiver did not need, tail loss probes left out", plural(segments, "retransmission")))
             .not("packet-loss", "the first copies arrived")
             .advise("network", "look for delay spikes and for loss of acknowledgments in the other direction")
             .set("Linux", "keep the options on that let senders undo the slowdown", "net.ipv4.tcp_timestamps = 1, net.ipv4.tcp_dsack = 1, net.ipv4.tcp_frto = 2")

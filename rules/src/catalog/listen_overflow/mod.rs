@@ -406,7 +406,7 @@ fn dropping(conn: &Connection, syn: SegmentRef) -> Observation<Seen> {
     base(conn, syn, confidence::OPEN, until)
         .evidence(syn, "first SYN")
         .proof(last, format!("SYN retransmitted, {later} after the first"))
-        .evidence_if(answer, "first SYN-ACK")
+        .evidence_if(answer, "SYN-ACK after the retransmissions")
         .seen(Seen {
             until,
             last_vain: last.time,
