@@ -117,8 +117,8 @@ impl Rule for WindowsThatStayClosed {
         draft
             .title(format!("DATA of the {sender} waits up to {longest} for an HTTP/2 window ({server})"))
             .summary(format!(
-                "{} of the {sender} on {} waited for the {receiver} to open a window, {longest} at most ({whose}, {}); up to {} of the connection's time passed so.",
-                many(group.occurrences(), "time the DATA"),
+                "DATA of the {sender} waited {} on {} for the {receiver} to open a window, {longest} at most ({whose}, {}); up to {} of a connection's time passed so.",
+                many(group.occurrences(), "time"),
                 many(group.connections(), "connection"),
                 bytes(f64::from(seen.window)),
                 percent(seen.share),

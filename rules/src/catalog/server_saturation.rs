@@ -15,7 +15,7 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::text::{many, ms, number, rounded, time};
+use crate::model::text::{ms, number, plural, rounded, time};
 use crate::signs::waits::union;
 
 declare_rule! {
@@ -199,7 +199,7 @@ impl Rule for ServerSaturation {
             .title(format!("{server} answers in {few} when little waits there, in {crowded} when much does"))
             .summary(format!(
                 "Over {} to {server} the time to answer grows with the number of requests that wait: with up to {knee:.0} others it is as usual, with {:.0} it is {crowded} (median). Meanwhile it answers {rate} requests a second and no more.",
-                many(figure("requests") as u64, "request"),
+                plural(figure("requests"), "request"),
                 figure("outstanding_most"),
             ))
             .confidence(confidence::LIKELY, "Time to answer and requests outstanding were measured on every exchange; answers came steadily, so the server worked all the time.")
