@@ -104,11 +104,7 @@ impl Rule for WindowsThatStayClosed {
         let figure = |name| group.figure(name).unwrap_or_default();
         let longest = time(figure("longest_ms"));
         let (sender, receiver) = (seen.sender.sender(), seen.sender.reverse().sender());
-        let whose = if seen.stream == 0 {
-            "the connection's window".to_owned()
-        } else {
-            format!("the window of stream {}", seen.stream)
-        };
+        let whose = whose(seen.stream);
         let advice = if seen.short {
             "announce larger windows: SETTINGS_INITIAL_WINDOW_SIZE and a WINDOW_UPDATE for the connection of at least bandwidth times round trip"
         } else {
@@ -128,6 +124,14 @@ impl Rule for WindowsThatStayClosed {
             .not("slow-response", "the response had begun, and went on when the window was opened")
             .advise(receiver, advice)
             .verify(receiver, "a dump of the program's threads or tasks at that time", "who was to read the stream, and what it waits for")
+    }
+}
+
+fn whose(stream: u32) -> String {
+    if stream == 0 {
+        "the connection's window".to_owned()
+    } else {
+        format!("the window of stream {stream}")
     }
 }
 
@@ -151,7 +155,7 @@ fn observation(
         .count(stalls.count)
         .proof(
             segment_at(conn, longest.filled, sender),
-            format!("DATA that uses up the window of stream {}", longest.stream),
+            format!("DATA that uses up {}", whose(longest.stream)),
         )
         .proof(
             segment_at(conn, longest.opened, sender.reverse()),

@@ -155,11 +155,15 @@ impl Rule for HttpClientError {
         draft
             .title(format!("{server} answers {} of its requests with {status} for a while", percent(now)))
             .summary(format!(
-                "{errors} of {server} within {} bear the status {status}, {} of all there; of {} outside of that time {} do.",
+                "{errors} of {server} within {} bear the status {status}, {} of all there; of {} outside of that time {}.",
                 span(seen.length),
                 percent(now),
                 many(seen.others, "response"),
-                percent(usual),
+                if usual > 0.0 {
+                    format!("{} do", percent(usual))
+                } else {
+                    "none does".to_owned()
+                },
             ))
             .confidence(confidence::STATED, "The statuses were read from the responses.")
             .because(meaning(status))
