@@ -246,8 +246,8 @@ def pair(client_socket):
 def write_truth(capture, story, made, findings=(), may=(), none_at_or_above="medium", **facts):
     """Writes the truth file beside a capture.
 
-    `findings`: what must be found, each a dict of `rule`, `connections` (list of (client, server)
-    pairs, or of dicts), `figures` (name -> (value, tolerance), or name -> text), and optionally `occurrences`,
+    `findings`: what must be found, each a dict of `rule`, optionally `connections` (all of them: a list of (client,
+    server) pairs, or of dicts), `figures` (name -> (value, tolerance), or name -> text), and optionally `occurrences`,
     `severity_at_least`, `severity_at_most`, `confidence_at_least`, `confidence_at_most`. `may`: rules that are allowed as well. Nothing else may reach the
     severity `none_at_or_above`. `facts` go into the file as they are; `arguments` among them are
     given to the program.
@@ -256,10 +256,11 @@ def write_truth(capture, story, made, findings=(), may=(), none_at_or_above="med
     for finding in findings:
         row = dict(finding)
         transport = row.pop("transport", "tcp")
-        row["connections"] = [
-            pair_ if isinstance(pair_, dict) else {"transport": transport, "client": pair_[0], "server": pair_[1]}
-            for pair_ in row.get("connections", ())
-        ]
+        if "connections" in row:
+            row["connections"] = [
+                pair_ if isinstance(pair_, dict) else {"transport": transport, "client": pair_[0], "server": pair_[1]}
+                for pair_ in row["connections"]
+            ]
         row["figures"] = {
             name: {"value": figure} if isinstance(figure, str) else {"value": figure[0], "tolerance": figure[1]}
             for name, figure in row.get("figures", {}).items()

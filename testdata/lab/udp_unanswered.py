@@ -31,6 +31,7 @@ def folder_with(name, text):
 
 def radius_server(net, client):
     """FreeRADIUS that knows one client address."""
+    web_server(net)
     config = folder_with("radiusd.conf", f"""
 name = radiusd
 prefix = /usr
@@ -61,10 +62,20 @@ server default {{
     time.sleep(2)
 
 
+def web_server(net):
+    """What the client hears beside: the capture shows what reaches it."""
+    nginx(net, "server", "server { listen 80; return 200 fine; }", 80)
+
+
+def look(net):
+    net.exec("client", "curl", "-s", f"http://{SERVER}/", check=False)
+
+
 def log_in(net, tries):
     request = folder_with("request", "User-Name = alice\nUser-Password = secret\n")
     for _ in range(tries):
         net.exec("client", "radclient", "-r", "3", "-t", "2", "-f", request, f"{SERVER}:1812", "auth", SECRET, check=False)
+        look(net)
 
 
 def run(folder, name, story, findings, actions, expression="udp or tcp or icmp", may=()):
@@ -98,7 +109,7 @@ def chrony(net, side, text):
 
 
 def time_server(net, allow):
-    nginx(net, "server", "server { listen 80; return 200 fine; }", 80)
+    web_server(net)
     state = tempfile.mkdtemp(prefix="pd-chrony")
     chrony(net, "server", f"local stratum 5\n{allow}\npidfile {state}/s.pid\nbindcmdaddress /\ncmdport 0\n")
     time.sleep(1)
@@ -109,7 +120,7 @@ def synchronise(net):
     chrony(net, "client", f"server {SERVER} iburst minpoll 1 maxpoll 2\npidfile {state}/c.pid\nbindcmdaddress /\ncmdport 0\n")
     for _ in range(9):
         time.sleep(2)
-        net.exec("client", "curl", "-s", f"http://{SERVER}/", check=False)
+        look(net)
 
 
 def ntp_not_allowed(folder):
@@ -122,6 +133,7 @@ def not_ntp(folder):
 
 
 def agent(net):
+    web_server(net)
     path = folder_with("snmpd.conf", f"agentAddress udp:{SERVER}:161\nrocommunity right\n")
     net.popen("server", "snmpd", "-f", "-C", "-c", path, "-Lf", "/dev/null", "-p", os.path.join(os.path.dirname(path), "pid"))
     time.sleep(2)
@@ -130,6 +142,7 @@ def agent(net):
 def ask_agent(net, community, times):
     for _ in range(times):
         net.exec("client", "snmpget", "-v2c", "-c", community, "-r", "3", "-t", "1", SERVER, "1.3.6.1.2.1.1.3.0", check=False)
+        look(net)
 
 
 def snmp_wrong_community(folder):
@@ -152,6 +165,8 @@ def not_snmp(folder):
 
 def late_server(net):
     """Answers the third copy of each RADIUS request only, as a server whose directory is slow."""
+    web_server(net)
+
     def serve():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind((SERVER, 1812))

@@ -132,7 +132,8 @@ impl Rule for CertificateExpiry {
         draft
             .title(format!("{whose} {when}"))
             .summary(format!(
-                "{whose} is valid until {}; it was shown on {}.{}",
+                "{whose} {} valid until {}; it was shown on {}.{}",
+                if seen.days_left < 0.0 { "was" } else { "is" },
                 seen.until,
                 many(group.connections(), "connection"),
                 if refused > 0.0 {

@@ -13,7 +13,7 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::text::{bytes, many, ms, number, percent, time};
+use crate::model::text::{bytes, many, ms, number, percent, plural, time};
 
 declare_rule! {
     /// A client asks dozens of small questions one after the other, each only when it has the answer before.
@@ -130,7 +130,7 @@ impl Rule for ChattyExchange {
         let best = group.best();
         let figure = |name| group.figure(name).unwrap_or_default();
         let (client, server) = (best.connection.client.ip, group.server());
-        let turns = many(figure("turns") as u64, "turn");
+        let turns = plural(figure("turns"), "turn");
         let round_trip = time(figure("round_trip_ms"));
         let saved = time(figure("saved_ms"));
         draft

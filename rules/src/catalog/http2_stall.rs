@@ -104,11 +104,7 @@ impl Rule for WindowsThatStayClosed {
         let figure = |name| group.figure(name).unwrap_or_default();
         let longest = time(figure("longest_ms"));
         let (sender, receiver) = (seen.sender.sender(), seen.sender.reverse().sender());
-        let whose = if seen.stream == 0 {
-            "the connection's window".to_owned()
-        } else {
-            format!("the window of stream {}", seen.stream)
-        };
+        let whose = whose(seen.stream);
         let advice = if seen.short {
             "announce larger windows: SETTINGS_INITIAL_WINDOW_SIZE and a WINDOW_UPDATE for the connection of at least bandwidth times round trip"
         } else {
@@ -117,8 +113,8 @@ impl Rule for WindowsThatStayClosed {
         draft
             .title(format!("DATA of the {sender} waits up to {longest} for an HTTP/2 window ({server})"))
             .summary(format!(
-                "{} of the {sender} on {} waited for the {receiver} to open a window, {longest} at most ({whose}, {}); up to {} of the connection's time passed so.",
-                many(group.occurrences(), "time the DATA"),
+                "DATA of the {sender} waited {} on {} for the {receiver} to open a window, {longest} at most ({whose}, {}); up to {} of a connection's time passed so.",
+                many(group.occurrences(), "time"),
                 many(group.connections(), "connection"),
                 bytes(f64::from(seen.window)),
                 percent(seen.share),
@@ -128,6 +124,14 @@ impl Rule for WindowsThatStayClosed {
             .not("slow-response", "the response had begun, and went on when the window was opened")
             .advise(receiver, advice)
             .verify(receiver, "a dump of the program's threads or tasks at that time", "who was to read the stream, and what it waits for")
+    }
+}
+
+fn whose(stream: u32) -> String {
+    if stream == 0 {
+        "the connection's window".to_owned()
+    } else {
+        format!("the window of stream {stream}")
     }
 }
 
@@ -151,7 +155,7 @@ fn observation(
         .count(stalls.count)
         .proof(
             segment_at(conn, longest.filled, sender),
-            format!("DATA that uses up the window of stream {}", longest.stream),
+            format!("DATA that uses up {}", whose(longest.stream)),
         )
         .proof(
             segment_at(conn, longest.opened, sender.reverse()),

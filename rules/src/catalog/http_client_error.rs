@@ -15,7 +15,7 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::text::{many, number, percent, share, span};
+use crate::model::text::{many, number, percent, plural, share, span};
 
 declare_rule! {
     /// The share of 4xx responses of a server jumps.
@@ -146,7 +146,7 @@ impl Rule for HttpClientError {
         let server = group.server();
         let seen = &group.best().seen;
         let figure = |name| group.figure(name).unwrap_or_default();
-        let errors = many(figure("errors") as u64, "response");
+        let errors = plural(figure("errors"), "response");
         let (now, usual) = (
             figure("share_percent") / 100.0,
             figure("usual_percent") / 100.0,
@@ -155,11 +155,15 @@ impl Rule for HttpClientError {
         draft
             .title(format!("{server} answers {} of its requests with {status} for a while", percent(now)))
             .summary(format!(
-                "{errors} of {server} within {} bear the status {status}, {} of all there; of {} outside of that time {} do.",
+                "{errors} of {server} within {} bear the status {status}, {} of all there; of {} outside of that time {}.",
                 span(seen.length),
                 percent(now),
                 many(seen.others, "response"),
-                percent(usual),
+                if usual > 0.0 {
+                    format!("{} do", percent(usual))
+                } else {
+                    "none does".to_owned()
+                },
             ))
             .confidence(confidence::STATED, "The statuses were read from the responses.")
             .because(meaning(status))

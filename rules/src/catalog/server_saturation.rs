@@ -15,7 +15,7 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::text::{many, ms, number, rounded, time};
+use crate::model::text::{many, ms, number, plural, rounded, time};
 use crate::signs::waits::union;
 
 declare_rule! {
@@ -193,13 +193,14 @@ impl Rule for ServerSaturation {
         let knee = figure("outstanding_at_knee");
         let rate = rounded(figure("answers_per_second"));
         let steps = seen.fifths.map(|(outstanding, median)| {
-            format!("up to {outstanding} others: {}", time(ms(median)))
+            format!("up to {}: {}", many(outstanding, "other"), time(ms(median)))
         });
         draft
             .title(format!("{server} answers in {few} when little waits there, in {crowded} when much does"))
             .summary(format!(
-                "Over {} to {server} the time to answer grows with the number of requests that wait: with up to {knee:.0} others it is as usual, with {:.0} it is {crowded} (median). Meanwhile it answers {rate} requests a second and no more.",
-                many(figure("requests") as u64, "request"),
+                "Over {} to {server} the time to answer grows with the number of requests that wait: with up to {} it is as usual, with {:.0} it is {crowded} (median). Meanwhile it answers {rate} requests a second and no more.",
+                plural(figure("requests"), "request"),
+                plural(knee, "other"),
                 figure("outstanding_most"),
             ))
             .confidence(confidence::LIKELY, "Time to answer and requests outstanding were measured on every exchange; answers came steadily, so the server worked all the time.")

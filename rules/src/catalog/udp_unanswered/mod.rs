@@ -40,6 +40,8 @@ declare_rule! {
     /// meanwhile. DHCP clients are followed by hardware address: DHCPDISCOVER again and again, and no message that
     /// shows that an address was offered.
     ///
+    /// Where the capture holds nothing that ever reached the client, it is info.
+    ///
     /// What refutes it: any answer, also one from another port of that server (TFTP); an ICMP error, which says why
     /// (see icmp-unreachable and connection-refused); a client that hears nobody at all meanwhile. Messages that
     /// need no answer are left out: traps, indications, broadcasts, checks of candidates for a direct path (ICE).
@@ -99,6 +101,8 @@ pub(crate) struct Seen {
     repeated: u64,
     /// Another server answered, or TCP did.
     served: bool,
+    /// The capture holds nothing that reached the client.
+    is_deaf: bool,
 }
 
 impl Rule for UdpUnanswered {
@@ -185,6 +189,22 @@ impl Rule for UdpUnanswered {
         };
         let asked = plural(requests, "request");
         let served = group.having(|seen| seen.served) > 0;
+        let (confidence, reason) = if group.having(|seen| !seen.is_deaf) == 0 {
+            (
+                confidence::EVEN,
+                "The client repeated its requests, but the capture holds nothing at all that reached it.",
+            )
+        } else if repeated > 0 {
+            (
+                confidence::PROVED,
+                "The client repeated the same request: it had no answer.",
+            )
+        } else {
+            (
+                confidence::LIKELY,
+                "The capture shows what else reached the client, and no answer among it.",
+            )
+        };
         draft
             .title(title)
             .summary(format!(
@@ -192,14 +212,7 @@ impl Rule for UdpUnanswered {
                 time(long),
                 if served { " The client was served in another way." } else { "" },
             ))
-            .confidence(
-                if repeated > 0 { confidence::PROVED } else { confidence::LIKELY },
-                if repeated > 0 {
-                    "The client repeated the same request: it had no answer."
-                } else {
-                    "The capture shows what else reached the client, and no answer among it."
-                },
-            )
+            .confidence(confidence, reason)
             .because_if(repeated > 0, || format!("{repeated} of them repeat a request as it was"))
             .not("icmp-unreachable", "no ICMP error answers these requests")
             .not("dns-failure", "these are not questions to a resolver")
@@ -332,7 +345,9 @@ impl Silent<'_> {
                 host.accepted_between(self.first.time - ANSWER_TIME * 15, until + ANSWER_TIME * 15)
             });
         let served = other_server || over_tcp;
-        let impact = if is_nobody(hosts, client) {
+        // Who never received anything in the capture may have been answered out of its sight.
+        let is_deaf = caller.is_some_and(|host| host.first_received().is_none());
+        let impact = if is_deaf || is_nobody(hosts, client) {
             Impact::NONE
         } else if served {
             Impact::recovered(1)
@@ -363,6 +378,7 @@ impl Silent<'_> {
                 server,
                 repeated,
                 served,
+                is_deaf,
             });
         Some(observation)
     }
@@ -439,6 +455,7 @@ fn dhcp(notes: &[Note<Fact>], limits: (f64, f64)) -> Vec<Observation<Seen>> {
                 server: note.connection.server,
                 repeated: client.discovers - 1,
                 served: false,
+                is_deaf: false,
             })
     };
     in_vain.map(observation).collect()
