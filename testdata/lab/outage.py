@@ -104,7 +104,7 @@ def back_soon(folder):
     paths, seen = users(folder, "listen-overflow", "not-path-down", lambda seconds, *_: 4 < seconds < 13, until_s=16, patience_s=3, again=True, linger_s=1)
     assert any(one.result != "answered" for one in seen), seen
     tell(paths, "The path is down for nine seconds; clients give up and connect anew until it is back.",
-           may=["packet-loss"], tcp_connections=len(seen))
+           may=["packet-loss", "connection-died", "syn-unanswered"], tcp_connections=len(seen))
 
 
 def interrupted(folder):

@@ -38,6 +38,9 @@ const BURST_NS: u64 = 50_000_000;
 /// A packet that another is no answer to, unless it was held up, was sent so long before, in nanoseconds.
 const LONG_BEFORE_NS: u64 = 500_000_000;
 
+/// Slices of this length still tell moments apart, in nanoseconds.
+const COARSEST_NS: u64 = 300_000_000;
+
 /// Slices with questions and without anything heard.
 #[derive(Clone, Copy, Debug)]
 struct Span {
@@ -137,12 +140,12 @@ fn standstills(hosts: &Hosts, host: IpAddr, dialogues: &[Dialogue<'_>]) -> Vec<S
     let (Some(profile), grid) = (hosts.get(host), hosts.grid()) else {
         return Vec::new();
     };
-    // In coarse slices nothing comes at one moment.
-    if dialogues.len() < TOGETHER || grid.width_ns() > BURST_NS {
+    if dialogues.len() < TOGETHER || grid.width_ns() > COARSEST_NS {
         return Vec::new();
     }
     let heard: Vec<u64> = profile.received_at().iter().collect();
-    let (burst, long_before) = (BURST_NS / grid.width_ns(), LONG_BEFORE_NS / grid.width_ns());
+    let burst = BURST_NS.div_ceil(grid.width_ns());
+    let long_before = LONG_BEFORE_NS.div_ceil(grid.width_ns()).max(2);
     let silences = heard.windows(2).filter_map(|pair| {
         let (after, to) = (pair[0], pair[1]);
         if to - after <= long_enough(grid) {

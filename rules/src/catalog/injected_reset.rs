@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use analyzer::connection::{Reset, ResetKind};
 use analyzer::hosts::{Hosts, SegmentKind};
-use analyzer::{Analysis, Connection, Direction};
+use analyzer::{Analysis, Connection, Direction, QualityKind};
 
 use crate::model::context::Context;
 use crate::model::figure::{median, most};
@@ -72,6 +72,8 @@ declare_rule! {
 
 /// From here on a connection without a pending request counts as idle.
 const IDLE: Duration = Duration::from_secs(1);
+/// A capture of several queues writes a segment by so much behind others, at most.
+const WRITTEN_LATE: Duration = Duration::from_millis(5);
 /// Hop counts above this are no distance that anybody could look for.
 const FARTHEST_HOPS: f64 = 30.0;
 
@@ -84,6 +86,8 @@ pub(crate) struct Seen {
     idle: Option<Duration>,
     /// That end carried on after it.
     carried_on: bool,
+    /// How long after it, at least where that was kept.
+    carried_on_after: Option<Duration>,
     /// Its hop limit is not that end's.
     differs: bool,
 }
@@ -117,7 +121,17 @@ impl Rule for InjectedReset {
     }
 
     fn on_capture(&self, analysis: &Analysis, _: &Context<'_>, collected: &mut Collected<Seen>) {
+        let mut quality = analysis.quality.iter();
+        let disordered = quality.any(|note| note.kind == QualityKind::CaptureDisorder);
         collected.observations.retain(|one| {
+            // Written behind the RST, sent before it.
+            let seen = &one.seen;
+            let at_once = seen
+                .carried_on_after
+                .is_some_and(|after| after <= WRITTEN_LATE);
+            if disordered && at_once && !seen.differs {
+                return false;
+            }
             let end = match one.seen.end {
                 Direction::ClientToServer => one.connection.client,
                 Direction::ServerToClient => one.connection.server,
@@ -217,6 +231,7 @@ fn observation(conn: &Connection, reset: &Reset, differs: bool) -> Observation<S
             hop_limit: reset.hop_limit,
             idle,
             carried_on: reset.sender_carried_on,
+            carried_on_after: after.map(|after| after.time.since(reset.segment.time)),
             differs,
         })
 }
