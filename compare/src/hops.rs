@@ -153,6 +153,11 @@ fn hop(
             translation: translation(role),
             seen_beyond: &beyond,
             seen_before: &before,
+            has_beyond: if role == 0 {
+                members.last() != Some(&to)
+            } else {
+                members.first() != Some(&from)
+            },
         })
     });
     let window = |point: usize| crossing.leg.window(point, &points[point]);

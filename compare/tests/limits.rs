@@ -99,3 +99,27 @@ fn what_a_capture_drops_on_a_clean_path_is_missed() {
         assert_eq!(findings_above_low(&result), Vec::<String>::new());
     }
 }
+
+#[test]
+fn segments_cut_before_their_flags_are_followed_by_what_is_left() {
+    let cut = |octets: usize| {
+        move |frames: &mut Vec<common::Frame>| {
+            frames
+                .iter_mut()
+                .for_each(|frame| frame.bytes.truncate(octets));
+        }
+    };
+    // Of IPv6 over Ethernet this leaves ten octets of each TCP header, at one point or at both.
+    for (client, server) in [(64, 64), (96, 64)] {
+        let plain = with_both("loss-2-v6", |_| {}, |_| {});
+        let result = with_both("loss-2-v6", cut(client), cut(server));
+        assert_eq!(result.connections.len(), plain.connections.len());
+        let delivered_and_lost = |result: &Comparison| {
+            let ways = each_way(result).into_iter();
+            let counts = ways.map(|(way, counts)| (way, counts[0], counts[1]));
+            counts.collect::<Vec<_>>()
+        };
+        assert_eq!(delivered_and_lost(&result), delivered_and_lost(&plain));
+        assert!(result.notices.iter().any(|one| one.contains("cut before")));
+    }
+}

@@ -281,8 +281,6 @@ CHANGES = {
 
 def compared(program, files):
     command = [program, "compare", *files, "--format", "json", "--output", "-", "--threads", "1"]
-    if program.endswith("counts"):
-        command = [program, *files]
     output = subprocess.run(command, capture_output=True)
     if output.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {output.returncode} {output.stderr.decode()[:300]}")

@@ -30,6 +30,8 @@ pub(crate) struct Direction<'a, 'b> {
     /// saw.
     pub seen_beyond: &'a HashSet<usize>,
     pub seen_before: &'a HashSet<usize>,
+    /// Whether points lie behind the downstream one.
+    pub has_beyond: bool,
 }
 
 /// What was found of one direction.
@@ -178,8 +180,9 @@ impl Direction<'_, '_> {
             } else if gaps.ranges.is_empty() {
                 let fate = match receipts.of(gaps.index) {
                     Some(true) => Fate::MissedDown,
-                    Some(false) => Fate::Lost,
-                    None => Fate::LostOrMissed,
+                    // With a point between, it may have been lost behind that.
+                    Some(false) if !self.has_beyond => Fate::Lost,
+                    _ => Fate::LostOrMissed,
                 };
                 judged.cases.push(case(fate, units));
             } else {

@@ -194,8 +194,8 @@ impl Proof {
     ///
     /// Segments with octets share the fate of most others of their direction that only the upstream
     /// point saw. Of those without, the downstream point misses as many as of what comes from its own
-    /// side.
-    fn share_missed(&self, kind: (HopKey, bool)) -> f64 {
+    /// side. `has_beyond` says whether points lie behind the downstream one.
+    fn share_missed(&self, kind: (HopKey, bool), has_beyond: bool) -> f64 {
         let (key, bears) = kind;
         let of = |counts: &HashMap<(HopKey, bool), u64>| counts.get(&kind).copied().unwrap_or(0);
         let (lost, unseen, open) = (of(&self.lost), of(&self.unseen), of(&self.open));
@@ -220,12 +220,9 @@ impl Proof {
         let loses = [(key, true), (key, false), reverse]
             .iter()
             .any(|kind| self.lost.contains_key(kind));
-        let chance = if loses {
-            2.0 * spread
-        } else {
-            3.0 * spread + 3.0
-        };
-        if missed > 0.0 && (open + unseen) as f64 <= expected + chance {
+        let chance = if loses { spread } else { 3.0 * spread + 3.0 };
+        // What passed a point unseen is seen behind it, where there is one.
+        if missed > 0.0 && !(loses && has_beyond) && (open + unseen) as f64 <= expected + chance {
             return 1.0;
         }
         (left / open.max(1) as f64).clamp(0.0, 1.0)
@@ -240,7 +237,10 @@ impl Proof {
             }
         }
         [0, 1, 2, 3].map(|which| {
-            let share = self.share_missed((key, which & 1 == 1));
+            let share = self.share_missed((key, which & 1 == 1), direction.has_beyond);
+            if direction.has_beyond {
+                return Split::new(counts[which], share.round());
+            }
             let odds = share * self.dropouts.likelihood((key.1, key.0), which & 2 == 2);
             let share = if share > 0.0 {
                 odds / (odds + 1.0 - share)
