@@ -238,42 +238,13 @@ impl CaptureReader {
     /// Interfaces with their counts so far.
     #[must_use]
     pub fn interface_summaries(&self) -> Vec<InterfaceSummary> {
-        let summary = |(index, interface): (usize, &Interface)| InterfaceSummary {
-            index: u32::try_from(index).unwrap_or(u32::MAX),
-            name: interface.name.as_deref().map(str::to_owned),
-            link_type: interface.link_type.to_string(),
-            snaplen: interface.snaplen,
-            frames: interface.frames,
-            drops: interface.drops,
-        };
-        self.session
-            .interfaces
-            .iter()
-            .enumerate()
-            .map(summary)
-            .collect()
+        self.session.summaries()
     }
 
     /// What limits the capture as far as its files tell; complete after the last slab.
     #[must_use]
     pub fn notes(&self) -> Vec<QualityNote> {
-        let mut notes = self.session.notes.clone();
-        let drops: u64 = self
-            .session
-            .interfaces
-            .iter()
-            .filter_map(|interface| interface.drops)
-            .sum();
-        if drops > 0 {
-            notes.push(QualityNote {
-                kind: QualityKind::CaptureDrops,
-                count: drops,
-                note: format!(
-                    "the capturing host says it dropped {drops} frames: bytes that are acknowledged but never seen were lost by the capture, not by the network"
-                ),
-            });
-        }
-        notes
+        self.session.all_notes()
     }
 
     /// Comments on files, sections, interfaces and packets; the first 1,000.
@@ -387,12 +358,8 @@ impl CaptureReader {
             && first < last
             && last.since(first) >= RING_OVERLAP
         {
-            let note = format!(
-                "{} begins {:.6} s before the frames read before it end: more files overlap than are merged",
-                next.input.name().display(),
-                last.since(first).as_secs_f64()
-            );
-            self.session.note(QualityKind::ClockStep, 1, note);
+            let name = next.input.name().display().to_string();
+            self.session.note_overlap(&name, last.since(first));
         }
     }
 

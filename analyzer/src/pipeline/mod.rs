@@ -6,31 +6,39 @@
 //! parallel and in frame order. Nothing is shared between shards but read-only input, and their
 //! number is fixed, so results do not depend on the thread count.
 
+mod conclude;
 mod item;
+mod judge;
+mod segment;
 mod sequencer;
+mod whole;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use crate::analysis::{Analysis, CaptureSummary};
-use crate::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
+use crate::analysis::Analysis;
+use crate::capture::{CaptureReader, Input, Interface, ReadOptions, SetOfParts, Slab};
 use crate::decode::Packet;
-use crate::episodes::Episodes;
 use crate::error::Error;
 use crate::filter::PacketFilter;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
 use crate::flow::tally::ShardTally;
 use crate::flow::tcp::TcpSettings;
-use crate::hosts::Hosts;
-use crate::in_order::times::clock_notes;
 use crate::time::Timestamp;
 
 use item::{Addressed, Filled, Item, SHARDS, shard_of};
 use sequencer::Sequencer;
+use whole::whole;
 
 pub use crate::connection::ConnectionSink;
+pub use conclude::conclude;
+pub use judge::{ShardPart, ShardRun};
+pub use segment::{Arrival, FileFacts, Segmented, segment};
+
+/// Shards of an analysis, and the fewest of one that is spread over machines.
+pub const SHARDS_OF_ONE: u32 = SHARDS as u32;
 
 /// Packets of a shard whose flows are brought into the cache together.
 const WARMED: usize = 16;
@@ -311,7 +319,7 @@ fn advance<S: ConnectionSink>(shards: &mut [Shard<S>], items: &[Item]) {
 fn give_up<S: ConnectionSink>(shard: &mut Shard<S>, number: usize, incomplete: &[(Packet, u32)]) {
     for (packet, pieces) in incomplete {
         let hash = FlowKey::of(packet).0.hash64();
-        if shard_of(hash) == number {
+        if shard_of(hash, SHARDS) == number {
             shard.incomplete(packet, hash, *pieces);
         }
     }
@@ -332,8 +340,7 @@ impl<S: ConnectionSink> Engine<S> {
     fn finish(self, reader: &CaptureReader, filter: &PacketFilter) -> (Analysis, Vec<S>) {
         let mut sequencer = self.sequencer;
         let incomplete = sequencer.finish(filter);
-        let times = &sequencer.times;
-        let end = times.last().unwrap_or_default();
+        let end = sequencer.times.last().unwrap_or_default();
         let finished: Vec<(S, ShardTally)> = self
             .shards
             .into_par_iter()
@@ -353,51 +360,13 @@ impl<S: ConnectionSink> Engine<S> {
                 tally.merge(of_shard);
             }
         }
-        let mut quality = reader.notes();
-        quality.extend(tally.quality());
-        quality.extend(clock_notes(times));
-        quality.extend(sequencer.damage.note());
-        let summary = CaptureSummary {
+        let files = SetOfParts {
             files: reader.files(),
             interfaces: reader.interface_summaries(),
-            packets: sequencer.stats.frames,
-            bytes: sequencer.stats.wire_bytes,
-            first: times.first(),
-            last: times.last(),
-            undecoded: sequencer
-                .stats
-                .stops
-                .iter()
-                .map(|(stop, count)| (stop.to_string(), *count))
-                .collect(),
-            protocols: sequencer.stats.protocols(),
-        };
-        let hosts = Hosts::of(tally.hosts, &tally.dns_names, sequencer.neighbours.finish());
-        quality.extend(hosts.note());
-        let episodes = Episodes::of(tally.records, &hosts, &tally.dns_names, end);
-        quality.extend(episodes.note());
-        quality.sort();
-        let analysis = Analysis {
-            summary,
-            hosts,
-            episodes,
-            quality,
-            tcp_connections: tally.tcp_connections,
-            udp_flows: tally.udp_flows,
-            dns_names: tally.dns_names,
-            listeners: tally.listeners,
-            udp_servers: tally.udp_servers,
-            icmp_errors: tally.icmp_errors,
-            icmp_error_count: tally.icmp_error_count,
-            intervals: tally.timeline.finish(),
+            notes: reader.notes(),
             marks: reader.marks().to_vec(),
-            routing_loops: sequencer.loops.finish(),
-            broadcast_loops: sequencer.broadcasts.finish(),
-            address_conflicts: sequencer.conflicts.finish(),
-            damaged: sequencer.damage.damaged(),
-            clock_breaks: times.breaks(),
-            is_clock_unit_wrong: times.is_unit_wrong(),
         };
+        let analysis = whole(files, sequencer, tally);
         (analysis, sinks)
     }
 }

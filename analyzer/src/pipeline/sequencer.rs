@@ -13,6 +13,7 @@ use crate::in_order::times::Times;
 use crate::in_order::translation::Translator;
 
 use super::item::Item;
+use super::segment::Found;
 
 /// Takes decoded slabs in the order of the capture.
 #[derive(Default)]
@@ -44,6 +45,23 @@ impl Sequencer {
             self.reassemble(item, filter);
             self.translate(item);
         }
+    }
+
+    /// Takes what was found in a file that follows, whose first frame has the number after `offset`.
+    pub fn replay(&mut self, found: Found, offset: u64) {
+        self.times.append(&found.times);
+        self.stats.merge(&found.stats);
+        self.damage.append(found.damage, offset);
+        let circling = found.circling.into_iter();
+        let circling: Vec<_> = circling.map(|one| one.later_by(offset)).collect();
+        self.loops.take(&circling);
+        let sightings = found.sightings.into_iter();
+        let sightings: Vec<_> = sightings.map(|one| one.later_by(offset)).collect();
+        self.neighbours.take(&sightings);
+        self.conflicts.take(&sightings);
+        let broadcasts = found.broadcasts.into_iter();
+        let broadcasts: Vec<_> = broadcasts.map(|one| one.later_by(offset)).collect();
+        self.broadcasts.take(&broadcasts);
     }
 
     /// Puts fragments together; datagrams that are whole join the slab's packets in frame order.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{QualityKind, QualityNote};
 
 /// What limits the capture, counted over the connections of a shard or of several when merged.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct LimitCounts {
     /// Octets that were acknowledged and never passed, and the connections that lack some.
     pub missing_octets: u64,
