@@ -77,6 +77,12 @@ impl<T> Kept<T> {
         }
     }
 
+    /// The first frames of the connections with an item that is kept so far.
+    pub(crate) fn first_frames(&self) -> Vec<u64> {
+        let items = self.items();
+        items.iter().map(|(place, _)| place.first_frame()).collect()
+    }
+
     /// Takes all items out.
     pub(crate) fn take(&self) -> Vec<T> {
         let mut items = std::mem::take(&mut *self.items());
