@@ -231,6 +231,10 @@ pub struct SegmentArguments {
     /// Number of the first of these captures in the set
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..))]
     pub source: i32,
+    /// Octets of payload that travel with a packet, at most; what is cut off is a caveat, as a snap
+    /// length is [default: all]
+    #[arg(long, value_name = "OCTETS")]
+    pub snap: Option<usize>,
     /// What standard input is called in reports
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,

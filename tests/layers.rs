@@ -168,7 +168,10 @@ const PROGRAM: &[Room] = &[
     ("inputs", "which files are read"),
     ("settings", "what was asked for"),
     ("hashes", "what a capture is known by"),
-    ("parts/format", "how values travel between parts of an analysis"),
+    (
+        "parts/format",
+        "how values travel between parts of an analysis",
+    ),
     ("parts/rows", "in what form"),
     ("parts/mod", "what parts tell each other"),
     ("parts", "an analysis that several processes do"),

@@ -29,7 +29,7 @@ pub fn run(arguments: &JudgeArguments) -> Result<ExitCode, Failure> {
     } else {
         Judging::of_stream(&settings, limit)
     };
-    let mut out = RowWriter::new(io::stdout().lock())?;
+    let mut out = RowWriter::new(rows::stdout()?)?;
     for path in &arguments.rows {
         rows::read(open(path)?, path, |row| {
             match row.kind {

@@ -8,8 +8,7 @@ use analyzer::pipeline::{self, FileFacts, SHARDS_OF_ONE, Segmented};
 
 use crate::cli::SegmentArguments;
 use crate::failure::Failure;
-use crate::parts::judging::bare;
-use crate::parts::rows::{Kind, Row, RowWriter};
+use crate::parts::rows::{self, Kind, Row, RowWriter};
 use crate::parts::{Head, format, reading_options};
 use crate::settings::Settings;
 
@@ -22,15 +21,12 @@ pub fn run(arguments: &SegmentArguments) -> Result<ExitCode, Failure> {
             arguments.shards
         )));
     }
-    let mut rows = RowWriter::new(io::stdout().lock())?;
+    let mut rows = RowWriter::new(rows::stdout()?)?;
     for (source, input) in in_order(&settings) {
         let source = source + arguments.source;
-        let mut facts = packets(input, source, arguments.shards, &settings, &mut rows)?;
+        let mut facts = packets((input, source), arguments, &settings, &mut rows)?;
         if let (Input::Stdin, Some(name)) = (input, &arguments.name) {
-            name.clone_into(&mut facts.part.name);
-            if let Some(summary) = &mut facts.part.summary {
-                name.clone_into(&mut summary.name);
-            }
+            facts.part.rename(name);
         }
         let head = head(&facts, source, arguments.shards, reading_options(&settings));
         for (kind, bytes) in [
@@ -73,24 +69,24 @@ fn in_order(settings: &Settings) -> Vec<(i32, &Input)> {
 
 /// Writes the packets of a file.
 fn packets<W: io::Write>(
-    input: &Input,
-    source: i32,
-    shards: u32,
+    (input, source): (&Input, i32),
+    arguments: &SegmentArguments,
     settings: &Settings,
     rows: &mut RowWriter<W>,
 ) -> Result<FileFacts, Failure> {
+    let snap = arguments.snap.unwrap_or(usize::MAX);
     let mut ordinal = 0;
     let mut bytes = Vec::new();
     pipeline::segment(
         input,
         &settings.analysis,
-        shards,
+        arguments.shards,
         |segmented: Segmented<'_>| {
             let packet = segmented.arrival.packet();
             bytes.clear();
-            let written = postcard::to_extend(&bare(segmented.arrival), std::mem::take(&mut bytes));
-            bytes = written.map_err(|error| Failure::Internal(error.to_string()))?;
-            bytes.extend_from_slice(segmented.payload);
+            segmented.arrival.write(&mut bytes);
+            let payload = segmented.payload;
+            bytes.extend_from_slice(payload.get(..snap).unwrap_or(payload));
             ordinal += 1;
             rows.push(&Row {
                 kind: Kind::Packet,

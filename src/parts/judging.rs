@@ -37,6 +37,8 @@ struct Files {
     /// By number: the place, and the frames before it.
     places: BTreeMap<i32, (usize, u64)>,
     frames: u64,
+    /// Shards that their packets are spread over.
+    shards: Option<u32>,
     /// Time of the first frame of all, as soon as it is known.
     start: Option<Timestamp>,
     end: Option<Timestamp>,
@@ -98,6 +100,13 @@ impl<'a> Judging<'a> {
             head.options,
             "a file was read",
         )?;
+        let shards = *self.files.shards.get_or_insert(head.shards);
+        if shards != head.shards {
+            return Err(Failure::Usage(format!(
+                "files were spread over {shards} and over {} shards: give segment the same --shards",
+                head.shards
+            )));
+        }
         self.files.add(head);
         Ok(())
     }
@@ -120,8 +129,8 @@ impl<'a> Judging<'a> {
             }
             None => (self.files.places.len(), self.files.frames),
         };
-        let (mut arrival, payload) = postcard::take_from_bytes::<Arrival>(row.bytes)
-            .map_err(|error| refused(format!("a packet cannot be read: {error}")))?;
+        let (mut arrival, payload) = Arrival::read(row.bytes)
+            .ok_or_else(|| refused("a packet cannot be read".to_owned()))?;
         restore(&mut arrival, row, place.1, payload.len());
         let over = self.turn_to(shard)?;
         let start = self
@@ -175,15 +184,4 @@ fn restore(arrival: &mut Arrival, row: &Row<'_>, frames_before: u64, payload: us
     packet.time = Timestamp::from_nanos(row.time_ns);
     packet.wire_len = row.wire_len.unsigned_abs();
     packet.payload_captured = u32::try_from(payload).unwrap_or(u32::MAX);
-}
-
-/// A packet as it travels, without what columns of its row bear.
-pub fn bare(mut arrival: Arrival) -> Arrival {
-    let packet = arrival.packet_mut();
-    packet.frame = 0;
-    packet.time = Timestamp::default();
-    packet.wire_len = 0;
-    packet.payload_start = 0;
-    packet.payload_captured = 0;
-    arrival
 }

@@ -2,7 +2,9 @@
 //!
 //! One form for all of them, of types that every engine has: signed integers and octets.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -84,6 +86,16 @@ fn schema() -> ArrowSchema {
     let int64 = INT64.iter().map(|name| field(name, ArrowDataType::Int64));
     let bytes = std::iter::once(field("bytes", ArrowDataType::Binary));
     int32.chain(int64).chain(bytes).collect()
+}
+
+/// Standard output as a file: what the standard library makes of it looks for ends of lines.
+///
+/// # Errors
+/// When it cannot be had.
+pub fn stdout() -> Result<File, Failure> {
+    let stdout = io::stdout().as_fd().try_clone_to_owned();
+    let stdout = stdout.map_err(|error| Failure::output(Path::new("-"), error))?;
+    Ok(File::from(stdout))
 }
 
 /// Writes rows.

@@ -230,7 +230,7 @@ impl Ring {
 /// A report as it must be the same whichever way it was made: without how the program was called.
 pub fn report(json: &[u8]) -> String {
     let mut document: Value = serde_json::from_slice(json).expect("valid JSON");
-    document["run"]["arguments"] = Value::Null;
+    document["tool"]["arguments"] = Value::Null;
     serde_json::to_string_pretty(&document).expect("it was JSON before")
 }
 

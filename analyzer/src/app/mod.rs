@@ -41,7 +41,9 @@ pub use reader::{MessagePosition, MessageUnit};
 pub use stream::{AppSettings, SegmentShape, StreamReader};
 
 /// What a connection's payload turned out to be.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub enum AppProtocol {
     /// Nothing recognised (or no payload).
     #[default]

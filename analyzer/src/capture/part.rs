@@ -72,6 +72,17 @@ impl FilePart {
         }];
     }
 
+    /// Gives standard input the name of where its bytes are from.
+    pub fn rename(&mut self, name: &str) {
+        for note in &mut self.notes {
+            note.note = note.note.replacen("-: ", &format!("{name}: "), 1);
+        }
+        if let Some(summary) = &mut self.summary {
+            name.clone_into(&mut summary.name);
+        }
+        name.clone_into(&mut self.name);
+    }
+
     /// Frames read from it.
     #[must_use]
     pub fn frames(&self) -> u64 {
@@ -148,10 +159,22 @@ impl SetOfParts {
             number += usize::from(part.is_there);
         }
         if set.files.is_empty() {
-            return Err(Error::new("", "no capture of the set could be read"));
+            return Err(none_readable(session.notes));
         }
         set.interfaces = session.summaries();
         set.notes = session.all_notes();
         Ok(set)
     }
+}
+
+/// Why nothing of a set can be analysed: what was said of its first file.
+fn none_readable(notes: Vec<QualityNote>) -> Error {
+    let mut notes = notes.into_iter().map(|one| one.note);
+    let first = notes
+        .next()
+        .unwrap_or_else(|| "no file was given".to_owned());
+    Error::new(
+        "the set",
+        format!("no file of it could be read; the first: {first}"),
+    )
 }

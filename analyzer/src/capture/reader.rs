@@ -269,24 +269,34 @@ impl CaptureReader {
     /// Looks at the first frame of every input and queues them in that order.
     fn order(&mut self, inputs: &[Input]) {
         let mut previous = None;
+        let mut places = Vec::with_capacity(inputs.len());
         for input in inputs {
             match Bytes::open(input, &self.options, false) {
                 Ok(mut bytes) => {
-                    previous = bytes.first_time().or(previous);
+                    let first = bytes.first_time();
+                    previous = first.or(previous);
                     let bytes = (!bytes.can_reopen()).then_some(bytes);
-                    let first = previous;
-                    self.waiting.push_back(Waiting {
-                        input: input.clone(),
-                        bytes,
-                        first,
-                    });
+                    let input = input.clone();
+                    // What has no frame stays where it was given, and overlaps with nothing.
+                    places.push((
+                        previous,
+                        Waiting {
+                            input,
+                            bytes,
+                            first,
+                        },
+                    ));
                 }
                 Err(error) => self.cannot_read(error),
             }
         }
-        self.waiting
-            .make_contiguous()
-            .sort_by_key(|waiting| waiting.first);
+        places.sort_by_key(|(place, _)| *place);
+        self.waiting = places.into_iter().map(|(_, waiting)| waiting).collect();
+    }
+
+    /// Time of the next frame of a file that waits.
+    pub(super) fn next_first(&self) -> Option<Timestamp> {
+        self.waiting.iter().find_map(|waiting| waiting.first)
     }
 
     /// Opens the next input that can be read, beside those that are.

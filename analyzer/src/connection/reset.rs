@@ -107,6 +107,7 @@ fn runner_up<'de, D: Deserializer<'de>>(
     let Some((kind, why)) = Option::<(ResetKind, String)>::deserialize(from)? else {
         return Ok(None);
     };
-    let why = static_name::known(&why).ok_or_else(|| D::Error::custom("no reason of the program"))?;
+    let why =
+        static_name::known(&why).ok_or_else(|| D::Error::custom("no reason of the program"))?;
     Ok(Some((kind, why)))
 }

@@ -23,7 +23,9 @@ pub fn conclude(
     shards: impl IntoIterator<Item = ShardPart>,
 ) -> Result<Analysis, Error> {
     let set = SetOfParts::of(files.iter().map(|facts| &facts.part))?;
-    let mut starts = files.iter().filter_map(|facts| facts.part.summary.as_ref()?.first);
+    let mut starts = files
+        .iter()
+        .filter_map(|facts| facts.part.summary.as_ref()?.first);
     let start = starts.next().unwrap_or_default();
     let start = settings.filter.from.map_or(start, |from| from.max(start));
     let mut sequencer = Sequencer::default();

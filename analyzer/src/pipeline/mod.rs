@@ -12,6 +12,7 @@ mod judge;
 mod segment;
 mod sequencer;
 mod whole;
+mod wire;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

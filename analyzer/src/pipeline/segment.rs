@@ -30,7 +30,7 @@ use super::sequencer::Sequencer;
 const FOUND: usize = 65_536;
 
 /// What a shard takes, in order. Frames are numbered within the file.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Arrival {
     /// A packet.
     Packet {

@@ -301,7 +301,9 @@ impl<T> Kept<T> {
 
     fn first_frames(&self) -> BTreeSet<u64> {
         let heap = self.heap();
-        heap.iter().map(|ranked| ranked.0.rank.first_frame.0).collect()
+        heap.iter()
+            .map(|ranked| ranked.0.rank.first_frame.0)
+            .collect()
     }
 
     fn into_sorted(self) -> Vec<T> {

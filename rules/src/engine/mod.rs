@@ -279,7 +279,11 @@ impl RuleSink {
     /// What it counted, by rule.
     #[must_use]
     pub fn into_counts(self) -> RuleCounts {
-        let ids = self.inner.rules.iter().map(|rule| rule.meta().id.to_owned());
+        let ids = self
+            .inner
+            .rules
+            .iter()
+            .map(|rule| rule.meta().id.to_owned());
         RuleCounts(ids.zip(self.slots).collect())
     }
 }
