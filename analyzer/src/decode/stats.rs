@@ -224,18 +224,16 @@ mod counts {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::Protocol;
-
-    pub fn serialize<S: Serializer>(
-        counts: &[u64; Protocol::COUNT],
+    pub fn serialize<S: Serializer, const N: usize>(
+        counts: &[u64; N],
         to: S,
     ) -> Result<S::Ok, S::Error> {
         counts.as_slice().serialize(to)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(
+    pub fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
         from: D,
-    ) -> Result<[u64; Protocol::COUNT], D::Error> {
+    ) -> Result<[u64; N], D::Error> {
         let counts = Vec::<u64>::deserialize(from)?;
         let all = counts.try_into();
         all.map_err(|_| D::Error::custom("another number of protocols"))

@@ -5,10 +5,10 @@ use crate::capture::SetOfParts;
 use crate::error::Error;
 use crate::flow::tally::ShardTally;
 
-use super::Settings;
 use super::judge::ShardPart;
 use super::segment::FileFacts;
 use super::sequencer::Sequencer;
+use super::settings::Settings;
 use super::whole::whole;
 
 /// The read model of a set, from its files in the order in which they are read

@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::connection::ConnectionSink;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
 use crate::flow::tally::ShardTally;
 use crate::time::Timestamp;
 
 use super::segment::Arrival;
-use super::{ConnectionSink, Settings};
+use super::settings::Settings;
 
 /// A shard of the flow table at work. It takes what [`super::segment`] hands on for it, file by file
 /// in the order of their first frames and with frames that are numbered over the set.

@@ -11,6 +11,7 @@ mod item;
 mod judge;
 mod segment;
 mod sequencer;
+mod settings;
 mod whole;
 mod wire;
 
@@ -19,14 +20,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use crate::analysis::Analysis;
-use crate::capture::{CaptureReader, Input, Interface, ReadOptions, SetOfParts, Slab};
+use crate::capture::{CaptureReader, Input, Interface, SetOfParts, Slab};
 use crate::decode::Packet;
 use crate::error::Error;
 use crate::filter::PacketFilter;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
 use crate::flow::tally::ShardTally;
-use crate::flow::tcp::TcpSettings;
 use crate::time::Timestamp;
 
 use item::{Addressed, Filled, Item, SHARDS, shard_of};
@@ -37,6 +37,7 @@ pub use crate::connection::ConnectionSink;
 pub use conclude::conclude;
 pub use judge::{ShardPart, ShardRun};
 pub use segment::{Arrival, FileFacts, Segmented, segment};
+pub use settings::{Memory, Settings};
 
 /// Shards of an analysis, and the fewest of one that is spread over machines.
 pub const SHARDS_OF_ONE: u32 = SHARDS as u32;
@@ -49,19 +50,6 @@ const ROUND: usize = 8;
 
 /// Slabs of an analysis, at most: in a round, in the one before it, read ahead, being filled.
 const IN_FLIGHT: usize = 4 * ROUND;
-
-/// What an analysis needs to know beyond its input.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// How files are read.
-    pub read: ReadOptions,
-    /// How connections are followed.
-    pub tcp: TcpSettings,
-    /// Which packets are analysed.
-    pub filter: PacketFilter,
-    /// Roughly the octets that the analysis may take.
-    pub memory: Memory,
-}
 
 /// Memory that one analysis leaves to the next: what is used again need not be asked of the
 /// operating system, which hands out zeroed pages only. Analyses side by side share it.
@@ -85,29 +73,6 @@ impl Buffers {
             all.push(item);
         }
         all.extend(idle);
-    }
-}
-
-/// A bound on memory, in octets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Memory(pub u64);
-
-impl Default for Memory {
-    /// 1 GiB.
-    fn default() -> Self {
-        Self(1 << 30)
-    }
-}
-
-impl Memory {
-    /// Reading, decoding and the bounded lists of a report.
-    const FIXED: u64 = 128 << 20;
-
-    /// What the live flows of one shard may take: half of what the fixed parts leave. The other
-    /// half is room for estimates that fall short and for what allocators hold back.
-    fn per_shard(self) -> usize {
-        let left = self.0.saturating_sub(Self::FIXED).max(Self::FIXED / 4);
-        usize::try_from(left / 2 / SHARDS as u64).unwrap_or(usize::MAX)
     }
 }
 

@@ -13,18 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::addr::Endpoint;
 use crate::capture::{CaptureReader, FilePart, Input, Interface};
-use crate::decode::{DecodeStats, Packet};
+use crate::decode::Packet;
 use crate::error::Error;
-use crate::in_order::broadcasts::Broadcast;
-use crate::in_order::damage::DamageFinder;
-use crate::in_order::loops::Circling;
-use crate::in_order::neighbours::Sighting;
-use crate::in_order::times::Times;
 use crate::time::Timestamp;
 
-use super::Settings;
 use super::item::{Filled, Item, shard_of};
-use super::sequencer::Sequencer;
+use super::sequencer::{Found, Sequencer};
+use super::settings::Settings;
 
 /// Of each kind of what was found in order, the most that a file hands on: those that came first.
 const FOUND: usize = 65_536;
@@ -93,17 +88,6 @@ impl FileFacts {
     pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
         self.found.times.first().zip(self.found.times.last())
     }
-}
-
-/// What the order of its frames showed.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Found {
-    pub times: Times,
-    pub stats: DecodeStats,
-    pub damage: DamageFinder,
-    pub circling: Vec<Circling>,
-    pub sightings: Vec<Sighting>,
-    pub broadcasts: Vec<Broadcast>,
 }
 
 /// Reads a file and hands on its packets in order, each with its shard of `shards`.

@@ -1,19 +1,31 @@
 //! What has to be done in sequence, between decoding and following connections: putting IP
 //! fragments together, joining translated connections, watching the clock.
 
+use serde::{Deserialize, Serialize};
+
 use crate::decode::{DecodeStats, Packet, PacketKind};
 use crate::filter::PacketFilter;
-use crate::in_order::broadcasts::Broadcasts;
+use crate::in_order::broadcasts::{Broadcast, Broadcasts};
 use crate::in_order::conflicts::Conflicts;
 use crate::in_order::damage::DamageFinder;
 use crate::in_order::fragments::{IncompleteDatagram, Reassembler};
-use crate::in_order::loops::Loops;
-use crate::in_order::neighbours::Neighbours;
+use crate::in_order::loops::{Circling, Loops};
+use crate::in_order::neighbours::{Neighbours, Sighting};
 use crate::in_order::times::Times;
 use crate::in_order::translation::Translator;
 
 use super::item::Item;
-use super::segment::Found;
+
+/// What the order of a file's frames showed.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Found {
+    pub times: Times,
+    pub stats: DecodeStats,
+    pub damage: DamageFinder,
+    pub circling: Vec<Circling>,
+    pub sightings: Vec<Sighting>,
+    pub broadcasts: Vec<Broadcast>,
+}
 
 /// Takes decoded slabs in the order of the capture.
 #[derive(Default)]
