@@ -130,7 +130,43 @@ pub fn analyse_quietly(
         collectors.push(sink.collector);
         row_sinks.extend(sink.rows);
     }
-    let mut analysis = analysis;
+    let judged = Judged {
+        witness,
+        engine,
+        analysis,
+        rules: rule_sinks,
+        collectors,
+        rows: row_sinks,
+    };
+    Ok(drafted(settings, judged, wanted))
+}
+
+/// What an analysis came to before the rules conclude.
+pub struct Judged {
+    pub witness: Option<Witness>,
+    pub engine: Engine,
+    pub analysis: Analysis,
+    /// Of the shards, by number.
+    pub rules: Vec<RuleSink>,
+    pub collectors: Vec<ConnectionCollector>,
+    /// Those of the dataset, when it is wanted.
+    pub rows: Vec<RowSink>,
+}
+
+/// Has the rules conclude, and makes a draft of what they found.
+pub fn drafted(
+    settings: &Settings,
+    judged: Judged,
+    wanted: &Wanted<'_>,
+) -> (Draft, Option<Tables>) {
+    let Judged {
+        witness,
+        engine,
+        mut analysis,
+        rules: rule_sinks,
+        collectors,
+        rows: row_sinks,
+    } = judged;
     analysis.quality.extend(two_points(settings, &analysis));
     let analysis = match wanted.redactor {
         Some(redactor) => redactor.analysis(analysis),
@@ -155,7 +191,7 @@ pub fn analyse_quietly(
         let document = draft.document();
         Tables::new(capture_set, row_sinks, &analysis, &assessment, document)
     });
-    Ok((draft, tables))
+    (draft, tables)
 }
 
 /// Host files laid beside the capture, which is read once for that; `None` without any.

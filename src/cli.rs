@@ -53,6 +53,12 @@ pub enum Command {
     Compare(CompareArguments),
     /// Analyze an archive: reports, a dataset and a roll-up; later runs process only what changed
     Batch(BatchArguments),
+    /// Take captures apart for judges on several machines: packets as rows (see docs/distributed.md)
+    Segment(SegmentArguments),
+    /// Judge the packets of shards: rows of segment in, rows for conclude out
+    Judge(JudgeArguments),
+    /// Report what files and shards came to, as analyze would have
+    Conclude(ConcludeArguments),
     /// Run SQL over a dataset, Parquet files or a capture
     Query(QueryArguments),
     /// List the rules, including your own
@@ -218,6 +224,115 @@ pub struct CompareArguments {
     /// What to hide.
     #[command(flatten)]
     pub redaction: RedactionArguments,
+}
+
+/// Arguments of `pcapdoc segment`.
+#[derive(Debug, Args)]
+pub struct SegmentArguments {
+    /// Captures of one set, or some of them; - is stdin
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub captures: Vec<PathBuf>,
+    /// Number of the first of these captures in the set
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..))]
+    pub source: i32,
+    /// Octets of payload that travel with a packet, at most; what is cut off is a caveat, as a snap
+    /// length is [default: all]
+    #[arg(long, value_name = "OCTETS")]
+    pub snap: Option<usize>,
+    /// What standard input is called in reports
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Shards that packets are spread over, a multiple of 32; more than one machine's 32 let more
+    /// judges work side by side
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(32..=65_536))]
+    pub shards: u32,
+    /// How captures are analysed.
+    #[command(flatten)]
+    pub analysis: AnalysisArguments,
+    /// What is not done.
+    #[command(flatten)]
+    pub redaction: NoRedaction,
+}
+
+/// Arguments of `pcapdoc judge`.
+#[derive(Debug, Args)]
+pub struct JudgeArguments {
+    /// Rows of segment; - is stdin
+    #[arg(value_name = "ROWS", default_value = "-")]
+    pub rows: Vec<PathBuf>,
+    /// Rows of all files of the set, when the rows to be judged are of some shards only, sorted by
+    /// shard, start_ns, source and ordinal
+    #[arg(long, value_name = "ROWS", num_args = 1..)]
+    pub files: Vec<PathBuf>,
+    /// Connections that the report will list: a number or all
+    #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
+    pub connections: ConnectionLimit,
+    /// How captures are analysed.
+    #[command(flatten)]
+    pub analysis: AnalysisArguments,
+    /// What is not done.
+    #[command(flatten)]
+    pub redaction: NoRedaction,
+}
+
+/// Arguments of `pcapdoc conclude`.
+#[derive(Debug, Args)]
+pub struct ConcludeArguments {
+    /// Rows of judge and, unless judge passed them on, of segment; - is stdin
+    #[arg(value_name = "ROWS", default_value = "-")]
+    pub states: Vec<PathBuf>,
+    /// Folder for the reports, or a file (for one format), or - for standard output
+    #[arg(short, long, value_name = "DIR|FILE|-")]
+    pub output: Option<PathBuf>,
+    /// What to write [default: html and md files, and the summary on standard output]
+    #[arg(short, long, value_delimiter = ',', value_name = "FORMAT")]
+    pub format: Vec<Format>,
+    /// Print at most 15 lines for a chat and write no file; short for --format summary
+    #[arg(long, conflicts_with = "format")]
+    pub summary: bool,
+    /// Exit with status 1 when a finding is at least this severe
+    #[arg(long, value_name = "SEVERITY", value_parser = severity())]
+    pub fail_on: Option<Severity>,
+    /// Connections listed in the JSON: a number or all, as judge was told
+    #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
+    pub connections: ConnectionLimit,
+    /// Fail with status 3, and write nothing, when a file could not be read to its end
+    #[arg(long)]
+    pub strict: bool,
+    /// Report (JSON) of a good day: say what is new, worse, gone or better since
+    #[arg(long, value_name = "GOOD.report.json")]
+    pub against: Option<PathBuf>,
+    /// How captures are analysed.
+    #[command(flatten)]
+    pub analysis: AnalysisArguments,
+    /// What is not done.
+    #[command(flatten)]
+    pub redaction: NoRedaction,
+}
+
+impl ConcludeArguments {
+    /// The arguments with which `analyze` would do the same from these captures.
+    pub fn into_analyze(self, captures: Vec<PathBuf>) -> AnalyzeArguments {
+        AnalyzeArguments {
+            captures,
+            output: self.output,
+            format: self.format,
+            summary: self.summary,
+            fail_on: self.fail_on,
+            evidence: None,
+            connections: self.connections,
+            strict: self.strict,
+            against: self.against,
+            open: false,
+            log: LogFormat::Text,
+            hosts: HostArguments::default(),
+            analysis: self.analysis,
+            redaction: RedactionArguments {
+                redact: false,
+                redact_key: None,
+            },
+        }
+    }
 }
 
 /// Arguments of `pcapdoc inspect`.

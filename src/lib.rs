@@ -15,6 +15,7 @@ mod interrupt;
 mod log;
 mod output;
 mod outputs;
+mod parts;
 mod progress;
 mod settings;
 
@@ -49,7 +50,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log::choose(cli.log());
     interrupt::listen();
-    match run(&cli) {
+    match run(cli) {
         Ok(status) => status,
         // A reader that has seen enough is no failure.
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
@@ -65,21 +66,24 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<ExitCode, Failure> {
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
     must_not_ask_to_redact(&cli.command)?;
-    match &cli.command {
-        Command::Analyze(arguments) => commands::analyze::run(arguments),
-        Command::Inspect(arguments) => commands::inspect::run(arguments),
-        Command::Evidence(arguments) => commands::evidence::run(arguments),
-        Command::Report(arguments) => commands::report::run(arguments),
-        Command::Compare(arguments) => commands::compare::run(arguments),
-        Command::Batch(arguments) => commands::batch::run(arguments),
-        Command::Query(arguments) => commands::query::run(arguments),
-        Command::Rules(files) => commands::rules::list(files),
-        Command::Explain { rule, files } => commands::rules::explain(rule, files),
-        Command::ExplainFrame(arguments) => commands::explain_frame::run(arguments),
-        Command::Collect(arguments) => commands::collect::run(arguments),
-        Command::Completions { shell } => commands::completions::run(*shell),
+    match cli.command {
+        Command::Analyze(arguments) => commands::analyze::run(&arguments),
+        Command::Inspect(arguments) => commands::inspect::run(&arguments),
+        Command::Evidence(arguments) => commands::evidence::run(&arguments),
+        Command::Report(arguments) => commands::report::run(&arguments),
+        Command::Compare(arguments) => commands::compare::run(&arguments),
+        Command::Batch(arguments) => commands::batch::run(&arguments),
+        Command::Segment(arguments) => commands::segment::run(&arguments),
+        Command::Judge(arguments) => commands::judge::run(&arguments),
+        Command::Conclude(arguments) => commands::conclude::run(arguments),
+        Command::Query(arguments) => commands::query::run(&arguments),
+        Command::Rules(files) => commands::rules::list(&files),
+        Command::Explain { rule, files } => commands::rules::explain(&rule, &files),
+        Command::ExplainFrame(arguments) => commands::explain_frame::run(&arguments),
+        Command::Collect(arguments) => commands::collect::run(&arguments),
+        Command::Completions { shell } => commands::completions::run(shell),
     }
 }
 
@@ -89,6 +93,9 @@ fn must_not_ask_to_redact(command: &Command) -> Result<(), Failure> {
         Command::Inspect(arguments) => ("inspect", &arguments.redaction),
         Command::Report(arguments) => ("report", &arguments.redaction),
         Command::Batch(arguments) => ("batch", &arguments.redaction),
+        Command::Segment(arguments) => ("segment", &arguments.redaction),
+        Command::Judge(arguments) => ("judge", &arguments.redaction),
+        Command::Conclude(arguments) => ("conclude", &arguments.redaction),
         Command::Query(arguments) => ("query", &arguments.redaction),
         Command::ExplainFrame(arguments) => ("explain-frame", &arguments.redaction),
         _ => return Ok(()),

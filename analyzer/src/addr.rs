@@ -3,10 +3,10 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The transport protocol of a connection.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// RFC 9293.
@@ -27,7 +27,7 @@ impl Transport {
 }
 
 /// An IP address and a port, written `192.0.2.1:80` or `[2001:db8::1]:80`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Deserialize)]
 pub struct Endpoint {
     /// Network address.
     pub ip: IpAddr,
@@ -80,9 +80,13 @@ pub(crate) fn put_digits(text: &mut [u8], mut number: u64) {
     }
 }
 
+/// For people as one text; for programs, and those alone read it back, as address and port.
 impl Serialize for Endpoint {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
+        (self.ip, self.port).serialize(serializer)
     }
 }
 

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::{Endpoint, Transport};
 use crate::capture::Mark;
 use crate::connection::TcpState;
@@ -55,7 +57,7 @@ impl CaptureSummary {
 }
 
 /// What one slice of capture time held, a millisecond long or longer; the charts' data.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Interval {
     /// Packets by direction (client to server, server to client).
     pub packets: [u64; 2],
@@ -94,7 +96,7 @@ impl Intervals {
 }
 
 /// What a listening endpoint did over the whole capture.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct ListenerFacts {
     /// Connections attempted (distinct incarnations with a SYN).
     pub attempts: u64,
@@ -113,7 +115,7 @@ pub struct ListenerFacts {
 }
 
 /// The busiest UDP flows of one server endpoint.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct UdpServerFacts {
     /// Datagrams from clients over all flows.
     pub datagrams: u64,
@@ -124,7 +126,7 @@ pub struct UdpServerFacts {
 }
 
 /// An ICMP error that quotes analysed or unknown traffic.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct IcmpError {
     /// The error, placed at its own frame.
     pub segment: SegmentRef,

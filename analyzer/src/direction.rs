@@ -1,7 +1,9 @@
 //! The two directions of a connection.
 
+use serde::{Deserialize, Serialize};
+
 /// One direction of a connection, named by its sender.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Direction {
     /// What the client sent.
     ClientToServer,

@@ -6,13 +6,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::decode::{IcmpFields, TcpFlags};
 use crate::direction::Direction;
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
 /// A place in the capture: a frame and its time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct At {
     /// Wireshark's `frame.number`.
     pub frame: u64,
@@ -21,7 +23,7 @@ pub struct At {
 }
 
 /// A frame of a connection as a reader will check it: who, when, which header fields.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SegmentRef {
     /// Wireshark's `frame.number`.
     pub frame: u64,
@@ -68,7 +70,7 @@ impl SegmentRef {
 }
 
 /// How a retransmission was triggered, as far as the packets tell.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum RetransmissionKind {
     /// After duplicate ACKs, SACK or RACK evidence (RFC 5681 §3.2, RFC 6675, RFC 8985).
     Fast,
@@ -97,7 +99,7 @@ impl RetransmissionKind {
 }
 
 /// One fact.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Event {
     /// The segment (or ICMP quote) on which the fact was established.
     pub segment: SegmentRef,
@@ -106,7 +108,7 @@ pub struct Event {
 }
 
 /// The kinds of facts. Each says when it is emitted and what it does not imply.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum EventKind {
     /// Emitted when a segment carries octets (or SYN/FIN) its sender had sent before.
     Retransmission {

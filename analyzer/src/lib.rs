@@ -28,6 +28,7 @@ pub mod inspect;
 pub mod pipeline;
 pub mod quality;
 pub mod seq;
+pub mod static_name;
 pub mod time;
 
 pub use addr::{Endpoint, Transport};

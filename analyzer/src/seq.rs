@@ -4,12 +4,12 @@
 //! offset beside the last one it knew ([`SeqNumber::unwrap_near`]), so that a connection of any
 //! length has one ordered sequence space; only this file knows about wrapping.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A 32-bit sequence or acknowledgement number as it stands in a TCP header (RFC 9293 §3.4).
 ///
 /// Deliberately not ordered: comparison is only meaningful beside a reference.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct SeqNumber(pub u32);
 
 impl SeqNumber {

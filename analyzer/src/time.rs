@@ -6,14 +6,14 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::addr::put_digits;
 
 /// A point in capture time, nanoseconds since 1970-01-01T00:00:00Z.
 ///
 /// Ordered; may be negative (a capture with a broken clock). Differences saturate.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Deserialize)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
@@ -230,9 +230,13 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// For people as RFC 3339; for programs, and those alone read it back, as nanoseconds.
 impl Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.rfc3339())
+        if serializer.is_human_readable() {
+            return serializer.serialize_str(&self.rfc3339());
+        }
+        self.0.serialize(serializer)
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use analyzer::pipeline::Buffers;
 use reports::dataset::Spill;
 use reports::document::Trace;
-use reports::{Afterwards, Document, Draft};
+use reports::{Afterwards, Document, Draft, Redactor};
 use serde_json::{Value, json};
 
 use crate::analysis::{Wanted, analyse, analyse_quietly, analyse_shown, pool, redactor};
@@ -80,78 +80,131 @@ fn read_again(
 }
 
 fn run_in_pool(arguments: &AnalyzeArguments) -> Result<ExitCode, Failure> {
-    let redactor = redactor(&arguments.redaction)?;
-    let stem = stem_of(&arguments.captures, redactor.as_ref());
-    let plan = Plan::new(
-        &stem,
-        formats(&arguments.format, arguments.summary),
-        arguments.output.as_deref(),
-    )?;
-    if let Some(folder) = &arguments.evidence {
-        evidence::must_be_readable_twice(&arguments.captures)?;
-        std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
-    }
-    if arguments.hosts.is_asked() {
-        evidence::must_be_readable_twice(&arguments.captures)?;
-    }
-    let good = good_day(arguments)?;
-    if good.is_some() && redactor.is_some() {
-        return Err(Failure::Usage(
-            "--against names what --redact hides: leave out one of the two".to_owned(),
-        ));
-    }
+    let reporting = Reporting::new(arguments)?;
     let mut settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
     settings.hosts = arguments.hosts.clone();
     let stop = interrupt::stop_first();
     log::tell("start", json!({"inputs": settings.inputs.len()}));
-    settings.analysis.read.stop = stop.clone();
-    let limit = limit(arguments);
-    let draft = match plan.tables() {
-        Some(_) if redactor.is_some() => {
+    settings.analysis.read.stop = stop;
+    let wanted = reporting.wanted();
+    let draft = match reporting.plan.tables() {
+        Some(_) if reporting.redactor.is_some() => {
             return Err(Failure::Usage(
                 "--format parquet is not redacted: leave out one of the two".to_owned(),
             ));
         }
-        Some(folder) => with_tables(&settings, limit, &stem, folder)?,
-        None => analyse(&settings, limit, redactor.as_ref())?,
+        Some(folder) => with_tables(&settings, wanted.connections, &reporting.stem, folder)?,
+        None => analyse(&settings, wanted.connections, wanted.redactor)?,
     };
-    let mut afterwards = read_again(&draft, arguments, &settings, redactor.is_none());
-    if arguments.strict {
-        must_be_complete(draft.document())?;
+    reporting.report(draft, &settings)
+}
+
+/// What becomes of a draft, as the arguments say; checked before the work, so that what is wrong costs
+/// no analysis.
+pub struct Reporting<'a> {
+    arguments: &'a AnalyzeArguments,
+    redactor: Option<Redactor>,
+    plan: Plan,
+    /// What files are named after.
+    stem: String,
+    /// The report of a good day.
+    good: Option<Document>,
+}
+
+impl<'a> Reporting<'a> {
+    /// What the arguments ask for.
+    ///
+    /// # Errors
+    /// When it cannot be done.
+    pub fn new(arguments: &'a AnalyzeArguments) -> Result<Self, Failure> {
+        let redactor = redactor(&arguments.redaction)?;
+        let stem = stem_of(&arguments.captures, redactor.as_ref());
+        let plan = Plan::new(
+            &stem,
+            formats(&arguments.format, arguments.summary),
+            arguments.output.as_deref(),
+        )?;
+        if let Some(folder) = &arguments.evidence {
+            evidence::must_be_readable_twice(&arguments.captures)?;
+            std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
+        }
+        if arguments.hosts.is_asked() {
+            evidence::must_be_readable_twice(&arguments.captures)?;
+        }
+        let good = good_day(arguments)?;
+        if good.is_some() && redactor.is_some() {
+            return Err(Failure::Usage(
+                "--against names what --redact hides: leave out one of the two".to_owned(),
+            ));
+        }
+        Ok(Self {
+            arguments,
+            redactor,
+            plan,
+            stem,
+            good,
+        })
     }
-    if let Some(folder) = &arguments.evidence
-        && !stop.is_set()
-    {
-        let document = draft.document();
-        afterwards.evidence_files =
-            evidence::write_all(document, &settings, redactor.as_ref(), folder, &stem)?;
+
+    /// What the draft must hold.
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            connections: limit(self.arguments),
+            redactor: self.redactor.as_ref(),
+            rows: None,
+        }
     }
-    let mut document = draft.finish(afterwards);
-    lay_against(&mut document, good.as_ref());
-    if let Some(redactor) = &redactor {
-        document = redactor
-            .document(document)
-            .map_err(|error| Failure::Internal(error.to_string()))?;
+
+    /// Whether tables are to be written.
+    pub fn wants_tables(&self) -> bool {
+        self.plan.tables().is_some()
     }
-    let html = plan.write(&document)?;
-    log::tell("end", told(&document, stop.is_set()));
-    if arguments.open
-        && let Some(html) = html
-    {
-        open_in_browser(&html);
+
+    /// Writes what is asked for.
+    ///
+    /// # Errors
+    /// When it cannot be written, or the capture was not read to its end and had to be.
+    pub fn report(self, draft: Draft, settings: &Settings) -> Result<ExitCode, Failure> {
+        let (arguments, stop) = (self.arguments, &settings.analysis.read.stop);
+        let redactor = self.redactor.as_ref();
+        let mut afterwards = read_again(&draft, arguments, settings, redactor.is_none());
+        if arguments.strict {
+            must_be_complete(draft.document())?;
+        }
+        if let Some(folder) = &arguments.evidence
+            && !stop.is_set()
+        {
+            let document = draft.document();
+            afterwards.evidence_files =
+                evidence::write_all(document, settings, redactor, folder, &self.stem)?;
+        }
+        let mut document = draft.finish(afterwards);
+        lay_against(&mut document, self.good.as_ref());
+        if let Some(redactor) = redactor {
+            document = redactor
+                .document(document)
+                .map_err(|error| Failure::Internal(error.to_string()))?;
+        }
+        let html = self.plan.write(&document)?;
+        log::tell("end", told(&document, stop.is_set()));
+        if arguments.open
+            && let Some(html) = html
+        {
+            open_in_browser(&html);
+        }
+        let failed = arguments
+            .fail_on
+            .is_some_and(|limit| document.has_finding_at(limit));
+        // The program ends: to free a hundred thousand strings first takes time.
+        std::mem::forget(document);
+        Ok(if stop.is_set() {
+            interrupt::exit_code()
+        } else if failed {
+            ExitCode::from(1)
+        } else {
+            ExitCode::SUCCESS
+        })
     }
-    let failed = arguments
-        .fail_on
-        .is_some_and(|limit| document.has_finding_at(limit));
-    // The program ends: to free a hundred thousand strings first takes time.
-    std::mem::forget(document);
-    Ok(if stop.is_set() {
-        interrupt::exit_code()
-    } else if failed {
-        ExitCode::from(1)
-    } else {
-        ExitCode::SUCCESS
-    })
 }
 
 /// The report of a good day, when there is one; read before the work, so that a wrong file costs no

@@ -43,6 +43,12 @@ impl Capture {
         }
     }
 
+    /// Ends a file of a ring: gives its bytes, and goes on in the next one.
+    pub fn next_file(&mut self) -> Vec<u8> {
+        let header = self.bytes[..24].to_vec();
+        std::mem::replace(&mut self.bytes, header)
+    }
+
     /// Lets time pass.
     pub fn wait_ms(&mut self, ms: u64) {
         self.now_us += ms * 1_000;

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::At;
 
 use super::HttpFacts;
@@ -36,7 +38,7 @@ impl HttpFacts {
 const CLIENT_ERRORS_MAX: usize = 8;
 
 /// Responses of one status of class 4xx.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct HttpClientErrors {
     /// The status.
     pub status: u16,
@@ -50,7 +52,7 @@ pub struct HttpClientErrors {
 
 /// DATA of one end that waited for the other to open a flow-control window (RFC 9113 §5.2): the window
 /// was used up, and DATA went on as soon as the sender could know that it was opened.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct HttpWindowStalls {
     /// How often.
     pub count: u64,
@@ -61,7 +63,7 @@ pub struct HttpWindowStalls {
 }
 
 /// One of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct HttpWindowStall {
     /// The DATA that used up the window.
     pub filled: At,

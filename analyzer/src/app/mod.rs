@@ -9,7 +9,10 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::direction::Direction;
+use crate::static_name::{self, StaticName};
 
 mod datagram;
 mod dns;
@@ -41,7 +44,9 @@ pub use stream::{AppSettings, SegmentShape, StreamReader};
 pub use tls::TlsCertificate;
 
 /// What a connection's payload turned out to be.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub enum AppProtocol {
     /// Nothing recognised (or no payload).
     #[default]
@@ -61,7 +66,7 @@ pub enum AppProtocol {
 }
 
 /// One HTTP request and what became of it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct HttpExchange {
     /// Method, at most 16 characters.
     pub method: Cow<'static, str>,
@@ -84,7 +89,7 @@ pub struct HttpExchange {
 }
 
 /// HTTP facts of a connection.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct HttpFacts {
     /// Requests seen.
     pub requests: u64,
@@ -122,7 +127,7 @@ pub struct HttpFacts {
 
 /// An HTTP/2 GOAWAY frame (RFC 9113 §6.8), and what it left undone. Where an end sends several,
 /// the last stream that it will process is the least that it named, and the code the last.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct HttpGoaway {
     /// Who sent it.
     pub direction: Direction,
@@ -141,7 +146,7 @@ pub struct HttpGoaway {
 }
 
 /// HTTP/2 streams without a response.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct HttpUnanswered {
     /// How many.
     pub count: u64,
@@ -159,7 +164,7 @@ impl HttpUnanswered {
 }
 
 /// HTTP/2 streams that one end reset with one code (RFC 9113 §6.4).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct HttpStreamResets {
     /// Who reset them.
     pub direction: Direction,
@@ -180,7 +185,7 @@ pub const TLS_GOODBYE_OCTETS: u64 = 72;
 pub const GOODBYE_TO_FIN: Duration = Duration::from_millis(20);
 
 /// TLS facts of a connection.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct TlsFacts {
     /// Where the ClientHello was seen.
     pub client_hello: Option<At>,
@@ -215,7 +220,7 @@ pub struct TlsFacts {
 }
 
 /// A TLS alert in clear text.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TlsAlert {
     /// Who sent it.
     pub direction: Direction,
@@ -228,7 +233,7 @@ pub struct TlsAlert {
 }
 
 /// One DNS question and its answer.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct DnsExchange {
     /// Transaction id.
     pub id: u16,
@@ -257,7 +262,7 @@ pub struct DnsExchange {
 }
 
 /// A DNS answer to a question that its flow does not hold.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DnsUnasked {
     /// Transaction id.
     pub id: u16,
@@ -268,7 +273,7 @@ pub struct DnsUnasked {
 }
 
 /// Framing of a byte stream and how segments cut it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct FramingFacts {
     /// The SPEC string of `--framing`, such as `u32be` or `line`.
     pub spec: String,
@@ -296,7 +301,7 @@ pub struct FramingFacts {
 }
 
 /// Protocols whose stated errors are read.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum ServiceProtocol {
     /// MySQL or MariaDB.
     MySql,
@@ -358,7 +363,7 @@ impl ServiceProtocol {
 }
 
 /// What an error of a service says, by the meaning of its code.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum ServiceErrorKind {
     /// Too many connections, out of memory, disk or quota.
     Capacity,
@@ -375,7 +380,7 @@ pub enum ServiceErrorKind {
 }
 
 /// The errors of one code that one end of a connection stated.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ServiceError {
     /// Who stated it.
     pub direction: Direction,
@@ -392,7 +397,7 @@ pub struct ServiceError {
 }
 
 /// Errors that a service stated on one connection.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ServiceFacts {
     /// The protocol.
     pub protocol: ServiceProtocol,
@@ -403,7 +408,7 @@ pub struct ServiceFacts {
 }
 
 /// Everything the payload told.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct AppFacts {
     /// What was recognised.
     pub protocol: AppProtocol,
@@ -421,7 +426,8 @@ pub struct AppFacts {
     pub framing: Option<Box<FramingFacts>>,
     /// A protocol of which at most its errors are read, such as `smtp`; `protocol` is `Unknown`
     /// then.
-    pub name: Option<&'static str>,
+    #[serde(deserialize_with = "static_name::read_option")]
+    pub name: Option<StaticName>,
     /// Errors that a service stated.
     pub service: Option<Box<ServiceFacts>>,
     /// Requests of a datagram protocol whose servers answer each one.

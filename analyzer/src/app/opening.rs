@@ -1,11 +1,13 @@
 //! What each end says first, by its first octets: whether both speak of the same protocol.
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::At;
 
 use super::http2;
 
 /// The protocol in which one end begins.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Opening {
     /// A TLS handshake record.
     TlsHandshake,
@@ -28,7 +30,7 @@ pub enum Opening {
 }
 
 /// The first octets of one end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Opened {
     /// What they are.
     pub by: Opening,

@@ -1,12 +1,14 @@
 //! What every protocol reader of a TCP stream offers, and the pieces it is fed.
 
+use serde::{Deserialize, Serialize};
+
 use crate::direction::Direction;
 use crate::event::At;
 
 use super::AppFacts;
 
 /// What the complete messages of one direction are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum MessageUnit {
     /// Not known (yet).
     #[default]

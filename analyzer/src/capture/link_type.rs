@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Largest captured length that is believed: libpcap's and Wireshark's limit
 /// (`MAXIMUM_SNAPLEN`, `WTAP_MAX_PACKET_SIZE_STANDARD`).
 pub(super) const MAX_CAPTURED: u32 = 262_144;
@@ -13,7 +15,7 @@ pub(super) const MAX_CAPTURED_LARGE: u32 = 16 << 20;
 /// A LINKTYPE_ number: what the first header of a frame is.
 ///
 /// The registry is <https://www.tcpdump.org/linktypes.html>; Wireshark: `frame.encap_type`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct LinkType(pub u16);
 
 macro_rules! link_types {

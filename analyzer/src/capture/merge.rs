@@ -16,13 +16,14 @@ impl CaptureReader {
     /// Whether the next file has frames that are older than `newest`, the newest of the file
     /// that is read alone.
     pub(super) fn next_overlaps(&self, newest: Timestamp, done: bool) -> bool {
-        let first = self.waiting.front().and_then(|waiting| waiting.first);
-        first.is_some_and(|first| newest > first && (!done || newest.since(first) >= RING_OVERLAP))
+        self.next_first()
+            .is_some_and(|first| newest > first && (!done || newest.since(first) >= RING_OVERLAP))
     }
 
     /// Fills `slab` with the oldest frames of all open files.
     pub(super) fn merge_into(&mut self, slab: &mut Slab) {
         slab.bytes.clear();
+        slab.before = 0;
         self.mixed = true;
         while slab.bytes.len() < self.options.slab_bytes {
             self.refill();
@@ -33,8 +34,7 @@ impl CaptureReader {
             let Some((time, at)) = oldest else {
                 return;
             };
-            let next = self.waiting.front().and_then(|waiting| waiting.first);
-            if next.is_some_and(|next| next <= time) && self.lanes.len() < MAX_LANES {
+            if self.next_first().is_some_and(|next| next <= time) && self.lanes.len() < MAX_LANES {
                 self.open_next();
                 continue;
             }

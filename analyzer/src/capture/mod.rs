@@ -16,6 +16,7 @@ mod lane;
 mod link_type;
 mod merge;
 mod open_file;
+mod part;
 mod pcap;
 mod pcapng;
 mod pcapng_option;
@@ -31,9 +32,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 pub use link_type::LinkType;
+pub use part::{FilePart, SetOfParts, reading_order};
 pub use reader::{CaptureReader, peek};
 pub use summary::{FileSummary, InterfaceSummary};
 
@@ -67,6 +71,9 @@ pub struct Slab {
     pub bytes: Vec<u8>,
     /// Frames in file order.
     pub frames: Vec<Frame>,
+    /// Frames of the set before the file that these are from; 0 where several files were merged. What
+    /// is sampled by a frame's place in its file is then the same whatever files come before.
+    pub before: u64,
 }
 
 impl Slab {
@@ -82,7 +89,7 @@ impl Slab {
 
 /// A place in a capture at which reading can begin again: between two records of a file, or at the
 /// beginning of one of several files.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Mark {
     /// Which of the files, in the order in which they are read.
     pub file: usize,
@@ -169,6 +176,9 @@ impl Default for ReadOptions {
 /// An interface of the capture, as its file describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Interface {
+    /// Tells its packets from those of others: a number that depends on its description alone, not on
+    /// which interfaces other files have.
+    pub point: u32,
     /// What the frames begin with.
     pub link_type: LinkType,
     /// Bytes of frame check sequence at the end of every frame.

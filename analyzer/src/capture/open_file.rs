@@ -137,6 +137,7 @@ impl OpenFile {
         {
             pcapng.finish(session);
         }
+        slab.before = session.frames.saturating_sub(self.frames);
         self.mark(records_at, slab.frames.first());
     }
 

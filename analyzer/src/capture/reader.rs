@@ -238,42 +238,13 @@ impl CaptureReader {
     /// Interfaces with their counts so far.
     #[must_use]
     pub fn interface_summaries(&self) -> Vec<InterfaceSummary> {
-        let summary = |(index, interface): (usize, &Interface)| InterfaceSummary {
-            index: u32::try_from(index).unwrap_or(u32::MAX),
-            name: interface.name.as_deref().map(str::to_owned),
-            link_type: interface.link_type.to_string(),
-            snaplen: interface.snaplen,
-            frames: interface.frames,
-            drops: interface.drops,
-        };
-        self.session
-            .interfaces
-            .iter()
-            .enumerate()
-            .map(summary)
-            .collect()
+        self.session.summaries()
     }
 
     /// What limits the capture as far as its files tell; complete after the last slab.
     #[must_use]
     pub fn notes(&self) -> Vec<QualityNote> {
-        let mut notes = self.session.notes.clone();
-        let drops: u64 = self
-            .session
-            .interfaces
-            .iter()
-            .filter_map(|interface| interface.drops)
-            .sum();
-        if drops > 0 {
-            notes.push(QualityNote {
-                kind: QualityKind::CaptureDrops,
-                count: drops,
-                note: format!(
-                    "the capturing host reports {drops} dropped frames: bytes acknowledged but never captured were lost by the capture, not by the network"
-                ),
-            });
-        }
-        notes
+        self.session.all_notes()
     }
 
     /// Comments on files, sections, interfaces and packets; the first 1,000.
@@ -298,24 +269,34 @@ impl CaptureReader {
     /// Looks at the first frame of every input and queues them in that order.
     fn order(&mut self, inputs: &[Input]) {
         let mut previous = None;
+        let mut places = Vec::with_capacity(inputs.len());
         for input in inputs {
             match Bytes::open(input, &self.options, false) {
                 Ok(mut bytes) => {
-                    previous = bytes.first_time().or(previous);
+                    let first = bytes.first_time();
+                    previous = first.or(previous);
                     let bytes = (!bytes.can_reopen()).then_some(bytes);
-                    let first = previous;
-                    self.waiting.push_back(Waiting {
-                        input: input.clone(),
-                        bytes,
-                        first,
-                    });
+                    let input = input.clone();
+                    // What has no frame stays where it was given, and overlaps with nothing.
+                    places.push((
+                        previous,
+                        Waiting {
+                            input,
+                            bytes,
+                            first,
+                        },
+                    ));
                 }
                 Err(error) => self.cannot_read(error),
             }
         }
-        self.waiting
-            .make_contiguous()
-            .sort_by_key(|waiting| waiting.first);
+        places.sort_by_key(|(place, _)| *place);
+        self.waiting = places.into_iter().map(|(_, waiting)| waiting).collect();
+    }
+
+    /// Time of the next frame of a file that waits.
+    pub(super) fn next_first(&self) -> Option<Timestamp> {
+        self.waiting.iter().find_map(|waiting| waiting.first)
     }
 
     /// Opens the next input that can be read, beside those that are.
@@ -387,12 +368,8 @@ impl CaptureReader {
             && first < last
             && last.since(first) >= RING_OVERLAP
         {
-            let note = format!(
-                "{} begins {:.6} s before the end of the frames already read: more files overlap than can be merged",
-                next.input.name().display(),
-                last.since(first).as_secs_f64()
-            );
-            self.session.note(QualityKind::ClockStep, 1, note);
+            let name = next.input.name().display().to_string();
+            self.session.note_overlap(&name, last.since(first));
         }
     }
 

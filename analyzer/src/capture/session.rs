@@ -2,9 +2,14 @@
 //! comments and notes.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Comment, Interface, LinkType};
+use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
+
+use super::{Comment, Interface, InterfaceSummary, LinkType};
 use crate::quality::{QualityKind, QualityNote};
 
 /// More interfaces than any capture of people has; frames on later ones are counted, undecoded.
@@ -21,13 +26,21 @@ const MAX_NAME_BYTES: usize = 256;
 /// Files of a ring describe the same interface again in every file: a connection that spans two
 /// files must not change its observation point. Files that overlap in time are other hosts'
 /// or other interfaces' files: the lane keeps them apart.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 struct InterfaceKey {
     lane: u32,
     index_in_section: u32,
     link_type: LinkType,
     fcs_len: u8,
     name: Option<Arc<str>>,
+}
+
+impl InterfaceKey {
+    /// A number of its own.
+    fn point(&self) -> u32 {
+        let hash = FixedState::with_seed(0x696e_7465).hash_one(self);
+        (hash >> 32) as u32
+    }
 }
 
 /// The description of an interface in a file.
@@ -39,6 +52,18 @@ pub(super) struct InterfaceDescription<'a> {
     pub fcs_len: u8,
     pub snaplen: u32,
     pub name: Option<&'a [u8]>,
+}
+
+/// An interface of a file, with what makes it the same as one of another file, and its counts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct InterfacePart {
+    index_in_section: u32,
+    link_type: LinkType,
+    fcs_len: u8,
+    snaplen: u32,
+    name: Option<String>,
+    frames: u64,
+    drops: Option<u64>,
 }
 
 /// State over all files of the capture.
@@ -82,6 +107,7 @@ impl Session {
         }
         let index = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
         self.interfaces.push(Interface {
+            point: key.point(),
             link_type: description.link_type,
             fcs_len: description.fcs_len,
             snaplen: description.snaplen,
@@ -133,6 +159,88 @@ impl Session {
             text: comment.text.clone(),
         };
         self.comments.iter().map(numbered).collect()
+    }
+
+    /// The interfaces with their counts, as reports show them.
+    pub fn summaries(&self) -> Vec<InterfaceSummary> {
+        let numbered = self.interfaces.iter().zip(0_u32..);
+        let summary = |(interface, index): (&Interface, u32)| InterfaceSummary {
+            index,
+            name: interface.name.as_deref().map(str::to_owned),
+            link_type: interface.link_type.to_string(),
+            snaplen: interface.snaplen,
+            frames: interface.frames,
+            drops: interface.drops,
+        };
+        numbered.map(summary).collect()
+    }
+
+    /// The interfaces for another session to take ([`Self::join`]).
+    pub fn interface_parts(&self) -> Vec<InterfacePart> {
+        let mut parts: Vec<(u32, InterfacePart)> = Vec::with_capacity(self.keys.len());
+        for (key, index) in &self.keys {
+            let Some(interface) = self.interfaces.get(*index as usize) else {
+                continue;
+            };
+            let part = InterfacePart {
+                index_in_section: key.index_in_section,
+                link_type: key.link_type,
+                fcs_len: key.fcs_len,
+                snaplen: interface.snaplen,
+                name: key.name.as_deref().map(str::to_owned),
+                frames: interface.frames,
+                drops: interface.drops,
+            };
+            parts.push((*index, part));
+        }
+        parts.sort_by_key(|(index, _)| *index);
+        parts.into_iter().map(|(_, part)| part).collect()
+    }
+
+    /// Takes the interfaces of a file that another session has read, after those of the files before it.
+    pub fn join(&mut self, parts: &[InterfacePart]) {
+        for part in parts {
+            let index = self.interface(&InterfaceDescription {
+                lane: 0,
+                index_in_section: part.index_in_section,
+                link_type: part.link_type,
+                fcs_len: part.fcs_len,
+                snaplen: part.snaplen,
+                name: part.name.as_deref().map(str::as_bytes),
+            });
+            self.count_frames(index, part.frames);
+            if let (Some(interface), Some(drops)) =
+                (self.interfaces.get_mut(index as usize), part.drops)
+            {
+                // As pcapng files state them: sums since the capture began.
+                interface.drops = Some(interface.drops.unwrap_or(0).max(drops));
+            }
+        }
+    }
+
+    /// What limits the capture as far as its files tell.
+    pub fn all_notes(&self) -> Vec<QualityNote> {
+        let mut notes = self.notes.clone();
+        let drops: u64 = self.interfaces.iter().filter_map(|one| one.drops).sum();
+        if drops > 0 {
+            notes.push(QualityNote {
+                kind: QualityKind::CaptureDrops,
+                count: drops,
+                note: format!(
+                    "the capturing host reports {drops} dropped frames: bytes acknowledged but never captured were lost by the capture, not by the network"
+                ),
+            });
+        }
+        notes
+    }
+
+    /// Says that a file begins before the frames read before it end, and is not merged with them.
+    pub fn note_overlap(&mut self, name: &str, by: Duration) {
+        let note = format!(
+            "{name} begins {:.6} s before the end of the frames already read: more files overlap than can be merged",
+            by.as_secs_f64()
+        );
+        self.note(QualityKind::ClockStep, 1, note);
     }
 
     /// Keeps a note of a kind.

@@ -1,9 +1,11 @@
 //! What was read: files and interfaces, for the report.
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 /// One input file as it was read.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FileSummary {
     /// Name as given; `-` is standard input.
     pub name: String,

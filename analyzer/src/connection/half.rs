@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{At, RetransmissionKind, SegmentRef};
 use crate::time::Timestamp;
 
 use super::histogram::Histogram;
 
 /// Counters and extremes of one direction; all about what its *sender* sent.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Half {
     /// Packets seen (copies made by the capture not counted).
     pub packets: u64,
@@ -176,7 +178,7 @@ pub struct Half {
 
 /// How far the identifications a sender's counter passed over may be read as packets of this
 /// connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum CounterTrust {
     /// Not at all: no counter, or one that other connections use as well.
     Shared,
@@ -189,7 +191,7 @@ pub enum CounterTrust {
 
 /// Segments that were repeats if the sender's identification counter is this connection's own:
 /// it passed over packets, and a pause came before them in which a timer could have run out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct SuspectedRepeats {
     /// How many.
     pub segments: u64,
@@ -261,7 +263,7 @@ impl Half {
 /// The payload an end sent after the latest pause: at least 100 ms and three smoothed round trips
 /// in which neither end sent new payload. Tells what an idle close was preceded by, even when
 /// the closing end said goodbye first (a TLS alert, an HTTP/2 GOAWAY).
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Burst {
     /// The last segment with new payload before the pause, of either end; `None` when the burst
     /// is the first payload of the connection.
@@ -273,7 +275,7 @@ pub struct Burst {
 }
 
 /// A segment that was sent and never acknowledged.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Stuck {
     /// Its first repeat.
     pub first: SegmentRef,
@@ -287,7 +289,7 @@ pub struct Stuck {
 
 /// A time in which nothing of one direction got through: the segment at the oldest unacknowledged
 /// octet was repeated at least twice in vain, and no later octet was reported either.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Outage {
     /// When the first copy passed.
     pub since: Timestamp,
@@ -310,7 +312,7 @@ impl Outage {
 }
 
 /// Octets that passed twice with different contents.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct DataConflict {
     /// The copy that passed first.
     pub first: At,
@@ -328,7 +330,7 @@ pub struct DataConflict {
 }
 
 /// Marks of a packet by which stacks differ.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CopyMarks {
     /// TTL or hop limit.
     pub hop_limit: u8,
@@ -340,7 +342,7 @@ pub struct CopyMarks {
 
 /// Write-write-read against delayed acknowledgements: a small segment is outstanding, the rest of
 /// the message waits for its ACK, which comes alone and late; then the rest is sent at once.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct HeldWrites {
     /// How often this end's rest waited (at least 20 ms and more than 1.5 round trips).
     pub count: u64,
@@ -356,7 +358,7 @@ pub struct HeldWrites {
 }
 
 /// Late acknowledgements of what one end sent.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct LateAcks {
     /// How many.
     pub count: u64,
@@ -369,7 +371,7 @@ pub struct LateAcks {
 }
 
 /// Keep-alive probes in a row without an answer.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Probes {
     /// The first of them.
     pub first: SegmentRef,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Up to so many durations are kept as they are.
 const EXACT: usize = 100;
 
@@ -9,7 +11,7 @@ const EXACT: usize = 100;
 /// longest are exact, and so is every quantile of 100 durations or fewer.
 ///
 /// Merging adds counts, so any grouping of connections gives the same histogram.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Histogram {
     /// `(bucket, count)` in bucket order; only buckets that hold something.
     buckets: Vec<(u16, u64)>,

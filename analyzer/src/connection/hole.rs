@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::app::MessageUnit;
 use crate::event::{RetransmissionKind, SegmentRef};
 use crate::time::Timestamp;
@@ -9,7 +11,7 @@ use crate::time::Timestamp;
 use crate::direction::Direction;
 
 /// A hole in one direction's octets that kept later ones from the application.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct HoleEpisode {
     /// Whose octets were missing.
     pub direction: Direction,
@@ -49,7 +51,7 @@ pub struct HoleEpisode {
 }
 
 /// All holes of a connection: counted whole, the longest eight kept.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Holes {
     /// What waited, by direction of the missing octets (client to server, server to client).
     pub waits: [Waits; 2],
@@ -75,7 +77,7 @@ impl Holes {
 const SPANS: usize = 32;
 
 /// The times in which octets of one direction waited behind holes. Times that overlap are one.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Waits {
     /// How many holes.
     pub count: u64,

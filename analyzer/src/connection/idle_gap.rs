@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::SegmentRef;
 
 /// A time in which no packet of the connection passed, keep-alive probes included.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct IdleGap {
     /// Last packet before it.
     pub before: SegmentRef,
@@ -24,7 +26,7 @@ impl IdleGap {
 }
 
 /// Silences of at least one second.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct IdleGaps {
     /// How many.
     pub count: u64,

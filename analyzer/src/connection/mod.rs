@@ -19,6 +19,8 @@ mod udp_facts;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::{Endpoint, Transport};
 use crate::app::AppFacts;
 use crate::direction::Direction;
@@ -42,7 +44,7 @@ pub use turn::{AnsweredTurn, Span, Turn, TurnRun, Turns};
 pub use udp_facts::{SizeClass, UdpFacts};
 
 /// How it was decided which end is the client.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Role {
     /// Its SYN was captured.
     Syn,
@@ -53,7 +55,7 @@ pub enum Role {
 }
 
 /// How a connection ended in this capture (JSON contract).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Close {
     /// Both ends sent FIN.
     Fin,
@@ -79,7 +81,7 @@ impl Close {
 }
 
 /// Where the capture was taken, seen from one connection.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum CapturePoint {
     /// At or next to the client.
     Client,
@@ -105,7 +107,7 @@ impl CapturePoint {
 }
 
 /// The handshake as captured. Lists hold the first eight of each; counts tell the whole.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Handshake {
     /// SYNs of the client, the first copy and its retransmissions.
     pub syns: Vec<SegmentRef>,
@@ -141,7 +143,7 @@ impl Handshake {
 }
 
 /// One connection (one incarnation of a 4-tuple) with everything that is known about it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Connection {
     /// TCP or UDP.
     pub transport: Transport,

@@ -1,7 +1,9 @@
 //! The program at one end of a connection.
 
+use serde::{Deserialize, Serialize};
+
 /// Which process had an end of a connection open, as a file of its host or the capture itself says.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Process {
     /// Its name, when it is told.
     pub name: Option<String>,

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+
 use crate::event::SegmentRef;
+use crate::static_name::{self, StaticName};
 
 /// The cause of a reset (docs/glossary.md, Resets).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum ResetKind {
     /// Answers a SYN: nobody listens.
     Refused,
@@ -46,7 +50,7 @@ impl ResetKind {
 }
 
 /// How a RST was made, from its own fields.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ResetShape {
     /// RST+ACK at the sender's next sequence number: an end gave up by itself.
     Active,
@@ -57,7 +61,7 @@ pub enum ResetShape {
 }
 
 /// One reset (with its repetitions) and the evidence for its kind.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Reset {
     /// The first RST of this kind from this end.
     pub segment: SegmentRef,
@@ -68,7 +72,8 @@ pub struct Reset {
     /// How sure, 0–1.
     pub confidence: f64,
     /// The next best reading and why it lost.
-    pub runner_up: Option<(ResetKind, &'static str)>,
+    #[serde(deserialize_with = "runner_up")]
+    pub runner_up: Option<(ResetKind, StaticName)>,
     /// Active or reply.
     pub shape: ResetShape,
     /// The segment of the peer that a reply reset answers.
@@ -95,4 +100,16 @@ pub struct Reset {
     pub sender_carried_on: bool,
     /// Text in its payload, which may state the cause (RFC 1122 §4.2.2.12): the first 80 characters.
     pub reason: Option<Box<str>>,
+}
+
+/// Reads what lost to the judged cause, and why.
+fn runner_up<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<(ResetKind, &'static str)>, D::Error> {
+    let Some((kind, why)) = Option::<(ResetKind, String)>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let why =
+        static_name::known(&why).ok_or_else(|| D::Error::custom("no reason of the program"))?;
+    Ok(Some((kind, why)))
 }

@@ -1,11 +1,13 @@
 //! The states of RFC 9293 and how long an end was in each.
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 use crate::direction::Direction;
 
 /// The states of RFC 9293 §3.3.2, for one end, as an observer sees them.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum TcpState {
     /// LISTEN (only a server's state before a SYN; never reported with a duration).
     Listen,
@@ -67,7 +69,7 @@ impl TcpState {
 }
 
 /// One end in one state for a while.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StateSpan {
     /// Whose socket: the client's is `ClientToServer`'s sender.
     pub end: Direction,

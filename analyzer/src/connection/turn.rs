@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::SegmentRef;
 use crate::time::Timestamp;
 
 use super::histogram::Histogram;
 
 /// A run of data in one direction without data in the other between.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Span {
     /// First segment with new data.
     pub first: SegmentRef,
@@ -19,7 +21,7 @@ pub struct Span {
 }
 
 /// A request and its response, read from the direction changes of the payload.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Turn {
     /// The client's data.
     pub request: Span,
@@ -48,7 +50,7 @@ impl Turn {
 }
 
 /// The turns of a connection: all counted, the telling ones kept.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Turns {
     /// How many were opened.
     pub count: u64,
@@ -72,7 +74,7 @@ pub struct Turns {
 }
 
 /// When a request was sent and how long its answer took.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AnsweredTurn {
     /// Frame of the request's last segment.
     pub frame: u64,
@@ -97,7 +99,7 @@ impl AnsweredTurn {
 }
 
 /// Turns that follow one another without a pause of the client.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TurnRun {
     /// How many.
     pub turns: u32,

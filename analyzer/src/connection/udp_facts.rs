@@ -1,11 +1,14 @@
 //! What one UDP flow showed beyond its counters.
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::SegmentRef;
+use crate::static_name::{self, StaticName};
 
 use super::histogram::Histogram;
 
 /// Datagrams of one size from the client and what became of them.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct SizeClass {
     /// UDP payload octets of the request.
     pub request_len: u32,
@@ -27,7 +30,7 @@ pub struct SizeClass {
 }
 
 /// What is kept of a UDP flow beyond its counters.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct UdpFacts {
     /// Request sizes and their answers, by size, at most 128; further sizes are only counted.
     pub size_classes: Vec<SizeClass>,
@@ -47,7 +50,8 @@ pub struct UdpFacts {
     pub response_times: Histogram,
     /// A protocol recognised by content that uses one flow by design (`quic`, `rtp`, `vxlan`,
     /// `wireguard`, …) or another name (`dns`); `None` when unknown.
-    pub protocol: Option<&'static str>,
+    #[serde(deserialize_with = "static_name::read_option")]
+    pub protocol: Option<StaticName>,
     /// Datagrams that came in fragments and were reassembled.
     pub reassembled: u64,
     /// Datagrams of which a fragment never came: `(first frame, fragments seen)`, at most eight.

@@ -119,7 +119,7 @@ impl Decoder<'_> {
             Some((number, path)) if number == frame.interface => path,
             _ => {
                 let start = Path { point: 0, depth: 0 };
-                let path = start.through(PathKind::Interface, frame.interface);
+                let path = start.through(PathKind::Interface, interface.point);
                 self.interface = Some((frame.interface, path));
                 path
             }

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::{Endpoint, Transport};
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
@@ -10,7 +12,7 @@ use super::stats::DecodeStats;
 use super::sums::Sums;
 
 /// TCP control bits as they stand in the header (RFC 9293 §3.1).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct TcpFlags(pub u8);
 
 impl TcpFlags {
@@ -83,7 +85,7 @@ impl TcpFlags {
 }
 
 /// A SACK block as it stands in the option (RFC 2018 §3).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct SackBlock {
     /// First sequence number of the block.
     pub left_edge: SeqNumber,
@@ -92,7 +94,7 @@ pub struct SackBlock {
 }
 
 /// The TCP part of a packet: header fields and the options that analysis needs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct TcpFields {
     /// SEG.SEQ.
     pub seq: SeqNumber,
@@ -131,7 +133,7 @@ impl TcpFields {
 }
 
 /// What an ICMP error says about the packet it quotes (RFC 792, RFC 4443).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct IcmpFields {
     /// Message type.
     pub icmp_type: u8,
@@ -183,7 +185,7 @@ impl IcmpFields {
 }
 
 /// The protocol-specific part of a packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum PacketKind {
     /// A TCP segment.
     Tcp(TcpFields),
@@ -202,7 +204,7 @@ pub enum PacketKind {
 /// A decoded packet: the flat record that passes from decode to flow.
 ///
 /// IPv4 addresses are kept as IPv4-mapped IPv6 addresses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Packet {
     /// Wireshark's `frame.number`: 1-based over the set of files as given. For a reassembled
     /// datagram: the frame that completed it.

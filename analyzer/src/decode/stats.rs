@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::capture::LinkType;
+use crate::static_name::{self, StaticName};
 
 macro_rules! protocols {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
         /// A protocol that is counted by name.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
         pub enum Protocol {
             $($(#[$doc])* $variant,)*
         }
@@ -110,7 +113,7 @@ impl Protocol {
 }
 
 /// Why the decoding of a frame ended before a transport was reached.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum DecodeStop {
     /// A record without a packet: a journal entry, a custom block, an undescribed interface.
     NoPacket,
@@ -125,13 +128,13 @@ pub enum DecodeStop {
     /// An IP protocol number that is not decoded.
     IpProtocol(u8),
     /// The capture's snap length cut this header.
-    Cut(&'static str),
+    Cut(#[serde(deserialize_with = "static_name::read")] StaticName),
     /// This header contradicts itself.
-    Malformed(&'static str),
+    Malformed(#[serde(deserialize_with = "static_name::read")] StaticName),
     /// More tunnels in each other than are followed.
     TooDeep,
     /// Encrypted: there is nothing to decode.
-    Opaque(&'static str),
+    Opaque(#[serde(deserialize_with = "static_name::read")] StaticName),
 }
 
 impl fmt::Display for DecodeStop {
@@ -185,7 +188,7 @@ const fn ether_type_name(number: u16) -> Option<&'static str> {
 }
 
 /// Encrypted traffic between two addresses.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct OpaqueFlow {
     /// `ESP` or `WireGuard`.
     pub kind: Protocol,
@@ -199,7 +202,7 @@ pub struct OpaqueFlow {
 const MAX_OPAQUE_FLOWS: usize = 1024;
 
 /// Counts over the frames of one slab, or of many when merged.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DecodeStats {
     /// Frames seen.
     pub frames: u64,
@@ -208,11 +211,33 @@ pub struct DecodeStats {
     /// Frames of which the snap length cut something.
     pub cut_frames: u64,
     /// Times each protocol was met, by discriminant; in a tunnel the outer and the inner count.
+    #[serde(with = "counts")]
     counts: [u64; Protocol::COUNT],
     /// Why decoding ended early, and how often.
     pub stops: BTreeMap<DecodeStop, u64>,
     /// Frames and wire bytes of encrypted traffic; at most 1,024 pairs of addresses.
     pub opaque: BTreeMap<OpaqueFlow, (u64, u64)>,
+}
+
+/// The counts as a list: arrays of this length are not read and written by themselves.
+mod counts {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer, const N: usize>(
+        counts: &[u64; N],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        counts.as_slice().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        from: D,
+    ) -> Result<[u64; N], D::Error> {
+        let counts = Vec::<u64>::deserialize(from)?;
+        let all = counts.try_into();
+        all.map_err(|_| D::Error::custom("another number of protocols"))
+    }
 }
 
 impl Default for DecodeStats {

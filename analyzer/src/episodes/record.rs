@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::{Endpoint, Transport};
 use crate::connection::Connection;
 use crate::direction::Direction;
@@ -15,7 +17,7 @@ const KEPT_PER_SHARD: usize = 2_048;
 const UNSEEN: usize = 4;
 
 /// What episodes need of a TCP connection.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct ConnectionRecord {
     pub client: Endpoint,
     pub server: Endpoint,
@@ -50,7 +52,7 @@ pub(crate) struct ConnectionRecord {
 }
 
 /// The FIN or RST that closed a connection first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct FirstClose {
     pub frame: u64,
     pub time: Timestamp,
@@ -124,7 +126,7 @@ fn is_cancelled(connection: &Connection, close: SegmentRef) -> bool {
 }
 
 /// Records of one shard, or of several when joined.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Records {
     pub list: Vec<ConnectionRecord>,
     /// Connections without a record.

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::{Endpoint, Transport};
 use crate::analysis::{IcmpError, ListenerFacts, UdpServerFacts};
 use crate::connection::{Connection, ResetKind};
@@ -44,7 +46,7 @@ pub(crate) struct Attempt {
 }
 
 /// What is counted over the connections of one shard, or of several when merged.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ShardTally {
     pub tcp_connections: u64,
     pub udp_flows: u64,
@@ -63,6 +65,7 @@ pub(crate) struct ShardTally {
     /// Connections that ended for want of memory.
     pub given_up: u64,
     /// Lone SYNs judged one by one, by listener.
+    #[serde(skip)]
     lone_syns: HashMap<Endpoint, u32, FixedState>,
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::analysis::{Interval, Intervals};
 use crate::connection::{Connection, StateSpan, TcpState};
 use crate::direction::Direction;
@@ -45,12 +47,13 @@ struct Slice {
 }
 
 /// Capture time in equal slices whose width doubles when there would be too many.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Timeline {
     start: Timestamp,
     doublings: u32,
     slices: Vec<Interval>,
     /// The slice asked for last: the next packet is in it as a rule.
+    #[serde(skip)]
     latest: Slice,
     /// Changes of socket counts at the start of each slice: entering minus leaving.
     changes: Vec<[[i64; 11]; 2]>,

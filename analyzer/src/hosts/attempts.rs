@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::Transport;
 use crate::app::{At, GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
 use crate::connection::{Connection, ResetKind};
@@ -76,7 +78,7 @@ fn is_for_many(connection: &Connection) -> bool {
 }
 
 /// What a host did as a client.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ClientRecord {
     pub opened: u64,
     pub exchanged: u64,
@@ -125,7 +127,7 @@ impl ClientRecord {
 }
 
 /// What a host did as a server.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ServerRecord {
     pub asked: u64,
     pub exchanged: u64,

@@ -2,6 +2,8 @@
 
 use std::hash::{BuildHasher, Hash};
 
+use serde::{Deserialize, Serialize};
+
 use foldhash::fast::FixedState;
 
 /// Hashes kept.
@@ -10,7 +12,7 @@ const KEPT: usize = 64;
 /// Counts different values: exactly up to 64, beyond that by how dense the smallest hashes lie.
 ///
 /// What is kept are the smallest hashes of all, so joining in any order gives the same.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Distinct {
     /// In ascending order.
     smallest: Vec<u32>,

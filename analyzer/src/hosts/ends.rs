@@ -1,9 +1,11 @@
 //! The first and the last of something.
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::At;
 
 /// First and last of something, by frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Ends {
     pub first: Option<At>,
     pub last: Option<At>,

@@ -5,6 +5,8 @@
 
 use std::ops::RangeInclusive;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 /// Slices of a grid.
@@ -14,7 +16,7 @@ const SLICES: u64 = 2048;
 const FINEST: u32 = 20;
 
 /// Equal slices of capture time, at most 2048; they double when the capture grows longer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Grid {
     start: Timestamp,
     /// A slice lasts 2 to the power of this, in nanoseconds.
@@ -123,7 +125,7 @@ pub(crate) struct Slice {
 }
 
 /// The slices of a grid in which something happened.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Moments {
     /// 64 slices each, by number; words without a slice are left out.
     words: Vec<(u8, u64)>,

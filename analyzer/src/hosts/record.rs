@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::decode::TcpFlags;
 use crate::event::At;
 
@@ -12,7 +14,7 @@ use super::moments::Moments;
 use super::samples::Samples;
 
 /// Kinds of segments that may come from different stacks or boxes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum SegmentKind {
     /// With SYN: a host's first answer, from no socket on Linux.
     Syn,
@@ -35,7 +37,7 @@ impl SegmentKind {
 }
 
 /// Hop limits by kind of segment, with the packets that bore each.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct HopLimits {
     /// In order; at most 16.
     counts: Vec<((SegmentKind, u8), u64)>,
@@ -88,7 +90,7 @@ impl HopLimits {
 }
 
 /// What is gathered about an address.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct HostRecord {
     pub sent: u64,
     pub received: u64,
@@ -152,7 +154,7 @@ impl HostRecord {
 }
 
 /// What is gathered about packets from one address to another.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct PairRecord {
     pub sent: u64,
     pub sent_ends: Ends,

@@ -6,6 +6,8 @@
 //! given up, then three quarters of them, and so on. Which ones that are depends on frame numbers
 //! alone: shards that saw parts of the host's packets choose the same.
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 /// Frames of a window, as a power of two: 16.
@@ -15,7 +17,7 @@ const WINDOW: u32 = 4;
 const KEPT: usize = 64;
 
 /// A packet that a host sent.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(crate) struct Sample {
     pub frame: u64,
     pub time: Timestamp,
@@ -82,7 +84,7 @@ impl Sampling {
 }
 
 /// A host's samples.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Samples {
     list: Vec<Sample>,
     /// Levels of windows that are given up, beyond those that never are sampled.

@@ -11,6 +11,8 @@ use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::addr::Endpoint;
 use crate::connection::Connection;
 use crate::decode::{Packet, PacketKind, TcpFlags, ip_from_octets};
@@ -59,11 +61,13 @@ impl Recent {
 }
 
 /// Addresses of one shard, or of several when joined.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct HostTable {
     grid: Grid,
     /// The slice asked for last.
+    #[serde(skip)]
     now: Slice,
+    #[serde(skip)]
     recent: Vec<Option<Recent>>,
     pub(super) hosts: Numbered<Octets, HostRecord>,
     pub(super) pairs: Numbered<(Octets, Octets), PairRecord>,
@@ -198,7 +202,7 @@ impl HostTable {
     }
 
     /// Adds what all entries have counted and forgets them.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         for place in 0..self.recent.len() {
             self.flush(place);
         }
@@ -369,6 +373,26 @@ impl<K, R> Default for Numbered<K, R> {
             numbers: HashMap::default(),
             records: Vec::new(),
         }
+    }
+}
+
+/// Written as a list: the numbers are its places.
+impl<K: Serialize, R: Serialize> Serialize for Numbered<K, R> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.records.serialize(to)
+    }
+}
+
+impl<'de, K, R> Deserialize<'de> for Numbered<K, R>
+where
+    K: Copy + Eq + std::hash::Hash + Deserialize<'de>,
+    R: Deserialize<'de>,
+{
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let records = Vec::<(K, R)>::deserialize(from)?;
+        let numbers = records.iter().zip(0..);
+        let numbers = numbers.map(|((key, _), number)| (*key, number)).collect();
+        Ok(Self { numbers, records })
     }
 }
 

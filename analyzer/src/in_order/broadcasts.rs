@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
+use serde::{Deserialize, Serialize};
+
 use crate::capture::Frame;
 use crate::event::At;
 
@@ -30,7 +32,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 const ALL_STATIONS: Mac = [0xff; 6];
 
 /// What a broadcast frame holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum BroadcastKind {
     /// A question for an address (RFC 826).
     ArpRequest,
@@ -75,7 +77,7 @@ impl BroadcastLoop {
 }
 
 /// A frame for all stations.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Broadcast {
     /// The digest of its octets, and where it was captured.
     key: u64,
@@ -93,8 +95,14 @@ pub(super) fn is_broadcast(bytes: &[u8]) -> bool {
 }
 
 impl Broadcast {
+    /// The same with a later frame number.
+    pub fn later_by(mut self, frames: u64) -> Self {
+        self.at.frame += frames;
+        self
+    }
+
     /// Reads a frame that is for all stations; `None` for what is not followed, or is cut short.
-    pub fn of(frame: &Frame, bytes: &[u8]) -> Option<Self> {
+    pub fn of(frame: &Frame, point: u32, bytes: &[u8]) -> Option<Self> {
         if frame.captured_len != frame.original_len {
             return None;
         }
@@ -104,7 +112,7 @@ impl Broadcast {
             (0x0806, packet) => arp(packet)?,
             _ => return None,
         };
-        let digest = FixedState::default().hash_one((frame.interface, bytes));
+        let digest = FixedState::default().hash_one((point, bytes));
         Some(Self {
             key: digest,
             kind,
@@ -254,7 +262,7 @@ mod tests {
                 original_len: len,
                 interface: 0,
             };
-            Broadcast::of(&frame, bytes)
+            Broadcast::of(&frame, 0, bytes)
         };
         let all: Vec<Broadcast> = frames.iter().zip(1..).filter_map(read).collect();
         let mut broadcasts = Broadcasts::default();

@@ -14,6 +14,8 @@ use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 
+use serde::{Deserialize, Serialize};
+
 use crate::decode::{
     DecodedSlab, Packet, RightSums, SUM_KINDS, SumOf, Sums, WrongSum, ip_from_octets,
 };
@@ -32,7 +34,7 @@ const TOLD: usize = 256;
 const EXAMPLES: usize = 3;
 
 /// Wrong sums of one kind.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Debug, Serialize, Deserialize)]
 struct WrongSums {
     count: u32,
     /// Those that are wrong by as much as the one before.
@@ -65,7 +67,7 @@ const fn is_one_bit(difference: u16) -> bool {
 }
 
 /// What is known of a sender.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, Debug, Serialize, Deserialize)]
 struct Sender {
     right: RightSums,
     wrong: [WrongSums; SUM_KINDS],
@@ -73,7 +75,7 @@ struct Sender {
 }
 
 /// Damaged packets of one sender.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DamagedPackets {
     /// The sender, as their headers say.
     pub source: IpAddr,
@@ -88,7 +90,7 @@ pub struct DamagedPackets {
 }
 
 /// Finds damaged packets. Feed it in the order of the capture.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct DamageFinder {
     senders: HashMap<[u8; 16], Sender, FixedState>,
     /// IPv4 headers of all senders.
@@ -97,6 +99,7 @@ pub(crate) struct DamageFinder {
     damaged_headers: u32,
     damaged: u64,
     /// Frames of the latest slab, ascending.
+    #[serde(skip)]
     found: Vec<u64>,
     /// Those that a transport's header could be read of.
     packets: BTreeMap<[u8; 16], DamagedPackets>,
@@ -183,6 +186,39 @@ impl DamageFinder {
             }
         }
         is_damage
+    }
+
+    /// Adds what was found in a file that follows, of which the first frame has the number after
+    /// `offset`. In it was judged by itself: its first few packets of a sender never were.
+    pub fn append(&mut self, next: Self, offset: u64) {
+        for (src, more) in next.senders {
+            let Some(sender) = self.sender(&src) else {
+                continue;
+            };
+            for (known, more) in sender.right.iter_mut().zip(more.right) {
+                *known = known.saturating_add(more);
+            }
+            sender.damaged += more.damaged;
+        }
+        self.headers = self.headers.saturating_add(next.headers);
+        self.damaged += next.damaged;
+        for (src, more) in next.packets {
+            if self.packets.len() >= TOLD && !self.packets.contains_key(&src) {
+                continue;
+            }
+            let first = more.first.iter().map(|at| At {
+                frame: at.frame + offset,
+                time: at.time,
+            });
+            if let Some(known) = self.packets.get_mut(&src) {
+                known.count += more.count;
+                let room = EXAMPLES.saturating_sub(known.first.len());
+                known.first.extend(first.take(room));
+            } else {
+                let first = first.collect();
+                self.packets.insert(src, DamagedPackets { first, ..more });
+            }
+        }
     }
 
     /// Senders with damaged packets, by address; at most 256.

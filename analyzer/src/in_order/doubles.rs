@@ -100,6 +100,11 @@ impl Doubles {
         &self.found
     }
 
+    /// Counts frames that were left out of a file read elsewhere.
+    pub const fn add(&mut self, left_out: u64) {
+        self.left_out += left_out;
+    }
+
     /// How many frames were left out.
     pub const fn left_out(&self) -> u64 {
         self.left_out

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::{Endpoint, Transport};
 use crate::decode::{Packet, PacketKind};
 use crate::direction::Direction;
@@ -56,13 +58,22 @@ struct Slot {
 }
 
 /// A packet that was seen several times, its hop limit falling.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Circling {
     key: u64,
     packet: Packet,
     last: At,
     hop_last: u8,
     sightings: u16,
+}
+
+impl Circling {
+    /// The same with later frame numbers.
+    pub fn later_by(mut self, frames: u64) -> Self {
+        self.packet.frame += frames;
+        self.last.frame += frames;
+        self
+    }
 }
 
 /// The scan of one slab.

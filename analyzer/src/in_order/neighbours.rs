@@ -10,6 +10,8 @@ use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 
+use serde::{Deserialize, Serialize};
+
 use crate::capture::{Interface, LinkType, Slab};
 use crate::decode::ip_from_octets;
 use crate::event::At;
@@ -44,13 +46,21 @@ pub struct Neighbour {
 }
 
 /// A frame that shows an IP address with a hardware address.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Sighting {
     pub ip: [u8; 16],
     pub mac: Mac,
     pub at: At,
     /// Whether ARP says so.
     pub is_claim: bool,
+}
+
+impl Sighting {
+    /// The same with a later frame number.
+    pub fn later_by(mut self, frames: u64) -> Self {
+        self.at.frame += frames;
+        self
+    }
 }
 
 /// What the frames of a slab show.
@@ -77,13 +87,17 @@ impl Sightings {
                 continue;
             };
             let is_for_all = is_broadcast(ethernet);
-            let shows_sender = is_looked_at(frame.number) || ethernet[12..] == ARP;
+            let shows_sender = is_looked_at(frame.number - slab.before) || ethernet[12..] == ARP;
             if !is_for_all && !shows_sender {
                 continue;
             }
             let interface = interfaces.get(frame.interface as usize);
-            if is_for_all && interface.is_some_and(is_ethernet) && filter.admits_time(frame.time) {
-                self.broadcasts.extend(Broadcast::of(frame, bytes));
+            if is_for_all
+                && let Some(interface) = interface.filter(|one| is_ethernet(one))
+                && filter.admits_time(frame.time)
+            {
+                let broadcast = Broadcast::of(frame, interface.point, bytes);
+                self.broadcasts.extend(broadcast);
             }
             if !shows_sender {
                 continue;

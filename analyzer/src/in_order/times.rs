@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
@@ -24,7 +26,7 @@ const BREAKS: usize = 256;
 
 /// A place where the capture's clock ran backwards or leapt forward: two frames that follow each
 /// other, and whose times do not.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ClockBreak {
     /// Time of the frame before it.
     pub before: Timestamp,
@@ -42,7 +44,7 @@ impl ClockBreak {
 }
 
 /// The times of a slab's frames or of a capture's.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Times(Option<Span>);
 
 impl Times {
@@ -133,7 +135,7 @@ const fn fraction(time: Timestamp) -> i64 {
 }
 
 /// Those of one frame at least.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Span {
     earliest: Timestamp,
     latest: Timestamp,

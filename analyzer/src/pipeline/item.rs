@@ -37,7 +37,7 @@ pub(super) struct Item {
     /// Payloads of reassembled datagrams.
     pub reassembled: Vec<u8>,
     /// The hash of each packet's key.
-    hashes: Vec<u64>,
+    pub hashes: Vec<u64>,
     /// What is equal in two copies of one packet, of each.
     pub signs: Vec<u64>,
     /// The packets of each shard, in frame order.
@@ -122,7 +122,7 @@ impl Item {
             let (key, sender) = FlowKey::of(packet);
             let hash = key.hash64();
             self.hashes.push(hash);
-            self.buckets[shard_of(hash)].push(Addressed { hash, at, sender });
+            self.buckets[shard_of(hash, SHARDS)].push(Addressed { hash, at, sender });
         }
     }
 
@@ -150,8 +150,8 @@ impl Item {
     }
 }
 
-/// The shard of a key's hash.
-pub(super) fn shard_of(hash: u64) -> usize {
+/// The shard of a key's hash, of so many.
+pub(super) fn shard_of(hash: u64, shards: usize) -> usize {
     // The table takes the lowest bits and the uppermost seven; the shard takes others.
-    usize::try_from(hash >> 48).unwrap_or(0) % SHARDS
+    usize::try_from(hash >> 48).unwrap_or(0) % shards
 }

@@ -6,31 +6,41 @@
 //! parallel and in frame order. Nothing is shared between shards but read-only input, and their
 //! number is fixed, so results do not depend on the thread count.
 
+mod conclude;
 mod item;
+mod judge;
+mod segment;
 mod sequencer;
+mod settings;
+mod whole;
+mod wire;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use crate::analysis::{Analysis, CaptureSummary};
-use crate::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
+use crate::analysis::Analysis;
+use crate::capture::{CaptureReader, Input, Interface, SetOfParts, Slab};
 use crate::decode::Packet;
-use crate::episodes::Episodes;
 use crate::error::Error;
 use crate::filter::PacketFilter;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
 use crate::flow::tally::ShardTally;
-use crate::flow::tcp::TcpSettings;
-use crate::hosts::Hosts;
-use crate::in_order::times::clock_notes;
 use crate::time::Timestamp;
 
 use item::{Addressed, Filled, Item, SHARDS, shard_of};
 use sequencer::Sequencer;
+use whole::whole;
 
 pub use crate::connection::ConnectionSink;
+pub use conclude::conclude;
+pub use judge::{ShardPart, ShardRun};
+pub use segment::{Arrival, FileFacts, Segmented, segment};
+pub use settings::{Memory, Settings};
+
+/// Shards of an analysis, and the fewest of one that is spread over machines.
+pub const SHARDS_OF_ONE: u32 = SHARDS as u32;
 
 /// Packets of a shard whose flows are brought into the cache together.
 const WARMED: usize = 16;
@@ -40,19 +50,6 @@ const ROUND: usize = 8;
 
 /// Slabs of an analysis, at most: in a round, in the one before it, read ahead, being filled.
 const IN_FLIGHT: usize = 4 * ROUND;
-
-/// What an analysis needs to know beyond its input.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// How files are read.
-    pub read: ReadOptions,
-    /// How connections are followed.
-    pub tcp: TcpSettings,
-    /// Which packets are analysed.
-    pub filter: PacketFilter,
-    /// Roughly the octets that the analysis may take.
-    pub memory: Memory,
-}
 
 /// Memory that one analysis leaves to the next: what is used again need not be asked of the
 /// operating system, which hands out zeroed pages only. Analyses side by side share it.
@@ -76,29 +73,6 @@ impl Buffers {
             all.push(item);
         }
         all.extend(idle);
-    }
-}
-
-/// A bound on memory, in octets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Memory(pub u64);
-
-impl Default for Memory {
-    /// 1 GiB.
-    fn default() -> Self {
-        Self(1 << 30)
-    }
-}
-
-impl Memory {
-    /// Reading, decoding and the bounded lists of a report.
-    const FIXED: u64 = 128 << 20;
-
-    /// What the live flows of one shard may take: half of what the fixed parts leave. The other
-    /// half is room for estimates that fall short and for what allocators hold back.
-    fn per_shard(self) -> usize {
-        let left = self.0.saturating_sub(Self::FIXED).max(Self::FIXED / 4);
-        usize::try_from(left / 2 / SHARDS as u64).unwrap_or(usize::MAX)
     }
 }
 
@@ -311,7 +285,7 @@ fn advance<S: ConnectionSink>(shards: &mut [Shard<S>], items: &[Item]) {
 fn give_up<S: ConnectionSink>(shard: &mut Shard<S>, number: usize, incomplete: &[(Packet, u32)]) {
     for (packet, pieces) in incomplete {
         let hash = FlowKey::of(packet).0.hash64();
-        if shard_of(hash) == number {
+        if shard_of(hash, SHARDS) == number {
             shard.incomplete(packet, hash, *pieces);
         }
     }
@@ -332,8 +306,7 @@ impl<S: ConnectionSink> Engine<S> {
     fn finish(self, reader: &CaptureReader, filter: &PacketFilter) -> (Analysis, Vec<S>) {
         let mut sequencer = self.sequencer;
         let incomplete = sequencer.finish(filter);
-        let times = &sequencer.times;
-        let end = times.last().unwrap_or_default();
+        let end = sequencer.times.last().unwrap_or_default();
         let finished: Vec<(S, ShardTally)> = self
             .shards
             .into_par_iter()
@@ -353,52 +326,13 @@ impl<S: ConnectionSink> Engine<S> {
                 tally.merge(of_shard);
             }
         }
-        tally.note_doubles(sequencer.doubles.left_out());
-        let mut quality = reader.notes();
-        quality.extend(tally.quality());
-        quality.extend(clock_notes(times));
-        quality.extend(sequencer.damage.note());
-        let summary = CaptureSummary {
+        let files = SetOfParts {
             files: reader.files(),
             interfaces: reader.interface_summaries(),
-            packets: sequencer.stats.frames,
-            bytes: sequencer.stats.wire_bytes,
-            first: times.first(),
-            last: times.last(),
-            undecoded: sequencer
-                .stats
-                .stops
-                .iter()
-                .map(|(stop, count)| (stop.to_string(), *count))
-                .collect(),
-            protocols: sequencer.stats.protocols(),
-        };
-        let hosts = Hosts::of(tally.hosts, &tally.dns_names, sequencer.neighbours.finish());
-        quality.extend(hosts.note());
-        let episodes = Episodes::of(tally.records, &hosts, &tally.dns_names, end);
-        quality.extend(episodes.note());
-        quality.sort();
-        let analysis = Analysis {
-            summary,
-            hosts,
-            episodes,
-            quality,
-            tcp_connections: tally.tcp_connections,
-            udp_flows: tally.udp_flows,
-            dns_names: tally.dns_names,
-            listeners: tally.listeners,
-            udp_servers: tally.udp_servers,
-            icmp_errors: tally.icmp_errors,
-            icmp_error_count: tally.icmp_error_count,
-            intervals: tally.timeline.finish(),
+            notes: reader.notes(),
             marks: reader.marks().to_vec(),
-            routing_loops: sequencer.loops.finish(),
-            broadcast_loops: sequencer.broadcasts.finish(),
-            address_conflicts: sequencer.conflicts.finish(),
-            damaged: sequencer.damage.damaged(),
-            clock_breaks: times.breaks(),
-            is_clock_unit_wrong: times.is_unit_wrong(),
         };
+        let analysis = whole(files, sequencer, tally);
         (analysis, sinks)
     }
 }

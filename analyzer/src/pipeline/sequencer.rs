@@ -2,20 +2,35 @@
 //! recording holds twice, putting IP fragments together, joining translated connections, watching the
 //! clock.
 
+use serde::{Deserialize, Serialize};
+
 use crate::decode::{DecodeStats, Packet, PacketKind};
 use crate::filter::PacketFilter;
-use crate::in_order::broadcasts::Broadcasts;
+use crate::in_order::broadcasts::{Broadcast, Broadcasts};
 use crate::in_order::conflicts::Conflicts;
 use crate::in_order::damage::DamageFinder;
 use crate::in_order::doubles::Doubles;
 use crate::in_order::fragments::{IncompleteDatagram, Reassembler};
-use crate::in_order::loops::Loops;
-use crate::in_order::neighbours::Neighbours;
+use crate::in_order::loops::{Circling, Loops};
+use crate::in_order::neighbours::{Neighbours, Sighting};
 use crate::in_order::quotes::Quotes;
 use crate::in_order::times::Times;
 use crate::in_order::translation::Translator;
 
 use super::item::Item;
+
+/// What the order of a file's frames showed.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Found {
+    pub times: Times,
+    pub stats: DecodeStats,
+    pub damage: DamageFinder,
+    /// Second copies of frames that were left out.
+    pub doubles: u64,
+    pub circling: Vec<Circling>,
+    pub sightings: Vec<Sighting>,
+    pub broadcasts: Vec<Broadcast>,
+}
 
 /// Takes decoded slabs in the order of the capture.
 #[derive(Default)]
@@ -53,6 +68,24 @@ impl Sequencer {
             }
             self.translate(item);
         }
+    }
+
+    /// Takes what was found in a file that follows, whose first frame has the number after `offset`.
+    pub fn replay(&mut self, found: Found, offset: u64) {
+        self.times.append(&found.times);
+        self.stats.merge(&found.stats);
+        self.damage.append(found.damage, offset);
+        self.doubles.add(found.doubles);
+        let circling = found.circling.into_iter();
+        let circling: Vec<_> = circling.map(|one| one.later_by(offset)).collect();
+        self.loops.take(&circling);
+        let sightings = found.sightings.into_iter();
+        let sightings: Vec<_> = sightings.map(|one| one.later_by(offset)).collect();
+        self.neighbours.take(&sightings);
+        self.conflicts.take(&sightings);
+        let broadcasts = found.broadcasts.into_iter();
+        let broadcasts: Vec<_> = broadcasts.map(|one| one.later_by(offset)).collect();
+        self.broadcasts.take(&broadcasts);
     }
 
     /// Puts fragments together; datagrams that are whole join the slab's packets in frame order.

@@ -2,12 +2,12 @@
 
 mod notes;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use notes::LimitCounts;
 
 /// The closed list of ways in which a capture can mislead (JSON contract).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QualityKind {
     /// Bytes acknowledged but never seen, or drop counters of the capturing host.
@@ -55,7 +55,7 @@ impl QualityKind {
 }
 
 /// One caveat about the capture.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct QualityNote {
     /// What kind of limit.
     pub kind: QualityKind,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{QualityKind, QualityNote};
 
 /// A number with its noun: "1 frame", "3 frames".
@@ -11,7 +13,7 @@ fn counted(number: u64, noun: &str) -> String {
 }
 
 /// What limits the capture, counted over the connections of a shard or of several when merged.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct LimitCounts {
     /// Bytes that were acknowledged and never passed, and the connections that lack some.
     pub missing_octets: u64,

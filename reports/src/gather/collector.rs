@@ -6,12 +6,13 @@
 //! over shards.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use analyzer::connection::{Close, Histogram, TimeSplit};
 use analyzer::pipeline::ConnectionSink;
 use analyzer::{Connection, Transport};
+use serde::{Deserialize, Serialize};
 
 use super::over_time::OverTime;
 use super::requests::Requests;
@@ -37,7 +38,7 @@ pub struct ConnectionCollector {
 }
 
 /// Sums over all connections, whatever is kept.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Totals {
     /// Connections.
     pub connections: u64,
@@ -100,6 +101,43 @@ impl ConnectionCollector {
             self.requests,
             self.totals,
         )
+    }
+}
+
+/// What one collector counted. The rows are not in it: another collector keeps the same when it is
+/// handed their connections again ([`ConnectionCollector::kept`]).
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CollectorCounts {
+    requests: Requests,
+    totals: Totals,
+}
+
+impl ConnectionCollector {
+    /// The first frames of the connections that have a row so far.
+    #[must_use]
+    pub fn kept(&self) -> BTreeSet<u64> {
+        let mut first_frames = self.rows.first_frames();
+        first_frames.extend(self.table_rows.first_frames());
+        first_frames
+    }
+
+    /// What it counted.
+    #[must_use]
+    pub fn into_counts(self) -> CollectorCounts {
+        CollectorCounts {
+            requests: self.requests,
+            totals: self.totals,
+        }
+    }
+
+    /// A collector that shares the rows of this one and has counted what another has.
+    #[must_use]
+    pub fn share_of(&self, counts: CollectorCounts) -> Self {
+        Self {
+            requests: counts.requests,
+            totals: counts.totals,
+            ..self.share()
+        }
     }
 }
 
@@ -259,6 +297,13 @@ impl<T> Kept<T> {
         for Reverse(Ranked { rank, item }) in std::mem::take(&mut *other.heap()) {
             self.offer(rank, || *item);
         }
+    }
+
+    fn first_frames(&self) -> BTreeSet<u64> {
+        let heap = self.heap();
+        heap.iter()
+            .map(|ranked| ranked.0.rank.first_frame.0)
+            .collect()
     }
 
     fn into_sorted(self) -> Vec<T> {

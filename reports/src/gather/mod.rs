@@ -9,6 +9,6 @@ mod over_time;
 mod requests;
 mod tables;
 
-pub use collector::{ConnectionCollector, DEFAULT_CONNECTIONS};
+pub use collector::{CollectorCounts, ConnectionCollector, DEFAULT_CONNECTIONS};
 pub(crate) use draft::tool;
 pub use draft::{Afterwards, Draft};

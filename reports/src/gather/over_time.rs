@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use analyzer::Timestamp;
 use analyzer::connection::Histogram;
+use serde::{Deserialize, Serialize};
 
 use crate::document::{DurationSlot, DurationsOverTime, millis, seconds};
 
@@ -18,7 +19,7 @@ const MAX_SLOTS: usize = 256;
 const NARROWEST: i64 = 1_000_000;
 
 /// Durations counted by when they were measured.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct OverTime {
     /// Slots are `NARROWEST << doublings` wide.
     doublings: u32,

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use analyzer::app::{AppProtocol, DnsExchange, HttpExchange};
+use analyzer::static_name::{self, StaticName};
 use analyzer::{Connection, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::document::{Cell, Column, ResponseTimes, Table, millis};
 use crate::words::format;
@@ -17,14 +19,15 @@ use crate::words::format;
 const KEPT: usize = 50;
 
 /// One request and what became of it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 struct Request {
     /// Absent while nothing came back.
     response_time: Option<Duration>,
     /// Frames tell requests apart.
     frame: Reverse<u64>,
     start: Timestamp,
-    protocol: &'static str,
+    #[serde(deserialize_with = "static_name::read")]
+    protocol: StaticName,
     what: String,
     outcome: String,
     client: String,
@@ -41,7 +44,7 @@ impl Request {
 }
 
 /// The failed and the slowest requests of one shard, or of all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Requests {
     failed: BTreeSet<Request>,
     slowest: BTreeSet<Request>,

@@ -3,11 +3,14 @@
 //! The one place where a rule's own types end: to the engine all rules are [`Running`].
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use analyzer::connection::Histogram;
+use analyzer::static_name::{self, StaticName};
 use analyzer::{Analysis, Connection, Endpoint, QualityKind};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::engine::fold::{default_narrative, finding};
 use crate::engine::kept::{Kept, Place};
@@ -37,6 +40,9 @@ pub(super) trait Running: Send + Sync {
 
     /// Whether the rule would keep nothing of one connection.
     fn is_silent(&self, settings: &RuleSettings, conn: &Connection) -> bool;
+
+    /// Adds the first frames of the connections that something is kept of.
+    fn kept(&self, first_frames: &mut BTreeSet<u64>);
 
     /// Has the rule conclude from all that was kept.
     fn finish(&self, settings: &RuleSettings, analysis: &Analysis, slot: Slot) -> Finished;
@@ -112,6 +118,11 @@ impl<R: Rule> Running for Adapter<R> {
         out.is_empty() && out.not_assessed.is_none()
     }
 
+    fn kept(&self, first_frames: &mut BTreeSet<u64>) {
+        first_frames.extend(self.observations.first_frames());
+        first_frames.extend(self.notes.first_frames());
+    }
+
     fn finish(&self, settings: &RuleSettings, analysis: &Analysis, mut slot: Slot) -> Finished {
         let mut collected = Collected {
             observations: self.observations.take(),
@@ -161,7 +172,7 @@ impl<R: Rule> Adapter<R> {
 }
 
 /// One rule's share of a sink: what is counted, while what is kept is shared.
-#[derive(Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Slot {
     /// Occurrences that were offered.
     observations: u64,
@@ -169,7 +180,8 @@ pub(super) struct Slot {
     notes: u64,
     durations: BTreeMap<Endpoint, Histogram>,
     pub(super) assessed: u64,
-    pub(super) not_assessed: BTreeMap<&'static str, u64>,
+    #[serde(deserialize_with = "reasons")]
+    pub(super) not_assessed: BTreeMap<StaticName, u64>,
     /// First connection on which the rule panicked, and what it said.
     failure: Option<(u64, String)>,
 }
@@ -209,6 +221,17 @@ impl Slot {
             self.failed(frame, message);
         }
     }
+}
+
+/// Reads how often connections were not assessed, by the reasons that rules give.
+fn reasons<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<StaticName, u64>, D::Error> {
+    let counts = BTreeMap::<String, u64>::deserialize(from)?;
+    let known = counts.into_iter().map(|(reason, count)| {
+        let reason = static_name::known(&reason);
+        let reason = reason.ok_or_else(|| D::Error::custom("no reason of a rule"))?;
+        Ok((reason, count))
+    });
+    known.collect()
 }
 
 /// What one rule says of the capture.

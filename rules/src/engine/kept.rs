@@ -78,6 +78,11 @@ impl<T: Send + Sync + 'static> Kept<T> {
         }
     }
 
+    /// The first frames of the connections with an item that is kept so far.
+    pub(crate) fn first_frames(&self) -> Vec<u64> {
+        self.store.first_frames()
+    }
+
     /// Takes all items out.
     pub(crate) fn take(&self) -> Vec<T> {
         let items = self.store.take_out().into_iter();
@@ -104,6 +109,11 @@ impl Store {
             items.truncate(limit);
             self.ceiling.store(ceiling, Ordering::Relaxed);
         }
+    }
+
+    fn first_frames(&self) -> Vec<u64> {
+        let items = self.items();
+        items.iter().map(|(place, _)| place.first_frame()).collect()
     }
 
     fn take_out(&self) -> Vec<(Place, Item)> {

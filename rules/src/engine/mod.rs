@@ -12,11 +12,13 @@ mod kept;
 mod link;
 pub mod settings;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use analyzer::pipeline::ConnectionSink;
 use analyzer::{Analysis, Connection};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::between;
 use crate::catalog;
@@ -83,6 +85,14 @@ impl Engine {
         }
     }
 
+    /// The same engine once more: what both keep is kept together.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+
     /// All rules there are for single captures, by id.
     #[must_use]
     pub fn catalogue() -> Vec<&'static RuleMeta> {
@@ -107,6 +117,37 @@ impl Engine {
             inner: Arc::clone(&self.inner),
             slots,
         }
+    }
+
+    /// The first frames of the connections of which rules keep something so far: another engine needs
+    /// no others to conclude the same.
+    #[must_use]
+    pub fn kept(&self) -> BTreeSet<u64> {
+        let mut first_frames = BTreeSet::new();
+        for rule in &self.inner.rules {
+            rule.kept(&mut first_frames);
+        }
+        first_frames
+    }
+
+    /// A sink that has counted what another engine's has; `None` when that ran other rules.
+    #[must_use]
+    pub fn sink_of(&self, RuleCounts(counts): RuleCounts) -> Option<RuleSink> {
+        let ids = self.inner.rules.iter().map(|rule| rule.meta().id);
+        if !ids.eq(counts.iter().map(|(id, _)| id.as_str())) {
+            return None;
+        }
+        Some(RuleSink {
+            inner: Arc::clone(&self.inner),
+            slots: counts.into_iter().map(|(_, slot)| slot).collect(),
+        })
+    }
+
+    /// Whether rules of the user's own look at connections. What they keep cannot be handed on.
+    #[must_use]
+    pub fn has_own_of_connections(&self) -> bool {
+        let (of_rows, _) = self.own();
+        !of_rows.is_empty()
     }
 
     /// Rules that are not asked about a connection because of its traits, and would have something to
@@ -228,6 +269,24 @@ impl RuleSink {
         for own in &self.inner.own {
             own.connection(truly, connection);
         }
+    }
+}
+
+/// What one sink counted. What is kept of single connections is not in it: another engine keeps the
+/// same when it is handed these connections again ([`Engine::kept`]).
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RuleCounts(Vec<(String, Slot)>);
+
+impl RuleSink {
+    /// What it counted, by rule.
+    #[must_use]
+    pub fn into_counts(self) -> RuleCounts {
+        let ids = self
+            .inner
+            .rules
+            .iter()
+            .map(|rule| rule.meta().id.to_owned());
+        RuleCounts(ids.zip(self.slots).collect())
     }
 }
 

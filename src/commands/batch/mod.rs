@@ -80,6 +80,7 @@ pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
     );
     let mut log = Log::new(plan.todo.len(), plan.todo_bytes());
     announce(&log, &plan, &broken, &twice, others);
+    hint_at_clusters(&log, plan.todo_bytes(), threads.current_num_threads());
     let jobs = arguments
         .jobs
         .map_or_else(|| threads.current_num_threads(), usize::from);
@@ -139,6 +140,21 @@ fn announce(log: &Log, plan: &Plan, broken: &[Broken], twice: &[Broken], others:
         );
         log.say("other_settings", &text, json!({"sets": stale}));
     }
+}
+
+/// Says how an archive that takes this machine longer than an hour is spread over several.
+fn hint_at_clusters(log: &Log, bytes: u64, threads: usize) {
+    /// What a core reads in an hour of small packets, which take longest: some 30 MB a second.
+    const BYTES_PER_HOUR: u64 = 100 << 30;
+    let hours = bytes / (BYTES_PER_HOUR * threads.max(1) as u64);
+    if hours == 0 {
+        return;
+    }
+    let text = format!(
+        "this may take {hours} hours or more here; a set too large for one machine runs on Apache Spark: \
+         spark-submit --files pcapdoc spark/pcapdoc_spark.py -o REPORTS 'CAPTURES' (docs/distributed.md)"
+    );
+    log.say("hint", &text, json!({"bytes": bytes, "hours": hours}));
 }
 
 /// Remembers files that are no captures, so that their reasons stay known.

@@ -4,13 +4,15 @@ use std::hash::BuildHasher as _;
 
 use foldhash::fast::FixedState;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cursor::Cursor;
 use crate::direction::Direction;
 use crate::event::At;
 
 /// Requests of a datagram protocol whose servers answer each one: NTP, SNMP, RADIUS, IKE, STUN, QUIC
 /// (Initial), SIP, TFTP, DHCP.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct DatagramRequests {
     /// How many, repeats included.
     pub count: u64,
@@ -21,7 +23,7 @@ pub struct DatagramRequests {
 }
 
 /// Requests in a row that nothing answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Unanswered {
     /// How many, repeats included.
     pub count: u64,
@@ -34,7 +36,7 @@ pub struct Unanswered {
 }
 
 /// A client of DHCP, as one flow shows it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DhcpClient {
     /// Its hardware address.
     pub hardware: [u8; 6],

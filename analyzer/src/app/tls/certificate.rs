@@ -1,13 +1,15 @@
 //! The server's certificate, which TLS up to 1.2 sends in clear (RFC 5246 §7.4.2): until when it is
 //! valid, and for whom (RFC 5280 §4.1).
 
+use serde::{Deserialize, Serialize};
+
 use crate::app::text::capped;
 use crate::cursor::Cursor;
 use crate::event::At;
 use crate::time::Timestamp;
 
 /// What is read of a certificate (RFC 5280 §4.1).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TlsCertificate {
     /// Common name of the subject, at most 64 characters; may be empty.
     pub subject: String,

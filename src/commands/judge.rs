@@ -1,0 +1,108 @@
+//! `pcapdoc judge`: the packets of shards → what became of their connections, as rows.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use rules::engine::Engine;
+
+use crate::cli::{ConnectionLimit, JudgeArguments};
+use crate::failure::Failure;
+use crate::parts::judging::Judging;
+use crate::parts::rows::{self, Kind, Row, RowWriter};
+use crate::parts::state::State;
+use crate::parts::{Head, format};
+use crate::settings::Settings;
+
+/// Runs the subcommand.
+pub fn run(arguments: &JudgeArguments) -> Result<ExitCode, Failure> {
+    let settings = Settings::resolve(&[], &arguments.analysis)?;
+    must_be_able_to(&settings)?;
+    let limit = match arguments.connections {
+        ConnectionLimit::AtMost(limit) => Some(limit),
+        ConnectionLimit::All => None,
+    };
+    let is_sorted = !arguments.files.is_empty();
+    let mut judging = if is_sorted {
+        Judging::of_known(&settings, &heads(&arguments.files)?, limit)?
+    } else {
+        Judging::of_stream(&settings, limit)
+    };
+    let mut out = RowWriter::new(rows::stdout()?)?;
+    for path in &arguments.rows {
+        rows::read(open(path)?, path, |row| {
+            match row.kind {
+                Kind::Packet => {
+                    if let Some(state) = judging.packet(row)? {
+                        write(&state, &mut out)?;
+                    }
+                }
+                Kind::Head if !is_sorted => {
+                    judging.file(&format::read(row.bytes, "a file's head")?)?
+                }
+                // What is not for judges passes through.
+                Kind::Facts if !is_sorted => out.push(row)?,
+                Kind::Head | Kind::Facts => {}
+                Kind::State => out.push(row)?,
+            }
+            Ok(())
+        })?;
+    }
+    while let Some(state) = judging.close_one() {
+        write(&state, &mut out)?;
+    }
+    out.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Rules about connections that users wrote themselves keep what no other process can take over.
+pub fn must_be_able_to(settings: &Settings) -> Result<(), Failure> {
+    if Engine::new(settings.rules.clone()).has_own_of_connections() {
+        return Err(Failure::Usage(
+            "rules of one's own about connections, requests or dns are not judged in parts: leave \
+             them out, or ask them of the dataset with `pcapdoc query`"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// The heads of all files.
+fn heads(paths: &[PathBuf]) -> Result<Vec<Head>, Failure> {
+    let mut heads: Vec<Head> = Vec::new();
+    for path in paths {
+        rows::read(open(path)?, path, |row| {
+            if row.kind == Kind::Head {
+                heads.push(format::read(row.bytes, "a file's head")?);
+            }
+            Ok(())
+        })?;
+    }
+    heads.sort_by_key(|head| head.source);
+    Ok(heads)
+}
+
+/// A stream of rows; `-` is standard input.
+pub fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let refused = |error| analyzer::Error::new(path, "cannot be read").because(error);
+    let file = File::open(path).map_err(|error| Failure::Input(refused(error)))?;
+    Ok(Box::new(file))
+}
+
+fn write<W: io::Write>(state: &State, out: &mut RowWriter<W>) -> Result<(), Failure> {
+    out.push(&Row {
+        kind: Kind::State,
+        shard: i32::try_from(state.shard).unwrap_or(i32::MAX),
+        start_ns: 0,
+        source: -1,
+        ordinal: 0,
+        frame: 0,
+        time_ns: 0,
+        wire_len: 0,
+        bytes: &format::write(state)?,
+    })
+}

@@ -1,0 +1,187 @@
+//! Shards at work on rows: which row belongs to which shard, in which order, under which frame number.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use analyzer::Timestamp;
+use analyzer::pipeline::{Arrival, ShardRun};
+use reports::ConnectionCollector;
+use rules::engine::Engine;
+
+use crate::failure::Failure;
+use crate::parts::rows::Row;
+use crate::parts::state::{State, StateSink};
+use crate::parts::{Head, judging_options, must_agree, reading_options};
+use crate::settings::Settings;
+
+/// Judges the packets of shards.
+pub struct Judging<'a> {
+    settings: &'a Settings,
+    engine: Engine,
+    collector: ConnectionCollector,
+    files: Files,
+    /// Rows come shard by shard: one is open at a time.
+    is_sorted: bool,
+    open: BTreeMap<u32, OpenShard>,
+    closed: BTreeSet<u32>,
+}
+
+struct OpenShard {
+    run: ShardRun<StateSink>,
+    /// Place of the file that the latest row was from, and the row's number in it.
+    latest: (usize, i64),
+}
+
+/// The files of the set, as far as they are known, in the order in which they are read.
+#[derive(Default)]
+struct Files {
+    /// By number: the place, and the frames before it.
+    places: BTreeMap<i32, (usize, u64)>,
+    frames: u64,
+    /// Shards that their packets are spread over.
+    shards: Option<u32>,
+    /// Time of the first frame of all, as soon as it is known.
+    start: Option<Timestamp>,
+    end: Option<Timestamp>,
+}
+
+impl Files {
+    fn add(&mut self, head: &Head) {
+        let place = (self.places.len(), self.frames);
+        self.places.insert(head.source, place);
+        self.frames += head.frames;
+        self.start = self.start.or(head.start);
+        self.end = self.end.max(head.end);
+    }
+}
+
+impl<'a> Judging<'a> {
+    /// Shards of a set of which all files are known: rows are then sorted by shard.
+    ///
+    /// # Errors
+    /// When the files were read with other options.
+    pub fn of_known(
+        settings: &'a Settings,
+        heads: &[Head],
+        limit: Option<usize>,
+    ) -> Result<Self, Failure> {
+        let mut judging = Self::of_stream(settings, limit);
+        judging.is_sorted = true;
+        let keys: Vec<_> = heads
+            .iter()
+            .map(|head| (head.is_there, head.first))
+            .collect();
+        for at in analyzer::capture::reading_order(&keys) {
+            judging.file(&heads[at])?;
+        }
+        Ok(judging)
+    }
+
+    /// Shards of a set whose files come one after the other, each followed by its head.
+    pub fn of_stream(settings: &'a Settings, limit: Option<usize>) -> Self {
+        Self {
+            settings,
+            engine: Engine::new(settings.rules.clone()),
+            collector: ConnectionCollector::new(limit),
+            files: Files::default(),
+            is_sorted: false,
+            open: BTreeMap::new(),
+            closed: BTreeSet::new(),
+        }
+    }
+
+    /// A file has been read to its end, and what follows is of the next one; or all files are made
+    /// known at the beginning.
+    ///
+    /// # Errors
+    /// When it was read with other options.
+    pub fn file(&mut self, head: &Head) -> Result<(), Failure> {
+        must_agree(
+            reading_options(self.settings),
+            head.options,
+            "a file was read",
+        )?;
+        let shards = *self.files.shards.get_or_insert(head.shards);
+        if shards != head.shards {
+            return Err(Failure::Usage(format!(
+                "files were spread over {shards} and over {} shards: give segment the same --shards",
+                head.shards
+            )));
+        }
+        self.files.add(head);
+        Ok(())
+    }
+
+    /// Takes the packet of a row; gives the state of the shard that it shows to be over.
+    ///
+    /// # Errors
+    /// When it is not the shard's turn, or the row cannot be read.
+    pub fn packet(&mut self, row: &Row<'_>) -> Result<Option<State>, Failure> {
+        let refused = |what: String| Failure::Input(analyzer::Error::new("rows", what));
+        let shard = u32::try_from(row.shard);
+        let shard = shard.map_err(|_| refused(format!("there is no shard {}", row.shard)))?;
+        let place = match self.files.places.get(&row.source) {
+            Some(place) => *place,
+            None if self.is_sorted => {
+                let source = row.source;
+                return Err(refused(format!(
+                    "file {source} is not among those of --files"
+                )));
+            }
+            None => (self.files.places.len(), self.files.frames),
+        };
+        let (mut arrival, payload) = Arrival::read(row.bytes)
+            .ok_or_else(|| refused("a packet cannot be read".to_owned()))?;
+        restore(&mut arrival, row, place.1, payload.len());
+        let over = self.turn_to(shard)?;
+        let start = self
+            .files
+            .start
+            .unwrap_or_else(|| Timestamp::from_nanos(row.start_ns));
+        let open = self.open.entry(shard).or_insert_with(|| {
+            let sink = StateSink::new(&self.engine, &self.collector);
+            OpenShard {
+                run: ShardRun::new(sink, &self.settings.analysis, start),
+                latest: (0, -1),
+            }
+        });
+        let order = (place.0, row.ordinal);
+        if order <= open.latest {
+            return Err(refused(format!(
+                "rows of shard {shard} are not sorted by start_ns, source and ordinal"
+            )));
+        }
+        open.latest = order;
+        open.run.take(&arrival, payload);
+        Ok(over)
+    }
+
+    /// With sorted rows, the shards before are over.
+    fn turn_to(&mut self, shard: u32) -> Result<Option<State>, Failure> {
+        if !self.is_sorted || self.open.contains_key(&shard) {
+            return Ok(None);
+        }
+        if self.closed.contains(&shard) {
+            let error = analyzer::Error::new("rows", "are not sorted by shard");
+            return Err(Failure::Input(error));
+        }
+        Ok(self.close_one())
+    }
+
+    /// The end of the rows: call until it gives nothing.
+    pub fn close_one(&mut self) -> Option<State> {
+        let (shard, open) = self.open.pop_first()?;
+        self.closed.insert(shard);
+        let end = self.files.end.unwrap_or_default();
+        let (sink, part) = open.run.finish(end);
+        Some(sink.into_state(shard, judging_options(self.settings), part))
+    }
+}
+
+/// Gives a packet what columns of its row bear.
+fn restore(arrival: &mut Arrival, row: &Row<'_>, frames_before: u64, payload: usize) {
+    let packet = arrival.packet_mut();
+    packet.frame = frames_before + row.frame.unsigned_abs();
+    packet.time = Timestamp::from_nanos(row.time_ns);
+    packet.wire_len = row.wire_len.unsigned_abs();
+    packet.payload_captured = u32::try_from(payload).unwrap_or(u32::MAX);
+}
