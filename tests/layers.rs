@@ -140,6 +140,30 @@ const RULES: &[Room] = &[
     ("lib", "the list of the above"),
 ];
 
+/// From captures of several points to what happens between them.
+const COMPARE: &[Room] = &[
+    ("input", "what is compared, and how"),
+    ("requests", "requests, and what names them"),
+    ("reading", "from captures to flows and records of packets"),
+    (
+        "both_ends",
+        "whether one set of files holds both ends of a path",
+    ),
+    ("pairing", "which flow is which flow at another point"),
+    ("doubles", "packets that one capture recorded twice"),
+    ("clock", "what one clock is ahead of another"),
+    ("matching", "which copy is which copy at the next point"),
+    ("path", "the order of the points, and what lies between"),
+    ("verdict", "what became of every packet between two points"),
+    ("result", "all that reports see of a comparison"),
+    ("hops", "one connection along the path"),
+    ("forwarded", "requests across a proxy"),
+    ("tally", "from packets to counts"),
+    ("assess", "the ordinary analysis of one point"),
+    ("findings", "what is concluded"),
+    ("lib", "the list of the above"),
+];
+
 /// From findings to what people read.
 const REPORTS: &[Room] = &[
     ("error", "why a report could not be made"),
@@ -189,6 +213,12 @@ const WHOLES_OF_PARTS: &[&str] = &[
     "flow/tcp/",
     "in_order/",
     "catalog/dns_failure/",
+    "clock/",
+    "findings/",
+    "matching/",
+    "pairing/",
+    "reading/",
+    "verdict/",
 ];
 
 #[test]
@@ -204,6 +234,11 @@ fn host_files_keep_their_rooms() {
 #[test]
 fn rules_keep_their_rooms() {
     check("rules/src", RULES);
+}
+
+#[test]
+fn comparisons_keep_their_rooms() {
+    check("compare/src", COMPARE);
 }
 
 #[test]
