@@ -9,6 +9,7 @@ use reports::Severity;
 
 mod values;
 
+pub use values::{ConnectionLimit, Since};
 use values::{
     connection_limit, file_and_time, port_and_bytes, port_and_spec, severity, since, size,
 };
@@ -235,9 +236,9 @@ pub struct SegmentArguments {
     /// Number of the first of these captures in the set
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..))]
     pub source: i32,
-    /// Octets of payload that travel with a packet, at most; what is cut off is a caveat, as a snap
+    /// Bytes of payload that travel with a packet, at most; what is cut off is a caveat, as a snap
     /// length is [default: all]
-    #[arg(long, value_name = "OCTETS")]
+    #[arg(long, value_name = "BYTES")]
     pub snap: Option<usize>,
     /// What standard input is called in reports
     #[arg(long, value_name = "NAME")]
@@ -293,7 +294,7 @@ pub struct ConcludeArguments {
     /// Exit with status 1 when a finding is at least this severe
     #[arg(long, value_name = "SEVERITY", value_parser = severity())]
     pub fail_on: Option<Severity>,
-    /// Connections listed in the JSON: a number or all, as judge was told
+    /// Number of connections listed in the JSON, the same as for judge
     #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
     pub connections: ConnectionLimit,
     /// Fail with status 3, and write nothing, when a file could not be read to its end
@@ -561,10 +562,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// A point in time, nanoseconds since 1970.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Since(pub u64);
-
 /// Arguments of `pcapdoc query`.
 #[derive(Debug, Args)]
 pub struct QueryArguments {
@@ -616,13 +613,4 @@ pub enum Format {
     Summary,
     /// A folder of tables, one file each
     Parquet,
-}
-
-/// How many connections to list.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ConnectionLimit {
-    /// At most this many.
-    AtMost(usize),
-    /// All of them.
-    All,
 }

@@ -59,7 +59,15 @@ const ANALYZER: &[Room] = &[
         "flow/tcp/account",
         "what rules want to know, each part by itself",
     ),
+    (
+        "flow/tcp/held_back",
+        "segments that wait for an earlier one",
+    ),
     ("flow/tcp/mod", "the tracker, that drives the other parts"),
+    (
+        "flow/tcp/in_turn",
+        "segments written before what they acknowledge",
+    ),
     ("flow/tcp/verdict", "how the tracker judges a segment"),
     ("flow/tcp/finish", "what it hands over at the end"),
     ("flow/datagram", "one datagram"),

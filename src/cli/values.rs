@@ -6,7 +6,18 @@ use analyzer::Timestamp;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use reports::Severity;
 
-use super::{ConnectionLimit, Since};
+/// A point in time, nanoseconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Since(pub u64);
+
+/// How many connections to list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnectionLimit {
+    /// At most this many.
+    AtMost(usize),
+    /// All of them.
+    All,
+}
 
 pub(super) fn severity() -> impl TypedValueParser<Value = Severity> {
     let known = [

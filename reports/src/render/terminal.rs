@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style as Ansi};
 
 use crate::against::sentences;
 use crate::document::{Document, FindingView, Severity};
-use crate::words::{escape, format, onset};
+use crate::words::{escape, format};
 
 /// How the terminal wants it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,11 +139,11 @@ impl Screen {
             self.labelled(indent, Ansi::new(), "impact    ", &cost);
         }
         if let Some(when) = &finding.onset {
-            let bars = onset::bars(when).map(|bars| format!(" {bars}"));
-            let text = format!("{}{}", onset::when(when), bars.unwrap_or_default());
+            let bars = when.bars().map(|bars| format!(" {bars}"));
+            let text = format!("{}{}", when.when(), bars.unwrap_or_default());
             self.labelled(indent, Ansi::new(), "when      ", &text);
             if let Some(before) = when.preceded_by.first() {
-                self.labelled(indent, Ansi::new(), "after     ", &onset::after(before));
+                self.labelled(indent, Ansi::new(), "after     ", &before.phrase());
             }
         }
         let mut evidence = format::confidence(finding.confidence);

@@ -2,4 +2,3 @@
 
 pub mod escape;
 pub mod format;
-pub mod onset;

@@ -28,7 +28,7 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// A run of at least `min_turns` turns on one connection, each request sent within 20 ms of the answer before (or of
-    /// its acknowledgement, where the capture is far from the client), of at most `max_turn_bytes` octets a turn on
+    /// its acknowledgment, where the capture is far from the client), of at most `max_turn_bytes` bytes a turn on
     /// average, where the turns times the round trip make up at least half of the run and at least `least_ms`. The first request
     /// and the last answer of the run prove it.
     ///
@@ -65,7 +65,7 @@ declare_rule! {
         thresholds: [
             min_turns = 30.0: "Turns in a row; a handshake, a log-in and a mail take a dozen.",
             least_ms = 300.0: "Time that the round trips of a run take in all.",
-            max_turn_bytes = 4096.0: "Octets a turn on average; what is more moves data in pieces.",
+            max_turn_bytes = 4096.0: "Bytes a turn on average; what is more moves data in pieces.",
         ],
         host_evidence: [ReadSizes],
     }
@@ -203,7 +203,7 @@ mod tests {
 
     const PUSH: u8 = TcpFlags::PSH | TcpFlags::ACK;
 
-    /// `turns` turns at the client over 20 ms, each after a pause and with an answer of `len` octets.
+    /// `turns` turns at the client over 20 ms, each after a pause and with an answer of `len` bytes.
     fn found(turns: u32, pause_us: u64, len: u32) -> Vec<Finding> {
         let mut capture = Capture::new();
         capture.handshake();

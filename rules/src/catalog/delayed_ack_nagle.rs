@@ -226,7 +226,7 @@ mod tests {
         assert!(findings_of("delayed-ack-nagle", &[conn]).is_empty());
     }
 
-    /// At the client: a piece of 46 octets, the rest when its delayed acknowledgment comes, an
+    /// At the client: a piece of 46 bytes, the rest when its delayed acknowledgment comes, an
     /// answer; five times. Before each round `eager` pairs of pieces go out at once.
     fn rounds(rest: u32, eager: u32) -> Connection {
         const ACK: u8 = TcpFlags::ACK;

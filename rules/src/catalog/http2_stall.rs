@@ -29,7 +29,7 @@ declare_rule! {
     /// it as the sender can: then it had been waiting. Told are stalls of `stall_ms` and longer, and shorter ones that make up half of the connection's
     /// time and `total_ms`. The three frames prove it.
     ///
-    /// What refutes it: DATA that comes only later (there was none to send); octets of the connection that were not captured.
+    /// What refutes it: DATA that comes only later (there was none to send); bytes of the connection that were not captured.
     ///
     /// ## What to do
     /// A stall of one stream: what its reader waits for. Many short ones: larger windows
@@ -119,7 +119,7 @@ impl Rule for WindowsThatStayClosed {
                 bytes(f64::from(seen.window)),
                 percent(seen.share),
             ))
-            .confidence(confidence::PROVED, "Every octet of the windows was counted, and DATA went on as soon as one was opened.")
+            .confidence(confidence::PROVED, "Every byte of the windows was counted, and DATA went on as soon as one was opened.")
             .not("zero-window-stall", "TCP's window was open; it is HTTP/2's that was closed")
             .not("slow-response", "the response had begun, and went on when the window was opened")
             .advise(receiver, advice)

@@ -60,7 +60,7 @@ declare_rule! {
     }
 }
 
-/// Known path sizes as the largest IPv4 payload of TCP with timestamps (52 octets of headers).
+/// Known path sizes as the largest IPv4 payload of TCP with timestamps (52 bytes of headers).
 const LINKS: [(u32, &str); 6] = [
     (1398, "1450 bytes: VXLAN"),
     (1368, "1420 bytes: WireGuard"),

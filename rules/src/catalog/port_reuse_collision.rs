@@ -211,7 +211,7 @@ mod tests {
     const AGAIN: u64 = 1_000_000;
     const ISS: u32 = 9_000_000;
 
-    /// A connection whose client has sent ten octets, all acknowledged: the server expects 111.
+    /// A connection whose client has sent ten bytes, all acknowledged: the server expects 111.
     fn used(port: u16) -> Capture {
         let mut capture = Capture::of_client(port, u64::from(port) * 100 + 1);
         capture.handshake();

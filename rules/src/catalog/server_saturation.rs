@@ -324,7 +324,7 @@ fn conclude(
         .figure("requests", number(requests.len() as u64))
         .figure("outstanding_at_knee", number(knee.unwrap_or(0).min(most)))
         .figure("outstanding_most", number(most))
-        .figure("answers_per_second", rate(crowd, crowded))
+        .figure("answers_per_second", rate(&requests, crowd))
         .figure("few_ms", ms(few))
         .figure("many_ms", ms(crowded))
         .seen(Seen {
@@ -365,17 +365,29 @@ fn is_steady(all: &[Request], crowd: &[Request]) -> bool {
     crowd.iter().filter(is_served).count() * 2 >= crowd.len()
 }
 
-/// Answers of a crowd a second, while they come.
-fn rate(crowd: &[Request], wait: Duration) -> f64 {
-    let times = answers(crowd);
-    let gaps = times.windows(2).map(|pair| pair[1].since(pair[0]));
-    // Pauses between crowds are none of theirs.
-    let gaps: Vec<Duration> = gaps.filter(|gap| *gap < wait).collect();
-    let span: Duration = gaps.iter().sum();
-    if span.is_zero() {
+/// Answers a second of the whole server while any of a crowd waited.
+fn rate(all: &[Request], crowd: &[Request]) -> f64 {
+    let times = answers(all);
+    let waits = || {
+        crowd
+            .iter()
+            .map(|one| (one.exchange.asked, one.exchange.answered()))
+    };
+    let mut ordered: Vec<_> = waits().collect();
+    ordered.sort_unstable();
+    // Answers that an earlier wait has not counted.
+    let (mut counted, mut next) = (0, 0);
+    for (from, to) in ordered {
+        let first = times.partition_point(|time| *time <= from).max(next);
+        let end = times.partition_point(|time| *time <= to).max(first);
+        counted += end - first;
+        next = end;
+    }
+    let waited = union(waits());
+    if waited.is_zero() {
         0.0
     } else {
-        number(gaps.len() as u64) / span.as_secs_f64()
+        number(counted as u64) / waited.as_secs_f64()
     }
 }
 

@@ -22,16 +22,16 @@ declare_rule! {
     ///
     /// ## Why it matters
     /// The sender takes it for a long path: its window runs out, its timer grows or fires, and everything on that host is
-    /// as late as its acknowledgements.
+    /// as late as its acknowledgments.
     ///
     /// ## How it is detected
-    /// Two full segments and more were waiting, for which no delayed acknowledgement is allowed, and their
-    /// acknowledgement came 200 ms and more after the least round trip, which is below a millisecond: the receiver is
-    /// next to the capture point, and no queue lies between. At least `min_late` such on a connection. The latest acknowledgement
+    /// Two full segments and more were waiting, for which no delayed acknowledgment is allowed, and their
+    /// acknowledgment came 200 ms and more after the least round trip, which is below a millisecond: the receiver is
+    /// next to the capture point, and no queue lies between. At least `min_late` such on a connection. The latest acknowledgment
     /// proves it.
     ///
     /// What refutes it: a capture elsewhere (then it may be a queue, see bufferbloat); holes and repeats (then
-    /// acknowledgements wait for the repair). Nothing that can be counted is lost: it is low.
+    /// acknowledgments wait for the repair). Nothing that can be counted is lost: it is low.
     ///
     /// ## What to do
     /// Look at the receiving host at that time: steal time, run queue, soft interrupts.
@@ -51,13 +51,13 @@ declare_rule! {
         clouded_by: [CaptureDrops, CaptureDisorder, ClockStep],
         figures: [late_acks: Count / Sum, late_ms_max: Milliseconds / Max],
         thresholds: [
-            min_late = 3.0: "Late acknowledgements on a connection; once may be a moment's stop.",
+            min_late = 3.0: "Late acknowledgments on a connection; once may be a moment's stop.",
         ],
         host_evidence: [Owner],
     }
 }
 
-/// Late acknowledgements of one end.
+/// Late acknowledgments of one end.
 pub(crate) struct Seen {
     receiver: Direction,
     total: Duration,
@@ -113,7 +113,7 @@ impl Rule for SlowAck {
             Direction::ClientToServer => best.connection.client.ip,
             Direction::ServerToClient => best.connection.server.ip,
         };
-        let late = many(group.occurrences(), "acknowledgement");
+        let late = many(group.occurrences(), "acknowledgment");
         let longest = time(group.figure("late_ms_max").unwrap_or_default());
         let usual = best.seen.usual.map(span).unwrap_or_default();
         let total = span(group.seen().map(|seen| seen.total).sum());
@@ -122,9 +122,9 @@ impl Rule for SlowAck {
             .summary(format!(
                 "{late} of {host} came up to {longest} after full segments had reached it, {total} in all; at other times it answers within {usual}. The capture point is next to it, so the host was late and not the network.",
             ))
-            .confidence(confidence::LIKELY, "Two full segments and more waited, for which an acknowledgement is due at once; nothing was lost meanwhile.")
+            .confidence(confidence::LIKELY, "Two full segments and more waited, for which an acknowledgment is due at once; nothing was lost meanwhile.")
             .not("bufferbloat", "no queue lies between the host and the capture point")
-            .not("packet-loss", "no hole was open while these acknowledgements were due")
+            .not("packet-loss", "no hole was open while these acknowledgments were due")
             .advise("any", "look at the host's processor at that time: steal time of a virtual machine, one core with all interrupts, a process that is frozen")
             .verify(&host.to_string(), "mpstat -P ALL 1; cat /proc/softirqs; vmstat 1", "steal time, a core without idle time, or a queue of runnable processes")
     }

@@ -74,7 +74,7 @@ declare_rule! {
     }
 }
 
-/// No acknowledgement may be delayed longer (RFC 1122 §4.2.3.2).
+/// No acknowledgment may be delayed longer (RFC 1122 §4.2.3.2).
 const DELAYED_ACK: Duration = Duration::from_millis(500);
 
 /// Words in a request target that ask a server to wait for an event.
@@ -276,8 +276,8 @@ fn cost(waits: impl Iterator<Item = (Timestamp, Timestamp)>) -> Impact {
     }
 }
 
-/// A single octet with which the capture of an older connection begins: a keep-alive probe (RFC 9293
-/// §3.8.4) repeats the last octet sent, which passed before.
+/// A single byte with which the capture of an older connection begins: a keep-alive probe (RFC 9293
+/// §3.8.4) repeats the last byte sent, which passed before.
 fn is_probe(conn: &Connection, turn: &Turn) -> bool {
     let first = conn.halves[0].first_data.map(|segment| segment.frame);
     !conn.has_handshake() && turn.request.octets == 1 && first == Some(turn.request.first.frame)

@@ -77,9 +77,9 @@ type Group<'a> = narrative::Group<'a, Seen>;
 pub(crate) struct Seen {
     spec: String,
     messages: u64,
-    /// Octets of the shortest message, when there is one.
+    /// Bytes of the shortest message, when there is one.
     shortest: Option<u64>,
-    /// Octets of the longest.
+    /// Bytes of the longest.
     longest: Option<u64>,
     /// The user named the framing.
     given: bool,

@@ -63,7 +63,7 @@ pub(crate) struct Seen {
     reader: &'static str,
     /// Window probes of the other end.
     probes: u64,
-    /// Its largest window in octets, where it was scaled.
+    /// Its largest window in bytes, where it was scaled.
     window_max: Option<u64>,
 }
 

@@ -12,64 +12,11 @@ use crate::direction::Direction;
 use crate::seq::SeqNumber;
 
 use super::TcpTracker;
+use super::held_back::{HeldBack, OCTETS};
 use super::segment::low32;
 
 /// A segment waits no longer: queues of one host are emptied within this.
 const WINDOW: Duration = Duration::from_millis(5);
-
-/// Octets of payload that wait at one connection, at most.
-const OCTETS: usize = 65_536;
-
-/// Segments that do.
-const SEGMENTS: usize = 64;
-
-/// Octets that one takes beside its payload.
-const SEGMENT_COST: usize = size_of::<(Packet, Vec<u8>)>();
-
-/// Segments of one end that wait for one of the other.
-#[derive(Debug)]
-pub(in crate::flow::tcp) struct HeldBack {
-    direction: Direction,
-    /// The first octet, or SYN, that is acknowledged and has not passed.
-    needed: SeqNumber,
-    /// Those that wait, with their captured payload; never empty.
-    waiting: Vec<(Packet, Vec<u8>)>,
-    octets: usize,
-}
-
-impl HeldBack {
-    fn new(direction: Direction, needed: SeqNumber, packet: &Packet, payload: &[u8]) -> Self {
-        let mut held = Self {
-            direction,
-            needed,
-            waiting: Vec::new(),
-            octets: 0,
-        };
-        held.push(packet, payload);
-        held
-    }
-
-    fn push(&mut self, packet: &Packet, payload: &[u8]) {
-        self.octets += payload.len();
-        self.waiting.push((*packet, payload.to_vec()));
-    }
-
-    fn has_room(&self, payload: &[u8]) -> bool {
-        self.waiting.len() < SEGMENTS && self.octets + payload.len() <= OCTETS
-    }
-
-    /// How far apart in time the first of them and another packet are.
-    fn apart(&self, packet: &Packet) -> Duration {
-        let first = self.waiting.first().map(|(first, _)| first.time);
-        let apart = first.map_or(0, |first| packet.time.signed_since(first));
-        Duration::from_nanos(apart.unsigned_abs())
-    }
-
-    /// Roughly the octets it takes.
-    pub const fn octets(&self) -> usize {
-        self.octets + self.waiting.len() * SEGMENT_COST
-    }
-}
 
 impl TcpTracker {
     /// Hands the next packet of this incarnation to `take`, which passes it to [`Self::segment`]: at once,

@@ -5,13 +5,15 @@
 //! holes and what acknowledgements prove (`verdict`), and what rules want to know (`account`): the
 //! states of RFC 9293, the turns of the conversation, why it was reset, where its time went.
 //! Segments that go on as was to be expected take a shorter way through the same
-//! (`verdict::expected`). Those that were written before what they acknowledge wait for it (`in_turn`). [`TcpTracker::finish`] hands over the read model.
+//! (`verdict::expected`). Those that were written before what they acknowledge wait for it (`in_turn`).
+//! [`TcpTracker::finish`] hands over the read model.
 //!
 //! The tracker never looks at a clock: a verdict depends on the packets of the connection alone,
 //! not on how the capture was cut into rounds.
 
 mod account;
 mod finish;
+mod held_back;
 mod in_turn;
 mod lift;
 mod roles;
@@ -40,7 +42,7 @@ use account::stream::StreamBuffer;
 use account::time_split_tracker::SplitTracker;
 use account::turns::TurnTracker;
 use account::{congestion, path_load, vantage, window};
-use in_turn::HeldBack;
+use held_back::HeldBack;
 use lift::lift;
 use roles::judge_role;
 use segment::{Segment, low32};

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use analyzer::Timestamp;
 use serde::Serialize;
 
-use crate::document::{Document, EpisodeRow, OnsetView, Severity};
-use crate::words::{format, onset};
+use crate::document::{Antecedent, Document, EpisodeRow, OnsetView, Severity};
+use crate::words::format;
 
 /// Width of a row.
 const WIDTH: f64 = 240.0;
@@ -30,9 +30,9 @@ pub(super) struct When {
 impl When {
     pub fn new(one: &OnsetView) -> Self {
         Self {
-            text: onset::when(one),
-            bars: onset::bars(one).map(|_| bars(&one.slices)),
-            after: one.preceded_by.iter().map(onset::after).collect(),
+            text: one.when(),
+            bars: one.bars().map(|_| bars(&one.slices)),
+            after: one.preceded_by.iter().map(Antecedent::phrase).collect(),
         }
     }
 }
@@ -71,7 +71,7 @@ impl Timeline {
         let rows = told.filter_map(|finding| {
             let one = finding.onset.as_ref()?;
             let span = (one.began_s, one.ended_s);
-            let mut row = Row::new(span, length_s, finding.title.clone(), onset::when(one));
+            let mut row = Row::new(span, length_s, finding.title.clone(), one.when());
             row.id = Some(finding.id.clone());
             row.severity = Some(finding.severity);
             row.bars = Some(bars(&one.slices));

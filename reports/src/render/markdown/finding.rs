@@ -3,7 +3,7 @@
 use super::diagram::{diagram, segment};
 use super::{Page, cell_code, code, text};
 use crate::document::{ConnectionKey, EvidenceView, FindingView, HostLine, Remedy};
-use crate::words::{escape, format, onset};
+use crate::words::{escape, format};
 
 /// Frames drawn and listed per finding; the page and the JSON hold all.
 const FRAMES: usize = 10;
@@ -211,11 +211,11 @@ fn key_facts(finding: &FindingView) -> Vec<String> {
         format::counted(finding.connection_count, "connection")
     ));
     if let Some(when) = &finding.onset {
-        let bars = onset::bars(when).map(|bars| format!(" {bars}"));
+        let bars = when.bars().map(|bars| format!(" {bars}"));
         let bars = bars.unwrap_or_default();
-        facts.push(format!("When: {}{bars}", text(&onset::when(when))));
+        facts.push(format!("When: {}{bars}", text(&when.when())));
         for before in &when.preceded_by {
-            facts.push(format!("Began {}", text(&onset::after(before))));
+            facts.push(format!("Began {}", text(&before.phrase())));
         }
     }
     for (name, value) in &finding.figures {

@@ -14,7 +14,7 @@ use crate::model::observation::{Observation, segment_at};
 use crate::model::text::{ms, span};
 use crate::signs::goodbye::{GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
 
-/// The client's last handshake flight in TLS 1.3: change-cipher-spec and Finished (80 octets).
+/// The client's last handshake flight in TLS 1.3: change-cipher-spec and Finished (80 bytes).
 const TLS_FINISHED_OCTETS: u64 = 100;
 
 /// The client's FIN before the server's, or its abortive RST without one.

@@ -91,7 +91,7 @@ fn what_the_capture_missed_may_have_been_the_answer() {
     assert!(findings_of("client-timeout-close", &connections).is_empty());
 }
 
-/// HTTP/2: a request, the server's settings, and their acknowledgement, two seconds before the close.
+/// HTTP/2: a request, the server's settings, and their acknowledgment, two seconds before the close.
 fn stream_given_up(cancelled: u64) -> Connection {
     let mut builder = Builder::tcp(1).handshake(0.0, 1.0).request(1.0, 100);
     let request = builder.conn.turns.last.unwrap().request.last;

@@ -79,7 +79,7 @@ declare_rule! {
     }
 }
 
-/// A segment sent this often without an acknowledgement belongs to a dead path, not to loss.
+/// A segment sent this often without an acknowledgment belongs to a dead path, not to loss.
 const DEAD_COPIES: u32 = 3;
 
 impl Rule for PacketLoss {

@@ -308,7 +308,7 @@ const TLS13: u16 = 0x0304;
 const ENCIPHERED_ALERT: u64 = 24;
 /// A change of ciphers and an alert in cipher, rounded up; the shortest Finished is longer.
 const TO_REFUSE: u64 = 40;
-/// The server's flight is at least as long with a certificate: the shortest in use take 300 octets,
+/// The server's flight is at least as long with a certificate: the shortest in use take 300 bytes,
 /// beside a ServerHello of 90.
 const CERTIFICATE_FLIGHT: u64 = 390;
 /// Programs refuse at once; who closes later has stopped waiting.
@@ -340,7 +340,7 @@ fn first_close(conn: &Connection, end: Direction) -> Option<(SegmentRef, &'stati
     close_of(conn, end).filter(|(segment, _)| segment.frame < peer_closed)
 }
 
-/// Its number tells that its sender sent octets before its close that the capture does not show.
+/// Its number tells that its sender sent bytes before its close that the capture does not show.
 fn sent_unseen(conn: &Connection, close: SegmentRef) -> bool {
     conn.has_handshake() && close.relative_seq > 1 + conn.half(close.direction).unique_bytes
 }

@@ -75,7 +75,7 @@ declare_rule! {
     }
 }
 
-/// Receive buffers that programs often use, in octets.
+/// Receive buffers that programs often use, in bytes.
 const COMMON_BUFFERS: [u32; 7] = [512, 1024, 1472, 1500, 2048, 4096, 8192];
 /// Protocols for which message size says nothing about a reader's buffer.
 const BY_DESIGN: [&str; 11] = [

@@ -6,7 +6,7 @@ use analyzer::connection::SizeClass;
 pub(crate) enum Fact {
     /// Datagrams of one size.
     Size(SizeClass),
-    /// Payload octets and how many datagrams had them, by size.
+    /// Payload bytes and how many datagrams had them, by size.
     Counts(Vec<(u32, u64)>),
 }
 
