@@ -13,6 +13,9 @@ use crate::document::{Antecedent, FindingView, seconds};
 /// What is told of one finding.
 const KEPT: usize = 3;
 
+/// Findings that are related to each other: the first ones.
+const RELATED: usize = 256;
+
 /// The share of the capture that is shortly before, and its bounds.
 const SHARE: u32 = 20;
 const LEAST: Duration = Duration::from_secs(1);
@@ -21,7 +24,10 @@ const MOST: Duration = Duration::from_secs(60);
 /// Tells each of `views` what began shortly before it; they stand for `findings`, in the same order.
 pub(super) fn tell(views: &mut [FindingView], findings: &[Finding], analysis: &Analysis) {
     let shortly = (analysis.summary.duration() / SHARE).clamp(LEAST, MOST);
-    for (view, finding) in views.iter_mut().zip(findings) {
+    let told = findings.iter().take(RELATED);
+    let told = told.filter(|one| one.severity > Severity::Info);
+    let others: Vec<_> = told.map(|one| (one, addresses(one))).collect();
+    for (view, finding) in views.iter_mut().zip(findings).take(RELATED) {
         let (Some(onset), Some(own)) = (&mut view.onset, &finding.onset) else {
             continue;
         };
@@ -31,11 +37,11 @@ pub(super) fn tell(views: &mut [FindingView], findings: &[Finding], analysis: &A
         };
         let hosts = addresses(finding);
         let mut before: Vec<(Duration, &str, String)> = Vec::new();
-        for other in findings {
-            let is_told = other.severity > Severity::Info && !other.explained_by.contains(&view.id);
+        for (other, others_hosts) in &others {
             let began = other.onset.as_ref().and_then(|other| since(other.began));
-            if let Some(began) = began.filter(|_| is_told && !hosts.is_disjoint(&addresses(other)))
-            {
+            let is_symptom = other.explained_by.contains(&view.id);
+            let is_near = !is_symptom && !hosts.is_disjoint(others_hosts);
+            if let Some(began) = began.filter(|_| is_near) {
                 before.push((began, &other.id, other.title.clone()));
             }
         }
