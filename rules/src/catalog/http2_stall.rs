@@ -26,7 +26,7 @@ declare_rule! {
     /// ## How it is detected
     /// Windows are counted from SETTINGS, DATA and WINDOW_UPDATE. A stall begins with the DATA frame that uses up a window
     /// and does not end its stream, and ends with the DATA that goes on, if it does so as soon after the WINDOW_UPDATE that opens
-    /// it as the sender can: then it had been waiting. Told are stalls of `stall_ms` and longer, and shorter ones that make up half of the connection's
+    /// it as the sender can: then it had been waiting. Reported are stalls of `stall_ms` and longer, and shorter ones that make up half of the connection's
     /// time and `total_ms`. The three frames prove it.
     ///
     /// What refutes it: DATA that comes only later (there was none to send); bytes of the connection that were not captured.
@@ -36,7 +36,7 @@ declare_rule! {
     /// (SETTINGS_INITIAL_WINDOW_SIZE and the connection's) for paths with a long round trip.
     ///
     /// ## Known limits
-    /// Only HTTP/2 that is not encrypted can be read. A window that is never opened again is not told. Next to a receiver
+    /// Only HTTP/2 that is not encrypted can be read. A window that is never opened again is not reported. Next to a receiver
     /// that opens its windows by parts, a WINDOW_UPDATE is seen before the sender has it, and short stalls do not show.
     ///
     /// ## References

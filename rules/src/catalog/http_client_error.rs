@@ -32,7 +32,7 @@ declare_rule! {
     /// At least `min_errors` responses of one status within a span of time in which they are at least a fifth of the
     /// responses, and `min_factor` times their share in the rest of the capture, which has to hold at least
     /// `min_others` other responses. The first and the last of them prove it. 401 and 407 (challenges) and 429 (see http-error) are
-    /// left out, and what scanners are told.
+    /// left out, and responses to scanners.
     ///
     /// What refutes it: an even share over the capture (that is how the site is).
     ///
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn a_jump_is_low_and_told_once() {
         let status = |n: u16| {
-            if (60..90).contains(&n) && n % 2 == 0 {
+            if (60..90).contains(&n) && n.is_multiple_of(2) {
                 404
             } else {
                 200

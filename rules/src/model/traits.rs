@@ -89,7 +89,7 @@ impl Trait {
             Self::Service => "a service's answers",
             Self::Framing => "framed messages",
             Self::DatagramRequest => "requests in datagrams",
-            Self::LateAck => "late acknowledgements",
+            Self::LateAck => "late acknowledgments",
             Self::TurnRun => "turns without a pause",
             Self::Answer => "answered requests",
         }

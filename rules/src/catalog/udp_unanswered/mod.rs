@@ -30,7 +30,7 @@ declare_rule! {
     /// does not know the client (RADIUS, SNMP), or it is gone.
     ///
     /// ## Why it matters
-    /// Nothing tells the client that it asks in vain. It waits out every timeout, again and again: log-ins hang,
+    /// The client gets no sign that it asks in vain. It waits out every timeout, again and again: log-ins hang,
     /// clocks drift, tunnels and calls do not come up, hosts stay without address.
     ///
     /// ## How it is detected
@@ -218,7 +218,7 @@ impl Rule for UdpUnanswered {
             .not("dns-failure", "these are not questions to a resolver")
             .advise("server", advice(seen.protocol))
             .advise("any", "look for a filter on the way that passes neither the requests nor the answers: capture on both sides of it")
-            .verify("server", &format!("ss -lunp; tcpdump -n -c 10 udp port {}", seen.server.port), "whether anybody listens, and whether the requests arrive")
+            .verify("server", format!("ss -lunp; tcpdump -n -c 10 udp port {}", seen.server.port), "whether anybody listens, and whether the requests arrive")
     }
 }
 
