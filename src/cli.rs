@@ -3,16 +3,20 @@
 use std::path::PathBuf;
 
 use analyzer::Timestamp;
-use analyzer::filter::{Ends, Hosts};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reports::Severity;
 
+mod parts;
+mod shared;
 mod values;
 
-pub use values::{ConnectionLimit, Since};
-use values::{
-    connection_limit, file_and_time, port_and_bytes, port_and_spec, severity, since, size,
+pub use parts::{ConcludeArguments, JudgeArguments, SegmentArguments};
+pub use shared::{
+    AnalysisArguments, Format, HostArguments, LogFormat, NoRedaction, OutputArguments,
+    RedactionArguments, ReportingArguments, RuleFiles,
 };
+pub use values::{ConnectionLimit, Since};
+use values::{connection_limit, file_and_time, severity, since};
 
 /// Explains what went wrong in a packet capture, with proof.
 #[derive(Debug, Parser)]
@@ -127,30 +131,12 @@ pub struct AnalyzeArguments {
     /// them; several are one set; - is stdin
     #[arg(required = true, value_name = "CAPTURE")]
     pub captures: Vec<PathBuf>,
-    /// Folder for the reports, or a file (for one format), or - for standard output
-    #[arg(short, long, value_name = "DIR|FILE|-")]
-    pub output: Option<PathBuf>,
-    /// What to write [default: html and md files, and the summary on standard output]
-    #[arg(short, long, value_delimiter = ',', value_name = "FORMAT")]
-    pub format: Vec<Format>,
-    /// Print at most 15 lines for a chat and write no files (same as --format summary)
-    #[arg(long, conflicts_with = "format")]
-    pub summary: bool,
-    /// Exit with status 1 if a finding is at least this severe
-    #[arg(long, value_name = "SEVERITY", value_parser = severity())]
-    pub fail_on: Option<Severity>,
+    /// What becomes of the result.
+    #[command(flatten)]
+    pub reporting: ReportingArguments,
     /// Folder for one capture per finding: the frames of its connections, with packet comments
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
-    /// Number of connections listed in the JSON
-    #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
-    pub connections: ConnectionLimit,
-    /// Exit with status 3 and write nothing if a file cannot be read to its end
-    #[arg(long)]
-    pub strict: bool,
-    /// JSON report of a good day: show what is new, worse, better or gone
-    #[arg(long, value_name = "GOOD.report.json")]
-    pub against: Option<PathBuf>,
     /// Open the HTML report in the browser
     #[arg(long)]
     pub open: bool,
@@ -168,29 +154,6 @@ pub struct AnalyzeArguments {
     pub redaction: RedactionArguments,
 }
 
-/// What was collected on the hosts.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Host evidence")]
-pub struct HostArguments {
-    /// Files or folders collected on the hosts (ss, netstat, nstat, strace, lsof, iptables-save,
-    /// conntrack, logs …), detected from content; see docs/host-evidence.md
-    #[arg(long, num_args = 1.., value_name = "PATH")]
-    pub host_evidence: Vec<PathBuf>,
-    /// Time at which a file without timestamps was written
-    #[arg(long, value_name = "FILE=TIME", value_parser = file_and_time)]
-    pub host_evidence_time: Vec<(String, Timestamp)>,
-    /// The files beside the captures are read as well (`batch`).
-    #[arg(skip)]
-    pub beside: bool,
-}
-
-impl HostArguments {
-    /// Whether host files are to be read.
-    pub const fn is_asked(&self) -> bool {
-        !self.host_evidence.is_empty() || self.beside
-    }
-}
-
 /// Arguments of `pcapdoc compare`.
 #[derive(Debug, Args)]
 pub struct CompareArguments {
@@ -198,15 +161,9 @@ pub struct CompareArguments {
     /// named by NAME= or else by its file name
     #[arg(required = true, value_name = "[NAME=]CAPTURE")]
     pub captures: Vec<String>,
-    /// Folder for the reports, or a file (for one format), or - for standard output
-    #[arg(short, long, value_name = "DIR|FILE|-")]
-    pub output: Option<PathBuf>,
-    /// What to write [default: html and md files, and the summary on standard output]
-    #[arg(short, long, value_delimiter = ',', value_name = "FORMAT")]
-    pub format: Vec<Format>,
-    /// Print the short text for a chat and write no files (same as --format summary)
-    #[arg(long, conflicts_with = "format")]
-    pub summary: bool,
+    /// Where results go, and in which form.
+    #[command(flatten)]
+    pub outputs: OutputArguments,
     /// Exit with status 1 if a finding is at least this severe
     #[arg(long, value_name = "SEVERITY", value_parser = severity())]
     pub fail_on: Option<Severity>,
@@ -225,115 +182,6 @@ pub struct CompareArguments {
     /// What to hide.
     #[command(flatten)]
     pub redaction: RedactionArguments,
-}
-
-/// Arguments of `pcapdoc segment`.
-#[derive(Debug, Args)]
-pub struct SegmentArguments {
-    /// Captures of one set, or some of them; - is stdin
-    #[arg(required = true, value_name = "CAPTURE")]
-    pub captures: Vec<PathBuf>,
-    /// Number of the first of these captures in the set
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..))]
-    pub source: i32,
-    /// Bytes of payload that travel with a packet, at most; what is cut off is a caveat, as a snap
-    /// length is [default: all]
-    #[arg(long, value_name = "BYTES")]
-    pub snap: Option<usize>,
-    /// What standard input is called in reports
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
-    /// Shards that packets are spread over, a multiple of 32; more than one machine's 32 let more
-    /// judges work side by side
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(32..=65_536))]
-    pub shards: u32,
-    /// How captures are analysed.
-    #[command(flatten)]
-    pub analysis: AnalysisArguments,
-    /// What is not done.
-    #[command(flatten)]
-    pub redaction: NoRedaction,
-}
-
-/// Arguments of `pcapdoc judge`.
-#[derive(Debug, Args)]
-pub struct JudgeArguments {
-    /// Rows of segment; - is stdin
-    #[arg(value_name = "ROWS", default_value = "-")]
-    pub rows: Vec<PathBuf>,
-    /// Rows of all files of the set, when the rows to be judged are of some shards only, sorted by
-    /// shard, start_ns, source and ordinal
-    #[arg(long, value_name = "ROWS", num_args = 1..)]
-    pub files: Vec<PathBuf>,
-    /// Connections that the report will list: a number or all
-    #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
-    pub connections: ConnectionLimit,
-    /// How captures are analysed.
-    #[command(flatten)]
-    pub analysis: AnalysisArguments,
-    /// What is not done.
-    #[command(flatten)]
-    pub redaction: NoRedaction,
-}
-
-/// Arguments of `pcapdoc conclude`.
-#[derive(Debug, Args)]
-pub struct ConcludeArguments {
-    /// Rows of judge and, unless judge passed them on, of segment; - is stdin
-    #[arg(value_name = "ROWS", default_value = "-")]
-    pub states: Vec<PathBuf>,
-    /// Folder for the reports, or a file (for one format), or - for standard output
-    #[arg(short, long, value_name = "DIR|FILE|-")]
-    pub output: Option<PathBuf>,
-    /// What to write [default: html and md files, and the summary on standard output]
-    #[arg(short, long, value_delimiter = ',', value_name = "FORMAT")]
-    pub format: Vec<Format>,
-    /// Print at most 15 lines for a chat and write no file; short for --format summary
-    #[arg(long, conflicts_with = "format")]
-    pub summary: bool,
-    /// Exit with status 1 when a finding is at least this severe
-    #[arg(long, value_name = "SEVERITY", value_parser = severity())]
-    pub fail_on: Option<Severity>,
-    /// Number of connections listed in the JSON, the same as for judge
-    #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
-    pub connections: ConnectionLimit,
-    /// Fail with status 3, and write nothing, when a file could not be read to its end
-    #[arg(long)]
-    pub strict: bool,
-    /// Report (JSON) of a good day: say what is new, worse, gone or better since
-    #[arg(long, value_name = "GOOD.report.json")]
-    pub against: Option<PathBuf>,
-    /// How captures are analysed.
-    #[command(flatten)]
-    pub analysis: AnalysisArguments,
-    /// What is not done.
-    #[command(flatten)]
-    pub redaction: NoRedaction,
-}
-
-impl ConcludeArguments {
-    /// The arguments with which `analyze` would do the same from these captures.
-    pub fn into_analyze(self, captures: Vec<PathBuf>) -> AnalyzeArguments {
-        AnalyzeArguments {
-            captures,
-            output: self.output,
-            format: self.format,
-            summary: self.summary,
-            fail_on: self.fail_on,
-            evidence: None,
-            connections: self.connections,
-            strict: self.strict,
-            against: self.against,
-            open: false,
-            log: LogFormat::Text,
-            hosts: HostArguments::default(),
-            analysis: self.analysis,
-            redaction: RedactionArguments {
-                redact: false,
-                redact_key: None,
-            },
-        }
-    }
 }
 
 /// Arguments of `pcapdoc inspect`.
@@ -360,91 +208,6 @@ pub enum InspectFormat {
     Text,
     /// One object
     Json,
-}
-
-/// How captures are analysed, whatever becomes of the result.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Analysis")]
-pub struct AnalysisArguments {
-    /// Only these rules (ids, or prefix*)
-    #[arg(long, value_delimiter = ',', value_name = "RULE")]
-    pub select: Vec<String>,
-    /// All rules but these (ids, or prefix*)
-    #[arg(long, value_delimiter = ',', value_name = "RULE")]
-    pub ignore: Vec<String>,
-    /// Receive buffer of a UDP server, as PORT=BYTES
-    #[arg(long, value_name = "PORT=BYTES", value_parser = port_and_bytes)]
-    pub udp_recv_buffer: Vec<(u16, u32)>,
-    /// Framing of a TCP server's stream, as PORT=SPEC (u32be, u16le,offset=2, line, fixed:64, …)
-    #[arg(long, value_name = "PORT=SPEC", value_parser = port_and_spec)]
-    pub framing: Vec<(u16, String)>,
-    /// Configuration and rule files.
-    #[command(flatten)]
-    pub files: RuleFiles,
-    /// Only packets from this time on: 2026-11-24T10:15:00Z (UTC unless a zone is given)
-    #[arg(long, value_name = "TIME")]
-    pub from: Option<Timestamp>,
-    /// Only packets up to this time
-    #[arg(long, value_name = "TIME")]
-    pub to: Option<Timestamp>,
-    /// Only packets from or to these addresses or networks (10.9.0.2, 10.9.0.0/16)
-    #[arg(long, value_delimiter = ',', value_name = "HOST")]
-    pub host: Vec<Hosts>,
-    /// Only packets from or to these ports
-    #[arg(long, value_delimiter = ',', value_name = "PORT")]
-    pub port: Vec<u16>,
-    /// Only this connection, as reports write it: 10.9.0.1:40000-10.9.0.2:80
-    #[arg(long, value_name = "ENDS")]
-    pub connection: Vec<Ends>,
-    /// Threads [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-    /// Memory limit, such as 512M or 2G; connections dropped to stay below it are reported
-    /// [default: 1G, or a quarter of the machine's if that is less]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    pub max_memory: Option<u64>,
-}
-
-/// Configuration and rule files.
-#[derive(Debug, Args)]
-pub struct RuleFiles {
-    /// Configuration file [default: pcapdoc.toml in this folder or a parent]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// File with your own rules ([[rule]], see docs/own-rules.md), in addition to the configuration
-    #[arg(long, value_name = "FILE")]
-    pub rules: Vec<PathBuf>,
-}
-
-/// What outputs hide.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Redaction")]
-pub struct RedactionArguments {
-    /// Hide addresses, names and payload in every output
-    #[arg(long)]
-    pub redact: bool,
-    /// Redact with the secret in this file, so that several reports use the same substitutes
-    /// [default: a new secret for every run]
-    #[arg(long, value_name = "FILE")]
-    pub redact_key: Option<PathBuf>,
-}
-
-/// Where redaction is asked for but not done: said, never overlooked.
-#[derive(Debug, Args)]
-pub struct NoRedaction {
-    /// Refused
-    #[arg(long, hide = true)]
-    redact: bool,
-    /// Refused
-    #[arg(long, hide = true, value_name = "FILE")]
-    redact_key: Option<PathBuf>,
-}
-
-impl NoRedaction {
-    /// Whether redaction was asked for.
-    pub const fn is_asked(&self) -> bool {
-        self.redact || self.redact_key.is_some()
-    }
 }
 
 /// Arguments of `pcapdoc evidence`.
@@ -476,15 +239,9 @@ pub struct ReportArguments {
     /// A report written by `pcapdoc analyze --format json`; - is stdin
     #[arg(value_name = "RESULT.json")]
     pub result: PathBuf,
-    /// Folder for the reports, or a file (for one format), or - for standard output
-    #[arg(short, long, value_name = "DIR|FILE|-")]
-    pub output: Option<PathBuf>,
-    /// What to write [default: html and md files, and the summary on standard output]
-    #[arg(short, long, value_delimiter = ',', value_name = "FORMAT")]
-    pub format: Vec<Format>,
-    /// Print at most 15 lines for a chat and write no files (same as --format summary)
-    #[arg(long, conflicts_with = "format")]
-    pub summary: bool,
+    /// Where results go, and in which form.
+    #[command(flatten)]
+    pub outputs: OutputArguments,
 }
 
 /// Arguments of `pcapdoc batch`.
@@ -553,15 +310,6 @@ pub enum GroupBy {
     None,
 }
 
-/// How progress is logged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum LogFormat {
-    /// Bars on a terminal, lines otherwise
-    Text,
-    /// One JSON object per line
-    Json,
-}
-
 /// Arguments of `pcapdoc query`.
 #[derive(Debug, Args)]
 pub struct QueryArguments {
@@ -595,22 +343,5 @@ pub enum QueryFormat {
     /// An array of objects
     Json,
     /// One Parquet file; needs --output
-    Parquet,
-}
-
-/// An output format.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Format {
-    /// One self-contained page
-    Html,
-    /// Markdown for the incident
-    Md,
-    /// The JSON contract
-    Json,
-    /// The summary for a terminal
-    Terminal,
-    /// At most 15 lines of Markdown for a chat
-    Summary,
-    /// A folder of tables, one file each
     Parquet,
 }

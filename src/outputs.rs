@@ -10,7 +10,7 @@ use reports::dataset::{TableFiles, Tables};
 use reports::{Document, Redactor};
 use serde_json::json;
 
-use crate::cli::Format;
+use crate::cli::{Format, OutputArguments};
 use crate::failure::{Failure, table_failure};
 use crate::log;
 use crate::output::{write_file, write_stdout};
@@ -18,11 +18,6 @@ use crate::output::{write_file, write_stdout};
 /// Which renderings go where.
 pub struct Plan {
     outputs: Vec<(Format, Target)>,
-}
-
-/// The formats that the arguments ask for.
-pub fn formats(asked: &[Format], summary: bool) -> &[Format] {
-    if summary { &[Format::Summary] } else { asked }
 }
 
 /// A path as a terminal may show it.
@@ -39,6 +34,16 @@ enum Target {
 }
 
 impl Plan {
+    /// What the arguments ask for, as [`Self::new`].
+    pub fn of(stem: &str, arguments: &OutputArguments) -> Result<Self, Failure> {
+        let asked = if arguments.summary {
+            &[Format::Summary]
+        } else {
+            arguments.format.as_slice()
+        };
+        Self::new(stem, asked, arguments.output.as_deref())
+    }
+
     /// Decides before the work, so that a wrong `--output` costs no analysis. Files are named
     /// after `stem`.
     pub fn new(stem: &str, asked: &[Format], output: Option<&Path>) -> Result<Self, Failure> {

@@ -19,6 +19,16 @@ pub enum ConnectionLimit {
     All,
 }
 
+impl ConnectionLimit {
+    /// The most there may be; `None` for all.
+    pub const fn most(self) -> Option<usize> {
+        match self {
+            Self::AtMost(limit) => Some(limit),
+            Self::All => None,
+        }
+    }
+}
+
 pub(super) fn severity() -> impl TypedValueParser<Value = Severity> {
     let known = [
         (Severity::Info, "Worth knowing"),

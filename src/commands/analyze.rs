@@ -15,13 +15,13 @@ use reports::{Afterwards, Document, Draft, Redactor};
 use serde_json::{Value, json};
 
 use crate::analysis::{Wanted, analyse, analyse_quietly, analyse_shown, pool, redactor};
-use crate::cli::{AnalyzeArguments, ConnectionLimit};
+use crate::cli::AnalyzeArguments;
 use crate::commands::evidence;
 use crate::failure::Failure;
 use crate::hashes;
 use crate::interrupt;
 use crate::log;
-use crate::outputs::{Plan, formats, shown, stem_of, write_tables};
+use crate::outputs::{Plan, shown, stem_of, write_tables};
 use crate::settings::Settings;
 
 /// Runs the subcommand.
@@ -37,7 +37,7 @@ pub fn document(arguments: &AnalyzeArguments) -> Result<Document, Failure> {
         let mut settings = Settings::resolve(&arguments.captures, &arguments.analysis)?;
         settings.hosts = arguments.hosts.clone();
         let wanted = Wanted {
-            connections: limit(arguments),
+            connections: arguments.reporting.connections.most(),
             redactor: None,
             rows: None,
         };
@@ -47,14 +47,6 @@ pub fn document(arguments: &AnalyzeArguments) -> Result<Document, Failure> {
         lay_against(&mut document, good_day(arguments)?.as_ref());
         Ok(document)
     })
-}
-
-/// Connections listed; `None` for all.
-const fn limit(arguments: &AnalyzeArguments) -> Option<usize> {
-    match arguments.connections {
-        ConnectionLimit::AtMost(limit) => Some(limit),
-        ConnectionLimit::All => None,
-    }
 }
 
 /// What the files must be read again for: traces of cited connections, and the files' hashes when
@@ -119,11 +111,7 @@ impl<'a> Reporting<'a> {
     pub fn new(arguments: &'a AnalyzeArguments) -> Result<Self, Failure> {
         let redactor = redactor(&arguments.redaction)?;
         let stem = stem_of(&arguments.captures, redactor.as_ref());
-        let plan = Plan::new(
-            &stem,
-            formats(&arguments.format, arguments.summary),
-            arguments.output.as_deref(),
-        )?;
+        let plan = Plan::of(&stem, &arguments.reporting.outputs)?;
         if let Some(folder) = &arguments.evidence {
             evidence::must_be_readable_twice(&arguments.captures)?;
             std::fs::create_dir_all(folder).map_err(|error| Failure::output(folder, error))?;
@@ -149,7 +137,7 @@ impl<'a> Reporting<'a> {
     /// What the draft must hold.
     pub fn wanted(&self) -> Wanted<'_> {
         Wanted {
-            connections: limit(self.arguments),
+            connections: self.arguments.reporting.connections.most(),
             redactor: self.redactor.as_ref(),
             rows: None,
         }
@@ -168,7 +156,7 @@ impl<'a> Reporting<'a> {
         let (arguments, stop) = (self.arguments, &settings.analysis.read.stop);
         let redactor = self.redactor.as_ref();
         let mut afterwards = read_again(&draft, arguments, settings, redactor.is_none());
-        if arguments.strict {
+        if arguments.reporting.strict {
             must_be_complete(draft.document())?;
         }
         if let Some(folder) = &arguments.evidence
@@ -193,6 +181,7 @@ impl<'a> Reporting<'a> {
             open_in_browser(&html);
         }
         let failed = arguments
+            .reporting
             .fail_on
             .is_some_and(|limit| document.has_finding_at(limit));
         // The program ends: to free a hundred thousand strings first takes time.
@@ -210,7 +199,7 @@ impl<'a> Reporting<'a> {
 /// The report of a good day, when there is one; read before the work, so that a wrong file costs no
 /// analysis.
 fn good_day(arguments: &AnalyzeArguments) -> Result<Option<Document>, Failure> {
-    let Some(path) = &arguments.against else {
+    let Some(path) = &arguments.reporting.against else {
         return Ok(None);
     };
     let failed = |error: &dyn Display| {

@@ -15,13 +15,13 @@ use reports::comparison::{self, ComparisonDocument};
 use serde_json::json;
 
 use crate::analysis::{pool, redactor, run_info};
-use crate::cli::{CompareArguments, ConnectionLimit};
+use crate::cli::CompareArguments;
 use crate::failure::Failure;
 use crate::inputs::inputs;
 use crate::interrupt;
 use crate::log;
 use crate::output::write_file;
-use crate::outputs::{Plan, formats, shown, stem_of};
+use crate::outputs::{Plan, shown, stem_of};
 use crate::progress::Meter;
 use crate::settings::Settings;
 
@@ -36,11 +36,7 @@ fn run_in_pool(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
     let points = points(&arguments.captures)?;
     let paths: Vec<PathBuf> = points.iter().map(|point| point.path.clone()).collect();
     let stem = format!("{}.compare", stem_of(&paths, redactor.as_ref()));
-    let plan = Plan::new(
-        &stem,
-        formats(&arguments.format, arguments.summary),
-        arguments.output.as_deref(),
-    )?;
+    let plan = Plan::of(&stem, &arguments.outputs)?;
     if plan.tables().is_some() {
         return Err(Failure::Usage(
             "a comparison has no tables: pcapdoc analyze CAPTURE --format parquet writes them"
@@ -53,10 +49,7 @@ fn run_in_pool(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
     let inputs: Vec<PointInput> = points.into_iter().map(|point| point.input).collect();
     log::tell("start", json!({"points": inputs.len()}));
     let comparison = compared(&inputs, &settings, redactor.as_ref())?;
-    let limit = match arguments.connections {
-        ConnectionLimit::AtMost(limit) => Some(limit),
-        ConnectionLimit::All => None,
-    };
+    let limit = arguments.connections.most();
     let points: BTreeMap<String, Vec<Input>> = inputs
         .iter()
         .map(|point| (point.name.clone(), point.inputs.clone()))

@@ -10,7 +10,9 @@ use reports::ConnectionCollector;
 use rules::engine::Engine;
 
 use crate::analysis::{Judged, drafted, pool};
-use crate::cli::ConcludeArguments;
+use crate::cli::{
+    AnalyzeArguments, ConcludeArguments, HostArguments, LogFormat, RedactionArguments,
+};
 use crate::commands::analyze;
 use crate::commands::judge::{must_be_able_to, open};
 use crate::failure::Failure;
@@ -32,7 +34,7 @@ fn run_in_pool(arguments: ConcludeArguments) -> Result<ExitCode, Failure> {
     let names = parts.files.values();
     let names: Vec<PathBuf> = names.map(|facts| PathBuf::from(&facts.part.name)).collect();
     settings.inputs = names.iter().cloned().map(Input::Path).collect();
-    let arguments = arguments.into_analyze(names);
+    let arguments = as_of_analyze(arguments, names);
     let reporting = analyze::Reporting::new(&arguments)?;
     if reporting.wants_tables() {
         return Err(Failure::Usage(
@@ -44,6 +46,23 @@ fn run_in_pool(arguments: ConcludeArguments) -> Result<ExitCode, Failure> {
     let judged = judged(parts, &settings, wanted.connections)?;
     let (draft, _) = drafted(&settings, judged, &wanted);
     reporting.report(draft, &settings)
+}
+
+/// The arguments with which `analyze` would do the same from these captures.
+fn as_of_analyze(arguments: ConcludeArguments, captures: Vec<PathBuf>) -> AnalyzeArguments {
+    AnalyzeArguments {
+        captures,
+        reporting: arguments.reporting,
+        evidence: None,
+        open: false,
+        log: LogFormat::Text,
+        hosts: HostArguments::default(),
+        analysis: arguments.analysis,
+        redaction: RedactionArguments {
+            redact: false,
+            redact_key: None,
+        },
+    }
 }
 
 /// All that was handed on, by number.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use rules::engine::Engine;
 
-use crate::cli::{ConnectionLimit, JudgeArguments};
+use crate::cli::JudgeArguments;
 use crate::failure::Failure;
 use crate::parts::judging::Judging;
 use crate::parts::rows::{self, Kind, Row, RowWriter};
@@ -19,10 +19,7 @@ use crate::settings::Settings;
 pub fn run(arguments: &JudgeArguments) -> Result<ExitCode, Failure> {
     let settings = Settings::resolve(&[], &arguments.analysis)?;
     must_be_able_to(&settings)?;
-    let limit = match arguments.connections {
-        ConnectionLimit::AtMost(limit) => Some(limit),
-        ConnectionLimit::All => None,
-    };
+    let limit = arguments.connections.most();
     let is_sorted = !arguments.files.is_empty();
     let mut judging = if is_sorted {
         Judging::of_known(&settings, &heads(&arguments.files)?, limit)?

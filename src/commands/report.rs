@@ -7,15 +7,11 @@ use std::process::ExitCode;
 
 use crate::cli::ReportArguments;
 use crate::failure::Failure;
-use crate::outputs::{Plan, formats};
+use crate::outputs::Plan;
 
 /// Runs the subcommand.
 pub fn run(arguments: &ReportArguments) -> Result<ExitCode, Failure> {
-    let plan = Plan::new(
-        &stem(&arguments.result),
-        formats(&arguments.format, arguments.summary),
-        arguments.output.as_deref(),
-    )?;
+    let plan = Plan::of(&stem(&arguments.result), &arguments.outputs)?;
     if plan.tables().is_some() {
         return Err(Failure::Usage(
             "a result does not hold the tables: pcapdoc analyze CAPTURE --format parquet writes them"

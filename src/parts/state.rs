@@ -86,14 +86,14 @@ impl ConnectionSink for StateSink {
     fn connection(&mut self, connection: &Connection) {
         self.rules.connection(connection);
         self.collector.connection(connection);
-        // Every connection can be packed: it has no map with keys of its own, and fits into memory.
-        if let Ok(packed) = postcard::to_stdvec(connection) {
-            self.held
-                .entry(connection.first_frame)
-                .or_default()
-                .push(packed);
-            self.count += 1;
-        }
+        let packed = postcard::to_stdvec(connection).expect(
+            "postcard refuses sequences of unknown length alone, and a connection has none",
+        );
+        self.held
+            .entry(connection.first_frame)
+            .or_default()
+            .push(packed);
+        self.count += 1;
         if self.count > self.look_at {
             self.let_go();
         }

@@ -49,17 +49,20 @@ def found(errors):
 ROUTES = "server { listen %d; location /item/ { return 200 fine; } location / { return 404 none; } }"
 
 
+def rename_for(net, nginx_folder, before, meanwhile):
+    """Requests before, while and after the route has another name."""
+    def act():
+        ask(net, before)
+        reload(net, nginx_folder, "location /item/", "location /goods/")
+        ask(net, meanwhile)
+        reload(net, nginx_folder, "location /goods/", "location /item/")
+        ask(net, 20)
+    return act
+
+
 def lost_routes(folder):
     with Net() as net:
-        nginx_folder = nginx(net, "server", ROUTES % PORT, PORT)
-
-        def act():
-            ask(net, 30)
-            reload(net, nginx_folder, "location /item/", "location /goods/")
-            ask(net, 15)
-            reload(net, nginx_folder, "location /goods/", "location /item/")
-            ask(net, 20)
-
+        act = rename_for(net, nginx(net, "server", ROUTES % PORT, PORT), 30, 15)
         write(net, folder, "lost-routes", "A release renames a route: 15 requests get 404 until it is taken back.", found(15), act)
 
 
@@ -85,15 +88,7 @@ def not_every_third(folder):
 
 def not_a_few(folder):
     with Net() as net:
-        nginx_folder = nginx(net, "server", ROUTES % PORT, PORT)
-
-        def act():
-            ask(net, 40)
-            reload(net, nginx_folder, "location /item/", "location /goods/")
-            ask(net, 5)
-            reload(net, nginx_folder, "location /goods/", "location /item/")
-            ask(net, 20)
-
+        act = rename_for(net, nginx(net, "server", ROUTES % PORT, PORT), 40, 5)
         write(net, folder, "not-a-few", "Five requests in a row get 404.", [], act)
 
 

@@ -10,6 +10,7 @@ mod bands;
 mod chart;
 mod distribution;
 mod plot;
+mod round_trips;
 mod sequence;
 mod states;
 mod svg;
@@ -34,7 +35,7 @@ pub fn of_capture(document: &Document) -> Result<Vec<Chart>, Error> {
         charts.extend(time::connections(intervals, bands)?);
     }
     if let Some(times) = &document.round_trips_over_time {
-        charts.extend(time::round_trips(times)?);
+        charts.extend(round_trips::round_trips(times)?);
     }
     if let Some(times) = &document.response_times {
         charts.extend(distribution::response_times(times)?);
