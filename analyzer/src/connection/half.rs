@@ -206,15 +206,20 @@ pub struct SuspectedRepeats {
 }
 
 impl Half {
+    /// Retransmissions of a kind.
+    #[must_use]
+    pub const fn repeated(&self, kind: RetransmissionKind) -> u64 {
+        self.retransmissions_by_kind[kind as usize]
+    }
+
     /// Counts the repeats that must have been needless because `peer`, which cannot report them,
     /// acknowledged more segments than would have arrived otherwise.
     pub(crate) fn count_needless(&mut self, peer: &Self) {
         if self.sack_permitted && peer.sack_permitted {
             return;
         }
-        let repeats = |kind: RetransmissionKind| self.retransmissions_by_kind[kind as usize];
         // SYN and FIN draw acknowledgements as well, and so do their copies.
-        let control = 2 + repeats(RetransmissionKind::Control);
+        let control = 2 + self.repeated(RetransmissionKind::Control);
         let sent = self.segments_on_wire() + self.network_duplicates + control;
         let unanswered = sent.saturating_sub(peer.acks_drawn);
         let needed = self

@@ -135,13 +135,7 @@ pub fn run_with<S: ConnectionSink>(
         let mut decoded: Vec<Item> = Vec::new();
         loop {
             let next = ahead.recv().unwrap_or_default();
-            let mut round: Vec<Item> = next
-                .into_iter()
-                .map(|ahead| match ahead {
-                    Ahead::Filled(filled) => Item::of(filled, &idle),
-                    Ahead::Decoded(item) => *item,
-                })
-                .collect();
+            let mut round: Vec<Item> = next.into_iter().map(|ahead| ahead.item(&idle)).collect();
             if round.is_empty() && decoded.is_empty() {
                 break;
             }
@@ -193,6 +187,16 @@ pub fn run_with<S: ConnectionSink>(
 enum Ahead {
     Filled(Filled),
     Decoded(Box<Item>),
+}
+
+impl Ahead {
+    /// As an item to decode (or decoded); `idle`: items whose memory can be used.
+    fn item(self, idle: &crossbeam_channel::Receiver<Item>) -> Item {
+        match self {
+            Self::Filled(filled) => Item::of(filled, idle),
+            Self::Decoded(item) => *item,
+        }
+    }
 }
 
 /// What the shards are done with: memory for the reader to use again.

@@ -63,17 +63,15 @@ impl LimitCounts {
 
     /// The caveats that follow; `servers_listed`: how many servers are listed at most.
     pub fn notes(&self, servers_listed: usize) -> Vec<QualityNote> {
-        let mut notes = Vec::new();
-        let mut note = |kind, count: u64, text: String| {
-            if count > 0 {
-                notes.push(QualityNote {
-                    kind,
-                    count,
-                    note: text,
-                });
-            }
-        };
-        note(
+        let mut notes = Notes(Vec::new());
+        self.note_frames(&mut notes);
+        self.note_times(&mut notes);
+        self.note_sums(&mut notes, servers_listed);
+        notes.0
+    }
+
+    fn note_frames(&self, notes: &mut Notes) {
+        notes.add(
             QualityKind::CaptureDrops,
             self.missing_octets,
             format!(
@@ -82,7 +80,7 @@ impl LimitCounts {
                 counted(self.missing_connections, "connection")
             ),
         );
-        note(
+        notes.add(
             QualityKind::DuplicateFrames,
             self.duplicate_frames,
             format!(
@@ -90,7 +88,7 @@ impl LimitCounts {
                 counted(self.duplicate_frames, "duplicate frame")
             ),
         );
-        note(
+        notes.add(
             QualityKind::Snaplen,
             self.cut_frames,
             format!(
@@ -98,7 +96,7 @@ impl LimitCounts {
                 counted(self.cut_frames, "frame")
             ),
         );
-        note(
+        notes.add(
             QualityKind::OneSided,
             self.one_sided,
             format!(
@@ -106,7 +104,7 @@ impl LimitCounts {
                 counted(self.one_sided, "connection")
             ),
         );
-        note(
+        notes.add(
             QualityKind::Offload,
             self.oversized,
             format!(
@@ -114,7 +112,10 @@ impl LimitCounts {
                 counted(self.oversized, "segment")
             ),
         );
-        note(
+    }
+
+    fn note_times(&self, notes: &mut Notes) {
+        notes.add(
             QualityKind::CaptureDisorder,
             self.written_late,
             format!(
@@ -124,7 +125,7 @@ impl LimitCounts {
                 self.written_late_max.as_secs_f64() * 1e3
             ),
         );
-        note(
+        notes.add(
             QualityKind::ClockStep,
             self.clock_jumps,
             format!(
@@ -133,7 +134,10 @@ impl LimitCounts {
                 counted(self.clock_jumps, "connection")
             ),
         );
-        note(
+    }
+
+    fn note_sums(&self, notes: &mut Notes, servers_listed: usize) {
+        notes.add(
             QualityKind::Summed,
             self.lone_syns_summed,
             format!(
@@ -141,7 +145,7 @@ impl LimitCounts {
                 counted(self.lone_syns_summed, "connection attempt")
             ),
         );
-        note(
+        notes.add(
             QualityKind::Summed,
             self.unlisted,
             format!(
@@ -149,7 +153,7 @@ impl LimitCounts {
                 counted(self.unlisted, "connection")
             ),
         );
-        note(
+        notes.add(
             QualityKind::Summed,
             self.given_up,
             format!(
@@ -157,6 +161,16 @@ impl LimitCounts {
                 counted(self.given_up, "connection")
             ),
         );
-        notes
+    }
+}
+
+/// The caveats that apply: those whose count is not zero.
+struct Notes(Vec<QualityNote>);
+
+impl Notes {
+    fn add(&mut self, kind: QualityKind, count: u64, note: String) {
+        if count > 0 {
+            self.0.push(QualityNote { kind, count, note });
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! `spurious-retransmission`: bytes sent again that had already arrived.
 
-use analyzer::event::{EventKind, RetransmissionKind};
+use std::time::Duration;
+
+use analyzer::event::{EventKind, RetransmissionKind, SegmentRef};
 use analyzer::{Connection, Direction};
 
 use crate::model::confidence;
@@ -118,39 +120,9 @@ impl Rule for SpuriousRetransmission {
             let costly = number(count) >= ctx.threshold("low_segments")
                 && number(count) * 100.0
                     >= ctx.threshold("low_percent") * number(half.segments_on_wire());
-            let sender = direction.sender();
+            let impact = if costly { Impact::SOME } else { Impact::NONE };
             let first = listed.first().copied();
-            out.push(
-                Observation::new(
-                    conn,
-                    confidence::STRONG,
-                    if costly { Impact::SOME } else { Impact::NONE },
-                )
-                .cause(format!("{} {sender}", conn.server))
-                .at(first.map_or(conn.start, |(segment, ..)| segment.time))
-                .weight(number(count))
-                .count(count)
-                .proof_if(
-                    first.map(|(segment, ..)| segment),
-                    first
-                        .map(|(segment, _, after)| {
-                            format!(
-                                "{} bytes from {sender} retransmitted after {}; the receiver had them",
-                                segment.payload_len,
-                                span(after)
-                            )
-                        })
-                        .unwrap_or_default(),
-                )
-                .evidence_if(
-                    half.last_data.filter(|_| first.is_none()),
-                    format!("last data of a direction with {count} unneeded retransmissions"),
-                )
-                .figure("segments", number(count))
-                .figure("bytes", octets)
-                .cost("bytes_wasted", octets)
-                .seen(direction),
-            );
+            out.push(observation(conn, direction, first, impact, count, octets));
         }
     }
 
@@ -172,6 +144,46 @@ impl Rule for SpuriousRetransmission {
             .set("Linux", "keep the options on that let senders undo the slowdown", "net.ipv4.tcp_timestamps = 1, net.ipv4.tcp_dsack = 1, net.ipv4.tcp_frto = 2")
             .verify(sender, "nstat -az TcpExtTCPDSACKRecv TcpExtTCPSpuriousRTOs TcpExtTCPFullUndo", "duplicates reported to this host and slowdowns undone")
     }
+}
+
+/// A copy that was not needed, and how long after the one before it.
+type Needless = (SegmentRef, RetransmissionKind, Duration);
+
+fn observation(
+    conn: &Connection,
+    direction: Direction,
+    first: Option<Needless>,
+    impact: Impact,
+    count: u64,
+    octets: f64,
+) -> Observation<Direction> {
+    let half = conn.half(direction);
+    let sender = direction.sender();
+    Observation::new(conn, confidence::STRONG, impact)
+        .cause(format!("{} {sender}", conn.server))
+        .at(first.map_or(conn.start, |(segment, ..)| segment.time))
+        .weight(number(count))
+        .count(count)
+        .proof_if(
+            first.map(|(segment, ..)| segment),
+            first
+                .map(|(segment, _, after)| {
+                    format!(
+                        "{} bytes from {sender} retransmitted after {}; the receiver had them",
+                        segment.payload_len,
+                        span(after)
+                    )
+                })
+                .unwrap_or_default(),
+        )
+        .evidence_if(
+            half.last_data.filter(|_| first.is_none()),
+            format!("last data of a direction with {count} unneeded retransmissions"),
+        )
+        .figure("segments", number(count))
+        .figure("bytes", octets)
+        .cost("bytes_wasted", octets)
+        .seen(direction)
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl Rule for TimeoutRecovery {
         for sender in Direction::BOTH {
             let half = conn.half(sender);
             // Of data in vain to the end nobody knows what it waited for.
-            if half.unacked_at_end > 0 || half.retransmissions_by_kind[1] == 0 {
+            if half.unacked_at_end > 0 || half.repeated(RetransmissionKind::Timeout) == 0 {
                 continue;
             }
             let by_timer = repairs(conn, sender);
@@ -109,7 +109,8 @@ impl Rule for TimeoutRecovery {
             else {
                 continue;
             };
-            let [fast, _, probes, ..] = half.retransmissions_by_kind;
+            let fast = half.repeated(RetransmissionKind::Fast);
+            let probes = half.repeated(RetransmissionKind::TailLossProbe);
             let timeouts = by_timer.len() as u64;
             out.push(
                 Observation::new(conn, confidence::LIKELY, Impact::SOME)
@@ -154,7 +155,7 @@ impl Rule for TimeoutRecovery {
         draft
             .title(format!("Losses of the {sender} wait {waited} for its timer ({server})"))
             .summary(format!(
-                "On {} the {sender} repaired {} by its retransmission timer, which took {waited} in all and {longest} at most. {} by fast retransmission and {} by tail loss probe.",
+                "On {} the {sender} repaired {} by its retransmission timer: from the lost copy to the repeat it took {waited} in all, {longest} at most. {} by fast retransmission and {} by tail loss probe.",
                 many(group.connections(), "connection"),
                 plural(timeouts, "loss"),
                 plural(fast, "segment"),

@@ -197,29 +197,7 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
         return Ok(None);
     }
     let lost = sizes.iter().find(|size| size.answered < size.requests);
-    let title = match lost {
-        Some(_) if answered == 0 => format!(
-            "{} to servers, none of them answered; the largest has {} at most",
-            format::counted(requests, "datagram"),
-            format::size(f64::from(last.to_bytes)),
-        ),
-        Some(lost) if answered > 0 && lost.from_bytes > first.from_bytes => format!(
-            "{} of {} got no answer, none of them smaller than {}",
-            format::count(requests - answered.min(requests)),
-            format::counted(requests, "UDP request"),
-            format::size(f64::from(lost.from_bytes)),
-        ),
-        Some(_) => format!(
-            "{} of {} got no answer",
-            format::count(requests - answered.min(requests)),
-            format::counted(requests, "UDP request"),
-        ),
-        None => format!(
-            "All {} were answered, the largest has {} at most",
-            format::counted(requests, "UDP request"),
-            format::size(f64::from(last.to_bytes)),
-        ),
-    };
+    let title = answered_sizes(requests, answered, first, last, lost);
     let bar = |size: &UdpSize, count: u64| {
         let right = f64::from(size.to_bytes) + 1.0;
         (f64::from(size.from_bytes), right, count as f64)
@@ -271,6 +249,38 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
     }
     .draw(&plot)
     .map(Some)
+}
+
+fn answered_sizes(
+    requests: u64,
+    answered: u64,
+    first: &UdpSize,
+    last: &UdpSize,
+    lost: Option<&UdpSize>,
+) -> String {
+    match lost {
+        Some(_) if answered == 0 => format!(
+            "{} to servers, none of them answered; the largest has {} at most",
+            format::counted(requests, "datagram"),
+            format::size(f64::from(last.to_bytes)),
+        ),
+        Some(lost) if answered > 0 && lost.from_bytes > first.from_bytes => format!(
+            "{} of {} got no answer, none of them smaller than {}",
+            format::count(requests - answered.min(requests)),
+            format::counted(requests, "UDP request"),
+            format::size(f64::from(lost.from_bytes)),
+        ),
+        Some(_) => format!(
+            "{} of {} got no answer",
+            format::count(requests - answered.min(requests)),
+            format::counted(requests, "UDP request"),
+        ),
+        None => format!(
+            "All {} were answered, the largest has {} at most",
+            format::counted(requests, "UDP request"),
+            format::size(f64::from(last.to_bytes)),
+        ),
+    }
 }
 
 /// Bins of a figure's histogram.

@@ -32,8 +32,55 @@ pub(super) fn graphs(id: &str, trace: &Trace) -> Result<Vec<Chart>, Error> {
 }
 
 fn graph(id: &str, trace: &Trace, view: &TraceView, is_incident: bool) -> Result<Chart, Error> {
-    let at = |slot: &TraceSlot| view.from_s + (f64::from(slot.slot) + 0.5) * view.slot_s;
     let (bottom, top) = range(view);
+    let (shapes, legend) = shapes(view, bottom, top);
+    let at = |slot: &TraceSlot| middle(view, slot);
+    let title = title(trace, view, is_incident);
+    let axes = format!(
+        "Bytes from the {}'s initial sequence number over time since the capture's first frame, \
+         each stroke {} wide{}",
+        trace.sender,
+        format::seconds(view.slot_s),
+        if view.slots.iter().any(|slot| slot.reset) {
+            "; a dashed line marks a reset"
+        } else {
+            ""
+        },
+    ) + &partly(view);
+    let plot = Plot {
+        x: view.from_s..view.to_s.max(view.from_s + 1e-6),
+        log_x: false,
+        bottom,
+        top,
+        x_label: &elapsed_label,
+        y_label: &format::size,
+        shapes,
+    };
+    Chart {
+        id: id.to_owned(),
+        title,
+        axes,
+        legend,
+        heads: [
+            "Time",
+            "Sent",
+            "Sent again",
+            "Filled a hole",
+            "Acknowledged",
+            "Window end",
+        ]
+        .map(str::to_owned)
+        .into(),
+        places: view.slots.iter().map(at).collect(),
+        rows: view.slots.iter().map(|slot| row(at(slot), slot)).collect(),
+        ..Chart::default()
+    }
+    .draw_as_high(&plot, HEIGHTS)
+}
+
+/// The lines, strokes and marks of a view, each inside the chart's range, with their legend.
+fn shapes(view: &TraceView, bottom: f64, top: f64) -> (Vec<Shape>, Vec<LegendItem>) {
+    let at = |slot: &TraceSlot| middle(view, slot);
     let inside = |octet: u64| (octet as f64).clamp(bottom, top);
     let line = |pick: fn(&TraceSlot) -> Option<u64>| -> Vec<(f64, f64)> {
         steps(
@@ -82,47 +129,12 @@ fn graph(id: &str, trace: &Trace, view: &TraceView, is_incident: bool) -> Result
             .filter(|slot| slot.reset)
             .map(|slot| Shape::Mark(at(slot))),
     );
-    let title = title(trace, view, is_incident);
-    let axes = format!(
-        "Bytes from the {}'s initial sequence number over time since the capture's first frame, \
-         each stroke {} wide{}",
-        trace.sender,
-        format::seconds(view.slot_s),
-        if view.slots.iter().any(|slot| slot.reset) {
-            "; a dashed line marks a reset"
-        } else {
-            ""
-        },
-    ) + &partly(view);
-    let plot = Plot {
-        x: view.from_s..view.to_s.max(view.from_s + 1e-6),
-        log_x: false,
-        bottom,
-        top,
-        x_label: &elapsed_label,
-        y_label: &format::size,
-        shapes,
-    };
-    Chart {
-        id: id.to_owned(),
-        title,
-        axes,
-        legend,
-        heads: [
-            "Time",
-            "Sent",
-            "Sent again",
-            "Filled a hole",
-            "Acknowledged",
-            "Window end",
-        ]
-        .map(str::to_owned)
-        .into(),
-        places: view.slots.iter().map(at).collect(),
-        rows: view.slots.iter().map(|slot| row(at(slot), slot)).collect(),
-        ..Chart::default()
-    }
-    .draw_as_high(&plot, HEIGHTS)
+    (shapes, legend)
+}
+
+/// Seconds since the capture's first frame of the middle of a slot.
+fn middle(view: &TraceView, slot: &TraceSlot) -> f64 {
+    view.from_s + (f64::from(slot.slot) + 0.5) * view.slot_s
 }
 
 fn title(trace: &Trace, view: &TraceView, is_incident: bool) -> String {

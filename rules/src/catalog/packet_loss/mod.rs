@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use analyzer::connection::{CapturePoint, Outage};
-use analyzer::event::{EventKind, RetransmissionKind};
+use analyzer::event::{EventKind, RetransmissionKind, SegmentRef};
 use analyzer::hosts::HostProfile;
 use analyzer::{Analysis, Connection, Direction, Endpoint};
 
@@ -128,7 +129,9 @@ impl Rule for PacketLoss {
             let lost_after = if arrived { 0 } else { after };
             let placed = half.lost_before_capture + lost_after;
             // SYNs, SYN-ACKs and FINs may be repeated because the other end ignores them.
-            let control = half.retransmissions_by_kind[3].saturating_sub(half.spurious_control);
+            let control = half
+                .repeated(RetransmissionKind::Control)
+                .saturating_sub(half.spurious_control);
             let needed = half
                 .retransmitted_segments
                 .saturating_sub(half.spurious_retransmissions)
@@ -283,11 +286,14 @@ fn is_at_receiver(conn: &Connection, direction: Direction) -> bool {
     }
 }
 
-fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u64) -> Observation {
-    let half = conn.half(direction);
-    let sender = direction.sender();
-    let repairs: Vec<_> = conn
-        .events
+/// What was sent again because it was lost: the segment, the frame of the copy before it where that
+/// passed the capture point, and how long after it. `with_seen`: those as well whose copy before passed.
+fn repairs(
+    conn: &Connection,
+    direction: Direction,
+    with_seen: bool,
+) -> Vec<(SegmentRef, Option<u64>, Duration)> {
+    conn.events
         .iter()
         .filter(|event| event.segment.direction == direction)
         .filter_map(|event| match event.kind {
@@ -297,14 +303,18 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
                 presumed: false,
                 original_frame,
                 after,
-            } if kind != RetransmissionKind::Control
-                && (original_frame.is_none() || lost_after > 0) =>
-            {
+            } if kind != RetransmissionKind::Control && (original_frame.is_none() || with_seen) => {
                 Some((event.segment, original_frame, after))
             }
             _ => None,
         })
-        .collect();
+        .collect()
+}
+
+fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u64) -> Observation {
+    let half = conn.half(direction);
+    let sender = direction.sender();
+    let repairs = repairs(conn, direction, lost_after > 0);
     let mut observation = observation::Observation::new(conn, confidence::STRONG, Impact::NONE)
         .cause(format!("{} {sender}", conn.server))
         .at(repairs
@@ -318,8 +328,9 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
             sent: 0,
             before: half.lost_before_capture,
             after: lost_after,
-            fast: half.retransmissions_by_kind[0] + half.retransmissions_by_kind[2],
-            timeout: half.retransmissions_by_kind[1],
+            fast: half.repeated(RetransmissionKind::Fast)
+                + half.repeated(RetransmissionKind::TailLossProbe),
+            timeout: half.repeated(RetransmissionKind::Timeout),
             events: half.loss_events.clamp(1, lost),
             presumed: half.presumed_repeats,
             outage: half.outage,

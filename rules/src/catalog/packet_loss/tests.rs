@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use analyzer::event::SegmentRef;
+use analyzer::event::{RetransmissionKind, SegmentRef};
 
 use super::*;
 use crate::model::severity::Severity;
@@ -63,7 +63,7 @@ fn needless_retransmissions_are_no_loss() {
 fn repeated_handshakes_are_no_loss_of_data() {
     let mut conn = lossy(100, 10, 0);
     conn.halves[1].lost_after_capture = 0;
-    conn.halves[1].retransmissions_by_kind[3] = 10;
+    conn.halves[1].retransmissions_by_kind[RetransmissionKind::Control as usize] = 10;
     assert!(findings_of("packet-loss", &[conn]).is_empty());
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use analyzer::{Endpoint, Transport};
+use hostfiles::TracedSocket;
 
 use super::{Case, Line};
 use crate::host::counters::Count;
@@ -173,6 +174,17 @@ const FUTEX_PERCENT: f64 = 20.0;
 
 /// One socket for all, and what its threads wait for.
 pub(super) fn shared_socket(case: &Case<'_>) -> Vec<Line> {
+    let mut lines = waits_of_threads(case);
+    lines.extend(sockets_of_flow(case));
+    if let Some(server) = server(case) {
+        lines.extend(sockets_of_port(case, server));
+    }
+    lines.sort_by_key(|line| !line.is_strong);
+    lines
+}
+
+/// Share of time that the finding's hosts spend in futex calls.
+fn waits_of_threads(case: &Case<'_>) -> Vec<Line> {
     let mut lines = Vec::new();
     let hosts: Vec<IpAddr> = case
         .finding
@@ -204,6 +216,12 @@ pub(super) fn shared_socket(case: &Case<'_>) -> Vec<Line> {
             ));
         }
     }
+    lines
+}
+
+/// The one socket of the flow at each watched end, and the threads that use it.
+fn sockets_of_flow(case: &Case<'_>) -> Vec<Line> {
+    let mut lines = Vec::new();
     for (at, _) in case.watched() {
         for end in analyzer::Direction::BOTH {
             for socket in case
@@ -211,11 +229,7 @@ pub(super) fn shared_socket(case: &Case<'_>) -> Vec<Line> {
                 .traced_of(at, end)
                 .filter(|socket| socket.threads.len() > 1)
             {
-                let note = format!(
-                    "{} threads (at least) use this one socket",
-                    socket.threads.len()
-                );
-                lines.push(Line::new(socket.place.at, Says::Supports, note).strong());
+                lines.push(used_by_threads(socket));
             }
             for row in case.joined.rows_of(at, end).take(1) {
                 lines.push(Line::new(
@@ -226,48 +240,55 @@ pub(super) fn shared_socket(case: &Case<'_>) -> Vec<Line> {
             }
         }
     }
-    if let Some(server) = server(case) {
-        let rows = case.joined.serving(Transport::Udp, server);
-        let mut files = rows.iter().map(|row| row.place.at.file).collect::<Vec<_>>();
-        files.dedup();
-        for file in files {
-            let of_file: Vec<_> = rows
-                .iter()
-                .filter(|row| row.place.at.file == file)
-                .collect();
-            let says = if of_file.len() == 1 {
-                Says::Supports
-            } else {
-                Says::Contradicts
-            };
-            let note = format!(
-                "{} of the server for port {}",
-                crate::model::text::many(of_file.len() as u64, "socket"),
-                server.port
-            );
-            lines.extend(
-                of_file
-                    .first()
-                    .map(|row| Line::new(row.place.at, says, note)),
-            );
-        }
-        for socket in case
-            .joined
-            .files
-            .facts
-            .traced
+    lines
+}
+
+/// How many sockets serve the server's port, and the threads that use each.
+fn sockets_of_port(case: &Case<'_>, server: Endpoint) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let rows = case.joined.serving(Transport::Udp, server);
+    let mut files = rows.iter().map(|row| row.place.at.file).collect::<Vec<_>>();
+    files.dedup();
+    for file in files {
+        let of_file: Vec<_> = rows
             .iter()
-            .filter(|socket| socket.threads.len() > 1)
-        {
-            if case.joined.serves(socket, server) {
-                let note = format!(
-                    "{} threads (at least) use this one socket",
-                    socket.threads.len()
-                );
-                lines.push(Line::new(socket.place.at, Says::Supports, note).strong());
-            }
+            .filter(|row| row.place.at.file == file)
+            .collect();
+        let says = if of_file.len() == 1 {
+            Says::Supports
+        } else {
+            Says::Contradicts
+        };
+        let note = format!(
+            "{} of the server for port {}",
+            crate::model::text::many(of_file.len() as u64, "socket"),
+            server.port
+        );
+        lines.extend(
+            of_file
+                .first()
+                .map(|row| Line::new(row.place.at, says, note)),
+        );
+    }
+    for socket in case
+        .joined
+        .files
+        .facts
+        .traced
+        .iter()
+        .filter(|socket| socket.threads.len() > 1)
+    {
+        if case.joined.serves(socket, server) {
+            lines.push(used_by_threads(socket));
         }
     }
-    lines.sort_by_key(|line| !line.is_strong);
     lines
+}
+
+fn used_by_threads(socket: &TracedSocket) -> Line {
+    let note = format!(
+        "{} threads (at least) use this one socket",
+        socket.threads.len()
+    );
+    Line::new(socket.place.at, Says::Supports, note).strong()
 }
