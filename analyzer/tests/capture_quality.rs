@@ -207,6 +207,40 @@ fn a_clock_set_forward() {
     assert_eq!(longest.count(), 0, "nobody was silent for an hour");
 }
 
+/// Fractions of a second in another unit than the header states, spread over several seconds from the
+/// first records on.
+#[test]
+fn a_header_that_states_the_wrong_unit() {
+    let mut capture = Records::read(WEB);
+    for (number, record) in (0..).zip(&mut capture.records) {
+        record.0 += number * 100_000;
+    }
+    let right = capture.analyse("right-unit");
+    let lengths = |analysed: &Analysed| -> Vec<_> {
+        let connections = analysed.connections.iter();
+        connections.map(|one| one.end.since(one.start)).collect()
+    };
+    let mut nanoseconds = capture.bytes();
+    let mut microseconds = capture.bytes();
+    microseconds[..4].copy_from_slice(&0xa1b2_3c4d_u32.to_le_bytes());
+    let mut at = 24;
+    while at < nanoseconds.len() {
+        let word = |at: usize| u32::from_le_bytes(nanoseconds[at..at + 4].try_into().expect("4"));
+        let (fraction, end) = (word(at + 4) * 1000, at + 16 + word(at + 8) as usize);
+        nanoseconds[at + 4..at + 8].copy_from_slice(&fraction.to_le_bytes());
+        at = end;
+    }
+    for (bytes, case) in [(nanoseconds, "nanoseconds"), (microseconds, "microseconds")] {
+        let analysed = analyse_bytes(&bytes, case);
+        assert_eq!(lengths(&analysed), lengths(&right), "{case}");
+        let noted = analysed.notes.iter().any(|note| {
+            let end = format!("fractions of a second are {case}: read as those");
+            note.kind == QualityKind::ClockStep && note.note.ends_with(&end)
+        });
+        assert!(noted, "{case}: {:?}", analysed.notes);
+    }
+}
+
 /// Queues of an interface are merged a little out of order: that is no step of the clock.
 #[test]
 fn a_little_disorder_is_no_clock_step() {

@@ -9,6 +9,7 @@ use pcap_parser::parse_pcap_header;
 use super::link_type::{MAX_CAPTURED, max_captured};
 use super::session::{InterfaceDescription, Session, WalkEnd, Walked};
 use super::{Frame, HEAD_BYTES, LinkType};
+use crate::quality::QualityKind;
 use crate::time::Timestamp;
 
 /// Length of the file header.
@@ -94,6 +95,18 @@ enum LengthOrder {
     SmallerIsCaptured,
 }
 
+impl LengthOrder {
+    /// The captured and the original length, told apart.
+    const fn apply(self, first: u32, second: u32) -> (u32, u32) {
+        match self {
+            Self::CapturedFirst => (first, second),
+            Self::OriginalFirst => (second, first),
+            Self::SmallerIsCaptured if first > second => (second, first),
+            Self::SmallerIsCaptured => (first, second),
+        }
+    }
+}
+
 /// Reading state of a classic pcap file.
 #[derive(Debug)]
 pub(super) struct Pcap {
@@ -169,20 +182,20 @@ impl Pcap {
             snaplen: parsed.snaplen,
             name: None,
         });
+        let record_header = record_header_len(
+            magic,
+            length_order,
+            parsed.snaplen,
+            records,
+            head.len() < HEAD_BYTES,
+        );
+        let stated = Unit::stated(magic.nanoseconds || aix.is_some());
+        let fractions = fractions(magic.big_endian, record_header, length_order, records);
+        let unit = stated.checked(&fractions, session);
         Ok(Self {
             big_endian: magic.big_endian,
-            fraction_nanos: if magic.nanoseconds || aix.is_some() {
-                1
-            } else {
-                1000
-            },
-            record_header: record_header_len(
-                magic,
-                length_order,
-                parsed.snaplen,
-                records,
-                head.len() < HEAD_BYTES,
-            ),
+            fraction_nanos: unit.nanos(),
+            record_header,
             length_order,
             interface,
             max_captured: max_captured(link_type),
@@ -258,7 +271,7 @@ impl Pcap {
                     u32::from_le_bytes(bytes)
                 }
             };
-            let (captured, original) = self.in_order(word(2), word(3));
+            let (captured, original) = self.length_order.apply(word(2), word(3));
             if captured > self.max_captured {
                 let what = format!(
                     "expected a record of at most {} bytes, found one that claims {captured}",
@@ -291,16 +304,108 @@ impl Pcap {
             at = end;
         }
     }
+}
 
-    /// The captured and the original length, told apart.
-    const fn in_order(&self, first: u32, second: u32) -> (u32, u32) {
-        match self.length_order {
-            LengthOrder::CapturedFirst => (first, second),
-            LengthOrder::OriginalFirst => (second, first),
-            LengthOrder::SmallerIsCaptured if first > second => (second, first),
-            LengthOrder::SmallerIsCaptured => (first, second),
+/// What the fraction of a second counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Unit {
+    Microseconds,
+    Nanoseconds,
+}
+
+impl Unit {
+    const fn stated(nanoseconds: bool) -> Self {
+        if nanoseconds {
+            Self::Nanoseconds
+        } else {
+            Self::Microseconds
         }
     }
+
+    /// The unit that the first records bear out; where it is not the stated one, that is said.
+    fn checked(self, first: &[[u32; 2]], session: &mut Session) -> Self {
+        let unit = self.borne_out(first);
+        if unit != self {
+            let note = format!(
+                "a file states {} and its fractions of a second are {}: read as those",
+                self.name(),
+                unit.name()
+            );
+            session.note(QualityKind::ClockStep, 1, note);
+        }
+        unit
+    }
+
+    /// The stated unit, or the other one where the first records deny it: a second has no more than a
+    /// million microseconds, and one of a thousand fractions in nanoseconds is below a million.
+    fn borne_out(self, first: &[[u32; 2]]) -> Self {
+        const ENOUGH: usize = 8;
+        let large = first
+            .iter()
+            .filter(|[_, fraction]| (1_000_000..1_000_000_000).contains(fraction))
+            .count();
+        let mut seconds: Vec<u32> = first.iter().map(|[second, _]| *second).collect();
+        seconds.dedup();
+        match self {
+            _ if first.len() < ENOUGH => self,
+            Self::Microseconds if large * 10 >= first.len() * 9 => Self::Nanoseconds,
+            // Packets of one second may all come in its first millisecond, but not those of several.
+            Self::Nanoseconds
+                if seconds.len() > 2
+                    && first
+                        .iter()
+                        .all(|[_, fraction]| (1..1_000_000).contains(fraction)) =>
+            {
+                Self::Microseconds
+            }
+            stated => stated,
+        }
+    }
+
+    const fn nanos(self) -> u32 {
+        match self {
+            Self::Microseconds => 1000,
+            Self::Nanoseconds => 1,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Microseconds => "microseconds",
+            Self::Nanoseconds => "nanoseconds",
+        }
+    }
+}
+
+/// Second and fraction of the records whose headers lie in `records`.
+fn fractions(
+    big_endian: bool,
+    header_len: usize,
+    order: LengthOrder,
+    records: &[u8],
+) -> Vec<[u32; 2]> {
+    let mut found = Vec::new();
+    let mut rest = records;
+    while let Some(header) = rest.get(..header_len).and_then(<[u8]>::first_chunk::<16>) {
+        let (words, _) = header.as_chunks::<4>();
+        let word = |index: usize| {
+            if big_endian {
+                u32::from_be_bytes(words[index])
+            } else {
+                u32::from_le_bytes(words[index])
+            }
+        };
+        found.push([word(0), word(1)]);
+        let (captured, _) = order.apply(word(2), word(3));
+        let Some(next) = header_len
+            .checked_add(captured as usize)
+            .and_then(|len| rest.get(len..))
+        else {
+            break;
+        };
+        rest = next;
+    }
+    found
 }
 
 /// Length of a record header: 16, or what the first records say.
