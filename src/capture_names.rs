@@ -10,6 +10,7 @@
 //! A number without leading noughts behind a dash (`web-1.pcap`, `web-2.pcap`) is the name of a
 //! host as often as a part's number, so it groups nothing: `--group-by dir` does.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 const COMPRESSIONS: [&str; 6] = ["gz", "zst", "lz4", "xz", "bz2", "zstd"];
@@ -59,6 +60,12 @@ impl Name {
 pub fn is_capture_name(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     split(uncompressed(&name)).1.is_some()
+}
+
+/// Whether an ending of a file name is a capture format's or a compression's.
+pub fn is_capture_ending(ending: &OsStr) -> bool {
+    let known = CAPTURES.iter().chain(&COMPRESSIONS);
+    known.into_iter().any(|one| ending == *one)
 }
 
 /// Takes a file name apart.

@@ -10,6 +10,7 @@ use reports::dataset::{TableFiles, Tables};
 use reports::{Document, Redactor};
 use serde_json::json;
 
+use crate::capture_names::is_capture_ending;
 use crate::cli::{Format, OutputArguments};
 use crate::failure::{Failure, table_failure};
 use crate::log;
@@ -230,17 +231,11 @@ pub fn stem_of(captures: &[PathBuf], redactor: Option<&Redactor>) -> String {
 
 /// The first capture's name without its endings; `stdin` for a pipe.
 fn stem(captures: &[PathBuf]) -> String {
-    const ENDINGS: [&str; 10] = [
-        "gz", "zst", "lz4", "xz", "bz2", "pcap", "pcapng", "cap", "dmp", "snoop",
-    ];
     let Some(first) = captures.first().filter(|path| path.as_os_str() != "-") else {
         return "stdin".to_owned();
     };
     let mut stem = PathBuf::from(first.file_name().unwrap_or(first.as_os_str()));
-    while stem
-        .extension()
-        .is_some_and(|end| ENDINGS.iter().any(|known| end == *known))
-    {
+    while stem.extension().is_some_and(is_capture_ending) {
         stem.set_extension("");
     }
     stem.display().to_string()

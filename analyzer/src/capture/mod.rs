@@ -10,7 +10,7 @@
 //! the file it is in, is told in a note, and takes nothing away from what came before.
 
 mod compression;
-mod format;
+mod foreign;
 mod gzip;
 mod lane;
 mod link_type;

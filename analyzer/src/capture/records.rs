@@ -1,11 +1,10 @@
 //! The records of a file, whatever its format.
 
-use super::Frame;
-use super::format::{self, Format};
-use super::pcap::Pcap;
-use super::pcapng::Pcapng;
+use super::pcap::{self, Pcap};
+use super::pcapng::{self, Pcapng};
 use super::session::{Session, Walked};
-use super::snoop::Snoop;
+use super::snoop::{self, Snoop};
+use super::{Frame, foreign};
 
 /// Reading state of a format.
 #[derive(Debug)]
@@ -49,10 +48,28 @@ pub(super) fn open_records(
     lane: u32,
     session: &mut Session,
 ) -> Result<Records, String> {
-    match format::recognise(head) {
-        Some(Format::Pcap) => Pcap::open(head, lane, session).map(Records::Pcap),
-        Some(Format::Pcapng) => Pcapng::open(head, lane).map(Records::Pcapng),
-        Some(Format::Snoop) => Snoop::open(head, lane, session).map(Records::Snoop),
-        None => Err(format::describe_unknown(head)),
+    if pcap::is_pcap(head) {
+        Pcap::open(head, lane, session).map(Records::Pcap)
+    } else if pcapng::is_pcapng(head) {
+        Pcapng::open(head, lane).map(Records::Pcapng)
+    } else if head.starts_with(snoop::MAGIC) {
+        Snoop::open(head, lane, session).map(Records::Snoop)
+    } else {
+        Err(foreign::describe(head))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn magic_numbers() {
+        assert!(pcap::is_pcap(&[0xd4, 0xc3, 0xb2, 0xa1]));
+        assert!(pcap::is_pcap(&[0xa1, 0xb2, 0x3c, 0x4d]));
+        assert!(pcap::is_pcap(&[0x34, 0xcd, 0xb2, 0xa1]));
+        assert!(pcap::is_pcap(&[0xac, 0x01, 0x00, 0x1c]));
+        assert!(pcapng::is_pcapng(&[0x0a, 0x0d, 0x0d, 0x0a]));
+        assert!(!pcap::is_pcap(b"") && !pcapng::is_pcapng(b""));
     }
 }

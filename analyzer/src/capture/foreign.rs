@@ -1,29 +1,4 @@
-//! Recognition of what a file is, by its first bytes.
-
-use super::pcap;
-use super::pcapng;
-use super::snoop;
-
-/// A capture format that is read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Format {
-    Pcap,
-    Pcapng,
-    Snoop,
-}
-
-/// Recognises a capture format by its first bytes.
-pub(super) fn recognise(head: &[u8]) -> Option<Format> {
-    if pcap::is_pcap(head) {
-        Some(Format::Pcap)
-    } else if pcapng::is_pcapng(head) {
-        Some(Format::Pcapng)
-    } else if head.starts_with(snoop::MAGIC) {
-        Some(Format::Snoop)
-    } else {
-        None
-    }
-}
+//! What a file is that cannot be read, and what to do with it.
 
 /// Formats that are known by name but not read: first bytes, name, what to do.
 const FOREIGN: &[(&[u8], &str, &str)] = &[
@@ -108,7 +83,7 @@ const FOREIGN: &[(&[u8], &str, &str)] = &[
 const EDITCAP: &str = "convert it with `editcap -F pcapng IN OUT.pcapng`";
 
 /// Says in words what an unreadable file is and what to do with it.
-pub(super) fn describe_unknown(head: &[u8]) -> String {
+pub(super) fn describe(head: &[u8]) -> String {
     if head.is_empty() {
         return "the file is empty: expected a pcap or pcapng capture".to_owned();
     }
@@ -141,22 +116,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn magic_numbers() {
-        assert_eq!(recognise(&[0xd4, 0xc3, 0xb2, 0xa1]), Some(Format::Pcap));
-        assert_eq!(recognise(&[0xa1, 0xb2, 0x3c, 0x4d]), Some(Format::Pcap));
-        assert_eq!(recognise(&[0x34, 0xcd, 0xb2, 0xa1]), Some(Format::Pcap));
-        assert_eq!(recognise(&[0xac, 0x01, 0x00, 0x1c]), Some(Format::Pcap));
-        assert_eq!(recognise(&[0x0a, 0x0d, 0x0d, 0x0a]), Some(Format::Pcapng));
-        assert_eq!(recognise(b"snoop\0\0\0"), Some(Format::Snoop));
-        assert_eq!(recognise(b""), None);
-    }
-
-    #[test]
     fn foreign_formats_are_named_with_a_remedy() {
-        assert!(describe_unknown(b"GMBU\0\x02").contains("editcap"));
-        assert!(describe_unknown(b"\x01\x10\x4c\0\x01\x05Trace").contains("LANalyzer"));
-        assert!(describe_unknown(b"").contains("empty"));
-        assert!(describe_unknown(b"hello, world\n").contains("text2pcap"));
-        assert!(describe_unknown(&[0xff; 40]).contains("ff, ff"));
+        assert!(describe(b"GMBU\0\x02").contains("editcap"));
+        assert!(describe(b"\x01\x10\x4c\0\x01\x05Trace").contains("LANalyzer"));
+        assert!(describe(b"").contains("empty"));
+        assert!(describe(b"hello, world\n").contains("text2pcap"));
+        assert!(describe(&[0xff; 40]).contains("ff, ff"));
     }
 }
