@@ -14,14 +14,14 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::text::{many, ms, plural, time};
+use crate::model::text::{many, ms, plural};
 use crate::model::timeouts::{Wait, is_round, typical_of};
 use crate::signs::causes::split_causes;
 
 use seen::Seen;
 
 use given_up::{GivenUp, client_close};
-use words::{confidence, confusables, reasons, remedies};
+use words::{confidence, confusables, do_agree, reasons, remedies, waited};
 
 declare_rule! {
     /// Clients close connections while their request is still unanswered.
@@ -148,7 +148,8 @@ impl Rule for ClientTimeoutClose {
         let late = group.figure("late_responses").unwrap_or_default();
         let (server, clients) = (group.server(), group.clients_text());
         let is_http = group.having(|seen| seen.is_http) == group.observations.len() as u64;
-        let typical = typical_of(timeout, Wait::Answer).filter(|_| is_http);
+        let typical =
+            typical_of(timeout, Wait::Answer).filter(|_| is_http && do_agree(group, timeout));
         let typical = typical
             .map(|text| format!(" ({text}; the value alone does not identify the product)"))
             .unwrap_or_default();
@@ -165,6 +166,7 @@ impl Rule for ClientTimeoutClose {
         } else {
             "the server took longer than the client's timeout"
         };
+        let waited = waited(group, timeout);
         let draft = confidence(group, draft, timeout);
         let (gives, failed) = match (group.client_ips().len(), count) {
             (1, 1) => ("gives", "The request failed for its caller"),
@@ -172,12 +174,11 @@ impl Rule for ClientTimeoutClose {
             _ => ("give", "Those requests failed for their callers"),
         };
         let draft = draft
-            .title(format!("{clients} {gives} up on {server} after {}", time(timeout)))
+            .title(format!("{clients} {gives} up on {server} after {waited}"))
             .summary(format!(
-                "{clients} closed {} to {server} before the response was complete, {} after the request{typical}.{late_text} \
+                "{clients} closed {} to {server} before the response was complete, {waited} after the request{typical}.{late_text} \
                  {failed}; {blame}.",
                 many(count, "connection"),
-                time(timeout),
             ));
         let draft = draft.waits(
             Wait::Answer,

@@ -326,3 +326,11 @@ fn one_wait_alone_may_be_a_user_who_left() {
     assert_eq!(findings[0].severity, Severity::Low);
     assert!(findings[0].title.starts_with("10.9.0.1 gives up on"));
 }
+
+#[test]
+fn waits_that_differ_are_given_as_a_range() {
+    let waits = [gives_up(1, 306.0).build(), gives_up(2, 2980.0).build()];
+    let findings = findings_of("client-timeout-close", &waits);
+    let title = &findings[0].title;
+    assert!(title.ends_with(" after 306 ms to 2.98 s"), "{title}");
+}

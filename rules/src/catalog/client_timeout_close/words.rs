@@ -12,12 +12,11 @@ use crate::model::timeouts::{self, is_round};
 
 pub(super) fn confidence(group: &Group<'_, Seen>, draft: Narrative, timeout: f64) -> Narrative {
     let failed = group.connections();
-    let spread = group.spread(|seen| Some(seen.timeout_ms));
-    let range = spread.map_or(0.0, |spread| spread.max - spread.min);
-    let reason = if failed >= 3 && range <= (timeout * 0.04).max(50.0) {
+    let reason = if failed >= 3 && do_agree(group, timeout) {
+        let spread = group.spread(|seen| Some(seen.timeout_ms));
         format!(
             "{failed} connections waited equally long, within {}: a configured timeout.",
-            time(range)
+            time(spread.map_or(0.0, |spread| spread.max - spread.min))
         )
     } else if group.having(|seen| seen.late) > 0 {
         "Late responses drew resets: the client was no longer waiting for them.".to_owned()
@@ -30,6 +29,23 @@ pub(super) fn confidence(group: &Group<'_, Seen>, draft: Narrative, timeout: f64
     };
     let confidence = draft.confidence;
     draft.confidence(confidence, reason)
+}
+
+/// Whether the waits are one value.
+pub(super) fn do_agree(group: &Group<'_, Seen>, timeout: f64) -> bool {
+    let spread = group.spread(|seen| Some(seen.timeout_ms));
+    let range = spread.map_or(0.0, |spread| spread.max - spread.min);
+    range <= (timeout * 0.04).max(50.0)
+}
+
+/// How long the clients waited: the typical wait where they agree, else the shortest and the longest.
+pub(super) fn waited(group: &Group<'_, Seen>, timeout: f64) -> String {
+    match group.spread(|seen| Some(seen.timeout_ms)) {
+        Some(spread) if !do_agree(group, timeout) => {
+            format!("{} to {}", time(spread.min), time(spread.max))
+        }
+        _ => time(timeout),
+    }
 }
 
 pub(super) fn reasons(group: &Group<'_, Seen>, draft: Narrative, late: f64) -> Narrative {
@@ -115,19 +131,18 @@ pub(super) fn remedies(group: &Group<'_, Seen>, draft: Narrative, timeout: f64) 
     let p99 = median(group.seen().filter_map(|seen| seen.p99_ms));
     let needed = late_ms(group).or(p99).unwrap_or(0.0);
     let target = timeouts::above(needed.max(timeout)).as_secs();
-    let slow = if group.having(|seen| seen.late) > 0 {
-        format!(
-            "responses came {} after the request, later than the client's timeout of {}",
-            time(needed),
-            time(timeout)
-        )
-    } else {
-        format!("the server did not respond within {}", time(timeout))
+    let waited = waited(group, timeout);
+    let past = |seen: &Seen| Some(seen.late_ms? - seen.timeout_ms);
+    let slow = match median(group.seen().filter_map(past)) {
+        Some(past) => format!(
+            "late responses came {} after the client had closed",
+            time(past)
+        ),
+        None => format!("the server did not respond within {waited}"),
     };
     let first = if group.having(|seen| seen.held_back) == group.connections() {
         format!(
-            "Find what drops the server's segments on the path: within {} the client could read nothing of the response",
-            time(timeout)
+            "Find what drops the server's segments on the path: within {waited} the client could read nothing of the response"
         )
     } else {
         format!(
