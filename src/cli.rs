@@ -1,4 +1,5 @@
-//! Argument definitions. They validate; what they mean is decided in [`crate::settings`].
+//! Argument definitions. They validate; what they mean is decided in [`crate::settings`] and
+//! [`crate::outputs`].
 
 use std::path::PathBuf;
 
