@@ -5,6 +5,7 @@ mod antecedents;
 mod collector;
 mod draft;
 mod hosts;
+mod kept;
 mod over_time;
 mod requests;
 mod tables;

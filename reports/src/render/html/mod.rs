@@ -21,6 +21,7 @@ mod fact;
 mod finding;
 mod ladder;
 mod page;
+mod table;
 mod timeline;
 
 pub(crate) const STYLE: &str = include_str!("style.css");
