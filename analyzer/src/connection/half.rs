@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{At, RetransmissionKind, SegmentRef};
 use crate::time::Timestamp;
 
-use super::histogram::Histogram;
+use crate::histogram::Histogram;
 
 /// Counters and extremes of one direction; all about what its *sender* sent.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
