@@ -355,6 +355,8 @@ pub struct HeldWrites {
     pub not_held: u64,
     /// The first occurrence: the small segment, the late acknowledgement, the released rest.
     pub first: Option<[SegmentRef; 3]>,
+    /// When the rest waited: from the small segment to the acknowledgement, the first 64 times.
+    pub spans: Vec<(Timestamp, Timestamp)>,
 }
 
 /// Late acknowledgements of what one end sent.

@@ -103,6 +103,7 @@ impl Rule for DelayedAckNagle {
                 .figure("stalls", number(held.count))
                 .figure("stall_ms_median", median)
                 .cost("time_lost_ms", ms(held.total))
+                .stalls(held.spans.iter().copied())
                 .seen(direction);
             if let Some([small, ack, rest]) = held.first {
                 let wait = time(ms(ack.time.since(small.time)));

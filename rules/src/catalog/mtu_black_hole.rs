@@ -174,6 +174,10 @@ impl Rule for MtuBlackHole {
                     "connections_broken",
                     f64::from(u8::from(half.too_large.is_none())),
                 )
+                .stalls(
+                    half.too_large
+                        .map(|stuck| (stuck.first.time, stuck.last.time)),
+                )
                 .seen(Seen {
                     sender,
                     icmp: icmp.is_some(),

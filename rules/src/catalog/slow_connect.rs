@@ -16,7 +16,7 @@ use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::text::{list, many, ms, percent, share, span, time};
-use crate::signs::handshake::is_handshake_ignored;
+use crate::signs::handshake::{is_handshake_ignored, timer_waits};
 use crate::signs::in_vain;
 use crate::signs::waits::union;
 
@@ -284,12 +284,25 @@ fn slow(
     .figure("syn_repeats", f64::from(syns))
     .figure("connections", 1.0)
     .cost("time_lost_ms", ms(took))
+    .stalls(stalls(conn, syn, syn_ack))
     .seen(Seen {
         cause,
         until: ack.time,
         repaired,
         gaps: list(&gaps),
     })
+}
+
+/// What of the handshake was waiting for a timer; where nothing was retransmitted, for the SYN-ACK beyond
+/// the round trip.
+fn stalls(conn: &Connection, syn: SegmentRef, syn_ack: SegmentRef) -> Vec<(Timestamp, Timestamp)> {
+    let waits: Vec<_> = timer_waits(conn).collect();
+    if !waits.is_empty() {
+        return waits;
+    }
+    let due = conn.rtt().map(|round_trip| syn.time + round_trip);
+    let late = due.filter(|due| *due < syn_ack.time);
+    late.map(|due| (due, syn_ack.time)).into_iter().collect()
 }
 
 /// Whether the first repeat led to the connection: a single packet was lost.

@@ -99,7 +99,8 @@ impl Rule for TimeoutRecovery {
             let waits = by_timer
                 .iter()
                 .map(|one| (one.segment.time - one.after, one.segment.time));
-            let waited = union(waits.collect::<Vec<(Timestamp, Timestamp)>>().into_iter());
+            let waits: Vec<(Timestamp, Timestamp)> = waits.collect();
+            let waited = union(waits.iter().copied());
             let enough = number(by_timer.len() as u64) >= ctx.threshold("min_timeouts")
                 || ms(waited) >= ctx.threshold("min_timer_ms");
             let Some(longest) = by_timer
@@ -128,6 +129,7 @@ impl Rule for TimeoutRecovery {
                     .figure("timer_ms", ms(waited))
                     .figure("fast", number(fast))
                     .figure("probes", number(probes))
+                    .stalls(waits)
                     .seen(Seen {
                         sender,
                         waited,

@@ -3,7 +3,7 @@
 use analyzer::Analysis;
 
 use crate::model::connection_ref::ConnectionRef;
-use crate::model::finding::Finding;
+use crate::model::finding::{Finding, Stall};
 use crate::model::meta::RuleMeta;
 use crate::model::narrative::Narrative;
 use crate::model::occurrence::{Occurrence, Occurrences, distinct};
@@ -12,6 +12,9 @@ use crate::model::text;
 
 /// Connections listed with a finding; their number is always given in full.
 const CONNECTIONS_PER_FINDING: usize = 1_000;
+/// Stalls kept with a finding.
+const STALLS_PER_FINDING: usize = 100_000;
+
 /// Examples whose frames are given as evidence.
 const EXAMPLES_PER_FINDING: usize = 3;
 
@@ -51,6 +54,24 @@ fn borne_out(analysis: &Analysis, occurrences: &Occurrences<'_>, severity: Sever
     severity.min(without.severity())
 }
 
+/// When connections stood still, where the capture's clock shows it.
+fn stalls(analysis: &Analysis, occurrences: &Occurrences<'_>) -> Vec<Stall> {
+    let of_one = |one: &Occurrence| {
+        let connection = one.connection;
+        let spans = one.stalls.clone().into_iter();
+        spans.map(move |(from, to)| Stall {
+            connection,
+            from,
+            to,
+        })
+    };
+    let all = occurrences.0.iter().flat_map(|one| of_one(one));
+    let timed = all.filter(|stall| analysis.tells_time(stall.from, stall.to));
+    let mut stalls: Vec<Stall> = timed.take(STALLS_PER_FINDING).collect();
+    stalls.sort_unstable();
+    stalls
+}
+
 /// The finding of a group, with the rule's words and the engine's sums.
 pub(crate) fn finding(
     meta: &'static RuleMeta,
@@ -78,6 +99,7 @@ pub(crate) fn finding(
             .collect(),
         figures: occurrences.figures(meta),
         cost: occurrences.costs(),
+        stalls: stalls(analysis, occurrences),
         why: narrative.why,
         look_alikes: narrative.look_alikes,
         remedy: narrative.remedy,

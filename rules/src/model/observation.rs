@@ -202,6 +202,13 @@ impl<S> Observation<S> {
         self
     }
 
+    /// Times, from and to, in which the connection stood still because of it.
+    #[must_use]
+    pub fn stalls(mut self, spans: impl IntoIterator<Item = (Timestamp, Timestamp)>) -> Self {
+        self.stalls.extend(spans);
+        self
+    }
+
     /// A cost in user terms, such as `requests_failed` or `time_lost_ms`.
     #[must_use]
     pub fn cost(mut self, name: &'static str, value: f64) -> Self {

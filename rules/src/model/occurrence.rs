@@ -39,6 +39,9 @@ pub struct Occurrence {
     pub figures: Vec<(&'static str, FigureValue)>,
     /// Costs in user terms; summed over occurrences.
     pub cost: Vec<(&'static str, f64)>,
+    /// When the connection stood still because of it, from and to, as far as frames show it. They may
+    /// overlap.
+    pub stalls: Vec<(Timestamp, Timestamp)>,
     /// Limits of the capture that touch the connection.
     pub limits: Vec<QualityKind>,
 }
@@ -63,6 +66,7 @@ impl Occurrence {
             evidence: Vec::new(),
             figures: Vec::new(),
             cost: Vec::new(),
+            stalls: Vec::new(),
             limits,
         }
     }

@@ -276,6 +276,7 @@ fn observation(conn: &Connection, worst: &HoleEpisode, waits: Waits) -> Observat
     .figure("blocked_bytes", number(waits.octets))
     .figure("holes", number(waits.count))
     .cost("time_lost_ms", ms(waits.total))
+    .stalls(waits.spans.iter().copied())
     .seen(Seen {
         sender: worst.direction,
         repair: repair_words(worst.repair_kind),
