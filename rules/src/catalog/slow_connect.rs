@@ -194,11 +194,18 @@ impl Rule for SlowConnect {
             .listeners
             .get(&server)
             .map_or(count, |facts| facts.attempts);
-        let of_all = format!(
-            "{count} of {} ({})",
-            many(attempts, "connection"),
-            percent(share(count, attempts))
-        );
+        let of_all = match attempts {
+            1 => "The only connection".to_owned(),
+            _ => format!(
+                "{count} of {} ({})",
+                many(attempts, "connection"),
+                percent(share(count, attempts))
+            ),
+        };
+        let (after, outcome) = match count {
+            1 => (longest.clone(), "It succeeded"),
+            _ => (format!("up to {longest}"), "Each succeeded"),
+        };
         let repeated = |cause| group.having(|seen| seen.cause == cause);
         let causes = [
             (
@@ -220,8 +227,8 @@ impl Rule for SlowConnect {
         let is_late = repeated(Cause::AnsweredLate) == count;
         draft
             .impact(group.meta, impact(group.observations))
-            .title(format!("Connecting to {server} takes up to {longest}"))
-            .summary(format!("{of_all} to {server} completed the handshake late, after up to {longest}: {}. Each succeeded in the end, so applications log no error.", list(&causes)))
+            .title(format!("Connecting to {server} takes {after}"))
+            .summary(format!("{of_all} to {server} completed the handshake late, after {after}: {}. {outcome} in the end, so applications log no error.", list(&causes)))
             .confidence(confidence::STRONG, "Both the first SYN and the end of the handshake were captured.")
             .because(format!("the handshake took {longest} from the first captured SYN to the client's ACK"))
             .because_if(!gaps.is_empty(), || format!("the SYN was retransmitted after {gaps} s"))

@@ -156,7 +156,7 @@ impl Rule for TimeoutRecovery {
         draft
             .title(format!("Losses of the {sender} wait {waited} for its timer ({server})"))
             .summary(format!(
-                "On {} the {sender} repaired {} by its retransmission timer, which took {waited} in all and {longest} at most. {} by fast retransmission and {} by tail loss probe.",
+                "On {} the {sender} repaired {} by its retransmission timer, which took {waited} in all and {longest} at most. Fast retransmission repaired {}, tail loss probes {}.",
                 many(group.connections(), "connection"),
                 plural(timeouts, "loss"),
                 plural(fast, "segment"),

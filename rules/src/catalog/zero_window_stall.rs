@@ -168,7 +168,7 @@ impl Rule for ZeroWindowStall {
         let probes = number(group.seen().map(|seen| seen.probes).sum());
         let window_max = group.seen().filter_map(|seen| seen.window_max).max();
         draft
-            .title(format!("The {reader} reads too slowly and stops the {sender} for up to {} ({server})", time(longest)))
+            .title(format!("The {reader} reads too slowly and stops the {sender} up to {} ({server})", time(longest)))
             .summary(format!(
                 "The {reader}'s receive buffer was full {} on {} with {server}; the {sender} waited {} in all, {} at worst. The application at the {reader} did not read in time.",
                 plural(stalls, "time"), many(group.connections(), "connection"), time(total), time(longest)

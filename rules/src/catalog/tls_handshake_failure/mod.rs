@@ -163,7 +163,7 @@ impl Rule for TlsHandshakeFailure {
         let confidence = draft.confidence;
         let alert = most(group.seen().map(|seen| seen.alert)).flatten();
         let draft = draft
-            .title(format!("TLS handshakes with {server} fail: {reason}"))
+            .title(format!("TLS handshakes with {server} fail: {}", reason.trim_start_matches("an ")))
             .summary(format!(
                 "{} with {server} (requested name: {sni}, version {version}) ended before any data: {reason} from the {end}. No request was answered.",
                 plural(failures, "TLS handshake")
