@@ -65,6 +65,7 @@ pub(super) fn percentiles(times: &ResponseTimes) -> Result<Option<Chart>, Error>
         bottom: 0.0,
         top: times.max_ms.max(1e-3) * 1.08,
         x_label: &tail_label,
+        x_unit: "tail",
         y_label: &format::duration,
         shapes: vec![Shape::Line(0, curve.clone())],
     };
@@ -160,6 +161,7 @@ fn durations(
         bottom: 0.0,
         top: bars.iter().map(|bar| bar.2).fold(0.0, f64::max) * 1.08,
         x_label: &format::duration,
+        x_unit: "ms",
         y_label: &whole,
         shapes: vec![
             Shape::Bars(0, bars),
@@ -237,6 +239,7 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
         bottom: 0.0,
         top: most as f64 * 1.08,
         x_label: &format::size,
+        x_unit: "bytes",
         y_label: &whole,
         shapes: vec![Shape::Bars(1, all), Shape::Bars(0, answered.collect())],
     };
@@ -325,6 +328,7 @@ pub(super) fn figure(id: &str, values: &Distribution) -> Result<Option<Chart>, E
         bottom: 0.0,
         top,
         x_label: &label,
+        x_unit: figure_unit(&values.figure),
         y_label: &whole,
         shapes,
     };
@@ -352,6 +356,17 @@ pub(super) fn figure(id: &str, values: &Distribution) -> Result<Option<Chart>, E
     }
     .draw(&plot)
     .map(Some)
+}
+
+/// The unit of a figure, as the page's script knows it.
+fn figure_unit(name: &str) -> &'static str {
+    if name.ends_with("_ms") {
+        "ms"
+    } else if name.ends_with("_bytes") {
+        "bytes"
+    } else {
+        "number"
+    }
 }
 
 #[cfg(test)]
