@@ -13,7 +13,10 @@ use analyzer::pipeline::ConnectionSink;
 use analyzer::{Connection, Transport};
 use serde::{Deserialize, Serialize};
 
+use super::action::Action;
+use super::actions::{ActionCounts, ActionStore};
 use super::kept::{Kept, Rank};
+use super::operations::Operations;
 use super::over_time::OverTime;
 use super::requests::Requests;
 use super::tables::TableRow;
@@ -33,7 +36,9 @@ pub(crate) const UDP_CLASS_BYTES: u32 = 32;
 pub struct ConnectionCollector {
     rows: Kept<Relevance, ConnectionRow>,
     table_rows: Kept<Relevance, TableRow>,
+    actions: ActionStore,
     requests: Requests,
+    operations: Operations,
     pub(crate) totals: Totals,
 }
 
@@ -52,6 +57,8 @@ pub(crate) struct Totals {
     pub udp_sizes: BTreeMap<u32, (u64, u64)>,
     /// What TCP connections waited for.
     pub time_split: TimeSplit,
+    /// Requests and lookups, whether they are kept or not.
+    pub actions: ActionCounts,
 }
 
 impl ConnectionCollector {
@@ -61,7 +68,9 @@ impl ConnectionCollector {
         Self {
             rows: Kept::new(limit.unwrap_or(usize::MAX)),
             table_rows: Kept::new(TABLE_ROWS),
+            actions: ActionStore::new(),
             requests: Requests::default(),
+            operations: Operations::default(),
             totals: Totals::default(),
         }
     }
@@ -72,7 +81,9 @@ impl ConnectionCollector {
         Self {
             rows: self.rows.share(),
             table_rows: self.table_rows.share(),
+            actions: self.actions.share(),
             requests: Requests::default(),
+            operations: Operations::default(),
             totals: Totals::default(),
         }
     }
@@ -87,21 +98,38 @@ impl ConnectionCollector {
         for shard in shards {
             all.rows.append(shard.rows);
             all.table_rows.append(shard.table_rows);
+            all.actions.append(shard.actions);
             all.requests.append(shard.requests);
+            all.operations.append(shard.operations);
             all.totals.append(&shard.totals);
         }
         all
     }
 
-    /// Rows for the document, most relevant first.
-    pub(crate) fn into_parts(self) -> (Vec<ConnectionRow>, Vec<TableRow>, Requests, Totals) {
-        (
-            self.rows.into_sorted(),
-            self.table_rows.into_sorted(),
-            self.requests,
-            self.totals,
-        )
+    /// What it holds, for the document.
+    pub(crate) fn into_parts(self) -> Collected {
+        Collected {
+            rows: self.rows.into_sorted(),
+            table_rows: self.table_rows.into_sorted(),
+            actions: self.actions.joined(),
+            requests: self.requests,
+            operations: self.operations,
+            totals: self.totals,
+        }
     }
+}
+
+/// What all shards collected.
+pub(crate) struct Collected {
+    /// Most relevant first.
+    pub rows: Vec<ConnectionRow>,
+    /// Most relevant first.
+    pub table_rows: Vec<TableRow>,
+    /// In the order in which they began.
+    pub actions: Vec<Action>,
+    pub requests: Requests,
+    pub operations: Operations,
+    pub totals: Totals,
 }
 
 /// What one collector counted. The rows are not in it: another collector keeps the same when it is
@@ -109,6 +137,7 @@ impl ConnectionCollector {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CollectorCounts {
     requests: Requests,
+    operations: Operations,
     totals: Totals,
 }
 
@@ -118,6 +147,7 @@ impl ConnectionCollector {
     pub fn kept(&self) -> BTreeSet<u64> {
         let mut first_frames = self.rows.first_frames();
         first_frames.extend(self.table_rows.first_frames());
+        first_frames.extend(self.actions.first_frames());
         first_frames
     }
 
@@ -126,6 +156,7 @@ impl ConnectionCollector {
     pub fn into_counts(self) -> CollectorCounts {
         CollectorCounts {
             requests: self.requests,
+            operations: self.operations,
             totals: self.totals,
         }
     }
@@ -135,6 +166,7 @@ impl ConnectionCollector {
     pub fn share_of(&self, counts: CollectorCounts) -> Self {
         Self {
             requests: counts.requests,
+            operations: counts.operations,
             totals: counts.totals,
             ..self.share()
         }
@@ -151,15 +183,18 @@ impl ConnectionSink for ConnectionCollector {
     fn connection(&mut self, connection: &Connection) {
         self.totals.add(connection);
         self.requests.add(connection);
+        self.operations.add(connection);
         let rank = Relevance::of(connection);
         self.rows.offer(rank, || connection.into());
         self.table_rows.offer(rank, || connection.into());
+        self.actions.add(connection);
     }
 }
 
 impl Totals {
     fn add(&mut self, connection: &Connection) {
         self.connections += 1;
+        self.actions.add(connection);
         self.response_times
             .merge(document::response_times(connection));
         let udp = connection.udp.iter().flat_map(|udp| &udp.size_classes);
@@ -182,6 +217,7 @@ impl Totals {
 
     fn append(&mut self, other: &Self) {
         self.connections += other.connections;
+        self.actions.append(other.actions);
         self.response_times.merge(&other.response_times);
         self.round_trip_times.merge(&other.round_trip_times);
         self.round_trips_over_time

@@ -16,6 +16,7 @@ mod states;
 mod svg;
 mod time;
 mod waits;
+mod waterfall;
 
 use bands::Bands;
 use chart::WIDE;
@@ -46,6 +47,12 @@ pub fn of_capture(document: &Document) -> Result<Vec<Chart>, Error> {
     }
     charts.extend(distribution::udp_sizes(&document.udp_sizes)?);
     Ok(charts)
+}
+
+/// The slowest requests, step by step.
+#[must_use]
+pub fn of_actions(document: &Document) -> Option<Chart> {
+    waterfall::waterfall(document.actions.as_ref()?)
 }
 
 /// How many sockets were in which state over time, for client ends and server ends.

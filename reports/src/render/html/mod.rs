@@ -17,6 +17,7 @@ use crate::document::Document;
 use crate::error::Error;
 use crate::words::{escape, format};
 
+mod actions;
 mod fact;
 mod finding;
 mod ladder;

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::actions::ActionsPage;
 use super::fact::Fact;
 use super::finding::FindingPage;
 use super::table::{CellPage, HeadPage, TablePage, number_cell, table, text_cell};
@@ -35,6 +36,7 @@ pub(super) struct Page<'a> {
     host_files: &'a [HostFileRow],
     charts: Vec<Chart>,
     time: Option<TimePage>,
+    actions: Option<ActionsPage>,
     states: Vec<Chart>,
     tables: Vec<TablePage>,
     clean: Vec<CheckPage>,
@@ -105,6 +107,10 @@ impl<'a> Page<'a> {
             host_files: document.host_evidence.as_deref().unwrap_or_default(),
             charts: charts?,
             time: time(&document.time_split),
+            actions: document
+                .actions
+                .as_ref()
+                .map(|actions| ActionsPage::new(actions, document)),
             states: states?,
             tables,
             clean,
