@@ -31,7 +31,7 @@ use crate::gather::Draft;
 /// Rows of a table that a shard keeps in memory: about 1 MB of connections.
 const ROWS_KEPT: usize = 1024;
 
-/// Rows that are handed over at once, and enough for a row group of a file; what the shards of a
+/// Rows that are passed on at once, and enough for a row group of a file; what the shards of a
 /// capture keep in memory is less.
 pub(super) const ROW_GROUP: usize = 32_768;
 
@@ -98,7 +98,7 @@ struct Buffer<R: Record> {
     rows: Rows<R>,
     spill: Arc<Spill>,
     spilled: Option<Spilled>,
-    /// The first error; told at the end.
+    /// The first error; returned at the end.
     error: Option<Error>,
 }
 
@@ -146,7 +146,7 @@ impl<R: Record> Buffer<R> {
     }
 
     /// Appends all rows in the order they came to `piece`; whenever that is a piece of its own it
-    /// is handed over.
+    /// is passed on.
     fn drain(
         self,
         piece: &mut Rows<R>,
@@ -298,7 +298,7 @@ mod tests {
 
     use super::*;
 
-    /// Rows that are told apart by their resets.
+    /// Rows that differ in their resets.
     fn intervals(len: u64) -> Intervals {
         let slice = |resets| Interval {
             resets,

@@ -133,7 +133,7 @@ pub(crate) struct Collected {
 }
 
 /// What one collector counted. The rows are not in it: another collector keeps the same when it is
-/// handed their connections again ([`ConnectionCollector::kept`]).
+/// given their connections again ([`ConnectionCollector::kept`]).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CollectorCounts {
     requests: Requests,

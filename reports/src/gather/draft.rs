@@ -34,7 +34,7 @@ pub struct Afterwards {
     pub traces: Vec<Trace>,
     /// Why there is none.
     pub untraced: Option<String>,
-    /// What tells the bytes of each input file from others', in their order.
+    /// What identifies the bytes of each input file, in their order.
     pub hashes: Vec<Option<FileHash>>,
     /// Names of the captures that hold the frames of findings, by the finding's id.
     pub evidence_files: BTreeMap<String, String>,
@@ -113,7 +113,7 @@ fn document(
         operations,
         totals,
     } = connections.into_parts();
-    // Attempts that were only summed were never handed to a collector.
+    // Attempts that were only summed never reached a collector.
     let summed = analysis.tcp_connections + analysis.udp_flows;
     let connection_total = totals.connections.max(summed);
     let response_times = ResponseTimes::new(&totals.response_times);

@@ -8,7 +8,7 @@ use analyzer::{Analysis, Connection};
 
 use super::redactor::Redactor;
 
-/// Request methods that tell nothing (RFC 9110 §9, RFC 5789, RFC 4918).
+/// Request methods that reveal nothing (RFC 9110 §9, RFC 5789, RFC 4918).
 const METHODS: [&str; 16] = [
     "GET",
     "HEAD",
@@ -28,7 +28,7 @@ const METHODS: [&str; 16] = [
     "UNLOCK",
 ];
 
-/// Protocol names of ALPN that tell nothing.
+/// Protocol names of ALPN that reveal nothing.
 const ALPN: [&str; 5] = ["h2", "http/1.1", "http/1.0", "h3", "acme-tls/1"];
 
 /// Server products whose name is the key to the right remedy; versions are masked.
@@ -107,7 +107,7 @@ impl Redactor {
         if let Some(unasked) = &mut app.dns_unasked {
             unasked.name = self.name(&unasked.name);
         }
-        // Messages quote accounts, tables and statements; the code tells enough.
+        // Messages quote accounts, tables and statements; the code is enough.
         for error in app
             .service
             .iter_mut()

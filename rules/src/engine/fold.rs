@@ -40,7 +40,7 @@ pub(crate) fn default_narrative(meta: &RuleMeta, occurrences: &Occurrences<'_>) 
 }
 
 /// Nothing is above info that no frame proves, and a wait counts for nothing where the capture's
-/// clock does not tell it.
+/// clock does not show it.
 fn borne_out(analysis: &Analysis, occurrences: &Occurrences<'_>, severity: Severity) -> Severity {
     let mut evidence = occurrences.0.iter().flat_map(|one| &one.evidence);
     if !evidence.any(|evidence| evidence.proves) {

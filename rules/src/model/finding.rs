@@ -137,7 +137,7 @@ pub struct Finding {
     pub explained_by: Vec<String>,
     /// A Wireshark display filter that shows the evidence.
     pub filter: String,
-    /// Distribution of the telling figure.
+    /// Distribution of the main figure.
     pub distribution: Option<Distribution>,
     /// How long each side waited before it closed, where timeouts are the matter.
     pub timeouts: Vec<Waits>,

@@ -126,7 +126,7 @@ impl<S> Observation<S> {
         self
     }
 
-    /// How telling as an example.
+    /// How good an example it is.
     #[must_use]
     pub fn weight(mut self, weight: f64) -> Self {
         self.weight = weight;
@@ -274,7 +274,7 @@ pub fn segment_at(conn: &Connection, at: At, direction: Direction) -> SegmentRef
         .unwrap_or(place)
 }
 
-/// What a rule hands over while it judges one connection.
+/// What a rule records while it judges one connection.
 pub struct Observations<S = (), F = ()> {
     pub(crate) observations: Vec<Observation<S>>,
     pub(crate) notes: Vec<Note<F>>,
@@ -318,7 +318,7 @@ impl<S, F> Observations<S, F> {
         }
     }
 
-    /// Whether nothing was handed over that is kept.
+    /// Whether nothing was recorded that is kept.
     pub(crate) const fn is_empty(&self) -> bool {
         self.observations.is_empty() && self.notes.is_empty() && self.histograms.is_empty()
     }

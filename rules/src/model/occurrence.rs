@@ -29,7 +29,7 @@ pub struct Occurrence {
     pub confidence: f64,
     /// What it did to somebody.
     pub impact: Impact,
-    /// How telling as an example: larger is shown first.
+    /// How good an example it is: larger is shown first.
     pub weight: f64,
     /// How many times it happened on this connection.
     pub count: u64,
@@ -118,11 +118,11 @@ impl Occurrence {
     }
 }
 
-/// The occurrences of one cause, the most telling first; never empty.
+/// The occurrences of one cause, the best example first; never empty.
 pub struct Occurrences<'a>(pub(crate) Vec<&'a Occurrence>);
 
 impl Occurrences<'_> {
-    /// The most telling one.
+    /// The best example.
     #[must_use]
     pub fn best(&self) -> &Occurrence {
         self.0[0]
@@ -258,7 +258,7 @@ impl Occurrences<'_> {
         distinct(ordered.into_iter())
     }
 
-    /// The most telling ones.
+    /// The best examples.
     pub fn examples(&self, most: usize) -> impl Iterator<Item = &Occurrence> {
         self.0.iter().copied().take(most)
     }

@@ -108,7 +108,7 @@ fn tail_label(tail: f64) -> String {
     }
 }
 
-/// The share that a place on the axis stands for, with as few decimals as tell it from all.
+/// The share that a place on the axis stands for, with as few decimals as separate it from all.
 fn percentile(tail: f64, most: usize) -> String {
     let share = 100.0 * (1.0 - 10_f64.powf(-tail));
     #[expect(

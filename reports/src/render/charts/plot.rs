@@ -64,7 +64,7 @@ pub(super) enum Shape {
 type Area<'a> = DrawingArea<SvgBackend<'a>, Shift>;
 
 impl Plot<'_> {
-    /// The SVG of `size` CSS pixels. `id` is unique in the page; `class` tells the variant.
+    /// The SVG of `size` CSS pixels. `id` is unique in the page; `class` names the variant.
     pub(super) fn draw(
         &self,
         id: &str,

@@ -203,7 +203,7 @@ pub(super) fn connections(intervals: &Intervals, bands: &Bands) -> Result<Option
     )
 }
 
-/// Bars across a chart at most: wide enough to be told apart.
+/// Bars across a chart at most: wide enough to be seen as bars.
 const BARS: usize = 120;
 
 /// Counts of events as bars beside each other, slices taken together where there are many.

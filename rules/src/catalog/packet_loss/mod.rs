@@ -231,7 +231,7 @@ impl Rule for PacketLoss {
     }
 }
 
-/// Whether the losses are one or two times in which nothing got through, told best by the clock.
+/// Whether the losses are one or two times in which nothing got through, best described by their times.
 fn is_outage(group: &Group<'_>) -> bool {
     let Some(outage) = group.best().seen.outage else {
         return false;

@@ -340,7 +340,7 @@ fn first_close(conn: &Connection, end: Direction) -> Option<(SegmentRef, &'stati
     close_of(conn, end).filter(|(segment, _)| segment.frame < peer_closed)
 }
 
-/// Its number tells that its sender sent bytes before its close that the capture does not show.
+/// Its number shows that its sender sent bytes before its close that the capture does not show.
 fn sent_unseen(conn: &Connection, close: SegmentRef) -> bool {
     conn.has_handshake() && close.relative_seq > 1 + conn.half(close.direction).unique_bytes
 }
