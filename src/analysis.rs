@@ -188,8 +188,7 @@ pub fn drafted(
         draft = draft.with_host_files(files);
     }
     let tables = wanted.rows.as_ref().map(|(capture_set, _)| {
-        let document = draft.document();
-        Tables::new(capture_set, row_sinks, &analysis, &assessment, document)
+        Tables::new(capture_set, row_sinks, &analysis, &assessment, &draft)
     });
     (draft, tables)
 }

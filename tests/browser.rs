@@ -50,6 +50,7 @@ fn the_page_works_in_a_browser() {
         charts_are_read_under_the_pointer(&mut browser);
         charts_zoom(&mut browser);
         tabs_follow_the_keyboard(&mut browser);
+        cards_fit_a_laptop_screen(&mut browser, &page);
         the_theme_changes(&mut browser);
         pages_are_printed(&mut browser);
         the_page_was_silent_and_alone(&browser, &page);
@@ -145,11 +146,16 @@ fn charts_zoom(browser: &mut Browser) {
              const whole = length(); zoomIn.click();
              const rounded = () => Math.round(length() / whole * 1000) / 1000; const half = rounded();
              const isHidden = (text) => text.style.display === 'none';
-             const ticks = [...chart.querySelectorAll('text')].filter(isHidden).length;
-             zoomOut.click(); [half, ticks > 0, rounded(), zoomOut.disabled] } }",
+             const texts = [...chart.querySelectorAll('text')];
+             const ticks = texts.filter(isHidden).length;
+             const low = chart.viewBox.baseVal.height - 40;
+             const own = texts.filter((t) => !isHidden(t) && Number(t.getAttribute('y')) > low);
+             const names = new Set(own.map((t) => t.textContent));
+             const areApart = names.size === own.length && own.length > 1;
+             zoomOut.click(); [half, ticks > 0, areApart, rounded(), zoomOut.disabled] } }",
     );
     if zoomed != "none" {
-        assert_eq!(zoomed, json!([0.5, true, 1, true]));
+        assert_eq!(zoomed, json!([0.5, true, true, 1, true]));
     }
 }
 
@@ -178,6 +184,28 @@ fn tabs_follow_the_keyboard(browser: &mut Browser) {
     );
     browser.call("Emulation.setEmulatedMedia", json!({"media": ""}));
     assert_eq!(hidden, 0, "panels that paper does not show");
+}
+
+/// What a finding says stands above its evidence on a screen of 1366 × 768 pixels, of which a browser leaves
+/// about 650 to the page.
+fn cards_fit_a_laptop_screen(browser: &mut Browser, page: &Path) {
+    browser.show_as(1366, "light");
+    browser.open(page, "");
+    let heights = browser.evaluate(
+        "[...document.querySelectorAll('article.finding')].map((card) => {
+           const proof = card.querySelector('h4');
+           const end = proof ? proof.getBoundingClientRect().top : card.getBoundingClientRect().bottom;
+           return Math.round(end - card.getBoundingClientRect().top); })",
+    );
+    let heights = heights.as_array().expect("cards");
+    assert!(
+        heights
+            .iter()
+            .all(|height| height.as_u64().is_some_and(|height| height <= 650)),
+        "{heights:?}"
+    );
+    browser.show_as(1200, "light");
+    browser.open(page, "");
 }
 
 fn filters_are_copied(browser: &mut Browser) {

@@ -32,6 +32,7 @@ const ANALYZER: &[Room] = &[
         "in_order",
         "what takes the packets of a capture one after the other",
     ),
+    ("histogram", "durations counted in buckets"),
     ("app", "what the payload is, by content"),
     (
         "connection",

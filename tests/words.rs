@@ -73,6 +73,9 @@ const QUOTING: [&str; 9] = [
     "target",
 ];
 
+/// Longest title of a finding.
+const TITLE: usize = 80;
+
 /// Earlier dates come from times that nobody recorded.
 const FIRST_YEAR: u32 = 1990;
 
@@ -211,6 +214,10 @@ fn reports_of_all_captures() {
                 texts(&document[part], &mut found);
             }
             wrong.extend(found.into_iter().flat_map(|text| complaints(path, text)));
+            let findings = document["findings"].as_array().into_iter().flatten();
+            let titles = findings.filter_map(|finding| finding["title"].as_str());
+            let long = titles.filter(|title| title.chars().count() > TITLE);
+            wrong.extend(long.map(|title| format!("{path}: longer than {TITLE}: {title}")));
         }
         wrong
     };

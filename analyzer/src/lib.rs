@@ -22,6 +22,7 @@ pub mod event;
 pub mod explain;
 pub mod filter;
 pub mod flow;
+mod histogram;
 pub mod hosts;
 pub mod in_order;
 pub mod inspect;

@@ -1,4 +1,4 @@
-//! Connections for tests of rules: told packet by packet to the analyzer's tracker ([`script`]), or,
+//! Connections for tests of rules: fed packet by packet to the analyzer's tracker ([`script`]), or,
 //! where packets cannot say it, built by hand ([`Builder`]).
 
 use std::time::Duration;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::direction::Direction;
+use crate::histogram::Histogram;
 use crate::static_name::{self, StaticName};
 
 mod datagram;
@@ -22,6 +23,7 @@ mod http1;
 mod http2;
 mod http_counts;
 mod opening;
+mod pattern;
 mod probe;
 mod reader;
 mod recognise;
@@ -39,6 +41,7 @@ pub use datagram::{DatagramReader, DatagramRequests, DhcpClient, Unanswered};
 pub use framing::{Delimiter, FramingSpec, FramingSpecError, LengthField, LengthWidth};
 pub use http_counts::{HttpClientErrors, HttpWindowStall, HttpWindowStalls};
 pub use opening::{Opened, Opening};
+pub use pattern::pattern;
 pub use reader::{MessagePosition, MessageUnit};
 pub use stream::{AppSettings, SegmentShape, StreamReader};
 pub use tls::TlsCertificate;
@@ -88,6 +91,21 @@ pub struct HttpExchange {
     pub connection_close: bool,
 }
 
+/// Exchanges of one method and one pattern of the target.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HttpOperation {
+    /// Method, at most 16 characters.
+    pub method: Cow<'static, str>,
+    /// What [`pattern`] makes of the target.
+    pub pattern: Option<String>,
+    /// How many.
+    pub count: u64,
+    /// Those without a response or with one of class 5xx.
+    pub failed: u64,
+    /// End of the request to first octet of the response.
+    pub response_times: Histogram,
+}
+
 /// HTTP facts of a connection.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct HttpFacts {
@@ -101,6 +119,9 @@ pub struct HttpFacts {
     pub too_many_requests: u64,
     /// Exchanges kept: the last 8, the 8 slowest, and the first 8 with a 5xx or 429; in order.
     pub kept: Vec<HttpExchange>,
+    /// Exchanges that are not kept, by method and pattern of the target: at most 16 of these, and one
+    /// without a pattern for all others.
+    pub not_kept: Vec<HttpOperation>,
     /// `Keep-Alive: timeout=N` of the server, in seconds.
     pub keep_alive_timeout_s: Option<u32>,
     /// `Server` header, at most 64 characters.

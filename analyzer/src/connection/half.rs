@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{At, RetransmissionKind, SegmentRef};
 use crate::time::Timestamp;
 
-use super::histogram::Histogram;
+use crate::histogram::Histogram;
 
 /// Counters and extremes of one direction; all about what its *sender* sent.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -360,6 +360,8 @@ pub struct HeldWrites {
     pub not_held: u64,
     /// The first occurrence: the small segment, the late acknowledgement, the released rest.
     pub first: Option<[SegmentRef; 3]>,
+    /// When the rest waited: from the small segment to the acknowledgement, the first 64 times.
+    pub spans: Vec<(Timestamp, Timestamp)>,
 }
 
 /// Late acknowledgements of what one end sent.

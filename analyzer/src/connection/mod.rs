@@ -6,7 +6,6 @@
 
 mod ending;
 mod half;
-mod histogram;
 mod hole;
 mod idle_gap;
 mod process;
@@ -28,12 +27,12 @@ use crate::event::{Event, SegmentRef};
 use crate::quality::QualityKind;
 use crate::time::Timestamp;
 
+pub use crate::histogram::Histogram;
 pub use ending::{EndedBy, Ending};
 pub use half::{
     Burst, CopyMarks, CounterTrust, DataConflict, Half, HeldWrites, LateAcks, Outage, Probes,
     Stuck, SuspectedRepeats,
 };
-pub use histogram::Histogram;
 pub use hole::{HoleEpisode, Holes, Waits};
 pub use idle_gap::{IdleGap, IdleGaps};
 pub use process::Process;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::SegmentRef;
 use crate::time::Timestamp;
 
-use super::histogram::Histogram;
+use crate::histogram::Histogram;
 
 /// A run of data in one direction without data in the other between.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]

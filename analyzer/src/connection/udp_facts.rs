@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::SegmentRef;
 use crate::static_name::{self, StaticName};
 
-use super::histogram::Histogram;
+use crate::histogram::Histogram;
 
 /// Datagrams of one size from the client and what became of them.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

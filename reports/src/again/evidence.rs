@@ -30,7 +30,7 @@ const MAX_BYTES_IN_ALL: usize = 256 << 20;
 const HEAD_FRAMES: u64 = 10;
 
 /// What lies this close to a proving frame belongs to the incident, in nanoseconds. Longer than
-/// the shortest retransmission timers and delayed acknowledgements, so their story is told.
+/// the shortest retransmission timers and delayed acknowledgements, so that they are included.
 const INCIDENT_NANOS: i64 = 2_000_000_000;
 
 /// How much a frame is needed; less is more.

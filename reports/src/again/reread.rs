@@ -1,7 +1,7 @@
 //! A second reading of the capture, for what can only be chosen once the findings are known.
 //!
 //! The files are read in the same order as before, so frame numbers are the same. What is read is
-//! told by a [`Plan`].
+//! as a [`Plan`] says.
 
 use std::collections::HashMap;
 
@@ -159,7 +159,7 @@ pub(crate) struct Wanted {
     pub server: Endpoint,
     pub transport: Transport,
     pub first_frame: u64,
-    /// `u64::MAX` when the document does not tell.
+    /// `u64::MAX` when the document does not say.
     pub last_frame: u64,
 }
 
@@ -173,7 +173,7 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// `document` tells where connections end.
+    /// `document` says where connections end.
     pub fn new(document: &Document) -> Self {
         let rows = document.connections.iter();
         Self {

@@ -21,7 +21,7 @@ const MAX_TRACES: usize = 6;
 /// Frames of its proofs around which all is drawn.
 const MAX_PROOFS: usize = 16;
 
-/// Slots of a view: more than a chart has pixels to tell apart on paper.
+/// Slots of a view: more than a chart has pixels to separate on paper.
 const SLOTS: u32 = 360;
 
 /// Fewer segments with payload are read more easily in the ladder.
@@ -133,7 +133,7 @@ struct Half {
 }
 
 impl Course {
-    /// `None` when the document does not tell when the connection was.
+    /// `None` when the document does not say when the connection took place.
     fn new(document: &Document, key: &ConnectionKey, findings: Vec<String>) -> Option<Self> {
         let rows = document.connections.iter();
         let row = rows
@@ -344,7 +344,7 @@ impl Half {
         });
     }
 
-    /// What was sent again tells more than what was sent.
+    /// A retransmission says more than a first copy.
     fn weight(&self) -> (u64, u64) {
         (self.grids[0].resent, self.relative(self.high))
     }

@@ -21,13 +21,18 @@ impl Redactor {
         document.tool.configuration_file = None;
         document.tool.configuration.clear();
         let defect = |error: serde_json::Error| Error::Read(error.to_string());
+        let findings = document.findings.iter_mut();
+        findings.for_each(|placed| placed.finding.unfold_title());
         let mut value = serde_json::to_value(&document).map_err(defect)?;
         // What the roles are called says nothing of anybody.
         names
             .0
             .retain(|(name, _)| name != "client" && name != "server");
         self.mask(&mut value, &names);
-        serde_json::from_value(value).map_err(defect)
+        let mut document: ComparisonDocument = serde_json::from_value(value).map_err(defect)?;
+        let findings = document.findings.iter_mut();
+        findings.for_each(|placed| placed.finding.fold_title());
+        Ok(document)
     }
 
     fn mask(&self, value: &mut Value, names: &Names) {

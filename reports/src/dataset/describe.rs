@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use rules::rows::{self, CAPTURE_SET, ColumnType, PARTITIONS, Record, Table};
 
-use super::findings;
+use super::{actions, findings};
+use crate::words::format;
 
 /// A table as its readers see it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +42,7 @@ pub fn tables() -> Vec<TableSchema> {
         TableSchema::of(&rows::FINDINGS),
         TableSchema::of(&findings::EVIDENCE),
         TableSchema::of(&rows::REQUESTS),
+        TableSchema::of(&actions::ACTIONS),
         TableSchema::of(&rows::DNS),
         TableSchema::of(&findings::INTERVALS),
         TableSchema::of(&findings::CAPTURES),
@@ -70,7 +72,12 @@ pub fn describe() -> String {
 pub fn markdown() -> String {
     let mut text = String::new();
     for table in tables() {
-        let _ = writeln!(text, "### `{}`\n\n{}\n", table.name, sentence(table.about));
+        let _ = writeln!(
+            text,
+            "### `{}`\n\n{}\n",
+            table.name,
+            format::sentence(table.about)
+        );
         text.push_str("| column | type | meaning |\n|---|---|---|\n");
         for (name, kind, about) in &table.columns {
             let _ = writeln!(text, "| `{name}` | {} | {about} |", kind.as_str());
@@ -78,11 +85,4 @@ pub fn markdown() -> String {
         text.push('\n');
     }
     text
-}
-
-fn sentence(about: &str) -> String {
-    let mut letters = about.chars();
-    letters.next().map_or_else(String::new, |first| {
-        format!("{}{}.", first.to_uppercase(), letters.as_str())
-    })
 }

@@ -16,7 +16,7 @@ use super::sink::{ROW_GROUP, Tables};
 use crate::error::Error;
 use rules::rows::CAPTURE_SET;
 
-/// Octets that are handed to the operating system at once: a Parquet file consists of many small
+/// Bytes that are written to the operating system at once: a Parquet file consists of many small
 /// pieces.
 const BUFFER: usize = 256 << 10;
 

@@ -12,6 +12,7 @@
 //! Times are UTC with microseconds and no zone (what every reader understands); exact frame
 //! times are a frame number away. Counts are signed 64-bit: Spark reads no unsigned integers.
 
+mod actions;
 mod describe;
 mod files;
 mod findings;

@@ -1,6 +1,6 @@
 //! SQL over the tables: which columns a query needs, where they are, and errors that help.
 //!
-//! Only the local files handed over are read: the SQL engine is built without any table function
+//! Only the local files given are read: the SQL engine is built without any table function
 //! that opens a file or an address.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,7 +146,7 @@ fn read(file: &Path, wanted: &Wanted) -> PolarsResult<DataFrame> {
     let names = schema.iter_names().map(ToString::to_string);
     let mut columns: Vec<String> = names.filter(|name| wanted.has(name)).collect();
     if columns.is_empty() {
-        // Something must tell how many rows there are.
+        // Something must say how many rows there are.
         columns.extend(schema.iter_names().next().map(ToString::to_string));
     }
     let mut frame = reader.with_columns(Some(columns)).finish()?;

@@ -78,7 +78,7 @@ impl<R: Record> Rows<R> {
 
     fn order(&self, order_by: &[&str]) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.len()).collect();
-        // The least telling column first: sorting by the next one keeps its order.
+        // The least significant column first: sorting by the next one keeps its order.
         for name in order_by.iter().rev() {
             let columns = &self.table.columns;
             if let Some(at) = columns.iter().position(|column| column.name == *name) {

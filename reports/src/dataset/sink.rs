@@ -19,18 +19,19 @@ use rules::rows::{
     RequestRecord, Requests, Table,
 };
 
+use super::actions::{ACTIONS, UserActions};
 use super::findings::{
     CAPTURES, CaptureRecord, Captures, EVIDENCE, EvidenceRecord, Frames, INTERVALS, IntervalRecord,
     Slices,
 };
 use super::rows::Rows;
-use crate::document::Document;
 use crate::error::Error;
+use crate::gather::Draft;
 
 /// Rows of a table that a shard keeps in memory: about 1 MB of connections.
 const ROWS_KEPT: usize = 1024;
 
-/// Rows that are handed over at once, and enough for a row group of a file; what the shards of a
+/// Rows that are passed on at once, and enough for a row group of a file; what the shards of a
 /// capture keep in memory is less.
 pub(super) const ROW_GROUP: usize = 32_768;
 
@@ -97,7 +98,7 @@ struct Buffer<R: Record> {
     rows: Rows<R>,
     spill: Arc<Spill>,
     spilled: Option<Spilled>,
-    /// The first error; told at the end.
+    /// The first error; returned at the end.
     error: Option<Error>,
 }
 
@@ -145,7 +146,7 @@ impl<R: Record> Buffer<R> {
     }
 
     /// Appends all rows in the order they came to `piece`; whenever that is a piece of its own it
-    /// is handed over.
+    /// is passed on.
     fn drain(
         self,
         piece: &mut Rows<R>,
@@ -185,6 +186,7 @@ pub struct Tables {
     connections: Vec<Buffer<Connections>>,
     requests: Vec<Buffer<Requests>>,
     dns: Vec<Buffer<DnsQuestions>>,
+    actions: Rows<UserActions>,
     findings: Rows<Findings>,
     evidence: Rows<Frames>,
     intervals: Rows<Slices>,
@@ -199,13 +201,14 @@ impl Tables {
         sinks: Vec<RowSink>,
         analysis: &Analysis,
         assessment: &Assessment,
-        document: &Document,
+        draft: &Draft,
     ) -> Self {
         let mut tables = Self {
             capture_set: capture_set.to_owned(),
             connections: Vec::new(),
             requests: Vec::new(),
             dns: Vec::new(),
+            actions: Rows::new(&ACTIONS),
             findings: Rows::new(&FINDINGS),
             evidence: Rows::new(&EVIDENCE),
             intervals: Rows::new(&INTERVALS),
@@ -216,6 +219,9 @@ impl Tables {
             tables.requests.push(sink.requests);
             tables.dns.push(sink.dns);
         }
+        for action in draft.actions() {
+            tables.actions.push(action);
+        }
         for finding in &assessment.findings {
             tables.findings.push(finding);
             for evidence in &finding.evidence {
@@ -225,6 +231,7 @@ impl Tables {
         for slice in IntervalRecord::of(&analysis.intervals) {
             tables.intervals.push(&slice);
         }
+        let document = draft.document();
         tables.captures.push(&CaptureRecord { analysis, document });
         tables
     }
@@ -241,6 +248,7 @@ impl Tables {
         drain(self.connections, &set, &["first_frame"], take)?;
         drain(self.requests, &set, &["first_frame", "request_frame"], take)?;
         drain(self.dns, &set, &["first_frame", "asked_frame"], take)?;
+        whole(&self.actions, &set, &[], take)?;
         whole(&self.findings, &set, &[], take)?;
         whole(&self.evidence, &set, &[], take)?;
         whole(&self.intervals, &set, &[], take)?;
@@ -290,7 +298,7 @@ mod tests {
 
     use super::*;
 
-    /// Rows that are told apart by their resets.
+    /// Rows that differ in their resets.
     fn intervals(len: u64) -> Intervals {
         let slice = |resets| Interval {
             resets,

@@ -9,7 +9,7 @@ use rules::rows::{direction_name, figures, rounded};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Distribution, OnsetView, Severity, SpreadView, WaitsView, seconds};
+use super::{Distribution, OnsetView, Severity, SpreadView, WaitsView, WhatIf, seconds};
 use crate::words::format;
 
 /// One cause, with everything a reader needs to believe and cure it.
@@ -30,8 +30,11 @@ pub struct FindingView {
     pub confidence: f64,
     /// Why that sure.
     pub confidence_reason: String,
-    /// One line.
+    /// One line, at most 80 characters: addresses and names may be folded.
     pub title: String,
+    /// The title before anything was folded, while addresses may still have to be masked.
+    #[serde(skip)]
+    pub(crate) full_title: String,
     /// What happened here.
     pub summary: String,
     /// How often.
@@ -51,6 +54,10 @@ pub struct FindingView {
     pub spreads: Map<String, Value>,
     /// What it cost, in user terms.
     pub cost: Map<String, Value>,
+    /// How long requests would have taken without it; absent where it delayed none, or frames do not show
+    /// when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what_if: Option<WhatIf>,
     /// Why we believe it, strongest first.
     pub why: Vec<String>,
     /// What it is not.
@@ -167,6 +174,18 @@ impl FindingView {
         steps.any(|step| step.connection.transport == "tcp")
     }
 
+    /// Undoes what was folded in its title, before addresses are masked: a part of one would not be found.
+    pub(crate) fn unfold_title(&mut self) {
+        if !self.full_title.is_empty() {
+            self.title = std::mem::take(&mut self.full_title);
+        }
+    }
+
+    /// Folds its title, when addresses are masked.
+    pub(crate) fn fold_title(&mut self) {
+        self.title = format::title(&self.title);
+    }
+
     /// The frames of the example that is drawn first, in words.
     pub(crate) fn look(&self) -> Option<String> {
         let first = self.evidence.first()?;
@@ -189,7 +208,8 @@ impl FindingView {
             severity: finding.severity,
             confidence: rounded(finding.confidence.clamp(0.0, 1.0)),
             confidence_reason: finding.confidence_reason.clone(),
-            title: finding.title.clone(),
+            title: format::title(&finding.title),
+            full_title: finding.title.clone(),
             summary: finding.summary.clone(),
             occurrences: finding.occurrences,
             onset: finding
@@ -206,6 +226,7 @@ impl FindingView {
             figures: figures(&finding.figures),
             spreads: spreads(&finding.figures),
             cost: figures(&finding.cost),
+            what_if: None,
             why: finding.why.clone(),
             look_alikes: finding.look_alikes.clone(),
             remedy: finding.remedy.clone(),

@@ -10,6 +10,7 @@
 use rules::finding::Origin;
 use serde::{Deserialize, Serialize};
 
+mod actions;
 mod against;
 mod connection;
 mod finding;
@@ -21,7 +22,10 @@ mod series;
 mod spread;
 mod timeouts;
 mod trace;
+mod what_if;
 
+pub(crate) use actions::step_label;
+pub use actions::{ActionRow, ActionStep, Actions, StepTimes};
 pub use against::{Against, Change, FigureChange, FindingChange};
 pub use connection::{ConnectionRow, HalfRow, ResetRow};
 pub(crate) use finding::flag_names;
@@ -39,6 +43,7 @@ pub(crate) use series::{add_time_split, time_parts};
 pub use spread::SpreadView;
 pub use timeouts::{KnownDefault, TimerView, WaitsView};
 pub use trace::{Trace, TraceSlot, TraceView};
+pub use what_if::{Times, WhatIf};
 
 /// Version of the JSON contract.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -89,6 +94,9 @@ pub struct Document {
     /// Round-trip times over capture time, by when TCP connections began.
     #[serde(default)]
     pub round_trips_over_time: Option<DurationsOverTime>,
+    /// Requests step by step, from the lookup of a name to the last byte; absent without requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actions: Option<Actions>,
     /// UDP requests by the size of their payload.
     #[serde(default)]
     pub udp_sizes: Vec<UdpSize>,

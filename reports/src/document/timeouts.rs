@@ -12,7 +12,7 @@ pub struct WaitsView {
     /// `server-idle` (the server closed what was idle), `client-idle` (the client did), `answer`
     /// (the client gave up on an answer) or `path` (a middle box forgot the connection).
     pub wait: String,
-    /// Milliseconds, sorted, at most 1,000 (evenly thinned).
+    /// Milliseconds, sorted, at most 1,000 (evenly thinned: each stands for as many, the last for the rest).
     pub values_ms: Vec<f64>,
     /// Values before thinning.
     pub count: u64,
@@ -44,6 +44,15 @@ pub struct KnownDefault {
 }
 
 impl WaitsView {
+    /// How many waits a value stands for.
+    #[must_use]
+    pub(crate) fn stands_for(&self, index: usize) -> u64 {
+        let kept = self.values_ms.len() as u64;
+        let step = self.count.div_ceil(kept.max(1)).max(1);
+        let rest = self.count.saturating_sub(index as u64 * step);
+        rest.min(step)
+    }
+
     pub(crate) fn new(waits: &Waits) -> Self {
         Self {
             wait: waits.wait.as_str().to_owned(),

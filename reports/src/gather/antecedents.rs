@@ -10,7 +10,7 @@ use rules::finding::{Finding, Severity};
 use super::hosts::meaning;
 use crate::document::{Antecedent, FindingView, seconds};
 
-/// What is told of one finding.
+/// Antecedents listed per finding.
 const KEPT: usize = 3;
 
 /// Findings that are related to each other: the first ones.

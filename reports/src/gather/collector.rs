@@ -6,14 +6,17 @@
 //! over shards.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
 
 use analyzer::connection::{Close, Histogram, TimeSplit};
 use analyzer::pipeline::ConnectionSink;
 use analyzer::{Connection, Transport};
 use serde::{Deserialize, Serialize};
 
+use super::action::Action;
+use super::actions::{ActionCounts, ActionStore};
+use super::kept::{Kept, Rank};
+use super::operations::Operations;
 use super::over_time::OverTime;
 use super::requests::Requests;
 use super::tables::TableRow;
@@ -31,9 +34,11 @@ pub(crate) const UDP_CLASS_BYTES: u32 = 32;
 /// Collects connection rows and totals of one shard.
 #[derive(Debug)]
 pub struct ConnectionCollector {
-    rows: Kept<ConnectionRow>,
-    table_rows: Kept<TableRow>,
+    rows: Kept<Relevance, ConnectionRow>,
+    table_rows: Kept<Relevance, TableRow>,
+    actions: ActionStore,
     requests: Requests,
+    operations: Operations,
     pub(crate) totals: Totals,
 }
 
@@ -52,6 +57,8 @@ pub(crate) struct Totals {
     pub udp_sizes: BTreeMap<u32, (u64, u64)>,
     /// What TCP connections waited for.
     pub time_split: TimeSplit,
+    /// Requests and lookups, whether they are kept or not.
+    pub actions: ActionCounts,
 }
 
 impl ConnectionCollector {
@@ -61,7 +68,9 @@ impl ConnectionCollector {
         Self {
             rows: Kept::new(limit.unwrap_or(usize::MAX)),
             table_rows: Kept::new(TABLE_ROWS),
+            actions: ActionStore::new(),
             requests: Requests::default(),
+            operations: Operations::default(),
             totals: Totals::default(),
         }
     }
@@ -72,7 +81,9 @@ impl ConnectionCollector {
         Self {
             rows: self.rows.share(),
             table_rows: self.table_rows.share(),
+            actions: self.actions.share(),
             requests: Requests::default(),
+            operations: Operations::default(),
             totals: Totals::default(),
         }
     }
@@ -87,28 +98,46 @@ impl ConnectionCollector {
         for shard in shards {
             all.rows.append(shard.rows);
             all.table_rows.append(shard.table_rows);
+            all.actions.append(shard.actions);
             all.requests.append(shard.requests);
+            all.operations.append(shard.operations);
             all.totals.append(&shard.totals);
         }
         all
     }
 
-    /// Rows for the document, most relevant first.
-    pub(crate) fn into_parts(self) -> (Vec<ConnectionRow>, Vec<TableRow>, Requests, Totals) {
-        (
-            self.rows.into_sorted(),
-            self.table_rows.into_sorted(),
-            self.requests,
-            self.totals,
-        )
+    /// What it holds, for the document.
+    pub(crate) fn into_parts(self) -> Collected {
+        Collected {
+            rows: self.rows.into_sorted(),
+            table_rows: self.table_rows.into_sorted(),
+            actions: self.actions.joined(),
+            requests: self.requests,
+            operations: self.operations,
+            totals: self.totals,
+        }
     }
 }
 
+/// What all shards collected.
+pub(crate) struct Collected {
+    /// Most relevant first.
+    pub rows: Vec<ConnectionRow>,
+    /// Most relevant first.
+    pub table_rows: Vec<TableRow>,
+    /// In the order in which they began.
+    pub actions: Vec<Action>,
+    pub requests: Requests,
+    pub operations: Operations,
+    pub totals: Totals,
+}
+
 /// What one collector counted. The rows are not in it: another collector keeps the same when it is
-/// handed their connections again ([`ConnectionCollector::kept`]).
+/// given their connections again ([`ConnectionCollector::kept`]).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CollectorCounts {
     requests: Requests,
+    operations: Operations,
     totals: Totals,
 }
 
@@ -118,6 +147,7 @@ impl ConnectionCollector {
     pub fn kept(&self) -> BTreeSet<u64> {
         let mut first_frames = self.rows.first_frames();
         first_frames.extend(self.table_rows.first_frames());
+        first_frames.extend(self.actions.first_frames());
         first_frames
     }
 
@@ -126,6 +156,7 @@ impl ConnectionCollector {
     pub fn into_counts(self) -> CollectorCounts {
         CollectorCounts {
             requests: self.requests,
+            operations: self.operations,
             totals: self.totals,
         }
     }
@@ -135,6 +166,7 @@ impl ConnectionCollector {
     pub fn share_of(&self, counts: CollectorCounts) -> Self {
         Self {
             requests: counts.requests,
+            operations: counts.operations,
             totals: counts.totals,
             ..self.share()
         }
@@ -151,15 +183,18 @@ impl ConnectionSink for ConnectionCollector {
     fn connection(&mut self, connection: &Connection) {
         self.totals.add(connection);
         self.requests.add(connection);
-        let rank = Rank::of(connection);
+        self.operations.add(connection);
+        let rank = Relevance::of(connection);
         self.rows.offer(rank, || connection.into());
         self.table_rows.offer(rank, || connection.into());
+        self.actions.add(connection);
     }
 }
 
 impl Totals {
     fn add(&mut self, connection: &Connection) {
         self.connections += 1;
+        self.actions.add(connection);
         self.response_times
             .merge(document::response_times(connection));
         let udp = connection.udp.iter().flat_map(|udp| &udp.size_classes);
@@ -182,6 +217,7 @@ impl Totals {
 
     fn append(&mut self, other: &Self) {
         self.connections += other.connections;
+        self.actions.append(other.actions);
         self.response_times.merge(&other.response_times);
         self.round_trip_times.merge(&other.round_trip_times);
         self.round_trips_over_time
@@ -197,13 +233,13 @@ impl Totals {
 
 /// How much a reader wants to see a connection. Greater is more; no two connections are equal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Rank {
+struct Relevance {
     trouble: u8,
     bytes: u64,
     first_frame: Reverse<u64>,
 }
 
-impl Rank {
+impl Relevance {
     /// Connections that served somebody and failed, then those that failed to open or were
     /// held up, then those that carried data; the bigger first.
     fn of(connection: &Connection) -> Self {
@@ -233,168 +269,8 @@ impl Rank {
     }
 }
 
-/// The `limit` highest-ranked items of all that were offered to handles on one store.
-#[derive(Debug)]
-struct Kept<T> {
-    store: Arc<Store<T>>,
-    /// Once the store is full: the least rank in it when this handle last looked. What ranks
-    /// lower is turned away without locking.
-    floor: Option<Rank>,
-}
-
-#[derive(Debug)]
-struct Store<T> {
-    limit: usize,
-    /// The least of the kept ones on top.
-    heap: Mutex<BinaryHeap<Reverse<Ranked<T>>>>,
-}
-
-impl<T> Kept<T> {
-    fn new(limit: usize) -> Self {
-        Self {
-            store: Arc::new(Store {
-                limit,
-                heap: Mutex::default(),
-            }),
-            floor: None,
-        }
-    }
-
-    /// Another handle on the same store.
-    fn share(&self) -> Self {
-        Self {
-            store: Arc::clone(&self.store),
-            floor: self.floor,
-        }
-    }
-
-    fn offer(&mut self, rank: Rank, item: impl FnOnce() -> T) {
-        if self.store.limit == 0 || self.floor.is_some_and(|floor| rank < floor) {
-            return;
-        }
-        let item = Box::new(item());
-        let mut item = Some(Reverse(Ranked { rank, item }));
-        let mut heap = self.heap();
-        if heap.len() < self.store.limit {
-            heap.extend(item.take());
-        } else if let Some(mut least) = heap.peek_mut()
-            && least.0.rank < rank
-            && let Some(item) = &mut item
-        {
-            // The old one is dropped after the lock.
-            std::mem::swap(&mut *least, item);
-        }
-        let full = heap.len() >= self.store.limit;
-        let floor = heap.peek().filter(|_| full).map(|least| least.0.rank);
-        drop(heap);
-        self.floor = floor;
-    }
-
-    fn append(&mut self, other: Self) {
-        if Arc::ptr_eq(&self.store, &other.store) {
-            return;
-        }
-        for Reverse(Ranked { rank, item }) in std::mem::take(&mut *other.heap()) {
-            self.offer(rank, || *item);
-        }
-    }
-
-    fn first_frames(&self) -> BTreeSet<u64> {
-        let heap = self.heap();
-        heap.iter()
-            .map(|ranked| ranked.0.rank.first_frame.0)
-            .collect()
-    }
-
-    fn into_sorted(self) -> Vec<T> {
-        let heap = std::mem::take(&mut *self.heap());
-        heap.into_sorted_vec()
-            .into_iter()
-            .map(|Reverse(ranked)| *ranked.item)
-            .collect()
-    }
-
-    fn heap(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Ranked<T>>>> {
-        // Nothing panics while it is locked.
-        self.store
-            .heap
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An item ordered by its rank alone.
-#[derive(Debug)]
-struct Ranked<T> {
-    rank: Rank,
-    /// Apart: a heap moves what it orders.
-    item: Box<T>,
-}
-
-impl<T> PartialEq for Ranked<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank == other.rank
-    }
-}
-
-impl<T> Eq for Ranked<T> {}
-
-impl<T> PartialOrd for Ranked<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Ranked<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank.cmp(&other.rank)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rank(trouble: u8, bytes: u64, frame: u64) -> Rank {
-        Rank {
-            trouble,
-            bytes,
-            first_frame: Reverse(frame),
-        }
-    }
-
-    #[test]
-    fn keeps_the_same_items_however_they_are_spread() {
-        let ranks: Vec<_> = (0..100_u64)
-            .map(|n| rank((n % 4) as u8, n * 37 % 11, n))
-            .collect();
-        let keep = |shards: usize| {
-            let all = Kept::new(10);
-            let mut kept: Vec<_> = (0..shards).map(|_| all.share()).collect();
-            for (n, &rank) in ranks.iter().enumerate() {
-                kept[n * 7 % shards].offer(rank, || rank.first_frame.0);
-            }
-            all.into_sorted()
-        };
-        let one = keep(1);
-        assert_eq!(one.len(), 10);
-        assert_eq!(one, keep(3));
-        assert_eq!(one, keep(16));
-    }
-
-    #[test]
-    fn most_relevant_first_and_earlier_frame_wins() {
-        let mut kept = Kept::new(3);
-        for (trouble, bytes, frame) in [(0, 900, 1), (3, 5, 9), (3, 5, 2), (1, 50, 3), (2, 1, 4)] {
-            kept.offer(rank(trouble, bytes, frame), || frame);
-        }
-        assert_eq!(kept.into_sorted(), [2, 9, 4]);
-    }
-
-    #[test]
-    fn a_limit_of_zero_keeps_nothing() {
-        let mut kept = Kept::new(0);
-        kept.offer(rank(3, 5, 9), || ());
-        assert!(kept.into_sorted().is_empty());
+impl Rank for Relevance {
+    fn first_frame(&self) -> u64 {
+        self.first_frame.0
     }
 }

@@ -9,8 +9,9 @@ use analyzer::capture::Mark;
 use rules::finding::{Assessment, RuleOutcome};
 use rules::host::HostFileUse;
 
-use super::collector::{ConnectionCollector, UDP_CLASS_BYTES};
-use super::{antecedents, hosts, tables};
+use super::action::Action;
+use super::collector::{Collected, ConnectionCollector, UDP_CLASS_BYTES};
+use super::{actions, antecedents, hosts, tables, what_if};
 use crate::document::{
     Capture, Check, Counted, Document, File, FileHash, FindingView, HostFileRow, Interface,
     Intervals, Quality, ResponseTimes, RunInfo, SCHEMA_VERSION, Setting, Tool, Trace, UdpSize,
@@ -23,6 +24,7 @@ use crate::words::format;
 pub struct Draft {
     document: Document,
     marks: Vec<Mark>,
+    actions: Vec<Action>,
 }
 
 /// What is learned after the first reading: from the capture read again, and from its files.
@@ -32,7 +34,7 @@ pub struct Afterwards {
     pub traces: Vec<Trace>,
     /// Why there is none.
     pub untraced: Option<String>,
-    /// What tells the bytes of each input file from others', in their order.
+    /// What identifies the bytes of each input file, in their order.
     pub hashes: Vec<Option<FileHash>>,
     /// Names of the captures that hold the frames of findings, by the finding's id.
     pub evidence_files: BTreeMap<String, String>,
@@ -47,9 +49,11 @@ impl Draft {
         connections: ConnectionCollector,
         run: &RunInfo,
     ) -> Self {
+        let (document, actions) = document(analysis, assessment, connections, run);
         Self {
-            document: document(analysis, assessment, connections, run),
+            document,
             marks: analysis.marks.clone(),
+            actions,
         }
     }
 
@@ -65,6 +69,11 @@ impl Draft {
     #[must_use]
     pub const fn document(&self) -> &Document {
         &self.document
+    }
+
+    /// All actions that were kept, in the order in which they began.
+    pub(crate) fn actions(&self) -> &[Action] {
+        &self.actions
     }
 
     /// Places at which the capture can be read again.
@@ -95,15 +104,22 @@ fn document(
     assessment: &Assessment,
     connections: ConnectionCollector,
     run: &RunInfo,
-) -> Document {
-    let (rows, table_rows, requests, totals) = connections.into_parts();
-    // Attempts that were only summed were never handed to a collector.
+) -> (Document, Vec<Action>) {
+    let Collected {
+        rows,
+        table_rows,
+        actions: all_actions,
+        requests,
+        operations,
+        totals,
+    } = connections.into_parts();
+    // Attempts that were only summed never reached a collector.
     let summed = analysis.tcp_connections + analysis.udp_flows;
     let connection_total = totals.connections.max(summed);
     let response_times = ResponseTimes::new(&totals.response_times);
     let requests = requests.table(response_times.as_ref(), analysis.summary.first);
     let mut tables = tables::top_lists(&table_rows, connection_total);
-    tables.splice(0..0, requests);
+    tables.splice(0..0, requests.into_iter().chain(operations.table()));
     tables.extend(hosts::top_list(analysis));
     let mut findings: Vec<_> = assessment
         .findings
@@ -111,8 +127,9 @@ fn document(
         .map(|finding| FindingView::new(finding, analysis.summary.first))
         .collect();
     antecedents::tell(&mut findings, &assessment.findings, analysis);
+    what_if::ask(&mut findings, &assessment.findings, &all_actions);
     let checks: Vec<_> = assessment.outcomes.iter().map(check).collect();
-    Document {
+    let document = Document {
         schema_version: SCHEMA_VERSION,
         tool: tool(run),
         verdict: verdict(&findings, &checks, connection_total),
@@ -135,8 +152,10 @@ fn document(
         tables,
         connection_total,
         connections: rows,
+        actions: actions::view(&all_actions, totals.actions, analysis.summary.first),
         findings,
-    }
+    };
+    (document, all_actions)
 }
 
 fn udp_sizes(classes: &BTreeMap<u32, (u64, u64)>) -> Vec<UdpSize> {
@@ -200,7 +219,7 @@ fn with_consequence(first: &FindingView, rest: &[FindingView]) -> String {
 
 /// A finding's title with its cost.
 fn statement(finding: &FindingView) -> String {
-    let title = finding.title.trim_end_matches('.');
+    let title = finding.full_title.trim_end_matches('.');
     match format::cost_phrase(&finding.cost) {
         Some(cost) => format!("{title} — {cost}."),
         None => format!("{title}."),

@@ -105,7 +105,7 @@ fn hardware_address(octets: [u8; 6]) -> String {
     octets.map(|octet| format!("{octet:02x}")).join(":")
 }
 
-/// What a host looks like, the most telling first.
+/// What a host looks like, the most specific first.
 fn roles(host: &HostProfile) -> Vec<&'static str> {
     let roles = [
         (host.is_scanner(), "scanner"),

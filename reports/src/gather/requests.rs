@@ -23,7 +23,7 @@ const KEPT: usize = 50;
 struct Request {
     /// Absent while nothing came back.
     response_time: Option<Duration>,
-    /// Frames tell requests apart.
+    /// Frames identify requests.
     frame: Reverse<u64>,
     start: Timestamp,
     #[serde(deserialize_with = "static_name::read")]
@@ -106,7 +106,7 @@ impl Requests {
         }
     }
 
-    /// Keeps a request if it is among the telling ones; `key` is what orders it.
+    /// Keeps a request if it is failed or slow enough; `key` is what orders it.
     fn offer(&mut self, failed: bool, key: Key, request: impl FnOnce() -> Request) {
         let list = if failed {
             &mut self.failed

@@ -300,7 +300,7 @@ fn slowest_servers(times: &BTreeMap<(&str, Endpoint), Histogram>) -> Table {
 
 /// The rows with the largest figures, of which alone the cells are made; those of the same figure
 /// keep their order.
-fn ranked<Cells: FnOnce() -> Vec<Cell>>(
+pub(super) fn ranked<Cells: FnOnce() -> Vec<Cell>>(
     id: &str,
     title: &str,
     heads: &[(&str, &str)],

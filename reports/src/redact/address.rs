@@ -2,7 +2,7 @@
 //! stand-ins that share exactly their first *n* bits (the scheme of Crypto-PAn, with SHA-256 as
 //! the pseudo-random function).
 //!
-//! Blocks with a meaning stay themselves, so that a report still tells a private address from a
+//! Blocks with a meaning stay themselves, so that a report still separates a private address from a
 //! public one: their fixed bits are kept, and the bits behind are mapped. A public address whose
 //! stand-in falls into such a block is mapped on until it does not.
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::redactor::Redactor;
-use crate::document::Document;
+use crate::document::{Document, FindingView};
 use crate::error::Error;
 
 impl Redactor {
@@ -52,10 +52,19 @@ impl Redactor {
                 setting.value = "hidden".to_owned();
             }
         }
+        document
+            .findings
+            .iter_mut()
+            .for_each(FindingView::unfold_title);
         let defect = |error: serde_json::Error| Error::Read(error.to_string());
         let mut value = serde_json::to_value(&document).map_err(defect)?;
         self.value(&mut value);
-        serde_json::from_value(value).map_err(defect)
+        let mut document: Document = serde_json::from_value(value).map_err(defect)?;
+        document
+            .findings
+            .iter_mut()
+            .for_each(FindingView::fold_title);
+        Ok(document)
     }
 
     /// Every string, at any depth: what is added to the document later is covered, too.

@@ -3,7 +3,7 @@
 //! Headers are walked from the link type inwards and rewritten in place; the frame ends where its
 //! transport's payload begins, or where a header is met that is not known here: nothing is passed
 //! on that was not understood. Checksums are made right for the new addresses as if the cut
-//! payload were zeros, so that they tell nothing about it.
+//! payload were zeros, so that they reveal nothing about it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,6 +1,6 @@
 //! Lines of host files without names, arguments and paths.
 //!
-//! What is not known to tell nothing is hidden: numbers and signs stay, and the words of the tools.
+//! What is not known to be harmless is hidden: numbers and signs stay, and the words of the tools.
 
 use super::Redactor;
 use crate::document::Document;

@@ -1,4 +1,4 @@
-//! Redaction: a report that can be handed on without telling who the hosts are and what they said.
+//! Redaction: a report that can be shared without revealing who the hosts are and what they said.
 //!
 //! Everything derives from one key, so one host has one stand-in in all outputs of a run:
 //!

@@ -3,12 +3,12 @@
 //! Equal names stay equal: rules that compare the name asked by DNS with the one of a Host header
 //! conclude the same as without redaction.
 
-use analyzer::app::AppFacts;
+use analyzer::app::{AppFacts, pattern};
 use analyzer::{Analysis, Connection};
 
 use super::redactor::Redactor;
 
-/// Request methods that tell nothing (RFC 9110 §9, RFC 5789, RFC 4918).
+/// Request methods that reveal nothing (RFC 9110 §9, RFC 5789, RFC 4918).
 const METHODS: [&str; 16] = [
     "GET",
     "HEAD",
@@ -28,7 +28,7 @@ const METHODS: [&str; 16] = [
     "UNLOCK",
 ];
 
-/// Protocol names of ALPN that tell nothing.
+/// Protocol names of ALPN that reveal nothing.
 const ALPN: [&str; 5] = ["h2", "http/1.1", "http/1.0", "h3", "acme-tls/1"];
 
 /// Server products whose name is the key to the right remedy; versions are masked.
@@ -80,10 +80,17 @@ impl Redactor {
             if !METHODS.contains(&exchange.method.as_ref()) {
                 exchange.method = "METHOD".into();
             }
-            exchange.target = format!("/{}", self.name(&exchange.target));
+            exchange.target = self.target(&exchange.target);
             exchange.host = exchange.host.as_deref().map(|host| self.host(host));
         }
         if let Some(http) = &mut app.http {
+            for operation in &mut http.not_kept {
+                if !METHODS.contains(&operation.method.as_ref()) && operation.pattern.is_some() {
+                    operation.method = "METHOD".into();
+                }
+                let pattern = operation.pattern.as_ref();
+                operation.pattern = pattern.map(|pattern| format!("/{}", self.name(pattern)));
+            }
             http.server = http.server.as_deref().map(product);
         }
         if let Some(tls) = &mut app.tls {
@@ -100,7 +107,7 @@ impl Redactor {
         if let Some(unasked) = &mut app.dns_unasked {
             unasked.name = self.name(&unasked.name);
         }
-        // Messages quote accounts, tables and statements; the code tells enough.
+        // Messages quote accounts, tables and statements; the code is enough.
         for error in app
             .service
             .iter_mut()
@@ -108,6 +115,16 @@ impl Redactor {
         {
             error.message.clear();
         }
+    }
+
+    /// A request target: those of one pattern have one path, and equal ones are equal.
+    fn target(&self, target: &str) -> String {
+        let pattern = pattern(target);
+        let path = self.name(&pattern);
+        if pattern == target {
+            return format!("/{path}");
+        }
+        format!("/{path}?{}", self.name(target))
     }
 
     /// A host with its port; an address is left to the mapping of addresses.

@@ -42,6 +42,7 @@ pub fn render(document: &Document, style: Style) -> String {
     screen.verdict(document);
     screen.caveats(document);
     screen.findings(&document.findings);
+    screen.actions(document);
     screen.against(document);
     screen.host_files(document);
     screen.checks(document);
@@ -110,6 +111,35 @@ impl Screen {
         }
     }
 
+    /// How long requests took, and the slowest of them by its steps.
+    fn actions(&mut self, document: &Document) {
+        let Some(actions) = &document.actions else {
+            return;
+        };
+        let Some(slowest) = actions.slowest.first() else {
+            return;
+        };
+        self.out.push('\n');
+        if let Some(total) = actions.total() {
+            let text = format!(
+                "p50 {}, p95 {}, slowest {} ({} seen to the end)",
+                format::duration(total.p50_ms),
+                format::duration(total.p95_ms),
+                format::duration(total.max_ms),
+                format::counted(total.count, "request"),
+            );
+            self.labelled("", Ansi::new(), "Requests  ", &text);
+        }
+        let text = format!(
+            "{} for {}: {}; frame {}",
+            slowest.took(),
+            slowest.what(),
+            slowest.in_words(),
+            slowest.frame
+        );
+        self.labelled("", Ansi::new(), "Slowest   ", &text);
+    }
+
     fn against(&mut self, document: &Document) {
         let Some(against) = &document.against else {
             return;
@@ -137,6 +167,9 @@ impl Screen {
         self.paragraph(indent, Ansi::new(), &first_sentences(&finding.summary, 240));
         if let Some(cost) = format::cost_phrase(&finding.cost) {
             self.labelled(indent, Ansi::new(), "impact    ", &cost);
+        }
+        if let Some(what_if) = &finding.what_if {
+            self.labelled(indent, Ansi::new(), "without   ", &what_if.sentence());
         }
         if let Some(when) = &finding.onset {
             let bars = when.bars().map(|bars| format!(" {bars}"));

@@ -20,6 +20,71 @@ pub fn advice(product: &str, text: &str) -> String {
     }
 }
 
+/// A phrase as a sentence: with a capital and a full stop.
+#[must_use]
+pub fn sentence(phrase: &str) -> String {
+    let mut letters = phrase.chars();
+    letters.next().map_or_else(String::new, |first| {
+        format!("{}{}.", first.to_uppercase(), letters.as_str())
+    })
+}
+
+/// Longest title of a finding.
+pub const TITLE: usize = 80;
+
+/// A title of at most [`TITLE`] characters: IPv6 addresses and long names lose their middle, then what does
+/// not fit is left out behind a whole word.
+#[must_use]
+pub fn title(text: &str) -> String {
+    let fits = |text: &str| text.chars().count() <= TITLE;
+    if fits(text) {
+        return text.to_owned();
+    }
+    let words: Vec<String> = text.split(' ').map(folded).collect();
+    let mut title = words.join(" ");
+    while !fits(&title) {
+        let Some((kept, _)) = title.trim_end_matches('…').rsplit_once(' ') else {
+            return shortened(&title, TITLE);
+        };
+        title = format!("{}…", kept.trim_end_matches([',', ';', ':', '(', '–', '—']));
+    }
+    title
+}
+
+/// An address or a name without its middle, with what stands around it; any other word as it is.
+fn folded(word: &str) -> String {
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | ':' | '-' | '_');
+    let (Some(start), Some(end)) = (word.find(is_part), word.rfind(is_part)) else {
+        return word.to_owned();
+    };
+    let bracket = word.find(']').filter(|at| *at < end);
+    let stop =
+        bracket.unwrap_or_else(|| end + word[end..].chars().next().map_or(1, char::len_utf8));
+    let (before, rest) = word.split_at(start);
+    let (name, after) = rest.split_at(stop - start);
+    let name = match name.parse::<std::net::Ipv6Addr>() {
+        Ok(_) => without_middle(name, ':'),
+        Err(_) if name.chars().count() > 24 => without_middle(name, '.'),
+        Err(_) => name.to_owned(),
+    };
+    format!("{before}{name}{after}")
+}
+
+/// The first and the last two of more than four parts, or of more than two parts of a name.
+fn without_middle(name: &str, separator: char) -> String {
+    let parts: Vec<&str> = name
+        .split(separator)
+        .filter(|part| !part.is_empty())
+        .collect();
+    let most = if separator == ':' { 4 } else { 3 };
+    match parts.as_slice() {
+        [first, .., before, last] if parts.len() > most => {
+            format!("{first}{separator}…{separator}{before}{separator}{last}")
+        }
+        _ => name.to_owned(),
+    }
+}
+
 /// Frames named in a sentence.
 const NAMED_FRAMES: usize = 8;
 
@@ -278,6 +343,36 @@ mod tests {
             Some(60.0 * 86_400.0 + 0.500_001)
         );
         assert_eq!(seconds_between("yesterday", after), None);
+    }
+
+    #[test]
+    fn titles_fold_names_and_keep_words_whole() {
+        let title_of = |text: &str| {
+            let title = title(text);
+            assert!(title.chars().count() <= TITLE, "{title}");
+            title
+        };
+        assert_eq!(title_of("Short (10.0.0.1:80)"), "Short (10.0.0.1:80)");
+        assert_eq!(
+            title_of(
+                "Loss held back data from the server for up to 3.54 s ([2001:db8:1:2:3:4:5:6]:65535)"
+            ),
+            "Loss held back data from the server for up to 3.54 s ([2001:…:5:6]:65535)"
+        );
+        assert_eq!(
+            title_of(
+                "1 lookup of orders.backend.production.svc.cluster.local at 10.9.0.53:53 gets no response"
+            ),
+            "1 lookup of orders.….cluster.local at 10.9.0.53:53 gets no response"
+        );
+        let cut = title_of(
+            "Redis 10.9.0.2:6379 returns error OOM command not allowed when used memory, and more",
+        );
+        assert_eq!(
+            cut,
+            "Redis 10.9.0.2:6379 returns error OOM command not allowed when used memory, and…"
+        );
+        title_of(&"ö".repeat(100));
     }
 
     #[test]

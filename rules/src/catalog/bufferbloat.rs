@@ -10,7 +10,7 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::text::{ms, number, plural, time};
+use crate::model::text::{end_at, ms, number, plural, time};
 
 declare_rule! {
     /// The round trip grows with the data in flight and falls when it drains.
@@ -135,10 +135,11 @@ impl Rule for Bufferbloat {
         );
         let sender = most(group.seen().map(|seen| seen.sender)).map_or("", Direction::sender);
         let server = group.server();
+        let end = end_at(sender, server);
         draft
-            .title(format!("Data from the {sender} fills a queue: round trips grow from {} to {} ({server})", time(least), time(p95)))
+            .title(format!("Data from the {sender} fills a queue: RTT up from {} to {} ({server})", time(least), time(p95)))
             .summary(format!(
-                "While the {sender} (server {server}) has much in flight, its round trips take {} (95th percentile) instead of {}. Packets spend the difference in a \
+                "While the {end} has much in flight, its round trips take {} (95th percentile) instead of {}. Packets spend the difference in a \
                  queue on the path, and all other traffic on this path waits in it as well.",
                 time(p95), time(least)
             ))

@@ -134,7 +134,7 @@ impl Rule for ChattyExchange {
         let round_trip = time(figure("round_trip_ms"));
         let saved = time(figure("saved_ms"));
         draft
-            .title(format!("{client} takes {turns} with {server} for one thing, a round trip of {round_trip} each"))
+            .title(format!("{client} takes {turns} of {round_trip} with {server} for one task"))
             .summary(format!(
                 "{client} sent one small request after the other to {server}, each as soon as it had the answer before: {turns} in {}. Round trips are {} of that; in one exchange {saved} would be saved.",
                 time(figure("run_ms")),

@@ -166,7 +166,7 @@ fn observation(
     observation::Observation::new(conn, confidence::OPEN, Impact::requests_lost(1))
         .cause(format!("{} {sender}", conn.server.ip))
         .at(stuck.first.time)
-        // One in use tells more than one that was idle.
+        // One in use proves more than an idle one.
         .weight(f64::from(stuck.copies) + if in_use { 100.0 } else { 0.0 })
         .figure("copies", f64::from(stuck.copies))
         .figure("unanswered_ms", ms(vain))
@@ -194,7 +194,7 @@ fn observation(
         })
 }
 
-/// Several that died at one time tell of the path or the host; one that died while others lived, of
+/// Several that died at one time point to the path or the host; one that died while others lived, of
 /// itself. Those that had been idle count where one in use died with them.
 fn judge_died(analysis: &Analysis, died: &mut Vec<Observation>, notes: &[Note<Fact>]) {
     if died.is_empty() {

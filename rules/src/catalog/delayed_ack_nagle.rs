@@ -10,7 +10,7 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::text::{ms, number, plural, time};
+use crate::model::text::{end_at, ms, number, plural, time};
 
 declare_rule! {
     /// A sender holds back small pieces of a message until the other end's delayed acknowledgment arrives.
@@ -103,6 +103,7 @@ impl Rule for DelayedAckNagle {
                 .figure("stalls", number(held.count))
                 .figure("stall_ms_median", median)
                 .cost("time_lost_ms", ms(held.total))
+                .stalls(held.spans.iter().copied())
                 .seen(direction);
             if let Some([small, ack, rest]) = held.first {
                 let wait = time(ms(ack.time.since(small.time)));
@@ -126,12 +127,13 @@ impl Rule for DelayedAckNagle {
     fn describe(&self, group: &Group<'_, Direction>, draft: Narrative) -> Narrative {
         let sender = most(group.seen().copied()).map_or("", Direction::sender);
         let server = group.server();
+        let end = end_at(sender, server);
         let stalls = group.figure("stalls").unwrap_or_default();
         let median = group.figure("stall_ms_median").unwrap_or_default();
         draft
-            .title(format!("Messages from the {sender} wait {} for delayed acknowledgments ({server})", time(median)))
+            .title(format!("Data from the {sender} waits {} for delayed acknowledgments ({server})", time(median)))
             .summary(format!(
-                "{}, the {sender} (server {server}) sent a small piece of a message and kept the rest until the acknowledgment came, typically {} later. \
+                "{}, the {end} sent a small piece of a message and kept the rest until the acknowledgment came, typically {} later. \
                  Nagle's algorithm at the {sender} and delayed acknowledgments at its peer wait for each other.",
                 plural(stalls, "time"), time(median)
             ))

@@ -153,6 +153,7 @@ fn observation(
         .at(longest.filled.time)
         .weight(ms(longest.length()))
         .count(stalls.count)
+        .stalls([(longest.filled.time, longest.resumed.time)])
         .proof(
             segment_at(conn, longest.filled, sender),
             format!("DATA that uses up {}", whose(longest.stream)),

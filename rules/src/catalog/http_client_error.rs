@@ -70,7 +70,7 @@ declare_rule! {
 const APART: Duration = Duration::from_secs(10);
 /// The least share of the errors in their span.
 const SHARE: f64 = 0.2;
-/// Challenges, and what http-error tells.
+/// Challenges, and what http-error reports.
 const ELSEWHERE: [u16; 3] = [401, 407, 429];
 
 /// What one connection says of its responses.

@@ -215,7 +215,7 @@ fn is_cut_by_capture(one: &Observation, frames: u64) -> bool {
     begun_before || goes_on
 }
 
-/// The server, without a port where no first fragment told it.
+/// The server, without a port where no first fragment shows it.
 fn place(group: &Group<'_>) -> String {
     let server = group.server();
     if server.port == 0 {

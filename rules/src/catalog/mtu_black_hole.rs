@@ -174,6 +174,10 @@ impl Rule for MtuBlackHole {
                     "connections_broken",
                     f64::from(u8::from(half.too_large.is_none())),
                 )
+                .stalls(
+                    half.too_large
+                        .map(|stuck| (stuck.first.time, stuck.last.time)),
+                )
                 .seen(Seen {
                     sender,
                     icmp: icmp.is_some(),
@@ -222,8 +226,12 @@ impl Rule for MtuBlackHole {
         let confidence = draft.confidence;
         let icmp = group.having(|seen| seen.icmp) > 0;
         let peer = if sender == "server" { server } else { client };
+        let (from, to) = match sender {
+            "server" => (server.ip, client.ip),
+            _ => (client.ip, server.ip),
+        };
         draft
-            .title(format!("Segments of {lost:.0} bytes from the {sender} are lost, smaller ones pass ({} and {})", client.ip, server.ip))
+            .title(format!("Segments of {lost:.0} bytes from {from} to {to} are lost, smaller ones pass"))
             .summary(format!(
                 "{} {}: the {sender} retransmits segments of {lost:.0} bytes without an acknowledgment, while segments of up to {} get through. The path \
                  carries smaller packets than the {sender} assumes.{link}",

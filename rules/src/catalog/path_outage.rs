@@ -233,6 +233,7 @@ fn observation(conn: &Connection, sender: Direction, outage: &Outage) -> Observa
         )
         .figure("connections", 1.0)
         .figure("dark_ms", ms(length))
+        .stalls([(outage.since, outage.ended.time)])
         .seen(Seen {
             sender,
             since: outage.since,

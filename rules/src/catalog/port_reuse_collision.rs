@@ -13,6 +13,7 @@ use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::text::{many, ms, plural, time};
+use crate::signs::handshake::timer_waits;
 
 declare_rule! {
     /// A new connection reused the addresses and ports of one that its peer still holds.
@@ -121,6 +122,7 @@ impl Rule for PortReuseCollision {
             .figure("collisions", 1.0)
             .figure_if("delay_ms", delay.map(ms))
             .cost("time_lost_ms", delay.map_or(0.0, ms))
+            .stalls(timer_waits(conn))
             .seen(Seen {
                 challenged: challenge.is_some(),
                 never: syn_ack.is_none(),

@@ -11,7 +11,7 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::text::{ms, number, percent, plural, share, span, time};
+use crate::model::text::{end_at, ms, number, percent, plural, share, span, time};
 
 declare_rule! {
     /// Segments arrived in a different order than they were sent.
@@ -140,6 +140,7 @@ impl Rule for Reordering {
     fn describe(&self, group: &Group<'_, Seen>, draft: Narrative) -> Narrative {
         let sender = most(group.seen().map(|seen| seen.sender)).map_or("", Direction::sender);
         let server = group.server();
+        let end = end_at(sender, server);
         let segments = group.figure("segments").unwrap_or_default();
         let extent = group.figure("extent_ms_max");
         let part = group.seen().map(|seen| seen.share).fold(0.0, f64::max);
@@ -150,7 +151,7 @@ impl Rule for Reordering {
         draft
             .title(format!("Segments from the {sender} arrive out of order ({server})"))
             .summary(format!(
-                "{} from the {sender} (server {server}) arrived after later ones{late}; {} on the worst connection. The network delivered them over unequal paths or queues.",
+                "{} from the {end} arrived after later ones{late}; {} on the worst connection. The network delivered them over unequal paths or queues.",
                 plural(segments, "segment"), percent(part)
             ))
             .confidence(confidence::LIKELY, "The late segments are originals, not retransmissions.")

@@ -16,7 +16,7 @@ use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::text::{list, many, ms, percent, share, span, time};
-use crate::signs::handshake::is_handshake_ignored;
+use crate::signs::handshake::{is_handshake_ignored, timer_waits};
 use crate::signs::in_vain;
 use crate::signs::waits::union;
 
@@ -194,11 +194,18 @@ impl Rule for SlowConnect {
             .listeners
             .get(&server)
             .map_or(count, |facts| facts.attempts);
-        let of_all = format!(
-            "{count} of {} ({})",
-            many(attempts, "connection"),
-            percent(share(count, attempts))
-        );
+        let of_all = match attempts {
+            1 => "The only connection".to_owned(),
+            _ => format!(
+                "{count} of {} ({})",
+                many(attempts, "connection"),
+                percent(share(count, attempts))
+            ),
+        };
+        let (after, outcome) = match count {
+            1 => (longest.clone(), "It succeeded"),
+            _ => (format!("up to {longest}"), "Each succeeded"),
+        };
         let repeated = |cause| group.having(|seen| seen.cause == cause);
         let causes = [
             (
@@ -220,8 +227,8 @@ impl Rule for SlowConnect {
         let is_late = repeated(Cause::AnsweredLate) == count;
         draft
             .impact(group.meta, impact(group.observations))
-            .title(format!("Connecting to {server} takes up to {longest}"))
-            .summary(format!("{of_all} to {server} completed the handshake late, after up to {longest}: {}. Each succeeded in the end, so applications log no error.", list(&causes)))
+            .title(format!("Connecting to {server} takes {after}"))
+            .summary(format!("{of_all} to {server} completed the handshake late, after {after}: {}. {outcome} in the end, so applications log no error.", list(&causes)))
             .confidence(confidence::STRONG, "Both the first SYN and the end of the handshake were captured.")
             .because(format!("the handshake took {longest} from the first captured SYN to the client's ACK"))
             .because_if(!gaps.is_empty(), || format!("the SYN was retransmitted after {gaps} s"))
@@ -284,12 +291,25 @@ fn slow(
     .figure("syn_repeats", f64::from(syns))
     .figure("connections", 1.0)
     .cost("time_lost_ms", ms(took))
+    .stalls(stalls(conn, syn, syn_ack))
     .seen(Seen {
         cause,
         until: ack.time,
         repaired,
         gaps: list(&gaps),
     })
+}
+
+/// What of the handshake was waiting for a timer; where nothing was retransmitted, for the SYN-ACK beyond
+/// the round trip.
+fn stalls(conn: &Connection, syn: SegmentRef, syn_ack: SegmentRef) -> Vec<(Timestamp, Timestamp)> {
+    let waits: Vec<_> = timer_waits(conn).collect();
+    if !waits.is_empty() {
+        return waits;
+    }
+    let due = conn.rtt().map(|round_trip| syn.time + round_trip);
+    let late = due.filter(|due| *due < syn_ack.time);
+    late.map(|due| (due, syn_ack.time)).into_iter().collect()
 }
 
 /// Whether the first repeat led to the connection: a single packet was lost.

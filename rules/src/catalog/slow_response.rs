@@ -225,18 +225,20 @@ impl Rule for SlowResponse {
         } else {
             (String::new(), String::new())
         };
+        let up_to = if slow > 1 { "up to " } else { "" };
         let waits = group.seen().flat_map(|seen| seen.waits.iter().copied());
         draft
             .impact(group.meta, cost(waits))
-            .title(format!("{server} takes up to {} to answer{usual}", time(max)))
+            .title(format!("{server} takes {up_to}{} to answer{usual}", time(max)))
             .summary(format!(
-                "{} to {server} waited up to {} for the first byte of the response{half}. \
-                 The requests had been acknowledged, so the time was spent in the server.",
+                "{} to {server} waited {up_to}{} for the first byte of the response{half}. \
+                 {} been acknowledged, so the time was spent in the server.",
                 many(slow.max(1), "request"),
                 time(max),
+                if slow > 1 { "The requests had" } else { "The request had" },
             ))
             .confidence(confidence, reason)
-            .because_if(acked.is_some(), || format!("the server's kernel acknowledged these requests within {}, long before the response", time(acked.unwrap_or_default())))
+            .because_if(acked.is_some(), || format!("the server's kernel acknowledged {} within {}, long before the response", if slow > 1 { "these requests" } else { "the request" }, time(acked.unwrap_or_default())))
             .because_if(several && p95.is_some(), || format!("median {}, 95th percentile {}, slowest {}", time(typical), time(p95.unwrap_or_default()), time(max)))
             .because_if(!requests.is_empty(), || format!("slowest requests: {}", list(&requests)))
             .not("packet-loss", "no lost segment held these requests or responses back")

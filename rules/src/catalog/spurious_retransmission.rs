@@ -13,7 +13,7 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::text::{bytes, number, plural, span};
+use crate::model::text::{bytes, end_at, number, plural, span};
 
 declare_rule! {
     /// A sender retransmitted bytes that the receiver already had.
@@ -129,12 +129,13 @@ impl Rule for SpuriousRetransmission {
     fn describe(&self, group: &Group<'_, Direction>, draft: Narrative) -> Narrative {
         let sender = most(group.seen().copied()).map_or("", Direction::sender);
         let server = group.server();
+        let end = end_at(sender, server);
         let segments = group.figure("segments").unwrap_or_default();
         let octets = group.figure("bytes").unwrap_or_default();
         draft
             .title(format!("The {sender} retransmits bytes that had arrived ({server})"))
             .summary(format!(
-                "The {sender} (server {server}) retransmitted {} ({}) that the receiver already had: acknowledgments were late or lost, or segments were reordered.",
+                "The {end} retransmitted {} ({}) that the receiver already had: acknowledgments were late or lost, or segments were reordered.",
                 plural(segments, "segment"), bytes(octets)
             ))
             .confidence(confidence::STRONG, "The receiver reported the duplicates, or had acknowledged the bytes before.")

@@ -128,6 +128,7 @@ impl Rule for StreamFraming {
         let shortest = group.seen().filter_map(|seen| seen.shortest).min();
         let longest = group.seen().filter_map(|seen| seen.longest).max();
         let sizes = match (shortest, longest) {
+            (Some(shortest), Some(longest)) if shortest == longest => String::new(),
             (Some(shortest), Some(longest)) => format!(" of {shortest} to {longest} bytes"),
             _ => String::new(),
         };
@@ -147,7 +148,7 @@ impl Rule for StreamFraming {
             "The framing was inferred: it matches every message boundary of the stream."
         };
         let draft = draft
-            .title(format!("Stream to {server} is framed as {}; {} and {}", words(spec), plural(coalesced, "coalesced segment"), plural(split, "split message")))
+            .title(format!("Stream to {server} ({}): {}, {}", kind(spec), plural(coalesced, "coalesced segment"), plural(split, "split message")))
             .summary(format!(
                 "{}{sizes} under {} were exchanged with {server}: {} carried more than one message start and {} spanned segments.{outcome}",
                 plural(messages, "message"), words(spec), plural(coalesced, "segment"), plural(split, "message"),
@@ -274,6 +275,11 @@ fn words(spec: &str) -> String {
         },
     };
     base + &options
+}
+
+/// The kind of framing alone.
+fn kind(spec: &str) -> &str {
+    spec.split(',').next().unwrap_or(spec)
 }
 
 /// One number of a specification such as `offset=2`.

@@ -99,7 +99,8 @@ impl Rule for TimeoutRecovery {
             let waits = by_timer
                 .iter()
                 .map(|one| (one.segment.time - one.after, one.segment.time));
-            let waited = union(waits.collect::<Vec<(Timestamp, Timestamp)>>().into_iter());
+            let waits: Vec<(Timestamp, Timestamp)> = waits.collect();
+            let waited = union(waits.iter().copied());
             let enough = number(by_timer.len() as u64) >= ctx.threshold("min_timeouts")
                 || ms(waited) >= ctx.threshold("min_timer_ms");
             let Some(longest) = by_timer
@@ -129,6 +130,7 @@ impl Rule for TimeoutRecovery {
                     .figure("timer_ms", ms(waited))
                     .figure("fast", number(fast))
                     .figure("probes", number(probes))
+                    .stalls(waits)
                     .seen(Seen {
                         sender,
                         waited,
@@ -155,7 +157,7 @@ impl Rule for TimeoutRecovery {
         draft
             .title(format!("Losses of the {sender} wait {waited} for its timer ({server})"))
             .summary(format!(
-                "On {} the {sender} repaired {} by its retransmission timer: from the lost copy to the repeat it took {waited} in all, {longest} at most. {} by fast retransmission and {} by tail loss probe.",
+                "On {} the {sender} repaired {} by its retransmission timer: from the lost copy to the repeat it took {waited} in all, {longest} at most. Fast retransmission repaired {}, tail loss probes {}.",
                 many(group.connections(), "connection"),
                 plural(timeouts, "loss"),
                 plural(fast, "segment"),

@@ -159,6 +159,7 @@ impl Rule for TlsSlow {
             .figure("slow_ms_max", ms(lost))
             .figure_if("handshake_ms", whole)
             .figure("round_trip_ms", ms(round_trip))
+            .stalls([(slowest.to.time - lost, slowest.to.time)])
             .seen(Seen {
                 of: slowest.of,
                 wait: (slowest.to.time - lost, slowest.to.time),

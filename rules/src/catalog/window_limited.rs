@@ -10,7 +10,7 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::text::{bytes, ms, number, percent, time};
+use crate::model::text::{bytes, end_at, ms, number, percent, time};
 
 declare_rule! {
     /// The receiver's window limits a transfer while the path could carry more.
@@ -136,10 +136,11 @@ impl Rule for WindowLimited {
         let share = median(group.seen().map(|seen| seen.share)).unwrap_or_default();
         let receiver = most(group.seen().map(|seen| seen.receiver)).unwrap_or_default();
         let server = group.server();
+        let end = end_at(receiver, server);
         draft
             .title(format!("The {receiver}'s window of {} limits a transfer to {rate:.1} Mbit/s ({server})", bytes(limit)))
             .summary(format!(
-                "The {receiver} (server {server}) allows {} in flight; with a round trip of {} that makes {rate:.1} Mbit/s, whatever the links could carry. \
+                "The {end} allows {} in flight; with a round trip of {} that makes {rate:.1} Mbit/s, whatever the links could carry. \
                  {} of the segments filled the window, and no queue grew meanwhile.",
                 bytes(limit), time(rtt), percent(share)
             ))

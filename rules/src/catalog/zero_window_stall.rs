@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use analyzer::event::{EventKind, SegmentRef};
-use analyzer::{Connection, Direction};
+use analyzer::{Connection, Direction, Timestamp};
 
 use crate::model::confidence;
 use crate::model::context::Context;
@@ -94,6 +94,18 @@ fn worst_stall(conn: &Connection, reader: Direction) -> Stall {
     }
 }
 
+/// When the reader's window was closed, as far as the connection's events show it.
+fn stalls(conn: &Connection, reader: Direction) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+    let events = (conn.events.iter()).filter(move |event| event.segment.direction == reader);
+    events.filter_map(|event| match event.kind {
+        EventKind::WindowOpened { closed_for } => {
+            let opened = event.segment.time;
+            Some((opened - closed_for, opened))
+        }
+        _ => None,
+    })
+}
+
 impl Rule for ZeroWindowStall {
     type Seen = Seen;
     type Fact = ();
@@ -136,6 +148,7 @@ impl Rule for ZeroWindowStall {
                     .figure("stall_ms_total", ms(half.zero_window_total))
                     .figure("stall_ms_max", longest)
                     .cost("time_lost_ms", ms(half.zero_window_total))
+                    .stalls(stalls(conn, direction))
                     .seen(Seen {
                         reader,
                         probes: conn.half(direction.reverse()).zero_window_probes,
@@ -155,7 +168,7 @@ impl Rule for ZeroWindowStall {
         let probes = number(group.seen().map(|seen| seen.probes).sum());
         let window_max = group.seen().filter_map(|seen| seen.window_max).max();
         draft
-            .title(format!("The {reader} reads too slowly and stops the {sender} for up to {} ({server})", time(longest)))
+            .title(format!("The {reader} reads too slowly and stops the {sender} up to {} ({server})", time(longest)))
             .summary(format!(
                 "The {reader}'s receive buffer was full {} on {} with {server}; the {sender} waited {} in all, {} at worst. The application at the {reader} did not read in time.",
                 plural(stalls, "time"), many(group.connections(), "connection"), time(total), time(longest)

@@ -35,7 +35,7 @@ pub(super) trait Running: Send + Sync {
     /// The declaration.
     fn meta(&self) -> &'static RuleMeta;
 
-    /// Has the rule judge one connection; what it hands over is kept here and counted in `slot`.
+    /// Has the rule judge one connection; what it records is kept here and counted in `slot`.
     fn judge(&self, settings: &RuleSettings, conn: &Connection, slot: &mut Slot);
 
     /// Whether the rule would keep nothing of one connection.
@@ -356,7 +356,7 @@ impl End<'_> {
     }
 }
 
-/// The observations of each cause, the most telling first, and how many causes there were.
+/// The observations of each cause, the best example first, and how many causes there were.
 fn groups<S>(observations: Vec<Observation<S>>) -> (Vec<Vec<Observation<S>>>, usize) {
     let common: Vec<_> = observations.iter().map(|one| &one.occurrence).collect();
     let (places, causes) = parted(&common);
@@ -371,7 +371,7 @@ fn groups<S>(observations: Vec<Observation<S>>) -> (Vec<Vec<Observation<S>>>, us
     (groups.collect(), causes)
 }
 
-/// The places of the occurrences of each cause, the most telling first, and how many causes there
+/// The places of the occurrences of each cause, the best example first, and how many causes there
 /// were: of more than [`FINDINGS_PER_RULE`] the gravest stay, then those that occurred most often, then
 /// the earliest.
 fn parted(occurrences: &[&Occurrence]) -> (Vec<Vec<usize>>, usize) {

@@ -3,7 +3,7 @@
 use analyzer::Analysis;
 
 use crate::model::connection_ref::ConnectionRef;
-use crate::model::finding::Finding;
+use crate::model::finding::{Finding, Stall};
 use crate::model::meta::RuleMeta;
 use crate::model::narrative::Narrative;
 use crate::model::occurrence::{Occurrence, Occurrences, distinct};
@@ -12,6 +12,9 @@ use crate::model::text;
 
 /// Connections listed with a finding; their number is always given in full.
 const CONNECTIONS_PER_FINDING: usize = 1_000;
+/// Stalls kept with a finding.
+const STALLS_PER_FINDING: usize = 100_000;
+
 /// Examples whose frames are given as evidence.
 const EXAMPLES_PER_FINDING: usize = 3;
 
@@ -37,7 +40,7 @@ pub(crate) fn default_narrative(meta: &RuleMeta, occurrences: &Occurrences<'_>) 
 }
 
 /// Nothing is above info that no frame proves, and a wait counts for nothing where the capture's
-/// clock does not tell it.
+/// clock does not show it.
 fn borne_out(analysis: &Analysis, occurrences: &Occurrences<'_>, severity: Severity) -> Severity {
     let mut evidence = occurrences.0.iter().flat_map(|one| &one.evidence);
     if !evidence.any(|evidence| evidence.proves) {
@@ -49,6 +52,24 @@ fn borne_out(analysis: &Analysis, occurrences: &Occurrences<'_>, severity: Sever
     }
     let without = occurrences.impact().without_times();
     severity.min(without.severity())
+}
+
+/// When connections stood still, where the capture's clock shows it.
+fn stalls(analysis: &Analysis, occurrences: &Occurrences<'_>) -> Vec<Stall> {
+    let of_one = |one: &Occurrence| {
+        let connection = one.connection;
+        let spans = one.stalls.clone().into_iter();
+        spans.map(move |(from, to)| Stall {
+            connection,
+            from,
+            to,
+        })
+    };
+    let all = occurrences.0.iter().flat_map(|one| of_one(one));
+    let timed = all.filter(|stall| analysis.tells_time(stall.from, stall.to));
+    let mut stalls: Vec<Stall> = timed.take(STALLS_PER_FINDING).collect();
+    stalls.sort_unstable();
+    stalls
 }
 
 /// The finding of a group, with the rule's words and the engine's sums.
@@ -78,6 +99,7 @@ pub(crate) fn finding(
             .collect(),
         figures: occurrences.figures(meta),
         cost: occurrences.costs(),
+        stalls: stalls(analysis, occurrences),
         why: narrative.why,
         look_alikes: narrative.look_alikes,
         remedy: narrative.remedy,

@@ -1,4 +1,4 @@
-//! Runs the catalogue: hands connections to rules, counts what could not be judged, folds
+//! Runs the catalogue: passes connections to rules, counts what could not be judged, folds
 //! observations into findings.
 //!
 //! Each shard owns a [`RuleSink`]; nothing is shared while connections end. Everything that
@@ -143,7 +143,7 @@ impl Engine {
         })
     }
 
-    /// Whether rules of the user's own look at connections. What they keep cannot be handed on.
+    /// Whether rules of the user's own look at connections. What they keep cannot be passed on.
     #[must_use]
     pub fn has_own_of_connections(&self) -> bool {
         let (of_rows, _) = self.own();
@@ -273,7 +273,7 @@ impl RuleSink {
 }
 
 /// What one sink counted. What is kept of single connections is not in it: another engine keeps the
-/// same when it is handed these connections again ([`Engine::kept`]).
+/// same when it is given these connections again ([`Engine::kept`]).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RuleCounts(Vec<(String, Slot)>);
 

@@ -8,7 +8,7 @@ use hostfiles::{Clock, Opening, Place};
 use super::join::{DAY, Joined, NEAR, Offset};
 
 impl Joined {
-    /// The time of a line in the time of the capture; `None` when it cannot be told.
+    /// The time of a line in the time of the capture; `None` when it is not known.
     pub(super) fn time_of(&self, place: Place) -> Option<i64> {
         let file = &self.files.files[place.at.file];
         let time = place.time.or(file.taken)?;

@@ -210,7 +210,7 @@ impl Joined {
                     let transport = socket.transport.unwrap_or(Transport::Tcp);
                     tuples.get(&(transport, local, peer))
                 }
-                // Accepted by a listener on any address: its port and the client tell.
+                // Accepted by a listener on any address: its port and the client identify it.
                 Some(local) => by_client.get(&(peer, local.port)),
                 None => None,
             };
@@ -238,7 +238,7 @@ impl Joined {
             .copied()
     }
 
-    /// Traced clients whose own port is not told: by the order or the time in which they connected.
+    /// Traced clients whose own port is not stated: by the order or the time in which they connected.
     fn join_rest(&mut self) {
         let mut taken: BTreeSet<usize> = BTreeSet::new();
         for (at, sockets) in self.traced.iter().enumerate() {
@@ -353,7 +353,7 @@ impl Joined {
                     || host.is_none() && local.ip.is_unspecified()
             }
             Some(_) => false,
-            // Traced from later on than its bind(): who sends to it tells.
+            // Traced from later on than its bind(): its peers identify it.
             None => {
                 let clients = self.datagram_clients.get(&server);
                 clients

@@ -74,7 +74,7 @@ impl Witness {
         }
     }
 
-    /// Adds to the settings what the files tell; what the user said himself stays.
+    /// Adds to the settings what the files state; what the user said himself stays.
     pub fn advise(&self, settings: &mut RuleSettings) {
         for (port, (bytes, _)) in &self.settled.buffers {
             settings.udp_recv_buffers.entry(*port).or_insert(*bytes);

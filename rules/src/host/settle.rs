@@ -15,7 +15,7 @@ const SEEN: f64 = 0.95;
 /// That counters of the host show.
 const COUNTED: f64 = 0.85;
 
-/// A reset whose cause a host file tells.
+/// A reset whose cause a host file states.
 #[derive(Clone, Debug)]
 pub(super) struct Settled {
     /// As the packets alone read.
@@ -106,7 +106,7 @@ fn aborts(joined: &Joined) -> Aborts {
         .collect()
 }
 
-/// The cause of the reset that an end sent, where its own host tells it.
+/// The cause of the reset that an end sent, where its own host states it.
 fn reset(joined: &Joined, aborts: &Aborts, at: usize, end: Direction) -> Option<Settled> {
     let one = &joined.watched[at];
     let reset = one
@@ -187,7 +187,7 @@ fn by_calls(socket: &TracedSocket, received: u64) -> Option<Said> {
     Some((ResetKind::UnreadData, unread, vec![(closed, note)]))
 }
 
-/// Resets that nothing else tells apart, by the counter of closes over unread data.
+/// Resets that nothing else separates, by the counter of closes over unread data.
 fn by_counters(joined: &Joined, all: &mut Settlement) {
     let mut by_host = BTreeMap::<std::net::IpAddr, Vec<(usize, Direction, ResetKind)>>::new();
     for (at, one) in joined.watched.iter().enumerate() {

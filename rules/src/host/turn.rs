@@ -9,7 +9,7 @@ use crate::model::severity::Severity;
 
 use super::testimony::Line;
 
-/// Pairs of causes that look alike on the wire and that host evidence tells apart.
+/// Pairs of causes that look alike on the wire and that host evidence separates.
 const RUNNERS_UP: [(&str, &str); 6] = [
     ("linger-zero-reset", "unread-data-reset"),
     ("unread-data-reset", "linger-zero-reset"),

@@ -24,7 +24,7 @@ pub(super) struct End {
     pub(super) rto_ms: Option<f64>,
 }
 
-/// A reset, as the packets tell it.
+/// A reset, as the packets show it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SeenReset {
     pub(super) by: Direction,
@@ -213,7 +213,7 @@ impl Acquaintance {
         all
     }
 
-    /// Their ends, to tell which sockets of a host may be theirs.
+    /// Their ends, to decide which sockets of a host may be theirs.
     #[must_use]
     pub fn ends(&self) -> Ends {
         let mut ends = Ends::default();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Something that host evidence can tell about a finding.
+/// Something that host evidence can show about a finding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Ask {
     /// Which process has the connections open, and in which state they are.
@@ -44,7 +44,7 @@ pub enum Ask {
 }
 
 impl Ask {
-    /// What to collect, and what it tells, for people.
+    /// What to collect, and what it shows, for people.
     #[must_use]
     pub const fn describe(self) -> &'static str {
         match self {

@@ -15,7 +15,7 @@ pub const STRONG: f64 = 0.9;
 /// The signs were measured and fit; a rarer cause gives the same.
 pub const LIKELY: f64 = 0.85;
 
-/// The signs that tell it from its look-alikes were seen in part.
+/// The signs that separate it from its look-alikes were seen in part.
 pub const PROBABLE: f64 = 0.75;
 
 /// More likely than the runner-up, no more.

@@ -1,6 +1,6 @@
 //! What rules conclude: findings, and what was checked without one.
 
-use analyzer::QualityKind;
+use analyzer::{QualityKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use crate::model::connection_ref::ConnectionRef;
@@ -76,6 +76,17 @@ impl Origin {
     }
 }
 
+/// When a connection stood still.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Stall {
+    /// Which one.
+    pub connection: ConnectionRef,
+    /// From when.
+    pub from: Timestamp,
+    /// Until when.
+    pub to: Timestamp,
+}
+
 /// One cause, with everything a reader needs to believe and cure it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Finding {
@@ -109,6 +120,9 @@ pub struct Finding {
     pub figures: Vec<Figure>,
     /// What it cost, in user terms (requests failed, time lost, bytes lost).
     pub cost: Vec<Figure>,
+    /// When connections stood still because of it, by connection and time; they may overlap. At most
+    /// 100,000.
+    pub stalls: Vec<Stall>,
     /// Why we believe it: facts, strongest first.
     pub why: Vec<String>,
     /// What it is not, and why.
@@ -123,7 +137,7 @@ pub struct Finding {
     pub explained_by: Vec<String>,
     /// A Wireshark display filter that shows the evidence.
     pub filter: String,
-    /// Distribution of the telling figure.
+    /// Distribution of the main figure.
     pub distribution: Option<Distribution>,
     /// How long each side waited before it closed, where timeouts are the matter.
     pub timeouts: Vec<Waits>,
@@ -152,6 +166,7 @@ impl Finding {
             evidence: Vec::new(),
             figures: Vec::new(),
             cost: Vec::new(),
+            stalls: Vec::new(),
             why: Vec::new(),
             look_alikes: Vec::new(),
             remedy: Vec::new(),

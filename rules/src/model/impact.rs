@@ -42,14 +42,14 @@ pub struct Impact {
     pub stopped: bool,
     /// The longest time in which everything on one connection stood still.
     pub stalled: Duration,
-    /// How much transfers were slowed, where no single wait can be told.
+    /// How much transfers were slowed, where no single wait can be named.
     pub slowed: Slowed,
 }
 
 /// How much transfers were slowed. Each rule that measures it documents the figures.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Slowed {
-    /// Not that anybody could tell.
+    /// Not so that anybody would notice.
     #[default]
     Not,
     /// Measurably.
@@ -150,7 +150,7 @@ impl Impact {
         }
     }
 
-    /// What is left of it where the capture's clock does not tell how long anything took.
+    /// What is left of it where the capture's clock does not show how long anything took.
     #[must_use]
     pub fn without_times(self) -> Self {
         Self {

@@ -91,7 +91,7 @@ pub struct RuleMeta {
     pub figures: &'static [FigureSpec],
     /// Configurable limits.
     pub thresholds: &'static [ThresholdSpec],
-    /// What host evidence can tell about its findings.
+    /// What host evidence can show about its findings.
     pub host_evidence: &'static [Ask],
     /// The doc comment of the declaration, line by line, in Markdown.
     pub doc_lines: &'static [&'static str],

@@ -20,7 +20,7 @@ use crate::model::waits::Waits;
 pub struct Group<'a, S = (), F = ()> {
     /// The rule's declaration.
     pub meta: &'static RuleMeta,
-    /// The observations, the most telling first; never empty.
+    /// The observations, the best example first; never empty.
     pub observations: &'a [Observation<S>],
     /// What they have in common with those of all rules, in the same order.
     pub common: &'a Occurrences<'a>,
@@ -46,7 +46,7 @@ impl<S, F> Group<'_, S, F> {
         self.common.impact()
     }
 
-    /// The most telling observation.
+    /// The best example.
     #[must_use]
     pub fn best(&self) -> &Observation<S> {
         &self.observations[0]
@@ -104,7 +104,7 @@ impl<S, F> Group<'_, S, F> {
         self.common.figure(self.meta, name)
     }
 
-    /// What was seen, the most telling first.
+    /// What was seen, the best example first.
     pub fn seen(&self) -> impl Iterator<Item = &S> {
         self.observations.iter().map(|one| &one.seen)
     }

@@ -126,7 +126,7 @@ impl<S> Observation<S> {
         self
     }
 
-    /// How telling as an example.
+    /// How good an example it is.
     #[must_use]
     pub fn weight(mut self, weight: f64) -> Self {
         self.weight = weight;
@@ -202,6 +202,13 @@ impl<S> Observation<S> {
         self
     }
 
+    /// Times, from and to, in which the connection stood still because of it.
+    #[must_use]
+    pub fn stalls(mut self, spans: impl IntoIterator<Item = (Timestamp, Timestamp)>) -> Self {
+        self.stalls.extend(spans);
+        self
+    }
+
     /// A cost in user terms, such as `requests_failed` or `time_lost_ms`.
     #[must_use]
     pub fn cost(mut self, name: &'static str, value: f64) -> Self {
@@ -267,7 +274,7 @@ pub fn segment_at(conn: &Connection, at: At, direction: Direction) -> SegmentRef
         .unwrap_or(place)
 }
 
-/// What a rule hands over while it judges one connection.
+/// What a rule records while it judges one connection.
 pub struct Observations<S = (), F = ()> {
     pub(crate) observations: Vec<Observation<S>>,
     pub(crate) notes: Vec<Note<F>>,
@@ -311,7 +318,7 @@ impl<S, F> Observations<S, F> {
         }
     }
 
-    /// Whether nothing was handed over that is kept.
+    /// Whether nothing was recorded that is kept.
     pub(crate) const fn is_empty(&self) -> bool {
         self.observations.is_empty() && self.notes.is_empty() && self.histograms.is_empty()
     }

@@ -29,7 +29,7 @@ pub struct Occurrence {
     pub confidence: f64,
     /// What it did to somebody.
     pub impact: Impact,
-    /// How telling as an example: larger is shown first.
+    /// How good an example it is: larger is shown first.
     pub weight: f64,
     /// How many times it happened on this connection.
     pub count: u64,
@@ -39,6 +39,9 @@ pub struct Occurrence {
     pub figures: Vec<(&'static str, FigureValue)>,
     /// Costs in user terms; summed over occurrences.
     pub cost: Vec<(&'static str, f64)>,
+    /// When the connection stood still because of it, from and to, as far as frames show it. They may
+    /// overlap.
+    pub stalls: Vec<(Timestamp, Timestamp)>,
     /// Limits of the capture that touch the connection.
     pub limits: Vec<QualityKind>,
 }
@@ -63,6 +66,7 @@ impl Occurrence {
             evidence: Vec::new(),
             figures: Vec::new(),
             cost: Vec::new(),
+            stalls: Vec::new(),
             limits,
         }
     }
@@ -114,11 +118,11 @@ impl Occurrence {
     }
 }
 
-/// The occurrences of one cause, the most telling first; never empty.
+/// The occurrences of one cause, the best example first; never empty.
 pub struct Occurrences<'a>(pub(crate) Vec<&'a Occurrence>);
 
 impl Occurrences<'_> {
-    /// The most telling one.
+    /// The best example.
     #[must_use]
     pub fn best(&self) -> &Occurrence {
         self.0[0]
@@ -254,7 +258,7 @@ impl Occurrences<'_> {
         distinct(ordered.into_iter())
     }
 
-    /// The most telling ones.
+    /// The best examples.
     pub fn examples(&self, most: usize) -> impl Iterator<Item = &Occurrence> {
         self.0.iter().copied().take(most)
     }

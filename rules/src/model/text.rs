@@ -7,6 +7,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use analyzer::Endpoint;
+
 use crate::model::connection_ref::ConnectionRef;
 
 /// Milliseconds of a duration.
@@ -69,6 +71,15 @@ pub fn bytes(octets: f64) -> String {
 #[must_use]
 pub fn other_end(end: &str) -> &'static str {
     if end == "server" { "client" } else { "server" }
+}
+
+/// One end of the connections with a server: `server 10.0.0.2:80` or `client of 10.0.0.2:80`.
+#[must_use]
+pub fn end_at(end: &str, server: Endpoint) -> String {
+    match end {
+        "server" => format!("server {server}"),
+        end => format!("{end} of {server}"),
+    }
 }
 
 /// A count and its noun: `1 request`, `12 requests`.

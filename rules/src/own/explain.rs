@@ -20,7 +20,7 @@ pub fn listing(rules: &[Arc<OwnRule>]) -> String {
     format!("\nYour own\n{lines}")
 }
 
-/// The documentation of a rule, as it can be told from what is written.
+/// The documentation of a rule, as far as its file describes it.
 #[must_use]
 pub fn explain(rule: &OwnRule) -> String {
     let mut page = format!("# {}\n\n{}.\n\n", rule.id, rule.title);

@@ -19,7 +19,7 @@ pub struct OwnRule {
     pub on: Source,
     /// The condition, as written.
     pub when: String,
-    /// Columns by which rows that meet the condition are told apart.
+    /// Columns by which rows that meet the condition are grouped.
     pub group_by: Vec<&'static str>,
     /// Rows that a group needs to be a finding.
     pub at_least: u64,

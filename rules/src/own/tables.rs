@@ -8,7 +8,7 @@ use crate::rows::{self, ColumnType, Record, Table};
 pub enum Source {
     /// Connections.
     Connections,
-    /// The telling requests of every connection.
+    /// The most relevant requests of every connection.
     Requests,
     /// DNS questions.
     Dns,

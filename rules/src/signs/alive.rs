@@ -6,7 +6,7 @@ use analyzer::{Connection, Direction, Timestamp};
 
 use crate::model::text::ms;
 
-/// What a connection tells of one of its ends.
+/// What a connection shows of one of its ends.
 pub(crate) struct Alive {
     pub(crate) first_frame: u64,
     /// When the end was heard last.
@@ -20,7 +20,7 @@ pub(crate) struct Alive {
 }
 
 impl Alive {
-    /// What `conn` tells of the sender of `direction`.
+    /// What `conn` shows of the sender of `direction`.
     pub(crate) fn of(conn: &Connection, direction: Direction) -> Self {
         let last = conn.half(direction).last_segment;
         let survived = conn.idle_gaps.longest_survived;

@@ -57,6 +57,17 @@ fn acknowledged_at(conn: &Connection, first: &SegmentRef) -> Option<Timestamp> {
         .min()
 }
 
+/// When a handshake waited for a timer: from the first SYN to the last one, and from the first SYN-ACK
+/// to the last one.
+pub(crate) fn timer_waits(conn: &Connection) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+    let handshake = &conn.handshake;
+    let copies = [&handshake.syns, &handshake.syn_acks];
+    copies.into_iter().filter_map(|copies| {
+        let (first, last) = (copies.first()?, copies.last()?);
+        (first.time < last.time).then_some((first.time, last.time))
+    })
+}
+
 /// Whether the server acts as if the finished handshake had not been.
 pub(crate) fn is_handshake_ignored(conn: &Connection) -> bool {
     conn.handshake.syn_acks_after_ack > 0 || !first_data_ignored(conn).is_empty()

@@ -129,7 +129,7 @@ impl Reader for Http1 {
                 _ => {}
             }
         }
-        self.facts.kept = self.pending.finish();
+        (self.facts.kept, self.facts.not_kept) = self.pending.finish();
         AppFacts {
             protocol: AppProtocol::Http1,
             http: Some(Box::new(self.facts)),

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::app::HttpExchange;
 use crate::app::exchange::ExchangeLog;
+use crate::app::{HttpExchange, HttpOperation};
 use crate::event::At;
 
 /// Requests that may wait; a client that pipelines more has the oldest given up.
@@ -98,8 +98,8 @@ impl Pending {
         self.lost = true;
     }
 
-    /// The exchanges kept.
-    pub(super) fn finish(mut self) -> Vec<HttpExchange> {
+    /// The exchanges kept, and the counts of all others.
+    pub(super) fn finish(mut self) -> (Vec<HttpExchange>, Vec<HttpOperation>) {
         self.give_up();
         for (order, exchange) in self.waiting {
             self.log.push(order, exchange);

@@ -150,7 +150,7 @@ impl Reader for Http2 {
             }
             log.push(stream.order, stream.exchange);
         }
-        facts.kept = log.finish();
+        (facts.kept, facts.not_kept) = log.finish();
         if self.frames.iter().any(Frames::has_preface) {
             facts.window_stalls = windows.finish();
         }

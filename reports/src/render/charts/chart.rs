@@ -12,7 +12,7 @@ use crate::words::{escape, format};
 /// CSS pixels of a chart on a wide page.
 pub(super) const WIDE: (u32, u32) = (860, 240);
 /// CSS pixels of a chart on a narrow page.
-const NARROW: (u32, u32) = (360, 230);
+pub(super) const NARROW: (u32, u32) = (360, 230);
 
 /// One chart, ready for a page. Serialised, its data table is a body of markup.
 #[derive(Clone, PartialEq, Debug, Default)]

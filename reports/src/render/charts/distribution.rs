@@ -65,6 +65,7 @@ pub(super) fn percentiles(times: &ResponseTimes) -> Result<Option<Chart>, Error>
         bottom: 0.0,
         top: times.max_ms.max(1e-3) * 1.08,
         x_label: &tail_label,
+        x_unit: "tail",
         y_label: &format::duration,
         shapes: vec![Shape::Line(0, curve.clone())],
     };
@@ -107,7 +108,7 @@ fn tail_label(tail: f64) -> String {
     }
 }
 
-/// The share that a place on the axis stands for, with as few decimals as tell it from all.
+/// The share that a place on the axis stands for, with as few decimals as separate it from all.
 fn percentile(tail: f64, most: usize) -> String {
     let share = 100.0 * (1.0 - 10_f64.powf(-tail));
     #[expect(
@@ -160,6 +161,7 @@ fn durations(
         bottom: 0.0,
         top: bars.iter().map(|bar| bar.2).fold(0.0, f64::max) * 1.08,
         x_label: &format::duration,
+        x_unit: "ms",
         y_label: &whole,
         shapes: vec![
             Shape::Bars(0, bars),
@@ -215,6 +217,7 @@ pub(super) fn udp_sizes(sizes: &[UdpSize]) -> Result<Option<Chart>, Error> {
         bottom: 0.0,
         top: most as f64 * 1.08,
         x_label: &format::size,
+        x_unit: "bytes",
         y_label: &whole,
         shapes: vec![Shape::Bars(1, all), Shape::Bars(0, answered.collect())],
     };
@@ -335,6 +338,7 @@ pub(super) fn figure(id: &str, values: &Distribution) -> Result<Option<Chart>, E
         bottom: 0.0,
         top,
         x_label: &label,
+        x_unit: figure_unit(&values.figure),
         y_label: &whole,
         shapes,
     };
@@ -362,6 +366,17 @@ pub(super) fn figure(id: &str, values: &Distribution) -> Result<Option<Chart>, E
     }
     .draw(&plot)
     .map(Some)
+}
+
+/// The unit of a figure, as the page's script knows it.
+fn figure_unit(name: &str) -> &'static str {
+    if name.ends_with("_ms") {
+        "ms"
+    } else if name.ends_with("_bytes") {
+        "bytes"
+    } else {
+        "number"
+    }
 }
 
 #[cfg(test)]

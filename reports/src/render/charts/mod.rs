@@ -16,6 +16,7 @@ mod states;
 mod svg;
 mod time;
 mod waits;
+mod waterfall;
 
 use bands::Bands;
 use chart::WIDE;
@@ -48,6 +49,12 @@ pub fn of_capture(document: &Document) -> Result<Vec<Chart>, Error> {
     Ok(charts)
 }
 
+/// The slowest requests, step by step.
+#[must_use]
+pub fn of_actions(document: &Document) -> Option<Chart> {
+    waterfall::waterfall(document.actions.as_ref()?)
+}
+
 /// How many sockets were in which state over time, for client ends and server ends.
 ///
 /// # Errors
@@ -61,7 +68,7 @@ pub fn of_states(document: &Document) -> Result<Vec<Chart>, Error> {
     charts.into_iter().filter_map(Result::transpose).collect()
 }
 
-/// How a finding's telling figure lies, when it has single values, and the course of the
+/// How a finding's main figure is distributed, when it has single values, and the course of the
 /// connection it cites first. A connection that several findings cite is drawn with the first of
 /// them. `index` is the finding's place in the document and makes the charts' ids.
 ///
@@ -76,7 +83,7 @@ pub fn of_finding(
     let waits = waits::histogram(&format!("waits-{index}"), &finding.timeouts)?;
     let shows_waits = waits.is_some();
     charts.extend(waits);
-    // The telling figure of a timeout is the wait itself.
+    // The main figure of a timeout is the wait itself.
     if let Some(values) = finding.distribution.as_ref().filter(|_| !shows_waits) {
         charts.extend(distribution::figure(&format!("values-{index}"), values)?);
     }

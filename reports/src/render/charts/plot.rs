@@ -34,6 +34,9 @@ pub(super) struct Plot<'a> {
     pub top: f64,
     /// Label of a horizontal tick.
     pub x_label: &'a (dyn Fn(f64) -> String + Sync),
+    /// What the page's script writes behind the numbers of a stretch: `elapsed` (seconds since the
+    /// capture began), `ms`, `bytes`, `number`, or `tail`, which cannot be stretched.
+    pub x_unit: &'static str,
     /// Label of a vertical tick.
     pub y_label: &'a (dyn Fn(f64) -> String + Sync),
     /// Data, the first one lowest.
@@ -61,7 +64,7 @@ pub(super) enum Shape {
 type Area<'a> = DrawingArea<SvgBackend<'a>, Shift>;
 
 impl Plot<'_> {
-    /// The SVG of `size` CSS pixels. `id` is unique in the page; `class` tells the variant.
+    /// The SVG of `size` CSS pixels. `id` is unique in the page; `class` names the variant.
     pub(super) fn draw(
         &self,
         id: &str,
@@ -91,9 +94,10 @@ impl Plot<'_> {
         let (from, to) = (self.x.start, self.x.end);
         let scale = if self.log_x { "log" } else { "linear" };
         let (title, description) = (escape::html(title), escape::html(description));
+        let unit = self.x_unit;
         Ok(format!(
             "<svg class=\"chart {class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-             data-plot=\"{left} {right} {from} {to} {scale}\" \
+             data-plot=\"{left} {right} {from} {to} {scale}\" data-unit=\"{unit}\" \
              aria-labelledby=\"{id}-t {id}-d\"><title id=\"{id}-t\">{title}</title>\
              <desc id=\"{id}-d\">{description}</desc>{body}</svg>"
         ))

@@ -41,6 +41,7 @@ pub(super) fn round_trips(times: &DurationsOverTime) -> Result<Option<Chart>, Er
         bottom: 0.0,
         top: (top * 1.08).max(1e-3),
         x_label: &elapsed_label,
+        x_unit: "elapsed",
         y_label: &format::duration,
         shapes: [(1, line(|slot| slot.max_ms)), (0, line(|slot| slot.p50_ms))]
             .map(|(series, points)| {

@@ -53,6 +53,7 @@ fn graph(id: &str, trace: &Trace, view: &TraceView, is_incident: bool) -> Result
         bottom,
         top,
         x_label: &elapsed_label,
+        x_unit: "elapsed",
         y_label: &format::size,
         shapes,
     };

@@ -54,6 +54,7 @@ pub(super) fn states(
         bottom: 0.0,
         top: f64::from(most) * 1.08,
         x_label: &elapsed_label,
+        x_unit: "elapsed",
         y_label: &whole,
         shapes,
     };

@@ -42,7 +42,7 @@ pub(super) enum Ink {
 }
 
 impl Ink {
-    /// The disguise: red tells the kind, green the series.
+    /// The disguise: red is the kind, green the series.
     pub(super) const fn colour(self) -> RGBColor {
         match self {
             Self::Series(index) => RGBColor(1, index, 0),

@@ -203,7 +203,7 @@ pub(super) fn connections(intervals: &Intervals, bands: &Bands) -> Result<Option
     )
 }
 
-/// Bars across a chart at most: wide enough to be told apart.
+/// Bars across a chart at most: wide enough to be seen as bars.
 const BARS: usize = 120;
 
 /// Counts of events as bars beside each other, slices taken together where there are many.
@@ -252,6 +252,7 @@ fn events(
         bottom: 0.0,
         top: sums.iter().flatten().copied().fold(0.0, f64::max) * 1.08,
         x_label: &elapsed_label,
+        x_unit: "elapsed",
         y_label: &whole,
         shapes: std::iter::once(bands.shape()).chain(shapes).collect(),
     };
@@ -323,6 +324,7 @@ fn lines(
         bottom: 0.0,
         top: top * 1.08,
         x_label: &elapsed_label,
+        x_unit: "elapsed",
         y_label: label,
         shapes: std::iter::once(bands.shape()).chain(shapes).collect(),
     };

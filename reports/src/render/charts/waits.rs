@@ -47,6 +47,7 @@ pub(super) fn histogram(id: &str, waits: &[WaitsView]) -> Result<Option<Chart>, 
         bottom: 0.0,
         top: below.iter().copied().fold(0.0, f64::max) * 1.08,
         x_label: &format::duration,
+        x_unit: "ms",
         y_label: &whole,
         shapes,
     };
@@ -124,7 +125,7 @@ impl Axis {
 
     fn counts(&self, waits: &WaitsView) -> [u64; BINS] {
         let mut counts = [0; BINS];
-        for &value in &waits.values_ms {
+        for (index, &value) in waits.values_ms.iter().enumerate() {
             let share = if self.log {
                 (value.max(self.low) / self.low).ln() / (self.high / self.low).ln()
             } else {
@@ -136,7 +137,7 @@ impl Axis {
                 reason = "a bin"
             )]
             let bin = (share * BINS as f64) as usize;
-            counts[bin.min(BINS - 1)] += 1;
+            counts[bin.min(BINS - 1)] += waits.stands_for(index);
         }
         counts
     }
@@ -165,8 +166,8 @@ fn title(waits: &[WaitsView]) -> String {
         .rev()
         .max_by_key(|(_, timer)| timer.spread_ms.count)
         .filter(|(_, timer)| timer.spread_ms.count >= MIN_TIMER);
+    let all: u64 = waits.iter().map(|waits| waits.count).sum();
     let Some((waits, timer)) = leading else {
-        let all: u64 = waits.iter().map(|waits| waits.count).sum();
         return format!("No timer shows in {}", format::counted(all, "wait"));
     };
     let spread = &timer.spread_ms;
@@ -179,7 +180,7 @@ fn title(waits: &[WaitsView]) -> String {
     format!(
         "{} of {} {within}, {}",
         format::count(spread.count),
-        format::counted(waits.count, "wait"),
+        format::counted(all, "wait"),
         match waits.wait.as_str() {
             "answer" => "a timer: the client timed out waiting for a response",
             "client-idle" => "a timer: the client closed an idle connection",
@@ -252,6 +253,31 @@ mod tests {
             "no zoom into noise: {:?}",
             chart.rows
         );
+    }
+
+    #[test]
+    fn the_bars_are_as_many_as_the_title_says() {
+        for count in [3_u64, 1_000, 1_001, 2_003, 19_999] {
+            let step = count.div_ceil(1_000);
+            let all = (0..count).map(|n| n as f64 + 5_000.0);
+            let kept: Vec<f64> = all.step_by(usize::try_from(step).unwrap()).collect();
+            let mut one = waits("answer", &kept);
+            one.count = count;
+            one.timers[0].spread_ms.count = count;
+            let other = waits("server-idle", &[7_000.0, 7_000.0]);
+            let chart = histogram("t", &[one, other]).unwrap().unwrap();
+            let cells = chart.rows.iter().flat_map(|row| &row[1..]);
+            let bars: u64 = cells
+                .map(|cell| cell.replace(',', "").parse::<u64>().unwrap())
+                .sum();
+            assert_eq!(bars, count + 2);
+            let said = format!(
+                "{} of {} waits",
+                format::count(count),
+                format::count(count + 2)
+            );
+            assert!(chart.title.starts_with(&said), "{}", chart.title);
+        }
     }
 
     #[test]

@@ -5,7 +5,9 @@ use serde::Serialize;
 use super::fact::Fact;
 use super::ladder;
 use super::timeline::When;
-use crate::document::{ConnectionKey, Document, EvidenceView, FindingView, Remedy, SpreadView};
+use crate::document::{
+    ConnectionKey, Document, EvidenceView, FindingView, Remedy, SpreadView, WhatIf,
+};
 use crate::error::Error;
 use crate::render::charts::{self, Chart};
 use crate::words::format;
@@ -22,6 +24,7 @@ pub(super) struct FindingPage<'a> {
     #[serde(flatten)]
     finding: &'a FindingView,
     cost_phrase: Option<String>,
+    without_it: Option<String>,
     when: Option<When>,
     facts: Vec<Fact>,
     causes: Vec<Cause<'a>>,
@@ -116,6 +119,7 @@ impl<'a> FindingPage<'a> {
         Ok(Self {
             finding,
             cost_phrase: format::cost_phrase(&finding.cost),
+            without_it: finding.what_if.as_ref().map(WhatIf::sentence),
             when: finding.onset.as_ref().map(When::new),
             facts: facts(finding),
             causes: causes.map(|id| cause(id, &document.findings)).collect(),

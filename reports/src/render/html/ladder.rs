@@ -105,7 +105,7 @@ struct Clock {
 }
 
 impl Clock {
-    /// As many decimals as tell the closest two steps apart.
+    /// As many decimals as separate the closest two steps.
     fn of(steps: &[&EvidenceView]) -> Self {
         let times = || steps.iter().map(|step| step.elapsed_s);
         let length = times().fold(0.0, f64::max) - times().fold(f64::INFINITY, f64::min);

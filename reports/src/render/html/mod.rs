@@ -17,10 +17,12 @@ use crate::document::Document;
 use crate::error::Error;
 use crate::words::{escape, format};
 
+mod actions;
 mod fact;
 mod finding;
 mod ladder;
 mod page;
+mod table;
 mod timeline;
 
 pub(crate) const STYLE: &str = include_str!("style.css");

@@ -1,21 +1,20 @@
 //! The page's texts: every number already formatted, every list already cut.
 
-use std::fmt::Write as _;
-
 use rayon::prelude::*;
-use serde::ser::SerializeStruct as _;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
+use super::actions::ActionsPage;
 use super::fact::Fact;
 use super::finding::FindingPage;
+use super::table::{CellPage, HeadPage, TablePage, number_cell, table, text_cell};
 use super::timeline::Timeline;
 use crate::against::sentences;
 use crate::document::{
-    Against, Cell, Check, ConnectionRow, Counted, Document, HostFileRow, Quality, Table, TimePart,
+    Against, Check, ConnectionRow, Counted, Document, HostFileRow, Quality, TimePart,
 };
 use crate::error::Error;
 use crate::render::charts::{self, Chart};
-use crate::words::{escape, format};
+use crate::words::format;
 
 /// Connections listed in the page; the JSON holds more.
 const CONNECTIONS: usize = 200;
@@ -37,6 +36,7 @@ pub(super) struct Page<'a> {
     host_files: &'a [HostFileRow],
     charts: Vec<Chart>,
     time: Option<TimePage>,
+    actions: Option<ActionsPage>,
     states: Vec<Chart>,
     tables: Vec<TablePage>,
     clean: Vec<CheckPage>,
@@ -63,65 +63,6 @@ struct TimePartPage {
     share: String,
     /// Length of the bar, 0–200.
     bar: u32,
-}
-
-/// A table. Serialised, its rows are a body of markup.
-pub(super) struct TablePage {
-    id: String,
-    title: String,
-    note: Option<String>,
-    heads: Vec<HeadPage>,
-    rows: Vec<Vec<CellPage>>,
-    left_out: Option<String>,
-}
-
-impl TablePage {
-    /// The rows as markup: a page has thousands of cells, and a template takes its time for each.
-    fn body(&self) -> String {
-        let mut body = String::new();
-        for row in &self.rows {
-            body.push_str("<tr>");
-            for (cell, head) in row.iter().zip(&self.heads) {
-                body.push_str(if head.number {
-                    "<td class=\"n\""
-                } else {
-                    "<td"
-                });
-                if let Some(sort) = cell.sort {
-                    // Writing to a string cannot fail.
-                    let _ = write!(body, " data-sort=\"{sort}\"");
-                }
-                let _ = write!(body, ">{}</td>", escape::html(&cell.text));
-            }
-            body.push_str("</tr>\n");
-        }
-        body
-    }
-}
-
-impl Serialize for TablePage {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut table = serializer.serialize_struct("TablePage", 6)?;
-        table.serialize_field("id", &self.id)?;
-        table.serialize_field("title", &self.title)?;
-        table.serialize_field("note", &self.note)?;
-        table.serialize_field("heads", &self.heads)?;
-        table.serialize_field("body", &self.body())?;
-        table.serialize_field("left_out", &self.left_out)?;
-        table.end()
-    }
-}
-
-#[derive(Serialize)]
-struct HeadPage {
-    label: String,
-    number: bool,
-}
-
-struct CellPage {
-    text: String,
-    /// What numbers are sorted by.
-    sort: Option<f64>,
 }
 
 /// One rule in the lists of what was checked.
@@ -166,6 +107,10 @@ impl<'a> Page<'a> {
             host_files: document.host_evidence.as_deref().unwrap_or_default(),
             charts: charts?,
             time: time(&document.time_split),
+            actions: document
+                .actions
+                .as_ref()
+                .map(|actions| ActionsPage::new(actions, document)),
             states: states?,
             tables,
             clean,
@@ -307,64 +252,6 @@ fn time(parts: &[TimePart]) -> Option<TimePage> {
             })
             .collect(),
     })
-}
-
-fn table(table: &Table) -> TablePage {
-    TablePage {
-        id: table.id.clone(),
-        title: table.title.clone(),
-        note: table.note.clone(),
-        heads: table
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(index, column)| HeadPage {
-                label: column.label.clone(),
-                number: table
-                    .rows
-                    .iter()
-                    .any(|row| matches!(row.get(index), Some(Cell::Count(_) | Cell::Number(_)))),
-            })
-            .collect(),
-        rows: table
-            .rows
-            .iter()
-            .map(|row| {
-                let cells = row.iter().zip(&table.columns);
-                cells
-                    .map(|(cell, column)| cell_page(cell, &column.name))
-                    .collect()
-            })
-            .collect(),
-        left_out: (table.rows_left_out > 0).then(|| {
-            format!(
-                "{} left out.",
-                format::counted(table.rows_left_out, "more row")
-            )
-        }),
-    }
-}
-
-fn cell_page(cell: &Cell, column: &str) -> CellPage {
-    match cell {
-        Cell::Count(count) => number_cell(*count as f64, format::table_count(column, *count)),
-        Cell::Number(number) => {
-            number_cell(*number, format::figure(column, &serde_json::json!(number)))
-        }
-        Cell::Text(text) => text_cell(text.clone()),
-        Cell::Missing(()) => text_cell("–".to_owned()),
-    }
-}
-
-const fn number_cell(sort: f64, text: String) -> CellPage {
-    CellPage {
-        text,
-        sort: Some(sort),
-    }
-}
-
-const fn text_cell(text: String) -> CellPage {
-    CellPage { text, sort: None }
 }
 
 /// The most relevant connections.

@@ -17,14 +17,33 @@
     const theme = localStorage.getItem("pcapdoc-theme");
     if (theme === "dark" || theme === "light") root.dataset.theme = theme;
   } catch { /* files may have no storage */ }
-  // A chart whose data can be stretched: lines keep their width, ticks take their names from the
-  // rows of the data table.
+  // A chart whose data can be stretched: lines keep their width, ticks are computed for the stretch.
   const inSvg = (tag, attributes) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
     return element;
   };
-  const zoomable = (svg, rows, places) => {
+  // Round places within a stretch, at most `most` apart from the first, and their names: as many digits as
+  // distinguish neighbours, in the unit that suits the larger end.
+  const ticksWithin = (from, to, most, unit) => {
+    const scales = {
+      elapsed: [[1e-6, "µs"], [1e-3, "ms"], [1, "s"]],
+      ms: [[1e-3, "µs"], [1, "ms"], [1e3, "s"]],
+      bytes: [[1, "B"], [1e3, "kB"], [1e6, "MB"], [1e9, "GB"]],
+    }[unit] || [[1, ""]];
+    const [factor, name] = scales.findLast(([size]) => to >= size) || scales[0];
+    const rough = (to - from) / factor / most;
+    const power = 10 ** Math.floor(Math.log10(rough));
+    const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough * 0.999);
+    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+    const ticks = [];
+    for (let n = Math.ceil(from / factor / step - 1e-9); n * step <= to / factor + step * 1e-9; n += 1) {
+      const text = `${unit === "elapsed" && n !== 0 ? "+" : ""}${(n * step).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })} ${name}`;
+      ticks.push([n * step * factor, text.trim()]);
+    }
+    return ticks;
+  };
+  const zoomable = (svg) => {
     const [left, right, low, high] = svg.dataset.plot.split(" ").map(Number);
     const height = svg.viewBox.baseVal.height;
     // A picture in the picture cuts off what lies beside the axes.
@@ -48,14 +67,12 @@
       for (const tick of ticks) tick.style.display = isWhole ? "" : "none";
       named.replaceChildren();
       if (isWhole) return;
-      const within = places.map((place, index) => [place, index]).filter(([place]) => place >= from && place <= to);
-      const last = within.length - 1;
-      for (const at of new Set([0, Math.floor(last / 2), last])) {
-        if (!within[at]) continue;
-        const x = left + (within[at][0] - from) / (to - from) * (right - left);
-        const text = inSvg("text", { x: Math.min(right - 40, Math.max(left + 40, x)), y: height - 27, "text-anchor": "middle" });
-        text.textContent = rows[within[at][1]].cells[0].textContent;
-        named.append(text);
+      const most = Math.max(2, Math.floor(width / 260));
+      for (const [at, name] of ticksWithin(from, to, most, svg.dataset.unit)) {
+        const x = left + (at - from) / (to - from) * width;
+        const text = inSvg("text", { x: Math.min(right - 20, Math.max(left + 40, x)), y: height - 27, "text-anchor": "middle" });
+        text.textContent = name;
+        named.append(inSvg("path", { class: "axis", d: `M${x} ${height - 56}v8` }), text);
       }
     };
     const place = (event) => {
@@ -198,7 +215,7 @@
     }
 
     // Charts: what the pointer is over, from the data table behind the chart.
-    for (const figure of document.querySelectorAll(".plot")) {
+    for (const figure of document.querySelectorAll(".plot:not(.still)")) {
       const heads = [...figure.querySelectorAll("thead th")].map((head) => head.textContent);
       const rows = [...figure.querySelectorAll("tbody tr")];
       if (rows.length === 0) continue;
@@ -229,12 +246,11 @@
     }
 
     // Charts over time: drag over a stretch to see it alone, or use the buttons.
-    for (const figure of document.querySelectorAll(".plot")) {
+    for (const figure of document.querySelectorAll(".plot:not(.still)")) {
       const rows = [...figure.querySelectorAll("tbody tr")];
       const charts = [...figure.querySelectorAll(".chart")];
-      if (rows.length < 12 || charts.some((svg) => svg.dataset.plot.endsWith("log"))) continue;
-      const places = rows.map((row) => Number(row.dataset.place));
-      const zooms = charts.map((svg) => zoomable(svg, rows, places));
+      if (rows.length < 12 || charts.some((svg) => svg.dataset.plot.endsWith("log") || svg.dataset.unit === "tail")) continue;
+      const zooms = charts.map(zoomable);
       const [low, high] = zooms[0].whole;
       let [from, to] = [low, high];
       const buttons = [];

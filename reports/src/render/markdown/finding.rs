@@ -191,6 +191,9 @@ fn key_facts(finding: &FindingView) -> Vec<String> {
     if let Some(cost) = format::cost_phrase(&finding.cost) {
         facts.push(format!("Impact: {}", text(&cost)));
     }
+    if let Some(what_if) = &finding.what_if {
+        facts.push(format!("Without it: {}", text(&what_if.sentence())));
+    }
     if let Some(remedy) = finding.remedy.first() {
         let advice = format::advice(&remedy.product, &remedy.text);
         let setting = remedy.setting.as_deref().map(escape::markdown_code);

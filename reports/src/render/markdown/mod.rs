@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::render::charts::Chart;
 use crate::words::{escape, format};
 
+mod actions;
 mod diagram;
 mod finding;
 mod pictures;
@@ -68,6 +69,9 @@ impl Page {
         if !charts.capture.is_empty() {
             self.block(format_args!("## Charts"));
             self.pictures(&charts.capture, charts);
+        }
+        if let Some(actions) = &document.actions {
+            self.actions(actions, charts);
         }
         self.time(document);
         if !charts.states.is_empty() {

@@ -21,6 +21,7 @@ pub(super) struct Charts {
     pub folder: String,
     pub findings: Vec<Vec<Chart>>,
     pub capture: Vec<Chart>,
+    pub actions: Option<Chart>,
     pub states: Vec<Chart>,
 }
 
@@ -33,13 +34,15 @@ impl Charts {
                 .map(|(index, finding)| charts::of_finding(index, finding, &document.traces))
                 .collect::<Result<_, _>>()?,
             capture: charts::of_capture(document)?,
+            actions: charts::of_actions(document),
             states: charts::of_states(document)?,
         })
     }
 
     pub fn pictures(&self) -> Vec<Picture> {
         let of_findings = self.findings.iter().flatten();
-        let all = of_findings.chain(&self.capture).chain(&self.states);
+        let of_capture = self.capture.iter().chain(&self.actions);
+        let all = of_findings.chain(of_capture).chain(&self.states);
         all.map(|chart| Picture {
             name: format!("{}.svg", chart.id),
             svg: charts::standalone(chart),

@@ -1,4 +1,4 @@
-//! What other flows tell of an answer: that it came from elsewhere, or could not be had over TCP.
+//! What other flows show of an answer: that it came from elsewhere, or could not be had over TCP.
 
 use std::time::Duration;
 

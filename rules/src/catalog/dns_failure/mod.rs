@@ -122,7 +122,7 @@ impl Outcome {
     }
 }
 
-/// What a connection tells that is no failure.
+/// What a connection shows that is no failure.
 pub(crate) enum Fact {
     /// A name of this record type was answered at the time of the note.
     Answered { name: String, qtype: u16, asked: At },

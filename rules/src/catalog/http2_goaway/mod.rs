@@ -74,7 +74,7 @@ const REFUSED_STREAM: u32 = 7;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// So much of the capture has to follow before silence tells that nobody asked again.
+/// So much of the capture has to follow before silence shows that nobody asked again.
 const KNOWN_AFTER: Duration = Duration::from_secs(1);
 
 /// What was given up.

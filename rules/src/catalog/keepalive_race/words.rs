@@ -54,7 +54,7 @@ pub(super) fn tell(group: &Group<'_, Seen, IdleEnd>, draft: Narrative) -> Narrat
         };
         format!("{clients} {verb} writing to idle connections that {server} has closed")
     } else {
-        format!("Server {server} closes idle connections after {after} while {what}s are in flight")
+        format!("{server} closes idle connections after {after} as {what}s arrive")
     };
     let draft = draft
             .title(title)

@@ -20,7 +20,7 @@ use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::text::{ms, number, share, time};
-use crate::signs::handshake::{first_data_ignored, is_handshake_ignored};
+use crate::signs::handshake::{first_data_ignored, is_handshake_ignored, timer_waits};
 use crate::signs::in_vain;
 use crate::signs::waits::union;
 
@@ -432,6 +432,15 @@ fn base(conn: &Connection, syn: SegmentRef, confidence: f64, until: Timestamp) -
         .figure("connections", 1.0)
         .cost("connections_delayed_or_lost", 1.0)
         .cost("time_lost_ms", ms(until.since(syn.time)))
+        .stalls(timer_waits(conn))
+        .stalls(ignored_for(conn))
+}
+
+/// How long the first request was retransmitted before the server took it.
+fn ignored_for(conn: &Connection) -> Option<(Timestamp, Timestamp)> {
+    let first = conn.from_client().first_data?;
+    let last = first_data_ignored(conn).into_iter().next_back()?;
+    Some((first.time, last.time))
 }
 
 #[cfg(test)]

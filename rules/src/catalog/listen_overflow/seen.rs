@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use analyzer::Timestamp;
 
-/// What other connections tell of the listener and the path.
+/// What other connections show of the listener and the path.
 pub(crate) enum Fact {
     /// A connection began then.
     Connection {

@@ -17,7 +17,7 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::Narrative;
 use crate::model::observation::{self, Note};
 use crate::model::rule::Rule;
-use crate::model::text::{many, ms, number, other_end, percent, plural, span};
+use crate::model::text::{end_at, many, ms, number, other_end, percent, plural, span};
 use crate::signs::handshake::is_handshake_ignored;
 
 use seen::{Collected, Fact, Group, Observation, Observations, Seen};
@@ -191,6 +191,7 @@ impl Rule for PacketLoss {
         let sender = most(losses().map(|seen| seen.sender)).map_or("", Direction::sender);
         let receiver = other_end(sender);
         let server = group.server();
+        let end = end_at(sender, server);
         let lost = group.figure("segments_lost").unwrap_or_default();
         let rate = group.figure("loss_percent").unwrap_or_default() / 100.0;
         let sum = |part: fn(&Seen) -> u64| number(losses().map(part).sum());
@@ -211,7 +212,7 @@ impl Rule for PacketLoss {
         draft
             .title(format!("{} of the {sender}'s segments are lost ({server})", percent(rate)))
             .summary(format!(
-                "The {sender} (server {server}) had to retransmit {} that had been lost, {} of {:.0}. The loss is {place}.",
+                "The {end} had to retransmit {} that had been lost, {} of {:.0}. The loss is {place}.",
                 plural(lost, "segment"),
                 percent(rate),
                 median(losses().map(|seen| number(seen.sent))).unwrap_or_default()
@@ -233,7 +234,7 @@ impl Rule for PacketLoss {
     }
 }
 
-/// Whether the losses are one or two times in which nothing got through, told best by the clock.
+/// Whether the losses are one or two times in which nothing got through, best described by their times.
 fn is_outage(group: &Group<'_>) -> bool {
     let Some(outage) = group.best().seen.outage else {
         return false;

@@ -3,7 +3,7 @@
 use super::seen::Group;
 use crate::model::confidence;
 use crate::model::narrative::Narrative;
-use crate::model::text::{ms, other_end, plural, time};
+use crate::model::text::{end_at, ms, other_end, plural, time};
 
 /// The words for one or two times in which one direction was dark.
 pub(super) fn tell_outage(group: &Group<'_>, draft: Narrative) -> Narrative {
@@ -11,6 +11,7 @@ pub(super) fn tell_outage(group: &Group<'_>, draft: Narrative) -> Narrative {
     let sender = seen.sender.sender();
     let receiver = other_end(sender);
     let server = group.server();
+    let end = end_at(sender, server);
     let lost = group.figure("segments_lost").unwrap_or_default();
     let outage = seen.outage;
     let length = time(outage.map_or(0.0, |outage| ms(outage.length())));
@@ -18,7 +19,7 @@ pub(super) fn tell_outage(group: &Group<'_>, draft: Narrative) -> Narrative {
     draft
         .title(format!("No data from the {sender} got through for {length} ({server})"))
         .summary(format!(
-            "Data from the {sender} (server {server}) did not reach the {receiver} for {length}: the same data was sent {copies} times until it was acknowledged. {} lost in all.",
+            "Data from the {end} did not reach the {receiver} for {length}: the same data was sent {copies} times until it was acknowledged. {} lost in all.",
             if lost > 1.0 { format!("{} were", plural(lost, "segment")) } else { "One segment was".to_owned() },
         ))
         .confidence(confidence::STRONG, "The same data was retransmitted until it was acknowledged, and nothing sent after it was acknowledged earlier.")

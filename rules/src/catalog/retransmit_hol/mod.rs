@@ -15,7 +15,7 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::text::{bytes, many, ms, number, other_end, plural, span, time};
+use crate::model::text::{bytes, end_at, many, ms, number, other_end, plural, span, time};
 
 declare_rule! {
     /// A lost segment held back bytes that had already arrived behind it.
@@ -148,14 +148,15 @@ impl Rule for RetransmitHol {
         let sender = most(group.seen().map(|seen| seen.sender)).map_or("", Direction::sender);
         let receiver = other_end(sender);
         let server = group.server();
+        let end = end_at(sender, server);
         let repairs = counted(group.seen().map(|seen| seen.repair));
         let kinds: Vec<String> = repairs.iter().map(|(kind, _)| (*kind).to_owned()).collect();
         let rtt = median(group.seen().filter_map(|seen| seen.rtt_ms));
         let requests: u64 = group.seen().map(|seen| seen.requests).sum();
         let draft = draft
-            .title(format!("Lost segments from the {sender} stalled delivered bytes for up to {} ({server})", time(longest)))
+            .title(format!("Loss held back data from the {sender} for up to {} ({server})", time(longest)))
             .summary(format!(
-                "{} in the data from the {sender} (server {server}) kept {} waiting at the {receiver} for {} in all, {} at worst, although those bytes \
+                "{} in the data from the {end} kept {} waiting at the {receiver} for {} in all, {} at worst, although those bytes \
                  had arrived. The repair came by {}.{}",
                 plural(holes, "hole"),
                 bytes(blocked),
@@ -276,6 +277,7 @@ fn observation(conn: &Connection, worst: &HoleEpisode, waits: Waits) -> Observat
     .figure("blocked_bytes", number(waits.octets))
     .figure("holes", number(waits.count))
     .cost("time_lost_ms", ms(waits.total))
+    .stalls(waits.spans.iter().copied())
     .seen(Seen {
         sender: worst.direction,
         repair: repair_words(worst.repair_kind),

@@ -196,7 +196,7 @@ impl Rule for ServerSaturation {
             format!("up to {}: {}", many(outstanding, "other"), time(ms(median)))
         });
         draft
-            .title(format!("{server} answers in {few} when little waits there, in {crowded} when much does"))
+            .title(format!("{server} answers in {few} with little waiting, in {crowded} with much"))
             .summary(format!(
                 "Over {} to {server} the time to answer grows with the number of requests that wait: with up to {} it is as usual, with {:.0} it is {crowded} (median). Meanwhile it answers {rate} requests a second and no more.",
                 plural(figure("requests"), "request"),

@@ -13,7 +13,7 @@ pub(crate) struct Seen {
     pub(super) nobody: Option<Nobody>,
 }
 
-/// What other connections tell.
+/// What other connections show.
 pub(crate) struct Fact {
     /// Somebody tried to connect.
     pub(super) attempt: Option<Attempt>,

@@ -163,7 +163,7 @@ impl Rule for TlsHandshakeFailure {
         let confidence = draft.confidence;
         let alert = most(group.seen().map(|seen| seen.alert)).flatten();
         let draft = draft
-            .title(format!("TLS handshakes with {server} fail: {reason}"))
+            .title(format!("TLS handshakes with {server} fail: {}", reason.trim_start_matches("an ")))
             .summary(format!(
                 "{} with {server} (requested name: {sni}, version {version}) ended before any data: {reason} from the {end}. No request was answered.",
                 plural(failures, "TLS handshake")
@@ -340,7 +340,7 @@ fn first_close(conn: &Connection, end: Direction) -> Option<(SegmentRef, &'stati
     close_of(conn, end).filter(|(segment, _)| segment.frame < peer_closed)
 }
 
-/// Its number tells that its sender sent bytes before its close that the capture does not show.
+/// Its number shows that its sender sent bytes before its close that the capture does not show.
 fn sent_unseen(conn: &Connection, close: SegmentRef) -> bool {
     conn.has_handshake() && close.relative_seq > 1 + conn.half(close.direction).unique_bytes
 }

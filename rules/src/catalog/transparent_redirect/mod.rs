@@ -132,7 +132,7 @@ impl Rule for TransparentRedirect {
     }
 }
 
-/// Intended and actual destination, where the packets of the connection alone tell.
+/// Intended and actual destination, where the packets of the connection alone show it.
 fn translated(conn: &Connection) -> Option<(Option<Endpoint>, Endpoint)> {
     let called = conn.translated_from.unwrap_or(conn.server);
     let probe = conn.transport == Transport::Udp && MPLS_PROBES.contains(&called.port);
@@ -245,7 +245,7 @@ fn same_syn(collected: &Collected, within: Duration) -> Vec<Observation<Seen>> {
         _ => None,
     });
     let mut syns: Vec<_> = syns.collect();
-    // By the number first: it tells nearly all of them apart at once.
+    // By the number first: it separates nearly all of them at once.
     syns.sort_by_key(|(note, syn, _)| (syn.seq.0, note.connection.client));
     let sightings = syns.chunk_by(|(one, syn, _), (other, again, _)| {
         syn.seq == again.seq && one.connection.client == other.connection.client

@@ -9,7 +9,7 @@ pub(super) type Group<'a> = narrative::Group<'a, Seen, Fact>;
 pub(super) type Collected = observation::Collected<Seen, Fact>;
 pub(super) type Observations = observation::Observations<Seen, Fact>;
 
-/// What one connection tells of names and addresses.
+/// What one connection shows of names and addresses.
 pub(crate) enum Fact {
     /// A name that its client asked DNS for, and got addresses.
     Asked(String),

@@ -30,7 +30,7 @@ pub(super) fn all(joined: &Joined, assessment: &Assessment) -> Vec<(Finding, Vec
     }
 }
 
-/// Connections whose tracker's entry names another destination: nothing on the wire tells.
+/// Connections whose tracker's entry names another destination: nothing on the wire shows it.
 fn redirected(joined: &Joined, assessment: &Assessment) -> Vec<(Finding, Vec<Line>)> {
     let told: BTreeSet<u64> = assessment
         .findings

@@ -52,7 +52,7 @@ fn moments(one: &Watched) -> Vec<i64> {
     all
 }
 
-/// What a log line tells.
+/// What a log line states.
 fn told(line: &LogLine) -> String {
     let mut parts = vec!["the request's own log line".to_owned()];
     parts.extend(line.status.map(|status| format!("status {status}")));
@@ -132,7 +132,7 @@ pub(super) fn changes(case: &Case<'_>) -> Vec<Line> {
         let file = &case.joined.files.files[event.place.at.file];
         let before = match file.clock {
             Clock::Epoch | Clock::Local => onset.checked_sub(time)?,
-            // The day is not told.
+            // The day is not stated.
             _ => onset.saturating_sub(time).rem_euclid(DAY),
         };
         (-BEFORE_NS / 15..=BEFORE_NS)

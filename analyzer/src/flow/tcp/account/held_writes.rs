@@ -14,6 +14,9 @@ const LEAST_WAIT: Duration = Duration::from_millis(20);
 /// How soon after the acknowledgement the rest leaves, apart from the way to the sender and back.
 const AT_ONCE: Duration = Duration::from_millis(2);
 
+/// Waits of one end that are kept with their times.
+const SPANS: usize = 64;
+
 /// Largest payload of a segment in an Ethernet frame (RFC 879).
 const ETHERNET_MSS: u16 = 1460;
 
@@ -74,6 +77,9 @@ impl HeldWritesTracker {
             held.count += 1;
             held.waits.add(wait);
             held.total += wait;
+            if held.spans.len() < SPANS {
+                held.spans.push((small.segment.time, ack.time));
+            }
             held.not_held = writes.not_held;
             held.first
                 .get_or_insert([small.segment, ack, segment.reference]);
