@@ -95,7 +95,7 @@ const COLUMNS: &[Column<UserActions>] = &[
     column(
         "server_ms",
         Number,
-        "last byte of the request to first byte of the response, or to the connection's last packet where \
+        "last byte of the request to first byte of the response, or to the close where \
          no response came; without loss recovery",
         |r| own(r, Step::Server),
     ),

@@ -232,7 +232,8 @@ pub(super) fn requests_of(connection: &Connection) -> u64 {
         Some(http) if app.protocol == AppProtocol::Http1 => http.requests,
         Some(http) => http.responses,
         None if connection.turns.answered <= connection.turns.slowest.len() as u64 => {
-            turns(connection).len() as u64
+            let answered = connection.turns.slowest.iter();
+            answered.filter(|turn| is_request(connection, turn)).count() as u64
         }
         // One turn is the handshake's.
         None => connection.turns.answered - u64::from(app.tls.is_some()),
@@ -282,7 +283,7 @@ impl Exchange {
 
     /// `None` without a response: whether one was expected is not known.
     fn of_turn(connection: &Connection, turn: &Turn) -> Option<Self> {
-        let response = turn.response.filter(|_| !turn.answer_missed)?;
+        let response = turn.response?;
         // The end of a TLS handshake and the first request leave in one go.
         let tls = connection.app.tls.as_ref();
         let data = tls.and_then(|tls| tls.client_data);
@@ -349,17 +350,23 @@ fn given_up(connection: &Connection, asked: Timestamp) -> Timestamp {
         .unwrap_or(connection.end)
 }
 
-/// Turns that were kept, those of a TLS handshake left out.
+/// Whether a turn is a request and its response, seen from the first byte, and no part of a TLS handshake.
+fn is_request(connection: &Connection, turn: &Turn) -> bool {
+    let is_sent = connection.app.tls.as_ref().is_none_or(|tls| {
+        let data = tls.client_data;
+        data.is_some_and(|data| turn.request.last.frame >= data.frame)
+    });
+    is_sent && turn.response.is_some() && !turn.answer_missed
+}
+
+/// The requests of turns that were kept, in order.
 fn turns(connection: &Connection) -> Vec<Exchange> {
     let turns = &connection.turns;
     let latest = turns.before_last.iter().chain(&turns.last);
-    let mut kept: Vec<&Turn> = turns.slowest.iter().chain(latest).collect();
+    let kept = turns.slowest.iter().chain(latest);
+    let mut kept: Vec<&Turn> = kept.filter(|turn| is_request(connection, turn)).collect();
     kept.sort_by_key(|turn| turn.request.first.frame);
     kept.dedup_by_key(|turn| turn.request.first.frame);
-    if let Some(tls) = &connection.app.tls {
-        let data = tls.client_data.map_or(u64::MAX, |at| at.frame);
-        kept.retain(|turn| turn.request.last.frame >= data);
-    }
     kept.into_iter()
         .filter_map(|turn| Exchange::of_turn(connection, turn))
         .collect()

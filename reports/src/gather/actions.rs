@@ -16,7 +16,7 @@ use super::lookups::{Lookup, Resolutions};
 use crate::document::{ActionRow, ActionStep, Actions, StepTimes, millis, seconds};
 use crate::words::format;
 
-/// Actions kept, at about 400 bytes each.
+/// Actions kept, at about 500 bytes each.
 const ACTIONS: usize = 50_000;
 
 /// Lookups kept, at about 200 bytes each.

@@ -313,6 +313,7 @@ fn race() -> Finding {
              near them"
                 .to_owned(),
         )],
+        stalls: Vec::new(),
         explained_by: Vec::new(),
         filter: "tcp.port == 80 && (tcp.flags.reset == 1 || tcp.flags.fin == 1) && ip.addr == \
              10.9.0.1"
@@ -416,6 +417,7 @@ fn stall() -> Finding {
         )],
         host_commands: Vec::new(),
         caveats: Vec::new(),
+        stalls: Vec::new(),
         explained_by: vec!["F3".to_owned()],
         filter: "tcp.stream == 41 && tcp.analysis.flags".to_owned(),
         distribution: None,
@@ -470,6 +472,7 @@ fn truncation() -> Finding {
         remedy: vec![remedy("any", "Read with a buffer of 65,535 bytes.", "")],
         host_commands: Vec::new(),
         caveats: Vec::new(),
+        stalls: Vec::new(),
         explained_by: Vec::new(),
         filter: "udp.port == 9000 && udp.length > 1032".to_owned(),
         distribution: None,

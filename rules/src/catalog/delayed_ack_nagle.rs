@@ -172,6 +172,7 @@ mod tests {
                     waits: histogram(wait_ms, count as usize),
                     total: Duration::from_secs_f64(wait_ms / 1e3).mul_f64(count as f64),
                     not_held: 0,
+                    spans: Vec::new(),
                     first: Some([small, ack, rest]),
                 };
             })
