@@ -27,6 +27,16 @@ pub struct SegmentArguments {
     /// judges work side by side
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(32..=65_536))]
     pub shards: u32,
+    /// Judge here what no other file of the set has a part in: only packets of connections that lie in
+    /// several files travel
+    #[arg(long, conflicts_with = "heads")]
+    pub settle: bool,
+    /// Rows of segment --heads of all files of the set, when these captures are not all of it
+    #[arg(long, value_name = "ROWS", num_args = 1.., requires = "settle")]
+    pub files: Vec<PathBuf>,
+    /// Write what --settle must know of all files, and no packets
+    #[arg(long)]
+    pub heads: bool,
     /// How captures are analysed.
     #[command(flatten)]
     pub analysis: AnalysisArguments,

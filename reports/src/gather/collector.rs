@@ -6,7 +6,7 @@
 //! over shards.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use analyzer::connection::{Close, Histogram, TimeSplit};
@@ -104,21 +104,47 @@ impl ConnectionCollector {
     }
 }
 
-/// What one collector counted. The rows are not in it: another collector keeps the same when it is
-/// handed their connections again ([`ConnectionCollector::kept`]).
+/// What one collector counted. The rows are not in it: those of the top lists travel as
+/// [`TopRows`], and the connections that are listed are handed to another collector
+/// [`again`](ConnectionCollector::again).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CollectorCounts {
     requests: Requests,
     totals: Totals,
 }
 
+/// What the top lists rest on, of all collectors that share.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct TopRows(Vec<(Rank, TableRow)>);
+
 impl ConnectionCollector {
-    /// The first frames of the connections that have a row so far.
+    /// Whether a connection of this rank is among those that are listed, as far as is known by now.
     #[must_use]
-    pub fn kept(&self) -> BTreeSet<u64> {
-        let mut first_frames = self.rows.first_frames();
-        first_frames.extend(self.table_rows.first_frames());
-        first_frames
+    pub fn may_list(&self, rank: Rank) -> bool {
+        self.rows.may_keep(rank)
+    }
+
+    /// Takes a connection of this rank that another collector took: it is listed and not counted.
+    pub fn again(&mut self, rank: Rank, connection: &Connection) {
+        self.rows.offer(rank, || connection.into());
+    }
+
+    /// Takes out what the top lists rest on.
+    #[must_use]
+    pub fn take_top_rows(&self) -> TopRows {
+        let rows = std::mem::take(&mut *self.table_rows.heap()).into_sorted_vec();
+        let rows = rows.into_iter();
+        TopRows(
+            rows.map(|Reverse(Ranked { rank, item })| (rank, *item))
+                .collect(),
+        )
+    }
+
+    /// Adds what others' top lists rest on.
+    pub fn add_top_rows(&mut self, TopRows(rows): TopRows) {
+        for (rank, row) in rows {
+            self.table_rows.offer(rank, || row);
+        }
     }
 
     /// What it counted.
@@ -196,8 +222,8 @@ impl Totals {
 }
 
 /// How much a reader wants to see a connection. Greater is more; no two connections are equal.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Rank {
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Rank {
     trouble: u8,
     bytes: u64,
     first_frame: Reverse<u64>,
@@ -206,7 +232,8 @@ struct Rank {
 impl Rank {
     /// Connections that served somebody and failed, then those that failed to open or were
     /// held up, then those that carried data; the bigger first.
-    fn of(connection: &Connection) -> Self {
+    #[must_use]
+    pub fn of(connection: &Connection) -> Self {
         let [client, server] = &connection.halves;
         let is_tcp = connection.transport == Transport::Tcp;
         let spoke = client.payload_bytes + server.payload_bytes > 0;
@@ -299,11 +326,12 @@ impl<T> Kept<T> {
         }
     }
 
-    fn first_frames(&self) -> BTreeSet<u64> {
+    /// Whether an item of this rank is kept, as far as is known by now.
+    fn may_keep(&self, rank: Rank) -> bool {
+        let limit = self.store.limit;
         let heap = self.heap();
-        heap.iter()
-            .map(|ranked| ranked.0.rank.first_frame.0)
-            .collect()
+        let least = heap.peek().filter(|_| heap.len() >= limit);
+        limit > 0 && least.is_none_or(|least| rank >= least.0.rank)
     }
 
     fn into_sorted(self) -> Vec<T> {

@@ -9,6 +9,6 @@ mod over_time;
 mod requests;
 mod tables;
 
-pub use collector::{CollectorCounts, ConnectionCollector, DEFAULT_CONNECTIONS};
+pub use collector::{CollectorCounts, ConnectionCollector, DEFAULT_CONNECTIONS, Rank, TopRows};
 pub(crate) use draft::tool;
 pub use draft::{Afterwards, Draft};
