@@ -172,6 +172,7 @@ def arguments():
     parser.add_argument("--partitions", type=int, help="partitions of the shuffle (default: as many as cores, at least 32)")
     parser.add_argument("--settle", action="store_true",
                         help="read the files twice, and shuffle only connections that lie in several")
+    parser.add_argument("--dataset", metavar="DIR", help="folder that all workers and the driver see, for the dataset's rows")
     parser.add_argument("--fetch", help="a command that prints a capture, such as 'aws s3 cp {} -' or 'hdfs dfs -cat {}'")
     argv, options = sys.argv[1:], []
     if "--" in argv:
@@ -192,17 +193,18 @@ def main():
         looking = segmenting(given.pcapdoc, shards, fetch, [*options, "--heads"])
         first = files.mapInArrow(looking, ROWS_DDL).persist(StorageLevel.DISK_ONLY)
         first_reading = spark.sparkContext.broadcast(stream_of(first))
-    segment = segmenting(given.pcapdoc, shards, fetch, options, first_reading)
+    dataset = ["--rows", given.dataset] if given.dataset else []
+    segment = segmenting(given.pcapdoc, shards, fetch, [*options, *dataset], first_reading)
     rows = files.mapInArrow(segment, ROWS_DDL).persist(StorageLevel.DISK_ONLY)
     heads = spark.sparkContext.broadcast(stream_of((first if given.settle else rows).where(f"kind = {HEAD}")))
     packets = by_shard(rows.where(rows.kind == PACKET), partitions)
-    states = packets.mapInArrow(judging(given.pcapdoc, heads, options), ROWS_DDL)
+    states = packets.mapInArrow(judging(given.pcapdoc, heads, [*options, *dataset]), ROWS_DDL)
     with tempfile.NamedTemporaryFile(suffix=".arrow") as parts:
         write_rows(rows.where(rows.kind.isin(FACTS, STATE)), parts)
         write_rows(states, parts)
         parts.flush()
         here = shutil.which(program(given.pcapdoc)) or given.pcapdoc
-        command = [here, "conclude", *options, "-o", given.out, "-f", given.format, "--", parts.name]
+        command = [here, "conclude", *options, *dataset, "-o", given.out, "-f", given.format, "--", parts.name]
         status = subprocess.run(command, check=False).returncode
     spark.stop()
     return status

@@ -375,6 +375,64 @@ fn files_that_cannot_be_read_cost_nothing_but_themselves() {
     must_be_equal(&one, &border.judged(folder.path(), 2), "settled and spread");
 }
 
+#[test]
+fn rows_of_a_dataset_come_out_the_same() {
+    const TABLES: [(&str, &str); 7] = [
+        (
+            "connections",
+            "first_frame, last_frame, client, server, close, packets, bytes, response_max_ms",
+        ),
+        (
+            "requests",
+            "first_frame, request_frame, target, status, response_ms",
+        ),
+        ("dns", "first_frame, asked_frame, name, answered"),
+        (
+            "findings",
+            "finding, rule, severity, occurrences, capture_set",
+        ),
+        ("evidence", "finding, rule, frame, note"),
+        (
+            "intervals",
+            "start_time, opened, failed, client_established",
+        ),
+        (
+            "captures",
+            "capture_set, packets, tcp_connections, findings",
+        ),
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let captures = rotated::ring(folder, 6);
+    let one = folder.join("one");
+    let mut arguments = vec!["analyze", "-f", "parquet", "-o", text(&one)];
+    arguments.extend(captures.iter().map(|path| text(path)));
+    output_of(&arguments);
+    let parted = folder.join("parted");
+    let rows = ["--rows", text(&parted), "--set", "ring_00000"];
+    let mut arguments = vec!["segment", "--settle"];
+    arguments.extend(rows);
+    arguments.extend(captures.iter().map(|path| text(path)));
+    let packets = into_file(&arguments, folder.join("rows.arrow"));
+    let arguments = [&["judge", text(&packets)], &rows[..]].concat();
+    let states = into_file(&arguments, folder.join("states.arrow"));
+    let arguments = [
+        &["conclude", text(&states), "-f", "json", "-o", "-"],
+        &rows[..],
+    ]
+    .concat();
+    output_of(&arguments);
+    for (table, columns) in TABLES {
+        let all = format!("SELECT {columns} FROM {table} ORDER BY {columns}");
+        let of = |dataset: &Path| {
+            let rows = output_of(&["query", "-f", "csv", text(dataset), &all]);
+            String::from_utf8(rows).expect("UTF-8")
+        };
+        assert!(of(&one).lines().count() > 1, "{table} has rows");
+        must_be_equal(&of(&one), &of(&parted), table);
+    }
+}
+
 /// What a command says when it refuses its input.
 fn refusal(arguments: &[&str]) -> String {
     let output: Result<_, _> = Command::output(common::pcapdoc(arguments).stdin(Stdio::null()));
@@ -403,17 +461,17 @@ fn rows_that_do_not_fit_are_refused_in_one_line() {
     let told = refusal(&[
         "segment",
         "--settle",
-        "--source",
-        "1",
         "--files",
         text(&heads),
+        "--source",
+        "1",
         capture,
     ]);
     assert!(
         told.contains("file 1 is not among those of --files"),
         "{told}"
     );
-    let told = refusal(&["segment", "--settle", "--files", text(&heads), capture]);
+    let told = refusal(&["segment", "--files", text(&heads), "--settle", capture]);
     assert!(told.contains("changed between its two readings"), "{told}");
     let told = refusal(&["segment", "--settle", "-"]);
     assert!(told.contains("--settle reads captures twice"), "{told}");

@@ -9,13 +9,15 @@ use analyzer::pipeline::{self, FileFacts, ShardPart};
 use reports::ConnectionCollector;
 use rules::engine::{Engine, RuleSink};
 
-use crate::analysis::{Judged, drafted, pool};
+use crate::analysis::{Judged, Wanted, drafted, pool};
 use crate::cli::{
     AnalyzeArguments, ConcludeArguments, HostArguments, LogFormat, RedactionArguments,
 };
 use crate::commands::analyze;
 use crate::commands::judge::must_be_able_to;
 use crate::failure::Failure;
+use crate::inputs::input;
+use crate::parts::dataset::Dataset;
 use crate::parts::rows::{self, Kind};
 use crate::parts::state::{Origin, State, replay};
 use crate::parts::{format, judging_options, must_agree};
@@ -30,21 +32,33 @@ pub fn run(arguments: ConcludeArguments) -> Result<ExitCode, Failure> {
 fn run_in_pool(arguments: ConcludeArguments) -> Result<ExitCode, Failure> {
     let mut settings = Settings::resolve(&[], &arguments.analysis)?;
     must_be_able_to(&settings)?;
+    let dataset = Dataset::of(&arguments.rows)?;
     let connections = arguments.reporting.connections.most();
     let parts = Parts::read(&settings, &arguments.states, connections)?;
     let names = parts.files.values();
     let names: Vec<PathBuf> = names.map(|facts| PathBuf::from(&facts.part.name)).collect();
-    settings.inputs = names.iter().cloned().map(Input::Path).collect();
+    // What cannot be read here leaves reports without what takes a second reading.
+    let readable = |path: &PathBuf| input(path).unwrap_or_else(|_| Input::Path(path.clone()));
+    settings.inputs = names.iter().map(readable).collect();
     let arguments = as_of_analyze(arguments, names);
     let reporting = analyze::Reporting::new(&arguments)?;
     if reporting.wants_tables() {
         return Err(Failure::Usage(
-            "conclude has no rows for --format parquet: connections were judged elsewhere"
+            "conclude has no rows for --format parquet, for connections were judged elsewhere: give \
+             judge and conclude the same --rows DIR"
                 .to_owned(),
         ));
     }
     let judged = judged(parts, &settings)?;
-    let (draft, _) = drafted(&settings, judged, &reporting.wanted());
+    let start = judged.analysis.summary.first;
+    let wanted = Wanted {
+        rows: dataset.as_ref().map(Dataset::set),
+        ..reporting.wanted()
+    };
+    let (draft, tables) = drafted(&settings, judged, &wanted);
+    if let (Some(dataset), Some(tables)) = (&dataset, tables) {
+        dataset.write(tables, start, "set")?;
+    }
     reporting.report(draft, &settings)
 }
 
@@ -53,7 +67,7 @@ fn as_of_analyze(arguments: ConcludeArguments, captures: Vec<PathBuf>) -> Analyz
     AnalyzeArguments {
         captures,
         reporting: arguments.reporting,
-        evidence: None,
+        evidence: arguments.evidence,
         open: false,
         log: LogFormat::Text,
         hosts: HostArguments::default(),

@@ -8,6 +8,7 @@ use rules::engine::Engine;
 
 use crate::cli::JudgeArguments;
 use crate::failure::Failure;
+use crate::parts::dataset::Dataset;
 use crate::parts::judging::Judging;
 use crate::parts::rows::{self, Kind, Row, RowWriter};
 use crate::parts::state::{Origin, State};
@@ -20,11 +21,13 @@ pub fn run(arguments: &JudgeArguments) -> Result<ExitCode, Failure> {
     must_be_able_to(&settings)?;
     let limit = arguments.connections.most();
     let is_sorted = !arguments.files.is_empty();
-    let mut judging = if is_sorted {
+    let judging = if is_sorted {
         Judging::of_known(&settings, &heads(&arguments.files)?, limit)?
     } else {
         Judging::of_stream(&settings, limit)
     };
+    let dataset = Dataset::of(&arguments.dataset)?;
+    let mut judging = judging.with_rows(dataset.as_ref());
     let mut out = RowWriter::new(rows::stdout()?)?;
     for path in &arguments.rows {
         rows::read(rows::open(path)?, path, |row| {
@@ -48,6 +51,8 @@ pub fn run(arguments: &JudgeArguments) -> Result<ExitCode, Failure> {
     while let Some(state) = judging.finish_one() {
         write(&state, &mut out)?;
     }
+    // Who sees the end of the states finds the rows in their places.
+    judging.write_rows()?;
     out.finish()?;
     Ok(ExitCode::SUCCESS)
 }

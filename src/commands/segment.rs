@@ -9,6 +9,7 @@ use analyzer::pipeline::{self, FileFacts, FileKeys, KeyGatherer, SHARDS_OF_ONE, 
 use crate::cli::SegmentArguments;
 use crate::commands::judge::{must_be_able_to, write};
 use crate::failure::Failure;
+use crate::parts::dataset::Dataset;
 use crate::parts::rows::{self, Kind, Row, RowWriter};
 use crate::parts::settling::{FirstReading, Settler};
 use crate::parts::{Head, format, reading_options};
@@ -23,8 +24,10 @@ pub fn run(arguments: &SegmentArguments) -> Result<ExitCode, Failure> {
             arguments.shards
         )));
     }
+    let dataset = Dataset::of(&arguments.rows)?;
     let mut segmenting = Segmenting {
         arguments,
+        dataset: dataset.as_ref(),
         settings: &settings,
         rows: RowWriter::new(rows::stdout()?)?,
     };
@@ -47,6 +50,7 @@ pub fn run(arguments: &SegmentArguments) -> Result<ExitCode, Failure> {
 
 struct Segmenting<'a> {
     arguments: &'a SegmentArguments,
+    dataset: Option<&'a Dataset>,
     settings: &'a Settings,
     rows: RowWriter<File>,
 }
@@ -119,14 +123,18 @@ impl<'a> Segmenting<'a> {
         mut reading: Option<&mut FirstReading>,
     ) -> Result<(), Failure> {
         let mut settler = match &mut reading {
-            Some(reading) => Some(reading.settle(self.settings, source)?),
+            Some(reading) => {
+                let limit = self.arguments.connections.most();
+                Some(reading.settle(self.settings, source, limit, self.dataset)?)
+            }
             None => None,
         };
         let mut facts = self.packets((input, source), settler.as_mut())?;
         let head = self.head(&facts, source);
         if let (Some(reading), Some(settler)) = (reading, settler) {
             reading.must_be_same(&head, &facts.part.name)?;
-            write(&settler.finish(self.settings, reading)?, &mut self.rows)?;
+            let state = settler.finish(self.settings, reading, self.dataset)?;
+            write(&state, &mut self.rows)?;
         }
         if let (Input::Stdin, Some(name)) = (input, &self.arguments.name) {
             facts.part.rename(name);

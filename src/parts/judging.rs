@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use analyzer::Timestamp;
 use analyzer::pipeline::{Arrival, ShardRun};
 use reports::ConnectionCollector;
+use reports::dataset::RowSink;
 use rules::engine::Engine;
 
 use crate::failure::Failure;
+use crate::parts::dataset::Dataset;
 use crate::parts::files::Files;
 use crate::parts::rows::Row;
 use crate::parts::state::{Origin, State, StateSink};
@@ -24,6 +26,9 @@ pub struct Judging<'a> {
     is_sorted: bool,
     open: BTreeMap<u32, OpenShard>,
     closed: BTreeSet<u32>,
+    dataset: Option<&'a Dataset>,
+    /// Rows of shards that are over.
+    rows: Vec<RowSink>,
 }
 
 struct OpenShard {
@@ -59,7 +64,15 @@ impl<'a> Judging<'a> {
             is_sorted: false,
             open: BTreeMap::new(),
             closed: BTreeSet::new(),
+            dataset: None,
+            rows: Vec::new(),
         }
+    }
+
+    /// Has rows of the connections gathered for a dataset.
+    pub fn with_rows(mut self, dataset: Option<&'a Dataset>) -> Self {
+        self.dataset = dataset;
+        self
     }
 
     /// A file has been read to its end, and what follows is of the next one; or all files are made
@@ -98,7 +111,8 @@ impl<'a> Judging<'a> {
             .start
             .unwrap_or_else(|| Timestamp::from_nanos(row.start_ns));
         let open = self.open.entry(shard).or_insert_with(|| {
-            let sink = StateSink::new(&self.engine, &self.collector);
+            let rows = self.dataset.map(Dataset::sink);
+            let sink = StateSink::new(&self.engine, &self.collector, rows);
             OpenShard {
                 run: ShardRun::new(sink, &self.settings.analysis, start),
                 latest: (0, -1),
@@ -141,7 +155,22 @@ impl<'a> Judging<'a> {
         self.closed.insert(shard);
         let end = self.files.end.unwrap_or_default();
         let (sink, part) = open.run.finish(end);
-        Some(sink.into_state(Origin::Shard(shard), judging_options(self.settings), part))
+        let options = judging_options(self.settings);
+        let (state, rows) = sink.into_state(Origin::Shard(shard), options, part);
+        self.rows.extend(rows);
+        Some(state)
+    }
+
+    /// All shards are over: writes the rows of their connections, when a dataset is wanted.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_rows(self) -> Result<(), Failure> {
+        let (Some(dataset), Some(first)) = (self.dataset, self.closed.first()) else {
+            return Ok(());
+        };
+        let part = format!("shard-{first:05}");
+        dataset.write_rows(self.rows, self.files.start, &part)
     }
 }
 

@@ -6,6 +6,7 @@
 //! speak in rows of one form ([`rows`]), of which docs/distributed.md is the description. The analysis
 //! itself is the analyzer's and the rules': nothing is judged here.
 
+pub mod dataset;
 pub mod files;
 pub mod format;
 pub mod judging;

@@ -11,6 +11,7 @@ use reports::ConnectionCollector;
 use rules::engine::Engine;
 
 use crate::failure::Failure;
+use crate::parts::dataset::Dataset;
 use crate::parts::files::Files;
 use crate::parts::rows::{self, Kind};
 use crate::parts::state::{Origin, State, StateSink, Together};
@@ -90,11 +91,17 @@ impl FirstReading {
         })
     }
 
-    /// The file of this number is read next.
+    /// The file of this number is read next; `limit` of its connections may be listed.
     ///
     /// # Errors
     /// When it is not known.
-    pub fn settle(&mut self, settings: &Settings, source: i32) -> Result<Settler, Failure> {
+    pub fn settle(
+        &mut self,
+        settings: &Settings,
+        source: i32,
+        limit: Option<usize>,
+        dataset: Option<&Dataset>,
+    ) -> Result<Settler, Failure> {
         let border = self.borders.remove(&source);
         let (Some(border), Some(place)) = (border, self.files.place(source)) else {
             return Err(Failure::Usage(format!(
@@ -103,8 +110,9 @@ impl FirstReading {
             )));
         };
         let engine = Engine::new(settings.rules.clone());
-        let collector = ConnectionCollector::new(None);
-        let sink = Together::new(StateSink::new(&engine, &collector));
+        let collector = ConnectionCollector::new(limit);
+        let rows = dataset.map(Dataset::sink);
+        let sink = Together::new(StateSink::new(&engine, &collector, rows));
         let start = self.files.start.unwrap_or_default();
         let shards = Settling::new(
             || sink.clone(),
@@ -169,13 +177,22 @@ impl Settler {
     /// The file is over.
     ///
     /// # Errors
-    /// None that a caller could do anything about.
-    pub fn finish(self, settings: &Settings, reading: &FirstReading) -> Result<State, Failure> {
+    /// When the rows of its connections cannot be written.
+    pub fn finish(
+        self,
+        settings: &Settings,
+        reading: &FirstReading,
+        dataset: Option<&Dataset>,
+    ) -> Result<State, Failure> {
         let (sinks, part) = self.shards.finish(reading.files.end.unwrap_or_default());
         drop(sinks);
         let sink = self.sink.into_sink();
         let sink = sink.ok_or_else(|| Failure::Internal("a shard is left over".to_owned()))?;
-        let mut state = sink.into_state(self.origin, judging_options(settings), part);
+        let (mut state, rows) = sink.into_state(self.origin, judging_options(settings), part);
+        if let (Some(dataset), Origin::File(source)) = (dataset, self.origin) {
+            let rows = rows.into_iter().collect();
+            dataset.write_rows(rows, reading.files.start, &format!("file-{source:06}"))?;
+        }
         state.top = self.collector.take_top_rows();
         Ok(state)
     }

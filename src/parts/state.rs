@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use analyzer::Connection;
 use analyzer::pipeline::{ConnectionSink, ShardPart};
+use reports::dataset::RowSink;
 use reports::{CollectorCounts, ConnectionCollector, Rank, TopRows};
 use rules::engine::{Engine, RuleCounts, RuleSink, Stores};
 use serde::{Deserialize, Serialize};
@@ -83,17 +84,20 @@ pub struct StateSink {
     collector: ConnectionCollector,
     held: Vec<Held>,
     look_at: usize,
+    /// Those of the dataset, when it is wanted.
+    rows: Option<RowSink>,
 }
 
 impl StateSink {
     /// A sink that shares with others what `engine` and `collector` keep.
-    pub fn new(engine: &Engine, collector: &ConnectionCollector) -> Self {
+    pub fn new(engine: &Engine, collector: &ConnectionCollector, rows: Option<RowSink>) -> Self {
         Self {
             engine: engine.share(),
             rules: engine.sink(),
             collector: collector.share(),
             held: Vec::new(),
             look_at: LOOK_AFTER,
+            rows,
         }
     }
 
@@ -107,9 +111,14 @@ impl StateSink {
     }
 
     /// The end of the shard.
-    pub fn into_state(mut self, origin: Origin, options: u64, part: ShardPart) -> State {
+    pub fn into_state(
+        mut self,
+        origin: Origin,
+        options: u64,
+        part: ShardPart,
+    ) -> (State, Option<RowSink>) {
         self.let_go();
-        State {
+        let state = State {
             origin,
             options,
             part,
@@ -117,12 +126,16 @@ impl StateSink {
             collector: self.collector.into_counts(),
             connections: self.held,
             top: TopRows::default(),
-        }
+        };
+        (state, self.rows)
     }
 }
 
 impl ConnectionSink for StateSink {
     fn connection(&mut self, connection: &Connection) {
+        if let Some(rows) = &mut self.rows {
+            rows.connection(connection);
+        }
         let stores = self.rules.noting(connection);
         self.collector.connection(connection);
         let rank = Rank::of(connection);

@@ -192,15 +192,9 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Joins what the shards collected, in shard order, with what the capture as a whole gave.
+    /// What shards collected, in shard order, without what the capture as a whole gives.
     #[must_use]
-    pub fn new(
-        capture_set: &str,
-        sinks: Vec<RowSink>,
-        analysis: &Analysis,
-        assessment: &Assessment,
-        document: &Document,
-    ) -> Self {
+    pub fn of_rows(capture_set: &str, sinks: Vec<RowSink>) -> Self {
         let mut tables = Self {
             capture_set: capture_set.to_owned(),
             connections: Vec::new(),
@@ -216,6 +210,19 @@ impl Tables {
             tables.requests.push(sink.requests);
             tables.dns.push(sink.dns);
         }
+        tables
+    }
+
+    /// Joins what the shards collected, in shard order, with what the capture as a whole gave.
+    #[must_use]
+    pub fn new(
+        capture_set: &str,
+        sinks: Vec<RowSink>,
+        analysis: &Analysis,
+        assessment: &Assessment,
+        document: &Document,
+    ) -> Self {
+        let mut tables = Self::of_rows(capture_set, sinks);
         for finding in &assessment.findings {
             tables.findings.push(finding);
             for evidence in &finding.evidence {
