@@ -5,11 +5,13 @@
 
 The files are one set. Each is taken apart by a task of its own (`pcapdoc segment`), Spark brings the
 packets of each connection together and in order, `pcapdoc judge` follows the connections, and `pcapdoc
-conclude` writes the reports here, on the driver. What follows `--` is given to all three. See
+conclude` writes the reports here, on the driver. With --settle the files are read twice, and only packets of
+connections that lie in several files are shuffled. What follows `--` is given to all three. See
 docs/distributed.md and spark/README.md.
 """
 
 import argparse
+import contextlib
 import glob
 import os
 import shutil
@@ -29,7 +31,7 @@ ROWS = pa.schema([
 ])
 ROWS_DDL = ("kind int, shard int, source int, wire_len int, "
             "start_ns bigint, ordinal bigint, frame bigint, time_ns bigint, bytes binary")
-PACKET, HEAD, FACTS, STATE = range(4)
+PACKET, HEAD, FACTS, STATE, KEYS = range(5)
 SHARDS = 32
 
 
@@ -49,25 +51,42 @@ def finished(process, what):
         raise RuntimeError(f"pcapdoc {what} ended with status {process.returncode}")
 
 
-def segmenting(name, shards, fetch, options):
-    """A function from rows of (source, path) to the rows of these files."""
+@contextlib.contextmanager
+def as_file(content):
+    """The path of a file with this content, for as long as it is used."""
+    with tempfile.NamedTemporaryFile(suffix=".arrow") as file:
+        file.write(content)
+        file.flush()
+        yield file.name
+
+
+def segmenting(name, shards, fetch, options, first_reading=None):
+    """A function from rows of (source, path) to the rows of these files: of all connections, or with what a
+    first reading of all files gave, of those that lie in several."""
     def run(batches):
-        for batch in batches:
-            for source, path in zip(*(column.to_pylist() for column in batch.columns)):
-                command = [program(name), "segment", "--source", str(source), "--shards", str(shards), *options]
-                fetching = None
-                if fetch:
-                    fetching = subprocess.Popen([word.replace("{}", path) for word in fetch], stdout=subprocess.PIPE)
-                    command += ["--name", path, "-"]
-                else:
-                    command += ["--", path]
-                process = subprocess.Popen(command, stdout=subprocess.PIPE,
-                                           stdin=fetching.stdout if fetching else subprocess.DEVNULL)
-                with pa.ipc.open_stream(process.stdout) as rows:
-                    yield from rows
-                finished(process, f"segment {path}")
-                if fetching and fetching.wait() != 0:
-                    raise RuntimeError(f"{path} could not be fetched: status {fetching.returncode}")
+        with contextlib.ExitStack() as stack:
+            extra = list(options)
+            if first_reading:
+                extra += ["--settle", "--files", stack.enter_context(as_file(first_reading.value))]
+            for batch in batches:
+                for source, path in zip(*(column.to_pylist() for column in batch.columns)):
+                    yield from segmented(source, path, extra)
+
+    def segmented(source, path, extra):
+        command = [program(name), "segment", "--source", str(source), "--shards", str(shards), *extra]
+        fetching = None
+        if fetch:
+            fetching = subprocess.Popen([word.replace("{}", path) for word in fetch], stdout=subprocess.PIPE)
+            command += ["--name", path, "--", "-"]
+        else:
+            command += ["--", path]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE,
+                                   stdin=fetching.stdout if fetching else subprocess.DEVNULL)
+        with pa.ipc.open_stream(process.stdout) as rows:
+            yield from rows
+        finished(process, f"segment {path}")
+        if fetching and fetching.wait() != 0:
+            raise RuntimeError(f"{path} could not be fetched: status {fetching.returncode}")
     return run
 
 
@@ -78,10 +97,7 @@ def judging(name, heads, options):
         first = next((batch for batch in batches if batch.num_rows), None)
         if first is None:
             return
-        with tempfile.TemporaryDirectory() as folder:
-            files = os.path.join(folder, "heads.arrow")
-            with open(files, "wb") as file:
-                file.write(heads.value)
+        with as_file(heads.value) as files:
             command = [program(name), "judge", *options, "--files", files, "--", "-"]
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             failures = []
@@ -110,6 +126,13 @@ def judging(name, heads, options):
                 raise failures[0]
             finished(process, "judge")
     return run
+
+
+def stream_of(frame):
+    """The rows of a data frame as one stream, in memory."""
+    stream = pa.BufferOutputStream()
+    write_rows(frame, stream)
+    return stream.getvalue().to_pybytes()
 
 
 def write_rows(frame, to):
@@ -147,6 +170,9 @@ def arguments():
     parser.add_argument("-f", "--format", default="html,md,json", help="what to write (default: %(default)s)")
     parser.add_argument("--pcapdoc", default="pcapdoc", help="the program: as sent with --files, or on every machine")
     parser.add_argument("--partitions", type=int, help="partitions of the shuffle (default: as many as cores, at least 32)")
+    parser.add_argument("--settle", action="store_true",
+                        help="read the files twice, and shuffle only connections that lie in several")
+    parser.add_argument("--dataset", metavar="DIR", help="folder that all workers and the driver see, for the dataset's rows")
     parser.add_argument("--fetch", help="a command that prints a capture, such as 'aws s3 cp {} -' or 'hdfs dfs -cat {}'")
     argv, options = sys.argv[1:], []
     if "--" in argv:
@@ -161,20 +187,24 @@ def main():
     partitions = given.partitions or max(SHARDS, spark.sparkContext.defaultParallelism)
     shards = -(-partitions // SHARDS) * SHARDS
     fetch = given.fetch.split() if given.fetch else None
-    segment = segmenting(given.pcapdoc, shards, fetch, options)
     files = spark.sparkContext.parallelize(list(enumerate(inputs)), len(inputs)).toDF("source int, path string")
+    first_reading = None
+    if given.settle:
+        looking = segmenting(given.pcapdoc, shards, fetch, [*options, "--heads"])
+        first = files.mapInArrow(looking, ROWS_DDL).persist(StorageLevel.DISK_ONLY)
+        first_reading = spark.sparkContext.broadcast(stream_of(first))
+    dataset = ["--rows", given.dataset] if given.dataset else []
+    segment = segmenting(given.pcapdoc, shards, fetch, [*options, *dataset], first_reading)
     rows = files.mapInArrow(segment, ROWS_DDL).persist(StorageLevel.DISK_ONLY)
-    heads = pa.BufferOutputStream()
-    write_rows(rows.where(rows.kind == HEAD), heads)
-    heads = spark.sparkContext.broadcast(heads.getvalue().to_pybytes())
+    heads = spark.sparkContext.broadcast(stream_of((first if given.settle else rows).where(f"kind = {HEAD}")))
     packets = by_shard(rows.where(rows.kind == PACKET), partitions)
-    states = packets.mapInArrow(judging(given.pcapdoc, heads, options), ROWS_DDL)
+    states = packets.mapInArrow(judging(given.pcapdoc, heads, [*options, *dataset]), ROWS_DDL)
     with tempfile.NamedTemporaryFile(suffix=".arrow") as parts:
-        write_rows(rows.where(rows.kind == FACTS), parts)
+        write_rows(rows.where(rows.kind.isin(FACTS, STATE)), parts)
         write_rows(states, parts)
         parts.flush()
         here = shutil.which(program(given.pcapdoc)) or given.pcapdoc
-        command = [here, "conclude", *options, "-o", given.out, "-f", given.format, "--", parts.name]
+        command = [here, "conclude", *options, *dataset, "-o", given.out, "-f", given.format, "--", parts.name]
         status = subprocess.run(command, check=False).returncode
     spark.stop()
     return status

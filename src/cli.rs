@@ -11,7 +11,7 @@ mod parts;
 mod shared;
 mod values;
 
-pub use parts::{ConcludeArguments, JudgeArguments, SegmentArguments};
+pub use parts::{ConcludeArguments, JudgeArguments, RowsArguments, SegmentArguments};
 pub use shared::{
     AnalysisArguments, Format, HostArguments, LogFormat, NoRedaction, OutputArguments,
     RedactionArguments, ReportingArguments, RuleFiles,

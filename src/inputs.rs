@@ -6,6 +6,7 @@ use analyzer::capture::{self, Input};
 
 use crate::capture_names::is_capture_name;
 use crate::failure::Failure;
+use crate::store::{self, Store};
 
 /// The inputs that the arguments stand for, in the order given, those of folders and patterns by
 /// name.
@@ -17,6 +18,8 @@ pub fn inputs(captures: &[PathBuf]) -> Result<Vec<Input>, Failure> {
     for path in captures {
         if path.as_os_str() == "-" {
             inputs.push(Input::Stdin);
+        } else if let Some(address) = store::address(path) {
+            inputs.extend(in_store(address)?);
         } else if path.is_dir() {
             inputs.extend(in_folder(path)?);
         } else if let Some(pattern) = pattern(path) {
@@ -28,6 +31,38 @@ pub fn inputs(captures: &[PathBuf]) -> Result<Vec<Input>, Failure> {
         } else {
             inputs.push(Input::Path(path.clone()));
         }
+    }
+    Ok(inputs)
+}
+
+/// A file, or the object of an address.
+///
+/// # Errors
+/// When there is no such object.
+pub fn input(path: &Path) -> Result<Input, Failure> {
+    let Some(address) = store::address(path) else {
+        return Ok(Input::Path(path.to_owned()));
+    };
+    let place = Store::open(address)?;
+    let found = place.list()?;
+    let object = found.iter().find(|object| object.address == address);
+    let gone = || Failure::Input(analyzer::Error::new(path, "is not there any more"));
+    place.input(object.ok_or_else(gone)?)
+}
+
+/// The object of an address, or the captures below it.
+fn in_store(address: &str) -> Result<Vec<Input>, Failure> {
+    let place = Store::open(address)?;
+    let objects = place.list()?;
+    let is_one = objects.len() == 1;
+    let captures = objects.iter();
+    let captures = captures.filter(|object| is_one || is_capture_name(Path::new(&object.address)));
+    let inputs: Vec<Input> = captures
+        .map(|object| place.input(object))
+        .collect::<Result<_, _>>()?;
+    if inputs.is_empty() {
+        let message = "nothing below it is named like a capture";
+        return Err(Failure::Input(analyzer::Error::new(address, message)));
     }
     Ok(inputs)
 }

@@ -12,12 +12,14 @@ mod failure;
 mod hashes;
 mod inputs;
 mod interrupt;
+mod layout;
 mod log;
 mod output;
 mod outputs;
 mod parts;
 mod progress;
 mod settings;
+mod store;
 
 use std::process::ExitCode;
 

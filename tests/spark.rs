@@ -45,10 +45,15 @@ fn a_ring_on_two_workers_comes_out_the_same() {
         one.contains("ring_00031.pcap: "),
         "the report names the bad file"
     );
-    let killed = folder.join("killed");
-    let several = on_spark(&python, folder, &killer, &killed);
-    assert!(killed.is_dir(), "no judge was killed");
-    must_be_equal(&one, &several, "the ring");
+    for (options, what) in [
+        (&[][..], "the ring"),
+        (&["--settle"][..], "the ring, settled"),
+    ] {
+        let killed = folder.join(what);
+        let several = on_spark(&python, folder, &killer, &killed, options);
+        assert!(killed.is_dir(), "no judge was killed");
+        must_be_equal(&one, &several, what);
+    }
 }
 
 fn whole(captures: &[PathBuf]) -> String {
@@ -63,13 +68,20 @@ fn whole(captures: &[PathBuf]) -> String {
     report(&output.stdout)
 }
 
-fn on_spark(python: &Path, folder: &Path, program: &Path, killed: &Path) -> String {
+fn on_spark(
+    python: &Path,
+    folder: &Path,
+    program: &Path,
+    killed: &Path,
+    options: &[&str],
+) -> String {
     let driver = common::root().join("spark/pcapdoc_spark.py");
     let out = folder.join("report.json");
     let output = Command::new(python.with_file_name("spark-submit"))
         .args(["--master", CLUSTER, "--conf", "spark.ui.enabled=false"])
         .args(["--conf", "spark.sql.shuffle.partitions=4"])
         .arg(driver)
+        .args(options)
         .arg("--pcapdoc")
         .arg(program)
         .args(["--partitions", "4", "-f", "json", "-o"])

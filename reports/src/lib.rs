@@ -31,5 +31,7 @@ pub mod words;
 
 pub use document::{Document, RunInfo, Severity};
 pub use error::Error;
-pub use gather::{Afterwards, CollectorCounts, ConnectionCollector, DEFAULT_CONNECTIONS, Draft};
+pub use gather::{
+    Afterwards, CollectorCounts, ConnectionCollector, DEFAULT_CONNECTIONS, Draft, Rank, TopRows,
+};
 pub use redact::Redactor;

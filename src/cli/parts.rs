@@ -27,12 +27,45 @@ pub struct SegmentArguments {
     /// judges work side by side
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(32..=65_536))]
     pub shards: u32,
+    /// Judge here what no other file of the set has a part in: only packets of connections that lie in
+    /// several files travel
+    #[arg(long, conflicts_with = "heads")]
+    pub settle: bool,
+    /// Rows of segment --heads of all files of the set, when these captures are not all of it
+    #[arg(long, value_name = "ROWS", num_args = 1.., requires = "settle")]
+    pub files: Vec<PathBuf>,
+    /// Write what --settle must know of all files, and no packets
+    #[arg(long)]
+    pub heads: bool,
+    /// Connections that the report will list, of those that are settled: a number or all
+    #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
+    pub connections: ConnectionLimit,
+    /// Rows of connections that are settled.
+    #[command(flatten)]
+    pub rows: RowsArguments,
     /// How captures are analysed.
     #[command(flatten)]
     pub analysis: AnalysisArguments,
     /// What is not done.
     #[command(flatten)]
     pub redaction: NoRedaction,
+}
+
+/// Rows of a dataset.
+#[derive(Debug, Args)]
+pub struct RowsArguments {
+    /// Folder of a dataset that is partitioned as that of batch is: rows of connections from judge and
+    /// segment --settle, of all else from conclude
+    #[arg(long, id = "dataset_rows", value_name = "DIR")]
+    pub rows: Option<PathBuf>,
+    /// What rows call the set
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "set",
+        requires = "dataset_rows"
+    )]
+    pub set: String,
 }
 
 /// Arguments of `pcapdoc judge`.
@@ -48,6 +81,9 @@ pub struct JudgeArguments {
     /// Connections that the report will list: a number or all
     #[arg(long, value_name = "N|all", default_value = "10000", value_parser = connection_limit)]
     pub connections: ConnectionLimit,
+    /// Rows of connections.
+    #[command(flatten)]
+    pub dataset: RowsArguments,
     /// How captures are analysed.
     #[command(flatten)]
     pub analysis: AnalysisArguments,
@@ -65,6 +101,12 @@ pub struct ConcludeArguments {
     /// What becomes of the result.
     #[command(flatten)]
     pub reporting: ReportingArguments,
+    /// Folder for a small pcapng of each finding, where the captures can be read under their names
+    #[arg(long, value_name = "DIR")]
+    pub evidence: Option<PathBuf>,
+    /// Rows of all else.
+    #[command(flatten)]
+    pub rows: RowsArguments,
     /// How captures are analysed.
     #[command(flatten)]
     pub analysis: AnalysisArguments,

@@ -161,7 +161,7 @@ fn stored_bytes(points: &[PointInput]) -> Option<u64> {
     inputs
         .map(|input| match input {
             Input::Path(path) => path.metadata().ok().map(|metadata| metadata.len()),
-            Input::Stdin => None,
+            Input::Stdin | Input::Stored(_) => None,
         })
         .sum()
 }

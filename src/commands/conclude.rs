@@ -1,23 +1,25 @@
 //! `pcapdoc conclude`: what the files and the shards of a set came to → the reports.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use analyzer::capture::{Input, reading_order};
-use analyzer::pipeline::{self, FileFacts};
+use analyzer::pipeline::{self, FileFacts, ShardPart};
 use reports::ConnectionCollector;
-use rules::engine::Engine;
+use rules::engine::{Engine, RuleSink};
 
-use crate::analysis::{Judged, drafted, pool};
+use crate::analysis::{Judged, Wanted, drafted, pool};
 use crate::cli::{
     AnalyzeArguments, ConcludeArguments, HostArguments, LogFormat, RedactionArguments,
 };
 use crate::commands::analyze;
-use crate::commands::judge::{must_be_able_to, open};
+use crate::commands::judge::must_be_able_to;
 use crate::failure::Failure;
+use crate::inputs::input;
+use crate::parts::dataset::Dataset;
 use crate::parts::rows::{self, Kind};
-use crate::parts::state::{State, replay};
+use crate::parts::state::{Origin, State, replay};
 use crate::parts::{format, judging_options, must_agree};
 use crate::settings::Settings;
 
@@ -30,21 +32,33 @@ pub fn run(arguments: ConcludeArguments) -> Result<ExitCode, Failure> {
 fn run_in_pool(arguments: ConcludeArguments) -> Result<ExitCode, Failure> {
     let mut settings = Settings::resolve(&[], &arguments.analysis)?;
     must_be_able_to(&settings)?;
-    let parts = Parts::read(&arguments.states)?;
+    let dataset = Dataset::of(&arguments.rows)?;
+    let connections = arguments.reporting.connections.most();
+    let parts = Parts::read(&settings, &arguments.states, connections)?;
     let names = parts.files.values();
     let names: Vec<PathBuf> = names.map(|facts| PathBuf::from(&facts.part.name)).collect();
-    settings.inputs = names.iter().cloned().map(Input::Path).collect();
+    // What cannot be read here leaves reports without what takes a second reading.
+    let readable = |path: &PathBuf| input(path).unwrap_or_else(|_| Input::Path(path.clone()));
+    settings.inputs = names.iter().map(readable).collect();
     let arguments = as_of_analyze(arguments, names);
     let reporting = analyze::Reporting::new(&arguments)?;
     if reporting.wants_tables() {
         return Err(Failure::Usage(
-            "conclude has no rows for --format parquet: connections were judged elsewhere"
+            "conclude has no rows for --format parquet, for connections were judged elsewhere: give \
+             judge and conclude the same --rows DIR"
                 .to_owned(),
         ));
     }
-    let wanted = reporting.wanted();
-    let judged = judged(parts, &settings, wanted.connections)?;
-    let (draft, _) = drafted(&settings, judged, &wanted);
+    let judged = judged(parts, &settings)?;
+    let start = judged.analysis.summary.first;
+    let wanted = Wanted {
+        rows: dataset.as_ref().map(Dataset::set),
+        ..reporting.wanted()
+    };
+    let (draft, tables) = drafted(&settings, judged, &wanted);
+    if let (Some(dataset), Some(tables)) = (&dataset, tables) {
+        dataset.write(tables, start, "set")?;
+    }
     reporting.report(draft, &settings)
 }
 
@@ -53,7 +67,7 @@ fn as_of_analyze(arguments: ConcludeArguments, captures: Vec<PathBuf>) -> Analyz
     AnalyzeArguments {
         captures,
         reporting: arguments.reporting,
-        evidence: None,
+        evidence: arguments.evidence,
         open: false,
         log: LogFormat::Text,
         hosts: HostArguments::default(),
@@ -65,41 +79,54 @@ fn as_of_analyze(arguments: ConcludeArguments, captures: Vec<PathBuf>) -> Analyz
     }
 }
 
-/// All that was handed on, by number.
-#[derive(Default)]
+/// All that was handed on.
 struct Parts {
+    /// What states must have been judged with.
+    options: u64,
     files: BTreeMap<i32, FileFacts>,
-    states: BTreeMap<u32, State>,
+    engine: Engine,
+    collector: ConnectionCollector,
+    /// Whose state is there, with what shards counted, by their numbers behind what files settled.
+    states: BTreeMap<Origin, Counted>,
+}
+
+/// What is left of a state once its connections were handed to the rules.
+struct Counted {
+    part: ShardPart,
+    rules: RuleSink,
+    collector: ConnectionCollector,
 }
 
 impl Parts {
-    fn read(paths: &[PathBuf]) -> Result<Self, Failure> {
-        let mut parts = Self::default();
+    fn read(
+        settings: &Settings,
+        paths: &[PathBuf],
+        connections: Option<usize>,
+    ) -> Result<Self, Failure> {
+        let mut parts = Self {
+            options: judging_options(settings),
+            files: BTreeMap::new(),
+            engine: Engine::new(settings.rules.clone()),
+            collector: ConnectionCollector::new(connections),
+            states: BTreeMap::new(),
+        };
         for path in paths {
-            rows::read(open(path)?, path, |row| {
-                let twice = |what: String| {
-                    let message = format!("{what} was handed on before: give each stream once");
-                    Failure::Input(analyzer::Error::new(path.as_path(), message))
-                };
-                match row.kind {
-                    Kind::Facts => {
-                        let name = format!("file {}", row.source);
-                        let facts = format::read(row.bytes, &name)?;
-                        if parts.files.insert(row.source, facts).is_some() {
-                            return Err(twice(name));
-                        }
-                    }
-                    Kind::State => {
-                        let name = format!("shard {}", row.shard);
-                        let state: State = format::read(row.bytes, &name)?;
-                        if parts.states.insert(state.shard, state).is_some() {
-                            return Err(twice(name));
-                        }
-                    }
-                    // Packets and heads are for judges.
-                    Kind::Packet | Kind::Head => {}
+            rows::read(rows::open(path)?, path, |row| match row.kind {
+                Kind::Facts => {
+                    let name = format!("file {}", row.source);
+                    let facts = format::read(row.bytes, &name)?;
+                    let twice = parts.files.insert(row.source, facts).is_some();
+                    once(twice, &name, path)
                 }
-                Ok(())
+                Kind::State => {
+                    let state: State = format::read(row.bytes, "a state")?;
+                    let origin = state.origin;
+                    let twice = parts.states.contains_key(&origin);
+                    once(twice, &origin.to_string(), path)?;
+                    parts.take(state)
+                }
+                // Packets, heads and keys are for judges.
+                Kind::Packet | Kind::Head | Kind::Keys => Ok(()),
             })?;
         }
         if parts.files.is_empty() {
@@ -111,34 +138,46 @@ impl Parts {
         }
         Ok(parts)
     }
+
+    /// Takes a state; its connections are not held.
+    fn take(&mut self, state: State) -> Result<(), Failure> {
+        let origin = state.origin;
+        must_agree(self.options, state.options, &format!("{origin} was judged"))?;
+        replay(state.connections, &self.engine, &self.collector)?;
+        self.collector.add_top_rows(state.top);
+        let rules = self
+            .engine
+            .sink_of(state.rules)
+            .ok_or_else(|| Failure::Internal(format!("{origin} was judged by other rules")))?;
+        let counted = Counted {
+            part: state.part,
+            rules,
+            collector: self.collector.share_of(state.collector),
+        };
+        self.states.insert(origin, counted);
+        Ok(())
+    }
+}
+
+/// Refuses what is there twice.
+fn once(twice: bool, what: &str, path: &Path) -> Result<(), Failure> {
+    if !twice {
+        return Ok(());
+    }
+    let message = format!("{what} was handed on before: give each stream once");
+    Err(Failure::Input(analyzer::Error::new(path, message)))
 }
 
 /// What an analysis on one machine would have come to before the rules conclude.
-fn judged(
-    parts: Parts,
-    settings: &Settings,
-    connections: Option<usize>,
-) -> Result<Judged, Failure> {
-    let engine = Engine::new(settings.rules.clone());
-    let collector = ConnectionCollector::new(connections);
-    let options = judging_options(settings);
+fn judged(parts: Parts, settings: &Settings) -> Result<Judged, Failure> {
     let (mut shards, mut rule_sinks, mut collectors) = (Vec::new(), Vec::new(), Vec::new());
-    for (number, state) in parts.states {
-        must_agree(
-            options,
-            state.options,
-            &format!("shard {number} was judged"),
-        )?;
-        replay(&state.connections, &engine, &collector)?;
-        let rules = engine.sink_of(state.rules).ok_or_else(|| {
-            Failure::Internal(format!("shard {number} was judged by other rules"))
-        })?;
-        rule_sinks.push(rules);
-        collectors.push(collector.share_of(state.collector));
-        shards.push(state.part);
+    for counted in parts.states.into_values() {
+        shards.push(counted.part);
+        rule_sinks.push(counted.rules);
+        collectors.push(counted.collector);
     }
     if collectors.is_empty() {
-        collectors.push(collector);
+        collectors.push(parts.collector);
     }
     let keys: Vec<_> = parts
         .files
@@ -151,7 +190,7 @@ fn judged(
     let analysis = pipeline::conclude(files, &settings.analysis, shards).map_err(Failure::Input)?;
     Ok(Judged {
         witness: None,
-        engine,
+        engine: parts.engine,
         analysis,
         rules: rule_sinks,
         collectors,

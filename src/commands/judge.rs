@@ -1,17 +1,17 @@
 //! `pcapdoc judge`: the packets of shards → what became of their connections, as rows.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rules::engine::Engine;
 
 use crate::cli::JudgeArguments;
 use crate::failure::Failure;
+use crate::parts::dataset::Dataset;
 use crate::parts::judging::Judging;
 use crate::parts::rows::{self, Kind, Row, RowWriter};
-use crate::parts::state::State;
+use crate::parts::state::{Origin, State};
 use crate::parts::{Head, format};
 use crate::settings::Settings;
 
@@ -21,14 +21,16 @@ pub fn run(arguments: &JudgeArguments) -> Result<ExitCode, Failure> {
     must_be_able_to(&settings)?;
     let limit = arguments.connections.most();
     let is_sorted = !arguments.files.is_empty();
-    let mut judging = if is_sorted {
+    let judging = if is_sorted {
         Judging::of_known(&settings, &heads(&arguments.files)?, limit)?
     } else {
         Judging::of_stream(&settings, limit)
     };
+    let dataset = Dataset::of(&arguments.dataset)?;
+    let mut judging = judging.with_rows(dataset.as_ref());
     let mut out = RowWriter::new(rows::stdout()?)?;
     for path in &arguments.rows {
-        rows::read(open(path)?, path, |row| {
+        rows::read(rows::open(path)?, path, |row| {
             match row.kind {
                 Kind::Packet => {
                     if let Some(state) = judging.packet(row)? {
@@ -40,15 +42,17 @@ pub fn run(arguments: &JudgeArguments) -> Result<ExitCode, Failure> {
                 }
                 // What is not for judges passes through.
                 Kind::Facts if !is_sorted => out.push(row)?,
-                Kind::Head | Kind::Facts => {}
+                Kind::Head | Kind::Facts | Kind::Keys => {}
                 Kind::State => out.push(row)?,
             }
             Ok(())
         })?;
     }
-    while let Some(state) = judging.close_one() {
+    while let Some(state) = judging.finish_one() {
         write(&state, &mut out)?;
     }
+    // Who sees the end of the states finds the rows in their places.
+    judging.write_rows()?;
     out.finish()?;
     Ok(ExitCode::SUCCESS)
 }
@@ -69,7 +73,7 @@ pub fn must_be_able_to(settings: &Settings) -> Result<(), Failure> {
 fn heads(paths: &[PathBuf]) -> Result<Vec<Head>, Failure> {
     let mut heads: Vec<Head> = Vec::new();
     for path in paths {
-        rows::read(open(path)?, path, |row| {
+        rows::read(rows::open(path)?, path, |row| {
             if row.kind == Kind::Head {
                 heads.push(format::read(row.bytes, "a file's head")?);
             }
@@ -80,26 +84,15 @@ fn heads(paths: &[PathBuf]) -> Result<Vec<Head>, Failure> {
     Ok(heads)
 }
 
-/// A stream of rows; `-` is standard input.
-pub fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
-    if path.as_os_str() == "-" {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    let refused = |error| analyzer::Error::new(path, "cannot be read").because(error);
-    let file = File::open(path).map_err(|error| Failure::Input(refused(error)))?;
-    Ok(Box::new(file))
-}
-
-fn write<W: io::Write>(state: &State, out: &mut RowWriter<W>) -> Result<(), Failure> {
-    out.push(&Row {
-        kind: Kind::State,
-        shard: i32::try_from(state.shard).unwrap_or(i32::MAX),
-        start_ns: 0,
-        source: -1,
-        ordinal: 0,
-        frame: 0,
-        time_ns: 0,
-        wire_len: 0,
-        bytes: &format::write(state)?,
-    })
+/// Writes the row of a state.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write<W: io::Write>(state: &State, out: &mut RowWriter<W>) -> Result<(), Failure> {
+    let (shard, source) = match state.origin {
+        Origin::Shard(shard) => (i32::try_from(shard).unwrap_or(i32::MAX), -1),
+        Origin::File(source) => (-1, source),
+    };
+    let bytes = format::write(state)?;
+    out.push(&Row::of_value(Kind::State, (shard, source), &bytes))
 }

@@ -16,6 +16,7 @@ use crate::cli::{QueryArguments, QueryFormat};
 use crate::failure::Failure;
 use crate::output::{write_file, write_stdout};
 use crate::settings::Settings;
+use crate::store::{self, Store};
 
 /// Folder of the dataset in the folder of a batch.
 pub const DATASET: &str = "dataset";
@@ -41,6 +42,7 @@ pub fn run(arguments: &QueryArguments) -> Result<ExitCode, Failure> {
     // The rows of a capture that do not fit into memory live there until the query is done.
     let scratch =
         tempfile::tempdir().map_err(|error| Failure::output(&std::env::temp_dir(), error))?;
+    let paths = fetched(paths, &scratch)?;
     let source = source(&paths, arguments, &scratch)?;
     let mut result = guarded(|| dataset::run(source, sql))?
         .map_err(|error| Failure::Usage(error.to_string()))?;
@@ -61,6 +63,41 @@ pub fn run(arguments: &QueryArguments) -> Result<ExitCode, Failure> {
         _ => write_stdout(|out| write(out))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The tables that lie in object stores, as files here; all else as it is named.
+fn fetched(paths: Vec<PathBuf>, scratch: &TempDir) -> Result<Vec<PathBuf>, Failure> {
+    let is_table = |name: &str| {
+        Path::new(name)
+            .extension()
+            .is_some_and(|end| end == "parquet")
+    };
+    let here = |(number, path): (usize, PathBuf)| {
+        let Some(address) = store::address(&path) else {
+            return Ok(path);
+        };
+        let place = Store::open(address)?;
+        if is_table(address) {
+            let name = path.file_name().unwrap_or_default();
+            let file = scratch.path().join(number.to_string()).join(name);
+            place.fetch("", &file)?;
+            return Ok(file);
+        }
+        let mut names = place.names(DATASET)?;
+        if names.is_empty() {
+            names = place.names("")?;
+        }
+        names.retain(|name| is_table(name));
+        if names.is_empty() {
+            return Ok(path);
+        }
+        let folder = scratch.path().join(number.to_string());
+        for name in names {
+            place.fetch(&name, &folder.join(&name))?;
+        }
+        Ok(folder)
+    };
+    paths.into_iter().enumerate().map(here).collect()
 }
 
 /// The SQL engine panics on a few queries that it does not expect; that is an error like others.

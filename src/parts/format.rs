@@ -7,13 +7,13 @@
 use std::io::Read;
 use std::path::Path;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::failure::Failure;
 
 /// Raised with every change of what is written, within one version of the program.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 /// Before every value.
 const MARK: &[u8; 8] = b"pcapdoc:";
@@ -27,6 +27,34 @@ const LEVEL: i32 = 1;
 /// The version of the form.
 fn version() -> String {
     format!("{FORMAT}/{}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Octets, packed at once and not one by one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Octets(pub Vec<u8>);
+
+impl Serialize for Octets {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Octets {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Octets;
+
+            fn expecting(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                to.write_str("octets")
+            }
+
+            fn visit_bytes<E>(self, octets: &[u8]) -> Result<Octets, E> {
+                Ok(Octets(octets.to_vec()))
+            }
+        }
+        from.deserialize_bytes(Reader)
+    }
 }
 
 /// A value, to be read by [`read`].
@@ -90,7 +118,7 @@ mod tests {
     #[test]
     fn an_older_value_is_refused_in_one_clear_line() {
         let mut bytes = write(&7_u64).unwrap();
-        assert_eq!(bytes[MARK.len() + 1], b'1');
+        assert_eq!(bytes[MARK.len() + 1], b'2');
         bytes[MARK.len() + 1] = b'0';
         let error = read::<u64>(&bytes, "shard 3").unwrap_err().to_string();
         assert!(

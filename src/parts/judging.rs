@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use analyzer::Timestamp;
 use analyzer::pipeline::{Arrival, ShardRun};
 use reports::ConnectionCollector;
+use reports::dataset::RowSink;
 use rules::engine::Engine;
 
 use crate::failure::Failure;
+use crate::parts::dataset::Dataset;
+use crate::parts::files::Files;
 use crate::parts::rows::Row;
-use crate::parts::state::{State, StateSink};
-use crate::parts::{Head, judging_options, must_agree, reading_options};
+use crate::parts::state::{Origin, State, StateSink};
+use crate::parts::{Head, judging_options};
 use crate::settings::Settings;
 
 /// Judges the packets of shards.
@@ -23,35 +26,15 @@ pub struct Judging<'a> {
     is_sorted: bool,
     open: BTreeMap<u32, OpenShard>,
     closed: BTreeSet<u32>,
+    dataset: Option<&'a Dataset>,
+    /// Rows of shards that are over.
+    rows: Vec<RowSink>,
 }
 
 struct OpenShard {
     run: ShardRun<StateSink>,
     /// Place of the file that the latest row was from, and the row's number in it.
     latest: (usize, i64),
-}
-
-/// The files of the set, as far as they are known, in the order in which they are read.
-#[derive(Default)]
-struct Files {
-    /// By number: the place, and the frames before it.
-    places: BTreeMap<i32, (usize, u64)>,
-    frames: u64,
-    /// Shards that their packets are spread over.
-    shards: Option<u32>,
-    /// Time of the first frame of all, as soon as it is known.
-    start: Option<Timestamp>,
-    end: Option<Timestamp>,
-}
-
-impl Files {
-    fn add(&mut self, head: &Head) {
-        let place = (self.places.len(), self.frames);
-        self.places.insert(head.source, place);
-        self.frames += head.frames;
-        self.start = self.start.or(head.start);
-        self.end = self.end.max(head.end);
-    }
 }
 
 impl<'a> Judging<'a> {
@@ -64,16 +47,11 @@ impl<'a> Judging<'a> {
         heads: &[Head],
         limit: Option<usize>,
     ) -> Result<Self, Failure> {
-        let mut judging = Self::of_stream(settings, limit);
-        judging.is_sorted = true;
-        let keys: Vec<_> = heads
-            .iter()
-            .map(|head| (head.is_there, head.first))
-            .collect();
-        for at in analyzer::capture::reading_order(&keys) {
-            judging.file(&heads[at])?;
-        }
-        Ok(judging)
+        Ok(Self {
+            files: Files::of(settings, heads)?,
+            is_sorted: true,
+            ..Self::of_stream(settings, limit)
+        })
     }
 
     /// Shards of a set whose files come one after the other, each followed by its head.
@@ -86,7 +64,15 @@ impl<'a> Judging<'a> {
             is_sorted: false,
             open: BTreeMap::new(),
             closed: BTreeSet::new(),
+            dataset: None,
+            rows: Vec::new(),
         }
+    }
+
+    /// Has rows of the connections gathered for a dataset.
+    pub fn with_rows(mut self, dataset: Option<&'a Dataset>) -> Self {
+        self.dataset = dataset;
+        self
     }
 
     /// A file has been read to its end, and what follows is of the next one; or all files are made
@@ -95,20 +81,7 @@ impl<'a> Judging<'a> {
     /// # Errors
     /// When it was read with other options.
     pub fn file(&mut self, head: &Head) -> Result<(), Failure> {
-        must_agree(
-            reading_options(self.settings),
-            head.options,
-            "a file was read",
-        )?;
-        let shards = *self.files.shards.get_or_insert(head.shards);
-        if shards != head.shards {
-            return Err(Failure::Usage(format!(
-                "files were spread over {shards} and over {} shards: give segment the same --shards",
-                head.shards
-            )));
-        }
-        self.files.add(head);
-        Ok(())
+        self.files.add(self.settings, head)
     }
 
     /// Takes the packet of a row; gives the state of the shard that it shows to be over.
@@ -119,32 +92,33 @@ impl<'a> Judging<'a> {
         let refused = |what: String| Failure::Input(analyzer::Error::new("rows", what));
         let shard = u32::try_from(row.shard);
         let shard = shard.map_err(|_| refused(format!("there is no shard {}", row.shard)))?;
-        let place = match self.files.places.get(&row.source) {
-            Some(place) => *place,
+        let place = match self.files.place(row.source) {
+            Some(place) => place,
             None if self.is_sorted => {
                 let source = row.source;
                 return Err(refused(format!(
                     "file {source} is not among those of --files"
                 )));
             }
-            None => (self.files.places.len(), self.files.frames),
+            None => self.files.next(),
         };
         let (mut arrival, payload) = Arrival::read(row.bytes)
             .ok_or_else(|| refused("a packet cannot be read".to_owned()))?;
-        restore(&mut arrival, row, place.1, payload.len());
+        restore(&mut arrival, row, place.frames_before, payload.len());
         let over = self.turn_to(shard)?;
         let start = self
             .files
             .start
             .unwrap_or_else(|| Timestamp::from_nanos(row.start_ns));
         let open = self.open.entry(shard).or_insert_with(|| {
-            let sink = StateSink::new(&self.engine, &self.collector);
+            let rows = self.dataset.map(Dataset::sink);
+            let sink = StateSink::new(&self.engine, &self.collector, rows);
             OpenShard {
                 run: ShardRun::new(sink, &self.settings.analysis, start),
                 latest: (0, -1),
             }
         });
-        let order = (place.0, row.ordinal);
+        let order = (place.number, row.ordinal);
         if order <= open.latest {
             return Err(refused(format!(
                 "rows of shard {shard} are not sorted by start_ns, source and ordinal"
@@ -167,13 +141,36 @@ impl<'a> Judging<'a> {
         Ok(self.close_one())
     }
 
-    /// The end of the rows: call until it gives nothing.
-    pub fn close_one(&mut self) -> Option<State> {
+    /// The end of the rows: call until it gives nothing. The last state bears what all together keep.
+    pub fn finish_one(&mut self) -> Option<State> {
+        let mut state = self.close_one()?;
+        if self.open.is_empty() {
+            state.top = self.collector.take_top_rows();
+        }
+        Some(state)
+    }
+
+    fn close_one(&mut self) -> Option<State> {
         let (shard, open) = self.open.pop_first()?;
         self.closed.insert(shard);
         let end = self.files.end.unwrap_or_default();
         let (sink, part) = open.run.finish(end);
-        Some(sink.into_state(shard, judging_options(self.settings), part))
+        let options = judging_options(self.settings);
+        let (state, rows) = sink.into_state(Origin::Shard(shard), options, part);
+        self.rows.extend(rows);
+        Some(state)
+    }
+
+    /// All shards are over: writes the rows of their connections, when a dataset is wanted.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_rows(self) -> Result<(), Failure> {
+        let (Some(dataset), Some(first)) = (self.dataset, self.closed.first()) else {
+            return Ok(());
+        };
+        let part = format!("shard-{first:05}");
+        dataset.write_rows(self.rows, self.files.start, &part)
     }
 }
 

@@ -1,14 +1,17 @@
 //! An analysis in parts that different processes do, on one machine or on many.
 //!
 //! `segment` takes one file after the other and hands on the packets of each with the shard that they
-//! belong to; `judge` takes the packets of shards and hands on what became of their connections;
-//! `conclude` puts that together. They speak in rows of one form ([`rows`]), of which
-//! docs/distributed.md is the description. The analysis itself is the analyzer's and the rules':
-//! nothing is judged here.
+//! belong to, or has judged at once what no other file has a part in ([`settling`]); `judge` takes the
+//! packets of shards and hands on what became of their connections; `conclude` puts that together. They
+//! speak in rows of one form ([`rows`]), of which docs/distributed.md is the description. The analysis
+//! itself is the analyzer's and the rules': nothing is judged here.
 
+pub mod dataset;
+pub mod files;
 pub mod format;
 pub mod judging;
 pub mod rows;
+pub mod settling;
 pub mod state;
 
 use analyzer::Timestamp;

@@ -32,13 +32,21 @@ pub enum Kind {
     Head = 1,
     /// What a file tells beside its packets.
     Facts = 2,
-    /// What a shard came to.
+    /// What a shard came to, or what could be settled of a file.
     State = 3,
+    /// Which connections a file has packets of.
+    Keys = 4,
 }
 
 impl Kind {
     fn of(number: i32) -> Option<Self> {
-        let all = [Self::Packet, Self::Head, Self::Facts, Self::State];
+        let all = [
+            Self::Packet,
+            Self::Head,
+            Self::Facts,
+            Self::State,
+            Self::Keys,
+        ];
         all.into_iter().find(|kind| *kind as i32 == number)
     }
 }
@@ -48,11 +56,11 @@ impl Kind {
 pub struct Row<'a> {
     /// What it is.
     pub kind: Kind,
-    /// Which shard takes the packet or wrote the state; -1 for rows of files.
+    /// Which shard takes the packet or came to the state; -1 for rows of files.
     pub shard: i32,
     /// Time of the file's first frame, in nanoseconds since 1970: files are read in this order.
     pub start_ns: i64,
-    /// Number of the file in the set, as given; -1 for a state.
+    /// Number of the file in the set, as given; -1 for the state of a shard.
     pub source: i32,
     /// Number of the row in the file.
     pub ordinal: i64,
@@ -64,6 +72,23 @@ pub struct Row<'a> {
     pub wire_len: i32,
     /// The packet with its payload, or the value.
     pub bytes: &'a [u8],
+}
+
+impl Row<'_> {
+    /// A row of a whole file or shard, with its value.
+    pub const fn of_value(kind: Kind, (shard, source): (i32, i32), bytes: &[u8]) -> Row<'_> {
+        Row {
+            kind,
+            shard,
+            start_ns: 0,
+            source,
+            ordinal: i64::MAX,
+            frame: 0,
+            time_ns: 0,
+            wire_len: 0,
+            bytes,
+        }
+    }
 }
 
 const INT32: [&str; 4] = ["kind", "shard", "source", "wire_len"];
@@ -96,6 +121,19 @@ pub fn stdout() -> Result<File, Failure> {
     let stdout = io::stdout().as_fd().try_clone_to_owned();
     let stdout = stdout.map_err(|error| Failure::output(Path::new("-"), error))?;
     Ok(File::from(stdout))
+}
+
+/// A stream of rows; `-` is standard input.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let refused = |error| analyzer::Error::new(path, "cannot be read").because(error);
+    let file = File::open(path).map_err(|error| Failure::Input(refused(error)))?;
+    Ok(Box::new(file))
 }
 
 /// Writes rows.

@@ -89,6 +89,20 @@ impl Capture {
         self.ip(from.0, to.0, 17, &datagram);
     }
 
+    /// An ICMP error: the port that a datagram from one end to the other went to is not open.
+    pub fn port_unreachable(&mut self, from: (&str, u16), to: (&str, u16)) {
+        let address = |end: &str| -> std::net::Ipv4Addr { end.parse().expect("an IPv4 address") };
+        let mut error = vec![
+            3, 3, 0, 0, 0, 0, 0, 0, 0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 17, 0, 0,
+        ];
+        error.extend(address(from.0).octets());
+        error.extend(address(to.0).octets());
+        error.extend(from.1.to_be_bytes());
+        error.extend(to.1.to_be_bytes());
+        error.extend([0, 20, 0, 0]);
+        self.ip(to.0, from.0, 1, &error);
+    }
+
     fn ip(&mut self, from: &str, to: &str, protocol: u8, payload: &[u8]) {
         let (from, to): (IpAddr, IpAddr) = (
             from.parse().expect("an address"),

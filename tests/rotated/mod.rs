@@ -85,7 +85,7 @@ impl Ring {
         for at in 0..self.living.len() {
             self.exchange(at, number);
         }
-        for _ in 0..6 {
+        for _ in 0..20 {
             self.short_connection();
         }
         if number == 5 {

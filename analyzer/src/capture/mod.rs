@@ -38,7 +38,7 @@ use crate::time::Timestamp;
 
 pub use link_type::LinkType;
 pub use part::{FilePart, SetOfParts, reading_order};
-pub use reader::{CaptureReader, peek};
+pub use reader::{CaptureReader, peek, peek_input};
 pub use summary::{FileSummary, InterfaceSummary};
 
 /// Bytes looked at to recognise a file; also what the variants of pcap are told by.
@@ -108,6 +108,8 @@ pub enum Input {
     Path(PathBuf),
     /// Standard input; at most once in a set.
     Stdin,
+    /// What is kept elsewhere.
+    Stored(Stored),
 }
 
 impl Input {
@@ -117,7 +119,49 @@ impl Input {
         match self {
             Self::Path(path) => path.clone(),
             Self::Stdin => PathBuf::from("-"),
+            Self::Stored(stored) => stored.name.clone(),
         }
+    }
+}
+
+/// A capture that is no file of this machine; whoever names it knows how to read it.
+#[derive(Clone)]
+pub struct Stored {
+    name: PathBuf,
+    object: Arc<dyn StoredObject>,
+}
+
+/// Where the octets of a [`Stored`] capture are from.
+pub trait StoredObject: Send + Sync {
+    /// Octets stored.
+    fn octets(&self) -> u64;
+
+    /// Begins to read at the first octet.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    fn open(&self) -> std::io::Result<Box<dyn std::io::Read + Send>>;
+}
+
+impl Stored {
+    /// A capture of this name.
+    #[must_use]
+    pub fn new(name: PathBuf, object: Arc<dyn StoredObject>) -> Self {
+        Self { name, object }
+    }
+}
+
+impl PartialEq for Stored {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Stored {}
+
+impl std::fmt::Debug for Stored {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.name.fmt(to)
     }
 }
 

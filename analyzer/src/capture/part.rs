@@ -38,6 +38,7 @@ impl FilePart {
         // A pipe gives its bytes once.
         let is_pipe = match input {
             Input::Stdin => true,
+            Input::Stored(_) => false,
             Input::Path(path) => std::fs::metadata(path).is_ok_and(|found| !found.is_file()),
         };
         let mut opened = (!is_pipe).then(|| Bytes::open(input, options, false));

@@ -385,10 +385,17 @@ impl CaptureReader {
 /// # Errors
 /// When it cannot be read or is no capture; the message says what it is.
 pub fn peek(path: &Path) -> Result<Option<Timestamp>, Error> {
-    let input = Input::Path(path.to_owned());
-    let mut bytes = Bytes::open(&input, &ReadOptions::default(), false)?;
+    peek_input(&Input::Path(path.to_owned()))
+}
+
+/// As [`peek`], of any input that can be opened again.
+///
+/// # Errors
+/// As [`peek`].
+pub fn peek_input(input: &Input) -> Result<Option<Timestamp>, Error> {
+    let mut bytes = Bytes::open(input, &ReadOptions::default(), false)?;
     let first = bytes.first_time();
-    OpenFile::new(&input, bytes, 0, &mut Session::default())?;
+    OpenFile::new(input, bytes, 0, &mut Session::default())?;
     Ok(first)
 }
 
@@ -398,6 +405,7 @@ fn total_bytes(inputs: &[Input]) -> Option<u64> {
         .iter()
         .map(|input| match input {
             Input::Stdin => None,
+            Input::Stored(stored) => Some(stored.object.octets()),
             Input::Path(path) => {
                 let metadata = std::fs::metadata(path).ok()?;
                 metadata.is_file().then_some(metadata.len())

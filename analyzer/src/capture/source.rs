@@ -41,6 +41,10 @@ impl Bytes {
         let mut seekable = None;
         let (mut source, stored_total): (Box<dyn Read + Send>, _) = match input {
             Input::Stdin => (piped(Box::new(io::stdin())).map_err(failed)?, None),
+            Input::Stored(stored) => {
+                let source = stored.object.open().map_err(failed)?;
+                (source, Some(stored.object.octets()))
+            }
             Input::Path(path) => {
                 let file = File::open(path).map_err(failed)?;
                 let metadata = file.metadata().map_err(failed)?;

@@ -13,6 +13,9 @@ use crate::time::Timestamp;
 /// Connections that a shard keeps a record of: the first to end.
 const KEPT_PER_SHARD: usize = 2_048;
 
+/// Connections with a record in all: those of one machine's shards.
+const KEPT: usize = 32 * KEPT_PER_SHARD;
+
 /// Times kept of a connection at which octets were acknowledged that had not passed.
 const UNSEEN: usize = 4;
 
@@ -146,9 +149,10 @@ impl Records {
         }
     }
 
-    /// Joins another shard's, in any order.
+    /// Joins another shard's, in any order as long as there is room for all.
     pub fn merge(&mut self, other: Self) {
         self.list.extend(other.list);
-        self.dropped += other.dropped;
+        self.dropped += other.dropped + self.list.len().saturating_sub(KEPT) as u64;
+        self.list.truncate(KEPT);
     }
 }

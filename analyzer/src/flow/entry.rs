@@ -59,12 +59,30 @@ impl Flow {
         now.nanos_since(last) > u64::from(patience_s) * 1_000_000_000
     }
 
+    /// A packet came within the least patience that any flow has.
+    #[inline]
+    pub fn was_active(&self, now: Timestamp) -> bool {
+        const LEAST: u64 = LINGER.as_secs() * 1_000_000_000;
+        now.nanos_since(self.last_activity()) <= LEAST
+    }
+
+    #[inline]
     pub fn last_activity(&self) -> Timestamp {
         match self {
             Self::Syn(syn) => syn.time(),
             Self::FirstSegments(liveness, _) | Self::FirstDatagrams(liveness, _) => liveness.last,
             Self::Tcp(tracker) => tracker.last_activity(),
             Self::Udp(tracker) => tracker.last_activity(),
+        }
+    }
+
+    /// A FIN came on what has no tracker yet: only one can tell whether it is over.
+    pub fn may_be_closed(&self, now: Timestamp) -> bool {
+        match self {
+            Self::FirstSegments(liveness, _) => {
+                liveness.closing && now.since(liveness.last) > LINGER
+            }
+            _ => false,
         }
     }
 

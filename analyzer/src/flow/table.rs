@@ -136,10 +136,21 @@ impl<S: ConnectionSink> Shard<S> {
         self.flows.find(key, hash)
     }
 
+    /// The place of the flow that a packet of this time belongs to.
+    #[inline]
+    fn live(&mut self, key: &FlowKey, hash: u64, time: Timestamp) -> Option<FlowId> {
+        let id = self.find(key, hash)?;
+        let (_, flow) = self.flows.get(id)?;
+        if flow.was_active(time) {
+            return Some(id);
+        }
+        self.unless_silent(id, time)
+    }
+
     fn segment(&mut self, keyed: &Keyed, packet: &Packet, tcp: &TcpFields, payload: &[u8]) {
         let Keyed { key, hash, .. } = *keyed;
         let mut reused = false;
-        let mut found = self.find(&key, hash);
+        let mut found = self.live(&key, hash, packet.time);
         if let Some(id) = found {
             self.latest = (hash, id);
             if !matches!(self.flows.get_mut(id), Some(Flow::Tcp(_))) {
@@ -337,7 +348,7 @@ impl<S: ConnectionSink> Shard<S> {
         packet: &Packet,
         icmp: IcmpFields,
     ) {
-        let mut found = self.flows.find(key, hash);
+        let mut found = self.live(key, hash, packet.time);
         // Of a flow whose datagrams never become whole, this may be all there is to see.
         if found.is_none()
             && transport == Transport::Udp
@@ -369,7 +380,7 @@ impl<S: ConnectionSink> Shard<S> {
     /// Takes a datagram of which a fragment never came.
     pub fn incomplete(&mut self, packet: &Packet, hash: u64, fragments_seen: u32) {
         let (key, _) = FlowKey::of(packet);
-        let id = self.flows.find(&key, hash).unwrap_or_else(|| {
+        let id = self.live(&key, hash, packet.time).unwrap_or_else(|| {
             self.insert(key, hash, Flow::Udp(Box::new(UdpTracker::new(packet))))
         });
         self.grow(id);

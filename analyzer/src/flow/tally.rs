@@ -32,7 +32,7 @@ const ADDRESSES: usize = 1024;
 
 /// Attempts of a single SYN without any answer that are judged one by one, per listener and
 /// shard; a flood's are summed.
-const LONE_SYNS: u32 = 128;
+pub(crate) const LONE_SYNS: u32 = 128;
 
 /// An attempt to connect of which only the SYN was seen.
 #[derive(Clone, Copy, Debug)]

@@ -9,9 +9,11 @@
 mod conclude;
 mod item;
 mod judge;
+mod keys;
 mod segment;
 mod sequencer;
 mod settings;
+mod settle;
 mod whole;
 mod wire;
 
@@ -36,8 +38,10 @@ use whole::whole;
 pub use crate::connection::ConnectionSink;
 pub use conclude::conclude;
 pub use judge::{ShardPart, ShardRun};
+pub use keys::{Border, FileKeys, KeyGatherer, Travelling};
 pub use segment::{Arrival, FileFacts, Segmented, segment};
 pub use settings::{Memory, Settings};
+pub use settle::Settling;
 
 /// Shards of an analysis, and the fewest of one that is spread over machines.
 pub const SHARDS_OF_ONE: u32 = SHARDS as u32;

@@ -68,6 +68,8 @@ pub struct Segmented<'a> {
     pub start: Timestamp,
     /// Which shard takes it.
     pub shard: u32,
+    /// Half of the hash of its connection's key.
+    pub connection: u32,
     /// What it takes.
     pub arrival: Arrival,
     /// The captured payload.
@@ -172,6 +174,7 @@ fn hand_on<E>(
         take(Segmented {
             start,
             shard: number_of(shard_of(*hash, shards)),
+            connection: half_of(*hash),
             arrival: Arrival::Packet {
                 packet: *packet,
                 answering: item.true_source(at),
@@ -188,9 +191,11 @@ fn incomplete(
     (start, shards): (Timestamp, usize),
 ) -> Segmented<'static> {
     let (key, _) = crate::flow::key::FlowKey::of(&packet);
+    let hash = key.hash64();
     Segmented {
         start,
-        shard: number_of(shard_of(key.hash64(), shards)),
+        shard: number_of(shard_of(hash, shards)),
+        connection: half_of(hash),
         arrival: Arrival::Incomplete { packet, pieces },
         payload: &[],
     }
@@ -198,6 +203,11 @@ fn incomplete(
 
 fn number_of(shard: usize) -> u32 {
     u32::try_from(shard).unwrap_or(u32::MAX)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "half of it is wanted")]
+const fn half_of(hash: u64) -> u32 {
+    hash as u32
 }
 
 /// What the order of frames shows, as far as it is news.

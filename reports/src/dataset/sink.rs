@@ -194,15 +194,9 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Joins what the shards collected, in shard order, with what the capture as a whole gave.
+    /// What shards collected, in shard order, without what the capture as a whole gives.
     #[must_use]
-    pub fn new(
-        capture_set: &str,
-        sinks: Vec<RowSink>,
-        analysis: &Analysis,
-        assessment: &Assessment,
-        draft: &Draft,
-    ) -> Self {
+    pub fn of_rows(capture_set: &str, sinks: Vec<RowSink>) -> Self {
         let mut tables = Self {
             capture_set: capture_set.to_owned(),
             connections: Vec::new(),
@@ -219,6 +213,19 @@ impl Tables {
             tables.requests.push(sink.requests);
             tables.dns.push(sink.dns);
         }
+        tables
+    }
+
+    /// Joins what the shards collected, in shard order, with what the capture as a whole gave.
+    #[must_use]
+    pub fn new(
+        capture_set: &str,
+        sinks: Vec<RowSink>,
+        analysis: &Analysis,
+        assessment: &Assessment,
+        draft: &Draft,
+    ) -> Self {
+        let mut tables = Self::of_rows(capture_set, sinks);
         for action in draft.actions() {
             tables.actions.push(action);
         }

@@ -3,12 +3,14 @@
 //! The facts are those that connections have: handshake and TLS times, the requests that the readers
 //! of HTTP kept, turns of other protocols, and the times in which data waited for a retransmission.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use analyzer::app::{AppProtocol, HttpExchange, TLS_GOODBYE_OCTETS};
 use analyzer::connection::{self, Close, Turn};
 use analyzer::{Connection, Endpoint, Timestamp, Transport};
 use rules::rows::protocol_name;
+use serde::{Deserialize, Serialize};
 
 use crate::words::format;
 
@@ -16,7 +18,7 @@ use crate::words::format;
 const GOES_ON: Duration = Duration::from_secs(1);
 
 /// Steps of an action, in their order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(crate) enum Step {
     Dns,
     Connect,
@@ -50,7 +52,7 @@ impl Step {
 }
 
 /// One step on the clock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Span {
     pub from: Timestamp,
     pub to: Timestamp,
@@ -74,7 +76,7 @@ impl Span {
 }
 
 /// One request with what its client waited for before it, or the opening of a connection alone.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Action {
     pub client: Endpoint,
     pub server: Endpoint,
@@ -84,7 +86,7 @@ pub(crate) struct Action {
     pub name: Option<String>,
     /// The name is that of a server behind a proxy, which is not the name that was looked up.
     is_proxied: bool,
-    pub protocol: &'static str,
+    pub protocol: Cow<'static, str>,
     /// What was asked; `None` when the connection was opened alone, ahead of its first request.
     pub request: Option<String>,
     pub outcome: String,
@@ -146,7 +148,7 @@ impl Action {
             called: connection.translated_from.unwrap_or(connection.server),
             name,
             is_proxied: http.is_some_and(|http| http.proxy_request),
-            protocol: protocol_name(connection),
+            protocol: protocol_name(connection).into(),
             request: None,
             outcome: String::new(),
             frame: 0,

@@ -4,14 +4,13 @@
 //! every lookup kept meets the connections after it. What is left out is counted.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use analyzer::{Connection, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Span, Step, requests_of};
-use super::kept::{Kept, Rank};
+use super::kept::Kept;
 use super::lookups::{Lookup, Resolutions};
 use crate::document::{ActionRow, ActionStep, Actions, StepTimes, millis, seconds};
 use crate::words::format;
@@ -26,19 +25,13 @@ const LOOKUPS: usize = 50_000;
 const SLOWEST: usize = 10;
 
 /// The earliest connection, its ports (one frame can begin several), and the place on it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 struct Place(Reverse<(u64, u16, u16, usize)>);
 
 impl Place {
     const fn of(connection: &Connection, ordinal: usize) -> Self {
         let (client, server) = (connection.client.port, connection.server.port);
         Self(Reverse((connection.first_frame, client, server, ordinal)))
-    }
-}
-
-impl Rank for Place {
-    fn first_frame(&self) -> u64 {
-        self.0.0.0
     }
 }
 
@@ -59,6 +52,13 @@ impl ActionCounts {
         self.requests += other.requests;
         self.lookups += other.lookups;
     }
+}
+
+/// Actions and lookups with what decided that they are kept.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct KeptActions {
+    actions: Vec<(Place, Action)>,
+    lookups: Vec<(Place, Lookup)>,
 }
 
 /// Actions and lookups of one shard, in stores that all shards share.
@@ -101,11 +101,18 @@ impl ActionStore {
         self.lookups.append(other.lookups);
     }
 
-    /// The first frames of the connections of which something is kept so far.
-    pub fn first_frames(&self) -> BTreeSet<u64> {
-        let mut first_frames = self.actions.first_frames();
-        first_frames.extend(self.lookups.first_frames());
-        first_frames
+    /// Takes out what all handles keep.
+    pub fn take(&self) -> KeptActions {
+        KeptActions {
+            actions: self.actions.take(),
+            lookups: self.lookups.take(),
+        }
+    }
+
+    /// Offers what was taken out of another store.
+    pub fn put(&mut self, kept: KeptActions) {
+        self.actions.put(kept.actions);
+        self.lookups.put(kept.lookups);
     }
 
     /// All actions with their lookups, in the order in which they began.
@@ -235,7 +242,7 @@ fn row(action: &Action, capture_start: Option<Timestamp>) -> Option<ActionRow> {
         client: action.client.to_string(),
         server: action.server.to_string(),
         name: action.name.clone(),
-        protocol: action.protocol.to_owned(),
+        protocol: action.protocol.clone().into_owned(),
         request: action.request.clone(),
         outcome: action.outcome.clone(),
         complete: action.is_complete,

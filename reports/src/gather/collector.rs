@@ -1,12 +1,12 @@
 //! Keeps what the report needs of every connection while connections come and go.
 //!
 //! One collector serves one shard; rows lie in stores that all of them share, and are bounded: the
-//! most relevant stay. Totals count every connection. Relevance depends on the connection alone and
+//! most relevant stay. Totals count every connection. Rank depends on the connection alone and
 //! ties are broken by its first frame, so the rows kept are the same however connections were spread
 //! over shards.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use analyzer::connection::{Close, Histogram, TimeSplit};
 use analyzer::pipeline::ConnectionSink;
@@ -14,8 +14,8 @@ use analyzer::{Connection, Transport};
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
-use super::actions::{ActionCounts, ActionStore};
-use super::kept::{Kept, Rank};
+use super::actions::{ActionCounts, ActionStore, KeptActions};
+use super::kept::Kept;
 use super::operations::Operations;
 use super::over_time::OverTime;
 use super::requests::Requests;
@@ -34,8 +34,8 @@ pub(crate) const UDP_CLASS_BYTES: u32 = 32;
 /// Collects connection rows and totals of one shard.
 #[derive(Debug)]
 pub struct ConnectionCollector {
-    rows: Kept<Relevance, ConnectionRow>,
-    table_rows: Kept<Relevance, TableRow>,
+    rows: Kept<Rank, ConnectionRow>,
+    table_rows: Kept<Rank, TableRow>,
     actions: ActionStore,
     requests: Requests,
     operations: Operations,
@@ -132,8 +132,9 @@ pub(crate) struct Collected {
     pub totals: Totals,
 }
 
-/// What one collector counted. The rows are not in it: another collector keeps the same when it is
-/// given their connections again ([`ConnectionCollector::kept`]).
+/// What one collector counted. The rows are not in it: those of the top lists travel as
+/// [`TopRows`], and the connections that are listed are given to another collector
+/// [`again`](ConnectionCollector::again).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CollectorCounts {
     requests: Requests,
@@ -141,14 +142,38 @@ pub struct CollectorCounts {
     totals: Totals,
 }
 
+/// What the top lists and the actions rest on, of all collectors that share.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct TopRows {
+    rows: Vec<(Rank, TableRow)>,
+    actions: KeptActions,
+}
+
 impl ConnectionCollector {
-    /// The first frames of the connections that have a row so far.
+    /// Whether a connection of this rank is among those that are listed, as far as is known by now.
     #[must_use]
-    pub fn kept(&self) -> BTreeSet<u64> {
-        let mut first_frames = self.rows.first_frames();
-        first_frames.extend(self.table_rows.first_frames());
-        first_frames.extend(self.actions.first_frames());
-        first_frames
+    pub fn may_list(&self, rank: Rank) -> bool {
+        self.rows.may_keep(rank)
+    }
+
+    /// Takes a connection of this rank that another collector took: it is listed and not counted.
+    pub fn again(&mut self, rank: Rank, connection: &Connection) {
+        self.rows.offer(rank, || connection.into());
+    }
+
+    /// Takes out what the top lists and the actions rest on.
+    #[must_use]
+    pub fn take_top_rows(&self) -> TopRows {
+        TopRows {
+            rows: self.table_rows.take(),
+            actions: self.actions.take(),
+        }
+    }
+
+    /// Adds what others' top lists and actions rest on.
+    pub fn add_top_rows(&mut self, TopRows { rows, actions }: TopRows) {
+        self.table_rows.put(rows);
+        self.actions.put(actions);
     }
 
     /// What it counted.
@@ -184,7 +209,7 @@ impl ConnectionSink for ConnectionCollector {
         self.totals.add(connection);
         self.requests.add(connection);
         self.operations.add(connection);
-        let rank = Relevance::of(connection);
+        let rank = Rank::of(connection);
         self.rows.offer(rank, || connection.into());
         self.table_rows.offer(rank, || connection.into());
         self.actions.add(connection);
@@ -232,17 +257,18 @@ impl Totals {
 }
 
 /// How much a reader wants to see a connection. Greater is more; no two connections are equal.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Relevance {
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Rank {
     trouble: u8,
     bytes: u64,
     first_frame: Reverse<u64>,
 }
 
-impl Relevance {
+impl Rank {
     /// Connections that served somebody and failed, then those that failed to open or were
     /// held up, then those that carried data; the bigger first.
-    fn of(connection: &Connection) -> Self {
+    #[must_use]
+    pub fn of(connection: &Connection) -> Self {
         let [client, server] = &connection.halves;
         let is_tcp = connection.transport == Transport::Tcp;
         let spoke = client.payload_bytes + server.payload_bytes > 0;
@@ -266,11 +292,5 @@ impl Relevance {
             bytes: client.wire_bytes + server.wire_bytes,
             first_frame: Reverse(connection.first_frame),
         }
-    }
-}
-
-impl Rank for Relevance {
-    fn first_frame(&self) -> u64 {
-        self.first_frame.0
     }
 }

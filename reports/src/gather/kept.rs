@@ -1,18 +1,13 @@
 //! Bounded stores that all shards share: what is kept depends on the items alone.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What decides which items are kept: the greatest. No two items are equal in it.
-pub(super) trait Rank: Copy + Ord {
-    /// First frame of the connection that the item is from.
-    fn first_frame(&self) -> u64;
-}
-
-/// The `limit` highest-ranked items of all that were offered to handles on one store.
+/// The `limit` highest-ranked items of all that were offered to handles on one store. No two items
+/// have the same rank.
 #[derive(Debug)]
-pub(super) struct Kept<R: Rank, T> {
+pub(super) struct Kept<R: Copy + Ord, T> {
     store: Arc<Store<R, T>>,
     /// Once the store is full: the least rank in it when this handle last looked. What ranks
     /// lower is turned away without locking.
@@ -20,13 +15,13 @@ pub(super) struct Kept<R: Rank, T> {
 }
 
 #[derive(Debug)]
-struct Store<R: Rank, T> {
+struct Store<R: Copy + Ord, T> {
     limit: usize,
     /// The least of the kept ones on top.
     heap: Mutex<BinaryHeap<Reverse<Ranked<R, T>>>>,
 }
 
-impl<R: Rank, T> Kept<R, T> {
+impl<R: Copy + Ord, T> Kept<R, T> {
     pub fn new(limit: usize) -> Self {
         Self {
             store: Arc::new(Store {
@@ -76,25 +71,36 @@ impl<R: Rank, T> Kept<R, T> {
         if Arc::ptr_eq(&self.store, &other.store) {
             return;
         }
-        for Reverse(Ranked { rank, item }) in std::mem::take(&mut *other.heap()) {
-            self.offer(rank, || *item);
-        }
+        self.put(other.take());
     }
 
-    pub fn first_frames(&self) -> BTreeSet<u64> {
+    /// Whether an item of this rank is kept, as far as is known by now.
+    pub fn may_keep(&self, rank: R) -> bool {
+        let limit = self.store.limit;
         let heap = self.heap();
-        heap.iter()
-            .map(|ranked| ranked.0.rank.first_frame())
+        let least = heap.peek().filter(|_| heap.len() >= limit);
+        limit > 0 && least.is_none_or(|least| rank >= least.0.rank)
+    }
+
+    /// Takes out what all handles keep, the greatest first.
+    pub fn take(&self) -> Vec<(R, T)> {
+        let heap = std::mem::take(&mut *self.heap());
+        heap.into_sorted_vec()
+            .into_iter()
+            .map(|Reverse(Ranked { rank, item })| (rank, *item))
             .collect()
+    }
+
+    /// Offers what was taken out of another store.
+    pub fn put(&mut self, taken: Vec<(R, T)>) {
+        for (rank, item) in taken {
+            self.offer(rank, || item);
+        }
     }
 
     /// The greatest first.
     pub fn into_sorted(self) -> Vec<T> {
-        let heap = std::mem::take(&mut *self.heap());
-        heap.into_sorted_vec()
-            .into_iter()
-            .map(|Reverse(ranked)| *ranked.item)
-            .collect()
+        self.take().into_iter().map(|(_, item)| item).collect()
     }
 
     fn heap(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Ranked<R, T>>>> {
@@ -114,21 +120,21 @@ struct Ranked<R, T> {
     item: Box<T>,
 }
 
-impl<R: Rank, T> PartialEq for Ranked<R, T> {
+impl<R: Copy + Ord, T> PartialEq for Ranked<R, T> {
     fn eq(&self, other: &Self) -> bool {
         self.rank == other.rank
     }
 }
 
-impl<R: Rank, T> Eq for Ranked<R, T> {}
+impl<R: Copy + Ord, T> Eq for Ranked<R, T> {}
 
-impl<R: Rank, T> PartialOrd for Ranked<R, T> {
+impl<R: Copy + Ord, T> PartialOrd for Ranked<R, T> {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<R: Rank, T> Ord for Ranked<R, T> {
+impl<R: Copy + Ord, T> Ord for Ranked<R, T> {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.rank.cmp(&other.rank)
     }
@@ -140,12 +146,6 @@ mod tests {
 
     /// Relevance, then the earlier frame.
     type Place = (u8, u64, Reverse<u64>);
-
-    impl Rank for Place {
-        fn first_frame(&self) -> u64 {
-            self.2.0
-        }
-    }
 
     const fn rank(trouble: u8, bytes: u64, frame: u64) -> Place {
         (trouble, bytes, Reverse(frame))
@@ -160,7 +160,7 @@ mod tests {
             let all = Kept::new(10);
             let mut kept: Vec<_> = (0..shards).map(|_| all.share()).collect();
             for (n, &rank) in ranks.iter().enumerate() {
-                kept[n * 7 % shards].offer(rank, || rank.first_frame());
+                kept[n * 7 % shards].offer(rank, || rank.2.0);
             }
             all.into_sorted()
         };

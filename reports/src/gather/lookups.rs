@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use analyzer::app::DnsExchange;
 use analyzer::{Connection, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// Types of queries for addresses: A and AAAA.
 const OF_ADDRESSES: [u16; 2] = [1, 28];
@@ -21,7 +22,7 @@ const USED_WITHIN: Duration = Duration::from_secs(1);
 const CANDIDATES: usize = 64;
 
 /// One query for the addresses of a name, and its response.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(super) struct Lookup {
     client: IpAddr,
     name: String,

@@ -16,6 +16,6 @@ mod tables;
 mod what_if;
 
 pub(crate) use action::{Action, Step};
-pub use collector::{CollectorCounts, ConnectionCollector, DEFAULT_CONNECTIONS};
+pub use collector::{CollectorCounts, ConnectionCollector, DEFAULT_CONNECTIONS, Rank, TopRows};
 pub(crate) use draft::tool;
 pub use draft::{Afterwards, Draft};

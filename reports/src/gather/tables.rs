@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use analyzer::connection::{Close, Histogram, ResetKind};
+use analyzer::static_name::{self, StaticName};
 use analyzer::{Connection, Endpoint, Transport};
+use serde::{Deserialize, Serialize};
 
 use crate::document::{
     Cell, Column as Head, ProcessRow, Table, millis, protocol_name, response_times, rounded,
@@ -20,11 +22,12 @@ const LIMIT: usize = 15;
 const MIN_SEGMENTS: u64 = 20;
 
 /// What the top lists need of one connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TableRow {
     client: IpAddr,
     server: Endpoint,
-    protocol: &'static str,
+    #[serde(deserialize_with = "static_name::read")]
+    protocol: StaticName,
     packets: u64,
     bytes: u64,
     retransmitted: u64,

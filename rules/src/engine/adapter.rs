@@ -3,7 +3,7 @@
 //! The one place where a rule's own types end: to the engine all rules are [`Running`].
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use analyzer::connection::Histogram;
@@ -35,17 +35,28 @@ pub(super) trait Running: Send + Sync {
     /// The declaration.
     fn meta(&self) -> &'static RuleMeta;
 
-    /// Has the rule judge one connection; what it records is kept here and counted in `slot`.
-    fn judge(&self, settings: &RuleSettings, conn: &Connection, slot: &mut Slot);
+    /// Has the rule judge one connection; what it records is kept here and counted in `slot`. Gives
+    /// in which of its stores something is kept of it.
+    fn judge(&self, settings: &RuleSettings, conn: &Connection, slot: &mut Slot) -> InStores;
 
     /// Whether the rule would keep nothing of one connection.
     fn is_silent(&self, settings: &RuleSettings, conn: &Connection) -> bool;
 
-    /// Adds the first frames of the connections that something is kept of.
-    fn kept(&self, first_frames: &mut BTreeSet<u64>);
+    /// In which of its stores something of the connection that begins with this frame may be kept.
+    fn may_keep(&self, first_frame: u64) -> InStores;
+
+    /// Lets go of what is beyond the limits of its stores.
+    fn trim(&self);
 
     /// Has the rule conclude from all that was kept.
     fn finish(&self, settings: &RuleSettings, analysis: &Analysis, slot: Slot) -> Finished;
+}
+
+/// The two stores of a rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct InStores {
+    pub(super) observations: bool,
+    pub(super) notes: bool,
 }
 
 /// A rule and what is kept for it, in its own types.
@@ -77,7 +88,7 @@ impl<R: Rule> Running for Adapter<R> {
         self.rule.meta()
     }
 
-    fn judge(&self, settings: &RuleSettings, conn: &Connection, slot: &mut Slot) {
+    fn judge(&self, settings: &RuleSettings, conn: &Connection, slot: &mut Slot) -> InStores {
         // Into a fresh place first: what a panicking call left behind is dropped with it.
         let place = Place::of(conn);
         let ctx = self.context(settings);
@@ -87,28 +98,30 @@ impl<R: Rule> Running for Adapter<R> {
         }));
         if let Err(panic) = called {
             slot.failed(conn.first_frame, panic_text(panic.as_ref()));
-            return;
+            return InStores::default();
         }
         match out.not_assessed {
             Some(reason) => *slot.not_assessed.entry(reason).or_default() += 1,
             None => slot.assessed += 1,
         }
         slot.notes += out.notes_counted;
+        let mut kept = InStores::default();
         if out.is_empty() {
-            return;
+            return kept;
         }
         slot.observations += out.observations.len() as u64;
         for (ordinal, mut observation) in out.observations.into_iter().enumerate() {
             observation.quote_resets(&conn.resets);
-            self.observations.offer(place.nth(ordinal), observation);
+            kept.observations |= self.observations.offer(place.nth(ordinal), observation);
         }
         slot.notes += out.notes.len() as u64;
         for (ordinal, note) in out.notes.into_iter().enumerate() {
-            self.notes.offer(place.nth(ordinal), note);
+            kept.notes |= self.notes.offer(place.nth(ordinal), note);
         }
         for (endpoint, histogram) in out.histograms {
             slot.add_durations(endpoint, &histogram);
         }
+        kept
     }
 
     fn is_silent(&self, settings: &RuleSettings, conn: &Connection) -> bool {
@@ -118,9 +131,16 @@ impl<R: Rule> Running for Adapter<R> {
         out.is_empty() && out.not_assessed.is_none()
     }
 
-    fn kept(&self, first_frames: &mut BTreeSet<u64>) {
-        first_frames.extend(self.observations.first_frames());
-        first_frames.extend(self.notes.first_frames());
+    fn may_keep(&self, first_frame: u64) -> InStores {
+        InStores {
+            observations: self.observations.may_keep(first_frame),
+            notes: self.notes.may_keep(first_frame),
+        }
+    }
+
+    fn trim(&self) {
+        self.observations.trim();
+        self.notes.trim();
     }
 
     fn finish(&self, settings: &RuleSettings, analysis: &Analysis, mut slot: Slot) -> Finished {

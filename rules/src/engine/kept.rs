@@ -71,16 +71,23 @@ impl<T: Send + Sync + 'static> Kept<T> {
         self.store.is_beyond(place)
     }
 
-    /// Offers an item.
-    pub(crate) fn offer(&self, place: Place, item: T) {
-        if !self.is_beyond(place) {
-            self.store.take_in(place, Box::new(item));
-        }
+    /// Whether an item of the connection that begins with this frame may be kept.
+    pub(crate) fn may_keep(&self, first_frame: u64) -> bool {
+        !self.store.is_beyond(Place::new(first_frame, [0; 2]))
     }
 
-    /// The first frames of the connections with an item that is kept so far.
-    pub(crate) fn first_frames(&self) -> Vec<u64> {
-        self.store.first_frames()
+    /// Lets go of what is beyond the limit, so that what else would be is known.
+    pub(crate) fn trim(&self) {
+        self.store.trim(&mut self.store.items());
+    }
+
+    /// Offers an item; whether it is kept, as far as is known by now.
+    pub(crate) fn offer(&self, place: Place, item: T) -> bool {
+        let may_keep = !self.is_beyond(place);
+        if may_keep {
+            self.store.take_in(place, Box::new(item));
+        }
+        may_keep
     }
 
     /// Takes all items out.
@@ -99,21 +106,22 @@ impl Store {
     }
 
     fn take_in(&self, place: Place, item: Item) {
-        let limit = self.limit;
         let mut items = self.items();
         items.push((place, item));
-        if items.len() > limit + limit / 4 {
-            let (_, (last, _), _) =
-                items.select_nth_unstable_by_key(limit - 1, |(place, _)| *place);
-            let ceiling = last.first_frame();
-            items.truncate(limit);
-            self.ceiling.store(ceiling, Ordering::Relaxed);
+        if items.len() > self.limit + self.limit / 4 {
+            self.trim(&mut items);
         }
     }
 
-    fn first_frames(&self) -> Vec<u64> {
-        let items = self.items();
-        items.iter().map(|(place, _)| place.first_frame()).collect()
+    fn trim(&self, items: &mut Vec<(Place, Item)>) {
+        let limit = self.limit;
+        if items.len() <= limit {
+            return;
+        }
+        let (_, (last, _), _) = items.select_nth_unstable_by_key(limit - 1, |(place, _)| *place);
+        let ceiling = last.first_frame();
+        items.truncate(limit);
+        self.ceiling.store(ceiling, Ordering::Relaxed);
     }
 
     fn take_out(&self) -> Vec<(Place, Item)> {

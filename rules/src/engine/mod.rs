@@ -12,7 +12,6 @@ mod kept;
 mod link;
 pub mod settings;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use analyzer::pipeline::ConnectionSink;
@@ -22,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::between;
 use crate::catalog;
-use crate::engine::adapter::{Adapter, Running, Slot};
+use crate::engine::adapter::{Adapter, InStores, Running, Slot};
 use crate::engine::link::{Draft, rank};
 use crate::host;
 use crate::model::finding::Assessment;
@@ -119,15 +118,30 @@ impl Engine {
         }
     }
 
-    /// The first frames of the connections of which rules keep something so far: another engine needs
-    /// no others to conclude the same.
+    /// Which of the stores that kept something of the connection that begins with this frame may still
+    /// keep it.
     #[must_use]
-    pub fn kept(&self) -> BTreeSet<u64> {
-        let mut first_frames = BTreeSet::new();
+    pub fn still_kept(&self, first_frame: u64, stores: &Stores) -> Stores {
+        let stores = stores.0.iter().copied();
+        let kept = stores.filter(|store| {
+            let rule = self.inner.rules.get(usize::from(store / 2));
+            let may_keep = rule
+                .map(|rule| rule.may_keep(first_frame))
+                .unwrap_or_default();
+            if store % 2 == 0 {
+                may_keep.observations
+            } else {
+                may_keep.notes
+            }
+        });
+        Stores(kept.collect())
+    }
+
+    /// Lets go of what is beyond what rules keep.
+    pub fn trim(&self) {
         for rule in &self.inner.rules {
-            rule.kept(&mut first_frames);
+            rule.trim();
         }
-        first_frames
     }
 
     /// A sink that has counted what another engine's has; `None` when that ran other rules.
@@ -254,26 +268,69 @@ impl RuleSink {
     /// Takes a connection whose names are masked in what is shown of it. The conditions of the
     /// user's own rules speak of the true names.
     pub fn masked(&mut self, truly: &Connection, connection: &Connection) {
+        self.judge(connection, |_, _| {});
+        for own in &self.inner.own {
+            own.connection(truly, connection);
+        }
+    }
+
+    /// Takes a connection, and gives the stores in which something of it is kept. Another engine keeps
+    /// the same when it is handed the connection [`again`](Self::again).
+    pub fn noting(&mut self, connection: &Connection) -> Stores {
+        let mut stores = Vec::new();
+        self.judge(connection, |rule, kept| {
+            let first = u16::try_from(rule * 2).unwrap_or(u16::MAX - 1);
+            stores.extend(kept.observations.then_some(first));
+            stores.extend(kept.notes.then_some(first + 1));
+        });
+        Stores(stores)
+    }
+
+    /// Has the rules of these stores take a connection that another engine's took. What this sink counts
+    /// is then counted twice: drop it.
+    pub fn again(&mut self, connection: &Connection, stores: &Stores) {
+        let mut before = None;
+        for rule in stores.0.iter().map(|store| usize::from(store / 2)) {
+            if before.replace(rule) == Some(rule) {
+                continue;
+            }
+            if let (Some(rule), Some(slot)) = (self.inner.rules.get(rule), self.slots.get_mut(rule))
+            {
+                rule.judge(&self.inner.settings, connection, slot);
+            }
+        }
+    }
+
+    fn judge(&mut self, connection: &Connection, mut keeps: impl FnMut(usize, InStores)) {
         let (offer, traits) = (Offer::of(connection), Traits::of(connection));
-        for (rule, slot) in self.inner.rules.iter().zip(&mut self.slots) {
+        for ((at, rule), slot) in self.inner.rules.iter().enumerate().zip(&mut self.slots) {
             let meta = rule.meta();
             match offer.fitness(meta.needs) {
                 Fitness::NotApplicable => {}
                 Fitness::NotAssessed(reason) => *slot.not_assessed.entry(reason).or_default() += 1,
                 Fitness::Fit if meta.traits.meet(traits) => {
-                    rule.judge(&self.inner.settings, connection, slot);
+                    keeps(at, rule.judge(&self.inner.settings, connection, slot));
                 }
                 Fitness::Fit => slot.assessed += 1,
             }
         }
-        for own in &self.inner.own {
-            own.connection(truly, connection);
-        }
+    }
+}
+
+/// Places in which rules keep something of a connection, ascending: two for each rule.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Stores(Vec<u16>);
+
+impl Stores {
+    /// Nothing is kept.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
 /// What one sink counted. What is kept of single connections is not in it: another engine keeps the
-/// same when it is given these connections again ([`Engine::kept`]).
+/// same when it is given these connections again ([`RuleSink::again`]).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RuleCounts(Vec<(String, Slot)>);
 

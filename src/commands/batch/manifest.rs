@@ -13,7 +13,8 @@ use super::carry::carry_over;
 use super::entry::Entry;
 use crate::failure::Failure;
 
-const JOURNAL: &str = "manifest.jsonl";
+/// The name of the journal.
+pub const JOURNAL: &str = "manifest.jsonl";
 
 /// The journal of an output folder, locked for this run.
 pub struct Manifest {

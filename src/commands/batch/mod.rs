@@ -7,6 +7,7 @@ mod find;
 mod fingerprint;
 mod log;
 mod manifest;
+mod outside;
 mod plan;
 mod rollup;
 mod sets;
@@ -28,6 +29,7 @@ use self::entry::{Entry, Outcome};
 use self::find::Broken;
 use self::log::Log;
 use self::manifest::Manifest;
+use self::outside::Outside;
 use self::plan::{Plan, Reason};
 use self::sets::CaptureSet;
 use self::work::{REPORTS, WORK, Workshop};
@@ -37,6 +39,7 @@ use crate::commands::query::DATASET;
 use crate::failure::Failure;
 use crate::output::write_stdout;
 use crate::settings::Settings;
+use crate::store;
 
 /// Stored bytes from which on a capture is worth all threads.
 const LARGE_BYTES: u64 = 64 << 20;
@@ -50,7 +53,13 @@ pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
         beside: arguments.host_evidence.is_some(),
     };
     let threads = pool(settings.threads)?;
-    let out = absolute(&arguments.out)?;
+    let mut outside = store::address(&arguments.out)
+        .map(Outside::begin)
+        .transpose()?;
+    let out = match &outside {
+        Some(outside) => outside.folder(),
+        None => absolute(&arguments.out)?,
+    };
     let mut archive = threads.install(|| find::find(&arguments.paths, &out))?;
     let others = archive.others;
     let broken = std::mem::take(&mut archive.broken);
@@ -94,12 +103,19 @@ pub fn run(arguments: &BatchArguments) -> Result<ExitCode, Failure> {
         report_from: arguments.report_from,
     };
     note_broken(&broken, &workshop, &mut manifest)?;
-    work_all(&plan, &workshop, &mut manifest, &mut log, (jobs, &threads))?;
+    let mut results = Results {
+        manifest: &mut manifest,
+        outside: outside.as_mut(),
+    };
+    work_all(&plan, &workshop, &mut results, &mut log, (jobs, &threads))?;
     let summary = rollup::write(&out, &manifest, &plan, &broken, &twice, arguments)?;
+    if let Some(outside) = &mut outside {
+        outside.finish(&manifest)?;
+    }
     let text = format!(
         "{} Roll-up: {}",
         summary.verdict,
-        out.join(rollup::PAGE).display()
+        arguments.out.join(rollup::PAGE).display()
     );
     log.finish(
         &text,
@@ -237,12 +253,30 @@ enum Report {
     Done(Vec<usize>, Result<Vec<Entry>, Failure>),
 }
 
+/// Where results are made known.
+struct Results<'a> {
+    manifest: &'a mut Manifest,
+    outside: Option<&'a mut Outside>,
+}
+
+impl Results<'_> {
+    /// The results of these sets are in their places.
+    fn commit(&mut self, entries: Vec<Entry>) -> Result<(), Failure> {
+        let Some(outside) = &mut self.outside else {
+            return self.manifest.commit(entries);
+        };
+        outside.fetch_replaced(self.manifest, &entries)?;
+        self.manifest.commit(entries)?;
+        outside.committed(self.manifest)
+    }
+}
+
 /// Analyses chunks of sets side by side, each on one thread, except for large captures, which
 /// have all `threads`.
 fn work_all(
     plan: &Plan,
     workshop: &Workshop<'_>,
-    manifest: &mut Manifest,
+    results: &mut Results<'_>,
     log: &mut Log,
     (jobs, threads): (usize, &ThreadPool),
 ) -> Result<(), Failure> {
@@ -271,7 +305,7 @@ fn work_all(
                 }
                 Report::Done(chunk, entries) => {
                     let committed = entries.and_then(|entries| {
-                        manifest.commit(entries.clone())?;
+                        results.commit(entries.clone())?;
                         for (index, entry) in chunk.into_iter().zip(&entries) {
                             log.done(index, &plan.todo[index].0, entry);
                         }

@@ -19,7 +19,8 @@ use crate::output::write_file;
 pub const PAGE: &str = "rollup.html";
 const MARKDOWN: &str = "rollup.md";
 const SUMMARY: &str = "summary.json";
-const RUNS: &str = "runs";
+/// The folder of what each run found.
+pub const RUNS: &str = "runs";
 
 /// What a run leaves for the next one.
 #[derive(Serialize, Deserialize)]

@@ -13,9 +13,7 @@ use super::entry::Entry;
 use super::find::{Archive, Broken, Found, Stamp};
 use crate::capture_names::{self, Name};
 use crate::cli::GroupBy;
-
-/// The day of a set without any frame.
-pub const UNDATED: &str = "undated";
+use crate::layout::day;
 
 /// Files that are one capture.
 #[derive(Clone, Debug)]
@@ -26,7 +24,7 @@ pub struct CaptureSet {
     pub name: String,
     /// Its folder, relative to the path given.
     pub group: String,
-    /// Day (UTC) of its first frame, or [`UNDATED`].
+    /// Day (UTC) of its first frame, or `undated`.
     pub date: String,
     /// Its files, by first frame.
     pub files: Vec<Stamp>,
@@ -170,12 +168,4 @@ fn tell_apart(sets: &mut [CaptureSet]) {
             set.name = format!("{}~{times}", set.name);
         }
     }
-}
-
-/// The day of a time, such as `2026-11-24`.
-fn day(time: Option<Timestamp>) -> String {
-    time.map_or_else(
-        || UNDATED.to_owned(),
-        |time| time.rfc3339().chars().take(10).collect(),
-    )
 }

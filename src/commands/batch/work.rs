@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use analyzer::Timestamp;
-use analyzer::capture::Input;
 use analyzer::pipeline::{Buffers, Progress};
 use reports::dataset::{Spill, TableFiles, Tables};
 use reports::render::rollup::SetSummary;
@@ -24,6 +23,8 @@ use crate::analysis::{Wanted, analyse_quietly};
 use crate::capture_names::is_capture_name;
 use crate::commands::query::DATASET;
 use crate::failure::{Failure, table_failure};
+use crate::inputs::input;
+use crate::layout::partition;
 use crate::settings::Settings;
 
 /// Folder for what is not finished; whatever is left in it is of no use.
@@ -167,8 +168,8 @@ impl Workshop<'_> {
         progress: impl FnMut(Progress),
     ) -> Result<Analysed, Failure> {
         let mut settings = self.settings.clone();
-        let paths = set.files.iter().map(|file| file.path.clone());
-        settings.inputs = paths.map(Input::Path).collect();
+        let paths = set.files.iter().map(|file| &file.path);
+        settings.inputs = paths.map(|path| input(path)).collect::<Result<_, _>>()?;
         if settings.hosts.beside {
             settings.hosts.host_evidence.extend(beside(set));
         }
@@ -278,13 +279,9 @@ impl Finished {
 
 /// Where a chunk's rows of a table belong, relative to the output folder.
 fn place_of(table: &str, first: &CaptureSet, fingerprint: &str) -> PathBuf {
-    let partition = format!(
-        "date={}/capture_group={}",
-        first.date,
-        percent_encoded(&first.group)
-    );
     let name = format!("{}-{fingerprint}.parquet", slug(&first.name));
-    Path::new(DATASET).join(table).join(partition).join(name)
+    let partition = partition(table, &first.date, &first.group);
+    Path::new(DATASET).join(partition).join(name)
 }
 
 /// Letters, digits, dots, dashes and underscores of a name's last part.
@@ -295,19 +292,6 @@ fn slug(name: &str) -> String {
         .map(|c| if safe(c) { c } else { '_' })
         .take(80)
         .collect()
-}
-
-/// A folder's value as Hive writes it.
-fn percent_encoded(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_') {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 /// Files in the folders of a set's captures that are no captures: what was collected on the hosts

@@ -2,7 +2,8 @@
 
 use crate::connection::ConnectionSink;
 use crate::flow::arena::FlowId;
-use crate::flow::entry::{Flow, LINGER};
+use crate::flow::entry::Flow;
+use crate::time::Timestamp;
 
 use super::{SWEEP_EVERY, Shard};
 
@@ -19,12 +20,7 @@ impl<S: ConnectionSink> Shard<S> {
         let now = self.now;
         let mut due = Vec::new();
         for (id, flow) in self.flows.iter_mut() {
-            let may_be_closed = match flow {
-                Flow::FirstSegments(liveness, _) => {
-                    liveness.closing && now.since(liveness.last) > LINGER
-                }
-                _ => false,
-            };
+            let may_be_closed = flow.may_be_closed(now);
             if may_be_closed || flow.is_silent(now) {
                 due.push((flow.first_frame(), id, may_be_closed));
             } else if let Flow::Tcp(tracker) = flow {
@@ -34,7 +30,7 @@ impl<S: ConnectionSink> Shard<S> {
         due.sort_unstable();
         // One after the other, so that a tracker is still in the cache when it is handed over.
         for (_, id, may_be_closed) in due {
-            if may_be_closed && !self.is_closed_and_silent(id) {
+            if may_be_closed && !self.is_closed_and_silent(id, now) {
                 continue;
             }
             self.take_out(id, true);
@@ -42,10 +38,26 @@ impl<S: ConnectionSink> Shard<S> {
     }
 
     /// Whether a flow of a few packets that saw a FIN is over; only a tracker can tell, so it gets one.
-    fn is_closed_and_silent(&mut self, id: FlowId) -> bool {
+    fn is_closed_and_silent(&mut self, id: FlowId, now: Timestamp) -> bool {
         self.grow(id);
         let grown = self.flows.get(id);
-        grown.is_some_and(|(_, flow)| flow.is_silent(self.now))
+        grown.is_some_and(|(_, flow)| flow.is_silent(now))
+    }
+
+    /// The flow, unless it was silent for too long when a packet comes: then it ends here whether or
+    /// not a sweep came by. Sweeps depend on what else passes, and never change a result.
+    #[cold]
+    pub(super) fn unless_silent(&mut self, id: FlowId, time: Timestamp) -> Option<FlowId> {
+        let (_, flow) = self.flows.get(id)?;
+        let is_over = if flow.may_be_closed(time) {
+            self.is_closed_and_silent(id, time)
+        } else {
+            flow.is_silent(time)
+        };
+        if is_over {
+            self.take_out(id, true);
+        }
+        (!is_over).then_some(id)
     }
 
     /// Ends closed connections early when half of the budget is used, and others when all of it

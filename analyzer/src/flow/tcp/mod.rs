@@ -65,7 +65,7 @@ pub(super) const PATIENCE_SYN_S: u16 = 130;
 
 /// How long any other may: longer than the keep-alive default of 7,200 s (RFC 9293 §3.8.4).
 const PATIENCE: Duration = Duration::from_secs(PATIENCE_S as u64);
-pub(super) const PATIENCE_S: u16 = 7_500;
+pub(crate) const PATIENCE_S: u16 = 7_500;
 
 /// A connection that was silent for as long may stay so: it gives back memory.
 const IDLE: Duration = Duration::from_secs(5);
