@@ -50,7 +50,7 @@ const COLUMNS: &[Column<UserActions>] = &[
         "protocol",
         Text,
         "what the payload is, as in `connections`",
-        |r| text(Some(&r.protocol)),
+        |r| text(Some(r.protocol.clone())),
     ),
     column(
         "request",
