@@ -99,27 +99,36 @@ impl Connection {
     }
 
     /// The last segment known before `frame` that carried payload or completed the handshake.
-    fn last_payload_before(&self, frame: u64) -> Option<SegmentRef> {
-        let of_halves = self.halves.iter().flat_map(|half| {
-            let burst = half.last_burst.and_then(|burst| burst.before);
-            [half.last_data, burst, half.first_data]
-        });
-        let turns = [self.turns.last, self.turns.before_last];
-        let of_turns = turns.iter().flatten().flat_map(|turn| {
-            let response = turn
-                .response
-                .map(|response| [response.first, response.last]);
-            let request = [turn.request.first, turn.request.last];
-            request.into_iter().chain(response.into_iter().flatten())
-        });
-        let greeting = self.turns.greeting.map(|greeting| greeting.last);
-        of_halves
-            .flatten()
-            .chain(of_turns)
-            .chain(greeting)
-            .chain(self.handshake.ack)
-            .chain(self.handshake.syn_acks.iter().copied())
-            .filter(|segment| segment.frame < frame)
-            .max_by_key(|segment| segment.frame)
+    fn last_payload_before<'a>(&'a self, frame: u64) -> Option<&'a SegmentRef> {
+        let mut last: Option<&SegmentRef> = None;
+        // One after the other: as a chain of iterators this takes three times as long, on every connection.
+        let mut offer = |segment: &'a SegmentRef| {
+            if segment.frame < frame && last.is_none_or(|known| known.frame <= segment.frame) {
+                last = Some(segment);
+            }
+        };
+        for half in &self.halves {
+            let burst = half.last_burst.as_ref();
+            let burst = burst.and_then(|burst| burst.before.as_ref());
+            [half.last_data.as_ref(), burst, half.first_data.as_ref()]
+                .into_iter()
+                .flatten()
+                .for_each(&mut offer);
+        }
+        let turns = [&self.turns.last, &self.turns.before_last];
+        for turn in turns.into_iter().flatten() {
+            offer(&turn.request.first);
+            offer(&turn.request.last);
+            if let Some(response) = &turn.response {
+                offer(&response.first);
+                offer(&response.last);
+            }
+        }
+        if let Some(greeting) = &self.turns.greeting {
+            offer(&greeting.last);
+        }
+        self.handshake.ack.iter().for_each(&mut offer);
+        self.handshake.syn_acks.iter().for_each(&mut offer);
+        last
     }
 }

@@ -43,9 +43,8 @@ impl Turn {
     /// From the last request octet to the first response octet, at the capture point.
     #[must_use]
     pub fn response_time(&self) -> Option<Duration> {
-        self.response
-            .filter(|_| !self.answer_missed)
-            .map(|response| response.first.time.since(self.request.last.time))
+        let response = self.response.as_ref().filter(|_| !self.answer_missed);
+        response.map(|response| response.first.time.since(self.request.last.time))
     }
 }
 

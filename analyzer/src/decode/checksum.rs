@@ -32,14 +32,13 @@ impl Decoder<'_> {
         if self.reassembled {
             return 0;
         }
-        let header_is_right = header.is_empty() || is_right(sum(header));
+        let of_header = sum(header);
         let part = summed_part(protocol, transport);
-        let is_whole = part.is_none_or(|(_, octets)| {
-            let pseudo = add(addresses, len_and_protocol(octets.len(), protocol));
-            is_right(add(pseudo, sum(octets)))
-        });
-        if !header_is_right || !is_whole {
-            return self.note_other_sums(header, part, protocol, (src, addresses));
+        let whole = whole_sum(part, protocol, addresses);
+        let header_is_right = header.is_empty() || is_right(of_header);
+        if !header_is_right || !is_right(whole) {
+            let sums = (of_header, whole);
+            return self.note_other_sums(header, part, sums, protocol, (src, addresses));
         }
         if !is_lone_syn(protocol, transport) {
             let of = part.map(|(of, _)| of);
@@ -61,41 +60,40 @@ impl Decoder<'_> {
         let addresses = u64::from_ne_bytes(ends);
         let src = mapped([ends[0], ends[1], ends[2], ends[3]]);
         let part = summed_part(protocol, transport).filter(|_| is_counted);
-        let is_whole = match part {
-            Some((_, octets)) => {
-                let pseudo = add(addresses, len_and_protocol(octets.len(), protocol));
-                is_right(add(pseudo, sum(octets)))
+        let whole = whole_sum(part, protocol, addresses);
+        let of_header = sum(header);
+        if !is_right(whole) || !is_right(of_header) || self.reassembled {
+            if self.reassembled {
+                return 0;
             }
-            None => true,
-        };
-        if !is_whole || !is_right(sum(header)) || self.reassembled {
-            let protocol = if is_counted { protocol } else { 0 };
-            return self.note_sums(header, (protocol, transport), (&src, addresses));
+            let sums = (of_header, whole);
+            return self.note_other_sums(header, part, sums, protocol, (&src, addresses));
         }
         if !(is_counted && is_lone_syn(protocol, transport)) {
-            self.out
-                .sums
-                .count_right(&src, true, part.map(|(of, _)| of));
+            let of = part.map(|(of, _)| of);
+            self.out.sums.count_right(&src, true, of);
         }
         0
     }
 
-    /// Notes sums of which one at least is not right.
+    /// Notes sums of which one at least is not right: that of the header, and that of the transport
+    /// with its pseudo-header, as they were computed.
     #[inline(never)]
     fn note_other_sums(
         &mut self,
         header: &[u8],
         part: Option<(SumOf, &[u8])>,
+        (of_header, whole): (u64, u64),
         protocol: u8,
         (src, addresses): (&[u8; 16], u64),
     ) -> usize {
         let of_header = if header.is_empty() {
             Reading::Untold
         } else {
-            header_sum(header)
+            header_sum(header, of_header)
         };
         let (of, mut of_transport) = match part {
-            Some((of, octets)) => (of, transport_sum(octets, protocol, addresses)),
+            Some((of, octets)) => (of, transport_sum(octets, whole, protocol, addresses)),
             None => (SumOf::Udp, Reading::Untold),
         };
         let padding = match (of_transport, part) {
@@ -153,6 +151,18 @@ fn summed_part(protocol: u8, transport: Window<'_>) -> Option<(SumOf, &[u8])> {
             (has_sum && len >= header.len()).then_some((SumOf::Udp, octets))
         }
         _ => None,
+    }
+}
+
+/// The sum of a transport with its pseudo-header, not folded; a right one where there is nothing to sum.
+#[inline(always)]
+fn whole_sum(part: Option<(SumOf, &[u8])>, protocol: u8, addresses: u64) -> u64 {
+    match part {
+        Some((_, octets)) => {
+            let pseudo = add(addresses, len_and_protocol(octets.len(), protocol));
+            add(pseudo, sum(octets))
+        }
+        None => 0xffff,
     }
 }
 
@@ -238,8 +248,9 @@ const fn difference(a: u16, b: u16) -> u16 {
     }
 }
 
-fn header_sum(header: &[u8]) -> Reading {
-    let total = fold(sum(header));
+/// What an IPv4 header says whose octets have this sum.
+fn header_sum(header: &[u8], sum: u64) -> Reading {
+    let total = fold(sum);
     if total == 0xffff {
         Reading::Right
     } else if header.get(10..12) == Some(&[0, 0]) {
@@ -252,22 +263,23 @@ fn header_sum(header: &[u8]) -> Reading {
     }
 }
 
-/// A transport's sum with its pseudo-header (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1).
-fn transport_sum(octets: &[u8], protocol: u8, addresses: u64) -> Reading {
+/// What a transport's sum with its pseudo-header, `whole`, says (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1).
+fn transport_sum(octets: &[u8], whole: u64, protocol: u8, addresses: u64) -> Reading {
     let at = if protocol == TCP { 16 } else { 6 };
     let Some(&[a, b]) = octets.get(at..).and_then(|rest| rest.first_chunk::<2>()) else {
         return Reading::Untold;
     };
-    let pseudo = add(addresses, len_and_protocol(octets.len(), protocol));
-    let total = fold(add(pseudo, sum(octets)));
+    let (total, field) = (fold(whole), u16::from_ne_bytes([a, b]));
     if total == 0xffff {
         return Reading::Right;
     }
+    if field == 0 {
+        return Reading::Untold;
+    }
     // What a network card adds the rest to: the sum of the pseudo-header, with the length or without.
+    let pseudo = fold(add(addresses, len_and_protocol(octets.len(), protocol)));
     let without_len = fold(add(addresses, len_and_protocol(0, protocol)));
-    let pseudo = fold(pseudo);
-    let field = u16::from_ne_bytes([a, b]);
-    if field == 0 || field == pseudo || field == !pseudo || field == without_len {
+    if field == pseudo || field == !pseudo || field == without_len {
         return Reading::Untold;
     }
     Reading::Wrong {
@@ -311,7 +323,8 @@ mod tests {
         let read = |field: u16| {
             let mut segment = segment;
             segment[16..18].copy_from_slice(&field.to_ne_bytes());
-            transport_sum(&segment, 6, addresses)
+            let part = Some((SumOf::TcpData, &segment[..]));
+            transport_sum(&segment, whole_sum(part, TCP, addresses), TCP, addresses)
         };
         assert_eq!(read(right), Reading::Right);
         assert_eq!(read(pseudo), Reading::Untold);

@@ -91,6 +91,9 @@ impl Scan {
     /// Looks through the packets of a slab; `hashes` are those of their flows.
     pub fn run(&mut self, packets: &[Packet], hashes: &[u64]) {
         self.found.clear();
+        if hop_limits(packets) < TOLD.into() {
+            return;
+        }
         self.told.clear();
         self.slots.resize(SLOTS, Slot::default());
         self.scan += 1;
@@ -130,6 +133,15 @@ impl Scan {
         }
         self.found.sort_by_key(|one| one.packet.frame);
     }
+}
+
+/// How many hop limits packets bear: every sighting of one that goes in circles has another.
+fn hop_limits(packets: &[Packet]) -> u32 {
+    let mut seen = [0_u64; 4];
+    for packet in packets {
+        seen[usize::from(packet.hop_limit >> 6)] |= 1 << (packet.hop_limit & 63);
+    }
+    seen.iter().map(|bits| bits.count_ones()).sum()
 }
 
 fn tell(slot: Slot, packets: &[Packet], found: &mut Vec<Circling>) {

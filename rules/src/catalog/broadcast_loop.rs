@@ -58,6 +58,7 @@ declare_rule! {
         title: "A broadcast frame loops on the segment",
         severity: High,
         needs: [],
+        traits: [],
         clouded_by: [DuplicateFrames],
         figures: [copies: Count / Sum, interval_ms: Milliseconds / Min],
         thresholds: [

@@ -50,6 +50,7 @@ declare_rule! {
         title: "Packets arrive damaged",
         severity: Low,
         needs: [],
+        traits: [],
         clouded_by: [Snaplen],
         figures: [packets: Count / Sum, share_percent: Percent / Max],
         thresholds: [

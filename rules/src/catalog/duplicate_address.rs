@@ -66,6 +66,7 @@ declare_rule! {
         title: "Two stations claim one IP address",
         severity: Medium,
         needs: [],
+        traits: [SynAckAgain],
         clouded_by: [],
         figures: [changes: Count / Max, stations: Text / Most],
         thresholds: [

@@ -44,6 +44,7 @@ declare_rule! {
         title: "Routers mark packets for congestion",
         severity: Low,
         needs: [Tcp],
+        traits: [CongestionMark],
         clouded_by: [],
         figures: [marked: Count / Sum, marked_percent: Percent / Max, echoes: Count / Sum],
         thresholds: [

@@ -49,6 +49,7 @@ declare_rule! {
         title: "Packets circulate in a routing loop",
         severity: High,
         needs: [],
+        traits: [],
         clouded_by: [DuplicateFrames],
         figures: [packets: Count / Sum, ttl_first: Count / Max, ttl_last: Count / Min],
         thresholds: [

@@ -45,6 +45,7 @@ declare_rule! {
         title: "A device rewrites sequence numbers but not SACK",
         severity: Low,
         needs: [Tcp, BothDirections, Handshake],
+        traits: [ImpossibleSack],
         clouded_by: [CaptureDrops],
         figures: [acknowledgments: Count / Sum],
         thresholds: [

@@ -53,6 +53,7 @@ declare_rule! {
         title: "Losses wait for the retransmission timer",
         severity: Low,
         needs: [Tcp, BothDirections],
+        traits: [TimeoutRepeat],
         clouded_by: [CaptureDrops],
         figures: [timeouts: Count / Sum, timer_ms: Milliseconds / Sum, fast: Count / Sum, probes: Count / Sum],
         thresholds: [

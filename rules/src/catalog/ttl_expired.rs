@@ -50,6 +50,7 @@ declare_rule! {
         title: "Packets run out of hops on the path",
         severity: Medium,
         needs: [],
+        traits: [RouterError],
         clouded_by: [],
         figures: [messages: Count / Sum, hops_left: Count / Min],
         thresholds: [

@@ -44,6 +44,7 @@ declare_rule! {
         title: "Data is sent beyond the window",
         severity: Info,
         needs: [Tcp, BothDirections, Handshake, NoCaptureDrops],
+        traits: [BeyondWindow],
         clouded_by: [CaptureDrops, Offload],
         figures: [segments: Count / Sum],
         thresholds: [

@@ -26,7 +26,7 @@ use crate::engine::link::{Draft, rank};
 use crate::host;
 use crate::model::finding::Assessment;
 use crate::model::meta::RuleMeta;
-use crate::model::needs::{Fitness, Offer};
+use crate::model::needs::{Fitness, NeedSet, Offer};
 use crate::model::rule::{Rule, RuleVisitor};
 use crate::model::settings::{IgnoreEntry, RuleSettings};
 use crate::model::traits::Traits;
@@ -39,9 +39,26 @@ pub struct Engine {
 
 struct Inner {
     rules: Vec<Box<dyn Running>>,
+    /// Of each rule, in the same order.
+    gates: Vec<Gate>,
     /// Rules of the user's own.
     own: Vec<own::Running>,
     settings: RuleSettings,
+}
+
+/// What decides whether a rule is asked about a connection, without a call of the rule.
+struct Gate {
+    needs: NeedSet,
+    traits: Traits,
+}
+
+impl Gate {
+    fn of(meta: &RuleMeta) -> Self {
+        Self {
+            needs: NeedSet::of(meta.needs),
+            traits: meta.traits,
+        }
+    }
 }
 
 /// Starts the rules that the settings enable.
@@ -68,6 +85,7 @@ impl Engine {
         };
         catalog::visit(&mut starter);
         let rules = starter.rules;
+        let gates = rules.iter().map(|rule| Gate::of(rule.meta())).collect();
         let own = settings
             .own
             .iter()
@@ -78,6 +96,7 @@ impl Engine {
         Self {
             inner: Arc::new(Inner {
                 rules,
+                gates,
                 own,
                 settings,
             }),
@@ -303,15 +322,17 @@ impl RuleSink {
 
     fn judge(&mut self, connection: &Connection, mut keeps: impl FnMut(usize, InStores)) {
         let (offer, traits) = (Offer::of(connection), Traits::of(connection));
-        for ((at, rule), slot) in self.inner.rules.iter().enumerate().zip(&mut self.slots) {
-            let meta = rule.meta();
-            match offer.fitness(meta.needs) {
-                Fitness::NotApplicable => {}
-                Fitness::NotAssessed(reason) => *slot.not_assessed.entry(reason).or_default() += 1,
-                Fitness::Fit if meta.traits.meet(traits) => {
-                    keeps(at, rule.judge(&self.inner.settings, connection, slot));
+        let inner = &*self.inner;
+        let gated = inner.rules.iter().zip(&inner.gates).enumerate();
+        for ((at, (rule, gate)), slot) in gated.zip(&mut self.slots) {
+            if !offer.meets(gate.needs) {
+                if let Fitness::NotAssessed(reason) = offer.fitness(rule.meta().needs) {
+                    *slot.not_assessed.entry(reason).or_default() += 1;
                 }
-                Fitness::Fit => slot.assessed += 1,
+            } else if gate.traits.meet(traits) {
+                keeps(at, rule.judge(&inner.settings, connection, slot));
+            } else {
+                slot.assessed += 1;
             }
         }
     }

@@ -299,6 +299,7 @@ fn a_failing_rule_loses_one_call_and_says_so() {
     let inner = Inner {
         own: Vec::new(),
         rules: vec![Box::new(Adapter::new(&Failing))],
+        gates: vec![Gate::of(Failing.meta())],
         settings: RuleSettings::default(),
     };
     let engine = Engine {

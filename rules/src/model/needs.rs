@@ -88,15 +88,41 @@ impl Need {
     }
 }
 
+/// A set of needs, a bit for each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct NeedSet(u8);
+
+impl NeedSet {
+    /// These.
+    pub(crate) fn of(needs: &[Need]) -> Self {
+        Self(needs.iter().fold(0, |bits, need| bits | 1 << *need as u8))
+    }
+}
+
 /// What a connection offers: every need, checked once for all rules.
 #[derive(Clone, Copy, Debug)]
-pub struct Offer([Fitness; Need::ALL.len()]);
+pub struct Offer {
+    fitness: [Fitness; Need::ALL.len()],
+    met: NeedSet,
+}
 
 impl Offer {
     /// Checks all needs.
     #[must_use]
     pub fn of(conn: &Connection) -> Self {
-        Self(Need::ALL.map(|need| need.check(conn)))
+        let fitness = Need::ALL.map(|need| need.check(conn));
+        let bits = fitness.iter().enumerate();
+        let bits = bits.map(|(at, fitness)| u8::from(*fitness == Fitness::Fit) << at);
+        Self {
+            fitness,
+            met: NeedSet(bits.sum()),
+        }
+    }
+
+    /// Whether everything in a set is offered.
+    #[must_use]
+    pub(crate) const fn meets(&self, needs: NeedSet) -> bool {
+        needs.0 & !self.met.0 == 0
     }
 
     /// Whether everything in `needs` is offered: the first thing that is not decides.
@@ -104,7 +130,7 @@ impl Offer {
     pub fn fitness(&self, needs: &[Need]) -> Fitness {
         needs
             .iter()
-            .map(|need| self.0[*need as usize])
+            .map(|need| self.fitness[*need as usize])
             .find(|fitness| *fitness != Fitness::Fit)
             .unwrap_or(Fitness::Fit)
     }

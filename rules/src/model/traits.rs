@@ -5,6 +5,7 @@
 
 use analyzer::Connection;
 use analyzer::connection::TcpState;
+use analyzer::event::EventKind;
 
 /// One thing that a connection shows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -45,11 +46,23 @@ pub enum Trait {
     TurnRun,
     /// Answered turns.
     Answer,
+    /// An ICMP error quotes one of its packets.
+    RouterError,
+    /// A router marked packets, or an end echoed such marks.
+    CongestionMark,
+    /// Segments ended beyond the receiver's window.
+    BeyondWindow,
+    /// Segments were sent again after a timeout.
+    TimeoutRepeat,
+    /// SACK blocks lay where the peer's stream cannot be.
+    ImpossibleSack,
+    /// More than one SYN-ACK came.
+    SynAckAgain,
 }
 
 impl Trait {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::Reset,
         Self::NeedlessRepeat,
         Self::LateOriginal,
@@ -68,6 +81,12 @@ impl Trait {
         Self::LateAck,
         Self::TurnRun,
         Self::Answer,
+        Self::RouterError,
+        Self::CongestionMark,
+        Self::BeyondWindow,
+        Self::TimeoutRepeat,
+        Self::ImpossibleSack,
+        Self::SynAckAgain,
     ];
 
     /// Text for catalogues.
@@ -92,6 +111,12 @@ impl Trait {
             Self::LateAck => "late acknowledgments",
             Self::TurnRun => "turns without a pause",
             Self::Answer => "answered requests",
+            Self::RouterError => "an ICMP error",
+            Self::CongestionMark => "congestion marks",
+            Self::BeyondWindow => "segments beyond the window",
+            Self::TimeoutRepeat => "retransmissions by timeout",
+            Self::ImpossibleSack => "impossible SACK blocks",
+            Self::SynAckAgain => "several SYN-ACKs",
         }
     }
 
@@ -119,6 +144,17 @@ impl Trait {
             Self::LateAck => any(|half| half.late_acks.is_some()),
             Self::TurnRun => conn.turns.longest_run.is_some(),
             Self::Answer => conn.turns.answered > 0,
+            Self::RouterError => conn
+                .events
+                .iter()
+                .any(|event| matches!(event.kind, EventKind::IcmpError(_))),
+            Self::CongestionMark => {
+                any(|half| half.congestion_marks > 0 || half.congestion_echoes > 0)
+            }
+            Self::BeyondWindow => any(|half| half.beyond_window > 0),
+            Self::TimeoutRepeat => any(|half| half.retransmissions_by_kind[1] > 0),
+            Self::ImpossibleSack => any(|half| half.impossible_sacks > 0),
+            Self::SynAckAgain => conn.handshake.syn_ack_count > 1,
         }
     }
 }
@@ -128,7 +164,8 @@ impl Trait {
 pub struct Traits(u32);
 
 impl Traits {
-    /// What every connection has: for a rule that has to see them all.
+    /// What every connection has: for a rule that has to see them all. (A rule that looks at none
+    /// declares an empty list.)
     pub const ANY: Self = Self(1 << 31);
 
     /// These only.

@@ -89,18 +89,23 @@ impl<'a> Track<'a> {
         let (mut counts, mut fit) = (Counts::default(), Fit::default());
         let (mut messages, mut message_min, mut message_max) = (0, u64::MAX, 0);
         let mut ends = &self.short_ends[..];
+        let mut next_end = ends.first().copied().unwrap_or(u64::MAX);
         let (mut place, mut end) = (start, start);
         'extents: for &(from, bytes) in &self.extents {
             let behind = from + bytes.len() as u64;
+            if place >= behind {
+                continue;
+            }
+            // The header is in octets that were not captured: the next run may begin a message.
+            counts.lost_track |= place < from;
+            place = place.max(from);
+            let fields = bytes.get(usize::from(field.offset)..).unwrap_or_default();
             while place < behind {
-                // The header is in octets that were not captured: the next run may begin a message.
-                counts.lost_track |= place < from;
-                place = place.max(from);
-                let at = (place - from) as usize + usize::from(field.offset);
-                let Some(header) = bytes.get(at..).and_then(<[u8]>::first_chunk) else {
+                let octets = fields.get((place - from) as usize..);
+                let Some(octets) = octets.and_then(<[u8]>::first_chunk) else {
                     continue 'extents;
                 };
-                let follow = i64::from(value(*header)) + i64::from(field.adjust);
+                let follow = i64::from(value(*octets)) + i64::from(field.adjust);
                 let len = header_len.saturating_add(follow.cast_unsigned());
                 if follow < 0 || len > MESSAGE_MAX {
                     fit.broken = true;
@@ -114,21 +119,20 @@ impl<'a> Track<'a> {
                 messages += 1;
                 message_min = len.min(message_min);
                 message_max = len.max(message_max);
-                let ends_left = ends.len() as u64 + fit.short_ends_at_border;
-                if u64::is_multiple_of(messages, LOOK_EVERY)
-                    && self.proves_nothing(field, (messages, message_max), ends_left)
-                {
-                    fit.broken = true;
-                    break 'extents;
+                if u64::is_multiple_of(messages, LOOK_EVERY) {
+                    let ends_left = ends.len() as u64 + fit.short_ends_at_border;
+                    if self.proves_nothing(field, (messages, message_max), ends_left) {
+                        fit.broken = true;
+                        break 'extents;
+                    }
                 }
                 fit.message_octets += len;
                 fit.empty_messages += u64::from(len <= empty_len);
-                while let [next, rest @ ..] = ends
-                    && *next <= place
-                {
-                    fit.short_ends_inside += u64::from(*next < place);
-                    fit.short_ends_at_border += u64::from(*next == place);
-                    ends = rest;
+                while next_end <= place {
+                    fit.short_ends_inside += u64::from(next_end < place);
+                    fit.short_ends_at_border += u64::from(next_end == place);
+                    ends = ends.get(1..).unwrap_or_default();
+                    next_end = ends.first().copied().unwrap_or(u64::MAX);
                 }
             }
         }

@@ -15,7 +15,7 @@ impl TcpTracker {
         let (capture_point, capture_point_confidence) = self.capture_point();
         let app = self.stream.finish();
         let resets = self.resets.finish(app.protocol, self.turns.last());
-        let mut halves = self.senders.map(|sender| sender.finish(end));
+        let mut halves = self.senders.each_mut().map(|sender| sender.finish(end));
         let [client, server] = &mut halves;
         client.count_needless(server);
         server.count_needless(client);

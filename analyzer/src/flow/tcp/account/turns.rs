@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::connection::{AnsweredTurn, Span, Turn, TurnRun, Turns};
 use crate::direction::Direction;
+use crate::event::SegmentRef;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::SenderState;
 use crate::time::Timestamp;
@@ -91,10 +92,10 @@ impl TurnTracker {
 impl Conversation {
     fn data(&mut self, segment: &Segment<'_>, sender: &SenderState) {
         let octets = u64::from(segment.packet.payload_len);
-        let reference = segment.reference;
-        let span = Span {
-            first: reference,
-            last: reference,
+        let reference = &segment.reference;
+        let span = || Span {
+            first: *reference,
+            last: *reference,
             octets,
         };
         match segment.direction {
@@ -102,11 +103,11 @@ impl Conversation {
                 self.request_end = sender.snd_max;
                 match &mut self.turns.last {
                     Some(turn) if turn.response.is_none() && !turn.answer_missed => {
-                        extend(&mut turn.request, &span);
+                        extend(&mut turn.request, reference, octets);
                         turn.request_acked = None;
                     }
                     _ => self.open(Turn {
-                        request: span,
+                        request: span(),
                         request_acked: None,
                         response: None,
                         answer_missed: false,
@@ -119,15 +120,15 @@ impl Conversation {
                 self.response_end = sender.snd_max;
                 match &mut self.turns.last {
                     None => match &mut self.turns.greeting {
-                        Some(greeting) => extend(greeting, &span),
-                        greeting => *greeting = Some(span),
+                        Some(greeting) => extend(greeting, reference, octets),
+                        greeting => *greeting = Some(span()),
                     },
                     Some(turn) => {
                         turn.response_acked = None;
                         match &mut turn.response {
-                            Some(response) => extend(response, &span),
+                            Some(response) => extend(response, reference, octets),
                             response => {
-                                *response = Some(span);
+                                *response = Some(span());
                                 self.response_start = segment.start;
                                 // It was only written down after its acknowledgement.
                                 turn.answer_missed &= segment.start > self.missed_from;
@@ -211,8 +212,8 @@ impl Conversation {
     /// Takes a turn that is over into the run that it continues or begins.
     fn note_run(&mut self, turn: &Turn) {
         let octets = |response: &Span| turn.request.octets + response.octets;
-        let response = turn.response.filter(|response| octets(response) < TRANSFER);
-        let Some(response) = response else {
+        let response = turn.response.as_ref();
+        let Some(response) = response.filter(|response| octets(response) < TRANSFER) else {
             self.run = None;
             return;
         };
@@ -223,7 +224,7 @@ impl Conversation {
             octets: 0,
         });
         run.turns = run.turns.saturating_add(1);
-        run.octets += octets(&response);
+        run.octets += octets(response);
         run.last = response.last;
         let longest = &mut self.turns.longest_run;
         if run.turns < RUN_LEAST
@@ -253,12 +254,13 @@ impl Conversation {
 /// Whether a request at `time` follows the answer of `before` without a pause. Where the capture is far
 /// from the client, the acknowledgement of the answer shows when the client had it.
 fn goes_on(before: &Turn, time: Timestamp) -> bool {
-    let answered = before.response.map(|response| response.last.time);
+    let answered = before.response.as_ref();
+    let answered = answered.map(|response| response.last.time);
     let had = before.response_acked.max(answered);
     had.is_some_and(|had| time.since(had) <= GOES_ON)
 }
 
-fn extend(span: &mut Span, more: &Span) {
-    span.last = more.last;
-    span.octets += more.octets;
+fn extend(span: &mut Span, last: &SegmentRef, octets: u64) {
+    span.last = *last;
+    span.octets += octets;
 }

@@ -363,48 +363,47 @@ impl SenderState {
             .map_or(self.snd_max, |hole| hole.range.start)
     }
 
-    /// The read model of this direction of a connection that ended at `end`.
-    pub fn finish(mut self, end: Timestamp) -> Half {
+    /// The read model of this direction of a connection that ended at `end`. To be called once.
+    pub fn finish(&mut self, end: Timestamp) -> Half {
         if let Some(closed_at) = self.window_closed_at {
             self.stats.add_closed_window(end.since(closed_at));
         }
         self.note_lost_repeats();
         let counter_trust = self.counter_trust();
-        let unacked_at_end = self.flight_size();
-        let (stats, rtt) = (self.stats, self.rtt);
-        let mut half = Half {
-            packets: stats.packets,
-            wire_bytes: stats.wire_bytes,
-            payload_bytes: stats.payload_bytes,
-            unique_bytes: stats.unique_bytes,
-            data_segments: stats.data_segments,
-            duplicate_acks: stats.duplicate_acks,
-            acks_drawn: stats.acks_drawn,
-            cut_frames: stats.cut_frames,
-            oversized_segments: stats.oversized_segments,
-            largest_payload: stats.largest_payload,
-            largest_acked_payload: stats.largest_acked_payload,
-            window_min: stats.window_min,
-            window_max: stats.window_max,
-            mss: stats.mss,
-            window_shift: stats.window_shift,
-            sack_permitted: stats.sack_permitted,
-            timestamps: stats.timestamps,
-            fin: stats.fin,
-            fin_acked: stats.fin_acked,
-            first_data: stats.first_data,
-            last_data: stats.last_data,
-            last_segment: stats.last_segment,
-            last_burst: stats.last_burst,
-            rtt_min: rtt.min(),
-            rtt_max: rtt.max(),
-            srtt: rtt.srtt(),
-            rtt_samples: rtt.samples(),
-            rto: (rtt.samples() > 0).then(|| rtt.rto()),
-            unacked_at_end,
-            hop_limit: self.hop_limit.map(|(usual, _)| usual),
-            ..stats.seldom.map(|seldom| *seldom).unwrap_or_default()
-        };
+        let seldom = self.stats.seldom.take();
+        // Filled where it lies: a new one with the rest of this would be copied field by field.
+        let mut half = seldom.map_or_else(Half::default, |seldom| *seldom);
+        let (stats, rtt) = (&self.stats, &self.rtt);
+        half.packets = stats.packets;
+        half.wire_bytes = stats.wire_bytes;
+        half.payload_bytes = stats.payload_bytes;
+        half.unique_bytes = stats.unique_bytes;
+        half.data_segments = stats.data_segments;
+        half.duplicate_acks = stats.duplicate_acks;
+        half.acks_drawn = stats.acks_drawn;
+        half.cut_frames = stats.cut_frames;
+        half.oversized_segments = stats.oversized_segments;
+        half.largest_payload = stats.largest_payload;
+        half.largest_acked_payload = stats.largest_acked_payload;
+        half.window_min = stats.window_min;
+        half.window_max = stats.window_max;
+        half.mss = stats.mss;
+        half.window_shift = stats.window_shift;
+        half.sack_permitted = stats.sack_permitted;
+        half.timestamps = stats.timestamps;
+        half.fin = stats.fin;
+        half.fin_acked = stats.fin_acked;
+        half.first_data = stats.first_data;
+        half.last_data = stats.last_data;
+        half.last_segment = stats.last_segment;
+        half.last_burst = stats.last_burst;
+        half.rtt_min = rtt.min();
+        half.rtt_max = rtt.max();
+        half.srtt = rtt.srtt();
+        half.rtt_samples = rtt.samples();
+        half.rto = (rtt.samples() > 0).then(|| rtt.rto());
+        half.unacked_at_end = self.flight_size();
+        half.hop_limit = self.hop_limit.map(|(usual, _)| usual);
         half.settle(counter_trust);
         half
     }
