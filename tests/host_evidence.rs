@@ -261,3 +261,141 @@ fn a_script_is_printed_and_names_what_a_rule_asks_for() {
     }
     assert!(!script.contains("conntrack"));
 }
+
+fn marked(name: &str) -> PathBuf {
+    common::root().join("testdata/marked").join(name)
+}
+
+#[test]
+fn captures_name_the_processes_of_their_connections() {
+    for (name, process, pid, host, pod) in [
+        ("darwin-blocks.pcapng", "curl", 501, "10.9.0.1", None),
+        ("process-option.pcapng", "java", 4212, "10.9.0.2", None),
+        ("process-option-be.pcapng", "java", 4212, "10.9.0.2", None),
+        (
+            "ptcpdump.pcapng",
+            "java",
+            4212,
+            "10.9.0.2",
+            Some("shop/web-0"),
+        ),
+        (
+            "rustnet.pcapng",
+            "curl",
+            501,
+            "10.9.0.1",
+            Some("batch/job-1"),
+        ),
+        ("pktap.pcap", "curl", 501, "10.9.0.1", None),
+    ] {
+        let document = common::json(&marked(name));
+        let connections = list(&document, "connections");
+        assert_eq!(connections.len(), 3, "{name}");
+        for connection in connections {
+            let known = &connection["process"];
+            assert_eq!(known["name"], process, "{name}");
+            assert_eq!(known["pid"], pid, "{name}");
+            assert_eq!(known["host"], host, "{name}");
+            assert_eq!(known["pod"].as_str(), pod, "{name}");
+            assert!(text(known, "source").starts_with("the capture ("), "{name}");
+        }
+        let tables = list(&document, "tables").iter();
+        let ids: Vec<&str> = tables.map(|table| text(table, "id")).collect();
+        assert!(ids.contains(&"top-processes"), "{name}: {ids:?}");
+    }
+}
+
+#[test]
+fn captures_state_why_connections_are_reset_and_where_they_go_on() {
+    for (name, cause) in [
+        (
+            "f5-magic.pcap",
+            "its F5 trailer states \"Flow expired (sweeper) (idle timeout)\"",
+        ),
+        (
+            "f5-old.pcap",
+            "its F5 trailer states \"Flow expired (sweeper) (idle timeout)\"",
+        ),
+        (
+            "multipath-reset.pcap",
+            "its MP_TCPRST option states reason 3, administratively prohibited, transient",
+        ),
+    ] {
+        let document = common::json(&marked(name));
+        for connection in list(&document, "connections") {
+            assert_eq!(connection["resets"][0]["stated"], cause, "{name}");
+            if name.starts_with("f5") {
+                let side = &connection["proxied_to"];
+                assert_eq!(side["remote"], "10.20.0.8:8080", "{name}");
+                assert_eq!(side["local"], "10.20.0.1:51000", "{name}");
+                assert_eq!(side["service"], "/Common/vip", "{name}");
+            }
+        }
+        let findings = list(&document, "findings").iter();
+        let mut notes = findings.flat_map(|one| list(one, "evidence"));
+        assert!(notes.any(|one| text(one, "note").contains(cause)), "{name}");
+    }
+}
+
+#[test]
+fn what_captures_name_stays_text_and_is_masked() {
+    let path = marked("hostile.pcapng");
+    let document = common::json(&path);
+    let known = &list(&document, "connections")[0]["process"];
+    assert!(text(known, "pod").contains("<img src=x>"), "{known}");
+    for format in ["html", "md", "terminal"] {
+        let output = common::run(&[
+            "analyze",
+            &path.display().to_string(),
+            "-f",
+            format,
+            "-o",
+            "-",
+        ]);
+        let shown = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(
+            !shown.contains("<img src") && !shown.contains("<script>q"),
+            "{format}"
+        );
+        assert!(!shown.contains(['\x1b', '\x07']), "{format}");
+    }
+    for name in ["ptcpdump.pcapng", "f5-magic.pcap"] {
+        let masked = common::json_with(&marked(name), &["--redact"]).to_string();
+        for secret in [
+            "web-0",
+            "shop/",
+            "java",
+            "10.20.0.8",
+            "/Common/vip",
+            "sweeper",
+        ] {
+            assert!(!masked.contains(secret), "{name}: {secret}");
+        }
+    }
+}
+
+#[test]
+fn listings_are_laid_beside_what_the_packets_say() {
+    let snapshot = said("fin-wait-2/client/ss.txt");
+    let dated = format!("2026-11-30T15:57:09Z\n{snapshot}");
+    let document = with_file("fin-wait-2", "listed", &dated, &[]);
+    let [listing] = list(&document, "host_snapshots") else {
+        panic!("{}", document["host_snapshots"]);
+    };
+    assert_eq!(text(listing, "end"), "client");
+    let states = list(listing, "states").iter();
+    let mut waiting = states.filter(|one| text(one, "state") == "FIN-WAIT-2");
+    let waiting = waiting.next().expect("sockets in FIN-WAIT-2");
+    assert_eq!(waiting["host"], waiting["capture"], "{listing}");
+    // A socket of which no packet was captured is told as such.
+    let more = format!("{dated}ESTAB 0 0 10.9.0.1:50999 10.9.0.9:443\n");
+    let document = with_file("fin-wait-2", "listed-more", &more, &[]);
+    let listing = &list(&document, "host_snapshots")[0];
+    assert_eq!(listing["unseen"], 1);
+    assert!(
+        listing["differences"][0]
+            .as_str()
+            .expect("a sentence")
+            .contains("no packet of them")
+    );
+}

@@ -32,7 +32,7 @@ fn decode(record: &Record, captured: usize, original: u32, of: &[Interface]) -> 
     let slab = Slab {
         bytes: record.1[..captured].to_vec(),
         frames: vec![frame],
-        before: 0,
+        ..Slab::default()
     };
     let mut found = DecodedSlab::default();
     decode_slab(&slab, of, &mut found);

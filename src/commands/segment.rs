@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use analyzer::capture::{FilePart, Input, reading_order};
-use analyzer::pipeline::{self, FileFacts, SHARDS_OF_ONE, Segmented};
+use analyzer::pipeline::{self, Arrival, FileFacts, SHARDS_OF_ONE, Segmented};
 
 use crate::cli::SegmentArguments;
 use crate::failure::Failure;
@@ -86,7 +86,12 @@ fn packets<W: io::Write>(
             bytes.clear();
             segmented.arrival.write(&mut bytes);
             let payload = segmented.payload;
-            bytes.extend_from_slice(payload.get(..snap).unwrap_or(payload));
+            // What the capture says of a packet is no payload.
+            let kept = match segmented.arrival {
+                Arrival::Remark { .. } => payload,
+                _ => payload.get(..snap).unwrap_or(payload),
+            };
+            bytes.extend_from_slice(kept);
             ordinal += 1;
             rows.push(&Row {
                 kind: Kind::Packet,

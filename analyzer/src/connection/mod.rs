@@ -10,6 +10,7 @@ mod histogram;
 mod hole;
 mod idle_gap;
 mod process;
+mod proxied_to;
 mod reset;
 mod state;
 mod time_split;
@@ -37,6 +38,7 @@ pub use histogram::Histogram;
 pub use hole::{HoleEpisode, Holes, Waits};
 pub use idle_gap::{IdleGap, IdleGaps};
 pub use process::Process;
+pub use proxied_to::ProxiedTo;
 pub use reset::{Reset, ResetKind, ResetShape};
 pub use state::{StateSpan, TcpState};
 pub use time_split::TimeSplit;
@@ -199,6 +201,8 @@ pub struct Connection {
     pub time_split: TimeSplit,
     /// The program at one of its ends, where it is known.
     pub process: Option<Box<Process>>,
+    /// Where a proxy carries it on, when the proxy's own capture states that.
+    pub proxied_to: Option<Box<ProxiedTo>>,
 }
 
 impl Connection {

@@ -791,6 +791,7 @@ fn connections() -> Vec<ConnectionRow> {
         },
         translated_from: None,
         process: None,
+        proxied_to: None,
     };
     (0..24).map(row).collect()
 }

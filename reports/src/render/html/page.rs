@@ -11,7 +11,8 @@ use super::finding::FindingPage;
 use super::timeline::Timeline;
 use crate::against::sentences;
 use crate::document::{
-    Against, Cell, Check, ConnectionRow, Counted, Document, HostFileRow, Quality, Table, TimePart,
+    Against, Cell, Check, ConnectionRow, Counted, Document, HostFileRow, HostSnapshotRow, Quality,
+    Table, TimePart,
 };
 use crate::error::Error;
 use crate::render::charts::{self, Chart};
@@ -38,6 +39,7 @@ pub(super) struct Page<'a> {
     charts: Vec<Chart>,
     time: Option<TimePage>,
     states: Vec<Chart>,
+    snapshots: Vec<SnapshotPage<'a>>,
     tables: Vec<TablePage>,
     clean: Vec<CheckPage>,
     partly: Vec<CheckPage>,
@@ -47,6 +49,28 @@ pub(super) struct Page<'a> {
     arguments: String,
     configuration: Vec<Fact>,
     configuration_file: Option<String>,
+}
+
+/// A host's listing of its sockets.
+#[derive(Serialize)]
+struct SnapshotPage<'a> {
+    file: &'a str,
+    host: Option<&'a str>,
+    time: &'a str,
+    counts: String,
+    differences: &'a [String],
+}
+
+impl<'a> SnapshotPage<'a> {
+    fn of(row: &'a HostSnapshotRow) -> Self {
+        Self {
+            file: &row.file,
+            host: row.host.as_deref(),
+            time: format::time_of_day(&row.time),
+            counts: row.counts(),
+            differences: &row.differences,
+        }
+    }
 }
 
 /// Where the time went.
@@ -167,6 +191,11 @@ impl<'a> Page<'a> {
             charts: charts?,
             time: time(&document.time_split),
             states: states?,
+            snapshots: document
+                .host_snapshots
+                .iter()
+                .map(SnapshotPage::of)
+                .collect(),
             tables,
             clean,
             partly,
