@@ -13,7 +13,7 @@ mod values;
 pub use parts::{ConcludeArguments, JudgeArguments, SegmentArguments};
 pub use shared::{
     AnalysisArguments, Format, HostArguments, LogFormat, NoRedaction, OutputArguments,
-    RedactionArguments, ReportingArguments, RuleFiles,
+    PointHostArguments, RedactionArguments, ReportingArguments, RuleFiles,
 };
 pub use values::{ConnectionLimit, Since};
 use values::{connection_limit, file_and_time, severity, since};
@@ -182,6 +182,9 @@ pub struct CompareArguments {
     /// What to hide.
     #[command(flatten)]
     pub redaction: RedactionArguments,
+    /// What was collected on the hosts.
+    #[command(flatten)]
+    pub hosts: PointHostArguments,
 }
 
 /// Arguments of `pcapdoc inspect`.

@@ -399,3 +399,137 @@ fn listings_are_laid_beside_what_the_packets_say() {
             .contains("no packet of them")
     );
 }
+
+/// A capture as a point one router further on has it: a hop less, and 3 ms later on its clock.
+fn second_point(capture: &Path, to: &Path) {
+    let mut bytes = std::fs::read(capture).expect("a classic capture");
+    let word = |bytes: &[u8], at: usize| {
+        u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four octets"))
+    };
+    let per_second = if word(&bytes, 0) == 0xa1b2_3c4d {
+        1_000_000_000
+    } else {
+        1_000_000
+    };
+    let mut at = 24;
+    while at + 16 < bytes.len() {
+        let (seconds, fraction) = (word(&bytes, at), word(&bytes, at + 4));
+        let later = fraction + per_second / 1_000 * 3;
+        let (seconds, fraction) = (seconds + later / per_second, later % per_second);
+        bytes[at..at + 4].copy_from_slice(&seconds.to_le_bytes());
+        bytes[at + 4..at + 8].copy_from_slice(&fraction.to_le_bytes());
+        let frame = at + 16;
+        at = frame + word(&bytes, at + 8) as usize;
+        if bytes[frame + 12..frame + 14] == [8, 0] {
+            bytes[frame + 22] -= 1;
+            let sum = u16::from_be_bytes([bytes[frame + 24], bytes[frame + 25]]);
+            let (sum, carry) = sum.overflowing_add(0x0100);
+            let sum = (sum + u16::from(carry)).to_be_bytes();
+            bytes[frame + 24..frame + 26].copy_from_slice(&sum);
+        }
+    }
+    std::fs::write(to, bytes).expect("a writable folder");
+}
+
+/// Two points of a case, compared with these arguments beside; what was written.
+fn compared(case: &str, more: &[&str]) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let near = capture(&common::root().join("testdata/host-evidence").join(case));
+    let far = folder.path().join("far.pcap");
+    second_point(&near, &far);
+    let near = format!("near={}", near.display());
+    let far = format!("far={}", far.display());
+    let output = common::run(&[&["compare", &near, &far, "-o", "-"], more].concat());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("one document")
+}
+
+#[test]
+fn a_comparison_quotes_the_hosts_files_of_its_points() {
+    let rules = |document: &Value| -> Vec<String> {
+        let findings = list(document, "findings").iter();
+        findings.map(|one| text(one, "rule").to_owned()).collect()
+    };
+    let alone = json(&compared("contradiction", &["-f", "json"]));
+    assert!(
+        rules(&alone).contains(&"linger-zero-reset".to_owned()),
+        "{:?}",
+        rules(&alone)
+    );
+    assert!(!alone.to_string().contains("host_evidence"));
+    let server = common::root().join("testdata/host-evidence/contradiction/server");
+    for path in [
+        format!("near={}", server.display()),
+        format!("far={}", server.display()),
+        server.display().to_string(),
+    ] {
+        let document = json(&compared(
+            "contradiction",
+            &["-f", "json", "--host-evidence", &path],
+        ));
+        let findings = list(&document, "findings");
+        assert!(
+            !rules(&document).contains(&"linger-zero-reset".to_owned()),
+            "{path}"
+        );
+        let turned = findings
+            .iter()
+            .find(|one| text(one, "rule") == "unread-data-reset");
+        let turned = turned.unwrap_or_else(|| panic!("{path}: {:?}", rules(&document)));
+        let lines = list(turned, "host_evidence");
+        assert!(
+            lines
+                .iter()
+                .any(|line| text(line, "text").contains("close(")),
+            "{lines:#?}"
+        );
+        let whose: Vec<(String, bool)> = list(&document, "points")
+            .iter()
+            .map(|point| {
+                (
+                    text(point, "name").to_owned(),
+                    !list(point, "host_evidence").is_empty(),
+                )
+            })
+            .collect();
+        for (name, has_files) in whose {
+            let is_named = path.contains('=');
+            assert_eq!(
+                has_files,
+                !is_named || path.starts_with(&format!("{name}=")),
+                "{path}"
+            );
+        }
+        if path.contains('=') {
+            let why = list(turned, "why").iter().filter_map(Value::as_str);
+            let mut why =
+                why.filter(|why| why.contains("the packets alone read as linger-zero-reset"));
+            assert!(why.next().is_some(), "{path}");
+        }
+    }
+}
+
+#[test]
+fn every_form_of_a_comparison_shows_the_lines_and_redaction_masks_them() {
+    let server = common::root().join("testdata/host-evidence/contradiction/server");
+    let path = format!("far={}", server.display());
+    for format in ["html", "md", "terminal"] {
+        let shown = compared("contradiction", &["-f", format, "--host-evidence", &path]);
+        assert!(
+            shown.contains("strace.txt") && shown.contains("close("),
+            "{format}: {shown}"
+        );
+    }
+    let masked = compared(
+        "contradiction",
+        &["-f", "json", "--redact", "--host-evidence", &path],
+    );
+    for secret in ["10.9.0.2", "strace.txt", "contradiction/server"] {
+        assert!(!masked.contains(secret), "{secret}");
+    }
+}

@@ -3,7 +3,6 @@
 //! Layers call each other through [`Decoder`]; [`Path`] says how the frame came so far. Every
 //! tunnel makes the path one deeper and ends at [`MAX_DEPTH`].
 
-use super::f5_trailer;
 use super::packet::{DecodedSlab, Fragment, IpFields, Packet, PacketKind};
 use super::stats::{DecodeStop, OpaqueFlow, Protocol};
 use super::window::Window;
@@ -14,6 +13,8 @@ use crate::time::Timestamp;
 /// ones have eight at most (a mirrored frame of a tunnelled overlay); the number bounds what a
 /// made-up packet can cost, in time and in stack.
 pub(super) const MAX_DEPTH: u8 = 16;
+/// The least octets behind a packet that may be a trailer (`f5_trailer`): a part without a name.
+pub(super) const LEAST_TRAILER: usize = 7;
 /// Octets of an IPv6 header, which its payload length does not count (RFC 8200 §3).
 const IPV6_HEADER: usize = 40;
 
@@ -155,7 +156,7 @@ impl Decoder<'_> {
             0x0800 => {
                 // A length of 0 is left to the network card: nothing is behind such a packet.
                 if let Some(total @ 1..) = window.u16(2)
-                    && window.len >= usize::from(total) + f5_trailer::LEAST
+                    && window.len >= usize::from(total) + LEAST_TRAILER
                 {
                     self.behind_packet(window, total.into());
                 }
@@ -165,7 +166,7 @@ impl Decoder<'_> {
             }
             0x86dd => {
                 if let Some(payload) = window.u16(4)
-                    && window.len >= IPV6_HEADER + usize::from(payload) + f5_trailer::LEAST
+                    && window.len >= IPV6_HEADER + usize::from(payload) + LEAST_TRAILER
                 {
                     self.behind_packet(window, IPV6_HEADER + usize::from(payload));
                 }

@@ -7,14 +7,12 @@
 
 use std::net::Ipv6Addr;
 
-use super::decoder::Decoder;
+use super::decoder::{Decoder, LEAST_TRAILER as LEAST};
 use super::window::Window;
 use crate::addr::Endpoint;
 use crate::capture::{OtherSide, Remark, Said, name_of};
 use crate::cursor::Cursor;
 
-/// The least that a trailer has: a low part without a name.
-pub(super) const LEAST: usize = 7;
 /// The payload of an Ethernet frame is padded to this length; a trailer follows the padding.
 const PADDED: usize = 46;
 /// Octets of a frame check sequence that may stand behind.

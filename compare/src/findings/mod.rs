@@ -206,7 +206,9 @@ fn points(
     hops: &[HopSummary],
 ) -> Vec<PointSummary> {
     let unpaired = facts.unpaired();
-    let summary = |place: usize, index: usize, quality: Vec<analyzer::QualityNote>| {
+    let summary = |place: usize, index: usize, assessed: &mut Assessed| {
+        let quality = std::mem::take(&mut assessed.analysis.quality);
+        let host_files = assessed.host_files.take();
         let point = &facts.points[index];
         PointSummary {
             name: point.name.clone(),
@@ -219,14 +221,12 @@ fn points(
             unpaired_reasons: unpaired::reasons(facts, index, &unpaired[index]),
             ambiguous: facts.pairing.ambiguous[index],
             missed: missed(hops, place),
+            host_files,
         }
     };
     let order = facts.route.order.iter().enumerate();
     order
-        .map(|(place, &index)| {
-            let quality = std::mem::take(&mut assessed[index].analysis.quality);
-            summary(place, index, quality)
-        })
+        .map(|(place, &index)| summary(place, index, &mut assessed[index]))
         .collect()
 }
 
