@@ -84,6 +84,7 @@ fn every_file_is_recognised() {
         ("strace-c-wall.txt", Kind::StraceSummary),
         ("perf-script.txt", Kind::Tracepoint),
         ("trace-pipe.txt", Kind::Tracepoint),
+        ("bpftrace-retransmits.txt", Kind::Tracepoint),
         ("journal-short.txt", Kind::Journal),
         ("journal-iso.txt", Kind::Journal),
         ("journal-precise.txt", Kind::Journal),
@@ -224,6 +225,13 @@ fn the_kernel_states_its_reasons() {
         );
         assert!(reason("TCP_ABORT_ON_CLOSE").is_some(), "{name}");
     }
+    let facts = read("bpftrace-retransmits.txt").facts;
+    let ends: Vec<String> = facts
+        .words
+        .iter()
+        .filter_map(|one| Some(one.ends?.1.to_string()))
+        .collect();
+    assert_eq!(ends, ["10.9.0.2:9000"; 3]);
 }
 
 #[test]

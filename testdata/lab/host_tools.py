@@ -142,11 +142,13 @@ def tracepoints(hosts):
         ("perf", "perf-script.txt",
          f"perf record -q -a -e tcp:tcp_send_reset -e skb:kfree_skb -e tcp:tcp_retransmit_skb -o /tmp/pcapdoc.perf -- sh -c '{incident}' && perf script -i /tmp/pcapdoc.perf"),
         ("trace-cmd", "trace-cmd-report.txt",
-         f"trace-cmd record -q -e tcp:tcp_send_reset -e tcp:tcp_receive_reset -o /tmp/pcapdoc.dat sh -c '{incident}' >&2 && trace-cmd report -i /tmp/pcapdoc.dat"),
-        ("bpftrace", "bpftrace-resets.txt",
-         "bpftrace -B line -c \"sh -c '" + incident + "'\" -e 'tracepoint:tcp:tcp_send_reset "
-         "{ printf(\"%llu.%09llu tcp_send_reset %s:%d -> %s:%d reason=%d\\n\", nsecs / 1000000000, nsecs % 1000000000, "
-         "ntop(args->saddr), args->sport, ntop(args->daddr), args->dport, args->reason); }'"),
+         f"trace-cmd record -q -e tcp:tcp_send_reset -o /tmp/pcapdoc.dat sh -c '{incident}' >&2 && trace-cmd report -i /tmp/pcapdoc.dat"),
+        ("bpftrace", "bpftrace-retransmits.txt",
+         "ip netns exec srv iptables -A INPUT -p tcp --dport 9000 -j DROP; cat > /tmp/pcapdoc-lost.sh <<'END'\n"
+         "ip netns exec cli timeout 4 busybox nc 10.9.0.2 9000 < /dev/null\nexit 0\nEND\n"
+         "bpftrace -c '/bin/sh /tmp/pcapdoc-lost.sh' -e 'tracepoint:tcp:tcp_retransmit_skb "
+         "{ printf(\"%llu.%09llu tcp_retransmit_skb %s:%d -> %s:%d state=%d\\n\", nsecs / 1000000000, nsecs % 1000000000, "
+         "ntop(args->saddr), args->sport, ntop(args->daddr), args->dport, args->state); }'"),
         ("trace_pipe", "trace-pipe.txt",
          "cd /sys/kernel/tracing && echo > trace && echo 1 > events/tcp/tcp_send_reset/enable && "
          f"{incident}; sleep 0.2; cat trace; echo 0 > events/tcp/tcp_send_reset/enable"),

@@ -14,7 +14,7 @@ use crate::direction::Direction;
 use super::key::FlowKey;
 
 /// Connections of one shard of which words are kept, at about 300 bytes each.
-const CONNECTIONS: usize = 65_536;
+const CONNECTIONS: usize = 8_192;
 /// Causes of resets kept of one connection: as many as it has resets.
 const CAUSES: usize = 8;
 /// Owners kept of one connection: one for each end, and what names no end.

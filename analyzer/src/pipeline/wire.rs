@@ -410,7 +410,8 @@ mod tests {
             let (read, payload) = Arrival::read(&bytes).unwrap();
             let key = |packet: &Packet| crate::flow::key::FlowKey::of(packet);
             prop_assert_eq!(key(read.packet()).0, key(&packet).0);
-            prop_assert!(matches!(read, Arrival::Remark { .. }));
+            let is_remark = matches!(read, Arrival::Remark { .. });
+            prop_assert!(is_remark);
             prop_assert_eq!(payload, &said[..]);
         }
 

@@ -68,6 +68,13 @@ impl From<&Process> for ProcessRow {
 }
 
 impl ProcessRow {
+    /// Whether it is at this end, written as `address:port`.
+    pub(crate) fn is_at(&self, end: &str) -> bool {
+        let ip = end.rsplit_once(':').map_or(end, |(ip, _)| ip);
+        let ip = ip.trim_start_matches('[').trim_end_matches(']');
+        self.host.as_deref() == Some(ip)
+    }
+
     /// `java[4212]`, or `java[4212] in shop/web-0`, for people.
     #[must_use]
     pub(crate) fn label(&self) -> String {

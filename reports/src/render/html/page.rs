@@ -456,10 +456,20 @@ fn connection(row: &ConnectionRow, start: Option<&str>) -> Vec<CellPage> {
     } else {
         &row.protocol
     };
-    let server = match &row.server_name {
+    let mut server = match &row.server_name {
         Some(name) => format!("{} ({})", row.server, format::shortened(name, 60)),
         None => row.server.clone(),
     };
+    let mut client = row.client.clone();
+    for (shown, end) in [(&mut client, &row.client), (&mut server, &row.server)] {
+        if let Some(process) = row.process.as_ref().filter(|one| one.is_at(end)) {
+            let label = process.label();
+            shown.push_str(&format!(", {}", format::shortened(&label, 60)));
+        }
+    }
+    if let Some(side) = &row.proxied_to {
+        server.push_str(&format!(", on to {}", side.remote));
+    }
     let close = match row.resets.last() {
         Some(reset) if row.close == "reset" => format!("reset ({})", reset.kind),
         _ => row.close.to_string(),
@@ -468,7 +478,7 @@ fn connection(row: &ConnectionRow, start: Option<&str>) -> Vec<CellPage> {
         row.client_to_server.retransmitted_segments + row.server_to_client.retransmitted_segments;
     let elapsed = start.and_then(|start| format::seconds_between(start, &row.start));
     vec![
-        text_cell(row.client.clone()),
+        text_cell(client),
         text_cell(server),
         text_cell(protocol.to_string()),
         text_cell(close),
