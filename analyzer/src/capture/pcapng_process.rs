@@ -29,11 +29,19 @@ const PROCESS_START: u16 = 9;
 pub(super) struct Processes {
     /// Darwin blocks, by their place in the section.
     darwin: Vec<Owner>,
-    /// Process information by number, with the times of their start in nanoseconds, in file order.
-    by_number: BTreeMap<u32, Vec<(Option<i64>, Option<Box<str>>)>>,
+    /// Process information by number, in file order.
+    by_number: BTreeMap<u32, Vec<Numbered>>,
     count: usize,
     /// What the packet before bore: most packets of a file have few owners.
     latest: Option<Arc<Owner>>,
+}
+
+/// A process that had a number, which may be used again.
+#[derive(Debug)]
+struct Numbered {
+    /// When it began, in nanoseconds since 1970.
+    start: Option<i64>,
+    name: Option<Box<str>>,
 }
 
 /// What the options of one packet say of its owner.
@@ -138,7 +146,11 @@ impl Processes {
                 _ => {}
             }
         });
-        self.by_number.entry(pid).or_default().push((start, called));
+        let one = Numbered {
+            start,
+            name: called,
+        };
+        self.by_number.entry(pid).or_default().push(one);
         true
     }
 
@@ -187,9 +199,10 @@ impl Processes {
     /// The name of a process: numbers are used again, so that of the last one that had started by then.
     fn called(&self, pid: u32, nanos: i64) -> Option<Box<str>> {
         let known = self.by_number.get(&pid)?;
-        let started = |one: &&(Option<i64>, Option<Box<str>>)| one.0.is_none_or(|at| at <= nanos);
-        let one = known.iter().rev().find(started).or_else(|| known.first())?;
-        one.1.clone()
+        let started = |one: &&Numbered| one.start.is_none_or(|at| at <= nanos);
+        let one = known.iter().rev().find(started);
+        let one = one.or_else(|| known.first())?;
+        one.name.clone()
     }
 }
 
