@@ -176,7 +176,10 @@ pub fn drafted(
         || engine.finish(rule_sinks, &analysis),
         || ConnectionCollector::merged(collectors),
     );
-    let host_files = witness.map(|witness| witness.testify(&mut assessment, &settings.rules));
+    let host_files = witness.map(|witness| {
+        let files = witness.testify(&mut assessment, &settings.rules);
+        (files, witness.snapshots())
+    });
     let filter = &settings.analysis.filter;
     if !filter.is_open() {
         assessment
@@ -184,8 +187,8 @@ pub fn drafted(
             .insert(0, partial(filter, wanted.redactor.is_some()));
     }
     let mut draft = Draft::new(&analysis, &assessment, collector, &run_info(settings));
-    if let Some(files) = host_files {
-        draft = draft.with_host_files(files);
+    if let Some((files, snapshots)) = host_files {
+        draft = draft.with_host_files(files, snapshots);
     }
     let tables = wanted.rows.as_ref().map(|(capture_set, _)| {
         Tables::new(capture_set, row_sinks, &analysis, &assessment, &draft)
@@ -194,7 +197,10 @@ pub fn drafted(
 }
 
 /// Host files laid beside the capture, which is read once for that; `None` without any.
-fn witness(settings: &Settings, buffers: &Buffers) -> Result<Option<Witness>, Failure> {
+///
+/// # Errors
+/// When no input can be read at all.
+pub fn witness(settings: &Settings, buffers: &Buffers) -> Result<Option<Witness>, Failure> {
     let hosts = &settings.hosts;
     if !hosts.is_asked() {
         return Ok(None);

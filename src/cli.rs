@@ -14,7 +14,7 @@ mod values;
 pub use parts::{ConcludeArguments, JudgeArguments, RowsArguments, SegmentArguments};
 pub use shared::{
     AnalysisArguments, Format, HostArguments, LogFormat, NoRedaction, OutputArguments,
-    RedactionArguments, ReportingArguments, RuleFiles,
+    PointHostArguments, RedactionArguments, ReportingArguments, RuleFiles,
 };
 pub use values::{ConnectionLimit, Since};
 use values::{connection_limit, file_and_time, severity, since};
@@ -183,6 +183,9 @@ pub struct CompareArguments {
     /// What to hide.
     #[command(flatten)]
     pub redaction: RedactionArguments,
+    /// What was collected on the hosts.
+    #[command(flatten)]
+    pub hosts: PointHostArguments,
 }
 
 /// Arguments of `pcapdoc inspect`.

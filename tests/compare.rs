@@ -367,3 +367,43 @@ fn wrong_use_is_said_in_a_line() {
     assert_eq!(output.status.code(), Some(3));
     assert!(output.stdout.is_empty());
 }
+
+#[test]
+fn frames_cut_before_their_ports_are_named() {
+    // 54 octets hold Ethernet and IPv6, and nothing behind.
+    let folder = tempfile::tempdir().expect("a folder");
+    let points = ["client", "server"].map(|side| {
+        let file = common::root().join(kernel("loss-2-v6", side));
+        let mut data = Vec::new();
+        let mut packed = flate2::read::MultiGzDecoder::new(std::fs::File::open(file).unwrap());
+        std::io::Read::read_to_end(&mut packed, &mut data).unwrap();
+        let mut cut = data[..24].to_vec();
+        let mut at = 24;
+        while at + 16 <= data.len() {
+            let len = u32::from_le_bytes(data[at + 8..at + 12].try_into().unwrap()) as usize;
+            let kept = len.min(54);
+            cut.extend(&data[at..at + 8]);
+            cut.extend(u32::try_from(kept).unwrap().to_le_bytes());
+            cut.extend(&data[at + 12..at + 16 + kept]);
+            at += 16 + len;
+        }
+        let to = folder.path().join(format!("{side}.pcap"));
+        std::fs::write(&to, cut).expect("a writable folder");
+        format!("{side}={}", to.display())
+    });
+    let document = compared(&[&points[0], &points[1]]);
+    assert_eq!(document["connection_total"], 0);
+    let notices = document["notices"].as_array().expect("notices");
+    assert_eq!(notices.len(), 2, "{notices:?}");
+    for (notice, point) in notices.iter().zip(["client", "server"]) {
+        let notice = notice.as_str().expect("text");
+        assert!(notice.contains(&format!(
+            "at {point} were cut before the end of their TCP headers"
+        )));
+    }
+    let sentence = document["verdict"]["sentence"].as_str().expect("text");
+    assert!(
+        sentence.starts_with("Nothing can be compared"),
+        "{sentence}"
+    );
+}

@@ -261,3 +261,275 @@ fn a_script_is_printed_and_names_what_a_rule_asks_for() {
     }
     assert!(!script.contains("conntrack"));
 }
+
+fn marked(name: &str) -> PathBuf {
+    common::root().join("testdata/marked").join(name)
+}
+
+#[test]
+fn captures_name_the_processes_of_their_connections() {
+    for (name, process, pid, host, pod) in [
+        ("darwin-blocks.pcapng", "curl", 501, "10.9.0.1", None),
+        ("process-option.pcapng", "java", 4212, "10.9.0.2", None),
+        ("process-option-be.pcapng", "java", 4212, "10.9.0.2", None),
+        (
+            "ptcpdump.pcapng",
+            "java",
+            4212,
+            "10.9.0.2",
+            Some("shop/web-0"),
+        ),
+        (
+            "rustnet.pcapng",
+            "curl",
+            501,
+            "10.9.0.1",
+            Some("batch/job-1"),
+        ),
+        ("pktap.pcap", "curl", 501, "10.9.0.1", None),
+    ] {
+        let document = common::json(&marked(name));
+        let connections = list(&document, "connections");
+        assert_eq!(connections.len(), 3, "{name}");
+        for connection in connections {
+            let known = &connection["process"];
+            assert_eq!(known["name"], process, "{name}");
+            assert_eq!(known["pid"], pid, "{name}");
+            assert_eq!(known["host"], host, "{name}");
+            assert_eq!(known["pod"].as_str(), pod, "{name}");
+            assert!(text(known, "source").starts_with("the capture ("), "{name}");
+        }
+        let tables = list(&document, "tables").iter();
+        let ids: Vec<&str> = tables.map(|table| text(table, "id")).collect();
+        assert!(ids.contains(&"top-processes"), "{name}: {ids:?}");
+    }
+}
+
+#[test]
+fn captures_state_why_connections_are_reset_and_where_they_go_on() {
+    for (name, cause) in [
+        (
+            "f5-magic.pcap",
+            "its F5 trailer states \"Flow expired (sweeper) (idle timeout)\"",
+        ),
+        (
+            "f5-old.pcap",
+            "its F5 trailer states \"Flow expired (sweeper) (idle timeout)\"",
+        ),
+        (
+            "multipath-reset.pcap",
+            "its MP_TCPRST option states reason 3, administratively prohibited, transient",
+        ),
+    ] {
+        let document = common::json(&marked(name));
+        for connection in list(&document, "connections") {
+            assert_eq!(connection["resets"][0]["stated"], cause, "{name}");
+            if name.starts_with("f5") {
+                let side = &connection["proxied_to"];
+                assert_eq!(side["remote"], "10.20.0.8:8080", "{name}");
+                assert_eq!(side["local"], "10.20.0.1:51000", "{name}");
+                assert_eq!(side["service"], "/Common/vip", "{name}");
+            }
+        }
+        let findings = list(&document, "findings").iter();
+        let mut notes = findings.flat_map(|one| list(one, "evidence"));
+        assert!(notes.any(|one| text(one, "note").contains(cause)), "{name}");
+    }
+}
+
+#[test]
+fn what_captures_name_stays_text_and_is_masked() {
+    let path = marked("hostile.pcapng");
+    let document = common::json(&path);
+    let known = &list(&document, "connections")[0]["process"];
+    assert!(text(known, "pod").contains("<img src=x>"), "{known}");
+    for format in ["html", "md", "terminal"] {
+        let output = common::run(&[
+            "analyze",
+            &path.display().to_string(),
+            "-f",
+            format,
+            "-o",
+            "-",
+        ]);
+        let shown = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(
+            !shown.contains("<img src") && !shown.contains("<script>q"),
+            "{format}"
+        );
+        assert!(!shown.contains(['\x1b', '\x07']), "{format}");
+    }
+    for name in ["ptcpdump.pcapng", "f5-magic.pcap"] {
+        let masked = common::json_with(&marked(name), &["--redact"]).to_string();
+        for secret in [
+            "web-0",
+            "shop/",
+            "java",
+            "10.20.0.8",
+            "/Common/vip",
+            "sweeper",
+        ] {
+            assert!(!masked.contains(secret), "{name}: {secret}");
+        }
+    }
+}
+
+#[test]
+fn listings_are_laid_beside_what_the_packets_say() {
+    let snapshot = said("fin-wait-2/client/ss.txt");
+    let dated = format!("2026-11-30T15:57:09Z\n{snapshot}");
+    let document = with_file("fin-wait-2", "listed", &dated, &[]);
+    let [listing] = list(&document, "host_snapshots") else {
+        panic!("{}", document["host_snapshots"]);
+    };
+    assert_eq!(text(listing, "end"), "client");
+    let states = list(listing, "states").iter();
+    let mut waiting = states.filter(|one| text(one, "state") == "FIN-WAIT-2");
+    let waiting = waiting.next().expect("sockets in FIN-WAIT-2");
+    assert_eq!(waiting["host"], waiting["capture"], "{listing}");
+    // A socket of which no packet was captured is told as such.
+    let more = format!("{dated}ESTAB 0 0 10.9.0.1:50999 10.9.0.9:443\n");
+    let document = with_file("fin-wait-2", "listed-more", &more, &[]);
+    let listing = &list(&document, "host_snapshots")[0];
+    assert_eq!(listing["unseen"], 1);
+    assert!(
+        listing["differences"][0]
+            .as_str()
+            .expect("a sentence")
+            .contains("no packet of them")
+    );
+}
+
+/// A capture as a point one router further on has it: a hop less, and 3 ms later on its clock.
+fn second_point(capture: &Path, to: &Path) {
+    let mut bytes = std::fs::read(capture).expect("a classic capture");
+    let word = |bytes: &[u8], at: usize| {
+        u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four octets"))
+    };
+    let per_second = if word(&bytes, 0) == 0xa1b2_3c4d {
+        1_000_000_000
+    } else {
+        1_000_000
+    };
+    let mut at = 24;
+    while at + 16 < bytes.len() {
+        let (seconds, fraction) = (word(&bytes, at), word(&bytes, at + 4));
+        let later = fraction + per_second / 1_000 * 3;
+        let (seconds, fraction) = (seconds + later / per_second, later % per_second);
+        bytes[at..at + 4].copy_from_slice(&seconds.to_le_bytes());
+        bytes[at + 4..at + 8].copy_from_slice(&fraction.to_le_bytes());
+        let frame = at + 16;
+        at = frame + word(&bytes, at + 8) as usize;
+        if bytes[frame + 12..frame + 14] == [8, 0] {
+            bytes[frame + 22] -= 1;
+            let sum = u16::from_be_bytes([bytes[frame + 24], bytes[frame + 25]]);
+            let (sum, carry) = sum.overflowing_add(0x0100);
+            let sum = (sum + u16::from(carry)).to_be_bytes();
+            bytes[frame + 24..frame + 26].copy_from_slice(&sum);
+        }
+    }
+    std::fs::write(to, bytes).expect("a writable folder");
+}
+
+/// Two points of a case, compared with these arguments beside; what was written.
+fn compared(case: &str, more: &[&str]) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let near = capture(&common::root().join("testdata/host-evidence").join(case));
+    let far = folder.path().join("far.pcap");
+    second_point(&near, &far);
+    let near = format!("near={}", near.display());
+    let far = format!("far={}", far.display());
+    let output = common::run(&[&["compare", &near, &far, "-o", "-"], more].concat());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("one document")
+}
+
+#[test]
+fn a_comparison_quotes_the_hosts_files_of_its_points() {
+    let rules = |document: &Value| -> Vec<String> {
+        let findings = list(document, "findings").iter();
+        findings.map(|one| text(one, "rule").to_owned()).collect()
+    };
+    let alone = json(&compared("contradiction", &["-f", "json"]));
+    assert!(
+        rules(&alone).contains(&"linger-zero-reset".to_owned()),
+        "{:?}",
+        rules(&alone)
+    );
+    assert!(!alone.to_string().contains("host_evidence"));
+    let server = common::root().join("testdata/host-evidence/contradiction/server");
+    for path in [
+        format!("near={}", server.display()),
+        format!("far={}", server.display()),
+        server.display().to_string(),
+    ] {
+        let document = json(&compared(
+            "contradiction",
+            &["-f", "json", "--host-evidence", &path],
+        ));
+        let findings = list(&document, "findings");
+        assert!(
+            !rules(&document).contains(&"linger-zero-reset".to_owned()),
+            "{path}"
+        );
+        let turned = findings
+            .iter()
+            .find(|one| text(one, "rule") == "unread-data-reset");
+        let turned = turned.unwrap_or_else(|| panic!("{path}: {:?}", rules(&document)));
+        let lines = list(turned, "host_evidence");
+        assert!(
+            lines
+                .iter()
+                .any(|line| text(line, "text").contains("close(")),
+            "{lines:#?}"
+        );
+        let whose: Vec<(String, bool)> = list(&document, "points")
+            .iter()
+            .map(|point| {
+                (
+                    text(point, "name").to_owned(),
+                    !list(point, "host_evidence").is_empty(),
+                )
+            })
+            .collect();
+        for (name, has_files) in whose {
+            let is_named = path.contains('=');
+            assert_eq!(
+                has_files,
+                !is_named || path.starts_with(&format!("{name}=")),
+                "{path}"
+            );
+        }
+        if path.contains('=') {
+            let why = list(turned, "why").iter().filter_map(Value::as_str);
+            let mut why =
+                why.filter(|why| why.contains("the packets alone read as linger-zero-reset"));
+            assert!(why.next().is_some(), "{path}");
+        }
+    }
+}
+
+#[test]
+fn every_form_of_a_comparison_shows_the_lines_and_redaction_masks_them() {
+    let server = common::root().join("testdata/host-evidence/contradiction/server");
+    let path = format!("far={}", server.display());
+    for format in ["html", "md", "terminal"] {
+        let shown = compared("contradiction", &["-f", format, "--host-evidence", &path]);
+        assert!(
+            shown.contains("strace.txt") && shown.contains("close("),
+            "{format}: {shown}"
+        );
+    }
+    let masked = compared(
+        "contradiction",
+        &["-f", "json", "--redact", "--host-evidence", &path],
+    );
+    for secret in ["10.9.0.2", "strace.txt", "contradiction/server"] {
+        assert!(!masked.contains(secret), "{secret}");
+    }
+}

@@ -77,6 +77,7 @@ const ANALYZER: &[Room] = &[
         "flow/first_packets",
         "flows of a few packets, in few octets",
     ),
+    ("flow/remarks", "what a capture says beside the packets"),
     ("flow/timeline", "slices of capture time"),
     ("flow/tally", "what a shard knows beyond single connections"),
     (
@@ -136,6 +137,10 @@ const RULES: &[Room] = &[
     (
         "host/settle",
         "what host files settle before the rules judge",
+    ),
+    (
+        "host/snapshots",
+        "listings of sockets beside what the packets say",
     ),
     (
         "host/udp_buffer_full",

@@ -244,6 +244,30 @@ fn single_files_come_out_the_same() {
 }
 
 #[test]
+fn what_captures_say_of_packets_travels_with_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["ptcpdump.pcapng", "f5-old.pcap", "multipath-reset.pcap"] {
+        let captures = [common::root().join("testdata/marked").join(name)];
+        let in_parts = in_a_row(&captures, folder.path());
+        must_be_equal(&whole(&captures), &in_parts, name);
+        // What is cut off payloads is not cut off that.
+        let rows = ["segment", "--snap", "40", text(&captures[0])];
+        let rows = into_file(&rows, folder.path().join("cut.arrow"));
+        let states = into_file(
+            &["judge", text(&rows)],
+            folder.path().join("cut-states.arrow"),
+        );
+        let cut = conclude(&[states]);
+        assert!(
+            cut.contains("\"proxied_to\"")
+                || cut.contains("\"stated\"")
+                || cut.contains("\"process\""),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn a_ring_comes_out_the_same_however_it_is_spread() {
     let folder = tempfile::tempdir().expect("a folder");
     let captures = rotated::ring(folder.path(), 60);

@@ -32,7 +32,7 @@ fn decode(record: &Record, captured: usize, original: u32, of: &[Interface]) -> 
     let slab = Slab {
         bytes: record.1[..captured].to_vec(),
         frames: vec![frame],
-        before: 0,
+        ..Slab::default()
     };
     let mut found = DecodedSlab::default();
     decode_slab(&slab, of, &mut found);
@@ -97,4 +97,45 @@ fn a_cut_anywhere_is_told() {
     }
     assert!(cuts > 100_000, "{cuts}");
     assert!(silent.is_empty(), "{}", silent.join("\n"));
+}
+
+/// Reads and decodes what a file may hold beside its packets; gives how many remarks there are.
+fn remarks(path: &Path) -> usize {
+    let inputs = [Input::Path(path.to_owned())];
+    let Ok(mut reader) = CaptureReader::open(&inputs, ReadOptions::default()) else {
+        return 0;
+    };
+    let (mut slab, mut found) = (Slab::default(), DecodedSlab::default());
+    let mut all = 0;
+    while reader.read_slab(&mut slab).expect("damage is a note") {
+        decode_slab(&slab, reader.interfaces(), &mut found);
+        let frames = found.remarks.iter().map(|remark| remark.frame);
+        assert!(frames.is_sorted());
+        all += found.remarks.len();
+    }
+    all
+}
+
+#[test]
+fn no_octet_of_a_mark_can_be_wrong_enough() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/marked");
+    let lying = std::env::temp_dir().join(format!("pcapdoc-lying-{}", std::process::id()));
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).expect("the captures") {
+        let path = entry.expect("an entry").path();
+        let whole = std::fs::read(&path).expect("a file");
+        assert!(remarks(&path) > 0, "{}", path.display());
+        files += 1;
+        // What stands before the packets, and the first of them.
+        for at in 0..whole.len().min(900) {
+            for wrong in [0, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] = wrong;
+                std::fs::write(&lying, bytes).expect("a temporary file");
+                let _ = remarks(&lying);
+            }
+        }
+    }
+    let _ = std::fs::remove_file(lying);
+    assert!(files >= 10);
 }

@@ -1,8 +1,11 @@
 //! What is compared, and how.
 
+use std::sync::Arc;
+
 use analyzer::capture::Input;
 use analyzer::{Analysis, Connection, pipeline};
 use rules::RuleSettings;
+use rules::host::Witness;
 
 /// One point as it is given.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +23,8 @@ pub struct Settings {
     pub analysis: pipeline::Settings,
     /// For the rules, those of single captures and those of comparisons.
     pub rules: RuleSettings,
+    /// The hosts' own files beside the captures, one entry for each point; empty without any.
+    pub witnesses: Vec<Option<Arc<Witness>>>,
 }
 
 /// Takes names out of what the rules see; addresses are masked in the document.

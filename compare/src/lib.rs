@@ -49,7 +49,11 @@ pub fn compare(
 ) -> Result<Comparison, Error> {
     let assessed = inputs
         .iter()
-        .map(|point| assess::assess(point, settings, mask, progress))
+        .enumerate()
+        .map(|(at, point)| {
+            let witness = settings.witnesses.get(at).and_then(Option::as_deref);
+            assess::assess(point, settings, (mask, witness), progress)
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let mut points = read(inputs, settings, progress)?;
     let pairing = pairing::pair(&points);

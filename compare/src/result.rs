@@ -4,6 +4,7 @@ use analyzer::capture::FileSummary;
 use analyzer::{Endpoint, QualityNote, Timestamp, Transport};
 use rules::Finding;
 use rules::finding::Severity;
+use rules::host::HostFileUse;
 
 use crate::pairing::PairedBy;
 use crate::verdict::{Delays, Tally};
@@ -61,6 +62,8 @@ pub struct PointSummary {
     pub ambiguous: u64,
     /// Segments that must have passed it unseen.
     pub missed: u64,
+    /// What became of the hosts' files; `None` without any.
+    pub host_files: Option<Vec<HostFileUse>>,
 }
 
 /// The clock of a point as against that of its neighbour.

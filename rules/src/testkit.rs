@@ -74,6 +74,7 @@ impl Builder {
             port_reuse: false,
             translated_from: None,
             process: None,
+            proxied_to: None,
             app: AppFacts::default(),
             idle_gaps: IdleGaps::default(),
             udp: None,
@@ -259,6 +260,7 @@ impl Builder {
             usual_hop_limit: Some(64),
             sender_carried_on: false,
             reason: None,
+            stated: None,
         });
         self
     }

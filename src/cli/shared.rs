@@ -87,6 +87,39 @@ pub struct HostArguments {
     pub beside: bool,
 }
 
+/// What was collected on the hosts of the points of a path.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Host evidence")]
+pub struct PointHostArguments {
+    /// Files or folders collected on the hosts: of the point that NAME= names, or else of every point
+    /// in whose capture their addresses occur; see docs/host-evidence.md
+    #[arg(long, num_args = 1.., value_name = "[NAME=]PATH")]
+    pub host_evidence: Vec<String>,
+    /// Time at which a file without timestamps was written
+    #[arg(long, value_name = "FILE=TIME", value_parser = file_and_time)]
+    pub host_evidence_time: Vec<(String, Timestamp)>,
+}
+
+impl PointHostArguments {
+    /// Those of one of the points with these names: what names none is everybody's.
+    pub fn of_point(&self, point: &str, points: &[&str]) -> HostArguments {
+        let paths =
+            self.host_evidence
+                .iter()
+                .filter_map(|argument| match argument.split_once('=') {
+                    Some((name, path)) if points.contains(&name) => {
+                        (name == point).then(|| PathBuf::from(path))
+                    }
+                    _ => Some(PathBuf::from(argument)),
+                });
+        HostArguments {
+            host_evidence: paths.collect(),
+            host_evidence_time: self.host_evidence_time.clone(),
+            beside: false,
+        }
+    }
+}
+
 impl HostArguments {
     /// Whether host files are to be read.
     pub const fn is_asked(&self) -> bool {

@@ -3,19 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use analyzer::capture::Input;
-use analyzer::pipeline::Progress;
+use analyzer::pipeline::{Buffers, Progress};
 use analyzer::{Analysis, Connection};
 use compare::{Mask, PointInput};
 use reports::Redactor;
 use reports::comparison::evidence::PathEvidence;
 use reports::comparison::{self, ComparisonDocument};
+use rules::host::Witness;
 use serde_json::json;
 
-use crate::analysis::{pool, redactor, run_info};
-use crate::cli::CompareArguments;
+use crate::analysis::{pool, redactor, run_info, witness};
+use crate::cli::{CompareArguments, PointHostArguments};
 use crate::failure::Failure;
 use crate::inputs::inputs;
 use crate::interrupt;
@@ -48,7 +50,8 @@ fn run_in_pool(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
     settings.analysis.read.stop = stop.clone();
     let inputs: Vec<PointInput> = points.into_iter().map(|point| point.input).collect();
     log::tell("start", json!({"points": inputs.len()}));
-    let comparison = compared(&inputs, &settings, redactor.as_ref())?;
+    let witnesses = witnesses(&arguments.hosts, &inputs, &settings)?;
+    let comparison = compared(&inputs, &settings, witnesses, redactor.as_ref())?;
     let limit = arguments.connections.most();
     let points: BTreeMap<String, Vec<Input>> = inputs
         .iter()
@@ -115,10 +118,34 @@ fn write_evidence(
     Ok(())
 }
 
+/// The hosts' files of each point, laid beside its capture; none without any.
+///
+/// # Errors
+/// When a point cannot be read at all.
+fn witnesses(
+    hosts: &PointHostArguments,
+    points: &[PointInput],
+    settings: &Settings,
+) -> Result<Vec<Option<Arc<Witness>>>, Failure> {
+    if hosts.host_evidence.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names: Vec<&str> = points.iter().map(|point| point.name.as_str()).collect();
+    let buffers = Buffers::default();
+    let of_points = points.iter().map(|point| {
+        let mut settings = settings.clone();
+        settings.inputs.clone_from(&point.inputs);
+        settings.hosts = hosts.of_point(&point.name, &names);
+        Ok(witness(&settings, &buffers)?.map(Arc::new))
+    });
+    of_points.collect()
+}
+
 /// Compares with a meter.
 fn compared(
     inputs: &[PointInput],
     settings: &Settings,
+    witnesses: Vec<Option<Arc<Witness>>>,
     redactor: Option<&Redactor>,
 ) -> Result<compare::Comparison, Failure> {
     let meter = Meter::new();
@@ -135,6 +162,7 @@ fn compared(
     let settings = compare::Settings {
         analysis: settings.analysis.clone(),
         rules: settings.rules.clone(),
+        witnesses,
     };
     let masked = redactor.map(Masked);
     let mask = masked.as_ref().map(|mask| mask as &dyn Mask);

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::process::ExitCode;
 
 use analyzer::capture::{FilePart, Input, reading_order};
-use analyzer::pipeline::{self, FileFacts, FileKeys, KeyGatherer, SHARDS_OF_ONE, Segmented};
+use analyzer::pipeline::{
+    self, Arrival, FileFacts, FileKeys, KeyGatherer, SHARDS_OF_ONE, Segmented,
+};
 
 use crate::cli::SegmentArguments;
 use crate::commands::judge::{must_be_able_to, write};
@@ -168,7 +170,12 @@ impl<'a> Segmenting<'a> {
             bytes.clear();
             segmented.arrival.write(&mut bytes);
             let payload = segmented.payload;
-            bytes.extend_from_slice(payload.get(..snap).unwrap_or(payload));
+            // What the capture says of a packet is no payload.
+            let kept = match segmented.arrival {
+                Arrival::Remark { .. } => payload,
+                _ => payload.get(..snap).unwrap_or(payload),
+            };
+            bytes.extend_from_slice(kept);
             rows.push(&Row {
                 kind: Kind::Packet,
                 shard: i32::try_from(segmented.shard).unwrap_or(i32::MAX),

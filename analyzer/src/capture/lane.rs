@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::open_file::OpenFile;
-use super::{Frame, Slab};
+use super::{Frame, Remark, Slab};
 
 /// A file of a ring may begin this much before the one before it ends: queues of the capturing
 /// host were emptied in turn. Such files follow each other.
@@ -42,6 +42,7 @@ impl Lane {
     pub fn hold(&mut self, slab: &mut Slab) {
         std::mem::swap(&mut self.slab, slab);
         slab.frames.clear();
+        slab.remarks.clear();
         self.at = 0;
     }
 
@@ -55,6 +56,14 @@ impl Lane {
             start,
             ..frame
         });
+        let remarks = &self.slab.remarks;
+        let first = remarks.partition_point(|remark| remark.frame < frame.number);
+        let of_frame = remarks[first..].iter();
+        let of_frame = of_frame.take_while(|remark| remark.frame == frame.number);
+        slab.remarks.extend(of_frame.map(|remark| Remark {
+            frame: number,
+            ..remark.clone()
+        }));
         self.at += 1;
         Some(frame)
     }

@@ -23,6 +23,7 @@ impl CaptureReader {
     /// Fills `slab` with the oldest frames of all open files.
     pub(super) fn merge_into(&mut self, slab: &mut Slab) {
         slab.bytes.clear();
+        slab.remarks.clear();
         slab.before = 0;
         self.mixed = true;
         while slab.bytes.len() < self.options.slab_bytes {

@@ -20,9 +20,11 @@ mod part;
 mod pcap;
 mod pcapng;
 mod pcapng_option;
+mod pcapng_process;
 mod pipe;
 mod reader;
 mod records;
+mod remark;
 mod session;
 mod snoop;
 mod source;
@@ -39,6 +41,7 @@ use crate::time::Timestamp;
 pub use link_type::LinkType;
 pub use part::{FilePart, SetOfParts, reading_order};
 pub use reader::{CaptureReader, peek, peek_input};
+pub use remark::{OtherSide, Owner, OwnerEnd, Remark, Said, ToldBy, name as name_of};
 pub use summary::{FileSummary, InterfaceSummary};
 
 /// Bytes looked at to recognise a file; also what the variants of pcap are told by.
@@ -71,6 +74,8 @@ pub struct Slab {
     pub bytes: Vec<u8>,
     /// Frames in file order.
     pub frames: Vec<Frame>,
+    /// What the file says of some of them, in their order.
+    pub remarks: Vec<Remark>,
     /// Frames of the set before the file that these are from; 0 where several files were merged. What
     /// is sampled by a frame's place in its file is then the same whatever files come before.
     pub before: u64,

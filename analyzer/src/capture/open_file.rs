@@ -76,6 +76,7 @@ impl OpenFile {
     /// Fills `slab` with the next whole records; none when the file is done.
     pub fn fill(&mut self, slab: &mut Slab, slab_bytes: usize, session: &mut Session) {
         slab.frames.clear();
+        slab.remarks.clear();
         // The buffer may be longer, for a record that was huge or a slab that was longer: no more is
         // read for that.
         let mut room = slab_bytes.max(self.carry.len() + HEAD_BYTES);
@@ -137,6 +138,7 @@ impl OpenFile {
         {
             pcapng.finish(session);
         }
+        slab.remarks.append(&mut session.remarks);
         slab.before = session.frames.saturating_sub(self.frames);
         self.mark(records_at, slab.frames.first());
     }

@@ -9,6 +9,8 @@ use pcap_parser::{Block, parse_block_be, parse_block_le};
 
 use super::link_type::max_captured;
 use super::pcapng_option::{self as option, TimeUnits};
+use super::pcapng_process::{Marks, Processes};
+use super::remark::{Remark, Said};
 use super::session::{InterfaceDescription, LargeBlock, Session, WalkEnd, Walked};
 use super::{Frame, LinkType};
 use crate::time::Timestamp;
@@ -19,6 +21,10 @@ const OBSOLETE_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
+/// Custom blocks, to be copied or not.
+const CUSTOM: [u32; 2] = [0xbad, 0x4000_0bad];
+/// Apple's description of a process.
+const DARWIN_PROCESS: u32 = 0x8000_0001;
 /// Journal entries, custom blocks and system calls, with their smallest lengths: Wireshark
 /// numbers them as frames, though no packet is in them.
 const FRAMES_WITHOUT_PACKET: [(u32, usize); 6] = [
@@ -68,6 +74,7 @@ pub(super) struct Pcapng {
     big_endian: bool,
     section_seen: bool,
     interfaces: Vec<SectionInterface>,
+    processes: Processes,
     last_nanos: i64,
 }
 
@@ -82,6 +89,7 @@ impl Pcapng {
             big_endian: false,
             section_seen: false,
             interfaces: Vec::new(),
+            processes: Processes::default(),
             last_nanos: 0,
         };
         let (mut session, mut frames) = (Session::default(), Vec::new());
@@ -260,7 +268,18 @@ impl Pcapng {
                         block.len()
                     )));
                 }
-                self.frame_without_packet(session, out);
+                // What describes a process is no frame to the Wireshark that writes it.
+                let body = &block[8..block.len() - 4];
+                let is_process =
+                    CUSTOM.contains(&kind) && self.processes.custom_block(body, self.big_endian);
+                if !is_process {
+                    self.frame_without_packet(session, out);
+                }
+                Ok(())
+            }
+            DARWIN_PROCESS => {
+                let body = &block[8..block.len() - 4];
+                self.processes.darwin_block(body, self.big_endian);
                 Ok(())
             }
             // Names, secrets and unknown blocks hold nothing that analysis uses.
@@ -409,12 +428,21 @@ impl Pcapng {
         session: &mut Session,
     ) -> Result<(), Damage> {
         let big_endian = self.big_endian;
-        let mut drops = 0;
-        let whole = option::for_each(bytes, big_endian, |found| match found.code.0 {
-            option::COMMENT => session.comment(Some(number), option::value(found)),
-            option::EPB_DROPCOUNT => drops = option::integer(found, big_endian).unwrap_or(0),
-            _ => {}
+        let (mut drops, mut marks) = (0, Marks::default());
+        let whole = option::for_each(bytes, big_endian, |found| {
+            marks.take(found, big_endian);
+            match found.code.0 {
+                option::COMMENT => session.comment(Some(number), option::value(found)),
+                option::EPB_DROPCOUNT => drops = option::integer(found, big_endian).unwrap_or(0),
+                _ => {}
+            }
         });
+        if let Some(owner) = self.processes.owner(marks, self.last_nanos) {
+            session.remarks.push(Remark {
+                frame: number,
+                says: Said::Owner(owner),
+            });
+        }
         if let Some(interface) = self.interfaces.get_mut(id as usize) {
             interface.packet_drops = interface.packet_drops.saturating_add(drops);
         }
@@ -439,6 +467,7 @@ impl Pcapng {
                 }
                 self.settle(session);
                 self.interfaces.clear();
+                self.processes.clear();
                 self.section_seen = true;
                 let options = block.get(24..block.len() - 4).unwrap_or(&[]);
                 options_are(option::for_each(options, self.big_endian, |found| {

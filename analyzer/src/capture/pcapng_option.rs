@@ -15,6 +15,12 @@ pub(super) const IF_TSRESOL: u16 = 9;
 pub(super) const IF_FCSLEN: u16 = 13;
 /// `if_tsoffset` of an interface description.
 pub(super) const IF_TSOFFSET: u16 = 14;
+/// `epb_flags` of an enhanced packet.
+pub(super) const EPB_FLAGS: u16 = 2;
+/// `epb_processid_threadid` of an enhanced packet.
+pub(super) const EPB_PROCESS: u16 = 8;
+/// Apple's number of a Darwin process block, of an enhanced packet.
+pub(super) const EPB_DARWIN_PROCESS: u16 = 0x8001;
 /// `epb_dropcount` of an enhanced packet.
 pub(super) const EPB_DROPCOUNT: u16 = 4;
 /// `isb_ifdrop` of interface statistics.

@@ -114,6 +114,7 @@ impl CaptureReader {
     /// Never so far: damage within an input ends that input with a note, as one that cannot be opened.
     pub fn read_slab(&mut self, slab: &mut Slab) -> Result<bool, Error> {
         slab.frames.clear();
+        slab.remarks.clear();
         if self.options.stop.is_set() {
             self.stop();
         }

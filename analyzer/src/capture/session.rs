@@ -9,7 +9,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
-use super::{Comment, Interface, InterfaceSummary, LinkType};
+use super::{Comment, Interface, InterfaceSummary, LinkType, Remark};
 use crate::quality::{QualityKind, QualityNote};
 
 /// More interfaces than any capture of people has; frames on later ones are counted, undecoded.
@@ -79,6 +79,8 @@ pub(super) struct Session {
     renumbered: BTreeMap<u64, u64>,
     /// Comments beyond [`MAX_COMMENTS`].
     pub comments_left_out: u64,
+    /// What is said of the frames cut since they were last taken.
+    pub remarks: Vec<Remark>,
     pub notes: Vec<QualityNote>,
 }
 

@@ -9,6 +9,7 @@ mod half;
 mod hole;
 mod idle_gap;
 mod process;
+mod proxied_to;
 mod reset;
 mod state;
 mod time_split;
@@ -36,6 +37,7 @@ pub use half::{
 pub use hole::{HoleEpisode, Holes, Waits};
 pub use idle_gap::{IdleGap, IdleGaps};
 pub use process::Process;
+pub use proxied_to::ProxiedTo;
 pub use reset::{Reset, ResetKind, ResetShape};
 pub use state::{StateSpan, TcpState};
 pub use time_split::TimeSplit;
@@ -198,6 +200,8 @@ pub struct Connection {
     pub time_split: TimeSplit,
     /// The program at one of its ends, where it is known.
     pub process: Option<Box<Process>>,
+    /// Where a proxy carries it on, when the proxy's own capture states that.
+    pub proxied_to: Option<Box<ProxiedTo>>,
 }
 
 impl Connection {

@@ -9,6 +9,8 @@ pub struct Process {
     pub name: Option<String>,
     /// Its number.
     pub pid: Option<u32>,
+    /// Its pod, as `namespace/name`, when it is told.
+    pub pod: Option<String>,
     /// The address of its host.
     pub host: Option<String>,
     /// Where that is said.

@@ -100,6 +100,8 @@ pub struct Reset {
     pub sender_carried_on: bool,
     /// Text in its payload, which may state the cause (RFC 1122 §4.2.2.12): the first 80 characters.
     pub reason: Option<Box<str>>,
+    /// What an option or trailer beside it states as its cause: a clause.
+    pub stated: Option<Box<str>>,
 }
 
 /// Reads what lost to the judged cause, and why.

@@ -55,7 +55,11 @@ impl Decoder<'_> {
             ..TcpFields::default()
         };
         if header_len > HEADERS {
-            tcp_option::read(&window.bytes[HEADERS..header_len], &mut tcp);
+            let options = &window.bytes[HEADERS..header_len];
+            tcp_option::read(options, &mut tcp);
+            if tcp.flags.rst() {
+                self.reset_reason(options);
+            }
         }
         let ip = IpFields {
             src: mapped([header[12], header[13], header[14], header[15]]),

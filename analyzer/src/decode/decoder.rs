@@ -13,6 +13,10 @@ use crate::time::Timestamp;
 /// ones have eight at most (a mirrored frame of a tunnelled overlay); the number bounds what a
 /// made-up packet can cost, in time and in stack.
 pub(super) const MAX_DEPTH: u8 = 16;
+/// The least octets behind a packet that may be a trailer (`f5_trailer`): a part without a name.
+pub(super) const LEAST_TRAILER: usize = 7;
+/// Octets of an IPv6 header, which its payload length does not count (RFC 8200 §3).
+const IPV6_HEADER: usize = 40;
 
 /// How a frame came to the layer being decoded.
 #[derive(Clone, Copy, Debug)]
@@ -150,11 +154,24 @@ impl Decoder<'_> {
     pub fn ether_type(&mut self, ether_type: u16, window: Window<'_>, path: Path) {
         match ether_type {
             0x0800 => {
+                // A length of 0 is left to the network card: nothing is behind such a packet.
+                if let Some(total @ 1..) = window.u16(2)
+                    && window.len >= usize::from(total) + LEAST_TRAILER
+                {
+                    self.behind_packet(window, total.into());
+                }
                 if !self.common_segment(window, path) && !self.common_datagram(window, path) {
                     self.ipv4(window, path);
                 }
             }
-            0x86dd => self.ipv6(window, path),
+            0x86dd => {
+                if let Some(payload) = window.u16(4)
+                    && window.len >= IPV6_HEADER + usize::from(payload) + LEAST_TRAILER
+                {
+                    self.behind_packet(window, IPV6_HEADER + usize::from(payload));
+                }
+                self.ipv6(window, path);
+            }
             other => self.other_ether_type(other, window, path),
         }
     }

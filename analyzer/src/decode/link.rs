@@ -1,9 +1,11 @@
 //! Link types: what the first header of a frame is.
 
+use std::sync::Arc;
+
 use super::decoder::{Decoder, Path, PathKind};
 use super::stats::DecodeStop;
 use super::window::Window;
-use crate::capture::LinkType;
+use crate::capture::{LinkType, Owner, OwnerEnd, Remark, Said, ToldBy, name_of};
 
 impl Decoder<'_> {
     /// A frame of any link type.
@@ -135,9 +137,35 @@ impl Decoder<'_> {
             .fold(0_u32, |sum, octet| {
                 sum.wrapping_mul(31).wrapping_add(u32::from(*octet))
             });
+        self.pktap_process(window.limit(len));
         if let Some(path) = self.deeper(path.through(PathKind::Interface, name)) {
             self.link(LinkType(link_type), window.skip(len), path);
         }
+    }
+
+    /// The process in a PKTAP header: number at 52, name of 17 octets behind it, direction in the flags
+    /// at 36.
+    fn pktap_process(&mut self, header: Window<'_>) {
+        let word = |at: usize| header.u32(at).map(u32::swap_bytes);
+        let Some(pid) = word(52).filter(|pid| (1..=i32::MAX.unsigned_abs()).contains(pid)) else {
+            return;
+        };
+        let end = match word(36).unwrap_or(0) & 3 {
+            1 => OwnerEnd::Destination,
+            2 => OwnerEnd::Source,
+            _ => OwnerEnd::Unknown,
+        };
+        let owner = Owner {
+            name: header.bytes.get(56..73).and_then(name_of),
+            pid: Some(pid),
+            pod: None,
+            end,
+            told_by: ToldBy::Pktap,
+        };
+        self.out.remarks.push(Remark {
+            frame: self.number,
+            says: Said::Owner(Arc::new(owner)),
+        });
     }
 
     /// A PDU that Wireshark exported: tags that name its protocol, then the PDU. Only whole

@@ -8,6 +8,7 @@ mod common;
 mod decoder;
 mod ether_encap;
 mod ethernet;
+mod f5_trailer;
 mod gre;
 mod icmp;
 mod ip;
@@ -56,6 +57,10 @@ pub fn decode_slab(slab: &Slab, interfaces: &[Interface], out: &mut DecodedSlab)
     };
     for frame in &slab.frames {
         decoder.frame(frame, slab.data(frame), interfaces);
+    }
+    if !slab.remarks.is_empty() {
+        out.remarks.extend(slab.remarks.iter().cloned());
+        out.remarks.sort_by_key(|remark| remark.frame);
     }
 }
 

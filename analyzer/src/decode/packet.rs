@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{Endpoint, Transport};
+use crate::capture::Remark;
 use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
@@ -359,6 +360,8 @@ pub struct DecodedSlab {
     pub cut_segments: Vec<CutSegment>,
     /// IP fragments in frame order, to be put together in sequence.
     pub fragments: Vec<Fragment>,
+    /// What is said of packets beside them, in frame order.
+    pub remarks: Vec<Remark>,
     /// What the packets' checksums say.
     pub sums: Sums,
     /// Counts.
@@ -371,6 +374,7 @@ impl DecodedSlab {
         self.packets.clear();
         self.cut_segments.clear();
         self.fragments.clear();
+        self.remarks.clear();
         self.sums.clear();
         self.stats.clear();
     }

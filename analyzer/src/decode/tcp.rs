@@ -5,6 +5,7 @@ use super::packet::{CutSegment, IpFields, PacketKind, TcpFields, TcpFlags};
 use super::stats::{DecodeStop, Protocol};
 use super::tcp_option;
 use super::window::Window;
+use crate::capture::{Remark, Said};
 use crate::seq::SeqNumber;
 
 /// The header without options.
@@ -39,6 +40,9 @@ impl Decoder<'_> {
             tcp.options_cut = window.bytes.len() < header_len;
             let options = window.limit(header_len).skip(HEADER).bytes;
             tcp_option::read(options, &mut tcp);
+            if tcp.flags.rst() {
+                self.reset_reason(options);
+            }
         }
         let ports = (
             u16::from_be_bytes([header[0], header[1]]),
@@ -51,6 +55,17 @@ impl Decoder<'_> {
             ip,
             path,
         );
+    }
+
+    /// Keeps what the options of a RST state as its reason.
+    #[cold]
+    pub fn reset_reason(&mut self, options: &[u8]) {
+        if let Some(cause) = tcp_option::reset_reason(options) {
+            self.out.remarks.push(Remark {
+                frame: self.number,
+                says: Said::ResetCause(cause.into()),
+            });
+        }
     }
 
     /// A header that the snap length cut: whatever still tells what the segment is.

@@ -51,6 +51,48 @@ fn read_each(options: &[u8], tcp: &mut TcpFields) {
     }
 }
 
+/// What MP_TCPRST says of a reset (RFC 8684 §3.6): a clause with its reason, and whether it may pass.
+pub(super) fn reset_reason(options: &[u8]) -> Option<String> {
+    const RESET: u8 = 8;
+    const TRANSIENT: u8 = 1;
+    const REASONS: [&str; 7] = [
+        "unspecified error",
+        "MPTCP-specific error",
+        "lack of resources",
+        "administratively prohibited",
+        "too much outstanding data",
+        "unacceptable performance",
+        "middlebox interference",
+    ];
+    let mut rest = options;
+    while let [kind, tail @ ..] = rest {
+        if *kind == END {
+            return None;
+        }
+        if *kind == NO_OPERATION {
+            rest = tail;
+            continue;
+        }
+        let (option, next) = rest.split_at_checked((*tail.first()?).into())?;
+        match option {
+            [MULTIPATH, 4, what, reason] if what >> 4 == RESET => {
+                let words = REASONS.get(usize::from(*reason)).unwrap_or(&"not assigned");
+                let passes = if what & TRANSIENT == 0 {
+                    ""
+                } else {
+                    ", transient"
+                };
+                return Some(format!(
+                    "its MP_TCPRST option states reason {reason}, {words}{passes}"
+                ));
+            }
+            [_, _, ..] => rest = next,
+            _ => return None,
+        }
+    }
+    None
+}
+
 fn one(kind: u8, value: &[u8], tcp: &mut TcpFields) {
     match (kind, value) {
         (MAXIMUM_SEGMENT_SIZE, [a, b]) => tcp.mss = Some(u16::from_be_bytes([*a, *b])),
@@ -118,6 +160,29 @@ mod tests {
         assert_eq!(sack.sacks().len(), 2);
         assert_eq!(sack.sacks()[0].left_edge, SeqNumber(5));
         assert_eq!(sack.sacks()[1].right_edge, SeqNumber(3));
+    }
+
+    #[test]
+    fn multipath_resets_state_their_reason() {
+        let reason = |bytes: &[u8]| reset_reason(bytes);
+        assert_eq!(
+            reason(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 30, 4, 0x81, 3]).as_deref(),
+            Some("its MP_TCPRST option states reason 3, administratively prohibited, transient")
+        );
+        assert_eq!(
+            reason(&[30, 4, 0x80, 9]).as_deref(),
+            Some("its MP_TCPRST option states reason 9, not assigned")
+        );
+        // Another subtype, cut, and lengths that lie.
+        for other in [
+            &[30, 4, 0x70, 3][..],
+            &[30, 4, 0x80],
+            &[30, 0, 0x80, 3],
+            &[30],
+            &[0, 30, 4, 0x80, 3],
+        ] {
+            assert_eq!(reason(other), None, "{other:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::addr::Transport;
 use crate::decode::{Packet, PacketKind};
 
 /// A five-tuple in canonical order, so that both directions give the same key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FlowKey {
     low: ([u8; 16], u16),
     high: ([u8; 16], u16),

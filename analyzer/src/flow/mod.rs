@@ -6,6 +6,7 @@ mod entry;
 mod first_packets;
 mod half_open;
 pub(crate) mod key;
+mod remarks;
 pub(crate) mod table;
 pub(crate) mod tally;
 pub mod tcp;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::addr::{Endpoint, Transport};
 use crate::analysis::IcmpError;
+use crate::capture::Remark;
 use crate::connection::{Close, ConnectionSink};
 use crate::decode::{
     IcmpFields, IcmpKind, Packet, PacketKind, TcpFields, TcpFlags, ip_from_octets,
@@ -24,6 +25,7 @@ use crate::time::Timestamp;
 use super::arena::{Arena, FlowId};
 use super::half_open::{HalfOpen, Opening};
 use super::key::{FlowKey, Keyed, Sender};
+use super::remarks::Remarks;
 use super::tcp::{PATIENCE_S, PATIENCE_SYN_S, TcpSettings, TcpTracker};
 use super::timeline::LoneSyn;
 use super::udp::UdpTracker;
@@ -48,6 +50,7 @@ pub(crate) struct Shard<S> {
     next_sweep: Timestamp,
     since_sweep: usize,
     half_open: HalfOpen,
+    remarks: Remarks,
     /// The hash and the place of the flow whose segment came last: the next one is often its own.
     latest: (u64, FlowId),
     /// What the flows are taken to cost, and may.
@@ -69,6 +72,7 @@ impl<S: ConnectionSink> Shard<S> {
             next_sweep: start + SWEEP_EVERY,
             since_sweep: 0,
             half_open: HalfOpen::default(),
+            remarks: Remarks::default(),
             latest: (0, FlowId::default()),
             cost: 0,
             budget,
@@ -124,6 +128,12 @@ impl<S: ConnectionSink> Shard<S> {
             Some(Flow::Udp(tracker)) => tracker.answered_from(answering),
             _ => {}
         }
+    }
+
+    /// Notes what is said of a packet taken just now.
+    pub fn remark(&mut self, packet: &Packet, remark: &Remark) {
+        let (key, _) = FlowKey::of(packet);
+        self.remarks.take(key, packet, remark);
     }
 
     /// The place of a flow.
@@ -440,11 +450,12 @@ impl<S: ConnectionSink> Shard<S> {
                     server,
                 };
                 self.tally.lone_syn(&attempt, lone);
+                self.remarks.drop(key);
                 return;
             }
         }
         flow.grow(key, &self.settings, &mut self.tally);
-        let connection = match flow {
+        let mut connection = match flow {
             Flow::Tcp(mut tracker) => {
                 tracker.let_go(&mut |tracker, packet, tcp, payload| {
                     let (verdict, direction) = tracker.segment(packet, tcp, payload);
@@ -456,6 +467,7 @@ impl<S: ConnectionSink> Shard<S> {
             // All others have just been made one of these.
             Flow::Syn(_) | Flow::FirstSegments(..) | Flow::FirstDatagrams(..) => return,
         };
+        self.remarks.give(key, &mut connection);
         let expired_open = connection.close == Close::Timeout;
         self.tally.connection(&connection, expired_open);
         self.sink.connection(&connection);

@@ -350,6 +350,7 @@ impl UdpTracker {
             port_reuse: false,
             translated_from: self.answered_from.map(|_| self.server),
             process: None,
+            proxied_to: None,
             app: self.reader.finish(),
             udp: Some(self.facts),
             time_split: TimeSplit::default(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use crate::addr::Endpoint;
-use crate::capture::{Interface, Slab};
-use crate::decode::{DecodedSlab, Packet, decode_slab};
+use crate::capture::{Interface, Remark, Slab};
+use crate::decode::{DecodedSlab, Packet, PacketKind, decode_slab};
 use crate::filter::PacketFilter;
 use crate::flow::key::{FlowKey, Sender};
 use crate::in_order::doubles;
@@ -134,6 +134,18 @@ impl Item {
         }
         let place = self.translated.binary_search_by_key(&at, |(at, _)| *at);
         Some(self.translated[place.ok()?].1)
+    }
+
+    /// What is said of one of its packets.
+    pub fn remarks(&self, packet: &Packet) -> &[Remark] {
+        let all = &self.decoded.remarks;
+        if all.is_empty() || matches!(packet.kind, PacketKind::IcmpError { .. }) {
+            return &[];
+        }
+        let first = all.partition_point(|remark| remark.frame < packet.frame);
+        let of_frame = &all[first..];
+        let end = of_frame.partition_point(|remark| remark.frame == packet.frame);
+        &of_frame[..end]
     }
 
     /// The captured payload of one of its packets.

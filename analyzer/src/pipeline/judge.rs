@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::capture::Remark;
 use crate::connection::ConnectionSink;
 use crate::flow::key::FlowKey;
 use crate::flow::table::Shard;
@@ -37,6 +38,11 @@ impl<S: ConnectionSink> ShardRun<S> {
                 }
             }
             Arrival::Incomplete { pieces, .. } => self.0.incomplete(packet, hash, *pieces),
+            Arrival::Remark { .. } => {
+                if let Some(remark) = Remark::read(packet.frame, payload) {
+                    self.0.remark(packet, &remark);
+                }
+            }
         }
     }
 

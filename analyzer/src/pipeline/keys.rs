@@ -18,7 +18,7 @@ use crate::flow::tally::LONE_SYNS;
 use crate::flow::tcp::PATIENCE_S;
 use crate::time::Timestamp;
 
-use super::segment::Segmented;
+use super::segment::{Arrival, Segmented};
 
 /// Keys that a file tells of; one with more is not judged by itself.
 const KEYS: usize = 1 << 22;
@@ -89,6 +89,9 @@ pub struct KeyGatherer {
 impl KeyGatherer {
     /// Takes what the file hands on.
     pub fn take(&mut self, segmented: &Segmented<'_>) {
+        if let Arrival::Remark { .. } = segmented.arrival {
+            return;
+        }
         let packet = segmented.arrival.packet();
         let (first, last) = self.span.unwrap_or((packet.time, packet.time));
         self.span = Some((first.min(packet.time), last.max(packet.time)));

@@ -283,6 +283,9 @@ fn advance<S: ConnectionSink>(shards: &mut [Shard<S>], items: &[Item]) {
                         if let Some(answering) = item.true_source(at) {
                             shard.answered_from(packet, hash, answering);
                         }
+                        for remark in item.remarks(packet) {
+                            shard.remark(packet, remark);
+                        }
                     }
                 }
             }

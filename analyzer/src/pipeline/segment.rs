@@ -12,6 +12,8 @@ use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Endpoint;
+#[cfg(doc)]
+use crate::capture::Remark;
 use crate::capture::{CaptureReader, FilePart, Input, Interface};
 use crate::decode::Packet;
 use crate::error::Error;
@@ -42,6 +44,11 @@ pub enum Arrival {
         /// Fragments seen.
         pieces: u32,
     },
+    /// What is said of the packet before; the payload holds it, as [`Remark::write`] does.
+    Remark {
+        /// The packet, of which only frame and ends count.
+        packet: Packet,
+    },
 }
 
 impl Arrival {
@@ -50,6 +57,7 @@ impl Arrival {
     pub const fn packet(&self) -> &Packet {
         match self {
             Self::Packet { packet, .. } | Self::Incomplete { packet, .. } => packet,
+            Self::Remark { packet } => packet,
         }
     }
 
@@ -57,6 +65,7 @@ impl Arrival {
     pub const fn packet_mut(&mut self) -> &mut Packet {
         match self {
             Self::Packet { packet, .. } | Self::Incomplete { packet, .. } => packet,
+            Self::Remark { packet } => packet,
         }
     }
 }
@@ -170,6 +179,7 @@ fn hand_on<E>(
         take(incomplete(*packet, *pieces, (start, shards)))?;
     }
     let packets = item.decoded.packets.iter().zip(&item.hashes);
+    let mut said = Vec::new();
     for ((packet, hash), at) in packets.zip(0_u32..) {
         take(Segmented {
             start,
@@ -181,6 +191,17 @@ fn hand_on<E>(
             },
             payload: item.payload(packet),
         })?;
+        for remark in item.remarks(packet) {
+            said.clear();
+            remark.write(&mut said);
+            take(Segmented {
+                start,
+                shard: number_of(shard_of(*hash, shards)),
+                connection: half_of(*hash),
+                arrival: Arrival::Remark { packet: *packet },
+                payload: &said,
+            })?;
+        }
     }
     Ok(())
 }

@@ -21,6 +21,8 @@ mod mark {
     pub const TCP: u8 = 0;
     pub const UDP: u8 = 1;
     pub const ICMP: u8 = 2;
+    /// What is said of a segment, or with [`ANSWERING`] of a datagram; its ends alone are told.
+    pub const REMARK: u8 = 3;
     /// Both addresses are IPv4.
     pub const IPV4: u8 = 1 << 2;
     pub const DONT_FRAGMENT: u8 = 1 << 3;
@@ -73,6 +75,10 @@ impl Arrival {
             } => mark::ANSWERING,
             Self::Packet { .. } => 0,
             Self::Incomplete { .. } => mark::INCOMPLETE,
+            Self::Remark { packet } if packet.kind == PacketKind::Udp => {
+                mark::REMARK | mark::ANSWERING
+            }
+            Self::Remark { .. } => mark::REMARK,
         };
         out.extend([marks, packet.hop_limit, packet.ecn]);
         let addresses = if is_ipv4 { MAPPED.len() } else { 0 };
@@ -86,11 +92,13 @@ impl Arrival {
             out.extend_from_slice(&id.to_le_bytes());
         }
         match &packet.kind {
+            _ if matches!(self, Self::Remark { .. }) => {}
             PacketKind::Tcp(tcp) => write_tcp(tcp, out),
             PacketKind::Udp => {}
             PacketKind::IcmpError { transport, icmp } => write_icmp(*transport, icmp, out),
         }
         match self {
+            Self::Remark { .. } => {}
             Self::Packet { answering, .. } => {
                 if let Some(answering) = answering {
                     out.extend_from_slice(&octets(answering.ip));
@@ -139,8 +147,12 @@ impl Arrival {
             mark::TCP => PacketKind::Tcp(read_tcp(&mut from)?),
             mark::UDP => PacketKind::Udp,
             mark::ICMP => read_icmp(&mut from)?,
-            _ => return None,
+            _ if has(mark::ANSWERING) => PacketKind::Udp,
+            _ => PacketKind::Tcp(TcpFields::default()),
         };
+        if marks & mark::KIND == mark::REMARK {
+            return Some((Self::Remark { packet }, from.0));
+        }
         let arrival = if has(mark::INCOMPLETE) {
             Self::Incomplete {
                 packet,
@@ -385,6 +397,22 @@ mod tests {
                 bytes.extend(&payload);
                 prop_assert_eq!(Arrival::read(&bytes), Some((arrival, &payload[..])));
             }
+        }
+
+        #[test]
+        fn a_remark_keeps_the_ends_of_its_packet(packet in packet(), said in any::<Vec<u8>>()) {
+            if let PacketKind::IcmpError { .. } = packet.kind {
+                return Ok(());
+            }
+            let mut bytes = Vec::new();
+            Arrival::Remark { packet }.write(&mut bytes);
+            bytes.extend(&said);
+            let (read, payload) = Arrival::read(&bytes).unwrap();
+            let key = |packet: &Packet| crate::flow::key::FlowKey::of(packet);
+            prop_assert_eq!(key(read.packet()).0, key(&packet).0);
+            let is_remark = matches!(read, Arrival::Remark { .. });
+            prop_assert!(is_remark);
+            prop_assert_eq!(payload, &said[..]);
         }
 
         #[test]

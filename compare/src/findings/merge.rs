@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use analyzer::{Direction, Endpoint, Transport};
 use rules::Finding;
+use rules::finding::{HostLine, Says};
 
 use crate::assess::Assessed;
 use crate::result::{Place, PlacedFinding};
@@ -59,6 +60,7 @@ pub(super) fn merge(facts: &Facts<'_>, assessed: &[Assessed]) -> (Vec<PlacedFind
             add(&mut causes, seen);
         }
     }
+    settle_resets(facts, &mut causes);
     let mut merged = Vec::new();
     let mut renamed = Renamed::new();
     for cause in causes {
@@ -108,9 +110,90 @@ fn add(causes: &mut Vec<Cause>, seen: Seen) {
     }
 }
 
+/// Lines of the hosts that support a finding of it.
+fn is_supported(cause: &Cause) -> bool {
+    let lines = cause
+        .seen
+        .iter()
+        .flat_map(|seen| seen.finding.host_evidence.iter().flatten());
+    lines.into_iter().any(|line| line.says == Says::Supports)
+}
+
+/// Where the hosts' files of one point tell why connections were reset, what the packets alone suggest
+/// at another gives way.
+fn settle_resets(facts: &Facts<'_>, causes: &mut Vec<Cause>) {
+    let is_reset = |cause: &Cause| RESETS.contains(&cause.seen[0].finding.rule);
+    let told: Vec<bool> = causes
+        .iter()
+        .map(|one| is_reset(one) && is_supported(one))
+        .collect();
+    let mut given_way = BTreeSet::new();
+    for (at, cause) in causes.iter().enumerate() {
+        if !is_reset(cause) || told[at] {
+            continue;
+        }
+        let others = causes.iter().zip(&told);
+        let mut others =
+            others.filter(|(other, told)| **told && cause.groups.is_subset(&other.groups));
+        if !cause.groups.is_empty() && others.next().is_some() {
+            given_way.insert(at);
+        }
+    }
+    let mut notes: Vec<(BTreeSet<usize>, String)> = Vec::new();
+    let mut at = 0;
+    causes.retain(|cause| {
+        let goes = given_way.contains(&at);
+        at += 1;
+        if goes {
+            let seen = cause.seen.iter();
+            let names = seen.map(|seen| facts.points[facts.route.order[seen.place]].name.as_str());
+            let names: Vec<&str> = names.collect();
+            let rule = cause.seen[0].finding.rule;
+            let note = format!(
+                "At {} the packets alone read as {rule}; the hosts' files settle it.",
+                names.join(" and ")
+            );
+            notes.push((cause.groups.clone(), note));
+        }
+        !goes
+    });
+    for (groups, note) in notes {
+        let told = causes
+            .iter_mut()
+            .filter(|cause| is_reset(cause) && is_supported(cause));
+        for cause in told.filter(|cause| groups.is_subset(&cause.groups)) {
+            for seen in &mut cause.seen {
+                seen.finding.why.push(note.clone());
+            }
+        }
+    }
+}
+
+/// The hosts' lines of all points that see a cause, each once; `None` without any files.
+fn host_lines(cause: &Cause) -> Option<Vec<HostLine>> {
+    let mut all: Option<Vec<HostLine>> = None;
+    for lines in cause
+        .seen
+        .iter()
+        .filter_map(|seen| seen.finding.host_evidence.as_ref())
+    {
+        let known = all.get_or_insert_with(Vec::new);
+        for line in lines {
+            let is_same = |one: &HostLine| {
+                (&one.file, one.line, one.says) == (&line.file, line.line, line.says)
+            };
+            if !known.iter().any(is_same) {
+                known.push(line.clone());
+            }
+        }
+    }
+    all
+}
+
 /// The view of the point that is surest of it, with the place that all points together tell.
 fn placed(facts: &Facts<'_>, cause: Cause) -> PlacedFinding {
     let place = place(facts, &cause);
+    let lines = host_lines(&cause);
     let points: BTreeSet<usize> = cause.seen.iter().map(|seen| seen.place).collect();
     let best = cause.seen.into_iter().max_by(|a, b| {
         let rank = |seen: &Seen| (seen.finding.severity, std::cmp::Reverse(seen.place));
@@ -125,6 +208,7 @@ fn placed(facts: &Facts<'_>, cause: Cause) -> PlacedFinding {
     else {
         unreachable!("a cause is made of at least one finding")
     };
+    finding.host_evidence = lines;
     let names: Vec<&str> = points
         .iter()
         .map(|place| facts.points[facts.route.order[*place]].name.as_str())

@@ -56,8 +56,9 @@ pub(crate) fn conclude(
     let hops = facts.hop_summaries();
     let findings = findings(facts, &hops, &assessed, &settings.rules);
     let mut notices: Vec<String> = Vec::new();
-    for point in facts.points {
+    for (point, assessed) in facts.points.iter().zip(&assessed) {
         notices.extend(bounds(point));
+        notices.extend(portless(point, &assessed.analysis));
     }
     let mut comparison = Comparison {
         points: points(facts, assessed, &hops),
@@ -103,6 +104,27 @@ fn bounds(point: &Point) -> Vec<String> {
         ));
     }
     notices
+}
+
+/// Packets of which the snap length left no ports: nothing of them can be followed, at any point.
+fn portless(point: &Point, analysis: &analyzer::Analysis) -> Option<String> {
+    let name = &point.name;
+    let cut = analyzer::decode::DecodeStop::Cut("tcp").to_string();
+    let stops = analysis.summary.undecoded.iter();
+    let packets: u64 = stops
+        .filter(|(stop, _)| **stop == cut)
+        .map(|(_, count)| count)
+        .sum();
+    // Those of which the ports are left are told of by themselves.
+    let packets = packets.saturating_sub(point.cut_segments);
+    (packets > 0).then(|| {
+        format!(
+            "{} at {name} {} cut before the end of their TCP headers: what lacks ports or sequence numbers is \
+            not compared (capture at least 96 octets of each frame)",
+            many(packets, "segment"),
+            if packets == 1 { "was" } else { "were" }
+        )
+    })
 }
 
 /// All findings, ranked, with ids and links.
@@ -206,7 +228,9 @@ fn points(
     hops: &[HopSummary],
 ) -> Vec<PointSummary> {
     let unpaired = facts.unpaired();
-    let summary = |place: usize, index: usize, quality: Vec<analyzer::QualityNote>| {
+    let summary = |place: usize, index: usize, assessed: &mut Assessed| {
+        let quality = std::mem::take(&mut assessed.analysis.quality);
+        let host_files = assessed.host_files.take();
         let point = &facts.points[index];
         PointSummary {
             name: point.name.clone(),
@@ -219,14 +243,12 @@ fn points(
             unpaired_reasons: unpaired::reasons(facts, index, &unpaired[index]),
             ambiguous: facts.pairing.ambiguous[index],
             missed: missed(hops, place),
+            host_files,
         }
     };
     let order = facts.route.order.iter().enumerate();
     order
-        .map(|(place, &index)| {
-            let quality = std::mem::take(&mut assessed[index].analysis.quality);
-            summary(place, index, quality)
-        })
+        .map(|(place, &index)| summary(place, index, &mut assessed[index]))
         .collect()
 }
 

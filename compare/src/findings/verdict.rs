@@ -4,7 +4,7 @@ use rules::finding::Severity;
 use rules::text::{many, time};
 
 use super::view::span_text;
-use crate::result::{Comparison, Place, PlacedFinding, Verdict, WaySummary};
+use crate::result::{Comparison, Place, PlacedFinding, PointSummary, Verdict, WaySummary};
 
 /// Concludes from everything else that was found.
 pub(super) fn verdict(comparison: &Comparison) -> Verdict {
@@ -47,6 +47,13 @@ fn names(comparison: &Comparison) -> String {
 }
 
 fn nothing_in_common(comparison: &Comparison) -> String {
+    let has_none = |point: &PointSummary| point.unpaired == 0;
+    if !comparison.notices.is_empty() && comparison.points.iter().all(has_none) {
+        return format!(
+            "Nothing can be compared: the captures at {} hold no connection that can be followed.",
+            names(comparison)
+        );
+    }
     let counts: Vec<String> = comparison
         .points
         .iter()

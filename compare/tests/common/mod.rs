@@ -38,6 +38,7 @@ pub fn compared(points: &[(&str, PathBuf)]) -> Comparison {
     let settings = Settings {
         analysis: analyzer::pipeline::Settings::default(),
         rules: rules::RuleSettings::default(),
+        witnesses: Vec::new(),
     };
     compare::compare(&points, &settings, None, &|_| {}).unwrap()
 }

@@ -4,7 +4,7 @@ use super::{Format, Known};
 use crate::model::{Clock, Kind, SystemEvent};
 use crate::out::Out;
 use crate::place::{LineRef, Place};
-use crate::text::{iso_time, syslog_time};
+use crate::text::{between, iso_time, seconds, syslog_time};
 
 pub(super) const KNOWN: Known = Known {
     kind: Kind::Journal,
@@ -29,6 +29,9 @@ fn is_row(line: &str) -> bool {
     let Some((_, behind)) = stamp(line) else {
         return false;
     };
+    if exported(line).is_some() {
+        return true;
+    }
     let mut words = behind.split_ascii_whitespace();
     words.next().is_some() && words.next().is_some_and(|word| word.ends_with(':'))
 }
@@ -38,11 +41,34 @@ const NO_YEAR: i64 = 1972;
 
 /// The time at the beginning, and what stands behind it.
 fn stamp(line: &str) -> Option<((i64, Clock), &str)> {
+    if let Some(found) = exported(line) {
+        return Some(found);
+    }
+    // `short-full` begins with the day of the week and names the zone behind the clock.
+    let dated = line.split_once(' ').filter(|(day, _)| day.len() == 3);
+    if let Some((_, dated)) = dated
+        && let Some((time, clock)) = iso_time(dated)
+    {
+        let mut words = dated.splitn(4, ' ').skip(2);
+        let clock = if words.next() == Some("UTC") {
+            Clock::Epoch
+        } else {
+            clock
+        };
+        return Some(((time, clock), words.next()?));
+    }
     if let Some(found) = iso_time(line) {
         // The clock may stand behind a space.
         let clock = line.get(11..)?;
         let behind = clock.split_once(' ').map_or("", |(_, behind)| behind);
         return Some((found, behind));
+    }
+    // `short-unix`: seconds since 1970.
+    if let Some((word, behind)) = line.split_once(' ')
+        && word.contains('.')
+        && let Some(time) = seconds(word).filter(|time| *time > SINCE_1998)
+    {
+        return Some(((time, Clock::Epoch), behind));
     }
     let behind = line.get(15..)?;
     let time = syslog_time(line.get(..15)?, NO_YEAR).or_else(|| {
@@ -54,6 +80,21 @@ fn stamp(line: &str) -> Option<((i64, Clock), &str)> {
     Some(((time, Clock::Day), behind))
 }
 
+/// A line of `-o json`: microseconds since 1970, and the message.
+fn exported(line: &str) -> Option<((i64, Clock), &str)> {
+    if !line.starts_with('{') {
+        return None;
+    }
+    let micros: i64 = between(line, "\"__REALTIME_TIMESTAMP\":\"", &['"'])?
+        .parse()
+        .ok()?;
+    let message = between(line, "\"MESSAGE\":\"", &['"']).unwrap_or("");
+    Some(((micros.checked_mul(1_000)?, Clock::Epoch), message))
+}
+
+/// Nanoseconds since 1970 that no uptime has.
+const SINCE_1998: i64 = 900_000_000 * 1_000_000_000;
+
 const DAY: i64 = 86_400 * 1_000_000_000;
 
 struct Journal;
@@ -63,7 +104,7 @@ impl Format for Journal {
         if is_kubernetes(line) || line.starts_with("--") {
             return true;
         }
-        let Some(((time, clock), _)) = stamp(line) else {
+        let Some(((time, clock), behind)) = stamp(line) else {
             // `5m Warning Unhealthy pod/x …`: ages tell no time.
             let rank = rank(line);
             if rank > 1 {
@@ -78,7 +119,8 @@ impl Format for Journal {
             time
         };
         out.file.clock = clock;
-        let rank = rank(line);
+        // Of an exported line the message alone tells.
+        let rank = rank(if line.starts_with('{') { behind } else { line });
         if rank > 1 {
             let place = Place {
                 at,

@@ -8,7 +8,11 @@ use crate::place::LineRef;
 
 pub(super) const KNOWN: Known = Known {
     kind: Kind::StraceSummary,
-    recognise: |head| head.iter().take(40).any(|line| is_header(line)),
+    // Behind the calls themselves (`-C`) it is a part of their file.
+    recognise: |head| {
+        let before = head.iter().take(40).position(|line| is_header(line));
+        before.is_some_and(|at| head[..at].iter().all(|line| !line.contains('(')))
+    },
     make: || Box::new(Summary),
 };
 
@@ -20,22 +24,22 @@ struct Summary;
 
 impl Format for Summary {
     fn line(&mut self, line: &str, at: LineRef, out: &mut Out<'_>) -> bool {
-        if let Some(call) = row(line, at) {
-            let facts = &mut out.facts;
-            Facts::add(
-                &mut facts.calls,
-                &mut facts.left_out,
-                at.file,
-                limits::FACTS,
-                call,
-            );
-            return true;
-        }
-        is_header(line)
+        take(line, at, out)
             || line.starts_with("---")
             || line.starts_with("strace:")
             || line.contains("total")
     }
+}
+
+/// Takes a line of the table; says whether it is one.
+pub(super) fn take(line: &str, at: LineRef, out: &mut Out<'_>) -> bool {
+    let Some(call) = row(line, at) else {
+        return is_header(line) || line.ends_with(" total");
+    };
+    let facts = &mut out.facts;
+    let (list, left_out) = (&mut facts.calls, &mut facts.left_out);
+    Facts::add(list, left_out, at.file, limits::FACTS, call);
+    true
 }
 
 /// ` 98.24    1.234567         123     10000       500 futex`.

@@ -41,7 +41,9 @@ impl Format for Tracepoint {
             };
         }
         let Some(word) = word(line, Place { at, time }) else {
-            return line.starts_with('#') || line.starts_with("cpus=");
+            return ["#", "cpus=", "Attaching "]
+                .iter()
+                .any(|begins| line.starts_with(begins));
         };
         out.facts.word(word);
         true

@@ -14,7 +14,7 @@ use super::{
     PathHopView, PlacedFindingView, PointView, RequestsView, SliceView, StepView, WayView,
 };
 use crate::document::{
-    Counted, File, FindingView, Quality, RunInfo, SCHEMA_VERSION, Verdict, rounded,
+    Counted, File, FindingView, HostFileRow, Quality, RunInfo, SCHEMA_VERSION, Verdict, rounded,
 };
 use crate::gather::tool;
 
@@ -100,6 +100,10 @@ fn point(point: &PointSummary) -> PointView {
             })
             .collect(),
         ambiguous: point.ambiguous,
+        host_evidence: point
+            .host_files
+            .clone()
+            .map(|files| files.into_iter().map(HostFileRow::from).collect()),
     }
 }
 

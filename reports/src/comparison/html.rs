@@ -152,6 +152,22 @@ fn finding(page: &mut String, document: &ComparisonDocument, placed: &PlacedFind
         page.push_str(&picture::ladder(document, placed));
         evidence(page, placed);
     }
+    let lines = finding.host_evidence.as_deref().unwrap_or_default();
+    if !lines.is_empty() {
+        page.push_str("<h4>What the hosts say</h4><ul>");
+        for line in lines {
+            let _ = write!(
+                page,
+                "<li>{} <code>{}:{}</code> <code>{}</code> {}</li>",
+                line.says.as_str(),
+                text(&line.file),
+                line.line,
+                text(line.text.trim()),
+                text(&line.note)
+            );
+        }
+        page.push_str("</ul>\n");
+    }
     if !finding.remedy.is_empty() {
         page.push_str("<h4>Fix</h4><ul>");
         for remedy in &finding.remedy {
@@ -249,6 +265,13 @@ fn captures(page: &mut String, document: &ComparisonDocument) {
             format::counted(point.missed, "packet"),
             text(&files.join(", ")),
         );
+        for file in point.host_evidence.iter().flatten() {
+            let _ = writeln!(
+                page,
+                "<p>Of its hosts: {}.</p>",
+                text(&words::host_file(file))
+            );
+        }
         for note in &point.quality {
             let _ = writeln!(
                 page,

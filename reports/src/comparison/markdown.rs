@@ -127,6 +127,13 @@ fn finding(out: &mut String, placed: &PlacedFindingView) {
             text(&one.note)
         );
     }
+    let lines = finding.host_evidence.as_deref().unwrap_or_default();
+    if !lines.is_empty() {
+        let _ = writeln!(out, "\nWhat the hosts say:\n");
+    }
+    for line in lines {
+        let _ = writeln!(out, "- {}", text(&words::host_line(line)));
+    }
     for remedy in &finding.remedy {
         let _ = writeln!(
             out,
@@ -214,6 +221,9 @@ fn quality(out: &mut String, document: &ComparisonDocument) {
             files.join(", "),
             format::counted(point.missed, "packet"),
         );
+        for file in point.host_evidence.iter().flatten() {
+            let _ = writeln!(out, "  - {}", text(&words::host_file(file)));
+        }
         for note in &point.quality {
             let _ = writeln!(out, "  - {}: {}", note.kind, text(&note.note));
         }

@@ -14,7 +14,7 @@ use std::io::{self, BufWriter, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::document::{File, FindingView, Quality, Severity, Tool, Verdict};
+use crate::document::{File, FindingView, HostFileRow, Quality, Severity, Tool, Verdict};
 
 /// The JSON Schema of a comparison.
 pub const SCHEMA: &str = include_str!("../../schema/pcapdoc-comparison-1.schema.json");
@@ -74,6 +74,9 @@ pub struct PointView {
     pub unpaired_reasons: Vec<crate::document::Counted>,
     /// Connections and flows that fit several others equally well.
     pub ambiguous: u64,
+    /// The files of `--host-evidence` that were read for it; absent without them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_evidence: Option<Vec<HostFileRow>>,
 }
 
 /// The clock of a point as against that of its neighbour.

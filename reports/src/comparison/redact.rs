@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::ComparisonDocument;
-use crate::redact::options_only;
+use crate::redact::{mask_lines, options_only};
 use crate::{Error, Redactor};
 
 impl Redactor {
@@ -17,6 +17,15 @@ impl Redactor {
     ) -> Result<ComparisonDocument, Error> {
         let mut names = Names::of(&document);
         names.mask_names(&mut document);
+        let files = document
+            .points
+            .iter_mut()
+            .flat_map(|point| &mut point.host_evidence);
+        let findings = document
+            .findings
+            .iter_mut()
+            .map(|placed| &mut placed.finding);
+        mask_lines(files.flatten(), findings);
         document.tool.arguments = options_only(&document.tool.arguments);
         document.tool.configuration_file = None;
         document.tool.configuration.clear();

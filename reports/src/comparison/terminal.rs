@@ -75,6 +75,9 @@ pub fn render(document: &ComparisonDocument, style: Style) -> String {
                     &format!("Evidence: {}", frames.join(", ")),
                 );
             }
+            if let Some(line) = finding.host_evidence.iter().flatten().next() {
+                screen.line(3, Ansi::new(), &words::host_line(line));
+            }
         }
     }
     if document.findings.len() > LISTED {

@@ -3,7 +3,38 @@
 use super::{
     ClockView, ComparisonDocument, DelayView, PathHopView, PlacedFindingView, RequestsView, WayView,
 };
+use crate::document::{HostFileRow, HostLine};
 use crate::words::format;
+
+/// A line of a host's file, as it supports, contradicts or names.
+pub(super) fn host_line(line: &HostLine) -> String {
+    format!(
+        "{} ({}:{}): {} [{}]",
+        line.says.as_str(),
+        line.file,
+        line.line,
+        line.text.trim(),
+        line.note
+    )
+}
+
+/// What became of a host's file.
+pub(super) fn host_file(file: &HostFileRow) -> String {
+    let host = file
+        .host
+        .as_ref()
+        .map(|host| format!(" of {host}"))
+        .unwrap_or_default();
+    let note = if file.note.is_empty() {
+        String::new()
+    } else {
+        format!("; {}", file.note)
+    };
+    format!(
+        "{} ({}){host}: {} of {} lines used{note}",
+        file.file, file.kind, file.used, file.lines
+    )
+}
 
 /// Where a finding happens, without markup.
 pub(super) fn place(finding: &PlacedFindingView) -> String {

@@ -66,6 +66,22 @@ pub struct ConnectionRow {
     /// The program at one end, where host evidence or the capture itself names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessRow>,
+    /// Where a proxy carries it on, where its own capture states that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxied_to: Option<ProxiedToRow>,
+}
+
+/// The flow on a proxy's other side.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ProxiedToRow {
+    /// Whom the proxy talks to there.
+    pub remote: String,
+    /// The proxy's own end there.
+    pub local: String,
+    /// The proxy's name for the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
 }
 
 /// One direction of a [`ConnectionRow`].
@@ -105,6 +121,9 @@ pub struct ResetRow {
     /// How sure, 0–1.
     #[cfg_attr(test, schemars(range(min = 0.0, max = 1.0)))]
     pub confidence: f64,
+    /// What its payload, an option or a trailer states as the cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated: Option<String>,
 }
 
 impl From<&Connection> for ConnectionRow {
@@ -140,6 +159,11 @@ impl From<&Connection> for ConnectionRow {
                 .translated_from
                 .map(|endpoint| endpoint.to_string()),
             process: connection.process.as_deref().map(ProcessRow::from),
+            proxied_to: connection.proxied_to.as_deref().map(|side| ProxiedToRow {
+                remote: side.remote.to_string(),
+                local: side.local.to_string(),
+                service: side.service.as_deref().map(str::to_owned),
+            }),
         }
     }
 }
@@ -166,5 +190,14 @@ fn reset(reset: &analyzer::connection::Reset) -> ResetRow {
         direction: direction_name(reset.segment.direction).to_owned(),
         kind: reset.kind.as_str().to_owned(),
         confidence: rounded(reset.confidence.clamp(0.0, 1.0)),
+        stated: stated(reset),
     }
+}
+
+fn stated(reset: &analyzer::connection::Reset) -> Option<String> {
+    let payload = reset.reason.as_ref();
+    let payload = payload.map(|reason| format!("its payload states \"{reason}\""));
+    let beside = reset.stated.as_deref().map(str::to_owned);
+    let all: Vec<String> = payload.into_iter().chain(beside).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }

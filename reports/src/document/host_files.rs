@@ -33,6 +33,9 @@ pub struct ProcessRow {
     pub name: Option<String>,
     /// Its number.
     pub pid: Option<u32>,
+    /// Its pod, as `namespace/name`, when it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
     /// Address of the host on which it runs.
     pub host: Option<String>,
     /// The file that says so, or the capture.
@@ -57,6 +60,7 @@ impl From<&Process> for ProcessRow {
         Self {
             name: process.name.clone(),
             pid: process.pid,
+            pod: process.pod.clone(),
             host: process.host.clone(),
             source: process.source.clone(),
         }
@@ -64,11 +68,23 @@ impl From<&Process> for ProcessRow {
 }
 
 impl ProcessRow {
-    /// `java[4212]`, for people.
+    /// Whether it is at this end, written as `address:port`.
+    pub(crate) fn is_at(&self, end: &str) -> bool {
+        let ip = end.rsplit_once(':').map_or(end, |(ip, _)| ip);
+        let ip = ip.trim_start_matches('[').trim_end_matches(']');
+        self.host.as_deref() == Some(ip)
+    }
+
+    /// `java[4212]`, or `java[4212] in shop/web-0`, for people.
     #[must_use]
     pub(crate) fn label(&self) -> String {
         let name = self.name.as_deref().unwrap_or("process");
-        self.pid
-            .map_or_else(|| name.to_owned(), |pid| format!("{name}[{pid}]"))
+        let label = self
+            .pid
+            .map_or_else(|| name.to_owned(), |pid| format!("{name}[{pid}]"));
+        match &self.pod {
+            Some(pod) => format!("{label} in {pod}"),
+            None => label,
+        }
     }
 }

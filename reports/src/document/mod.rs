@@ -15,6 +15,7 @@ mod against;
 mod connection;
 mod finding;
 mod host_files;
+mod host_snapshots;
 mod hosts;
 pub(crate) mod lines;
 mod onset;
@@ -27,10 +28,11 @@ mod what_if;
 pub(crate) use actions::step_label;
 pub use actions::{ActionRow, ActionStep, Actions, StepTimes};
 pub use against::{Against, Change, FigureChange, FindingChange};
-pub use connection::{ConnectionRow, HalfRow, ResetRow};
+pub use connection::{ConnectionRow, HalfRow, ProxiedToRow, ResetRow};
 pub(crate) use finding::flag_names;
 pub use finding::{CaveatView, ConnectionKey, EvidenceView, FindingView};
 pub use host_files::{HostFileRow, ProcessRow};
+pub use host_snapshots::{HostSnapshotRow, StateCountRow};
 pub use hosts::{Attempts, EpisodeRow, HopLimit, HostRow};
 pub use onset::{Antecedent, OnsetView};
 pub use rules::finding::{HostCommand, HostLine, LookAlike, Remedy, Says, Severity};
@@ -78,6 +80,9 @@ pub struct Document {
     /// The files of `--host-evidence`, in the order read; absent without them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_evidence: Option<Vec<HostFileRow>>,
+    /// Listings of sockets in them beside what the packets say; absent without any that has a time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_snapshots: Vec<HostSnapshotRow>,
     /// What differs from a good day; absent without `--against`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<Against>,

@@ -7,15 +7,15 @@ use analyzer::Analysis;
 use analyzer::analysis::CaptureSummary;
 use analyzer::capture::Mark;
 use rules::finding::{Assessment, RuleOutcome};
-use rules::host::HostFileUse;
+use rules::host::{HostFileUse, HostSnapshot};
 
 use super::action::Action;
 use super::collector::{Collected, ConnectionCollector, UDP_CLASS_BYTES};
 use super::{actions, antecedents, hosts, tables, what_if};
 use crate::document::{
-    Capture, Check, Counted, Document, File, FileHash, FindingView, HostFileRow, Interface,
-    Intervals, Quality, ResponseTimes, RunInfo, SCHEMA_VERSION, Setting, Tool, Trace, UdpSize,
-    Verdict, seconds, time_parts,
+    Capture, Check, Counted, Document, File, FileHash, FindingView, HostFileRow, HostSnapshotRow,
+    Interface, Intervals, Quality, ResponseTimes, RunInfo, SCHEMA_VERSION, Setting, Tool, Trace,
+    UdpSize, Verdict, seconds, time_parts,
 };
 use crate::words::format;
 
@@ -59,9 +59,17 @@ impl Draft {
 
     /// Adds what became of host files.
     #[must_use]
-    pub fn with_host_files(mut self, files: Vec<HostFileUse>) -> Self {
+    pub fn with_host_files(
+        mut self,
+        files: Vec<HostFileUse>,
+        snapshots: Vec<HostSnapshot>,
+    ) -> Self {
         let rows = files.into_iter().map(HostFileRow::from);
         self.document.host_evidence = Some(rows.collect());
+        let start = self.document.capture.start.as_deref();
+        let rows = snapshots.into_iter();
+        let rows = rows.map(|snapshot| HostSnapshotRow::new(snapshot, start));
+        self.document.host_snapshots = rows.collect();
         self
     }
 
@@ -135,6 +143,7 @@ fn document(
         verdict: verdict(&findings, &checks, connection_total),
         capture: capture(analysis),
         host_evidence: None,
+        host_snapshots: Vec::new(),
         against: None,
         checks,
         notices: assessment.notices.clone(),

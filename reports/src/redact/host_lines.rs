@@ -3,7 +3,7 @@
 //! What is not known to be harmless is hidden: numbers and signs stay, and the words of the tools.
 
 use super::Redactor;
-use crate::document::Document;
+use crate::document::{Document, FindingView, HostFileRow};
 
 /// Words that stay wherever they stand.
 const WORDS: &str = " \
@@ -58,24 +58,11 @@ POSTROUTING IPv4 IPv6 ETIMEDOUT ECONNRESET EAGAIN EINPROGRESS EPIPE ENOTCONN ";
 impl Redactor {
     /// Masks what host files said.
     pub(super) fn host_lines(&self, document: &mut Document) {
-        let mut names = Vec::new();
-        for (index, file) in document.host_evidence.iter_mut().flatten().enumerate() {
-            let stand_in = format!("host-file-{}", index + 1);
-            names.push((
-                std::mem::replace(&mut file.file, stand_in.clone()),
-                stand_in,
-            ));
-        }
-        let stand_in = |file: &mut String| {
-            let known = names.iter().find(|(name, _)| name == file);
-            *file = known.map_or_else(|| "capture".to_owned(), |(_, stand_in)| stand_in.clone());
-        };
-        for finding in &mut document.findings {
-            for line in finding.host_evidence.iter_mut().flatten() {
-                stand_in(&mut line.file);
-                line.text = masked(&line.text);
-                line.note = without_owners(&line.note);
-            }
+        let files = document.host_evidence.iter_mut().flatten();
+        let names = mask_lines(files, document.findings.iter_mut());
+        let stand_in = |file: &mut String| names.put(file);
+        for snapshot in &mut document.host_snapshots {
+            stand_in(&mut snapshot.file);
         }
         for connection in &mut document.connections {
             if let Some(process) = &mut connection.process {
@@ -95,6 +82,41 @@ impl Redactor {
             }
         }
     }
+}
+
+/// Host files by name, with what stands for each.
+pub(crate) struct StandIns(Vec<(String, String)>);
+
+impl StandIns {
+    /// Replaces the name of a file; what is none of them is the capture itself.
+    fn put(&self, file: &mut String) {
+        let known = self.0.iter().find(|(name, _)| name == file);
+        *file = known.map_or_else(|| "capture".to_owned(), |(_, stand_in)| stand_in.clone());
+    }
+}
+
+/// Masks the names of host files and the lines that findings quote from them.
+pub(crate) fn mask_lines<'a>(
+    files: impl Iterator<Item = &'a mut HostFileRow>,
+    findings: impl Iterator<Item = &'a mut FindingView>,
+) -> StandIns {
+    let mut names: Vec<(String, String)> = Vec::new();
+    for file in files {
+        let known = names.iter().find(|(name, _)| *name == file.file);
+        let stand_in = match known {
+            Some((_, stand_in)) => stand_in.clone(),
+            None => format!("host-file-{}", names.len() + 1),
+        };
+        let name = std::mem::replace(&mut file.file, stand_in.clone());
+        names.push((name, stand_in));
+    }
+    let names = StandIns(names);
+    for line in findings.flat_map(|finding| finding.host_evidence.iter_mut().flatten()) {
+        names.put(&mut line.file);
+        line.text = masked(&line.text);
+        line.note = without_owners(&line.note);
+    }
+    names
 }
 
 /// A line in which only numbers, signs and the tools' own words stand. Addresses are masked later,

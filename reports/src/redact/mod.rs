@@ -20,4 +20,5 @@ mod redactor;
 mod text;
 
 pub(crate) use document::options_only;
+pub(crate) use host_lines::mask_lines;
 pub use redactor::Redactor;

@@ -61,6 +61,14 @@ impl Redactor {
         self.app(&mut masked.app);
         for reset in &mut masked.resets {
             reset.reason = None;
+            reset.stated = None;
+        }
+        if let Some(process) = &mut masked.process {
+            process.name = process.name.as_ref().map(|_| "hidden".to_owned());
+            process.pod = process.pod.as_deref().map(|pod| self.name(pod));
+        }
+        if let Some(side) = &mut masked.proxied_to {
+            side.service = side.service.as_deref().map(|name| self.name(name).into());
         }
         masked
     }

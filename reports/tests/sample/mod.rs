@@ -794,6 +794,7 @@ fn connections() -> Vec<ConnectionRow> {
         },
         translated_from: None,
         process: None,
+        proxied_to: None,
     };
     (0..24).map(row).collect()
 }

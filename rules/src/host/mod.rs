@@ -15,6 +15,7 @@ mod declared;
 mod hosts;
 mod join;
 mod settle;
+mod snapshots;
 mod testimony;
 mod turn;
 mod udp_buffer_full;
@@ -33,6 +34,7 @@ use settle::Settlement;
 use testimony::Book;
 
 pub use declared::ALL;
+pub use snapshots::{HostSnapshot, StateCount};
 pub use watched::{Acquaintance, Ends};
 
 /// Host files laid beside a capture.
@@ -110,6 +112,12 @@ impl Witness {
         assessment.findings.extend(found);
         turn::settle_order(assessment);
         self.uses(&book)
+    }
+
+    /// The hosts' listings of their sockets, beside what the packets say of the same moments.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<HostSnapshot> {
+        snapshots::all(&self.joined)
     }
 
     fn uses(&self, book: &Book<'_>) -> Vec<HostFileUse> {

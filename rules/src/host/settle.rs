@@ -68,7 +68,14 @@ impl Settlement {
             return None;
         }
         let mut conn = conn.clone();
-        conn.process = process.cloned().map(Box::new);
+        // Of what the capture itself names, the pod stays.
+        if let Some(process) = process {
+            let pod = conn.process.take().and_then(|known| known.pod);
+            conn.process = Some(Box::new(Process {
+                pod,
+                ..process.clone()
+            }));
+        }
         for reset in &mut conn.resets {
             let Some(settled) = self.resets.get(&(at, reset.segment.direction.index())) else {
                 continue;
@@ -274,6 +281,7 @@ fn process(joined: &Joined, at: usize) -> Option<Process> {
             return Some(Process {
                 name: Some(user.name.clone()),
                 pid: user.pid,
+                pod: None,
                 host,
                 source: files.files[row.place.at.file].name.clone(),
             });
@@ -288,6 +296,7 @@ fn process(joined: &Joined, at: usize) -> Option<Process> {
             return Some(Process {
                 name: files.process_name(file, pid).map(str::to_owned),
                 pid: Some(pid),
+                pod: None,
                 host,
                 source: files.files[file].name.clone(),
             });
@@ -308,6 +317,7 @@ fn served(joined: &Joined, at: usize) -> Option<Process> {
     Some(Process {
         name: Some(user.name.clone()),
         pid: user.pid,
+        pod: None,
         host: Some(connection.server.ip.to_string()),
         source: joined.files.files[row.place.at.file].name.clone(),
     })

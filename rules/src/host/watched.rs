@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
-use analyzer::connection::ResetKind;
+use analyzer::connection::{Close, ResetKind, TcpState};
 use analyzer::event::SegmentRef;
 use analyzer::pipeline::ConnectionSink;
 use analyzer::{Connection, Direction, Endpoint, Timestamp, Transport};
@@ -11,8 +12,11 @@ use hostfiles::Interest;
 
 use crate::model::connection_ref::ConnectionRef;
 
-/// Connections remembered, the earliest first, at about 700 bytes each.
+/// Connections remembered, the earliest first, at about 900 bytes each.
 const WATCHED: usize = 150_000;
+
+/// How long Linux keeps a socket in TIME-WAIT (`TCP_TIMEWAIT_LEN`).
+const TIME_WAIT: Duration = Duration::from_secs(60);
 
 /// What one end of a connection did.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +47,10 @@ pub(super) struct Watched {
     pub(super) syn: Option<SegmentRef>,
     pub(super) answer: Option<SegmentRef>,
     pub(super) resets: Vec<SeenReset>,
+    /// States of its ends in the order in which they entered them.
+    states: Vec<(Timestamp, Direction, TcpState)>,
+    /// It was given up as silent at its end: what it is in then is not known any more.
+    is_given_up: bool,
     /// Sizes of datagrams from the client, and how many.
     pub(super) datagrams: Vec<(u32, u64)>,
     /// Datagrams from the client that ask, as far as answers show it.
@@ -130,7 +138,22 @@ impl Watched {
                 .unwrap_or_default(),
             requests: Requests::of(conn),
             messages: [messages(0), messages(1)],
+            states: entered(conn),
+            is_given_up: conn.close == Close::Timeout,
         }
+    }
+
+    /// The state of an end at a moment; `None` when it had no socket, or nobody knows.
+    pub(super) fn state_at(&self, end: Direction, time: Timestamp) -> Option<TcpState> {
+        let own = self.states.iter().rev();
+        let mut own = own.filter(|(from, of, _)| *of == end && *from <= time);
+        let (from, _, state) = own.next()?;
+        let is_over = match state {
+            TcpState::Closed => true,
+            TcpState::TimeWait => time.since(*from) > TIME_WAIT,
+            _ => self.is_given_up && time > self.end,
+        };
+        (!is_over).then_some(*state)
     }
 
     /// The endpoint of one end.
@@ -145,6 +168,15 @@ impl Watched {
     pub(super) fn sent(&self, end: Direction) -> &End {
         &self.ends[end.index()]
     }
+}
+
+fn entered(conn: &Connection) -> Vec<(Timestamp, Direction, TcpState)> {
+    let spans = conn.states.iter();
+    let mut all: Vec<_> = spans
+        .map(|span| (span.from, span.end, span.state))
+        .collect();
+    all.sort_by_key(|(from, ..)| *from);
+    all
 }
 
 /// Remembers connections while they end: one for each shard.

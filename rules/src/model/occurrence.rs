@@ -84,15 +84,19 @@ impl Occurrence {
     /// Quotes what resets among its frames state as their cause.
     pub(crate) fn quote_resets(&mut self, resets: &[Reset]) {
         for reset in resets {
-            let Some(reason) = &reset.reason else {
-                continue;
-            };
+            let payload = reset.reason.as_ref();
+            let payload = payload.map(|reason| format!("; its payload states \"{reason}\""));
+            let beside = reset.stated.as_ref().map(|clause| format!("; {clause}"));
             let frame = reset.segment.frame;
-            let own = self.evidence.iter_mut();
-            for evidence in own.filter(|evidence| evidence.segment.frame == frame) {
-                evidence
-                    .note
-                    .push_str(&format!("; its payload states \"{reason}\""));
+            for evidence in &mut self.evidence {
+                if evidence.segment.frame == frame {
+                    evidence.note.extend(
+                        [&payload, &beside]
+                            .into_iter()
+                            .flatten()
+                            .map(String::as_str),
+                    );
+                }
             }
         }
     }

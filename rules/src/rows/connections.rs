@@ -356,6 +356,15 @@ const CONNECTION_COLUMNS: &[Column<Connections>] = &[
     column("process_host", Text, "address of its host", |r| {
         text(r.process.as_ref().and_then(|process| process.host.clone()))
     }),
+    column("process_pod", Text, "its pod, as `namespace/name`", |r| {
+        text(r.process.as_ref().and_then(|process| process.pod.clone()))
+    }),
+    column(
+        "proxied_to",
+        Text,
+        "whom a proxy talks to on its other side, where its own capture states it",
+        |r| text(r.proxied_to.as_ref().map(|side| side.remote.to_string())),
+    ),
     column(
         "first_frame",
         Integer,

@@ -43,6 +43,7 @@ impl TcpTracker {
             port_reuse: self.port_reuse,
             translated_from: self.answered_from.map(|_| self.server),
             process: None,
+            proxied_to: None,
             app,
             udp: None,
             time_split: self.split.finish(end),

@@ -83,7 +83,14 @@ pub(super) fn line(text: &str) -> TraceLine<'_> {
         (pid, comm) = (Some(number), name);
         rest = behind.trim_start();
     }
-    let (stamp, rest) = stamp(rest);
+    let (stamp, mut rest) = stamp(rest);
+    // The number of the call (`-n`) and where it was made (`-i`), in brackets.
+    while let Some((_, behind)) = rest
+        .strip_prefix('[')
+        .and_then(|inner| inner.split_once("] "))
+    {
+        rest = behind.trim_start();
+    }
     TraceLine {
         pid,
         comm,

@@ -15,7 +15,7 @@ use analyzer::Transport;
 
 use self::call::{Call, Fd, Part, Stamp, call, fd, sockaddr};
 use self::socket::{Joined, apply};
-use super::{Format, Known};
+use super::{Format, Known, strace_summary};
 use crate::limits;
 use crate::model::{Clock, Facts, Kind, Opening, TracedSocket};
 use crate::out::Out;
@@ -71,8 +71,8 @@ const COPIED: usize = 4_096;
 const READS: usize = 300_000;
 
 impl Format for Strace {
-    fn line(&mut self, line: &str, at: LineRef, out: &mut Out<'_>) -> bool {
-        let line = call::line(line);
+    fn line(&mut self, whole: &str, at: LineRef, out: &mut Out<'_>) -> bool {
+        let line = call::line(whole);
         let time = self.time(line.stamp, out);
         let tid = line.pid.unwrap_or(0);
         let place = Place { at, time };
@@ -81,7 +81,9 @@ impl Format for Strace {
             return true;
         }
         let Some(call) = call(line.rest) else {
-            return line.rest.starts_with("---") || line.rest.starts_with("strace:");
+            return line.rest.starts_with("---")
+                || line.rest.starts_with("strace:")
+                || strace_summary::take(whole, at, out);
         };
         if let Some(comm) = line.comm {
             name(out, at.file, self.leader(tid), comm);

@@ -64,7 +64,8 @@ pub fn of_states(document: &Document) -> Result<Vec<Chart>, Error> {
         return Ok(Vec::new());
     };
     let bands = &Bands::of(document);
-    let charts = ["client", "server"].map(|end| states::states(intervals, bands, end));
+    let snapshots = &document.host_snapshots;
+    let charts = ["client", "server"].map(|end| states::states(intervals, snapshots, bands, end));
     charts.into_iter().filter_map(Result::transpose).collect()
 }
 

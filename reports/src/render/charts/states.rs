@@ -1,16 +1,19 @@
 //! How many sockets of one end were in which state, over time.
 
+use std::ops::Range;
+
 use super::bands::Bands;
 use super::chart::{Chart, LegendItem, elapsed_label, whole};
 use super::plot::{Plot, Shape};
 use super::time::{MIN_SLICES, TIME_AXIS, middle, time_range};
-use crate::document::{Intervals, StateSeries};
+use crate::document::{HostSnapshotRow, Intervals, StateSeries};
 use crate::error::Error;
 use crate::words::format;
 
-/// Sockets of one end by state, stacked.
+/// Sockets of one end by state, stacked, with what its hosts listed as points.
 pub(super) fn states(
     intervals: &Intervals,
+    snapshots: &[HostSnapshotRow],
     bands: &Bands,
     end: &str,
 ) -> Result<Option<Chart>, Error> {
@@ -28,9 +31,10 @@ pub(super) fn states(
         return Ok(None);
     }
     let title = states_title(&series, end, &totals, intervals.width_s);
+    let listed = Listed::of(snapshots, &series, end, time_range(intervals));
     let axes = format!(
-        "Sockets of {end} ends by state; {TIME_AXIS}{}",
-        bands.legend
+        "Sockets of {end} ends by state; {TIME_AXIS}{}{}",
+        bands.legend, listed.legend
     );
     let mut below = vec![0.0; slices];
     let mut shapes = vec![bands.shape()];
@@ -48,11 +52,12 @@ pub(super) fn states(
                 });
         shapes.push(Shape::Area(index, area.collect()));
     }
+    shapes.extend(listed.shapes);
     let plot = Plot {
         x: time_range(intervals),
         log_x: false,
         bottom: 0.0,
-        top: f64::from(most) * 1.08,
+        top: f64::from(most).max(listed.most) * 1.08,
         x_label: &elapsed_label,
         x_unit: "elapsed",
         y_label: &whole,
@@ -85,6 +90,56 @@ pub(super) fn states(
     }
     .draw(&plot)
     .map(Some)
+}
+
+/// What hosts list, as points: where both agree, a point lies on the upper edge of its state's area.
+struct Listed {
+    shapes: Vec<Shape>,
+    most: f64,
+    legend: &'static str,
+}
+
+impl Listed {
+    fn of(
+        snapshots: &[HostSnapshotRow],
+        series: &[&StateSeries],
+        end: &str,
+        range: Range<f64>,
+    ) -> Self {
+        let mut points: Vec<(u8, Vec<(f64, f64)>)> = Vec::new();
+        let mut most = 0.0_f64;
+        for snapshot in snapshots.iter().filter(|one| one.end == end) {
+            let Some(at) = snapshot.from_s.filter(|at| range.contains(at)) else {
+                continue;
+            };
+            let mut sum = 0.0;
+            let known = series.iter().map(|series| series.state.as_str());
+            let (known, others): (Vec<_>, Vec<_>) = snapshot
+                .states
+                .iter()
+                .partition(|one| known.clone().any(|state| state == one.state));
+            let in_order = series
+                .iter()
+                .filter_map(|series| known.iter().find(|one| one.state == series.state).copied());
+            for one in in_order.chain(others).filter(|one| one.host > 0) {
+                sum += one.host as f64;
+                points.push((state_colour(&one.state), vec![(at, sum)]));
+            }
+            most = most.max(sum);
+        }
+        Self {
+            most,
+            legend: if points.is_empty() {
+                ""
+            } else {
+                "; points: as the hosts list them"
+            },
+            shapes: points
+                .into_iter()
+                .map(|(colour, at)| Shape::Dots(colour, at))
+                .collect(),
+        }
+    }
 }
 
 /// Names the state other than ESTABLISHED that most sockets were in at once.

@@ -10,7 +10,8 @@ use super::table::{CellPage, HeadPage, TablePage, number_cell, table, text_cell}
 use super::timeline::Timeline;
 use crate::against::sentences;
 use crate::document::{
-    Against, Check, ConnectionRow, Counted, Document, HostFileRow, Quality, TimePart,
+    Against, Check, ConnectionRow, Counted, Document, HostFileRow, HostSnapshotRow, Quality,
+    TimePart,
 };
 use crate::error::Error;
 use crate::render::charts::{self, Chart};
@@ -38,6 +39,7 @@ pub(super) struct Page<'a> {
     time: Option<TimePage>,
     actions: Option<ActionsPage>,
     states: Vec<Chart>,
+    snapshots: Vec<SnapshotPage<'a>>,
     tables: Vec<TablePage>,
     clean: Vec<CheckPage>,
     partly: Vec<CheckPage>,
@@ -47,6 +49,28 @@ pub(super) struct Page<'a> {
     arguments: String,
     configuration: Vec<Fact>,
     configuration_file: Option<String>,
+}
+
+/// A host's listing of its sockets.
+#[derive(Serialize)]
+struct SnapshotPage<'a> {
+    file: &'a str,
+    host: Option<&'a str>,
+    time: &'a str,
+    counts: String,
+    differences: &'a [String],
+}
+
+impl<'a> SnapshotPage<'a> {
+    fn of(row: &'a HostSnapshotRow) -> Self {
+        Self {
+            file: &row.file,
+            host: row.host.as_deref(),
+            time: format::time_of_day(&row.time),
+            counts: row.counts(),
+            differences: &row.differences,
+        }
+    }
 }
 
 /// Where the time went.
@@ -112,6 +136,11 @@ impl<'a> Page<'a> {
                 .as_ref()
                 .map(|actions| ActionsPage::new(actions, document)),
             states: states?,
+            snapshots: document
+                .host_snapshots
+                .iter()
+                .map(SnapshotPage::of)
+                .collect(),
             tables,
             clean,
             partly,
@@ -314,10 +343,20 @@ fn connection(row: &ConnectionRow, start: Option<&str>) -> Vec<CellPage> {
     } else {
         &row.protocol
     };
-    let server = match &row.server_name {
+    let mut server = match &row.server_name {
         Some(name) => format!("{} ({})", row.server, format::shortened(name, 60)),
         None => row.server.clone(),
     };
+    let mut client = row.client.clone();
+    for (shown, end) in [(&mut client, &row.client), (&mut server, &row.server)] {
+        if let Some(process) = row.process.as_ref().filter(|one| one.is_at(end)) {
+            let label = process.label();
+            shown.push_str(&format!(", {}", format::shortened(&label, 60)));
+        }
+    }
+    if let Some(side) = &row.proxied_to {
+        server.push_str(&format!(", on to {}", side.remote));
+    }
     let close = match row.resets.last() {
         Some(reset) if row.close == "reset" => format!("reset ({})", reset.kind),
         _ => row.close.to_string(),
@@ -326,7 +365,7 @@ fn connection(row: &ConnectionRow, start: Option<&str>) -> Vec<CellPage> {
         row.client_to_server.retransmitted_segments + row.server_to_client.retransmitted_segments;
     let elapsed = start.and_then(|start| format::seconds_between(start, &row.start));
     vec![
-        text_cell(row.client.clone()),
+        text_cell(client),
         text_cell(server),
         text_cell(protocol.to_string()),
         text_cell(close),

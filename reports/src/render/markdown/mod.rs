@@ -6,7 +6,9 @@
 use std::fmt;
 
 use crate::against::sentences;
-use crate::document::{Capture, Cell, Check, Document, HostFileRow, Table, TimePart};
+use crate::document::{
+    Capture, Cell, Check, Document, HostFileRow, HostSnapshotRow, Table, TimePart,
+};
 use crate::error::Error;
 use crate::render::charts::Chart;
 use crate::words::{escape, format};
@@ -74,9 +76,10 @@ impl Page {
             self.actions(actions, charts);
         }
         self.time(document);
-        if !charts.states.is_empty() {
+        if !charts.states.is_empty() || !document.host_snapshots.is_empty() {
             self.block(format_args!("## Socket states over time"));
             self.pictures(&charts.states, charts);
+            self.snapshots(&document.host_snapshots);
         }
         self.tables(&document.tables);
         self.checks(&document.checks);
@@ -157,6 +160,26 @@ impl Page {
             ]);
         }
         self.out.push('\n');
+    }
+
+    /// What hosts list beside what the packets say.
+    fn snapshots(&mut self, rows: &[HostSnapshotRow]) {
+        if rows.is_empty() {
+            return;
+        }
+        self.list(rows.iter().map(|row| {
+            let differences = match row.differences.as_slice() {
+                [] => "both agree".to_owned(),
+                some => some.join("; "),
+            };
+            let time = format::time_of_day(&row.time);
+            format!(
+                "{time} {}: {}; {}.",
+                text(&row.file),
+                text(&row.counts()),
+                text(&differences)
+            )
+        }));
     }
 
     /// What became of host files.

@@ -98,6 +98,7 @@ impl ResetTracker {
                 usual_hop_limit: facts.usual_hop_limit,
                 sender_carried_on: false,
                 reason: reason(payload),
+                stated: None,
             });
         }
         let refuses = facts.in_handshake && end == Direction::ClientToServer;
