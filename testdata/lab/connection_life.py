@@ -270,7 +270,7 @@ def every_request(folder):
     with Net() as net:
         web(net)
         record(net, folder, "connection-churn", "every-request", lambda: net.call("client", burst, 180, 2.0),
-               "A client opens ninety connections a second, one for each request.", churn(90, 6), tcp_connections=180)
+               "A client opens ninety connections a second, one for each request.", churn(90, 15), tcp_connections=180)
 
 
 def every_command(folder):
