@@ -24,6 +24,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("pipeline", pipeline),
     ("tcp", tcp),
     ("stream", stream),
+    ("service", service),
     ("datagram", datagram),
     ("settings", settings),
     ("hostfiles", hostfiles),
@@ -234,8 +235,71 @@ fn stream(bytes: &[u8]) {
     if let Some(spec) = bytes.first().and_then(|byte| specs.get(usize::from(*byte))) {
         app.framings.push((80, spec.parse().expect("a framing")));
     }
-    let mut reader = StreamReader::new(&app, 80);
-    let (mut rest, mut frame) = (bytes.get(1..).unwrap_or(&[]), 0);
+    pieces(
+        StreamReader::new(&app, 80),
+        bytes.get(1..).unwrap_or(&[]),
+        0,
+    );
+}
+
+/// How streams of services begin by which they are recognised: of the client and of the server.
+const OPENINGS: [(Direction, &[u8]); 16] = [
+    (Direction::ServerToClient, b"\x4a\0\0\0\x0a5.5.5-10.11"),
+    (
+        Direction::ServerToClient,
+        b"\x17\0\0\0\xff\x10\x04Too many connections",
+    ),
+    (
+        Direction::ClientToServer,
+        b"\0\0\0\x16\0\x03\0\0user\0shop\0\0\0\0\0",
+    ),
+    (Direction::ClientToServer, b"*1\r\n$4\r\nPING\r\n"),
+    (
+        Direction::ServerToClient,
+        b"-ERR max number of clients reached\r\n",
+    ),
+    (Direction::ClientToServer, b"AMQP\0\0\x09\x01"),
+    (Direction::ClientToServer, &[0xff; 16]),
+    (Direction::ServerToClient, b"220 mail.example ESMTP\r\n"),
+    (Direction::ServerToClient, b"421 too many users\r\n"),
+    (
+        Direction::ClientToServer,
+        b"\x15\0\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0\0\0\0\0\0",
+    ),
+    (Direction::ServerToClient, b"INFO {\"server_id\":\"a\"}\r\n"),
+    (Direction::ServerToClient, b"STORED\r\n"),
+    (
+        Direction::ClientToServer,
+        b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\0\x80\0",
+    ),
+    (
+        Direction::ClientToServer,
+        b"\0\0\0\x0e\0\x12\0\x03\0\0\0\x01\0\x04labs",
+    ),
+    (Direction::ServerToClient, b"SIP/2.0 503 Gone\r\n\r\n"),
+    (
+        Direction::ClientToServer,
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ),
+];
+
+/// A stream of a service whose errors are read: the first byte names its beginning, pieces follow.
+fn service(bytes: &[u8]) {
+    let Some((which, rest)) = bytes.split_first() else {
+        return;
+    };
+    let (from, opening) = OPENINGS[usize::from(which & 15)];
+    let mut reader = StreamReader::new(&AppSettings::default(), 80);
+    let at = At {
+        frame: 1,
+        time: Timestamp::from_nanos(1_000_000),
+    };
+    reader.data(from, opening, at);
+    pieces(reader, rest, 1);
+}
+
+/// Gives a reader the pieces that follow frame `frame`, and its end.
+fn pieces(mut reader: StreamReader, mut rest: &[u8], mut frame: u64) {
     while let [head, tail @ ..] = rest {
         frame += 1;
         let at = At {
@@ -264,6 +328,9 @@ fn stream(bytes: &[u8]) {
 
 /// Datagrams: two bytes say direction, port and length of each.
 fn datagram(bytes: &[u8]) {
+    const PORTS: [u16; 16] = [
+        53, 443, 5353, 161, 123, 5060, 4500, 1900, 67, 68, 1812, 1813, 500, 69, 3478, 514,
+    ];
     let mut reader = DatagramReader::default();
     let (mut rest, mut frame) = (bytes, 0);
     while let [head, len, tail @ ..] = rest {
@@ -272,8 +339,8 @@ fn datagram(bytes: &[u8]) {
             frame,
             time: Timestamp::from_nanos(1_000_000 * frame.cast_signed()),
         };
+        let port = PORTS[usize::from(head >> 1 & 7) + 8 * usize::from(len & 1)];
         let len = (usize::from(*len) * 2).min(tail.len());
-        let port = [53, 443, 5353, 161, 123, 5060, 4500, 1900][usize::from(head >> 1 & 7)];
         let true_len = u32::try_from(len).unwrap_or(0) + u32::from(head >> 4);
         reader.datagram(
             direction(head & 1 != 0),

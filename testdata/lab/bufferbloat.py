@@ -81,6 +81,21 @@ def deep_queue(folder):
              receive_buffer=150_000, sysctls={"net.ipv4.tcp_congestion_control": "reno"})
 
 
+def deep_queue_fast(folder):
+    """The window allows some 500 kB: 400 ms at 10 Mbit/s."""
+    def expect(ends, _, rows):
+        return [{"rule": "bufferbloat", "occurrences": 1, "connections": [ends], "severity_at_least": "low",
+                 "figures": {"rtt_ms_min": (rows[-1][1], 2)}}]
+
+    transfer(folder, "bufferbloat", "deep-queue-fast-server", "A link of 10 Mbit/s has a deep queue before it.",
+             Way(delay_ms=8, rate_bps=10e6, queue_bytes=900_000), 3_000_000, expect, receive_buffer=400_000, sysctls={"net.ipv4.tcp_congestion_control": "reno"})
+
+
+def not_filled(folder):
+    transfer(folder, "bufferbloat", "not-filled", "The same deep queue; the client's window of 32 kB never fills it.",
+             Way(delay_ms=10, rate_bps=10e6, queue_bytes=900_000), 600_000, lambda *_: [], receive_buffer=16_384, may=["window-limited"])
+
+
 def not_short_queue(folder):
     transfer(folder, "bufferbloat", "not-short-queue", "The same link with a queue of 20 kB: 40 ms at most.", Way(delay_ms=10, rate_bps=4e6, queue_bytes=20_000), 700_000,
              lambda *_: [], may=["packet-loss", "retransmit-hol", "spurious-retransmission"])
@@ -94,10 +109,24 @@ def small_buffer(folder):
     transfer(folder, "window-limited", "small-buffer-server", "The client fixed its receive buffer at 32 kB on a path of 60 ms.", Way(delay_ms=30), 900_000, expect, receive_buffer=16_384)
 
 
+def small_buffer_far(folder):
+    def expect(ends, rate, _):
+        return [{"rule": "window-limited", "occurrences": 1, "connections": [ends], "severity_at_least": "low",
+                 "figures": {"throughput_bps": (round(rate), round(rate * 0.1))}}]
+
+    transfer(folder, "window-limited", "small-buffer-far-server", "The client fixed its receive buffer at 64 kB on a path of 120 ms.", Way(delay_ms=60), 900_000,
+             expect, receive_buffer=32_768)
+
+
+def not_near(folder):
+    transfer(folder, "window-limited", "not-near", "The same receive buffer on a path of 1 ms.", Way(delay_ms=0.5, rate_bps=20e6, queue_bytes=200_000), 900_000, lambda *_: [],
+             receive_buffer=32_768, may=["bufferbloat"])
+
+
 def not_limited(folder):
     transfer(folder, "window-limited", "not-limited", "The same path with the kernel's own buffer.", Way(delay_ms=30, rate_bps=20e6, queue_bytes=60_000), 900_000, lambda *_: [],
              may=["packet-loss", "retransmit-hol", "spurious-retransmission", "bufferbloat"])
 
 
 if __name__ == "__main__":
-    run_cases([deep_queue, not_short_queue, small_buffer, not_limited])
+    run_cases([deep_queue, deep_queue_fast, not_filled, not_short_queue, small_buffer, small_buffer_far, not_near, not_limited])

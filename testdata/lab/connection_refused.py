@@ -9,7 +9,7 @@ import sys
 import time
 
 from net import SERVER, SERVER6, Net
-from parts import REQUEST, answer, lab_name, points, read_request, read_response, serve, truths
+from parts import LINGER_ZERO, REQUEST, answer, lab_name, points, read_request, read_response, serve, truths
 from relay import Way, Wire
 
 MADE = lab_name(__file__)
@@ -80,10 +80,26 @@ def scan(folder):
     truths(paths, "One client tries thirty-nine closed ports in a row.", f"{MADE}: connect() to ports 8060 to 8099", tcp_connections=39)
 
 
+def aborted(folder):
+    """RSTs right after the handshake, from the other end."""
+    with Net() as net:
+        net.spawn("server", serve, SERVER, 8080, hello)
+        with points(net, folder, "not-closed-at-once", "server") as paths:
+            for _ in range(5):
+                net.call("client", hang_up, SERVER, 8080)
+    truths(paths, "Clients abort five connections that were accepted: the RSTs are theirs.", f"{MADE}: SO_LINGER 0", may=["linger-zero-reset"], tcp_connections=5)
+
+
+def hang_up(address, port):
+    connection = socket.create_connection((address, port))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+    connection.close()
+
+
 if __name__ == "__main__":
     target = os.path.join(sys.argv[1], "connection-refused")
     only = sys.argv[2:]
-    for scenario in (restart, never, scan):
+    for scenario in (restart, never, scan, aborted):
         if not only or scenario.__name__ in only:
             print(scenario.__name__, flush=True)
             scenario(target)

@@ -70,10 +70,25 @@ def answered(folder):
            results=[result for _, result in seen])
 
 
+def closed(folder):
+    """Probes are answered until the server closes the idle connections."""
+    def brief(connection, _peer):
+        read_request(connection)
+        connection.sendall(answer(b"ok"))
+        time.sleep(4)
+        connection.close()
+
+    with Net() as net:
+        net.spawn("server", serve, SERVER6, 8080, brief)
+        with points(net, folder, "not-closed-by-server-ipv6", "client") as paths:
+            net.call("client", lambda: together(2, prober, SERVER6, 1, 1, 3, 8))
+    truths(paths, "Two idle connections are probed and answered until their server closes them.", MADE, tcp_connections=2)
+
+
 if __name__ == "__main__":
     target = os.path.join(sys.argv[1], "keepalive-dead-peer")
     only = sys.argv[2:]
-    for scenario in (vanished, answered):
+    for scenario in (vanished, answered, closed):
         if not only or scenario.__name__ in only:
             print(scenario.__name__, flush=True)
             scenario(target)

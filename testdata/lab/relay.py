@@ -40,6 +40,8 @@ class Way:
     queue_bytes: int = 64_000
     # Called as choose(frame) -> None | "drop" | "duplicate" | ("delay", ms); see `Frame`.
     choose: object = None
+    # Called as change(frame, raw) -> the frames (bytes) that go on in its place; see `rewritten`.
+    change: object = None
     # Book every data frame that was handed on, with the time: entries "passed".
     note_passed: bool = False
 
@@ -100,6 +102,32 @@ def parse(direction, raw):
         flags, payload = raw[start + 13], start + (raw[start + 12] >> 4) * 4
     return Frame(direction, 0, 0, "tcp" if protocol == 6 else "udp", source, destination, seq, ack, flags,
                  end - payload, bytes(raw[payload:end]))
+
+
+def _sum(*parts):
+    """The checksum of the internet (RFC 1071)."""
+    octets = b"".join(parts)
+    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets[: len(octets) & ~1])) + (octets[-1] << 8 if len(octets) & 1 else 0)
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def rewritten(raw, edit):
+    """A TCP frame after `edit(ip, tcp)`, which changes two bytearrays in place, with right lengths and checksums again."""
+    ipv4 = raw[12:14] == b"\x08\0"
+    end = 14 + (struct.unpack_from("!H", raw, 16)[0] if ipv4 else 40 + struct.unpack_from("!H", raw, 18)[0])
+    start = 14 + ((raw[14] & 15) * 4 if ipv4 else 40)
+    ip, tcp = bytearray(raw[14:start]), bytearray(raw[start:end])
+    edit(ip, tcp)
+    struct.pack_into("!H", ip, 2 if ipv4 else 4, len(tcp) + (len(ip) if ipv4 else 0))
+    if ipv4:
+        ip[10:12] = bytes(2)
+        ip[10:12] = struct.pack("!H", _sum(bytes(ip)))
+    addresses = bytes(ip[12:20] if ipv4 else ip[8:40])
+    tcp[16:18] = bytes(2)
+    tcp[16:18] = struct.pack("!H", _sum(addresses, struct.pack("!HH", 6, len(tcp)), bytes(tcp)))
+    return bytes(raw[:14] + ip + tcp)
 
 
 class _Side:
@@ -187,8 +215,11 @@ def relay(wire, client_link, server_link, stop, results):
                 if frame and wire.trace:
                     nth = sent.get((frame.source, frame.destination), 0)
                     sent[(frame.source, frame.destination)] = nth + 1
+                change = sides[at].way.change
+                frames = change(frame, raw) if frame and change else [raw]
                 for due in dues:
-                    heapq.heappush(queue, (due, next(order), arrival, at, raw, frame, handle, nth))
+                    for one in frames:
+                        heapq.heappush(queue, (due, next(order), arrival, at, one, frame, handle, nth))
                 if not dues:
                     ledger.dropped(handle)
                 if note:

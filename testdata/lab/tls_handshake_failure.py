@@ -98,6 +98,11 @@ def not_working(folder):
              [https(), https(maximum=V12), https(), probe, probe, https()], finds=False)
 
 
+def not_resumed(folder):
+    tls_case(folder, "not-working-tls13-ipv6", "Handshakes of TLS 1.3 over IPv6 that work, with a verified name each.", ["-tls1_3"],
+             [https(), https(), probe, https()], address=SERVER6, side="server", finds=False)
+
+
 def node_refuses(folder):
     tls_case(folder, "node-refuses-tls13", "Node.js does not trust the certificate: in TLS 1.3 it closes without a word.", [],
              [node_https, https(), node_https, https(), node_https])
@@ -109,4 +114,4 @@ def client_certificate(folder):
 
 
 if __name__ == "__main__":
-    run_cases([version, unknown_ca_ipv6, node_refuses, client_certificate, not_working])
+    run_cases([version, unknown_ca_ipv6, node_refuses, client_certificate, not_working, not_resumed])

@@ -3,13 +3,14 @@
 
     sudo python3 testdata/lab/wrong_protocol.py OUTPUT_FOLDER [CASE...]
 
-The server is nginx, the client curl.
+The servers are nginx and vsftpd, the client is curl.
 """
 import os
 
 from actors import compress, run_cases
 from net import SERVER, Net, write_truth
 from parts import lab_name, nginx, self_signed
+from service_error_hosts import vsftpd
 
 PLAIN, TLS = 8080, 8443
 MADE = lab_name(__file__)
@@ -35,6 +36,19 @@ def tls_to_http(folder):
         ["tls-handshake-failure", "http-error"])
 
 
+def tls_to_ftp(folder):
+    path = os.path.join(folder, "wrong-protocol", "tls-to-ftp.pcap")
+    with Net() as net:
+        vsftpd(net)
+        with net.capture("client", path, expression="tcp port 21"):
+            for _ in range(2):
+                net.exec("client", "curl", "-sk", "--max-time", "3", f"https://{SERVER}:21/", check=False)
+    write_truth(path, "curl speaks TLS to vsftpd, which greets it as FTP does.", MADE,
+                [{"rule": "wrong-protocol", "severity_at_least": "low", "severity_at_most": "medium", "figures": {"connections": (2, 0)}}],
+                may=["tls-handshake-failure", "service-error"], capture_point="client", tcp_connections=2)
+    compress(path)
+
+
 def not_tls(folder):
     run(folder, "not-tls", f"https://{SERVER}:{TLS}/", TLS, "curl speaks TLS to a port of TLS.", False)
 
@@ -46,4 +60,4 @@ def not_http_to_tls(folder):
 
 
 if __name__ == "__main__":
-    run_cases([tls_to_http, not_tls, not_http_to_tls])
+    run_cases([tls_to_http, tls_to_ftp, not_tls, not_http_to_tls])

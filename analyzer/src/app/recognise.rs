@@ -138,6 +138,9 @@ const MAGICS: &[(&[u8], &str)] = &[
     (b"INFO {\"server_id\":", "nats"),
     (b"STORED\r\n", "memcached"),
     (b"SERVER_ERROR ", "memcached"),
+    // A server that takes no more clients says so before the first command.
+    (b"-ERR max number of clients reached\r\n", "redis"),
+    (b"-DENIED Redis is running in protected mode", "redis"),
     (
         b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
         "bgp",
@@ -162,9 +165,11 @@ fn named(bytes: &[u8]) -> Verdict {
     verdict
 }
 
-/// `220 ` and text: SMTP says so in its line, FTP otherwise.
+/// `220 ` and text, or what SMTP (RFC 5321 §3.1) and FTP servers say in its place when they take no more clients: SMTP
+/// says so in its line, FTP otherwise.
 fn greeting(bytes: &[u8]) -> Verdict {
-    let open = [b"220 ", b"220-"].map(|code| magic(bytes, code, Recognised::Named("ftp")));
+    const CODES: [&[u8]; 5] = [b"220 ", b"220-", b"421 ", b"530 ", b"554 "];
+    let open = CODES.map(|code| magic(bytes, code, Recognised::Named("ftp")));
     if open.contains(&Verdict::Maybe) {
         return Verdict::Maybe;
     }
@@ -178,9 +183,14 @@ fn greeting(bytes: &[u8]) -> Verdict {
             Verdict::No
         };
     };
-    let smtp = bytes[..end]
-        .windows(4)
-        .any(|word| word.eq_ignore_ascii_case(b"SMTP"));
+    let line = &bytes[..end];
+    if !bytes.starts_with(b"220") && !line.ends_with(b"\r") {
+        return Verdict::No;
+    }
+    let names = |name: &[u8; 4]| line.windows(4).any(|word| word.eq_ignore_ascii_case(name));
+    // An enhanced status code (RFC 3463) is SMTP's alone.
+    let enhanced = matches!(line[4..], [b'4' | b'5', b'.', b'0'..=b'9', ..]);
+    let smtp = enhanced || names(b"SMTP") || names(b"mail") || line.starts_with(b"554");
     Verdict::Is(Recognised::Named(if smtp { "smtp" } else { "ftp" }))
 }
 
@@ -321,6 +331,15 @@ mod tests {
         check(b"SSH-2.0-OpenSSH_9.6\r\n", Recognised::Ssh);
         check(b"220 mail.example ESMTP\r\n", Recognised::Named("smtp"));
         check(b"220 (vsFTPd 3.0.5)\r\n", Recognised::Named("ftp"));
+        check(
+            b"421 4.7.0 a.example Error: too many\r\n",
+            Recognised::Named("smtp"),
+        );
+        check(b"421 Too many users\r\n", Recognised::Named("ftp"));
+        check(
+            b"-ERR max number of clients reached\r\n",
+            Recognised::Named("redis"),
+        );
         check(b"OPTIONS sip:a@b SIP/2.0\r\n", Recognised::Named("sip"));
         check(
             b"\0\0\0\x0e\0\x12\0\x03\0\0\0\x01\0\x04labs",
@@ -338,6 +357,8 @@ mod tests {
         for bytes in [
             b"OPTIONS rtsp://a/b RTSP/1.0\r\n\r\n".as_slice(),
             b"hello world, this is nothing\n",
+            b"421 of a list of numbers\n",
+            b"-ERR maximum of something\r\n",
             &[0; 64],
             &[0x16; 64],
             b"\0\0\0\x10abcdefghijklmnop",

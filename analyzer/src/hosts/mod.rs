@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::in_order::neighbours::Neighbour;
+use crate::in_order::neighbours::Hardware;
 use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
@@ -57,7 +57,7 @@ impl Hosts {
     pub(crate) fn of(
         table: HostTable,
         names: &BTreeMap<String, BTreeSet<IpAddr>>,
-        mut neighbours: HashMap<IpAddr, Vec<Neighbour>>,
+        mut neighbours: HashMap<IpAddr, Hardware>,
     ) -> Self {
         let gathered = table.finish();
         let [mut dropped, mut dropped_pairs] = gathered.dropped;

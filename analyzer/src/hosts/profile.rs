@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::event::At;
-use crate::in_order::neighbours::Neighbour;
+use crate::in_order::neighbours::{Hardware, Neighbour};
 use crate::time::Timestamp;
 
 use super::attempts::{ClientRecord, ServerRecord};
@@ -163,7 +163,7 @@ pub struct HostProfile {
     received_at: Moments,
     accepted_at: Moments,
     grid: Grid,
-    pub(super) neighbours: Vec<Neighbour>,
+    pub(super) neighbours: Hardware,
     pub(super) shared_front: Option<SharedFront>,
 }
 
@@ -196,7 +196,7 @@ impl HostProfile {
             received_at: record.received_at,
             accepted_at: record.accepted_at,
             grid,
-            neighbours: Vec::new(),
+            neighbours: Hardware::default(),
             shared_front: None,
         }
     }
@@ -223,7 +223,14 @@ impl HostProfile {
     /// in which they were seen: its own, or the routers'.
     #[must_use]
     pub fn hardware_addresses(&self) -> &[Neighbour] {
-        &self.neighbours
+        &self.neighbours.sources
+    }
+
+    /// Hardware addresses of single stations that packets to it went to at the capture point, at most four, in the order
+    /// in which they were seen: its own, or the routers'.
+    #[must_use]
+    pub fn reached_at(&self) -> &[Neighbour] {
+        &self.neighbours.destinations
     }
 
     /// What answers in its name, when one stack answers for several public addresses (a user-mode

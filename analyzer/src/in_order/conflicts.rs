@@ -36,6 +36,11 @@ const SHARED: [&[u8]; 5] = [
     &[0, 7, 0xb4],
 ];
 
+/// Whether redundant routers share a hardware address.
+pub(super) fn is_shared(mac: Mac) -> bool {
+    SHARED.iter().any(|shared| mac.starts_with(shared))
+}
+
 /// An address that two stations claimed in turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AddressConflict {
@@ -116,7 +121,7 @@ impl Conflicts {
     pub fn take(&mut self, sightings: &[Sighting]) {
         for one in sightings.iter().filter(|one| one.is_claim) {
             self.count(one);
-            if SHARED.iter().any(|shared| one.mac.starts_with(shared)) {
+            if is_shared(one.mac) {
                 continue;
             }
             let has_room = self.of.len() < KEPT;
@@ -180,6 +185,7 @@ mod tests {
                 time: Timestamp::from_nanos(second * 1_000_000_000),
             },
             is_claim: true,
+            is_destination: false,
         };
         let all: Vec<_> = claims.iter().zip(1..).map(sighting).collect();
         let mut conflicts = Conflicts::default();

@@ -18,6 +18,7 @@ use crate::event::At;
 use crate::filter::PacketFilter;
 
 use super::broadcasts::{Broadcast, is_broadcast};
+use super::conflicts::is_shared;
 
 /// IP addresses kept, and hardware addresses of each: the first ones.
 const KEPT: usize = 8_192;
@@ -34,7 +35,7 @@ pub(super) const ARP_FOR_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
 /// A hardware address (IEEE 802).
 pub type Mac = [u8; 6];
 
-/// A hardware address seen as the source of an IP address.
+/// A hardware address seen with an IP address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Neighbour {
     /// The hardware address.
@@ -45,6 +46,15 @@ pub struct Neighbour {
     pub claimed: Option<At>,
 }
 
+/// The hardware addresses of an IP address, at most four of each kind, in the order in which they were seen.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Hardware {
+    /// Of frames from it.
+    pub sources: Vec<Neighbour>,
+    /// Of frames to it that are for one station.
+    pub destinations: Vec<Neighbour>,
+}
+
 /// A frame that shows an IP address with a hardware address.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Sighting {
@@ -53,6 +63,17 @@ pub(crate) struct Sighting {
     pub at: At,
     /// Whether ARP says so.
     pub is_claim: bool,
+    /// Whether the frame goes to both addresses; else it comes from them.
+    pub is_destination: bool,
+}
+
+impl Neighbour {
+    /// Whether redundant routers share the hardware address (VRRP, HSRP, GLBP): the one in charge receives with it
+    /// and sends with its own.
+    #[must_use]
+    pub fn is_of_several_routers(&self) -> bool {
+        is_shared(self.mac)
+    }
 }
 
 impl Sighting {
@@ -79,16 +100,15 @@ impl Sightings {
         if !interfaces.iter().any(is_ethernet) {
             return;
         }
-        let mut plain = [(0, 0); RECENT];
-        let mut recent = [([0; 16], Mac::default()); RECENT];
+        let (mut senders, mut receivers) = (Recent::default(), Recent::default());
         for frame in &slab.frames {
             let bytes = slab.data(frame);
             let Some(ethernet) = bytes.first_chunk::<14>() else {
                 continue;
             };
             let is_for_all = is_broadcast(ethernet);
-            let shows_sender = is_looked_at(frame.number - slab.before) || ethernet[12..] == ARP;
-            if !is_for_all && !shows_sender {
+            let shows_ends = is_looked_at(frame.number - slab.before) || ethernet[12..] == ARP;
+            if !is_for_all && !shows_ends {
                 continue;
             }
             let interface = interfaces.get(frame.interface as usize);
@@ -99,38 +119,77 @@ impl Sightings {
                 let broadcast = Broadcast::of(frame, interface.point, bytes);
                 self.broadcasts.extend(broadcast);
             }
-            if !shows_sender {
+            if !shows_ends {
                 continue;
             }
-            let key = plain_key(bytes);
-            if key.is_some_and(|key| plain[place(key.1.to_be_bytes())] == key) {
+            let [from, to] = plain_keys(bytes);
+            if senders.knows(from) && receivers.knows(to) {
                 continue;
             }
             if !interface.is_some_and(is_ethernet) || !filter.admits_time(frame.time) {
                 continue;
             }
-            if let Some(key) = key {
-                plain[place(key.1.to_be_bytes())] = key;
-            }
-            let Some((ip, mac, is_claim)) = shown_by(bytes) else {
-                continue;
+            senders.note(from);
+            receivers.note(to);
+            let at = At {
+                frame: frame.number,
+                time: frame.time,
             };
-            let [.., a, b, c, d] = ip;
-            let entry = &mut recent[place([a, b, c, d])];
-            if !is_claim && *entry == (ip, mac) {
-                continue;
-            }
-            *entry = (ip, mac);
-            self.list.push(Sighting {
+            let shown = shown_by(bytes).filter(|shown| senders.is_new(shown));
+            self.list.extend(shown.map(|(ip, mac, is_claim)| Sighting {
                 ip,
                 mac,
-                at: At {
-                    frame: frame.number,
-                    time: frame.time,
-                },
+                at,
                 is_claim,
-            });
+                is_destination: false,
+            }));
+            let reached = reached_by(bytes).filter(|shown| receivers.is_new(shown));
+            self.list
+                .extend(reached.map(|(ip, mac, is_claim)| Sighting {
+                    ip,
+                    mac,
+                    at,
+                    is_claim,
+                    is_destination: true,
+                }));
         }
+    }
+}
+
+/// What came lately, by which a repetition is told without reading the frame.
+struct Recent {
+    plain: [(u64, u32); RECENT],
+    pairs: [([u8; 16], Mac); RECENT],
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self {
+            plain: [(0, 0); RECENT],
+            pairs: [([0; 16], Mac::default()); RECENT],
+        }
+    }
+}
+
+impl Recent {
+    #[inline]
+    fn knows(&self, key: Option<(u64, u32)>) -> bool {
+        key.is_some_and(|key| self.plain[place(key.1.to_be_bytes())] == key)
+    }
+
+    fn note(&mut self, key: Option<(u64, u32)>) {
+        if let Some(key) = key {
+            self.plain[place(key.1.to_be_bytes())] = key;
+        }
+    }
+
+    /// Whether these addresses were not the last of their place; a claim always counts.
+    fn is_new(&mut self, (ip, mac, is_claim): &([u8; 16], Mac, bool)) -> bool {
+        let [.., a, b, c, d] = *ip;
+        let entry = &mut self.pairs[place([a, b, c, d])];
+        let is_new = *is_claim || *entry != (*ip, *mac);
+        *entry = (*ip, *mac);
+        is_new
     }
 }
 
@@ -145,20 +204,22 @@ fn is_ethernet(interface: &Interface) -> bool {
     interface.link_type == LinkType::ETHERNET
 }
 
-/// What tells sender and source address of most frames, those with IPv4 right behind the Ethernet
-/// header: the octets of both.
+/// What tells the addresses of most frames, those with IPv4 right behind the Ethernet header: octets of sender and source
+/// address, and of receiver and destination address.
 #[inline]
-fn plain_key(bytes: &[u8]) -> Option<(u64, u32)> {
-    let header: &[u8; 30] = bytes.first_chunk()?;
-    let (_, mac_and_kind) = header[..14].split_last_chunk()?;
-    let (_, source) = header.split_last_chunk()?;
-    let is_ipv4 = mac_and_kind[6..] == [8, 0];
-    is_ipv4.then(|| {
-        (
-            u64::from_be_bytes(*mac_and_kind),
-            u32::from_be_bytes(*source),
-        )
-    })
+fn plain_keys(bytes: &[u8]) -> [Option<(u64, u32)>; 2] {
+    let Some(header) = bytes.first_chunk::<34>() else {
+        return [None; 2];
+    };
+    if header[12..14] != [8, 0] {
+        return [None; 2];
+    }
+    let octets = |at: usize| u64::from_be_bytes(std::array::from_fn(|index| header[at + index]));
+    let address = |at: usize| u32::from_be_bytes(std::array::from_fn(|index| header[at + index]));
+    [
+        Some((octets(6), address(26))),
+        Some((octets(0), address(30))),
+    ]
 }
 
 #[inline]
@@ -181,6 +242,24 @@ fn shown_by(bytes: &[u8]) -> Option<([u8; 16], Mac, bool)> {
         0x0806 => claim(packet),
         _ => None,
     }
+}
+
+/// The destination addresses of an Ethernet frame with IP for one station; a claim is never made of them.
+#[inline]
+fn reached_by(bytes: &[u8]) -> Option<([u8; 16], Mac, bool)> {
+    /// The group bit of a hardware address (IEEE 802 §8.2.2).
+    const GROUP: u8 = 1;
+    let mac: Mac = *bytes.first_chunk()?;
+    if mac[0] & GROUP != 0 {
+        return None;
+    }
+    let (kind, packet) = network_layer(bytes)?;
+    let ip = match kind {
+        0x0800 => mapped(*packet.get(16..)?.first_chunk()?),
+        0x86dd => *packet.get(24..)?.first_chunk()?,
+        _ => return None,
+    };
+    Some((ip, mac, false))
 }
 
 /// The ethertype of an Ethernet frame and what follows it, behind VLAN tags.
@@ -215,18 +294,29 @@ fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
 /// Hardware addresses of a capture, by IP address.
 #[derive(Debug, Default)]
 pub(crate) struct Neighbours {
-    of: HashMap<[u8; 16], Vec<Neighbour>, FixedState>,
+    of: HashMap<[u8; 16], Hardware, FixedState>,
 }
 
 impl Neighbours {
     /// Takes what the next slab shows.
     pub fn take(&mut self, sightings: &[Sighting]) {
         for sighting in sightings {
-            if self.of.len() >= KEPT && !self.of.contains_key(&sighting.ip) {
+            // Addresses to which something is sent may be a scanner's choice: those that send keep room.
+            let room = if sighting.is_destination {
+                KEPT / 2
+            } else {
+                KEPT
+            };
+            if self.of.len() >= room && !self.of.contains_key(&sighting.ip) {
                 continue;
             }
             let claimed = sighting.is_claim.then_some(sighting.at);
-            let known = self.of.entry(sighting.ip).or_default();
+            let hardware = self.of.entry(sighting.ip).or_default();
+            let known = if sighting.is_destination {
+                &mut hardware.destinations
+            } else {
+                &mut hardware.sources
+            };
             let place = known.iter().position(|one| one.mac == sighting.mac);
             if let Some(place) = place {
                 known[place].claimed = known[place].claimed.or(claimed);
@@ -240,8 +330,8 @@ impl Neighbours {
         }
     }
 
-    /// The hardware addresses of each IP address, in the order in which they were seen.
-    pub fn finish(self) -> HashMap<IpAddr, Vec<Neighbour>> {
+    /// The hardware addresses of each IP address.
+    pub fn finish(self) -> HashMap<IpAddr, Hardware> {
         let all = self.of.into_iter();
         all.map(|(ip, known)| (ip_from_octets(ip), known)).collect()
     }
@@ -269,10 +359,16 @@ mod tests {
         tagged.extend([0; 11]);
         tagged.extend([10, 0, 0, 1, 10, 0, 0, 2]);
         assert_eq!(shown_by(&tagged), Some((one, [1; 6], false)));
+        let two = mapped([10, 0, 0, 2]);
+        assert_eq!(reached_by(&tagged), Some((two, [2; 6], false)));
+        assert_eq!(reached_by(&CLAIM), None);
         for len in 0..CLAIM.len() {
             shown_by(&CLAIM[..len]);
             shown_by(&tagged[..len.min(tagged.len())]);
+            reached_by(&tagged[..len.min(tagged.len())]);
         }
+        tagged[0] |= 1;
+        assert_eq!(reached_by(&tagged), None);
     }
 
     #[test]
@@ -285,12 +381,14 @@ mod tests {
                 time: Timestamp::default(),
             },
             is_claim,
+            is_destination: false,
         };
         let mut neighbours = Neighbours::default();
         neighbours.take(&[sighting(1, 1, false), sighting(2, 1, true)]);
         neighbours.take(&[sighting(5, 2, true), sighting(9, 1, true)]);
         let all = neighbours.finish();
         let known: Vec<_> = all[&IpAddr::from([10, 0, 0, 1])]
+            .sources
             .iter()
             .map(|one| (one.mac[0], one.first.frame, one.claimed.map(|at| at.frame)))
             .collect();

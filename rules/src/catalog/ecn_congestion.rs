@@ -25,7 +25,8 @@ declare_rule! {
     ///
     /// ## How it is detected
     /// - Ten or more packets of one direction carry the mark, and at least one in a hundred of them; or the
-    ///   receiver echoes marks made behind the capture point in ten acknowledgments or more.
+    ///   receiver echoes marks made behind the capture point in ten acknowledgments or more, and the sender
+    ///   confirms three times or never that it slowed down (a receiver repeats one echo until it does).
     /// - A sender that received echoes and never sends CWR does not slow down, or a device strips the flag.
     ///
     /// The marked packet or the echo proves it. Packets without either refute it. Low.
@@ -49,6 +50,7 @@ declare_rule! {
         figures: [marked: Count / Sum, marked_percent: Percent / Max, echoes: Count / Sum],
         thresholds: [
             min_marked = 10.0: "Marked packets, or echoes of marks; fewer are a passing burst.",
+            min_reductions = 3.0: "Times the sender slowed down because of echoes; fewer are a passing burst.",
             min_percent = 1.0: "Share of a direction's packets that must carry the mark.",
         ],
     }
@@ -78,7 +80,9 @@ impl Rule for EcnCongestion {
             let marked_share = share(half.congestion_marks, half.packets) * 100.0;
             let seen_here = number(half.congestion_marks) >= least
                 && marked_share >= ctx.threshold("min_percent");
-            let is_echoed = number(peer.congestion_echoes) >= least;
+            let reductions = number(half.windows_reduced);
+            let is_echoed = number(peer.congestion_echoes) >= least
+                && (reductions < 1.0 || reductions >= ctx.threshold("min_reductions"));
             if !seen_here && !is_echoed {
                 continue;
             }

@@ -3,6 +3,7 @@
 use crate::model::meta::RuleMeta;
 use crate::model::rule::{Rule, RuleVisitor};
 
+mod asymmetric_path;
 mod broadcast_loop;
 mod bufferbloat;
 mod certificate_expiry;
@@ -69,6 +70,7 @@ mod zero_window_stall;
 
 /// Shows every rule there is, by id.
 pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
+    visitor.visit(&asymmetric_path::AsymmetricPath);
     visitor.visit(&broadcast_loop::BroadcastsThatCircle);
     visitor.visit(&bufferbloat::Bufferbloat);
     visitor.visit(&certificate_expiry::CertificateExpiry);

@@ -18,7 +18,7 @@ declare_rule! {
     ///
     /// ## What it means
     /// The program sends its data in pieces, with pauses between them: it reads from a slow disk or another
-    /// service, waits for a response of its peer after each block, or paces itself.
+    /// service, or paces itself.
     ///
     /// ## Why it matters
     /// Neither the network nor the receiver can make such a transfer faster, so there is nothing to find there.
@@ -35,7 +35,8 @@ declare_rule! {
     /// Find what the sender waits for. Give the connection larger pieces, or several at once.
     ///
     /// ## Known limits
-    /// What the program does is not on the wire. Streamed media is paced on purpose.
+    /// What the program does is not on the wire. Streamed media is paced on purpose. Where the peer answers each
+    /// block, the time until its answer is a response time and not the sender's.
     ///
     /// ## References
     /// - RFC 7661 (application-limited senders)
@@ -130,7 +131,7 @@ impl Rule for SenderLimited {
             .because(format!("nothing was in flight for {waited}, with the window open"))
             .not("window-limited", "the window had room")
             .not("packet-loss", "next to nothing was retransmitted")
-            .advise(sender, "find what its program waits for: a disk, another service, a response of its peer to each block")
+            .advise(sender, "find what its program waits for: a disk, another service, a pause of its own")
             .verify(sender, "ss -tin", "app_limited, and a delivery rate far below the pacing rate")
     }
 }

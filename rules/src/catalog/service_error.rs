@@ -210,10 +210,12 @@ const fn harm(kind: Kind, count: u64) -> Impact {
     }
 }
 
-/// A code and what it says, if that is known.
+/// A code and what it says, if that is known. Where the words are the code, they are said once.
 fn stated(code: &str, message: &str) -> String {
     if message.is_empty() {
         code.to_owned()
+    } else if message.starts_with(code) {
+        message.to_owned()
     } else {
         format!("{code} {message}")
     }

@@ -77,6 +77,9 @@ declare_rule! {
 /// No acknowledgment may be delayed longer (RFC 1122 §4.2.3.2).
 const DELAYED_ACK: Duration = Duration::from_millis(500);
 
+/// Protocols whose ends send when they have something to say: what follows is no answer to what came before.
+const UNASKED: [&str; 6] = ["bgp", "bittorrent", "nats", "telnet", "vnc", "xmpp"];
+
 /// Words in a request target that ask a server to wait for an event.
 const WAITING_WORDS: [&str; 10] = [
     "wait",
@@ -119,7 +122,8 @@ impl Rule for SlowResponse {
     fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
         out.durations(conn.server, &conn.turns.response_times);
         let upgraded = conn.app.http.as_ref().is_some_and(|http| http.upgraded);
-        if upgraded || conn.app.protocol == AppProtocol::Ssh {
+        let unasked = conn.app.name.is_some_and(|name| UNASKED.contains(&name));
+        if upgraded || unasked || conn.app.protocol == AppProtocol::Ssh {
             return;
         }
         let least = ctx.threshold("unusual_ms").min(ctx.threshold("slow_ms"));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use analyzer::decode::IcmpKind;
 use analyzer::event::{EventKind, RetransmissionKind, SegmentRef};
 use analyzer::{Connection, Direction};
 
@@ -29,7 +30,8 @@ declare_rule! {
     /// - The receiver reports the duplicate (DSACK).
     /// - Or, without SACK, the bytes were acknowledged before the copy was sent, or sooner than the copy could
     ///   have drawn the acknowledgment (by its time, or by the timestamp it echoes: Eifel, RFC 3522).
-    /// - Tail loss probes do not count: they are speculative by design.
+    /// - Tail loss probes do not count: they are speculative by design. Nor does what follows a router's ICMP
+    ///   error of a packet too large: the router dropped the first copy.
     ///
     /// The report or the acknowledgment proves it. Severity is info, low from ten segments that are one percent
     /// of those sent.
@@ -90,22 +92,23 @@ impl Rule for SpuriousRetransmission {
                     _ => None,
                 })
                 .collect();
-            let probes = needless
+            let is_excused = |segment: &SegmentRef, kind| {
+                kind == RetransmissionKind::TailLossProbe || is_rejected(conn, segment)
+            };
+            let excused = needless
                 .iter()
-                .filter(|(_, kind, _)| *kind == RetransmissionKind::TailLossProbe)
+                .filter(|(segment, kind, _)| is_excused(segment, *kind))
                 .count() as u64;
             let count = half
                 .spurious_retransmissions
                 .saturating_sub(half.spurious_control)
-                .saturating_sub(probes);
+                .saturating_sub(excused);
             if count == 0 {
                 continue;
             }
             let listed: Vec<_> = needless
                 .into_iter()
-                .filter(|(segment, kind, _)| {
-                    segment.payload_len > 0 && *kind != RetransmissionKind::TailLossProbe
-                })
+                .filter(|(segment, kind, _)| segment.payload_len > 0 && !is_excused(segment, *kind))
                 .collect();
             let known: u64 = listed
                 .iter()
@@ -185,6 +188,21 @@ fn observation(
         .figure("bytes", octets)
         .cost("bytes_wasted", octets)
         .seen(direction)
+}
+
+/// Whether a router had just said that packets of this direction are too large: it had dropped the copies before.
+fn is_rejected(conn: &Connection, copy: &SegmentRef) -> bool {
+    /// The sender repeats them at once, or with its timer (RFC 6298 §2.4).
+    const SOON: Duration = Duration::from_secs(1);
+    conn.events.iter().any(|event| {
+        let is_too_big =
+            matches!(event.kind, EventKind::IcmpError(icmp) if icmp.kind() == IcmpKind::TooBig);
+        let segment = &event.segment;
+        is_too_big
+            && segment.direction == copy.direction
+            && segment.time <= copy.time
+            && copy.time.since(segment.time) <= SOON
+    })
 }
 
 #[cfg(test)]
