@@ -788,6 +788,7 @@ fn connections() -> Vec<ConnectionRow> {
                 direction: "server_to_client".to_owned(),
                 kind: "aborted-after-close".to_owned(),
                 confidence: 0.95,
+                stated: None,
             }]
         } else {
             Vec::new()
