@@ -117,6 +117,24 @@ def interrupted(folder):
          may=["packet-loss", "retransmit-hol", "slow-response", "timeout-recovery"], tcp_connections=5)
 
 
+def interrupted_ipv6(folder):
+    """The same over IPv6, for longer."""
+    paths, seen = users(folder, "path-outage", "interrupted-ipv6", lambda seconds, *_: 4 < seconds < 8, address=SERVER6, until_s=16,
+                        patience_s=20, linger_s=1, number=4)
+    assert all(one.result == "answered" for one in seen), seen
+    tell(paths, "The path is down for four seconds under four connections in use, which all go on.",
+         findings=[{"rule": "path-outage", "severity_at_least": "medium", "occurrences": 4,
+                    "connections": [(one.client, one.server) for one in seen], "figures": {}}],
+         may=["packet-loss", "retransmit-hol", "slow-response", "timeout-recovery", "spurious-retransmission"], tcp_connections=4)
+
+
+def blinks(folder):
+    """Shorter than anybody's timer."""
+    paths, seen = users(folder, "path-outage", "not-a-blink", lambda seconds, *_: 4 < seconds < 4.15, until_s=9, patience_s=20, linger_s=1)
+    assert all(one.result == "answered" for one in seen), seen
+    tell(paths, "The path is down for 150 ms.", may=["packet-loss", "retransmit-hol", "slow-response", "timeout-recovery"], tcp_connections=5)
+
+
 def interrupted_for_some(folder):
     """One of two equal paths is down for three seconds; it takes a part of the connections, by their ports."""
     def port(text):
@@ -132,7 +150,7 @@ def interrupted_for_some(folder):
 
 if __name__ == "__main__":
     only = sys.argv[2:]
-    for scenario in (dies, dies_one_way, dies_for_some, host_dies_alone, back_soon, interrupted, interrupted_for_some):
+    for scenario in (dies, dies_one_way, dies_for_some, host_dies_alone, back_soon, interrupted, interrupted_ipv6, blinks, interrupted_for_some):
         if not only or scenario.__name__ in only:
             print(scenario.__name__, flush=True)
             scenario(sys.argv[1])

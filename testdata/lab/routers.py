@@ -3,14 +3,14 @@
 
     sudo python3 testdata/lab/routers.py OUTPUT_FOLDER [CASE...]
 
-Makes captures of mtu-reduced, ttl-expired and duplicate-address.
+Makes captures of mtu-reduced, mtu-black-hole, ttl-expired and duplicate-address.
 """
 import contextlib
 import socket
 import time
 
 import devices
-from actors import http_ok, http_server, run_cases, serve_threads
+from actors import connect, http_ok, http_server, run_cases, serve_threads
 from asymmetric_path import A, SERVER as FAR, Routed
 from devices import PORT, download, get, give, record, swallow, upload
 from parts import lab_name
@@ -54,6 +54,36 @@ def not_needed(folder):
         net.exec("a", "iptables", "-t", "mangle", "-A", "FORWARD", "-p", "tcp", "--tcp-flags", "SYN,RST", "SYN", "-j", "TCPMSS", "--clamp-mss-to-pmtu")
         net.spawn("server", serve_threads, FAR, PORT, swallow)
         record(net, folder, "mtu-reduced", "not-needed", lambda: net.call("client", upload, FAR, 60_000), "A router lowers the segment size in both SYNs.")
+
+
+def swallowed(folder):
+    """As by a firewall that drops all of ICMP."""
+    with Routed(A, A) as net:
+        net.ip("a", "link", "set", "eth1", "mtu", "1300")
+        net.exec("a", "iptables", "-A", "OUTPUT", "-p", "icmp", "-j", "DROP")
+        net.sysctl("client", "net.ipv4.tcp_mtu_probing", 0)
+        net.spawn("server", serve_threads, FAR, PORT, swallow)
+        record(net, folder, "mtu-black-hole", "router-is-silent", lambda: net.call("client", stuck),
+               "A router's link carries 1,300 bytes, and what it says of it is dropped: large segments vanish.", {"severity_at_least": "low"},
+               ["packet-loss", "connection-died", "timeout-recovery", "retransmit-hol"])
+
+
+def stuck():
+    """Small messages pass; a large one does not, and the client gives up."""
+    with connect(FAR, PORT) as connection:
+        for _ in range(3):
+            connection.sendall(bytes(300))
+            time.sleep(0.1)
+        connection.sendall(bytes(4_000))
+        time.sleep(6)
+
+
+def not_swallowed(folder):
+    with Routed(A, A) as net:
+        net.ip("a", "link", "set", "eth1", "mtu", "1300")
+        net.spawn("server", serve_threads, FAR, PORT, swallow)
+        record(net, folder, "mtu-black-hole", "not-swallowed", lambda: net.call("client", stuck),
+               "A router's link carries 1,300 bytes, and the client hears of it.", may=["mtu-reduced"])
 
 
 # --- ttl-expired ------------------------------------------------------------------------------
@@ -170,5 +200,5 @@ def not_many(folder):
 
 
 if __name__ == "__main__":
-    run_cases([upload_shrinks, download_shrinks, not_offered, not_needed, circling, circling_https, not_traced, not_circling, two_hosts, two_hosts_announce,
+    run_cases([upload_shrinks, download_shrinks, not_offered, not_needed, swallowed, not_swallowed, circling, circling_https, not_traced, not_circling, two_hosts, two_hosts_announce,
                not_taken_over, not_many])
