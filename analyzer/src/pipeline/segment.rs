@@ -236,7 +236,7 @@ const fn half_of(hash: u64) -> u32 {
 struct Gathered {
     found: Found,
     /// Addresses with the hardware addresses that showed them.
-    shown: HashSet<([u8; 16], [u8; 6]), FixedState>,
+    shown: HashSet<([u8; 16], [u8; 6], bool), FixedState>,
 }
 
 impl Gathered {
@@ -254,7 +254,11 @@ impl Gathered {
                 break;
             }
             // What was seen before is news only as a claim.
-            if self.shown.insert((sighting.ip, sighting.mac)) || sighting.is_claim {
+            if self
+                .shown
+                .insert((sighting.ip, sighting.mac, sighting.is_destination))
+                || sighting.is_claim
+            {
                 found.sightings.push(*sighting);
             }
         }
