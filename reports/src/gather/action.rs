@@ -297,7 +297,7 @@ impl Exchange {
         Some(Self {
             frame,
             name: name_of(connection, None),
-            request: format!("{}", format::size(turn.request.octets as f64)),
+            request: format::size(turn.request.octets as f64).to_string(),
             outcome: format!("{} back", format::size(response.octets as f64)),
             asked: (from, turn.request.last.time.max(from)),
             answered: Ok((response.first.time, last_data(connection, &response))),
