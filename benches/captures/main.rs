@@ -4,38 +4,27 @@
 //! client addresses, one copy after the other in time, so that every copy is new connections.
 //! `archive` cuts a capture into many.
 
+mod frames;
+mod recorded;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use frames::{Capture, Packet, TCP};
+use recorded::{archive, multiply};
 
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 const PUSH_ACK: u8 = 0x18;
 const FIN_ACK: u8 = 0x11;
-const TCP: u8 = 6;
 const UDP: u8 = 17;
-
-/// First second of generated captures.
-const START: u64 = 1_700_000_000;
-
-/// Length of a pcap file header and of a record header.
-const FILE_HEADER: usize = 24;
-const RECORD_HEADER: usize = 16;
 
 const USAGE: &str = "usage: captures small|flood FILE
        captures pipe SECONDS > PIPE
        captures multiply COPIES BASE FILE
        captures archive BASE FOLDER WHOLE";
-
-/// Captures of an archive that can be read, the broken ones beside them, and the octets of each.
-const READABLE: u32 = 195;
-const BROKEN: u32 = 5;
-const ARCHIVED_BYTES: usize = 5_000_000;
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args()
@@ -121,99 +110,6 @@ fn pipe(capture: &mut Capture, seconds: u64) -> io::Result<()> {
         flows.run_until((second + 1) * 1_000_000, capture)?;
     }
     flows.run(capture)
-}
-
-/// Copies of a recorded capture, the second octet of 10.x.y.z addresses telling them apart.
-fn multiply(copies: u8, base: &Path, file: &Path) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    File::open(base)?.read_to_end(&mut bytes)?;
-    let word =
-        |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    let nanos = match word(0) {
-        0xa1b2_c3d4 => 1_000_000,
-        0xa1b2_3c4d => 1_000_000_000_u64,
-        _ => return Err(io::Error::other("multiply takes a little-endian pcap file")),
-    };
-    let mut records = Vec::new();
-    let mut at = FILE_HEADER;
-    while at + RECORD_HEADER <= bytes.len() {
-        let end = at + RECORD_HEADER + word(at + 8) as usize;
-        if end > bytes.len() {
-            break;
-        }
-        let time = u64::from(word(at)) * nanos + u64::from(word(at + 4));
-        records.push((time, at..end));
-        at = end;
-    }
-    let span = records.last().map_or(0, |last| last.0 - records[0].0) + nanos / 100;
-    let mut out = BufWriter::with_capacity(1 << 20, File::create(file)?);
-    out.write_all(&bytes[..FILE_HEADER])?;
-    let mut record = Vec::new();
-    for copy in 0..copies {
-        for (time, range) in &records {
-            record.clear();
-            record.extend_from_slice(&bytes[range.clone()]);
-            let time = time + span * u64::from(copy);
-            record[..4].copy_from_slice(&((time / nanos) as u32).to_le_bytes());
-            record[4..8].copy_from_slice(&((time % nanos) as u32).to_le_bytes());
-            for address in [26, 30] {
-                let address = RECORD_HEADER + address;
-                if record.len() > address + 4 && record[address] == 10 {
-                    record[address + 1] = record[address + 1].wrapping_add(copy);
-                }
-            }
-            out.write_all(&record)?;
-        }
-    }
-    out.flush()
-}
-
-/// The beginning of a recorded capture as an archive of many hosts, and as one file: every second
-/// capture is gz, every fourth of the others zst, and five are broken.
-fn archive(base: &Path, folder: &Path, whole: &Path) -> io::Result<()> {
-    let mut base = BufReader::with_capacity(1 << 20, File::open(base)?);
-    let mut header = [0; FILE_HEADER];
-    base.read_exact(&mut header)?;
-    let mut whole = BufWriter::with_capacity(1 << 20, File::create(whole)?);
-    whole.write_all(&header)?;
-    std::fs::create_dir_all(folder)?;
-    let mut records = Vec::new();
-    for number in 1..=READABLE {
-        records.clear();
-        while records.len() < ARCHIVED_BYTES {
-            let at = records.len();
-            records.resize(at + RECORD_HEADER, 0);
-            base.read_exact(&mut records[at..])?;
-            let len = [8, 9, 10, 11].map(|byte| records[at + byte]);
-            let end = records.len() + u32::from_le_bytes(len) as usize;
-            records.resize(end, 0);
-            base.read_exact(&mut records[at + RECORD_HEADER..])?;
-        }
-        whole.write_all(&records)?;
-        let name = folder.join(format!("host{number}.pcap"));
-        if number % 2 == 0 {
-            let file = File::create(name.with_extension("pcap.gz"))?;
-            let mut gz = GzEncoder::new(file, Compression::default());
-            gz.write_all(&header)?;
-            gz.write_all(&records)?;
-            gz.finish()?;
-        } else if number % 8 == 7 {
-            let file = File::create(name.with_extension("pcap.zst"))?;
-            let mut zst = zstd::Encoder::new(file, 0)?;
-            zst.write_all(&header)?;
-            zst.write_all(&records)?;
-            zst.finish()?;
-        } else {
-            let mut file = File::create(name)?;
-            file.write_all(&header)?;
-            file.write_all(&records)?;
-        }
-    }
-    for number in 1..=BROKEN {
-        let name = folder.join(format!("broken{number}.pcap"));
-        std::fs::write(name, &[7; 3000][..100 * (number as usize - 1)])?;
-    }
-    whole.flush()
 }
 
 /// A small generator of numbers that are alike in every run (xorshift64*).
@@ -457,96 +353,5 @@ impl Flows {
     fn run(&mut self, capture: &mut Capture) -> io::Result<()> {
         self.run_until(u64::MAX, capture)?;
         capture.out.flush()
-    }
-}
-
-struct Packet<'a> {
-    protocol: u8,
-    from: ([u8; 4], u16),
-    to: ([u8; 4], u16),
-    seq: u32,
-    ack: u32,
-    flags: u8,
-    options: &'a [u8],
-    id: u16,
-    payload: &'a [u8],
-    len: usize,
-}
-
-struct Capture {
-    out: BufWriter<Box<dyn Write>>,
-    snaplen: usize,
-    record: Vec<u8>,
-}
-
-impl Capture {
-    fn create(path: &Path) -> io::Result<Self> {
-        Self::new(Box::new(File::create(path)?), 262_144)
-    }
-
-    fn new(out: Box<dyn Write>, snaplen: usize) -> io::Result<Self> {
-        let mut out = BufWriter::with_capacity(1 << 20, out);
-        for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 262_144, 1] {
-            out.write_all(&word.to_le_bytes())?;
-        }
-        Ok(Self {
-            out,
-            snaplen,
-            record: Vec::new(),
-        })
-    }
-
-    /// One frame at `time` microseconds after the start.
-    fn packet(&mut self, time: u64, packet: &Packet<'_>) -> io::Result<()> {
-        let record = &mut self.record;
-        record.clear();
-        record.extend([0; RECORD_HEADER]);
-        record.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0]);
-        let transport = if packet.protocol == TCP {
-            20 + packet.options.len()
-        } else {
-            8
-        };
-        let total = (20 + transport + packet.len) as u16;
-        record.extend([0x45, 0]);
-        record.extend(total.to_be_bytes());
-        record.extend(packet.id.to_be_bytes());
-        record.extend([0x40, 0, 64, packet.protocol, 0, 0]);
-        record.extend(packet.from.0);
-        record.extend(packet.to.0);
-        record.extend(packet.from.1.to_be_bytes());
-        record.extend(packet.to.1.to_be_bytes());
-        if packet.protocol == TCP {
-            record.extend(packet.seq.to_be_bytes());
-            record.extend(packet.ack.to_be_bytes());
-            record.extend([
-                (transport as u8 / 4) << 4,
-                packet.flags,
-                0xfa,
-                0xf0,
-                0,
-                0,
-                0,
-                0,
-            ]);
-            record.extend(packet.options);
-        } else {
-            record.extend((8 + packet.len as u16).to_be_bytes());
-            record.extend([0, 0]);
-        }
-        record.extend(packet.payload);
-        let original = record.len() - RECORD_HEADER;
-        record.truncate(RECORD_HEADER + original.min(self.snaplen));
-        let captured = record.len() - RECORD_HEADER;
-        let words = [
-            START + time / 1_000_000,
-            time % 1_000_000,
-            captured as u64,
-            original as u64,
-        ];
-        for (at, word) in words.iter().enumerate() {
-            record[at * 4..at * 4 + 4].copy_from_slice(&(*word as u32).to_le_bytes());
-        }
-        self.out.write_all(record)
     }
 }
