@@ -17,7 +17,7 @@ use crate::static_name::{self, StaticName};
 
 mod datagram;
 mod dns;
-mod exchange;
+mod exchange_log;
 mod framing;
 mod http1;
 mod http2;

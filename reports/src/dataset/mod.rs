@@ -18,7 +18,7 @@ mod files;
 mod findings;
 mod output;
 mod query;
-mod rows;
+mod row_buffer;
 mod sink;
 
 pub use describe::{TableSchema, describe, markdown, tables};

@@ -13,7 +13,7 @@ use polars_io::SerReader as _;
 use polars_io::parquet::read::ParquetReader;
 
 use super::describe::tables;
-use super::rows::{constant, data_type};
+use super::row_buffer::{constant, data_type};
 use super::sink::Tables;
 use crate::error::Error;
 use crate::words::format;

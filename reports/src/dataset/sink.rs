@@ -24,7 +24,7 @@ use super::findings::{
     CAPTURES, CaptureRecord, Captures, EVIDENCE, EvidenceRecord, Frames, INTERVALS, IntervalRecord,
     Slices,
 };
-use super::rows::Rows;
+use super::row_buffer::Rows;
 use crate::error::Error;
 use crate::gather::Draft;
 

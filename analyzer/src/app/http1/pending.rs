@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::app::exchange::ExchangeLog;
+use crate::app::exchange_log::ExchangeLog;
 use crate::app::{HttpExchange, HttpOperation};
 use crate::event::At;
 

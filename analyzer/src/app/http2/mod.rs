@@ -14,7 +14,7 @@ use crate::app::reader::{MessagePosition, MessageUnit};
 use crate::direction::Direction;
 use crate::event::At;
 
-use super::exchange::ExchangeLog;
+use super::exchange_log::ExchangeLog;
 use super::reader::{Piece, Reader};
 use super::service::FailedCalls;
 use super::text::capped;

@@ -9,12 +9,12 @@ use crate::words::escape;
 mod bands;
 mod chart;
 mod distribution;
+mod over_time;
 mod plot;
 mod round_trips;
 mod sequence;
 mod states;
 mod svg;
-mod time;
 mod waits;
 mod waterfall;
 
@@ -30,10 +30,10 @@ pub fn of_capture(document: &Document) -> Result<Vec<Chart>, Error> {
     let mut charts = Vec::new();
     if let Some(intervals) = &document.intervals {
         let bands = &Bands::of(document);
-        charts.extend(time::throughput(intervals, bands)?);
-        charts.extend(time::packets(intervals, bands)?);
-        charts.extend(time::retransmissions(intervals, bands)?);
-        charts.extend(time::connections(intervals, bands)?);
+        charts.extend(over_time::throughput(intervals, bands)?);
+        charts.extend(over_time::packets(intervals, bands)?);
+        charts.extend(over_time::retransmissions(intervals, bands)?);
+        charts.extend(over_time::connections(intervals, bands)?);
     }
     if let Some(times) = &document.round_trips_over_time {
         charts.extend(round_trips::round_trips(times)?);

@@ -1,8 +1,8 @@
 //! Round trips over capture time.
 
 use super::chart::{Chart, LegendItem, elapsed_label};
+use super::over_time::{MIN_SLICES, TIME_AXIS};
 use super::plot::{Plot, Shape};
-use super::time::{MIN_SLICES, TIME_AXIS};
 use crate::document::{DurationSlot, DurationsOverTime};
 use crate::error::Error;
 use crate::words::format;

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::bands::Bands;
 use super::chart::{Chart, LegendItem, elapsed_label, whole};
+use super::over_time::{MIN_SLICES, TIME_AXIS, middle, time_range};
 use super::plot::{Plot, Shape};
-use super::time::{MIN_SLICES, TIME_AXIS, middle, time_range};
 use crate::document::{HostSnapshotRow, Intervals, StateSeries};
 use crate::error::Error;
 use crate::words::format;
