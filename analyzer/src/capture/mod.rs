@@ -21,6 +21,7 @@ mod pcap;
 mod pcapng;
 mod pcapng_option;
 mod pcapng_process;
+mod pcapng_section;
 mod pipe;
 mod reader;
 mod records;

@@ -1,18 +1,16 @@
 //! pcapng: sections, interfaces, packet blocks.
 //!
 //! Enhanced packets, nearly all of a file, are cut by a loop of our own; every other block goes
-//! through pcap-parser. Interfaces belong to their section; the [`Session`] makes them
+//! through pcap-parser (`pcapng_section`). Interfaces belong to their section; the [`Session`] makes them
 //! capture-wide. Whatever block states an impossible length ends the file there: what follows
 //! cannot be found again.
 
-use pcap_parser::{Block, parse_block_be, parse_block_le};
-
-use super::link_type::max_captured;
-use super::pcapng_option::{self as option, TimeUnits};
+use super::Frame;
+use super::pcapng_option as option;
 use super::pcapng_process::{Marks, Processes};
+use super::pcapng_section::{Damage, Section, options_are, word};
 use super::remark::{Remark, Said};
-use super::session::{InterfaceDescription, LargeBlock, Session, WalkEnd, Walked};
-use super::{Frame, LinkType};
+use super::session::{LargeBlock, Session, WalkEnd, Walked};
 use crate::time::Timestamp;
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
@@ -40,40 +38,18 @@ const FRAMES_WITHOUT_PACKET: [(u32, usize); 6] = [
 const MAX_BLOCK: u32 = 16 << 20;
 /// Type and twice the length.
 const MIN_BLOCK: u32 = 12;
-/// Interface descriptions of one section that are kept.
-const MAX_SECTION_INTERFACES: usize = 65_536;
 
 /// Whether a file that begins so is a pcapng file.
 pub(super) fn is_pcapng(head: &[u8]) -> bool {
     head.starts_with(&SECTION_HEADER.to_be_bytes())
 }
 
-/// An interface as its section describes it.
-#[derive(Clone, Debug)]
-struct SectionInterface {
-    /// Index in the session.
-    index: u32,
-    units: TimeUnits,
-    offset_nanos: i64,
-    snaplen: u32,
-    max_captured: u32,
-    /// Frames not yet counted in the session.
-    frames: u64,
-    /// Sum of the packets' own drop counts; the statistics block tells better.
-    packet_drops: u64,
-    statistics_drops: Option<u64>,
-}
-
-/// A damaged block: what was expected and found.
-struct Damage(String);
-
 /// Reading state of a pcapng file.
 #[derive(Debug)]
 pub(super) struct Pcapng {
-    lane: u32,
     big_endian: bool,
     section_seen: bool,
-    interfaces: Vec<SectionInterface>,
+    section: Section,
     processes: Processes,
     last_nanos: i64,
 }
@@ -85,10 +61,9 @@ impl Pcapng {
     /// What is wrong with the section header, for a message.
     pub fn open(head: &[u8], lane: u32) -> Result<Self, String> {
         let fresh = || Self {
-            lane,
             big_endian: false,
             section_seen: false,
-            interfaces: Vec::new(),
+            section: Section::new(lane),
             processes: Processes::default(),
             last_nanos: 0,
         };
@@ -122,26 +97,17 @@ impl Pcapng {
                 Err(Damage(what)) => break WalkEnd::Damaged(what),
             }
         };
-        self.settle(session);
+        self.section.settle(session);
         Walked { consumed: at, end }
     }
 
     /// The end of the file: counts that were kept per section go into the session.
     pub fn finish(&mut self, session: &mut Session) {
-        self.settle(session);
+        self.section.settle(session);
     }
 
     fn word(&self, bytes: &[u8], at: usize) -> u32 {
-        let word = bytes
-            .get(at..)
-            .and_then(<[u8]>::first_chunk::<4>)
-            .copied()
-            .unwrap_or_default();
-        if self.big_endian {
-            u32::from_be_bytes(word)
-        } else {
-            u32::from_le_bytes(word)
-        }
+        word(bytes, at, self.big_endian)
     }
 
     fn half_word(&self, bytes: &[u8], at: usize) -> u16 {
@@ -258,8 +224,16 @@ impl Pcapng {
             ENHANCED_PACKET => self.enhanced_packet(block, at, session, out),
             SIMPLE_PACKET => self.simple_packet(block, at, session, out),
             OBSOLETE_PACKET => self.obsolete_packet(block, at, session, out),
-            SECTION_HEADER | INTERFACE_DESCRIPTION | INTERFACE_STATISTICS => {
-                self.described_block(block, session)
+            SECTION_HEADER => {
+                self.section
+                    .described_block(block, self.big_endian, session)?;
+                self.processes.clear();
+                self.section_seen = true;
+                Ok(())
+            }
+            INTERFACE_DESCRIPTION | INTERFACE_STATISTICS => {
+                self.section
+                    .described_block(block, self.big_endian, session)
             }
             kind if let Some((_, least)) = FRAMES_WITHOUT_PACKET.iter().find(|f| f.0 == kind) => {
                 if block.len() < *least {
@@ -331,7 +305,7 @@ impl Pcapng {
             start: 28,
         };
         let drops = self.half_word(block, 10);
-        if let Some(interface) = self.interfaces.get_mut(packet.interface as usize)
+        if let Some(interface) = self.section.interfaces.get_mut(packet.interface as usize)
             && drops != u16::MAX
         {
             interface.packet_drops += u64::from(drops);
@@ -354,6 +328,7 @@ impl Pcapng {
         }
         let original = self.word(block, 8);
         let snaplen = self
+            .section
             .interfaces
             .first()
             .map_or(0, |interface| interface.snaplen);
@@ -380,8 +355,8 @@ impl Pcapng {
     ) -> Result<(), Damage> {
         let room = block.len() - packet.start - 4;
         let captured = packet.captured as usize;
-        let described = self.interfaces.len();
-        let Some(interface) = self.interfaces.get_mut(packet.interface as usize) else {
+        let described = self.section.interfaces.len();
+        let Some(interface) = self.section.interfaces.get_mut(packet.interface as usize) else {
             return Err(Damage(format!(
                 "expected a packet of one of the {described} interfaces of its section, found one of interface {}",
                 packet.interface
@@ -405,7 +380,7 @@ impl Pcapng {
             let options = &block[options..block.len() - 4];
             self.packet_options(options, number, packet.interface, session)?;
         }
-        if let Some(interface) = self.interfaces.get_mut(packet.interface as usize) {
+        if let Some(interface) = self.section.interfaces.get_mut(packet.interface as usize) {
             interface.frames += 1;
         }
         session.frames = number;
@@ -443,153 +418,11 @@ impl Pcapng {
                 says: Said::Owner(owner),
             });
         }
-        if let Some(interface) = self.interfaces.get_mut(id as usize) {
+        if let Some(interface) = self.section.interfaces.get_mut(id as usize) {
             interface.packet_drops = interface.packet_drops.saturating_add(drops);
         }
         options_are(whole)
     }
-
-    /// Section headers, interface descriptions and statistics, as pcap-parser reads them.
-    fn described_block(&mut self, block: &[u8], session: &mut Session) -> Result<(), Damage> {
-        let parsed = if self.big_endian {
-            parse_block_be(block)
-        } else {
-            parse_block_le(block)
-        };
-        match parsed {
-            Ok((_, Block::SectionHeader(section))) => {
-                // Version 1.2 was written by mistake and is 1.0 (draft-ietf-opsawg-pcapng §4.1).
-                if section.major_version != 1 || !matches!(section.minor_version, 0 | 2) {
-                    return Err(Damage(format!(
-                        "expected pcapng version 1.0, found version {}.{}",
-                        section.major_version, section.minor_version
-                    )));
-                }
-                self.settle(session);
-                self.interfaces.clear();
-                self.processes.clear();
-                self.section_seen = true;
-                let options = block.get(24..block.len() - 4).unwrap_or(&[]);
-                options_are(option::for_each(options, self.big_endian, |found| {
-                    if found.code.0 == option::COMMENT {
-                        session.comment(None, option::value(found));
-                    }
-                }))
-            }
-            Ok((_, Block::InterfaceDescription(described))) => {
-                let options = &block[16..block.len() - 4];
-                let link_type = LinkType((described.linktype.0 & 0xffff) as u16);
-                self.interface(link_type, described.snaplen, options, session)
-            }
-            Ok((_, Block::InterfaceStatistics(statistics))) => {
-                let drops = statistics
-                    .options
-                    .iter()
-                    .filter(|o| matches!(o.code.0, option::ISB_IFDROP | option::ISB_OSDROP))
-                    .filter_map(|o| option::integer(o, self.big_endian))
-                    .fold(None, |sum: Option<u64>, drops| {
-                        Some(sum.unwrap_or(0).saturating_add(drops))
-                    });
-                let interface = self.interfaces.get_mut(statistics.if_id as usize);
-                if let (Some(interface), Some(drops)) = (interface, drops) {
-                    // The counters run from the start of the capture: the last block has all.
-                    let known = interface.statistics_drops.unwrap_or(0);
-                    interface.statistics_drops = Some(known.max(drops));
-                }
-                Ok(())
-            }
-            _ => Err(Damage(format!(
-                "expected a block of type {:#x}, found one that contradicts itself",
-                self.word(block, 0)
-            ))),
-        }
-    }
-
-    fn interface(
-        &mut self,
-        link_type: LinkType,
-        snaplen: u32,
-        options: &[u8],
-        session: &mut Session,
-    ) -> Result<(), Damage> {
-        if self.interfaces.len() >= MAX_SECTION_INTERFACES {
-            return Ok(());
-        }
-        let (mut name, mut units) = (None, TimeUnits::from_tsresol(6));
-        let (mut fcs_len, mut offset_seconds) = (0, 0);
-        let big_endian = self.big_endian;
-        let whole = option::for_each(options, big_endian, |found| {
-            let value = option::value(found);
-            match found.code.0 {
-                option::COMMENT => session.comment(None, value),
-                option::IF_NAME => name = Some(value.to_vec()),
-                option::IF_TSRESOL => {
-                    if let [tsresol] = value {
-                        units = TimeUnits::from_tsresol(*tsresol);
-                    }
-                }
-                option::IF_FCSLEN => {
-                    if let [len] = value {
-                        fcs_len = *len;
-                    }
-                }
-                option::IF_TSOFFSET if value.len() == 8 => {
-                    offset_seconds = option::integer(found, big_endian)
-                        .unwrap_or(0)
-                        .cast_signed();
-                }
-                _ => {}
-            }
-        });
-        options_are(whole)?;
-        let index = session.interface(&InterfaceDescription {
-            lane: self.lane,
-            index_in_section: u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX),
-            link_type,
-            fcs_len,
-            snaplen,
-            name: name.as_deref(),
-        });
-        self.interfaces.push(SectionInterface {
-            index,
-            units,
-            offset_nanos: offset_seconds.saturating_mul(1_000_000_000),
-            snaplen,
-            max_captured: max_captured(link_type),
-            frames: 0,
-            packet_drops: 0,
-            statistics_drops: None,
-        });
-        Ok(())
-    }
-
-    /// Moves counts that were kept per section into the session.
-    fn settle(&mut self, session: &mut Session) {
-        for interface in &mut self.interfaces {
-            session.count_frames(interface.index, std::mem::take(&mut interface.frames));
-            let Some(total) = session.interfaces.get_mut(interface.index as usize) else {
-                continue;
-            };
-            let stated = match interface.statistics_drops {
-                Some(drops) => Some(drops.max(interface.packet_drops)),
-                None if interface.packet_drops > 0 => Some(interface.packet_drops),
-                None => None,
-            };
-            if let Some(drops) = stated {
-                total.drops = Some(total.drops.unwrap_or(0).max(drops));
-            }
-        }
-    }
-}
-
-/// Whether a block's options are whole.
-fn options_are(whole: bool) -> Result<(), Damage> {
-    if whole {
-        return Ok(());
-    }
-    Err(Damage(
-        "expected the options of a block to end within it, found one that claims more".to_owned(),
-    ))
 }
 
 /// The fields that all packet blocks share.

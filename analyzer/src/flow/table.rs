@@ -3,19 +3,17 @@
 //! A shard sees the packets of its connections in frame order and nothing else, so what it does
 //! depends on them alone: not on threads, nor on how the capture was cut into rounds.
 
+mod errors;
 mod expiry;
 
 use std::time::Duration;
 
-use crate::addr::{Endpoint, Transport};
-use crate::analysis::IcmpError;
+use crate::addr::Endpoint;
 use crate::capture::Remark;
 use crate::connection::{Close, ConnectionSink};
-use crate::decode::{
-    IcmpFields, IcmpKind, Packet, PacketKind, TcpFields, TcpFlags, ip_from_octets,
-};
+use crate::decode::{Packet, PacketKind, TcpFields, TcpFlags, ip_from_octets};
 use crate::direction::Direction;
-use crate::event::{RetransmissionKind, SegmentRef};
+use crate::event::RetransmissionKind;
 use crate::flow::entry::{Flow, Liveness};
 use crate::flow::first_packets::{FirstDatagrams, FirstSegments, Record};
 use crate::flow::tally::{Attempt, ShardTally};
@@ -35,9 +33,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Flows of a shard that stay in the cache anyway.
 const FEW_FLOWS: usize = 16;
-
-/// ICMP errors kept per shard.
-const ICMP_ERRORS: usize = 1024;
 
 /// A part of the flow table with the sink that takes its connections.
 #[derive(Debug)]
@@ -348,54 +343,6 @@ impl<S: ConnectionSink> Shard<S> {
         let (new, direction) = tracker.datagram(packet, payload);
         if new {
             self.tally.datagram(packet, direction);
-        }
-    }
-
-    fn icmp(
-        &mut self,
-        (key, transport): (&FlowKey, Transport),
-        hash: u64,
-        packet: &Packet,
-        icmp: IcmpFields,
-    ) {
-        let mut found = self.live(key, hash, packet.time);
-        // Of a flow whose datagrams never become whole, this may be all there is to see.
-        if found.is_none()
-            && transport == Transport::Udp
-            && icmp.kind() == IcmpKind::ReassemblyTimeout
-        {
-            let tracker = UdpTracker::new(packet);
-            found = Some(self.insert(*key, hash, Flow::Udp(Box::new(tracker))));
-        }
-        if let Some(id) = found {
-            self.grow(id);
-            match self.flows.get_mut(id) {
-                Some(Flow::Tcp(tracker)) => tracker.icmp_error(packet, icmp),
-                Some(Flow::Udp(tracker)) => tracker.icmp_error(packet, icmp),
-                _ => {}
-            }
-        }
-        self.tally.icmp_error_count += 1;
-        if self.tally.icmp_errors.len() < ICMP_ERRORS {
-            self.tally.icmp_errors.push(IcmpError {
-                segment: SegmentRef::place(packet.frame, packet.time, Direction::ClientToServer),
-                icmp,
-                from: packet.source(),
-                to: packet.destination(),
-                transport,
-            });
-        }
-    }
-
-    /// Takes a datagram of which a fragment never came.
-    pub fn incomplete(&mut self, packet: &Packet, hash: u64, fragments_seen: u32) {
-        let (key, _) = FlowKey::of(packet);
-        let id = self.live(&key, hash, packet.time).unwrap_or_else(|| {
-            self.insert(key, hash, Flow::Udp(Box::new(UdpTracker::new(packet))))
-        });
-        self.grow(id);
-        if let Some(Flow::Udp(tracker)) = self.flows.get_mut(id) {
-            tracker.incomplete(packet, fragments_seen);
         }
     }
 

@@ -96,6 +96,77 @@ fn impact(half: &Half, stuck: &Stuck) -> Impact {
     }
 }
 
+/// Whether a segment that never arrived was too large: smaller ones pass, or the peer lives.
+fn is_too_large(conn: &Connection, direction: Direction, stuck: &Stuck, ctx: &Context<'_>) -> bool {
+    let half = conn.half(direction);
+    let size = stuck.first.payload_len;
+    let smaller_acked = half.largest_acked_payload > 0 || stuck.smaller_passed;
+    let peer_lives = conn
+        .half(direction.reverse())
+        .last_segment
+        .is_some_and(|last| last.frame > stuck.first.frame);
+    f64::from(stuck.copies) >= ctx.threshold("min_copies")
+        && f64::from(size) >= ctx.threshold("min_lost_bytes")
+        && half.largest_acked_payload < size
+        && (smaller_acked || peer_lives && size > 1000)
+}
+
+fn observation(conn: &Connection, direction: Direction, stuck: &Stuck) -> Observation<Seen> {
+    let half = conn.half(direction);
+    let size = stuck.first.payload_len;
+    let icmp = conn
+        .events
+        .iter()
+        .find(|event| matches!(event.kind, EventKind::IcmpError(icmp) if icmp.mtu > 0));
+    let sender = direction.sender();
+    Observation::new(
+        conn,
+        if stuck.smaller_passed {
+            confidence::PROVED
+        } else {
+            confidence::LIKELY
+        },
+        impact(half, stuck),
+    )
+    .cause(format!("{} {} {sender}", conn.client.ip, conn.server.ip))
+    .at(stuck.first.time)
+    .weight(f64::from(stuck.copies))
+    .proof(
+        stuck.first,
+        format!(
+            "segment of {} from {sender} that gets no acknowledgment",
+            many(u64::from(size), "byte")
+        ),
+    )
+    .proof(
+        stuck.last,
+        format!("the last of {} copies of it", stuck.copies),
+    )
+    .evidence_if(
+        icmp.map(|event| event.segment),
+        "ICMP error that reports the path MTU",
+    )
+    .figure(
+        "largest_passed_bytes",
+        f64::from(half.largest_acked_payload),
+    )
+    .figure("smallest_lost_bytes", f64::from(size))
+    .cost(
+        "connections_broken",
+        f64::from(u8::from(half.too_large.is_none())),
+    )
+    .stalls(
+        half.too_large
+            .map(|stuck| (stuck.first.time, stuck.last.time)),
+    )
+    .seen(Seen {
+        sender,
+        icmp: icmp.is_some(),
+        smaller_passed: stuck.smaller_passed,
+        went_on: half.too_large.is_some(),
+    })
+}
+
 impl Rule for MtuBlackHole {
     type Seen = Seen;
     type Fact = Fact;
@@ -116,75 +187,11 @@ impl Rule for MtuBlackHole {
                 let (sender, largest) = (direction.sender(), half.largest_acked_payload);
                 Note::new(conn, Fact { sender, largest })
             });
-            let Some(stuck) = half.too_large.or(half.stuck) else {
-                continue;
-            };
-            let size = stuck.first.payload_len;
-            let smaller_acked = half.largest_acked_payload > 0 || stuck.smaller_passed;
-            let peer_lives = conn
-                .half(direction.reverse())
-                .last_segment
-                .is_some_and(|last| last.frame > stuck.first.frame);
-            if f64::from(stuck.copies) < ctx.threshold("min_copies")
-                || f64::from(size) < ctx.threshold("min_lost_bytes")
-                || half.largest_acked_payload >= size
-                || !(smaller_acked || peer_lives && size > 1000)
+            if let Some(stuck) = half.too_large.or(half.stuck)
+                && is_too_large(conn, direction, &stuck, ctx)
             {
-                continue;
+                out.push(observation(conn, direction, &stuck));
             }
-            let icmp = conn
-                .events
-                .iter()
-                .find(|event| matches!(event.kind, EventKind::IcmpError(icmp) if icmp.mtu > 0));
-            let sender = direction.sender();
-            out.push(
-                Observation::new(
-                    conn,
-                    if stuck.smaller_passed {
-                        confidence::PROVED
-                    } else {
-                        confidence::LIKELY
-                    },
-                    impact(half, &stuck),
-                )
-                .cause(format!("{} {} {sender}", conn.client.ip, conn.server.ip))
-                .at(stuck.first.time)
-                .weight(f64::from(stuck.copies))
-                .proof(
-                    stuck.first,
-                    format!(
-                        "segment of {} from {sender} that gets no acknowledgment",
-                        many(u64::from(size), "byte")
-                    ),
-                )
-                .proof(
-                    stuck.last,
-                    format!("the last of {} copies of it", stuck.copies),
-                )
-                .evidence_if(
-                    icmp.map(|event| event.segment),
-                    "ICMP error that reports the path MTU",
-                )
-                .figure(
-                    "largest_passed_bytes",
-                    f64::from(half.largest_acked_payload),
-                )
-                .figure("smallest_lost_bytes", f64::from(size))
-                .cost(
-                    "connections_broken",
-                    f64::from(u8::from(half.too_large.is_none())),
-                )
-                .stalls(
-                    half.too_large
-                        .map(|stuck| (stuck.first.time, stuck.last.time)),
-                )
-                .seen(Seen {
-                    sender,
-                    icmp: icmp.is_some(),
-                    smaller_passed: stuck.smaller_passed,
-                    went_on: half.too_large.is_some(),
-                }),
-            );
         }
     }
 

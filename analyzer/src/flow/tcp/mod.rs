@@ -16,6 +16,7 @@ mod finish;
 mod held_back;
 mod in_turn;
 mod lift;
+mod patience;
 mod roles;
 mod segment;
 mod sender;
@@ -55,9 +56,6 @@ pub(crate) use sender::send_order::SendOrder;
 pub use verdict::Verdict;
 pub(crate) use verdict::{Beside, KnownBefore};
 
-/// Events kept per connection; further ones are counted.
-const EVENTS_PER_CONNECTION: usize = 256;
-
 /// How long a connection may stay silent of which only SYNs were seen. Linux gives up after 127 s;
 /// the last retry comes 64 s after the one before.
 pub(super) const PATIENCE_SYN: Duration = Duration::from_secs(PATIENCE_SYN_S as u64);
@@ -67,8 +65,8 @@ pub(super) const PATIENCE_SYN_S: u16 = 130;
 const PATIENCE: Duration = Duration::from_secs(PATIENCE_S as u64);
 pub(crate) const PATIENCE_S: u16 = 7_500;
 
-/// A connection that was silent for as long may stay so: it gives back memory.
-const IDLE: Duration = Duration::from_secs(5);
+/// Events kept per connection; further ones are counted.
+const EVENTS_PER_CONNECTION: usize = 256;
 
 /// What is the same for every connection of an analysis.
 #[derive(Clone, Debug, Default)]
@@ -458,40 +456,6 @@ impl TcpTracker {
         }
         self.events.push(event);
         Some(self.events.len() - 1)
-    }
-
-    /// How long the connection may stay silent before it is given up, in capture time.
-    #[must_use]
-    pub fn patience(&self) -> Duration {
-        if self.reset_at.is_some() {
-            // An end that the RST did not reach sends again for seconds.
-            Duration::from_secs(10)
-        } else if self.closed_at.is_some() {
-            // A FIN is sent again when its ACK was lost behind the capture point: after one
-            // timeout, then after twice that.
-            let timeouts = self.senders.iter().map(|sender| sender.rtt.rto());
-            let timeout = timeouts.max().unwrap_or_default();
-            (timeout * 4).clamp(Duration::from_secs(1), Duration::from_secs(10))
-        } else if self.is_only_syn() {
-            PATIENCE_SYN
-        } else {
-            PATIENCE
-        }
-    }
-
-    /// Gives back memory that a silent connection does not need. Changes no verdict.
-    pub fn trim(&mut self, now: Timestamp) {
-        let idle = now.since(self.end);
-        if idle < IDLE {
-            return;
-        }
-        self.recent.forget_after(idle);
-        for sender in &mut self.senders {
-            sender::give_back(&mut sender.outstanding);
-            sender::give_back(&mut sender.repeats);
-        }
-        self.events.shrink_to_fit();
-        self.states.trim();
     }
 
     /// Roughly the octets it holds beyond what any connection takes: segments that wait for their

@@ -83,16 +83,7 @@ impl TcpTracker {
         if let Some(unseen) = unseen {
             self.note_acked_unseen(segment, unseen);
         }
-        let in_holes: u64 = unfilled.iter().map(|hole| hole.range.len()).sum();
-        // Others passed unseen as well: the capture was blind, and the repair may have come at any time in it.
-        let is_blind = unseen.is_some_and(|unseen| unseen.octets > in_holes);
-        for hole in unfilled {
-            let direction = segment.direction.reverse();
-            let last_shown = hole.last_shown.filter(|_| is_blind);
-            let filled = last_shown.unwrap_or(segment.reference);
-            let kind = RetransmissionKind::Unknown;
-            self.close_hole(direction, &hole, filled, kind, last_shown.is_some());
-        }
+        self.close_unfilled(segment, &unfilled, unseen);
         if probe_answered {
             self.event(segment, EventKind::KeepAliveAck);
         }
@@ -106,6 +97,20 @@ impl TcpTracker {
         self.follow_sack_holes(segment, ack);
         self.turns.acknowledged(segment.direction, ack, time);
         progress
+    }
+
+    /// Closes holes that an acknowledgement covers although what filled them was never seen.
+    fn close_unfilled(&mut self, segment: &Segment<'_>, unfilled: &[Hole], unseen: Option<Unseen>) {
+        let in_holes: u64 = unfilled.iter().map(|hole| hole.range.len()).sum();
+        // Others passed unseen as well: the capture was blind, and the repair may have come at any time in it.
+        let is_blind = unseen.is_some_and(|unseen| unseen.octets > in_holes);
+        for hole in unfilled {
+            let direction = segment.direction.reverse();
+            let last_shown = hole.last_shown.filter(|_| is_blind);
+            let filled = last_shown.unwrap_or(segment.reference);
+            let kind = RetransmissionKind::Unknown;
+            self.close_hole(direction, hole, filled, kind, last_shown.is_some());
+        }
     }
 
     fn note_acked_unseen(&mut self, segment: &Segment<'_>, unseen: Unseen) {
