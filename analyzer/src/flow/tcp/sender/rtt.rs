@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Linux's lower bound of the retransmission timeout (`TCP_RTO_MIN`); RFC 6298 §2.4 asks for 1 s.
-const RTO_MIN: Duration = Duration::from_millis(200);
+pub(in crate::flow::tcp) const RTO_MIN: Duration = Duration::from_millis(200);
 
 /// The timeout before the first sample (RFC 6298 §2.1).
 const RTO_INITIAL: Duration = Duration::from_secs(1);

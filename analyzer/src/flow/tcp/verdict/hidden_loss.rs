@@ -31,14 +31,14 @@ use crate::event::RetransmissionKind;
 use crate::flow::tcp::TcpTracker;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::acks_under_way::AT_THE_CAPTURE_POINT_NS;
-use crate::flow::tcp::sender::rtt::whole_round_trip;
+use crate::flow::tcp::sender::rtt::{RTO_MIN, whole_round_trip};
 use crate::flow::tcp::sender::send_order::Passage;
 use crate::flow::tcp::sender::{SenderState, split_pair};
 use crate::flow::tcp::verdict::offload::segments_of;
 
-/// Linux's smallest retransmission timeout: what a repair takes when no round trip is known.
-pub(super) const REPAIR_WITHOUT_RTT: Duration = Duration::from_nanos(REPAIR_WITHOUT_RTT_NS);
-const REPAIR_WITHOUT_RTT_NS: u64 = 200_000_000;
+/// What a repair takes when no round trip is known.
+pub(super) const REPAIR_WITHOUT_RTT: Duration = RTO_MIN;
+const REPAIR_WITHOUT_RTT_NS: u64 = RTO_MIN.as_nanos() as u64;
 
 /// Segments that a sender has under way at most before anything was acknowledged (RFC 6928), and
 /// repeats of them.
