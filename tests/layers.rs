@@ -2,7 +2,8 @@
 //!
 //! A file imports only from its own room and from those that stand before it in the table, and no
 //! file imports one that imports it, however many stand between. The tables are the plan of the
-//! house: who looks for the place of something new finds it here.
+//! house: who looks for the place of something new finds it here. No file and no function grows longer
+//! than a reader keeps in view.
 
 mod imports;
 
@@ -280,6 +281,11 @@ fn check(folder: &str, rooms: &[Room]) {
         .filter(|path| place(rooms, path).is_none())
         .collect();
     assert!(homeless.is_empty(), "{folder}: in no room: {homeless:#?}");
+    let long: Vec<String> = files
+        .paths()
+        .flat_map(|path| too_long(&root.join(folder).join(path)))
+        .collect();
+    assert!(long.is_empty(), "{folder}: too long: {long:#?}");
     let arrows = files.arrows();
     let runs_back = |(from, to): &&Arrow| place(rooms, from) < place(rooms, to);
     let back: Vec<&Arrow> = arrows.iter().filter(runs_back).collect();
@@ -297,6 +303,34 @@ fn check(folder: &str, rooms: &[Room]) {
         circle.is_empty(),
         "{folder}: files in a circle: {circle:#?}"
     );
+}
+
+/// Whether a file, or a function of it, is longer than a reader keeps in view; its tests aside.
+fn too_long(path: &Path) -> Vec<String> {
+    const FILE: usize = 500;
+    const FUNCTION: usize = 80;
+    let text = std::fs::read_to_string(path).expect("a source file");
+    let all: Vec<&str> = text.lines().collect();
+    let tests = all.windows(2).position(|two| two == ["#[cfg(test)]", "mod tests {"]);
+    let lines = &all[..tests.unwrap_or(all.len())];
+    let mut found = Vec::new();
+    if lines.len() > FILE {
+        found.push(format!("{}: {} lines", path.display(), lines.len()));
+    }
+    for (at, line) in lines.iter().enumerate() {
+        let is_function = line.split_whitespace().any(|word| word == "fn");
+        if line.trim_start().starts_with("//") || !is_function || line.ends_with([';', '}']) {
+            continue;
+        }
+        // rustfmt puts the brace that ends a function below its first word.
+        let indent = line.len() - line.trim_start().len();
+        let end = |line: &&&str| line.len() == indent + 1 && line.ends_with('}');
+        let len = lines[at..].iter().take_while(|line| !end(line)).count() + 1;
+        if len > FUNCTION {
+            found.push(format!("{}:{}: {len} lines", path.display(), at + 1));
+        }
+    }
+    found
 }
 
 /// The number of a file's room.
