@@ -18,6 +18,6 @@ transparent-redirect transparent-redirect/some-of-many-any.pcap.gz
 udp-truncation udp-truncation/echo-1024.pcap.gz
 udp-single-socket udp-single-socket/goroutines-one-socket.pcap.gz
 stream-framing stream-framing/u32be.pcap.gz
-linger-zero-reset linger-zero-reset/killed-process.pcap
+linger-zero-reset linger-zero-reset/mid-download-ipv4.pcap
 listen-overflow listen-overflow/burst-at-client.pcap
 CASES

@@ -311,7 +311,9 @@ fn too_long(path: &Path) -> Vec<String> {
     const FUNCTION: usize = 80;
     let text = std::fs::read_to_string(path).expect("a source file");
     let all: Vec<&str> = text.lines().collect();
-    let tests = all.windows(2).position(|two| two == ["#[cfg(test)]", "mod tests {"]);
+    let tests = all
+        .windows(2)
+        .position(|two| two == ["#[cfg(test)]", "mod tests {"]);
     let lines = &all[..tests.unwrap_or(all.len())];
     let mut found = Vec::new();
     if lines.len() > FILE {

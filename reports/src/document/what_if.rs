@@ -43,7 +43,7 @@ impl WhatIf {
     /// What would be different, in a sentence without full stop that names the base and the method.
     #[must_use]
     pub(crate) fn sentence(&self) -> String {
-        let method = "the union of stalls subtracted from each request";
+        let method = "the union of stalls is subtracted from each request";
         let (measured, without) = (&self.measured, &self.without);
         let server = &self.servers;
         if self.requests == 1 {
@@ -63,16 +63,17 @@ impl WhatIf {
         for (name, measured, without) in figures {
             let [measured, without] = [measured, without].map(format::duration);
             parts.push(if measured == without {
-                format!("{name} {measured} as it is")
+                format!("{name} stays {measured}")
             } else {
-                format!("{name} {without} instead of {measured}")
+                format!("{name} falls from {measured} to {without}")
             });
         }
         format!(
-            "{} over {} to {server}, {} of them delayed by up to {} ({method})",
+            "{}; {} of {} to {server} {} delayed, by up to {} ({method})",
             parts.join(", "),
-            format::counted(self.requests, "request"),
             format::count(self.delayed),
+            format::counted(self.requests, "request"),
+            if self.delayed == 1 { "was" } else { "were" },
             format::duration(self.delay_max_ms),
         )
     }
@@ -102,13 +103,13 @@ mod tests {
     fn what_changes_is_said_with_its_base_and_the_method() {
         assert_eq!(
             what_if(300).sentence(),
-            "p50 12 ms as it is, p95 312 ms instead of 420 ms over 300 requests to 10.0.0.2:80, 1 of them \
-             delayed by up to 600 ms (the union of stalls subtracted from each request)"
+            "p50 stays 12 ms, p95 falls from 420 ms to 312 ms; 1 of 300 requests to 10.0.0.2:80 was delayed, \
+             by up to 600 ms (the union of stalls is subtracted from each request)"
         );
         assert!(
             what_if(3)
                 .sentence()
-                .contains("the slowest 300 ms instead of 900 ms")
+                .contains("the slowest falls from 900 ms to 300 ms")
         );
         assert!(
             what_if(1)

@@ -61,7 +61,9 @@ pub(super) fn reasons(group: &Group<'_, Seen>, draft: Narrative, late: f64) -> N
         .because_if(group.spread(|seen| Some(seen.timeout_ms)).is_some_and(|spread| spread.count > 1), || {
             let spread = group.spread(|seen| Some(seen.timeout_ms));
             let (min, max) = spread.map_or((0.0, 0.0), |spread| (spread.min, spread.max));
-            format!("the client closed {} to {} after the request on every connection", time(min), time(max))
+            let (min, max) = (time(min), time(max));
+            let waits = if min == max { min } else { format!("{min} to {max}") };
+            format!("the client closed {waits} after the request on every connection")
         })
         .because_if(late > 0.0, || {
             let after = late_ms(group).map(|late| format!(", typically {} after the request", time(late)));

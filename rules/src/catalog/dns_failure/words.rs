@@ -26,16 +26,16 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
     let draft = draft
         .title(title(outcome, &servers))
         .summary(format!(
-            "{failed} of {} to {} ({}) ended with \"{}\", for example {}.{}",
+            "{failed} of {} to {} ({}) {}, for example {}.{}",
             many(all, "question"),
             list(&servers),
             percent(share(failed, all)),
-            outcome.as_str(),
+            became(outcome, number(failed)),
             list(&names),
             wait(outcome, waited)
         ))
         .confidence(confidence, "Queries and responses were paired by id, ports and name.")
-        .because(format!("{}: {}", plural(number(failed), "question"), outcome.as_str()))
+        .because(format!("{} {}", plural(number(failed), "question"), became(outcome, number(failed))))
         .because_if(outcome == Outcome::NoAnswer, || {
             let repeats: u64 = group.seen().map(|seen| u64::from(seen.repeats)).sum();
             format!(
@@ -66,7 +66,7 @@ fn title(outcome: Outcome, servers: &[String]) -> String {
     let one = servers.len() < 2;
     let who = format!(
         "{} {}",
-        if one { "Resolver" } else { "Resolvers" },
+        if one { "resolver" } else { "resolvers" },
         list(servers)
     );
     let verb = |single: &str, several: &str| if one { single } else { several }.to_owned();
@@ -92,18 +92,34 @@ fn title(outcome: Outcome, servers: &[String]) -> String {
             format!("{} {}", verb("answers", "answer"), outcome.as_str())
         }
     };
-    format!("{who} {what}")
+    format!("{} {what}", who.replacen('r', "R", 1))
+}
+
+/// What so many questions led to, as the end of a sentence.
+fn became(outcome: Outcome, questions: f64) -> String {
+    let were = if questions < 1.5 { "was" } else { "were" };
+    match outcome {
+        Outcome::NoAnswer => "got no response".to_owned(),
+        Outcome::Slow => format!("{were} answered late"),
+        Outcome::NoSuchName => "asked for names that do not exist (NXDOMAIN)".to_owned(),
+        Outcome::Truncated => {
+            "got a truncated response, which no client fetched over TCP".to_owned()
+        }
+        Outcome::TcpFailed => "got a truncated response, and TCP failed".to_owned(),
+        Outcome::Elsewhere => format!("{were} answered from another address"),
+        Outcome::ServFail | Outcome::Refused => format!("{were} answered {}", outcome.as_str()),
+    }
 }
 
 /// How long somebody waited, in words.
 fn wait(outcome: Outcome, waited: f64) -> String {
-    let (longest, what) = (time(waited), outcome.as_str());
+    let longest = time(waited);
     match outcome {
         Outcome::NoAnswer => format!(
             " The longest lookup took {longest} from its first query to its last, or to the response."
         ),
         Outcome::ServFail | Outcome::Refused | Outcome::Slow => {
-            format!(" The longest lookup with \"{what}\" took {longest}.")
+            format!(" The longest of them took {longest}.")
         }
         Outcome::NoSuchName | Outcome::Truncated => String::new(),
         Outcome::TcpFailed | Outcome::Elsewhere => {

@@ -135,7 +135,7 @@ fn reasons(
             format!("on {} the RST's sequence number is the request's ACK number: a closed socket answered that segment", many(group.having(|seen| seen.seq_fits), "connection"))
         })
         .because_if(harmless > 0.0, || {
-            format!("the server closed {} more after the same idle time with no request in flight", plural(harmless, "connection"))
+            format!("after the same idle time the server also closed {} with no request in flight", plural(harmless, "connection"))
         })
         .because_if(promised.is_some(), || {
             format!("the server's Keep-Alive header promises {}", time(promised.unwrap_or_default()))
