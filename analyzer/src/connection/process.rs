@@ -11,6 +11,8 @@ pub struct Process {
     pub pid: Option<u32>,
     /// Its pod, as `namespace/name`, when it is told.
     pub pod: Option<String>,
+    /// The name of its container, when it is told.
+    pub container: Option<String>,
     /// The address of its host.
     pub host: Option<String>,
     /// Where that is said.

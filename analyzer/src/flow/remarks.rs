@@ -104,7 +104,13 @@ fn place(owner: &Owner, packet: &Packet) -> Place {
 
 /// How much an owner tells.
 fn tells(owner: &Owner) -> u8 {
-    u8::from(owner.name.is_some()) + u8::from(owner.pid.is_some()) + u8::from(owner.pod.is_some())
+    let told = [
+        owner.name.is_some(),
+        owner.pid.is_some(),
+        owner.pod.is_some(),
+        owner.container.is_some(),
+    ];
+    told.into_iter().map(u8::from).sum()
 }
 
 impl Noted {
@@ -143,6 +149,7 @@ impl Noted {
                 name: owner.name.as_deref().map(str::to_owned),
                 pid: owner.pid,
                 pod: owner.pod.as_deref().map(str::to_owned),
+                container: owner.container.as_deref().map(str::to_owned),
                 host: host.map(|ip| ip.to_string()),
                 source: owner.told_by.source().to_owned(),
             }));
