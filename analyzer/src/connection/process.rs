@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::capture::ToldBy;
+
 /// Which process had an end of a connection open, as a file of its host or the capture itself says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Process {
@@ -17,4 +19,12 @@ pub struct Process {
     pub host: Option<String>,
     /// Where that is said.
     pub source: String,
+}
+
+impl Process {
+    /// Whether the capture itself names it, and no file of a host.
+    #[must_use]
+    pub fn is_of_capture(&self) -> bool {
+        ToldBy::ALL.iter().any(|by| by.source() == self.source)
+    }
 }
