@@ -298,10 +298,23 @@ fn captures_name_the_processes_of_their_connections() {
             assert_eq!(known["host"], host, "{name}");
             assert_eq!(known["pod"].as_str(), pod, "{name}");
             assert!(text(known, "source").starts_with("the capture ("), "{name}");
+            let container = (name == "ptcpdump.pcapng").then_some("web");
+            assert_eq!(known["container"].as_str(), container, "{name}");
         }
         let tables = list(&document, "tables").iter();
         let ids: Vec<&str> = tables.map(|table| text(table, "id")).collect();
         assert!(ids.contains(&"top-processes"), "{name}: {ids:?}");
+        let named = &list(&list(&document, "findings")[0], "host_evidence")[0];
+        assert_eq!(named["says"], "names", "{name}");
+        let note = text(named, "note");
+        assert!(
+            note.contains(&format!("{process}[{pid}]")),
+            "{name}: {note}"
+        );
+        assert!(
+            note.ends_with(" has 3 of these connections"),
+            "{name}: {note}"
+        );
     }
 }
 
@@ -353,8 +366,10 @@ fn what_captures_name_stays_text_and_is_masked() {
             "-",
         ]);
         let shown = String::from_utf8(output.stdout).expect("UTF-8");
+        // On a terminal these are letters like others.
+        let is_markup = format != "terminal";
         assert!(
-            !shown.contains("<img src") && !shown.contains("<script>q"),
+            !is_markup || !shown.contains("<img src") && !shown.contains("<script>q"),
             "{format}"
         );
         assert!(!shown.contains(['\x1b', '\x07']), "{format}");
@@ -364,6 +379,7 @@ fn what_captures_name_stays_text_and_is_masked() {
         for secret in [
             "web-0",
             "shop/",
+            "container web",
             "java",
             "10.20.0.8",
             "/Common/vip",

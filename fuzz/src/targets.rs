@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use analyzer::app::{AppSettings, At, DatagramReader, SegmentShape, StreamReader};
+use analyzer::app::{AppFacts, AppSettings, At, DatagramReader, SegmentShape, StreamReader};
 use analyzer::capture::{CaptureReader, Input, ReadOptions, Slab};
 use analyzer::decode::{DecodedSlab, decode_slab};
 use analyzer::pipeline::{self, ConnectionSink};
@@ -235,7 +235,7 @@ fn stream(bytes: &[u8]) {
     if let Some(spec) = bytes.first().and_then(|byte| specs.get(usize::from(*byte))) {
         app.framings.push((80, spec.parse().expect("a framing")));
     }
-    pieces(
+    let _ = pieces(
         StreamReader::new(&app, 80),
         bytes.get(1..).unwrap_or(&[]),
         0,
@@ -283,10 +283,15 @@ const OPENINGS: [(Direction, &[u8]); 16] = [
     ),
 ];
 
-/// A stream of a service whose errors are read: the first byte names its beginning, pieces follow.
 fn service(bytes: &[u8]) {
+    let _ = service_facts(bytes);
+}
+
+/// What is known of a stream of a service whose errors are read: the first byte names its beginning,
+/// pieces follow.
+pub fn service_facts(bytes: &[u8]) -> AppFacts {
     let Some((which, rest)) = bytes.split_first() else {
-        return;
+        return AppFacts::default();
     };
     let (from, opening) = OPENINGS[usize::from(which & 15)];
     let mut reader = StreamReader::new(&AppSettings::default(), 80);
@@ -295,11 +300,11 @@ fn service(bytes: &[u8]) {
         time: Timestamp::from_nanos(1_000_000),
     };
     reader.data(from, opening, at);
-    pieces(reader, rest, 1);
+    pieces(reader, rest, 1)
 }
 
 /// Gives a reader the pieces that follow frame `frame`, and its end.
-fn pieces(mut reader: StreamReader, mut rest: &[u8], mut frame: u64) {
+fn pieces(mut reader: StreamReader, mut rest: &[u8], mut frame: u64) -> AppFacts {
     while let [head, tail @ ..] = rest {
         frame += 1;
         let at = At {
@@ -323,11 +328,15 @@ fn pieces(mut reader: StreamReader, mut rest: &[u8], mut frame: u64) {
         rest = &tail[len..];
     }
     let _ = reader.message_position(Direction::ClientToServer);
-    let _ = reader.finish();
+    reader.finish()
 }
 
-/// Datagrams: two bytes say direction, port and length of each.
 fn datagram(bytes: &[u8]) {
+    let _ = datagram_facts(bytes);
+}
+
+/// What is known of datagrams: two bytes say direction, port and length of each.
+pub fn datagram_facts(bytes: &[u8]) -> AppFacts {
     const PORTS: [u16; 16] = [
         53, 443, 5353, 161, 123, 5060, 4500, 1900, 67, 68, 1812, 1813, 500, 69, 3478, 514,
     ];
@@ -352,7 +361,7 @@ fn datagram(bytes: &[u8]) {
         rest = &tail[len..];
     }
     let _ = reader.protocol();
-    let _ = reader.finish();
+    reader.finish()
 }
 
 /// A configuration file, and its text as a framing.

@@ -84,7 +84,10 @@ fn every_file_is_recognised() {
         ("strace-c-wall.txt", Kind::StraceSummary),
         ("perf-script.txt", Kind::Tracepoint),
         ("trace-pipe.txt", Kind::Tracepoint),
+        ("trace-cmd-report.txt", Kind::Tracepoint),
+        ("trace-cmd-report-N.txt", Kind::Tracepoint),
         ("bpftrace-retransmits.txt", Kind::Tracepoint),
+        ("bpftrace-resets.txt", Kind::Tracepoint),
         ("journal-short.txt", Kind::Journal),
         ("journal-iso.txt", Kind::Journal),
         ("journal-precise.txt", Kind::Journal),
@@ -211,7 +214,12 @@ fn traces_of_any_options_tell_the_same() {
 
 #[test]
 fn the_kernel_states_its_reasons() {
-    for name in ["perf-script.txt", "trace-pipe.txt"] {
+    for name in [
+        "perf-script.txt",
+        "trace-pipe.txt",
+        "trace-cmd-report.txt",
+        "trace-cmd-report-N.txt",
+    ] {
         let facts = read(name).facts;
         let reason = |wanted: &str| {
             let mut words = facts.words.iter();
@@ -225,6 +233,10 @@ fn the_kernel_states_its_reasons() {
         );
         assert!(reason("TCP_ABORT_ON_CLOSE").is_some(), "{name}");
     }
+    // Numbers differ between kernels: they stay what they are.
+    let facts = read("bpftrace-resets.txt").facts;
+    let reasons: Vec<&str> = facts.words.iter().map(|one| one.reason.as_str()).collect();
+    assert_eq!(reasons, ["11", "1"]);
     let facts = read("bpftrace-retransmits.txt").facts;
     let ends: Vec<String> = facts
         .words

@@ -5,6 +5,7 @@
 
 Makes the captures of dns-failure, ip-fragment-loss and icmp-unreachable.
 """
+import contextlib
 import os
 import random
 import select
@@ -12,7 +13,9 @@ import socket
 import struct
 import time
 
-from actors import compress, run_cases
+from actors import compress, connect, http_get, http_ok, http_server, run_cases
+from asymmetric_path import A, Routed
+from asymmetric_path import SERVER as FAR
 from net import SERVER, SERVER6, Net, endpoint, write_truth
 from relay import Way, Wire
 
@@ -147,6 +150,77 @@ def not_whole(folder):
     fragments(folder, "not-whole", "Every fragment arrives.", 0.0, 5000, False)
 
 
+def answers_filtered(folder):
+    """A device drops every fragment behind the first: small answers pass, large ones never do, and the client's kernel says what it waits for."""
+    path = place(folder, "ip-fragment-loss", "answers-filtered-client")
+    sizes = [(120, 3000)[number % 3 == 0] for number in range(24)]
+    large = sum(size > 1400 for size in sizes)
+
+    def serve():
+        server = udp(SERVER)
+        server.bind((SERVER, 9300))
+        while True:
+            data, client = server.recvfrom(65535)
+            server.sendto(data[:4] + bytes(int.from_bytes(data[4:6], "big")), client)
+
+    def talk():
+        client = udp(SERVER)
+        client.connect((SERVER, 9300))
+        for number, size in enumerate(sizes):
+            client.send(struct.pack("!IH", number, size))
+            if select.select([client], [], [], 0.15)[0]:
+                client.recv(65535)
+        time.sleep(2.5)
+        return endpoint(client.getsockname())
+
+    with Net(Wire(up=Way(delay_ms=2), down=Way(delay_ms=2, choose=lambda frame: "drop" if frame.protocol == "fragment" else None))) as net:
+        net.sysctl("client", "net.ipv4.ipfrag_time", 1)
+        net.spawn("server", serve)
+        with net.capture("client", path, snaplen=200):
+            client = net.call("client", talk)
+        # The kernel limits how often it complains; of what it says nothing, the capture filter may be the reason.
+        reported = net.counters("client")["IcmpOutTimeExcds"]
+    write_truth(path, "A device drops all fragments behind the first: a service's small answers arrive, those of 3,000 bytes never do.",
+                f"testdata/lab/dns_failure.py, 24 requests, {large} large answers",
+                [{"rule": "ip-fragment-loss", "transport": "udp", "connections": [(client, endpoint((SERVER, 9300)))], "severity_at_least": "medium",
+                  "figures": {"datagrams": (reported, 0)}}], may=["udp-truncation", "udp-unanswered"], capture_point="client")
+    compress(path)
+
+
+def not_in_order(folder):
+    """The first fragment of some datagrams comes last, a quarter of a second behind the others; recorded at the client, answers too are large."""
+    path = place(folder, "ip-fragment-loss", "not-in-order")
+    count = {"first": 0}
+
+    def choose(frame):
+        if frame.protocol != "udp":
+            return None
+        count["first"] += 1
+        return ("delay", 250) if count["first"] % 3 == 0 else None
+
+    def serve():
+        server = udp(SERVER)
+        server.bind((SERVER, 9300))
+        while True:
+            data, client = server.recvfrom(65535)
+            server.sendto(data, client)
+
+    def talk():
+        client = udp(SERVER)
+        client.connect((SERVER, 9300))
+        for number in range(15):
+            client.send(struct.pack("!I", number) * 900)
+            client.recv(65535)
+
+    with Net(Wire(up=Way(delay_ms=2), down=Way(delay_ms=2, choose=choose))) as net:
+        net.spawn("server", serve)
+        with net.capture("client", path, snaplen=200):
+            net.call("client", talk)
+    write_truth(path, "The first fragment of every third answer arrives 250 ms after the others; every answer arrives whole.",
+                "testdata/lab/dns_failure.py, 15 datagrams of 3600 octets", capture_point="client")
+    compress(path)
+
+
 def icmp_case(folder, name, story, talk, findings, side="client", may=()):
     path = place(folder, "icmp-unreachable", name)
     with Net() as net:
@@ -184,5 +258,67 @@ def not_traceroute(folder):
     icmp_case(folder, "not-traceroute", "A traceroute: its probes are meant to draw errors.", talk, lambda _: [])
 
 
+def prohibited(folder):
+    """A router rejects what goes to a network, by RFC 1812 §5.2.7.1; another service on the same router's far side works."""
+    path = place(folder, "icmp-unreachable", "prohibited-by-router")
+
+    def metrics():
+        ends = []
+        for number in range(4):
+            client = udp(FAR)
+            client.connect((FAR, 8125))
+            for count in range(3):
+                with contextlib.suppress(OSError):
+                    client.send(b"metric.%d:%d|c" % (number, count))
+                time.sleep(0.25)
+            ends.append((endpoint(client.getsockname()), endpoint((FAR, 8125))))
+        connection = connect(FAR, 8080)
+        for number in range(4):
+            http_get(connection, f"/item/{number}", "shop.example")
+        connection.close()
+        return ends
+
+    with Routed(A, A) as net:
+        net.exec("a", "iptables", "-A", "FORWARD", "-p", "udp", "--dport", "8125", "-j", "REJECT", "--reject-with", "icmp-admin-prohibited")
+        net.spawn("server", http_server, FAR, 8080, lambda *_: http_ok(b"fine"))
+        with net.capture("client", path, expression="ip"):
+            ends = net.call("client", metrics)
+    write_truth(path, "A router rejects metrics of four sockets as administratively prohibited; HTTP passes it.", "testdata/lab/dns_failure.py, iptables REJECT",
+                [{"rule": "icmp-unreachable", "transport": "udp", "connections": ends, "severity_at_least": "medium", "figures": {}}], capture_point="client")
+    compress(path)
+
+
+def not_late_answers(folder):
+    """A client asks two resolvers at once, takes the first answer and closes: the second one's answer finds no port."""
+    path = place(folder, "icmp-unreachable", "not-late-answers")
+
+    def race():
+        for number in range(10):
+            client = udp(SERVER)
+            for port in (9301, 9302):
+                client.sendto(b"who is host%d" % number, (SERVER, port))
+            client.recv(100)
+            client.close()
+            time.sleep(0.3)
+
+    def serve(port, after_s):
+        server = udp(SERVER)
+        server.bind((SERVER, port))
+        while True:
+            data, client = server.recvfrom(4096)
+            time.sleep(after_s)
+            server.sendto(b"192.0.2.7 for " + data, client)
+
+    with Net() as net:
+        net.spawn("server", serve, 9301, 0.004)
+        net.spawn("server", serve, 9302, 0.060)
+        with net.capture("client", path):
+            net.call("client", race)
+    write_truth(path, "A client asks two servers at once and closes its port at the first answer; its kernel refuses the second.", "testdata/lab/dns_failure.py",
+                none_at_or_above="low", capture_point="client")
+    compress(path)
+
+
 if __name__ == "__main__":
-    run_cases([servfail, unanswered_ipv6, not_search_list, not_healthy, last_fragment_lost, not_whole, closed_port, not_traceroute])
+    run_cases([servfail, unanswered_ipv6, not_search_list, not_healthy, last_fragment_lost, not_whole, answers_filtered, not_in_order,
+               closed_port, prohibited, not_traceroute, not_late_answers])

@@ -141,8 +141,18 @@ def tracepoints(hosts):
     for tool, file, command in (
         ("perf", "perf-script.txt",
          f"perf record -q -a -e tcp:tcp_send_reset -e skb:kfree_skb -e tcp:tcp_retransmit_skb -o /tmp/pcapdoc.perf -- sh -c '{incident}' && perf script -i /tmp/pcapdoc.perf"),
+        # Some kernels refuse what it writes there, which events do not need.
         ("trace-cmd", "trace-cmd-report.txt",
-         f"trace-cmd record -q -e tcp:tcp_send_reset -o /tmp/pcapdoc.dat sh -c '{incident}' >&2 && trace-cmd report -i /tmp/pcapdoc.dat"),
+         "echo 1 > /tmp/pcapdoc-enabled; unshare -m sh -c \"mount --bind /tmp/pcapdoc-enabled /proc/sys/kernel/ftrace_enabled; "
+         "trace-cmd record -k -q -e tcp:tcp_send_reset -e tcp:tcp_receive_reset -e skb:kfree_skb -o /tmp/pcapdoc.dat "
+         f"sh -c '{incident}'\" >&2 && trace-cmd report -i /tmp/pcapdoc.dat; "
+         "echo 1 > /sys/kernel/tracing/tracing_on"),
+        ("trace-cmd", "trace-cmd-report-N.txt", "trace-cmd report -t -N -i /tmp/pcapdoc.dat"),
+        ("bpftrace", "bpftrace-resets.txt",
+         f"printf '%s\\n' '#!/bin/sh' '{incident}' > /tmp/pcapdoc-incident.sh; bpftrace -c '/bin/sh /tmp/pcapdoc-incident.sh' -e '"
+         "tracepoint:tcp:tcp_send_reset { $s = args->saddr; $d = args->daddr; "
+         "printf(\"%llu.%09llu tcp_send_reset %d.%d.%d.%d:%d -> %d.%d.%d.%d:%d reason=%d\\n\", nsecs / 1000000000, nsecs % 1000000000, "
+         "$s[4], $s[5], $s[6], $s[7], ($s[2] << 8) | $s[3], $d[4], $d[5], $d[6], $d[7], ($d[2] << 8) | $d[3], args->reason); }'"),
         ("bpftrace", "bpftrace-retransmits.txt",
          "ip netns exec srv iptables -A INPUT -p tcp --dport 9000 -j DROP; cat > /tmp/pcapdoc-lost.sh <<'END'\n"
          "ip netns exec cli timeout 4 busybox nc 10.9.0.2 9000 < /dev/null\nexit 0\nEND\n"

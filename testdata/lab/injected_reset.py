@@ -6,6 +6,7 @@
 A process in the server's namespace plays the device: it sees the requests (AF_PACKET) and sends a RST in the server's name to
 the client, with a hop limit of its own (raw socket). The truth is what it sent.
 """
+import contextlib
 import os
 import socket
 import struct
@@ -13,10 +14,11 @@ import sys
 import time
 
 from net import CLIENT, SERVER, Net, pair
-from parts import LINGER_ZERO, REQUEST, Book, answer, connect, lab_name, points, read_request, read_response, serve, together, truths
+from parts import LINGER_ZERO, REQUEST, Book, answer, connect, lab_name, listener, points, read_request, read_response, serve, together, truths
 from relay import Way, Wire, parse
 
 MADE = lab_name(__file__)
+TCP_REPAIR = 19
 
 
 def checksum(data):
@@ -133,10 +135,46 @@ def real_reset(folder):
            findings=[{"rule": "linger-zero-reset", "occurrences": 3, "connections": ends, "severity_at_least": "low"}], tcp_connections=3)
 
 
+def not_from_a_dead_socket(folder):
+    """The server's program sends with the hop limit 255, as RFC 5082 asks of routing protocols; its host forgets the connection, and its
+    kernel refuses what comes with its own 64."""
+    def protected(listening):
+        listening.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 255)
+        held = [listening.accept()[0] for _ in range(3)]
+        for _ in range(4):
+            for connection in held:
+                connection.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 255)
+                read_request(connection)
+                connection.sendall(answer(b"route" * 100))
+        for connection in held:
+            connection.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+            connection.close()
+        time.sleep(60)
+
+    def ask(_index):
+        connection = connect(SERVER, 8080)
+        for number in range(4):
+            connection.sendall(REQUEST % number)
+            read_response(connection)
+            time.sleep(0.2)
+        time.sleep(0.5)
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(REQUEST % 5)
+            read_response(connection)
+        connection.close()
+
+    with Net(Wire(Way(delay_ms=2), Way(delay_ms=2))) as net:
+        net.spawn("server", lambda: protected(listener(SERVER, 8080)))
+        with points(net, folder, "not-from-a-dead-socket", "client") as paths:
+            net.call("client", lambda: together(3, ask))
+    truths(paths, "A program sends with hop limit 255; its host loses three connections without a word, and its kernel answers what comes for them with RST and hop limit 64.",
+           f"{MADE}: IP_TTL 255, TCP_REPAIR close", may=["half-open", "linger-zero-reset", "keepalive-race"], tcp_connections=3)
+
+
 if __name__ == "__main__":
     target = os.path.join(sys.argv[1], "injected-reset")
     only = sys.argv[2:]
-    for scenario in (other_hop_limit, bare, real_reset):
+    for scenario in (other_hop_limit, bare, real_reset, not_from_a_dead_socket):
         if not only or scenario.__name__ in only:
             print(scenario.__name__, flush=True)
             scenario(target)

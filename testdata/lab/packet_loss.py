@@ -16,11 +16,12 @@ from relay import Way, Wire
 PORT = 7100
 
 
-def download(folder, kind, name, story, wire, octets, expect, point=("client", None), address=SERVER, snaplen=100, may=(), connections=1, pause_s=0.0, wait_s=None, chunk=None):
+def download(folder, kind, name, story, wire, octets, expect, point=("client", None), address=SERVER, snaplen=100, may=(), connections=1, pause_s=0.0, wait_s=None, chunk=None,
+             sysctls=None):
     """Downloads `octets`; `expect(books, ends)` gives the findings."""
     path = os.path.join(folder, kind, name + ".pcap")
     side, interface = point
-    with Net(wire) as net:
+    with Net(wire, sysctls=sysctls) as net:
         def talk(connection):
             connection.recv(1)
             for sent in range(0, octets, chunk or octets):
@@ -96,6 +97,25 @@ def not_jitter(folder):
     download(folder, "reordering", "not-jitter", "Delays vary by 8 ms but nothing is overtaken.", wire, 500_000, lambda *_: [], may=["bufferbloat"])
 
 
+def two_links_ipv6(folder):
+    """A router sends segments over two links by turns, one of which takes longer by 4 ms."""
+    def expect(books, ends):
+        late = len(data(books, "late"))
+        return [{"rule": "reordering", "connections": ends, "severity_at_least": "low", "severity_at_most": "low", "figures": {"segments": (late, max(2, late // 10))}}]
+
+    # By turns of some packets, as a router does that hashes identifications.
+    wire = Wire(up=Way(delay_ms=8), down=Way(delay_ms=8, choose=lambda frame: ("delay", 4) if frame.number % 7 == 0 else None))
+    download(folder, "reordering", "two-links-ipv6-client", "A router sends every seventh packet over a link that takes 4 ms longer.", wire, 400_000, expect, chunk=1400,
+             pause_s=0.001, address=SERVER6, may=["spurious-retransmission", "packet-loss", "sender-limited"])
+
+
+def not_repaired(folder):
+    """What comes late are repeats of lost segments; without timestamps, their numbers alone say so."""
+    wire = Wire(up=Way(delay_ms=10), down=Way(delay_ms=10, loss=0.03, loss_of="data"), seed=21)
+    download(folder, "reordering", "not-repaired", "Lost segments are repeated and arrive behind later ones; no timestamps.", wire, 500_000, lambda *_: [],
+             may=["packet-loss", "retransmit-hol", "spurious-retransmission"], sysctls={"net.ipv4.tcp_timestamps": 0})
+
+
 def delay_spike(folder):
     """Acknowledgements stand still for 600 ms: the sender's timer repeats what had arrived."""
     state = {}
@@ -118,6 +138,41 @@ def not_real_loss(folder):
     download(folder, "spurious-retransmission", "not-real-loss", "What is repeated was lost.", wire, 500_000, lambda *_: [], may=["packet-loss", "retransmit-hol"])
 
 
+def path_stops_ipv6(folder):
+    """What the server sends stands still for 700 ms, twice, as on a mobile link; its timer repeats what then arrives after all."""
+    state = {}
+
+    def hold(frame):
+        state.setdefault("begin", time.monotonic())
+        since = time.monotonic() - state["begin"]
+        for start in (0.6, 2.0):
+            if start < since < start + 0.7:
+                return ("until", state["begin"] + start + 0.7)
+        return None
+
+    def expect(books, ends):
+        return [{"rule": "spurious-retransmission", "connections": ends, "severity_at_least": "info", "severity_at_most": "low", "figures": {}}]
+
+    wire = Wire(up=Way(delay_ms=15), down=Way(delay_ms=15, choose=hold))
+    download(folder, "spurious-retransmission", "path-stops-ipv6-client", "The path to the client stands still for 700 ms, twice; nothing is lost.", wire, 400_000, expect, chunk=4000,
+             pause_s=0.025, address=SERVER6, snaplen=120, may=["bufferbloat", "timeout-recovery", "stream-framing", "path-outage"])
+
+
+def not_probes(folder):
+    """Acknowledgments of single messages are lost: the sender's probes (RFC 8985 §7) repeat what had arrived, as they may."""
+    count = {"acks": 0}
+
+    def choose(frame):
+        if frame.payload_len or frame.flags & 7 or frame.number < 4:
+            return None
+        count["acks"] += 1
+        return "drop" if count["acks"] % 6 == 0 else None
+
+    wire = Wire(up=Way(delay_ms=10, choose=choose), down=Way(delay_ms=10))
+    download(folder, "spurious-retransmission", "not-probes-server", "Every sixth acknowledgment of a message is lost; the server's probes repeat the message.", wire, 40_000, lambda *_: [],
+             chunk=500, pause_s=0.06, point=("server", None), may=["packet-loss"])
+
+
 def black_hole(folder):
     def big(frame):
         return "drop" if frame.payload_len > 1300 else None
@@ -137,4 +192,5 @@ def not_plain_loss(folder):
 
 
 if __name__ == "__main__":
-    run_cases([random_loss_client, burst_loss_server_ipv6, not_ack_loss, reordered_client, not_jitter, delay_spike, not_real_loss, black_hole, not_plain_loss])
+    run_cases([random_loss_client, burst_loss_server_ipv6, not_ack_loss, reordered_client, two_links_ipv6, not_jitter, not_repaired, delay_spike,
+               path_stops_ipv6, not_real_loss, not_probes, black_hole, not_plain_loss])

@@ -38,7 +38,8 @@ class Way:
     reorder_by_ms: float = 3.0
     rate_bps: float = 0.0
     queue_bytes: int = 64_000
-    # Called as choose(frame) -> None | "drop" | "duplicate" | ("delay", ms); see `Frame`.
+    # Called as choose(frame) -> None | "drop" | "duplicate" | ("delay", ms) | ("until", a moment of the monotonic clock); see `Frame`.
+    # What is held until the same moment is handed on in the order in which it came.
     choose: object = None
     # Called as change(frame, raw) -> the frames (bytes) that go on in its place; see `rewritten`.
     change: object = None
@@ -166,7 +167,10 @@ class _Side:
         note = None
         if way.jitter_ms:
             due += self.random.random() * way.jitter_ms / 1e3
-        if isinstance(action, tuple):
+        if isinstance(action, tuple) and action[0] == "until":
+            due, note = max(due, self.last_due, action[1]), "delay"
+            self.last_due = due
+        elif isinstance(action, tuple):
             due, note = due + action[1] / 1e3, "delay"
         elif way.reorder and self.random.random() < way.reorder:
             due, note = due + way.reorder_by_ms / 1e3, "reorder"

@@ -11,6 +11,8 @@ import socket
 import time
 
 from actors import compress, connect, http_get, http_ok, http_server, run_cases
+from asymmetric_path import A, Routed
+from asymmetric_path import SERVER as FAR
 from net import CLIENT, SERVER, Net, write_truth
 
 NOWHERE = "203.0.113.77"
@@ -112,5 +114,36 @@ def not_sent_back(folder):
     compress(path)
 
 
+def not_on_every_link(folder):
+    """Recorded on all links of the first of two routers that packets pass in a row, while a path of eight hops is explored with one and the same datagram."""
+    path = place(folder, "not-on-every-link-any")
+
+    def explore():
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.bind((CLIENT, 45_003))
+        # As Doubletree does: from the far end to the near one.
+        for hops in range(8, 0, -1):
+            client.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
+            for _ in range(2):
+                client.sendto(b"probe", (FAR, 33_999))
+            time.sleep(0.1)
+
+    with Routed(A, A) as net:
+        net.spawn("server", http_server, FAR, 8080, lambda *_: http_ok(b"fine" * 30))
+
+        def act():
+            connection = connect(FAR, 8080)
+            for number in range(6):
+                http_get(connection, f"/item/{number}", "shop.example")
+            connection.close()
+            explore()
+
+        with net.capture("a", path, interface="any", expression="ip"):
+            net.call("client", act)
+    write_truth(path, "A router's links show each packet twice; a client explores a path with datagrams whose hop limit falls from eight to one.",
+                "testdata/lab/routing_loop.py", may=["icmp-unreachable"], none_at_or_above="low", capture_point="router")
+    compress(path)
+
+
 if __name__ == "__main__":
-    run_cases([datagrams, connection_attempt, not_sent_back])
+    run_cases([datagrams, connection_attempt, not_sent_back, not_on_every_link])

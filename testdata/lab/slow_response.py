@@ -10,8 +10,9 @@ import subprocess
 import tempfile
 import time
 
-from actors import compress, connect, http_get, http_ok, http_server, in_threads, read_head, run_cases, serve_threads
-from net import CLIENT, SERVER, Net, pair, write_truth
+from actors import compress, connect, http_get, http_ok, http_server, in_threads, read_exactly, read_head, run_cases, serve_threads
+from net import CLIENT, SERVER, SERVER6, Net, pair, write_truth
+from parts import nginx
 from relay import Way, Wire
 
 PORT = 8080
@@ -95,6 +96,46 @@ def not_lost(folder):
     compress(path)
 
 
+def cold_start(folder):
+    """nginx before a program that loads its data at the first request of each of its two workers."""
+    path = place(folder, "slow-response", "cold-start-ipv6-server")
+
+    def program():
+        loaded = set()
+
+        def answer(_, target, __):
+            worker = target.rsplit("/", 1)[1]
+            if worker not in loaded:
+                time.sleep(1.3)
+                loaded.add(worker)
+            return http_ok(b"x" * 500)
+
+        http_server("127.0.0.1", 9000, answer)
+
+    def ask(number):
+        connection, slow = connect(SERVER6, PORT), []
+        for request in range(12):
+            begin = time.time()
+            http_get(connection, f"/list/{number}", "shop.example")
+            slow.append((time.time() - begin) * 1e3)
+        ends = pair(connection)
+        connection.close()
+        return ends, slow
+
+    with Net(Wire(up=Way(delay_ms=4), down=Way(delay_ms=4))) as net:
+        net.spawn("server", program)
+        nginx(net, "server", f"server {{ listen [::]:{PORT}; location / {{ proxy_pass http://127.0.0.1:9000; }} }}", PORT)
+        with net.capture("server", path, expression=f"tcp port {PORT}"):
+            seen = [net.call("client", ask, number) for number in range(2)]
+    waits = sorted(wait for _, slow in seen for wait in slow)
+    # The client waits a round trip longer than the server's side shows.
+    write_truth(path, "A program behind nginx loads its data at the first request for it: 1.3 s, others a few milliseconds; over IPv6.",
+                "testdata/lab/slow_response.py, nginx, 24 requests",
+                [{"rule": "slow-response", "connections": [ends for ends, _ in seen], "severity_at_least": "medium",
+                  "figures": {"response_ms_max": (round(waits[-1] - 8), 20)}}], capture_point="server", tcp_connections=2, waits_ms=[round(wait, 1) for wait in waits])
+    compress(path)
+
+
 def errors(folder):
     """A backend fails for one target in five."""
     path = place(folder, "http-error", "backend-fails")
@@ -170,5 +211,35 @@ def not_found(folder):
     compress(path)
 
 
+def not_in_a_log(folder):
+    """What a server sends are lines of another server's log: status lines and header fields, each in a segment of its own."""
+    path, lines = place(folder, "http-error", "not-in-a-log"), 40
+    line = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n"
+
+    def talk(connection):
+        while head := read_head(connection):
+            chunked = b"chunked" in head
+            connection.sendall(b"HTTP/1.1 200 OK\r\n" + (b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % (lines * len(line))) + b"\r\n\r\n")
+            for _ in range(lines):
+                connection.sendall(b"%x\r\n%s\r\n" % (len(line), line) if chunked else line)
+                time.sleep(0.002)
+            connection.sendall(b"0\r\n\r\n" if chunked else b"")
+
+    def ask(number):
+        connection = connect(SERVER, PORT)
+        for kind in ("plain", "chunked") * 2:
+            connection.sendall(f"GET /log/{kind} HTTP/1.1\r\nHost: logs.example\r\n\r\n".encode())
+            read_head(connection)
+            read_exactly(connection, lines * len(line) + (lines * 6 + 5 if kind == "chunked" else 0))
+        connection.close()
+
+    with Net() as net:
+        net.spawn("server", serve_threads, SERVER, PORT, talk)
+        with net.capture("client", path, expression=f"tcp port {PORT}"):
+            net.call("client", in_threads, ask, range(3))
+    write_truth(path, "A server delivers another server's log, whose lines are responses with status 503.", "testdata/lab/slow_response.py",
+                capture_point="client", tcp_connections=3)
+    compress(path)
+
 if __name__ == "__main__":
-    run_cases([slow_report, not_event_stream, not_lost, errors, bad_gateway, not_found])
+    run_cases([slow_report, not_event_stream, not_lost, cold_start, errors, bad_gateway, not_found, not_in_a_log])

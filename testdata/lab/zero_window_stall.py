@@ -10,7 +10,7 @@ import socket
 import time
 
 from actors import compress, connect, read_exactly, run_cases, serve_threads
-from net import SERVER, Net, pair, write_truth
+from net import SERVER, SERVER6, Net, pair, write_truth
 from relay import Way, Wire
 
 PORT = 7200
@@ -112,5 +112,49 @@ def not_nodelay(folder):
     writes(folder, "not-nodelay", "The same with TCP_NODELAY.", False, False)
 
 
+def answers_in_two(folder, name, story, nodelay, pause_s, finds):
+    """A server writes head and body of each response on their own, `pause_s` apart; the client asks for the next one when it has both."""
+    path = os.path.join(folder, "delayed-ack-nagle", name + ".pcap")
+    with Net(Wire(up=Way(delay_ms=2), down=Way(delay_ms=2))) as net:
+        def talk(connection):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, nodelay)
+            while read_exactly(connection, 100):
+                connection.sendall(b"h" * 180)
+                time.sleep(pause_s)
+                connection.sendall(b"b" * 350)
+
+        def ask():
+            connection = connect(SERVER6, PORT)
+            waits = []
+            for _ in range(30):
+                begin = time.time()
+                connection.sendall(b"q" * 100)
+                read_exactly(connection, 530)
+                waits.append((time.time() - begin) * 1e3)
+            ends = pair(connection)
+            connection.close()
+            return ends, waits
+
+        net.spawn("server", serve_threads, SERVER6, PORT, talk)
+        with net.capture("server", path, expression=f"tcp port {PORT}"):
+            ends, waits = net.call("client", ask)
+    findings = []
+    if finds:
+        held = sorted(wait for wait in waits if wait > 25)
+        # The head reaches the client half a round trip after the request did.
+        findings = [{"rule": "delayed-ack-nagle", "connections": [ends], "severity_at_least": "low",
+                     "figures": {"stalls": (len(held), max(1, len(held) // 20)), "stall_ms_median": (round(held[len(held) // 2] - 2, 1), 5)}}]
+    write_truth(path, story, "testdata/lab/zero_window_stall.py", findings, capture_point="server", tcp_connections=1, waits_ms=[round(wait, 1) for wait in waits])
+    compress(path)
+
+
+def head_then_body(folder):
+    answers_in_two(folder, "head-then-body-ipv6-server", "A server writes head and body of its responses on their own, without TCP_NODELAY.", False, 0, True)
+
+
+def not_computed(folder):
+    answers_in_two(folder, "not-computed-server", "A server sends the head, computes for 45 ms and sends the body, with TCP_NODELAY.", True, 0.045, False)
+
+
 if __name__ == "__main__":
-    run_cases([reader_pauses, reader_pauses_client, not_pausing, not_slow_writer, write_write_read, not_nodelay])
+    run_cases([reader_pauses, reader_pauses_client, not_pausing, not_slow_writer, write_write_read, not_nodelay, head_then_body, not_computed])

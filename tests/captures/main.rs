@@ -5,6 +5,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod enough;
 mod evidence;
 mod formats;
 #[path = "../frames/mod.rs"]
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut cases = formats::cases();
     cases.push(schema::sees_faults());
+    cases.push(enough::case());
     let properties: [(&str, Property); 6] = [
         ("truth", truth::complaints),
         ("evidence", evidence::complaints),

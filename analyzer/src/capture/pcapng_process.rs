@@ -85,6 +85,7 @@ impl Marks {
         known.name = told.name.or(known.name.take());
         known.pid = told.pid.or(known.pid);
         known.pod = told.pod.or(known.pod.take());
+        known.container = told.container.or(known.container.take());
         known.end = told.end;
     }
 
@@ -234,8 +235,8 @@ fn program(path: &[u8]) -> Option<Box<str>> {
     name(path.rsplit(|octet| *octet == b'/').next().unwrap_or(path))
 }
 
-/// `PID: 7\nCmd: /usr/bin/curl\nArgs: …`, and `PodName: a\nPodNamespace: b\n…`, each a comment of its
-/// own or in one.
+/// `PID: 7\nCmd: /usr/bin/curl\nArgs: …`, `ContainerName: a\n…` and `PodName: a\nPodNamespace: b\n…`, each a
+/// comment of its own or in one.
 fn ptcpdump(comment: &str) -> Option<Owner> {
     let mut owner = Owner {
         told_by: ToldBy::Ptcpdump,
@@ -258,6 +259,7 @@ fn ptcpdump(comment: &str) -> Option<Owner> {
         match key {
             "PID" => owner.pid = value.parse().ok().filter(|pid| *pid > 0),
             "Cmd" | "Command" => command = program(value.as_bytes()),
+            "ContainerName" => owner.container = name(value.as_bytes()),
             "PodName" => pod = name(value.as_bytes()),
             "PodNamespace" => namespace = name(value.as_bytes()),
             _ => {}
@@ -267,7 +269,7 @@ fn ptcpdump(comment: &str) -> Option<Owner> {
     owner.pod = pod
         .zip(namespace)
         .map(|(pod, space)| format!("{space}/{pod}").into());
-    (owner.name.is_some() || owner.pod.is_some()).then_some(owner)
+    (owner.name.is_some() || owner.pod.is_some() || owner.container.is_some()).then_some(owner)
 }
 
 /// `rustnet process=curl pid=7 … pod=a ns=b … direction=outgoing …`
@@ -309,6 +311,8 @@ mod tests {
         assert_eq!((one.pid, one.name.as_deref()), (Some(7), Some("curl")));
         let pod = ptcpdump("PodName: web-0\nPodNamespace: shop\nPodUID: 1\nPodLabels: {}").unwrap();
         assert_eq!(pod.pod.as_deref(), Some("shop/web-0"));
+        let container = ptcpdump("ContainerName: web\nContainerId: 0123\nContainerImage: web:1");
+        assert_eq!(container.unwrap().container.as_deref(), Some("web"));
         for other in ["PID: 7", "", "see PID: 7\nCmd: x", "PID: x\nCmd: y", "\n\n"] {
             assert_eq!(ptcpdump(other), None, "{other:?}");
         }

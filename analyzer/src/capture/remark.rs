@@ -41,6 +41,8 @@ pub struct Owner {
     pub pid: Option<u32>,
     /// Its pod, as `namespace/name`.
     pub pod: Option<Box<str>>,
+    /// The name of its container.
+    pub container: Option<Box<str>>,
     /// At which end it is.
     pub end: OwnerEnd,
     /// Who says so.
@@ -80,7 +82,8 @@ pub enum ToldBy {
 }
 
 impl ToldBy {
-    const ALL: [Self; 5] = [
+    /// All there are.
+    pub(crate) const ALL: [Self; 5] = [
         Self::ProcessOption,
         Self::DarwinBlock,
         Self::Pktap,
@@ -145,6 +148,7 @@ impl Remark {
                 out.push(0);
                 text(owner.name.as_deref(), out);
                 text(owner.pod.as_deref(), out);
+                text(owner.container.as_deref(), out);
                 out.push(u8::from(owner.pid.is_some()));
                 out.extend(owner.pid.unwrap_or(0).to_le_bytes());
                 let end = OwnerEnd::ALL.iter().position(|one| *one == owner.end);
@@ -177,7 +181,7 @@ impl Remark {
         let [kind] = from.take()?;
         let says = match kind {
             0 => {
-                let (name, pod) = (from.text()?, from.text()?);
+                let (name, pod, container) = (from.text()?, from.text()?, from.text()?);
                 let [has_pid] = from.take()?;
                 let pid = u32::from_le_bytes(from.take()?);
                 let [end, told] = from.take()?;
@@ -185,6 +189,7 @@ impl Remark {
                     name,
                     pid: (has_pid != 0).then_some(pid),
                     pod,
+                    container,
                     end: *OwnerEnd::ALL.get(usize::from(end))?,
                     told_by: *ToldBy::ALL.get(usize::from(told))?,
                 }))
@@ -251,12 +256,14 @@ mod tests {
 
     fn says() -> impl Strategy<Value = Said> {
         let word = || proptest::option::of(".{1,40}".prop_map(Box::<str>::from));
-        let owner = (word(), any::<Option<u32>>(), word(), 0..5_usize, 0..5_usize);
-        let owner = owner.prop_map(|(name, pid, pod, end, told)| {
+        let names = (word(), word(), word());
+        let owner = (names, any::<Option<u32>>(), 0..5_usize, 0..5_usize);
+        let owner = owner.prop_map(|((name, pod, container), pid, end, told)| {
             Said::Owner(Arc::new(Owner {
                 name,
                 pid,
                 pod,
+                container,
                 end: OwnerEnd::ALL[end],
                 told_by: ToldBy::ALL[told],
             }))

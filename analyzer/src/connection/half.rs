@@ -139,6 +139,8 @@ pub struct Half {
     pub loaded_rtts: Histogram,
     /// Round trips measured with at most two segments in flight, after the first loaded one.
     pub unloaded_rtts: Histogram,
+    /// How the path lets go of what is in flight, measured with the loaded round trips.
+    pub drain: Option<Drain>,
     /// The longest loaded round trip: the acknowledgement that ended it.
     pub longest_rtt_at: Option<SegmentRef>,
     /// Acknowledgements that came late although at least two full segments waited for them, where the
@@ -362,6 +364,21 @@ pub struct HeldWrites {
     pub first: Option<[SegmentRef; 3]>,
     /// When the rest waited: from the small segment to the acknowledgement, the first 64 times.
     pub spans: Vec<(Timestamp, Timestamp)>,
+}
+
+/// The pace at which acknowledgements come one behind the other while a path is under load. A queue is
+/// emptied at the rate of its link; what was held by a stop comes all at once.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Drain {
+    /// The time between acknowledgements of segments that were in flight together.
+    pub took: Duration,
+    /// The time that a queue would have taken for it: the share of the flight that each of them
+    /// acknowledged, of its round trip.
+    pub due: Duration,
+    /// When the latest of them came.
+    pub(crate) last: Timestamp,
+    /// What it acknowledged.
+    pub(crate) acknowledged: u64,
 }
 
 /// Late acknowledgements of what one end sent.

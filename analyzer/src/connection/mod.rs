@@ -31,8 +31,8 @@ use crate::time::Timestamp;
 pub use crate::histogram::Histogram;
 pub use ending::{EndedBy, Ending};
 pub use half::{
-    Burst, CopyMarks, CounterTrust, DataConflict, Half, HeldWrites, LateAcks, Outage, Probes,
-    Stuck, SuspectedRepeats,
+    Burst, CopyMarks, CounterTrust, DataConflict, Drain, Half, HeldWrites, LateAcks, Outage,
+    Probes, Stuck, SuspectedRepeats,
 };
 pub use hole::{HoleEpisode, Holes, Waits};
 pub use idle_gap::{IdleGap, IdleGaps};

@@ -159,6 +159,7 @@ impl Decoder<'_> {
             name: header.bytes.get(56..73).and_then(name_of),
             pid: Some(pid),
             pod: None,
+            container: None,
             end,
             told_by: ToldBy::Pktap,
         };

@@ -43,11 +43,23 @@ fn read_each(options: &[u8], tcp: &mut TcpFields) {
         }
         let Some(&len) = tail.first() else { return };
         let Some((option, next)) = rest.split_at_checked(len.into()) else {
+            if let (SACK, [_, blocks @ ..], true) = (*kind, tail, tcp.options_cut) {
+                one(SACK, captured_blocks(blocks, len), tcp);
+            }
             return;
         };
         let [_, _, value @ ..] = option else { return };
         one(*kind, value, tcp);
         rest = next;
+    }
+}
+
+/// The whole blocks of a SACK option of this length that the snap length left. The first of them is the
+/// one that reports duplicates (RFC 2883 §4).
+fn captured_blocks(blocks: &[u8], len: u8) -> &[u8] {
+    match len {
+        10 | 18 | 26 | 34 => &blocks[..blocks.len() - blocks.len() % 8],
+        _ => &[],
     }
 }
 
@@ -160,6 +172,33 @@ mod tests {
         assert_eq!(sack.sacks().len(), 2);
         assert_eq!(sack.sacks()[0].left_edge, SeqNumber(5));
         assert_eq!(sack.sacks()[1].right_edge, SeqNumber(3));
+    }
+
+    /// The options of a frame that ends within them.
+    fn cut(bytes: &[u8]) -> TcpFields {
+        let mut tcp = TcpFields {
+            options_cut: true,
+            ..TcpFields::default()
+        };
+        read(bytes, &mut tcp);
+        tcp
+    }
+
+    #[test]
+    fn sack_blocks_that_the_snap_length_left() {
+        let blocks = [1, 1, 5, 18, 0, 0, 0, 5, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, 3];
+        for (length, count) in [(20, 2), (19, 1), (13, 1), (12, 1), (11, 0), (4, 0), (3, 0)] {
+            let sack = cut(&blocks[..length]);
+            assert_eq!(sack.sacks().len(), count, "{length}");
+            assert!(
+                sack.sacks()
+                    .first()
+                    .is_none_or(|first| first.left_edge == SeqNumber(5))
+            );
+        }
+        // A length that no SACK option has, and one that lies in a whole header.
+        assert!(cut(&[5, 17, 0, 0, 0, 5, 0, 0, 0, 9]).sacks().is_empty());
+        assert!(options(&blocks[..19]).sacks().is_empty());
     }
 
     #[test]

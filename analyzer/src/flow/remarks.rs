@@ -14,7 +14,7 @@ use crate::direction::Direction;
 use super::key::FlowKey;
 
 /// Connections of one shard of which words are kept, at about 300 bytes each.
-const CONNECTIONS: usize = 8_192;
+pub(crate) const CONNECTIONS: usize = 8_192;
 /// Causes of resets kept of one connection: as many as it has resets.
 const CAUSES: usize = 8;
 /// Owners kept of one connection: one for each end, and what names no end.
@@ -39,15 +39,20 @@ struct Noted {
 
 /// What is said of the connections of a shard.
 #[derive(Debug, Default)]
-pub(super) struct Remarks(HashMap<FlowKey, Noted, FixedState>);
+pub(super) struct Remarks {
+    noted: HashMap<FlowKey, Noted, FixedState>,
+    /// Words for which there was no room.
+    left_out: u64,
+}
 
 impl Remarks {
     /// Takes what is said of a packet.
     pub fn take(&mut self, key: FlowKey, packet: &Packet, remark: &Remark) {
-        if self.0.len() >= CONNECTIONS && !self.0.contains_key(&key) {
+        if self.noted.len() >= CONNECTIONS && !self.noted.contains_key(&key) {
+            self.left_out += 1;
             return;
         }
-        let noted = self.0.entry(key).or_default();
+        let noted = self.noted.entry(key).or_default();
         match &remark.says {
             Said::Owner(owner) => noted.owner(place(owner, packet), owner),
             Said::ResetCause(cause) if noted.causes.len() < CAUSES => {
@@ -75,10 +80,15 @@ impl Remarks {
     }
 
     fn forget(&mut self, key: &FlowKey) -> Option<Noted> {
-        if self.0.is_empty() {
+        if self.noted.is_empty() {
             return None;
         }
-        self.0.remove(key)
+        self.noted.remove(key)
+    }
+
+    /// Words about packets that were left out because too many connections had some at one time.
+    pub const fn left_out(&self) -> u64 {
+        self.left_out
     }
 }
 
@@ -94,7 +104,13 @@ fn place(owner: &Owner, packet: &Packet) -> Place {
 
 /// How much an owner tells.
 fn tells(owner: &Owner) -> u8 {
-    u8::from(owner.name.is_some()) + u8::from(owner.pid.is_some()) + u8::from(owner.pod.is_some())
+    let told = [
+        owner.name.is_some(),
+        owner.pid.is_some(),
+        owner.pod.is_some(),
+        owner.container.is_some(),
+    ];
+    told.into_iter().map(u8::from).sum()
 }
 
 impl Noted {
@@ -133,6 +149,7 @@ impl Noted {
                 name: owner.name.as_deref().map(str::to_owned),
                 pid: owner.pid,
                 pod: owner.pod.as_deref().map(str::to_owned),
+                container: owner.container.as_deref().map(str::to_owned),
                 host: host.map(|ip| ip.to_string()),
                 source: owner.told_by.source().to_owned(),
             }));
@@ -158,5 +175,63 @@ impl Noted {
                 service: side.service,
             })
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::ToldBy;
+    use crate::decode::PacketKind;
+    use crate::time::Timestamp;
+
+    fn packet(port: u16) -> Packet {
+        Packet {
+            frame: 1,
+            time: Timestamp::default(),
+            src: [1; 16],
+            dst: [2; 16],
+            src_port: port,
+            dst_port: 53,
+            wire_len: 60,
+            payload_len: 0,
+            payload_start: 0,
+            payload_captured: 0,
+            ip_id: None,
+            hop_limit: 64,
+            ecn: 0,
+            dont_fragment: true,
+            reassembled: false,
+            observation_point: 0,
+            kind: PacketKind::Udp,
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted() {
+        let mut remarks = Remarks::default();
+        let owner = Arc::new(Owner {
+            pid: Some(7),
+            told_by: ToldBy::Rustnet,
+            ..Owner::default()
+        });
+        let remark = Remark {
+            frame: 1,
+            says: Said::Owner(owner),
+        };
+        let key = |number: usize| {
+            let port = u16::try_from(number).expect("few");
+            FlowKey::of(&packet(port)).0
+        };
+        let mut take = |number| {
+            remarks.take(key(number), &packet(1), &remark);
+            remarks.left_out()
+        };
+        assert!((0..CONNECTIONS).all(|number| take(number) == 0));
+        assert_eq!(take(0), 0, "a connection that is known");
+        assert_eq!(take(CONNECTIONS), 1);
+        remarks.drop(&key(3));
+        remarks.take(key(CONNECTIONS), &packet(1), &remark);
+        assert_eq!(remarks.left_out(), 1, "one that left made room");
     }
 }

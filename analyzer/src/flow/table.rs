@@ -434,6 +434,7 @@ impl<S: ConnectionSink> Shard<S> {
                 self.hand_over(&key, flow, expired);
             }
         }
+        self.tally.limits.remarks_left_out += self.remarks.left_out();
         (self.sink, self.tally)
     }
 }

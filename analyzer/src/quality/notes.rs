@@ -40,12 +40,15 @@ pub(crate) struct LimitCounts {
     pub unlisted: u64,
     /// Connections that ended for want of memory.
     pub given_up: u64,
+    /// Words of the capture about packets for which there was no room.
+    pub remarks_left_out: u64,
 }
 
 impl LimitCounts {
     /// Adds what another shard counted.
     pub fn merge(&mut self, other: &Self) {
         self.given_up += other.given_up;
+        self.remarks_left_out += other.remarks_left_out;
         self.lone_syns_summed += other.lone_syns_summed;
         self.unlisted += other.unlisted;
         self.missing_octets += other.missing_octets;
@@ -159,6 +162,14 @@ impl LimitCounts {
             format!(
                 "{}, closed or silent for longest, ended early to stay within --max-memory: their later packets are shown as separate connections",
                 counted(self.given_up, "connection")
+            ),
+        );
+        notes.add(
+            QualityKind::Summed,
+            self.remarks_left_out,
+            format!(
+                "what the capture states beside {} (process, cause of a reset, other side of a proxy) was not kept: too many connections had such marks at one time, and some connections lack them",
+                counted(self.remarks_left_out, "packet")
             ),
         );
     }

@@ -36,6 +36,9 @@ pub struct ProcessRow {
     /// Its pod, as `namespace/name`, when it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    /// The name of its container, when it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
     /// Address of the host on which it runs.
     pub host: Option<String>,
     /// The file that says so, or the capture.
@@ -61,6 +64,7 @@ impl From<&Process> for ProcessRow {
             name: process.name.clone(),
             pid: process.pid,
             pod: process.pod.clone(),
+            container: process.container.clone(),
             host: process.host.clone(),
             source: process.source.clone(),
         }
@@ -75,16 +79,17 @@ impl ProcessRow {
         self.host.as_deref() == Some(ip)
     }
 
-    /// `java[4212]`, or `java[4212] in shop/web-0`, for people.
+    /// `java[4212]`, `java[4212] in shop/web-0`, or `java[4212] in container web`, for people.
     #[must_use]
     pub(crate) fn label(&self) -> String {
         let name = self.name.as_deref().unwrap_or("process");
         let label = self
             .pid
             .map_or_else(|| name.to_owned(), |pid| format!("{name}[{pid}]"));
-        match &self.pod {
-            Some(pod) => format!("{label} in {pod}"),
-            None => label,
+        match (&self.pod, &self.container) {
+            (Some(pod), _) => format!("{label} in {pod}"),
+            (None, Some(container)) => format!("{label} in container {container}"),
+            (None, None) => label,
         }
     }
 }

@@ -113,7 +113,12 @@ pub(crate) fn mask_lines<'a>(
     let names = StandIns(names);
     for line in findings.flat_map(|finding| finding.host_evidence.iter_mut().flatten()) {
         names.put(&mut line.file);
-        line.text = masked(&line.text);
+        let text = masked(&line.text);
+        // What the capture says of a process stands in the note as it is.
+        if !line.text.is_empty() {
+            line.note = line.note.replace(&line.text, &text);
+        }
+        line.text = text;
         line.note = without_owners(&line.note);
     }
     names

@@ -66,6 +66,8 @@ impl Redactor {
         if let Some(process) = &mut masked.process {
             process.name = process.name.as_ref().map(|_| "hidden".to_owned());
             process.pod = process.pod.as_deref().map(|pod| self.name(pod));
+            let container = process.container.as_deref();
+            process.container = container.map(|container| self.name(container));
         }
         if let Some(side) = &mut masked.proxied_to {
             side.service = side.service.as_deref().map(|name| self.name(name).into());

@@ -157,6 +157,7 @@ fn observation(one: &BroadcastLoop, has_stopped: bool) -> Observation<Seen> {
         at: one.first.time,
         fact: (),
         limits: Vec::new(),
+        owner: None,
     };
     let impact = if has_stopped {
         Impact {

@@ -28,6 +28,8 @@ declare_rule! {
     /// - Their 95th percentile is 100 ms, and three times the shortest round trip of the connection, above
     ///   normal.
     /// - Round trips measured with little in flight are not long as well; that would refute it.
+    /// - Acknowledgments of one flight come one after the other, as a link empties its queue. All of them at
+    ///   once come from a path or a host that had stopped, which would refute it as well.
     ///
     /// Severity is low, medium from 200 ms more.
     ///
@@ -55,6 +57,7 @@ declare_rule! {
             medium_added_ms = 200.0: "Wait from which calls and interactive use suffer badly.",
             min_factor = 3.0: "Smallest multiple of the shortest round trip; shorter queues are normal.",
             min_samples = 20.0: "Round trips under load that make a distribution.",
+            min_drain_share = 0.25: "Share of the time that a queue takes to drain which acknowledgments must take; Wi-Fi and receivers that coalesce send them in bursts, but not a whole flight at once.",
         ],
         host_evidence: [Owner],
     }
@@ -98,7 +101,12 @@ impl Rule for Bufferbloat {
                     .is_some_and(|idle| idle * 2 > median);
             // Acknowledgements of a reader that does not read come late by themselves.
             let full = conn.half(direction.reverse()).zero_windows > 0;
-            if few || small || never_falls || full {
+            // What a stop of the path or of the receiver held comes all at once.
+            let least_took = ctx.threshold("min_drain_share");
+            let stopped = half
+                .drain
+                .is_some_and(|drain| ms(drain.took) < ms(drain.due) * least_took);
+            if few || small || never_falls || full || stopped {
                 continue;
             }
             let slowed = if added >= ctx.threshold("medium_added_ms") {
@@ -162,7 +170,39 @@ mod tests {
 
     use super::*;
     use crate::model::severity::Severity;
+    use crate::testkit::script::{Capture, Marks, fields};
     use crate::testkit::{Builder, S, figure, findings_of, histogram};
+    use analyzer::decode::TcpFlags;
+
+    /// Three flights of twenty segments that the client acknowledges 300 ms later, so many
+    /// microseconds apart.
+    fn flights(gap_us: u64) -> Vec<crate::model::finding::Finding> {
+        let mut capture = Capture::new();
+        capture.handshake();
+        capture.client(21_000, TcpFlags::ACK, 101, 901, 10);
+        let mut seq = 901;
+        for flight in 0..3_u64 {
+            let begin = 100_000 + flight * 1_000_000;
+            for number in 0..20_u32 {
+                let at = begin + u64::from(number) * 10;
+                capture.server(at, TcpFlags::ACK, seq + number * 1_000, 111, 1_000);
+            }
+            // The last four at once: a round trip with little in flight would be a long one.
+            for number in (1..=16_u32).chain([20]) {
+                let at = (begin + 300_000 + u64::from(number) * gap_us) * 1_000;
+                let ack = fields(111, seq + number * 1_000, TcpFlags::ACK);
+                capture.packet(true, at, Marks::default(), ack, 0);
+            }
+            seq += 20_000;
+        }
+        findings_of("bufferbloat", &[capture.finish()])
+    }
+
+    #[test]
+    fn a_queue_drains_and_a_stop_ends_at_once() {
+        assert_eq!(flights(15_000).len(), 1);
+        assert!(flights(10).is_empty());
+    }
 
     fn transfer(loaded_ms: f64, unloaded_ms: f64) -> Connection {
         let builder = Builder::tcp(1)

@@ -117,6 +117,7 @@ fn observation(one: &DamagedPackets) -> Option<Observation<Seen>> {
         at: first.time,
         fact: (),
         limits: Vec::new(),
+        owner: None,
     };
     let mut found = Observation::from_note(&note, confidence::LIKELY, Impact::recovered(one.count))
         .cause(one.source.to_string())

@@ -231,6 +231,7 @@ fn observation(one: &AddressConflict) -> Observation<Seen> {
         at: first.time,
         fact: (),
         limits: Vec::new(),
+        owner: None,
     };
     let macs = one.macs.map(mac);
     let claims = |station: &String| format!("{station} claims the address");

@@ -131,6 +131,7 @@ fn observation(one: &RoutingLoop) -> Observation<Seen> {
         at: one.first.time,
         fact: (),
         limits: Vec::new(),
+        owner: None,
     };
     let fell = f64::from(one.hop_limit_first) - f64::from(one.hop_limit_last);
     let steps = number(one.sightings) / number(one.packets.max(1)) - 1.0;

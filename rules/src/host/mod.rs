@@ -99,7 +99,10 @@ impl Witness {
         for finding in &mut assessment.findings {
             let lines = book.testify(finding);
             turn::weigh(finding, &lines);
-            finding.host_evidence = Some(book.quoted(lines));
+            let mut quoted = book.quoted(lines);
+            // Where no file of a host names a process, the capture may.
+            quoted.extend(finding.host_evidence.take().unwrap_or_default());
+            finding.host_evidence = Some(quoted);
         }
         let mut found = book.found(assessment);
         let mut host_only = udp_buffer_full::all(&self.joined);

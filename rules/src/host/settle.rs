@@ -68,11 +68,15 @@ impl Settlement {
             return None;
         }
         let mut conn = conn.clone();
-        // Of what the capture itself names, the pod stays.
+        // Of what the capture itself names, pod and container stay.
         if let Some(process) = process {
-            let pod = conn.process.take().and_then(|known| known.pod);
+            let known = conn.process.take();
+            let (pod, container) = known
+                .map(|known| (known.pod, known.container))
+                .unwrap_or_default();
             conn.process = Some(Box::new(Process {
                 pod,
+                container,
                 ..process.clone()
             }));
         }
@@ -282,6 +286,7 @@ fn process(joined: &Joined, at: usize) -> Option<Process> {
                 name: Some(user.name.clone()),
                 pid: user.pid,
                 pod: None,
+                container: None,
                 host,
                 source: files.files[row.place.at.file].name.clone(),
             });
@@ -297,6 +302,7 @@ fn process(joined: &Joined, at: usize) -> Option<Process> {
                 name: files.process_name(file, pid).map(str::to_owned),
                 pid: Some(pid),
                 pod: None,
+                container: None,
                 host,
                 source: files.files[file].name.clone(),
             });
@@ -318,6 +324,7 @@ fn served(joined: &Joined, at: usize) -> Option<Process> {
         name: Some(user.name.clone()),
         pid: user.pid,
         pod: None,
+        container: None,
         host: Some(connection.server.ip.to_string()),
         source: joined.files.files[row.place.at.file].name.clone(),
     })

@@ -125,13 +125,13 @@ impl Says {
     }
 }
 
-/// A line of a host's file that speaks about a finding.
+/// A line of a host's file, or of the capture itself, that speaks about a finding.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 pub struct HostLine {
-    /// The file, as it was given.
+    /// The file, as it was given; of what the capture itself says, what of it says so.
     pub file: String,
-    /// Number of the line, from 1.
+    /// Number of the line, from 1; of what the capture itself says, the first frame of a connection.
     pub line: u64,
     /// The line itself.
     pub text: String,

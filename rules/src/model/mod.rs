@@ -16,6 +16,7 @@ pub mod needs;
 pub mod observation;
 pub mod occurrence;
 pub mod onset;
+pub mod owner;
 pub mod rule;
 pub mod settings;
 pub mod severity;

@@ -16,6 +16,7 @@ use crate::model::connection_ref::ConnectionRef;
 use crate::model::figure::FigureValue;
 use crate::model::impact::Impact;
 use crate::model::occurrence::Occurrence;
+use crate::model::owner::Owner;
 
 /// Occurrences kept per rule: enough for any figure to be right within its spread, at about
 /// 1 kB each.
@@ -72,15 +73,19 @@ impl Observation {
     /// An occurrence on `conn` that groups with others of the same `server` endpoint.
     #[must_use]
     pub fn new(conn: &Connection, confidence: f64, impact: Impact) -> Self {
+        let occurrence = Occurrence::new(
+            ConnectionRef::from(conn),
+            conn.server.to_string(),
+            conn.start,
+            confidence,
+            impact,
+            limits_of(conn),
+        );
         Self {
-            occurrence: Occurrence::new(
-                ConnectionRef::from(conn),
-                conn.server.to_string(),
-                conn.start,
-                confidence,
-                impact,
-                limits_of(conn),
-            ),
+            occurrence: Occurrence {
+                owner: Owner::of(conn),
+                ..occurrence
+            },
             seen: (),
         }
     }
@@ -88,15 +93,19 @@ impl Observation {
     /// An occurrence that only the end of the capture shows, placed on a connection noted before.
     #[must_use]
     pub fn from_note<F>(note: &Note<F>, confidence: f64, impact: Impact) -> Self {
+        let occurrence = Occurrence::new(
+            note.connection,
+            note.connection.server.to_string(),
+            note.at,
+            confidence,
+            impact,
+            note.limits.clone(),
+        );
         Self {
-            occurrence: Occurrence::new(
-                note.connection,
-                note.connection.server.to_string(),
-                note.at,
-                confidence,
-                impact,
-                note.limits.clone(),
-            ),
+            occurrence: Occurrence {
+                owner: note.owner.clone(),
+                ..occurrence
+            },
             seen: (),
         }
     }
@@ -228,6 +237,8 @@ pub struct Note<F> {
     pub fact: F,
     /// Limits of the capture that touch the connection.
     pub limits: Vec<QualityKind>,
+    /// Whose the connection is, as the capture itself says.
+    pub owner: Option<Box<Owner>>,
 }
 
 impl<F> Note<F> {
@@ -239,6 +250,7 @@ impl<F> Note<F> {
             at: conn.start,
             fact,
             limits: limits_of(conn),
+            owner: Owner::of(conn),
         }
     }
 

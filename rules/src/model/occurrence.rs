@@ -12,6 +12,7 @@ use crate::model::evidence::Evidence;
 use crate::model::figure::{Distribution, Figure, FigureSpec, FigureValue, Fold, spread};
 use crate::model::impact::Impact;
 use crate::model::meta::RuleMeta;
+use crate::model::owner::Owner;
 
 /// Single values kept for a histogram.
 const VALUES_PER_DISTRIBUTION: usize = 1_000;
@@ -44,6 +45,8 @@ pub struct Occurrence {
     pub stalls: Vec<(Timestamp, Timestamp)>,
     /// Limits of the capture that touch the connection.
     pub limits: Vec<QualityKind>,
+    /// Whose the connection is, as the capture itself says.
+    pub owner: Option<Box<Owner>>,
 }
 
 impl Occurrence {
@@ -68,6 +71,7 @@ impl Occurrence {
             cost: Vec::new(),
             stalls: Vec::new(),
             limits,
+            owner: None,
         }
     }
 

@@ -359,6 +359,10 @@ const CONNECTION_COLUMNS: &[Column<Connections>] = &[
     column("process_pod", Text, "its pod, as `namespace/name`", |r| {
         text(r.process.as_ref().and_then(|process| process.pod.clone()))
     }),
+    column("process_container", Text, "name of its container", |r| {
+        let container = r.process.as_ref().map(|process| process.container.clone());
+        text(container.flatten())
+    }),
     column(
         "proxied_to",
         Text,

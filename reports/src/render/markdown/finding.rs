@@ -115,13 +115,18 @@ impl Page {
         }
         self.block(format_args!("### What the hosts say"));
         self.list(lines.iter().map(|line| {
+            // What the capture itself says stands in the note already.
+            let quoted = if line.note.contains(&line.text) {
+                String::new()
+            } else {
+                format!(": {}", escape::markdown_code(&line.text))
+            };
             format!(
-                "**{}**: {} ({}:{}: {})",
+                "**{}**: {} ({}:{}{quoted})",
                 line.says.as_str(),
                 text(&line.note),
                 text(&line.file),
-                line.line,
-                escape::markdown_code(&line.text)
+                line.line
             )
         }));
     }

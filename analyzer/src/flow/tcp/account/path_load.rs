@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::connection::LateAcks;
+use crate::connection::{Drain, LateAcks};
 use crate::event::SegmentRef;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::rtt::RoundTrip;
@@ -50,6 +50,26 @@ fn note_late_ack(sender: &mut SenderState, trip: RoundTrip, ack: SegmentRef) {
     }
 }
 
+/// Takes the acknowledgement of a segment that left under load.
+fn note_drain(sender: &mut SenderState, trip: RoundTrip, ack: SegmentRef) {
+    let acknowledged = sender.snd_una;
+    let drain = sender.stats.seldom().drain.get_or_insert(Drain {
+        took: Duration::ZERO,
+        due: Duration::ZERO,
+        last: ack.time,
+        acknowledged,
+    });
+    let gap = ack.time.since(drain.last);
+    // Both segments were in flight when the earlier acknowledgement came.
+    if gap < Duration::from_nanos(trip.ns) {
+        let octets = acknowledged.saturating_sub(drain.acknowledged);
+        let due = trip.ns.saturating_mul(octets.min(trip.flight)) / trip.flight.max(1);
+        drain.took += gap;
+        drain.due += Duration::from_nanos(due);
+    }
+    (drain.last, drain.acknowledged) = (ack.time, acknowledged);
+}
+
 /// Takes a round trip of `sender` that `ack` ended. Nothing is kept before the first long one
 /// under load.
 pub(in crate::flow::tcp) fn note_round_trip(
@@ -75,6 +95,7 @@ pub(in crate::flow::tcp) fn note_round_trip(
     let segments = flight / u64::from(sender.stats.largest_payload.max(1));
     if segments >= LOADED {
         let longest = rtt_ns >= sender.rtt.max_ns();
+        note_drain(sender, trip, ack);
         let seldom = sender.stats.seldom();
         seldom.loaded_rtts.add(rtt);
         if longest || seldom.longest_rtt_at.is_none() {
@@ -140,5 +161,38 @@ mod tests {
         assert_eq!(note(300, 10), (1, 0));
         assert_eq!(note(25, 1), (1, 1));
         assert_eq!(note(100, 5), (1, 1), "neither loaded nor unloaded");
+    }
+
+    /// Acknowledgements of one segment each, so many microseconds apart, of a flight of twenty that
+    /// waited for 300 ms; what they took and would have taken in a queue.
+    fn drained(gap_us: i64) -> Drain {
+        let mut sender = SenderState::default();
+        sender.stats.largest_payload = 1000;
+        sender.rtt.sample(20_000_000);
+        for number in 0..12_i64 {
+            sender.snd_una += 1000;
+            let time = Timestamp::from_nanos(number * gap_us * 1_000);
+            let ack = SegmentRef::place(20, time, Direction::ServerToClient);
+            let trip = RoundTrip {
+                ns: 300_000_000,
+                flight: 20_000,
+            };
+            note_round_trip(&mut sender, trip, ack);
+        }
+        sender.stats.seldom().drain.expect("loaded")
+    }
+
+    #[test]
+    fn a_queue_lets_go_at_its_rate_and_a_stop_all_at_once() {
+        let due = Duration::from_millis(11 * 300 / 20);
+        assert_eq!(drained(15_000).took, due);
+        assert_eq!(drained(15_000).due, due);
+        assert_eq!(drained(20).took, Duration::from_micros(220));
+        assert_eq!(drained(20).due, due);
+        assert_eq!(
+            drained(400_000).due,
+            Duration::ZERO,
+            "never in flight together"
+        );
     }
 }
