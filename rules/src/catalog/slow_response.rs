@@ -47,6 +47,8 @@ declare_rule! {
     /// callers waited longer than a second decides the severity. In other protocols it is low, since the server
     /// may have waited for an event.
     ///
+    /// What requests would have taken without it counts waits of a second and longer up to the server's median.
+    ///
     /// ## What to do
     /// Find what the named requests wait for: database, lock, pool, cold start, another service.
     ///
@@ -186,6 +188,12 @@ impl Rule for SlowResponse {
             one.seen.p95_ms = times.quantile(0.95).map(ms);
             one.seen.answered = times.count();
             one.cost.push(("time_lost_ms", (took - median).max(0.0)));
+            if number(times.count()) >= ctx.threshold("min_answers") {
+                let usual = Duration::from_secs_f64(median / 1e3);
+                let late = one.seen.waits.iter().map(|(from, to)| (*from + usual, *to));
+                let late: Vec<_> = late.filter(|(from, to)| from < to).collect();
+                one.stalls.extend(late);
+            }
             // A median needs company before anything can be called unusual.
             let unusual = took >= ctx.threshold("unusual_ms")
                 && took >= median * ctx.threshold("unusual_factor")
