@@ -58,5 +58,6 @@ pub(super) fn whole(set: SetOfParts, sequencer: Sequencer, mut tally: ShardTally
         damaged: sequencer.damage.damaged(),
         clock_breaks: times.breaks(),
         is_clock_unit_wrong: times.is_unit_wrong(),
+        is_one_way: tally.limits.is_one_way(),
     }
 }
