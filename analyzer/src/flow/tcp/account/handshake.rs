@@ -64,16 +64,29 @@ impl HandshakeTracker {
             list.push(segment.reference);
         }
         if tcp.flags.ack() {
-            if self.echoes_later_segment(segment) {
+            let is_same = self.is_first_syn_ack(segment);
+            if is_same && self.echoes_later_segment(segment) {
                 self.handshake.syn_acks_after_arrival += 1;
             }
-            if self.ignores_ack(segment, round_trip(senders)) {
+            if is_same && self.ignores_ack(segment, round_trip(senders)) {
                 self.handshake.syn_acks_after_ack += 1;
             }
             learn_scales(senders);
         } else {
             self.handshake.syn_timestamp = tcp.timestamps.map(|(value, _)| value);
         }
+    }
+
+    /// Whether a SYN-ACK bears the numbers of the first one and answers the SYN that was seen; any other
+    /// belongs to another connection, or to another stack.
+    fn is_first_syn_ack(&self, segment: &Segment<'_>) -> bool {
+        let (syn, first) = (self.handshake.syns.last(), self.handshake.syn_acks.first());
+        let (seq, ack) = (segment.reference.seq, segment.reference.ack);
+        let answers = |syn: &SegmentRef| {
+            let acknowledged = ack.0.wrapping_sub(syn.seq.0);
+            (1..=1 + syn.payload_len).contains(&acknowledged)
+        };
+        first.is_some_and(|first| first.seq == seq && first.ack == ack) && syn.is_none_or(answers)
     }
 
     /// Whether a SYN-ACK echoes a timestamp that no SYN bore yet.
