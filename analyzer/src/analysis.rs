@@ -189,6 +189,9 @@ pub struct Analysis {
     pub clock_breaks: Vec<ClockBreak>,
     /// Parts of a second were written in a wrong unit: no time below a second is right.
     pub is_clock_unit_wrong: bool,
+    /// Nothing was captured in both directions, though hosts were answered: that there is no answer
+    /// in the capture says nothing.
+    pub is_one_way: bool,
 }
 
 impl Analysis {

@@ -59,6 +59,12 @@ impl SeqRange {
         }
     }
 
+    /// Octets that another range covers as well.
+    #[must_use]
+    pub fn shared(&self, other: Self) -> u64 {
+        (self.end.min(other.end)).saturating_sub(self.start.max(other.start))
+    }
+
     /// Octets covered.
     #[must_use]
     pub const fn len(&self) -> u64 {

@@ -3,7 +3,10 @@
 
 mod segments;
 
+use std::time::Duration;
+
 use pcapdoc_analyzer::decode::TcpFlags;
+use pcapdoc_analyzer::event::EventKind;
 
 use segments::{Capture, MS, Marks, fields};
 
@@ -78,4 +81,51 @@ fn late_echo(echo: u32) -> u64 {
 fn the_original_is_echoed() {
     assert_eq!(late_echo(1020), 1);
     assert_eq!(late_echo(1300), 0);
+}
+
+/// Repeats that are cut otherwise than the originals follow each other at once; none repeats the other.
+#[test]
+fn repeats_cut_otherwise() {
+    let mut capture = fast_retransmission();
+    for (number, start) in [1101, 1801, 2501, 3201].into_iter().enumerate() {
+        let verdict = capture.client(45_200 + number as u64, ACK, start, 901, 700);
+        assert_eq!(verdict.name(), "retransmission");
+    }
+    capture.server(65_500, ACK, 901, 3901, 0);
+    let connection = capture.finish();
+    assert_eq!(connection.from_client().retransmitted_segments, 5);
+    assert_eq!(connection.from_client().spurious_retransmissions, 0);
+}
+
+/// A repeat that takes new octets along, `after` milliseconds.
+fn taken_along(after: u64) -> (u64, EventKind) {
+    let mut capture = Capture::new();
+    capture.handshake();
+    capture.client(25_000, ACK, 101, 901, 300);
+    let verdict = capture.client(25_000 + after * 1_000, ACK, 101, 901, 500);
+    assert_eq!(verdict.name(), "partly-new");
+    capture.server(600_000, ACK, 901, 601, 0);
+    let connection = capture.finish();
+    let spurious = connection.from_client().spurious_retransmissions;
+    (
+        spurious,
+        connection.events.last().expect("an event").kind.clone(),
+    )
+}
+
+#[test]
+fn a_repeat_with_new_octets_names_its_original() {
+    let (spurious, event) = taken_along(500);
+    let EventKind::Retransmission {
+        original_frame,
+        after,
+        ..
+    } = event
+    else {
+        panic!("{event:?}");
+    };
+    assert_eq!((spurious, original_frame), (0, Some(4)));
+    assert_eq!(after, Duration::from_millis(500));
+    // Nobody knows of a loss so soon.
+    assert_eq!(taken_along(5).0, 1);
 }

@@ -56,7 +56,7 @@ impl Connection {
     pub fn ending(&self) -> Option<Ending> {
         let closes = Direction::BOTH.map(|end| self.close_of(end));
         let first = closes.into_iter().flatten();
-        let (how, at) = first.min_by_key(|(_, at)| at.frame)?;
+        let (how, at) = first.min_by_key(|(_, at)| (self.answers_fin(at), at.frame))?;
         let last = self.last_payload_before(at.frame);
         Some(Ending {
             by: at.direction,
@@ -84,6 +84,17 @@ impl Connection {
             EndedBy::Refusal
         };
         Some((how, reset.segment))
+    }
+
+    /// Whether `close` was sent after the other end's FIN had arrived: it acknowledges it, wherever the
+    /// two stand in the capture.
+    #[must_use]
+    pub fn answers_fin(&self, close: &SegmentRef) -> bool {
+        let fin = self.half(close.direction.reverse()).fin;
+        close.flags.ack()
+            && fin.is_some_and(|fin| {
+                close.relative_ack > fin.relative_seq + u64::from(fin.payload_len)
+            })
     }
 
     /// The latest turn, when its request waits for a response at this frame.

@@ -129,6 +129,8 @@ pub struct Handshake {
     pub options_unknown: bool,
     /// The timestamp of the client's latest SYN (RFC 7323 §3).
     pub syn_timestamp: Option<u32>,
+    /// The timestamp of the server's first SYN-ACK.
+    pub syn_ack_timestamp: Option<u32>,
     /// Ends whose SYN offers Multipath TCP (RFC 8684): with both, the octets belong to a stream that
     /// other connections carry as well.
     pub multipath_offers: u8,

@@ -127,6 +127,7 @@ impl ShardTally {
             .max(connection.idle_gaps.clock_jump_max);
         let missing = connection.halves.iter().any(|half| half.missing_octets > 0);
         self.limits.missing_connections += u64::from(missing);
+        self.limits.two_sided += u64::from(!connection.is_one_sided());
         self.timeline.slice(connection.start).opened += 1;
         self.names(connection);
         self.hosts.connection(connection);

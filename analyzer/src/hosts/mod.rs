@@ -123,8 +123,30 @@ impl Hosts {
         self.dropped
     }
 
-    /// A caveat when addresses were dropped.
-    pub(crate) fn note(&self) -> Option<QualityNote> {
+    /// Caveats: addresses were dropped; the capture's clock is too slow or too fast.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = QualityNote> {
+        self.dropped_note().into_iter().chain(self.pace_note())
+    }
+
+    fn pace_note(&self) -> Option<QualityNote> {
+        let clocks = self.iter().filter_map(HostProfile::timestamp_clock);
+        let pace = clock::pace(clocks)?;
+        let (wrong, waits) = if pace > 1.0 {
+            ("slow", "longer")
+        } else {
+            ("fast", "shorter")
+        };
+        let percent = (pace - 1.0).abs() * 100.0;
+        Some(QualityNote {
+            kind: QualityKind::ClockStep,
+            count: 1,
+            note: format!(
+                "the capture's clock is too {wrong}: by the TCP timestamps of all hosts that count at a known rate, every duration was {percent:.0} % {waits} than stated"
+            ),
+        })
+    }
+
+    fn dropped_note(&self) -> Option<QualityNote> {
         (self.dropped > 0).then(|| QualityNote {
             kind: QualityKind::Summed,
             count: self.dropped,

@@ -34,7 +34,7 @@ pub(super) fn whole(set: SetOfParts, sequencer: Sequencer, mut tally: ShardTally
         protocols: sequencer.stats.protocols(),
     };
     let hosts = Hosts::of(tally.hosts, &tally.dns_names, sequencer.neighbours.finish());
-    quality.extend(hosts.note());
+    quality.extend(hosts.notes());
     let episodes = Episodes::of(tally.records, &hosts, &tally.dns_names, end);
     quality.extend(episodes.note());
     quality.sort();
@@ -58,5 +58,6 @@ pub(super) fn whole(set: SetOfParts, sequencer: Sequencer, mut tally: ShardTally
         damaged: sequencer.damage.damaged(),
         clock_breaks: times.breaks(),
         is_clock_unit_wrong: times.is_unit_wrong(),
+        is_one_way: tally.limits.is_one_way(),
     }
 }

@@ -22,7 +22,7 @@ pub enum QualityKind {
     Offload,
     /// Frames written in another order than they passed in: by several queues or taps.
     CaptureDisorder,
-    /// Capture time that runs backwards or jumps.
+    /// Capture time that runs backwards, jumps, or runs too slow or too fast.
     ClockStep,
     /// The file ends inside a record, or is damaged from some place on.
     CutShort,

@@ -22,6 +22,8 @@ pub(crate) struct LimitCounts {
     pub duplicate_frames: u64,
     /// Connections of which one direction was captured.
     pub one_sided: u64,
+    /// Connections and flows of which both were.
+    pub two_sided: u64,
     /// Frames cut by the snap length.
     pub cut_frames: u64,
     /// Segments larger than any on the wire.
@@ -55,6 +57,7 @@ impl LimitCounts {
         self.missing_connections += other.missing_connections;
         self.duplicate_frames += other.duplicate_frames;
         self.one_sided += other.one_sided;
+        self.two_sided += other.two_sided;
         self.cut_frames += other.cut_frames;
         self.oversized += other.oversized;
         self.written_late += other.written_late;
@@ -62,6 +65,12 @@ impl LimitCounts {
         self.written_late_max = self.written_late_max.max(other.written_late_max);
         self.clock_jumps += other.clock_jumps;
         self.clock_jump_max = self.clock_jump_max.max(other.clock_jump_max);
+    }
+
+    /// Whether answers were not captured at all: one end of a TCP connection shows that it heard the other,
+    /// and of nothing were both directions captured.
+    pub const fn is_one_way(&self) -> bool {
+        self.one_sided > 0 && self.two_sided == 0
     }
 
     /// The caveats that follow; `servers_listed`: how many servers are listed at most.

@@ -33,7 +33,7 @@ declare_rule! {
     /// - The handshake was captured, the server sent no payload, and its FIN or RST is the first close of the
     ///   connection.
     /// - It came within 50 ms of the handshake's end, or within two round trips where that is longer, and
-    ///   before any request had reached the server: none had passed, or the FIN does not acknowledge it.
+    ///   before any request or FIN had reached the server: the close acknowledges none.
     /// - Or it came a second or more after the handshake, after the same time on each connection (to a tenth),
     ///   on connections that one client opened one after the other, none of which was served.
     /// - Three or more connections to one server ended this way.
@@ -193,9 +193,13 @@ fn closed(conn: &Connection, ctx: &Context<'_>) -> Option<Observation<Seen>> {
     let trips = conn.rtt().unwrap_or_default() * 2;
     let first_data = conn.from_client().first_data;
     let asked = first_data.filter(|data| data.frame < ending.at.frame);
-    // What comes after a request may answer the request: unless the FIN says that it had not arrived.
-    let unheard = asked
-        .is_none_or(|data| ending.how == EndedBy::Fin && ending.had_received(&data) == Some(false));
+    // What comes after a request may answer the request, and the capture may lack the request: unless
+    // the close says that nothing had arrived.
+    let unheard = match ending.last_acknowledged {
+        Some(heard) => heard <= 1,
+        None => asked.is_none(),
+    };
+    let unheard = unheard && (asked.is_none() || ending.how == EndedBy::Fin);
     if !unheard {
         return None;
     }

@@ -177,9 +177,10 @@ impl Rule for InjectedReset {
         draft
             .title(format!("A device on the path resets connections as the {end} ({server})"))
             .summary(format!(
-                "{} to {server} were ended{when} by RST segments that carry the {end}'s address but were not sent by it{hops}. \
+                "{} to {server} {} ended{when} by RST segments that carry the {end}'s address but were not sent by it{hops}. \
                  Firewalls, filters and intrusion prevention between the ends do that.",
-                plural(number(group.connections()), "connection")
+                plural(number(group.connections()), "connection"),
+                if group.connections() == 1 { "was" } else { "were" },
             ))
             .confidence(confidence, "The reset does not match its supposed sender; the log of the device at that distance would settle which one sent it.")
             .because_if(group.having(|seen| seen.differs) > 0, || format!("on {} the hop limit differs from that of the {end}'s other packets", many(group.having(|seen| seen.differs), "connection")))

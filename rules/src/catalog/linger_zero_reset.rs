@@ -157,7 +157,7 @@ impl Rule for LingerZeroReset {
                     bytes(lost)
                 ),
                 format!(
-                    "The {end} {who} ended {} by RST without FIN, unprovoked, while {} it had sent were not acknowledged. \
+                    "The {end} {who} ended {} by RST without FIN, unprovoked, with {} of its own not acknowledged. \
                      Data that had not arrived, was not read yet or was still unsent is lost; the {other} gets \"connection reset by peer\".",
                     plural(number(group.connections()), "connection"),
                     bytes(lost)
@@ -200,7 +200,7 @@ impl Rule for LingerZeroReset {
             .because_if(group.having(|seen| seen.window_same) > 0, || {
                 format!("on {} the RST advertises the same window as the last ACK: nothing unread was discarded by close()", many(group.having(|seen| seen.window_same), "connection"))
             })
-            .because_if(lost > 0.0, || format!("{} were sent and not acknowledged when the RST left; {} of them never were", bytes(lost), bytes(number(never))))
+            .because_if(lost > 0.0, || format!("{} sent and not acknowledged when the RST left, {} to the end", bytes(lost), bytes(number(never))))
             .because_if(in_response > 0, || format!("{} ended in the middle of a response", many(in_response, "connection")));
         remedies(group, confusables(group, draft, end), end)
     }

@@ -225,13 +225,14 @@ impl Rule for MtuBlackHole {
         let passed = group.figure("largest_passed_bytes").unwrap_or_default();
         let lost = group.figure("smallest_lost_bytes").unwrap_or_default();
         let fits = |size: &&(u32, &str)| passed <= f64::from(size.0) && f64::from(size.0) < lost;
-        let link = LINKS
-            .iter()
-            .find(fits)
-            .map(|(_, name)| format!(" A path of {name} would fit."))
-            .unwrap_or_default();
         let confidence = draft.confidence;
         let icmp = group.having(|seen| seen.icmp) > 0;
+        // The report tells the size, and sizes that lie far apart fit any link.
+        let mut links = LINKS.iter().filter(fits);
+        let link = match (links.next(), links.next()) {
+            (Some((_, name)), None) if !icmp => format!(" A path of {name} would fit."),
+            _ => String::new(),
+        };
         let peer = if sender == "server" { server } else { client };
         let (from, to) = match sender {
             "server" => (server.ip, client.ip),
@@ -290,6 +291,13 @@ mod tests {
         assert_eq!(findings.len(), 1);
         assert!((figure(&findings[0], "largest_passed_bytes") - 600.0).abs() < f64::EPSILON);
         assert!((figure(&findings[0], "smallest_lost_bytes") - 1448.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn only_a_link_that_alone_fits_is_named() {
+        let named = |passed: u32| findings_of("mtu-black-hole", &[hanging(1, passed, 5)]);
+        assert!(named(1430)[0].summary.contains("PPPoE would fit"));
+        assert!(!named(600)[0].summary.contains("would fit"));
     }
 
     #[test]

@@ -113,7 +113,7 @@ fn server_close(conn: &Connection) -> Option<SegmentRef> {
         let client_first = conn
             .from_client()
             .fin
-            .is_some_and(|client| client.frame < fin.frame);
+            .is_some_and(|client| client.frame < fin.frame || conn.answers_fin(&fin));
         return (!client_first).then_some(fin);
     }
     let reset = conn.resets.iter().find(|reset| {
@@ -175,7 +175,8 @@ impl<'a> Race<'a> {
         }
         let request = request_start(conn);
         let request = request.unwrap_or(turn.request.first);
-        let unread = request.frame < close.frame && close.relative_ack > request.relative_seq;
+        // Its number tells, wherever the two stand in the capture.
+        let unread = close.relative_ack > request.relative_seq;
         if unread && !may_lie_unread(conn, close, request) {
             return None; // The server had read the request when it closed.
         }

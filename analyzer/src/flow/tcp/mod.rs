@@ -279,7 +279,8 @@ impl TcpTracker {
         self.recent.remember(&segment, signature);
         self.count(&segment);
         let idle_ns = packet.time.nanos_since(self.end);
-        self.silences.take(&segment, idle_ns, &self.senders);
+        self.silences
+            .take(&segment, idle_ns, &self.senders, &self.handshake);
         self.start = self.start.min(packet.time);
         self.end = self.end.max(packet.time);
         self.last_frame = self.last_frame.max(packet.frame);

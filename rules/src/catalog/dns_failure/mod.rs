@@ -212,6 +212,9 @@ impl Rule for DnsFailure {
         collected: &mut Collected<Seen, Fact>,
     ) {
         let mut observations = std::mem::take(&mut collected.observations);
+        // Answers that were not captured are not missing.
+        let was_heard = |one: &Observation<Seen>| one.seen.outcome != Outcome::NoAnswer;
+        observations.retain(|one| !analysis.is_one_way || was_heard(one));
         let within = Duration::from_secs_f64(ctx.threshold("retry_within_ms") / 1e3);
         answers::refine(&collected.notes, &mut observations, within);
         let found = lookup::judge(analysis, ctx, &collected.notes, observations);

@@ -38,6 +38,7 @@ declare_rule! {
     ///   seconds of capture. Linux retransmits after 1, 2 and 4 s; newer versions after 1, 1, 1 and 1 s first.
     /// - The listener completes no handshake that began since. One that serves others meanwhile refutes it
     ///   (listen-overflow or loss); what it served before does not.
+    /// - Answers are captured at all: not only one direction of everything.
     /// - Attempts of a scanner, a worm, a peer-to-peer client or a tool, or of an Internet host that exchanges
     ///   nothing with anyone, harm nobody (info).
     /// - Severity is low where a retry, another port or address, or the other address family served the client
@@ -142,7 +143,7 @@ impl Rule for SynUnanswered {
             // What comes back to this client was not captured, so an answer would not have been.
             let (client, server) = (one.connection.client, one.connection.server);
             let was_heard = (analysis.hosts.get(server.ip)).is_some_and(HostProfile::was_heard);
-            if half_seen.contains(&client.ip) && !was_heard {
+            if analysis.is_one_way || half_seen.contains(&client.ip) && !was_heard {
                 return false;
             }
             let repeated = one.seen.attempt.syns > 1;

@@ -86,6 +86,15 @@ fn client_that_goes_on_shows_a_one_sided_capture() {
     assert!(findings_of("syn-unanswered", &[answered.build()]).is_empty());
 }
 
+#[test]
+fn one_way_captures_show_no_answers() {
+    let mut analysis = Analysis::default();
+    let attempts = [silent(1, 3).build(), silent(2, 3).build()];
+    assert_eq!(findings_in("syn-unanswered", &attempts, &analysis).len(), 1);
+    analysis.is_one_way = true;
+    assert!(findings_in("syn-unanswered", &attempts, &analysis).is_empty());
+}
+
 /// One of several attempts of a client at a server of this address, begun at `ms`.
 fn silent_at(port: u16, server: &str, ms: f64) -> Connection {
     let mut conn = silent(port, 2)

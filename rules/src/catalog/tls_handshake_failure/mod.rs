@@ -333,11 +333,12 @@ fn close_of(conn: &Connection, end: Direction) -> Option<(SegmentRef, &'static s
     fin.or(reset.map(|reset| (reset.segment, "RST")))
 }
 
-/// FIN or RST of `end` when it closed first.
+/// FIN or RST of `end` when it closed first; where its number and the capture's order disagree, nobody knows.
 fn first_close(conn: &Connection, end: Direction) -> Option<(SegmentRef, &'static str)> {
     let peer_closed = close_of(conn, end.reverse());
     let peer_closed = peer_closed.map_or(u64::MAX, |(close, _)| close.frame);
-    close_of(conn, end).filter(|(segment, _)| segment.frame < peer_closed)
+    close_of(conn, end)
+        .filter(|(segment, _)| segment.frame < peer_closed && !conn.answers_fin(segment))
 }
 
 /// Its number shows that its sender sent bytes before its close that the capture does not show.

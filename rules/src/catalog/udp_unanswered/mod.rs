@@ -144,6 +144,9 @@ impl Rule for UdpUnanswered {
         ctx: &Context<'_>,
         collected: &mut Collected<Seen, Fact>,
     ) {
+        if analysis.is_one_way {
+            return;
+        }
         let answers = Answers::of(&collected.notes);
         let silent = silent_pairs(&collected.notes, &answers);
         let limits = (ctx.threshold("min_requests"), ctx.threshold("least_ms"));
@@ -155,8 +158,7 @@ impl Rule for UdpUnanswered {
             .filter_map(|one| one.observation(analysis, &answers))
             .collect();
         collected.observations.extend(together(found));
-        let without_address = dhcp(&collected.notes, limits);
-        collected.observations.extend(without_address);
+        (collected.observations).extend(dhcp(&collected.notes, limits));
     }
 
     fn describe(&self, group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {

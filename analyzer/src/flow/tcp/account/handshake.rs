@@ -7,6 +7,7 @@ use crate::direction::Direction;
 use crate::event::SegmentRef;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::{SenderState, round_trip};
+use crate::time::Timestamp;
 
 /// A SYN-ACK that follows the client's ACK within this time was under way. The kernel repeats one
 /// after a second (RFC 6298 §2.1).
@@ -64,16 +65,32 @@ impl HandshakeTracker {
             list.push(segment.reference);
         }
         if tcp.flags.ack() {
-            if self.echoes_later_segment(segment) {
+            if *count == 1 {
+                self.handshake.syn_ack_timestamp = tcp.timestamps.map(|(value, _)| value);
+            }
+            let is_same = self.is_first_syn_ack(segment);
+            if is_same && self.echoes_later_segment(segment) {
                 self.handshake.syn_acks_after_arrival += 1;
             }
-            if self.ignores_ack(segment, round_trip(senders)) {
+            if is_same && self.ignores_ack(segment, round_trip(senders)) {
                 self.handshake.syn_acks_after_ack += 1;
             }
             learn_scales(senders);
         } else {
             self.handshake.syn_timestamp = tcp.timestamps.map(|(value, _)| value);
         }
+    }
+
+    /// Whether a SYN-ACK bears the numbers of the first one and answers the SYN that was seen; any other
+    /// belongs to another connection, or to another stack.
+    fn is_first_syn_ack(&self, segment: &Segment<'_>) -> bool {
+        let (syn, first) = (self.handshake.syns.last(), self.handshake.syn_acks.first());
+        let (seq, ack) = (segment.reference.seq, segment.reference.ack);
+        let answers = |syn: &SegmentRef| {
+            let acknowledged = ack.0.wrapping_sub(syn.seq.0);
+            (1..=1 + syn.payload_len).contains(&acknowledged)
+        };
+        first.is_some_and(|first| first.seq == seq && first.ack == ack) && syn.is_none_or(answers)
     }
 
     /// Whether a SYN-ACK echoes a timestamp that no SYN bore yet.
@@ -91,6 +108,20 @@ impl HandshakeTracker {
         self.handshake
             .ack
             .is_some_and(|ack| segment.packet.time.since(ack.time) > under_way)
+    }
+
+    /// What an end's timestamp clock showed in the handshake, and when.
+    pub fn first_stamp(&self, end: Direction) -> Option<(Timestamp, u32)> {
+        let handshake = &self.handshake;
+        let (segment, value) = match end {
+            // More SYNs than are kept: the latest is not among them.
+            Direction::ClientToServer if handshake.syn_count as usize > handshake.syns.len() => {
+                return None;
+            }
+            Direction::ClientToServer => (handshake.syns.last(), handshake.syn_timestamp),
+            Direction::ServerToClient => (handshake.syn_acks.first(), handshake.syn_ack_timestamp),
+        };
+        segment.map(|segment| segment.time).zip(value)
     }
 
     /// The finished handshake.

@@ -1,13 +1,15 @@
 //! Whether a silence is one, or the capture's clock was set forward meanwhile.
 //!
-//! Both ends have clocks of their own: the timestamp option counts at least one tick a second
-//! (RFC 7323 §5.4), so a sender whose TSval advanced by n has lived through at most n + 1 seconds.
-//! One end alone may have been asleep; when both say so the capture is wrong.
+//! Both ends have clocks of their own: the timestamp option counts at least one tick a second and at
+//! most a thousand (RFC 7323 §5.4), so a sender whose TSval advanced by n has lived through at most
+//! n + 1 seconds, and through less where it counted faster since the handshake. One end alone may have
+//! been asleep; when both say so the capture is wrong.
 
 use std::time::Duration;
 
 use crate::connection::{IdleGap, IdleGaps};
 use crate::direction::Direction;
+use crate::flow::tcp::account::handshake::HandshakeTracker;
 use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::SenderState;
 use crate::in_order::times::LEAP_NS;
@@ -24,8 +26,12 @@ struct DeniedSilence {
 
 impl DeniedSilence {
     /// Takes the segment that ends a silence.
-    fn after_silence(segment: &Segment<'_>, sender: &SenderState) -> Option<Self> {
-        let excess = beyond_own_clock(segment, sender)?;
+    fn after_silence(
+        segment: &Segment<'_>,
+        sender: &SenderState,
+        handshake: &HandshakeTracker,
+    ) -> Option<Self> {
+        let excess = beyond_own_clock(segment, sender, handshake)?;
         Some(Self {
             by: segment.direction,
             excess,
@@ -34,21 +40,60 @@ impl DeniedSilence {
 
     /// Takes the other end's first segment after it: how far the capture's clock jumped at least,
     /// when there was no such silence.
-    fn confirm(self, segment: &Segment<'_>, sender: &SenderState) -> Option<Duration> {
-        let excess = beyond_own_clock(segment, sender)?;
+    fn confirm(
+        self,
+        segment: &Segment<'_>,
+        sender: &SenderState,
+        handshake: &HandshakeTracker,
+    ) -> Option<Duration> {
+        let excess = beyond_own_clock(segment, sender, handshake)?;
         (segment.direction != self.by).then(|| excess.min(self.excess))
     }
 }
 
+/// Ticks from which the rate of a clock can be read.
+const TICKS: u32 = 10;
+
+/// What a packet may have waited to be sent or captured.
+const WAITED: Duration = Duration::from_millis(250);
+
 /// Capture time since the sender's last segment beyond what its own clock allows.
-fn beyond_own_clock(segment: &Segment<'_>, sender: &SenderState) -> Option<Duration> {
+fn beyond_own_clock(
+    segment: &Segment<'_>,
+    sender: &SenderState,
+    handshake: &HandshakeTracker,
+) -> Option<Duration> {
     let (now, _) = segment.tcp.timestamps?;
-    let ticks = now.wrapping_sub(sender.newest.ts_val?);
-    // Half of the range or more is backwards (RFC 7323 §5.2).
-    let lived = u64::from(ticks & 0x7fff_ffff) + 1;
+    let ticks = ticks_between(sender.newest.ts_val?, now)?;
     let passed = segment.packet.time.since(sender.last_sent);
-    let excess = passed.checked_sub(Duration::from_secs(lived))?;
-    (ticks < 1 << 31 && !excess.is_zero()).then_some(excess)
+    let lived = Duration::from_secs(u64::from(ticks) + 1);
+    let by_rate = ticks_per_second(segment.direction, sender, handshake).map(|rate| {
+        // A third more for how exactly the rate is known.
+        Duration::from_secs_f64((f64::from(ticks) + 1.0) / rate) * 4 / 3 + WAITED
+    });
+    let lived = by_rate.map_or(lived, |by_rate| by_rate.min(lived));
+    let excess = passed.checked_sub(lived)?;
+    (!excess.is_zero()).then_some(excess)
+}
+
+/// How fast a sender's clock ran at least, from the handshake to its last segment.
+fn ticks_per_second(
+    end: Direction,
+    sender: &SenderState,
+    handshake: &HandshakeTracker,
+) -> Option<f64> {
+    /// RFC 7323 §5.4; with a faster one less time would have passed still.
+    const FASTEST: f64 = 1000.0;
+    let (from, value) = handshake.first_stamp(end)?;
+    let ticks = ticks_between(value, sender.newest.ts_val?)?;
+    let passed = sender.last_sent.since(from).as_secs_f64();
+    (ticks >= TICKS && passed > 0.0).then(|| (f64::from(ticks - 1) / passed).min(FASTEST))
+}
+
+/// How far a clock went on; half of the range or more is backwards (RFC 7323 §5.2).
+fn ticks_between(from: u32, to: u32) -> Option<u32> {
+    let ticks = to.wrapping_sub(from);
+    (ticks < 1 << 31).then_some(ticks)
 }
 
 /// The silences of a connection while it lives; nothing is allocated before the first.
@@ -67,9 +112,15 @@ impl SilenceTracker {
     }
 
     /// Notes a silence of a second or more, and whether the other end was still there after it.
-    pub fn take(&mut self, segment: &Segment<'_>, idle_ns: u64, senders: &[SenderState; 2]) {
+    pub fn take(
+        &mut self,
+        segment: &Segment<'_>,
+        idle_ns: u64,
+        senders: &[SenderState; 2],
+        handshake: &HandshakeTracker,
+    ) {
         let sender = &senders[segment.direction.index()];
-        self.note_answer(segment, sender);
+        self.note_answer(segment, sender, handshake);
         // A leap of years is the capture's, and said of the whole capture.
         if !(SILENCE_NS..LEAP_NS).contains(&idle_ns) {
             return;
@@ -81,7 +132,7 @@ impl SilenceTracker {
         if let Some(before) = before {
             let gaps = self.gaps.get_or_insert_default();
             gaps.count += 1;
-            self.denied = DeniedSilence::after_silence(segment, sender).map(Box::new);
+            self.denied = DeniedSilence::after_silence(segment, sender, handshake).map(Box::new);
             // What follows a silence that nobody answered are repeats, not another silence.
             if gaps.last.is_none_or(|last| last.survived) {
                 gaps.last = Some(IdleGap {
@@ -93,7 +144,12 @@ impl SilenceTracker {
         }
     }
 
-    fn note_answer(&mut self, segment: &Segment<'_>, sender: &SenderState) {
+    fn note_answer(
+        &mut self,
+        segment: &Segment<'_>,
+        sender: &SenderState,
+        handshake: &HandshakeTracker,
+    ) {
         let Some(gaps) = &mut self.gaps else { return };
         let Some(last) = &mut gaps.last else { return };
         if last.survived || segment.direction == last.after.direction || segment.tcp.flags.rst() {
@@ -101,7 +157,7 @@ impl SilenceTracker {
         }
         last.survived = true;
         let denied = self.denied.take();
-        let jump = denied.and_then(|denied| denied.confirm(segment, sender));
+        let jump = denied.and_then(|denied| denied.confirm(segment, sender, handshake));
         let longest = gaps
             .longest_survived
             .map_or(Duration::ZERO, |gap| gap.length());

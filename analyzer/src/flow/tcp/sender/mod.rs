@@ -11,6 +11,7 @@ pub(super) mod rtt;
 pub(super) mod send_order;
 mod stats;
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::connection::Half;
 use crate::decode::IcmpFields;
 use crate::direction::Direction;
 use crate::event::{RetransmissionKind, SegmentRef};
+use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::acks_under_way::AcksUnderWay;
 use crate::seq::{RangeSet, SeqNumber, SeqRange};
 use crate::time::Timestamp;
@@ -297,6 +299,33 @@ impl SenderState {
         self.outstanding
             .range_mut(first..)
             .take_while(move |known| known.range.start < range.end)
+    }
+
+    /// The outstanding segment that shares most octets with `range`, the first of several.
+    pub fn latest_copy(&self, range: SeqRange) -> Option<Outstanding> {
+        let first = self
+            .outstanding
+            .partition_point(|known| known.range.end <= range.start);
+        let known = self.outstanding.range(first..);
+        let overlapping = known.take_while(|known| known.range.start < range.end);
+        overlapping
+            .min_by_key(|known| Reverse(known.range.shared(range)))
+            .copied()
+    }
+
+    /// Takes that `range` is sent once more.
+    pub fn note_copy(&mut self, range: SeqRange, segment: &Segment<'_>) {
+        for known in self.overlapping(range) {
+            known.copies = known.copies.saturating_add(1);
+            known.in_pieces |= range.start <= known.range.start && range.end < known.range.end;
+            // Cut otherwise than before: most of it is still the copy that passed then.
+            if known.range.shared(range) * 2 < known.range.len() {
+                continue;
+            }
+            known.last_sent = segment.packet.time;
+            known.frame = segment.packet.frame;
+            known.latest = Stamp::of(segment);
+        }
     }
 
     /// Marks of the first outstanding original that begins at or behind `offset`.

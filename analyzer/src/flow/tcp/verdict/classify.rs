@@ -228,13 +228,18 @@ impl TcpTracker {
     fn on_partly_new(&mut self, segment: &Segment<'_>, range: SeqRange) -> Verdict {
         let sender = &mut self.senders[segment.direction.index()];
         let fresh = SeqRange::new(sender.snd_max, range.end);
-        remember_outstanding(sender, segment, fresh);
         let old = SeqRange::new(range.start, sender.snd_max);
+        let earlier = sender.latest_copy(old);
+        sender.note_copy(old, segment);
+        remember_outstanding(sender, segment, fresh);
         sender.snd_max = range.end;
         let was_probe = old.len() == 1 && sender.probe_octet == Some(old.start);
         if !was_probe && (segment.start >= sender.snd_una || old.len() > 1) {
-            let kind = self.repeat_kind(segment, old, segment.packet.time);
-            self.take_repeat(segment, old, kind, None, Duration::ZERO);
+            let time = segment.packet.time;
+            let since = earlier.map_or(time, |known| known.last_sent);
+            let kind = self.repeat_kind(segment, old, since);
+            let frame = earlier.map(|known| known.frame);
+            self.take_repeat(segment, old, kind, frame, time.since(since));
         }
         Verdict::PartlyNew
     }
@@ -254,7 +259,7 @@ impl TcpTracker {
         let rtt = self.rtt_hint();
         let peer_mss = self.peer_mss(segment);
         let sender = &mut self.senders[segment.direction.index()];
-        let earlier = sender.overlapping(range).next().copied();
+        let earlier = sender.latest_copy(range);
         match copy_kind(segment, sender, range, earlier.as_ref(), rtt) {
             CopyKind::Repeat => {}
             CopyKind::OfNetwork => {
@@ -288,13 +293,7 @@ impl TcpTracker {
             seldom.lost_after_capture += segments;
             sender.note_loss(range.start);
         }
-        for known in sender.overlapping(range) {
-            known.copies = known.copies.saturating_add(1);
-            known.in_pieces |= range.start <= known.range.start && range.end < known.range.end;
-            known.last_sent = segment.packet.time;
-            known.frame = segment.packet.frame;
-            known.latest = Stamp::of(segment);
-        }
+        sender.note_copy(range, segment);
         for hole in &mut sender.sack_holes {
             if range.start < hole.range.end && hole.range.start < range.end {
                 hole.take_repair(segment.reference, kind, refused, peer_mss);

@@ -71,9 +71,7 @@ impl TcpTracker {
             .find(|hole| overlaps(hole.range.start, hole.range.end))
             .map(|hole| beside(hole.opener_stamp, hole.opener.frame, hole.opener.time));
         let copy = sender
-            .outstanding
-            .iter()
-            .find(|known| overlaps(known.range.start, known.range.end))
+            .latest_copy(range)
             .map(|known| beside(known.latest, known.frame, known.last_sent));
         KnownBefore {
             reference: segment.reference,
