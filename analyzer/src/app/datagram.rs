@@ -50,9 +50,12 @@ impl DatagramReader {
         at: At,
         ports: (u16, u16),
     ) {
+        let mut read = None;
         if self.protocol.is_none() && self.tried < TRIED_MAX && !bytes.is_empty() {
             self.tried += 1;
-            self.judge(direction, bytes, true_len, ports);
+            read = Message::parse(bytes);
+            let likeness = recognise::datagram(bytes, true_len, ports, read.as_ref());
+            self.judge(likeness, direction, bytes, true_len, ports);
             self.errors = self.protocol.and_then(DatagramErrors::of).map(Box::new);
             self.requests = self.protocol.and_then(Requests::of).map(Box::new);
         }
@@ -63,7 +66,7 @@ impl DatagramReader {
             errors.take(direction, bytes, at);
         }
         if matches!(self.protocol, Some("dns" | "mdns" | "llmnr"))
-            && let Some(message) = Message::parse(bytes)
+            && let Some(message) = read.or_else(|| Message::parse(bytes))
         {
             self.dns
                 .get_or_insert_default()
@@ -94,8 +97,15 @@ impl DatagramReader {
         }
     }
 
-    fn judge(&mut self, direction: Direction, bytes: &[u8], true_len: u32, ports: (u16, u16)) {
-        match recognise::datagram(bytes, true_len, ports) {
+    fn judge(
+        &mut self,
+        likeness: Likeness,
+        direction: Direction,
+        bytes: &[u8],
+        true_len: u32,
+        ports: (u16, u16),
+    ) {
+        match likeness {
             Likeness::Proof(name) => self.protocol = Some(name),
             Likeness::Likely(name) => {
                 let row = match self.likely {

@@ -45,8 +45,12 @@ impl ExchangeLog {
             .map_or(Duration::ZERO, |at| at.time.since(asked));
         let index = self.kept.partition_point(|kept| kept.order < order);
         if self.kept.len() == self.kept.capacity() {
-            // A connection with one exchange is the rule, and few keep more than the last.
-            let more = self.kept.len().clamp(1, KEPT / 2);
+            // A connection with one exchange is the rule; of others each is moved once or twice.
+            let more = match self.kept.len() {
+                0 => 1,
+                1 => KEPT / 2 - 1,
+                _ => KEPT / 2,
+            };
             self.kept.reserve_exact(more);
         }
         self.kept.insert(

@@ -16,9 +16,12 @@ const TOKEN: usize = 20;
 /// query, scheme and authority, and of at most 120 characters.
 #[must_use]
 pub fn pattern(target: &str) -> String {
-    let path = target.split(['?', '#']).next().unwrap_or_default();
-    let path = match path.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
+    let octets = target.as_bytes();
+    let query = octets.iter().position(|octet| matches!(octet, b'?' | b'#'));
+    let path = &target[..query.unwrap_or(octets.len())];
+    let scheme = path.as_bytes().windows(3).position(|it| it == b"://");
+    let path = match scheme.map(|at| &path[at + 3..]) {
+        Some(rest) => rest.find('/').map_or("/", |at| &rest[at..]),
         None => path,
     };
     let mut pattern = String::with_capacity(path.len().min(LENGTH));
@@ -31,7 +34,7 @@ pub fn pattern(target: &str) -> String {
         } else {
             fold(segment, &mut pattern);
         }
-        if pattern.chars().count() > LENGTH {
+        if pattern.len() > LENGTH && pattern.chars().count() > LENGTH {
             let kept: String = pattern.chars().take(LENGTH - 1).collect();
             return kept + "…";
         }
@@ -41,10 +44,16 @@ pub fn pattern(target: &str) -> String {
 
 /// Adds a segment whose variable pieces are folded.
 fn fold(segment: &str, pattern: &mut String) {
+    let is_ascii = segment.is_ascii();
     let mut rest = segment;
     while let Some(first) = rest.chars().next() {
         let is_word = first.is_alphanumeric();
-        let end = rest.find(|c: char| c.is_alphanumeric() != is_word);
+        let end = if is_ascii {
+            let mut octets = rest.bytes();
+            octets.position(|octet| octet.is_ascii_alphanumeric() != is_word)
+        } else {
+            rest.find(|c: char| c.is_alphanumeric() != is_word)
+        };
         let (piece, after) = rest.split_at(end.unwrap_or(rest.len()));
         pattern.push_str(if is_word && is_variable(piece) {
             ID
@@ -73,7 +82,22 @@ fn is_uuid(segment: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Octets of ASCII are told apart by themselves, other characters as what they are.
+        #[test]
+        fn segments_are_folded_alike_whatever_follows(segment in "[ -.0-~]{0,60}") {
+            let folded = |segment: &str| {
+                let mut pattern = String::new();
+                fold(segment, &mut pattern);
+                pattern
+            };
+            prop_assert_eq!(folded(&format!("{segment}…")), folded(&segment) + "…");
+        }
+    }
 
     #[test]
     fn identifiers_are_folded_and_words_stay() {

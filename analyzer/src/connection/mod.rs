@@ -233,6 +233,7 @@ impl Connection {
 
     /// Packets of both directions.
     #[must_use]
+    #[inline]
     pub fn packets(&self) -> u64 {
         self.halves.iter().map(|half| half.packets).sum()
     }
@@ -240,6 +241,7 @@ impl Connection {
     /// Only one direction was captured although the other is proven to exist (its data is
     /// acknowledged), or nothing can be said.
     #[must_use]
+    #[inline]
     pub fn is_one_sided(&self) -> bool {
         self.halves.iter().any(|half| half.packets == 0)
     }
@@ -266,6 +268,7 @@ impl Connection {
     /// Whether a limit of the capture touches this connection. Those of the capture as a whole
     /// (its clock, its end) touch every one.
     #[must_use]
+    #[inline]
     pub fn is_touched_by(&self, limit: QualityKind) -> bool {
         let any = |holds: fn(&Half) -> bool| self.halves.iter().any(holds);
         match limit {
@@ -288,6 +291,7 @@ impl Connection {
     /// At least a quarter of all packets are copies of others, in every field: no network does
     /// that, but a mirror port that copies packets as they enter and as they leave.
     #[must_use]
+    #[inline]
     pub fn is_mirrored(&self) -> bool {
         /// Fewer may be chance.
         const LEAST: u64 = 4;

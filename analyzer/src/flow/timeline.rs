@@ -22,7 +22,8 @@ const TIME_WAIT: Duration = Duration::from_secs(60);
 const FORGOTTEN: usize = 65_536;
 
 /// The finest slice.
-const FINEST: Duration = Duration::from_millis(1);
+const FINEST: Duration = Duration::from_nanos(FINEST_NANOS);
+const FINEST_NANOS: u64 = 1_000_000;
 
 /// What became of the client's socket of a SYN that is summed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,8 +81,12 @@ impl Timeline {
     }
 
     /// The width in nanoseconds: times that fit 64 bits are divided far faster than durations.
-    fn width_nanos(&self) -> u64 {
-        u64::try_from(self.width().as_nanos()).unwrap_or(u64::MAX)
+    const fn width_nanos(&self) -> u64 {
+        if self.doublings <= FINEST_NANOS.leading_zeros() {
+            FINEST_NANOS << self.doublings
+        } else {
+            u64::MAX
+        }
     }
 
     /// Index of a time, after widening the slices so that it fits.

@@ -120,7 +120,8 @@ impl ActionStore {
         let mut actions = self.actions.into_sorted();
         let mut lookups = Resolutions::new(self.lookups.into_sorted());
         let began = |action: &Action| (action.start(), action.frame, action.client.port);
-        actions.sort_by_key(began);
+        actions.sort_by_cached_key(began);
+        let mut looked_up = false;
         for action in &mut actions {
             let found = action.opened().and_then(|opened| {
                 let name = action.looked_up_as();
@@ -128,9 +129,12 @@ impl ActionStore {
             });
             if let Some(lookup) = found {
                 action.looked_up(lookup);
+                looked_up = true;
             }
         }
-        actions.sort_by_key(began);
+        if looked_up {
+            actions.sort_by_cached_key(began);
+        }
         actions
     }
 }
@@ -147,7 +151,7 @@ pub(super) fn view(
         return None;
     }
     let mut slowest: Vec<&Action> = actions.iter().collect();
-    slowest.sort_by_key(|action| (Reverse(action.total()), action.frame));
+    slowest.sort_by_cached_key(|action| (Reverse(action.total()), action.frame));
     let slowest = slowest.into_iter().take(SLOWEST);
     let seen = counts.requests.max(count);
     Some(Actions {

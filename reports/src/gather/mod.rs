@@ -4,6 +4,7 @@
 mod action;
 mod actions;
 mod antecedents;
+mod asked;
 mod collector;
 mod draft;
 mod hosts;

@@ -63,10 +63,13 @@ const OF_CONNECTIONS: [QualityKind; 6] = [
 ];
 
 fn limits_of(conn: &Connection) -> Vec<QualityKind> {
-    OF_CONNECTIONS
-        .into_iter()
-        .filter(|limit| conn.is_touched_by(*limit))
-        .collect()
+    let mut limits = Vec::new();
+    for limit in OF_CONNECTIONS {
+        if conn.is_touched_by(limit) {
+            limits.push(limit);
+        }
+    }
+    limits
 }
 
 impl Observation {

@@ -26,14 +26,26 @@ struct Datagram<'a> {
     /// True length, of which `bytes` may be cut.
     len: usize,
     ports: (u16, u16),
+    /// What it says if it is DNS.
+    message: Option<&'a Message>,
 }
 
-/// Judges one datagram.
-pub(super) fn datagram(bytes: &[u8], true_len: u32, ports: (u16, u16)) -> Likeness {
+/// Judges one datagram; `message` is what it says if it is DNS.
+pub(super) fn datagram(
+    bytes: &[u8],
+    true_len: u32,
+    ports: (u16, u16),
+    message: Option<&Message>,
+) -> Likeness {
     let len = usize::try_from(true_len)
         .unwrap_or(usize::MAX)
         .max(bytes.len());
-    let datagram = Datagram { bytes, len, ports };
+    let datagram = Datagram {
+        bytes,
+        len,
+        ports,
+        message,
+    };
     let tests: [fn(&Datagram<'_>) -> Likeness; 16] = [
         dns, text, radius, quic, stun, dtls, wireguard, dhcp, ntp, snmp, gtp, vxlan, geneve, ike,
         rtcp, tftp,
@@ -90,7 +102,7 @@ fn dns(datagram: &Datagram<'_>) -> Likeness {
     let hinted = [(5353, "mdns"), (5355, "llmnr"), (53, "dns")]
         .into_iter()
         .find(|(port, _)| datagram.port(*port));
-    let Some(message) = Message::parse(datagram.bytes) else {
+    let Some(message) = datagram.message else {
         return Likeness::None;
     };
     let name = hinted.map_or("dns", |(_, name)| name);

@@ -177,8 +177,13 @@ impl Conversation {
         let slowest = &mut self.turns.slowest;
         if slowest.len() < SLOWEST {
             if slowest.len() == slowest.capacity() {
-                // A connection with one turn is the rule.
-                slowest.reserve_exact(1.max(slowest.len()));
+                // A connection with one turn is the rule; of others each is moved once or twice.
+                let room = match slowest.len() {
+                    0 => 1,
+                    1 => SLOWEST / 2,
+                    _ => SLOWEST,
+                };
+                slowest.reserve_exact(room - slowest.len());
             }
             slowest.push(*turn);
         } else if waited > self.least_kept {
