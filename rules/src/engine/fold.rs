@@ -2,12 +2,12 @@
 
 use analyzer::Analysis;
 
+use crate::engine::owners;
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::finding::{Finding, Stall};
 use crate::model::meta::RuleMeta;
 use crate::model::narrative::Narrative;
 use crate::model::occurrence::{Occurrence, Occurrences, distinct};
-use crate::model::owner;
 use crate::model::severity::Severity;
 use crate::model::text;
 
@@ -110,7 +110,7 @@ pub(crate) fn finding(
             .unwrap_or_else(|| text::connections_filter(&distinct(examples()))),
         distribution: occurrences.distribution(meta),
         timeouts: narrative.timeouts,
-        host_evidence: owner::lines(meta, occurrences),
+        host_evidence: owners::lines(meta, occurrences),
         ..Finding::of(meta.id)
     }
 }

@@ -10,6 +10,7 @@ mod adapter;
 mod fold;
 mod kept;
 mod link;
+mod owners;
 pub mod settings;
 
 use std::sync::Arc;
