@@ -20,24 +20,32 @@ struct Series<'a> {
     values: Vec<f64>,
 }
 
+/// What was counted in each direction, by second; each counts as `weight`.
+fn per_second(
+    intervals: &Intervals,
+    weight: f64,
+    from_clients: &[u64],
+    from_servers: &[u64],
+) -> [Series<'static>; 2] {
+    [
+        ("from clients", from_clients),
+        ("from servers", from_servers),
+    ]
+    .map(|(label, counts)| {
+        let rate = |&count: &u64| count as f64 * weight / intervals.width_s.max(1e-9);
+        let values = counts.iter().map(rate).collect();
+        Series { label, values }
+    })
+}
+
 /// Bits per second of each direction.
 pub(super) fn throughput(intervals: &Intervals, bands: &Bands) -> Result<Option<Chart>, Error> {
-    let rate = |bytes: &[u64]| -> Vec<f64> {
-        bytes
-            .iter()
-            .map(|&bytes| bytes as f64 * 8.0 / intervals.width_s.max(1e-9))
-            .collect()
-    };
-    let series = [
-        Series {
-            label: "from clients",
-            values: rate(&intervals.client_to_server_bytes),
-        },
-        Series {
-            label: "from servers",
-            values: rate(&intervals.server_to_client_bytes),
-        },
-    ];
+    let series = per_second(
+        intervals,
+        8.0,
+        &intervals.client_to_server_bytes,
+        &intervals.server_to_client_bytes,
+    );
     let Some(((slice, rate), label)) = highest(&series) else {
         return Ok(None);
     };
@@ -60,22 +68,12 @@ pub(super) fn throughput(intervals: &Intervals, bands: &Bands) -> Result<Option<
 
 /// Packets per second of each direction.
 pub(super) fn packets(intervals: &Intervals, bands: &Bands) -> Result<Option<Chart>, Error> {
-    let rate = |packets: &[u64]| -> Vec<f64> {
-        let per_second = packets
-            .iter()
-            .map(|&n| n as f64 / intervals.width_s.max(1e-9));
-        per_second.collect()
-    };
-    let series = [
-        Series {
-            label: "from clients",
-            values: rate(&intervals.client_to_server_packets),
-        },
-        Series {
-            label: "from servers",
-            values: rate(&intervals.server_to_client_packets),
-        },
-    ];
+    let series = per_second(
+        intervals,
+        1.0,
+        &intervals.client_to_server_packets,
+        &intervals.server_to_client_packets,
+    );
     let Some(((slice, most), label)) = highest(&series) else {
         return Ok(None);
     };
