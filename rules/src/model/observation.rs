@@ -22,7 +22,7 @@ use crate::model::owner::Owner;
 /// 1 kB each.
 pub const OBSERVATIONS_PER_RULE: usize = 20_000;
 /// Facts kept per rule, at about 200 bytes each.
-pub const NOTES_PER_RULE: usize = 14_000;
+pub const NOTES_PER_RULE: usize = 10_000;
 /// Endpoints for which a rule may keep a histogram.
 pub const HISTOGRAMS_PER_RULE: usize = 16_384;
 
