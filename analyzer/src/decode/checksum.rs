@@ -105,6 +105,13 @@ impl Decoder<'_> {
         if padding > 0 {
             of_transport = Reading::Right;
         }
+        let is_wrong = |reading: Reading| matches!(reading, Reading::Wrong { .. });
+        let is_lone_syn = part.is_some_and(|(of, octets)| {
+            of == SumOf::TcpBare && is_lone_syn(protocol, Window::whole(octets))
+        });
+        if is_lone_syn && !is_wrong(of_header) && !is_wrong(of_transport) {
+            return padding;
+        }
         let sums = &mut self.out.sums;
         sums.take(self.number, src, of_header, (of, of_transport));
         padding
