@@ -159,17 +159,23 @@ impl Moments {
 
     /// Fits the set to slices of twice the length, so often.
     pub fn widen(&mut self, doublings: u32) {
-        if doublings == 0 || self.is_empty() {
-            return;
-        }
-        let old = std::mem::take(self);
-        for slice in old.iter() {
-            self.note(slice.checked_shr(doublings).unwrap_or(0));
+        // So often, and every slice has become the first.
+        for _ in 0..doublings.min(SLICES.ilog2()) {
+            self.halve();
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.words.is_empty()
+    /// Fits the set to slices of twice the length.
+    fn halve(&mut self) {
+        for (number, bits) in &mut self.words {
+            *bits = pairs(*bits) << (u32::from(*number % 2) * 32);
+            *number /= 2;
+        }
+        self.words.dedup_by(|(later, more), (number, bits)| {
+            let is_same = later == number;
+            *bits |= if is_same { *more } else { 0 };
+            is_same
+        });
     }
 
     /// The slices, in order.
@@ -207,6 +213,16 @@ impl Moments {
     pub fn maybe_between(&self, grid: &Grid, from: Timestamp, to: Timestamp) -> bool {
         self.has_any(grid.touched(from, to))
     }
+}
+
+/// Which pairs of neighbouring bits have one set, in the lower half.
+const fn pairs(bits: u64) -> u64 {
+    let mut pairs = (bits | bits >> 1) & 0x5555_5555_5555_5555;
+    pairs = (pairs | pairs >> 1) & 0x3333_3333_3333_3333;
+    pairs = (pairs | pairs >> 2) & 0x0f0f_0f0f_0f0f_0f0f;
+    pairs = (pairs | pairs >> 4) & 0x00ff_00ff_00ff_00ff;
+    pairs = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    (pairs | pairs >> 16) & 0xffff_ffff
 }
 
 #[cfg(test)]
