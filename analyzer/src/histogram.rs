@@ -13,7 +13,7 @@ const EXACT: usize = 100;
 /// Merging adds counts, so any grouping of connections gives the same histogram.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Histogram {
-    /// `(bucket, count)` in bucket order; only buckets that hold something.
+    /// `(bucket, count)` in bucket order, once they are many; only buckets that hold something.
     buckets: Vec<(u16, u64)>,
     /// How many were counted.
     count: u64,
@@ -29,20 +29,50 @@ impl Histogram {
 
     /// Counts one duration.
     pub fn add(&mut self, duration: Duration) {
-        self.add_count(Self::bucket_of(duration), 1);
-        self.keep(&[duration]);
+        self.count += 1;
         self.widen(duration, duration);
+        if !self.buckets.is_empty() {
+            add_count(&mut self.buckets, Self::bucket_of(duration), 1);
+        } else if self.exact.len() < EXACT {
+            let at = self.exact.partition_point(|known| *known <= duration);
+            self.exact.insert(at, duration);
+        } else {
+            self.spread();
+            add_count(&mut self.buckets, Self::bucket_of(duration), 1);
+        }
     }
 
     /// Adds all counts of another histogram.
     pub fn merge(&mut self, other: &Self) {
-        for &(bucket, count) in &other.buckets {
-            self.add_count(bucket, count);
-        }
-        self.keep(&other.exact);
+        self.count += other.count;
         if let Some((shortest, longest)) = other.extremes {
             self.widen(shortest, longest);
         }
+        if self.count <= EXACT as u64 {
+            self.exact.extend_from_slice(&other.exact);
+            self.exact.sort_unstable();
+            return;
+        }
+        self.spread();
+        for (bucket, count) in other.counts() {
+            add_count(&mut self.buckets, bucket, count);
+        }
+    }
+
+    /// Counts those in buckets that were kept as they are.
+    fn spread(&mut self) {
+        for duration in std::mem::take(&mut self.exact) {
+            add_count(&mut self.buckets, Self::bucket_of(duration), 1);
+        }
+    }
+
+    /// `(bucket, count)` in bucket order.
+    fn counts(&self) -> Vec<(u16, u64)> {
+        let mut counts = self.buckets.clone();
+        for duration in &self.exact {
+            add_count(&mut counts, Self::bucket_of(*duration), 1);
+        }
+        counts
     }
 
     /// How many durations were counted.
@@ -81,36 +111,8 @@ impl Histogram {
 
     /// `(middle of bucket, count)` in order.
     pub fn iter(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
-        self.buckets
-            .iter()
-            .map(|&(bucket, count)| (Self::middle_of(bucket), count))
-    }
-
-    fn add_count(&mut self, bucket: u16, count: u64) {
-        match self
-            .buckets
-            .binary_search_by_key(&bucket, |(known, _)| *known)
-        {
-            Ok(at) => self.buckets[at].1 += count,
-            Err(at) => self.buckets.insert(at, (bucket, count)),
-        }
-        self.count += count;
-    }
-
-    /// Keeps durations that were just counted, as long as all counted ones can be kept.
-    fn keep(&mut self, durations: &[Duration]) {
-        let all = self.exact.len() + durations.len();
-        if all <= EXACT && all as u64 == self.count {
-            if let [one] = durations {
-                let at = self.exact.partition_point(|known| known <= one);
-                self.exact.insert(at, *one);
-            } else {
-                self.exact.extend_from_slice(durations);
-                self.exact.sort_unstable();
-            }
-        } else {
-            self.exact = Vec::new();
-        }
+        let counts = self.counts().into_iter();
+        counts.map(|(bucket, count)| (Self::middle_of(bucket), count))
     }
 
     fn widen(&mut self, shortest: Duration, longest: Duration) {
@@ -132,6 +134,14 @@ impl Histogram {
     fn middle_of(bucket: u16) -> Duration {
         let micros = ((f64::from(bucket) + 0.5) / Self::PER_OCTAVE).exp2() - 1.0;
         Duration::from_secs_f64(micros.max(0.0) / 1e6)
+    }
+}
+
+/// Adds to the count of a bucket; most are added in order.
+fn add_count(buckets: &mut Vec<(u16, u64)>, bucket: u16, count: u64) {
+    match buckets.binary_search_by_key(&bucket, |(known, _)| *known) {
+        Ok(at) => buckets[at].1 += count,
+        Err(at) => buckets.insert(at, (bucket, count)),
     }
 }
 
