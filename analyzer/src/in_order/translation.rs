@@ -105,6 +105,9 @@ impl Translator {
             }
             return None;
         }
+        if !self.is_active() && !tcp.flags.ack() {
+            return None;
+        }
         let actual = self
             .joined
             .get((destination, source))
