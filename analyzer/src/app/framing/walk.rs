@@ -8,7 +8,9 @@ use super::spec::{LengthField, LengthWidth};
 use crate::app::probe::{SAMPLE_OCTETS, Sample};
 use crate::direction::Direction;
 
-/// A walk is looked at after every so many messages.
+/// A walk is looked at after so many messages first.
+const LOOK_FIRST: u64 = 16;
+/// Then after every so many.
 const LOOK_EVERY: u64 = 64;
 /// Messages beyond which a sample holds fewer than 8 octets in each.
 const MESSAGES_MAX: u64 = SAMPLE_OCTETS as u64 / 8;
@@ -119,7 +121,7 @@ impl<'a> Track<'a> {
                 messages += 1;
                 message_min = len.min(message_min);
                 message_max = len.max(message_max);
-                if u64::is_multiple_of(messages, LOOK_EVERY) {
+                if messages == LOOK_FIRST || u64::is_multiple_of(messages, LOOK_EVERY) {
                     let ends_left = ends.len() as u64 + fit.short_ends_at_border;
                     if self.proves_nothing(field, (messages, message_max), ends_left) {
                         fit.broken = true;
