@@ -1,11 +1,10 @@
 //! Requests step by step, over all captures: steps follow each other, the figures rest on what they say,
 //! and lookups stand before the connections that waited for them.
 
-mod common;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use crate::common;
 use reports::Document;
 use reports::document::{ActionRow, Actions, FindingView};
 

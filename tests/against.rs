@@ -1,7 +1,6 @@
 //! `analyze --against`: what is new, worse, gone or better than on a good day.
 
-mod common;
-
+use crate::common;
 use serde_json::Value;
 
 fn capture(name: &str) -> String {

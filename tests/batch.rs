@@ -1,7 +1,5 @@
 //! Archives end to end: what is found, what is done again, what survives a kill, what is told.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::first_captures as captures;
+use crate::common;
+use crate::common::first_captures as captures;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -3,13 +3,11 @@
 //! With `PCAPDOC_SCREENSHOTS=DIR` every section is kept as a picture. `PCAPDOC_AXE` names the
 //! script of axe-core; without it accessibility is not checked here, which is said.
 
-mod chromium;
-mod common;
-mod packets;
-
 use std::path::{Path, PathBuf};
 
-use chromium::Browser;
+use crate::chromium::Browser;
+use crate::common;
+use crate::packets;
 use serde_json::{Value, json};
 
 /// The pages that are looked at: a lab capture, and one whose names attack the page.

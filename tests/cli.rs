@@ -1,7 +1,6 @@
 //! Exit statuses, error lines and the purity of standard output.
 
-mod common;
-
+use crate::common;
 use std::path::{Path, PathBuf};
 
 fn scratch(name: &str, bytes: &[u8]) -> PathBuf {

@@ -1,10 +1,9 @@
 //! `pcapdoc compare`: the contract, on captures of both ends of one path.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use crate::common;
 use serde_json::Value;
 
 fn kernel(case: &str, side: &str) -> String {

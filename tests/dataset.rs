@@ -1,12 +1,11 @@
 //! The documentation of the dataset is true: its queries run and its tables are the program's.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use crate::common;
 use serde_json::Value;
 
 fn documentation() -> String {
@@ -143,7 +142,7 @@ fn the_documented_tables_are_those_of_the_program() {
     }
     assert!(
         documentation() == generated,
-        "docs/dataset.md is not what the program has: run PCAPDOC_BLESS=1 cargo test --release --test dataset"
+        "docs/dataset.md is not what the program has: run PCAPDOC_BLESS=1 cargo test --release --test program -- dataset"
     );
 }
 

@@ -1,11 +1,10 @@
 //! The same input gives the same bytes from every process, and whichever way it comes in. That the
 //! number of threads changes nothing is tested in `tests/captures`.
 
-mod common;
-
 use std::io::Write;
 use std::process::Stdio;
 
+use crate::common;
 use serde_json::Value;
 
 #[test]

@@ -1,8 +1,7 @@
 //! What goes wrong around the program: no permission, files that go away, full disks, readers that
 //! leave.
 
-mod common;
-
+use crate::common;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,10 +1,9 @@
 //! Evidence captures: what they hold, and that others can read them.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common;
 use serde_json::Value;
 
 fn race() -> PathBuf {

@@ -1,12 +1,11 @@
 //! The examples of docs/examples do what they say. Checks that need a program which is not
 //! there say so and are skipped.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::common;
 use tempfile::TempDir;
 
 fn example(name: &str) -> String {

@@ -1,9 +1,7 @@
 //! `pcapdoc explain-frame`: what it says of single frames, as JSON and as text.
 
-mod common;
-mod frames;
-
-use frames::Frames;
+use crate::common;
+use crate::frames::Frames;
 use serde_json::{Value, json};
 
 fn explain(capture: &str, frame: usize, more: &[&str]) -> String {

@@ -2,13 +2,12 @@
 
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::common;
 use serde_json::Value;
 
 const CLIENT: [u8; 4] = [192, 0, 2, 1];

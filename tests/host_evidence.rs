@@ -1,9 +1,8 @@
 //! Captures with what the hosts' tools said beside them (`testdata/lab/host_evidence.py`).
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
+use crate::common;
 use serde_json::Value;
 
 fn cases() -> Vec<PathBuf> {

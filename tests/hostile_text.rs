@@ -1,9 +1,8 @@
 //! Text from packets and file names in every output: shown, and harmless.
 
-mod common;
-mod packets;
-
-use packets::ATTACKS;
+use crate::common;
+use crate::packets;
+use crate::packets::ATTACKS;
 
 /// Every output of the hostile capture, in a file whose name attacks as well.
 fn outputs() -> Vec<(String, String)> {

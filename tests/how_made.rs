@@ -1,11 +1,10 @@
 //! What a report tells of its own making: hashes of its inputs, settings, and what a pipe costs.
 
-mod common;
-
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use crate::common;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

@@ -1,12 +1,11 @@
 //! What people give the program: folders, patterns, damaged files, pipes, interrupts, devices.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::common;
 use serde_json::Value;
 
 fn folder(name: &str) -> PathBuf {

@@ -5,12 +5,10 @@
 //! house: who looks for the place of something new finds it here. No file and no function grows longer
 //! than a reader keeps in view.
 
-mod imports;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use imports::{Arrow, Crate};
+use crate::imports::{Arrow, Crate};
 
 /// A room: a folder, or a file without its ending; a file belongs to the longest that names it.
 type Room = (&'static str, &'static str);

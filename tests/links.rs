@@ -1,7 +1,6 @@
 //! Findings that explain each other, on real captures: which one each symptom is put down to.
 
-mod common;
-
+use crate::common;
 use serde_json::Value;
 
 /// `(rule, rules of the findings that explain it)`, in the order of the report.

@@ -1,11 +1,10 @@
 //! Rules of the user's own: the examples of docs/own-rules.md find what they say, and what is wrong
 //! is refused before a capture is read.
 
-mod common;
-
 use std::fs;
 use std::path::PathBuf;
 
+use crate::common;
 use serde_json::Value;
 use tempfile::TempDir;
 

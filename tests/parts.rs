@@ -1,10 +1,6 @@
 //! `segment`, `judge` and `conclude` give the report of `analyze`, octet for octet, also when each file
 //! and each shard is taken by a process of its own.
 
-mod common;
-mod packets;
-mod rotated;
-
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,9 +14,12 @@ use polars_arrow::datatypes::ArrowSchema;
 use polars_arrow::io::ipc::read::{StreamReader, StreamState, read_stream_metadata};
 use polars_arrow::io::ipc::write::{StreamWriter, WriteOptions};
 use polars_arrow::record_batch::RecordBatchT;
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
-use packets::{ACK, Capture, FIN, PSH, RST, SYN};
-use rotated::{must_be_equal, report};
+use crate::common;
+use crate::packets::{ACK, Capture, FIN, PSH, RST, SYN};
+use crate::rotated;
+use crate::rotated::{must_be_equal, report};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("the path is UTF-8")
@@ -233,14 +232,15 @@ fn travelling(captures: &[PathBuf], folder: &Path) -> Segmented {
 
 #[test]
 fn single_files_come_out_the_same() {
-    let folder = tempfile::tempdir().expect("a folder");
-    for (capture, _) in common::captures_with_truth() {
+    let all = common::captures_with_truth().into_par_iter();
+    all.for_each(|(capture, _)| {
+        let folder = tempfile::tempdir().expect("a folder");
         let captures = [capture];
         let in_parts = in_a_row(&captures, folder.path());
         let one = whole(&captures);
         must_be_equal(&one, &in_parts, text(&captures[0]));
         must_be_equal(&one, &settled(&captures, folder.path()), text(&captures[0]));
-    }
+    });
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! The dataset as other programs read it: DuckDB and pyarrow. Where they are not installed the
 //! test says so and is skipped (`.ci/run` installs them).
 
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 
+use crate::common;
 use serde_json::Value;
 
 #[test]

@@ -1,10 +1,9 @@
 //! The README shows what the program really prints. To write its generated parts again:
-//! `PCAPDOC_BLESS=1 cargo test --release --test readme`.
-
-mod common;
+//! `PCAPDOC_BLESS=1 cargo test --release --test program -- readme`.
 
 use std::fmt::Write as _;
 
+use crate::common;
 use rules::Engine;
 
 /// Replaces what stands between `<!-- name -->` and `<!-- /name -->`.

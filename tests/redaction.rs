@@ -1,11 +1,9 @@
 //! What `--redact` promises: nothing that names a host or was said survives in any output file.
 
-mod common;
-mod packets;
-
 use std::path::{Path, PathBuf};
 
-use packets::{Capture, MACS};
+use crate::common;
+use crate::packets::{Capture, MACS};
 
 const CLIENT: &str = "10.23.45.67";
 const SERVER: &str = "203.0.113.77";

@@ -1,8 +1,7 @@
 //! What the reports promise: pages that text from packets cannot touch, and results that render again.
 //! What holds for every capture (the JSON contract, short outputs) is tested in `tests/captures`.
 
-mod common;
-
+use crate::common;
 use std::path::PathBuf;
 
 fn capture(name: &str) -> PathBuf {

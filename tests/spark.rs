@@ -4,16 +4,14 @@
 //! Needs Java and a Python with pyspark (`PCAPDOC_SPARK_PYTHON`, which `.ci/run` provides); without
 //! them the test says that it did nothing, and fails where they were promised.
 
-mod common;
-mod packets;
-mod rotated;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rotated::{must_be_equal, report};
+use crate::common;
+use crate::rotated;
+use crate::rotated::{must_be_equal, report};
 
 /// Two workers of one core and 1,024 MiB each, in processes of their own.
 const CLUSTER: &str = "local-cluster[2,1,1024]";

@@ -10,13 +10,12 @@
 //! - `MISSED.tsv`, what must be found and was not: any of its rules will do.
 //!
 //! A finding of medium or above that no row covers is unjudged: it counts in nothing, and is listed.
-//! `cargo test --release --test wild` prints what is still wrong.
-
-mod common;
+//! `cargo test --release --test program -- wild` prints what is still wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::common;
 use rayon::prelude::*;
 use reports::Document;
 use serde_json::Value;

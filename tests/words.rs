@@ -1,11 +1,10 @@
 //! The language of every text that users read: reports of all captures, `--help` and the
 //! documentation use neither banned words nor wrong plurals, ordinals, zero durations or dates.
 
-mod common;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use crate::common;
 use serde_json::Value;
 
 /// Words that the texts do not use: the field has better ones (detect, show, state; byte; again).
