@@ -146,6 +146,6 @@ const COLUMNS: &[Column<UserActions>] = &[
 pub(super) static ACTIONS: Table<UserActions> = Table {
     name: "actions",
     about: "one row per request of `requests` over TCP with what its client waited for before it: name lookup, \
-            connection and TLS handshake where the connection was opened for it; at most 50,000",
+            connection and TLS handshake where the connection was opened for it; at most 25,000",
     columns: COLUMNS,
 };

@@ -16,10 +16,10 @@ use crate::document::{ActionRow, ActionStep, Actions, StepTimes, millis, seconds
 use crate::words::format;
 
 /// Actions kept, at about 500 bytes each.
-const ACTIONS: usize = 50_000;
+const ACTIONS: usize = 25_000;
 
 /// Lookups kept, at about 200 bytes each.
-const LOOKUPS: usize = 50_000;
+const LOOKUPS: usize = 25_000;
 
 /// Actions shown one by one.
 const SLOWEST: usize = 10;
@@ -277,8 +277,8 @@ mod tests {
     #[test]
     fn what_is_left_out_is_said() {
         assert_eq!(note(12, 12, 14, 3), None);
-        let note = note(50_000, 90_000, ACTIONS, 60_000).unwrap();
-        assert!(note.starts_with("50,000 of 90,000 requests"), "{note}");
-        assert!(note.contains("50,000 DNS lookups"), "{note}");
+        let note = note(25_000, 90_000, ACTIONS, 60_000).unwrap();
+        assert!(note.starts_with("25,000 of 90,000 requests"), "{note}");
+        assert!(note.contains("25,000 DNS lookups"), "{note}");
     }
 }
