@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::common;
+use crate::packets::{ACK, Capture, PSH, SYN};
 use reports::Document;
 use reports::document::{ActionRow, Actions, FindingView};
 
@@ -142,4 +143,56 @@ fn a_lost_syn_is_a_part_of_connect_and_would_not_be_without_the_finding() {
 fn a_finding_that_delays_no_request_says_nothing_of_it() {
     let refused = finding("keepalive-race/nginx-proxy-502.pcap", "keepalive-race");
     assert!(refused.what_if.is_none());
+}
+
+/// A client that repeats its query for a name after five seconds, and then connects to what it got.
+#[test]
+fn a_repeated_lookup_delays_the_request_that_waited_for_the_name() {
+    let (client, resolver) = ("198.51.100.7", ("192.0.2.53", 53));
+    let server = ("192.0.2.10", 80);
+    let query = |flags: &[u8], answers: u8| {
+        let mut message = vec![0x12, 0x34];
+        message.extend_from_slice(flags);
+        message.extend_from_slice(&[0, 1, 0, answers, 0, 0, 0, 0]);
+        message.extend_from_slice(b"\x04shop\x07example\x00\x00\x01\x00\x01");
+        message
+    };
+    let mut answer = query(&[0x81, 0x80], 1);
+    answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 10]);
+    let mut capture = Capture::new();
+    for number in 0..4 {
+        let (asking, calling) = ((client, 30_000 + number), (client, 50_000 + number));
+        capture.udp(asking, resolver, &query(&[1, 0], 0));
+        capture.wait_ms(5_000);
+        capture.udp(asking, resolver, &query(&[1, 0], 0));
+        capture.wait_ms(1);
+        capture.udp(resolver, asking, &answer);
+        capture.tcp(calling, server, SYN, 100, 0, b"");
+        capture.tcp(server, calling, SYN | ACK, 500, 101, b"");
+        capture.tcp(calling, server, ACK, 101, 501, b"");
+        let request = b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n";
+        capture.tcp(calling, server, ACK | PSH, 101, 501, request);
+        let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        capture.tcp(
+            server,
+            calling,
+            ACK | PSH,
+            501,
+            101 + request.len() as u32,
+            response,
+        );
+        capture.wait_ms(1_000);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("repeated.pcap");
+    std::fs::write(&path, capture.next_file()).expect("a writable folder");
+    let document = pcapdoc::analyze(&[path.to_str().expect("UTF-8")]).expect("a capture");
+    let mut of_rule = document
+        .findings
+        .into_iter()
+        .filter(|one| one.rule == "dns-failure");
+    let what_if = of_rule.next().expect("a finding").what_if.expect("a delay");
+    assert_eq!((what_if.requests, what_if.delayed), (4, 4));
+    assert_eq!(what_if.servers, "192.0.2.10:80");
+    assert!(what_if.measured.p50_ms > 5_000.0 && what_if.without.p50_ms < 100.0);
 }

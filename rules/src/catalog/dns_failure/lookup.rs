@@ -58,6 +58,16 @@ impl Lookup<'_> {
         settled.min()
     }
 
+    /// From the first question to the last one before the answer, when a name was asked for again until it
+    /// was answered: the time that repeating took.
+    fn repeating(&self) -> Option<(Timestamp, Timestamp)> {
+        let settled = self.settled()?;
+        let questions = self.questions.iter();
+        let asked = questions.flat_map(|question| [question.asked.time, question.last_asked]);
+        let last = asked.filter(|asked| *asked <= settled).max()?;
+        (last > self.begin()).then(|| (self.begin(), last))
+    }
+
     /// The question that repeats one of `asked` at another port or server.
     fn repetition(&self, asked: Timestamp, after: Duration) -> Option<Question> {
         let mut questions = self.questions.iter().copied();
@@ -281,6 +291,7 @@ pub(super) fn judge(
             let verdict = Verdict {
                 impact,
                 waited,
+                repeating: lookup.repeating(),
                 repeats: asked.since(lookup.begin()) >= known.retry_after,
                 repetition: lookup.repetition(asked, known.retry_after),
             };
@@ -333,6 +344,8 @@ struct Verdict {
     impact: Impact,
     /// From the first question of its look-up to the answer or the last question.
     waited: Duration,
+    /// In which time of it the name was asked for again.
+    repeating: Option<(Timestamp, Timestamp)>,
     /// The question itself repeats one of another port or to another server.
     repeats: bool,
     /// The question that repeats it there.
@@ -341,7 +354,8 @@ struct Verdict {
 
 impl Verdict {
     fn apply(&self, one: Observation<Seen>, all: u64) -> Observation<Seen> {
-        let mut one = one.impact(self.impact).weight(ms(self.waited));
+        let one = one.impact(self.impact).weight(ms(self.waited));
+        let mut one = one.stalls(self.repeating);
         one.set_figure("waited_ms", FigureValue::Number(ms(self.waited)));
         one.seen.all = all;
         if let Some(question) = one.evidence.first_mut().filter(|_| self.repeats) {
