@@ -248,12 +248,12 @@ fn two_points(settings: &Settings, analysis: &Analysis) -> Option<QualityNote> {
     })
 }
 
-/// Says that not all packets were analysed.
+/// Says that not all packets were analyzed.
 fn partial(filter: &PacketFilter, redacted: bool) -> String {
     if redacted {
-        return "only a part of the packets was analysed, by time, host or port".to_owned();
+        return "only a part of the packets was analyzed, by time, host or port".to_owned();
     }
-    format!("only a part of the packets was analysed: {filter}")
+    format!("only a part of the packets was analyzed: {filter}")
 }
 
 /// How the program was called, for the report's last section.

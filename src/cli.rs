@@ -147,7 +147,7 @@ pub struct AnalyzeArguments {
     /// Host evidence.
     #[command(flatten)]
     pub hosts: HostArguments,
-    /// How to analyse.
+    /// How to analyze.
     #[command(flatten)]
     pub analysis: AnalysisArguments,
     /// What to hide.
@@ -177,7 +177,7 @@ pub struct CompareArguments {
     /// Log format on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log: LogFormat,
-    /// How to analyse.
+    /// How to analyze.
     #[command(flatten)]
     pub analysis: AnalysisArguments,
     /// What to hide.
@@ -226,7 +226,7 @@ pub struct EvidenceArguments {
     /// File or folder to write to [default: CAPTURE.FINDING-RULE.pcapng in this folder]
     #[arg(short, long, value_name = "FILE|DIR")]
     pub output: Option<PathBuf>,
-    /// How to analyse.
+    /// How to analyze.
     #[command(flatten)]
     pub analysis: AnalysisArguments,
     /// What to hide.
@@ -298,7 +298,7 @@ pub struct BatchArguments {
     /// What is not done.
     #[command(flatten)]
     pub redaction: NoRedaction,
-    /// How captures are analysed.
+    /// How captures are analyzed.
     #[command(flatten)]
     pub analysis: AnalysisArguments,
 }
@@ -332,7 +332,7 @@ pub struct QueryArguments {
     /// What is not done.
     #[command(flatten)]
     pub redaction: NoRedaction,
-    /// How captures are analysed.
+    /// How captures are analyzed.
     #[command(flatten)]
     pub analysis: AnalysisArguments,
 }

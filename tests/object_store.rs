@@ -240,7 +240,7 @@ for page in s3.get_paginator("list_objects_v2").paginate(Bucket="archive", Prefi
         let again = server.run(&to);
         let told = String::from_utf8_lossy(&again.stderr);
         assert!(
-            again.status.success() && told.contains("0 to analyse, 1 done before"),
+            again.status.success() && told.contains("0 to analyze, 1 done before"),
             "{told}"
         );
         assert_eq!(count(text(&out)), count("s3://archive/out"));

@@ -43,7 +43,7 @@ pub struct SegmentArguments {
     /// Rows of connections that are settled.
     #[command(flatten)]
     pub rows: RowsArguments,
-    /// How captures are analysed.
+    /// How captures are analyzed.
     #[command(flatten)]
     pub analysis: AnalysisArguments,
     /// What is not done.
@@ -84,7 +84,7 @@ pub struct JudgeArguments {
     /// Rows of connections.
     #[command(flatten)]
     pub dataset: RowsArguments,
-    /// How captures are analysed.
+    /// How captures are analyzed.
     #[command(flatten)]
     pub analysis: AnalysisArguments,
     /// What is not done.
@@ -107,7 +107,7 @@ pub struct ConcludeArguments {
     /// Rows of all else.
     #[command(flatten)]
     pub rows: RowsArguments,
-    /// How captures are analysed.
+    /// How captures are analyzed.
     #[command(flatten)]
     pub analysis: AnalysisArguments,
     /// What is not done.

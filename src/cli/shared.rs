@@ -127,7 +127,7 @@ impl HostArguments {
     }
 }
 
-/// How captures are analysed, whatever becomes of the result.
+/// How captures are analyzed, whatever becomes of the result.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Analysis")]
 pub struct AnalysisArguments {

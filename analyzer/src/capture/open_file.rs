@@ -268,7 +268,7 @@ impl OpenFile {
 
     fn note_cut(&self, what: &str, session: &mut Session) {
         let note = format!(
-            "{}: at byte {}: {what}; the {} frames before it are analysed, the rest is not",
+            "{}: at byte {}: {what}; the {} frames before it are analyzed, the rest is not",
             self.name, self.offset, self.frames
         );
         session.note(QualityKind::CutShort, 1, note);

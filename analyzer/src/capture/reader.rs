@@ -352,7 +352,7 @@ impl CaptureReader {
         let left = self.waiting.len();
         self.waiting.clear();
         let note = format!(
-            "reading was interrupted after {} frames{}: the rest is not analysed",
+            "reading was interrupted after {} frames{}: the rest is not analyzed",
             self.handed_out,
             if left == 0 {
                 String::new()

@@ -132,7 +132,7 @@ fn absolute(out: &Path) -> Result<PathBuf, Failure> {
 
 fn announce(log: &Log, plan: &Plan, broken: &[Broken], twice: &[Broken], others: u64) {
     let text = format!(
-        "{} to analyse, {} done before, {} broken, {others} other files",
+        "{} to analyze, {} done before, {} broken, {others} other files",
         plan.todo.len(),
         plan.kept.len(),
         broken.len()
@@ -152,7 +152,7 @@ fn announce(log: &Log, plan: &Plan, broken: &[Broken], twice: &[Broken], others:
     let stale = plan.other_settings();
     if stale > 0 {
         let text = format!(
-            "{stale} sets were analysed with other settings or another version: --refresh analyses them again"
+            "{stale} sets were analyzed with other settings or another version: --refresh analyzes them again"
         );
         log.say("other_settings", &text, json!({"sets": stale}));
     }

@@ -85,7 +85,7 @@ pub(super) fn facts(rollup: &Rollup) -> Vec<(&'static str, String)> {
         ),
         ("Connections", format::count(totals.connections)),
         ("Sets without findings", format::count(totals.clean_sets)),
-        ("Analysed in this run", format::count(rollup.run.analysed)),
+        ("Analyzed in this run", format::count(rollup.run.analysed)),
         ("Done before", format::count(rollup.run.unchanged)),
         ("Not readable", format::count(rollup.run.failed)),
     ]
