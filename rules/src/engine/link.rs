@@ -10,7 +10,9 @@ use std::time::Duration;
 use analyzer::analysis::CaptureSummary;
 use analyzer::{Endpoint, Timestamp};
 
+use crate::model::figure::{Figure, FigureValue};
 use crate::model::finding::{Finding, Onset};
+use crate::model::impact::LONG_WAIT;
 use crate::model::severity::Severity;
 use crate::own::Concluded;
 
@@ -251,16 +253,16 @@ fn confidence_step(finding: &Finding) -> u8 {
     (finding.confidence.clamp(0.0, 1.0) * 10.0).round() as u8
 }
 
-/// Costs have different units; only findings of one severity and confidence are compared by it.
+/// What a finding cost in milliseconds: whatever failed counts as much as the wait after which somebody
+/// gives up. Octets say nothing of who waited for them.
 fn total_cost(finding: &Finding) -> f64 {
-    finding
-        .cost
-        .iter()
-        .map(|cost| match cost.value {
-            crate::model::figure::FigureValue::Number(number) => number,
-            crate::model::figure::FigureValue::Text(_) => 0.0,
-        })
-        .sum()
+    let of_one = |cost: &Figure| match cost.value {
+        FigureValue::Number(_) if cost.name.contains("bytes") => 0.0,
+        FigureValue::Number(number) if cost.name.ends_with("_ms") => number,
+        FigureValue::Number(number) => number * LONG_WAIT.as_secs_f64() * 1e3,
+        FigureValue::Text(_) => 0.0,
+    };
+    finding.cost.iter().map(of_one).sum()
 }
 
 /// The causes that stand before their symptoms: information never leads over what users noticed.

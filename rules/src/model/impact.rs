@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::severity::Severity;
 
 /// From here on somebody who waits gives up or complains.
-const LONG_WAIT: Duration = Duration::from_secs(3);
+pub(crate) const LONG_WAIT: Duration = Duration::from_secs(3);
 /// From here on somebody who waits notices.
 const NOTICED_WAIT: Duration = Duration::from_secs(1);
 /// From here on a stall costs more than a repair without waiting: the smallest retransmission timeout
