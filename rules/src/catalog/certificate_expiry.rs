@@ -105,6 +105,7 @@ impl Rule for CertificateExpiry {
                 segment_at(conn, certificate.at, Direction::ServerToClient),
                 format!("the server's certificate: valid until {until}"),
             )
+            .cost("connections_failed", number(impact.attempts_failed))
             .figure("days_left", left)
             .figure("refused", number(u64::from(refused)))
             .seen(Seen {

@@ -114,6 +114,7 @@ impl Rule for ServiceError {
             let client = analysis.hosts.get(one.connection.client.ip);
             if client.is_some_and(HostProfile::is_scanner) {
                 one.impact = Impact::NONE;
+                one.cost.clear();
             }
         }
     }
@@ -165,7 +166,8 @@ fn observation(conn: &Connection, protocol: ServiceProtocol, error: &Stated) -> 
         Direction::ClientToServer => conn.client.ip.to_string(),
         Direction::ServerToClient => conn.server.to_string(),
     };
-    Observation::new(conn, confidence::STATED, harm(error.kind, error.count))
+    let harm = harm(error.kind, error.count);
+    Observation::new(conn, confidence::STATED, harm)
         .cause(format!(
             "{} {speaker} {}",
             protocol.name(),
@@ -174,6 +176,10 @@ fn observation(conn: &Connection, protocol: ServiceProtocol, error: &Stated) -> 
         .at(error.at.time)
         .weight(number(error.count))
         .count(error.count)
+        .cost(
+            "requests_failed",
+            number(harm.attempts_failed + harm.requests_lost),
+        )
         .proof(
             segment_at(conn, error.at, error.direction),
             format!(

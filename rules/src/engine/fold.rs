@@ -47,12 +47,16 @@ fn borne_out(analysis: &Analysis, occurrences: &Occurrences<'_>, severity: Sever
     if !evidence.any(|evidence| evidence.proves) {
         return severity.min(Severity::Info);
     }
-    let is_timed = |one: &&Occurrence| analysis.tells_time(one.at, one.at + one.impact.waited);
-    if occurrences.0.iter().all(is_timed) {
+    if occurrences.0.iter().all(|one| is_timed(analysis, one)) {
         return severity;
     }
     let without = occurrences.impact().without_times();
     severity.min(without.severity())
+}
+
+/// Whether the capture's clock shows how long an occurrence made somebody wait.
+fn is_timed(analysis: &Analysis, one: &Occurrence) -> bool {
+    analysis.tells_time(one.at, one.at + one.impact.waited)
 }
 
 /// When connections stood still, where the capture's clock shows it.
@@ -99,7 +103,7 @@ pub(crate) fn finding(
             .flat_map(|one| one.evidence.iter().cloned())
             .collect(),
         figures: occurrences.figures(meta),
-        cost: occurrences.costs(),
+        cost: occurrences.costs(|one| is_timed(analysis, one)),
         stalls: stalls(analysis, occurrences),
         why: narrative.why,
         look_alikes: narrative.look_alikes,

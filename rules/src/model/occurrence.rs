@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use analyzer::connection::Reset;
 use analyzer::event::SegmentRef;
@@ -230,12 +231,18 @@ impl Occurrences<'_> {
         })
     }
 
-    /// Costs summed by name, in order of name.
+    /// Costs summed by name, in order of name: those that the rule names, else the time in which somebody
+    /// waited, of occurrences that `is_timed`.
     #[must_use]
-    pub fn costs(&self) -> Vec<Figure> {
+    pub fn costs(&self, is_timed: impl Fn(&Occurrence) -> bool) -> Vec<Figure> {
         let mut sums = BTreeMap::<&'static str, f64>::new();
         for (name, value) in self.0.iter().flat_map(|one| &one.cost) {
             *sums.entry(name).or_default() += value;
+        }
+        if sums.is_empty() {
+            let timed = self.0.iter().filter(|one| is_timed(one));
+            let waited: Duration = timed.map(|one| one.impact.waited).sum();
+            sums.insert("time_lost_ms", waited.as_secs_f64() * 1e3);
         }
         sums.into_iter()
             .filter(|(_, value)| *value > 0.0)

@@ -365,6 +365,7 @@ impl Silent<'_> {
             .at(self.first.time)
             .weight(number(self.count))
             .count(self.count)
+            .cost("requests_failed", number(impact.requests_lost))
             .proof(
                 place(self.first),
                 format!("a request of {name} that nothing answers"),
