@@ -39,7 +39,7 @@ mod tls;
 pub use crate::event::At;
 pub use datagram::{DatagramReader, DatagramRequests, DhcpClient, Unanswered};
 pub use framing::{Delimiter, FramingSpec, FramingSpecError, LengthField, LengthWidth};
-pub use http_counts::{HttpClientErrors, HttpWindowStall, HttpWindowStalls};
+pub use http_counts::{HttpClientErrors, HttpCut, HttpWindowStall, HttpWindowStalls};
 pub use opening::{Opened, Opening};
 pub use pattern::pattern;
 pub use reader::{MessagePosition, MessageUnit};
@@ -144,6 +144,8 @@ pub struct HttpFacts {
     pub client_errors: Vec<HttpClientErrors>,
     /// HTTP/2: where a flow-control window held DATA back, by sender.
     pub window_stalls: [Option<Box<HttpWindowStalls>>; 2],
+    /// Responses that the server's FIN cut short.
+    pub cut: Option<Box<HttpCut>>,
 }
 
 /// An HTTP/2 GOAWAY frame (RFC 9113 §6.8), and what it left undone. Where an end sends several,
