@@ -86,7 +86,11 @@ impl Redactor {
     }
 
     fn app(&self, app: &mut AppFacts) {
-        for exchange in app.http.iter_mut().flat_map(|http| &mut http.kept) {
+        let exchanges = app.http.iter_mut().flat_map(|http| {
+            let cut = http.cut.iter_mut().map(|cut| &mut cut.exchange);
+            http.kept.iter_mut().chain(cut)
+        });
+        for exchange in exchanges {
             if !METHODS.contains(&exchange.method.as_ref()) {
                 exchange.method = "METHOD".into();
             }
