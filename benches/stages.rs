@@ -1,9 +1,9 @@
 //! What each stage costs on a generated capture; benches/README.md says how to run this.
 
-use analyzer::Connection;
 use analyzer::capture::{CaptureReader, Input, Interface, ReadOptions, Slab};
 use analyzer::decode::{DecodedSlab, decode_slab};
 use analyzer::pipeline::{self, ConnectionSink, Settings};
+use analyzer::{Analysis, Connection};
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use reports::{ConnectionCollector, Draft, RunInfo};
@@ -140,4 +140,89 @@ fn whole_analysis(bencher: Bencher, threads: usize) {
                 .expect("a page")
                 .len()
         });
+}
+
+/// Rows that one connection gives: as many requests as are kept of one.
+const ROWS: u64 = 20;
+
+/// Conditions as people write them: the first holds for a part of the rows, the second hardly ever.
+const OWN_RULES: &str = r#"
+[[rule]]
+id = "house-slow-orders"
+title = "Orders API slow for {client_ip}"
+on = "requests"
+when = "server.port == 80 and target is startingwith '/orders' and wait_ms > 800"
+group_by = ["server", "client_ip"]
+at_least = 5
+severity = "medium"
+cost = { requests_failed = "count" }
+remedy = "See runbook R-12"
+
+[[rule]]
+id = "house-errors"
+title = "Errors of {server}"
+on = "requests"
+when = "status >= 500 or (method == 'POST' and response_ms is none)"
+group_by = ["server"]
+at_least = 1
+severity = "low"
+"#;
+
+/// Keeps the first connection with requests.
+struct First(Option<Connection>);
+
+impl ConnectionSink for First {
+    fn connection(&mut self, connection: &Connection) {
+        if self.0.is_none() && connection.app.http.is_some() {
+            self.0 = Some(connection.clone());
+        }
+    }
+}
+
+/// A connection with as many requests as are kept, some of them slow ones for orders.
+fn with_requests() -> Connection {
+    let workload = Workload::write();
+    let (inputs, settings) = settings_for(&workload);
+    let (_, sinks) =
+        pipeline::run(&inputs, &settings, || First(None), |_| {}).expect("an analysis");
+    let mut connection = sinks.into_iter().find_map(|sink| sink.0).expect("HTTP");
+    let http = connection.app.http.as_mut().expect("HTTP");
+    let exchange = http.kept.first().expect("an exchange").clone();
+    http.kept.clear();
+    for number in 0..ROWS {
+        let mut exchange = exchange.clone();
+        let place = if number % 2 == 0 { "orders" } else { "items" };
+        exchange.target = format!("/{place}/{number}");
+        let took = std::time::Duration::from_millis(100 * number);
+        let asked = exchange.request_end.unwrap_or(exchange.request_start);
+        if let Some(start) = &mut exchange.response_start {
+            start.time = asked.time + took;
+        }
+        http.kept.push(exchange);
+    }
+    connection
+}
+
+/// Two rules of the user's own over a million rows of `requests`.
+#[divan::bench(args = [1_000_000], sample_count = 5)]
+fn own_rules(bencher: Bencher, rows: u64) {
+    let mut connection = with_requests();
+    let settings = || {
+        let mut settings = RuleSettings::from_toml(OWN_RULES, "own.toml").expect("rules");
+        let ours = ["house-slow-orders", "house-errors"].map(str::to_owned);
+        settings.select(&ours).expect("they are known");
+        settings
+    };
+    bencher.counter(ItemsCount::new(rows)).bench_local(|| {
+        let engine = Engine::new(settings());
+        let mut sink = engine.sink();
+        for number in 0..rows / ROWS {
+            connection.first_frame = number + 1;
+            // A thousand clients.
+            let [.., high, low] = (number % 1000).to_be_bytes();
+            connection.client.ip = [10, 1, high, low].into();
+            sink.connection(&connection);
+        }
+        engine.finish(vec![sink], &Analysis::default())
+    });
 }

@@ -117,6 +117,34 @@ fn rows_agree_with_the_report() {
 }
 
 #[test]
+fn services_state_what_was_asked_and_how_it_was_answered() {
+    let cases = [
+        (
+            "mariadb-lock-wait",
+            "mysql",
+            "update accounts set cents = ? where id = ?",
+            "1205",
+        ),
+        ("not-postgresql", "postgresql", "select now()", "ok"),
+        ("not-redis", "redis", "GET", "nil"),
+        ("not-memcached", "memcached", "delete", "NOT_FOUND"),
+        ("not-ldap", "ldap", "search", "ok"),
+        ("not-postfix", "smtp", "message", "250"),
+        ("not-vsftpd", "ftp", "RETR", "150"),
+    ];
+    for (capture, protocol, operation, result) in cases {
+        let path = format!("testdata/captures/service-error/{capture}.pcap.gz");
+        let rows = query(
+            &common::root().join(path),
+            "SELECT DISTINCT protocol, operation, result FROM requests",
+        );
+        let expected =
+            serde_json::json!({"protocol": protocol, "operation": operation, "result": result});
+        assert!(rows.contains(&expected), "{capture}: {rows:?}");
+    }
+}
+
+#[test]
 fn a_capture_answers_as_its_rows_in_the_dataset() {
     let findings = by_set(&FINDINGS.replace("rule,", "capture_set, rule,"));
     let none = Vec::new();

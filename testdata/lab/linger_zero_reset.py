@@ -241,7 +241,9 @@ def killed(folder):
         with points(net, folder, "killed-process", "client") as paths:
             seen = net.call("client", lambda: together(3, fetch, ADDRESSES[4][1], 8080))
         truths(paths, "A server process is killed in the middle of three responses; its kernel closes with FIN.", f"{MADE}: SIGKILL",
-               tcp_connections=3, results=[result for _, result in seen])
+               tcp_connections=3, results=[result for _, result in seen],
+               findings=[{"rule": "response-cut-short", "occurrences": 3, "connections": [ends for ends, _ in seen], "severity_at_least": "high",
+                          "figures": {"promised_bytes": (300_000, 0), "missing_bytes": (288_000, 0)}}])
 
 
 def tls_clients(folder):

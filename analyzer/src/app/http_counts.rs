@@ -1,5 +1,5 @@
-//! What is counted of HTTP beside its exchanges: client errors by status, and flow-control windows that
-//! held DATA back.
+//! What is counted of HTTP beside its exchanges: client errors by status, flow-control windows that held
+//! DATA back, and responses that were cut short.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::At;
 
-use super::HttpFacts;
+use super::{HttpExchange, HttpFacts};
 
 impl HttpFacts {
     /// Counts a response head at `at`, one that is not final (1xx) as well.
@@ -83,4 +83,18 @@ impl HttpWindowStall {
     pub fn length(&self) -> Duration {
         self.resumed.time.since(self.filled.time)
     }
+}
+
+/// Responses of one connection that are not whole (RFC 9112 §8, RFC 9113 §8.1) although all octets of the
+/// server up to its FIN were read or are known to have passed.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct HttpCut {
+    /// The exchange; of several streams of HTTP/2 the first.
+    pub exchange: HttpExchange,
+    /// How many; more than one only in HTTP/2.
+    pub count: u64,
+    /// Octets of the body that Content-Length promises; `None` for one in chunks, and in HTTP/2.
+    pub promised: Option<u64>,
+    /// Octets that are missing: of the body, or of the chunk in progress (0 between two).
+    pub missing: u64,
 }

@@ -15,6 +15,7 @@ use crate::direction::Direction;
 use crate::histogram::Histogram;
 use crate::static_name::{self, StaticName};
 
+mod calls;
 mod datagram;
 mod dns;
 mod exchange_log;
@@ -37,9 +38,10 @@ mod text;
 mod tls;
 
 pub use crate::event::At;
+pub use calls::{ServiceCall, ServiceCalls, ServiceOperation};
 pub use datagram::{DatagramReader, DatagramRequests, DhcpClient, Unanswered};
 pub use framing::{Delimiter, FramingSpec, FramingSpecError, LengthField, LengthWidth};
-pub use http_counts::{HttpClientErrors, HttpWindowStall, HttpWindowStalls};
+pub use http_counts::{HttpClientErrors, HttpCut, HttpWindowStall, HttpWindowStalls};
 pub use opening::{Opened, Opening};
 pub use pattern::pattern;
 pub use reader::{MessagePosition, MessageUnit};
@@ -144,6 +146,8 @@ pub struct HttpFacts {
     pub client_errors: Vec<HttpClientErrors>,
     /// HTTP/2: where a flow-control window held DATA back, by sender.
     pub window_stalls: [Option<Box<HttpWindowStalls>>; 2],
+    /// Responses that the server's FIN cut short.
+    pub cut: Option<Box<HttpCut>>,
 }
 
 /// An HTTP/2 GOAWAY frame (RFC 9113 §6.8), and what it left undone. Where an end sends several,
@@ -445,12 +449,14 @@ pub struct AppFacts {
     pub dns_unasked: Option<Box<DnsUnasked>>,
     /// Framed streams.
     pub framing: Option<Box<FramingFacts>>,
-    /// A protocol of which at most its errors are read, such as `smtp`; `protocol` is `Unknown`
+    /// A protocol of which at most operations and errors are read, such as `smtp`; `protocol` is `Unknown`
     /// then.
     #[serde(deserialize_with = "static_name::read_option")]
     pub name: Option<StaticName>,
     /// Errors that a service stated.
     pub service: Option<Box<ServiceFacts>>,
+    /// What was asked of a service.
+    pub calls: Option<Box<ServiceCalls>>,
     /// Requests of a datagram protocol whose servers answer each one.
     pub requests: Option<Box<DatagramRequests>>,
     /// What each end of a TCP connection said first, `[client, server]`.

@@ -58,7 +58,7 @@ pub(super) trait Reader: Send {
     fn data(&mut self, direction: Direction, bytes: &[u8], piece: Piece);
     /// Takes note of octets that passed and were not captured.
     fn gap(&mut self, direction: Direction, octets: u64, at: At);
-    /// Takes note of the end of a direction.
+    /// Takes note of the end of a direction: its sender's FIN follows what was handed over.
     fn fin(&mut self, direction: Direction, at: At);
     /// Whether octets can still tell anything. Once false it stays false.
     fn wants_data(&self, direction: Direction) -> bool;

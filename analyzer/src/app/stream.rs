@@ -183,7 +183,7 @@ impl StreamReader {
         }
     }
 
-    /// Takes note that this direction's sender is done. Octets that a hole held up may follow.
+    /// Takes note that this direction's sender is done: its FIN follows what was handed over.
     pub fn fin(&mut self, direction: Direction, at: At) {
         if let State::Active(active) = &mut self.state {
             active.fin(direction, at);

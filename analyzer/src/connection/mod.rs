@@ -22,7 +22,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{Endpoint, Transport};
-use crate::app::AppFacts;
+use crate::app::{AppFacts, ServiceCall};
 use crate::direction::Direction;
 use crate::event::{Event, SegmentRef};
 use crate::quality::QualityKind;
@@ -313,6 +313,13 @@ impl Connection {
             (Some(client), Some(server)) => Some(client + server),
             (one, other) => one.or(other),
         }
+    }
+
+    /// What was asked in a turn, where the service's requests are read and it was kept.
+    #[must_use]
+    pub fn call_of(&self, turn: &Turn) -> Option<&ServiceCall> {
+        let mut kept = self.app.calls.as_ref()?.kept.iter();
+        kept.find(|call| call.asked.frame == turn.request.first.frame)
     }
 
     /// `client → server`, as titles name it.

@@ -297,8 +297,11 @@ impl Exchange {
         Some(Self {
             frame,
             name: name_of(connection, None),
-            request: format::size(turn.request.octets as f64).to_string(),
-            outcome: format!("{} back", format::size(response.octets as f64)),
+            request: match connection.call_of(turn) {
+                Some(call) => call.operation.clone(),
+                None => format::size(turn.request.octets as f64).to_string(),
+            },
+            outcome: outcome_of(connection, turn, &response),
             asked: (from, turn.request.last.time.max(from)),
             answered: Ok((response.first.time, last_data(connection, &response))),
             is_complete: true,
@@ -326,6 +329,20 @@ impl Exchange {
             Err(until) => action.set(Step::Server, span(asked, until)),
         }
         action
+    }
+}
+
+/// What came back in a turn.
+pub(super) fn outcome_of(
+    connection: &Connection,
+    turn: &Turn,
+    response: &connection::Span,
+) -> String {
+    let back = format!("{} back", format::size(response.octets as f64));
+    let call = connection.call_of(turn);
+    match call.and_then(|call| call.result.as_ref()) {
+        Some(result) => format!("{result}, {back}"),
+        None => back,
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) enum What<'a> {
     Pattern(&'a str, Option<&'a str>),
     /// A record type of DNS.
     Lookup(u16),
+    /// Statement or command of a service; `None` for all that are not told apart.
+    Call(Option<&'a str>),
 }
 
 impl fmt::Display for Server<'_> {
@@ -78,6 +80,15 @@ impl<'a> Asked<'a> {
             protocol: protocol_name(connection),
             server: Server::Address(connection.server),
             what: What::Lookup(record_type),
+        }
+    }
+
+    /// What the calls of a service have in common.
+    pub fn of_service(connection: &Connection) -> Self {
+        Self {
+            protocol: protocol_name(connection),
+            server: Server::Address(connection.server),
+            what: What::Call(None),
         }
     }
 
@@ -129,6 +140,8 @@ enum Shape {
     Pattern(usize),
     Others(usize),
     Lookup(u16),
+    Call,
+    OtherCalls,
 }
 
 impl<T: Copy> AskedLately<T> {
@@ -160,6 +173,8 @@ impl<T> Entry<T> {
             What::Pattern(method, Some(text)) => (Shape::Pattern(method.len()), method, text),
             What::Pattern(method, None) => (Shape::Others(method.len()), method, ""),
             What::Lookup(record_type) => (Shape::Lookup(record_type), "", ""),
+            What::Call(Some(text)) => (Shape::Call, "", text),
+            What::Call(None) => (Shape::OtherCalls, "", ""),
         };
         Self {
             protocol: asked.protocol,
@@ -190,6 +205,8 @@ impl<T> Entry<T> {
             }
             Shape::Others(length) => What::Pattern(texts.get(..length)?, None),
             Shape::Lookup(record_type) => What::Lookup(record_type),
+            Shape::Call => What::Call(Some(texts)),
+            Shape::OtherCalls => What::Call(None),
         };
         Some(Asked {
             protocol: self.protocol,
@@ -214,6 +231,8 @@ mod tests {
             What::Pattern("GET", Some("")),
             What::Pattern("GET", None),
             What::Lookup(1),
+            What::Call(Some("/a")),
+            What::Call(None),
         ] {
             all.push(Asked::named("http1", "shop.example", what));
             let server = Server::Address(address);

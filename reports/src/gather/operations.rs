@@ -1,4 +1,5 @@
-//! Response times by what was asked: method and URL pattern of HTTP, record type of DNS.
+//! Response times by what was asked: method and URL pattern of HTTP, record type of DNS, statements and
+//! commands of services.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -99,6 +100,18 @@ impl Operations {
                 operation.failed += others.failed;
                 operation.response_times.merge(&others.response_times);
             }
+        }
+        for call in connection
+            .app
+            .calls
+            .iter()
+            .flat_map(|calls| &calls.operations)
+        {
+            let what = What::Call(call.operation.as_deref());
+            let operation = self.operation(&Asked::of_service(connection).what(what));
+            operation.requests += call.count;
+            operation.failed += call.failed;
+            operation.response_times.merge(&call.response_times);
         }
         for exchange in &connection.app.dns {
             let asked = Asked::of_lookup(connection, exchange.qtype);
@@ -236,6 +249,7 @@ fn operation_of(what: What<'_>) -> String {
             let operation = format!("{method} {}", pattern.unwrap_or("others"));
             operation.trim_start().to_owned()
         }
+        What::Call(operation) => operation.unwrap_or("others").to_owned(),
         What::Lookup(1) => "A".to_owned(),
         What::Lookup(28) => "AAAA".to_owned(),
         What::Lookup(other) => format!("type {other}"),

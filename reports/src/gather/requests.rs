@@ -12,6 +12,7 @@ use analyzer::static_name::{self, StaticName};
 use analyzer::{Connection, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::action::outcome_of;
 use crate::document::{Cell, Column, ResponseTimes, Table, millis};
 use crate::words::format;
 
@@ -88,7 +89,7 @@ impl Requests {
         for turn in turns.slowest.iter().chain(unanswered) {
             let first = turn.request.first;
             let outcome = || match &turn.response {
-                Some(response) => format!("{} back", format::size(response.octets as f64)),
+                Some(response) => outcome_of(connection, turn, response),
                 None => "no answer".to_owned(),
             };
             let key = (turn.response_time(), Reverse(first.frame));
@@ -97,7 +98,10 @@ impl Requests {
                 frame: key.1,
                 start: first.time,
                 protocol: "tcp",
-                what: format!("{} sent", format::size(turn.request.octets as f64)),
+                what: match connection.call_of(turn) {
+                    Some(call) => call.operation.clone(),
+                    None => format!("{} sent", format::size(turn.request.octets as f64)),
+                },
                 outcome: outcome(),
                 client: connection.client.to_string(),
                 server: connection.server.to_string(),

@@ -86,7 +86,11 @@ impl Redactor {
     }
 
     fn app(&self, app: &mut AppFacts) {
-        for exchange in app.http.iter_mut().flat_map(|http| &mut http.kept) {
+        let exchanges = app.http.iter_mut().flat_map(|http| {
+            let cut = http.cut.iter_mut().map(|cut| &mut cut.exchange);
+            http.kept.iter_mut().chain(cut)
+        });
+        for exchange in exchanges {
             if !METHODS.contains(&exchange.method.as_ref()) {
                 exchange.method = "METHOD".into();
             }
@@ -117,6 +121,14 @@ impl Redactor {
         if let Some(unasked) = &mut app.dns_unasked {
             unasked.name = self.name(&unasked.name);
         }
+        if let Some(calls) = &mut app.calls {
+            let of_kept = calls.kept.iter_mut().map(|call| &mut call.operation);
+            let counted = calls.operations.iter_mut();
+            let counted = counted.filter_map(|one| one.operation.as_mut());
+            for operation in of_kept.chain(counted) {
+                *operation = self.operation(operation);
+            }
+        }
         // Messages quote accounts, tables and statements; the code is enough.
         for error in app
             .service
@@ -124,6 +136,14 @@ impl Redactor {
             .flat_map(|service| &mut service.errors)
         {
             error.message.clear();
+        }
+    }
+
+    /// An operation of a service: its first word is a command, all else may name something.
+    fn operation(&self, operation: &str) -> String {
+        match operation.split_once(' ') {
+            Some((command, rest)) => format!("{command} {}", self.name(rest)),
+            None => operation.to_owned(),
         }
     }
 
@@ -208,6 +228,16 @@ mod tests {
             (errors[0].code.as_str(), errors[0].message.as_str()),
             ("1045", "")
         );
+    }
+
+    #[test]
+    fn operations_keep_their_command() {
+        let redactor = Redactor::new(b"test");
+        let masked = redactor.operation("SELECT name FROM payroll");
+        assert!(masked.starts_with("SELECT name-"), "{masked}");
+        assert_eq!(masked, redactor.operation("SELECT name FROM payroll"));
+        assert_ne!(masked, redactor.operation("SELECT name FROM orders"));
+        assert_eq!(redactor.operation("GET"), "GET");
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod packet_loss;
 mod path_outage;
 mod port_reuse_collision;
 mod reordering;
+mod response_cut_short;
 mod retransmit_hol;
 mod routing_loop;
 mod sender_limited;
@@ -106,6 +107,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&path_outage::PathOutage);
     visitor.visit(&port_reuse_collision::PortReuseCollision);
     visitor.visit(&reordering::Reordering);
+    visitor.visit(&response_cut_short::ResponseCutShort);
     visitor.visit(&retransmit_hol::RetransmitHol);
     visitor.visit(&routing_loop::LoopedPackets);
     visitor.visit(&sender_limited::SenderLimited);

@@ -61,6 +61,8 @@ enum Touch {
     Server,
     /// The symptom's server is the cause's client, and the times agree: the failure travelled up.
     Upstream,
+    /// The same, where both show at the moment at which they happen: the cause comes first.
+    PassedOn,
 }
 
 /// `(symptom, cause, how they must touch)`.
@@ -90,6 +92,18 @@ const LINKS: &[(&str, &str, Touch)] = &[
     ),
     ("http-error", "connection-died", Touch::Upstream),
     ("http-error", "service-error", Touch::Upstream),
+    ("http-error", "response-cut-short", Touch::Upstream),
+    ("response-cut-short", "response-cut-short", Touch::PassedOn),
+    ("linger-zero-reset", "response-cut-short", Touch::PassedOn),
+    ("unread-data-reset", "response-cut-short", Touch::PassedOn),
+    ("response-cut-short", "linger-zero-reset", Touch::PassedOn),
+    ("response-cut-short", "unread-data-reset", Touch::PassedOn),
+    ("response-cut-short", "connection-died", Touch::Upstream),
+    (
+        "response-cut-short",
+        "zero-window-stall",
+        Touch::Connections,
+    ),
     ("http-error", "http2-goaway", Touch::Upstream),
     ("client-timeout-close", "retransmit-hol", Touch::Connections),
     ("client-timeout-close", "mtu-black-hole", Touch::Connections),
@@ -331,21 +345,34 @@ fn touches(touch: Touch, symptom: &Draft, cause: &Draft) -> bool {
             .next()
             .is_some(),
         Touch::Upstream => {
-            // A server on loopback is a program of the capturing host, whatever address it calls from.
-            symptom
-                .servers
-                .iter()
-                .any(|server| server.ip.is_loopback() || cause.client_ips.contains(&server.ip))
-                && symptom.servers.is_disjoint(&cause.servers)
+            calls(symptom, cause)
                 && cause
                     .times
                     .iter()
                     .any(|time| is_near(&symptom.times, *time))
         }
+        Touch::PassedOn => {
+            let by_neighbour = cause.client_ips.iter().any(IpAddr::is_loopback);
+            let follows = |time: &Timestamp| within(&symptom.times, *time, *time + ECHO);
+            (calls(symptom, cause) || by_neighbour && symptom.servers.is_disjoint(&cause.servers))
+                && cause.times.iter().any(follows)
+        }
     }
 }
 
+/// Whether the symptom's server may be the client of the cause's.
+fn calls(symptom: &Draft, cause: &Draft) -> bool {
+    // A server on loopback is a program of the capturing host, whatever address it calls from.
+    let mut servers = symptom.servers.iter();
+    servers.any(|server| server.ip.is_loopback() || cause.client_ips.contains(&server.ip))
+        && symptom.servers.is_disjoint(&cause.servers)
+}
+
 fn is_near(times: &[Timestamp], time: Timestamp) -> bool {
-    let from = times.partition_point(|known| *known < time - ECHO);
-    times.get(from).is_some_and(|known| *known <= time + ECHO)
+    within(times, time - ECHO, time + ECHO)
+}
+
+fn within(times: &[Timestamp], from: Timestamp, to: Timestamp) -> bool {
+    let at = times.partition_point(|known| *known < from);
+    times.get(at).is_some_and(|known| *known <= to)
 }

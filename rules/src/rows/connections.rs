@@ -63,6 +63,7 @@ pub fn protocol_name(connection: &Connection) -> &'static str {
             .udp
             .as_ref()
             .and_then(|udp| udp.protocol)
+            .or(connection.app.name)
             .unwrap_or("unknown"),
         AppProtocol::Http1 => "http1",
         AppProtocol::Http2 => "http2",

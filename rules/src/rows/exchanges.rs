@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use analyzer::Connection;
-use analyzer::app::{At, DnsExchange, HttpExchange};
+use analyzer::app::{At, DnsExchange, HttpExchange, ServiceCall, pattern};
 use analyzer::connection::Turn;
 use analyzer::event::SegmentRef;
 
@@ -17,6 +17,7 @@ pub struct RequestRecord<'a> {
     connection: &'a Connection,
     protocol: &'static str,
     http: Option<&'a HttpExchange>,
+    call: Option<&'a ServiceCall>,
     asked: At,
     answered: Option<At>,
     /// The request's last octet to the response, or to the end of the connection.
@@ -55,6 +56,7 @@ impl<'a> RequestRecord<'a> {
             connection,
             protocol,
             http: Some(exchange),
+            call: None,
             asked: exchange.request_start,
             answered: start,
             waited: start.map_or(connection.end, |at| at.time).since(end.time),
@@ -75,6 +77,7 @@ impl<'a> RequestRecord<'a> {
             connection,
             protocol,
             http: None,
+            call: connection.call_of(turn),
             asked: at(turn.request.first),
             answered: turn.response.map(|response| at(response.first)),
             waited: answered
@@ -146,6 +149,31 @@ const REQUEST_COLUMNS: &[Column<Requests>] = &[
             r.http
                 .and_then(|http| http.status)
                 .map_or(Value::Missing, |status| Value::Integer(status.into()))
+        },
+    ),
+    column(
+        "operation",
+        Text,
+        "what was asked for, identifiers and literals aside: method and path of HTTP, a statement of SQL, \
+         a command of Redis, memcached, MongoDB, SMTP, FTP, LDAP or Kafka",
+        |r| {
+            let of_http =
+                |http: &HttpExchange| format!("{} {}", http.method, pattern(&http.target));
+            let of_call = |call: &ServiceCall| call.operation.clone();
+            text(r.http.map(of_http).or_else(|| r.call.map(of_call)))
+        },
+    ),
+    column(
+        "result",
+        Text,
+        "what the server stated: the status of HTTP; of a service the code of the error, else the reply's \
+         code or word, `ok` where there is none",
+        |r| {
+            let of_http = r
+                .http
+                .and_then(|http| http.status)
+                .map(|status| status.to_string());
+            text(of_http.or_else(|| r.call.and_then(|call| call.result.clone())))
         },
     ),
     column("request_time", Time, "first byte of the request", |r| {

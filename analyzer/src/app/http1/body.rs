@@ -68,6 +68,21 @@ impl Body {
         }
     }
 
+    /// Octets that are missing where it ends here: of the body, or of the chunk in progress. `None` when
+    /// all of it may be there: what is left of a chunked body after its last chunk is no part of it.
+    pub(super) const fn missing(&self) -> Option<u64> {
+        match self {
+            Self::Length(left) => Some(*left),
+            // The line end behind the data is not counted.
+            Self::Chunked(Chunked::Data(left)) => Some(left.saturating_sub(2)),
+            Self::Chunked(Chunked::Size {
+                value: 0, digits, ..
+            }) if *digits > 0 => None,
+            Self::Chunked(Chunked::Size { .. }) => Some(0),
+            Self::Chunked(Chunked::Trailer { .. }) | Self::UntilClose | Self::Unknown => None,
+        }
+    }
+
     /// Skips octets that were not captured. `Ended(0)`: the body ends with them.
     pub(super) const fn skip(&mut self, octets: u64) -> Progress {
         match self {

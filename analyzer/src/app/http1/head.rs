@@ -23,6 +23,8 @@ pub(super) struct Head {
     pub close: bool,
     pub keep_alive_timeout_s: Option<u32>,
     pub expects_continue: bool,
+    /// Its body goes on until somebody has enough: events, or pictures one after the other.
+    pub endless: bool,
 }
 
 /// The first line.
@@ -47,6 +49,9 @@ const SERVER_MAX: usize = 64;
 const METHODS: [&str; 10] = [
     "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PROPFIND",
 ];
+/// Types of bodies without an end of their own: server-sent events (HTML Standard §9.2), and parts that
+/// replace one another.
+const ENDLESS: [&[u8]; 2] = [b"text/event-stream", b"multipart/x-mixed-replace"];
 /// Longest first line searched for its end.
 const LINE_MAX: usize = 8192;
 
@@ -177,6 +182,7 @@ impl Head {
             close,
             keep_alive_timeout_s: None,
             expects_continue: false,
+            endless: false,
         }
     }
 
@@ -220,6 +226,12 @@ impl Head {
             self.keep_alive_timeout_s = seconds.or(self.keep_alive_timeout_s);
         } else if is("expect") {
             self.expects_continue |= value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
+        } else if is("content-type") {
+            let starts_with = |wanted: &[u8]| {
+                let start = value.trim_ascii_start().get(..wanted.len());
+                start.is_some_and(|start| start.eq_ignore_ascii_case(wanted))
+            };
+            self.endless |= ENDLESS.into_iter().any(starts_with);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::direction::Direction;
 use crate::event::At;
 
 use super::reader::{Piece, Reader};
-use super::{AppFacts, AppProtocol, HttpExchange, HttpFacts};
+use super::{AppFacts, AppProtocol, HttpCut, HttpExchange, HttpFacts};
 use body::{Body, Chunked, Progress};
 use head::{Head, Line};
 use pending::{Asked, Pending};
@@ -34,6 +34,15 @@ pub(super) struct Http1 {
     /// Who sends the requests: the client, unless the roles were judged wrongly.
     asker: Option<Direction>,
     sides: [Side; 2],
+    /// The response in progress, as its head announced it.
+    announced: Announced,
+}
+
+/// What a response's head said about its body.
+#[derive(Clone, Copy, Debug, Default)]
+struct Announced {
+    length: Option<u64>,
+    endless: bool,
 }
 
 /// One direction.
@@ -48,7 +57,7 @@ struct Side {
     /// No octet of the body has been read, and it may never come: the request waits for
     /// `100 Continue`, or the response may answer a HEAD that was not captured.
     body_may_be_absent: bool,
-    /// The sender said that nothing follows.
+    /// The sender's FIN was reached.
     ended: bool,
     /// Last octets seen, or known to have passed.
     last: Option<At>,
@@ -101,7 +110,6 @@ impl Reader for Http1 {
     }
 
     fn fin(&mut self, direction: Direction, _: At) {
-        // Octets may still come that were held up behind a hole.
         self.sides[direction.index()].ended = true;
     }
 
@@ -119,6 +127,7 @@ impl Reader for Http1 {
     }
 
     fn finish(mut self: Box<Self>) -> AppFacts {
+        self.facts.cut = self.cut().map(Box::new);
         for direction in Direction::BOTH {
             let side = &self.sides[direction.index()];
             let Some(last) = side.last else { continue };
@@ -139,6 +148,25 @@ impl Reader for Http1 {
 }
 
 impl Http1 {
+    /// The response in progress, where the server's FIN ended it.
+    fn cut(&self) -> Option<HttpCut> {
+        let side = &self.sides[Direction::ServerToClient.index()];
+        let State::Body(body) = side.state else {
+            return None;
+        };
+        let is_known = self.asker == Some(Direction::ClientToServer)
+            && side.ended
+            && !self.facts.lost_track
+            && !self.announced.endless;
+        let exchange = self.pending.in_progress().filter(|_| is_known)?;
+        Some(HttpCut {
+            missing: body.missing()?,
+            exchange: exchange.clone(),
+            count: 1,
+            promised: self.announced.length,
+        })
+    }
+
     /// A segment that begins with a head ends what has no other end; whether it did.
     fn resume(&mut self, direction: Direction, bytes: &[u8], at: At) -> bool {
         let side = &mut self.sides[direction.index()];
@@ -363,6 +391,10 @@ impl Http1 {
         {
             self.pending.request_end(last);
         }
+        self.announced = Announced {
+            length: head.content_length.filter(|_| !head.chunked),
+            endless: head.endless,
+        };
         let request = self.pending.answer(status, start, head.close);
         if let Some(asker) = self.asker {
             self.sides[asker.reverse().index()].body_may_be_absent = request.is_none();

@@ -84,6 +84,11 @@ impl Pending {
         Some(asked)
     }
 
+    /// The exchange whose response is in progress, when its request is known.
+    pub(super) fn in_progress(&self) -> Option<&HttpExchange> {
+        self.current.as_ref().map(|(_, exchange)| exchange)
+    }
+
     /// The response in progress ended.
     pub(super) fn response_end(&mut self, at: At) {
         if let Some((_, exchange)) = &mut self.current {

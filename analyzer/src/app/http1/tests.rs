@@ -324,3 +324,43 @@ fn nonsense_after_a_message_loses_track() {
     let facts = http(read(&endless));
     assert_eq!(facts.requests, 0);
 }
+
+#[test]
+fn the_servers_fin_cuts_a_response() {
+    let cut = |steps: &[Step]| {
+        check_any_cut(steps);
+        let cut = http(read(steps)).cut;
+        cut.map(|cut| (cut.promised, cut.missing))
+    };
+    let ends = |octets: &str| cut(&[data(C, GET), data(S, octets), Step::Fin(S)]);
+    let part = &OK[..OK.len() - 2];
+    assert_eq!(ends(part), Some((Some(5), 2)));
+    assert_eq!(ends(OK), None);
+    assert_eq!(
+        ends(&format!("{OK}{part}")),
+        None,
+        "nobody asked for a second one"
+    );
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(ends(&format!("{chunked}A\r\n01234")), Some((None, 5)));
+    assert_eq!(
+        ends(&format!("{chunked}A\r\n0123456789\r\n")),
+        Some((None, 0))
+    );
+    for last in ["0", "0\r\n", "0\r\nX: y\r\n"] {
+        assert_eq!(ends(&format!("{chunked}{last}")), None);
+    }
+    // Of two requests in a row the second is cut.
+    let two = format!("{GET}{}", GET.replace("/a", "/b"));
+    let pipelined = [data(C, two), data(S, format!("{OK}{part}")), Step::Fin(S)];
+    let found = http(read(&pipelined)).cut.map(|cut| cut.exchange.target);
+    assert_eq!(found.as_deref(), Some("/b"));
+    // An interim response is none of its own (RFC 9110 §15.2).
+    let interim = format!("HTTP/1.1 100 Continue\r\n\r\n{part}");
+    assert_eq!(ends(&interim), Some((Some(5), 2)));
+    // Octets that were not captured count.
+    let skipped = [data(C, GET), data(S, part), Step::Cut(S, 1), Step::Fin(S)];
+    assert_eq!(cut(&skipped), Some((Some(5), 1)));
+    assert_eq!(cut(&[data(C, GET), data(S, part)]), None);
+    assert_eq!(cut(&[data(C, GET), data(S, part), Step::Fin(C)]), None);
+}

@@ -19,7 +19,8 @@ use super::reader::{Piece, Reader};
 use super::service::FailedCalls;
 use super::text::capped;
 use super::{
-    AppFacts, AppProtocol, HttpExchange, HttpFacts, HttpGoaway, HttpStreamResets, HttpUnanswered,
+    AppFacts, AppProtocol, HttpCut, HttpExchange, HttpFacts, HttpGoaway, HttpStreamResets,
+    HttpUnanswered,
 };
 use frames::{CONTINUATION, DATA, Frame, Frames, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM};
 use hpack::{Field, Hpack};
@@ -68,6 +69,8 @@ struct Half {
     block: Option<Block>,
     /// Streams this end is done with.
     complete: u64,
+    /// Its FIN was reached.
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -120,7 +123,9 @@ impl Reader for Http2 {
         }
     }
 
-    fn fin(&mut self, _: Direction, _: At) {}
+    fn fin(&mut self, direction: Direction, _: At) {
+        self.state.halves[direction.index()].ended = true;
+    }
 
     fn wants_data(&self, _: Direction) -> bool {
         true
@@ -136,6 +141,7 @@ impl Reader for Http2 {
     }
 
     fn finish(self: Box<Self>) -> AppFacts {
+        let cut = self.cut().map(Box::new);
         let Streams {
             mut facts,
             open,
@@ -155,12 +161,40 @@ impl Reader for Http2 {
             facts.window_stalls = windows.finish();
         }
         facts.lost_track |= !self.frames.iter().any(Frames::has_preface);
+        facts.cut = cut;
         AppFacts {
             protocol: AppProtocol::Http2,
             http: Some(Box::new(facts)),
             service: calls.finish(),
             ..AppFacts::default()
         }
+    }
+}
+
+impl Http2 {
+    /// Streams of the client that the server's FIN left open, without the GOAWAY that would say which of
+    /// them it gave up.
+    fn cut(&self) -> Option<HttpCut> {
+        let Streams {
+            facts,
+            halves,
+            open,
+            ..
+        } = &self.state;
+        let is_known = halves[Direction::ServerToClient.index()].ended
+            && facts.goaway.is_none()
+            && !facts.lost_track
+            && self.frames.iter().all(|frames| !frames.is_lost())
+            && self.frames.iter().any(Frames::has_preface);
+        let of_client = |stream: &&Stream| stream.asker == Direction::ClientToServer;
+        let mut left = open.values().filter(of_client).filter(|_| is_known);
+        let first = left.next()?;
+        Some(HttpCut {
+            exchange: first.exchange.clone(),
+            count: 1 + left.count() as u64,
+            promised: None,
+            missing: 0,
+        })
     }
 }
 

@@ -240,3 +240,30 @@ fn calls_of_grpc_that_fail() {
     ];
     assert_eq!(read(&done).service, None);
 }
+
+#[test]
+fn the_servers_fin_leaves_streams_open() {
+    let mut steps = vec![
+        data(
+            C,
+            [
+                opening(),
+                frame(1, 5, 1, REQUESTS[0]),
+                frame(1, 5, 3, REQUESTS[1]),
+            ]
+            .concat(),
+        ),
+        data(S, [frame(4, 0, 0, &[]), frame(1, 4, 1, &[0x88])].concat()),
+        data(S, frame(0, 0, 1, &[7; 50])),
+    ];
+    assert_eq!(http2(read(&steps)).cut, None);
+    let without = steps.clone();
+    steps.push(Step::Fin(S));
+    let cut = http2(read(&steps)).cut.expect("two streams");
+    assert_eq!((cut.count, cut.exchange.status), (2, Some(200)));
+    check_any_cut(&steps);
+    // A GOAWAY says what became of them.
+    let goaway = data(S, frame(7, 0, 0, &[0, 0, 0, 5, 0, 0, 0, 0]));
+    let announced = [without, vec![goaway, Step::Fin(S)]].concat();
+    assert_eq!(http2(read(&announced)).cut, None);
+}

@@ -58,6 +58,32 @@ pub(super) fn length(head: &[u8]) -> Length {
     }
 }
 
+/// What a request is, by the protocol guide's table of keys.
+pub(super) fn operation(request: &[u8]) -> Option<String> {
+    let key = Cursor::new(request.get(4..)?).u16()?;
+    let name = match key {
+        PRODUCE => "Produce",
+        FETCH => "Fetch",
+        2 => "ListOffsets",
+        3 => "Metadata",
+        8 => "OffsetCommit",
+        9 => "OffsetFetch",
+        FIND_COORDINATOR => "FindCoordinator",
+        JOIN_GROUP => "JoinGroup",
+        HEARTBEAT => "Heartbeat",
+        LEAVE_GROUP => "LeaveGroup",
+        SYNC_GROUP => "SyncGroup",
+        SASL_HANDSHAKE => "SaslHandshake",
+        API_VERSIONS => "ApiVersions",
+        19 => "CreateTopics",
+        INIT_PRODUCER_ID => "InitProducerId",
+        SASL_AUTHENTICATE => "SaslAuthenticate",
+        key if key < 100 => return Some(format!("request {key}")),
+        _ => return None,
+    };
+    Some(name.to_owned())
+}
+
 impl InFlight {
     /// Takes a request.
     pub(super) fn request(&mut self, message: &[u8]) {

@@ -82,6 +82,24 @@ pub(super) fn error(message: &[u8]) -> Option<Stated> {
     Some(Stated::new(code.to_string(), said.as_bytes(), kind(code)))
 }
 
+/// The operation of a request; those that are not answered (unbind, abandon) are none.
+pub(super) fn operation(request: &[u8]) -> Option<String> {
+    let (_, body) = element(request).filter(|_| request.first() == Some(&SEQUENCE))?;
+    let (_, _, rest) = parts(body)?;
+    let name = match *rest.first()? {
+        BIND_REQUEST => "bind",
+        0x63 => "search",
+        0x66 => "modify",
+        0x68 => "add",
+        0x4a => "delete",
+        0x6c => "modifyDN",
+        0x6e => "compare",
+        0x77 => "extended",
+        _ => return None,
+    };
+    Some(name.to_owned())
+}
+
 /// Octets of a length and the length; `Err(true)` where it is none, `Err(false)` where more would
 /// tell.
 fn header(octets: &[u8]) -> Result<(usize, usize), bool> {

@@ -1,5 +1,6 @@
 //! memcached, text protocol: replies of one line, values with a stated length.
 
+use super::command::word;
 use super::{Length, Stated, line};
 use crate::app::ServiceErrorKind as Kind;
 
@@ -33,4 +34,36 @@ pub(super) fn error(message: &[u8]) -> Option<Stated> {
         _ => return None,
     };
     Some(Stated::new(code, text.as_bytes(), kind))
+}
+
+/// Commands that are answered.
+const COMMANDS: [&str; 22] = [
+    "get",
+    "gets",
+    "gat",
+    "gats",
+    "set",
+    "add",
+    "replace",
+    "append",
+    "prepend",
+    "cas",
+    "delete",
+    "incr",
+    "decr",
+    "touch",
+    "stats",
+    "flush_all",
+    "version",
+    "mg",
+    "ms",
+    "md",
+    "ma",
+    "mn",
+];
+
+pub(super) fn operation(request: &[u8]) -> Option<String> {
+    let word = word(request)?;
+    let known = COMMANDS.iter().find(|known| known.as_bytes() == word);
+    known.map(|known| (*known).to_owned())
 }

@@ -1,8 +1,10 @@
-//! Errors that clear-text protocols state, read from streams that are recognised by content.
+//! Errors that clear-text protocols state, and what was asked, read from streams that are recognised by
+//! content.
 //!
 //! Each file holds one protocol: how long a message is, and what error it states. The reader walks
 //! from message to message, keeps the first octets of one at a time and skips the rest, so bodies
-//! cost nothing. Where a message makes no sense (a switch to TLS, compression) or its border is
+//! cost nothing. Of what clients send, the first octets of each turn are kept for its operation
+//! ([`conversation`]). Where a message makes no sense (a switch to TLS, compression) or its border is
 //! lost with octets that were not captured, reading of that direction ends.
 
 use crate::direction::Direction;
@@ -14,6 +16,10 @@ use super::{AppFacts, ServiceError, ServiceErrorKind, ServiceFacts, ServiceProto
 
 mod amqp;
 mod bgp;
+mod command;
+mod conversation;
+#[cfg(test)]
+mod conversation_tests;
 mod datagram;
 mod grpc;
 mod kafka;
@@ -26,6 +32,7 @@ mod postgresql;
 mod redis;
 mod reply;
 mod sip;
+mod statement;
 #[cfg(test)]
 mod tests;
 
@@ -80,6 +87,7 @@ pub(super) struct Service {
     facts: ServiceFacts,
     sides: [Side; 2],
     kafka: kafka::InFlight,
+    conversation: Option<conversation::Conversation>,
 }
 
 /// One direction: the head of the current message, or what is left of it.
@@ -116,6 +124,7 @@ impl Service {
             facts: ServiceFacts::new(protocol),
             sides: Default::default(),
             kafka: kafka::InFlight::default(),
+            conversation: conversation::Conversation::of(protocol),
         })
     }
 
@@ -172,6 +181,26 @@ impl Service {
         }
     }
 
+    /// Whether messages of this end are read.
+    const fn reads_on(&self, direction: Direction) -> bool {
+        self.reads(direction) && !self.sides[direction.index()].lost
+    }
+
+    /// The conversation, as long as answers can be told.
+    fn conversation_read(&mut self) -> Option<&mut conversation::Conversation> {
+        let is_lost = self.sides[Direction::ServerToClient.index()].lost;
+        self.conversation.as_mut().filter(|_| !is_lost)
+    }
+
+    fn lose(&mut self, direction: Direction) {
+        self.sides[direction.index()].lost = true;
+        if direction == Direction::ServerToClient
+            && let Some(conversation) = &mut self.conversation
+        {
+            conversation.lose();
+        }
+    }
+
     /// Takes a message, or as much of it as is kept.
     fn message(&mut self, direction: Direction, kept: usize) {
         let side = &mut self.sides[direction.index()];
@@ -179,6 +208,9 @@ impl Service {
         let (messages, start) = (side.messages, side.start.take());
         side.messages += 1;
         if let (Some(stated), Some(at)) = (self.error(direction, &head[..kept], messages), start) {
+            if let Some(conversation) = &mut self.conversation {
+                conversation.failed(&stated.code);
+            }
             self.facts.take(direction, at, stated);
         }
         head.clear();
@@ -221,7 +253,13 @@ impl ServiceFacts {
 
 impl Reader for Service {
     fn data(&mut self, direction: Direction, mut bytes: &[u8], piece: Piece) {
-        while !bytes.is_empty() && self.wants_data(direction) {
+        if let Some(conversation) = self.conversation_read() {
+            match direction {
+                Direction::ClientToServer => conversation.request(bytes, piece.at),
+                Direction::ServerToClient => conversation.answer(bytes, piece.at),
+            }
+        }
+        while !bytes.is_empty() && self.reads_on(direction) {
             let side = &mut self.sides[direction.index()];
             if side.skip > 0 {
                 let now =
@@ -248,12 +286,15 @@ impl Reader for Service {
                     bytes = &bytes[kept.saturating_sub(before)..];
                 }
                 Length::More if held < HEAD_MAX => return,
-                Length::More | Length::Lost => self.sides[direction.index()].lost = true,
+                Length::More | Length::Lost => self.lose(direction),
             }
         }
     }
 
-    fn gap(&mut self, direction: Direction, octets: u64, _at: At) {
+    fn gap(&mut self, direction: Direction, octets: u64, at: At) {
+        if let Some(conversation) = self.conversation_read() {
+            conversation.gap(direction, at);
+        }
         let side = &mut self.sides[direction.index()];
         if side.skip >= octets {
             side.skip -= octets;
@@ -268,15 +309,18 @@ impl Reader for Service {
         if left > 0 {
             self.message(direction, held);
         }
-        let side = &mut self.sides[direction.index()];
-        side.lost |= left < octets;
-        side.skip = left.saturating_sub(octets);
+        self.sides[direction.index()].skip = left.saturating_sub(octets);
+        if left < octets {
+            self.lose(direction);
+        }
     }
 
     fn fin(&mut self, _direction: Direction, _at: At) {}
 
     fn wants_data(&self, direction: Direction) -> bool {
-        self.reads(direction) && !self.sides[direction.index()].lost
+        let by_turns = direction == Direction::ClientToServer && self.conversation.is_some();
+        let answers_lost = self.sides[Direction::ServerToClient.index()].lost;
+        self.reads_on(direction) || (by_turns && !answers_lost)
     }
 
     fn position(&self, _direction: Direction) -> MessagePosition {
@@ -284,10 +328,16 @@ impl Reader for Service {
     }
 
     fn finish(self: Box<Self>) -> AppFacts {
-        let found = !self.facts.errors.is_empty();
+        let Self {
+            name,
+            facts,
+            conversation,
+            ..
+        } = *self;
         AppFacts {
-            name: Some(self.name),
-            service: found.then(|| Box::new(self.facts)),
+            name: Some(name),
+            service: (!facts.errors.is_empty()).then(|| Box::new(facts)),
+            calls: conversation.and_then(conversation::Conversation::finish),
             ..AppFacts::default()
         }
     }

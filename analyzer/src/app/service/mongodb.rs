@@ -6,6 +6,7 @@ use crate::app::ServiceErrorKind as Kind;
 /// Length, identifiers and opcode.
 const HEADER: usize = 16;
 const OP_REPLY: u32 = 1;
+const OP_QUERY: u32 = 2004;
 const OP_MSG: u32 = 2013;
 
 pub(super) fn length(head: &[u8]) -> Length {
@@ -46,6 +47,35 @@ pub(super) fn error(message: &[u8]) -> Option<Stated> {
     let code = code.unwrap_or_default();
     let shown = name.map_or_else(|| code.to_string(), str::to_owned);
     Some(Stated::new(shown, text, kind(code)))
+}
+
+/// The command, with the collection that it names.
+pub(super) fn operation(request: &[u8]) -> Option<String> {
+    let opcode = u32::from_le_bytes(*request.get(12..HEADER)?.first_chunk()?);
+    let body = request.get(HEADER + 4..)?;
+    let document = match opcode {
+        OP_MSG => body.strip_prefix(&[0])?,
+        // A name, how many to skip and to return.
+        OP_QUERY => body.get(body.iter().position(|octet| *octet == 0)? + 9..)?,
+        _ => return None,
+    };
+    let rest = document.get(5..)?;
+    let name = &rest[..rest.iter().position(|octet| *octet == 0)?];
+    let command = std::str::from_utf8(name)
+        .ok()
+        .filter(|name| is_name(name))?;
+    let field = Field::read(document.get(4..)?);
+    let collection = field.and_then(|field| std::str::from_utf8(field.text()?).ok());
+    Some(match collection.filter(|name| is_name(name)) {
+        Some(collection) => format!("{command} {collection}"),
+        None => command.to_owned(),
+    })
+}
+
+fn is_name(text: &str) -> bool {
+    let is_part =
+        |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'.' | b'$' | b'-');
+    (1..=40).contains(&text.len()) && text.bytes().all(is_part)
 }
 
 /// An element of a BSON document.

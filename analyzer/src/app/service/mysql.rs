@@ -1,6 +1,7 @@
 //! MySQL and MariaDB: packets of a three-octet length and a sequence number; ERR is 0xff.
 
-use super::{Length, Stated};
+use super::command::Prepared;
+use super::{Length, Stated, statement};
 use crate::app::ServiceErrorKind as Kind;
 
 /// Header of a packet, in octets.
@@ -58,5 +59,54 @@ fn kind(code: u16) -> Kind {
         }
         1046 | 1049 | 1051 | 1054 | 1091 | 1146 | 1305 => Kind::NotFound,
         _ => Kind::Other,
+    }
+}
+
+/// What a command asks for; of a prepared statement, what was prepared.
+pub(super) fn operation(request: &[u8], answer: &[u8], prepared: &mut Prepared) -> Option<String> {
+    const QUERY: u8 = 0x03;
+    const PREPARE: u8 = 0x16;
+    const EXECUTE: u8 = 0x17;
+    /// Parts of parameters, and the end of a statement, are not answered.
+    const SILENT: [u8; 2] = [0x18, 0x19];
+    let mut rest = request;
+    loop {
+        let ([one, two, three, number], body) = rest.split_first_chunk::<HEADER>()?;
+        let length = usize::try_from(u32::from_le_bytes([*one, *two, *three, 0])).ok()?;
+        let (command, arguments) = body.split_first().filter(|_| *number == 0)?;
+        if SILENT.contains(command) {
+            rest = body.get(length..)?;
+            continue;
+        }
+        let arguments = &arguments[..arguments.len().min(length.saturating_sub(1))];
+        let name = match *command {
+            QUERY => {
+                // Without attributes of the query there are none of one set.
+                let text = arguments.strip_prefix(&[0, 1]).unwrap_or(arguments);
+                return statement::folded(text, true);
+            }
+            PREPARE => {
+                let text = statement::folded(arguments, true)?;
+                if let Some([0, number @ ..]) = answer.get(HEADER..HEADER + 5) {
+                    prepared.add(number, &text);
+                }
+                return Some(format!("PREPARE {text}"));
+            }
+            EXECUTE => {
+                let known = arguments.get(..4).and_then(|number| prepared.get(number));
+                return Some(known.unwrap_or("EXECUTE").to_owned());
+            }
+            0x02 => "USE",
+            0x04 => "SHOW FIELDS",
+            0x09 => "STATISTICS",
+            0x0e => "PING",
+            0x11 => "CHANGE USER",
+            0x1a => "RESET STATEMENT",
+            0x1b => "SET OPTION",
+            0x1c => "FETCH",
+            0x1f => "RESET CONNECTION",
+            _ => return None,
+        };
+        return Some(name.to_owned());
     }
 }

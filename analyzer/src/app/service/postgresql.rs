@@ -1,6 +1,7 @@
 //! PostgreSQL: messages of a type and a length; ErrorResponse is `E` with named fields.
 
-use super::{Length, Stated};
+use super::command::Prepared;
+use super::{Length, Stated, statement};
 use crate::app::ServiceErrorKind as Kind;
 
 /// Types of messages that a server sends.
@@ -52,6 +53,43 @@ pub(super) fn error(message: &[u8]) -> Option<Stated> {
     let code =
         code.filter(|code| code.len() == 5 && code.bytes().all(|c| c.is_ascii_alphanumeric()))?;
     Some(Stated::new(code, text, kind(code)))
+}
+
+/// The first statement that a client's messages query, parse or bind; `prepared`: those parsed before.
+pub(super) fn operation(request: &[u8], prepared: &mut Prepared) -> Option<String> {
+    let mut rest = request;
+    loop {
+        let (&kind, length) = rest.split_first()?;
+        let (length, body) = length.split_first_chunk()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        match kind {
+            b'Q' => return statement::folded(named(body).map_or(body, |(text, _)| text), false),
+            b'P' => {
+                let (name, text) = named(body)?;
+                let text = statement::folded(named(text).map_or(text, |(text, _)| text), false)?;
+                if !name.is_empty() {
+                    prepared.add(name, &text);
+                }
+                return Some(text);
+            }
+            b'B' => {
+                let (_portal, name) = named(body)?;
+                let (name, _) = named(name)?;
+                return Some(prepared.get(name).unwrap_or("EXECUTE").to_owned());
+            }
+            b'F' => return Some("function call".to_owned()),
+            // Execute, describe, close, synchronise, flush, and the data of COPY.
+            b'E' | b'D' | b'C' | b'S' | b'H' | b'd' | b'c' => {}
+            _ => return None,
+        }
+        rest = body.get(length.checked_sub(4)?..)?;
+    }
+}
+
+/// A name that ends with a zero, and what follows it.
+fn named(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = octets.iter().position(|octet| *octet == 0)?;
+    Some((&octets[..end], &octets[end + 1..]))
 }
 
 /// By the class of the SQLSTATE.

@@ -1,5 +1,6 @@
 //! Redis: replies of one line, and bulk strings of a stated length; an error begins with `-`.
 
+use super::command::{command, word};
 use super::{Length, Stated, line};
 use crate::app::ServiceErrorKind as Kind;
 
@@ -44,6 +45,25 @@ pub(super) fn error(message: &[u8]) -> Option<Stated> {
         return None;
     }
     Some(Stated::new(code, rest.as_bytes(), kind(code, rest)))
+}
+
+/// The command: the first string of an array, or the first word of a line.
+pub(super) fn operation(request: &[u8]) -> Option<String> {
+    if request.first()? != &b'*' {
+        return command(request);
+    }
+    let counts = line(request)?;
+    let length = line(&request[counts..])?;
+    command(&request[counts + length..])
+}
+
+/// Where to go instead, or that there is nothing.
+pub(super) fn result(answer: &[u8]) -> Option<&[u8]> {
+    match answer {
+        [b'-', rest @ ..] => word(rest),
+        [b'$' | b'*', b'-', b'1', ..] | [b'_', ..] => Some(b"nil"),
+        _ => None,
+    }
 }
 
 fn kind(code: &str, text: &str) -> Kind {

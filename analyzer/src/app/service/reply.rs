@@ -1,5 +1,6 @@
 //! SMTP and FTP: reply lines of three digits and text; 4yz and 5yz are errors.
 
+use super::command::command;
 use super::{Length, Stated, line};
 use crate::app::ServiceErrorKind as Kind;
 
@@ -49,10 +50,31 @@ fn closing(text: &[u8]) -> Kind {
     }
 }
 
+/// The code that a reply begins with.
+pub(super) fn code(answer: &[u8]) -> Option<&[u8]> {
+    let code = answer.get(..3)?;
+    code.iter().all(u8::is_ascii_digit).then_some(code)
+}
+
 /// Code and text of the last line of a reply that is an error.
 fn reply(message: &[u8]) -> Option<(u16, &[u8])> {
     let (code, text) = message.split_at_checked(3)?;
     let text = text.strip_prefix(b" ")?;
     let code = std::str::from_utf8(code).ok()?.parse().ok()?;
     (400..=559).contains(&code).then_some((code, text))
+}
+
+/// Commands of SMTP. What else a client sends may be a secret, in answer to a challenge.
+const SMTP_COMMANDS: [&str; 15] = [
+    "HELO", "EHLO", "LHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "VRFY", "EXPN",
+    "AUTH", "STARTTLS", "HELP",
+];
+
+pub(super) fn smtp_operation(request: &[u8]) -> Option<String> {
+    command(request).filter(|command| SMTP_COMMANDS.contains(&command.as_str()))
+}
+
+/// Commands of FTP have three or four letters (RFC 959 §5.3).
+pub(super) fn ftp_operation(request: &[u8]) -> Option<String> {
+    command(request).filter(|command| (3..=4).contains(&command.len()))
 }

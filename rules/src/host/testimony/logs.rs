@@ -35,6 +35,14 @@ fn fits(rule: &str, line: &LogLine) -> bool {
                 || flags.contains("UT")
                 || flags.contains("DC")
         }
+        "response-cut-short" => {
+            status >= 500
+                || message.contains("prematurely closed")
+                || message.contains("timed out")
+                || message.contains("reset by peer")
+                || flags.starts_with(['S', 's'])
+                || flags.contains("UC")
+        }
         "tls-handshake-failure" => message.contains("SSL") || flags.contains("UF"),
         "slow-response" => line.duration_ms.is_some_and(|duration| duration >= 1_000.0),
         _ => status >= 400 || !message.is_empty() && status == 0,

@@ -29,6 +29,8 @@ pub(in crate::flow::tcp) struct MessagesFreed {
 #[derive(Debug, Default)]
 struct Pieces {
     next: Option<u64>,
+    /// Where the sender's FIN lies, until it is reached.
+    fin: Option<u64>,
     waiting: VecDeque<Piece>,
     kept: usize,
 }
@@ -87,6 +89,9 @@ impl StreamBuffer {
             time: segment.packet.time,
         };
         let mut freed = None;
+        if segment.tcp.flags.fin() {
+            self.halves[direction.index()].fin = Some(segment.end - 1);
+        }
         if segment.packet.payload_len > 0
             && (verdict.brings_new_octets() || verdict == Verdict::ZeroWindowProbe)
             && self.reader.wants_data(direction)
@@ -127,10 +132,19 @@ impl StreamBuffer {
             let readable = senders[direction.reverse().index()].next_unseen();
             self.drain_direction(direction.reverse(), readable, at);
         }
-        if segment.tcp.flags.fin() {
-            self.reader.fin(direction, at);
+        for end in Direction::BOTH {
+            self.pass_end(end, at);
         }
         freed
+    }
+
+    /// Tells the reader that it has all of a direction, once the FIN follows what it was handed.
+    fn pass_end(&mut self, direction: Direction, at: At) {
+        let pieces = &mut self.halves[direction.index()];
+        if pieces.fin.is_some() && pieces.fin == pieces.next {
+            pieces.fin = None;
+            self.reader.fin(direction, at);
+        }
     }
 
     /// The messages that were completed since `before`.
