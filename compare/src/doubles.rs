@@ -8,7 +8,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
 use crate::pairing::Group;
-use crate::reading::{Fact, Point, Record};
+use crate::reading::{Fact, Point, Record, SYN};
 
 /// Two records of one packet lie no further apart, in nanoseconds.
 const AT_ONCE: i64 = 1_000_000;
@@ -162,7 +162,15 @@ fn twins(point: &Point, records: &[Record]) -> Vec<Twins> {
 
 /// Whether no other packet of its sender is alike so soon before or behind it.
 fn is_named(record: &Record) -> bool {
-    !record.has(Fact::ICMP) && (record.has(Fact::IP_ID) || record.occupies() > 0)
+    // A SYN that comes twice is answered twice at once, and of what was cut before its flags nobody knows
+    // whether it bears octets.
+    let bears = record.occupies() > 0 && record.flags & SYN == 0 && !is_blunt(record);
+    !record.has(Fact::ICMP) && (record.has(Fact::IP_ID) || bears)
+}
+
+/// Whether a record is of a segment that was cut before its flags, or of a datagram that was cut.
+fn is_blunt(record: &Record) -> bool {
+    !record.has(Fact::TCP) && record.has(Fact::CUT)
 }
 
 /// Whether two records are alike in everything that a capture would record twice alike.
