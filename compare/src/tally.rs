@@ -99,13 +99,15 @@ pub(crate) fn tally(judged: &Judged, role: usize, has_clock: bool) -> Tally {
         count(Fate::MissedDown),
         count(Fate::MissedUp),
     );
+    let undecided = count(Fate::LostOrMissed);
     let (missed_at_from, missed_at_to) = if role == 0 { (up, down) } else { (down, up) };
     Tally {
-        segments: judged.delivered + lost + down,
+        segments: judged.delivered + lost + down + undecided,
         delivered: judged.delivered,
         lost,
         missed_at_from,
         missed_at_to,
+        undecided,
         reordered: count(Fate::Reordered),
         duplicated: count(Fate::Duplicated),
         made: count(Fate::Made),
@@ -121,6 +123,7 @@ impl Tally {
         self.lost += other.lost;
         self.missed_at_from += other.missed_at_from;
         self.missed_at_to += other.missed_at_to;
+        self.undecided += other.undecided;
         self.reordered += other.reordered;
         self.duplicated += other.duplicated;
         self.made += other.made;
@@ -337,7 +340,8 @@ fn slice(way: &mut WaySummary, cases: &[Case], (first, last): (i64, i64)) {
         let slice = &mut way.slices[usize::try_from(index).unwrap_or(0)];
         match case.fate {
             Fate::Twice => {}
-            Fate::Lost | Fate::LostOrMissed | Fate::LostOrTwice => {
+            Fate::LostOrMissed => slice.undecided += case.units,
+            Fate::Lost | Fate::LostOrTwice => {
                 slice.lost += case.units;
                 let time = Timestamp::from_nanos(case.time);
                 let span = way.loss_span.get_or_insert((time, time));
@@ -345,7 +349,9 @@ fn slice(way: &mut WaySummary, cases: &[Case], (first, last): (i64, i64)) {
             }
             Fate::MissedDown | Fate::MissedUp => slice.missed += case.units,
             Fate::Made | Fate::MadeOrMissed => slice.made += case.units,
-            Fate::Duplicated | Fate::Reordered => slice.disturbed += case.units,
+            Fate::Duplicated | Fate::DuplicatedOrMissed | Fate::Reordered => {
+                slice.disturbed += case.units;
+            }
         }
     }
 }

@@ -72,7 +72,7 @@ fn losses(comparison: &Comparison, worst: &PlacedFinding) -> String {
     for hop in &comparison.hops {
         for (way, summary) in hop.ways.iter().enumerate() {
             if summary.total.lost == 0 {
-                clean += 1;
+                clean += usize::from(summary.total.undecided == 0);
                 continue;
             }
             let (a, b) = (
@@ -126,7 +126,7 @@ fn other(comparison: &Comparison, finding: &PlacedFinding) -> String {
         .hops
         .iter()
         .flat_map(|hop| &hop.ways)
-        .map(|way| way.total.lost)
+        .map(|way| way.total.lost + way.total.undecided)
         .sum();
     let rest = if lost == 0 {
         format!("; nothing is lost between {}", names(comparison))
@@ -185,8 +185,13 @@ fn healthy(comparison: &Comparison) -> String {
     } else {
         format!("{delivered} of {}", many(segments, "segment"))
     };
+    let lost = if ways().any(|way| way.total.undecided > 0) {
+        "No loss is proved"
+    } else {
+        "Nothing is lost"
+    };
     format!(
-        "Nothing is lost between {}: {arrived} of {} are seen at both{took}{seen}.",
+        "{lost} between {}: {arrived} of {} are seen at both{took}{seen}.",
         names(comparison),
         many(comparison.connections.len() as u64, "connection"),
     )

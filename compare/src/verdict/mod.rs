@@ -51,6 +51,8 @@ pub(crate) enum Fate {
     LostOrMissed,
     /// Only the downstream point saw it, and nothing tells more.
     MadeOrMissed,
+    /// Only the downstream point saw it, beside another one that is alike in all.
+    DuplicatedOrMissed,
     /// A second record of a packet of which only one came to the downstream point: the upstream capture
     /// records some twice, or one copy was lost.
     LostOrTwice,
@@ -91,6 +93,8 @@ pub struct Tally {
     pub reordered: u64,
     /// Additional copies.
     pub duplicated: u64,
+    /// Lost, or unseen at the downstream point: nothing tells which.
+    pub undecided: u64,
     /// Seen downstream only, and never upstream.
     pub made: u64,
     /// Rewritten fields.

@@ -189,6 +189,9 @@ pub struct SliceView {
     pub lost: u64,
     /// Segments that a capture missed.
     pub missed: u64,
+    /// Segments that were lost or that a capture missed.
+    #[serde(default)]
+    pub undecided: u64,
     /// Segments made on the way.
     pub made: u64,
     /// Segments copied or overtaken on the way.
@@ -209,6 +212,9 @@ pub struct WayView {
     pub missed_at_from: u64,
     /// Segments that passed `to` unseen.
     pub missed_at_to: u64,
+    /// Segments that were lost or that the downstream capture missed: nothing shows which.
+    #[serde(default)]
+    pub undecided: u64,
     /// Segments that were overtaken.
     pub reordered: u64,
     /// Additional copies of segments.

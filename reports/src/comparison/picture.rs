@@ -66,6 +66,9 @@ fn arrow(
     if let Some(delay) = way.delay_ms {
         more.push(format!("{} median", format::duration(delay.median)));
     }
+    if way.undecided > 0 {
+        more.push(format!("{} lost or not captured", way.undecided));
+    }
     if way.made > 0 {
         more.push(format!("{} made", way.made));
     }
@@ -83,7 +86,9 @@ fn arrow(
 
 /// Hop by time: what was lost, missed, made or disturbed in each slice.
 pub(super) fn heat(document: &ComparisonDocument) -> String {
-    let total = |slice: &SliceView| slice.lost + slice.missed + slice.made + slice.disturbed;
+    let total = |slice: &SliceView| {
+        slice.lost + slice.missed + slice.undecided + slice.made + slice.disturbed
+    };
     let rows: Vec<(String, &Vec<SliceView>)> = document
         .hops
         .iter()
@@ -133,10 +138,12 @@ pub(super) fn heat(document: &ComparisonDocument) -> String {
                 svg,
                 "<rect class=\"{class}\" x=\"{:.1}\" y=\"{y}\" width=\"10\" height=\"18\" \
                 opacity=\"0.{strength:02}\">\
-                 <title>{} lost, {} missed by a capture, {} made, {} copied or overtaken</title></rect>",
+                 <title>{} lost, {} missed by a capture, {} one or the other, {} made, {} copied or \
+                 overtaken</title></rect>",
                 240.0 + at as f64 * 11.0,
                 slice.lost,
                 slice.missed,
+                slice.undecided,
                 slice.made,
                 slice.disturbed,
             );
