@@ -199,20 +199,19 @@ impl Proof {
         counts[0] > counts[1]
     }
 
-    /// Between which bounds lies how likely a packet of a kind that only the upstream point saw was missed
-    /// by the downstream one.
+    /// How likely a packet of a kind that only the upstream point saw was missed by the downstream one.
     ///
     /// That point misses as many of what nothing proves as of what leaves on its own side and of octets that
     /// come, where the other point and acknowledgements show it. What of the absent ones is beyond that, or is
     /// as frequent as what was lost for certain, is lost.
-    fn share_missed(&self, kind: (HopKey, bool)) -> (f64, f64) {
+    fn share_missed(&self, kind: (HopKey, bool)) -> Share {
         let (key, bears) = kind;
         let of = |counts: &HashMap<(HopKey, bool), u64>| counts.get(&kind).copied().unwrap_or(0);
         let (lost, unseen) = (of(&self.lost) as f64, of(&self.unseen) as f64);
         let gone = of(&self.open) as f64 + unseen;
         if bears && lost + unseen > 0.0 {
             let share = unseen / (lost + unseen);
-            return (share, share);
+            return Share::exactly(share);
         }
         let of = |counts: &HashMap<usize, u64>| counts.get(&key.1).copied().unwrap_or(0) as f64;
         let (missed, seen) = (of(&self.missed), of(&self.seen));
@@ -225,7 +224,7 @@ impl Proof {
         let missed = missed + data(&self.unseen);
         let expected = missed / (seen + all - bare).max(1.0) * delivered;
         if expected <= 0.0 {
-            return (0.0, 0.0);
+            return Share::exactly(0.0);
         }
         // A few more than expected are chance, and more so where packets are missed in a row.
         let chance = (expected * self.dropouts.row((key.1, key.0))).sqrt();
@@ -233,18 +232,32 @@ impl Proof {
         let loses = [(key, true), (key, false), reverse]
             .iter()
             .any(|kind| self.lost.contains_key(kind));
-        if !loses && gone <= expected + chance {
-            return (1.0, 1.0);
+        if !loses && gone <= expected + 3.0 * chance + 3.0 {
+            // Had a tenth of these been lost, octets would have been as well, as a rule: where three are
+            // expected, none is in one case of twenty.
+            let octets = (all - bare) * gone / (delivered + gone) / 10.0;
+            let is_proved = gone <= expected + chance && octets >= 3.0;
+            return Share {
+                least: if is_proved { 1.0 } else { 0.0 },
+                ..Share::exactly(1.0)
+            };
         }
-        let like_known = expected * lost / unseen.max(1.0);
-        let like_data = delivered * data(&self.lost) / (all - bare + data(&self.lost)).max(1.0);
-        let least = (gone - expected - 2.0 * chance)
-            .max(like_known)
-            .max(like_data);
+        // Of the expected ones some are known. What was lost: by what is beyond them, by what is known, and
+        // as octets are, of which half a packet more may have been.
+        let (left, open) = ((expected - unseen).max(0.0), gone - unseen);
+        let like_known = left * lost / unseen.max(1.0);
+        let like_data =
+            (data(&self.lost) + 0.5) / (all - bare + data(&self.lost) + 1.0) * delivered;
+        let lost = (open - left).max(like_known).max(like_data);
         let share = |missed: f64, lost: f64| missed / (missed + lost.max(0.0));
-        let most = expected + 2.0 * chance + 1.0;
-        let most = share(most, gone - most);
-        (share(expected, least).min(most), most)
+        let most = (expected + 2.0 * chance + 1.0 - unseen).clamp(0.0, open);
+        let most = share(most, open - most);
+        Share {
+            least: share(left, lost).min(most),
+            // Chance aside, all that passed a point unseen is seen behind it unless it was lost there.
+            before_others: share((left - chance).max(0.0), lost),
+            most,
+        }
     }
 
     /// Decides by what is likely, as far as hardly anything speaks against it.
@@ -252,16 +265,16 @@ impl Proof {
         let back = (key.1, key.0);
         let is_beside = self.dropouts.is_beside(back, case.elsewhere);
         let likelihood = self.dropouts.likelihood(back, is_beside);
-        let likely = |share: f64| share * likelihood / (share * likelihood + 1.0 - share);
-        let (least, most) = self.share_missed((key, case.what == What::Data));
-        let (least, most) = (likely(least), likely(most));
+        let share = self.share_missed((key, case.what == What::Data));
         if has_beyond {
-            return if least < 0.5 {
+            return if share.before_others < 0.5 {
                 Fate::Lost
             } else {
                 Fate::MissedDown
             };
         }
+        let [least, most] = [share.least, share.most]
+            .map(|share| share * likelihood / (share * likelihood + 1.0 - share));
         if most < DOUBT {
             Fate::Lost
         } else if least >= 1.0 - DOUBT {
@@ -290,6 +303,25 @@ impl Proof {
             Fate::Made
         } else {
             Fate::MissedUp
+        }
+    }
+}
+
+/// Which part of some packets was missed and not lost.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    least: f64,
+    most: f64,
+    /// The likeliest where points lie behind the one that missed it.
+    before_others: f64,
+}
+
+impl Share {
+    const fn exactly(share: f64) -> Self {
+        Self {
+            least: share,
+            most: share,
+            before_others: share,
         }
     }
 }
