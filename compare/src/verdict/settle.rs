@@ -122,19 +122,23 @@ impl Proof {
         self.dropouts.add_seen(key, &judged.passed[0]);
         self.dropouts.add_seen((key.1, key.0), &judged.passed[1]);
         for case in &judged.cases {
+            // What a capture does not cover tells nothing of how many it misses.
+            let covers = |window: (i64, i64)| (window.0..=window.1).contains(&case.elsewhere);
+            let (covered_up, covered_down) =
+                (covers(direction.up_window), covers(direction.down_window));
             match case.fate {
                 Fate::LostOrMissed => {
                     *self.open.entry(kind(direction.key, case)).or_default() += case.units;
                 }
-                Fate::MissedUp => {
+                Fate::MissedUp if covered_up => {
                     missed += case.units;
                     self.dropouts.add_missed(key, case.elsewhere);
                 }
-                Fate::MadeOrMissed if case.what != What::Reset => {
+                Fate::MadeOrMissed if case.what != What::Reset && covered_up => {
                     missed += case.units;
                     self.dropouts.add_missed(key, case.elsewhere);
                 }
-                Fate::MissedDown => {
+                Fate::MissedDown if covered_down => {
                     self.dropouts.add_missed((key.1, key.0), case.elsewhere);
                     *self.unseen.entry(kind(direction.key, case)).or_default() += case.units;
                 }
