@@ -32,8 +32,11 @@ pub(super) fn skew(pieces: &[&[Bound]], first_guess: f64) -> (f64, f64) {
         skew += more;
         error = sigma;
     }
-    // Queues that come and go are no skew: a true one leaves more between the bounds than none does.
-    let is_needless = skew.abs() <= 3.0 * error || open(pieces, skew) < open(pieces, 0.0);
+    // Queues that come and go are no skew: a true one leaves more between the bounds than none does, and is
+    // one that clocks have.
+    let is_needless = skew.abs() <= 3.0 * error
+        || skew.abs() > MAX_SKEW
+        || open(pieces, skew) < open(pieces, 0.0);
     if is_needless {
         (0.0, error.max(skew.abs()).min(MAX_SKEW))
     } else {
