@@ -7,8 +7,8 @@
 `record` draws paths and loads by chance (`--suite`: takes those of kernel_suite.py) and captures both ends; the relay books every frame that it
 handed on, so that for each frame at one end it is known which frame, if any, it is at the other.
 `judge` changes the pairs as captures, clocks and devices do (`CHANGES`), keeps account of which frame
-is which, and holds the counts of every connection and direction against it. What is left undecided between
-lost and missed is not wrong; it is counted.
+is which, and holds the counts of every connection and direction against it. What is divided between lost
+and missed by what is likely is counted beside it.
 """
 import argparse
 import json
@@ -322,22 +322,8 @@ def judged(program, folder, change, keep):
         moved = 0 if client.startswith("[") else shift
         tally = found.get((way, port(client) + moved))
         # A connection of which one end captured nothing pairs with nothing.
-        rows.append((f"{os.path.basename(folder)} {change} {way} {client}", row, tally and settled(tally, row, way)))
+        rows.append((f"{os.path.basename(folder)} {change} {way} {client}", row, tally and {key: tally[key] for key in (*COUNTS, "undecided")}))
     return rows
-
-
-def settled(tally, row, way):
-    """The counts that were found; what they leave undecided is taken as it was, as far as it reaches."""
-    found = {key: tally[key] for key in COUNTS}
-    missed = "missed_at_to" if way == "client_to_server" else "missed_at_from"
-    found["undecided"] = left = tally.get("undecided", 0)
-    for key in ("lost", missed):
-        more = max(0, min(left, row[key] - found[key]))
-        found[key] += more
-        left -= more
-    # More than there was of either is wrong, wherever it is counted.
-    found["lost"] += left
-    return found
 
 
 def port(endpoint):

@@ -84,10 +84,15 @@ fn undecided(way: Way<'_>) -> Option<String> {
     let (up, down) = way.names();
     (count > 0).then(|| {
         format!(
-            "{} {} left {up} and {} either lost before {down} or missed by its capture: nothing shows which",
+            "{} {} left {up} and {} either lost before {down} or missed by its capture: nothing shows which, and {}",
             many(count, "segment"),
             way.direction(),
             if count == 1 { "was" } else { "were" },
+            if count == 1 {
+                "it is counted as what is likelier".to_owned()
+            } else {
+                format!("{} are counted as lost by what is likely", way.summary.total.undecided_lost)
+            },
         )
     })
 }

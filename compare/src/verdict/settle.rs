@@ -64,6 +64,7 @@ pub(crate) fn settle(open: &mut [Open<'_>]) {
         let (down, up) = (direction.down_window, direction.up_window);
         let is_unseen = proof.is_unseen(direction);
         let last = proof.last_delivered.get(&key).copied();
+        let mut due = 0.5;
         for case in &mut direction.judged.cases {
             // What was under way when the capture ended is not seen either.
             let arrives = match last {
@@ -86,7 +87,7 @@ pub(crate) fn settle(open: &mut [Open<'_>]) {
                     Fate::MissedDown
                 }
                 Fate::LostOrMissed => {
-                    let fate = proof.lost_or_missed(key, case, direction.has_beyond);
+                    let fate = proof.lost_or_missed(key, case, direction.has_beyond, &mut due);
                     // What a point missed and no other saw behind it is lost there.
                     case.is_gone = direction.has_beyond && fate == Fate::MissedDown;
                     fate
@@ -258,14 +259,16 @@ impl Proof {
         let most = share(most, open - most);
         Share {
             least: share(left, lost).min(most),
+            likeliest: share(left, lost).min(most),
             // Chance aside, all that passed a point unseen is seen behind it unless it was lost there.
             before_others: share((left - chance).max(0.0), lost),
             most,
         }
     }
 
-    /// Decides by what is likely, as far as hardly anything speaks against it.
-    fn lost_or_missed(&self, key: HopKey, case: &Case, has_beyond: bool) -> Fate {
+    /// Decides by what is likely: for certain where hardly anything speaks against it. Of others as many of a
+    /// direction are missed as is likely, spread evenly: `due` is what of the next one is missed by that.
+    fn lost_or_missed(&self, key: HopKey, case: &Case, has_beyond: bool, due: &mut f64) -> Fate {
         let back = (key.1, key.0);
         let is_beside = self.dropouts.is_beside(back, case.elsewhere);
         let likelihood = self.dropouts.likelihood(back, is_beside);
@@ -277,14 +280,19 @@ impl Proof {
                 Fate::MissedDown
             };
         }
-        let [least, most] = [share.least, share.most]
+        let [least, likeliest, most] = [share.least, share.likeliest, share.most]
             .map(|share| share * likelihood / (share * likelihood + 1.0 - share));
         if most < DOUBT {
             Fate::Lost
         } else if least >= 1.0 - DOUBT {
             Fate::MissedDown
         } else {
-            Fate::LostOrMissed
+            *due += likeliest;
+            if *due < 1.0 {
+                return Fate::LikelyLost;
+            }
+            *due -= 1.0;
+            Fate::LikelyMissed
         }
     }
 
@@ -315,6 +323,7 @@ impl Proof {
 #[derive(Clone, Copy, Debug)]
 struct Share {
     least: f64,
+    likeliest: f64,
     most: f64,
     /// The likeliest where points lie behind the one that missed it.
     before_others: f64,
@@ -324,6 +333,7 @@ impl Share {
     const fn exactly(share: f64) -> Self {
         Self {
             least: share,
+            likeliest: share,
             most: share,
             before_others: share,
         }

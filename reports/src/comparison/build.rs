@@ -77,7 +77,7 @@ fn trouble(connection: &ConnectionSummary) -> u64 {
         .iter()
         .flat_map(|hop| [&hop.client_to_server, &hop.server_to_client]);
     ways.map(|way| {
-        let missed = way.missed_at_from + way.missed_at_to + way.undecided;
+        let missed = way.missed_at_from + way.missed_at_to;
         way.lost + missed + way.reordered + way.duplicated + way.made
     })
     .sum()

@@ -206,13 +206,14 @@ pub struct WayView {
     pub segments: u64,
     /// Those that came to the downstream point.
     pub delivered: u64,
-    /// Those that did not.
+    /// Those that did not, as far as is known or likely.
     pub lost: u64,
     /// Segments that passed `from` unseen.
     pub missed_at_from: u64,
     /// Segments that passed `to` unseen.
     pub missed_at_to: u64,
-    /// Segments that were lost or that the downstream capture missed: nothing shows which.
+    /// Those of the lost and of the unseen at the downstream point of which nothing shows which they are: they are
+    /// divided by what is likely.
     #[serde(default)]
     pub undecided: u64,
     /// Segments that were overtaken.

@@ -80,12 +80,12 @@ pub(super) fn lost(way: &WayView) -> String {
     )
 }
 
-/// What captures missed of a way: `12`, or `12 and 3 missed or lost`.
+/// What captures missed of a way: `12`, or `12 (3 missed or lost)`.
 pub(super) fn missed(way: &WayView) -> String {
     let missed = way.missed_at_from + way.missed_at_to;
     match way.undecided {
         0 => missed.to_string(),
-        open => format!("{missed} and {open} missed or lost"),
+        open => format!("{missed} ({open} missed or lost)"),
     }
 }
 
