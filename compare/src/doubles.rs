@@ -8,7 +8,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
 use crate::pairing::Group;
-use crate::reading::{Fact, Point, Record};
+use crate::reading::{Fact, Point, Record, SYN};
 
 /// Two records of one packet lie no further apart, in nanoseconds.
 const AT_ONCE: i64 = 1_000_000;
@@ -116,11 +116,14 @@ fn count(points: &[Point], group: &Group, counts: &mut [Count]) {
     for (place, (index, twins)) in found.iter().enumerate() {
         let records = records(*index);
         let count = &mut counts[*index];
-        for record in records {
+        for record in records.iter().filter(|record| !is_answer(record)) {
             count.packets[role(*index, record)][usize::from(!is_named(record))] += 1;
         }
         for one in twins {
             let record = &records[one.at];
+            if is_answer(record) {
+                continue;
+            }
             let own = name(*index, record);
             let elsewhere = |(other, names): (usize, &HashSet<_, FixedState>)| {
                 other != place && names.contains(&own)
@@ -162,7 +165,19 @@ fn twins(point: &Point, records: &[Record]) -> Vec<Twins> {
 
 /// Whether no other packet of its sender is alike so soon before or behind it.
 fn is_named(record: &Record) -> bool {
-    !record.has(Fact::ICMP) && (record.has(Fact::IP_ID) || record.occupies() > 0)
+    // Of what was cut before its flags nobody knows whether it bears octets.
+    let bears = record.occupies() > 0 && !is_answer(record) && !is_blunt(record);
+    !record.has(Fact::ICMP) && (record.has(Fact::IP_ID) || bears)
+}
+
+/// Whether a record may be one of several answers to copies of a SYN, which nothing tells apart.
+fn is_answer(record: &Record) -> bool {
+    record.flags & SYN != 0 && !record.has(Fact::IP_ID)
+}
+
+/// Whether a record is of a segment that was cut before its flags, or of a datagram that was cut.
+fn is_blunt(record: &Record) -> bool {
+    !record.has(Fact::TCP) && record.has(Fact::CUT)
 }
 
 /// Whether two records are alike in everything that a capture would record twice alike.

@@ -229,7 +229,8 @@ fn translation(points: &[Point], group: &Group, pair: (usize, usize), role: usiz
 }
 
 /// Payload of a full segment on the wire: what the SYNs allow, less the timestamps that each
-/// segment bears; without SYNs the largest that is frequent and fits into an Ethernet frame.
+/// segment bears; without SYNs the largest that is frequent or that two points saw, and that fits into an
+/// Ethernet frame.
 fn full_segment(points: &[Point], group: &Group) -> u32 {
     const TIMESTAMPS: u32 = 12;
     const ETHERNET: u32 = 1460;
@@ -243,16 +244,20 @@ fn full_segment(points: &[Point], group: &Group) -> u32 {
         .filter(|record| record.flags & SYN != 0 && record.mss > 0)
         .map(|record| u32::from(record.mss))
         .min();
-    let mut lengths: Vec<u32> = records()
-        .map(|record| record.len)
-        .filter(|len| (1..=ETHERNET).contains(len))
+    let mut lengths: Vec<(u32, usize)> = group
+        .members()
+        .flat_map(|(point, flow)| {
+            let records = points[point].records_of(&points[point].flows[flow as usize]);
+            records.iter().map(move |record| (record.len, point))
+        })
+        .filter(|(len, _)| (1..=ETHERNET).contains(len))
         .collect();
     lengths.sort_unstable();
     let largest = lengths
-        .chunk_by(|a, b| a == b)
+        .chunk_by(|a, b| a.0 == b.0)
         .rev()
-        .find(|run| run.len() >= 3);
-    let largest = largest.map_or(0, |run| run[0]);
+        .find(|run| run.len() >= 3 || run[0].1 != run[run.len() - 1].1);
+    let largest = largest.map_or(0, |run| run[0].0);
     let options = if with_timestamps { TIMESTAMPS } else { 0 };
     match mss.map(|mss| mss.saturating_sub(options)) {
         Some(allowed) => allowed.max(largest),

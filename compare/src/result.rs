@@ -170,6 +170,8 @@ pub struct Slice {
     pub lost: u64,
     /// Segments that a capture missed.
     pub missed: u64,
+    /// Segments that were lost or that a capture missed.
+    pub undecided: u64,
     /// Segments made on the way.
     pub made: u64,
     /// Segments copied on the way or overtaken.

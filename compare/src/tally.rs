@@ -94,9 +94,10 @@ pub(crate) fn units(cases: &[Case], fate: Fate) -> u64 {
 /// The counts of one direction. `role` says who sent it: 0 the client, 1 the server.
 pub(crate) fn tally(judged: &Judged, role: usize, has_clock: bool) -> Tally {
     let count = |fate: Fate| units(&judged.cases, fate);
+    let (likely_lost, likely_missed) = (count(Fate::LikelyLost), count(Fate::LikelyMissed));
     let (lost, down, up) = (
-        count(Fate::Lost),
-        count(Fate::MissedDown),
+        count(Fate::Lost) + likely_lost,
+        count(Fate::MissedDown) + likely_missed,
         count(Fate::MissedUp),
     );
     let (missed_at_from, missed_at_to) = if role == 0 { (up, down) } else { (down, up) };
@@ -106,6 +107,8 @@ pub(crate) fn tally(judged: &Judged, role: usize, has_clock: bool) -> Tally {
         lost,
         missed_at_from,
         missed_at_to,
+        undecided: likely_lost + likely_missed,
+        undecided_lost: likely_lost,
         reordered: count(Fate::Reordered),
         duplicated: count(Fate::Duplicated),
         made: count(Fate::Made),
@@ -115,12 +118,20 @@ pub(crate) fn tally(judged: &Judged, role: usize, has_clock: bool) -> Tally {
 }
 
 impl Tally {
+    /// Those that were lost for certain.
+    #[must_use]
+    pub(crate) const fn proved_lost(&self) -> u64 {
+        self.lost - self.undecided_lost
+    }
+
     fn add(&mut self, other: &Self) {
         self.segments += other.segments;
         self.delivered += other.delivered;
         self.lost += other.lost;
         self.missed_at_from += other.missed_at_from;
         self.missed_at_to += other.missed_at_to;
+        self.undecided += other.undecided;
+        self.undecided_lost += other.undecided_lost;
         self.reordered += other.reordered;
         self.duplicated += other.duplicated;
         self.made += other.made;
@@ -337,7 +348,10 @@ fn slice(way: &mut WaySummary, cases: &[Case], (first, last): (i64, i64)) {
         let slice = &mut way.slices[usize::try_from(index).unwrap_or(0)];
         match case.fate {
             Fate::Twice => {}
-            Fate::Lost | Fate::LostOrMissed | Fate::LostOrTwice => {
+            Fate::LikelyLost | Fate::LikelyMissed | Fate::LostOrMissed => {
+                slice.undecided += case.units;
+            }
+            Fate::Lost | Fate::LostOrTwice => {
                 slice.lost += case.units;
                 let time = Timestamp::from_nanos(case.time);
                 let span = way.loss_span.get_or_insert((time, time));
@@ -345,7 +359,9 @@ fn slice(way: &mut WaySummary, cases: &[Case], (first, last): (i64, i64)) {
             }
             Fate::MissedDown | Fate::MissedUp => slice.missed += case.units,
             Fate::Made | Fate::MadeOrMissed => slice.made += case.units,
-            Fate::Duplicated | Fate::Reordered => slice.disturbed += case.units,
+            Fate::Duplicated | Fate::DuplicatedOrMissed | Fate::Reordered => {
+                slice.disturbed += case.units;
+            }
         }
     }
 }

@@ -101,6 +101,54 @@ fn what_a_capture_drops_on_a_clean_path_is_missed() {
 }
 
 #[test]
+fn what_drops_or_loss_may_have_taken_is_undecided_and_never_wrong() {
+    let dropped = |frames: &mut Vec<common::Frame>| {
+        let mut number = 0;
+        frames.retain(|_| {
+            number += 1;
+            number % 25 != 7
+        });
+    };
+    for case in ["loss-1", "loss-8", "loss-2-full"] {
+        let plain = with_both(case, |_| {}, |_| {});
+        for at_server in [false, true] {
+            let change = |here: bool| {
+                move |frames: &mut Vec<common::Frame>| {
+                    if here {
+                        dropped(frames);
+                    }
+                }
+            };
+            let result = with_both(case, change(!at_server), change(at_server));
+            let told = format!("{case}, at the server: {at_server}");
+            // More is lost than is said, and no more than what is undecided.
+            let totals = || {
+                result
+                    .hops
+                    .iter()
+                    .flat_map(|hop| &hop.ways)
+                    .map(|way| &way.total)
+            };
+            let likely: u64 = totals().map(|total| total.undecided_lost).sum();
+            let (lost, known) = (sum(&plain, LOST), sum(&result, LOST) - likely);
+            assert!(known <= lost, "{told}: {known} of {lost}");
+            let open: u64 = totals().map(|total| total.undecided).sum();
+            let unseen = lost.saturating_sub(known + open);
+            // What left while the upstream capture missed it is not counted as lost by anybody.
+            assert!(
+                unseen <= lost / 10,
+                "{told}: {unseen} of {lost}, {open} undecided"
+            );
+            let said = result
+                .notices
+                .iter()
+                .any(|one| one.contains("nothing shows which"));
+            assert_eq!(said, open > 0, "{told}");
+        }
+    }
+}
+
+#[test]
 fn segments_cut_before_their_flags_are_followed_by_what_is_left() {
     let cut = |octets: usize| {
         move |frames: &mut Vec<common::Frame>| {

@@ -7,7 +7,8 @@
 `record` draws paths and loads by chance (`--suite`: takes those of kernel_suite.py) and captures both ends; the relay books every frame that it
 handed on, so that for each frame at one end it is known which frame, if any, it is at the other.
 `judge` changes the pairs as captures, clocks and devices do (`CHANGES`), keeps account of which frame
-is which, and holds the counts of every connection and direction against it.
+is which, and holds the counts of every connection and direction against it. What is divided between lost
+and missed by what is likely is counted beside it.
 """
 import argparse
 import json
@@ -321,7 +322,7 @@ def judged(program, folder, change, keep):
         moved = 0 if client.startswith("[") else shift
         tally = found.get((way, port(client) + moved))
         # A connection of which one end captured nothing pairs with nothing.
-        rows.append((f"{os.path.basename(folder)} {change} {way} {client}", row, tally and {k: tally[k] for k in COUNTS}))
+        rows.append((f"{os.path.basename(folder)} {change} {way} {client}", row, tally and {key: tally[key] for key in (*COUNTS, "undecided")}))
     return rows
 
 
@@ -340,11 +341,14 @@ def judge(arguments):
             continue
         with ThreadPoolExecutor(2) as pool:
             rows = sum(pool.map(lambda one: judged(arguments.program, one, change, arguments.keep), folders), [])
-        wrong = [row for row in rows if row[1] != row[2]]
+        wrong = [row for row in rows if row[2] is None or any(row[1][key] != row[2][key] for key in COUNTS)]
         unpaired = sum(row[2] is None for row in rows)
+        open_ones = [row[2]["undecided"] for row in rows if row[2] and row[2]["undecided"]]
+        absent = sum(row[1][key] for row in rows for key in ("lost", "missed_at_from", "missed_at_to"))
         total = [total[0] + len(rows), total[1] + len(wrong), total[2] + unpaired]
         print(f"{change:20} {len(rows):5} directions, {100 * (1 - len(wrong) / len(rows)):6.2f} % right,"
-              f" {unpaired} of unpaired connections", flush=True)
+              f" {unpaired} of unpaired connections, {len(open_ones)} leave {sum(open_ones)} of {absent} absent packets undecided",
+              flush=True)
         if arguments.wrong:
             for name, row, tally in wrong:
                 told = "not paired" if tally is None else ", ".join(

@@ -13,7 +13,7 @@ pub(super) struct Bound {
 }
 
 /// Clocks that gain or lose more than this are broken: 1,000 parts in a million.
-const MAX_SKEW: f64 = 1e-3;
+pub(super) const MAX_SKEW: f64 = 1e-3;
 
 /// The least upper and the greatest lower bound, for a given skew.
 pub(super) fn bounds(points: &[Bound], skew: f64) -> (f64, f64) {

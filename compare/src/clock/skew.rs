@@ -1,6 +1,6 @@
 //! The common skew of all pieces, by the middles of the corridor over time.
 
-use super::corridor::{Bound, bounds};
+use super::corridor::{Bound, MAX_SKEW, bounds};
 
 /// A slot of time with the corridor in it.
 struct Slot {
@@ -32,11 +32,25 @@ pub(super) fn skew(pieces: &[&[Bound]], first_guess: f64) -> (f64, f64) {
         skew += more;
         error = sigma;
     }
-    if skew.abs() <= 3.0 * error {
-        (0.0, error.max(skew.abs()))
+    // Queues that come and go are no skew: a true one leaves more between the bounds than none does, and is
+    // one that clocks have.
+    let is_needless = skew.abs() <= 3.0 * error
+        || skew.abs() > MAX_SKEW
+        || open(pieces, skew) < open(pieces, 0.0);
+    if is_needless {
+        (0.0, error.max(skew.abs()).min(MAX_SKEW))
     } else {
         (skew, error)
     }
+}
+
+/// What the bounds of all pieces leave open.
+fn open(pieces: &[&[Bound]], skew: f64) -> f64 {
+    let widths = pieces.iter().map(|piece| {
+        let (upper, lower) = bounds(piece, skew);
+        upper - lower
+    });
+    widths.filter(|width| width.is_finite()).sum()
 }
 
 fn slots(pieces: &[&[Bound]], skew: f64) -> Vec<Slot> {

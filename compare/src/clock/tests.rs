@@ -164,3 +164,39 @@ fn one_way_tells_no_offset() {
     assert_eq!(clock.error, None);
     assert!(estimate(&[], &Frames::default).is_none());
 }
+
+#[test]
+fn a_queue_that_drains_is_no_skew() {
+    let ms = 1_000_000;
+    let mut passages: Vec<Passage> = (0..400)
+        .map(|number| {
+            let (sent, is_downstream) = (START + number * 2 * ms, number % 2 == 0);
+            let delay = ms
+                + if is_downstream {
+                    0
+                } else {
+                    (400 - number) * ms / 20
+                };
+            let (from, to) = if is_downstream {
+                (0, delay)
+            } else {
+                (delay, 0)
+            };
+            Passage {
+                from_frame: 0,
+                to_frame: number as u64 + 1,
+                from_time: sent + from,
+                to_time: sent + to,
+                is_downstream,
+            }
+        })
+        .collect();
+    passages.sort_by_key(|passage| passage.from_time);
+    for (number, passage) in passages.iter_mut().enumerate() {
+        passage.from_frame = number as u64 + 1;
+    }
+    let clock = estimate(&passages, &Frames::default).unwrap();
+    assert_eq!(clock.skew, 0.0);
+    let off = clock.offset_at(START).abs();
+    assert!(off <= clock.error.unwrap(), "off by {off}");
+}

@@ -18,13 +18,14 @@ const CUT: u64 = 3;
 /// The loss of one way.
 pub(super) fn loss(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding> {
     let total = &way.summary.total;
-    if total.lost == 0 {
+    let lost = total.proved_lost();
+    if lost == 0 {
         return None;
     }
     let (up, down) = way.names();
-    let part = share(total.lost, total.segments);
+    let part = share(lost, total.segments);
     let cut = way.connections().filter(is_cut).count() as u64;
-    let severity = severity(part * 100.0, total.lost, cut, limits);
+    let severity = severity(part * 100.0, lost, cut, limits);
     let mut draft = Draft::new(way.facts, meta("loss-between"), way.place, way.up);
     let mut worst: Vec<(OnWay<'_>, &Case)> = way.cases(Fate::Lost).collect();
     for (on, case) in &worst {
@@ -44,7 +45,7 @@ pub(super) fn loss(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding> {
     );
     let summary = format!(
         "{} of {} that left {up} {} never reached {down}{}; {}.",
-        total.lost,
+        lost,
         many(total.segments, "segment"),
         way.direction(),
         span_text(way.summary.loss_span),
@@ -53,8 +54,8 @@ pub(super) fn loss(way: Way<'_>, limits: &Limits<'_>) -> Option<PlacedFinding> {
     let draft = draft
         .words(title, summary)
         .severity(severity)
-        .occurrences(total.lost)
-        .figure("lost", number(total.lost))
+        .occurrences(lost)
+        .figure("lost", number(lost))
         .figure("segments", number(total.segments))
         .figure("lost_percent", part * 100.0)
         .figure("connections_cut", number(cut))

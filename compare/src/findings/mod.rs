@@ -60,6 +60,7 @@ pub(crate) fn conclude(
         notices.extend(bounds(point));
         notices.extend(portless(point, &assessed.analysis));
     }
+    notices.extend(Way::all(facts, &hops).into_iter().filter_map(undecided));
     let mut comparison = Comparison {
         points: points(facts, assessed, &hops),
         order_basis: facts.route.basis,
@@ -75,6 +76,25 @@ pub(crate) fn conclude(
     };
     comparison.verdict = verdict::verdict(&comparison);
     comparison
+}
+
+/// What was lost or missed, and nothing shows which.
+fn undecided(way: Way<'_>) -> Option<String> {
+    let count = way.summary.total.undecided;
+    let (up, down) = way.names();
+    (count > 0).then(|| {
+        format!(
+            "{} {} left {up} and {} either lost before {down} or missed by its capture: nothing shows which, and {}",
+            many(count, "segment"),
+            way.direction(),
+            if count == 1 { "was" } else { "were" },
+            if count == 1 {
+                "it is counted as what is likelier".to_owned()
+            } else {
+                format!("{} are counted as lost by what is likely", way.summary.total.undecided_lost)
+            },
+        )
+    })
 }
 
 /// What did not fit into memory.

@@ -71,15 +71,15 @@ fn losses(comparison: &Comparison, worst: &PlacedFinding) -> String {
     let mut clean = 0;
     for hop in &comparison.hops {
         for (way, summary) in hop.ways.iter().enumerate() {
-            if summary.total.lost == 0 {
-                clean += 1;
+            if summary.total.proved_lost() == 0 {
+                clean += usize::from(summary.total.undecided == 0);
                 continue;
             }
             let (a, b) = (
                 &comparison.points[hop.from].name,
                 &comparison.points[hop.to].name,
             );
-            parts.push((summary.total.lost, lost(summary, way, a, b)));
+            parts.push((summary.total.proved_lost(), lost(summary, way, a, b)));
         }
     }
     parts.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
@@ -103,9 +103,13 @@ fn lost(summary: &WaySummary, way: usize, a: &str, b: &str) -> String {
     };
     format!(
         "{} of {} from {direction} {} lost between `{a}` and `{b}`{}",
-        summary.total.lost,
+        summary.total.proved_lost(),
         many(summary.total.segments, "segment"),
-        if summary.total.lost == 1 { "is" } else { "are" },
+        if summary.total.proved_lost() == 1 {
+            "is"
+        } else {
+            "are"
+        },
         span_text(summary.loss_span),
     )
 }
@@ -126,7 +130,7 @@ fn other(comparison: &Comparison, finding: &PlacedFinding) -> String {
         .hops
         .iter()
         .flat_map(|hop| &hop.ways)
-        .map(|way| way.total.lost)
+        .map(|way| way.total.proved_lost() + way.total.undecided)
         .sum();
     let rest = if lost == 0 {
         format!("; nothing is lost between {}", names(comparison))
@@ -185,8 +189,13 @@ fn healthy(comparison: &Comparison) -> String {
     } else {
         format!("{delivered} of {}", many(segments, "segment"))
     };
+    let lost = if ways().any(|way| way.total.undecided > 0) {
+        "No loss is proved"
+    } else {
+        "Nothing is lost"
+    };
     format!(
-        "Nothing is lost between {}: {arrived} of {} are seen at both{took}{seen}.",
+        "{lost} between {}: {arrived} of {} are seen at both{took}{seen}.",
         names(comparison),
         many(comparison.connections.len() as u64, "connection"),
     )

@@ -6,7 +6,7 @@ use super::evidence::{Acknowledged, Bearers};
 use super::receipt::Receipts;
 use super::{Case, Changed, Fate, Translation, What};
 use crate::matching::{Likeness, Matching, Path, Segment};
-use crate::reading::{Fact, Point, RST, Record};
+use crate::reading::{Fact, Point, RST, Record, SYN};
 
 /// One direction between two neighbouring points, ready to be judged.
 pub(crate) struct Direction<'a, 'b> {
@@ -209,7 +209,9 @@ impl Direction<'_, '_> {
         let mut near = before.chain(behind);
         near.find(|other| {
             let (a, b) = (own.record, self.up[*other].record);
-            let is_named = (a.has(Fact::IP_ID) && b.has(Fact::IP_ID)) || own.occupies();
+            // A SYN that comes twice is answered twice at once.
+            let is_named = (a.has(Fact::IP_ID) && b.has(Fact::IP_ID))
+                || (own.occupies() && a.flags & SYN == 0);
             is_named
                 && among.contains(other)
                 && (own.start, a.hop_limit) == (self.up[*other].start, b.hop_limit)

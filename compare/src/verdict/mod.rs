@@ -47,10 +47,16 @@ pub(crate) enum Fate {
     Duplicated,
     /// Was overtaken between the points.
     Reordered,
-    /// Only the upstream point saw it, and nothing tells more.
+    /// Only the upstream point saw it, and nothing tells more (as long as cases are not settled).
     LostOrMissed,
+    /// Only the upstream point saw it; that it was lost is likelier than proved.
+    LikelyLost,
+    /// The same of its having passed the downstream point unseen.
+    LikelyMissed,
     /// Only the downstream point saw it, and nothing tells more.
     MadeOrMissed,
+    /// Only the downstream point saw it, beside another one that is alike in all.
+    DuplicatedOrMissed,
     /// A second record of a packet of which only one came to the downstream point: the upstream capture
     /// records some twice, or one copy was lost.
     LostOrTwice,
@@ -81,7 +87,7 @@ pub struct Tally {
     pub segments: u64,
     /// Those that came to the downstream point.
     pub delivered: u64,
-    /// Those that did not.
+    /// Those that did not, as far as is known or likely.
     pub lost: u64,
     /// Unseen at the hop's first point.
     pub missed_at_from: u64,
@@ -91,6 +97,11 @@ pub struct Tally {
     pub reordered: u64,
     /// Additional copies.
     pub duplicated: u64,
+    /// Those of the lost and of the unseen at the downstream point of which nothing shows which they are: they are
+    /// divided by what is likely.
+    pub undecided: u64,
+    /// Those of them that are counted as lost.
+    pub undecided_lost: u64,
     /// Seen downstream only, and never upstream.
     pub made: u64,
     /// Rewritten fields.

@@ -23,6 +23,20 @@ struct Context<'a, 'b> {
     matched: HashSet<usize>,
     /// Their hop limits.
     usual: HashSet<u8>,
+    /// Whether the sender acknowledges selectively, so that no two of its answers are alike.
+    is_selective: bool,
+    /// The highest octet of the receiver that the upstream point saw so far, with its time.
+    highest: Vec<(i64, i64)>,
+}
+
+impl Context<'_, '_> {
+    /// Whether octets behind a hole had come when an acknowledgement left: each such segment is answered
+    /// with one that is alike.
+    fn is_behind_hole(&self, segment: &Segment<'_>, left: i64) -> bool {
+        let at = self.highest.partition_point(|one| one.0 <= left);
+        let highest = at.checked_sub(1).map(|at| self.highest[at].1);
+        highest.is_some_and(|highest| highest > segment.ack)
+    }
 }
 
 impl Direction<'_, '_> {
@@ -32,7 +46,17 @@ impl Direction<'_, '_> {
             .iter()
             .map(|index| self.down[*index].record.hop_limit)
             .collect();
+        let is_selective =
+            |one: &Segment<'_>| one.record.sack_count > 0 || one.record.has(Fact::SACK_PERMITTED);
+        let mut highest: Vec<(i64, i64)> = Vec::new();
+        for segment in self.back_up {
+            if highest.last().is_none_or(|last| last.1 < segment.end) {
+                highest.push((segment.time, segment.end));
+            }
+        }
         let context = Context {
+            is_selective: self.up.iter().chain(self.down).any(is_selective),
+            highest,
             copies: Bearers::new(self.up),
             siblings: Bearers::new(self.down),
             answered: Bearers::new(self.back_up),
@@ -81,13 +105,20 @@ impl Direction<'_, '_> {
             let alike = context.alike.get(&self.name(gaps.index));
             alike.cloned().unwrap_or_default()
         };
+        // Of copies that all passed the upstream point unseen the first is the packet.
         let is_copy = near.iter().any(|other| {
             *other != gaps.index
-                && context.matched.contains(other)
+                && (context.matched.contains(other) || *other < gaps.index)
                 && self.is_copy(self.down_point, segment, &self.down[*other])
         });
         if is_copy {
-            return Fate::Duplicated;
+            let left = segment.time - self.delay_before(gaps.index);
+            let is_named = record.has(Fact::IP_ID) || segment.occupies();
+            return if is_named || context.is_selective || !context.is_behind_hole(segment, left) {
+                Fate::Duplicated
+            } else {
+                Fate::DuplicatedOrMissed
+            };
         }
         if !context.usual.is_empty() && !context.usual.contains(&record.hop_limit) {
             return Fate::Made;

@@ -6,6 +6,9 @@ use super::dropouts::Dropouts;
 use super::judge::Judged;
 use super::{Case, Fate, What};
 
+/// With this chance of the contrary what became of a packet counts as known.
+const DOUBT: f64 = 0.01;
+
 /// The upstream and the downstream point of a direction.
 pub(crate) type HopKey = (usize, usize);
 
@@ -35,6 +38,8 @@ struct Proof {
     delivered_bare: HashMap<HopKey, u64>,
     /// Segments lost for certain, by direction and whether they bear octets.
     lost: HashMap<(HopKey, bool), u64>,
+    /// Copies that the network made for certain, by direction.
+    copies: HashMap<HopKey, u64>,
     /// Times of the first and the last packet that only one of the two points saw, by direction.
     alone: HashMap<HopKey, (i64, i64)>,
     /// When the last packet left that came through, by direction.
@@ -59,7 +64,7 @@ pub(crate) fn settle(open: &mut [Open<'_>]) {
         let (down, up) = (direction.down_window, direction.up_window);
         let is_unseen = proof.is_unseen(direction);
         let last = proof.last_delivered.get(&key).copied();
-        let mut splits = proof.splits(direction);
+        let mut due = 0.5;
         for case in &mut direction.judged.cases {
             // What was under way when the capture ended is not seen either.
             let arrives = match last {
@@ -75,13 +80,14 @@ pub(crate) fn settle(open: &mut [Open<'_>]) {
                     Fate::MissedUp
                 }
                 Fate::LostOrTwice => Fate::Lost,
+                Fate::DuplicatedOrMissed => proof.duplicated_or_missed(key),
                 Fate::Lost | Fate::LostOrMissed
                     if is_unseen || proof.was_off(key, down, (case.time, arrives)) =>
                 {
                     Fate::MissedDown
                 }
                 Fate::LostOrMissed => {
-                    let fate = splits[proof.split_of(key, case)].next();
+                    let fate = proof.lost_or_missed(key, case, direction.has_beyond, &mut due);
                     // What a point missed and no other saw behind it is lost there.
                     case.is_gone = direction.has_beyond && fate == Fate::MissedDown;
                     fate
@@ -117,26 +123,34 @@ impl Proof {
         self.dropouts.add_seen(key, &judged.passed[0]);
         self.dropouts.add_seen((key.1, key.0), &judged.passed[1]);
         for case in &judged.cases {
+            // What a capture does not cover tells nothing of how many it misses.
+            let covers = |window: (i64, i64)| (window.0..=window.1).contains(&case.elsewhere);
+            let (covered_up, covered_down) =
+                (covers(direction.up_window), covers(direction.down_window));
             match case.fate {
                 Fate::LostOrMissed => {
                     *self.open.entry(kind(direction.key, case)).or_default() += case.units;
                 }
-                Fate::MissedUp => {
+                Fate::MissedUp if covered_up => {
                     missed += case.units;
                     self.dropouts.add_missed(key, case.elsewhere);
                 }
-                Fate::MadeOrMissed if case.what != What::Reset => {
+                Fate::MadeOrMissed if case.what != What::Reset && covered_up => {
                     missed += case.units;
                     self.dropouts.add_missed(key, case.elsewhere);
                 }
-                Fate::MissedDown => {
+                Fate::MissedDown if covered_down => {
                     self.dropouts.add_missed((key.1, key.0), case.elsewhere);
                     *self.unseen.entry(kind(direction.key, case)).or_default() += case.units;
                 }
                 Fate::Lost => {
                     *self.lost.entry(kind(direction.key, case)).or_default() += case.units;
                 }
-                Fate::LostOrTwice | Fate::Duplicated | Fate::Reordered => continue,
+                Fate::Duplicated => {
+                    *self.copies.entry(direction.key).or_default() += case.units;
+                    continue;
+                }
+                Fate::LostOrTwice | Fate::DuplicatedOrMissed | Fate::Reordered => continue,
                 _ => {}
             }
             let span = self
@@ -190,72 +204,109 @@ impl Proof {
         counts[0] > counts[1]
     }
 
-    /// Which part of the packets of a kind with an open fate is taken for missed.
+    /// How likely a packet of a kind that only the upstream point saw was missed by the downstream one.
     ///
-    /// Segments with octets share the fate of most others of their direction that only the upstream
-    /// point saw. Of those without, the downstream point misses as many as of what comes from its own
-    /// side. `has_beyond` says whether points lie behind the downstream one.
-    fn share_missed(&self, kind: (HopKey, bool), has_beyond: bool) -> f64 {
+    /// That point misses as many of what nothing proves as of what leaves on its own side and of octets that
+    /// come, where the other point and acknowledgements show it. What of the absent ones is beyond that, or is
+    /// as frequent as what was lost for certain, is lost.
+    fn share_missed(&self, kind: (HopKey, bool)) -> Share {
         let (key, bears) = kind;
         let of = |counts: &HashMap<(HopKey, bool), u64>| counts.get(&kind).copied().unwrap_or(0);
-        let (lost, unseen, open) = (of(&self.lost), of(&self.unseen), of(&self.open));
-        if bears && lost + unseen > 0 {
-            return if unseen > lost { 1.0 } else { 0.0 };
+        let (lost, unseen) = (of(&self.lost) as f64, of(&self.unseen) as f64);
+        let gone = of(&self.open) as f64 + unseen;
+        if bears && lost + unseen > 0.0 {
+            let share = unseen / (lost + unseen);
+            return Share::exactly(share);
         }
         let of = |counts: &HashMap<usize, u64>| counts.get(&key.1).copied().unwrap_or(0) as f64;
         let (missed, seen) = (of(&self.missed), of(&self.seen));
-        let of = |counts: &HashMap<HopKey, u64>| counts.get(&key).copied().unwrap_or(0);
-        let bare = of(&self.delivered_bare);
-        let delivered = if bears {
-            of(&self.delivered) - bare
-        } else {
-            bare
+        let of = |counts: &HashMap<HopKey, u64>| counts.get(&key).copied().unwrap_or(0) as f64;
+        let (all, bare) = (of(&self.delivered), of(&self.delivered_bare));
+        let data = |counts: &HashMap<(HopKey, bool), u64>| {
+            counts.get(&(key, true)).copied().unwrap_or(0) as f64
         };
-        // Of those that came it missed its part; the others tell nothing of it.
-        let expected = missed / seen.max(1.0) * delivered as f64;
-        let left = expected - unseen as f64;
+        let delivered = if bears { all - bare } else { bare };
+        let missed = missed + data(&self.unseen);
+        let expected = missed / (seen + all - bare).max(1.0) * delivered;
+        if expected <= 0.0 {
+            return Share::exactly(0.0);
+        }
         // A few more than expected are chance, and more so where packets are missed in a row.
-        let spread = (expected * self.dropouts.row((key.1, key.0))).sqrt();
+        let chance = (expected * self.dropouts.row((key.1, key.0))).sqrt();
         let reverse = ((key.1, key.0), true);
         let loses = [(key, true), (key, false), reverse]
             .iter()
             .any(|kind| self.lost.contains_key(kind));
-        let chance = if loses { spread } else { 3.0 * spread + 3.0 };
-        // What passed a point unseen is seen behind it, where there is one.
-        if missed > 0.0 && !(loses && has_beyond) && (open + unseen) as f64 <= expected + chance {
-            return 1.0;
-        }
-        (left / open.max(1) as f64).clamp(0.0, 1.0)
-    }
-
-    /// How the packets of one direction with an open fate are divided, by [`Self::split_of`].
-    fn splits(&self, direction: &Open<'_>) -> [Split; 4] {
-        let (key, mut counts) = (direction.key, [0; 4]);
-        for case in &direction.judged.cases {
-            if case.fate == Fate::LostOrMissed {
-                counts[self.split_of(key, case)] += 1;
-            }
-        }
-        [0, 1, 2, 3].map(|which| {
-            let share = self.share_missed((key, which & 1 == 1), direction.has_beyond);
-            if direction.has_beyond {
-                return Split::new(counts[which], share.round());
-            }
-            let odds = share * self.dropouts.likelihood((key.1, key.0), which & 2 == 2);
-            let share = if share > 0.0 {
-                odds / (odds + 1.0 - share)
-            } else {
-                0.0
+        if !loses && gone <= expected + 3.0 * chance + 3.0 {
+            // Had a tenth of these been lost, octets would have been as well, as a rule: where three are
+            // expected, none is in one case of twenty.
+            let octets = (all - bare) * gone / (delivered + gone) / 10.0;
+            let is_proved = gone <= expected + chance && octets >= 3.0;
+            return Share {
+                least: if is_proved { 1.0 } else { 0.0 },
+                ..Share::exactly(1.0)
             };
-            Split::new(counts[which], share)
-        })
+        }
+        // Of the expected ones some are known. What was lost: by what is beyond them, by what is known, and
+        // as octets are, of which half a packet more may have been.
+        let (left, open) = ((expected - unseen).max(0.0), gone - unseen);
+        let like_known = left * lost / unseen.max(1.0);
+        let like_data =
+            (data(&self.lost) + 0.5) / (all - bare + data(&self.lost) + 1.0) * delivered;
+        let lost = (open - left).max(like_known).max(like_data);
+        let share = |missed: f64, lost: f64| missed / (missed + lost.max(0.0));
+        let most = (expected + 2.0 * chance + 1.0 - unseen).clamp(0.0, open);
+        let most = share(most, open - most);
+        Share {
+            least: share(left, lost).min(most),
+            likeliest: share(left, lost).min(most),
+            // Chance aside, all that passed a point unseen is seen behind it unless it was lost there.
+            before_others: share((left - chance).max(0.0), lost),
+            most,
+        }
     }
 
-    /// Packets that nothing tells apart: with or without octets, beside packets that the downstream
-    /// point missed or not.
-    fn split_of(&self, key: HopKey, case: &Case) -> usize {
-        let is_beside = self.dropouts.is_beside((key.1, key.0), case.elsewhere);
-        usize::from(case.what == What::Data) + 2 * usize::from(is_beside)
+    /// Decides by what is likely: for certain where hardly anything speaks against it. Of others as many of a
+    /// direction are missed as is likely, spread evenly: `due` is what of the next one is missed by that.
+    fn lost_or_missed(&self, key: HopKey, case: &Case, has_beyond: bool, due: &mut f64) -> Fate {
+        let back = (key.1, key.0);
+        let is_beside = self.dropouts.is_beside(back, case.elsewhere);
+        let likelihood = self.dropouts.likelihood(back, is_beside);
+        let share = self.share_missed((key, case.what == What::Data));
+        if has_beyond {
+            return if share.before_others < 0.5 {
+                Fate::Lost
+            } else {
+                Fate::MissedDown
+            };
+        }
+        let [least, likeliest, most] = [share.least, share.likeliest, share.most]
+            .map(|share| share * likelihood / (share * likelihood + 1.0 - share));
+        if most < DOUBT {
+            Fate::Lost
+        } else if least >= 1.0 - DOUBT {
+            Fate::MissedDown
+        } else {
+            *due += likeliest;
+            if *due < 1.0 {
+                return Fate::LikelyLost;
+            }
+            *due -= 1.0;
+            Fate::LikelyMissed
+        }
+    }
+
+    /// By what of both is more frequent among the packets that can be told apart.
+    fn duplicated_or_missed(&self, key: HopKey) -> Fate {
+        let of = |counts: &HashMap<usize, u64>| counts.get(&key.0).copied().unwrap_or(0);
+        let of_hop = |counts: &HashMap<HopKey, u64>| counts.get(&key).copied().unwrap_or(0);
+        let (missed, seen) = (of(&self.missed), of(&self.seen));
+        let (copies, delivered) = (of_hop(&self.copies), of_hop(&self.delivered));
+        if missed.saturating_mul(delivered) > copies.saturating_mul(seen) {
+            Fate::MissedUp
+        } else {
+            Fate::Duplicated
+        }
     }
 
     fn made_or_missed(&self, key: HopKey, case: &Case) -> Fate {
@@ -268,34 +319,23 @@ impl Proof {
     }
 }
 
-/// Divides packets that nothing tells apart: the likeliest number of them is missed, the rest is lost.
-struct Split {
-    count: usize,
-    missed: usize,
-    passed: usize,
+/// Which part of some packets was missed and not lost.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    least: f64,
+    likeliest: f64,
+    most: f64,
+    /// The likeliest where points lie behind the one that missed it.
+    before_others: f64,
 }
 
-impl Split {
-    fn new(count: usize, share: f64) -> Self {
-        // The mode of a binomial distribution.
-        let likeliest = ((count + 1) as f64 * share).floor() as usize;
+impl Share {
+    const fn exactly(share: f64) -> Self {
         Self {
-            count,
-            missed: likeliest.min(count),
-            passed: 0,
-        }
-    }
-
-    /// The fate of the next one; those that are missed are spread evenly.
-    fn next(&mut self) -> Fate {
-        let (missed, count) = (self.missed, self.count.max(1));
-        let so_far = |passed: usize| passed * missed / count;
-        let before = so_far(self.passed);
-        self.passed += 1;
-        if so_far(self.passed) > before {
-            Fate::MissedDown
-        } else {
-            Fate::Lost
+            least: share,
+            likeliest: share,
+            most: share,
+            before_others: share,
         }
     }
 }

@@ -77,7 +77,8 @@ fn trouble(connection: &ConnectionSummary) -> u64 {
         .iter()
         .flat_map(|hop| [&hop.client_to_server, &hop.server_to_client]);
     ways.map(|way| {
-        way.lost + way.missed_at_from + way.missed_at_to + way.reordered + way.duplicated + way.made
+        let missed = way.missed_at_from + way.missed_at_to;
+        way.lost + missed + way.reordered + way.duplicated + way.made
     })
     .sum()
 }
@@ -210,6 +211,7 @@ fn slice(slice: &Slice) -> SliceView {
     SliceView {
         lost: slice.lost,
         missed: slice.missed,
+        undecided: slice.undecided,
         made: slice.made,
         disturbed: slice.disturbed,
     }
@@ -223,6 +225,7 @@ fn way(tally: &Tally) -> WayView {
         lost: tally.lost,
         missed_at_from: tally.missed_at_from,
         missed_at_to: tally.missed_at_to,
+        undecided: tally.undecided,
         reordered: tally.reordered,
         duplicated: tally.duplicated,
         made: tally.made,

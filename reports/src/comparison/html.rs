@@ -102,7 +102,7 @@ fn row(page: &mut String, name: &str, way: &WayView) {
         text(name),
         format::count(way.segments),
         text(&words::lost(way)),
-        way.missed_at_from + way.missed_at_to,
+        text(&words::missed(way)),
         way.reordered,
         way.duplicated,
         way.made,

@@ -68,7 +68,7 @@ fn path(out: &mut String, document: &ComparisonDocument) {
                 text(&name),
                 way.segments,
                 words::lost(way),
-                way.missed_at_from + way.missed_at_to,
+                words::missed(way),
                 way.reordered,
                 way.duplicated,
                 way.made,

@@ -189,6 +189,9 @@ pub struct SliceView {
     pub lost: u64,
     /// Segments that a capture missed.
     pub missed: u64,
+    /// Segments that were lost or that a capture missed.
+    #[serde(default)]
+    pub undecided: u64,
     /// Segments made on the way.
     pub made: u64,
     /// Segments copied or overtaken on the way.
@@ -203,12 +206,16 @@ pub struct WayView {
     pub segments: u64,
     /// Those that came to the downstream point.
     pub delivered: u64,
-    /// Those that did not.
+    /// Those that did not, as far as is known or likely.
     pub lost: u64,
     /// Segments that passed `from` unseen.
     pub missed_at_from: u64,
     /// Segments that passed `to` unseen.
     pub missed_at_to: u64,
+    /// Those of the lost and of the unseen at the downstream point of which nothing shows which they are: they are
+    /// divided by what is likely.
+    #[serde(default)]
+    pub undecided: u64,
     /// Segments that were overtaken.
     pub reordered: u64,
     /// Additional copies of segments.

@@ -66,6 +66,9 @@ fn arrow(
     if let Some(delay) = way.delay_ms {
         more.push(format!("{} median", format::duration(delay.median)));
     }
+    if way.undecided > 0 {
+        more.push(format!("{} lost or not captured", way.undecided));
+    }
     if way.made > 0 {
         more.push(format!("{} made", way.made));
     }
@@ -81,9 +84,19 @@ fn arrow(
     );
 }
 
+/// What a slice of time holds, in words.
+fn told(slice: &SliceView) -> String {
+    format!(
+        "{} lost, {} missed by a capture, {} one or the other, {} made, {} copied or overtaken",
+        slice.lost, slice.missed, slice.undecided, slice.made, slice.disturbed,
+    )
+}
+
 /// Hop by time: what was lost, missed, made or disturbed in each slice.
 pub(super) fn heat(document: &ComparisonDocument) -> String {
-    let total = |slice: &SliceView| slice.lost + slice.missed + slice.made + slice.disturbed;
+    let total = |slice: &SliceView| {
+        slice.lost + slice.missed + slice.undecided + slice.made + slice.disturbed
+    };
     let rows: Vec<(String, &Vec<SliceView>)> = document
         .hops
         .iter()
@@ -132,13 +145,9 @@ pub(super) fn heat(document: &ComparisonDocument) -> String {
             let _ = write!(
                 svg,
                 "<rect class=\"{class}\" x=\"{:.1}\" y=\"{y}\" width=\"10\" height=\"18\" \
-                opacity=\"0.{strength:02}\">\
-                 <title>{} lost, {} missed by a capture, {} made, {} copied or overtaken</title></rect>",
+                opacity=\"0.{strength:02}\"><title>{}</title></rect>",
                 240.0 + at as f64 * 11.0,
-                slice.lost,
-                slice.missed,
-                slice.made,
-                slice.disturbed,
+                told(slice),
             );
         }
     }

@@ -80,6 +80,15 @@ pub(super) fn lost(way: &WayView) -> String {
     )
 }
 
+/// What captures missed of a way: `12`, or `12 (3 missed or lost)`.
+pub(super) fn missed(way: &WayView) -> String {
+    let missed = way.missed_at_from + way.missed_at_to;
+    match way.undecided {
+        0 => missed.to_string(),
+        open => format!("{missed} ({open} missed or lost)"),
+    }
+}
+
 /// Rewritten fields with their counts, by the names of the contract.
 pub(super) fn changed(way: &WayView) -> String {
     let changed = &way.changed;
