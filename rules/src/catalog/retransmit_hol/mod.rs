@@ -261,6 +261,7 @@ fn observation(conn: &Connection, worst: &HoleEpisode, waits: Waits) -> Observat
     )
     .cause(format!("{} {sender}", conn.server))
     .at(worst.opened.time)
+    .measured(worst.opened.time, worst.opened.time + worst.stall)
     .weight(ms(worst.stall))
     .count(waits.count.max(1))
     .proof(worst.opened, opened)
