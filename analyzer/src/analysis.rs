@@ -13,7 +13,7 @@ use crate::addr::{Endpoint, Transport};
 use crate::capture::Mark;
 use crate::connection::TcpState;
 use crate::decode::IcmpFields;
-use crate::episodes::{EpisodeKind, Episodes};
+use crate::episodes::Episodes;
 use crate::event::{At, SegmentRef};
 use crate::hosts::Hosts;
 use crate::quality::QualityNote;
@@ -185,7 +185,8 @@ pub struct Analysis {
     pub address_conflicts: Vec<AddressConflict>,
     /// Senders of which packets were damaged on their way, by address; at most 256.
     pub damaged: Vec<DamagedPackets>,
-    /// Where the capture's clock ran backwards or leapt, in frame order; at most 256.
+    /// Where the capture's clock ran backwards or leapt, at most 256, and then where it was set forward, as
+    /// far as the clocks of hosts prove it; in frame order each, at most 256 as well.
     pub clock_breaks: Vec<ClockBreak>,
     /// Parts of a second were written in a wrong unit: no time below a second is right.
     pub is_clock_unit_wrong: bool,
@@ -198,10 +199,19 @@ impl Analysis {
     /// Whether the capture's clock tells how long it was from `from` to `to`.
     #[must_use]
     pub fn tells_time(&self, from: Timestamp, to: Timestamp) -> bool {
-        let mut breaks = self.clock_breaks.iter();
-        let mut steps = self.episodes.of_kind(EpisodeKind::ClockStep);
+        let mut back = self.clock_breaks.iter().filter(|one| !one.is_forward());
         !self.is_clock_unit_wrong
-            && !breaks.any(|one| one.lies_within(from, to))
-            && !steps.any(|step| step.shares(from, to) * 2 > step.length())
+            && !self.is_stretched(from, to)
+            && !back.any(|one| one.lies_within(from, to))
+    }
+
+    /// Whether more than a quarter of the time from `from` to `to` may be none: the capture's clock was set
+    /// forward meanwhile.
+    #[must_use]
+    pub fn is_stretched(&self, from: Timestamp, to: Timestamp) -> bool {
+        let forward = self.clock_breaks.iter().filter(|one| one.is_forward());
+        let within = forward.filter(|one| one.lies_within(from, to));
+        let none: Duration = within.map(|one| one.by).sum();
+        none * 4 > to.since(from)
     }
 }

@@ -184,6 +184,34 @@ def clock_set():
     return ticking.capture, "The clock of the capturing host was set forward: no connection took as long as it seems.", [], ["slow-connect"]
 
 
+def clock_set_in_flight():
+    """The capture's clock is set forward by a second in the midst of a burst and while two requests wait."""
+    ticking = Ticking()
+    first, second = ticking.open(40_000), ticking.open(40_001)
+    for _ in range(10):
+        first = ticking.exchange(40_000, *first, wait=30)
+        second = ticking.exchange(40_001, *second, wait=30)
+    (seq, ack), (other, answer) = first, second
+    ticking.send(True, 40_001, PSH | ACK, other, answer, REQUEST)
+    ticking.send(True, 40_000, PSH | ACK, seq, ack, REQUEST, wait=15)
+    seq += len(REQUEST)
+    # Of ten segments the second is lost; it is repeated a round trip later.
+    for number in [0, *range(2, 10)]:
+        ticking.send(False, 40_000, ACK, ack + 1_000 * number, seq, bytes(1_000), wait=0.1)
+    ticking.capture.wait(1_000)
+    for _ in range(3):
+        ticking.send(True, 40_000, ACK, seq, ack + 1_000, wait=5)
+    ticking.send(False, 40_000, ACK, ack + 1_000, seq, bytes(1_000))
+    ticking.send(True, 40_000, ACK, seq, ack + 10_000)
+    ticking.send(False, 40_001, PSH | ACK, answer, other + len(REQUEST), ANSWER)
+    first, second = (seq, ack + 10_000), (other + len(REQUEST), answer + len(ANSWER))
+    for _ in range(10):
+        first = ticking.exchange(40_000, *first, wait=30)
+        second = ticking.exchange(40_001, *second, wait=30)
+    story = "The clock of the capturing host was set forward by a second: nobody waited so long, neither for an answer nor behind the hole."
+    return ticking.capture, story, [], ["retransmit-hol", "slow-response"]
+
+
 def slow_clock():
     ticking = Ticking(pace=0.9)
     at = ticking.open(40_000)
@@ -198,6 +226,7 @@ CASES = {
     "keepalive-race/not-last-words": last_words,
     "listen-overflow/not-reused-port": port_reused,
     "slow-connect/not-clock-set": clock_set,
+    "slow-response/not-clock-set": clock_set_in_flight,
     "tls-handshake-failure/not-closed-by-client": hello_withdrawn,
 }
 QUALITY = {"capture-quality/slow-clock": (slow_clock, ["clock-step"])}

@@ -30,14 +30,8 @@ impl IdleGap {
 pub struct IdleGaps {
     /// How many.
     pub count: u64,
-    /// The longest one that the connection survived.
+    /// The longest one that the connection survived, and that the timestamps of both ends do not deny.
     pub longest_survived: Option<IdleGap>,
     /// The latest one, survived or not.
     pub last: Option<IdleGap>,
-    /// How many were none: the capture's clock was set forward, as both ends' timestamps show.
-    pub clock_jumps: u64,
-    /// At least how far.
-    pub clock_jump_max: Duration,
-    /// The silence in which the first jump lies.
-    pub first_clock_jump: Option<IdleGap>,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use crate::in_order::ClockBreak;
 use crate::time::Timestamp;
 
 use super::episode::{Episode, EpisodeKind};
@@ -39,24 +40,8 @@ pub(super) fn gaps(records: &[ConnectionRecord]) -> Vec<Episode> {
         .collect()
 }
 
-/// Silences in which the capture's clock was set forward, as both ends' timestamps show.
-pub(super) fn clock_steps(records: &[ConnectionRecord]) -> Vec<Episode> {
-    let mut jumps: Vec<(Timestamp, Timestamp, u64)> = records
-        .iter()
-        .filter_map(|record| {
-            let [before, after] = **record.clock_jump.as_ref()?;
-            Some((before, after, record.first_frame))
-        })
-        .collect();
-    jumps.sort_unstable();
-    let steps = jumps.chunk_by(|one, other| other.0 < one.1);
-    steps
-        .map(|step| {
-            // Each connection saw it between two packets: the latest before, the earliest after.
-            let from = step.iter().map(|jump| jump.0).max().unwrap_or_default();
-            let to = step.iter().map(|jump| jump.1).min().unwrap_or_default();
-            Episode::new(EpisodeKind::ClockStep, EVERYWHERE, from, to)
-                .with_connections(step.iter().map(|jump| jump.2))
-        })
-        .collect()
+/// Gaps in which the capture's clock was set forward.
+pub(super) fn clock_steps(steps: &[ClockBreak]) -> impl Iterator<Item = Episode> {
+    let steps = steps.iter();
+    steps.map(|step| Episode::new(EpisodeKind::ClockStep, EVERYWHERE, step.before, step.after))
 }

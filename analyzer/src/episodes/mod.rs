@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::hosts::Hosts;
+use crate::in_order::ClockBreak;
 use crate::quality::{QualityKind, QualityNote};
 use crate::time::Timestamp;
 
@@ -35,12 +36,13 @@ pub struct Episodes {
 }
 
 impl Episodes {
-    /// What the joined records and profiles show. `end`: the time of the capture's last frame.
+    /// What the joined records and profiles show. `end`: the time of the capture's last frame; `steps`: where its
+    /// clock was set forward.
     pub(crate) fn of(
         records: Records,
         hosts: &Hosts,
         names: &BTreeMap<String, BTreeSet<IpAddr>>,
-        end: Timestamp,
+        (steps, end): (&[ClockBreak], Timestamp),
     ) -> Self {
         let mut list = records.list;
         list.sort_by_key(|record| record.first_frame);
@@ -50,7 +52,7 @@ impl Episodes {
         found.extend(page::find(&list));
         found.extend(second_mac::find(hosts, end));
         found.extend(capture::gaps(&list));
-        found.extend(capture::clock_steps(&list));
+        found.extend(capture::clock_steps(steps));
         found.extend(race::find(&list, names));
         found.sort_by_key(|episode| (episode.kind, episode.from, episode.host, episode.peer));
         let mut of_kind = BTreeMap::<EpisodeKind, usize>::new();

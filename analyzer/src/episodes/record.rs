@@ -50,8 +50,6 @@ pub(crate) struct ConnectionRecord {
     pub is_waiting: bool,
     /// When octets were acknowledged that had not passed the capture point; the first ones.
     pub unseen: Box<[Timestamp]>,
-    /// Before and after the silence in which the capture's clock first jumped forward.
-    pub clock_jump: Option<Box<[Timestamp; 2]>>,
 }
 
 /// The FIN or RST that closed a connection first.
@@ -76,7 +74,6 @@ impl ConnectionRecord {
         let unseen = connection.events.iter().filter_map(|event| {
             matches!(event.kind, EventKind::AckedUnseen { .. }).then_some(event.segment.time)
         });
-        let clock_jump = connection.idle_gaps.first_clock_jump;
         Self {
             client: connection.client,
             server: connection.server,
@@ -98,7 +95,6 @@ impl ConnectionRecord {
             is_cancelled: close.is_some_and(|close| is_cancelled(connection, close)),
             is_waiting: ending.is_some_and(|ending| ending.pending.is_some()),
             unseen: unseen.take(UNSEEN).collect(),
-            clock_jump: clock_jump.map(|gap| Box::new([gap.before.time, gap.after.time])),
         }
     }
 

@@ -120,11 +120,6 @@ impl ShardTally {
             let copies = connection.halves.iter().map(|half| half.network_duplicates);
             self.limits.duplicate_frames += copies.sum::<u64>();
         }
-        self.limits.clock_jumps += u64::from(connection.idle_gaps.clock_jumps > 0);
-        self.limits.clock_jump_max = self
-            .limits
-            .clock_jump_max
-            .max(connection.idle_gaps.clock_jump_max);
         let missing = connection.halves.iter().any(|half| half.missing_octets > 0);
         self.limits.missing_connections += u64::from(missing);
         self.limits.two_sided += u64::from(!connection.is_one_sided());

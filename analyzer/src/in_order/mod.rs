@@ -10,6 +10,7 @@ pub mod fragments;
 pub(crate) mod loops;
 pub mod neighbours;
 pub(crate) mod quotes;
+pub(crate) mod steps;
 pub(crate) mod times;
 pub(crate) mod translation;
 

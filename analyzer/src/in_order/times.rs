@@ -32,14 +32,27 @@ pub struct ClockBreak {
     pub before: Timestamp,
     /// Time of the frame after it.
     pub after: Timestamp,
+    /// How far it was set, at most.
+    pub by: Duration,
 }
 
 impl ClockBreak {
-    /// Whether the time from `from` to `to` reaches over it, or may.
+    /// Whether the clock was set forward.
+    #[must_use]
+    pub fn is_forward(&self) -> bool {
+        self.after > self.before
+    }
+
+    /// Whether the time from `from` to `to` reaches over it, or may: of a step forward, over most of it.
     #[must_use]
     pub fn lies_within(&self, from: Timestamp, to: Timestamp) -> bool {
-        // After a step back, all times between the two were passed twice.
-        from <= self.before && to >= self.after
+        if !self.is_forward() {
+            // All times between the two were passed twice.
+            return from <= self.before && to >= self.after;
+        }
+        // What begins a round trip later has most of it.
+        let shared = to.min(self.after).since(from.max(self.before));
+        shared * 2 > self.after.since(self.before)
     }
 }
 
@@ -174,6 +187,7 @@ impl Span {
             self.breaks.push(ClockBreak {
                 before: self.ends[1],
                 after: time,
+                by: Duration::from_nanos(back.max(time.nanos_since(self.ends[1]))),
             });
         }
     }

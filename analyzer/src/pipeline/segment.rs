@@ -153,6 +153,7 @@ pub fn segment<E>(
     part.read_by(&reader);
     let found = Found {
         times: sequencer.times,
+        steps: sequencer.steps.finish(),
         stats: sequencer.stats,
         damage: sequencer.damage,
         doubles: sequencer.doubles.left_out(),

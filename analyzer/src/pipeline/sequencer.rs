@@ -14,7 +14,8 @@ use crate::in_order::fragments::{IncompleteDatagram, Reassembler};
 use crate::in_order::loops::{Circling, Loops};
 use crate::in_order::neighbours::{Neighbours, Sighting};
 use crate::in_order::quotes::Quotes;
-use crate::in_order::times::Times;
+use crate::in_order::steps::Steps;
+use crate::in_order::times::{ClockBreak, Times};
 use crate::in_order::translation::Translator;
 
 use super::item::Item;
@@ -23,6 +24,7 @@ use super::item::Item;
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Found {
     pub times: Times,
+    pub steps: Vec<ClockBreak>,
     pub stats: DecodeStats,
     pub damage: DamageFinder,
     /// Second copies of frames that were left out.
@@ -46,6 +48,7 @@ pub(super) struct Sequencer {
     pub conflicts: Conflicts,
     pub stats: DecodeStats,
     pub times: Times,
+    pub steps: Steps,
 }
 
 impl Sequencer {
@@ -67,12 +70,14 @@ impl Sequencer {
                 item.distribute();
             }
             self.translate(item);
+            self.steps.take(&item.decoded.packets, &item.hashes);
         }
     }
 
     /// Takes what was found in a file that follows, whose first frame has the number after `offset`.
     pub fn replay(&mut self, found: Found, offset: u64) {
         self.times.append(&found.times);
+        self.steps.append(&found.steps);
         self.stats.merge(&found.stats);
         self.damage.append(found.damage, offset);
         self.doubles.add(found.doubles);

@@ -5,6 +5,7 @@ use crate::capture::SetOfParts;
 use crate::episodes::Episodes;
 use crate::flow::tally::ShardTally;
 use crate::hosts::Hosts;
+use crate::in_order::steps::step_note;
 use crate::in_order::times::clock_notes;
 
 use super::sequencer::Sequencer;
@@ -17,6 +18,8 @@ pub(super) fn whole(set: SetOfParts, sequencer: Sequencer, mut tally: ShardTally
     let mut quality = set.notes;
     quality.extend(tally.quality());
     quality.extend(clock_notes(times));
+    let steps = sequencer.steps.finish();
+    quality.extend(step_note(&steps));
     quality.extend(sequencer.damage.note());
     let summary = CaptureSummary {
         files: set.files,
@@ -35,7 +38,7 @@ pub(super) fn whole(set: SetOfParts, sequencer: Sequencer, mut tally: ShardTally
     };
     let hosts = Hosts::of(tally.hosts, &tally.dns_names, sequencer.neighbours.finish());
     quality.extend(hosts.notes());
-    let episodes = Episodes::of(tally.records, &hosts, &tally.dns_names, end);
+    let episodes = Episodes::of(tally.records, &hosts, &tally.dns_names, (&steps, end));
     quality.extend(episodes.note());
     quality.sort();
     Analysis {
@@ -56,7 +59,7 @@ pub(super) fn whole(set: SetOfParts, sequencer: Sequencer, mut tally: ShardTally
         broadcast_loops: sequencer.broadcasts.finish(),
         address_conflicts: sequencer.conflicts.finish(),
         damaged: sequencer.damage.damaged(),
-        clock_breaks: times.breaks(),
+        clock_breaks: times.breaks().into_iter().chain(steps).collect(),
         is_clock_unit_wrong: times.is_unit_wrong(),
         is_one_way: tally.limits.is_one_way(),
     }

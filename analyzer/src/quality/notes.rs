@@ -28,9 +28,6 @@ pub(crate) struct LimitCounts {
     pub cut_frames: u64,
     /// Segments larger than any on the wire.
     pub oversized: u64,
-    /// Connections across which the capture's clock jumped forward, and how far at least.
-    pub clock_jumps: u64,
-    pub clock_jump_max: Duration,
     /// Segments written after the acknowledgment that covers them, their connections, and by how
     /// much at most.
     pub written_late: u64,
@@ -63,8 +60,6 @@ impl LimitCounts {
         self.written_late += other.written_late;
         self.written_late_connections += other.written_late_connections;
         self.written_late_max = self.written_late_max.max(other.written_late_max);
-        self.clock_jumps += other.clock_jumps;
-        self.clock_jump_max = self.clock_jump_max.max(other.clock_jump_max);
     }
 
     /// Whether answers were not captured at all: one end of a TCP connection shows that it heard the other,
@@ -77,7 +72,7 @@ impl LimitCounts {
     pub fn notes(&self, servers_listed: usize) -> Vec<QualityNote> {
         let mut notes = Notes(Vec::new());
         self.note_frames(&mut notes);
-        self.note_times(&mut notes);
+        self.note_order(&mut notes);
         self.note_sums(&mut notes, servers_listed);
         notes.0
     }
@@ -126,7 +121,7 @@ impl LimitCounts {
         );
     }
 
-    fn note_times(&self, notes: &mut Notes) {
+    fn note_order(&self, notes: &mut Notes) {
         notes.add(
             QualityKind::CaptureDisorder,
             self.written_late,
@@ -135,15 +130,6 @@ impl LimitCounts {
                 counted(self.written_late, "segment"),
                 counted(self.written_late_connections, "connection"),
                 self.written_late_max.as_secs_f64() * 1e3
-            ),
-        );
-        notes.add(
-            QualityKind::ClockStep,
-            self.clock_jumps,
-            format!(
-                "capture time jumps forward by at least {:.0} s in {}, while both ends' TCP timestamps show that no such time passed: durations across the jump are not reliable",
-                self.clock_jump_max.as_secs_f64(),
-                counted(self.clock_jumps, "connection")
             ),
         );
     }

@@ -130,6 +130,9 @@ impl Rule for Bufferbloat {
                     sender: direction,
                     samples: half.loaded_rtts.count(),
                 });
+            if let Some(ack) = half.longest_rtt_at {
+                one = one.measured(ack.time - half.rtt_max.unwrap_or(p95), ack.time);
+            }
             one.set_figure("rtt_ms_min", FigureValue::Number(shortest));
             one.set_figure("rtt_ms_p95", FigureValue::Number(longest));
             out.push(one);

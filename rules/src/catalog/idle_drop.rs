@@ -347,6 +347,7 @@ fn observation(
         .filter(|last| last.frame != gap.after.frame);
     Observation::new(conn, confidence::EVEN, Impact::SOME)
         .at(gap.after.time)
+        .measured(gap.before.time, gap.after.time)
         .weight(-ms(gap.length()))
         .evidence(gap.before, "last segment before the silence")
         .proof(

@@ -277,6 +277,7 @@ fn slow(
         },
     )
     .at(syn.time)
+    .measured(syn.time, ack.time)
     .weight(ms(took))
     .evidence(syn, "first captured SYN")
     .evidence(syn_ack, format!("SYN-ACK, {} later", later(syn_ack)))

@@ -150,6 +150,7 @@ impl Rule for SlowResponse {
         let impact = cost(waits.iter().copied());
         let observation = Observation::new(conn, confidence::LIKELY, impact)
             .at(worst.request.last.time)
+            .measured(worst.request.last.time, response.first.time)
             .weight(ms(took))
             .proof(worst.request.last, "last bytes of the request from client")
             .proof(

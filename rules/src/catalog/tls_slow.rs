@@ -142,6 +142,7 @@ impl Rule for TlsSlow {
         let observation = Observation::new(conn, confidence::LIKELY, Impact::SOME)
             .cause(format!("{} {end}", conn.server))
             .at(slowest.from.time)
+            .measured(slowest.from.time, slowest.to.time)
             .weight(ms(lost))
             .proof(
                 segment_at(conn, slowest.from, slowest.of.reverse()),

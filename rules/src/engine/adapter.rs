@@ -149,6 +149,8 @@ impl<R: Rule> Running for Adapter<R> {
             notes: self.notes.take(),
             durations: std::mem::take(&mut slot.durations),
         };
+        let observations = &mut collected.observations;
+        observations.retain(|one| one.is_timed(analysis));
         let ctx = self.context(settings);
         let end = End {
             meta: ctx.meta,

@@ -138,6 +138,14 @@ impl<S> Observation<S> {
         self
     }
 
+    /// From when to when its main figure was measured, where that is not the wait that begins when it
+    /// showed: nothing is told of it where the capture's clock was set meanwhile.
+    #[must_use]
+    pub fn measured(mut self, from: Timestamp, to: Timestamp) -> Self {
+        self.measured = Some((from, to));
+        self
+    }
+
     /// How good an example it is.
     #[must_use]
     pub fn weight(mut self, weight: f64) -> Self {

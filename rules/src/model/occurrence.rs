@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use analyzer::connection::Reset;
 use analyzer::event::SegmentRef;
-use analyzer::{Endpoint, QualityKind, Timestamp};
+use analyzer::{Analysis, Endpoint, QualityKind, Timestamp};
 
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::evidence::Evidence;
@@ -44,6 +44,8 @@ pub struct Occurrence {
     /// When the connection stood still because of it, from and to, as far as frames show it. They may
     /// overlap.
     pub stalls: Vec<(Timestamp, Timestamp)>,
+    /// From when to when its main figure was measured, where that is not the wait that begins at `at`.
+    pub measured: Option<(Timestamp, Timestamp)>,
     /// Limits of the capture that touch the connection.
     pub limits: Vec<QualityKind>,
     /// Whose the connection is, as the capture itself says.
@@ -71,6 +73,7 @@ impl Occurrence {
             figures: Vec::new(),
             cost: Vec::new(),
             stalls: Vec::new(),
+            measured: None,
             limits,
             owner: None,
         }
@@ -84,6 +87,12 @@ impl Occurrence {
             note,
             proves,
         });
+    }
+
+    /// Whether the capture's clock shows what was measured, as far as is known: it was not set meanwhile.
+    pub(crate) fn is_timed(&self, analysis: &Analysis) -> bool {
+        let measured = self.measured;
+        measured.is_none_or(|(from, to)| !analysis.is_stretched(from, to))
     }
 
     /// Quotes what resets among its frames state as their cause.

@@ -299,6 +299,14 @@ fn observation(conn: &Connection, exchange: &DnsExchange, outcome: Outcome) -> O
     Observation::new(conn, confidence::STRONG, Impact::SOME)
         .cause(format!("{} {}", conn.server, outcome.as_str()))
         .at(asked.time)
+        .measured(
+            asked.time,
+            if outcome == Outcome::Slow {
+                until.time
+            } else {
+                asked.time
+            },
+        )
         .weight(waited)
         .evidence(
             segment_at(conn, asked, Direction::ClientToServer),

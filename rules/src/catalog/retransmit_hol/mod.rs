@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use analyzer::app::MessageUnit;
-use analyzer::connection::{HoleEpisode, Turn, Waits};
+use analyzer::connection::{CapturePoint, HoleEpisode, Turn, Waits};
 use analyzer::event::RetransmissionKind;
 use analyzer::{Analysis, Connection, Direction, Timestamp};
 
@@ -116,14 +116,19 @@ impl Rule for RetransmitHol {
             (round_trip(conn).unwrap_or_default()).mul_f64(ctx.threshold("min_stall_round_trips"));
         let least = least.max(Duration::from_secs_f64(ctx.threshold("min_stall_ms") / 1e3));
         for direction in Direction::BOTH {
-            // Where the capture missed octets, a hole that only it shows is its own.
+            // Where the capture missed octets, a hole that only it shows is its own; at the sender so is one
+            // that no repair passed into: what the receiver lacked then was under way.
             let all_real = conn.half(direction).missing_octets == 0;
+            let is_real = |hole: &HoleEpisode| {
+                hole.confirmed
+                    && (hole.repair.is_some() || conn.capture_point != point_of(direction))
+            };
             let real: Vec<&HoleEpisode> = (conn.holes.longest.iter())
                 .filter(|hole| {
                     hole.direction == direction
                         && hole.stall >= least
                         && !hole.too_large
-                        && (hole.confirmed || all_real)
+                        && (all_real || is_real(hole))
                 })
                 .collect();
             let Some(worst) = real.first() else { continue };
@@ -188,6 +193,14 @@ impl Rule for RetransmitHol {
 fn round_trip(conn: &Connection) -> Option<Duration> {
     let [client, server] = &conn.halves;
     Some(client.rtt_min? + server.rtt_min?)
+}
+
+/// The capture point that is next to the sender of a direction.
+const fn point_of(direction: Direction) -> CapturePoint {
+    match direction {
+        Direction::ClientToServer => CapturePoint::Client,
+        Direction::ServerToClient => CapturePoint::Server,
+    }
 }
 
 /// What waited in one direction: of all holes where the `real` ones among the longest are all that
@@ -261,6 +274,7 @@ fn observation(conn: &Connection, worst: &HoleEpisode, waits: Waits) -> Observat
     )
     .cause(format!("{} {sender}", conn.server))
     .at(worst.opened.time)
+    .measured(worst.opened.time, worst.opened.time + worst.stall)
     .weight(ms(worst.stall))
     .count(waits.count.max(1))
     .proof(worst.opened, opened)

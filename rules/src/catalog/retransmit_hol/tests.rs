@@ -99,6 +99,19 @@ fn a_hole_that_only_the_capture_shows_is_silent() {
 }
 
 #[test]
+fn at_the_sender_a_hole_without_a_repair_is_the_captures() {
+    let at = |point: CapturePoint| {
+        let mut conn = with_hole(250.0, 4200);
+        conn.capture_point = point;
+        conn.halves[S.index()].missing_octets = 1400;
+        let hole = &mut conn.holes.longest[0];
+        (hole.confirmed, hole.repair) = (true, None);
+        findings_of("retransmit-hol", &[conn]).len()
+    };
+    assert_eq!((at(CapturePoint::Server), at(CapturePoint::Client)), (0, 1));
+}
+
+#[test]
 fn lost_tail_blocks_nothing() {
     assert!(findings_of("retransmit-hol", &[with_hole(250.0, 0)]).is_empty());
 }

@@ -168,7 +168,7 @@ impl Rule for ServerSaturation {
 
     fn on_capture(
         &self,
-        _analysis: &Analysis,
+        analysis: &Analysis,
         ctx: &Context<'_>,
         collected: &mut Collected<Seen, Asked>,
     ) {
@@ -177,7 +177,11 @@ impl Rule for ServerSaturation {
             servers.entry(note.connection.server).or_default().push(at);
         }
         for notes in servers.values() {
-            let requests = requests(&collected.notes, notes);
+            let mut requests = requests(&collected.notes, notes);
+            requests.retain(|one| {
+                let (asked, answered) = (one.exchange.asked, one.exchange.answered());
+                !analysis.is_stretched(asked, answered)
+            });
             if number(requests.len() as u64) >= ctx.threshold("min_requests") {
                 let found = conclude(&collected.notes, requests, ctx);
                 collected.observations.extend(found);

@@ -17,54 +17,18 @@ use crate::in_order::times::LEAP_NS;
 /// A silence worth noting, in nanoseconds.
 pub(in crate::flow::tcp) const SILENCE_NS: u64 = 1_000_000_000;
 
-/// A silence that one end's clock denies.
-#[derive(Clone, Copy, Debug)]
-struct DeniedSilence {
-    by: Direction,
-    excess: Duration,
-}
-
-impl DeniedSilence {
-    /// Takes the segment that ends a silence.
-    fn after_silence(
-        segment: &Segment<'_>,
-        sender: &SenderState,
-        handshake: &HandshakeTracker,
-    ) -> Option<Self> {
-        let excess = beyond_own_clock(segment, sender, handshake)?;
-        Some(Self {
-            by: segment.direction,
-            excess,
-        })
-    }
-
-    /// Takes the other end's first segment after it: how far the capture's clock jumped at least,
-    /// when there was no such silence.
-    fn confirm(
-        self,
-        segment: &Segment<'_>,
-        sender: &SenderState,
-        handshake: &HandshakeTracker,
-    ) -> Option<Duration> {
-        let excess = beyond_own_clock(segment, sender, handshake)?;
-        (segment.direction != self.by).then(|| excess.min(self.excess))
-    }
-}
-
 /// Ticks from which the rate of a clock can be read.
 const TICKS: u32 = 10;
 
 /// What a packet may have waited to be sent or captured.
 const WAITED: Duration = Duration::from_millis(250);
 
-/// Capture time since the sender's last segment beyond what its own clock allows.
-fn beyond_own_clock(
-    segment: &Segment<'_>,
-    sender: &SenderState,
-    handshake: &HandshakeTracker,
-) -> Option<Duration> {
-    let (now, _) = segment.tcp.timestamps?;
-    let ticks = ticks_between(sender.newest.ts_val?, now)?;
+/// Whether more of the capture's time passed since the sender's last segment than its own clock allows.
+fn denies(segment: &Segment<'_>, sender: &SenderState, handshake: &HandshakeTracker) -> bool {
+    let stamps = segment.tcp.timestamps.zip(sender.newest.ts_val);
+    let Some(ticks) = stamps.and_then(|((now, _), before)| ticks_between(before, now)) else {
+        return false;
+    };
     let passed = segment.packet.time.since(sender.last_sent);
     let lived = Duration::from_secs(u64::from(ticks) + 1);
     let by_rate = ticks_per_second(segment.direction, sender, handshake).map(|rate| {
@@ -72,8 +36,7 @@ fn beyond_own_clock(
         Duration::from_secs_f64((f64::from(ticks) + 1.0) / rate) * 4 / 3 + WAITED
     });
     let lived = by_rate.map_or(lived, |by_rate| by_rate.min(lived));
-    let excess = passed.checked_sub(lived)?;
-    (!excess.is_zero()).then_some(excess)
+    passed > lived
 }
 
 /// How fast a sender's clock ran at least, from the handshake to its last segment.
@@ -100,8 +63,8 @@ fn ticks_between(from: u32, to: u32) -> Option<u32> {
 #[derive(Debug, Default)]
 pub(in crate::flow::tcp) struct SilenceTracker {
     gaps: Option<Box<IdleGaps>>,
-    /// The latest silence, when it may have been none.
-    denied: Option<Box<DeniedSilence>>,
+    /// Who denies the latest silence.
+    denied_by: Option<Direction>,
 }
 
 impl SilenceTracker {
@@ -132,7 +95,7 @@ impl SilenceTracker {
         if let Some(before) = before {
             let gaps = self.gaps.get_or_insert_default();
             gaps.count += 1;
-            self.denied = DeniedSilence::after_silence(segment, sender, handshake).map(Box::new);
+            self.denied_by = denies(segment, sender, handshake).then_some(segment.direction);
             // What follows a silence that nobody answered are repeats, not another silence.
             if gaps.last.is_none_or(|last| last.survived) {
                 gaps.last = Some(IdleGap {
@@ -156,16 +119,15 @@ impl SilenceTracker {
             return;
         }
         last.survived = true;
-        let denied = self.denied.take();
-        let jump = denied.and_then(|denied| denied.confirm(segment, sender, handshake));
+        let by_other = self
+            .denied_by
+            .take()
+            .is_some_and(|by| by != segment.direction);
+        let is_denied = by_other && denies(segment, sender, handshake);
         let longest = gaps
             .longest_survived
             .map_or(Duration::ZERO, |gap| gap.length());
-        if let Some(jump) = jump {
-            gaps.clock_jumps += 1;
-            gaps.clock_jump_max = gaps.clock_jump_max.max(jump);
-            gaps.first_clock_jump.get_or_insert(*last);
-        } else if last.length() > longest {
+        if !is_denied && last.length() > longest {
             gaps.longest_survived = Some(*last);
         }
     }
