@@ -297,7 +297,7 @@ impl Pile {
         };
         let more = HEADER + payload.len();
         if self.octets.capacity() - self.octets.len() < more {
-            self.octets.reserve_exact(more.max(self.octets.len()));
+            self.octets.reserve_exact(more.max(self.octets.len() / 2));
         }
         let header = header_of(record, lengths);
         self.octets.extend_from_slice(header.as_flattened());
@@ -334,8 +334,8 @@ impl FirstSegments {
     /// A flow that was a SYN until now.
     pub fn new(syn: &Record) -> Self {
         let mut pile = Pile::default();
-        // What follows as a rule: the SYN-ACK, the ACK, a request, its answer, both acknowledged.
-        pile.octets.reserve_exact(8 * HEADER);
+        // What follows as a rule: the SYN-ACK, the ACK, a request and its acknowledgement.
+        pile.octets.reserve_exact(6 * HEADER);
         pile.push(syn, 0, &[]);
         Self(pile)
     }

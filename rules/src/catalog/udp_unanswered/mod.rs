@@ -368,7 +368,7 @@ impl Silent<'_> {
             .cost("requests_failed", number(impact.requests_lost))
             .proof(
                 place(self.first),
-                format!("a request of {name} that nothing answers"),
+                format!("an unanswered request of {name}"),
             )
             .proof(
                 place(self.last),
