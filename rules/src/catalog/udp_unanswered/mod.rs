@@ -360,16 +360,14 @@ impl Silent<'_> {
         };
         let place = |at: At| SegmentRef::place(at.frame, at.time, Direction::ClientToServer);
         let name = proper(self.protocol);
+        let request = format!("a request of {name} that nothing answers");
         let observation = Observation::from_note(self.note, confidence::LIKELY, impact)
             .cause(format!("{} {server}", self.protocol))
             .at(self.first.time)
             .weight(number(self.count))
             .count(self.count)
             .cost("requests_failed", number(impact.requests_lost))
-            .proof(
-                place(self.first),
-                format!("an unanswered request of {name}"),
-            )
+            .proof(place(self.first), request)
             .proof(
                 place(self.last),
                 format!("the last of {} in a row", many(self.count, "request")),
