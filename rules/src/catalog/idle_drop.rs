@@ -396,7 +396,6 @@ mod tests {
                 count: 1,
                 longest_survived: None,
                 last: Some(gap),
-                ..IdleGaps::default()
             };
             conn.halves[0].stuck = Some(Stuck {
                 first: after,
