@@ -16,6 +16,7 @@ use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::text::{many, ms, number, percent, share, span, time};
+use crate::signs::attempts::PATIENCE;
 
 declare_rule! {
     /// A server accepts connections and closes them before it has sent a byte.
@@ -69,9 +70,6 @@ declare_rule! {
         ],
     }
 }
-
-/// A client that is served so soon after was not kept away.
-const SERVED_SOON: Duration = Duration::from_secs(10);
 
 /// How the server closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -302,7 +300,7 @@ fn impact(one: &Observation<Seen>, analysis: &Analysis, served: &Clients) -> Imp
     {
         return Impact::NONE;
     }
-    let soon = one.seen.until..=one.seen.until + SERVED_SOON;
+    let soon = one.seen.until..=one.seen.until + PATIENCE;
     if served.served(one).iter().any(|at| soon.contains(at)) {
         Impact::recovered(1)
     } else {

@@ -17,7 +17,7 @@ use crate::model::observation::Note;
 
 /// How long somebody waits for an answer before attention is lost (Nielsen, Usability Engineering,
 /// 1993): what serves within it served whoever asked.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Alternatives are tried in parallel or right after a failure (RFC 8305 §5: 250 ms apart).
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// So many failures in a row are an outage for the client, even when it is served in the end.

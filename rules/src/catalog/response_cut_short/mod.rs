@@ -18,6 +18,7 @@ use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations, segment_at};
 use crate::model::rule::Rule;
 use crate::model::text::{ms, number, span};
+use crate::signs::attempts::PATIENCE;
 
 use seen::{Asked, Manner, Seen, Served};
 
@@ -77,8 +78,6 @@ declare_rule! {
     }
 }
 
-/// Who is served so soon after was not kept away.
-const SERVED_SOON: Duration = Duration::from_secs(10);
 /// Requests remembered of a connection.
 const ASKED_MAX: usize = 8;
 
@@ -160,7 +159,7 @@ fn is_served_soon(one: &Observation<Seen>, asked: &[Asked]) -> bool {
     let (own, fin) = (one.seen.asked, one.at);
     let from = asked.partition_point(|other| other.at <= own.at);
     let next = asked[from..].iter().find(|other| other.what == own.what);
-    next.is_some_and(|next| next.is_whole && (fin..=fin + SERVED_SOON).contains(&next.at))
+    next.is_some_and(|next| next.is_whole && (fin..=fin + PATIENCE).contains(&next.at))
 }
 
 fn manner(conn: &Connection, silence: Duration, ctx: &Context<'_>) -> Manner {
