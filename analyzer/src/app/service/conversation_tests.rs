@@ -1,6 +1,7 @@
 //! Operations and results as they pass on the wire.
 
 use super::super::testing::{C, S, Step, check_any_cut, data, read};
+use super::tests::mongo;
 use crate::app::ServiceCalls;
 
 const STARTUP: &[u8] = b"\0\0\0\x1f\0\x03\0\0user\0app\0database\0app\0\0";
@@ -156,4 +157,23 @@ fn commands_of_memcached() {
             ("get", Some("END")),
         ],
     );
+}
+
+#[test]
+fn commands_of_mongodb_name_their_collection() {
+    let command = |name: &str, collection: &str| {
+        let length = u32::try_from(collection.len() + 1).unwrap().to_le_bytes();
+        let value = [&length[..], collection.as_bytes(), b"\0"].concat();
+        data(
+            C,
+            mongo(&[b"\x02", name.as_bytes(), b"\0", &value[..]].concat()),
+        )
+    };
+    let steps = [
+        command("find", "users"),
+        data(S, mongo(b"\x10ok\0\x01\0\0\0")),
+        data(C, mongo(b"\x10ping\0\x01\0\0\0")),
+        data(S, mongo(b"\x10ok\0\x01\0\0\0")),
+    ];
+    check(&steps, &[("find users", Some("ok")), ("ping", Some("ok"))]);
 }

@@ -236,7 +236,7 @@ fn cut_messages_are_read_as_far_as_they_go() {
 }
 
 /// An OP_MSG of a body section.
-fn mongo(document: &[u8]) -> Vec<u8> {
+pub(super) fn mongo(document: &[u8]) -> Vec<u8> {
     let length = u32::try_from(16 + 5 + document.len() + 5).unwrap();
     let body = u32::try_from(document.len() + 5).unwrap();
     let header = [length, 7, 3, 2013, 0].map(u32::to_le_bytes).concat();
