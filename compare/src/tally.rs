@@ -118,6 +118,11 @@ pub(crate) fn tally(judged: &Judged, role: usize, has_clock: bool) -> Tally {
 }
 
 impl Tally {
+    /// Those that are counted as unseen at the downstream point because that is likely.
+    pub(crate) const fn likely_missed(&self) -> u64 {
+        self.undecided - self.undecided_lost
+    }
+
     /// Those that were lost for certain.
     #[must_use]
     pub(crate) const fn proved_lost(&self) -> u64 {

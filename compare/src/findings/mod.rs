@@ -272,14 +272,15 @@ fn points(
         .collect()
 }
 
-/// Segments that passed a point unseen, by the hop on either side that saw more of it.
+/// Segments that must have passed a point unseen, by the hop on either side that saw more of it.
 fn missed(hops: &[HopSummary], place: usize) -> u64 {
     let counts = hops.iter().map(|hop| {
-        let ways = hop.ways.iter();
+        let [forward, backward] = hop.ways.each_ref().map(|way| &way.total);
+        // Likely ones are counted at the point that a direction leads to.
         if hop.from == place {
-            ways.map(|way| way.total.missed_at_from).sum::<u64>()
+            forward.missed_at_from + backward.missed_at_from - backward.likely_missed()
         } else if hop.to == place {
-            ways.map(|way| way.total.missed_at_to).sum()
+            forward.missed_at_to + backward.missed_at_to - forward.likely_missed()
         } else {
             0
         }

@@ -226,6 +226,7 @@ fn way(tally: &Tally) -> WayView {
         missed_at_from: tally.missed_at_from,
         missed_at_to: tally.missed_at_to,
         undecided: tally.undecided,
+        undecided_lost: tally.undecided_lost,
         reordered: tally.reordered,
         duplicated: tally.duplicated,
         made: tally.made,

@@ -216,6 +216,9 @@ pub struct WayView {
     /// divided by what is likely.
     #[serde(default)]
     pub undecided: u64,
+    /// Those of them that are counted as lost.
+    #[serde(default)]
+    pub undecided_lost: u64,
     /// Segments that were overtaken.
     pub reordered: u64,
     /// Additional copies of segments.

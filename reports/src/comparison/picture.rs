@@ -45,7 +45,8 @@ fn arrow(
     lines: (usize, usize),
     way: &WayView,
 ) {
-    let class = if way.lost > 0 || way.made > 0 {
+    let is_lossy = words::proved_lost(way) > 0;
+    let class = if is_lossy || way.made > 0 {
         "bad"
     } else {
         "fine"
@@ -57,7 +58,7 @@ fn arrow(
         y - 5,
         y + 5
     );
-    let loss = if way.lost > 0 {
+    let loss = if is_lossy {
         format!("{} lost", words::lost(way))
     } else {
         format!("{} segments, none lost", format::count(way.segments))

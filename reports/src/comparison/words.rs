@@ -66,26 +66,33 @@ pub(super) fn delay(delay: Option<&DelayView>) -> String {
     }
 }
 
-/// What is lost of a way: `9 of 312 (2.9 %)`.
+/// What is proved to be lost of a way: `9 of 312 (2.9 %)`.
 pub(super) fn lost(way: &WayView) -> String {
-    if way.lost == 0 {
+    let lost = proved_lost(way);
+    if lost == 0 {
         return "0".to_owned();
     }
-    let share = way.lost as f64 / way.segments.max(1) as f64;
+    let share = lost as f64 / way.segments.max(1) as f64;
     format!(
         "{} of {} ({})",
-        way.lost,
+        lost,
         way.segments,
         format::percentage(share)
     )
 }
 
-/// What captures missed of a way: `12`, or `12 (3 missed or lost)`.
+/// Segments that are lost for certain.
+pub(super) const fn proved_lost(way: &WayView) -> u64 {
+    way.lost.saturating_sub(way.undecided_lost)
+}
+
+/// What captures are proved to have missed of a way: `12`, or `12 and 3 missed or lost`.
 pub(super) fn missed(way: &WayView) -> String {
-    let missed = way.missed_at_from + way.missed_at_to;
+    let likely = way.undecided.saturating_sub(way.undecided_lost);
+    let missed = (way.missed_at_from + way.missed_at_to).saturating_sub(likely);
     match way.undecided {
         0 => missed.to_string(),
-        open => format!("{missed} ({open} missed or lost)"),
+        open => format!("{missed} and {open} missed or lost"),
     }
 }
 
