@@ -14,6 +14,7 @@ use crate::model::figure::{Distribution, Figure, FigureSpec, FigureValue, Fold, 
 use crate::model::impact::Impact;
 use crate::model::meta::RuleMeta;
 use crate::model::owner::Owner;
+use crate::model::text::{ms, number};
 
 /// Single values kept for a histogram.
 const VALUES_PER_DISTRIBUTION: usize = 1_000;
@@ -240,18 +241,23 @@ impl Occurrences<'_> {
         })
     }
 
-    /// Costs summed by name, in order of name: those that the rule names, else the time in which somebody
-    /// waited, of occurrences that `is_timed`.
+    /// Costs summed by name, in order of name: those that the rule names, else what its occurrences did to
+    /// somebody: messages lost, attempts failed, time waited by those that `is_timed`.
     #[must_use]
     pub fn costs(&self, is_timed: impl Fn(&Occurrence) -> bool) -> Vec<Figure> {
         let mut sums = BTreeMap::<&'static str, f64>::new();
         for (name, value) in self.0.iter().flat_map(|one| &one.cost) {
             *sums.entry(name).or_default() += value;
         }
-        if sums.is_empty() {
+        if sums.values().all(|value| *value <= 0.0) {
+            let impacts = || self.0.iter().map(|one| one.impact);
+            let lost: u64 = impacts().map(|impact| impact.requests_lost).sum();
+            let failed: u64 = impacts().map(|impact| impact.attempts_failed).sum();
             let timed = self.0.iter().filter(|one| is_timed(one));
             let waited: Duration = timed.map(|one| one.impact.waited).sum();
-            sums.insert("time_lost_ms", waited.as_secs_f64() * 1e3);
+            sums.insert("messages_lost", number(lost));
+            sums.insert("attempts_failed", number(failed));
+            sums.insert("time_lost_ms", ms(waited));
         }
         sums.into_iter()
             .filter(|(_, value)| *value > 0.0)
