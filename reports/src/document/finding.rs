@@ -9,7 +9,7 @@ use rules::rows::{direction_name, figures, rounded};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Distribution, OnsetView, Severity, SpreadView, WaitsView, WhatIf, seconds};
+use super::{Distribution, OnsetView, Relation, Severity, SpreadView, WaitsView, WhatIf, seconds};
 use crate::words::format;
 
 /// One cause, with everything a reader needs to believe and cure it.
@@ -74,6 +74,9 @@ pub struct FindingView {
     pub filter: String,
     /// Single values of the leading figure.
     pub distribution: Option<Distribution>,
+    /// How one measure goes with another, where that is the matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relation: Option<Relation>,
     /// How long each side waited before it closed, where timeouts are the matter.
     #[serde(default)]
     pub timeouts: Vec<WaitsView>,
@@ -245,6 +248,7 @@ impl FindingView {
                 .distribution
                 .as_ref()
                 .map(|d| Distribution::new(d.figure, &d.values)),
+            relation: finding.relation.as_ref().map(Relation::new),
             timeouts: finding.timeouts.iter().map(WaitsView::new).collect(),
             host_evidence: finding.host_evidence.clone(),
             evidence_file: None,

@@ -38,8 +38,8 @@ pub use onset::{Antecedent, OnsetView};
 pub use rules::finding::{HostCommand, HostLine, LookAlike, Remedy, Says, Severity};
 pub(crate) use rules::rows::{millis, protocol_name, response_times, rounded};
 pub use series::{
-    Bucket, Distribution, DurationSlot, DurationsOverTime, Intervals, ResponseTimes, StateSeries,
-    TimePart, UdpSize,
+    Bucket, Distribution, DurationSlot, DurationsOverTime, Intervals, Relation, ResponseTimes,
+    StateSeries, TimePart, UdpSize,
 };
 pub(crate) use series::{add_time_split, time_parts};
 pub use spread::SpreadView;

@@ -201,6 +201,31 @@ pub struct Distribution {
     pub values: Vec<f64>,
 }
 
+/// How one measure goes with another.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Relation {
+    /// What the first number of a point measures, with its unit as an ending.
+    pub by: String,
+    /// What the second number measures.
+    pub measure: String,
+    /// Pairs, sorted, at most 1,000.
+    pub points: Vec<(f64, f64)>,
+}
+
+impl Relation {
+    pub(crate) fn new(relation: &rules::figure::Relation) -> Self {
+        let points = relation.points.iter().copied();
+        Self {
+            by: relation.by.to_owned(),
+            measure: relation.measure.to_owned(),
+            points: points
+                .filter(|(by, measure)| by.is_finite() && measure.is_finite())
+                .collect(),
+        }
+    }
+}
+
 impl Distribution {
     pub(crate) fn new(figure: &str, values: &[f64]) -> Self {
         let values = values

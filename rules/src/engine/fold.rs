@@ -37,6 +37,7 @@ pub(crate) fn default_narrative(meta: &RuleMeta, occurrences: &Occurrences<'_>) 
         host_commands: Vec::new(),
         filter: None,
         timeouts: Vec::new(),
+        relation: None,
     }
 }
 
@@ -114,6 +115,7 @@ pub(crate) fn finding(
             .unwrap_or_else(|| text::connections_filter(&distinct(examples()))),
         distribution: occurrences.distribution(meta),
         timeouts: narrative.timeouts,
+        relation: narrative.relation,
         host_evidence: owners::lines(meta, occurrences),
         ..Finding::of(meta.id)
     }

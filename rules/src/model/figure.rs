@@ -46,6 +46,34 @@ pub struct Distribution {
     pub values: Vec<f64>,
 }
 
+/// How one measure goes with another, for a small picture.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Relation {
+    /// What the first number of a point measures, with its unit as an ending.
+    pub by: &'static str,
+    /// What the second number measures.
+    pub measure: &'static str,
+    /// Pairs, sorted, at most 1,000 (evenly thinned).
+    pub points: Vec<(f64, f64)>,
+}
+
+impl Relation {
+    /// `points` sorted and thinned.
+    #[must_use]
+    pub fn new(by: &'static str, measure: &'static str, mut points: Vec<(f64, f64)>) -> Self {
+        points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        let step = points.len().div_ceil(POINTS_PER_RELATION).max(1);
+        Self {
+            by,
+            measure,
+            points: points.into_iter().step_by(step).collect(),
+        }
+    }
+}
+
+/// Points kept for a picture.
+const POINTS_PER_RELATION: usize = 1_000;
+
 /// Unit of a figure; the ending of its name says the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Unit {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::model::connection_ref::ConnectionRef;
 pub use crate::model::evidence::Evidence;
-pub use crate::model::figure::{Distribution, Figure, FigureValue, Spread};
+pub use crate::model::figure::{Distribution, Figure, FigureValue, Relation, Spread};
 pub use crate::model::onset::Onset;
 pub use crate::model::severity::Severity;
 use crate::model::waits::Waits;
@@ -139,6 +139,8 @@ pub struct Finding {
     pub filter: String,
     /// Distribution of the main figure.
     pub distribution: Option<Distribution>,
+    /// How one measure goes with another, where that is the matter.
+    pub relation: Option<Relation>,
     /// How long each side waited before it closed, where timeouts are the matter.
     pub timeouts: Vec<Waits>,
     /// What the hosts' files say of it; `None` when none were given.
@@ -175,6 +177,7 @@ impl Finding {
             explained_by: Vec::new(),
             filter: String::new(),
             distribution: None,
+            relation: None,
             timeouts: Vec::new(),
             host_evidence: None,
         }

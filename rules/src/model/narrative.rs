@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use analyzer::{Analysis, Endpoint, Timestamp};
 
 use crate::model::context::Context;
-use crate::model::figure::{Spread, spread};
+use crate::model::figure::{Relation, Spread, spread};
 use crate::model::finding::{HostCommand, LookAlike, Remedy};
 use crate::model::impact::Impact;
 use crate::model::meta::RuleMeta;
@@ -147,6 +147,8 @@ pub struct Narrative {
     pub filter: Option<String>,
     /// How long each side waited before it closed, where timeouts are the matter.
     pub timeouts: Vec<Waits>,
+    /// How one measure goes with another, where that is the matter.
+    pub relation: Option<Relation>,
 }
 
 impl Narrative {
@@ -222,6 +224,13 @@ impl Narrative {
     #[must_use]
     pub fn waits(mut self, wait: Wait, values_ms: Vec<f64>) -> Self {
         self.timeouts.extend(Waits::new(wait, values_ms));
+        self
+    }
+
+    /// How one measure goes with another.
+    #[must_use]
+    pub fn relation(mut self, relation: &Relation) -> Self {
+        self.relation = Some(relation.clone());
         self
     }
 

@@ -369,7 +369,7 @@ pub(super) fn figure(id: &str, values: &Distribution) -> Result<Option<Chart>, E
 }
 
 /// The unit of a figure, as the page's script knows it.
-fn figure_unit(name: &str) -> &'static str {
+pub(super) fn figure_unit(name: &str) -> &'static str {
     if name.ends_with("_ms") {
         "ms"
     } else if name.ends_with("_bytes") {

@@ -11,6 +11,7 @@ mod chart;
 mod distribution;
 mod over_time;
 mod plot;
+mod relation;
 mod round_trips;
 mod sequence;
 mod states;
@@ -87,6 +88,9 @@ pub fn of_finding(
     // The main figure of a timeout is the wait itself.
     if let Some(values) = finding.distribution.as_ref().filter(|_| !shows_waits) {
         charts.extend(distribution::figure(&format!("values-{index}"), values)?);
+    }
+    if let Some(relation) = &finding.relation {
+        charts.extend(relation::points(&format!("relation-{index}"), relation)?);
     }
     let traces = traces.iter().enumerate();
     for (number, trace) in traces.filter(|(_, trace)| trace.findings.first() == Some(&finding.id)) {

@@ -10,6 +10,7 @@ use analyzer::{Analysis, Connection, Direction, Endpoint, Timestamp, Transport};
 
 use crate::model::confidence;
 use crate::model::context::Context;
+use crate::model::figure::Relation;
 use crate::model::impact::Impact;
 use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
@@ -121,6 +122,8 @@ pub(crate) struct Seen {
     /// Median time to answer in each fifth of the requests by company, and the largest company in it.
     fifths: [(u64, Duration); 5],
     correlation: f64,
+    /// Time to answer by company.
+    relation: Relation,
 }
 
 /// A request among those of its server.
@@ -200,6 +203,7 @@ impl Rule for ServerSaturation {
             format!("up to {}: {}", many(outstanding, "other"), time(ms(median)))
         });
         draft
+            .relation(&seen.relation)
             .title(format!("{server} answers in {few} with little waiting, in {crowded} with much"))
             .summary(format!(
                 "Over {} to {server} the time to answer grows with the number of requests that wait: with up to {} it is as usual, with {:.0} it is {crowded} (median). Meanwhile it answers {rate} requests a second and no more.",
@@ -337,8 +341,16 @@ fn conclude(
                 (most, median(fifths[at]))
             }),
             correlation,
+            relation: relation(&requests),
         });
     Some(observation)
+}
+
+/// Time to answer by company, for the picture.
+fn relation(requests: &[Request]) -> Relation {
+    let points = requests.iter();
+    let points = points.map(|one| (number(one.outstanding), ms(one.exchange.took())));
+    Relation::new("others_waiting", "time_to_answer_ms", points.collect())
 }
 
 fn median(requests: &[Request]) -> Duration {
