@@ -3,12 +3,16 @@
 
     sudo python3 testdata/lab/chatty_exchange.py OUTPUT_FOLDER [CASE...]
 
-PostgreSQL with psql, Redis with redis-cli; the path is 16 or 80 ms long (a relay between the hosts).
+PostgreSQL with psql, Redis with redis-cli, nginx with curl; the path is 16 or 80 ms long (a relay between the hosts). Small segments are
+written by a program of ours that sends each field by itself, with TCP_NODELAY.
 """
 import os
+import socket
 import subprocess
 import tempfile
+import time
 
+import actors
 from actors import compress, run_cases
 from net import SERVER, Net, write_truth
 from parts import lab_name, wait_for_port
@@ -99,5 +103,67 @@ def not_slow_queries(folder):
               lambda: net.exec("client", "psql", "-h", SERVER, "-U", "postgres", "-qAt", "-f", path, "postgres"), "tcp port 5432")
 
 
+def same_request(folder):
+    """A program that asks for the same setting before each of its steps."""
+    with Net(distance(40)) as net:
+        root = tempfile.mkdtemp(prefix="pd-nginx")
+        configuration = os.path.join(root, "nginx.conf")
+        with open(configuration, "w") as out:
+            out.write(f"daemon off; pid {root}/pid; error_log {root}/error; events {{}} http {{ access_log off; server {{ listen 8080; "
+                      "location / { return 200 \"dark\"; } } }")
+        net.popen("server", "nginx", "-c", configuration, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_port(net, "server", 8080)
+        urls = [f"http://{SERVER}:8080/settings/theme"] * 50
+        write(net, "client", folder, "same-request", "curl asks for the same page 50 times on one connection over 80 ms.", found(50, 2, "medium"),
+              lambda: net.exec("client", "curl", "-s", *urls), "tcp port 8080")
+
+
+FIELDS_PORT = 9400
+
+
+def answer_batches(address, fields):
+    def talk(connection):
+        received = 0
+        while data := connection.recv(65_536):
+            received += len(data)
+            while received >= 20 * fields:
+                received -= 20 * fields
+                connection.sendall(b"ok\n")
+
+    actors.serve_threads(address, FIELDS_PORT, talk)
+
+
+def write_fields(fields, batches, pause_s, nodelay):
+    with socket.create_connection((SERVER, FIELDS_PORT)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, nodelay)
+        for _ in range(batches):
+            for number in range(fields):
+                connection.sendall(b"%-20d" % number)
+                time.sleep(pause_s)
+            connection.recv(100)
+
+
+def fields(folder, name, story, findings, pause_s, nodelay, times=(200, 4), may=()):
+    with Net() as net:
+        net.spawn("server", answer_batches, SERVER, times[0])
+        wait_for_port(net, "server", FIELDS_PORT)
+        write(net, "client", folder, name, story, findings, lambda: net.call("client", write_fields, *times, pause_s, nodelay),
+              f"tcp port {FIELDS_PORT}", may)
+
+
+def field_by_field(folder):
+    fields(folder, "field-by-field", "A program sends 800 fields of 20 bytes, each by itself, in four messages.",
+           [{"rule": "chatty-exchange", "severity_at_least": "info", "severity_at_most": "info", "figures": {"small_segments": (800, 5), "segment_bytes": (20, 1)}}], 0.0005, 1)
+
+
+def not_events(folder):
+    fields(folder, "not-events", "A program sends an event of 20 bytes every 20 ms: to wait for more would delay them.", [], 0.02, 1, (220, 1))
+
+
+def not_with_nagle(folder):
+    fields(folder, "not-merged", "The same 800 fields without TCP_NODELAY and without pauses: the kernel merges them.", [], 0, 0,
+           may=["delayed-ack-nagle"])
+
+
 if __name__ == "__main__":
-    run_cases([query_per_row, command_per_key, not_pipelined, not_nearby, not_with_pauses, not_slow_queries])
+    run_cases([same_request, field_by_field, not_events, not_with_nagle, query_per_row, command_per_key, not_pipelined, not_nearby, not_with_pauses, not_slow_queries])

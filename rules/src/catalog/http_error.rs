@@ -14,7 +14,7 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Note, Observation, Observations, segment_at};
 use crate::model::rule::Rule;
-use crate::model::text::{list, number, percent, plural};
+use crate::model::text::{list, number, percent, plural, shortened};
 
 declare_rule! {
     /// A server answers requests with 5xx or 429.
@@ -242,14 +242,6 @@ impl Rule for HttpError {
 
 fn is_error(status: u16) -> bool {
     (500..600).contains(&status) || status == 429
-}
-
-fn shortened(target: &str) -> String {
-    if target.chars().count() <= 60 {
-        target.to_owned()
-    } else {
-        target.chars().take(59).chain(['…']).collect()
-    }
 }
 
 fn meaning(status: &str) -> &'static str {

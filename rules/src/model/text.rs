@@ -331,6 +331,16 @@ pub fn endpoint_filter(endpoint: analyzer::Endpoint, transport: analyzer::Transp
     )
 }
 
+/// A request target of at most 60 characters: a longer one loses its end.
+#[must_use]
+pub(crate) fn shortened(target: &str) -> String {
+    if target.chars().count() <= 60 {
+        target.to_owned()
+    } else {
+        target.chars().take(59).chain(['…']).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -58,11 +58,22 @@ pub enum Trait {
     ImpossibleSack,
     /// More than one SYN-ACK came.
     SynAckAgain,
+    /// Much data in segments of a few bytes.
+    SmallSegments,
+}
+
+/// Segments from which on a direction can be one of small segments, and what they carry at most on average.
+const SMALL_SEGMENTS: (u64, u64) = (200, 128);
+
+/// Whether this direction's data went out in hundreds of segments of a few bytes.
+pub(crate) fn is_of_small_segments(half: &analyzer::Half) -> bool {
+    let (segments, octets) = SMALL_SEGMENTS;
+    half.data_segments >= segments && half.unique_bytes / half.data_segments <= octets
 }
 
 impl Trait {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Reset,
         Self::NeedlessRepeat,
         Self::LateOriginal,
@@ -87,6 +98,7 @@ impl Trait {
         Self::TimeoutRepeat,
         Self::ImpossibleSack,
         Self::SynAckAgain,
+        Self::SmallSegments,
     ];
 
     /// Text for catalogues.
@@ -117,6 +129,7 @@ impl Trait {
             Self::TimeoutRepeat => "retransmissions by timeout",
             Self::ImpossibleSack => "impossible SACK blocks",
             Self::SynAckAgain => "several SYN-ACKs",
+            Self::SmallSegments => "data in small segments",
         }
     }
 
@@ -155,6 +168,7 @@ impl Trait {
             Self::TimeoutRepeat => any(|half| half.retransmissions_by_kind[1] > 0),
             Self::ImpossibleSack => any(|half| half.impossible_sacks > 0),
             Self::SynAckAgain => conn.handshake.syn_ack_count > 1,
+            Self::SmallSegments => any(is_of_small_segments),
         }
     }
 }
