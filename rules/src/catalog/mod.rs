@@ -57,6 +57,7 @@ mod syn_unanswered;
 mod timeout_recovery;
 mod timestamp_rejected;
 mod tls_handshake_failure;
+mod tls_no_resumption;
 mod tls_slow;
 mod transparent_redirect;
 mod ttl_expired;
@@ -125,6 +126,7 @@ pub(crate) fn visit(visitor: &mut impl RuleVisitor) {
     visitor.visit(&timeout_recovery::TimeoutRecovery);
     visitor.visit(&timestamp_rejected::TimestampRejected);
     visitor.visit(&tls_handshake_failure::TlsHandshakeFailure);
+    visitor.visit(&tls_no_resumption::TlsNoResumption);
     visitor.visit(&tls_slow::TlsSlow);
     visitor.visit(&transparent_redirect::TransparentRedirect);
     visitor.visit(&ttl_expired::TtlExpired);

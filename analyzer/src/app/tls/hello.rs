@@ -8,6 +8,8 @@ use crate::cursor::Cursor;
 
 const EXTENSION_SERVER_NAME: u16 = 0;
 const EXTENSION_ALPN: u16 = 16;
+const EXTENSION_SESSION_TICKET: u16 = 35;
+const EXTENSION_PRE_SHARED_KEY: u16 = 41;
 const EXTENSION_SUPPORTED_VERSIONS: u16 = 43;
 
 /// TLS 1.3 on the wire.
@@ -24,6 +26,9 @@ pub(super) struct Hello {
     pub alpn: Vec<String>,
     /// The version selected (ServerHello), or the highest offered up to TLS 1.3.
     pub version: Option<u16>,
+    /// It asks for, or grants, the resumption of an earlier session: by a ticket (RFC 5077 §3.2), or by a
+    /// key shared before (RFC 8446 §4.2.11).
+    pub resumes: bool,
 }
 
 impl Hello {
@@ -56,6 +61,9 @@ impl Hello {
             match kind {
                 EXTENSION_SERVER_NAME => self.sni = self.sni.take().or_else(|| server_name(data)),
                 EXTENSION_ALPN => alpn_names(data, &mut self.alpn),
+                // An empty ticket says that one is welcome.
+                EXTENSION_SESSION_TICKET => self.resumes |= !data.is_empty(),
+                EXTENSION_PRE_SHARED_KEY => self.resumes = true,
                 EXTENSION_SUPPORTED_VERSIONS => {
                     let offered = data.get(1..).unwrap_or_default().as_chunks::<2>().0;
                     let versions = offered.iter().map(|version| u16::from_be_bytes(*version));
@@ -77,6 +85,7 @@ impl Hello {
         cursor.take(3)?; // cipher suite and compression
         for_each_extension(cursor, |kind, data| match kind {
             EXTENSION_ALPN => alpn_names(data, &mut self.alpn),
+            EXTENSION_PRE_SHARED_KEY => self.resumes = true,
             EXTENSION_SUPPORTED_VERSIONS => {
                 self.version = Cursor::new(data).u16().or(self.version);
             }

@@ -30,6 +30,7 @@ const MESSAGE_KEPT: usize = 16 * 1024;
 
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
+const NEW_SESSION_TICKET: u8 = 4;
 
 /// Record lengths of a TLS 1.3 Finished: verify data of SHA-256 or SHA-384, the message header,
 /// the content type and the tag (RFC 8446 §4.4.4, §5.2).
@@ -169,13 +170,18 @@ impl TlsState {
         }
     }
 
-    /// Looks for the server's certificate, which TLS 1.3 does not show.
+    /// Looks for the server's certificate and session ticket, which TLS 1.3 does not show.
     fn messages_after_hello(&mut self, direction: Direction, body: &[u8], start: At) {
-        if direction == Direction::ServerToClient
-            && !self.is_tls13()
-            && let Some(found) = self.certificate.data(body, start)
-        {
+        if direction == Direction::ClientToServer || self.is_tls13() {
+            return;
+        }
+        if let Some(found) = self.certificate.data(body, start) {
             self.facts.certificate = Some(Box::new(found));
+        }
+        // It has a record of its own, the last in clear.
+        let is_whole = message_len(body).is_some_and(|len| body.len() == 4 + len);
+        if is_whole && body.first() == Some(&NEW_SESSION_TICKET) {
+            self.facts.ticket.get_or_insert(start);
         }
     }
 
@@ -203,6 +209,7 @@ impl TlsState {
                 facts.client_hello = Some(start);
                 facts.sni = hello.sni;
                 facts.alpn = hello.alpn;
+                facts.asks_to_resume = (!cut || hello.resumes).then_some(hello.resumes);
                 if !self.selected {
                     facts.version = hello.version.filter(|version| is_final(*version));
                 }
@@ -214,6 +221,7 @@ impl TlsState {
                     .version
                     .filter(|version| is_final(*version))
                     .or(facts.version);
+                facts.resumes = hello.resumes;
                 self.selected = true;
                 if let Some(rest) = message_len(&message).and_then(|len| body.get(len..)) {
                     self.messages_after_hello(direction, rest, start);

@@ -224,3 +224,55 @@ fn plain_answer_to_a_hello() {
     let facts = tls(read(&[data(C, client_hello(true)), data(S, answer)]));
     assert_eq!((facts.server_hello, facts.server_data), (None, None));
 }
+
+/// A ClientHello that ends with this extension.
+fn hello_with(tls13: bool, last: &[u8]) -> Vec<u8> {
+    let hello = client_hello(tls13);
+    let extensions = hello.len() - 9 - 41;
+    let mut body = hello[9..].to_vec();
+    body.extend(last);
+    let len = u16::try_from(extensions - 2 + last.len()).unwrap();
+    body[41..43].copy_from_slice(&len.to_be_bytes());
+    record(22, &message(1, &body))
+}
+
+#[test]
+fn who_asks_to_resume_a_session() {
+    let asks = |hello: Vec<u8>| tls(read(&[data(C, hello)])).asks_to_resume;
+    assert_eq!(asks(client_hello(true)), Some(false));
+    assert_eq!(asks(hello_with(false, &extension(35, &[]))), Some(false));
+    assert_eq!(
+        asks(hello_with(false, &extension(35, &[1; 32]))),
+        Some(true)
+    );
+    assert_eq!(asks(hello_with(true, &extension(41, &[1; 32]))), Some(true));
+    // What is cut may have asked.
+    let hello = client_hello(true);
+    let cut = [
+        data(C, &hello[..80]),
+        Step::Cut(C, (hello.len() - 80) as u64),
+    ];
+    assert_eq!(tls(read(&cut)).asks_to_resume, None);
+}
+
+#[test]
+fn who_grants_it() {
+    let finished = [record(20, &[1]), record(22, &noise(1, 40))].concat();
+    let ticket = record(22, &message(4, &[7; 180]));
+    let steps = [
+        data(C, client_hello(false)),
+        data(
+            S,
+            [server_hello(false), record(22, &message(14, &[]))].concat(),
+        ),
+        data(
+            C,
+            [record(22, &message(16, &[5; 66])), finished.clone()].concat(),
+        ),
+        data(S, [ticket, finished].concat()),
+    ];
+    let facts = tls(read(&steps));
+    assert_eq!((facts.ticket, facts.resumes), (Some(at(4)), false));
+    assert_eq!(facts.handshake_complete, Some(at(4)));
+    check_any_cut(&steps);
+}
