@@ -350,7 +350,11 @@ fn conclude(
 fn relation(requests: &[Request]) -> Relation {
     let points = requests.iter();
     let points = points.map(|one| (number(one.outstanding), ms(one.exchange.took())));
-    Relation::new("others_waiting", "time_to_answer_ms", points.collect())
+    Relation::new(
+        "requests_outstanding",
+        "time_to_answer_ms",
+        points.collect(),
+    )
 }
 
 fn median(requests: &[Request]) -> Duration {
