@@ -140,7 +140,10 @@ impl Rule for ChattyExchange {
     }
 
     fn on_connection(&self, conn: &Connection, ctx: &Context<'_>, out: &mut Observations<Seen>) {
-        tinygrams::look(conn, out);
+        for Observation { occurrence, seen } in tinygrams::seen(conn) {
+            let seen = Seen::Tinygrams(seen);
+            out.push(Observation { occurrence, seen });
+        }
         let (Some(run), Some(round_trip)) = (&conn.turns.longest_run, conn.rtt()) else {
             return;
         };

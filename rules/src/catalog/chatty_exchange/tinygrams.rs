@@ -8,7 +8,7 @@ use analyzer::{Connection, Direction};
 use crate::model::confidence;
 use crate::model::impact::Impact;
 use crate::model::narrative::{Group, Narrative};
-use crate::model::observation::{Observation, Observations};
+use crate::model::observation::Observation;
 use crate::model::text::{bytes, many, number, percent, plural};
 
 /// Segments of a message, and within the time in which they could be merged, from which they are many.
@@ -26,17 +26,14 @@ pub(crate) struct Seen {
     octets_each: f64,
 }
 
-/// Records the directions whose data goes out in small segments.
-pub(super) fn look(conn: &Connection, out: &mut Observations<super::Seen>) {
-    for direction in Direction::BOTH {
-        let half = conn.half(direction);
+/// The directions whose data goes out in small segments.
+pub(super) fn seen(conn: &Connection) -> impl Iterator<Item = Observation<Seen>> {
+    let small = Direction::BOTH.into_iter().filter(|direction| {
+        let half = conn.half(*direction);
         let is_whole = half.missing_octets == 0 && half.offloaded_segments == 0;
-        if is_whole && is_merged_unnoticed(conn, half) {
-            if let Some(observation) = observation(conn, direction) {
-                out.push(observation);
-            }
-        }
-    }
+        is_whole && is_merged_unnoticed(conn, half)
+    });
+    small.filter_map(|direction| observation(conn, direction))
 }
 
 /// Whether many segments make a message, and many go out in the time in which Nagle's algorithm would
@@ -55,7 +52,7 @@ fn is_merged_unnoticed(conn: &Connection, half: &Half) -> bool {
     segments >= MANY * number(conn.turns.count) && in_window >= MANY
 }
 
-fn observation(conn: &Connection, direction: Direction) -> Option<Observation<super::Seen>> {
+fn observation(conn: &Connection, direction: Direction) -> Option<Observation<Seen>> {
     let half = conn.half(direction);
     let (first, last) = (half.first_data?, half.last_data?);
     let sender = direction.sender();
@@ -80,11 +77,11 @@ fn observation(conn: &Connection, direction: Direction) -> Option<Observation<su
         .proof(last, "the last of them")
         .figure("small_segments", number(half.data_segments))
         .figure("segment_bytes", seen.octets_each);
-    Some(observation.seen(super::Seen::Tinygrams(seen)))
+    Some(observation.seen(seen))
 }
 
 /// The words of a finding about small segments.
-pub(super) fn describe(group: &Group<'_, super::Seen>, seen: &Seen, draft: Narrative) -> Narrative {
+pub(super) fn describe<S>(group: &Group<'_, S>, seen: &Seen, draft: Narrative) -> Narrative {
     let connection = group.best().connection;
     let (sender, receiver) = match seen.direction {
         Direction::ClientToServer => (connection.client.ip.to_string(), group.server().to_string()),
