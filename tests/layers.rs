@@ -19,6 +19,7 @@ const ANALYZER: &[Room] = &[
     ("cursor", "octets, read with their length in view"),
     ("seq", "sequence numbers, ranges and sets of them"),
     ("static_name", "names of the program's own, read back"),
+    ("confidence", "the steps of the one scale of confidences"),
     ("direction", "client to server, server to client"),
     ("addr", "endpoints and transports"),
     ("time", "capture time"),

@@ -12,6 +12,7 @@ pub mod addr;
 pub mod analysis;
 pub mod app;
 pub mod capture;
+pub mod confidence;
 pub mod connection;
 pub mod cursor;
 pub mod decode;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::confidence;
 use crate::connection::{Handshake, ResetKind as Kind, ResetShape, Turn};
 use crate::direction::Direction;
 use crate::event::SegmentRef;
@@ -41,13 +42,13 @@ static TABLE: [Row; 19] = [
     Row {
         fits: |facts| facts.answers_syn,
         kind: Kind::Refused,
-        confidence: 0.97,
+        confidence: confidence::STATED,
         runner_up: None,
     },
     Row {
         fits: |facts| facts.in_handshake && facts.refuses_right_answer,
         kind: Kind::HalfOpen,
-        confidence: 0.7,
+        confidence: confidence::PROBABLE,
         runner_up: Some((
             Kind::TimeWait,
             "the SYN-ACK correctly answers its SYN: the socket was already gone, or (in a scan) never existed",
@@ -56,13 +57,13 @@ static TABLE: [Row; 19] = [
     Row {
         fits: |facts| facts.in_handshake && facts.is(ResetShape::Reply),
         kind: Kind::TimeWait,
-        confidence: 0.6,
+        confidence: confidence::OPEN,
         runner_up: Some((Kind::HalfOpen, "the handshake was not complete")),
     },
     Row {
         fits: ResetFacts::has_strange_hop_limit,
         kind: Kind::Forged,
-        confidence: 0.85,
+        confidence: confidence::LIKELY,
         runner_up: Some((
             Kind::LingerZero,
             "its hop limit is not that of the end it claims to come from",
@@ -71,7 +72,7 @@ static TABLE: [Row; 19] = [
     Row {
         fits: |facts| facts.is_off_series && facts.is_live() && !facts.is(ResetShape::Reply),
         kind: Kind::Forged,
-        confidence: 0.75,
+        confidence: confidence::PROBABLE,
         runner_up: Some((
             Kind::LingerZero,
             "its identification does not fit the counter of the end's other packets",
@@ -83,45 +84,45 @@ static TABLE: [Row; 19] = [
             facts.is(ResetShape::Reply) && facts.own_fin_before && facts.peer_carried_data
         },
         kind: Kind::AbortedAfterClose,
-        confidence: 0.95,
+        confidence: confidence::PROVED,
         runner_up: Some((Kind::HalfOpen, HAD_CLOSED)),
     },
     Row {
         fits: |facts| facts.is(ResetShape::Reply) && facts.own_fin_before,
         kind: Kind::AbortedAfterClose,
-        confidence: 0.8,
+        confidence: confidence::LIKELY,
         runner_up: Some((Kind::HalfOpen, HAD_CLOSED)),
     },
     Row {
         fits: |facts| facts.is(ResetShape::Reply) && facts.idle_before > IDLE,
         kind: Kind::HalfOpen,
-        confidence: 0.8,
+        confidence: confidence::PROBABLE,
         runner_up: Some((Kind::AbortedAfterClose, NO_FIN)),
     },
     Row {
         fits: |facts| facts.is(ResetShape::Reply),
         kind: Kind::HalfOpen,
-        confidence: 0.5,
+        confidence: confidence::EVEN,
         runner_up: Some((Kind::AbortedAfterClose, NO_FIN)),
     },
     // It has neither shape.
     Row {
         fits: |facts| facts.is(ResetShape::Unclear) && facts.own_fin_before,
         kind: Kind::AbortedAfterClose,
-        confidence: 0.6,
+        confidence: confidence::OPEN,
         runner_up: Some((Kind::Unknown, "its numbers fit no recent segment")),
     },
     Row {
         fits: |facts| facts.is(ResetShape::Unclear),
         kind: Kind::Unknown,
-        confidence: 0.3,
+        confidence: confidence::DOUBTFUL,
         runner_up: None,
     },
     // An end gave up by itself.
     Row {
         fits: |facts| facts.probes_unanswered >= 2 || facts.repeats_unanswered >= 3,
         kind: Kind::KeepaliveExpired,
-        confidence: 0.85,
+        confidence: confidence::LIKELY,
         runner_up: Some((
             Kind::LingerZero,
             "its probes or retransmissions had gone unanswered",
@@ -130,7 +131,7 @@ static TABLE: [Row; 19] = [
     Row {
         fits: |facts| facts.window_jump.is_some_and(|jump| jump > 0),
         kind: Kind::UnreadData,
-        confidence: 0.85,
+        confidence: confidence::LIKELY,
         runner_up: Some((
             Kind::LingerZero,
             "the window grew with the RST: close() emptied the queue",
@@ -139,13 +140,13 @@ static TABLE: [Row; 19] = [
     Row {
         fits: |facts| facts.own_fin_before,
         kind: Kind::AbortedAfterClose,
-        confidence: 0.6,
+        confidence: confidence::OPEN,
         runner_up: Some((Kind::LingerZero, "its FIN came before")),
     },
     Row {
         fits: |facts| facts.unanswered_octets > 0 && !facts.by_client && !facts.was_all_read(),
         kind: Kind::UnreadData,
-        confidence: 0.5,
+        confidence: confidence::EVEN,
         runner_up: Some((
             Kind::LingerZero,
             "the peer's last bytes were never answered",
@@ -154,7 +155,7 @@ static TABLE: [Row; 19] = [
     Row {
         fits: |facts| facts.peer_missed,
         kind: Kind::LingerZero,
-        confidence: 0.4,
+        confidence: confidence::DOUBTFUL,
         runner_up: Some((
             Kind::UnreadData,
             "bytes of the peer that were not captured may have been unread",
@@ -163,19 +164,19 @@ static TABLE: [Row; 19] = [
     Row {
         fits: |facts| facts.unanswered_octets > 0 && facts.window_jump.is_some(),
         kind: Kind::LingerZero,
-        confidence: 0.85,
+        confidence: confidence::LIKELY,
         runner_up: Some((Kind::UnreadData, LITTLE_UNREAD)),
     },
     Row {
         fits: |facts| facts.unanswered_octets > 0,
         kind: Kind::LingerZero,
-        confidence: 0.6,
+        confidence: confidence::OPEN,
         runner_up: Some((Kind::UnreadData, LITTLE_UNREAD)),
     },
     Row {
         fits: |facts| facts.window_jump.is_some(),
         kind: Kind::LingerZero,
-        confidence: 0.85,
+        confidence: confidence::LIKELY,
         runner_up: Some((Kind::UnreadData, NOTHING_UNREAD)),
     },
 ];
@@ -184,7 +185,7 @@ static TABLE: [Row; 19] = [
 static NO_OTHER: Row = Row {
     fits: |_| true,
     kind: Kind::LingerZero,
-    confidence: 0.6,
+    confidence: confidence::OPEN,
     runner_up: Some((Kind::UnreadData, NOTHING_UNREAD)),
 };
 

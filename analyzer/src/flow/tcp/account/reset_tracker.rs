@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::app::{AppProtocol, GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
+use crate::confidence;
 use crate::connection::{Reset, ResetKind, ResetShape, Turn};
 use crate::decode::TcpFlags;
 use crate::direction::Direction;
@@ -155,7 +156,7 @@ impl ResetTracker {
                 revise(
                     reset,
                     ResetKind::UnreadData,
-                    0.5,
+                    confidence::EVEN,
                     "a closing alert is not a response",
                 );
                 reset.unanswered_octets = turn.request.octets;
@@ -165,11 +166,11 @@ impl ResetTracker {
             reset.sender_carried_on &= !refuses_greeting;
             if reset.sender_carried_on && reset.kind != ResetKind::Forged {
                 let because = "the supposed sender kept sending afterwards";
-                revise(reset, ResetKind::Forged, 0.8, because);
+                revise(reset, ResetKind::Forged, confidence::LIKELY, because);
             }
             if leaves_tickets(reset, protocol) {
                 let because = "TLS clients often leave session tickets unread";
-                revise(reset, ResetKind::UnreadData, 0.5, because);
+                revise(reset, ResetKind::UnreadData, confidence::EVEN, because);
             }
         }
         self.0
