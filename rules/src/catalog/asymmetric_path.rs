@@ -241,6 +241,7 @@ fn observation(
             place(back, towards.reverse()),
             format!("a packet from {address} comes from {from}"),
         )
+        .failures("connections_failed")
         .figure("connections", 1.0)
         .text("stations", format!("{to} and {from}"))
         .seen(Seen {

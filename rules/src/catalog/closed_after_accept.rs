@@ -221,6 +221,7 @@ fn closed(conn: &Connection, ctx: &Context<'_>) -> Option<Observation<Seen>> {
                 time(ms(open))
             ),
         )
+        .failures("connections_failed")
         .figure("connections", 1.0)
         .figure("open_ms", ms(open))
         .seen(Seen {

@@ -170,7 +170,11 @@ fn observation(
         .weight(f64::from(stuck.copies) + if in_use { 100.0 } else { 0.0 })
         .figure("copies", f64::from(stuck.copies))
         .figure("unanswered_ms", ms(vain))
-        .cost("requests_failed", if pending { 1.0 } else { 0.0 })
+        .failures(if pending {
+            "requests_failed"
+        } else {
+            "messages_lost"
+        })
         .evidence_if(heard, format!("last packet captured from the {receiver}"))
         .proof(
             stuck.first,

@@ -132,6 +132,7 @@ impl Rule for IcmpUnreachable {
             .at(first.time)
             .weight(number(errors.len() as u64))
             .count(errors.len() as u64)
+            .failures("attempts_failed")
             .proof(
                 first,
                 format!(

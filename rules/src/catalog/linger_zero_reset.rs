@@ -308,6 +308,7 @@ fn observation(conn: &Connection, reset: &Reset) -> Observation<Seen> {
         .figure("resets", 1.0)
         .figure("bytes_unacked", number(under_way))
         .cost("bytes_lost", number(lost))
+        .failures("messages_lost")
         .seen(Seen {
             end,
             maybe_unread,

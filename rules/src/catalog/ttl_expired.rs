@@ -112,6 +112,7 @@ impl Rule for TtlExpired {
                 .at(first.time)
                 .weight(messages)
                 .count(errors.len() as u64)
+                .failures("attempts_failed")
                 .evidence_if(
                     half.last_segment.filter(|_| left > 0.0),
                     format!("sent with {left:.0} hops left here"),

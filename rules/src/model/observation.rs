@@ -229,6 +229,13 @@ impl<S> Observation<S> {
         self
     }
 
+    /// Names what its impact counts as failed or lost, such as `connections_failed`.
+    #[must_use]
+    pub fn failures(mut self, name: &'static str) -> Self {
+        self.failures = Some(name);
+        self
+    }
+
     /// A cost in user terms, such as `requests_failed` or `time_lost_ms`.
     #[must_use]
     pub fn cost(mut self, name: &'static str, value: f64) -> Self {

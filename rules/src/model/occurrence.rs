@@ -14,7 +14,7 @@ use crate::model::figure::{Distribution, Figure, FigureSpec, FigureValue, Fold, 
 use crate::model::impact::Impact;
 use crate::model::meta::RuleMeta;
 use crate::model::owner::Owner;
-use crate::model::text::{ms, number};
+use crate::model::text::number;
 
 /// Single values kept for a histogram.
 const VALUES_PER_DISTRIBUTION: usize = 1_000;
@@ -42,6 +42,8 @@ pub struct Occurrence {
     pub figures: Vec<(&'static str, FigureValue)>,
     /// Costs in user terms; summed over occurrences.
     pub cost: Vec<(&'static str, f64)>,
+    /// What failed or was lost, such as `connections_failed`: a cost of as many as its impact counts in the end.
+    pub failures: Option<&'static str>,
     /// When the connection stood still because of it, from and to, as far as frames show it. They may
     /// overlap.
     pub stalls: Vec<(Timestamp, Timestamp)>,
@@ -73,6 +75,7 @@ impl Occurrence {
             evidence: Vec::new(),
             figures: Vec::new(),
             cost: Vec::new(),
+            failures: None,
             stalls: Vec::new(),
             measured: None,
             limits,
@@ -241,23 +244,24 @@ impl Occurrences<'_> {
         })
     }
 
-    /// Costs summed by name, in order of name: those that the rule names, else what its occurrences did to
-    /// somebody: messages lost, attempts failed, time waited by those that `is_timed`.
+    /// Costs summed by name, in order of name: those that the rule names, else the time in which somebody
+    /// waited, of occurrences that `is_timed`.
     #[must_use]
     pub fn costs(&self, is_timed: impl Fn(&Occurrence) -> bool) -> Vec<Figure> {
         let mut sums = BTreeMap::<&'static str, f64>::new();
         for (name, value) in self.0.iter().flat_map(|one| &one.cost) {
             *sums.entry(name).or_default() += value;
         }
-        if sums.values().all(|value| *value <= 0.0) {
-            let impacts = || self.0.iter().map(|one| one.impact);
-            let lost: u64 = impacts().map(|impact| impact.requests_lost).sum();
-            let failed: u64 = impacts().map(|impact| impact.attempts_failed).sum();
+        for one in &self.0 {
+            if let Some(name) = one.failures {
+                let failed = one.impact.attempts_failed + one.impact.requests_lost;
+                *sums.entry(name).or_default() += number(failed);
+            }
+        }
+        if sums.is_empty() {
             let timed = self.0.iter().filter(|one| is_timed(one));
             let waited: Duration = timed.map(|one| one.impact.waited).sum();
-            sums.insert("messages_lost", number(lost));
-            sums.insert("attempts_failed", number(failed));
-            sums.insert("time_lost_ms", ms(waited));
+            sums.insert("time_lost_ms", waited.as_secs_f64() * 1e3);
         }
         sums.into_iter()
             .filter(|(_, value)| *value > 0.0)

@@ -441,6 +441,7 @@ fn dhcp(notes: &[Note<Fact>], limits: (f64, f64)) -> Vec<Observation<Seen>> {
             .at(client.first.time)
             .weight(number(client.discovers))
             .count(client.discovers)
+            .failures("requests_failed")
             .proof(place(client.first), format!("{asks} that nothing answers"))
             .proof(
                 place(client.last),
