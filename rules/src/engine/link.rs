@@ -221,6 +221,26 @@ const LINKS: &[(&str, &str, Touch)] = &[
     ("udp-unanswered", "ip-fragment-loss", Touch::Connections),
 ];
 
+/// `(weaker, stronger)`: both speak of attempts that got no answer, and the stronger knows why.
+const SAME: &[(&str, &str)] = &[("syn-unanswered", "listen-overflow")];
+
+/// Leaves out what another finding says of the same connections, more surely and at least as gravely.
+pub(crate) fn without_weaker(drafts: &mut Vec<Draft>) {
+    let is_said_by = |weaker: &Draft, stronger: &Draft| {
+        let (weak, strong) = (&weaker.finding, &stronger.finding);
+        SAME.contains(&(weak.rule, strong.rule))
+            && weak.severity <= strong.severity
+            && weak.confidence <= strong.confidence
+            && weaker.connections.is_subset(&stronger.connections)
+    };
+    let said: Vec<bool> = drafts
+        .iter()
+        .map(|weaker| drafts.iter().any(|stronger| is_said_by(weaker, stronger)))
+        .collect();
+    let mut said = said.into_iter();
+    drafts.retain(|_| !said.next().unwrap_or_default());
+}
+
 /// How far apart in time a failure and its echo one hop up may lie.
 const ECHO: Duration = Duration::from_secs(1);
 

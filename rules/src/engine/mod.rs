@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::between;
 use crate::catalog;
 use crate::engine::adapter::{Adapter, InStores, Running, Slot};
-use crate::engine::link::{Draft, rank};
+use crate::engine::link::{Draft, rank, without_weaker};
 use crate::host;
 use crate::model::finding::Assessment;
 use crate::model::meta::RuleMeta;
@@ -230,6 +230,7 @@ impl Engine {
         for own in of_rows {
             drafts.extend(conclude(own, &mut assessment));
         }
+        without_weaker(&mut drafts);
         accepted.hide(&mut drafts);
         drafts = rank(drafts);
         let mut later = Vec::new();
