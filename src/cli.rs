@@ -59,11 +59,11 @@ pub enum Command {
     Compare(CompareArguments),
     /// Analyze an archive: reports, a dataset and a roll-up; later runs process only what changed
     Batch(BatchArguments),
-    /// Take captures apart for judges on several machines: packets as rows (see docs/distributed.md)
+    /// Split captures into shards for distributed analysis (see docs/distributed.md)
     Segment(SegmentArguments),
-    /// Judge the packets of shards: rows of segment in, rows for conclude out
+    /// Analyze shards that segment wrote
     Judge(JudgeArguments),
-    /// Report what files and shards came to, as analyze would have
+    /// Merge what judge wrote into the report that analyze would give
     Conclude(ConcludeArguments),
     /// Run SQL over a dataset, Parquet files or a capture
     Query(QueryArguments),

@@ -40,7 +40,7 @@ pub struct ReportingArguments {
     /// Exit with status 3 and write nothing if a file cannot be read to its end
     #[arg(long)]
     pub strict: bool,
-    /// JSON report of a good day: show what is new, worse, better or gone
+    /// Baseline JSON report of a good day: list findings that are new, worse, better or gone
     #[arg(long, value_name = "GOOD.report.json")]
     pub against: Option<PathBuf>,
 }
@@ -65,7 +65,7 @@ pub enum Format {
 /// How progress is logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum LogFormat {
-    /// Bars on a terminal, lines otherwise
+    /// Progress bars on a terminal, log lines otherwise
     Text,
     /// One JSON object per line
     Json,

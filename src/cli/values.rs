@@ -32,7 +32,7 @@ impl ConnectionLimit {
 pub(super) fn severity() -> impl TypedValueParser<Value = Severity> {
     let known = [
         (Severity::Info, "Worth knowing"),
-        (Severity::Low, "A weakness"),
+        (Severity::Low, "Unlikely to affect users"),
         (Severity::Medium, "Users may have noticed"),
         (Severity::High, "Requests failed or waited long"),
         (Severity::Critical, "The service was down"),

@@ -149,9 +149,12 @@ impl Actions {
     #[must_use]
     pub(crate) fn title(&self) -> Option<String> {
         let slowest = self.slowest.first()?;
+        let which = match self.count {
+            1 => "The only request".to_owned(),
+            _ => format!("The slowest of {}", self.base()),
+        };
         Some(format!(
-            "The slowest of {} took {}: {}",
-            self.base(),
+            "{which} took {}: {}",
             slowest.took(),
             slowest.in_words(),
         ))

@@ -269,7 +269,7 @@ impl TimePart {
             return None;
         }
         let open = format!(
-            "TCP connections were open for {} in sum",
+            "TCP connections were open for {} in total",
             format::seconds(total)
         );
         let Some(largest) = largest.filter(|_| busy > 0.0) else {
@@ -280,7 +280,7 @@ impl TimePart {
         let rest = total - busy;
         Some(if rest > 0.0 {
             format!(
-                "{open}, idle for {} of it; of the other {}, {share} went into: {label}",
+                "{open}, {} of it idle; {share} of the other {} was {label}",
                 format::percentage(rest / total),
                 format::seconds(busy)
             )

@@ -215,7 +215,7 @@ fn with_consequence(first: &FindingView, rest: &[FindingView]) -> String {
         .max_by_key(|other| (other.severity, std::cmp::Reverse(&other.id)));
     let mut sentence = statement(first);
     if let Some(worst) = worst {
-        sentence.push_str(" It leads to: ");
+        sentence.push_str(" It causes: ");
         sentence.push_str(&statement(worst));
     }
     match rest.len() - usize::from(worst.is_some()) {

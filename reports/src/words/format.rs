@@ -139,6 +139,8 @@ pub fn figure_label(name: &str) -> String {
     stem.replace('_', " ")
         .replace("rtt", "RTT")
         .replace("dns", "DNS")
+        .replace("synack", "SYN-ACK")
+        .replace("syn ", "SYN ")
 }
 
 /// A figure's value with the unit its name ends in.

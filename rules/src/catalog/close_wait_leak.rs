@@ -29,7 +29,7 @@ declare_rule! {
     /// ## How it is detected
     /// - A FIN was received and acknowledged; after it neither data nor FIN came from that end for at least 60
     ///   s or until the end of the capture.
-    /// - Left out are half-closed connections on which that end still sends, and connections that a RST ended.
+    /// - Half-closed connections on which that end still sends, and connections that a RST ended, are excluded.
     ///
     /// The FIN and its acknowledgment prove it. Severity is low for single sockets, medium from three of one
     /// client; low too where the capture missed frames and fewer than every fourth connection stays open.

@@ -287,7 +287,7 @@ fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
     let confidence = draft.confidence;
     draft
         .title(if lives {
-            format!("{} to {server} died in use while others lived", plural(number(count), "connection"))
+            format!("{} to {server} stopped getting answers while others worked", plural(number(count), "connection"))
         } else if sender == "server" {
             format!("Data from {server} stopped reaching its clients")
         } else {

@@ -21,8 +21,8 @@ declare_rule! {
     /// Two hardware addresses claim one IP address by ARP, or two stacks answer one SYN.
     ///
     /// ## What it means
-    /// Two stations were given the same address: by hand, by two DHCP servers, by a copied virtual machine. Or
-    /// one of them forges ARP to receive the other's traffic. Where ARP is not captured, a load balancer or
+    /// Two stations use one address (set by hand, given by two DHCP servers, a cloned virtual machine), or one of
+    /// them spoofs ARP to receive the other's traffic. Where ARP is not captured, a load balancer or
     /// alternating routes (anycast) lead the packets of one connection to two hosts.
     ///
     /// ## Why it matters

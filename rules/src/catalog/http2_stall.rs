@@ -26,8 +26,8 @@ declare_rule! {
     /// ## How it is detected
     /// Windows are counted from SETTINGS, DATA and WINDOW_UPDATE. A stall begins with the DATA frame that uses up a window
     /// and does not end its stream, and ends with the DATA that goes on, if it does so as soon after the WINDOW_UPDATE that opens
-    /// it as the sender can: then it had been waiting. Reported are stalls of `stall_ms` and longer, and shorter ones that make up half of the connection's
-    /// time and `total_ms`. The three frames prove it.
+    /// it as the sender can: then it had been waiting. Stalls of at least `stall_ms` are reported; shorter ones if they add up to `total_ms` and half the
+    /// connection's time. The three frames prove it.
     ///
     /// What refutes it: DATA that comes only later (there was none to send); bytes of the connection that were not captured.
     ///

@@ -174,7 +174,7 @@ impl Rule for LingerZeroReset {
                     }
                 ),
                 format!(
-                    "The {end} {who} ended {} by RST without FIN, unprovoked and with nothing of its own outstanding. \
+                    "The {end} {who} ended {} with RST instead of FIN. Nothing provoked it and no data of its own was in flight. \
                      Health checks and programs that avoid TIME-WAIT close this way on purpose; data that the \
                      {other} has not read yet can still be destroyed.",
                     plural(number(group.connections()), "connection")

@@ -110,7 +110,7 @@ impl Rule for LoopedPackets {
             .because_if(exceeded > 0, || format!("{} \"time exceeded\" came back for packets to {target}", plural(number(exceeded), "ICMP message")))
             .not("retransmission", "a retransmission has a new identification and the sender's full hop limit")
             .not("capture at two points of one path", format!("that shows each packet twice, not {rounds:.0} times"))
-            .advise("network", format!("compare the routes to {target} on the routers of the loop: two of them name each other as next hop"))
+            .advise("network", format!("compare the routes to {target} on the routers of the loop: two of them point at each other"))
             .set("Cisco, Juniper", "add a discard route for each announced summary", "ip route SUMMARY MASK Null0; set routing-options static route SUMMARY discard")
             .set("Linux", "the same on a Linux router", "ip route add blackhole SUMMARY")
             .verify("client", format!("traceroute -n {target}"), "two or more routers alternating until the end")

@@ -17,11 +17,11 @@ declare_rule! {
     /// A host next to the capture point acknowledges full segments hundreds of milliseconds late.
     ///
     /// ## What it means
-    /// The receiving host itself is late: its kernel does not get the processor (an overbooked virtual machine, interrupts
+    /// The receiving host itself is late: its kernel is starved of CPU (an oversubscribed virtual machine, interrupts
     /// on one busy core, a frozen container, power saving of the interface).
     ///
     /// ## Why it matters
-    /// The sender takes it for a long path: its window runs out, its timer grows or fires, and everything on that host is
+    /// The sender sees a longer round-trip time: its window runs out, its timer grows or fires, and everything on that host is
     /// as late as its acknowledgments.
     ///
     /// ## How it is detected
@@ -31,7 +31,7 @@ declare_rule! {
     /// proves it.
     ///
     /// What refutes it: a capture elsewhere (then it may be a queue, see bufferbloat); holes and repeats (then
-    /// acknowledgments wait for the repair). Nothing that can be counted is lost: it is low.
+    /// acknowledgments wait for the repair). Severity is low: no loss can be measured.
     ///
     /// ## What to do
     /// Look at the receiving host at that time: steal time, run queue, soft interrupts.

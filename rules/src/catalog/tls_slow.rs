@@ -20,8 +20,8 @@ declare_rule! {
     /// A TLS handshake takes hundreds of milliseconds beyond its round trips.
     ///
     /// ## What it means
-    /// One end computes or waits in mid-handshake: a server short of processor time or entropy, with its key in a remote
-    /// module, or waiting for another service before it answers; a client that checks a certificate's status (OCSP, CRL)
+    /// One end is busy or blocked during the handshake: a server short of CPU or entropy, with its key in an HSM,
+    /// or waiting for another service before it answers; a client that checks a certificate's status (OCSP, CRL)
     /// or asks its user.
     ///
     /// ## Why it matters
@@ -144,6 +144,7 @@ impl Rule for TlsSlow {
             .at(slowest.from.time)
             .measured(slowest.from.time, slowest.to.time)
             .weight(ms(lost))
+            .cost("time_lost_ms", ms(lost))
             .proof(
                 segment_at(conn, slowest.from, slowest.of.reverse()),
                 format!("now it is the {end}'s turn"),
@@ -203,12 +204,12 @@ impl Rule for TlsSlow {
         let handshakes = many(group.connections(), "handshake");
         let (who, advice) = match of {
             Direction::ServerToClient => (
-                format!("The server {server}"),
-                "look at processor and entropy, where the private key lies, what the server asks elsewhere before it answers, and let sessions resume",
+                format!("the server {server}"),
+                "check CPU and entropy, whether the key lies in an HSM, and which services the server calls during the handshake; let sessions resume",
             ),
             Direction::ClientToServer => (
                 group.clients_text(),
-                "look what the client does with the certificate: status look-ups (OCSP, CRL) that do not get through, a store on a network, a question to its user",
+                "check what the client does with the certificate: status lookups (OCSP, CRL) that do not get through, a store on a network, a question to its user",
             ),
         };
         // What overlaps on the clock is one wait.
@@ -233,7 +234,7 @@ impl Rule for TlsSlow {
             .impact(group.meta, impact)
             .title(title)
             .summary(format!(
-                "In {handshakes} {who} took up to {lost} beyond the round trip of {round_trip} until its next record. Nothing was sent again meanwhile.",
+                "In {handshakes} {who} took up to {lost} beyond the round trip of {round_trip} to send its next record. Nothing was retransmitted meanwhile.",
             ))
             .confidence(confidence::LIKELY, "The records were captured and the round trip was measured; what the end did meanwhile is not visible.")
             .not("packet-loss", "nothing was sent again during these handshakes")

@@ -36,7 +36,7 @@ declare_rule! {
     /// case. Where the packets were captured circulating, routing-loop reports it instead.
     ///
     /// ## What to do
-    /// Follow the route from the reporting router: two of the next hops name each other.
+    /// Follow the route from the reporting router: two next hops point at each other.
     ///
     /// ## Known limits
     /// Most routers limit how many such messages they send, so that one stands for many packets. A single
@@ -163,7 +163,7 @@ impl Rule for TtlExpired {
             .because(format!("{reporter} discarded the packet because its hop limit reached zero"))
             .not("traceroute", format!("such packets are sent with few hops; these had {left:.0} left here"))
             .not("icmp-unreachable", "every hop had a route, but the path did not end")
-            .advise("network", format!("compare the routes to {target} at {reporter} and its next hops: two of them name each other"))
+            .advise("network", format!("compare the routes to {target} at {reporter} and its next hops: two of them point at each other"))
             .verify("client", format!("traceroute -n {target}"), "two or more routers alternating until the end")
     }
 }

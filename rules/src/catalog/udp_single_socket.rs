@@ -168,8 +168,8 @@ impl Rule for UdpSingleSocket {
         draft
             .title(format!("One UDP flow carries {share:.0} % of the datagrams to {server}"))
             .summary(format!(
-                "{client} sends {rate:.0} datagrams a second to {server} through a single pair of sockets: {share:.0} % of all datagrams to that server. \
-                 This concerns the design: one socket means one lock, one receive queue and usually one CPU core.{}",
+                "{client} sends {rate:.0} datagrams a second to {server} through one pair of sockets: {share:.0} % of all datagrams to that server. \
+                 One lock, one receive queue and usually one CPU core handle them.{}",
                 if flat { " The rate is flat, as it is when a socket is the limit." } else { "" }
             ))
             .confidence(confidence, "The traffic pattern is measured; only the host shows whether the socket is the limit.")

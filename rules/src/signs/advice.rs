@@ -13,7 +13,7 @@ pub(crate) fn server_idle_timeout(
 ) -> Narrative {
     let seconds = target.as_secs();
     let millis = seconds * 1000;
-    let why = format!("keep idle connections {seconds} s");
+    let why = format!("keep idle connections open for {seconds} s");
     let mut entries: Vec<(&str, &str, String)> = vec![
         ("nginx", "nginx", format!("keepalive_timeout {seconds}s;")),
         (

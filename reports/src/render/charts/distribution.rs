@@ -14,13 +14,18 @@ const BUCKET_RATIO: f64 = 1.090_507_732_665_257_7;
 
 /// Response times of all turns.
 pub(super) fn response_times(times: &ResponseTimes) -> Result<Option<Chart>, Error> {
-    let (slow, share) = if times.count >= 200 {
-        (times.p99_ms, 100)
+    let (slow, who) = match times.count {
+        200.. => (times.p99_ms, "1 in 100 took"),
+        MIN_FOR_TAIL.. => (times.p95_ms, "1 in 20 took"),
+        _ => (times.max_ms, "the slowest took"),
+    };
+    let or_longer = if times.count < MIN_FOR_TAIL {
+        ""
     } else {
-        (times.p95_ms, 20)
+        " or longer"
     };
     let title = format!(
-        "Half of {} came within {}; 1 in {share} took {} or longer",
+        "Half of {} came within {}; {who} {}{or_longer}",
         format::counted(times.count, "response"),
         format::duration(times.p50_ms),
         format::duration(slow),

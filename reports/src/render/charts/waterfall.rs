@@ -253,7 +253,7 @@ mod tests {
         let chart = waterfall(&actions()).unwrap();
         assert_eq!(
             chart.title,
-            "The slowest of 1 request took 1.4 s: connect 1 s, loss recovery 150 ms, DNS 100 ms"
+            "The only request took 1.4 s: connect 1 s, loss recovery 150 ms, DNS 100 ms"
         );
         assert_eq!(chart.wide.matches("class=\"area").count(), 5);
         assert_eq!(chart.legend.len(), 5);

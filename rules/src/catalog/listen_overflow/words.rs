@@ -97,7 +97,7 @@ fn sent_again(group: &Group<'_, Seen, Fact>, syns: f64, syn_acks: f64) -> String
 fn remedies(group: &Group<'_, Seen, Fact>, draft: Narrative) -> Narrative {
     let server = group.server();
     draft
-        .set("Linux", "raise the backlog in the program as well: the kernel uses the smaller of the two", "net.core.somaxconn = 4096; net.ipv4.tcp_max_syn_backlog = 8192")
+        .set("Linux", "check that the program still calls accept(); if it does, raise this limit and its listen() backlog, of which the kernel uses the smaller", "net.core.somaxconn = 4096; net.ipv4.tcp_max_syn_backlog = 8192")
         .set("nginx", "listen backlog (511 unless set)", format!("listen {} backlog=4096 reuseport;", server.port))
         .set("Node.js", "listen backlog (511 unless set)", format!("server.listen({{ port: {}, backlog: 4096 }})", server.port))
         .set("Java (Tomcat)", "accept queue (100 unless set)", "<Connector acceptCount=\"4096\" …/>")

@@ -212,10 +212,9 @@ impl Rule for PacketLoss {
         draft
             .title(format!("{} of the {sender}'s segments are lost ({server})", percent(rate)))
             .summary(format!(
-                "The {end} had to retransmit {} that had been lost, {} of {:.0}. The loss is {place}.",
-                plural(lost, "segment"),
-                percent(rate),
-                median(losses().map(|seen| number(seen.sent))).unwrap_or_default()
+                "{lost:.0} of {:.0} transmissions of the {end} were lost ({}) and had to be repeated. The loss is {place}.",
+                median(losses().map(|seen| number(seen.sent))).unwrap_or_default(),
+                percent(rate)
             ))
             .confidence(confidence::STRONG, "Only retransmissions that the receiver needed are counted.")
             .because_if(after > 0.0, || format!("{} passed the capture point and had to be retransmitted: lost behind it", plural(after, "segment")))

@@ -161,12 +161,11 @@ impl Rule for RetransmitHol {
         let draft = draft
             .title(format!("Loss held back data from the {sender} for up to {} ({server})", time(longest)))
             .summary(format!(
-                "{} in the data from the {end} kept {} waiting at the {receiver} for {} in all, {} at worst, although those bytes \
-                 had arrived. The repair came by {}.{}",
-                plural(holes, "hole"),
+                "{} in the data from the {end} kept {} waiting at the {receiver} for {}, although those bytes had arrived. The \
+                 repair came by {}.{}",
+                plural(holes, "gap"),
                 bytes(blocked),
-                time(total),
-                time(longest),
+                if holes > 1.0 { format!("{} in all, {} at worst", time(total), time(longest)) } else { time(total) },
                 crate::model::text::list(&kinds),
                 waiting_messages(group) + &without_loss(group),
             ))
@@ -305,7 +304,12 @@ fn observation(conn: &Connection, worst: &HoleEpisode, waits: Waits) -> Observat
                 .response
                 .map_or(turn.request.last.time, |response| response.last.time);
             let took = end.since(turn.request.first.time);
-            (ms(took), ms(took.saturating_sub(worst.stall)))
+            let spans = waits.spans.iter();
+            let within = spans.map(|(from, to)| {
+                let (from, to) = (*from.max(&turn.request.first.time), *to.min(&end));
+                to.max(from).since(from)
+            });
+            (ms(took), ms(took.saturating_sub(within.sum())))
         }),
         waited: waits.total,
         spans: waits.spans,

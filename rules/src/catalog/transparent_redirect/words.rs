@@ -24,7 +24,7 @@ pub(super) fn tell(group: &Group<'_>, draft: Narrative) -> Narrative {
             "The change happens on the host {clients} itself (REDIRECT or DNAT in its own packet filter)."
         )
     } else {
-        "The change happens between the client and the capture point, or by a load balancer that does so on purpose.".to_owned()
+        "A DNAT rule between the client and the capture point changes the destination, or a load balancer does so by design.".to_owned()
     };
     let confidence = draft.confidence;
     let draft = draft

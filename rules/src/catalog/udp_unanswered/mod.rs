@@ -53,8 +53,7 @@ declare_rule! {
     /// Capture at the server: do the requests arrive, and does an answer leave?
     ///
     /// ## Known limits
-    /// Where only requests were captured and each differs, nothing is said. A probe of whether a server exists looks
-    /// the same.
+    /// Nothing is reported where only requests were captured and all of them differ. Scans look the same.
     ///
     /// ## References
     /// - RFC 5905 §9.2 (NTP); RFC 3416 §4 (SNMP); RFC 5080 §2.2.1 (RADIUS); RFC 7296 §2.1 (IKEv2)
