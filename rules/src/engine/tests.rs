@@ -129,38 +129,45 @@ fn symptoms_name_their_causes() {
     assert_eq!(findings[0].explained_by, ["F2"]);
 }
 
+/// A finding of `rule` on these connections.
+fn draft(rule: &'static str, severity: Severity, connections: &[u64]) -> Draft {
+    let mut finding = assess(&[with_loss(1)], &Analysis::default())
+        .findings
+        .remove(0);
+    (finding.rule, finding.severity) = (rule, severity);
+    Draft {
+        finding,
+        connections: connections.iter().copied().collect(),
+        servers: std::collections::BTreeSet::new(),
+        client_ips: std::collections::BTreeSet::new(),
+        times: Vec::new(),
+        ended: analyzer::Timestamp::default(),
+    }
+}
+
 #[test]
 fn causes_come_before_their_symptoms_unless_they_are_only_information() {
-    let mut assessment = Vec::new();
-    for severity in [Severity::Info, Severity::Low] {
-        let mut drafts = Vec::new();
-        for (rule, severity) in [
-            ("retransmit-hol", Severity::Medium),
-            ("packet-loss", severity),
-        ] {
-            let mut finding = assess(&[with_loss(1)], &Analysis::default())
-                .findings
-                .remove(0);
-            (finding.rule, finding.severity) = (rule, severity);
-            drafts.push(crate::engine::link::Draft {
-                finding,
-                connections: [1].into(),
-                servers: std::collections::BTreeSet::new(),
-                client_ips: std::collections::BTreeSet::new(),
-                times: Vec::new(),
-                ended: analyzer::Timestamp::default(),
-            });
-        }
-        let ranked = crate::engine::link::rank(drafts);
-        assessment.push(
-            ranked
-                .iter()
-                .map(|one| one.finding.rule)
-                .collect::<Vec<_>>(),
-        );
-    }
-    assert_eq!(assessment[0], ["retransmit-hol", "packet-loss"]);
-    assert_eq!(assessment[1], ["packet-loss", "retransmit-hol"]);
+    let ranked = |severity| {
+        let symptom = draft("retransmit-hol", Severity::Medium, &[1]);
+        let ranked = rank(vec![symptom, draft("packet-loss", severity, &[1])]);
+        let rules = ranked.iter().map(|one| one.finding.rule);
+        rules.collect::<Vec<_>>()
+    };
+    assert_eq!(ranked(Severity::Info), ["retransmit-hol", "packet-loss"]);
+    assert_eq!(ranked(Severity::Low), ["packet-loss", "retransmit-hol"]);
+}
+
+#[test]
+fn attempts_without_an_answer_are_told_by_who_knows_why() {
+    let left = |severity, connections: &[u64]| {
+        let full = draft("listen-overflow", Severity::Medium, &[1, 2, 3]);
+        let mut drafts = vec![draft("syn-unanswered", severity, connections), full];
+        without_weaker(&mut drafts);
+        drafts.len()
+    };
+    assert_eq!(left(Severity::Low, &[1, 3]), 1);
+    assert_eq!(left(Severity::High, &[1, 3]), 2, "it is graver");
+    assert_eq!(left(Severity::Low, &[1, 4]), 2, "one is another's");
 }
 
 #[test]
