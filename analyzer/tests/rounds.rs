@@ -76,6 +76,11 @@ fn a_long_buffer_is_filled_no_further_than_a_short_one() {
     assert_eq!(frames(1 << 20), short);
 }
 
+const SYN: u8 = 2;
+const FIN: u8 = 1;
+const PUSH: u8 = 8;
+const ACK: u8 = 16;
+
 /// A classic pcap of raw IPv4 packets.
 struct Pcap(Vec<u8>);
 
@@ -109,13 +114,54 @@ impl Pcap {
         self.0.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
         self.0.extend(payload);
     }
+
+    /// What it holds; `name` is that of a file.
+    fn connections(&self, name: &str) -> Vec<Connection> {
+        let path = std::env::temp_dir().join(format!("pcapdoc-{name}-{}.pcap", std::process::id()));
+        std::fs::write(&path, &self.0).expect("a temporary file");
+        let all = connections(&path, 4_096);
+        std::fs::remove_file(&path).expect("it was written");
+        all
+    }
+}
+
+/// The second SYN, and the end of the first connection, passed unseen.
+#[test]
+fn the_answer_to_a_syn_nobody_saw_opens_a_connection() {
+    let whole = |again: u32| {
+        let mut pcap = Pcap::new();
+        pcap.tcp(0, true, 100, 0, SYN, &[]);
+        pcap.tcp(100, false, 900, 101, SYN | ACK, &[]);
+        pcap.tcp(200, true, 101, 901, ACK, &[]);
+        pcap.tcp(300, true, 101, 901, PUSH | ACK, &[7; 10]);
+        pcap.tcp(400, false, 901, 111, ACK, &[]);
+        pcap.tcp(again, false, 5_900_000, 7_700_101, SYN | ACK, &[]);
+        pcap.tcp(again + 100, true, 7_700_101, 5_900_001, ACK, &[]);
+        pcap.tcp(
+            again + 200,
+            true,
+            7_700_101,
+            5_900_001,
+            PUSH | ACK,
+            &[7; 20],
+        );
+        pcap.tcp(again + 300, false, 5_900_001, 7_700_121, ACK, &[]);
+        pcap.connections(&format!("unseen-{again}"))
+    };
+    let all = whole(30_000_000);
+    assert_eq!(all.len(), 2);
+    assert!(
+        all.iter()
+            .flat_map(|one| &one.halves)
+            .all(|half| half.missing_octets == 0)
+    );
+    assert_eq!(all[1].from_client().unique_bytes, 20);
+    // At once it may as well be forged.
+    assert_eq!(whole(500).len(), 1);
 }
 
 #[test]
 fn a_thousand_incarnations_of_one_tuple_are_a_thousand_connections() {
-    const SYN: u8 = 2;
-    const FIN: u8 = 1;
-    const ACK: u8 = 16;
     let mut pcap = Pcap::new();
     for number in 0..1000_u32 {
         let at = |step: u32| number * 1000 + step * 100;
@@ -140,11 +186,7 @@ fn a_thousand_incarnations_of_one_tuple_are_a_thousand_connections() {
             &[],
         );
     }
-    let path =
-        std::env::temp_dir().join(format!("pcapdoc-incarnations-{}.pcap", std::process::id()));
-    std::fs::write(&path, &pcap.0).expect("a temporary file");
-    let all = connections(&path, 4_096);
-    std::fs::remove_file(&path).expect("it was written");
+    let all = pcap.connections("incarnations");
     assert_eq!(all.len(), 1000);
     for (number, connection) in all.iter().enumerate() {
         assert_eq!(connection.packets(), 7, "connection {number}");

@@ -17,7 +17,7 @@ use crate::event::RetransmissionKind;
 use crate::flow::entry::{Flow, Liveness};
 use crate::flow::first_packets::{FirstDatagrams, FirstSegments, Record};
 use crate::flow::tally::{Attempt, ShardTally};
-use crate::flow::tcp::Verdict;
+use crate::flow::tcp::{SILENCE, Verdict};
 use crate::time::Timestamp;
 
 use super::arena::{Arena, FlowId};
@@ -255,7 +255,13 @@ impl<S: ConnectionSink> Shard<S> {
         }
         let kept = match flow {
             // What opens may be another connection, once this one may be over.
-            Flow::FirstSegments(liveness, _) if liveness.closing && tcp.flags.syn() => false,
+            Flow::FirstSegments(liveness, _)
+                if tcp.flags.syn()
+                    && (liveness.closing
+                        || tcp.flags.ack() && packet.time.since(liveness.last) >= SILENCE) =>
+            {
+                false
+            }
             Flow::FirstSegments(liveness, first) => {
                 let kept = first.push(keyed.sender, packet, tcp, payload);
                 if kept {

@@ -77,6 +77,9 @@ pub struct TcpSettings {
     pub judge_all: bool,
 }
 
+/// After such a silence an answer to a SYN that nobody saw opens a connection rather than being forged into one.
+pub(crate) const SILENCE: Duration = Duration::from_secs(1);
+
 /// One live incarnation of a 4-tuple.
 #[derive(Debug)]
 pub struct TcpTracker {
@@ -202,13 +205,22 @@ impl TcpTracker {
         match state.base {
             Some(base) if tcp.flags.ack() => {
                 // A SYN-ACK with a new number belongs to a new incarnation only when the old one
-                // is over; otherwise the same SYN may be answered twice (SYN cookies, RFC 4987).
-                self.is_closed() && SeqNumber(low32(base)) != tcp.seq
+                // is over, or has been silent and the SYN answered is another: one SYN may be
+                // answered twice (SYN cookies, RFC 4987).
+                SeqNumber(low32(base)) != tcp.seq
+                    && (self.is_closed() || self.is_answer_to_another_syn(packet, tcp))
             }
             Some(base) => SeqNumber(low32(base)) != tcp.seq || self.role == Role::Judged,
             // The other end opens: a simultaneous open as long as nothing is established.
             None => self.is_closed() || self.role == Role::Judged,
         }
+    }
+
+    /// Whether a SYN-ACK, after a silence, acknowledges a SYN that the capture missed.
+    fn is_answer_to_another_syn(&self, packet: &Packet, tcp: &TcpFields) -> bool {
+        let peer = &self.senders[self.direction_of(packet).reverse().index()];
+        let other = (peer.base).is_some_and(|base| SeqNumber(low32(base + 1)) != tcp.ack);
+        other && packet.time.since(self.last_activity()) >= SILENCE
     }
 
     /// Client and server.
