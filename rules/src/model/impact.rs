@@ -60,6 +60,19 @@ pub enum Slowed {
     Badly,
 }
 
+impl Slowed {
+    /// Words for it; `None` where nobody would notice.
+    #[must_use]
+    pub const fn describe(self) -> Option<&'static str> {
+        match self {
+            Self::Not => None,
+            Self::Slightly => Some("slightly slowed"),
+            Self::Noticeably => Some("noticeably slowed"),
+            Self::Badly => Some("badly slowed"),
+        }
+    }
+}
+
 impl Impact {
     /// Harmed nobody.
     pub const NONE: Self = Self {

@@ -11,7 +11,7 @@ use analyzer::{Analysis, Endpoint, QualityKind, Timestamp};
 use crate::model::connection_ref::ConnectionRef;
 use crate::model::evidence::Evidence;
 use crate::model::figure::{Distribution, Figure, FigureSpec, FigureValue, Fold, spread};
-use crate::model::impact::Impact;
+use crate::model::impact::{Impact, Slowed};
 use crate::model::meta::RuleMeta;
 use crate::model::owner::Owner;
 use crate::model::text::number;
@@ -245,7 +245,7 @@ impl Occurrences<'_> {
     }
 
     /// Costs summed by name, in order of name: those that the rule names, else the time in which somebody
-    /// waited, of occurrences that `is_timed`.
+    /// waited, of occurrences that `is_timed`; without any of these, how much transfers were slowed.
     #[must_use]
     pub fn costs(&self, is_timed: impl Fn(&Occurrence) -> bool) -> Vec<Figure> {
         let mut sums = BTreeMap::<&'static str, f64>::new();
@@ -263,14 +263,24 @@ impl Occurrences<'_> {
             let waited: Duration = timed.map(|one| one.impact.waited).sum();
             sums.insert("time_lost_ms", waited.as_secs_f64() * 1e3);
         }
-        sums.into_iter()
-            .filter(|(_, value)| *value > 0.0)
-            .map(|(name, value)| Figure {
-                name,
-                value: FigureValue::Number((value * 1000.0).round() / 1000.0),
-                spread: None,
-            })
-            .collect()
+        let figure = |name, value| Figure {
+            name,
+            value,
+            spread: None,
+        };
+        let counted = sums.into_iter().filter(|(_, value)| *value > 0.0);
+        let counted = counted.map(|(name, value)| {
+            let rounded = (value * 1000.0).round() / 1000.0;
+            figure(name, FigureValue::Number(rounded))
+        });
+        let costs: Vec<Figure> = counted.collect();
+        let slowed = self.0.iter().map(|one| one.impact.slowed).max();
+        match slowed.and_then(Slowed::describe) {
+            Some(how) if costs.is_empty() => {
+                vec![figure("transfers", FigureValue::Text(how.to_owned()))]
+            }
+            _ => costs,
+        }
     }
 
     /// The middle one of their confidences.

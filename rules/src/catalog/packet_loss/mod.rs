@@ -338,6 +338,7 @@ fn observation(conn: &Connection, direction: Direction, lost: u64, lost_after: u
         });
     if let Some(outage) = half.outage {
         observation = observation
+            .cost("time_lost_ms", ms(outage.length()))
             .proof(
                 outage.first,
                 format!("data from {sender}, first retransmission without an acknowledgment"),
