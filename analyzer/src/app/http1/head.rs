@@ -45,10 +45,6 @@ const TARGET_MAX: usize = 256;
 const HOST_MAX: usize = 256;
 const SERVER_MAX: usize = 64;
 
-/// Methods that are taken for HTTP without the rest of their line.
-const METHODS: [&str; 10] = [
-    "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PROPFIND",
-];
 /// Types of bodies without an end of their own: server-sent events (HTML Standard §9.2), and parts that
 /// replace one another.
 const ENDLESS: [&[u8]; 2] = [b"text/event-stream", b"multipart/x-mixed-replace"];
@@ -149,6 +145,9 @@ impl Head {
     /// Reads the lines that are there of a head that is cut.
     pub(super) fn parse_cut(bytes: &[u8]) -> Option<Self> {
         if let Some(end) = memchr::memrchr(b'\n', bytes) {
+            if let Some(head) = Self::of_status_line(&bytes[..=end]) {
+                return Some(head);
+            }
             let mut whole = SmallVec::<[u8; 256]>::from_slice(&bytes[..=end]);
             whole.extend_from_slice(b"\r\n");
             return Self::parse(&whole);
@@ -169,6 +168,27 @@ impl Head {
             }
         };
         Some(Self::bare(line, false))
+    }
+
+    /// What a usual status line alone tells; most short snap lengths leave no more of a response. `None`:
+    /// it is another line, or not alone.
+    fn of_status_line(line: &[u8]) -> Option<Self> {
+        let is_plain = |octet: &u8| matches!(octet, b' '..=b'~');
+        let rest = line.strip_prefix(b"HTTP/1.")?;
+        let [minor @ (b'0' | b'1'), b' ', code @ .., b'\r', b'\n'] = rest else {
+            return None;
+        };
+        let (digits, reason) = code.split_first_chunk::<3>()?;
+        if !digits.iter().all(u8::is_ascii_digit)
+            || reason.first() != Some(&b' ')
+            || !reason.iter().all(is_plain)
+        {
+            return None;
+        }
+        let status = digits
+            .iter()
+            .fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
+        Some(Self::bare(Line::Response { status }, *minor == b'0'))
     }
 
     /// A first line without any field.
@@ -238,8 +258,19 @@ impl Head {
 
 /// A method that is taken for HTTP without the rest of its line.
 fn known_method(method: &[u8]) -> Option<&'static str> {
-    let known = |known: &&&str| known.as_bytes() == method;
-    METHODS.iter().find(known).copied()
+    Some(match method {
+        b"GET" => "GET",
+        b"POST" => "POST",
+        b"PUT" => "PUT",
+        b"HEAD" => "HEAD",
+        b"DELETE" => "DELETE",
+        b"OPTIONS" => "OPTIONS",
+        b"PATCH" => "PATCH",
+        b"CONNECT" => "CONNECT",
+        b"TRACE" => "TRACE",
+        b"PROPFIND" => "PROPFIND",
+        _ => return None,
+    })
 }
 
 /// Costs no memory for the usual ones.
