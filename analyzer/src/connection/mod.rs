@@ -16,6 +16,7 @@ mod time_split;
 mod turn;
 mod udp_facts;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -207,6 +208,42 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// One of which nothing is known, to be filled where it lies: kilobytes would be copied if it were
+    /// put together of parts.
+    #[inline(never)]
+    pub(crate) fn unseen() -> Self {
+        let nobody = Endpoint::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        Self {
+            transport: Transport::Tcp,
+            client: nobody,
+            server: nobody,
+            role: Role::Judged,
+            first_frame: 0,
+            last_frame: 0,
+            start: Timestamp::default(),
+            end: Timestamp::default(),
+            halves: Default::default(),
+            close: Close::Open,
+            handshake: Handshake::default(),
+            turns: Turns::default(),
+            holes: Holes::default(),
+            resets: Vec::new(),
+            states: Vec::new(),
+            events: Vec::new(),
+            events_dropped: 0,
+            capture_point: CapturePoint::Unknown,
+            capture_point_confidence: 0.0,
+            port_reuse: false,
+            translated_from: None,
+            app: AppFacts::default(),
+            idle_gaps: IdleGaps::default(),
+            udp: None,
+            time_split: TimeSplit::default(),
+            process: None,
+            proxied_to: None,
+        }
+    }
+
     /// What `direction`'s sender sent.
     #[must_use]
     pub fn half(&self, direction: Direction) -> &Half {

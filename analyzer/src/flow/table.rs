@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::addr::Endpoint;
 use crate::capture::Remark;
-use crate::connection::{Close, ConnectionSink};
+use crate::connection::{Close, Connection, ConnectionSink};
 use crate::decode::{Packet, PacketKind, TcpFields, TcpFlags, ip_from_octets};
 use crate::direction::Direction;
 use crate::event::RetransmissionKind;
@@ -408,18 +408,19 @@ impl<S: ConnectionSink> Shard<S> {
             }
         }
         flow.grow(key, &self.settings, &mut self.tally);
-        let mut connection = match flow {
+        let mut connection = Connection::unseen();
+        match flow {
             Flow::Tcp(mut tracker) => {
                 tracker.let_go(&mut |tracker, packet, tcp, payload| {
                     let (verdict, direction) = tracker.segment(packet, tcp, payload);
                     self.tally.segment(packet, direction, verdict);
                 });
-                tracker.finish(expired)
+                tracker.fill(expired, &mut connection);
             }
-            Flow::Udp(tracker) => tracker.finish(expired),
+            Flow::Udp(tracker) => tracker.fill(expired, &mut connection),
             // All others have just been made one of these.
             Flow::Syn(_) | Flow::FirstSegments(..) | Flow::FirstDatagrams(..) => return,
-        };
+        }
         self.remarks.give(key, &mut connection);
         let expired_open = connection.close == Close::Timeout;
         self.tally.connection(&connection, expired_open);

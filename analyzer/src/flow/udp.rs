@@ -4,18 +4,18 @@ use std::collections::VecDeque;
 
 use crate::addr::{Endpoint, Transport};
 use crate::app::DatagramReader;
-use crate::connection::{
-    CapturePoint, Close, Connection, Half, Handshake, Holes, IdleGaps, Role, SizeClass, TimeSplit,
-    Turns, UdpFacts,
-};
-use crate::decode::{IcmpFields, Packet, TcpFlags};
+use crate::connection::{Close, Connection, SizeClass, UdpFacts};
+use crate::decode::{IcmpFields, Packet};
 use crate::direction::Direction;
 use crate::event::{At, Event, EventKind, SegmentRef};
-use crate::seq::SeqNumber;
 use crate::time::Timestamp;
 
 use super::datagram::{DatagramMark, Marks, Opening};
 use super::tcp::looks_like_client;
+
+mod sent;
+
+use sent::{Sent, reference};
 
 /// Request sizes whose answers are followed.
 const SIZE_CLASSES: usize = 128;
@@ -41,7 +41,7 @@ pub struct UdpTracker {
     last_frame: u64,
     start: Timestamp,
     end: Timestamp,
-    halves: [Half; 2],
+    sent: [Sent; 2],
     facts: UdpFacts,
     pending: VecDeque<Pending>,
     /// Of the openings of those that wait, and of some that did.
@@ -71,7 +71,7 @@ impl UdpTracker {
             last_frame: packet.frame,
             start: packet.time,
             end: packet.time,
-            halves: Default::default(),
+            sent: Default::default(),
             facts: UdpFacts::default(),
             pending: VecDeque::new(),
             marks: Marks::default(),
@@ -124,33 +124,23 @@ impl UdpTracker {
     }
 
     fn take(&mut self, packet: &Packet, payload: &[u8], direction: Direction) -> bool {
-        let half = &mut self.halves[direction.index()];
-        half.payload_bytes += u64::from(packet.payload_len);
+        let sent = &mut self.sent[direction.index()];
         let opening = Opening::of(payload);
         if (self.last.as_ref())
             .is_some_and(|(known, opened)| known.may_be_of(packet) && opened.agrees_with(&opening))
         {
-            half.duplicate_frames += 1;
+            sent.take_copy(packet);
             return false;
         }
         self.last = Some((DatagramMark::of(packet), opening));
         self.start = self.start.min(packet.time);
         self.end = self.end.max(packet.time);
         self.last_frame = self.last_frame.max(packet.frame);
-        half.packets += 1;
-        half.wire_bytes += u64::from(packet.wire_len);
-        half.unique_bytes += u64::from(packet.payload_len);
-        half.data_segments += 1;
-        half.cut_frames += u64::from(packet.is_cut());
-        half.largest_payload = half.largest_payload.max(packet.payload_len);
-        half.hop_limit.get_or_insert(packet.hop_limit);
-        let reference = reference(packet, direction);
-        half.first_data.get_or_insert(reference);
-        half.last_data = Some(reference);
+        sent.take(packet);
         self.facts.reassembled += u64::from(packet.reassembled);
         match direction {
-            Direction::ClientToServer => self.request(reference, opening),
-            Direction::ServerToClient => self.answer(reference, &opening),
+            Direction::ClientToServer => self.request(packet, opening),
+            Direction::ServerToClient => self.answer(packet, &opening),
         }
         let at = At {
             frame: packet.frame,
@@ -162,10 +152,11 @@ impl UdpTracker {
         true
     }
 
-    fn request(&mut self, reference: SegmentRef, opening: Opening) {
-        let len = reference.payload_len;
+    fn request(&mut self, packet: &Packet, opening: Opening) {
+        let len = packet.payload_len;
+        let reference = || reference(packet, Direction::ClientToServer);
         let repeats = !opening.is_empty() && self.is_pending(len, &opening);
-        self.rate.count(reference.time.nanos_since(self.start));
+        self.rate.count(packet.time.nanos_since(self.start));
         self.count_size(len);
         let classes = &mut self.facts.size_classes;
         match classes.binary_search_by_key(&len, |class| class.request_len) {
@@ -173,7 +164,7 @@ impl UdpTracker {
                 let class = &mut classes[at];
                 class.requests += 1;
                 if repeats {
-                    class.first_repeat.get_or_insert(reference);
+                    class.first_repeat.get_or_insert_with(reference);
                 }
             }
             Err(at) if classes.len() < SIZE_CLASSES => classes.insert(
@@ -184,7 +175,7 @@ impl UdpTracker {
                     answered: 0,
                     answer_min: 0,
                     answer_max: 0,
-                    first_request: reference,
+                    first_request: reference(),
                     first_answer: None,
                     first_repeat: None,
                 },
@@ -195,7 +186,7 @@ impl UdpTracker {
             self.pending.pop_front();
         }
         self.pending.push_back(Pending {
-            time: reference.time,
+            time: packet.time,
             len,
             opening,
         });
@@ -236,14 +227,18 @@ impl UdpTracker {
     ///
     /// That is the one whose first octets the answer repeats; without such octets the newest,
     /// when its sender had long given up waiting for those before; otherwise the oldest.
-    fn answered_request(&mut self, answer: SegmentRef, opening: &Opening) -> Option<Pending> {
-        let alike = self.pending.iter().enumerate();
-        let alike = alike.map(|(at, pending)| (pending.opening.shared_with(opening), at));
-        let (most, first) = alike
-            .clone()
-            .max_by_key(|(shared, at)| (*shared, std::cmp::Reverse(*at)))?;
-        let told = most >= MARK_OCTETS && alike.filter(|(shared, _)| *shared == most).count() == 1;
-        let newest = self.pending.len() - 1;
+    fn answered_request(&mut self, answer: Timestamp, opening: &Opening) -> Option<Pending> {
+        let newest = self.pending.len().checked_sub(1)?;
+        let (mut most, mut first, mut is_only) = (0, 0, true);
+        for (at, pending) in self.pending.iter().enumerate() {
+            let shared = pending.opening.shared_with(opening);
+            if shared > most {
+                (most, first, is_only) = (shared, at, true);
+            } else if shared == most {
+                is_only = false;
+            }
+        }
+        let told = most >= MARK_OCTETS && is_only;
         let place = if told {
             first
         } else if newest > 0 && self.gave_up_waiting(answer, newest) {
@@ -251,26 +246,28 @@ impl UdpTracker {
         } else {
             0
         };
-        self.pending.drain(..place);
+        if place > 0 {
+            self.pending.drain(..place);
+        }
         self.pending.pop_front()
     }
 
     /// The newest request came long after the one before it, and its answer soon.
-    fn gave_up_waiting(&self, answer: SegmentRef, newest: usize) -> bool {
+    fn gave_up_waiting(&self, answer: Timestamp, newest: usize) -> bool {
         let sent = |at: usize| self.pending[at].time;
         let pause = sent(newest).since(sent(newest - 1));
-        pause > answer.time.since(sent(newest)) * 4
+        pause > answer.since(sent(newest)) * 4
     }
 
-    fn answer(&mut self, reference: SegmentRef, opening: &Opening) {
-        let Some(request) = self.answered_request(reference, opening) else {
+    fn answer(&mut self, packet: &Packet, opening: &Opening) {
+        let Some(request) = self.answered_request(packet.time, opening) else {
             self.facts.unasked += 1;
             return;
         };
-        let (request_len, len) = (request.len, reference.payload_len);
+        let (request_len, len) = (request.len, packet.payload_len);
         self.facts
             .response_times
-            .add(reference.time.since(request.time));
+            .add(packet.time.since(request.time));
         let classes = &mut self.facts.size_classes;
         let Ok(at) = classes.binary_search_by_key(&request_len, |class| class.request_len) else {
             return;
@@ -283,7 +280,9 @@ impl UdpTracker {
         };
         class.answer_max = class.answer_max.max(len);
         class.answered += 1;
-        class.first_answer.get_or_insert(reference);
+        class
+            .first_answer
+            .get_or_insert_with(|| reference(packet, Direction::ServerToClient));
     }
 
     /// Notes that the server's answers bear another address than the client's datagrams go to.
@@ -317,44 +316,36 @@ impl UdpTracker {
 
     /// Ends tracking and hands over what is known.
     #[must_use]
-    pub fn finish(mut self: Box<Self>, expired: bool) -> Connection {
+    pub fn finish(self: Box<Self>, expired: bool) -> Connection {
+        let mut connection = Connection::unseen();
+        self.fill(expired, &mut connection);
+        connection
+    }
+
+    /// [`Self::finish`] into a [`Connection::unseen`].
+    pub(crate) fn fill(mut self: Box<Self>, expired: bool, connection: &mut Connection) {
         let (peak, median, active) = self.rate.summary();
         self.facts.peak_per_second = peak;
         self.facts.median_per_second = median;
         self.facts.active_seconds = active;
         self.facts.protocol = self.reader.protocol();
-        for half in &mut self.halves {
-            half.last_segment = half.last_data;
+        connection.transport = Transport::Udp;
+        connection.client = self.client;
+        connection.server = self.answered_from.unwrap_or(self.server);
+        connection.first_frame = self.first_frame;
+        connection.last_frame = self.last_frame;
+        connection.start = self.start;
+        connection.end = self.end;
+        for (end, half) in Direction::BOTH.into_iter().zip(&mut connection.halves) {
+            self.sent[end.index()].fill(half, end);
         }
-        Connection {
-            transport: Transport::Udp,
-            client: self.client,
-            server: self.answered_from.unwrap_or(self.server),
-            role: Role::Judged,
-            first_frame: self.first_frame,
-            last_frame: self.last_frame,
-            start: self.start,
-            end: self.end,
-            halves: self.halves,
-            close: if expired { Close::Timeout } else { Close::Open },
-            handshake: Handshake::default(),
-            turns: Turns::default(),
-            holes: Holes::default(),
-            idle_gaps: IdleGaps::default(),
-            resets: Vec::new(),
-            states: Vec::new(),
-            events: self.events,
-            events_dropped: 0,
-            capture_point: CapturePoint::Unknown,
-            capture_point_confidence: 0.0,
-            port_reuse: false,
-            translated_from: self.answered_from.map(|_| self.server),
-            process: None,
-            proxied_to: None,
-            app: self.reader.finish(),
-            udp: Some(self.facts),
-            time_split: TimeSplit::default(),
+        if expired {
+            connection.close = Close::Timeout;
         }
+        connection.events = self.events;
+        connection.translated_from = self.answered_from.map(|_| self.server);
+        connection.app = self.reader.finish();
+        connection.udp = Some(self.facts);
     }
 }
 
@@ -377,21 +368,6 @@ fn source_asks(packet: &Packet) -> bool {
         return looks_like_client(packet.src_port, packet.dst_port, packet);
     }
     true
-}
-
-fn reference(packet: &Packet, direction: Direction) -> SegmentRef {
-    SegmentRef {
-        frame: packet.frame,
-        time: packet.time,
-        direction,
-        flags: TcpFlags::default(),
-        seq: SeqNumber(0),
-        ack: SeqNumber(0),
-        relative_seq: 0,
-        relative_ack: 0,
-        payload_len: packet.payload_len,
-        window: 0,
-    }
 }
 
 /// Datagrams per second since the flow's start, in slots of a power of two of seconds.

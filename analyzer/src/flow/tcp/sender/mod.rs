@@ -392,16 +392,16 @@ impl SenderState {
             .map_or(self.snd_max, |hole| hole.range.start)
     }
 
-    /// The read model of this direction of a connection that ended at `end`. To be called once.
-    pub fn finish(&mut self, end: Timestamp) -> Half {
+    /// Writes the read model of this direction of a connection that ended at `end`. To be called once.
+    pub fn finish(&mut self, end: Timestamp, half: &mut Half) {
         if let Some(closed_at) = self.window_closed_at {
             self.stats.add_closed_window(end.since(closed_at));
         }
         self.note_lost_repeats();
         let counter_trust = self.counter_trust();
-        let seldom = self.stats.seldom.take();
-        // Filled where it lies: a new one with the rest of this would be copied field by field.
-        let mut half = seldom.map_or_else(Half::default, |seldom| *seldom);
+        if let Some(seldom) = self.stats.seldom.take() {
+            *half = *seldom;
+        }
         let (stats, rtt) = (&self.stats, &self.rtt);
         half.packets = stats.packets;
         half.wire_bytes = stats.wire_bytes;
@@ -434,7 +434,6 @@ impl SenderState {
         half.unacked_at_end = self.flight_size();
         half.hop_limit = self.hop_limit.map(|(usual, _)| usual);
         half.settle(counter_trust);
-        half
     }
 }
 
