@@ -45,7 +45,8 @@ impl Episodes {
         (steps, end): (&[ClockBreak], Timestamp),
     ) -> Self {
         let mut list = records.list;
-        list.sort_by_key(|record| record.first_frame);
+        // Their keys are sorted instead of them: they are large.
+        list.sort_by_cached_key(|record| record.first_frame);
         let mut found = silence::find(hosts, &list, end);
         found.extend(process_end::programs(&list));
         found.extend(process_end::restarts(&list, end));
