@@ -216,6 +216,32 @@ impl Gap {
     }
 }
 
+/// How fast hosts count.
+type Rates = BTreeMap<[u8; 16], Rate>;
+
+/// Learns how fast the clocks of both ends of a connection run.
+fn learn_of(rates: &mut Rates, slot: &Slot) {
+    for side in &slot.sides {
+        if let (Some(first), Some(last)) = (side.first, side.last) {
+            learn(rates, side.host, Rate::between(first, last));
+        }
+    }
+}
+
+/// Keeps what was measured longest.
+fn learn(rates: &mut Rates, host: [u8; 16], rate: Option<Rate>) {
+    let Some(rate) = rate else { return };
+    let full = rates.len() >= CLOCKS;
+    match rates.get_mut(&host) {
+        Some(known) if known.measured_ns < rate.measured_ns => *known = rate,
+        Some(_) => {}
+        None if full => {}
+        None => {
+            rates.insert(host, rate);
+        }
+    }
+}
+
 /// Finds the steps. Feed it in the order of the capture.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
@@ -225,8 +251,7 @@ pub(crate) struct Steps {
     gaps: u64,
     recent: VecDeque<Gap>,
     kept: Vec<Gap>,
-    /// How fast hosts count.
-    rates: BTreeMap<[u8; 16], Rate>,
+    rates: Rates,
     /// Those of files read elsewhere.
     found: Vec<ClockBreak>,
 }
@@ -293,11 +318,11 @@ impl Steps {
     #[cold]
     fn beginning(&mut self, packet: &Packet, tcp: &TcpFields, flow: (u64, usize), stamp: Stamp) {
         let (hash, of) = flow;
-        let mut slot = self.slots[(hash >> 54) as usize];
+        let slot = &mut self.slots[(hash >> 54) as usize];
         if slot.hash != hash || tcp.flags.syn() && !tcp.flags.ack() {
-            self.learn_of(&slot);
+            learn_of(&mut self.rates, slot);
             let sides = [Side::default(); 2];
-            slot = Slot { hash, sides };
+            *slot = Slot { hash, sides };
         }
         let other = &slot.sides[1 - of].asked;
         let answered = (other.gap == self.gaps).then(|| other.answered_by(tcp));
@@ -310,34 +335,11 @@ impl Steps {
         if side.gaps == self.gaps {
             side.last = Some(stamp);
         } else if let Some(passed) = answered.flatten() {
-            self.testify(side, (passed, stamp));
+            let before = *side;
             // Rates are measured where there is no gap.
             (side.first, side.last) = (Some(stamp), Some(stamp));
             side.gaps = self.gaps;
-        }
-        self.slots[(hash >> 54) as usize] = slot;
-    }
-
-    /// Learns how fast the clocks of both ends of a connection run.
-    fn learn_of(&mut self, slot: &Slot) {
-        for side in &slot.sides {
-            if let (Some(first), Some(last)) = (side.first, side.last) {
-                self.learn(side.host, Rate::between(first, last));
-            }
-        }
-    }
-
-    /// Keeps what was measured longest.
-    fn learn(&mut self, host: [u8; 16], rate: Option<Rate>) {
-        let Some(rate) = rate else { return };
-        let full = self.rates.len() >= CLOCKS;
-        match self.rates.get_mut(&host) {
-            Some(known) if known.measured_ns < rate.measured_ns => *known = rate,
-            Some(_) => {}
-            None if full => {}
-            None => {
-                self.rates.insert(host, rate);
-            }
+            self.testify(&before, (passed, stamp));
         }
     }
 
@@ -347,7 +349,7 @@ impl Steps {
             return;
         };
         let host = side.host;
-        self.learn(host, Rate::between(first, before));
+        learn(&mut self.rates, host, Rate::between(first, before));
         let Some(ticks) = before.ticks_to(answer) else {
             return;
         };
@@ -391,8 +393,8 @@ impl Steps {
 
     /// The steps that are proved, in the order of the capture; the first ones.
     pub fn finish(mut self) -> Vec<ClockBreak> {
-        for slot in std::mem::take(&mut self.slots) {
-            self.learn_of(&slot);
+        for slot in &self.slots {
+            learn_of(&mut self.rates, slot);
         }
         let mut found = std::mem::take(&mut self.found);
         let gaps = self.kept.into_iter().chain(self.recent);
