@@ -34,6 +34,11 @@ impl Histogram {
         if !self.buckets.is_empty() {
             add_count(&mut self.buckets, Self::bucket_of(duration), 1);
         } else if self.exact.len() < EXACT {
+            if self.exact.len() == self.exact.capacity() && !self.exact.is_empty() {
+                // A few or many are the rule.
+                let more = (EXACT - self.exact.len()).min(3 * self.exact.len());
+                self.exact.reserve_exact(more);
+            }
             let at = self.exact.partition_point(|known| *known <= duration);
             self.exact.insert(at, duration);
         } else {

@@ -49,7 +49,7 @@ impl ExchangeLog {
             let more = match self.kept.len() {
                 0 => 1,
                 1 => KEPT / 2 - 1,
-                _ => KEPT / 2,
+                _ => KEPT,
             };
             self.kept.reserve_exact(more);
         }

@@ -10,6 +10,10 @@ use crate::time::Timestamp;
 /// State changes kept: both ends' whole life, many times over.
 const SPANS: usize = 64;
 
+/// States that both ends enter until they are in ESTABLISHED, and until they are closed.
+const OPENING: usize = 4;
+const WHOLE_LIFE: usize = 10;
+
 /// A state that an end entered.
 #[derive(Clone, Copy, Debug)]
 struct Entered {
@@ -49,6 +53,14 @@ impl StateTracker {
             inferred,
         };
         if self.entered.len() < SPANS {
+            if self.entered.len() == self.entered.capacity() {
+                let wanted = match self.entered.len() {
+                    ..OPENING => OPENING,
+                    OPENING..WHOLE_LIFE => WHOLE_LIFE,
+                    WHOLE_LIFE.. => SPANS,
+                };
+                self.entered.reserve_exact(wanted - self.entered.len());
+            }
             self.entered.push(entered);
         } else {
             self.late[end.index()] = Some(entered);

@@ -208,8 +208,9 @@ impl Conversation {
             return;
         }
         if turns.first_answered.is_empty() {
+            turns.first_answered.reserve_exact(2 * SLOWEST);
             let before = turns.slowest.iter().filter_map(AnsweredTurn::of);
-            turns.first_answered = before.collect();
+            turns.first_answered.extend(before);
         }
         turns.first_answered.extend(AnsweredTurn::of(turn));
     }

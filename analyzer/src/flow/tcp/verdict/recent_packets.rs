@@ -28,8 +28,8 @@ const COPY_WITHIN: Duration = Duration::from_millis(20);
 /// A network that duplicates delivers the copy within this time (also over a slow path).
 const NETWORK_COPY_WITHIN: Duration = Duration::from_secs(1);
 
-/// Packets that room is made for at one time.
-const ROOM: usize = 4;
+/// Packets that room is made for at first.
+const FEW: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 struct Remembered {
@@ -134,7 +134,8 @@ impl RecentPackets {
         };
         if self.ring.len() < room {
             if self.ring.len() == self.ring.capacity() {
-                self.ring.reserve_exact(ROOM);
+                let wanted = if self.ring.is_empty() { FEW } else { room };
+                self.ring.reserve_exact(wanted - self.ring.len());
             }
             self.ring.push(entry);
         } else {
