@@ -42,6 +42,7 @@ const LIKENESSES: u32 = 3;
 impl DatagramReader {
     /// Takes one datagram's payload (cut to what was captured), its true length in octets, and
     /// the ports as `(client, server)`, which are only a hint beside the content.
+    #[inline]
     pub fn datagram(
         &mut self,
         direction: Direction,
@@ -50,8 +51,23 @@ impl DatagramReader {
         at: At,
         ports: (u16, u16),
     ) {
+        // Nothing is read of what could not be named.
+        let is_named = self.protocol.is_some();
+        if is_named || self.tried < TRIED_MAX && !bytes.is_empty() {
+            self.read(direction, bytes, true_len, at, ports);
+        }
+    }
+
+    fn read(
+        &mut self,
+        direction: Direction,
+        bytes: &[u8],
+        true_len: u32,
+        at: At,
+        ports: (u16, u16),
+    ) {
         let mut read = None;
-        if self.protocol.is_none() && self.tried < TRIED_MAX && !bytes.is_empty() {
+        if self.protocol.is_none() {
             self.tried += 1;
             read = Message::parse(bytes);
             let likeness = recognise::datagram(bytes, true_len, ports, read.as_ref());

@@ -114,6 +114,7 @@ impl Item {
         }
         self.asked.clear();
         self.hashes.clear();
+        self.hashes.reserve(self.decoded.packets.len());
         for (at, packet) in self.decoded.packets.iter().enumerate() {
             let Ok(at) = u32::try_from(at) else { break };
             if Translator::concerns(packet) {

@@ -11,9 +11,9 @@ use crate::time::Timestamp;
 pub(super) struct Sent {
     packets: u64,
     wire_bytes: u64,
-    /// Copies included.
     payload_bytes: u64,
-    unique_bytes: u64,
+    /// Of copies.
+    repeated_bytes: u64,
     duplicate_frames: u64,
     cut_frames: u64,
     largest_payload: u32,
@@ -33,7 +33,7 @@ struct Place {
 impl Sent {
     /// Takes a copy of the datagram before, made by the capture.
     pub fn take_copy(&mut self, packet: &Packet) {
-        self.payload_bytes += u64::from(packet.payload_len);
+        self.repeated_bytes += u64::from(packet.payload_len);
         self.duplicate_frames += 1;
     }
 
@@ -42,7 +42,6 @@ impl Sent {
         self.packets += 1;
         self.wire_bytes += u64::from(packet.wire_len);
         self.payload_bytes += u64::from(packet.payload_len);
-        self.unique_bytes += u64::from(packet.payload_len);
         self.cut_frames += u64::from(packet.is_cut());
         self.largest_payload = self.largest_payload.max(packet.payload_len);
         let place = Place {
@@ -65,8 +64,8 @@ impl Sent {
         };
         half.packets = self.packets;
         half.wire_bytes = self.wire_bytes;
-        half.payload_bytes = self.payload_bytes;
-        half.unique_bytes = self.unique_bytes;
+        half.payload_bytes = self.payload_bytes + self.repeated_bytes;
+        half.unique_bytes = self.payload_bytes;
         half.duplicate_frames = self.duplicate_frames;
         half.data_segments = self.packets;
         half.cut_frames = self.cut_frames;
