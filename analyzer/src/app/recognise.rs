@@ -57,7 +57,14 @@ pub(super) fn later_segment(bytes: &[u8]) -> Verdict {
 }
 
 /// Whether `bytes` begin with `magic`, as far as they go.
+#[inline]
 fn magic(bytes: &[u8], magic: &[u8], is: Recognised) -> Verdict {
+    // Nearly always the first octet tells.
+    if let (Some(first), Some(wanted)) = (bytes.first(), magic.first())
+        && first != wanted
+    {
+        return Verdict::No;
+    }
     let common = bytes.len().min(magic.len());
     match bytes[..common] == magic[..common] {
         true if common == magic.len() => Verdict::Is(is),

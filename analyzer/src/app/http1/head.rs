@@ -81,9 +81,7 @@ pub(in crate::app) fn looks_like_head(bytes: &[u8], cut: bool) -> Option<bool> {
     let front = &bytes[..bytes.len().min(LINE_MAX)];
     let end = memchr::memchr(b'\n', front);
     let line = &front[..end.unwrap_or(front.len())];
-    // Without an early end this takes many octets at a time.
-    let odd = |odd: bool, octet: &u8| odd | (octet.is_ascii_control() & (*octet != b'\r'));
-    if line.iter().fold(false, odd) {
+    if has_control(line) {
         return Some(false);
     }
     if end.is_some() {
@@ -97,6 +95,22 @@ pub(in crate::app) fn looks_like_head(bytes: &[u8], cut: bool) -> Option<bool> {
     let known = known_method(&bytes[..method]).is_some()
         && (target.first().is_some_and(|first| *first == b'/') || target.starts_with(b"http://"));
     cut.then_some(known)
+}
+
+/// Whether there is a control character in a line, but for CR.
+fn has_control(line: &[u8]) -> bool {
+    // Without an early end this takes many octets at a time.
+    let among = |octets: &[u8]| {
+        let is_control = |octet: &u8| octet.is_ascii_control() & (*octet != b'\r');
+        octets
+            .iter()
+            .fold(false, |found, octet| found | is_control(octet))
+    };
+    match line.last_chunk::<16>() {
+        // The last ones are looked at together, some of them once more.
+        Some(last) => line.as_chunks::<16>().0.iter().any(|chunk| among(chunk)) || among(last),
+        None => among(line),
+    }
 }
 
 impl Head {

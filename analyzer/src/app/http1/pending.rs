@@ -71,17 +71,16 @@ impl Pending {
         if self.waiting.front()?.1.request_start.frame > start.frame {
             return None;
         }
-        let (order, mut exchange) = self.waiting.pop_front()?;
+        self.current = self.waiting.pop_front();
+        let (_, exchange) = self.current.as_mut()?;
         exchange.status = Some(status);
         exchange.response_start = Some(start);
         exchange.connection_close |= close;
-        let asked = match &*exchange.method {
+        Some(match &*exchange.method {
             "HEAD" => Asked::Head,
             "CONNECT" => Asked::Connect,
             _ => Asked::Other,
-        };
-        self.current = Some((order, exchange));
-        Some(asked)
+        })
     }
 
     /// The exchange whose response is in progress, when its request is known.
