@@ -118,8 +118,8 @@ impl Sums {
         let header_right = u32::from(header == Reading::Right);
         known[SumOf::Ipv4Header as usize] += header_right;
         known[of as usize] += u32::from(transport == Reading::Right);
+        let right_before = *known;
         self.headers += header_right;
-        let right_before = *self.of(src);
         for (of, reading) in [(SumOf::Ipv4Header, header), (of, transport)] {
             if let Reading::Wrong { difference, excess } = reading {
                 self.wrong.push(WrongSum {

@@ -26,7 +26,6 @@ use std::time::Duration;
 use crate::connection::Half;
 use crate::connection::{CounterTrust, SuspectedRepeats};
 use crate::decode::TcpFlags;
-use crate::direction::Direction;
 use crate::event::RetransmissionKind;
 use crate::flow::tcp::TcpTracker;
 use crate::flow::tcp::segment::Segment;
@@ -109,8 +108,8 @@ impl TcpTracker {
     /// Takes `gap` identifications that were passed over right before a segment. `owed`: the sender
     /// had something to acknowledge.
     fn note_gap(&mut self, segment: &Segment<'_>, gap: u16, owed: bool) {
-        let rtt = self.rtt_hint();
-        let (sender, _) = split_pair(&mut self.senders, segment.direction);
+        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        let rtt = whole_round_trip(&sender.rtt, &peer.rtt);
         let silence = segment
             .packet
             .time
@@ -121,8 +120,9 @@ impl TcpTracker {
             return;
         }
         let due = repeats_due(segment, sender, rtt);
-        let timed_out = self.answers_timed_out(segment, gap.saturating_sub(due), owed);
-        let (sender, peer) = split_pair(&mut self.senders, segment.direction);
+        let timed_out = rtt.is_some_and(|rtt| {
+            answers_timed_out(segment, (sender, peer), gap.saturating_sub(due), owed, rtt)
+        });
         if gap > due && !timed_out && segment.start <= sender.snd_max {
             sender.ip_ids.note_moved_on(silence);
         }
@@ -148,37 +148,6 @@ impl TcpTracker {
             }
             passed.packets = passed.packets.saturating_add(gap - due);
         }
-    }
-
-    /// Whether a segment comes when a timeout would bring again what was among `gap` packets passed
-    /// over. `owed`: its sender had something to acknowledge.
-    fn answers_timed_out(&self, segment: &Segment<'_>, gap: u16, owed: bool) -> bool {
-        let Some(rtt) = self.rtt_hint() else {
-            return false;
-        };
-        let [client, server] = &self.senders;
-        let (sender, peer) = match segment.direction {
-            Direction::ClientToServer => (client, server),
-            Direction::ServerToClient => (server, client),
-        };
-        let is_timeout_since = |since| is_timeout_of_answer(segment.packet.time.since(since), rtt);
-        let asked = &sender.passed_over.asked;
-        let questions = u16::from(asked.count);
-        // Each question may have drawn an acknowledgement.
-        if gap == 0 || gap > questions.max(1) {
-            return false;
-        }
-        if !owed {
-            return is_timeout_since(sender.passed_over.last_packet);
-        }
-        if questions > 1 && gap == questions {
-            // It answered all of them: this may be the answer to any, once more.
-            return asked.times().any(is_timeout_since);
-        }
-        // What its packet before did not acknowledge it was asked before that.
-        let soonest = peer.rtt.min_ns().unwrap_or_default() * 9 / 10;
-        let asked_at = asked.answered_by(segment, soonest);
-        is_timeout_since(asked_at.unwrap_or(peer.last_sent))
     }
 
     /// Judges a segment that begins at or beyond the stream's end, before the end advances:
@@ -264,6 +233,36 @@ pub(in crate::flow::tcp) enum Hint {
     Counter,
 }
 
+/// Whether a segment comes when a timeout would bring again what was among `gap` packets passed over.
+/// `owed`: its sender had something to acknowledge; `rtt`: the whole round trip.
+fn answers_timed_out(
+    segment: &Segment<'_>,
+    (sender, peer): (&SenderState, &SenderState),
+    gap: u16,
+    owed: bool,
+    rtt: u64,
+) -> bool {
+    let is_timeout_since =
+        |since| is_timeout_of_answer(segment.packet.time.nanos_since(since), rtt);
+    let asked = &sender.passed_over.asked;
+    let questions = u16::from(asked.count);
+    // Each question may have drawn an acknowledgement.
+    if gap == 0 || gap > questions.max(1) {
+        return false;
+    }
+    if !owed {
+        return is_timeout_since(sender.passed_over.last_packet);
+    }
+    if questions > 1 && gap == questions {
+        // It answered all of them: this may be the answer to any, once more.
+        return asked.times().any(is_timeout_since);
+    }
+    // What its packet before did not acknowledge it was asked before that.
+    let soonest = peer.rtt.min_ns().unwrap_or_default() * 9 / 10;
+    let asked_at = asked.answered_by(segment, soonest);
+    is_timeout_since(asked_at.unwrap_or(peer.last_sent))
+}
+
 fn note_suspected(
     suspected: &mut SuspectedRepeats,
     segment: &Segment<'_>,
@@ -320,8 +319,10 @@ fn kind_of(segment: &Segment<'_>, waited_ns: u64) -> RetransmissionKind {
 /// round trip, is when Linux's timer would send the answer again: smoothed round trip and 200 ms
 /// (RFC 6298 §2.3 with its minimum of the variance term), plus the way there and back, and 20 %
 /// for timer slack and variance.
-fn is_timeout_of_answer(delay: Duration, rtt: Duration) -> bool {
-    delay >= rtt + REPAIR_WITHOUT_RTT && delay <= (rtt * 2 + REPAIR_WITHOUT_RTT) * 6 / 5
+fn is_timeout_of_answer(delay_ns: u64, rtt_ns: u64) -> bool {
+    let soonest = rtt_ns.saturating_add(REPAIR_WITHOUT_RTT_NS);
+    let there_and_back = soonest.saturating_add(rtt_ns);
+    delay_ns >= soonest && delay_ns <= there_and_back.saturating_add(there_and_back / 5)
 }
 
 /// More than this a sender cannot have sent since its last packet, timers apart: its window grows
@@ -417,8 +418,11 @@ pub(in crate::flow::tcp) fn note_pushed_pause(
 /// Segments of known holes that the sender must have repeated by now, so that packets passed over
 /// may be those repeats. The hole that `segment` repairs counts when it comes a timeout late: the
 /// first repair was lost then.
-fn repeats_due(segment: &Segment<'_>, sender: &SenderState, rtt: Option<Duration>) -> u16 {
-    let rtt = rtt.unwrap_or_default();
+fn repeats_due(segment: &Segment<'_>, sender: &SenderState, rtt: Option<u64>) -> u16 {
+    if sender.holes.is_empty() {
+        return 0;
+    }
+    let rtt = Duration::from_nanos(rtt.unwrap_or_default());
     let size = u64::from(sender.stats.largest_payload.max(1));
     let segments: u64 = sender
         .holes
