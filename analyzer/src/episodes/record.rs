@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{Endpoint, Transport};
-use crate::connection::Connection;
+use crate::connection::{Connection, Ending};
 use crate::direction::Direction;
 use crate::event::{At, EventKind, SegmentRef};
 use crate::time::Timestamp;
@@ -62,12 +62,11 @@ pub(crate) struct FirstClose {
 }
 
 impl ConnectionRecord {
-    fn of(connection: &Connection) -> Self {
+    fn of(connection: &Connection, ending: Option<&Ending>) -> Self {
         let at = |segment: SegmentRef| At {
             frame: segment.frame,
             time: segment.time,
         };
-        let ending = connection.ending();
         let close = ending.map(|ending| ending.at);
         let [client, server] = &connection.halves;
         let halves = connection.halves.iter();
@@ -134,12 +133,12 @@ pub(crate) struct Records {
 
 impl Records {
     /// Takes a connection that has ended.
-    pub fn connection(&mut self, connection: &Connection) {
+    pub fn connection(&mut self, connection: &Connection, ending: Option<&Ending>) {
         if connection.transport != Transport::Tcp {
             return;
         }
         if self.list.len() < KEPT_PER_SHARD {
-            self.list.push(ConnectionRecord::of(connection));
+            self.list.push(ConnectionRecord::of(connection, ending));
         } else {
             self.dropped += 1;
         }

@@ -125,8 +125,9 @@ impl ShardTally {
         self.limits.two_sided += u64::from(!connection.is_one_sided());
         self.timeline.slice(connection.start).opened += 1;
         self.names(connection);
-        self.hosts.connection(connection);
-        self.records.connection(connection);
+        let ending = connection.ending();
+        self.hosts.connection(connection, ending.as_ref());
+        self.records.connection(connection, ending.as_ref());
         match connection.transport {
             Transport::Tcp => self.tcp(connection, expired_open),
             Transport::Udp => self.udp(connection),

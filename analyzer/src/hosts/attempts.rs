@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::addr::Transport;
 use crate::app::{At, GOODBYE_TO_FIN, TLS_GOODBYE_OCTETS};
-use crate::connection::{Connection, ResetKind};
+use crate::connection::{Connection, Ending, ResetKind};
 use crate::direction::Direction;
 use crate::event::{EventKind, SegmentRef};
 
@@ -154,8 +154,13 @@ impl ServerRecord {
     }
 }
 
-pub(super) fn note_client(client: &mut ClientRecord, connection: &Connection, attempt: Attempt) {
-    if let Some(wait) = wait_given_up(connection) {
+pub(super) fn note_client(
+    client: &mut ClientRecord,
+    connection: &Connection,
+    ending: Option<&Ending>,
+    attempt: Attempt,
+) {
+    if let Some(wait) = ending.and_then(wait_given_up) {
         client.waits_count += 1;
         client.note_wait(connection.first_frame, wait);
     }
@@ -211,8 +216,7 @@ pub(super) fn note_server(server: &mut ServerRecord, connection: &Connection, at
 
 /// How long the client waited for the answer to its last request before it closed. A goodbye that
 /// leaves with the close is no request.
-fn wait_given_up(connection: &Connection) -> Option<Duration> {
-    let ending = connection.ending()?;
+fn wait_given_up(ending: &Ending) -> Option<Duration> {
     let request = ending.pending?.request;
     let wait = ending.at.time.since(request.last.time);
     let is_goodbye = request.octets <= TLS_GOODBYE_OCTETS && wait <= GOODBYE_TO_FIN;

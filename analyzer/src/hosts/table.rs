@@ -14,7 +14,7 @@ use foldhash::fast::FixedState;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::addr::Endpoint;
-use crate::connection::Connection;
+use crate::connection::{Connection, Ending};
 use crate::decode::{Packet, PacketKind, TcpFlags, ip_from_octets};
 use crate::event::At;
 use crate::time::Timestamp;
@@ -247,7 +247,7 @@ impl HostTable {
     }
 
     /// Takes a connection that has ended.
-    pub fn connection(&mut self, connection: &Connection) {
+    pub fn connection(&mut self, connection: &Connection, ending: Option<&Ending>) {
         let forth = (octets(connection.client.ip), octets(connection.server.ip));
         self.make_room(0);
         let accepted = connection
@@ -257,7 +257,7 @@ impl HostTable {
         let tried = attempts::Attempt::of(connection);
         let number = self.hosts.number(forth.0);
         let client = self.hosts.get_mut(number).client.get_or_insert_default();
-        attempts::note_client(client, connection, tried);
+        attempts::note_client(client, connection, ending, tried);
         let number = self.hosts.number(forth.1);
         let record = self.hosts.get_mut(number);
         let server = record.server.get_or_insert_default();
