@@ -173,8 +173,9 @@ impl Head {
                 return Some(Self::bare(Line::Response { status }, *minor == b'0'));
             }
             _ => {
-                let mut words = bytes.splitn(3, |octet| *octet == b' ');
-                let (method, target) = (words.next()?, words.next()?);
+                let (method, behind) = bytes.split_at(memchr::memchr(b' ', bytes)?);
+                let target = &behind[1..];
+                let target = &target[..memchr::memchr(b' ', target).unwrap_or(target.len())];
                 Line::Request {
                     method: method_of(method),
                     target: capped(target, TARGET_MAX),
