@@ -236,8 +236,12 @@ impl ShardTally {
             .iter()
             .filter(|exchange| !exchange.addresses.is_empty())
         {
-            let name = exchange.name.clone();
-            if let Some(known) = entry(&mut self.dns_names, name, ENTRIES_PER_SHARD) {
+            let names = &mut self.dns_names;
+            let known = match names.get_mut(&exchange.name) {
+                None => entry(names, exchange.name.clone(), ENTRIES_PER_SHARD),
+                known => known,
+            };
+            if let Some(known) = known {
                 known.extend(exchange.addresses.iter().copied());
                 bound(known);
             }

@@ -167,19 +167,13 @@ impl UdpTracker {
                     class.first_repeat.get_or_insert_with(reference);
                 }
             }
-            Err(at) if classes.len() < SIZE_CLASSES => classes.insert(
-                at,
-                SizeClass {
-                    request_len: len,
-                    requests: 1,
-                    answered: 0,
-                    answer_min: 0,
-                    answer_max: 0,
-                    first_request: reference(),
-                    first_answer: None,
-                    first_repeat: None,
-                },
-            ),
+            Err(at) if classes.len() < SIZE_CLASSES => {
+                if classes.is_empty() {
+                    // Requests of one length, or a single one, are the rule.
+                    classes.reserve_exact(1);
+                }
+                classes.insert(at, new_class(reference()));
+            }
             Err(_) => {}
         }
         if self.pending.len() >= PENDING {
@@ -360,6 +354,20 @@ struct Pending {
     /// Its true length.
     len: u32,
     opening: Opening,
+}
+
+/// Requests of the length of the first one.
+fn new_class(first_request: SegmentRef) -> SizeClass {
+    SizeClass {
+        request_len: first_request.payload_len,
+        requests: 1,
+        answered: 0,
+        answer_min: 0,
+        answer_max: 0,
+        first_request,
+        first_answer: None,
+        first_repeat: None,
+    }
 }
 
 /// The first datagram's sender asks, unless it speaks from a well-known port to a high one.

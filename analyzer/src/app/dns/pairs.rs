@@ -113,6 +113,10 @@ impl Pairs {
             edns_size,
             addresses: Vec::new(),
         };
+        if self.exchanges.is_empty() {
+            // A flow of its own for each look-up is the rule.
+            self.exchanges.reserve_exact(1);
+        }
         self.exchanges.push((direction, exchange));
         self.answer_early(direction, id, at);
     }
