@@ -8,8 +8,8 @@ use crate::flow::tcp::segment::Segment;
 use crate::flow::tcp::sender::{SenderState, split_pair};
 use crate::flow::tcp::verdict::Verdict;
 
-/// Shorter waits may be a round trip.
-const LEAST_WAIT: Duration = Duration::from_millis(20);
+/// Shorter waits, in nanoseconds, may be a round trip.
+const LEAST_WAIT_NS: u64 = 20_000_000;
 
 /// How soon after the acknowledgement the rest leaves, apart from the way to the sender and back.
 const AT_ONCE: Duration = Duration::from_millis(2);
@@ -104,10 +104,12 @@ impl HeldWritesTracker {
     pub fn progress(&mut self, segment: &Segment<'_>, peer: &SenderState) {
         let place = &mut self.0[segment.direction.reverse().index()].alone;
         let Some(small) = place else { return };
-        let wait = segment.packet.time.since(small.segment.time);
-        let round_trip = peer.rtt.min().unwrap_or_default();
-        let is_late = wait >= LEAST_WAIT && wait > round_trip * 3 / 2;
-        if segment.seq_len() == 0 && segment.ack == Some(small.end) && is_late {
+        let is_late = || {
+            let wait = segment.packet.time.nanos_since(small.segment.time);
+            let round_trip = peer.rtt.min_ns().unwrap_or_default();
+            wait >= LEAST_WAIT_NS && wait > round_trip.saturating_mul(3) / 2
+        };
+        if segment.seq_len() == 0 && segment.ack == Some(small.end) && is_late() {
             small.released = Some(segment.reference);
         } else {
             *place = None;
