@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::decode::{Packet, PacketKind};
-use crate::flow::first_packets::{FirstDatagrams, FirstSegments, Record};
+use crate::decode::PacketKind;
+use crate::flow::first_packets::{FirstDatagrams, FirstSegments, Kept, Record};
 use crate::flow::key::FlowKey;
 use crate::flow::tally::ShardTally;
 use crate::flow::tcp::{PATIENCE_SYN_S, TcpSettings, TcpTracker};
@@ -123,10 +123,11 @@ impl Flow {
         let grown = match self {
             Self::Tcp(_) | Self::Udp(_) => return,
             Self::Syn(syn) => {
-                grown_tcp([(syn.syn(key), &[][..])].into_iter(), settings, tally).map(Self::Tcp)
+                let alone = std::iter::once(Kept::syn(*syn));
+                grown_tcp(key, alone, settings, tally).map(Self::Tcp)
             }
             Self::FirstSegments(_, first) => {
-                grown_tcp(first.segments(key), settings, tally).map(Self::Tcp)
+                grown_tcp(key, first.segments(), settings, tally).map(Self::Tcp)
             }
             Self::FirstDatagrams(_, first) => grown_udp(key, first, tally).map(Self::Udp),
         };
@@ -137,12 +138,14 @@ impl Flow {
 }
 
 fn grown_tcp<'a>(
-    segments: impl Iterator<Item = (Packet, &'a [u8])>,
+    key: &FlowKey,
+    segments: impl Iterator<Item = Kept<'a>>,
     settings: &TcpSettings,
     tally: &mut ShardTally,
 ) -> Option<Box<TcpTracker>> {
     let mut tracker: Option<Box<TcpTracker>> = None;
-    for (packet, payload) in segments {
+    for kept in segments {
+        let packet = kept.segment(key);
         let PacketKind::Tcp(tcp) = &packet.kind else {
             continue;
         };
@@ -151,7 +154,7 @@ fn grown_tcp<'a>(
         tracker.in_turn(
             &packet,
             tcp,
-            payload,
+            kept.payload,
             &mut |tracker, packet, tcp, payload| {
                 let (verdict, direction) = tracker.segment(packet, tcp, payload);
                 tally.segment(packet, direction, verdict);

@@ -144,11 +144,6 @@ impl Record {
         is_syn && Self::fits(tcp)
     }
 
-    /// The SYN as it was.
-    pub fn syn(&self, key: &FlowKey) -> Packet {
-        self.packet(key, PacketKind::Tcp(self.tcp()), Lengths::default())
-    }
-
     fn packet(&self, key: &FlowKey, kind: PacketKind, lengths: Lengths) -> Packet {
         let [low, high] = key.ends();
         let (source, destination) = match self.sender() {
@@ -307,6 +302,7 @@ impl Pile {
     }
 
     /// What was pushed, in its order.
+    #[inline]
     fn iter(&self) -> impl Iterator<Item = (Record, Lengths, &[u8])> {
         let mut rest = &self.octets[..];
         std::iter::from_fn(move || {
@@ -323,6 +319,32 @@ impl Pile {
         self.octets
             .first_chunk()
             .map_or(0, |frame| u64::from_le_bytes(*frame))
+    }
+}
+
+/// A segment that was kept. It is made whole where it is used: as a packet it is large to pass on.
+pub(crate) struct Kept<'a> {
+    record: Record,
+    lengths: Lengths,
+    /// Its captured octets.
+    pub payload: &'a [u8],
+}
+
+impl Kept<'_> {
+    /// A SYN that is kept by itself.
+    pub fn syn(record: Record) -> Self {
+        Self {
+            record,
+            lengths: Lengths::default(),
+            payload: &[],
+        }
+    }
+
+    /// The segment as it was.
+    #[inline]
+    pub fn segment(&self, key: &FlowKey) -> Packet {
+        let kind = PacketKind::Tcp(self.record.tcp());
+        self.record.packet(key, kind, self.lengths)
     }
 }
 
@@ -374,11 +396,12 @@ impl FirstSegments {
         self.0.octets.capacity()
     }
 
-    /// The segments as they were, in their order.
-    pub fn segments<'a>(&'a self, key: &'a FlowKey) -> impl Iterator<Item = (Packet, &'a [u8])> {
-        self.0.iter().map(|(record, lengths, payload)| {
-            let kind = PacketKind::Tcp(record.tcp());
-            (record.packet(key, kind, lengths), payload)
+    /// The segments, in their order.
+    pub fn segments(&self) -> impl Iterator<Item = Kept<'_>> {
+        self.0.iter().map(|(record, lengths, payload)| Kept {
+            record,
+            lengths,
+            payload,
         })
     }
 }
