@@ -109,11 +109,13 @@ impl Decoder<'_> {
         let is_lone_syn = part.is_some_and(|(of, octets)| {
             of == SumOf::TcpBare && is_lone_syn(protocol, Window::whole(octets))
         });
-        if is_lone_syn && !is_wrong(of_header) && !is_wrong(of_transport) {
-            return padding;
-        }
         let sums = &mut self.out.sums;
-        sums.take(self.number, src, of_header, (of, of_transport));
+        if is_wrong(of_header) || is_wrong(of_transport) {
+            sums.take(self.number, src, of_header, (of, of_transport));
+        } else if !is_lone_syn {
+            let of = (of_transport == Reading::Right).then_some(of);
+            sums.count_right(src, of_header == Reading::Right, of);
+        }
         padding
     }
 }

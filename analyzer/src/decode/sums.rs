@@ -93,8 +93,8 @@ impl Sums {
         place
     }
 
-    /// Counts a packet whose sums are right: that of an IPv4 `header` if it has one, and that of its
-    /// transport.
+    /// Counts a packet whose sums are right as far as they tell: that of an IPv4 `header` if it has
+    /// one, and that of its transport.
     #[inline]
     pub(super) fn count_right(&mut self, src: &[u8; 16], header: bool, of: Option<SumOf>) {
         let header = u32::from(header);
@@ -106,7 +106,7 @@ impl Sums {
         }
     }
 
-    /// Takes what the sums of a packet's IPv4 header and of its transport say.
+    /// Takes what the sums of a packet's IPv4 header and of its transport say, where one is wrong.
     pub(super) fn take(
         &mut self,
         frame: u64,
