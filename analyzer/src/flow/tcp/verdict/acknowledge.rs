@@ -298,7 +298,7 @@ pub(in crate::flow::tcp) fn advance(
     if !peer.sacked.is_empty() {
         peer.sacked.remove_below(ack);
     }
-    let (mut sample, mut last) = (None, None);
+    let mut sample = None;
     while let Some(oldest) = peer.outstanding.front() {
         if oldest.range.end > ack {
             break;
@@ -313,9 +313,8 @@ pub(in crate::flow::tcp) fn advance(
         if !oldest.sacked {
             sample = round_trip(oldest, time, echo).or(sample);
         }
-        last = peer.outstanding.pop_front();
+        peer.last_acked = peer.outstanding.pop_front();
     }
-    peer.last_acked = last.or(peer.last_acked);
     if let Some(rtt_ns) = sample {
         peer.rtt.sample(rtt_ns);
     }
