@@ -106,14 +106,7 @@ impl Conversation {
                         extend(&mut turn.request, reference, octets);
                         turn.request_acked = None;
                     }
-                    _ => self.open(Turn {
-                        request: span(),
-                        request_acked: None,
-                        response: None,
-                        answer_missed: false,
-                        response_acked: None,
-                        repeats: 0,
-                    }),
+                    _ => self.open(span()),
                 }
             }
             Direction::ServerToClient => {
@@ -156,15 +149,23 @@ impl Conversation {
         }
     }
 
-    fn open(&mut self, turn: Turn) {
-        if let Some(before) = self.turns.last.replace(turn) {
+    fn open(&mut self, request: Span) {
+        if let Some(before) = self.turns.last {
             self.note_response_time(&before);
             self.note_run(&before);
-            if !goes_on(&before, turn.request.first.time) {
+            if !goes_on(&before, request.first.time) {
                 self.run = None;
             }
             self.turns.before_last = Some(before);
         }
+        self.turns.last = Some(Turn {
+            request,
+            request_acked: None,
+            response: None,
+            answer_missed: false,
+            response_acked: None,
+            repeats: 0,
+        });
         self.turns.count += 1;
     }
 
