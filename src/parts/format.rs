@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::failure::Failure;
 
 /// Raised with every change of what is written, within one version of the program.
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 3;
 
 /// Before every value.
 const MARK: &[u8; 8] = b"pcapdoc:";
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn an_older_value_is_refused_in_one_clear_line() {
         let mut bytes = write(&7_u64).unwrap();
-        assert_eq!(bytes[MARK.len() + 1], b'2');
+        assert_eq!(bytes[MARK.len() + 1], b'3');
         bytes[MARK.len() + 1] = b'0';
         let error = read::<u64>(&bytes, "shard 3").unwrap_err().to_string();
         assert!(

@@ -245,7 +245,7 @@ pub struct TlsFacts {
     /// Whether the client asks to resume an earlier session, by a ticket or by a key shared before; `None`
     /// when its hello is cut before that.
     pub asks_to_resume: Option<bool>,
-    /// The server takes up an earlier session by a key shared before (TLS 1.3).
+    /// The server's first hello takes up an earlier session by a key shared before (TLS 1.3).
     pub resumes: bool,
     /// The first session ticket that the server gives, which TLS up to 1.2 shows.
     pub ticket: Option<At>,

@@ -32,6 +32,9 @@ const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
 const NEW_SESSION_TICKET: u8 = 4;
 
+/// Length of a NewSessionTicket without a ticket: its lifetime and the length (RFC 5077 §3.3).
+const EMPTY_TICKET: usize = 6;
+
 /// Record lengths of a TLS 1.3 Finished: verify data of SHA-256 or SHA-384, the message header,
 /// the content type and the tag (RFC 8446 §4.4.4, §5.2).
 const FINISHED_LENGTHS: [usize; 2] = [32 + 4 + 1 + 16, 48 + 4 + 1 + 16];
@@ -178,8 +181,9 @@ impl TlsState {
         if let Some(found) = self.certificate.data(body, start) {
             self.facts.certificate = Some(Box::new(found));
         }
-        // It has a record of its own, the last in clear.
-        let is_whole = message_len(body).is_some_and(|len| body.len() == 4 + len);
+        // It has a record of its own, the last in clear. An empty one says that there is none.
+        let is_given = |len: usize| len > EMPTY_TICKET && body.len() == 4 + len;
+        let is_whole = message_len(body).is_some_and(is_given);
         if is_whole && body.first() == Some(&NEW_SESSION_TICKET) {
             self.facts.ticket.get_or_insert(start);
         }

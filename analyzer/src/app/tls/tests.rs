@@ -275,4 +275,12 @@ fn who_grants_it() {
     assert_eq!((facts.ticket, facts.resumes), (Some(at(4)), false));
     assert_eq!(facts.handshake_complete, Some(at(4)));
     check_any_cut(&steps);
+    // A ticket of no octets is none.
+    let empty = record(22, &message(4, &[0; 6]));
+    let steps = [
+        data(C, client_hello(false)),
+        data(S, server_hello(false)),
+        data(S, empty),
+    ];
+    assert_eq!(tls(read(&steps)).ticket, None);
 }
