@@ -386,6 +386,12 @@ impl FirstSegments {
         self.0.push(&record, packet.payload_len, payload)
     }
 
+    /// Whether this acknowledges the SYN that opened it.
+    pub fn is_answered_by(&self, tcp: &TcpFields) -> bool {
+        let first = self.0.iter().next();
+        first.is_some_and(|(first, ..)| SeqNumber(first.seq.wrapping_add(1)) == tcp.ack)
+    }
+
     /// The first frame.
     pub fn first_frame(&self) -> u64 {
         self.0.first_frame()

@@ -254,11 +254,14 @@ impl<S: ConnectionSink> Shard<S> {
             self.half_open.leave(server_of(&keyed.key, &syn));
         }
         let kept = match flow {
-            // What opens may be another connection, once this one may be over.
-            Flow::FirstSegments(liveness, _)
+            // What opens may be another connection, once this one may be over, or answers another SYN
+            // after a silence.
+            Flow::FirstSegments(liveness, first)
                 if tcp.flags.syn()
                     && (liveness.closing
-                        || tcp.flags.ack() && packet.time.since(liveness.last) >= SILENCE) =>
+                        || tcp.flags.ack()
+                            && packet.time.since(liveness.last) >= SILENCE
+                            && !first.is_answered_by(tcp)) =>
             {
                 false
             }
