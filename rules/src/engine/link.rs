@@ -224,8 +224,9 @@ const LINKS: &[(&str, &str, Touch)] = &[
 /// `(weaker, stronger)`: both speak of attempts that got no answer, and the stronger knows why.
 const SAME: &[(&str, &str)] = &[("syn-unanswered", "listen-overflow")];
 
-/// Leaves out what another finding says of the same connections, more surely and at least as gravely.
-pub(crate) fn without_weaker(drafts: &mut Vec<Draft>) {
+/// Leaves out what another finding says of the same connections, more surely and at least as gravely; gives
+/// the rules whose findings these were.
+pub(crate) fn without_weaker(drafts: &mut Vec<Draft>) -> Vec<&'static str> {
     let is_said_by = |weaker: &Draft, stronger: &Draft| {
         let (weak, strong) = (&weaker.finding, &stronger.finding);
         SAME.contains(&(weak.rule, strong.rule))
@@ -233,12 +234,15 @@ pub(crate) fn without_weaker(drafts: &mut Vec<Draft>) {
             && weak.confidence <= strong.confidence
             && weaker.connections.is_subset(&stronger.connections)
     };
-    let said: Vec<bool> = drafts
-        .iter()
-        .map(|weaker| drafts.iter().any(|stronger| is_said_by(weaker, stronger)))
-        .collect();
-    let mut said = said.into_iter();
-    drafts.retain(|_| !said.next().unwrap_or_default());
+    let is_said = |weaker: &Draft| drafts.iter().any(|stronger| is_said_by(weaker, stronger));
+    let said: Vec<bool> = drafts.iter().map(is_said).collect();
+    let (mut rules, mut said) = (Vec::new(), said.into_iter());
+    drafts.retain(|draft| {
+        let is_said = said.next().unwrap_or_default();
+        rules.extend(is_said.then_some(draft.finding.rule));
+        !is_said
+    });
+    rules
 }
 
 /// How far apart in time a failure and its echo one hop up may lie.

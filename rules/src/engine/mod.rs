@@ -230,8 +230,8 @@ impl Engine {
         for own in of_rows {
             drafts.extend(conclude(own, &mut assessment));
         }
-        without_weaker(&mut drafts);
         accepted.hide(&mut drafts);
+        let covered = without_weaker(&mut drafts);
         drafts = rank(drafts);
         let mut later = Vec::new();
         for own in of_findings {
@@ -246,10 +246,10 @@ impl Engine {
         assessment.notices.extend(accepted.notices());
         assessment.outcomes.sort_by_key(|outcome| outcome.rule);
         for outcome in &mut assessment.outcomes {
-            let of_rule = drafts
-                .iter()
-                .filter(|draft| draft.finding.rule == outcome.rule);
-            outcome.findings = of_rule.count() as u64;
+            // What another finding says better was found all the same.
+            let found = drafts.iter().map(|draft| draft.finding.rule);
+            let found = found.chain(covered.iter().copied());
+            outcome.findings = found.filter(|rule| *rule == outcome.rule).count() as u64;
         }
         let findings = drafts.into_iter();
         let summary = &analysis.summary;
