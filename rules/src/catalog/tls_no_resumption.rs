@@ -32,20 +32,22 @@ declare_rule! {
     /// ## How it is detected
     /// - At least `min_handshakes` complete handshakes of one client address with one server, less than a minute apart
     ///   on average.
-    /// - None of their hellos asks for the resumption of a session. Hellos that were cut are not counted.
-    /// - The server can: it gave this client a ticket (which TLS up to 1.2 shows), or it resumed another
+    /// - All name the same host, and none resumes a session or asks to. Up to TLS 1.2 the server's certificate shows that
+    ///   a handshake was full. Hellos that were cut are not counted.
+    /// - The server offers it: it gave this client a ticket (which TLS up to 1.2 shows), or resumed another
     ///   client's session.
     ///
-    /// A ClientHello of the last of them and the ticket prove it. Nobody waits noticeably for it: info.
+    /// The ClientHello of the last of them proves it, and the ticket where there is one. Nobody waits noticeably, so
+    /// severity is info.
     ///
-    /// What refutes it: one hello of that client that asks for resumption.
+    /// What refutes it: one handshake of that client that resumes a session, or asks to.
     ///
     /// ## What to do
     /// Keep connections open; where that is not possible, let the client keep sessions.
     ///
     /// ## Known limits
-    /// In TLS 1.3 tickets are enciphered: what shows is only that the server resumes somebody's session. Several programs
-    /// behind one address look like one client.
+    /// TLS 1.3 enciphers tickets: the finding then needs another client whose session the server resumes. Resumption
+    /// after a HelloRetryRequest is not seen. Several programs behind one address look like one client.
     ///
     /// ## References
     /// - RFC 5077 (session tickets), RFC 8446 §2.2 and §4.6.1
@@ -69,23 +71,32 @@ declare_rule! {
     }
 }
 
+/// TLS 1.3 on the wire.
+const TLS13: u16 = 0x0304;
+
+/// A server by its name, where clients tell one.
+type Named<'a> = (Endpoint, Option<&'a str>);
+
 /// Tickets live for five minutes at least with all usual servers; who comes back this often could use one.
 const APART: Duration = Duration::from_secs(60);
 
 /// What a handshake says of resumption.
-#[derive(Clone, Copy)]
 pub(crate) struct Handshake {
+    name: Option<String>,
     hello: At,
     took: Duration,
     round_trip: Option<Duration>,
-    /// The client asks to resume a session.
+    /// The client resumes a session, or asks to.
     asks: bool,
-    /// The server shows that it resumes sessions: a ticket, or a session taken up.
-    grants: Option<At>,
+    /// It is no full handshake: the server took a session up.
+    resumed: bool,
+    /// The server gives a session ticket.
+    ticket: Option<At>,
 }
 
 impl Rule for TlsNoResumption {
-    type Seen = ();
+    /// Whether the client was given tickets.
+    type Seen = bool;
     type Fact = Handshake;
 
     fn meta(&self) -> &'static RuleMeta {
@@ -96,7 +107,7 @@ impl Rule for TlsNoResumption {
         &self,
         conn: &Connection,
         _ctx: &Context<'_>,
-        out: &mut Observations<(), Handshake>,
+        out: &mut Observations<bool, Handshake>,
     ) {
         if let Some(fact) = conn.app.tls.as_deref().and_then(|tls| handshake(conn, tls)) {
             out.note(|| Note::new(conn, fact));
@@ -107,17 +118,19 @@ impl Rule for TlsNoResumption {
         &self,
         analysis: &Analysis,
         ctx: &Context<'_>,
-        collected: &mut Collected<(), Handshake>,
+        collected: &mut Collected<bool, Handshake>,
     ) {
-        let mut pairs = BTreeMap::<(IpAddr, Endpoint), Vec<&Note<Handshake>>>::new();
-        let mut resuming = BTreeSet::<Endpoint>::new();
+        let mut pairs = BTreeMap::<(IpAddr, Named<'_>), Vec<&Note<Handshake>>>::new();
+        let mut resuming = BTreeSet::<Named<'_>>::new();
         for note in &collected.notes {
-            let (client, server) = (note.connection.client.ip, note.connection.server);
+            let server = (note.connection.server, note.fact.name.as_deref());
+            let client = note.connection.client.ip;
             pairs.entry((client, server)).or_default().push(note);
-            if note.fact.asks && note.fact.grants.is_some() {
+            if note.fact.resumed {
                 resuming.insert(server);
             }
         }
+        let mut found = Vec::new();
         for ((client, server), notes) in pairs {
             let scans = (analysis.hosts.get(client)).is_some_and(HostProfile::is_scanner);
             let count = notes.len();
@@ -127,56 +140,75 @@ impl Rule for TlsNoResumption {
             let (first, last) = (notes[0], notes[count - 1]);
             let together = last.fact.hello.time.since(first.fact.hello.time);
             let often = together.as_secs_f64() < APART.as_secs_f64() * number(count as u64);
-            let ticket = notes.iter().find_map(|note| note.fact.grants);
+            let ticket = notes.iter().find_map(|note| note.fact.ticket);
             if often
                 && !notes.iter().any(|note| note.fact.asks)
                 && (ticket.is_some() || resuming.contains(&server))
             {
-                let one = observation(&notes, last, ticket);
-                collected.observations.push(one);
+                found.push(observation(&notes, last, ticket));
             }
         }
+        collected.observations.extend(found);
     }
 
-    fn describe(&self, group: &Group<'_, (), Handshake>, draft: Narrative) -> Narrative {
+    fn describe(&self, group: &Group<'_, bool, Handshake>, draft: Narrative) -> Narrative {
         let figure = |name| group.figure(name).unwrap_or_default();
         let (client, server) = (group.client().ip, group.server());
         let handshakes = plural(figure("full_handshakes"), "full TLS handshake");
+        let round_trip = group.figure("round_trip_ms");
+        let beside = round_trip.map_or_else(String::new, |ms| {
+            format!(" at a round trip of {}", time(ms))
+        });
         draft
             .title(format!("{client} makes {handshakes} with {server}"))
             .summary(format!(
-                "{client} made {handshakes} with {server} and asked in none of them to resume a session, although the server does that. Each took {} at a round trip of {}.",
+                "{client} made {handshakes} with {server} and asked in none of them to resume a session, although the server {}. The median took {}{beside}.",
+                if group.best().seen { "gave it session tickets" } else { "resumes sessions of others" },
                 time(figure("handshake_ms")),
-                time(figure("round_trip_ms")),
             ))
             .confidence(confidence::LIKELY, "Every hello counted was captured whole; several programs behind one address may each have made few.")
             .not("connection-churn", "it is the handshakes that cost here, however many requests each connection carried")
             .advise("client", "keep connections open between requests; else share one TLS context or session cache between connections")
-            .verify("server", format!("openssl s_client -connect {server} -reconnect </dev/null | grep -E 'New|Reused'"), "that the server resumes sessions")
+            .verify("server", format!("sleep 1 | openssl s_client -connect {server} -sess_out s.pem; sleep 1 | openssl s_client -connect {server} -sess_in s.pem | grep Reused"), "that the server resumes sessions")
     }
 }
 
 /// What a complete handshake whose ClientHello was captured whole says.
 fn handshake(conn: &Connection, tls: &TlsFacts) -> Option<Handshake> {
     let (hello, complete) = (tls.client_hello?, tls.handshake_complete?);
-    let taken_up = tls.server_hello.filter(|_| tls.resumes);
+    let asks = tls.asks_to_resume?;
+    // Up to TLS 1.2 a session may also be taken up by its id; then no certificate is sent.
+    let resumed = match tls.version? {
+        TLS13.. => tls.resumes,
+        _ => tls.certificate.is_none(),
+    };
     Some(Handshake {
+        name: tls.sni.clone(),
         hello,
         took: complete.time.since(hello.time),
         round_trip: conn.rtt(),
-        asks: tls.asks_to_resume?,
-        grants: tls.ticket.or(taken_up),
+        asks: asks || resumed,
+        resumed,
+        ticket: tls.ticket,
     })
+}
+
+fn median(mut values: Vec<Duration>) -> Option<Duration> {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied()
 }
 
 fn observation(
     notes: &[&Note<Handshake>],
     last: &Note<Handshake>,
     ticket: Option<At>,
-) -> Observation {
+) -> Observation<bool> {
     let count = notes.len() as u64;
-    let mut took: Vec<f64> = notes.iter().map(|note| ms(note.fact.took)).collect();
-    took.sort_by(f64::total_cmp);
+    let took = notes.iter().map(|note| note.fact.took).collect();
+    let trips = notes
+        .iter()
+        .filter_map(|note| note.fact.round_trip)
+        .collect();
     let place = |at: At, direction| SegmentRef::place(at.frame, at.time, direction);
     let given = ticket.map(|at| place(at, Direction::ServerToClient));
     Observation::from_note(last, confidence::LIKELY, Impact::NONE)
@@ -197,8 +229,9 @@ fn observation(
             ),
         )
         .figure("full_handshakes", number(count))
-        .figure("handshake_ms", took[took.len() / 2])
-        .figure_if("round_trip_ms", last.fact.round_trip.map(ms))
+        .figure_if("handshake_ms", median(took).map(ms))
+        .figure_if("round_trip_ms", median(trips).map(ms))
+        .seen(given.is_some())
 }
 
 #[cfg(test)]
@@ -206,26 +239,33 @@ mod tests {
     use super::*;
     use crate::model::finding::Finding;
     use crate::testkit::{Builder, at, figure, findings_of};
-    use analyzer::app::AppProtocol;
+    use analyzer::app::{AppProtocol, TlsCertificate};
 
-    /// What the hellos of a connection say: asked, ticket given, taken up.
+    /// What a connection shows: asks, ticket given, resumed.
     type Said = (Option<bool>, bool, bool);
 
     const FULL: Said = (Some(false), true, false);
 
-    fn connection(number: u16, start: f64, (asks, ticket, resumes): Said) -> Connection {
+    fn connection(number: u16, start: f64, (asks, ticket, resumed): Said) -> Connection {
         let place = |ms: f64| {
             Some(At {
                 frame: u64::from(number) * 1000 + 4,
                 time: at(start + ms),
             })
         };
+        let certificate = TlsCertificate {
+            subject: "shop.example".to_owned(),
+            not_before: at(0.0),
+            not_after: at(1e9),
+            at: place(30.0).expect("a place"),
+        };
         let tls = TlsFacts {
             client_hello: place(20.0),
             server_hello: place(30.0),
             handshake_complete: place(40.0),
+            version: Some(0x0303),
             asks_to_resume: asks,
-            resumes,
+            certificate: (!resumed).then(|| Box::new(certificate)),
             ticket: place(40.0).filter(|_| ticket),
             ..TlsFacts::default()
         };
@@ -241,10 +281,8 @@ mod tests {
     fn found(count: u16, apart_ms: f64, said: Said, other: Option<Said>) -> Vec<Finding> {
         let connections = (1..=count).map(|n| connection(n, f64::from(n) * apart_ms, said));
         let other = other.map(|said| connection(count + 1, apart_ms, said));
-        findings_of(
-            "tls-no-resumption",
-            &connections.chain(other).collect::<Vec<_>>(),
-        )
+        let all: Vec<Connection> = connections.chain(other).collect();
+        findings_of("tls-no-resumption", &all)
     }
 
     #[test]
@@ -263,7 +301,14 @@ mod tests {
     }
 
     #[test]
+    fn sessions_that_are_taken_up_by_their_id_are_not() {
+        assert!(found(30, 500.0, (Some(false), false, true), None).is_empty());
+    }
+
+    #[test]
     fn a_client_that_asks_once_keeps_sessions() {
         assert!(found(30, 500.0, FULL, Some((Some(true), false, true))).is_empty());
+        // Refused, with a new ticket.
+        assert!(found(30, 500.0, FULL, Some((Some(true), true, false))).is_empty());
     }
 }
