@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use analyzer::Connection;
-use analyzer::app::AppProtocol;
+use analyzer::app::{AppProtocol, HttpExchange};
 use analyzer::connection::TurnRun;
 
 use crate::model::confidence;
@@ -37,11 +37,11 @@ declare_rule! {
     /// A run of at least `min_turns` turns on one connection, each request sent within 20 ms of the answer before (or of
     /// its acknowledgment, where the capture is far from the client), of at most `max_turn_bytes` bytes a turn on
     /// average, where the turns times the round trip make up at least half of the run and at least `least_ms`. The first request
-    /// and the last answer of the run prove it. Where most of the requests kept ask for the same target, that is said.
+    /// and the last answer of the run prove it. The finding says where most of the GET requests kept ask for the same.
     ///
     /// Small segments: a direction with at least 200 segments of at most 128 bytes on average, at least ten of them a
-    /// message, and at least ten within a round trip (or within 10 ms, where that is longer): that is what Nagle's algorithm
-    /// would have merged without anybody noticing. This is information: nobody waits for it.
+    /// message, and at least ten within 10 ms: a buffer would have merged these without anybody noticing. This is
+    /// information: nobody waits for it.
     ///
     /// What refutes it: pauses between the turns (a person, a timer); a server that takes most of the time
     /// (see slow-response); large answers (a transfer in pieces). HTTP/1, databases, caches, directories, mail and file
@@ -100,6 +100,9 @@ const ASKED: [&str; 6] = [
 
 /// Of the requests kept, so many ask for the same before that is worth a word.
 const SAME: usize = 10;
+
+/// Of a longer target the end is not kept.
+const WHOLE_TARGET: usize = 256;
 
 /// What was seen.
 pub(crate) enum Seen {
@@ -209,18 +212,19 @@ fn is_of_requests(conn: &Connection) -> bool {
     }
 }
 
+/// The HTTP request that most of those kept are.
 fn same_request(conn: &Connection) -> Option<Same> {
     let kept = &conn.app.http.as_deref()?.kept;
-    let mut times = BTreeMap::<(&str, &str), usize>::new();
-    for exchange in kept {
-        *times
-            .entry((&exchange.method, &exchange.target))
-            .or_default() += 1;
+    // What else is asked for stands in a body, or beyond what is kept of a target.
+    let whole = |one: &&HttpExchange| one.method == "GET" && one.target.len() < WHOLE_TARGET;
+    let mut times = BTreeMap::<_, usize>::new();
+    for one in kept.iter().filter(whole) {
+        *times.entry((&one.host, &one.target)).or_default() += 1;
     }
-    let ((method, target), times) = times.into_iter().max_by_key(|(_, times)| *times)?;
+    let ((_, target), times) = times.into_iter().max_by_key(|(_, times)| *times)?;
     let is_most = times >= SAME && times * 2 > kept.len();
     is_most.then(|| Same {
-        request: format!("{method} {}", shortened(target)),
+        request: format!("GET {}", shortened(target)),
         times,
         kept: kept.len(),
     })

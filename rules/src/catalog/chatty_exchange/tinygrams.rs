@@ -46,9 +46,8 @@ fn is_merged_unnoticed(conn: &Connection, half: &Half) -> bool {
         return false;
     };
     let segments = number(half.data_segments);
-    let window = conn.rtt().unwrap_or_default().max(UNNOTICED);
     let took = last.time.since(first.time).max(Duration::from_micros(1));
-    let in_window = segments * window.as_secs_f64() / took.as_secs_f64();
+    let in_window = segments * UNNOTICED.as_secs_f64() / took.as_secs_f64();
     segments >= MANY * number(conn.turns.count) && in_window >= MANY
 }
 
@@ -67,14 +66,15 @@ fn observation(conn: &Connection, direction: Direction) -> Option<Observation<Se
         .at(first.time)
         .measured(first.time, last.time)
         .weight(number(half.data_segments))
-        .proof(
+        .evidence(
             first,
             format!(
-                "the first of {} of the {sender}",
-                many(half.data_segments, "small segment")
+                "the {sender}'s first data: {} of {} on average until the last",
+                many(half.data_segments, "segment"),
+                bytes(seen.octets_each)
             ),
         )
-        .proof(last, "the last of them")
+        .evidence(last, format!("the {sender}'s last data"))
         .figure("small_segments", number(half.data_segments))
         .figure("segment_bytes", seen.octets_each);
     Some(observation.seen(seen))
@@ -102,10 +102,7 @@ pub(super) fn describe<S>(group: &Group<'_, S>, seen: &Seen, draft: Narrative) -
         ))
         .confidence(confidence::LIKELY, "Segments, bytes and times were counted; whether the program needs each of its writes sent at once is not visible.")
         .because("at least ten of them a message, and ten in a time that nobody would notice")
-        .not("delayed-ack-nagle", "the segments do not wait for an acknowledgment: Nagle's algorithm is off (TCP_NODELAY)")
-        .not("small-window", "the segments are smaller than the receive window allows")
-        .advise(end, "write through a buffer and flush it once a message")
-        .advise(end, "where the program cannot be changed, leave TCP_NODELAY off, or set TCP_CORK around a message")
+        .advise(end, "write through a buffer and flush it once a message; where that is not possible, set TCP_CORK around a message")
         .verify(end, "strace -f -e trace=write,sendto,sendmsg -p PID", "one system call for a few bytes each")
 }
 
