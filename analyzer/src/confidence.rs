@@ -1,6 +1,6 @@
 //! The one scale of confidences: how much of a state's signature was seen.
 //!
-//! A table or a rule names a step; the number behind it is said here alone.
+//! A table or a rule names a step; its number stands here alone.
 
 /// The packets state it themselves: a status code, a refusal, an alert.
 pub const STATED: f64 = 0.97;

@@ -320,6 +320,7 @@ fn race() -> Finding {
             .to_owned(),
         host_evidence: None,
         onset: None,
+        relation: None,
         timeouts: Waits::new(Wait::ServerIdle, values.clone())
             .into_iter()
             .collect(),
@@ -421,6 +422,7 @@ fn stall() -> Finding {
         explained_by: vec!["F3".to_owned()],
         filter: "tcp.stream == 41 && tcp.analysis.flags".to_owned(),
         distribution: None,
+        relation: None,
         timeouts: Vec::new(),
         host_evidence: None,
         onset: None,
@@ -476,6 +478,7 @@ fn truncation() -> Finding {
         explained_by: Vec::new(),
         filter: "udp.port == 9000 && udp.length > 1032".to_owned(),
         distribution: None,
+        relation: None,
         timeouts: Vec::new(),
         host_evidence: None,
         onset: None,

@@ -144,7 +144,6 @@ impl Rule for TlsSlow {
             .at(slowest.from.time)
             .measured(slowest.from.time, slowest.to.time)
             .weight(ms(lost))
-            .cost("time_lost_ms", ms(lost))
             .proof(
                 segment_at(conn, slowest.from, slowest.of.reverse()),
                 format!("now it is the {end}'s turn"),

@@ -46,6 +46,9 @@ pub struct Distribution {
     pub values: Vec<f64>,
 }
 
+/// Points kept for a picture, in which more could not be told apart.
+const POINTS_PER_RELATION: usize = 1_000;
+
 /// How one measure goes with another, for a small picture.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Relation {
@@ -70,9 +73,6 @@ impl Relation {
         }
     }
 }
-
-/// Points kept for a picture.
-const POINTS_PER_RELATION: usize = 1_000;
 
 /// Unit of a figure; the ending of its name says the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

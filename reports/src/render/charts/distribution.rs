@@ -24,12 +24,15 @@ pub(super) fn response_times(times: &ResponseTimes) -> Result<Option<Chart>, Err
     } else {
         " or longer"
     };
-    let title = format!(
-        "Half of {} came within {}; {who} {}{or_longer}",
-        format::counted(times.count, "response"),
-        format::duration(times.p50_ms),
-        format::duration(slow),
-    );
+    let slowest = format::duration(slow);
+    let title = match times.count {
+        1 => format!("The only response came within {slowest}"),
+        count => format!(
+            "Half of {} came within {}; {who} {slowest}{or_longer}",
+            format::counted(count, "response"),
+            format::duration(times.p50_ms),
+        ),
+    };
     durations(
         "response-times",
         title,

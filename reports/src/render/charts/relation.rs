@@ -63,7 +63,7 @@ pub(super) fn points(id: &str, relation: &Relation) -> Result<Option<Chart>, Err
         rows: rows.collect(),
         places: fifths.iter().map(|one| one.middle).collect(),
         legend: vec![
-            LegendItem::new(0, "one exchange each"),
+            LegendItem::new(0, "one value each"),
             LegendItem::new(1, "median of a fifth"),
         ],
         title,

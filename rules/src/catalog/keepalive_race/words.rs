@@ -4,7 +4,7 @@ use super::seen::Seen;
 use crate::model::confidence;
 use crate::model::figure::{counted, median, most};
 use crate::model::narrative::{Group, Narrative};
-use crate::model::text::{list, many, ms, number, plural, time};
+use crate::model::text::{list, many, number, plural, seconds, time};
 use crate::model::timeouts::{self, Wait, typical_of};
 use crate::signs::advice;
 use crate::signs::idle_close::{End, IdleEnd, idle_closes};
@@ -173,8 +173,8 @@ fn remedies(group: &Group<'_, Seen, IdleEnd>, draft: Narrative, idle: f64) -> Na
             time(client)
         ),
         None => format!(
-            "Set the server's idle timeout to {} (now {}) so that it exceeds that of the client or load balancer (60 s on most load balancers)",
-            time(ms(target)),
+            "Set the server's idle timeout to {} s (now {}) so that it exceeds that of the client or load balancer (60 s on most load balancers)",
+            seconds(target.as_secs_f64() * 1e3),
             time(idle)
         ),
     };

@@ -17,7 +17,7 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::Narrative;
 use crate::model::observation::{self, Note};
 use crate::model::rule::Rule;
-use crate::model::text::{end_at, many, ms, number, other_end, percent, plural, span};
+use crate::model::text::{end_at, many, ms, number, other_end, percent, plural, rounded, span};
 use crate::signs::handshake::is_handshake_ignored;
 
 use seen::{Collected, Fact, Group, Observation, Observations, Seen};
@@ -212,8 +212,9 @@ impl Rule for PacketLoss {
         draft
             .title(format!("{} of the {sender}'s segments are lost ({server})", percent(rate)))
             .summary(format!(
-                "{lost:.0} of {:.0} transmissions of the {end} were lost ({}) and had to be repeated. The loss is {place}.",
-                median(losses().map(|seen| number(seen.sent))).unwrap_or_default(),
+                "{} of {} transmissions of the {end} ({}) did not arrive and had to be retransmitted. The loss is {place}.",
+                rounded(lost),
+                rounded(median(losses().map(|seen| number(seen.sent))).unwrap_or_default()),
                 percent(rate)
             ))
             .confidence(confidence::STRONG, "Only retransmissions that the receiver needed are counted.")

@@ -16,6 +16,7 @@ use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
 use crate::model::text::{bytes, end_at, many, ms, number, other_end, plural, span, time};
+use crate::signs::waits::union;
 
 declare_rule! {
     /// A lost segment held back bytes that had already arrived behind it.
@@ -306,10 +307,10 @@ fn observation(conn: &Connection, worst: &HoleEpisode, waits: Waits) -> Observat
             let took = end.since(turn.request.first.time);
             let spans = waits.spans.iter();
             let within = spans.map(|(from, to)| {
-                let (from, to) = (*from.max(&turn.request.first.time), *to.min(&end));
-                to.max(from).since(from)
+                let from = *from.max(&turn.request.first.time);
+                (from, (*to.min(&end)).max(from))
             });
-            (ms(took), ms(took.saturating_sub(within.sum())))
+            (ms(took), ms(took.saturating_sub(union(within))))
         }),
         waited: waits.total,
         spans: waits.spans,
