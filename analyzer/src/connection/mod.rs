@@ -23,7 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{Endpoint, Transport};
-use crate::app::{AppFacts, ServiceCall};
+use crate::app::{AppFacts, HttpExchange, ServiceCall};
 use crate::direction::Direction;
 use crate::event::{Event, SegmentRef};
 use crate::quality::QualityKind;
@@ -248,6 +248,22 @@ impl Connection {
     #[must_use]
     pub fn half(&self, direction: Direction) -> &Half {
         &self.halves[direction.index()]
+    }
+
+    /// Whether the response of an exchange found no client: it had reset the connection, or closed it and
+    /// then reset it at what came.
+    #[must_use]
+    pub fn came_too_late(&self, exchange: &HttpExchange) -> bool {
+        let Some(response) = exchange.response_start else {
+            return false;
+        };
+        let mut resets = self.resets.iter().map(|reset| reset.segment);
+        let closed = self.from_client().fin;
+        let is_closed = closed.is_some_and(|fin| fin.frame < response.frame);
+        resets.any(|reset| {
+            let by_client = reset.direction == Direction::ClientToServer;
+            by_client && (is_closed || reset.frame < response.frame)
+        })
     }
 
     /// What the client sent.

@@ -262,11 +262,6 @@ impl Exchange {
             http.request_start.time,
             http.request_end.unwrap_or(http.request_start).time,
         );
-        let outcome = match http.status {
-            Some(status) => status.to_string(),
-            None if connection.close == Close::Open => "no response so far".to_owned(),
-            None => "no response".to_owned(),
-        };
         let answered = match http.response_start {
             Some(start) => Ok((start.time, http.response_end.unwrap_or(start).time)),
             None if is_http1 => Err(given_up(connection, asked.1)),
@@ -276,7 +271,7 @@ impl Exchange {
             frame: http.request_start.frame,
             name: name_of(connection, http.host.as_deref()),
             request: format!("{} {}", http.method, format::shortened(&http.target, 80)),
-            outcome,
+            outcome: http_outcome(connection, http),
             asked,
             answered,
             is_complete: http.response_start.is_some() && http.response_end.is_some(),
@@ -329,6 +324,21 @@ impl Exchange {
             Err(until) => action.set(Step::Server, span(asked, until)),
         }
         action
+    }
+}
+
+/// Whether a request got no response, one of class 5xx, or one that found no client.
+pub(super) fn has_failed(connection: &Connection, exchange: &HttpExchange) -> bool {
+    exchange.status.is_none_or(|status| status >= 500) || connection.came_too_late(exchange)
+}
+
+/// What became of a request.
+pub(super) fn http_outcome(connection: &Connection, exchange: &HttpExchange) -> String {
+    match exchange.status {
+        Some(status) if connection.came_too_late(exchange) => format!("{status}, too late"),
+        Some(status) => status.to_string(),
+        None if connection.close == Close::Open => "no response so far".to_owned(),
+        None => "no response".to_owned(),
     }
 }
 

@@ -10,6 +10,7 @@ use analyzer::connection::Histogram;
 use analyzer::static_name::{self, StaticName};
 use serde::{Deserialize, Serialize};
 
+use super::action::has_failed;
 use super::asked::{Asked, AskedLately, What};
 use super::tables::ranked;
 use crate::document::{Cell, Table, millis};
@@ -89,7 +90,7 @@ impl Operations {
             let asked = Asked::of_http(connection, http);
             for exchange in &http.kept {
                 let what = What::Target(&exchange.method, &exchange.target);
-                let failed = exchange.status.is_none_or(|status| status >= 500);
+                let failed = has_failed(connection, exchange);
                 let operation = self.operation(&asked.what(what));
                 operation.count(failed, response_time(exchange));
             }

@@ -12,7 +12,7 @@ use analyzer::static_name::{self, StaticName};
 use analyzer::{Connection, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::action::outcome_of;
+use super::action::{has_failed, http_outcome, outcome_of};
 use crate::document::{Cell, Column, ResponseTimes, Table, millis};
 use crate::words::format;
 
@@ -59,7 +59,7 @@ impl Requests {
         if let Some(http) = &app.http {
             self.seen += http.requests;
             for exchange in &http.kept {
-                let failed = exchange.status.is_none_or(|status| status >= 500);
+                let failed = has_failed(connection, exchange);
                 let key = (
                     response_time(exchange),
                     Reverse(exchange.request_start.frame),
@@ -222,9 +222,7 @@ fn http_request(connection: &Connection, exchange: &HttpExchange) -> Request {
             _ => "http1",
         },
         what: format!("{} {host}{target}", exchange.method),
-        outcome: exchange
-            .status
-            .map_or_else(|| "no response".to_owned(), |status| status.to_string()),
+        outcome: http_outcome(connection, exchange),
         client: connection.client.to_string(),
         server: connection.server.to_string(),
     }
