@@ -48,7 +48,8 @@ impl OnsetView {
     #[must_use]
     pub fn when(&self) -> String {
         let mut text = format::time_of_day(&self.began).to_owned();
-        if self.began_s > 0.0 {
+        // What rounds to nothing is the beginning.
+        if self.began_s >= 5e-7 {
             let since = format::seconds(self.began_s);
             text.push_str(&format!(", {since} into the capture"));
         }

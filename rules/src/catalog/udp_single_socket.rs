@@ -10,7 +10,7 @@ use crate::model::meta::{RuleMeta, declare_rule};
 use crate::model::narrative::{Group, Narrative};
 use crate::model::observation::{Collected, Observation, Observations};
 use crate::model::rule::Rule;
-use crate::model::text::{ms, number, time};
+use crate::model::text::{ms, number, rounded, time};
 
 declare_rule! {
     /// One pair of UDP sockets carries nearly all datagrams of a busy server.
@@ -168,8 +168,9 @@ impl Rule for UdpSingleSocket {
         draft
             .title(format!("One UDP flow carries {share:.0} % of the datagrams to {server}"))
             .summary(format!(
-                "{client} sends {rate:.0} datagrams a second to {server} through one pair of sockets: {share:.0} % of all datagrams to that server. \
+                "{client} sends {} datagrams a second to {server} through one pair of sockets: {share:.0} % of all datagrams to that server. \
                  One lock, one receive queue and usually one CPU core handle them.{}",
+                rounded(rate),
                 if flat { " The rate is flat, as it is when a socket is the limit." } else { "" }
             ))
             .confidence(confidence, "The traffic pattern is measured; only the host shows whether the socket is the limit.")

@@ -137,10 +137,18 @@ pub(super) fn retransmissions(
     }
     let share = format::percentage(total / packets.max(1) as f64);
     let (from, to, inside) = half_within(&both);
+    let which = match format::rounded(total) {
+        one if total <= 1.0 => format!("The {one} retransmitted segment"),
+        all if inside < total => {
+            format!(
+                "{} of the {all} retransmitted segments",
+                format::rounded(inside)
+            )
+        }
+        all => format!("All {all} retransmitted segments"),
+    };
     let title = format!(
-        "{} of {} retransmitted segments ({share} of packets) fell between {} and {}",
-        format::rounded(inside),
-        format::rounded(total),
+        "{which} fell between {} and {}; {share} of all packets are retransmissions",
         elapsed_label(from as f64 * intervals.width_s),
         elapsed_label((to + 1) as f64 * intervals.width_s),
     );

@@ -218,12 +218,14 @@ fn ladders(index: usize, finding: &FindingView) -> Vec<LadderPage> {
             LadderPage {
                 caption: format!("{} → {}", connection.client, connection.server),
                 start: steps.first().map_or_else(String::new, |step| {
-                    format!(
-                        "times count from frame {}, {} UTC, {} into the capture",
-                        step.frame,
-                        format::time_of_day(&step.time),
-                        format::seconds(step.elapsed_s)
-                    )
+                    let time = format::time_of_day(&step.time);
+                    let since = format::seconds(step.elapsed_s);
+                    let since = if step.elapsed_s > 0.0 {
+                        format!("{since} into the capture")
+                    } else {
+                        "where the capture begins".to_owned()
+                    };
+                    format!("times count from frame {}, {time} UTC, {since}", step.frame)
                 }),
                 is_tcp: connection.transport == "tcp",
                 svg: ladder::render(&format!("ladder-{index}-{number}"), connection, &steps),

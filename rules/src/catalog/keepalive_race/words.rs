@@ -141,7 +141,10 @@ fn reasons(
             format!("the server's Keep-Alive header promises {}", time(promised.unwrap_or_default()))
         })
         .because_if(!requests.is_empty(), || {
-            let lost: Vec<String> = requests.iter().take(3).map(|(request, _)| (*request).to_owned()).collect();
+            let lost: Vec<String> = requests.iter().take(3).map(|(request, times)| match times {
+                1 => (*request).to_owned(),
+                times => format!("{request} ({times} times)"),
+            }).collect();
             format!("lost requests: {}", list(&lost))
         })
 }
