@@ -199,10 +199,15 @@ impl Occurrences<'_> {
         (first.unwrap_or_default(), last.unwrap_or_default())
     }
 
-    /// When the last one was over, what was waited for it included.
+    /// When the last one was over: what was waited or measured, and how long a connection stood still,
+    /// included.
     #[must_use]
     pub fn ended(&self) -> Timestamp {
-        let ends = self.0.iter().map(|one| one.at + one.impact.waited);
+        let ends = self.0.iter().map(|one| {
+            let spans = one.stalls.iter().chain(&one.measured);
+            let over = spans.map(|(_, to)| *to).max();
+            over.unwrap_or_default().max(one.at + one.impact.waited)
+        });
         ends.max().unwrap_or_default()
     }
 
