@@ -99,11 +99,15 @@ impl OnsetView {
 }
 
 impl Antecedent {
-    /// `0.4 s after F2: …`.
+    /// `0.4 s after F2: …`, or `0.4 s after an episode began (…)`, of which the kind is no word for people.
     #[must_use]
     pub fn phrase(&self) -> String {
         let before = format::seconds(self.before_s);
-        format!("{before} after {}: {}", self.what, self.text)
+        if self.what.starts_with('F') {
+            format!("{before} after {}: {}", self.what, self.text)
+        } else {
+            format!("{before} after an episode began ({})", self.text)
+        }
     }
 }
 
