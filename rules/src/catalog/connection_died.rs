@@ -166,7 +166,6 @@ fn observation(
     observation::Observation::new(conn, confidence::OPEN, Impact::requests_lost(1))
         .cause(format!("{} {sender}", conn.server.ip))
         .at(stuck.first.time)
-        .measured(stuck.first.time, stuck.last.time)
         // One in use proves more than an idle one.
         .weight(f64::from(stuck.copies) + if in_use { 100.0 } else { 0.0 })
         .figure("copies", f64::from(stuck.copies))

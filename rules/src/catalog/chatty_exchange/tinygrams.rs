@@ -36,8 +36,8 @@ pub(super) fn seen(conn: &Connection) -> impl Iterator<Item = Observation<Seen>>
     small.filter_map(|direction| observation(conn, direction))
 }
 
-/// Whether many segments make a message, and many go out in the time in which Nagle's algorithm would
-/// have merged them.
+/// Whether many segments make a message, and go out so close together that a buffer would have merged
+/// many of them unnoticed.
 fn is_merged_unnoticed(conn: &Connection, half: &Half) -> bool {
     if !crate::model::traits::is_of_small_segments(half) {
         return false;
